@@ -1,0 +1,173 @@
+//! What can be said on the command line: clap types only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  taskdiag diagnose                     submit one task and explain what becomes of it
+  taskdiag diagnose --record run.jsonl  the same, recorded; `taskdiag replay run.jsonl` explains it again
+  taskdiag diagnose --task task_f644    explain a task that is already stuck
+  taskdiag check                        can every vantage point see?
+  taskdiag explain no-consumer          what a cause means, how we know, what to do
+
+Exit codes: 0 the task succeeded · 10 an explicit failure · 20 silence · 30 could not tell or could
+not do what was asked · 2 wrong usage or configuration · 1 a bug in taskdiag";
+
+#[derive(Debug, Parser)]
+#[command(name = "taskdiag", version, about = "My task was accepted. Why did it never run?", after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file [default: taskdiag.toml in this folder or one above]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Override one key of the configuration, e.g. --set broker.queue=emails (repeatable)
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Draw with ASCII characters only
+    #[arg(long, global = true)]
+    pub ascii: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Send one task, through the API or (--direct) straight to the queue
+    Submit(Submit),
+    /// Submit a task, watch everything, and say how far it got and why it stopped there
+    Diagnose(Diagnose),
+    /// Can every vantage point see? What looks wrong already?
+    Check(Check),
+    /// Diagnose a recording again, with no service at all
+    Replay(Replay),
+    /// Arrange a recording as any report
+    Report(Replay),
+    /// What a cause means, how we know, what to do
+    Explain(Explain),
+    /// List every cause of the catalogue
+    Causes(Causes),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page (roff)
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// Publish the message itself instead of asking the API
+    #[arg(long)]
+    pub direct: bool,
+    /// Actor of a direct message [default: broker.actor]
+    #[arg(long, value_name = "NAME")]
+    pub actor: Option<String>,
+    /// Queue of a direct message [default: broker.queue]
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    /// Explain this task instead of submitting one
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
+    /// Format of the report on stdout
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    pub format: Format,
+    /// Also write the report here; the extension chooses the format (.json, .txt) (repeatable)
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+    /// Record everything that was seen, as JSON Lines
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// What counts as success for the exit code
+    #[arg(long, value_enum, default_value_t = Expect::Succeeded)]
+    pub expect: Expect,
+    /// Go on through retries instead of ending at the first failed attempt
+    #[arg(long)]
+    pub wait_retries: bool,
+    /// Show task arguments; otherwise they are masked everywhere
+    #[arg(long)]
+    pub show_args: bool,
+    /// Show the timeline too
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Shortcut for --set broker.queue=NAME
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Shortcut for --set timing.silence=DURATION
+    #[arg(long, value_name = "DURATION")]
+    pub silence: Option<String>,
+    /// Shortcut for --set timing.timeout=DURATION
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    pub format: Format,
+    /// Switch off tracing that was left on and that nobody reads
+    #[arg(long)]
+    pub restore_tracing: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// What `diagnose --record` wrote
+    pub recording: PathBuf,
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    pub format: Format,
+    /// Also write the report here; the extension chooses the format (repeatable)
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+    /// Show the timeline too
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Id of a cause, as reports name it
+    pub cause: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Causes {
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Terminal,
+    /// For programs: taskdiag.report.v1
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Expect {
+    /// The row reaches a success status
+    Succeeded,
+    /// The actor's own code runs; what comes of it does not matter
+    Entered,
+}

@@ -1,0 +1,165 @@
+//! One file per subcommand: each wires the parts, and holds no logic of its own.
+
+mod causes;
+mod check;
+mod diagnose;
+mod explain;
+mod progress;
+mod replay;
+mod submit;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Color, Command, Format, Global};
+use crate::config::Config;
+use crate::error::{Error, Result, exit};
+use crate::report::{Report, Style, render};
+
+/// Runs the command; the number is the exit code.
+pub fn run(cli: &Cli) -> Result<u8> {
+    match &cli.command {
+        Command::Explain(args) => explain::run(args),
+        Command::Causes(args) => causes::run(args, &cli.global),
+        Command::Replay(args) | Command::Report(args) => replay::run(args, &cli.global),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "taskdiag", &mut out);
+            print_text(&String::from_utf8_lossy(&out))?;
+            Ok(exit::OK)
+        }
+        Command::Man => {
+            let mut out = Vec::new();
+            let _ = clap_mangen::Man::new(Cli::command()).render(&mut out);
+            print_text(&String::from_utf8_lossy(&out))?;
+            Ok(exit::OK)
+        }
+        Command::Submit(args) => runtime()?.block_on(submit::run(args, &cli.global)),
+        Command::Check(args) => runtime()?.block_on(check::run(args, &cli.global)),
+        Command::Diagnose(args) => runtime()?.block_on(diagnose::run(args, &cli.global)),
+    }
+}
+
+/// Prints an error the way every error is printed: the thing, what was seen, the next step.
+pub fn complain(error: &Error) {
+    let mut text = format!("error: {error}\n");
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str(&format!("  because: {inner}\n"));
+        source = inner.source();
+    }
+    text.push_str(&format!("hint: {}\n", error.hint()));
+    let text = crate::timeline::scrub::printable(&text);
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A complaint that does not change the exit code.
+fn warn(seen: &str, hint: &str) {
+    let text = crate::timeline::scrub::printable(&format!("warning: {seen}\nhint: {hint}\n"));
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Could {
+            action: "start",
+            target: "the async runtime".into(),
+            seen: error.to_string(),
+            hint: "the system refuses threads: check ulimit -u".into(),
+        })
+}
+
+/// The configuration with this command's shortcuts on top.
+fn load(global: &Global, shortcuts: &[(&str, Option<&String>)]) -> Result<Config> {
+    let mut flags = Vec::new();
+    for pair in &global.set {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(Error::Usage {
+                message: format!("--set {pair}: there is no ="),
+                hint: "write --set KEY=VALUE, e.g. --set broker.queue=emails".into(),
+            });
+        };
+        flags.push((key.trim().to_owned(), value.to_owned()));
+    }
+    for (key, value) in shortcuts {
+        if let Some(value) = value {
+            flags.push(((*key).to_owned(), (*value).clone()));
+        }
+    }
+    Config::load(global.config.as_deref(), &flags)
+}
+
+/// How to draw on stdout.
+fn style(global: &Global, timeline: bool) -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let color = match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    let width = if terminal {
+        console_width().unwrap_or(100)
+    } else {
+        100
+    };
+    Style {
+        color,
+        ascii: global.ascii,
+        width: width.clamp(50, 140),
+        timeline,
+    }
+}
+
+/// Columns of the terminal on stdout.
+#[allow(unsafe_code)]
+fn console_width() -> Option<u16> {
+    // SAFETY: the kernel fills the struct or says that it did not.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
+    (answer == 0 && size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// Prints, and treats a closed pipe (`| head`) as a reader who has seen enough.
+fn print_text(text: &str) -> Result<()> {
+    match std::io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| std::io::stdout().flush())
+    {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Write {
+            path: PathBuf::from("stdout"),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The format a file's extension asks for.
+fn format_of(path: &Path) -> Result<Format> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => Ok(Format::Json),
+        Some("txt") => Ok(Format::Terminal),
+        _ => Err(Error::UnknownFormat {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn write_outputs(report: &Report, outputs: &[PathBuf], verbose: bool) -> Result<()> {
+    for path in outputs {
+        let style = Style {
+            timeline: verbose,
+            ..Style::PLAIN
+        };
+        let text = render(report, format_of(path)?, style);
+        std::fs::write(path, text).map_err(|source| Error::Write {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! `taskdiag causes`: the catalogue at a glance.
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::{print_text, style};
+use crate::cli::{Causes, Format, Global};
+use crate::diagnosis::{Cause, causes};
+use crate::error::{Result, exit};
+
+pub fn run(args: &Causes, global: &Global) -> Result<u8> {
+    match args.format {
+        Format::Json => {
+            let list: Vec<_> = causes::ALL
+                .iter()
+                .map(|cause| serde_json::json!({ "id": cause.id, "title": cause.title(), "keeps_from": cause.keeps_from, "scenario": cause.scenario }))
+                .collect();
+            let mut text = serde_json::to_string_pretty(&list).unwrap_or_default();
+            text.push('\n');
+            print_text(&text)?;
+        }
+        Format::Terminal => {
+            let mut table = Table::new();
+            table
+                .load_style(presets::NOTHING)
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(style(global, false).width);
+            table.set_header(["cause", "keeps from", "what it is"]);
+            for cause in causes::ALL {
+                table.add_row([cause.id.to_owned(), keeps_from(cause), cause.title().to_owned()]);
+            }
+            let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+            print_text(&format!("{}\n", lines.join("\n")))?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+fn keeps_from(cause: &Cause) -> String {
+    if cause.keeps_from.is_empty() {
+        return "-".into();
+    }
+    cause
+        .keeps_from
+        .iter()
+        .map(|stage| stage.name())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,174 @@
+//! `taskdiag check`: can every vantage point see? What looks wrong already?
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::json;
+
+use super::{load, print_text, style};
+use crate::cli::{Check, Format, Global};
+use crate::diagnosis::Story;
+use crate::error::{Error, Result, exit};
+use crate::framework::Mark;
+use crate::guardian::Tracing;
+use crate::report::{SourceState, sources};
+use crate::timeline::{EventKind, Source, Timeline};
+use crate::vantage::{Plan, http::Management, observe};
+
+pub async fn run(args: &Check, global: &Global) -> Result<u8> {
+    let config = load(global, &[])?;
+    let plan = Plan {
+        look_only: true,
+        ..Plan::default()
+    };
+    let observed = observe(&config, &plan, &mut |_, _| {}).await?;
+    let sources = sources(&observed.timeline);
+    // What is not configured cannot be expected to see; the firehose is for runs that submit.
+    let wanted = |source: &SourceState| match source.name {
+        Source::Api => config.api.is_some(),
+        Source::ApiLog => config.api_log.is_configured(),
+        Source::Database => config.database.is_some(),
+        Source::WorkerLog => config.worker.log.is_configured(),
+        Source::Firehose | Source::DeadLetters | Source::Process | Source::Run => false,
+        Source::Management | Source::Queue => true,
+    };
+    let blind = sources
+        .iter()
+        .any(|source| source.state == "blind" && wanted(source));
+    let findings = findings(&observed.timeline);
+    let text = match args.format {
+        Format::Json => {
+            let report = json!({ "schema": "taskdiag.check.v1", "sources": sources, "findings": findings, "ok": !blind });
+            format!("{}\n", serde_json::to_string_pretty(&report).unwrap_or_default())
+        }
+        Format::Terminal => terminal(&sources, &findings, &wanted, global),
+    };
+    print_text(&text)?;
+    if args.restore_tracing {
+        restore(&config, &observed.timeline).await?;
+    }
+    observed.restore().await;
+    Ok(if blind { exit::COULD_NOT } else { exit::OK })
+}
+
+async fn restore(config: &crate::config::Config, timeline: &Timeline) -> Result<()> {
+    let left_on = timeline
+        .events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::TracingOn { readers: 0 }));
+    let vhost = &config.broker.vhost;
+    if !left_on {
+        print_text(&format!(
+            "tracing of vhost \"{vhost}\" is off, or somebody reads it: nothing to restore\n"
+        ))?;
+        return Ok(());
+    }
+    let switched = match Management::new(&config.broker) {
+        Ok(management) => Tracing::set(&management, vhost, false).await,
+        Err(blindness) => Err(blindness),
+    };
+    match switched {
+        Ok(()) => print_text(&format!("tracing of vhost \"{vhost}\" is switched off\n")),
+        Err(blindness) => Err(Error::Could {
+            action: "switch tracing off",
+            target: config.broker.management.redacted(),
+            seen: blindness.reason,
+            hint: format!("rabbitmqctl trace_off -p {vhost}"),
+        }),
+    }
+}
+
+/// What looks wrong before any task was sent.
+fn findings(timeline: &Timeline) -> Vec<String> {
+    let story = Story::new(timeline);
+    let queue = story.queue();
+    let mut findings = Vec::new();
+    match story.depths(queue).last() {
+        Some(depth) if !depth.exists => findings.push(format!(
+            "queue `{queue}` does not exist: it is declared by the first publish or the first worker"
+        )),
+        Some(depth) if depth.consumers == 0 => findings.push(format!(
+            "queue `{queue}` has no consumer ({} messages ready)",
+            depth.ready
+        )),
+        _ => {}
+    }
+    let dead = crate::framework::dramatiq::dead_letter_queue(queue);
+    if let Some(depth) = story.depths(&dead).last().filter(|depth| depth.ready > 0) {
+        findings.push(format!("{} dead letters on `{dead}`", depth.ready));
+    }
+    for event in &timeline.events {
+        match &event.kind {
+            EventKind::Alarm { node, alarm } => findings.push(format!("{node} has a {alarm} alarm: publishers are blocked")),
+            EventKind::TracingOn { readers: 0 } => findings.push(format!(
+                "vhost \"{}\" traces every message and nobody reads it: taskdiag check --restore-tracing switches it off",
+                timeline.setup.vhost
+            )),
+            EventKind::QueueInfo { queue, state: Some(state), .. } if !matches!(state.as_str(), "running" | "idle" | "flow") => {
+                findings.push(format!("queue `{queue}` is in state {state}"));
+            }
+            _ => {}
+        }
+    }
+    if let Some(told) = story.worker_lines().iter().rev().find(|told| {
+        matches!(
+            told.mark,
+            Some(Mark::ImportFailed | Mark::UsageError | Mark::ChildDied { .. })
+        )
+    }) {
+        findings.push(format!("the worker's log: {}", told.line.text));
+    }
+    findings
+}
+
+fn terminal(
+    sources: &[SourceState],
+    findings: &[String],
+    wanted: &dyn Fn(&SourceState) -> bool,
+    global: &Global,
+) -> String {
+    let style = style(global, false);
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(style.width);
+    for source in sources {
+        let sign = match (source.state, global.ascii, wanted(source)) {
+            ("watching", false, _) => "✔",
+            ("watching", true, _) => "ok",
+            ("partial", _, _) => "~",
+            (_, _, false) => "-",
+            (_, false, true) => "✘",
+            (_, true, true) => "x",
+        };
+        let hint = source
+            .hint
+            .as_deref()
+            .map(|hint| format!("\n→ {hint}"))
+            .unwrap_or_default();
+        let state = match source.state {
+            "watching" => "sees",
+            "partial" => "sees in part",
+            other => other,
+        };
+        table.add_row([
+            sign.to_owned(),
+            source.name.name().to_owned(),
+            state.to_owned(),
+            format!("{}{hint}", source.reason),
+        ]);
+    }
+    let mut text: String = table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
+    text.push('\n');
+    if findings.is_empty() {
+        text.push_str("Nothing looks wrong already.\n");
+    } else {
+        text.push_str("What looks wrong already:\n");
+        for finding in findings {
+            text.push_str(&format!("  {} {finding}\n", if global.ascii { "-" } else { "•" }));
+        }
+    }
+    text
+}

@@ -1,0 +1,21 @@
+//! `taskdiag explain CAUSE`: a cause's page.
+
+use super::print_text;
+use crate::cli::Explain;
+use crate::config::nearest;
+use crate::diagnosis::causes;
+use crate::diagnosis::story::plain_placeholders;
+use crate::error::{Error, Result, exit};
+
+pub fn run(args: &Explain) -> Result<u8> {
+    let Some(cause) = causes::find(&args.cause) else {
+        return Err(Error::UnknownCause {
+            id: args.cause.clone(),
+            nearest: nearest(&args.cause, causes::ALL.iter().map(|cause| cause.id.to_owned())),
+        });
+    };
+    let page = plain_placeholders(cause.page);
+    let body = page.split_once('\n').map_or(page.as_str(), |(_, rest)| rest);
+    print_text(&format!("# {}: {}\n{body}", cause.id, cause.title()))?;
+    Ok(exit::OK)
+}

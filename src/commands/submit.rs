@@ -1,0 +1,156 @@
+//! `taskdiag submit`: one task, through the API or straight to the queue.
+
+use serde_json::json;
+
+use super::{load, print_text};
+use crate::cli::{Format, Global, Submit};
+use crate::error::{Error, Result, exit};
+use crate::submit::{Direct, publish};
+use crate::timeline::{NoAnswer, scrub::printable};
+use crate::vantage::{Submission, scrubber, submit_once};
+
+pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
+    let config = load(
+        global,
+        &[
+            ("broker.actor", args.actor.as_ref()),
+            ("broker.queue", args.queue.as_ref()),
+        ],
+    )?;
+    if args.direct {
+        return direct(args, &publish(&config).await?);
+    }
+    let submission = submit_once(config.need_api()?).await;
+    let scrubber = scrubber(&config, false);
+    let code = match &submission {
+        Submission::Answered {
+            status,
+            task_id: Some(_),
+            ..
+        } if (200..300).contains(status) => exit::OK,
+        Submission::Answered { status, .. } if (200..300).contains(status) => exit::COULD_NOT,
+        Submission::Answered { .. } => exit::FAILED,
+        Submission::NotAnswered { .. } => exit::COULD_NOT,
+    };
+    let text = match (&submission, args.format) {
+        (
+            Submission::Answered {
+                status,
+                latency_ms,
+                task_id,
+                body,
+                location,
+                candidates,
+            },
+            Format::Json,
+        ) => lines(&json!({
+            "schema": "taskdiag.submit.v1", "task_id": task_id, "http_status": status, "latency_ms": latency_ms,
+            "body": if task_id.is_some() { None } else { Some(scrubber.text(body)) }, "location": location, "candidates": candidates, "exit_code": code,
+        })),
+        (
+            Submission::NotAnswered {
+                why,
+                error,
+                latency_ms,
+            },
+            Format::Json,
+        ) => lines(&json!({
+            "schema": "taskdiag.submit.v1", "task_id": null, "no_answer": why, "error": scrubber.text(error), "latency_ms": latency_ms, "exit_code": code,
+        })),
+        (
+            Submission::Answered {
+                status,
+                latency_ms,
+                task_id: Some(id),
+                ..
+            },
+            Format::Terminal,
+        ) => {
+            format!("task {}  HTTP {status}  {latency_ms:.1} ms\n", printable(id))
+        }
+        (
+            Submission::Answered {
+                status,
+                latency_ms,
+                body,
+                location,
+                candidates,
+                ..
+            },
+            Format::Terminal,
+        ) => {
+            let mut text = format!(
+                "no task: HTTP {status} in {latency_ms:.1} ms\n{}\n",
+                scrubber.text(body)
+            );
+            if let Some(location) = location {
+                text.push_str(&format!(
+                    "it redirects to {}: set api.submit_path to that path\n",
+                    scrubber.text(location)
+                ));
+            }
+            if let Some(pointer) = candidates.first() {
+                text.push_str(&format!(
+                    "set api.task_id_pointer = \"{}\"?\n",
+                    printable(pointer)
+                ));
+            }
+            text
+        }
+        (
+            Submission::NotAnswered {
+                why,
+                error,
+                latency_ms,
+            },
+            Format::Terminal,
+        ) => {
+            let next = match why {
+                NoAnswer::Connect => "is the API running at api.url?",
+                NoAnswer::Dns => "check the host name in api.url",
+                NoAnswer::Tls => "check the certificate, or set broker.ca_file to its authority",
+                NoAnswer::Timeout => "the API hangs, or api.timeout is too short",
+                NoAnswer::Broken => "see the API's log",
+            };
+            format!(
+                "no answer after {latency_ms:.1} ms: {}\n{next}\n",
+                scrubber.text(error)
+            )
+        }
+    };
+    print_text(&text)?;
+    Ok(code)
+}
+
+fn direct(args: &Submit, done: &Direct) -> Result<u8> {
+    let code = if done.routed { exit::OK } else { exit::FAILED };
+    let text = match args.format {
+        Format::Json => lines(&json!({
+            "schema": "taskdiag.submit.v1", "task_id": done.task_id, "message_id": done.message_id, "queue": done.queue, "actor": done.actor,
+            "routed": done.routed, "confirmed": done.confirmed, "latency_ms": done.latency_ms, "exit_code": code,
+        })),
+        Format::Terminal if done.routed => format!(
+            "task {}  message {}  published to {} for actor {}, confirmed in {:.1} ms\n",
+            done.task_id, done.message_id, done.queue, done.actor, done.latency_ms
+        ),
+        Format::Terminal => format!(
+            "message {} was returned: queue `{}` does not exist. The first worker or the first publish of the application declares it.\n",
+            done.message_id, done.queue
+        ),
+    };
+    print_text(&text)?;
+    if !done.confirmed {
+        return Err(Error::Could {
+            action: "publish",
+            target: format!("queue `{}`", done.queue),
+            seen: "the broker refused the message (nack)".into(),
+            hint: "the queue is full (overflow reject-publish) or unavailable; `taskdiag check` says more"
+                .into(),
+        });
+    }
+    Ok(code)
+}
+
+fn lines(value: &serde_json::Value) -> String {
+    format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default())
+}

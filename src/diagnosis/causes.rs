@@ -1,0 +1,710 @@
+//! The catalogue, in the order a task travels; within a stage the specific above the general.
+//!
+//! To add a cause: write `causes/ITS_NAME.rs` with its data on top and a plain function under it,
+//! and `causes/ITS_NAME.md` with its page; add `mod its_name;` and `its_name::CAUSE,` below, at the
+//! place that its rank deserves: the order breaks ties. Forgetting the second is a dead-code
+//! warning, forgetting the first fails the test that counts the files.
+//!
+//! A check answers from evidence, never from silence of a source that could not see: ask
+//! `story.sees`, and conclude from absence only when `story.closed()`.
+
+mod actor_raised;
+mod actor_still_running;
+mod api_answer_unrecognised;
+mod api_cannot_enqueue;
+mod api_failed;
+mod api_rejected;
+mod api_stale_read;
+mod api_timeout;
+mod api_unauthorized;
+mod api_unreachable;
+mod argument_not_serialisable;
+mod backlog;
+mod bad_arguments;
+mod blocked_before_entry;
+mod coroutine_never_awaited;
+mod crash_before_entry;
+mod decode_error;
+mod delay_queue_stuck;
+mod delayed;
+mod dropped_by_limit;
+mod enqueued_before_commit;
+mod error_swallowed;
+mod event_loop_blocked;
+mod expected_exception;
+mod message_expired;
+mod message_skipped;
+mod message_too_old;
+mod no_consumer;
+mod no_event_loop;
+mod not_dispatched;
+mod not_published;
+mod published_to_other_broker;
+mod published_to_other_queue;
+mod published_to_other_vhost;
+mod publisher_blocked;
+mod queue_declaration_conflict;
+mod queue_deleted;
+mod queue_unavailable;
+mod redelivery_loop;
+mod retries_missing;
+mod row_invisible;
+mod row_locked;
+mod row_marked_failed;
+mod row_missing;
+mod row_never_written;
+mod row_rolled_back;
+mod several_workers;
+mod single_active_consumer;
+mod succeeded;
+mod taken_by_orphaned_worker;
+mod taken_by_other_client;
+mod taken_by_other_worker;
+mod test_broker;
+mod time_limit_exceeded;
+mod tracing_left_on;
+mod unknown_actor;
+mod unroutable;
+mod waiting_in_worker;
+mod worker_blocked;
+mod worker_cannot_connect;
+mod worker_died_in_actor;
+mod worker_frozen;
+mod worker_has_no_actors;
+mod worker_log_pipe_full;
+mod worker_log_silent;
+mod worker_not_started;
+mod worker_on_other_queue;
+mod worker_on_other_vhost;
+mod worker_on_test_broker;
+mod worker_shutting_down;
+mod worker_still_booting;
+mod workers_busy;
+mod wrong_worker_log;
+
+use super::story::Raised;
+use super::{Answer, Cause, Certainty, Story};
+use crate::framework::Mark;
+use crate::framework::dramatiq::{self, Trace};
+use crate::timeline::{EventKind, Process, Source};
+
+/// Every cause there is. The order means something: earlier stages first, and within a stage the
+/// specific before the general.
+pub const ALL: &[Cause] = &[
+    api_unreachable::CAUSE,
+    api_timeout::CAUSE,
+    api_unauthorized::CAUSE,
+    argument_not_serialisable::CAUSE,
+    api_cannot_enqueue::CAUSE,
+    api_rejected::CAUSE,
+    api_failed::CAUSE,
+    api_answer_unrecognised::CAUSE,
+    row_invisible::CAUSE,
+    row_missing::CAUSE,
+    published_to_other_queue::CAUSE,
+    published_to_other_vhost::CAUSE,
+    published_to_other_broker::CAUSE,
+    publisher_blocked::CAUSE,
+    test_broker::CAUSE,
+    not_dispatched::CAUSE,
+    unroutable::CAUSE,
+    dropped_by_limit::CAUSE,
+    not_published::CAUSE,
+    worker_not_started::CAUSE,
+    worker_cannot_connect::CAUSE,
+    queue_declaration_conflict::CAUSE,
+    queue_deleted::CAUSE,
+    worker_still_booting::CAUSE,
+    worker_on_test_broker::CAUSE,
+    worker_has_no_actors::CAUSE,
+    worker_on_other_queue::CAUSE,
+    worker_on_other_vhost::CAUSE,
+    queue_unavailable::CAUSE,
+    message_expired::CAUSE,
+    delayed::CAUSE,
+    delay_queue_stuck::CAUSE,
+    single_active_consumer::CAUSE,
+    workers_busy::CAUSE,
+    backlog::CAUSE,
+    no_consumer::CAUSE,
+    taken_by_orphaned_worker::CAUSE,
+    taken_by_other_worker::CAUSE,
+    taken_by_other_client::CAUSE,
+    decode_error::CAUSE,
+    unknown_actor::CAUSE,
+    worker_frozen::CAUSE,
+    worker_log_pipe_full::CAUSE,
+    worker_shutting_down::CAUSE,
+    waiting_in_worker::CAUSE,
+    worker_blocked::CAUSE,
+    message_too_old::CAUSE,
+    message_skipped::CAUSE,
+    bad_arguments::CAUSE,
+    no_event_loop::CAUSE,
+    coroutine_never_awaited::CAUSE,
+    crash_before_entry::CAUSE,
+    blocked_before_entry::CAUSE,
+    event_loop_blocked::CAUSE,
+    enqueued_before_commit::CAUSE,
+    time_limit_exceeded::CAUSE,
+    worker_died_in_actor::CAUSE,
+    redelivery_loop::CAUSE,
+    expected_exception::CAUSE,
+    retries_missing::CAUSE,
+    actor_raised::CAUSE,
+    row_locked::CAUSE,
+    row_rolled_back::CAUSE,
+    row_marked_failed::CAUSE,
+    row_never_written::CAUSE,
+    actor_still_running::CAUSE,
+    succeeded::CAUSE,
+    error_swallowed::CAUSE,
+    api_stale_read::CAUSE,
+    worker_log_silent::CAUSE,
+    wrong_worker_log::CAUSE,
+    several_workers::CAUSE,
+    tracing_left_on::CAUSE,
+];
+
+/// The cause with this id.
+pub fn find(id: &str) -> Option<&'static Cause> {
+    ALL.iter().find(|cause| cause.id == id)
+}
+
+// What several causes ask. Each is a question about evidence, with its evidence.
+
+/// The start of a text, on one line.
+fn excerpt(text: &str) -> String {
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match flat.char_indices().nth(200) {
+        Some((at, _)) => format!("{}…", &flat[..at]),
+        None if flat.is_empty() => "(empty)".into(),
+        None => flat,
+    }
+}
+
+/// A duration in milliseconds, for people.
+fn span(ms: f64) -> String {
+    match ms {
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms if ms < 120_000.0 => format!("{:.1} s", ms / 1000.0),
+        ms if ms < 7_200_000.0 => format!("{:.0} min", ms / 60_000.0),
+        ms => format!("{:.1} h", ms / 3_600_000.0),
+    }
+}
+
+fn table<'a>(story: &Story<'a>) -> &'a str {
+    story.timeline.setup.table.as_deref().unwrap_or("the table")
+}
+
+/// A refusal in the API's own words, or where a redirect points.
+fn rejection(story: &Story<'_>, status: u16, body: &str) -> String {
+    let location = story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Answered {
+            location: Some(location),
+            ..
+        } => Some(location.as_str()),
+        _ => None,
+    });
+    if let (300..400, Some(location)) = (status, location) {
+        return format!(
+            "the API redirects to {location} with HTTP {status}, which drops method and body: set api.submit_path to that path"
+        );
+    }
+    let detail = serde_json::from_str::<serde_json::Value>(body)
+        .ok()
+        .and_then(|body| {
+            ["detail", "message", "error", "title"].iter().find_map(|key| {
+                body.get(key).map(|value| match value {
+                    serde_json::Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+            })
+        });
+    format!(
+        "the API refused the request with HTTP {status}: {}",
+        excerpt(detail.as_deref().unwrap_or(body))
+    )
+}
+
+/// A line of the API's log since the submission whose traceback satisfies the question.
+fn api_traceback(story: &Story<'_>, wanted: impl Fn(&str) -> bool) -> Option<(u32, String)> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Line(line) if event.source == Source::ApiLog && !line.before => {
+            let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
+            let exception = Trace::parse(traceback)
+                .map(|trace| trace.exception)
+                .filter(|text| !text.is_empty())
+                .unwrap_or_else(|| line.text.clone());
+            Some((event.n, excerpt(&exception)))
+        }
+        _ => None,
+    })
+}
+
+/// An AMQP connection attempt of the API's process that had not been answered.
+fn connecting_to_a_broker(story: &Story<'_>) -> Option<(u32, String)> {
+    story.api_processes().into_iter().find_map(|(n, process)| {
+        let socket = process.sockets.iter().find(|socket| {
+            socket.ends_with(" (connecting)") && is_amqp_port(story, socket.trim_end_matches(" (connecting)"))
+        })?;
+        Some((n, socket.clone()))
+    })
+}
+
+/// Whether the process holds the client's end of this connection.
+fn is_socket_of(process: &Process, connection: &str) -> bool {
+    process.sockets.iter().any(|socket| socket == connection)
+}
+
+/// The remote end has the broker's port, or a standard AMQP one.
+fn is_amqp_port(story: &Story<'_>, socket: &str) -> bool {
+    let configured = story.timeline.setup.broker.rsplit(':').next();
+    let port = socket.rsplit(':').next();
+    port.is_some() && (port == configured || matches!(port, Some("5672" | "5671")))
+}
+
+/// An established AMQP connection of the process.
+fn amqp_socket<'a>(story: &Story<'_>, process: &'a Process) -> Option<&'a str> {
+    process
+        .sockets
+        .iter()
+        .map(String::as_str)
+        .find(|socket| is_amqp_port(story, socket))
+}
+
+/// The process is connected to a broker, but not to the configured one.
+fn other_broker(story: &Story<'_>, processes: &[(u32, &Process)], who: &str) -> Answer {
+    let broker = &story.timeline.setup.broker;
+    let port = broker.rsplit(':').next().unwrap_or_default();
+    for (n, process) in processes {
+        if !process.sockets_seen {
+            continue;
+        }
+        let remotes: Vec<&str> = process
+            .sockets
+            .iter()
+            .filter(|socket| is_amqp_port(story, socket.trim_end_matches(" (connecting)")))
+            .filter_map(|socket| socket.split(" -> ").nth(1))
+            .collect();
+        // The configured broker's connections as it lists them itself: one of them is decisive.
+        let listed = story.connections().map(|(n, connections)| {
+            (
+                n,
+                connections
+                    .iter()
+                    .any(|connection| is_socket_of(process, &connection.name)),
+            )
+        });
+        match listed {
+            Some((listed, true)) => {
+                return Answer::ruled_out(
+                    format!("{who} (pid {}) is connected to {broker}", process.pid),
+                    [*n, listed],
+                );
+            }
+            Some((listed, false)) => {
+                if let Some(other) = remotes
+                    .iter()
+                    .find(|remote| remote.rsplit(':').next() != Some(port))
+                {
+                    return Answer::certain(
+                        format!(
+                            "{who} (pid {}) talks AMQP to {other}, not to {broker}",
+                            process.pid
+                        ),
+                        [*n, listed],
+                    );
+                }
+            }
+            None => {
+                if let Some(other) = remotes
+                    .iter()
+                    .find(|remote| remote.rsplit(':').next() != Some(port))
+                {
+                    return Answer::likely(
+                        format!(
+                            "{who} (pid {}) talks AMQP to {other}, not to {broker}",
+                            process.pid
+                        ),
+                        [*n],
+                    )
+                    .would_decide(&[Source::Management]);
+                }
+            }
+        }
+    }
+    Answer::NotApplicable
+}
+
+/// A frame of Dramatiq's stub broker in one of these processes.
+fn stub_frame(story: &Story<'_>, pids: &[i32]) -> Option<(u32, String)> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Stacks { pid, threads } if pids.contains(pid) => threads
+            .iter()
+            .find(|thread| {
+                thread
+                    .frames
+                    .iter()
+                    .any(|frame| frame.file.ends_with("dramatiq/brokers/stub.py"))
+            })
+            .map(|thread| (event.n, thread.thread.clone())),
+        _ => None,
+    })
+}
+
+/// A test switch that is on in the process's environment.
+fn test_switch(process: &Process) -> Option<(&str, &str)> {
+    const SWITCHES: &[&str] = &[
+        "DRAMATIQ_TESTING",
+        "UNIT_TESTS",
+        "UNIT_TESTING",
+        "TESTING",
+        "PYTEST_CURRENT_TEST",
+    ];
+    let on = |value: &str| !matches!(value.to_lowercase().as_str(), "" | "0" | "false" | "no" | "off");
+    SWITCHES
+        .iter()
+        .find_map(|name| process.env.get_key_value(*name).filter(|(_, value)| on(value)))
+        .or_else(|| {
+            ["ENV", "APP_ENV", "ENVIRONMENT"].iter().find_map(|name| {
+                process
+                    .env
+                    .get_key_value(*name)
+                    .filter(|(_, value)| matches!(value.to_lowercase().as_str(), "test" | "testing"))
+            })
+        })
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// A worker by its command line: the framework's own start script or module.
+fn is_worker_command(command: &[String]) -> bool {
+    command.iter().take(3).any(|word| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        name == "dramatiq" || name == "dramatiq-gevent" || name == "rundramatiq" || name == "celery"
+    })
+}
+
+fn is_worker(process: &Process) -> bool {
+    is_worker_command(&process.command) || process.parent_command.as_deref().is_some_and(is_worker_command)
+}
+
+/// Client libraries that task workers use.
+fn is_worker_product(product: &str) -> bool {
+    product.contains("Pika") || product.contains("py-amqp")
+}
+
+/// Live processes of the watched worker.
+fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process)> {
+    let mut found = Vec::new();
+    for pid in story.log_pids() {
+        if let Some(process) = story.process(pid)
+            && story.gone(pid).is_none()
+        {
+            found.push(process);
+        }
+    }
+    found
+}
+
+/// Somebody consumed the queue at some time since the submission: whatever keeps a worker from
+/// consuming is ruled out. Before there was any sample, nothing can be told.
+fn has_consumer(story: &Story<'_>) -> Option<Answer> {
+    let depths = story.depths_since(story.queue());
+    if depths.is_empty() {
+        return Some(Answer::cannot_tell(&[Source::Queue]));
+    }
+    depths.iter().find(|depth| depth.consumers > 0).map(|depth| {
+        Answer::ruled_out(
+            format!("{} consumers on `{}`", depth.consumers, story.queue()),
+            [depth.n],
+        )
+    })
+}
+
+/// The queue's ready count rose after the submission.
+fn grew(story: &Story<'_>, queue: &str) -> bool {
+    let since = story.submitted_at().unwrap_or(f64::MIN);
+    let before = story
+        .depths(queue)
+        .rfind(|depth| depth.at_ms <= since)
+        .map_or(0, |depth| depth.ready);
+    story.depths_since(queue).iter().any(|depth| depth.ready > before)
+}
+
+fn is_conflict(error: &str) -> bool {
+    error.contains("PRECONDITION_FAILED") || error.contains("406")
+}
+
+fn is_missing_queue(error: &str) -> bool {
+    error.contains("NOT_FOUND - no queue") || (error.contains("404") && error.contains("queue"))
+}
+
+/// The worker's consumer reports connection errors of this kind, and nobody consumes.
+fn connection_error(
+    story: &Story<'_>,
+    kind: impl Fn(&str) -> bool,
+    say: impl Fn(&str, usize) -> String,
+) -> Answer {
+    if let Some(answer) = has_consumer(story) {
+        return answer;
+    }
+    if !story.sees(Source::WorkerLog) {
+        return Answer::cannot_tell(&[Source::WorkerLog]);
+    }
+    let errors: Vec<_> = story
+        .worker_lines()
+        .iter()
+        .filter_map(|told| match told.mark {
+            Some(Mark::ConnectionError { queue, error })
+                if queue
+                    .as_deref()
+                    .is_none_or(|name| dramatiq::base_queue(name) == story.queue())
+                    && kind(error) =>
+            {
+                Some((told, error))
+            }
+            _ => None,
+        })
+        .collect();
+    let Some((last, error)) = errors.last() else {
+        return Answer::NotApplicable;
+    };
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let mut evidence: Vec<u32> = errors
+        .iter()
+        .rev()
+        .take(3)
+        .rev()
+        .map(|(told, _)| told.n)
+        .collect();
+    evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
+    let text = say(&excerpt(error), errors.len());
+    // The worker tries again every few seconds: an error during this run is today's.
+    let certainty = if last.line.before && !story.ended_recently(last) {
+        Certainty::Likely
+    } else {
+        Certainty::Certain
+    };
+    Answer::matched(certainty, text, evidence)
+}
+
+/// The message lies on a dead-letter queue for this reason: seen with `--peek` only.
+fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -> Option<(u32, &'a str)> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::DeadLetter {
+            reason: Some(reason),
+            from_queue,
+            message,
+            ..
+        } if reason == wanted
+            && message
+                .message_id
+                .as_deref()
+                .is_some_and(|id| story.is_my_message(id)) =>
+        {
+            Some((event.n, from_queue.as_deref().unwrap_or("?")))
+        }
+        _ => None,
+    })
+}
+
+/// Milliseconds until the message's eta at the end of what was seen; negative: it has passed.
+/// Counted from the enqueue by the publisher's clock and the publish by ours.
+fn eta_left_ms(story: &Story<'_>, passage: &super::story::Passage<'_>) -> Option<f64> {
+    let delay = (passage.message.eta_ms? - passage.message.timestamp_ms?) as f64;
+    let now = story
+        .timeline
+        .events
+        .last()
+        .map_or(passage.at_ms, |event| event.at_ms);
+    Some(delay - (now - passage.at_ms))
+}
+
+/// What else the watched worker has received and not settled: line and actor.
+fn running_others(story: &Story<'_>) -> Vec<(u32, String)> {
+    let mut running: Vec<(&str, u32, &str)> = Vec::new();
+    for told in story.worker_lines() {
+        match told.mark {
+            Some(Mark::Received { id, actor }) if !story.is_my_message(id) => {
+                running.push((id, told.n, actor))
+            }
+            Some(Mark::Acknowledging { id } | Mark::Rejecting { id }) => {
+                running.retain(|(other, ..)| other != id)
+            }
+            Some(Mark::ShutDown | Mark::BootingUp) => running.clear(),
+            _ => {}
+        }
+    }
+    running
+        .into_iter()
+        .map(|(_, n, actor)| (n, actor.to_owned()))
+        .collect()
+}
+
+/// Whoever took it may have rejected it: then it is on the dead-letter queue, and that is an
+/// explicit failure.
+fn taken(story: &Story<'_>, answer: Answer) -> Answer {
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let dead = dramatiq::dead_letter_queue(story.queue());
+    if grew(story, &dead) {
+        answer.scenario(super::Scenario::B)
+    } else {
+        answer
+    }
+}
+
+/// No further attempt is waited for.
+fn final_attempt(story: &Story<'_>) -> bool {
+    !story.timeline.setup.wait_retries
+        || story
+            .line(|mark| matches!(mark, Mark::RetriesExceeded { .. } | Mark::Aborting { .. }))
+            .is_some()
+}
+
+/// What comes next after a failed attempt, from the log or from the copy on the delay queue.
+fn retry_state(story: &Story<'_>) -> String {
+    if story
+        .line(|mark| matches!(mark, Mark::RetriesExceeded { .. }))
+        .is_some()
+    {
+        return "; retries are exhausted".into();
+    }
+    let copy = story
+        .publishes()
+        .iter()
+        .rfind(|passage| passage.message.is_retry());
+    let line = story.lines().iter().rev().find_map(|told| match told.mark {
+        Some(Mark::Retrying { in_ms, .. }) => Some(*in_ms as f64),
+        _ => None,
+    });
+    let wait = line.or_else(|| {
+        copy.and_then(|passage| eta_left_ms(story, passage))
+            .filter(|left| *left > 0.0)
+    });
+    match (wait, copy.and_then(|passage| passage.message.retries)) {
+        (Some(wait), Some(done)) => {
+            let left = copy
+                .and_then(|passage| passage.message.max_retries)
+                .map(|most| format!(" of at most {most}"))
+                .unwrap_or_default();
+            format!("; retry {done}{left} comes in {}", span(wait))
+        }
+        (Some(wait), None) => format!("; it is retried in {}", span(wait)),
+        (None, Some(done)) => format!("; retry {done} is waiting"),
+        (None, None) => String::new(),
+    }
+}
+
+/// Where in the application's own code it was raised.
+fn own_place(raised: &Raised) -> String {
+    raised
+        .trace
+        .as_ref()
+        .and_then(|trace| trace.own_frames().last())
+        .map(|frame| format!(" at {}:{} in {}", frame.file, frame.line, frame.function))
+        .unwrap_or_default()
+}
+
+/// The innermost frame of the application's own code on a worker thread's stack. `below`: only
+/// where a frame of that name is on the stack.
+fn own_frame(story: &Story<'_>, pid: Option<i32>, below: &str) -> Option<(u32, String)> {
+    story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Stacks { pid: of, threads } if pid.is_none_or(|pid| pid == *of) => threads
+                .iter()
+                .filter(|thread| {
+                    thread.stable
+                        && thread.frames.iter().any(|frame| {
+                            frame.file.contains("dramatiq/worker.py")
+                                && frame.function.contains("process_message")
+                        })
+                })
+                .filter(|thread| {
+                    below.is_empty() || thread.frames.iter().any(|frame| frame.function.contains(below))
+                })
+                .find_map(|thread| {
+                    thread
+                        .frames
+                        .iter()
+                        .find(|frame| {
+                            !frame.file.contains("/dramatiq/") && !frame.file.contains("/lib/python")
+                        })
+                        .map(|frame| {
+                            (
+                                event.n,
+                                format!("{}:{} in {}", frame.file, frame.line, frame.function),
+                            )
+                        })
+                }),
+            _ => None,
+        })
+}
+
+/// The event loop thread sits in something that is not the loop's own waiting.
+fn blocked_loop(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
+    story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Stacks { pid: of, threads } if pid.is_none_or(|pid| pid == *of) => threads
+                .iter()
+                .filter(|thread| {
+                    thread.stable
+                        && thread.frames.iter().any(|frame| {
+                            frame.function.contains("run_forever") || frame.function.contains("_run_once")
+                        })
+                })
+                .filter(|thread| {
+                    !thread
+                        .frames
+                        .first()
+                        .is_some_and(|frame| frame.file.ends_with("selectors.py"))
+                })
+                .find_map(|thread| {
+                    let frame = thread
+                        .frames
+                        .iter()
+                        .find(|frame| !frame.file.contains("/lib/python"))
+                        .or(thread.frames.first())?;
+                    Some((
+                        event.n,
+                        format!("{}:{} in {}", frame.file, frame.line, frame.function),
+                    ))
+                }),
+            _ => None,
+        })
+}
+
+/// Everything was taken from the queue and nothing is unacknowledged any more.
+fn drained(story: &Story<'_>) -> Option<u32> {
+    story
+        .infos(story.queue())
+        .last()
+        .filter(|info| info.ready == Some(0) && info.unacked == Some(0))
+        .map(|info| info.n)
+}
+
+/// The API speaks the row's language: its value is one of the configured words, so a difference is
+/// a difference and not another vocabulary.
+fn same_words(story: &Story<'_>, value: &str) -> bool {
+    let setup = &story.timeline.setup;
+    let known = |word: &String| word == value;
+    setup.running.iter().any(known)
+        || setup.succeeded.iter().any(known)
+        || setup.failed.iter().any(known)
+        || story
+            .rows()
+            .iter()
+            .any(|(_, _, row)| row.status.as_deref() == Some(value))
+}

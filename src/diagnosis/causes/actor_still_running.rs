@@ -1,0 +1,60 @@
+//! The actor is still at work.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "actor-still-running",
+    keeps_from: &[Stage::Finished],
+    scenario: None,
+    needs: &[],
+    general: true,
+    page: include_str!("actor_still_running.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if !story.closed()
+        || story.attempt_over().is_some()
+        || story.row_failed().is_some()
+        || story.died_in_actor().is_some()
+    {
+        return Answer::NotApplicable;
+    }
+    let Some((_, evidence)) = story.reached(Stage::Entered) else {
+        return Answer::NotApplicable;
+    };
+    let mut evidence = evidence.clone();
+    let pid = story.lines().iter().find_map(|told| told.line.pid).or_else(|| {
+        story
+            .deliveries()
+            .last()
+            .and_then(|passage| story.peer(passage.connection))
+            .map(|(_, pid)| pid)
+    });
+    let place = super::own_frame(story, pid, "").map(|(n, frame)| {
+        evidence.push(n);
+        format!(": {frame}")
+    });
+    let seconds = story.timeline.setup.timeout_ms as f64 / 1000.0;
+    let text = format!(
+        "the actor was entered and has not returned within {seconds} s{}",
+        place.clone().unwrap_or_default()
+    );
+    // Without DEBUG lines a return is invisible; the broker's count of unacknowledged messages
+    // then says whether somebody still holds one.
+    let completed_would_show = story.debug_log();
+    let held = story
+        .infos(story.queue())
+        .last()
+        .and_then(|info| info.unacked.map(|count| (info.n, count)));
+    match held {
+        _ if completed_would_show || place.is_some() => Answer::certain(text, evidence),
+        Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
+        Some((n, _)) => {
+            evidence.push(n);
+            Answer::likely(text, evidence).would_decide(&[Source::Process])
+        }
+        None => Answer::possible(text, evidence).would_decide(&[Source::Management, Source::Process]),
+    }
+}

@@ -1,0 +1,52 @@
+//! A success without a task id where one is expected.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::timeline::EventKind;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "api-answer-unrecognised",
+    keeps_from: &[Stage::Submitted],
+    scenario: None,
+    needs: &[&[Source::Api]],
+    general: false,
+    page: include_str!("api_answer_unrecognised.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    story
+        .timeline
+        .events
+        .iter()
+        .find_map(|event| match &event.kind {
+            EventKind::Answered {
+                status,
+                task_id: None,
+                body,
+                candidates,
+                ..
+            } if (200..300).contains(status) => {
+                let place = story.timeline.setup.task_id_pointer.as_deref().map_or_else(
+                    || "under the usual names".to_owned(),
+                    |pointer| format!("at {pointer}"),
+                );
+                let suggestion = match candidates.first() {
+                    Some(pointer) => format!("; set api.task_id_pointer = \"{pointer}\"?"),
+                    None => String::new(),
+                };
+                Some(
+                    Answer::certain(
+                        format!(
+                            "HTTP {status} without a task id {place}{suggestion} The answer: {}",
+                            super::excerpt(body)
+                        ),
+                        [event.n],
+                    )
+                    .terminal(),
+                )
+            }
+            _ => None,
+        })
+        .unwrap_or(Answer::NotApplicable)
+}

@@ -1,0 +1,43 @@
+//! Nothing answered at the API's address.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::timeline::Source;
+use crate::timeline::{EventKind, NoAnswer};
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "api-unreachable",
+    keeps_from: &[Stage::Submitted],
+    scenario: None,
+    needs: &[&[Source::Api]],
+    general: false,
+    page: include_str!("api_unreachable.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    for event in &story.timeline.events {
+        match &event.kind {
+            EventKind::NotAnswered { why, error, .. } => {
+                let what = match why {
+                    NoAnswer::Timeout => return Answer::ruled_out("it accepted the connection", [event.n]),
+                    NoAnswer::Broken => {
+                        return Answer::likely(
+                            format!("the API closed the connection before it answered: {error}"),
+                            [event.n],
+                        )
+                        .terminal();
+                    }
+                    NoAnswer::Dns => "the API's host name does not resolve",
+                    NoAnswer::Tls => "the TLS handshake with the API failed",
+                    NoAnswer::Connect => "nothing accepts connections at the API's address",
+                };
+                return Answer::certain(format!("{what}: {error}"), [event.n]).terminal();
+            }
+            EventKind::Answered { status, .. } => {
+                return Answer::ruled_out(format!("it answered HTTP {status}"), [event.n]);
+            }
+            _ => {}
+        }
+    }
+    Answer::NotApplicable
+}

@@ -1,0 +1,31 @@
+//! An argument of the message cannot be encoded as JSON.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "argument-not-serialisable",
+    keeps_from: &[Stage::Submitted],
+    scenario: Some(Scenario::B),
+    needs: &[&[Source::Api]],
+    general: false,
+    page: include_str!("argument_not_serialisable.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some((n, status, _)) = story.answer().filter(|(_, status, _)| *status >= 500) else {
+        return Answer::NotApplicable;
+    };
+    if !story.sees(Source::ApiLog) {
+        return Answer::cannot_tell(&[Source::ApiLog]);
+    }
+    match super::api_traceback(story, |text| text.contains("is not JSON serializable")) {
+        Some((line, exception)) => Answer::certain(
+            format!("HTTP {status}: {exception} while the message was encoded"),
+            [n, line],
+        )
+        .terminal(),
+        None => Answer::NotApplicable,
+    }
+}

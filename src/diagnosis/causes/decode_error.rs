@@ -1,0 +1,57 @@
+//! The worker cannot read the message.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::framework::Mark;
+use crate::framework::dramatiq::Trace;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "decode-error",
+    keeps_from: &[Stage::Received],
+    scenario: Some(Scenario::B),
+    needs: &[&[Source::WorkerLog, Source::Firehose]],
+    general: false,
+    page: include_str!("decode_error.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(told) = story.line(|mark| matches!(mark, Mark::DecodeFailed)) {
+        let reason = told
+            .line
+            .traceback
+            .as_deref()
+            .and_then(Trace::parse)
+            .map(|trace| trace.exception)
+            .filter(|text| !text.is_empty());
+        return Answer::certain(
+            format!(
+                "the worker could not decode the message: {}",
+                reason.unwrap_or_else(|| told.line.text.clone())
+            ),
+            [told.n],
+        )
+        .terminal();
+    }
+    let Some((passage, why)) = story
+        .publishes()
+        .iter()
+        .find_map(|passage| passage.message.undecodable.as_deref().map(|why| (passage, why)))
+    else {
+        return Answer::NotApplicable;
+    };
+    let logged = story.worker_lines().iter().find(|told| {
+        !told.line.before && told.at_ms >= passage.at_ms && matches!(told.mark, Some(Mark::DecodeFailed))
+    });
+    match logged {
+        Some(told) => Answer::certain(
+            format!("the body holds {why}; the worker's log: {}", told.line.text),
+            [passage.n, told.n],
+        )
+        .terminal(),
+        None if story.closed() => {
+            Answer::likely(format!("the body holds {why}"), [passage.n]).would_decide(&[Source::WorkerLog])
+        }
+        None => Answer::NotApplicable,
+    }
+}

@@ -1,0 +1,67 @@
+//! The message was sent before the row's transaction was committed.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::framework::Mark;
+use crate::timeline::EventKind;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "enqueued-before-commit",
+    keeps_from: &[Stage::Finished],
+    scenario: None,
+    needs: &[&[Source::Database]],
+    general: false,
+    page: include_str!("enqueued_before_commit.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let committed = story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::RowCommitted {
+            invisible_at_ms: Some(before),
+            visible_at_ms,
+            ..
+        } => Some((event.n, *before, *visible_at_ms)),
+        _ => None,
+    });
+    let Some((n, invisible, visible)) = committed else {
+        return Answer::NotApplicable;
+    };
+    // Only where the actor left no mark on the row, or raised.
+    let written = story.rows().iter().any(|(_, _, row)| {
+        row.status
+            .as_ref()
+            .is_some_and(|status| story.timeline.setup.running.contains(status))
+    });
+    if written {
+        return Answer::NotApplicable;
+    }
+    let entered = story
+        .lines()
+        .iter()
+        .find(|told| told.line.entry || matches!(told.mark, Some(Mark::Called)));
+    let over = story
+        .lines()
+        .iter()
+        .find(|told| matches!(told.mark, Some(Mark::Completed | Mark::Failed { .. })))
+        .map(|told| (told.n, told.at_ms));
+    let start = entered.map(|told| (told.n, told.at_ms)).or_else(|| {
+        story
+            .deliveries()
+            .next()
+            .map(|passage| (passage.n, passage.at_ms))
+    });
+    match (start, over) {
+        (Some((from, at)), Some((to, end))) if end < invisible => Answer::certain(
+            format!("the actor ran from {at:.0} to {end:.0} ms; the row was still invisible at {invisible:.0} ms and visible at {visible:.0} ms: the message was sent before the commit"),
+            [from, to, n],
+        )
+        .terminal_if(super::final_attempt(story)),
+        (Some((from, at)), _) if at < invisible => Answer::likely(
+            format!("the actor began at {at:.0} ms; the row was still invisible at {invisible:.0} ms: the message was sent before the commit"),
+            [from, n],
+        ),
+        (Some((from, at)), _) if at > visible => Answer::ruled_out(format!("the row was visible at {visible:.0} ms, the actor began at {at:.0} ms"), [from, n]),
+        _ => Answer::NotApplicable,
+    }
+}

@@ -1,0 +1,44 @@
+//! An error was logged, and success was reported.
+
+use crate::diagnosis::{Answer, Cause, Story};
+use crate::framework::dramatiq::Trace;
+use crate::timeline::Level;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "error-swallowed",
+    keeps_from: &[],
+    scenario: None,
+    needs: &[&[Source::WorkerLog]],
+    general: false,
+    page: include_str!("error_swallowed.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if story.row_succeeded().is_none() && story.api_succeeded().is_none() {
+        return Answer::NotApplicable;
+    }
+    let error = story.lines().iter().find(|told| {
+        told.line.level >= Some(Level::Error) && told.mark.is_none() && told.line.traceback.is_some()
+    });
+    match error {
+        Some(told) => {
+            let exception = told
+                .line
+                .traceback
+                .as_deref()
+                .and_then(Trace::parse)
+                .map(|trace| trace.exception)
+                .unwrap_or_default();
+            Answer::certain(
+                format!(
+                    "the application logged an error for this task and set a success status all the same: {} {exception}",
+                    super::excerpt(&told.line.text)
+                ),
+                [told.n],
+            )
+        }
+        None => Answer::NotApplicable,
+    }
+}

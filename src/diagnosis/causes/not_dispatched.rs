@@ -1,0 +1,63 @@
+//! The API could have published, and did not.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "not-dispatched",
+    keeps_from: &[Stage::Published],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Firehose]],
+    general: false,
+    page: include_str!("not_dispatched.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(passage) = story.publishes().first() {
+        return Answer::ruled_out("a message with this task id was published", [passage.n]);
+    }
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let api = story.api_processes();
+    let is_api = |connection: &str| {
+        api.iter().any(|(_, process)| {
+            super::is_socket_of(process, connection)
+                || story.peer(connection).is_some_and(|(_, pid)| pid == process.pid)
+        })
+    };
+    if let Some((n, _, message)) = story
+        .other_publishes()
+        .find(|(_, connection, _)| is_api(connection))
+    {
+        return Answer::certain(
+            format!(
+                "the API published for other tasks (`{}`), not for this one",
+                message.actor.as_deref().unwrap_or("?")
+            ),
+            [n],
+        );
+    }
+    if let Some((listed, connections)) = story.connections() {
+        for (n, process) in &api {
+            if connections.iter().any(|connection| {
+                connection.vhost == story.timeline.setup.vhost
+                    && super::is_socket_of(process, &connection.name)
+            }) {
+                return Answer::certain(
+                    format!(
+                        "the API (pid {}) is connected to this very vhost, and sent nothing for this task",
+                        process.pid
+                    ),
+                    [*n, listed],
+                );
+            }
+        }
+    }
+    if api.is_empty() {
+        Answer::cannot_tell(&[Source::Process])
+    } else {
+        Answer::NotApplicable
+    }
+}

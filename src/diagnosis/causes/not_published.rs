@@ -1,0 +1,60 @@
+//! Nothing reached this broker, and nobody could say why.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::framework::dramatiq;
+use crate::timeline::EventKind;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "not-published",
+    keeps_from: &[Stage::Published],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Firehose, Source::Queue]],
+    general: true,
+    page: include_str!("not_published.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(passage) = story.publishes().first() {
+        return Answer::ruled_out("a message with this task id was published", [passage.n]);
+    }
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let seconds = story.timeline.setup.silence_ms as f64 / 1000.0;
+    let mut evidence: Vec<u32> = story.answer().map(|(n, ..)| n).into_iter().collect();
+    if story.sees(Source::Firehose) {
+        let text = format!(
+            "no message with this task id reached vhost \"{}\" of {} within {seconds} s",
+            story.timeline.setup.vhost, story.timeline.setup.broker
+        );
+        let missed = story
+            .timeline
+            .events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::Missed { .. }));
+        return if story.sees_all(Source::Firehose) && !missed {
+            Answer::certain(text, evidence)
+        } else {
+            Answer::likely(text, evidence)
+        };
+    }
+    // Without the firehose: with nobody to take messages away, a queue that did not grow got none.
+    let queue = story.queue();
+    let depths = story.depths_since(queue);
+    let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
+    let grew = [
+        queue.to_owned(),
+        dramatiq::delay_queue(queue),
+        dramatiq::dead_letter_queue(queue),
+    ]
+    .iter()
+    .any(|name| super::grew(story, name));
+    if nobody && !grew {
+        evidence.extend(depths.last().map(|depth| depth.n));
+        return Answer::likely(format!("`{queue}` has no consumer and did not grow"), evidence)
+            .would_decide(&[Source::Firehose]);
+    }
+    Answer::cannot_tell(&[Source::Firehose])
+}

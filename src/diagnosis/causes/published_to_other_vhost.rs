@@ -1,0 +1,48 @@
+//! The API talks to another vhost of this broker.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "published-to-other-vhost",
+    keeps_from: &[Stage::Published],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Management], &[Source::Process]],
+    general: false,
+    page: include_str!("published_to_other_vhost.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if story.published().is_some() {
+        return Answer::NotApplicable;
+    }
+    let Some((listed, connections)) = story.connections() else {
+        return Answer::cannot_tell(&[Source::Management]);
+    };
+    let vhost = &story.timeline.setup.vhost;
+    let mut other = None;
+    for (n, process) in story.api_processes() {
+        for connection in connections
+            .iter()
+            .filter(|connection| super::is_socket_of(process, &connection.name))
+        {
+            if connection.vhost == *vhost {
+                return Answer::ruled_out(
+                    format!("the API (pid {}) is connected to vhost \"{vhost}\"", process.pid),
+                    [n, listed],
+                );
+            }
+            other = Some((n, process.pid, connection.vhost.clone()));
+        }
+    }
+    match other {
+        Some((n, pid, place)) => Answer::certain(
+            format!(
+                "the API (pid {pid}) is connected to vhost \"{place}\" of this broker, not to \"{vhost}\""
+            ),
+            [n, listed],
+        ),
+        None => Answer::NotApplicable,
+    }
+}

@@ -1,0 +1,55 @@
+//! A memory or disk alarm holds publishers back.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::EventKind;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "publisher-blocked",
+    keeps_from: &[Stage::Published],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Management]],
+    general: false,
+    page: include_str!("publisher_blocked.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if story.published().is_some() {
+        return Answer::NotApplicable;
+    }
+    let Some((listed, connections)) = story.connections() else {
+        return Answer::cannot_tell(&[Source::Management]);
+    };
+    let alarm = story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Alarm { node, alarm } => Some((event.n, node, alarm)),
+        _ => None,
+    });
+    let api = story.api_processes();
+    let blocked = connections.iter().find(|connection| {
+        connection.vhost == story.timeline.setup.vhost
+            && matches!(connection.state.as_str(), "blocked" | "blocking")
+            && (api.is_empty()
+                || api
+                    .iter()
+                    .any(|(_, process)| super::is_socket_of(process, &connection.name)))
+    });
+    match (alarm, blocked) {
+        (Some((n, node, alarm)), Some(connection)) => {
+            let text = format!(
+                "{node} has a {alarm} alarm and blocks the publisher {} ({})",
+                connection.name, connection.state
+            );
+            if api.is_empty() {
+                Answer::likely(text, [n, listed])
+            } else {
+                Answer::certain(text, [n, listed])
+            }
+        }
+        (Some((n, node, alarm)), None) => {
+            Answer::likely(format!("{node} has a {alarm} alarm: publishers are blocked"), [n])
+                .would_decide(&[Source::Process])
+        }
+        (None, _) => Answer::ruled_out("no node has an alarm", [listed]),
+    }
+}

@@ -1,0 +1,45 @@
+//! Somebody deleted the queue under the running worker.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::framework::Mark;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "queue-deleted",
+    keeps_from: &[Stage::Delivered],
+    scenario: Some(Scenario::B),
+    needs: &[&[Source::Queue]],
+    general: false,
+    page: include_str!("queue_deleted.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let missing = super::connection_error(story, super::is_missing_queue, |error, _| {
+        format!("the worker's queue is gone: {error}")
+    });
+    if matches!(missing, Answer::Matched(_)) {
+        return missing;
+    }
+    let restarts: Vec<u32> = story
+        .worker_lines()
+        .iter()
+        .filter(|told| !told.line.before && matches!(told.mark, Some(Mark::RestartingConsumer)))
+        .map(|told| told.n)
+        .collect();
+    let errors = story
+        .worker_lines()
+        .iter()
+        .any(|told| !told.line.before && matches!(told.mark, Some(Mark::ConnectionError { .. })));
+    let gone = story
+        .depths_since(story.queue())
+        .iter()
+        .any(|depth| !depth.exists);
+    if restarts.len() >= 2 && !errors && gone {
+        return Answer::likely(
+            "the broker cancels the worker's consumer again and again, and the queue does not exist",
+            restarts,
+        );
+    }
+    Answer::NotApplicable
+}

@@ -1,0 +1,33 @@
+//! The queue itself is down.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "queue-unavailable",
+    keeps_from: &[Stage::Delivered],
+    scenario: Some(Scenario::B),
+    needs: &[&[Source::Management]],
+    general: false,
+    page: include_str!("queue_unavailable.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    match story.infos(story.queue()).last() {
+        Some(info) => match info.state {
+            None | Some("running" | "idle" | "flow") => Answer::ruled_out(
+                format!("queue state {}", info.state.unwrap_or("running")),
+                [info.n],
+            ),
+            Some(state) => Answer::certain(
+                format!(
+                    "queue `{}` is in state {state}: its node is down or it has no majority",
+                    info.queue
+                ),
+                [info.n],
+            ),
+        },
+        None => Answer::NotApplicable,
+    }
+}

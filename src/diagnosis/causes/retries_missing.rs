@@ -1,0 +1,45 @@
+//! A failure was acknowledged as if it were a success.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::framework::Mark;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "retries-missing",
+    keeps_from: &[Stage::Finished],
+    scenario: None,
+    needs: &[&[Source::WorkerLog]],
+    general: false,
+    page: include_str!("retries_missing.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some(raised) = story.raised().iter().rfind(|raised| raised.entered()) else {
+        return Answer::NotApplicable;
+    };
+    let Some(acked) = story
+        .lines()
+        .iter()
+        .find(|told| told.at_ms >= raised.at_ms && matches!(told.mark, Some(Mark::Acknowledging { .. })))
+    else {
+        return Answer::NotApplicable;
+    };
+    if let Some(told) = story.line(|mark| {
+        matches!(
+            mark,
+            Mark::Retrying { .. } | Mark::RetriesExceeded { .. } | Mark::Enqueueing { .. }
+        )
+    }) {
+        return Answer::ruled_out("the Retries middleware was at work", [told.n]);
+    }
+    // The middleware is there and its hook failed: the message is lost all the same, but not
+    // because the middleware is missing.
+    if let Some(told) = story.line(|mark| matches!(mark, Mark::HookFailed { .. })) {
+        return Answer::ruled_out("a hook failed after the actor", [told.n]);
+    }
+    if story.publishes().iter().any(|passage| passage.message.is_retry()) {
+        return Answer::NotApplicable;
+    }
+    Answer::certain(format!("the actor raised ({}), and the message was acknowledged with no retry: the Retries middleware is gone", raised.exception()), [raised.n, acked.n]).terminal()
+}

@@ -1,0 +1,36 @@
+//! The application itself marked the task as failed.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "row-marked-failed",
+    keeps_from: &[Stage::Finished],
+    scenario: None,
+    needs: &[&[Source::Database]],
+    general: false,
+    page: include_str!("row_marked_failed.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    match story.row_failed() {
+        Some((n, row)) => {
+            let error = row
+                .error
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .map(|text| format!(": {}", super::excerpt(text)))
+                .unwrap_or_default();
+            Answer::certain(
+                format!(
+                    "the application set {}{error}",
+                    row.status.as_deref().unwrap_or("a failed status")
+                ),
+                [n],
+            )
+            .terminal_if(!story.timeline.setup.wait_retries)
+        }
+        None => Answer::NotApplicable,
+    }
+}

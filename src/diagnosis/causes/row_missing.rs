@@ -1,0 +1,54 @@
+//! The API accepted the task and wrote no row.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::EventKind;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "row-missing",
+    keeps_from: &[Stage::Recorded, Stage::Finished],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Database]],
+    general: false,
+    page: include_str!("row_missing.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some((n, _, _)) = story.rows().iter().find(|(_, _, row)| row.present) {
+        return Answer::ruled_out("the row is there", [*n]);
+    }
+    let Some((n, _)) = story.last_row().filter(|_| story.closed()) else {
+        return Answer::NotApplicable;
+    };
+    let entered = story.reached(Stage::Entered).is_some();
+    if story.published().is_some() && !entered {
+        // Where the worker itself creates the row, a missing row is a consequence.
+        return Answer::NotApplicable;
+    }
+    if !entered && !story.sees(Source::Firehose) && story.reached(Stage::Published).is_some() {
+        return Answer::NotApplicable;
+    }
+    let mut evidence = vec![n];
+    evidence.extend(story.answer().map(|(n, ..)| n));
+    let gone = story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::ApiStatus { http_status: 404, .. } => Some(event.n),
+            _ => None,
+        });
+    let text = format!(
+        "the API accepted the task, but {} has no row with this id",
+        super::table(story)
+    );
+    match gone {
+        Some(n) => {
+            evidence.push(n);
+            Answer::certain(format!("{text}, and the API itself answers 404 for it"), evidence)
+        }
+        None => Answer::likely(text, evidence),
+    }
+}

@@ -1,0 +1,57 @@
+//! The actor completed and never wrote the row.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::timeline::Source;
+use crate::timeline::Xmax;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "row-never-written",
+    keeps_from: &[Stage::Finished],
+    scenario: None,
+    needs: &[&[Source::Database]],
+    general: false,
+    page: include_str!("row_never_written.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some((n, row)) = story.last_row().filter(|(_, row)| row.present) else {
+        return Answer::NotApplicable;
+    };
+    if story.row_failed().is_some()
+        || story.row_succeeded().is_some()
+        || story.raised().iter().any(|raised| raised.entered())
+    {
+        return Answer::NotApplicable;
+    }
+    match row.xmax_state {
+        Some(Xmax::Aborted | Xmax::UpdateAborted) => {
+            return Answer::ruled_out("the row's header shows an update that was rolled back", [n]);
+        }
+        Some(Xmax::InProgress) => return Answer::ruled_out("a transaction holds the row now", [n]),
+        None => {
+            return if story.closed() {
+                Answer::cannot_tell(&[Source::Database])
+            } else {
+                Answer::NotApplicable
+            };
+        }
+        _ => {}
+    }
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let status = row.status.as_deref().unwrap_or("NULL");
+    let text = format!(
+        "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {})",
+        row.xmax.unwrap_or(0)
+    );
+    match story.attempt_over() {
+        Some(over) if row.xmax_state == Some(Xmax::None) => Answer::certain(text, [over.n, n]),
+        Some(over) => Answer::likely(text, [over.n, n]),
+        None => match super::drained(story) {
+            Some(evidence) => Answer::likely(text, [evidence, n]).would_decide(&[Source::WorkerLog]),
+            None => Answer::NotApplicable,
+        },
+    }
+}

@@ -1,0 +1,52 @@
+//! A worker whose master was killed took the message; its log goes nowhere.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "taken-by-orphaned-worker",
+    keeps_from: &[Stage::Received],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Firehose], &[Source::Process]],
+    general: false,
+    page: include_str!("taken_by_orphaned_worker.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some(passage) = story.deliveries().last() else {
+        return Answer::NotApplicable;
+    };
+    let peer = story.peer(passage.connection);
+
+    let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) else {
+        return Answer::NotApplicable;
+    };
+    let name = process.command.join(" ");
+    if !super::is_worker(process) {
+        return Answer::NotApplicable;
+    }
+    let parent = process.parent_command.as_deref().unwrap_or_default();
+    // The healthy child of a master shares its command line; one started by `spawn` or by a fork
+    // server is a child of a Python process that is.
+    let related = parent == process.command
+        || super::is_worker_command(parent)
+        || parent
+            .iter()
+            .any(|word| word.contains("forkserver") || word.contains("multiprocessing"));
+    if related {
+        return Answer::ruled_out(
+            format!("pid {} has its master (pid {})", process.pid, process.ppid),
+            [n],
+        );
+    }
+    let text = format!(
+        "delivered to pid {} (`{name}`), a worker whose master is gone: its parent is pid {}",
+        process.pid, process.ppid
+    );
+    match story.is_watched(process.pid) {
+        Some(true) => Answer::NotApplicable,
+        Some(false) if process.ppid == 1 => super::taken(story, Answer::certain(text, [passage.n, n])),
+        _ => super::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
+    }
+}

@@ -1,0 +1,99 @@
+//! Another worker took the message.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::framework::Mark;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "taken-by-other-worker",
+    keeps_from: &[Stage::Received],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Firehose]],
+    general: false,
+    page: include_str!("taken_by_other_worker.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some(passage) = story.deliveries().last() else {
+        return Answer::NotApplicable;
+    };
+    let peer = story.peer(passage.connection);
+
+    if let Some((found, pid)) = peer {
+        return match (story.is_watched(pid), story.process(pid)) {
+            (Some(true), _) => Answer::ruled_out(
+                format!("delivered to pid {pid}, the watched worker's"),
+                [passage.n, found],
+            ),
+            (_, Some((_, process))) if !super::is_worker(process) => Answer::NotApplicable,
+            (Some(false), Some((n, process))) => {
+                let place = process
+                    .cwd
+                    .as_deref()
+                    .map(|cwd| format!(" in {cwd}"))
+                    .unwrap_or_default();
+                super::taken(
+                    story,
+                    Answer::certain(
+                        format!(
+                            "delivered to pid {pid} (`{}`{place}), which is not the watched worker",
+                            process.command.join(" ")
+                        ),
+                        [passage.n, found, n],
+                    ),
+                )
+            }
+            (Some(false), None) => super::taken(
+                story,
+                Answer::certain(
+                    format!("delivered to pid {pid}, which is not the watched worker"),
+                    [passage.n, found],
+                ),
+            ),
+            (None, _) => Answer::cannot_tell(&[Source::WorkerLog]),
+        };
+    }
+    // No local process has this connection. That says "another host" only where every local
+    // process could be seen and the address is not this machine's.
+    let listed = story.connections().and_then(|(n, connections)| {
+        connections
+            .iter()
+            .find(|connection| connection.name == passage.connection)
+            .map(|connection| (n, connection))
+    });
+    match listed {
+        Some((_, connection)) if !super::is_worker_product(&connection.product) => Answer::NotApplicable,
+        _ if story
+            .line(|mark| matches!(mark, Mark::Pushed { .. } | Mark::Received { .. }))
+            .is_some() =>
+        {
+            Answer::ruled_out("the watched worker's log has it", [passage.n])
+        }
+        _ if !story.sees(Source::Process) => Answer::cannot_tell(&[Source::Process]),
+        Some((n, connection)) if story.debug_log() && story.closed() && story.watched_is_local() => {
+            super::taken(
+                story,
+                Answer::likely(
+                    format!(
+                        "delivered to {} (user {}), which is no process of this machine, while the watched worker runs here and logs nothing of it",
+                        connection.name, connection.user
+                    ),
+                    [passage.n, n],
+                ),
+            )
+        }
+        _ if story.debug_log() && story.closed() => super::taken(
+            story,
+            Answer::likely(
+                format!(
+                    "delivered to {}, and the watched worker, which logs every message, has not got it",
+                    passage.connection
+                ),
+                [passage.n],
+            ),
+        )
+        .would_decide(&[Source::Process]),
+        _ => Answer::cannot_tell(&[Source::Process, Source::WorkerLog]),
+    }
+}

@@ -1,0 +1,48 @@
+//! The actor ran longer than it may.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::framework::Mark;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "time-limit-exceeded",
+    keeps_from: &[Stage::Finished],
+    scenario: None,
+    needs: &[&[Source::WorkerLog, Source::Firehose]],
+    general: false,
+    page: include_str!("time_limit_exceeded.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let over = story.raised().iter().find(|raised| {
+        raised.exception().contains("TimeLimitExceeded") || raised.chained("TimeLimitExceeded")
+    });
+    if let Some(raised) = over {
+        let place = super::own_place(raised);
+        return Answer::certain(
+            format!(
+                "the actor's time limit was exceeded{place}{}",
+                super::retry_state(story)
+            ),
+            [raised.n],
+        )
+        .terminal_if(super::final_attempt(story));
+    }
+    let pid = story.lines().iter().find_map(|told| told.line.pid);
+    let warned = story
+        .worker_lines()
+        .iter()
+        .find(|told| !told.line.before && matches!(told.mark, Some(Mark::TimeLimit)) && told.line.pid == pid);
+    match warned {
+        Some(told) if story.closed() && story.attempt_over().is_none() => Answer::likely(
+            format!(
+                "{} Nothing followed: a thread inside one C call cannot be interrupted",
+                told.line.text
+            ),
+            [told.n],
+        )
+        .would_decide(&[Source::Process]),
+        _ => Answer::NotApplicable,
+    }
+}

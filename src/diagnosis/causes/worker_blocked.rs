@@ -1,0 +1,37 @@
+//! The watched worker has it, and nothing more is known.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-blocked",
+    keeps_from: &[Stage::Received],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Firehose, Source::WorkerLog]],
+    general: true,
+    page: include_str!("worker_blocked.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some(passage) = story.deliveries().last() else {
+        return Answer::NotApplicable;
+    };
+    let peer = story.peer(passage.connection);
+
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    match peer {
+        Some((found, pid)) if story.is_watched(pid) == Some(true) && story.gone(pid).is_none() => {
+            let text =
+                format!("delivered to the watched worker (pid {pid}), which is alive and logs nothing of it");
+            if story.debug_log() {
+                Answer::likely(text, [passage.n, found])
+            } else {
+                Answer::cannot_tell(&[Source::WorkerLog])
+            }
+        }
+        _ => Answer::cannot_tell(&[Source::Process]),
+    }
+}

@@ -1,0 +1,40 @@
+//! The worker process is stopped.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-frozen",
+    keeps_from: &[Stage::Received],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Process]],
+    general: false,
+    page: include_str!("worker_frozen.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some(passage) = story.deliveries().last() else {
+        return Answer::NotApplicable;
+    };
+    let peer = story.peer(passage.connection);
+
+    let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) else {
+        return Answer::NotApplicable;
+    };
+    match process.state {
+        'T' | 't' => Answer::certain(
+            format!(
+                "pid {} is stopped (state {}): it was sent SIGSTOP, or a debugger holds it",
+                process.pid, process.state
+            ),
+            [passage.n, n],
+        ),
+        'Z' => Answer::NotApplicable,
+        'D' if story.closed() => Answer::likely(
+            format!("pid {} is in uninterruptible sleep (state D)", process.pid),
+            [passage.n, n],
+        ),
+        state => Answer::ruled_out(format!("pid {} is in state {state}", process.pid), [n]),
+    }
+}

@@ -1,0 +1,27 @@
+//! The worker's log does not show what it does.
+
+use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-log-silent",
+    keeps_from: &[],
+    scenario: None,
+    needs: &[&[Source::WorkerLog]],
+    general: false,
+    page: include_str!("worker_log_silent.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if story.reached(Stage::Entered).is_none() || !story.lines().is_empty() {
+        return Answer::NotApplicable;
+    }
+    let Some((_, evidence)) = story.reached(Stage::Entered) else {
+        return Answer::NotApplicable;
+    };
+    Answer::likely(
+        "it ran, and the worker's log says nothing of it: no -v, a logging configuration that disables loggers, or another stream",
+        evidence.clone(),
+    )
+}

@@ -1,0 +1,100 @@
+//! The worker died while it started.
+
+use crate::diagnosis::story::Told;
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::framework::Mark;
+use crate::framework::dramatiq::Trace;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-not-started",
+    keeps_from: &[Stage::Delivered],
+    scenario: Some(Scenario::B),
+    needs: &[&[Source::Queue]],
+    general: false,
+    page: include_str!("worker_not_started.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = super::has_consumer(story) {
+        return answer;
+    }
+    if !story.sees(Source::WorkerLog) {
+        return Answer::cannot_tell(&[Source::WorkerLog]);
+    }
+    let lines = story.worker_lines();
+    // What a dying worker said last; any sign of a later life makes it history.
+    let Some(at) = lines.iter().rposition(|told| died_at_start(told)) else {
+        return Answer::NotApplicable;
+    };
+    if let Some(alive) = lines[at + 1..].iter().find(|told| {
+        matches!(
+            told.mark,
+            Some(
+                Mark::Ready
+                    | Mark::AddingConsumer { .. }
+                    | Mark::Received { .. }
+                    | Mark::ConnectionError { .. }
+            )
+        )
+    }) {
+        return Answer::ruled_out("a worker started after that", [alive.n]);
+    }
+    let told = lines[at];
+    let when = told
+        .stated
+        .map(|stated| format!(" at {stated}"))
+        .unwrap_or_default();
+    let mut evidence = vec![told.n];
+    evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
+    let text = format!(
+        "0 consumers, and the worker's log ends{when} in: {}",
+        reason(&told)
+    );
+    // Seen as it happened it is certain; an old line may be yesterday's crash.
+    if told.line.before && !story.ended_recently(&told) {
+        Answer::likely(text, evidence).would_decide(&[Source::Process])
+    } else {
+        Answer::certain(text, evidence)
+    }
+}
+
+fn died_at_start(told: &Told<'_>) -> bool {
+    match told.mark {
+        Some(Mark::ImportFailed | Mark::UsageError) => true,
+        // The exporter's port is taken: only its own process dies, the worker goes on. So a taken
+        // port counts only as the end of a bare traceback.
+        None => {
+            told.line
+                .traceback
+                .as_deref()
+                .is_some_and(|text| text.contains("Traceback (most recent call last)"))
+                && told.line.logger.is_none()
+        }
+        _ => false,
+    }
+}
+
+/// The reason in one line.
+fn reason(told: &Told<'_>) -> String {
+    let exception = told
+        .line
+        .traceback
+        .as_deref()
+        .and_then(Trace::parse)
+        .map(|trace| trace.exception)
+        .filter(|text| !text.is_empty());
+    let text = exception.unwrap_or_else(|| told.line.text.trim().to_owned());
+    let digits = text
+        .strip_prefix("ModuleNotFoundError: No module named '")
+        .map(|rest| rest.trim_end_matches('\''));
+    match digits {
+        Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_digit()) => {
+            format!(
+                "{text}: `-v` takes no value, so `-v {name}` makes dramatiq import a module called {name}; write `-v`"
+            )
+        }
+        _ => text,
+    }
+}

@@ -1,0 +1,83 @@
+//! The worker consumes other queues only.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::framework::Mark;
+use crate::framework::dramatiq;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-on-other-queue",
+    keeps_from: &[Stage::Delivered],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Queue]],
+    general: false,
+    page: include_str!("worker_on_other_queue.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = super::has_consumer(story) {
+        return answer;
+    }
+    let lines = story.worker_lines();
+    let queue = story.queue();
+    if let Some(told) = lines
+        .iter()
+        .find(|told| matches!(told.mark, Some(Mark::DroppingConsumer { queue: dropped }) if dropped == queue))
+    {
+        return Answer::certain(
+            format!("the worker was started with -Q and leaves `{queue}` out"),
+            [told.n],
+        );
+    }
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let others: Vec<&str> = lines
+        .iter()
+        .filter_map(|told| match told.mark {
+            Some(Mark::AddingConsumer { queue: added }) if dramatiq::base_queue(added) != queue => {
+                Some(added.as_str())
+            }
+            _ => None,
+        })
+        .filter(|name| dramatiq::base_queue(name) == *name)
+        .collect();
+    if lines
+        .iter()
+        .any(|told| matches!(told.mark, Some(Mark::AddingConsumer { queue: added }) if added == queue))
+    {
+        return Answer::NotApplicable;
+    }
+    if let Some(first) = others.first() {
+        let evidence: Vec<u32> = lines
+            .iter()
+            .filter(|told| matches!(told.mark, Some(Mark::AddingConsumer { .. })))
+            .map(|told| told.n)
+            .take(3)
+            .collect();
+        return Answer::certain(
+            format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`"),
+            evidence,
+        );
+    }
+    // Its connections consume elsewhere.
+    let Some((listed, consumers)) = story.consumers() else {
+        return Answer::NotApplicable;
+    };
+    for (n, process) in super::live_workers(story) {
+        if let Some(consumer) = consumers.iter().find(|consumer| {
+            super::is_socket_of(process, &consumer.connection)
+                && dramatiq::base_queue(&consumer.queue) != queue
+        }) {
+            return Answer::likely(
+                format!(
+                    "the worker (pid {}) consumes `{}`, not `{queue}`",
+                    process.pid, consumer.queue
+                ),
+                [n, listed],
+            );
+        }
+    }
+    Answer::NotApplicable
+}

@@ -1,0 +1,42 @@
+//! The worker talks to another vhost or another broker.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-on-other-vhost",
+    keeps_from: &[Stage::Delivered],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Queue], &[Source::Process]],
+    general: false,
+    page: include_str!("worker_on_other_vhost.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = super::has_consumer(story) {
+        return answer;
+    }
+    let vhost = &story.timeline.setup.vhost;
+    let workers = super::live_workers(story);
+    if let Some((listed, connections)) = story.connections() {
+        for (n, process) in &workers {
+            let mine: Vec<_> = connections
+                .iter()
+                .filter(|connection| super::is_socket_of(process, &connection.name))
+                .collect();
+            if let Some(other) = mine.iter().find(|connection| connection.vhost != *vhost)
+                && mine.iter().all(|connection| connection.vhost != *vhost)
+            {
+                return Answer::certain(
+                    format!(
+                        "the worker (pid {}) is connected to vhost \"{}\", not to \"{vhost}\"",
+                        process.pid, other.vhost
+                    ),
+                    [*n, listed],
+                );
+            }
+        }
+    }
+    super::other_broker(story, &workers, "the worker")
+}

@@ -1,0 +1,52 @@
+//! The worker was told to stop.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::framework::Mark;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-shutting-down",
+    keeps_from: &[Stage::Received, Stage::Delivered],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::WorkerLog]],
+    general: false,
+    page: include_str!("worker_shutting_down.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let lines = story.worker_lines();
+    let Some(at) = lines
+        .iter()
+        .rposition(|told| matches!(told.mark, Some(Mark::Stopping | Mark::ShutDown)))
+    else {
+        return Answer::NotApplicable;
+    };
+    let told = lines[at];
+    if lines[at..]
+        .iter()
+        .any(|later| matches!(later.mark, Some(Mark::Ready | Mark::BootingUp)))
+    {
+        return Answer::ruled_out("it started again after that", [told.n]);
+    }
+    let passage = story.deliveries().last();
+    if passage.is_some_and(|passage| passage.at_ms < told.at_ms) && !told.line.before {
+        return Answer::likely(
+            "the worker began to shut down with the message in its hands: the broker gives it back",
+            [told.n],
+        );
+    }
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    match super::has_consumer(story) {
+        Some(_) if passage.is_none() => Answer::ruled_out("there are consumers", [told.n]),
+        _ => Answer::likely(
+            format!(
+                "the worker was shutting down before the message came: {}",
+                told.line.text
+            ),
+            [told.n],
+        ),
+    }
+}

@@ -1,0 +1,70 @@
+//! All consumers are full.
+
+use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "workers-busy",
+    keeps_from: &[Stage::Delivered],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Queue]],
+    general: false,
+    page: include_str!("workers_busy.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some(depth) = story.depths_since(story.queue()).last().copied() else {
+        return Answer::NotApplicable;
+    };
+    if !story.closed() || story.published().is_none() || depth.consumers == 0 || depth.ready == 0 {
+        return Answer::NotApplicable;
+    }
+    let running = super::running_others(story);
+    let listed = story.consumers();
+    let prefetch: u64 = listed.map_or(0, |(_, consumers)| {
+        consumers
+            .iter()
+            .filter(|consumer| consumer.queue == story.queue())
+            .map(|consumer| consumer.prefetch)
+            .sum()
+    });
+    let unacked = story
+        .infos(story.queue())
+        .last()
+        .and_then(|info| info.unacked.map(|count| (info.n, count)));
+    let what = match running.as_slice() {
+        [] => String::new(),
+        some => format!(
+            "; running: {}",
+            some.iter()
+                .map(|(_, actor)| actor.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    };
+    let mut evidence = vec![depth.n];
+    evidence.extend(running.iter().map(|(n, _)| *n).take(4));
+    match (listed, unacked) {
+        (Some((n, _)), Some((info, unacked))) if prefetch > 0 && unacked >= prefetch => {
+            evidence.extend([n, info]);
+            Answer::certain(
+                format!(
+                    "every prefetch slot is taken: {unacked} unacknowledged of {prefetch}, {} ready behind them{what}",
+                    depth.ready
+                ),
+                evidence,
+            )
+        }
+        (Some((n, _)), Some((info, unacked))) if prefetch > 0 => Answer::ruled_out(
+            format!("{unacked} unacknowledged of {prefetch} prefetch slots"),
+            [n, info],
+        ),
+        _ if !running.is_empty() => Answer::likely(
+            format!("{} consumers have taken nothing more{what}", depth.consumers),
+            evidence,
+        )
+        .would_decide(&[Source::Management]),
+        _ => Answer::cannot_tell(&[Source::Management]),
+    }
+}

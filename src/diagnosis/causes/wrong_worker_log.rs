@@ -1,0 +1,47 @@
+//! The configured log is not that of the worker that consumes.
+
+use crate::diagnosis::{Answer, Cause, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "wrong-worker-log",
+    keeps_from: &[],
+    scenario: None,
+    needs: &[&[Source::WorkerLog], &[Source::Process]],
+    general: false,
+    page: include_str!("wrong_worker_log.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let logged = story.log_pids();
+    if logged.is_empty() {
+        return Answer::NotApplicable;
+    }
+    let Some((listed, consumers)) = story.consumers() else {
+        return Answer::NotApplicable;
+    };
+    let mut pids = Vec::new();
+    for consumer in consumers
+        .iter()
+        .filter(|consumer| consumer.queue == story.queue())
+    {
+        match story.peer(&consumer.connection) {
+            Some((_, pid)) => pids.push(pid),
+            None => return Answer::NotApplicable,
+        }
+    }
+    if pids.is_empty() || pids.iter().any(|pid| story.is_watched(*pid) != Some(false)) {
+        return Answer::NotApplicable;
+    }
+    let text = |pids: &[i32]| pids.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+    let in_log: Vec<i32> = logged.into_iter().collect();
+    Answer::certain(
+        format!(
+            "the log's lines are of pid {}, the queue's consumers are pid {}",
+            text(&in_log),
+            text(&pids)
+        ),
+        [listed],
+    )
+}

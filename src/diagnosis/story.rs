@@ -1,0 +1,1339 @@
+//! What happened to this task, picked out of everything that was seen.
+//!
+//! The questions causes ask: which messages and lines are the task's, how far it came, who took
+//! it, what the row said. Built anew for every look at a timeline; it borrows, and cannot fail.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Outcome, Reached, Stage, Task, closes};
+use crate::framework::dramatiq::{self, Trace};
+use crate::framework::{Mark, Message};
+use crate::timeline::{
+    Connection, Consumer, Ended, Event, EventKind, Level, LogLine, Process, Row, Source, Timeline, Xmax,
+};
+
+/// Whether a source could see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight<'a> {
+    Watching(&'a str),
+    /// Sees, but not everything.
+    Partial(&'a str),
+    Blind(&'a str),
+    /// Never said anything: it was not part of the run.
+    Absent,
+}
+
+/// A publish or a delivery of this task.
+#[derive(Debug, Clone, Copy)]
+pub struct Passage<'a> {
+    pub n: u32,
+    pub at_ms: f64,
+    /// Publishes: the routing key on the default exchange. Deliveries: the queue.
+    pub queue: &'a str,
+    pub connection: &'a str,
+    pub redelivered: bool,
+    pub message: &'a Message,
+}
+
+/// A line of the watched worker's log.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    pub n: u32,
+    pub at_ms: f64,
+    pub line: &'a LogLine,
+    pub mark: Option<&'a Mark>,
+    pub stated: Option<&'a str>,
+}
+
+/// Passive-declare counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Depth {
+    pub n: u32,
+    pub at_ms: f64,
+    pub exists: bool,
+    pub ready: u64,
+    pub consumers: u64,
+}
+
+/// The management API's facts of one queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Info<'a> {
+    pub n: u32,
+    pub at_ms: f64,
+    pub queue: &'a str,
+    pub state: Option<&'a str>,
+    pub arguments: &'a serde_json::Map<String, serde_json::Value>,
+    pub policy_definition: &'a serde_json::Map<String, serde_json::Value>,
+    pub ready: Option<u64>,
+    pub unacked: Option<u64>,
+}
+
+/// One attempt that raised, from the log or from the copy on the delay queue.
+#[derive(Debug, Clone)]
+pub struct Raised {
+    pub n: u32,
+    pub at_ms: f64,
+    pub trace: Option<Trace>,
+    pub actor: String,
+    /// The whole traceback, chain included.
+    text: String,
+}
+
+impl Raised {
+    /// The actor's own code is on the stack.
+    pub fn entered(&self) -> bool {
+        self.trace
+            .as_ref()
+            .is_some_and(|trace| !trace.is_bad_call(&self.actor) && !trace.own_frames().is_empty())
+    }
+
+    /// Another exception of the chain says this.
+    pub fn chained(&self, word: &str) -> bool {
+        self.text.contains(word)
+    }
+
+    pub fn exception(&self) -> String {
+        self.trace
+            .as_ref()
+            .map(|trace| trace.exception.clone())
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| "an exception".into())
+    }
+}
+
+pub struct Story<'a> {
+    pub timeline: &'a Timeline,
+    sights: BTreeMap<Source, (Sight<'a>, u32)>,
+    ended: Option<Ended>,
+    task_id: Option<&'a str>,
+    message_ids: BTreeSet<&'a str>,
+    publishes: Vec<Passage<'a>>,
+    deliveries: Vec<Passage<'a>>,
+    stray_publishes: Vec<Passage<'a>>,
+    candidates: usize,
+    worker_lines: Vec<Told<'a>>,
+    lines: Vec<Told<'a>>,
+    entries: Vec<Told<'a>>,
+    raised: Vec<Raised>,
+    rows: Vec<(u32, f64, &'a Row)>,
+    reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)>,
+}
+
+impl<'a> Story<'a> {
+    pub fn new(timeline: &'a Timeline) -> Self {
+        let mut story = Self {
+            timeline,
+            sights: BTreeMap::new(),
+            ended: None,
+            task_id: None,
+            message_ids: BTreeSet::new(),
+            publishes: Vec::new(),
+            deliveries: Vec::new(),
+            stray_publishes: Vec::new(),
+            candidates: 0,
+            worker_lines: Vec::new(),
+            lines: Vec::new(),
+            entries: Vec::new(),
+            raised: Vec::new(),
+            rows: Vec::new(),
+            reached: BTreeMap::new(),
+        };
+        story.read();
+        story.find_messages();
+        story.find_lines();
+        story.find_raised();
+        story.find_stages();
+        story
+    }
+
+    fn read(&mut self) {
+        for event in &self.timeline.events {
+            match &event.kind {
+                EventKind::Watching { detail } => {
+                    self.sights
+                        .insert(event.source, (Sight::Watching(detail), event.n));
+                }
+                EventKind::Partial { reason } => {
+                    self.sights
+                        .insert(event.source, (Sight::Partial(reason), event.n));
+                }
+                EventKind::Blind { reason, .. } => {
+                    self.sights.insert(event.source, (Sight::Blind(reason), event.n));
+                }
+                EventKind::Ended { why } => self.ended = Some(*why),
+                EventKind::Answered {
+                    task_id: Some(id), ..
+                }
+                | EventKind::Given { task_id: id } => self.task_id = Some(id),
+                EventKind::Row(row) => self.rows.push((event.n, event.at_ms, row)),
+                EventKind::Line(line) if event.source == Source::WorkerLog => self.worker_lines.push(Told {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    line,
+                    mark: self.timeline.mark(event.n),
+                    stated: event.stated.as_deref(),
+                }),
+                _ => {}
+            }
+        }
+    }
+
+    /// The messages that carry the task id. With an actor configured, one for another actor counts
+    /// only where there is none for the configured one.
+    fn find_messages(&mut self) {
+        let since = self.submitted_at();
+        let mut carrying: Vec<Passage<'a>> = Vec::new();
+        for event in &self.timeline.events {
+            match &event.kind {
+                EventKind::Publish {
+                    routing_key,
+                    connection,
+                    message,
+                    ..
+                } if message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) => {
+                    carrying.push(Passage {
+                        n: event.n,
+                        at_ms: event.at_ms,
+                        queue: routing_key,
+                        connection,
+                        redelivered: false,
+                        message,
+                    });
+                }
+                EventKind::DeadLetter { message, .. } if message.carries_task_id => {
+                    if let Some(id) = &message.message_id {
+                        self.message_ids.insert(id);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let wanted = self.timeline.setup.actor.as_deref();
+        let for_wanted = |passage: &Passage<'_>| {
+            wanted.is_none()
+                || passage.message.actor.as_deref() == wanted
+                || passage.message.undecodable.is_some()
+        };
+        let any_wanted = carrying.iter().any(for_wanted);
+        let (mine, strays): (Vec<_>, Vec<_>) = carrying
+            .into_iter()
+            .partition(|passage| !any_wanted || for_wanted(passage));
+        // Messages sent on by the running actor come after the first delivery: not candidates.
+        let first_delivery = self.timeline.events.iter().find_map(|event| match &event.kind {
+            EventKind::Deliver { message, queue, .. }
+                if message.carries_task_id && *queue == self.timeline.setup.queue =>
+            {
+                Some(event.at_ms)
+            }
+            _ => None,
+        });
+        let ids: BTreeSet<&str> = mine
+            .iter()
+            .filter(|passage| first_delivery.is_none_or(|at| passage.at_ms <= at))
+            .filter_map(|passage| passage.message.message_id.as_deref())
+            .collect();
+        self.candidates = ids.len();
+        self.message_ids.extend(ids);
+        if self.message_ids.is_empty() {
+            self.message_ids.extend(
+                mine.iter()
+                    .filter_map(|passage| passage.message.message_id.as_deref())
+                    .take(1),
+            );
+        }
+        let known = &self.message_ids;
+        self.publishes = mine
+            .into_iter()
+            .filter(|passage| {
+                passage
+                    .message
+                    .message_id
+                    .as_deref()
+                    .is_none_or(|id| known.contains(id))
+            })
+            .collect();
+        self.stray_publishes = strays;
+        for event in &self.timeline.events {
+            if let EventKind::Deliver {
+                queue,
+                connection,
+                redelivered,
+                message,
+            } = &event.kind
+                && (message.message_id.as_deref().is_some_and(|id| known.contains(id))
+                    || (message.undecodable.is_some() && message.carries_task_id))
+            {
+                self.deliveries.push(Passage {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    queue,
+                    connection,
+                    redelivered: *redelivered,
+                    message,
+                });
+            }
+        }
+    }
+
+    /// The log lines that are this task's: by id, or between "Received message" and its settling in
+    /// the same process and thread.
+    fn find_lines(&mut self) {
+        type Key<'k> = (Option<i32>, Option<&'k str>);
+        let mut active: HashMap<Key<'a>, &'a str> = HashMap::new();
+        let mut unkeyed: BTreeSet<&'a str> = BTreeSet::new();
+        let mut lines = Vec::new();
+        let mut entries = Vec::new();
+        let since = self.submitted_at();
+        for &told in &self.worker_lines {
+            if told.line.before && !self.timeline.setup.post_mortem {
+                continue;
+            }
+            if since.is_some_and(|since| told.at_ms < since) {
+                continue;
+            }
+            let key: Key<'a> = (told.line.pid, told.line.thread.as_deref());
+            let id = told.mark.and_then(id_of);
+            if let Some(Mark::Received { id, .. }) = told.mark {
+                if told.line.carries_task_id && self.publishes.is_empty() {
+                    self.message_ids.insert(id);
+                }
+                active.insert(key, id);
+                unkeyed.insert(id);
+            }
+            let in_interval = if key == (None, None) {
+                !unkeyed.is_empty() && unkeyed.iter().all(|id| self.message_ids.contains(id))
+            } else {
+                active.get(&key).is_some_and(|id| self.message_ids.contains(id))
+            };
+            let mine = match id {
+                Some(id) => self.message_ids.contains(id),
+                None => told.line.carries_task_id || in_interval || self.is_alone(&told),
+            };
+            if mine {
+                lines.push(told);
+                if told.line.entry {
+                    entries.push(told);
+                }
+            }
+            if let Some(Mark::Acknowledging { id } | Mark::Rejecting { id }) = told.mark {
+                active.retain(|_, active| *active != id.as_str());
+                unkeyed.remove(id.as_str());
+            }
+        }
+        self.lines = lines;
+        self.entries = entries;
+    }
+
+    /// A framework or entry line without any id is the task's if the firehose shows that nothing
+    /// else was delivered, before or since, that could have caused it.
+    fn is_alone(&self, told: &Told<'a>) -> bool {
+        let about_a_message = told.line.entry
+            || matches!(
+                told.mark,
+                Some(
+                    Mark::Failed { .. }
+                        | Mark::Skipped { .. }
+                        | Mark::UndefinedActor { .. }
+                        | Mark::DecodeFailed
+                        | Mark::ExpectedException { .. }
+                        | Mark::RateLimited
+                        | Mark::ReturnedValue { .. }
+                        | Mark::NoEventLoop
+                        | Mark::NeverAwaited
+                        | Mark::HookFailed { .. }
+                        | Mark::TimeLimit
+                )
+            );
+        if !about_a_message || !self.sees(Source::Firehose) {
+            return false;
+        }
+        // Log lines come a little later than the fact; the delivery must have come before.
+        let Some(first) = self
+            .deliveries
+            .iter()
+            .find(|passage| passage.queue == self.queue())
+        else {
+            return false;
+        };
+        if first.at_ms > told.at_ms {
+            return false;
+        }
+        let strangers = self.timeline.events.iter().any(|event| {
+            matches!(&event.kind, EventKind::Deliver { queue, message, .. }
+                if queue == self.queue() && event.at_ms <= told.at_ms
+                && !message.message_id.as_deref().is_some_and(|id| self.message_ids.contains(id))
+                && !(message.undecodable.is_some() && message.carries_task_id))
+        });
+        let busy_before = self
+            .infos(self.queue())
+            .find(|info| info.at_ms < first.at_ms)
+            .is_none_or(|info| info.unacked != Some(0));
+        // Right after a queue was declared there are no counts: then nothing can be unacked either.
+        let new_queue = self
+            .depths(self.queue())
+            .next()
+            .is_some_and(|depth| !depth.exists);
+        !strangers && (!busy_before || new_queue)
+    }
+
+    fn find_raised(&mut self) {
+        let mut raised: Vec<Raised> = self
+            .lines
+            .iter()
+            .filter_map(|told| match told.mark {
+                Some(Mark::Failed { actor }) => Some(Raised {
+                    n: told.n,
+                    at_ms: told.at_ms,
+                    trace: told.line.traceback.as_deref().and_then(Trace::parse),
+                    actor: actor.clone(),
+                    text: told.line.traceback.clone().unwrap_or_default(),
+                }),
+                _ => None,
+            })
+            .collect();
+        for passage in &self.publishes {
+            if let (Some(text), Some(actor)) = (&passage.message.traceback, &passage.message.actor) {
+                raised.push(Raised {
+                    n: passage.n,
+                    at_ms: passage.at_ms,
+                    trace: Trace::parse(text),
+                    actor: actor.clone(),
+                    text: text.clone(),
+                });
+            }
+        }
+        raised.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        self.raised = raised;
+    }
+
+    fn find_stages(&mut self) {
+        let mut reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)> = BTreeMap::new();
+        let mut put = |stage: Stage, at: Option<f64>, n: u32| {
+            let (known, evidence) = reached.entry(stage).or_insert((at, Vec::new()));
+            if let (Some(old), Some(new)) = (*known, at)
+                && new < old
+            {
+                *known = Some(new);
+            }
+            if evidence.len() < 4 && !evidence.contains(&n) {
+                evidence.push(n);
+            }
+        };
+        for event in &self.timeline.events {
+            match &event.kind {
+                EventKind::Answered { task_id: Some(_), .. } => {
+                    put(Stage::Submitted, Some(event.at_ms), event.n)
+                }
+                EventKind::RowCommitted { visible_at_ms, .. } => {
+                    put(Stage::Recorded, Some(*visible_at_ms), event.n)
+                }
+                EventKind::Row(row) if row.present => {
+                    put(Stage::Recorded, Some(event.at_ms), event.n);
+                    if self.timeline.setup.post_mortem {
+                        put(Stage::Submitted, None, event.n);
+                    }
+                }
+                EventKind::DeadLetter { message, .. } if message.carries_task_id => {
+                    put(Stage::Published, None, event.n)
+                }
+                _ => {}
+            }
+        }
+        let queue = self.queue();
+        let exists = |name: &str| self.depths(name).last().is_none_or(|depth| depth.exists);
+        for passage in &self.publishes {
+            if dramatiq::base_queue(passage.queue) == queue && exists(passage.queue) {
+                put(Stage::Published, Some(passage.at_ms), passage.n);
+            }
+        }
+        if !self.sees(Source::Firehose)
+            && let Some(since) = self.submitted_at()
+        {
+            // With nobody to take messages away, growth right after the submission is a publish.
+            let before = self
+                .depths(queue)
+                .rfind(|depth| depth.at_ms <= since)
+                .map_or(0, |depth| depth.ready);
+            let after = self.depths_since(queue);
+            if let Some(depth) = after.iter().find(|depth| depth.ready > before)
+                && after.iter().all(|depth| depth.consumers == 0)
+            {
+                put(Stage::Published, Some(depth.at_ms), depth.n);
+            }
+        }
+        for passage in &self.deliveries {
+            if passage.queue == queue {
+                put(Stage::Delivered, Some(passage.at_ms), passage.n);
+            }
+        }
+        for told in &self.lines {
+            let at = Some(told.at_ms);
+            match told.mark {
+                Some(
+                    Mark::Pushed { delay: false, .. } | Mark::UndefinedActor { .. } | Mark::DecodeFailed,
+                ) => put(Stage::Delivered, at, told.n),
+                Some(
+                    Mark::Received { .. }
+                    | Mark::Called
+                    | Mark::Failed { .. }
+                    | Mark::Skipped { .. }
+                    | Mark::TooOld { .. }
+                    | Mark::Retrying { .. }
+                    | Mark::RetriesExceeded { .. }
+                    | Mark::ExpectedException { .. }
+                    | Mark::ReturnedValue { .. }
+                    | Mark::HookFailed { .. },
+                ) => put(Stage::Received, at, told.n),
+                Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. }) => put(Stage::Settled, at, told.n),
+                _ => {}
+            }
+        }
+        for told in &self.entries {
+            put(Stage::Entered, Some(told.at_ms), told.n);
+        }
+        for raised in self.raised.iter().filter(|raised| raised.entered()) {
+            put(Stage::Entered, Some(raised.at_ms), raised.n);
+        }
+        for (at, n) in self.own_lines() {
+            put(Stage::Entered, Some(at), n);
+        }
+        // A status only the actor sets. `failed` may also be set by the API or by a middleware, so
+        // it is no entry by itself.
+        let setup = &self.timeline.setup;
+        for (n, at, row) in &self.rows {
+            let Some(status) = row.status.as_deref() else {
+                continue;
+            };
+            let is = |list: &[String]| list.iter().any(|word| word == status);
+            if is(&setup.running) || is(&setup.succeeded) {
+                put(Stage::Entered, Some(*at), *n);
+            }
+            if is(&setup.succeeded) || is(&setup.failed) {
+                put(Stage::Finished, Some(*at), *n);
+            }
+        }
+        if let Some((n, at)) = self.api_final() {
+            put(Stage::Finished, Some(at), n);
+            if self.api_succeeded().is_some() {
+                put(Stage::Entered, Some(at), n);
+            }
+        }
+        // A failed status with nothing to say that the actor was not entered, after a worker had it.
+        if reached.contains_key(&Stage::Finished)
+            && !reached.contains_key(&Stage::Entered)
+            && (reached.contains_key(&Stage::Received)
+                || (reached.contains_key(&Stage::Delivered) && !self.sees(Source::WorkerLog)))
+            && !self.says_not_entered()
+            && let Some(evidence) = reached.get(&Stage::Finished).cloned()
+        {
+            reached.insert(Stage::Entered, (None, evidence.1));
+        }
+        // What came later proves what came before, except the row, which may really be missing.
+        for later in Stage::ALL.into_iter().rev() {
+            let Some((_, evidence)) = reached.get(&later).cloned() else {
+                continue;
+            };
+            if matches!(
+                later,
+                Stage::Finished | Stage::Settled | Stage::Recorded | Stage::Submitted
+            ) {
+                continue;
+            }
+            for earlier in Stage::ALL
+                .into_iter()
+                .filter(|stage| *stage < later && *stage != Stage::Recorded && *stage != Stage::Submitted)
+            {
+                reached.entry(earlier).or_insert((None, evidence.clone()));
+            }
+        }
+        // One moment reaches us through several sources with different delays: no stage can have
+        // been reached after a later one.
+        let mut bound = f64::INFINITY;
+        for stage in Stage::ALL.into_iter().rev().filter(|stage| *stage != Stage::Recorded) {
+            if let Some((Some(at), _)) = reached.get_mut(&stage) {
+                *at = at.min(bound);
+                bound = *at;
+            }
+        }
+        self.reached = reached;
+    }
+
+    /// A line says that this message will not run, or did not get into the actor.
+    fn says_not_entered(&self) -> bool {
+        self.raised.iter().any(|raised| !raised.entered())
+            || self.lines.iter().any(|told| {
+                matches!(
+                    told.mark,
+                    Some(
+                        Mark::UndefinedActor { .. }
+                            | Mark::DecodeFailed
+                            | Mark::Skipped { .. }
+                            | Mark::TooOld { .. }
+                            | Mark::NoEventLoop
+                            | Mark::NeverAwaited
+                    )
+                )
+            })
+    }
+
+    /// The application's own lines between the framework's call and its completion.
+    fn own_lines(&self) -> Vec<(f64, u32)> {
+        let mut called: HashMap<(Option<i32>, Option<&str>), bool> = HashMap::new();
+        let mut own = Vec::new();
+        for told in &self.lines {
+            let (Some(pid), Some(thread)) = (told.line.pid, told.line.thread.as_deref()) else {
+                continue;
+            };
+            let key = (Some(pid), Some(thread));
+            match told.mark {
+                Some(Mark::Called) => {
+                    called.insert(key, true);
+                }
+                Some(Mark::Completed) => {
+                    called.insert(key, false);
+                }
+                None if called.get(&key) == Some(&true) => {
+                    let logger = told.line.logger.as_deref().unwrap_or_default();
+                    let library = ["dramatiq", "pika", "asyncio", "py.warnings", "concurrent"]
+                        .iter()
+                        .any(|name| logger == *name || logger.starts_with(&format!("{name}.")));
+                    if !logger.is_empty() && !library {
+                        own.push((told.at_ms, told.n));
+                    }
+                }
+                _ => {}
+            }
+        }
+        own
+    }
+
+    // -- sources
+
+    pub fn sight(&self, source: Source) -> Sight<'a> {
+        self.sights
+            .get(&source)
+            .map_or(Sight::Absent, |(sight, _)| *sight)
+    }
+
+    /// It could see, wholly or in part.
+    pub fn sees(&self, source: Source) -> bool {
+        matches!(self.sight(source), Sight::Watching(_) | Sight::Partial(_))
+    }
+
+    /// It could see everything it was asked to: absence counts.
+    pub fn sees_all(&self, source: Source) -> bool {
+        matches!(self.sight(source), Sight::Watching(_))
+    }
+
+    // -- the run
+
+    pub fn queue(&self) -> &'a str {
+        &self.timeline.setup.queue
+    }
+
+    /// The window has closed: absence may count.
+    pub fn closed(&self) -> bool {
+        self.ended.is_some_and(closes)
+    }
+
+    pub fn timed_out(&self) -> bool {
+        self.ended == Some(Ended::Timeout)
+    }
+
+    pub fn post_mortem(&self) -> bool {
+        self.timeline.setup.post_mortem
+    }
+
+    pub fn task_id(&self) -> Option<&'a str> {
+        self.task_id
+    }
+
+    pub fn is_my_message(&self, id: &str) -> bool {
+        self.message_ids.contains(id)
+    }
+
+    pub fn submitted_at(&self) -> Option<f64> {
+        self.find(|event| matches!(event.kind, EventKind::Submitting { .. }).then_some(event.at_ms))
+    }
+
+    fn find<T>(&self, pick: impl FnMut(&'a Event) -> Option<T>) -> Option<T> {
+        self.timeline.events.iter().find_map(pick)
+    }
+
+    /// The HTTP answer: event, status, body.
+    pub fn answer(&self) -> Option<(u32, u16, &'a str)> {
+        self.find(|event| match &event.kind {
+            EventKind::Answered { status, body, .. } => Some((event.n, *status, body.as_str())),
+            _ => None,
+        })
+    }
+
+    // -- messages
+
+    /// Publishes of this task's message, copies for retries included.
+    pub fn publishes(&self) -> &[Passage<'a>] {
+        &self.publishes
+    }
+
+    /// The first publish that put it on the configured queue or its delay queue.
+    pub fn published(&self) -> Option<&Passage<'a>> {
+        self.publishes
+            .iter()
+            .find(|passage| dramatiq::base_queue(passage.queue) == self.queue())
+    }
+
+    /// Messages that carry the task id, but for another actor than the configured one.
+    pub fn stray_publishes(&self) -> &[Passage<'a>] {
+        &self.stray_publishes
+    }
+
+    /// Deliveries of this task's message from its queue, in order.
+    pub fn deliveries(&self) -> impl DoubleEndedIterator<Item = &Passage<'a>> {
+        self.deliveries
+            .iter()
+            .filter(|passage| passage.queue == self.queue())
+    }
+
+    /// Two messages carry the id and nothing says which one is meant.
+    pub fn is_ambiguous(&self) -> bool {
+        self.candidates > 1
+    }
+
+    /// Publishes after the submission that do not carry the id, with their connection.
+    pub fn other_publishes(&self) -> impl Iterator<Item = (u32, &'a str, &'a Message)> {
+        let since = self.submitted_at();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Publish {
+                    connection, message, ..
+                } if !message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) => {
+                    Some((event.n, connection.as_str(), message))
+                }
+                _ => None,
+            })
+    }
+
+    // -- the worker's log
+
+    /// All lines of the watched worker's log since its boot.
+    pub fn worker_lines(&self) -> &[Told<'a>] {
+        &self.worker_lines
+    }
+
+    /// This task's lines.
+    pub fn lines(&self) -> &[Told<'a>] {
+        &self.lines
+    }
+
+    /// This task's first line with such a mark.
+    pub fn line(&self, pick: impl Fn(&Mark) -> bool) -> Option<Told<'a>> {
+        self.lines
+            .iter()
+            .copied()
+            .find(|told| told.mark.is_some_and(&pick))
+    }
+
+    /// The worker logs at DEBUG: only then does the absence of `Received message` say anything.
+    pub fn debug_log(&self) -> bool {
+        self.worker_lines
+            .iter()
+            .any(|told| told.line.level == Some(Level::Debug) && told.mark.is_some())
+    }
+
+    /// Attempts that raised, in order.
+    pub fn raised(&self) -> &[Raised] {
+        &self.raised
+    }
+
+    /// The attempt in hand is over: settled, or handed to a retry.
+    pub fn attempt_over(&self) -> Option<Told<'a>> {
+        self.lines.iter().rev().copied().find(|told| {
+            matches!(
+                told.mark,
+                Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. })
+            )
+        })
+    }
+
+    // -- the row
+
+    pub fn rows(&self) -> &[(u32, f64, &'a Row)] {
+        &self.rows
+    }
+
+    pub fn last_row(&self) -> Option<(u32, &'a Row)> {
+        self.rows.last().map(|(n, _, row)| (*n, *row))
+    }
+
+    /// The latest status is one of these.
+    fn row_is(&self, list: &[String]) -> Option<(u32, &'a Row)> {
+        self.last_row()
+            .filter(|(_, row)| row.status.as_ref().is_some_and(|status| list.contains(status)))
+    }
+
+    pub fn row_succeeded(&self) -> Option<(u32, &'a Row)> {
+        self.row_is(&self.timeline.setup.succeeded)
+    }
+
+    pub fn row_failed(&self) -> Option<(u32, &'a Row)> {
+        self.row_is(&self.timeline.setup.failed)
+    }
+
+    /// Events that show an update of the row by a transaction that was rolled back.
+    pub fn rolled_back(&self) -> Option<(u32, Xmax)> {
+        self.last_row().and_then(|(n, row)| match row.xmax_state {
+            Some(state @ (Xmax::Aborted | Xmax::UpdateAborted)) => Some((n, state)),
+            _ => None,
+        })
+    }
+
+    /// The last status the API itself reports.
+    pub fn api_status(&self) -> Option<(u32, f64, &'a str)> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::ApiStatus {
+                    value: Some(value), ..
+                } => Some((event.n, event.at_ms, value.as_str())),
+                _ => None,
+            })
+    }
+
+    /// The API's word counts only where the row itself cannot be seen.
+    fn api_final(&self) -> Option<(u32, f64)> {
+        let setup = &self.timeline.setup;
+        let (n, at, value) = self.api_status().filter(|_| !self.sees(Source::Database))?;
+        let is = |list: &[String]| list.iter().any(|word| word == value);
+        (is(&setup.succeeded) || is(&setup.failed)).then_some((n, at))
+    }
+
+    pub fn api_succeeded(&self) -> Option<u32> {
+        let (n, _, value) = self.api_status().filter(|_| !self.sees(Source::Database))?;
+        self.timeline
+            .setup
+            .succeeded
+            .iter()
+            .any(|word| word == value)
+            .then_some(n)
+    }
+
+    // -- the broker
+
+    /// Passive-declare counts of a queue, in order.
+    pub fn depths(&self, queue: &str) -> impl DoubleEndedIterator<Item = Depth> + use<'_, 'a> {
+        let queue = queue.to_owned();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Depth {
+                    queue: name,
+                    exists,
+                    ready,
+                    consumers,
+                    ..
+                } if *name == queue => Some(Depth {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    exists: *exists,
+                    ready: *ready,
+                    consumers: *consumers,
+                }),
+                _ => None,
+            })
+    }
+
+    /// Counts taken since the submission.
+    pub fn depths_since(&self, queue: &str) -> Vec<Depth> {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        self.depths(queue).filter(|depth| depth.at_ms >= since).collect()
+    }
+
+    pub fn infos(&self, queue: &str) -> impl DoubleEndedIterator<Item = Info<'a>> + use<'_, 'a> {
+        let queue = queue.to_owned();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::QueueInfo {
+                    queue: name,
+                    state,
+                    arguments,
+                    policy_definition,
+                    ready,
+                    unacked,
+                    ..
+                } if *name == queue => Some(Info {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    queue: name,
+                    state: state.as_deref(),
+                    arguments,
+                    policy_definition,
+                    ready: *ready,
+                    unacked: *unacked,
+                }),
+                _ => None,
+            })
+    }
+
+    /// The last list of consumers, if all of them could be seen.
+    pub fn consumers(&self) -> Option<(u32, &'a [Consumer])> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Consumers { consumers } => Some((event.n, consumers.as_slice())),
+                _ => None,
+            })
+    }
+
+    pub fn connections(&self) -> Option<(u32, &'a [Connection])> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Connections { connections } => Some((event.n, connections.as_slice())),
+                _ => None,
+            })
+    }
+
+    // -- processes
+
+    /// The process at the client's end of a connection.
+    pub fn peer(&self, connection: &str) -> Option<(u32, i32)> {
+        self.find(|event| match &event.kind {
+            EventKind::Peer {
+                connection: name,
+                pid,
+            } if name == connection => Some((event.n, *pid)),
+            _ => None,
+        })
+    }
+
+    /// What was last seen of a process.
+    pub fn process(&self, pid: i32) -> Option<(u32, &'a Process)> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Process(process) if process.pid == pid => Some((event.n, process)),
+                _ => None,
+            })
+    }
+
+    /// Processes that ended during the run.
+    pub fn gone(&self, pid: i32) -> Option<u32> {
+        self.find(|event| {
+            matches!(&event.kind, EventKind::Gone { pid: gone, .. } if *gone == pid).then_some(event.n)
+        })
+    }
+
+    /// The processes that serve the API.
+    pub fn api_processes(&self) -> Vec<(u32, &'a Process)> {
+        let mut pids = BTreeSet::new();
+        for event in &self.timeline.events {
+            if let EventKind::ApiProcess { pid } = &event.kind {
+                pids.insert(*pid);
+            }
+        }
+        pids.into_iter().filter_map(|pid| self.process(pid)).collect()
+    }
+
+    /// Pids whose lines stand in the watched worker's log, since its last boot.
+    pub fn log_pids(&self) -> BTreeSet<i32> {
+        self.worker_lines
+            .iter()
+            .filter_map(|told| told.line.pid)
+            .collect()
+    }
+
+    /// Whether a process belongs to the watched worker: it, its parent or its child writes the
+    /// watched log, or holds it open. `None`: nothing says either way.
+    pub fn is_watched(&self, pid: i32) -> Option<bool> {
+        let pids = self.log_pids();
+        let process = self.process(pid).map(|(_, process)| process);
+        if pids.contains(&pid)
+            || process.is_some_and(|process| process.holds_log || pids.contains(&process.ppid))
+        {
+            return Some(true);
+        }
+        if pids.is_empty() {
+            // A log without pids: only the open file could tell, and it says no.
+            let any_holder = self
+                .timeline
+                .events
+                .iter()
+                .any(|event| matches!(&event.kind, EventKind::Process(process) if process.holds_log));
+            return any_holder.then_some(false);
+        }
+        Some(false)
+    }
+
+    /// The process at the client's end of a database connection, `ip:port`.
+    pub fn peer_of_client(&self, client: &str) -> Option<(u32, i32)> {
+        self.find(|event| match &event.kind {
+            EventKind::Peer { connection, pid } if connection.split(" -> ").next() == Some(client) => {
+                Some((event.n, *pid))
+            }
+            _ => None,
+        })
+    }
+
+    /// A process of the watched worker was found on this machine.
+    pub fn watched_is_local(&self) -> bool {
+        self.log_pids().into_iter().any(|pid| self.process(pid).is_some())
+    }
+
+    /// A line from before the run whose file was written to only just before it: the log ended
+    /// with it minutes ago, not yesterday.
+    pub fn ended_recently(&self, told: &Told<'_>) -> bool {
+        told.line.age_s.is_some_and(|age| age < 600)
+    }
+
+    // -- conclusions
+
+    pub fn reached(&self, stage: Stage) -> Option<&(Option<f64>, Vec<u32>)> {
+        self.reached.get(&stage)
+    }
+
+    /// The furthest stage that counts for the choice of the cause.
+    pub fn furthest(&self) -> Option<Stage> {
+        let furthest = self
+            .reached
+            .keys()
+            .copied()
+            .filter(|stage| *stage != Stage::Settled)
+            .max();
+        // A failed status set by somebody else than the actor does not carry the task further.
+        match furthest {
+            Some(Stage::Finished) if !self.reached.contains_key(&Stage::Entered) => self
+                .reached
+                .keys()
+                .copied()
+                .filter(|stage| *stage < Stage::Entered)
+                .max(),
+            other => other,
+        }
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        if self.row_succeeded().is_some() || self.api_succeeded().is_some() {
+            return Outcome::Succeeded;
+        }
+        let failed_attempt = self.reached.contains_key(&Stage::Entered)
+            && (self.raised.last().is_some()
+                || self.lines.iter().any(|told| {
+                    matches!(
+                        told.mark,
+                        Some(Mark::ExpectedException { .. } | Mark::TimeLimit | Mark::RetriesExceeded { .. })
+                    )
+                })
+                || self.died_in_actor().is_some());
+        if self.row_failed().is_some() || failed_attempt {
+            return Outcome::Failed;
+        }
+        if self.sees(Source::Database) && !self.rows.is_empty() {
+            Outcome::Unfinished
+        } else {
+            Outcome::Unknown
+        }
+    }
+
+    /// A process that had this task died: the log says so, or the process is gone.
+    pub fn died_in_actor(&self) -> Option<Told<'a>> {
+        let mine: BTreeSet<i32> = self.lines.iter().filter_map(|told| told.line.pid).collect();
+        self.worker_lines
+            .iter()
+            .copied()
+            .find(|told| !told.line.before && matches!(told.mark, Some(Mark::ChildDied { pid, .. }) if mine.contains(pid) || mine.is_empty()))
+    }
+
+    /// Entry would have been seen, had it happened.
+    pub fn could_see_entry(&self) -> bool {
+        let log =
+            self.sees(Source::WorkerLog) && (self.timeline.setup.entry_pattern.is_some() || self.debug_log());
+        let row = self.sees(Source::Database)
+            && self.last_row().is_some_and(|(_, row)| row.present)
+            && !self.timeline.setup.running.is_empty();
+        log || row
+    }
+
+    /// Silence may end the wait: the API has answered, and no actor is at work.
+    pub fn silence_counts(&self) -> bool {
+        if self.answer().is_none() && !self.post_mortem() {
+            return false;
+        }
+        if !self.reached.contains_key(&Stage::Entered) {
+            return true;
+        }
+        // Nothing more comes of an attempt that is over, unless a retry is waited for.
+        self.attempt_over().is_some() && !self.timeline.setup.wait_retries
+    }
+
+    pub fn last_activity_ms(&self) -> f64 {
+        let mut last = 0.0_f64;
+        for event in &self.timeline.events {
+            if matches!(
+                event.kind,
+                EventKind::Submitting { .. }
+                    | EventKind::Answered { .. }
+                    | EventKind::NotAnswered { .. }
+                    | EventKind::RowCommitted { .. }
+                    | EventKind::LockWait(_)
+            ) {
+                last = last.max(event.at_ms);
+            }
+        }
+        for passage in self.publishes.iter().chain(&self.deliveries) {
+            last = last.max(passage.at_ms);
+        }
+        for told in &self.lines {
+            last = last.max(told.at_ms);
+        }
+        // The last look repeats the row: only a change is activity.
+        let mut before: Option<&Row> = None;
+        for (_, at, row) in &self.rows {
+            if before.is_none_or(|before| {
+                before.status != row.status || before.xmax != row.xmax || before.present != row.present
+            }) {
+                last = last.max(*at);
+            }
+            before = Some(row);
+        }
+        last
+    }
+
+    pub fn task(&self) -> Task {
+        let publish = self.publishes.first().or(self.deliveries.first());
+        Task {
+            id: self.task_id.map(str::to_owned),
+            message_id: publish
+                .and_then(|passage| passage.message.message_id.clone())
+                .or_else(|| self.message_ids.iter().next().map(|id| (*id).to_owned())),
+            actor: publish
+                .and_then(|passage| passage.message.actor.clone())
+                .or_else(|| {
+                    self.lines.iter().find_map(|told| match told.mark {
+                        Some(Mark::Received { actor, .. } | Mark::Failed { actor }) => Some(actor.clone()),
+                        _ => None,
+                    })
+                }),
+            queue: publish
+                .map(|passage| passage.queue.to_owned())
+                .or_else(|| Some(self.queue().to_owned())),
+        }
+    }
+
+    pub fn stages(&self) -> Vec<Reached> {
+        Stage::ALL
+            .into_iter()
+            .map(|stage| match self.reached.get(&stage) {
+                Some((at_ms, evidence)) => Reached {
+                    stage,
+                    reached: Some(true),
+                    at_ms: *at_ms,
+                    evidence: evidence.clone(),
+                    observed: None,
+                },
+                None => {
+                    let (reached, observed) = self.missing(stage);
+                    Reached {
+                        stage,
+                        reached,
+                        at_ms: None,
+                        evidence: Vec::new(),
+                        observed: Some(observed),
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// For a stage without evidence: whether that is proof of absence, and what was observed.
+    fn missing(&self, stage: Stage) -> (Option<bool>, String) {
+        let queue = self.queue();
+        let blind = |source: Source| match self.sight(source) {
+            Sight::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
+            _ => format!("cannot tell: {source} was not watched"),
+        };
+        match stage {
+            Stage::Submitted => match self.answer() {
+                Some((_, status, _)) => (
+                    Some(false),
+                    format!("HTTP {status}; a 2xx with a task id is needed"),
+                ),
+                None if self.post_mortem() => {
+                    (None, "not observed: the task was there before this run".into())
+                }
+                None => (Some(false), "no HTTP answer".into()),
+            },
+            Stage::Recorded if !self.sees(Source::Database) => (None, blind(Source::Database)),
+            Stage::Recorded => (
+                Some(false),
+                format!(
+                    "no row with this id in {}",
+                    self.timeline.setup.table.as_deref().unwrap_or("the table")
+                ),
+            ),
+            Stage::Published if !self.sees(Source::Firehose) => (None, blind(Source::Firehose)),
+            Stage::Published => match self.publishes.first() {
+                Some(passage) => (
+                    Some(false),
+                    format!(
+                        "published to `{}` only; one on `{queue}` is needed",
+                        passage.queue
+                    ),
+                ),
+                None => (
+                    Some(false),
+                    format!("no message with this task id on `{queue}`; the API must send one"),
+                ),
+            },
+            Stage::Delivered => {
+                let last = self.depths(queue).last();
+                match last {
+                    _ if !self.sees(Source::Firehose) && last.is_none() => (None, blind(Source::Firehose)),
+                    Some(depth) if !depth.exists => (Some(false), format!("queue `{queue}` does not exist")),
+                    Some(depth) if depth.consumers == 0 => (
+                        Some(false),
+                        format!("0 consumers on `{queue}`, {} ready; one is needed", depth.ready),
+                    ),
+                    Some(depth) => (
+                        self.sees(Source::Firehose).then_some(false),
+                        format!(
+                            "{} consumers on `{queue}`, {} ready; it must come to the front of the queue and a prefetch slot must be free",
+                            depth.consumers, depth.ready
+                        ),
+                    ),
+                    None => (Some(false), format!("no delivery from `{queue}`")),
+                }
+            }
+            Stage::Received if !self.sees(Source::WorkerLog) => (None, blind(Source::WorkerLog)),
+            Stage::Received if !self.debug_log() => (
+                None,
+                "cannot tell: the worker's log is not at DEBUG; start it with -v".into(),
+            ),
+            Stage::Received => (
+                Some(false),
+                "no `Received message` in the worker's log; a free worker thread must take it".into(),
+            ),
+            Stage::Entered if !self.could_see_entry() => (
+                None,
+                "cannot tell: neither the log (set worker.entry_pattern) nor the row shows entry".into(),
+            ),
+            Stage::Entered => (
+                Some(false),
+                "no entry line, no status change, no traceback from the actor's own code".into(),
+            ),
+            Stage::Finished if !self.sees(Source::Database) => (None, blind(Source::Database)),
+            Stage::Finished => match self.last_row() {
+                Some((_, row)) if row.present => (
+                    Some(false),
+                    format!(
+                        "the row's status is {}; {} is needed",
+                        row.status.as_deref().unwrap_or("NULL"),
+                        self.timeline.setup.succeeded.join(" or ")
+                    ),
+                ),
+                _ => (Some(false), "no row".into()),
+            },
+            Stage::Settled => (
+                None,
+                "not observed: there is no acknowledgement event in RabbitMQ".into(),
+            ),
+        }
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.is_ambiguous() {
+            notes.push(format!(
+                "{} messages carry this task id and nothing says which one is meant: set broker.actor",
+                self.candidates
+            ));
+        }
+        if let Some(stray) = self.stray_publishes.first() {
+            notes.push(format!(
+                "another message with this task id was published for actor `{}`",
+                stray.message.actor.as_deref().unwrap_or("?")
+            ));
+        }
+        notes
+    }
+
+    /// Fills the placeholders of a page's text with this task's names.
+    pub fn fill(&self, text: &str) -> String {
+        let setup = &self.timeline.setup;
+        let task = self.task();
+        let worker_pid = self
+            .lines
+            .iter()
+            .find_map(|told| told.line.pid)
+            .or_else(|| self.log_pids().first().copied());
+        let values: [(&str, Option<String>); 9] = [
+            ("{queue}", Some(setup.queue.clone())),
+            ("{vhost}", Some(setup.vhost.clone())),
+            ("{actor}", task.actor.or_else(|| setup.actor.clone())),
+            ("{task_id}", task.id),
+            ("{message_id}", task.message_id),
+            ("{table}", setup.table.clone()),
+            ("{id_column}", setup.id_column.clone()),
+            ("{status_column}", setup.status_column.clone()),
+            ("{worker_pid}", worker_pid.map(|pid| pid.to_string())),
+        ];
+        let mut out = text.to_owned();
+        for (placeholder, value) in values {
+            if let Some(value) = value {
+                out = out.replace(placeholder, &value);
+            }
+        }
+        plain_placeholders(&out)
+    }
+}
+
+/// What no run can fill in stands as a word to replace: `{queue}` becomes `QUEUE`.
+pub fn plain_placeholders(text: &str) -> String {
+    let mut out = text.to_owned();
+    for name in [
+        "queue",
+        "vhost_encoded",
+        "vhost",
+        "actor",
+        "task_id",
+        "message_id",
+        "table",
+        "id_column",
+        "status_column",
+        "worker_pid",
+        "worker_log",
+        "api_log",
+        "management_url",
+    ] {
+        out = out.replace(&format!("{{{name}}}"), &name.to_uppercase());
+    }
+    out
+}
+
+/// The message id a mark names.
+fn id_of(mark: &Mark) -> Option<&str> {
+    match mark {
+        Mark::Pushed { id, .. }
+        | Mark::Received { id, .. }
+        | Mark::Acknowledging { id }
+        | Mark::Rejecting { id }
+        | Mark::Aborting { id }
+        | Mark::Retrying { id, .. }
+        | Mark::Enqueueing { id, .. }
+        | Mark::RetriesExceeded { id }
+        | Mark::TooOld { id } => Some(id),
+        _ => None,
+    }
+}

@@ -1,0 +1,121 @@
+//! What stops taskdiag from doing what was asked, and what to do about it.
+//!
+//! A sick task is a result, not an error; so is a source that cannot see. An error here means that
+//! the command itself cannot go on.
+
+use std::path::PathBuf;
+
+/// Exit codes, a public contract.
+pub mod exit {
+    /// Scenario A and the outcome that was expected.
+    pub const OK: u8 = 0;
+    /// A bug in taskdiag, panics included.
+    pub const BUG: u8 = 1;
+    /// Wrong usage or configuration.
+    pub const USAGE: u8 = 2;
+    /// An explicit failure: scenario B, or A with outcome failed or unfinished.
+    pub const FAILED: u8 = 10;
+    /// Scenario C.
+    pub const SILENCE: u8 = 20;
+    /// No scenario, A with outcome unknown, or the command could not do what was asked.
+    pub const COULD_NOT: u8 = 30;
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no taskdiag.toml in {} or any folder above it, and no --config", .from.display())]
+    NoConfig { from: PathBuf },
+    #[error("cannot read the configuration {}", .path.display())]
+    ReadConfig { path: PathBuf, source: std::io::Error },
+    #[error("{} is not valid TOML: {message}", .path.display())]
+    Syntax { path: PathBuf, message: String },
+    #[error("unknown key `{key}` ({origin})")]
+    UnknownKey {
+        key: String,
+        origin: String,
+        nearest: Option<String>,
+    },
+    #[error("`{key}` ({origin}): {seen}")]
+    BadValue {
+        key: String,
+        origin: String,
+        seen: String,
+        hint: String,
+    },
+    #[error("`{key}` is not configured, and {needed_for} needs it")]
+    MissingKey {
+        key: &'static str,
+        needed_for: &'static str,
+        example: &'static str,
+    },
+    #[error("`{key}` ({origin}) uses ${{{variable}}}, which is not set")]
+    UnsetVariable {
+        key: String,
+        origin: String,
+        variable: String,
+    },
+    #[error("framework \"{name}\" is not supported yet ({origin})")]
+    Framework { name: String, origin: String },
+    #[error("{message}")]
+    Usage { message: String, hint: String },
+    #[error("no cause is called `{id}`")]
+    UnknownCause { id: String, nearest: Option<String> },
+    #[error("cannot read the recording {}", .path.display())]
+    ReadRecording { path: PathBuf, source: std::io::Error },
+    #[error("{} is not a taskdiag recording: line {line}: {seen}", .path.display())]
+    NotARecording {
+        path: PathBuf,
+        line: usize,
+        seen: String,
+    },
+    #[error("cannot write {}", .path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("no format is known for {}", .path.display())]
+    UnknownFormat { path: PathBuf },
+    #[error("cannot {action} through {target}: {seen}")]
+    Could {
+        action: &'static str,
+        target: String,
+        seen: String,
+        hint: String,
+    },
+}
+
+impl Error {
+    /// The next step, in one sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::NoConfig { .. } => "write a taskdiag.toml (README.md shows a complete one), or name one with --config FILE".into(),
+            Error::ReadConfig { .. } => "check the path and its permissions".into(),
+            Error::Syntax { .. } => "correct the line; every key is listed in README.md".into(),
+            Error::UnknownKey { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
+            Error::UnknownKey { .. } => "every key is listed in README.md".into(),
+            Error::BadValue { hint, .. } | Error::Usage { hint, .. } | Error::Could { hint, .. } => hint.clone(),
+            Error::MissingKey { example, .. } => format!("add it to taskdiag.toml: {example}"),
+            Error::UnsetVariable { variable, .. } => {
+                format!("export {variable}=…, or write ${{{variable}:-default}}")
+            }
+            Error::Framework { .. } => "set framework = \"dramatiq\"; Celery is planned, and guessing at it would give wrong answers".into(),
+            Error::UnknownCause { nearest: Some(near), .. } => {
+                format!("did you mean `{near}`? `taskdiag causes` lists them all")
+            }
+            Error::UnknownCause { .. } => "`taskdiag causes` lists them all".into(),
+            Error::ReadRecording { .. } => "a recording is what `taskdiag diagnose --record FILE.jsonl` wrote".into(),
+            Error::NotARecording { .. } => "a recording begins with a line that holds \"schema\":\"taskdiag.timeline.v1\"; `taskdiag diagnose --record FILE.jsonl` writes one".into(),
+            Error::Write { .. } => "check that the folder exists and can be written to".into(),
+            Error::UnknownFormat { .. } => "the extension chooses the format: .json, or .txt for the terminal's text".into(),
+        }
+    }
+
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Could { .. }
+            | Error::Write { .. }
+            | Error::ReadRecording { .. }
+            | Error::NotARecording { .. } => exit::COULD_NOT,
+            _ => exit::USAGE,
+        }
+    }
+}

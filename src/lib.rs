@@ -1,0 +1,26 @@
+//! taskdiag: "My task was accepted. Why did it never run?"
+//!
+//! One direction, pure core:
+//!
+//! ```text
+//! config ──▶ vantage points ──▶ timeline ──▶ diagnosis ──▶ report
+//!            (the only I/O)     (JSON Lines)  (pure)        (pure)
+//! ```
+//!
+//! In reading order: [`cli`] is what can be said on the command line; [`config`] turns file,
+//! environment and flags into one [`config::Config`]; [`vantage`] watches every source at once and
+//! yields a [`timeline::Timeline`]; [`diagnosis`] turns that into a [`diagnosis::Verdict`] by
+//! asking each cause of the catalogue; [`report`] arranges timeline and verdict for its readers.
+//! [`framework`] is all that is known of Dramatiq; [`guardian`] undoes what was switched on.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod diagnosis;
+pub mod error;
+pub mod framework;
+pub mod guardian;
+pub mod report;
+pub mod submit;
+pub mod timeline;
+pub mod vantage;

@@ -1,0 +1,23 @@
+//! Parses, runs, prints the error, picks the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use taskdiag::{cli::Cli, commands, error::exit, guardian};
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(guardian::ARGUMENT) {
+        return ExitCode::from(guardian::main());
+    }
+    let cli = Cli::parse();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commands::run(&cli)));
+    ExitCode::from(match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            commands::complain(&error);
+            error.exit_code()
+        }
+        // The panic hook has printed what happened.
+        Err(_) => exit::BUG,
+    })
+}

@@ -1,0 +1,143 @@
+//! One report model, built from a timeline and its verdict; formats only arrange it.
+//!
+//! To add a format: one file with `render(&Report, …) -> String`, one line in [`render`].
+
+mod json;
+mod terminal;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::cli::Format;
+use crate::diagnosis::{
+    Excluded, Named, Outcome, Reached, Scenario, Sight, Stage, Story, Task, Untold, Verdict,
+};
+use crate::timeline::{Event, EventKind, Source, Timeline};
+
+pub use terminal::Style;
+
+/// Version of the JSON report, a public contract.
+pub const SCHEMA: &str = "taskdiag.report.v1";
+
+/// How one source fared.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceState {
+    pub name: Source,
+    /// `watching`, `partial`, `blind` or `absent`.
+    pub state: &'static str,
+    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub schema: &'static str,
+    pub started_at: String,
+    pub scenario: Option<Scenario>,
+    pub outcome: Outcome,
+    pub stage: Option<Stage>,
+    pub exit_code: u8,
+    pub cause: Option<Named>,
+    pub contributing: Vec<Named>,
+    pub ruled_out: Vec<Excluded>,
+    pub cannot_tell: Vec<Untold>,
+    pub task: Task,
+    pub notes: Vec<String>,
+    pub stages: Vec<Reached>,
+    pub sources: Vec<SourceState>,
+    pub timeline: Vec<Event>,
+    pub environment: Json,
+}
+
+impl Report {
+    pub fn new(timeline: &Timeline, verdict: &Verdict) -> Self {
+        Self {
+            schema: SCHEMA,
+            started_at: timeline.started_at.clone(),
+            scenario: verdict.scenario,
+            outcome: verdict.outcome,
+            stage: verdict.stage,
+            exit_code: verdict.exit_code,
+            cause: verdict.cause.clone(),
+            contributing: verdict.contributing.clone(),
+            ruled_out: verdict.ruled_out.clone(),
+            cannot_tell: verdict.cannot_tell.clone(),
+            task: verdict.task.clone(),
+            notes: verdict.notes.clone(),
+            stages: verdict.stages.clone(),
+            sources: sources(timeline),
+            timeline: timeline.events.clone(),
+            environment: environment(timeline),
+        }
+    }
+}
+
+/// The last word of each source about its own sight.
+pub fn sources(timeline: &Timeline) -> Vec<SourceState> {
+    let story = Story::new(timeline);
+    Source::ALL
+        .into_iter()
+        .filter_map(|name| {
+            let (state, reason) = match story.sight(name) {
+                Sight::Watching(detail) => ("watching", detail),
+                Sight::Partial(reason) => ("partial", reason),
+                Sight::Blind(reason) => ("blind", reason),
+                Sight::Absent => return None,
+            };
+            let hint = timeline.events.iter().rev().find_map(|event| match &event.kind {
+                EventKind::Blind { hint, .. } if event.source == name && state == "blind" => hint.clone(),
+                _ => None,
+            });
+            Some(SourceState {
+                name,
+                state,
+                reason: reason.to_owned(),
+                hint,
+            })
+        })
+        .collect()
+}
+
+/// Versions and processes, as far as the run met them.
+fn environment(timeline: &Timeline) -> Json {
+    let mut environment = serde_json::Map::new();
+    environment.insert("taskdiag".into(), env!("CARGO_PKG_VERSION").into());
+    for event in &timeline.events {
+        match &event.kind {
+            EventKind::Broker { product, version, .. } => {
+                environment.insert("broker".into(), format!("{product} {version}").into());
+            }
+            EventKind::DatabaseServer { version, .. } => {
+                environment.insert("database".into(), format!("PostgreSQL {version}").into());
+            }
+            _ => {}
+        }
+    }
+    let story = Story::new(timeline);
+    let api: Vec<Json> = story
+        .api_processes()
+        .iter()
+        .map(|(_, process)| serde_json::json!(process))
+        .collect();
+    if !api.is_empty() {
+        environment.insert("api".into(), Json::Array(api));
+    }
+    let workers: Vec<Json> = story
+        .log_pids()
+        .into_iter()
+        .filter_map(|pid| story.process(pid))
+        .map(|(_, process)| serde_json::json!(process))
+        .collect();
+    if !workers.is_empty() {
+        environment.insert("worker".into(), Json::Array(workers));
+    }
+    Json::Object(environment)
+}
+
+pub fn render(report: &Report, format: Format, style: Style) -> String {
+    match format {
+        Format::Terminal => terminal::render(report, style),
+        Format::Json => json::render(report),
+    }
+}

@@ -1,0 +1,100 @@
+//! A timeline as JSON Lines: one header, then one event a line.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Event, Setup, Timeline};
+use crate::error::{Error, Result};
+
+/// Version of the format, in the first line of every recording.
+pub const SCHEMA: &str = "taskdiag.timeline.v1";
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    schema: String,
+    started_at: String,
+    /// Version of taskdiag that wrote it.
+    taskdiag: String,
+    setup: Setup,
+}
+
+/// The recording's text. Secrets were removed when the events arrived.
+pub fn to_text(timeline: &Timeline) -> String {
+    let header = Header {
+        schema: SCHEMA.to_owned(),
+        started_at: timeline.started_at.clone(),
+        taskdiag: env!("CARGO_PKG_VERSION").to_owned(),
+        setup: timeline.setup.clone(),
+    };
+    let mut text = serde_json::to_string(&header).unwrap_or_default();
+    text.push('\n');
+    for event in &timeline.events {
+        text.push_str(&serde_json::to_string(event).unwrap_or_default());
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes a recording that only its owner may read: logs and rows are somebody's data.
+pub fn write(timeline: &Timeline, path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let failed = |source| Error::Write {
+        path: path.to_owned(),
+        source,
+    };
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(to_text(timeline).as_bytes()))
+        .map_err(failed)
+}
+
+pub fn read(path: &Path) -> Result<Timeline> {
+    let bytes = std::fs::read(path).map_err(|source| Error::ReadRecording {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(&String::from_utf8_lossy(&bytes)).map_err(|(line, seen)| Error::NotARecording {
+        path: path.to_owned(),
+        line,
+        seen,
+    })
+}
+
+/// Fails with the number of the line that is wrong and what is wrong with it. A torn last line
+/// (a run that was killed while writing) is left out.
+pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
+    let mut lines = text.lines().enumerate().peekable();
+    let Some((_, first)) = lines.next() else {
+        return Err((1, "the file is empty".into()));
+    };
+    let header: Header = serde_json::from_str(first).map_err(|error| (1, error.to_string()))?;
+    if header.schema != SCHEMA {
+        return Err((
+            1,
+            format!(
+                "its schema is \"{}\", this taskdiag reads \"{SCHEMA}\"",
+                header.schema
+            ),
+        ));
+    }
+    let mut timeline = Timeline::new(header.setup, header.started_at);
+    while let Some((index, line)) = lines.next() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        match serde_json::from_str::<Event>(line) {
+            Ok(event) => {
+                timeline.push(event);
+            }
+            Err(_) if lines.peek().is_none() && !text.ends_with('\n') => break,
+            Err(error) => return Err((index + 1, error.to_string())),
+        }
+    }
+    Ok(timeline)
+}

@@ -1,0 +1,343 @@
+//! Takes secrets, task arguments and control characters out of everything that was seen.
+//!
+//! Applied to every event as it arrives, before anything keeps, shows or writes it.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value as Json;
+
+use super::EventKind;
+use crate::framework::{Leaves, Message, contains_token};
+
+/// What must not be seen, known once the configuration is.
+#[derive(Clone, Default)]
+pub struct Scrubber {
+    secrets: Vec<SecretString>,
+    /// Values of the submitted body; empty with `--show-args`.
+    arguments: Vec<String>,
+    show_args: bool,
+}
+
+const MASK: &str = "***";
+const ARGUMENT: &str = "[arg]";
+
+impl Scrubber {
+    /// Secrets of fewer than four characters are left to the patterns: masking every `a` would
+    /// make the report useless and hide nothing.
+    pub fn new(secrets: impl IntoIterator<Item = SecretString>, show_args: bool) -> Self {
+        let mut secrets: Vec<_> = secrets
+            .into_iter()
+            .filter(|secret| secret.expose_secret().len() >= 4)
+            .collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+        Self {
+            secrets,
+            arguments: Vec::new(),
+            show_args,
+        }
+    }
+
+    /// The values of `body` are task arguments. `names` are words of the configuration that must
+    /// stay readable (queue, actor …).
+    pub fn hide_arguments(&mut self, body: &Json, names: &[&str]) {
+        if self.show_args {
+            return;
+        }
+        let mut texts = Vec::new();
+        strings(body, &mut texts);
+        texts.retain(|text| text.len() >= 4 && !names.iter().any(|name| name.contains(text.as_str())));
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.dedup();
+        self.arguments = texts;
+    }
+
+    /// Removes secrets and control characters from one text.
+    pub fn text(&self, text: &str) -> String {
+        let mut text = printable(text);
+        for secret in &self.secrets {
+            let secret = secret.expose_secret();
+            if text.contains(secret) {
+                text = text.replace(secret, MASK);
+            }
+        }
+        for (pattern, replacement) in PATTERNS.iter() {
+            if pattern.is_match(&text) {
+                text = pattern.replace_all(&text, *replacement).into_owned();
+            }
+        }
+        text
+    }
+
+    /// The same, and task arguments as well.
+    fn outside_text(&self, text: &str) -> String {
+        let mut text = self.text(text);
+        if self.show_args {
+            return text;
+        }
+        for (pattern, replacement) in ARGUMENTS.iter() {
+            if pattern.is_match(&text) {
+                text = pattern
+                    .replace_all(&text, |found: &Captures<'_>| {
+                        let mut out = String::new();
+                        found.expand(replacement, &mut out);
+                        out
+                    })
+                    .into_owned();
+            }
+        }
+        for argument in &self.arguments {
+            if contains_token(&text, argument) {
+                text = text.replace(argument.as_str(), ARGUMENT);
+            }
+        }
+        text
+    }
+
+    /// Everything of an event that came from outside.
+    pub fn event(&self, kind: EventKind) -> EventKind {
+        match kind {
+            EventKind::Line(mut line) => {
+                line.text = self.outside_text(&line.text);
+                line.traceback = line.traceback.map(|text| self.outside_text(&text));
+                line.logger = line.logger.map(|text| printable(&text));
+                line.thread = line.thread.map(|text| printable(&text));
+                EventKind::Line(line)
+            }
+            EventKind::Answered {
+                status,
+                latency_ms,
+                task_id,
+                body,
+                location,
+                candidates,
+            } => EventKind::Answered {
+                status,
+                latency_ms,
+                task_id: task_id.map(|id| printable(&id)),
+                body: self.outside_text(&body),
+                location: location.map(|place| self.text(&place)),
+                candidates,
+            },
+            EventKind::Row(mut row) => {
+                row.error = row.error.map(|text| self.outside_text(&text));
+                row.status = row.status.map(|text| printable(&text));
+                EventKind::Row(row)
+            }
+            EventKind::Publish {
+                exchange,
+                routing_key,
+                connection,
+                user,
+                message,
+            } => EventKind::Publish {
+                exchange: printable(&exchange),
+                routing_key: printable(&routing_key),
+                connection: printable(&connection),
+                user,
+                message: self.message(message),
+            },
+            EventKind::Deliver {
+                queue,
+                connection,
+                redelivered,
+                message,
+            } => EventKind::Deliver {
+                queue: printable(&queue),
+                connection: printable(&connection),
+                redelivered,
+                message: self.message(message),
+            },
+            EventKind::DeadLetter {
+                queue,
+                reason,
+                from_queue,
+                message,
+            } => EventKind::DeadLetter {
+                queue,
+                reason,
+                from_queue,
+                message: self.message(message),
+            },
+            other => self.anything(other),
+        }
+    }
+
+    fn message(&self, message: Message) -> Message {
+        let leaves = message.leaves;
+        Message {
+            leaves: Leaves::default(),
+            traceback: message.traceback.as_deref().map(|text| self.outside_text(text)),
+            message_id: message.message_id.as_deref().map(printable),
+            actor: message.actor.as_deref().map(printable),
+            queue_name: message.queue_name.as_deref().map(printable),
+            undecodable: message.undecodable.as_deref().map(printable),
+            ..message
+        }
+        .with_leaves(leaves)
+    }
+
+    /// Any other event, string by string: rare ones, so the detour through JSON costs nothing
+    /// that matters, and no field can be forgotten.
+    fn anything(&self, kind: EventKind) -> EventKind {
+        let Ok(mut json) = serde_json::to_value(&kind) else {
+            return kind;
+        };
+        self.json(&mut json);
+        serde_json::from_value(json).unwrap_or(kind)
+    }
+
+    fn json(&self, value: &mut Json) {
+        match value {
+            Json::String(text) => *text = self.text(text),
+            Json::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
+            Json::Object(map) => map.values_mut().for_each(|item| self.json(item)),
+            _ => {}
+        }
+    }
+}
+
+impl Message {
+    fn with_leaves(mut self, leaves: Leaves) -> Self {
+        self.leaves = leaves;
+        self
+    }
+}
+
+fn strings(value: &Json, into: &mut Vec<String>) {
+    match value {
+        Json::String(text) => into.push(text.clone()),
+        Json::Array(items) => items.iter().for_each(|item| strings(item, into)),
+        Json::Object(map) => map.values().for_each(|item| strings(item, into)),
+        _ => {}
+    }
+}
+
+/// Control characters (but newline and tab) and the ones that reorder text become visible.
+pub fn printable(text: &str) -> String {
+    let harmless = |c: char| {
+        c == '\n'
+            || c == '\t'
+            || !(c.is_control()
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'))
+    };
+    if text.chars().all(harmless) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\r' => {}
+            c if harmless(c) => out.push(c),
+            '\u{1b}' => out.push_str("\\e"),
+            c => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
+        }
+    }
+    out
+}
+
+fn compile(rows: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
+    rows.iter()
+        .filter_map(|(pattern, replacement)| Some((Regex::new(pattern).ok()?, *replacement)))
+        .collect()
+}
+
+/// Secrets by their shape: user info of URLs, bearer tokens, `password=…` in any common notation.
+static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    compile(&[
+        (
+            r"(?P<s>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*):[^\s@/]+@",
+            "$s:***@",
+        ),
+        (r"(?i)\b(?P<k>bearer|basic)\s+[A-Za-z0-9._~+/\-]{8,}=*", "$k ***"),
+        (
+            r#"(?i)(?P<k>\b[\w\-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|dsn)["']?\s*[=:]\s*)(?P<q>["']?)[^\s"',;)}&]+"#,
+            "$k$q***",
+        ),
+        (
+            r"(?P<s>eyJ[A-Za-z0-9_\-]{8,})\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+",
+            "***",
+        ),
+    ])
+});
+
+/// Task arguments where the framework and SQLAlchemy print them.
+static ARGUMENTS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    compile(&[
+        (
+            r"(?s)(?P<k>Received message [\w.\-]+\().+(?P<e>\) with id ')",
+            "$k…$e",
+        ),
+        (
+            r"(?s)(?P<k>Failed to process message [\w.\-]+\().+(?P<e>\) with )",
+            "$k…$e",
+        ),
+        (
+            r"(?s)(?P<k>Rate limit exceeded in message [\w.\-]+\().+(?P<e>\))",
+            "$k…$e",
+        ),
+        (r"(?s)(?P<k>Message [\w.\-]+\().+(?P<e>\) was skipped)", "$k…$e"),
+        (r"(?s)(?P<k>Received args=).+", "$k(…) kwargs={…}."),
+        (r"(?s)(?P<k>\[parameters: ).+?\]\n", "$k…]\n"),
+        (r"(?s)(?P<k>\[parameters: ).+\]$", "$k…]"),
+        (
+            r#"(?P<k>"input"\s*:\s*)(?:"[^"]*"|\{[^{}]*\}|\[[^\[\]]*\]|[^,}\]]+)"#,
+            "$k\"…\"",
+        ),
+    ])
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrub(text: &str) -> String {
+        Scrubber::new([SecretString::from("hunter22")], false).outside_text(text)
+    }
+
+    #[test]
+    fn every_pattern_compiles() {
+        assert_eq!(PATTERNS.len(), 4);
+        assert_eq!(ARGUMENTS.len(), 8);
+    }
+
+    #[test]
+    fn secrets_go_whatever_their_notation() {
+        for text in [
+            "connect amqp://ops:s3cretword@rabbit:5672/%2F failed",
+            "using hunter22 now",
+            "Authorization: Bearer abcdefgh12345678",
+            "{\"db_password\": \"s3cretword\"}",
+            "API_KEY=s3cretword",
+        ] {
+            let clean = scrub(text);
+            assert!(
+                !clean.contains("s3cretword") && !clean.contains("hunter22") && !clean.contains("abcdefgh1"),
+                "{clean}"
+            );
+            assert!(clean.contains(MASK), "{clean}");
+        }
+        assert_eq!(scrub("http://localhost:8000/x"), "http://localhost:8000/x");
+    }
+
+    #[test]
+    fn arguments_go_where_the_framework_prints_them() {
+        assert_eq!(
+            scrub("Received message act('private', a=(1)) with id 'x'."),
+            "Received message act(…) with id 'x'."
+        );
+        assert_eq!(
+            scrub("Received args=('private',) kwargs={}."),
+            "Received args=(…) kwargs={…}."
+        );
+    }
+
+    #[test]
+    fn control_characters_become_visible() {
+        assert_eq!(
+            printable("a\u{1b}[31mb\r\u{9b}\u{202e}"),
+            "a\\e[31mb\\u{9b}\\u{202e}"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! Our own AMQP connections: named `taskdiag`, never recovering by themselves.
+
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+
+use super::Blindness;
+use crate::config::Broker;
+
+/// Connects to the configured vhost. A failure says what the broker said, never the password.
+pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Blindness> {
+    let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
+    let mut uri: AMQPUri = broker
+        .amqp
+        .expose()
+        .parse()
+        .map_err(|error: String| Blindness::new(format!("`broker.amqp_url` cannot be used: {error}")))?;
+    // An empty path means `/` to every client library but this one.
+    uri.vhost = broker.vhost.clone();
+    // Recovery stays off: a diagnosis must see the failure.
+    let properties = ConnectionProperties::default()
+        .with_connection_name(format!("taskdiag {purpose}").into())
+        .with_client_property("product".into(), "taskdiag".into());
+    let tls = tls(broker)?;
+    let connecting = Connection::connect_uri_with_config(
+        uri,
+        properties,
+        tls,
+        lapin::runtime::default_runtime().map_err(|error| Blindness::new(error.to_string()))?,
+    );
+    match tokio::time::timeout(std::time::Duration::from_secs(6), connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(explain(&error, &target, broker)),
+        Err(_) => Err(
+            Blindness::new(format!("{target} accepted no AMQP connection within 6 s"))
+                .hint("check `broker.amqp_url`: host, port, and whether TLS is expected there"),
+        ),
+    }
+}
+
+fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Blindness> {
+    let read = |path: &std::path::Path| {
+        std::fs::read(path)
+            .map_err(|error| Blindness::new(format!("cannot read {}: {error}", path.display())))
+    };
+    let mut config = OwnedTLSConfig::default();
+    if let Some(path) = &broker.tls.ca_file {
+        config.cert_chain = Some(String::from_utf8_lossy(&read(path)?).into_owned());
+    }
+    if let (Some(cert), Some(key)) = (&broker.tls.client_cert, &broker.tls.client_key) {
+        config.identity = Some(OwnedIdentity::PKCS8 {
+            pem: read(cert)?,
+            key: read(key)?,
+        });
+    }
+    Ok(config)
+}
+
+fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Blindness {
+    let text = error.to_string();
+    let seen = Blindness::new(format!("AMQP connection to {target} failed: {text}"));
+    let user = broker.amqp.username();
+    if text.contains("ACCESS_REFUSED") || text.contains("403") {
+        seen.hint(format!(
+            "user \"{user}\": wrong password, or no permission on vhost \"{}\"; check `broker.amqp_url`",
+            broker.vhost
+        ))
+    } else if text.contains("NOT_ALLOWED") || text.contains("530") {
+        seen.hint(format!(
+            "vhost \"{}\" does not exist, user \"{user}\" may not enter it, or a connection limit is reached",
+            broker.vhost
+        ))
+    } else {
+        seen.hint("is RabbitMQ running there? check host and port in `broker.amqp_url`")
+    }
+}

@@ -1,0 +1,296 @@
+//! The application's HTTP API: the submission, and what it says of the task afterwards.
+
+use std::time::{Duration, Instant};
+
+use reqwest::header::LOCATION;
+use secrecy::ExposeSecret;
+use serde_json::Value as Json;
+
+use super::{Blindness, Phases, Plan, Tap, Watched, http};
+use crate::config::{Api, Config};
+use crate::timeline::{EventKind, NoAnswer};
+
+/// Names under which APIs answer a task id, most usual first.
+const USUAL: &[&str] = &[
+    "/task_id",
+    "/taskId",
+    "/id",
+    "/data/task_id",
+    "/data/id",
+    "/task/id",
+    "/task/task_id",
+    "/job_id",
+    "/jobId",
+    "/result/task_id",
+    "/result/id",
+    "/uuid",
+];
+
+/// How a submission went.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    Answered {
+        status: u16,
+        latency_ms: f64,
+        task_id: Option<String>,
+        body: String,
+        location: Option<String>,
+        candidates: Vec<String>,
+    },
+    NotAnswered {
+        why: NoAnswer,
+        error: String,
+        latency_ms: f64,
+    },
+}
+
+/// Reports whether the API answers at all, then the task's status as the API has it.
+pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -> Watched {
+    let Some(api) = &config.api else {
+        return Err(
+            Blindness::new("no API is configured").hint("add [api] url and submit_path to taskdiag.toml")
+        );
+    };
+    let client = http::client(&api.tls, api.timeout)?;
+    match (&api.status_path, plan.post_mortem.is_some()) {
+        (None, true) => {
+            return Err(
+                Blindness::new("no status_path is configured, and nothing is submitted")
+                    .hint("add [api] status_path = \"/api/v1/tasks/{task_id}\""),
+            );
+        }
+        (None, false) => tap.watching(format!("POST {}", endpoint(api))),
+        (Some(path), _) => tap.watching(format!("POST {}, GET {path}", endpoint(api))),
+    }
+    let mut last = None;
+    loop {
+        let phase = phases.now();
+        if phase.stop {
+            return Ok(());
+        }
+        if let (Some(path), Some(task_id)) = (&api.status_path, &phase.task_id) {
+            let seen = status(&client, api, path, task_id).await;
+            if seen.is_some() && seen != last {
+                if let Some((http_status, value)) = seen.clone() {
+                    tap.see(EventKind::ApiStatus { http_status, value });
+                }
+                last = seen;
+            }
+        }
+        if phase.last_look {
+            tap.looked();
+            return Ok(());
+        }
+        let every = if phase.lively { 200 } else { 1000 };
+        phases.pause(Duration::from_millis(every)).await;
+    }
+}
+
+async fn status(
+    client: &reqwest::Client,
+    api: &Api,
+    path: &str,
+    task_id: &str,
+) -> Option<(u16, Option<String>)> {
+    let url = join(api, &path.replace("{task_id}", &http::segment(task_id)));
+    let response = with_headers(client.get(url), api).send().await.ok()?;
+    let status = response.status().as_u16();
+    let body: Json = response.json().await.unwrap_or(Json::Null);
+    Some((status, body.pointer(&api.status_pointer).and_then(as_text)))
+}
+
+fn endpoint(api: &Api) -> String {
+    let mut url = api.url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    join_url(&url, &api.submit_path)
+}
+
+fn join(api: &Api, path: &str) -> String {
+    join_url(&api.url, path)
+}
+
+fn join_url(base: &url::Url, path: &str) -> String {
+    format!(
+        "{}/{}",
+        base.as_str().trim_end_matches('/'),
+        path.trim_start_matches('/')
+    )
+}
+
+fn with_headers(mut request: reqwest::RequestBuilder, api: &Api) -> reqwest::RequestBuilder {
+    for (name, value) in &api.headers {
+        request = request.header(name, value.expose_secret());
+    }
+    request
+}
+
+/// Posts the task and reports both the leaving request and the answer.
+pub async fn submit(api: &Api, tap: &Tap) {
+    tap.see(EventKind::Submitting {
+        method: "POST".into(),
+        url: endpoint(api),
+    });
+    tap.see(match submit_once(api).await {
+        Submission::Answered {
+            status,
+            latency_ms,
+            task_id,
+            body,
+            location,
+            candidates,
+        } => EventKind::Answered {
+            status,
+            latency_ms,
+            task_id,
+            body,
+            location,
+            candidates,
+        },
+        Submission::NotAnswered {
+            why,
+            error,
+            latency_ms,
+        } => EventKind::NotAnswered {
+            why,
+            error,
+            latency_ms,
+        },
+    });
+}
+
+/// Posts the task once. A redirect is followed where it keeps method and body (307, 308, same
+/// origin only: the headers may be credentials); any other is an answer.
+pub async fn submit_once(api: &Api) -> Submission {
+    let began = Instant::now();
+    let latency_ms = || (began.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+    let not_answered = |why, error| Submission::NotAnswered {
+        why,
+        error,
+        latency_ms: latency_ms(),
+    };
+    let client = match http::client(&api.tls, api.timeout) {
+        Ok(client) => client,
+        Err(blindness) => return not_answered(NoAnswer::Tls, blindness.reason),
+    };
+    let mut url = join(api, &api.submit_path);
+    for _ in 0..4 {
+        let request = with_headers(client.post(&url), api).json(&api.body);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                let (why, text) = http::no_answer(error);
+                return not_answered(why, text);
+            }
+        };
+        let status = response.status().as_u16();
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        if let (307 | 308, Some(target)) = (status, &location)
+            && let Ok(next) = response.url().join(target)
+            && next.origin() == response.url().origin()
+        {
+            url = next.to_string();
+            continue;
+        }
+        let body = match response.text().await {
+            Ok(body) => body,
+            Err(error) => {
+                let (why, text) = http::no_answer(error);
+                return not_answered(why, text);
+            }
+        };
+        let parsed: Json = serde_json::from_str(&body).unwrap_or(Json::Null);
+        let ok = (200..300).contains(&status);
+        let task_id = if ok {
+            find_task_id(&parsed, api.task_id_pointer.as_deref())
+        } else {
+            None
+        };
+        return Submission::Answered {
+            status,
+            latency_ms: latency_ms(),
+            candidates: if ok && task_id.is_none() {
+                candidates(&parsed)
+            } else {
+                Vec::new()
+            },
+            task_id,
+            body: body.chars().take(2000).collect(),
+            location,
+        };
+    }
+    not_answered(NoAnswer::Broken, "more than 4 redirects".into())
+}
+
+fn as_text(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) if !text.is_empty() => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The id at the pointer, or under one of the usual names.
+fn find_task_id(body: &Json, pointer: Option<&str>) -> Option<String> {
+    match pointer {
+        Some(pointer) => body.pointer(pointer).and_then(as_text),
+        None => USUAL
+            .iter()
+            .find_map(|pointer| body.pointer(pointer).and_then(as_text)),
+    }
+}
+
+/// Pointers to what might be the id: a leaf whose name ends in `id`.
+fn candidates(body: &Json) -> Vec<String> {
+    fn walk(value: &Json, at: &str, found: &mut Vec<String>) {
+        match value {
+            Json::Object(map) => {
+                for (name, inner) in map {
+                    let here = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+                    if as_text(inner).is_some() && name.to_lowercase().ends_with("id") {
+                        found.push(here.clone());
+                    }
+                    walk(inner, &here, found);
+                }
+            }
+            Json::Array(items) => {
+                for (index, inner) in items.iter().take(3).enumerate() {
+                    walk(inner, &format!("{at}/{index}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(body, "", &mut found);
+    found.truncate(5);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_id_is_found_where_apis_put_it() {
+        assert_eq!(
+            find_task_id(&json!({"data": {"id": 7}}), None).as_deref(),
+            Some("7")
+        );
+        assert_eq!(find_task_id(&json!({"task_id": "a"}), Some("/job")), None);
+        assert_eq!(find_task_id(&json!({"status": "ok"}), None), None);
+    }
+
+    #[test]
+    fn a_pointer_is_suggested() {
+        assert_eq!(
+            candidates(&json!({"meta": {"requestId": "x"}})),
+            ["/meta/requestId"]
+        );
+    }
+}

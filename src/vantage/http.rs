@@ -1,0 +1,166 @@
+//! HTTP clients: one for the application's API, one for RabbitMQ's management API.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::Value as Json;
+
+use super::Blindness;
+use crate::config::{Broker, SecretUrl, Tls};
+use crate::timeline::NoAnswer;
+
+/// A client that knows the private certificate authority and never follows redirects by itself.
+pub fn client(tls: &Tls, timeout: Duration) -> Result<reqwest::Client, Blindness> {
+    let wrong = |what: &str, error: &dyn std::fmt::Display| Blindness::new(format!("{what}: {error}"));
+    let mut builder = reqwest::Client::builder()
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        // A proxy of the desk must not get between a diagnosis and localhost.
+        .no_proxy()
+        .user_agent(concat!("taskdiag/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = &tls.ca_file {
+        let pem =
+            std::fs::read(path).map_err(|error| wrong(&format!("cannot read {}", path.display()), &error))?;
+        let certificate = reqwest::Certificate::from_pem(&pem)
+            .map_err(|error| wrong(&format!("{} is not a PEM certificate", path.display()), &error))?;
+        builder = builder.add_root_certificate(certificate);
+    }
+    if let (Some(cert), Some(key)) = (&tls.client_cert, &tls.client_key) {
+        let mut pem =
+            std::fs::read(cert).map_err(|error| wrong(&format!("cannot read {}", cert.display()), &error))?;
+        pem.extend(
+            std::fs::read(key).map_err(|error| wrong(&format!("cannot read {}", key.display()), &error))?,
+        );
+        let identity = reqwest::Identity::from_pem(&pem).map_err(|error| {
+            wrong(
+                &format!("{} is not a PEM certificate with a key", cert.display()),
+                &error,
+            )
+        })?;
+        builder = builder.identity(identity);
+    }
+    builder
+        .build()
+        .map_err(|error| wrong("cannot set up HTTP", &error))
+}
+
+/// Sorts a transport error, and says it without the URL (which may hold credentials).
+pub fn no_answer(error: reqwest::Error) -> (NoAnswer, String) {
+    let error = error.without_url();
+    let mut chain = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        if !chain.contains(&text) {
+            chain.push_str(": ");
+            chain.push_str(&text);
+        }
+        source = inner.source();
+    }
+    let lower = chain.to_lowercase();
+    let why = if error.is_timeout() && !error.is_connect() {
+        NoAnswer::Timeout
+    } else if lower.contains("dns error") || lower.contains("lookup address") {
+        NoAnswer::Dns
+    } else if lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake") {
+        NoAnswer::Tls
+    } else if error.is_connect() {
+        NoAnswer::Connect
+    } else {
+        NoAnswer::Broken
+    };
+    (why, chain)
+}
+
+/// A thin client for the management API: missing stays missing, and nothing is sent but what is
+/// written here. (The client crate turns absent counts into 0, cannot ask for fresh totals, and
+/// its vhost update would erase metadata.)
+#[derive(Clone)]
+pub struct Management {
+    client: reqwest::Client,
+    url: SecretUrl,
+}
+
+impl Management {
+    pub fn new(broker: &Broker) -> Result<Self, Blindness> {
+        Self::from_parts(broker.management.clone(), &broker.tls)
+    }
+
+    /// Without a whole configuration: for the guardian.
+    pub fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Blindness> {
+        Ok(Self {
+            client: client(tls, Duration::from_secs(5))?,
+            url,
+        })
+    }
+
+    /// `GET /api/PATH` as JSON, or why not.
+    pub async fn get(&self, path: &str) -> Result<Json, Blindness> {
+        let response = self.request(reqwest::Method::GET, path).send().await;
+        self.read(path, response).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Json) -> Result<(), Blindness> {
+        let response = self.request(reqwest::Method::PUT, path).json(body).send().await;
+        self.read(path, response).await.map(drop)
+    }
+
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let base = self.url.redacted();
+        let url = format!("{}/api/{path}", base.trim_end_matches('/'));
+        let password = self.url.password();
+        self.client.request(method, url).basic_auth(
+            self.url.username(),
+            password.as_ref().map(|secret| secret.expose_secret().to_owned()),
+        )
+    }
+
+    async fn read(
+        &self,
+        path: &str,
+        response: reqwest::Result<reqwest::Response>,
+    ) -> Result<Json, Blindness> {
+        let target = self.url.redacted();
+        let response = response.map_err(|error| {
+            let (_, chain) = no_answer(error);
+            Blindness::new(format!("no answer from the management API at {target}: {chain}"))
+                .hint("check `broker.management_url`; is the plugin on? rabbitmq-plugins enable rabbitmq_management")
+        })?;
+        let status = response.status();
+        let body: Json = response.json().await.unwrap_or(Json::Null);
+        if status.is_success() {
+            return Ok(body);
+        }
+        let user = self.url.username();
+        let error = body.get("error").and_then(Json::as_str).unwrap_or_default();
+        // A missing tag is `not_authorised`, a wrong password `not_authorized`: RabbitMQ's words.
+        Err(match (status.as_u16(), error) {
+            (401, "not_authorised") => Blindness::new(format!(
+                "user \"{user}\" may not use GET /api/{path} (401 not_authorised)"
+            ))
+            .hint(format!(
+                "give it a tag: rabbitmqctl set_user_tags {user} monitoring"
+            )),
+            (401, _) => Blindness::new(format!(
+                "the management API at {target} refuses user \"{user}\": wrong user or password"
+            ))
+            .hint("check the credentials in `broker.management_url`"),
+            (404, _) => Blindness::new(format!("404 for /api/{path} at {target}"))
+                .hint("the object does not exist, or this is not a RabbitMQ management API"),
+            (code, _) => Blindness::new(format!("HTTP {code} for /api/{path} at {target} {error}")),
+        })
+    }
+}
+
+/// Percent-encodes one path segment of the management API, e.g. the vhost `/`.
+pub fn segment(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

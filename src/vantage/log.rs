@@ -1,0 +1,373 @@
+//! Log files, followed through rotation and truncation, or the output of a command.
+//!
+//! Polled, not notified: inotify says nothing on network file systems and bind mounts, and twenty
+//! `stat` calls a second cost nothing. What stood in a file before the run is read backwards to
+//! the worker's last boot, so that lines of an earlier worker prove nothing.
+
+pub mod format;
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use super::{Blindness, Phases, Tap, Watched};
+use crate::config::LogSource;
+use crate::framework::{Mark, read_line};
+use crate::timeline::EventKind;
+use format::Folder;
+
+const EVERY: Duration = Duration::from_millis(20);
+/// A line may still be followed by its traceback: wait this long before it is passed on.
+const FOLD: Duration = Duration::from_millis(25);
+/// How far back the worker's last boot is looked for.
+const BACKWARDS: u64 = 8 * 1024 * 1024;
+/// Lines from before the run that are kept at most.
+const MOST_BEFORE: usize = 400;
+/// More than this at once and the rest is skipped, loudly.
+const MOST_AT_ONCE: u64 = 64 * 1024 * 1024;
+
+pub async fn watch(source: LogSource, entry: Option<Regex>, tap: Tap, phases: Phases) -> Watched {
+    match &source.command {
+        Some(command) => follow_command(command, entry, &tap, phases).await,
+        None if source.files.is_empty() => Err(Blindness::new("no log is configured")
+            .hint("add log = [\"worker.log\"] (or log_command) to its section in taskdiag.toml")),
+        None => follow_files(&source.files, entry, &tap, phases).await,
+    }
+}
+
+/// One file and how far it has been read.
+struct Follower {
+    path: PathBuf,
+    file: Option<std::fs::File>,
+    inode: u64,
+    offset: u64,
+    folder: Folder,
+    /// When something last came.
+    fresh: Option<Instant>,
+}
+
+async fn follow_files(paths: &[PathBuf], entry: Option<Regex>, tap: &Tap, mut phases: Phases) -> Watched {
+    let mut followers = Vec::new();
+    let mut trouble = Vec::new();
+    for path in paths {
+        let mut follower = Follower {
+            path: path.clone(),
+            file: None,
+            inode: 0,
+            offset: 0,
+            folder: Folder::new(entry.clone()),
+            fresh: None,
+        };
+        match follower.open() {
+            Ok(()) => follower.read_before(tap),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                trouble.push(format!("{} does not exist (yet)", path.display()))
+            }
+            Err(error) => trouble.push(format!("cannot read {}: {error}", path.display())),
+        }
+        followers.push(follower);
+    }
+    if trouble.len() == paths.len() {
+        // It goes on looking: a worker that is started later creates its log then.
+        tap.blind(Blindness::new(trouble.join("; ")).hint("check the path (relative to taskdiag.toml) and its permissions; the worker writes to stderr unless told otherwise"));
+    } else if trouble.is_empty() {
+        tap.watching(list(paths));
+    } else {
+        tap.partial(format!("{}; {}", list(paths), trouble.join("; ")));
+    }
+    let mut seen_any = trouble.len() < paths.len();
+    loop {
+        let phase = phases.now();
+        for follower in &mut followers {
+            let opened = follower.poll(tap);
+            if opened && !seen_any {
+                seen_any = true;
+                tap.watching(format!("{} appeared", follower.path.display()));
+            }
+        }
+        if phase.stop || phase.last_look {
+            for follower in &mut followers {
+                follower.flush(tap);
+            }
+            tap.looked();
+            return Ok(());
+        }
+        phases.pause(EVERY).await;
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Follower {
+    fn open(&mut self) -> std::io::Result<()> {
+        let file = std::fs::File::open(&self.path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(std::io::Error::other("it is a folder"));
+        }
+        self.inode = metadata.ino();
+        self.offset = metadata.len();
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Passes on what stands in the file since the worker's last boot.
+    fn read_before(&mut self, tap: &Tap) {
+        let start = self.offset.saturating_sub(BACKWARDS);
+        let Ok(bytes) = self.read_range(start, self.offset) else {
+            return;
+        };
+        // A last line without its newline may still grow: it is read again as new.
+        let complete = bytes
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        self.offset = start + complete as u64;
+        let mut folder = self.folder.fresh();
+        let mut lines = folder.feed(&bytes[..complete]);
+        lines.extend(folder.flush());
+        let age = std::fs::metadata(&self.path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|changed| changed.elapsed().ok())
+            .map(|age| age.as_secs());
+        for (mut line, stated) in since_last_boot(lines) {
+            line.before = true;
+            line.age_s = age;
+            tap.line(line, stated);
+        }
+    }
+
+    fn read_range(&mut self, from: u64, to: u64) -> std::io::Result<Vec<u8>> {
+        let Some(file) = &mut self.file else {
+            return Ok(Vec::new());
+        };
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(to - from).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads what is new; `true` if the file is open.
+    fn poll(&mut self, tap: &Tap) -> bool {
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if self.file.is_none() => {
+                if self.open().is_ok() {
+                    self.offset = 0;
+                }
+                let _ = metadata;
+            }
+            Ok(metadata) if metadata.ino() != self.inode => {
+                // Rotated: finish the old file, which we still hold open, then turn to the new.
+                self.read_new(tap);
+                if self.open().is_ok() {
+                    self.offset = 0;
+                    tap.see(EventKind::Rotated {
+                        path: self.path.display().to_string(),
+                    });
+                }
+            }
+            Ok(metadata) if metadata.len() < self.offset => {
+                self.offset = 0;
+                tap.see(EventKind::Rotated {
+                    path: self.path.display().to_string(),
+                });
+            }
+            _ => {}
+        }
+        self.read_new(tap);
+        if self.fresh.is_some_and(|at| at.elapsed() >= FOLD) {
+            self.fresh = None;
+            self.flush_folder(tap);
+        }
+        self.file.is_some()
+    }
+
+    fn read_new(&mut self, tap: &Tap) {
+        let Some(length) = self
+            .file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .map(|metadata| metadata.len())
+        else {
+            return;
+        };
+        if length <= self.offset {
+            return;
+        }
+        if length - self.offset > MOST_AT_ONCE {
+            tap.partial(format!(
+                "{} grew by {} MiB at once: only its end was read",
+                self.path.display(),
+                (length - self.offset) >> 20
+            ));
+            self.offset = length - MOST_AT_ONCE;
+        }
+        if let Ok(bytes) = self.read_range(self.offset, length) {
+            self.offset += bytes.len() as u64;
+            self.fresh = Some(Instant::now());
+            for (line, stated) in self.folder.feed(&bytes) {
+                tap.line(line, stated);
+            }
+        }
+    }
+
+    fn flush(&mut self, tap: &Tap) {
+        self.read_new(tap);
+        self.flush_folder(tap);
+    }
+
+    fn flush_folder(&mut self, tap: &Tap) {
+        for (line, stated) in self.folder.flush() {
+            tap.line(line, stated);
+        }
+    }
+}
+
+/// The lines of the running worker: from its last boot on, or the last few where none shows.
+fn since_last_boot(lines: Vec<format::Parsed>) -> Vec<format::Parsed> {
+    // Children boot before the master says so: the master's line is the last of a boot, so go on
+    // backwards to the end of what the previous worker said.
+    let mut start = lines.len().saturating_sub(MOST_BEFORE);
+    let mut last_ready: Option<usize> = None;
+    let mut pids: HashMap<i32, usize> = HashMap::new();
+    for (index, (line, _)) in lines.iter().enumerate() {
+        match read_line(line) {
+            Some(Mark::BootingUp | Mark::Ready) => last_ready = Some(index),
+            Some(Mark::Stopping | Mark::ShutDown | Mark::ChildDied { .. }) => {
+                pids.clear();
+                last_ready = None;
+            }
+            _ => {}
+        }
+        if let Some(pid) = line.pid {
+            pids.entry(pid).or_insert(index);
+        }
+    }
+    if let Some(ready) = last_ready {
+        // Every pid seen at or after the boot first spoke somewhere: the earliest of those.
+        let alive: Vec<i32> = lines[ready..].iter().filter_map(|(line, _)| line.pid).collect();
+        let first = alive
+            .iter()
+            .filter_map(|pid| pids.get(pid))
+            .min()
+            .copied()
+            .unwrap_or(ready);
+        start = start.max(first.min(ready));
+        if lines.len() - start > MOST_BEFORE {
+            start = lines.len() - MOST_BEFORE;
+        }
+    }
+    lines.into_iter().skip(start).collect()
+}
+
+/// Follows a command's standard output and error, as `docker logs -f` or `journalctl -f` need.
+async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut phases: Phases) -> Watched {
+    let text = words.join(" ");
+    let mut command = Command::new(&words[0]);
+    command
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .process_group(0);
+    let mut child = command.spawn().map_err(|error| {
+        Blindness::new(format!("cannot run `{text}`: {error}"))
+            .hint("try it in a shell; its output must be the log")
+    })?;
+    let (sender, mut chunks) = mpsc::channel::<(usize, Vec<u8>)>(256);
+    if let Some(stdout) = child.stdout.take() {
+        pump(0, stdout, sender.clone());
+    }
+    if let Some(stderr) = child.stderr.take() {
+        pump(1, stderr, sender);
+    }
+    let mut folders = [Folder::new(entry.clone()), Folder::new(entry)];
+    // What the command prints at once is the past; a lull says that the present has begun.
+    let began = Instant::now();
+    let mut past = Vec::new();
+    let mut live = false;
+    loop {
+        let lull = if live { FOLD } else { Duration::from_millis(300) };
+        tokio::select! {
+            chunk = chunks.recv() => match chunk {
+                Some((stream, bytes)) => {
+                    let lines = folders[stream].feed(&bytes);
+                    if live {
+                        lines.into_iter().for_each(|(line, stated)| tap.line(line, stated));
+                    } else {
+                        past.extend(lines);
+                    }
+                }
+                None => {
+                    for folder in &mut folders {
+                        past.extend(folder.flush());
+                    }
+                    for (mut line, stated) in past.drain(..) {
+                        line.before = !live;
+                        tap.line(line, stated);
+                    }
+                    let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    return Err(Blindness::new(format!("`{text}` ended ({status})")).hint("the command must keep following the log, e.g. with -f"));
+                }
+            },
+            () = tokio::time::sleep(lull) => {
+                if !live && (began.elapsed() > Duration::from_millis(300)) {
+                    live = true;
+                    for folder in &mut folders {
+                        past.extend(folder.flush());
+                    }
+                    for (mut line, stated) in since_last_boot(std::mem::take(&mut past)) {
+                        line.before = true;
+                        tap.line(line, stated);
+                    }
+                    tap.watching(format!("`{text}`"));
+                }
+                if live {
+                    for folder in &mut folders {
+                        folder.flush().into_iter().for_each(|(line, stated)| tap.line(line, stated));
+                    }
+                }
+            }
+            phase = phases.ending() => {
+                let _ = phase;
+                for folder in &mut folders {
+                    folder.flush().into_iter().for_each(|(line, stated)| tap.line(line, stated));
+                }
+                tap.looked();
+                let _ = child.kill().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn pump(
+    stream: usize,
+    mut from: impl tokio::io::AsyncRead + Unpin + Send + 'static,
+    to: mpsc::Sender<(usize, Vec<u8>)>,
+) {
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length) = from.read(&mut buffer).await {
+            if length == 0 || to.send((stream, buffer[..length].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,429 @@
+//! Log lines of any usual format: level, logger, pid, thread, time and text.
+//!
+//! Dramatiq's, Celery's and `logging.basicConfig`'s formats, JSON lines, and for anything else a
+//! level word and a leading time. Tracebacks and other continuation lines are folded into the line
+//! they belong to. Lines are parsed one by one; nothing here looks at files.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value as Json;
+
+use crate::timeline::{Level, LogLine};
+
+/// A line and the time it states, as written.
+pub type Parsed = (LogLine, Option<String>);
+
+/// A line longer than this is cut; its end is rarely the news.
+const LONGEST: usize = 16 * 1024;
+const LONGEST_TRACEBACK: usize = 64 * 1024;
+
+/// Turns chunks of bytes into whole lines with their continuations.
+pub struct Folder {
+    entry: Option<Regex>,
+    rest: Vec<u8>,
+    open: Option<Parsed>,
+    /// Lines now belong to a traceback.
+    inside: bool,
+    /// A line with a recognised head was seen: what has none then continues the one before.
+    heads: bool,
+}
+
+impl Folder {
+    pub fn new(entry: Option<Regex>) -> Self {
+        Self {
+            entry,
+            rest: Vec::new(),
+            open: None,
+            inside: false,
+            heads: false,
+        }
+    }
+
+    /// An empty one for the same log.
+    pub fn fresh(&self) -> Self {
+        Self::new(self.entry.clone())
+    }
+
+    /// Takes bytes as they come; returns the lines that are complete.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Parsed> {
+        let mut out = Vec::new();
+        self.rest.extend_from_slice(bytes);
+        let mut start = 0;
+        while let Some(length) = self.rest[start..].iter().position(|&byte| byte == b'\n') {
+            let line = String::from_utf8_lossy(&self.rest[start..start + length]).into_owned();
+            start += length + 1;
+            self.line(line.trim_end_matches('\r'), &mut out);
+        }
+        self.rest.drain(..start);
+        if self.rest.len() > LONGEST_TRACEBACK {
+            let line = String::from_utf8_lossy(&self.rest).into_owned();
+            self.rest.clear();
+            self.line(&line, &mut out);
+        }
+        out
+    }
+
+    /// Passes on the line that waited for a continuation.
+    pub fn flush(&mut self) -> Vec<Parsed> {
+        self.inside = false;
+        self.open.take().into_iter().collect()
+    }
+
+    fn line(&mut self, text: &str, out: &mut Vec<Parsed>) {
+        let is_entry = self.entry.as_ref().is_some_and(|pattern| pattern.is_match(text));
+        if !is_entry
+            && self.continues(text)
+            && let Some((open, _)) = &mut self.open
+        {
+            let traceback = open.traceback.get_or_insert_with(String::new);
+            if traceback.len() + text.len() < LONGEST_TRACEBACK {
+                if !traceback.is_empty() {
+                    traceback.push('\n');
+                }
+                traceback.push_str(text);
+            }
+            return;
+        }
+        if text.trim().is_empty() {
+            return;
+        }
+        out.extend(self.open.take());
+        let text: String = if text.len() > LONGEST {
+            text.chars().take(LONGEST).collect()
+        } else {
+            text.to_owned()
+        };
+        let (mut line, stated, head) = parse(&text);
+        line.entry = is_entry;
+        self.heads |= head;
+        self.inside = false;
+        if starts_traceback(&text) {
+            // A bare traceback, printed by an uncaught exception: it is its own line.
+            line.level.get_or_insert(Level::Error);
+            line.traceback = Some(text);
+            self.inside = true;
+        }
+        self.open = Some((line, stated));
+    }
+
+    /// Whether this line belongs to the one before.
+    fn continues(&mut self, text: &str) -> bool {
+        if self.open.is_none() {
+            return false;
+        }
+        if starts_traceback(text) {
+            self.inside = true;
+            return true;
+        }
+        let indented = text.starts_with([' ', '\t']) && !text.trim().is_empty();
+        if self.inside {
+            if indented
+                || text.trim().is_empty()
+                || text.starts_with("During handling of")
+                || text.starts_with("The above exception")
+            {
+                return true;
+            }
+            // The exception's own lines: `pkg.Error: …`, `[SQL: …]`, until something with a head.
+            return !has_head(text);
+        }
+        indented && self.heads
+    }
+}
+
+fn starts_traceback(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '|', '+', '-']);
+    text.starts_with("Traceback (most recent call last)") || text.starts_with("Exception Group Traceback")
+}
+
+fn regex(pattern: &str) -> Option<Regex> {
+    Regex::new(pattern).ok()
+}
+
+/// `[2025-01-01 00:00:00,000] [PID 1] [MainThread] [dramatiq.worker] [INFO] text`
+static DRAMATIQ: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex(
+        r"^\[(?P<time>[^\]]+)\] \[PID (?P<pid>\d+)\] \[(?P<thread>[^\]]*)\] \[(?P<logger>[^\]]*)\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$",
+    )
+});
+/// `[2025-01-01 00:00:00,000: INFO/ForkPoolWorker-1] text`
+static CELERY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex(r"^\[(?P<time>\d{4}-[^\]]*?): (?P<level>[A-Z]+)/(?P<thread>[^\]]+)\] (?P<text>.*)$")
+});
+/// `WARNING:logger:text`
+static BASIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex(r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<logger>[\w.\-()]+):(?P<text>.*)$")
+});
+/// A leading time in any of the usual shapes.
+static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex(
+        r"^\s*[\[(]?(?P<time>\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?|\d\d:\d\d:\d\d(?:[.,]\d+)?)",
+    )
+});
+/// The level as a word of its own, in the head of a line.
+static LEVEL: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex(
+        r"(?i)(?:^|[\s\[(|<:/=])(?P<level>debug|info|notice|warn|warning|error|critical|fatal)(?:[\s\])|>:/,]|$)",
+    )
+});
+/// `pid=12`, `[PID 12]`, `(pid:12)`.
+static PID: LazyLock<Option<Regex>> = LazyLock::new(|| regex(r"(?i)\bpid[ =:]{1,2}(?P<pid>\d+)"));
+static THREAD: LazyLock<Option<Regex>> =
+    LazyLock::new(|| regex(r"\b(?P<thread>Thread-\d+(?: \([\w.]+\))?|MainThread)\b"));
+
+/// How far into a line its head may reach.
+const HEAD: usize = 160;
+
+fn has_head(text: &str) -> bool {
+    let head = head_of(text);
+    [&*DRAMATIQ, &*CELERY, &*BASIC]
+        .iter()
+        .any(|format| format.as_ref().is_some_and(|format| format.is_match(text)))
+        || TIME.as_ref().is_some_and(|time| time.is_match(head))
+        || (text.starts_with('{') && text.ends_with('}'))
+        || leading_level(head)
+}
+
+fn head_of(text: &str) -> &str {
+    let mut end = text.len().min(HEAD);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn leading_level(head: &str) -> bool {
+    LEVEL
+        .as_ref()
+        .and_then(|level| level.captures(head))
+        .is_some_and(|found| {
+            found
+                .name("level")
+                .is_some_and(|word| word.start() <= 2 && word.as_str().chars().all(char::is_uppercase))
+        })
+}
+
+fn level(word: &str) -> Option<Level> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "debug" | "trace" => Level::Debug,
+        "info" | "notice" => Level::Info,
+        "warn" | "warning" => Level::Warning,
+        "error" | "err" => Level::Error,
+        "critical" | "fatal" | "alert" | "emergency" => Level::Critical,
+        _ => return None,
+    })
+}
+
+/// One line; the flag says that its head was recognised.
+fn parse(text: &str) -> (LogLine, Option<String>, bool) {
+    if text.starts_with('{')
+        && let Ok(Json::Object(map)) = serde_json::from_str(text)
+        && let Some(parsed) = parse_json(&map)
+    {
+        return (parsed.0, parsed.1, true);
+    }
+    for format in [&*DRAMATIQ, &*CELERY, &*BASIC] {
+        let Some(found) = format.as_ref().and_then(|format| format.captures(text)) else {
+            continue;
+        };
+        let group = |name: &str| found.name(name).map(|part| part.as_str().to_owned());
+        let line = LogLine {
+            level: group("level").and_then(|word| level(&word)),
+            logger: group("logger"),
+            pid: group("pid").and_then(|pid| pid.parse().ok()),
+            thread: group("thread"),
+            text: group("text").unwrap_or_default(),
+            ..LogLine::default()
+        };
+        return (line, group("time"), true);
+    }
+    let head = head_of(text);
+    let time = TIME
+        .as_ref()
+        .and_then(|time| time.captures(head))
+        .and_then(|found| found.name("time").map(|part| part.as_str().to_owned()));
+    let word = LEVEL
+        .as_ref()
+        .and_then(|pattern| pattern.captures(head))
+        .and_then(|found| found.name("level").map(|part| part.as_str().to_owned()));
+    // A level word in the middle of prose is no level: it needs a time before it, or capitals.
+    let level = word
+        .filter(|word| time.is_some() || word.chars().all(char::is_uppercase))
+        .and_then(|word| level(&word));
+    let line = LogLine {
+        level,
+        logger: None,
+        pid: PID
+            .as_ref()
+            .and_then(|pid| pid.captures(head))
+            .and_then(|found| found["pid"].parse().ok()),
+        thread: THREAD
+            .as_ref()
+            .and_then(|thread| thread.captures(head))
+            .map(|found| found["thread"].to_owned()),
+        text: text.to_owned(),
+        ..LogLine::default()
+    };
+    let head = time.is_some() || leading_level(head);
+    (line, time, head)
+}
+
+fn parse_json(map: &serde_json::Map<String, Json>) -> Option<Parsed> {
+    let text = |names: &[&str]| {
+        names.iter().find_map(|name| match map.get(*name) {
+            Some(Json::String(text)) => Some(text.clone()),
+            Some(Json::Number(number)) => Some(number.to_string()),
+            _ => None,
+        })
+    };
+    let message = text(&["message", "msg", "event", "text", "body"])?;
+    let mut line = LogLine {
+        level: text(&["level", "levelname", "severity", "log_level", "lvl"]).and_then(|word| level(&word)),
+        logger: text(&["logger", "name", "logger_name", "channel"]),
+        pid: text(&["pid", "process", "process_id"]).and_then(|pid| pid.parse().ok()),
+        thread: text(&["thread", "threadName", "thread_name"]),
+        text: message,
+        traceback: text(&["exc_info", "exception", "traceback", "stack_trace", "exc_text"]),
+        ..LogLine::default()
+    };
+    // Fields beside the message may carry the id: keep them readable and searchable.
+    let known = [
+        "message",
+        "msg",
+        "event",
+        "text",
+        "body",
+        "level",
+        "levelname",
+        "severity",
+        "log_level",
+        "lvl",
+        "logger",
+        "name",
+        "logger_name",
+        "channel",
+        "pid",
+        "process",
+        "process_id",
+        "thread",
+        "threadName",
+        "thread_name",
+        "exc_info",
+        "exception",
+        "traceback",
+        "stack_trace",
+        "exc_text",
+        "time",
+        "timestamp",
+        "ts",
+        "asctime",
+        "@timestamp",
+        "date",
+    ];
+    for (key, value) in map
+        .iter()
+        .filter(|(key, _)| !known.contains(&key.as_str()))
+        .take(12)
+    {
+        let value = match value {
+            Json::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        line.text.push_str(&format!(" {key}={value}"));
+    }
+    Some((
+        line,
+        text(&["time", "timestamp", "ts", "asctime", "@timestamp", "date"]),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<Parsed> {
+        let mut folder = Folder::new(regex("ENTRY"));
+        let mut lines = folder.feed(text.as_bytes());
+        lines.extend(folder.flush());
+        lines
+    }
+
+    #[test]
+    fn every_pattern_compiles() {
+        for pattern in [&*DRAMATIQ, &*CELERY, &*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD] {
+            assert!(pattern.is_some());
+        }
+    }
+
+    #[test]
+    fn dramatiq_lines_with_a_traceback() {
+        let lines = read(
+            "[2025-01-01 10:00:00,123] [PID 7] [Thread-4] [dramatiq.worker.WorkerThread] [ERROR] Failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\n    x\nValueError: no\n[SQL: SELECT 1]\n[2025-01-01 10:00:01,000] [PID 7] [Thread-4] [x] [INFO] next\n",
+        );
+        assert_eq!(lines.len(), 2);
+        let (line, stated) = &lines[0];
+        assert_eq!(
+            (line.pid, line.thread.as_deref(), line.level),
+            (Some(7), Some("Thread-4"), Some(Level::Error))
+        );
+        assert_eq!(stated.as_deref(), Some("2025-01-01 10:00:00,123"));
+        assert!(
+            line.traceback
+                .as_deref()
+                .is_some_and(|text| text.ends_with("[SQL: SELECT 1]"))
+        );
+    }
+
+    #[test]
+    fn other_formats() {
+        let lines = read(
+            "WARNING:root:careful\n2025-01-01T10:00:00Z [warning  ] disk pid=12 is full\n{\"level\":\"error\",\"msg\":\"boom\",\"task_id\":\"t1\",\"ts\":\"x\"}\nplain words about an error\n[2025-01-01 10:00:00,000: ERROR/ForkPoolWorker-1] Task x raised\n",
+        );
+        let levels: Vec<_> = lines.iter().map(|(line, _)| line.level).collect();
+        assert_eq!(
+            levels,
+            [
+                Some(Level::Warning),
+                Some(Level::Warning),
+                Some(Level::Error),
+                None,
+                Some(Level::Error)
+            ]
+        );
+        assert_eq!(lines[1].0.pid, Some(12));
+        assert_eq!(lines[2].0.text, "boom task_id=t1");
+    }
+
+    #[test]
+    fn a_printed_entry_line_is_never_folded_away() {
+        let lines = read(
+            "[2025-01-01 10:00:00,123] [PID 7] [T] [x] [ERROR] Failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: no\n!!! ENTRY\n",
+        );
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].0.entry);
+    }
+
+    #[test]
+    fn a_line_torn_between_two_chunks_is_one_line() {
+        let mut folder = Folder::new(None);
+        assert!(folder.feed(b"WARNING:a:fir").is_empty());
+        assert!(folder.feed(b"st\n").is_empty());
+        assert_eq!(folder.flush()[0].0.text, "first");
+    }
+
+    #[test]
+    fn a_bare_traceback_is_a_line_of_its_own() {
+        let lines = read(
+            "Process Process-1:\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: no\n",
+        );
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0]
+                .0
+                .traceback
+                .as_deref()
+                .is_some_and(|text| text.contains("ValueError"))
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! The management API: inventory, policies, alarms, and fresh totals.
+//!
+//! Its default statistics are 2.5 to 10 s old, so nothing is concluded from them; a missing field
+//! is not zero; and a user without the `monitoring` tag sees only his own connections and
+//! consumers, which is blindness, not an empty list.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value as Json};
+
+use super::http::{Management, segment};
+use super::{Blindness, Phases, Tap, Watched};
+use crate::config::Config;
+use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
+use crate::guardian::Tracing;
+use crate::timeline::{Connection, Consumer, EventKind};
+
+/// The inventory is read when the run starts, again once the task has been quiet for a while, and
+/// at the end; each time is a handful of requests.
+const QUIET_LOOK: Duration = Duration::from_secs(3);
+
+struct Watcher<'a> {
+    management: Management,
+    config: &'a Config,
+    tap: Tap,
+    /// The whole inventory can be seen, not just this user's own.
+    sees_all: bool,
+    last: std::collections::HashMap<&'static str, EventKind>,
+}
+
+pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
+    let management = Management::new(&config.broker)?;
+    let user = management.get("whoami").await?;
+    let overview = management.get("overview").await?;
+    let tags = tags(&user);
+    let name = text(&user, "name");
+    let statistics = overview.get("disable_stats") != Some(&Json::Bool(true));
+    tap.see(EventKind::Broker {
+        product: overview
+            .get("product_name")
+            .and_then(Json::as_str)
+            .unwrap_or("RabbitMQ")
+            .to_owned(),
+        version: text(&overview, "rabbitmq_version"),
+        user: name.clone(),
+        tags: tags.clone(),
+        statistics,
+    });
+    let sees_all = statistics
+        && tags
+            .iter()
+            .any(|tag| tag == "monitoring" || tag == "administrator");
+    let mut watcher = Watcher {
+        management,
+        config,
+        tap: tap.clone(),
+        sees_all,
+        last: std::collections::HashMap::new(),
+    };
+    watcher.look().await?;
+    let target = config.broker.management.redacted();
+    if sees_all {
+        tap.watching(format!(
+            "RabbitMQ {} at {target}",
+            text(&overview, "rabbitmq_version")
+        ));
+    } else if statistics {
+        tap.partial(format!(
+            "user \"{name}\" has no monitoring tag, so other users' consumers and connections are invisible; rabbitmqctl set_user_tags {name} monitoring"
+        ));
+    } else {
+        tap.partial(
+            "the broker's statistics are switched off: no consumers, connections or channels can be listed",
+        );
+    }
+    let mut quiet: Option<Instant> = None;
+    let mut looked = false;
+    loop {
+        let phase = phases.now();
+        if phase.stop {
+            return Ok(());
+        }
+        if phase.last_look {
+            watcher.look().await?;
+            tap.looked();
+            return Ok(());
+        }
+        if phase.lively || !phase.submitted {
+            quiet = None;
+            looked = false;
+        } else if !looked && quiet.get_or_insert_with(Instant::now).elapsed() >= QUIET_LOOK {
+            looked = true;
+            watcher.look().await?;
+        }
+        phases.pause(Duration::from_millis(500)).await;
+    }
+}
+
+impl Watcher<'_> {
+    async fn look(&mut self) -> Result<(), Blindness> {
+        let vhost = segment(&self.config.broker.vhost);
+        self.queues(&vhost).await?;
+        if self.sees_all {
+            self.consumers(&vhost).await;
+            self.connections().await;
+            self.alarms().await;
+        }
+        self.tracing(&vhost).await;
+        Ok(())
+    }
+
+    /// Fresh totals come only from the list with statistics disabled; before 3.13.7 the
+    /// single-queue URL has none. A regular expression keeps the list to three queues.
+    async fn queues(&mut self, vhost: &str) -> Result<(), Blindness> {
+        let queue = &self.config.broker.queue;
+        let pattern = segment(&format!("^{}(\\.DQ|\\.XQ)?$", regex::escape(queue)));
+        let path = format!(
+            "queues/{vhost}?page=1&page_size=10&use_regex=true&name={pattern}&disable_stats=true&enable_queue_totals=true"
+        );
+        let answer = self.management.get(&path).await?;
+        let items = answer
+            .get("items")
+            .or(Some(&answer))
+            .and_then(Json::as_array)
+            .cloned()
+            .unwrap_or_default();
+        for (key, name) in [
+            ("main", queue.clone()),
+            ("delay", delay_queue(queue)),
+            ("dead", dead_letter_queue(queue)),
+        ] {
+            let Some(found) = items
+                .iter()
+                .find(|item| item.get("name").and_then(Json::as_str) == Some(&name))
+            else {
+                continue;
+            };
+            // Policy and state are not part of the fresh list; the single queue has them.
+            let single = self
+                .management
+                .get(&format!("queues/{vhost}/{}", segment(&name)))
+                .await
+                .unwrap_or(Json::Null);
+            let field = |field: &str| {
+                single
+                    .get(field)
+                    .or_else(|| found.get(field))
+                    .filter(|value| !value.is_null())
+            };
+            let count = |name: &str| found.get(name).and_then(Json::as_u64);
+            let kind = EventKind::QueueInfo {
+                queue: name,
+                state: field("state").and_then(Json::as_str).map(str::to_owned),
+                queue_type: field("type").and_then(Json::as_str).map(str::to_owned),
+                arguments: object(field("arguments")),
+                policy: field("policy")
+                    .and_then(Json::as_str)
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned),
+                policy_definition: object(field("effective_policy_definition")),
+                ready: count("messages_ready"),
+                unacked: count("messages_unacknowledged"),
+            };
+            self.see(key, kind);
+        }
+        Ok(())
+    }
+
+    async fn consumers(&mut self, vhost: &str) {
+        let Ok(Json::Array(items)) = self.management.get(&format!("consumers/{vhost}")).await else {
+            return;
+        };
+        let consumers = items
+            .iter()
+            .map(|item| Consumer {
+                queue: pointer(item, "/queue/name"),
+                tag: text(item, "consumer_tag"),
+                connection: pointer(item, "/channel_details/connection_name"),
+                user: pointer(item, "/channel_details/user"),
+                prefetch: item.get("prefetch_count").and_then(Json::as_u64).unwrap_or(0),
+                active: item.get("active").and_then(Json::as_bool),
+            })
+            .filter(|consumer| !consumer.queue.starts_with("taskdiag.trace."))
+            .collect();
+        self.see("consumers", EventKind::Consumers { consumers });
+    }
+
+    async fn connections(&mut self) {
+        let columns = "name,user,vhost,state,client_properties.product,connected_at";
+        let Ok(Json::Array(items)) = self
+            .management
+            .get(&format!("connections?columns={columns}"))
+            .await
+        else {
+            return;
+        };
+        let connections = items
+            .iter()
+            .map(|item| Connection {
+                name: text(item, "name"),
+                user: text(item, "user"),
+                vhost: text(item, "vhost"),
+                state: text(item, "state"),
+                product: pointer(item, "/client_properties/product"),
+                connected_at_ms: item.get("connected_at").and_then(Json::as_i64),
+            })
+            .filter(|connection| connection.product != "taskdiag")
+            .collect();
+        self.see("connections", EventKind::Connections { connections });
+    }
+
+    async fn alarms(&mut self) {
+        let Ok(Json::Array(nodes)) = self
+            .management
+            .get("nodes?columns=name,mem_alarm,disk_free_alarm")
+            .await
+        else {
+            return;
+        };
+        for node in nodes {
+            for (key, alarm) in [("mem_alarm", "memory"), ("disk_free_alarm", "disk")] {
+                if node.get(key) == Some(&Json::Bool(true)) {
+                    let kind = EventKind::Alarm {
+                        node: text(&node, "name"),
+                        alarm: alarm.to_owned(),
+                    };
+                    self.see(key, kind);
+                }
+            }
+        }
+    }
+
+    /// Tracing that is on although no taskdiag reads it: somebody forgot it, or was killed.
+    async fn tracing(&mut self, vhost: &str) {
+        let Ok(answer) = self
+            .management
+            .get(&format!("vhosts/{vhost}?columns=tracing"))
+            .await
+        else {
+            return;
+        };
+        if answer.get("tracing") != Some(&Json::Bool(true)) {
+            return;
+        }
+        let readers = Tracing::readers(&self.management, &self.config.broker.vhost)
+            .await
+            .unwrap_or_default();
+        if readers.is_empty() {
+            self.see("tracing", EventKind::TracingOn { readers: 0 });
+        }
+    }
+
+    fn see(&mut self, key: &'static str, kind: EventKind) {
+        if self.last.get(key) != Some(&kind) {
+            self.last.insert(key, kind.clone());
+            self.tap.see(kind);
+        }
+    }
+}
+
+fn tags(user: &Json) -> Vec<String> {
+    match user.get("tags") {
+        Some(Json::String(tags)) => tags.split(',').map(str::to_owned).collect(),
+        Some(Json::Array(tags)) => tags.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn text(value: &Json, key: &str) -> String {
+    value
+        .get(key)
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn pointer(value: &Json, pointer: &str) -> String {
+    value
+        .pointer(pointer)
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn object(value: Option<&Json>) -> Map<String, Json> {
+    match value {
+        Some(Json::Object(map)) => map.clone(),
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,418 @@
+//! Processes on this machine: who is at the client's end of a connection, and who serves the API.
+//!
+//! Everything is read from `/proc`; nothing is stopped, traced or run. Processes of other users
+//! show their command line but neither their sockets nor their environment.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process as Proc};
+use tokio::sync::mpsc;
+
+use super::{Blindness, Phases, Tap, Watched};
+use crate::config::Config;
+use crate::timeline::{EventKind, Process};
+
+/// What the run wants to know of processes.
+#[derive(Debug)]
+pub enum Ask {
+    /// Who is at the client's end of `ip:port -> ip:port`?
+    Connection(String),
+    Pid(i32),
+}
+
+/// Environment variables whose values are harmless and tell something; of all others only the
+/// name is kept.
+const HARMLESS: &[&str] = &[
+    "DRAMATIQ_TESTING",
+    "UNIT_TESTS",
+    "UNIT_TESTING",
+    "TESTING",
+    "ENV",
+    "ENVIRONMENT",
+    "APP_ENV",
+    "PYTEST_CURRENT_TEST",
+    "VIRTUAL_ENV",
+    "PYTHONUNBUFFERED",
+    "TZ",
+    "LANG",
+    "dramatiq_queue_prefetch",
+    "dramatiq_delay_queue_prefetch",
+    "dramatiq_restart_delay",
+];
+
+struct Watcher {
+    tap: Tap,
+    /// Connections already answered.
+    known: HashSet<String>,
+    /// Processes already shown, with what was shown.
+    shown: HashMap<i32, Process>,
+    logs: LogFiles,
+    /// Processes that serve the API.
+    apis: Vec<i32>,
+}
+
+pub async fn watch(
+    config: &Config,
+    mut asked: mpsc::UnboundedReceiver<Ask>,
+    tap: Tap,
+    mut phases: Phases,
+) -> Watched {
+    if !cfg!(target_os = "linux") {
+        return Err(Blindness::new("processes can be looked at on Linux only"));
+    }
+    let local = is_local(&config.broker.amqp.host()).await;
+    if procfs::net::tcp().is_err() {
+        return Err(
+            Blindness::new("/proc/net/tcp cannot be read").hint("run taskdiag where /proc is mounted")
+        );
+    }
+    let mut watcher = Watcher {
+        tap: tap.clone(),
+        known: HashSet::new(),
+        shown: HashMap::new(),
+        logs: log_files(config),
+        apis: Vec::new(),
+    };
+    if let Some(api) = &config.api
+        && is_local(api.url.host_str().unwrap_or_default()).await
+        && let Some(port) = api.url.port_or_known_default()
+    {
+        watcher.api(port);
+    }
+    let root = procfs::process::Process::myself()
+        .ok()
+        .and_then(|me| me.uid().ok())
+        == Some(0);
+    match (local, root) {
+        (true, true) => tap.watching("processes of this machine, through /proc"),
+        (true, false) => {
+            tap.partial("processes of this user only; run it as the worker's user, or as root, to see others")
+        }
+        (false, _) => tap.partial(format!(
+            "the broker {} is not on this machine: connections are matched by this machine's addresses only",
+            config.broker.amqp.host()
+        )),
+    }
+    loop {
+        let phase = tokio::select! {
+            ask = asked.recv() => {
+                if let Some(ask) = ask {
+                    watcher.answer(&ask);
+                }
+                phases.now()
+            }
+            () = tokio::time::sleep(Duration::from_millis(250)) => {
+                watcher.refresh();
+                phases.now()
+            }
+            phase = phases.ending() => phase,
+        };
+        if phase.stop {
+            return Ok(());
+        }
+        if phase.last_look {
+            while let Ok(ask) = asked.try_recv() {
+                watcher.answer(&ask);
+            }
+            watcher.last_look();
+            tap.looked();
+            return Ok(());
+        }
+    }
+}
+
+impl Watcher {
+    fn answer(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Pid(pid) => self.show(*pid),
+            Ask::Connection(name) => {
+                if self.known.contains(name) {
+                    return;
+                }
+                let Some(client) = client_end(name) else {
+                    return;
+                };
+                if let Some(pid) = self.pid_of(client) {
+                    self.known.insert(name.clone());
+                    self.tap.see(EventKind::Peer {
+                        connection: name.clone(),
+                        pid,
+                    });
+                    self.show(pid);
+                }
+            }
+        }
+    }
+
+    fn pid_of(&mut self, client: SocketAddr) -> Option<i32> {
+        let entry = sockets()
+            .into_iter()
+            .find(|entry| same(entry.local_address, client) && entry.state == TcpState::Established)?;
+        owners(entry.inode).first().copied()
+    }
+
+    /// The process that listens on the API's port.
+    fn api(&mut self, port: u16) {
+        let listening: Vec<u64> = sockets()
+            .into_iter()
+            .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+            .map(|entry| entry.inode)
+            .collect();
+        for pid in listening.into_iter().flat_map(owners) {
+            self.tap.see(EventKind::ApiProcess { pid });
+            self.apis.push(pid);
+            self.show(pid);
+        }
+    }
+
+    fn show(&mut self, pid: i32) {
+        if self.shown.contains_key(&pid) {
+            return;
+        }
+        self.show_again(pid);
+    }
+
+    fn show_again(&mut self, pid: i32) {
+        if let Some(mut process) = read(pid) {
+            process.holds_log = holds(pid, &self.logs);
+            if self.shown.get(&pid) != Some(&process) {
+                self.tap.see(EventKind::Process(process.clone()));
+            }
+            self.shown.insert(pid, process);
+        }
+    }
+
+    /// Connections open lazily, so at the end everything is read once more.
+    fn last_look(&mut self) {
+        self.refresh();
+        let pids: Vec<i32> = self.shown.keys().copied().collect();
+        for pid in pids {
+            self.show_again(pid);
+        }
+    }
+
+    /// Says what has changed with the processes shown so far: stopped, orphaned, gone.
+    fn refresh(&mut self) {
+        let pids: Vec<i32> = self.shown.keys().copied().collect();
+        for pid in pids {
+            let Some(last) = self.shown.get(&pid) else {
+                continue;
+            };
+            let stat = Proc::new(pid).and_then(|process| process.stat()).ok();
+            match stat {
+                Some(stat) if started_at_ms(stat.starttime) == last.started_at_ms => {
+                    let odd = |state: char| matches!(state, 'T' | 't' | 'Z' | 'D');
+                    if stat.ppid != last.ppid
+                        || (stat.state != last.state && (odd(stat.state) || odd(last.state)))
+                    {
+                        self.show_again(pid);
+                    }
+                }
+                _ => {
+                    self.shown.remove(&pid);
+                    self.tap.see(EventKind::Gone { pid, exit: None });
+                }
+            }
+        }
+    }
+}
+
+/// Whether a host name means this machine.
+async fn is_local(host: &str) -> bool {
+    let Ok(mut addresses) = tokio::net::lookup_host((host, 0)).await else {
+        return false;
+    };
+    // An address of ours is one that we can bind.
+    addresses.any(|address| address.ip().is_loopback() || std::net::UdpSocket::bind(address).is_ok())
+}
+
+/// The client's half of a connection name, `127.0.0.1:40000 -> 127.0.0.1:5672`.
+pub fn client_end(name: &str) -> Option<SocketAddr> {
+    let client = name.split(" -> ").next()?.trim();
+    client.parse().ok().or_else(|| {
+        // RabbitMQ prints IPv6 without brackets: the last colon divides.
+        let (ip, port) = client.rsplit_once(':')?;
+        Some(SocketAddr::new(
+            ip.trim_matches(['[', ']']).parse().ok()?,
+            port.parse().ok()?,
+        ))
+    })
+}
+
+/// IPv4 and its IPv6-mapped form are the same address.
+fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+}
+
+fn sockets() -> Vec<TcpNetEntry> {
+    let mut entries = procfs::net::tcp().unwrap_or_default();
+    entries.extend(procfs::net::tcp6().unwrap_or_default());
+    entries
+}
+
+/// The processes that hold the socket, as far as they let us look: a listening one is shared by
+/// all children of a server.
+fn owners(inode: u64) -> Vec<i32> {
+    procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|process| {
+            process.fd().is_ok_and(|mut fds| {
+                fds.any(|fd| {
+                    fd.is_ok_and(|fd| matches!(fd.target, FDTarget::Socket(found) if found == inode))
+                })
+            })
+        })
+        .map(|process| process.pid)
+        .collect()
+}
+
+/// Unix milliseconds of a process's start, from clock ticks since boot.
+fn started_at_ms(ticks: u64) -> Option<i64> {
+    let boot = i64::try_from(procfs::boot_time_secs().ok()?).ok()?;
+    let per_second = procfs::ticks_per_second();
+    Some(boot * 1000 + i64::try_from(ticks * 1000 / per_second).ok()?)
+}
+
+fn read(pid: i32) -> Option<Process> {
+    let process = Proc::new(pid).ok()?;
+    let stat = process.stat().ok()?;
+    let environ = process.environ().unwrap_or_default();
+    let mut env_names: Vec<String> = environ
+        .keys()
+        .filter_map(|name| name.to_str().map(str::to_owned))
+        .collect();
+    env_names.sort();
+    let env: BTreeMap<String, String> = HARMLESS
+        .iter()
+        .filter_map(|name| {
+            Some((
+                (*name).to_owned(),
+                environ
+                    .get(std::ffi::OsStr::new(name))?
+                    .to_string_lossy()
+                    .into_owned(),
+            ))
+        })
+        .collect();
+    Some(Process {
+        pid,
+        ppid: stat.ppid,
+        state: stat.state,
+        command: process.cmdline().unwrap_or_default(),
+        parent_command: Proc::new(stat.ppid).and_then(|parent| parent.cmdline()).ok(),
+        cwd: process.cwd().ok().map(|path| path.display().to_string()),
+        user: process.uid().ok().map(|uid| uid.to_string()),
+        started_at_ms: started_at_ms(stat.starttime),
+        env_names,
+        env,
+        sockets_seen: process.fd().is_ok(),
+        sockets: own_sockets(&process),
+        holds_log: false,
+        pipe_write: pipe_write(&process),
+    })
+}
+
+/// The process's TCP connections, its own end first. One it is still trying to open is marked.
+fn own_sockets(process: &Proc) -> Vec<String> {
+    let inodes: HashSet<u64> = process
+        .fd()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|fd| match fd.target {
+            FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        })
+        .collect();
+    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let mut found: Vec<String> = sockets()
+        .into_iter()
+        .filter(|entry| inodes.contains(&entry.inode))
+        .filter_map(|entry| {
+            let text = format!(
+                "{} -> {}",
+                plain(entry.local_address),
+                plain(entry.remote_address)
+            );
+            match entry.state {
+                TcpState::Established => Some(text),
+                TcpState::SynSent => Some(format!("{text} (connecting)")),
+                _ => None,
+            }
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Threads that the kernel shows waiting in a pipe's write (named `anon_pipe_write` since 6.12).
+fn pipe_write(process: &Proc) -> Option<u32> {
+    let mut count = 0;
+    for task in process.tasks().ok()?.flatten() {
+        let wchan = std::fs::read_to_string(format!("/proc/{}/task/{}/wchan", process.pid, task.tid)).ok()?;
+        if wchan.contains("pipe_write") {
+            count += 1;
+        }
+    }
+    Some(count)
+}
+
+/// Files of the watched log, as device and inode.
+type LogFiles = HashSet<(u64, u64)>;
+
+fn log_files(config: &Config) -> LogFiles {
+    use std::os::unix::fs::MetadataExt;
+    config
+        .worker
+        .log
+        .files
+        .iter()
+        .filter_map(|path| std::fs::metadata(path).ok())
+        .map(|metadata| (metadata.dev(), metadata.ino()))
+        .collect()
+}
+
+/// The process or one of its nearest ancestors writes into one of these files. A master relays its
+/// children's lines, so the file is open in it, not in them.
+fn holds(pid: i32, files: &LogFiles) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let mut pid = pid;
+    for _ in 0..3 {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+            return false;
+        };
+        let open = entries.flatten().any(|entry| {
+            std::fs::metadata(entry.path())
+                .is_ok_and(|metadata| files.contains(&(metadata.dev(), metadata.ino())))
+        });
+        if open {
+            return true;
+        }
+        match Proc::new(pid).and_then(|process| process.stat()) {
+            Ok(stat) if stat.ppid > 1 => pid = stat.ppid,
+            _ => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_end_of_a_connection_name() {
+        assert_eq!(
+            client_end("127.0.0.1:48422 -> 127.0.0.1:5672"),
+            "127.0.0.1:48422".parse().ok()
+        );
+        assert_eq!(client_end("::1:48422 -> ::1:5672"), "[::1]:48422".parse().ok());
+        assert_eq!(client_end("<rabbit@host.1.2.3>"), None);
+    }
+}
