@@ -89,6 +89,10 @@ pub struct Diagnose {
     /// Explain this task instead of submitting one
     #[arg(long, value_name = "ID")]
     pub task: Option<String>,
+    /// Look at the messages of the delay and dead-letter queues too. This gets and requeues them, which
+    /// marks them as redelivered; refused where it could cost a message
+    #[arg(long)]
+    pub peek: bool,
     /// Format of the report on stdout
     #[arg(long, value_enum, default_value_t = Format::Terminal)]
     pub format: Format,

@@ -42,6 +42,19 @@ pub fn run(cli: &Cli) -> Result<u8> {
     }
 }
 
+/// `TASKDIAG_LOG=debug` shows on stderr what taskdiag itself does. Only our own events: a library's
+/// could hold a password.
+pub fn log_to_stderr() {
+    let Ok(level) = std::env::var("TASKDIAG_LOG") else {
+        return;
+    };
+    let filter = tracing_subscriber::EnvFilter::new(format!("taskdiag={level}"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
 /// Prints an error the way every error is printed: the thing, what was seen, the next step.
 pub fn complain(error: &Error) {
     let mut text = format!("error: {error}\n");

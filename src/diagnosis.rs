@@ -347,7 +347,8 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
 
     let mut competing: Vec<(usize, &Cause, Match)> = Vec::new();
     let mut contributing: Vec<(usize, &Cause, Match)> = Vec::new();
-    let mut ruled_out = Vec::new();
+    // What competed and was excluded comes first: that is what a reader would have guessed.
+    let mut ruled_out: Vec<(bool, Excluded)> = Vec::new();
     let mut cannot_tell = Vec::new();
     for (order, cause) in causes::ALL.iter().enumerate() {
         let competes = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
@@ -358,11 +359,14 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
                 contributing.push((order, cause, matched))
             }
             Answer::Matched(_) | Answer::NotApplicable => {}
-            Answer::RuledOut { because, evidence } => ruled_out.push(Excluded {
-                id: cause.id.to_owned(),
-                because,
-                evidence,
-            }),
+            Answer::RuledOut { because, evidence } => ruled_out.push((
+                !competes,
+                Excluded {
+                    id: cause.id.to_owned(),
+                    because,
+                    evidence,
+                },
+            )),
             Answer::CannotTell { needs } if (competes && next.is_some()) => cannot_tell.push(Untold {
                 id: cause.id.to_owned(),
                 needs,
@@ -370,6 +374,8 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
             Answer::CannotTell { .. } => {}
         }
     }
+    ruled_out.sort_by_key(|(other, _)| *other);
+    let ruled_out: Vec<Excluded> = ruled_out.into_iter().map(|(_, excluded)| excluded).collect();
     let specific = competing
         .iter()
         .any(|(_, cause, matched)| !cause.general && matched.certainty >= Certainty::Likely);

@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         return ExitCode::from(guardian::main());
     }
     let cli = Cli::parse();
+    commands::log_to_stderr();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commands::run(&cli)));
     ExitCode::from(match result {
         Ok(Ok(code)) => code,

@@ -528,6 +528,12 @@ pub enum EventKind {
         threads: Vec<Stack>,
     },
 
+    /// They may not be read; the reason says what would permit it.
+    StacksRefused {
+        pid: i32,
+        reason: String,
+    },
+
     // -- run
     Ended {
         why: Ended,

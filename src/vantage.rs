@@ -6,6 +6,7 @@
 mod amqp;
 mod api;
 pub mod database;
+mod dead_letters;
 mod firehose;
 pub mod http;
 mod log;
@@ -16,6 +17,7 @@ mod queue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -76,14 +78,24 @@ impl Tap {
     }
 
     /// A log line, kept unmasked beside itself until the task id is known.
-    pub fn line(&self, mut line: LogLine, stated: Option<String>) {
+    pub fn line(&self, line: LogLine, stated: Option<String>) {
+        self.line_at(self.now_ms(), line, stated);
+    }
+
+    /// A line written before the run, so long ago.
+    fn line_from_before(&self, line: LogLine, stated: Option<String>, ago: Option<Duration>) {
+        let ago = ago.map_or(0.0, |ago| ago.as_secs_f64() * 1000.0);
+        self.line_at(self.now_ms() - ago, line, stated);
+    }
+
+    fn line_at(&self, at_ms: f64, mut line: LogLine, stated: Option<String>) {
         let mut raw = line.text.clone();
         if let Some(traceback) = &line.traceback {
             raw.push('\n');
             raw.push_str(traceback);
         }
         line.raw = Leaves(vec![raw]);
-        self.send(self.now_ms(), stated, EventKind::Line(line));
+        self.send(at_ms, stated, EventKind::Line(line));
     }
 
     pub fn watching(&self, detail: impl Into<String>) {
@@ -122,6 +134,7 @@ impl Tap {
             stated,
             kind: self.scrubber.event(kind),
         };
+        tracing::debug!("{}", serde_json::to_string(&event).unwrap_or_default());
         let _ = self.sender.send(Report::Event(Box::new(event)));
     }
 
@@ -140,6 +153,8 @@ pub struct Phase {
     pub submitted: bool,
     /// Something of this task happened just now.
     pub lively: bool,
+    /// The row has a final status: ask the API once more what it says.
+    pub row_final: bool,
     /// Take one last thorough look, say so, and stop.
     pub last_look: bool,
     /// Stop at once.
@@ -185,6 +200,8 @@ pub struct Plan {
     pub wait_retries: bool,
     pub expect_entered: bool,
     pub show_args: bool,
+    /// Look at the messages of the delay and dead-letter queues.
+    pub peek: bool,
     /// Only arm, look once and end: `check`.
     pub look_only: bool,
 }
@@ -364,6 +381,10 @@ pub async fn observe(
             },
         });
     }
+    // For the test that a panic, too, leaves nothing switched on.
+    if cfg!(debug_assertions) && std::env::var_os("TASKDIAG_PANIC").is_some() {
+        std::panic::panic_any("TASKDIAG_PANIC is set");
+    }
     let mut submitting = None;
     if plan.post_mortem.is_none() && !plan.look_only {
         let api = config.need_api()?.clone();
@@ -411,8 +432,14 @@ fn start(
     let mut go = |source: Source, watcher: futures_util::future::BoxFuture<'static, Watched>| {
         let tap = tap.of(source);
         watchers.spawn(async move {
-            if let Err(blindness) = watcher.await {
-                tap.blind(blindness);
+            // A bug in one watcher costs its sight, not the run.
+            match std::panic::AssertUnwindSafe(watcher).catch_unwind().await {
+                Ok(Ok(())) => {}
+                Ok(Err(blindness)) => {
+                    tracing::info!(%source, reason = blindness.reason, "blind");
+                    tap.blind(blindness);
+                }
+                Err(_) => tap.blind(Blindness::new("a bug in taskdiag: this watcher panicked")),
             }
             tap.looked();
         });
@@ -455,6 +482,14 @@ fn start(
             ),
         );
     }
+    {
+        let (config, tap, phases) = (shared.clone(), tap.of(Source::DeadLetters), phases.clone());
+        let (peek, show_args) = (plan.peek, plan.show_args);
+        go(
+            Source::DeadLetters,
+            Box::pin(async move { dead_letters::watch(&config, peek, show_args, tap, phases).await }),
+        );
+    }
     for (source, log) in [
         (Source::ApiLog, config.api_log.clone()),
         (Source::WorkerLog, config.worker.log.clone()),
@@ -462,10 +497,10 @@ fn start(
         let entry = (source == Source::WorkerLog)
             .then(|| config.worker.entry_pattern.clone())
             .flatten();
-        let (tap, phases) = (tap.of(source), phases.clone());
+        let (tap, phases, task) = (tap.of(source), phases.clone(), plan.post_mortem.clone());
         go(
             source,
-            Box::pin(async move { log::watch(log, entry, tap, phases).await }),
+            Box::pin(async move { log::watch(log, entry, task, tap, phases).await }),
         );
     }
     {
@@ -486,13 +521,14 @@ fn start(
 }
 
 /// The sources that `start` starts.
-const ARMED: [Source; 8] = [
+const ARMED: [Source; 9] = [
     Source::Api,
     Source::ApiLog,
     Source::Database,
     Source::Management,
     Source::Firehose,
     Source::Queue,
+    Source::DeadLetters,
     Source::WorkerLog,
     Source::Process,
 ];
@@ -554,6 +590,23 @@ impl Run<'_> {
             }
         }
         match &event.kind {
+            EventKind::Row(row) => {
+                let setup = &self.timeline.setup;
+                let is_final = row
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| setup.succeeded.contains(status) || setup.failed.contains(status));
+                if is_final && !self.phase.borrow().row_final {
+                    self.phase.send_modify(|phase| phase.row_final = true);
+                }
+            }
+            EventKind::LockWait(wait) => {
+                if let Some(client) = &wait.client {
+                    let _ = self
+                        .asks
+                        .send(process::Ask::Connection(format!("{client} -> database")));
+                }
+            }
             EventKind::Publish { connection, .. } | EventKind::Deliver { connection, .. } => {
                 let _ = self.asks.send(process::Ask::Connection(connection.clone()));
             }
@@ -564,7 +617,7 @@ impl Run<'_> {
                         .send(process::Ask::Connection(consumer.connection.clone()));
                 }
             }
-            EventKind::Line(line) if event.source == Source::WorkerLog && !line.before => {
+            EventKind::Line(line) if event.source == Source::WorkerLog => {
                 if let Some(pid) = line.pid {
                     let _ = self.asks.send(process::Ask::Pid(pid));
                 }

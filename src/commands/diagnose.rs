@@ -37,8 +37,15 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         wait_retries: args.wait_retries,
         expect_entered: args.expect == Expect::Entered,
         show_args: args.show_args,
+        peek: args.peek,
         look_only: false,
     };
+    if args.peek {
+        super::warn(
+            "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
+            "without --peek nothing is touched",
+        );
+    }
     let mut progress = Progress::start("arming the vantage points");
     let observed = observe(&config, &plan, &mut |_, verdict| progress.update(verdict)).await?;
     progress.finish();

@@ -177,8 +177,8 @@ impl Layers {
             let Some(rest) = name.strip_prefix("TASKDIAG_") else {
                 continue;
             };
-            // TASKDIAG_LAB and TASKDIAG_BIN belong to fixtures/lab; LOG is our own debugging.
-            if matches!(rest, "LOG" | "LAB" | "BIN") {
+            // LAB and BIN belong to fixtures/lab, PANIC to the tests, LOG to our own debugging.
+            if matches!(rest, "LAB" | "BIN" | "PANIC" | "LOG") {
                 continue;
             }
             let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {

@@ -398,8 +398,10 @@ fn is_worker_product(product: &str) -> bool {
 fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process)> {
     let mut found = Vec::new();
     for pid in story.log_pids() {
+        // An old log's pid may be another program's by now.
         if let Some(process) = story.process(pid)
             && story.gone(pid).is_none()
+            && (is_worker(process.1) || process.1.command.iter().any(|word| word.contains("python")))
         {
             found.push(process);
         }
@@ -514,13 +516,29 @@ fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -> Option<(u32, &'a str)> 
 /// Milliseconds until the message's eta at the end of what was seen; negative: it has passed.
 /// Counted from the enqueue by the publisher's clock and the publish by ours.
 fn eta_left_ms(story: &Story<'_>, passage: &super::story::Passage<'_>) -> Option<f64> {
-    let delay = (passage.message.eta_ms? - passage.message.timestamp_ms?) as f64;
     let now = story
         .timeline
         .events
         .last()
         .map_or(passage.at_ms, |event| event.at_ms);
+    if story.post_mortem() {
+        // There was no publish to count from: wall clocks must do.
+        let started: jiff::Timestamp = story.timeline.started_at.parse().ok()?;
+        return Some(passage.message.eta_ms? as f64 - (started.as_millisecond() as f64 + now));
+    }
+    let delay = (passage.message.eta_ms? - passage.message.timestamp_ms?) as f64;
     Some(delay - (now - passage.at_ms))
+}
+
+/// The message on its way through the delay queue: as it was published, or where it lies.
+fn waiting_message<'s, 'a>(story: &'s Story<'a>) -> Option<&'s super::story::Passage<'a>> {
+    story.published().or_else(|| {
+        story
+            .held()
+            .iter()
+            .map(|held| &held.passage)
+            .find(|passage| passage.queue == dramatiq::delay_queue(story.queue()))
+    })
 }
 
 /// What else the watched worker has received and not settled: line and actor.
@@ -594,6 +612,7 @@ fn retry_state(story: &Story<'_>) -> String {
                 .unwrap_or_default();
             format!("; retry {done}{left} comes in {}", span(wait))
         }
+        (Some(wait), None) if story.post_mortem() => format!("; it was to be retried {} later", span(wait)),
         (Some(wait), None) => format!("; it is retried in {}", span(wait)),
         (None, Some(done)) => format!("; retry {done} is waiting"),
         (None, None) => String::new(),

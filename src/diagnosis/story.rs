@@ -35,6 +35,14 @@ pub struct Passage<'a> {
     pub message: &'a Message,
 }
 
+/// A copy of this task's message at rest on a companion queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    pub passage: Passage<'a>,
+    /// `x-death`'s reason, on the dead-letter queue.
+    pub reason: Option<&'a str>,
+}
+
 /// A line of the watched worker's log.
 #[derive(Debug, Clone, Copy)]
 pub struct Told<'a> {
@@ -110,6 +118,8 @@ pub struct Story<'a> {
     publishes: Vec<Passage<'a>>,
     deliveries: Vec<Passage<'a>>,
     stray_publishes: Vec<Passage<'a>>,
+    /// Copies that lie on the delay or dead-letter queue: seen with `--peek` only.
+    held: Vec<Held<'a>>,
     candidates: usize,
     worker_lines: Vec<Told<'a>>,
     lines: Vec<Told<'a>>,
@@ -130,6 +140,7 @@ impl<'a> Story<'a> {
             publishes: Vec::new(),
             deliveries: Vec::new(),
             stray_publishes: Vec::new(),
+            held: Vec::new(),
             candidates: 0,
             worker_lines: Vec::new(),
             lines: Vec::new(),
@@ -200,10 +211,26 @@ impl<'a> Story<'a> {
                         message,
                     });
                 }
-                EventKind::DeadLetter { message, .. } if message.carries_task_id => {
+                EventKind::DeadLetter {
+                    queue,
+                    reason,
+                    message,
+                    ..
+                } if message.carries_task_id => {
                     if let Some(id) = &message.message_id {
                         self.message_ids.insert(id);
                     }
+                    self.held.push(Held {
+                        passage: Passage {
+                            n: event.n,
+                            at_ms: event.at_ms,
+                            queue,
+                            connection: "",
+                            redelivered: false,
+                            message,
+                        },
+                        reason: reason.as_deref(),
+                    });
                 }
                 _ => {}
             }
@@ -391,7 +418,11 @@ impl<'a> Story<'a> {
                 _ => None,
             })
             .collect();
-        for passage in &self.publishes {
+        for passage in self
+            .publishes
+            .iter()
+            .chain(self.held.iter().map(|held| &held.passage))
+        {
             if let (Some(text), Some(actor)) = (&passage.message.traceback, &passage.message.actor) {
                 raised.push(Raised {
                     n: passage.n,
@@ -433,9 +464,7 @@ impl<'a> Story<'a> {
                         put(Stage::Submitted, None, event.n);
                     }
                 }
-                EventKind::DeadLetter { message, .. } if message.carries_task_id => {
-                    put(Stage::Published, None, event.n)
-                }
+
                 _ => {}
             }
         }
@@ -459,6 +488,25 @@ impl<'a> Story<'a> {
                 && after.iter().all(|depth| depth.consumers == 0)
             {
                 put(Stage::Published, Some(depth.at_ms), depth.n);
+            }
+        }
+        if self.post_mortem()
+            && self.held.is_empty()
+            && let Some(depth) = self
+                .depths(queue)
+                .last()
+                .filter(|depth| depth.ready > 0 && depth.consumers == 0)
+            && self.worker_lines.iter().all(|told| !told.line.carries_task_id)
+        {
+            // Nobody takes messages away and some wait: this one is probably among them.
+            put(Stage::Published, None, depth.n);
+        }
+        for held in &self.held {
+            put(Stage::Published, None, held.passage.n);
+            // Only a consumer rejects; what expired or was dropped was never delivered.
+            if held.reason == Some("rejected") {
+                put(Stage::Delivered, None, held.passage.n);
+                put(Stage::Settled, None, held.passage.n);
             }
         }
         for passage in &self.deliveries {
@@ -549,7 +597,11 @@ impl<'a> Story<'a> {
         // One moment reaches us through several sources with different delays: no stage can have
         // been reached after a later one.
         let mut bound = f64::INFINITY;
-        for stage in Stage::ALL.into_iter().rev().filter(|stage| *stage != Stage::Recorded) {
+        for stage in Stage::ALL
+            .into_iter()
+            .rev()
+            .filter(|stage| *stage != Stage::Recorded)
+        {
             if let Some((Some(at), _)) = reached.get_mut(&stage) {
                 *at = at.min(bound);
                 bound = *at;
@@ -682,6 +734,11 @@ impl<'a> Story<'a> {
             .find(|passage| dramatiq::base_queue(passage.queue) == self.queue())
     }
 
+    /// Copies at rest on the delay and dead-letter queues.
+    pub fn held(&self) -> &[Held<'a>] {
+        &self.held
+    }
+
     /// Messages that carry the task id, but for another actor than the configured one.
     pub fn stray_publishes(&self) -> &[Passage<'a>] {
         &self.stray_publishes
@@ -722,6 +779,11 @@ impl<'a> Story<'a> {
         &self.worker_lines
     }
 
+    /// A line that may be about this task: in a live run only what was written during it.
+    pub fn counts(&self, told: &Told<'_>) -> bool {
+        !told.line.before || self.post_mortem()
+    }
+
     /// This task's lines.
     pub fn lines(&self) -> &[Told<'a>] {
         &self.lines
@@ -737,9 +799,15 @@ impl<'a> Story<'a> {
 
     /// The worker logs at DEBUG: only then does the absence of `Received message` say anything.
     pub fn debug_log(&self) -> bool {
-        self.worker_lines
-            .iter()
-            .any(|told| told.line.level == Some(Level::Debug) && told.mark.is_some())
+        self.worker_lines.iter().any(|told| {
+            told.line.level == Some(Level::Debug)
+                && (told.mark.is_some()
+                    || told
+                        .line
+                        .logger
+                        .as_deref()
+                        .is_some_and(|name| name.starts_with("dramatiq")))
+        })
     }
 
     /// Attempts that raised, in order.
@@ -1053,7 +1121,7 @@ impl<'a> Story<'a> {
         self.worker_lines
             .iter()
             .copied()
-            .find(|told| !told.line.before && matches!(told.mark, Some(Mark::ChildDied { pid, .. }) if mine.contains(pid) || mine.is_empty()))
+            .find(|told| self.counts(told) && matches!(told.mark, Some(Mark::ChildDied { pid, .. }) if mine.contains(pid) || mine.is_empty()))
     }
 
     /// Entry would have been seen, had it happened.
@@ -1112,7 +1180,11 @@ impl<'a> Story<'a> {
     }
 
     pub fn task(&self) -> Task {
-        let publish = self.publishes.first().or(self.deliveries.first());
+        let publish = self
+            .publishes
+            .first()
+            .or(self.deliveries.first())
+            .or(self.held.first().map(|held| &held.passage));
         Task {
             id: self.task_id.map(str::to_owned),
             message_id: publish
@@ -1265,6 +1337,15 @@ impl<'a> Story<'a> {
                 "another message with this task id was published for actor `{}`",
                 stray.message.actor.as_deref().unwrap_or("?")
             ));
+        }
+        if self.post_mortem() && !self.lines.is_empty() {
+            return notes;
+        }
+        if self.post_mortem() {
+            notes.push("whether and when it was published or delivered can no longer be known: the firehose shows the present only".into());
+            if !self.sees(Source::DeadLetters) {
+                notes.push("with --peek the delay and dead-letter queues are searched for it too".into());
+            }
         }
         notes
     }

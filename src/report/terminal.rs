@@ -270,7 +270,7 @@ fn event_line(event: &Event, style: Style) -> String {
 }
 
 /// One event in a few words.
-pub fn describe(event: &Event) -> String {
+fn describe(event: &Event) -> String {
     use crate::timeline::EventKind as Kind;
     match &event.kind {
         Kind::Line(line) => {

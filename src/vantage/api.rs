@@ -63,6 +63,7 @@ pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -
         (Some(path), _) => tap.watching(format!("POST {}, GET {path}", endpoint(api))),
     }
     let mut last = None;
+    let mut asked_final = false;
     loop {
         let phase = phases.now();
         if phase.stop {
@@ -70,7 +71,10 @@ pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -
         }
         if let (Some(path), Some(task_id)) = (&api.status_path, &phase.task_id) {
             let seen = status(&client, api, path, task_id).await;
-            if seen.is_some() && seen != last {
+            // What the API says once the row is final is told even if it is nothing new.
+            let news = seen != last || (phase.row_final && !asked_final);
+            asked_final |= phase.row_final;
+            if seen.is_some() && news {
                 if let Some((http_status, value)) = seen.clone() {
                     tap.see(EventKind::ApiStatus { http_status, value });
                 }

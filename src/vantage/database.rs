@@ -482,6 +482,9 @@ impl Watcher<'_> {
             self.committed = true;
             self.say_when_committed(snapshot.as_ref());
         }
+        if !present && thorough {
+            self.look_elsewhere(task_id).await;
+        }
         if present
             && (thorough || self.tap.now_ms() - self.looked_for_locks > LOCKS_EVERY.as_secs_f64() * 1000.0)
         {
@@ -489,6 +492,47 @@ impl Watcher<'_> {
             self.look_for_locks().await?;
         }
         Ok(())
+    }
+
+    /// The row is not where it should be: tables of the same name in other schemas of this database
+    /// may have it.
+    async fn look_elsewhere(&mut self, task_id: &str) {
+        let bare = self
+            .database
+            .table
+            .rsplit('.')
+            .next()
+            .unwrap_or(&self.database.table)
+            .to_owned();
+        let places = read(
+            &mut self.connection,
+            "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relname = $1 AND c.oid <> $2::bigint::oid AND c.relkind IN ('r', 'p', 'v')
+               AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') LIMIT 10",
+            &[&bare, &self.table.oid.to_string()],
+        )
+        .await
+        .unwrap_or_default();
+        let schemas: Vec<String> = places.iter().map(|row| row.get(0)).collect();
+        for schema in schemas {
+            let sql = format!(
+                "SELECT {status}::text FROM {schema}.{table} WHERE {id}::text = $1 LIMIT 1",
+                status = quote(&self.database.status_column),
+                schema = quote(&schema),
+                table = quote(&bare),
+                id = quote(&self.database.id_column),
+            );
+            // A table of the same name may have other columns: then it is not the one.
+            if let Ok(rows) = read(&mut self.connection, &sql, &[task_id]).await
+                && let Some(row) = rows.first()
+            {
+                self.tap.see(EventKind::RowElsewhere {
+                    place: format!("schema \"{schema}\" of the same database"),
+                    status: row.get(0),
+                });
+                return;
+            }
+        }
     }
 
     /// Brackets the commit of the transaction that made the row visible between two samples.

@@ -133,14 +133,28 @@ pub async fn watch(
             ))
         })?;
     }
-    tap.watching(if already {
+    let detail = if already {
         format!(
             "reads the tracing of vhost \"{}\" that was on already",
             broker.vhost
         )
     } else {
         format!("tracing of vhost \"{}\" is on for this run", broker.vhost)
-    });
+    };
+    // Tracing is a state of each node: what happens on another one is not seen.
+    match management
+        .get("nodes?columns=name")
+        .await
+        .ok()
+        .as_ref()
+        .and_then(serde_json::Value::as_array)
+        .map(Vec::len)
+    {
+        Some(nodes) if nodes > 1 => tap.partial(format!(
+            "{detail}; the cluster has {nodes} nodes, and what passes through others may be missed"
+        )),
+        _ => tap.watching(detail),
+    }
     loop {
         tokio::select! {
             delivery = consumer.next() => match delivery {

@@ -106,6 +106,12 @@ impl Management {
         self.read(path, response).await.map(drop)
     }
 
+    /// `POST /api/PATH`; used for looking at messages only.
+    pub async fn post(&self, path: &str, body: &Json) -> Result<Json, Blindness> {
+        let response = self.request(reqwest::Method::POST, path).json(body).send().await;
+        self.read(path, response).await
+    }
+
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let base = self.url.redacted();
         let url = format!("{}/api/{path}", base.trim_end_matches('/'));

@@ -4,14 +4,16 @@
 //! `stat` calls a second cost nothing. What stood in a file before the run is read backwards to
 //! the worker's last boot, so that lines of an earlier worker prove nothing.
 
+mod clock;
 pub mod format;
+mod search;
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use regex::Regex;
 use tokio::io::AsyncReadExt;
@@ -22,6 +24,7 @@ use super::{Blindness, Phases, Tap, Watched};
 use crate::config::LogSource;
 use crate::framework::{Mark, read_line};
 use crate::timeline::EventKind;
+use clock::Clock;
 use format::Folder;
 
 const EVERY: Duration = Duration::from_millis(20);
@@ -34,12 +37,19 @@ const MOST_BEFORE: usize = 400;
 /// More than this at once and the rest is skipped, loudly.
 const MOST_AT_ONCE: u64 = 64 * 1024 * 1024;
 
-pub async fn watch(source: LogSource, entry: Option<Regex>, tap: Tap, phases: Phases) -> Watched {
+/// `task`: also search what the files hold of this task, however long ago.
+pub async fn watch(
+    source: LogSource,
+    entry: Option<Regex>,
+    task: Option<String>,
+    tap: Tap,
+    phases: Phases,
+) -> Watched {
     match &source.command {
         Some(command) => follow_command(command, entry, &tap, phases).await,
         None if source.files.is_empty() => Err(Blindness::new("no log is configured")
             .hint("add log = [\"worker.log\"] (or log_command) to its section in taskdiag.toml")),
-        None => follow_files(&source.files, entry, &tap, phases).await,
+        None => follow_files(&source.files, entry, task.as_deref(), &tap, phases).await,
     }
 }
 
@@ -54,7 +64,13 @@ struct Follower {
     fresh: Option<Instant>,
 }
 
-async fn follow_files(paths: &[PathBuf], entry: Option<Regex>, tap: &Tap, mut phases: Phases) -> Watched {
+async fn follow_files(
+    paths: &[PathBuf],
+    entry: Option<Regex>,
+    task: Option<&str>,
+    tap: &Tap,
+    mut phases: Phases,
+) -> Watched {
     let mut followers = Vec::new();
     let mut trouble = Vec::new();
     for path in paths {
@@ -67,7 +83,7 @@ async fn follow_files(paths: &[PathBuf], entry: Option<Regex>, tap: &Tap, mut ph
             fresh: None,
         };
         match follower.open() {
-            Ok(()) => follower.read_before(tap),
+            Ok(()) => follower.read_before(task, tap),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 trouble.push(format!("{} does not exist (yet)", path.display()))
             }
@@ -125,10 +141,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Passes on what stands in the file since the worker's last boot.
-    fn read_before(&mut self, tap: &Tap) {
-        let start = self.offset.saturating_sub(BACKWARDS);
-        let Ok(bytes) = self.read_range(start, self.offset) else {
+    /// Passes on what stands in the file since the worker's last boot, and in a post-mortem what
+    /// it holds of the task from before that.
+    fn read_before(&mut self, task: Option<&str>, tap: &Tap) {
+        let end = self.offset;
+        let start = end.saturating_sub(BACKWARDS);
+        let Ok(bytes) = self.read_range(start, end) else {
             return;
         };
         // A last line without its newline may still grow: it is read again as new.
@@ -137,18 +155,36 @@ impl Follower {
             .rposition(|&byte| byte == b'\n')
             .map_or(0, |at| at + 1);
         self.offset = start + complete as u64;
+        let changed = std::fs::metadata(&self.path)
+            .and_then(|metadata| metadata.modified())
+            .ok();
+        let age = changed
+            .and_then(|changed| changed.elapsed().ok())
+            .map(|age| age.as_secs());
         let mut folder = self.folder.fresh();
         let mut lines = folder.feed(&bytes[..complete]);
         lines.extend(folder.flush());
-        let age = std::fs::metadata(&self.path)
-            .and_then(|metadata| metadata.modified())
-            .ok()
-            .and_then(|changed| changed.elapsed().ok())
-            .map(|age| age.as_secs());
-        for (mut line, stated) in since_last_boot(lines) {
+        let recent = since_last_boot(lines);
+        let mut earlier = Vec::new();
+        if let (Some(task), Some(file)) = (task, &mut self.file) {
+            earlier = search::lines_of(file, end, task, self.folder.fresh()).unwrap_or_default();
+            earlier.retain(|line| !recent.contains(line));
+        }
+        let clock = recent
+            .iter()
+            .rev()
+            .find_map(|(_, stated)| stated.as_deref())
+            .zip(changed)
+            .and_then(|(stated, changed)| Clock::learn(stated, changed));
+        let now = SystemTime::now();
+        for (mut line, stated) in earlier.into_iter().chain(recent) {
             line.before = true;
             line.age_s = age;
-            tap.line(line, stated);
+            let ago = stated
+                .as_deref()
+                .zip(clock)
+                .and_then(|(stated, clock)| clock.age(stated, now));
+            tap.line_from_before(line, stated, ago);
         }
     }
 

@@ -58,6 +58,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         last: std::collections::HashMap::new(),
     };
     watcher.look().await?;
+    watcher.tracing().await;
     let target = config.broker.management.redacted();
     if sees_all {
         tap.watching(format!(
@@ -105,7 +106,6 @@ impl Watcher<'_> {
             self.connections().await;
             self.alarms().await;
         }
-        self.tracing(&vhost).await;
         Ok(())
     }
 
@@ -230,24 +230,29 @@ impl Watcher<'_> {
         }
     }
 
-    /// Tracing that is on although no taskdiag reads it: somebody forgot it, or was killed.
-    async fn tracing(&mut self, vhost: &str) {
-        let Ok(answer) = self
-            .management
-            .get(&format!("vhosts/{vhost}?columns=tracing"))
-            .await
-        else {
-            return;
-        };
-        if answer.get("tracing") != Some(&Json::Bool(true)) {
-            return;
+    /// Tracing that is on although nobody reads it: forgotten, or left by a killed container.
+    /// Looked for before our own run switches it on; a taskdiag that is just ending has a moment.
+    async fn tracing(&mut self) {
+        let vhost = segment(&self.config.broker.vhost);
+        for attempt in 0..2 {
+            let Ok(answer) = self
+                .management
+                .get(&format!("vhosts/{vhost}?columns=tracing"))
+                .await
+            else {
+                return;
+            };
+            let readers = Tracing::readers(&self.management, &self.config.broker.vhost).await;
+            if answer.get("tracing") != Some(&Json::Bool(true))
+                || !readers.is_ok_and(|readers| readers.is_empty())
+            {
+                return;
+            }
+            if attempt == 0 {
+                tokio::time::sleep(Duration::from_millis(700)).await;
+            }
         }
-        let readers = Tracing::readers(&self.management, &self.config.broker.vhost)
-            .await
-            .unwrap_or_default();
-        if readers.is_empty() {
-            self.see("tracing", EventKind::TracingOn { readers: 0 });
-        }
+        self.tap.see(EventKind::TracingOn { readers: 0 });
     }
 
     fn see(&mut self, key: &'static str, kind: EventKind) {

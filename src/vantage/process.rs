@@ -3,6 +3,8 @@
 //! Everything is read from `/proc`; nothing is stopped, traced or run. Processes of other users
 //! show their command line but neither their sockets nor their environment.
 
+mod stacks;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -118,6 +120,7 @@ pub async fn watch(
                 watcher.answer(&ask);
             }
             watcher.last_look();
+            watcher.stacks().await;
             tap.looked();
             return Ok(());
         }
@@ -217,6 +220,38 @@ impl Watcher {
                 }
             }
         }
+    }
+}
+
+/// Stacks are read of so many processes at most, within this time.
+const MOST_STACKS: usize = 8;
+const STACKS_WITHIN: Duration = Duration::from_millis(1800);
+
+impl Watcher {
+    /// The Python stacks of everything that takes part: the silence has to be somewhere.
+    async fn stacks(&self) {
+        let python = |process: &&Process| {
+            process.command.iter().take(2).any(|word| {
+                let name = word.rsplit('/').next().unwrap_or(word);
+                ["python", "dramatiq", "uvicorn", "gunicorn", "celery", "hypercorn"]
+                    .iter()
+                    .any(|known| name.starts_with(known))
+            })
+        };
+        let mut dumps = tokio::task::JoinSet::new();
+        for process in self.shown.values().filter(python).take(MOST_STACKS) {
+            let pid = process.pid;
+            dumps.spawn_blocking(move || (pid, stacks::dump(pid)));
+        }
+        let _ = tokio::time::timeout(STACKS_WITHIN, async {
+            while let Some(Ok((pid, dump))) = dumps.join_next().await {
+                self.tap.see(match dump {
+                    Ok(threads) => EventKind::Stacks { pid, threads },
+                    Err(reason) => EventKind::StacksRefused { pid, reason },
+                });
+            }
+        })
+        .await;
     }
 }
 

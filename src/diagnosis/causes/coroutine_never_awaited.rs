@@ -19,7 +19,7 @@ fn check(story: &Story<'_>) -> Answer {
     let warning = story
         .worker_lines()
         .iter()
-        .find(|told| !told.line.before && matches!(told.mark, Some(Mark::NeverAwaited)));
+        .find(|told| story.counts(told) && matches!(told.mark, Some(Mark::NeverAwaited)));
     match (value, warning) {
         (Some(value), Some(warning)) => Answer::certain(
             format!(

@@ -41,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let logged = story.worker_lines().iter().find(|told| {
-        !told.line.before && told.at_ms >= passage.at_ms && matches!(told.mark, Some(Mark::DecodeFailed))
+        story.counts(told) && told.at_ms >= passage.at_ms && matches!(told.mark, Some(Mark::DecodeFailed))
     });
     match logged {
         Some(told) => Answer::certain(

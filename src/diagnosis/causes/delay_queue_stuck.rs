@@ -7,15 +7,14 @@ pub(super) const CAUSE: Cause = Cause {
     id: "delay-queue-stuck",
     keeps_from: &[Stage::Delivered],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Firehose], &[Source::Queue]],
+    needs: &[&[Source::Firehose, Source::DeadLetters], &[Source::Queue]],
     general: false,
     page: include_str!("delay_queue_stuck.md"),
     check,
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(passage) = story
-        .published()
+    let Some(passage) = super::waiting_message(story)
         .filter(|passage| passage.message.is_delayed() && !passage.message.is_retry())
     else {
         return Answer::NotApplicable;

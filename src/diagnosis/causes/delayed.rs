@@ -7,15 +7,14 @@ pub(super) const CAUSE: Cause = Cause {
     id: "delayed",
     keeps_from: &[Stage::Delivered],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Firehose]],
+    needs: &[&[Source::Firehose, Source::DeadLetters]],
     general: false,
     page: include_str!("delayed.md"),
     check,
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(passage) = story
-        .published()
+    let Some(passage) = super::waiting_message(story)
         .filter(|passage| passage.message.is_delayed() && !passage.message.is_retry())
     else {
         return Answer::NotApplicable;

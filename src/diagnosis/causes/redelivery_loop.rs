@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let timed_out = story.worker_lines().iter().find(|told| {
-        !told.line.before
+        story.counts(told)
             && told.line.text.contains("delivery acknowledgement")
             && told.line.text.contains("timed out")
     });

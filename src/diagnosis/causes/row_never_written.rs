@@ -46,8 +46,12 @@ fn check(story: &Story<'_>) -> Answer {
         "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {})",
         row.xmax.unwrap_or(0)
     );
+    // A row inserted together with a child row is locked by its own transaction: xmax equals xmin.
+    // Any later lock may have taken the place of an aborted update's mark.
+    let untouched = row.xmax_state == Some(Xmax::None)
+        || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin);
     match story.attempt_over() {
-        Some(over) if row.xmax_state == Some(Xmax::None) => Answer::certain(text, [over.n, n]),
+        Some(over) if untouched => Answer::certain(text, [over.n, n]),
         Some(over) => Answer::likely(text, [over.n, n]),
         None => match super::drained(story) {
             Some(evidence) => Answer::likely(text, [evidence, n]).would_decide(&[Source::WorkerLog]),

@@ -30,10 +30,9 @@ fn check(story: &Story<'_>) -> Answer {
         .terminal_if(super::final_attempt(story));
     }
     let pid = story.lines().iter().find_map(|told| told.line.pid);
-    let warned = story
-        .worker_lines()
-        .iter()
-        .find(|told| !told.line.before && matches!(told.mark, Some(Mark::TimeLimit)) && told.line.pid == pid);
+    let warned = story.worker_lines().iter().find(|told| {
+        story.counts(told) && matches!(told.mark, Some(Mark::TimeLimit)) && told.line.pid == pid
+    });
     match warned {
         Some(told) if story.closed() && story.attempt_over().is_none() => Answer::likely(
             format!(

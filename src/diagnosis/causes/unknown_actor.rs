@@ -25,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
             continue;
         };
         let refused = story.worker_lines().iter().find(|told| {
-            !told.line.before
+            story.counts(told)
                 && told.at_ms >= passage.at_ms
                 && matches!(told.mark, Some(Mark::UndefinedActor { actor: undefined }) if undefined == actor)
         });
@@ -43,7 +43,7 @@ fn check(story: &Story<'_>) -> Answer {
     match story
         .worker_lines()
         .iter()
-        .find(|told| !told.line.before && matches!(told.mark, Some(Mark::UndefinedActor { .. })))
+        .find(|told| story.counts(told) && matches!(told.mark, Some(Mark::UndefinedActor { .. })))
     {
         Some(told) if !story.sees(Source::Firehose) && story.closed() && story.lines().is_empty() => {
             Answer::possible(

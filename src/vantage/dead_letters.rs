@@ -1,0 +1,103 @@
+//! The messages of the delay and dead-letter queues: only with `--peek`, and never of the queue
+//! itself.
+//!
+//! A look gets and requeues, which marks messages redelivered and holds them for a moment. On a
+//! quorum queue before 4.3 each look counts towards the delivery limit and can dead-letter or drop
+//! a message: refused there.
+
+use base64::Engine as _;
+use serde_json::{Value as Json, json};
+
+use super::http::{Management, segment};
+use super::{Blindness, Phases, Tap, Watched};
+use crate::config::Config;
+use crate::framework::dramatiq;
+use crate::timeline::EventKind;
+
+/// Messages that one look takes at most.
+const MOST: u32 = 500;
+
+pub async fn watch(config: &Config, peek: bool, show_args: bool, tap: Tap, mut phases: Phases) -> Watched {
+    if !peek {
+        return Err(
+            Blindness::new("not looked at: a look marks messages as redelivered")
+                .hint("--peek looks at the delay and dead-letter queues"),
+        );
+    }
+    let management = Management::new(&config.broker)?;
+    let queue = &config.broker.queue;
+    let queues = [dramatiq::delay_queue(queue), dramatiq::dead_letter_queue(queue)];
+    let mut seen = Vec::new();
+    let mut trouble = Vec::new();
+    for queue in &queues {
+        match look(&management, config, queue, show_args, &tap).await {
+            Ok((got, ready)) if got < ready => {
+                trouble.push(format!("`{queue}`: only the first {got} of {ready} messages"))
+            }
+            Ok((got, _)) => seen.push(format!("{got} messages of `{queue}`")),
+            Err(blindness) => trouble.push(format!("`{queue}`: {}", blindness.reason)),
+        }
+    }
+    if seen.is_empty() && !trouble.is_empty() {
+        return Err(Blindness::new(trouble.join("; ")));
+    }
+    if trouble.is_empty() {
+        tap.watching(seen.join(", "));
+    } else {
+        tap.partial(format!("{}; {}", seen.join(", "), trouble.join("; ")));
+    }
+    phases.ending().await;
+    tap.looked();
+    Ok(())
+}
+
+/// Looks at one queue; says how many messages it saw and how many there are. Unacknowledged ones
+/// cannot be seen.
+async fn look(
+    management: &Management,
+    config: &Config,
+    queue: &str,
+    show_args: bool,
+    tap: &Tap,
+) -> Result<(usize, usize), Blindness> {
+    let vhost = segment(&config.broker.vhost);
+    let path = format!("queues/{vhost}/{}", segment(queue));
+    let info = management.get(&path).await?;
+    let kind = info.get("type").and_then(Json::as_str).unwrap_or("classic");
+    if kind != "classic" {
+        return Err(Blindness::new(format!(
+            "refused: it is a {kind} queue, on which every look counts as a delivery and may be the one too many"
+        )));
+    }
+    let request =
+        json!({ "count": MOST, "ackmode": "ack_requeue_true", "encoding": "base64", "truncate": 1_000_000 });
+    let answer = management.post(&format!("{path}/get"), &request).await?;
+    let messages = answer.as_array().cloned().unwrap_or_default();
+    let ready = messages
+        .last()
+        .and_then(|message| message.get("message_count"))
+        .and_then(Json::as_u64)
+        .unwrap_or(0) as usize;
+    for message in &messages {
+        let body = message.get("payload").and_then(Json::as_str).unwrap_or_default();
+        let body = match message.get("payload_encoding").and_then(Json::as_str) {
+            Some("base64") => base64::engine::general_purpose::STANDARD
+                .decode(body)
+                .unwrap_or_default(),
+            _ => body.as_bytes().to_vec(),
+        };
+        let death = |field: &str| {
+            message
+                .pointer(&format!("/properties/headers/x-death/0/{field}"))
+                .and_then(Json::as_str)
+                .map(str::to_owned)
+        };
+        tap.see(EventKind::DeadLetter {
+            queue: queue.to_owned(),
+            reason: death("reason"),
+            from_queue: death("queue"),
+            message: dramatiq::decode(&body, show_args),
+        });
+    }
+    Ok((messages.len(), messages.len() + ready))
+}

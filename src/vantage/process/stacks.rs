@@ -1,0 +1,75 @@
+//! Python stacks of every thread of a process, through `py-spy`, without ever stopping it.
+//!
+//! Read from a running process a stack may be torn, so two dumps are taken 200 ms apart and a
+//! thread counts as standing still only where both agree.
+
+use std::time::Duration;
+
+use py_spy::config::LockingStrategy;
+use py_spy::{PythonSpy, StackTrace};
+
+use crate::timeline::{Frame, Stack};
+
+const APART: Duration = Duration::from_millis(200);
+
+/// The stacks, or what would permit them to be read. Blocks for a good 200 ms.
+pub fn dump(pid: i32) -> Result<Vec<Stack>, String> {
+    let config = py_spy::Config {
+        blocking: LockingStrategy::NonBlocking,
+        native: false,
+        ..py_spy::Config::default()
+    };
+    let mut spy = PythonSpy::new(pid, &config).map_err(|error| refused(pid, &error.to_string()))?;
+    let first = spy
+        .get_stack_traces()
+        .map_err(|error| refused(pid, &error.to_string()))?;
+    std::thread::sleep(APART);
+    let second = spy.get_stack_traces().unwrap_or_default();
+    Ok(first.iter().map(|trace| stack(trace, &second)).collect())
+}
+
+fn stack(trace: &StackTrace, again: &[StackTrace]) -> Stack {
+    let frames = frames(trace);
+    let stable = again
+        .iter()
+        .any(|other| other.thread_id == trace.thread_id && self::frames(other) == frames);
+    Stack {
+        thread: trace
+            .thread_name
+            .clone()
+            .unwrap_or_else(|| format!("{:#x}", trace.thread_id)),
+        stable,
+        frames,
+    }
+}
+
+fn frames(trace: &StackTrace) -> Vec<Frame> {
+    trace
+        .frames
+        .iter()
+        .filter(|frame| !frame.is_shim_entry)
+        .map(|frame| Frame {
+            function: frame.name.clone(),
+            file: frame.filename.clone(),
+            line: frame.line,
+        })
+        .collect()
+}
+
+/// Says which command or capability would permit it.
+fn refused(pid: i32, seen: &str) -> String {
+    let seen = seen.lines().next().unwrap_or_default();
+    if seen.contains("ermission") || seen.contains("not permitted") || seen.contains("os error 1)") {
+        let same_user = procfs::process::Process::new(pid)
+            .and_then(|process| process.uid())
+            .ok()
+            == procfs::process::Process::myself().and_then(|me| me.uid()).ok();
+        let how = if same_user {
+            "kernel.yama.ptrace_scope forbids it: run `sudo sysctl kernel.yama.ptrace_scope=0`, or taskdiag as root"
+        } else {
+            "it belongs to another user: run taskdiag as that user, as root, or with CAP_SYS_PTRACE (in a container: --cap-add SYS_PTRACE)"
+        };
+        return format!("pid {pid} may not be read; {how}");
+    }
+    format!("the Python stacks of pid {pid} cannot be read: {seen}")
+}
