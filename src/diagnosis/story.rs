@@ -1236,6 +1236,9 @@ impl<'a> Story<'a> {
             Sight::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
             _ => format!("cannot tell: {source} was not watched"),
         };
+        if stage > Stage::Submitted && self.task_id.is_none() {
+            return (Some(false), "not reached: there is no task".into());
+        }
         match stage {
             Stage::Submitted => match self.answer() {
                 Some((_, status, _)) => (

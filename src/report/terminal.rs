@@ -2,7 +2,7 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 
-use super::Report;
+use super::{Report, SourceState};
 use crate::diagnosis::{Named, Outcome, Reached, Scenario};
 use crate::timeline::Event;
 
@@ -155,11 +155,17 @@ fn also(report: &Report, style: Style, line: &mut impl FnMut(&str)) {
             ));
         }
     }
-    let blind: Vec<_> = report
-        .sources
-        .iter()
-        .filter(|source| source.state == "blind")
-        .collect();
+    // A source that was not asked to look is worth a line only if it would decide.
+    let missed = |source: &&SourceState| {
+        let by_choice =
+            source.reason.starts_with("not used here") || source.reason.starts_with("not looked at");
+        let decides = report
+            .cannot_tell
+            .iter()
+            .any(|untold| untold.needs.contains(&source.name));
+        source.state == "blind" && (!by_choice || decides)
+    };
+    let blind: Vec<_> = report.sources.iter().filter(missed).collect();
     if !blind.is_empty() {
         line("");
         line(&style.bold("Blind"));

@@ -32,6 +32,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let management = Management::new(&config.broker)?;
     let user = management.get("whoami").await?;
     let overview = management.get("overview").await?;
+    vhost_exists(&management, &config.broker.vhost).await?;
     let tags = tags(&user);
     let name = text(&user, "name");
     let statistics = overview.get("disable_stats") != Some(&Json::Bool(true));
@@ -95,6 +96,34 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         }
         phases.pause(Duration::from_millis(500)).await;
     }
+}
+
+/// A vhost that does not exist is the commonest mistake in a URL: name those that do.
+async fn vhost_exists(management: &Management, vhost: &str) -> Result<(), Blindness> {
+    let Err(missing) = management
+        .get(&format!("vhosts/{}?columns=name", segment(vhost)))
+        .await
+    else {
+        return Ok(());
+    };
+    if !missing.reason.starts_with("404") {
+        // Not allowed to look at the vhost itself: the rest may still be.
+        return Ok(());
+    }
+    let there = management.get("vhosts?columns=name").await.unwrap_or(Json::Null);
+    let names: Vec<String> = there
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|vhost| text(vhost, "name"))
+        .take(20)
+        .collect();
+    Err(
+        Blindness::new(format!("vhost \"{vhost}\" does not exist on this broker")).hint(format!(
+            "its vhosts: {}; the vhost is the path of `broker.amqp_url`",
+            names.join(", ")
+        )),
+    )
 }
 
 impl Watcher<'_> {
