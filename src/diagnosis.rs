@@ -194,6 +194,8 @@ pub struct Match {
     pub evidence: Vec<u32>,
     /// This evidence ends the run at once.
     pub terminal: bool,
+    /// Milliseconds that a better explanation may still need to come in.
+    pub linger_ms: u64,
     /// Where what happened decides the scenario, not the catalogue.
     pub scenario: Option<Scenario>,
     /// Sources that would make it more certain.
@@ -219,6 +221,7 @@ impl Answer {
             summary: summary.into(),
             evidence: evidence.into(),
             terminal: false,
+            linger_ms: 0,
             scenario: None,
             would_decide: Vec::new(),
         })
@@ -243,6 +246,14 @@ impl Answer {
 
     pub fn terminal_if(self, terminal: bool) -> Self {
         if terminal { self.terminal() } else { self }
+    }
+
+    /// Terminal, but a more specific explanation is often still on its way.
+    pub fn terminal_after(self, linger_ms: u64) -> Self {
+        self.with(|matched| {
+            matched.terminal = true;
+            matched.linger_ms = linger_ms;
+        })
     }
 
     pub fn scenario(self, scenario: Scenario) -> Self {
@@ -324,6 +335,8 @@ pub struct Verdict {
     pub notes: Vec<String>,
     /// The evidence ends the run at once.
     pub terminal: bool,
+    /// … but not before so many milliseconds without news.
+    pub linger_ms: u64,
     /// Silence may end the run: the task is not inside an actor.
     pub silence_counts: bool,
     /// When something of this task last happened.
@@ -435,6 +448,7 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         stage: furthest,
         exit_code,
         terminal: winner.as_ref().is_some_and(|(_, _, matched)| matched.terminal),
+        linger_ms: winner.as_ref().map_or(0, |(_, _, matched)| matched.linger_ms),
         silence_counts: story.silence_counts(),
         last_activity_ms: story.last_activity_ms(),
         cause: winner.map(|(_, cause, matched)| name(cause, matched, &story)),

@@ -246,7 +246,7 @@ const ARMING: Duration = Duration::from_secs(8);
 const LAST_LOOK: Duration = Duration::from_millis(2500);
 /// After terminal evidence: wait for companions of the deciding event that are still under way
 /// (a log line behind a pipe, the row behind a poll), but no longer than this.
-const SETTLE_QUIET: Duration = Duration::from_millis(30);
+const SETTLE_QUIET: Duration = Duration::from_millis(35);
 const SETTLE_MOST: Duration = Duration::from_millis(80);
 /// Events of other tasks that are kept, so that a busy system cannot fill the memory.
 const MOST_STRANGERS: usize = 20_000;
@@ -309,6 +309,7 @@ pub fn scrubber(config: &Config, show_args: bool) -> Scrubber {
         add(database.url.password(), &database.url.username());
     }
     if let Some(api) = &config.api {
+        add(api.url.password().map(SecretString::from), api.url.username());
         for (_, value) in &api.headers {
             let value = value.expose_secret();
             let bare = value.split_once(' ').map_or(value, |(_, rest)| rest);
@@ -387,7 +388,9 @@ pub async fn observe(
     }
     let mut submitting = None;
     if plan.post_mortem.is_none() && !plan.look_only {
-        let api = config.need_api()?.clone();
+        let mut api = config.need_api()?.clone();
+        // An answer that comes after the run has ended helps nobody.
+        api.timeout = api.timeout.min(config.timing.timeout.mul_f32(0.95));
         let tap = tap.of(Source::Api);
         submitting = Some(tokio::spawn(async move { api::submit(&api, &tap).await }));
         phase.send_modify(|phase| phase.submitted = true);
@@ -673,9 +676,11 @@ impl Run<'_> {
             let quiet = Duration::from_secs_f64(((now_ms - verdict.last_activity_ms) / 1000.0).max(0.0));
             self.set_lively(quiet < Duration::from_millis(500));
             let deadline = if let Some(since) = settled {
+                let linger = Duration::from_millis(verdict.linger_ms);
                 SETTLE_QUIET
+                    .max(linger)
                     .saturating_sub(last_event.elapsed())
-                    .min(SETTLE_MOST.saturating_sub(since.elapsed()))
+                    .min(SETTLE_MOST.max(linger).saturating_sub(since.elapsed()))
             } else {
                 let mut left = timeout.saturating_sub(began.elapsed());
                 if verdict.silence_counts {

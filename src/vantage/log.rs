@@ -27,9 +27,11 @@ use crate::timeline::EventKind;
 use clock::Clock;
 use format::Folder;
 
-const EVERY: Duration = Duration::from_millis(20);
+const EVERY: Duration = Duration::from_millis(25);
+/// … and as often while something of the task is going on.
+const LIVELY: Duration = Duration::from_millis(8);
 /// A line may still be followed by its traceback: wait this long before it is passed on.
-const FOLD: Duration = Duration::from_millis(25);
+const FOLD: Duration = Duration::from_millis(12);
 /// How far back the worker's last boot is looked for.
 const BACKWARDS: u64 = 8 * 1024 * 1024;
 /// Lines from before the run that are kept at most.
@@ -116,7 +118,13 @@ async fn follow_files(
             tap.looked();
             return Ok(());
         }
-        phases.pause(EVERY).await;
+        phases
+            .pause(if phase.lively || phase.submitted && phase.task_id.is_none() {
+                LIVELY
+            } else {
+                EVERY
+            })
+            .await;
     }
 }
 

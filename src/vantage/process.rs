@@ -306,6 +306,30 @@ fn owners(inode: u64) -> Vec<i32> {
         .collect()
 }
 
+/// A command line without the values that follow a flag like `--password`; notations within one
+/// argument are the scrubber's.
+fn masked(command: Vec<String>) -> Vec<String> {
+    let secret = |flag: &str| {
+        let flag = flag.to_lowercase();
+        flag.starts_with('-')
+            && !flag.contains('=')
+            && [
+                "password", "passwd", "secret", "token", "api-key", "apikey", "dsn",
+            ]
+            .iter()
+            .any(|word| flag.contains(word))
+    };
+    let mut hide = false;
+    command
+        .into_iter()
+        .map(|word| {
+            let shown = if hide { "***".to_owned() } else { word.clone() };
+            hide = !hide && secret(&word);
+            shown
+        })
+        .collect()
+}
+
 /// Unix milliseconds of a process's start, from clock ticks since boot.
 fn started_at_ms(ticks: u64) -> Option<i64> {
     let boot = i64::try_from(procfs::boot_time_secs().ok()?).ok()?;
@@ -338,8 +362,11 @@ fn read(pid: i32) -> Option<Process> {
         pid,
         ppid: stat.ppid,
         state: stat.state,
-        command: process.cmdline().unwrap_or_default(),
-        parent_command: Proc::new(stat.ppid).and_then(|parent| parent.cmdline()).ok(),
+        command: masked(process.cmdline().unwrap_or_default()),
+        parent_command: Proc::new(stat.ppid)
+            .and_then(|parent| parent.cmdline())
+            .map(masked)
+            .ok(),
         cwd: process.cwd().ok().map(|path| path.display().to_string()),
         user: process.uid().ok().map(|uid| uid.to_string()),
         started_at_ms: started_at_ms(stat.starttime),

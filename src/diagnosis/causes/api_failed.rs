@@ -17,15 +17,16 @@ fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some((n, status, body)) if status >= 500 => match super::api_traceback(story, |_| true) {
             Some((line, exception)) => {
-                Answer::certain(format!("the API answered HTTP {status}: {exception}"), [n, line])
+                Answer::certain(format!("the API answered HTTP {status}: {exception}"), [n, line]).terminal()
             }
+            // Servers answer first and log the traceback after that.
             None => Answer::certain(
                 format!("the API answered HTTP {status}: {}", super::excerpt(body)),
                 [n],
             )
-            .would_decide(&[Source::ApiLog]),
-        }
-        .terminal(),
+            .would_decide(&[Source::ApiLog])
+            .terminal_after(if story.sees(Source::ApiLog) { 400 } else { 0 }),
+        },
         _ => Answer::NotApplicable,
     }
 }
