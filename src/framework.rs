@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::timeline::LogLine;
 
 /// A task message, as far as a diagnosis needs it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,

@@ -20,7 +20,7 @@ pub use terminal::Style;
 pub const SCHEMA: &str = "taskdiag.report.v1";
 
 /// How one source fared.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct SourceState {
     pub name: Source,
     /// `watching`, `partial`, `blind` or `absent`.
@@ -30,7 +30,7 @@ pub struct SourceState {
     pub hint: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Report {
     pub schema: &'static str,
     pub started_at: String,

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::framework::{Leaves, Mark, Message, contains_token};
 
 /// One place we look from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     Api,
@@ -66,7 +68,7 @@ impl std::fmt::Display for Source {
 }
 
 /// One timestamped thing one source saw.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {
     /// Number by which evidence points at this event; counts from 1.
     pub n: u32,
@@ -100,7 +102,7 @@ impl Event {
 }
 
 /// Whether a submission that failed at the transport level was refused, unresolvable, or late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoAnswer {
     /// Nothing listens, or the host is unreachable.
@@ -116,7 +118,7 @@ pub enum NoAnswer {
 }
 
 /// What the database's transaction status says of the row's `xmax`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Xmax {
     /// Zero: no later transaction touched this version of the row.
@@ -136,7 +138,7 @@ pub enum Xmax {
 }
 
 /// The row of the task as one poll saw it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Row {
     /// Whether a row with the task id is visible.
     pub present: bool,
@@ -157,7 +159,7 @@ pub struct Row {
 }
 
 /// One consumer of a queue, as the management API lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Consumer {
     pub queue: String,
     pub tag: String,
@@ -170,7 +172,7 @@ pub struct Consumer {
 }
 
 /// One AMQP connection, as the management API lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Connection {
     pub name: String,
     pub user: String,
@@ -184,7 +186,7 @@ pub struct Connection {
 }
 
 /// A process that takes part: it consumes, publishes, or serves the API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Process {
     pub pid: i32,
     pub ppid: i32,
@@ -222,7 +224,7 @@ pub struct Process {
 }
 
 /// A backend that waits for a lock on the task's row, and who holds it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LockWait {
     pub pid: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,7 +236,7 @@ pub struct LockWait {
 }
 
 /// One backend that stands in the way.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Blocker {
     pub pid: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,7 +255,7 @@ pub struct Blocker {
 }
 
 /// One line of a log, its traceback folded in.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
@@ -307,7 +309,9 @@ impl LogLine {
 }
 
 /// Severity of a log line, the field's five plus notice-like ones folded down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
     Debug,
@@ -318,7 +322,7 @@ pub enum Level {
 }
 
 /// Why the observation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// Terminal evidence.
@@ -334,7 +338,7 @@ pub enum Ended {
 }
 
 /// What was seen. Closed and owned: it is written and read as it stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
     // -- any source
@@ -541,14 +545,14 @@ pub enum EventKind {
 }
 
 /// One thread's Python frames, innermost first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Stack {
     pub thread: String,
     pub stable: bool,
     pub frames: Vec<Frame>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Frame {
     pub function: String,
     pub file: String,
@@ -556,7 +560,7 @@ pub struct Frame {
 }
 
 /// What the run was asked: the part of the configuration a diagnosis depends on, without secrets.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Setup {
     pub framework: String,
     pub queue: String,
