@@ -6,6 +6,8 @@
 
 pub mod causes;
 pub mod story;
+#[cfg(test)]
+pub mod testing;
 
 use serde::{Deserialize, Serialize};
 
@@ -404,7 +406,14 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         )
     });
     let mut competing = competing.into_iter();
-    let winner = competing.next();
+    let mut winner = competing.next();
+    // "None of the specific ones could be shown" is certain only where all of them were excluded.
+    if let Some((_, cause, matched)) = &mut winner
+        && cause.general
+        && !cannot_tell.is_empty()
+    {
+        matched.certainty = matched.certainty.min(Certainty::Likely);
+    }
     // What stands beside a specific cause only because nothing better was known adds nothing.
     contributing.extend(competing.filter(|(_, cause, _)| !cause.general));
     contributing.sort_by_key(|(order, ..)| *order);
@@ -476,7 +485,15 @@ fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
         .flat_map(|any| any.iter().copied())
         .collect();
     if unmet.is_empty() {
-        (cause.check)(story)
+        let answer = (cause.check)(story);
+        let weak = matches!(&answer, Answer::Matched(matched) if story.is_weak(&matched.evidence));
+        if weak {
+            answer
+                .with(|matched| matched.certainty = matched.certainty.min(Certainty::Likely))
+                .would_decide(&[Source::Firehose])
+        } else {
+            answer
+        }
     } else {
         Answer::CannotTell { needs: unmet }
     }

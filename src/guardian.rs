@@ -48,7 +48,12 @@ impl Guardian {
             ))
             .hint("tracing stays untouched; set trace = \"off\" to silence this")
         };
-        let program = std::env::current_exe().map_err(failed)?;
+        // The running program itself, even if its file was replaced by an upgrade meanwhile.
+        let program = if cfg!(target_os = "linux") {
+            std::path::PathBuf::from("/proc/self/exe")
+        } else {
+            std::env::current_exe().map_err(failed)?
+        };
         let mut command = Command::new(program);
         command
             .arg(ARGUMENT)

@@ -578,6 +578,10 @@ fn taken(story: &Story<'_>, answer: Answer) -> Answer {
 
 /// No further attempt is waited for.
 fn final_attempt(story: &Story<'_>) -> bool {
+    // An actor that ran without its row: whether the row still comes decides what the cause is.
+    if story.row_absent() && !story.closed() {
+        return false;
+    }
     !story.timeline.setup.wait_retries
         || story
             .line(|mark| matches!(mark, Mark::RetriesExceeded { .. } | Mark::Aborting { .. }))

@@ -123,6 +123,8 @@ pub struct Story<'a> {
     candidates: usize,
     worker_lines: Vec<Told<'a>>,
     lines: Vec<Told<'a>>,
+    /// Lines taken to be the task's only because nothing else seems to have happened.
+    weak: BTreeSet<u32>,
     entries: Vec<Told<'a>>,
     raised: Vec<Raised>,
     rows: Vec<(u32, f64, &'a Row)>,
@@ -144,6 +146,7 @@ impl<'a> Story<'a> {
             candidates: 0,
             worker_lines: Vec::new(),
             lines: Vec::new(),
+            weak: BTreeSet::new(),
             entries: Vec::new(),
             raised: Vec::new(),
             rows: Vec::new(),
@@ -309,6 +312,7 @@ impl<'a> Story<'a> {
         let mut active: HashMap<Key<'a>, &'a str> = HashMap::new();
         let mut unkeyed: BTreeSet<&'a str> = BTreeSet::new();
         let mut lines = Vec::new();
+        let mut weak = BTreeSet::new();
         let mut entries = Vec::new();
         let since = self.submitted_at();
         for &told in &self.worker_lines {
@@ -332,10 +336,14 @@ impl<'a> Story<'a> {
             } else {
                 active.get(&key).is_some_and(|id| self.message_ids.contains(id))
             };
-            let mine = match id {
+            let mut mine = match id {
                 Some(id) => self.message_ids.contains(id),
                 None => told.line.carries_task_id || in_interval || self.is_alone(&told),
             };
+            if !mine && id.is_none() && self.is_probably_mine(&told) {
+                mine = true;
+                weak.insert(told.n);
+            }
             if mine {
                 lines.push(told);
                 if told.line.entry {
@@ -348,30 +356,25 @@ impl<'a> Story<'a> {
             }
         }
         self.lines = lines;
+        self.weak = weak;
         self.entries = entries;
     }
 
     /// A framework or entry line without any id is the task's if the firehose shows that nothing
     /// else was delivered, before or since, that could have caused it.
     fn is_alone(&self, told: &Told<'a>) -> bool {
-        let about_a_message = told.line.entry
-            || matches!(
-                told.mark,
-                Some(
-                    Mark::Failed { .. }
-                        | Mark::Skipped { .. }
-                        | Mark::UndefinedActor { .. }
-                        | Mark::DecodeFailed
-                        | Mark::ExpectedException { .. }
-                        | Mark::RateLimited
-                        | Mark::ReturnedValue { .. }
-                        | Mark::NoEventLoop
-                        | Mark::NeverAwaited
-                        | Mark::HookFailed { .. }
-                        | Mark::TimeLimit
-                )
-            );
-        if !about_a_message || !self.sees(Source::Firehose) {
+        if !is_about_a_message(told) || !self.sees(Source::Firehose) {
+            return false;
+        }
+        // A line that names another actor than the task's message is about another message.
+        let named = told.mark.and_then(actor_of);
+        if let (Some(named), Some(mine)) = (
+            named,
+            self.publishes
+                .first()
+                .and_then(|passage| passage.message.actor.as_deref()),
+        ) && named != mine
+        {
             return false;
         }
         // Log lines come a little later than the fact; the delivery must have come before.
@@ -401,6 +404,59 @@ impl<'a> Story<'a> {
             .next()
             .is_some_and(|depth| !depth.exists);
         !strangers && (!busy_before || new_queue)
+    }
+
+    /// The same without the firehose: the log shows no other message since the submission, and one
+    /// came to its end. Never more than likely.
+    fn is_probably_mine(&self, told: &Told<'a>) -> bool {
+        let since = self.answered_at().or(self.submitted_at());
+        if !is_about_a_message(told)
+            || self.sees(Source::Firehose)
+            || !since.is_some_and(|since| told.at_ms >= since - 50.0)
+        {
+            return false;
+        }
+        let another = self.worker_lines.iter().any(|other| {
+            !other.line.before
+                && other.at_ms <= told.at_ms
+                && other
+                    .mark
+                    .and_then(id_of)
+                    .is_some_and(|id| !self.message_ids.contains(id))
+        });
+        // Two such lines of different actors are about two messages.
+        let named = told.mark.and_then(actor_of);
+        let several = self.worker_lines.iter().any(|other| {
+            !other.line.before
+                && is_about_a_message(other)
+                && other
+                    .mark
+                    .and_then(actor_of)
+                    .is_some_and(|actor| named.is_some_and(|named| actor != named))
+        });
+        // An actor that is not the configured one: only where a message was rejected meanwhile.
+        let wanted = self.timeline.setup.actor.as_deref();
+        let other_actor = named.zip(wanted).is_some_and(|(named, wanted)| named != wanted);
+        let dead = dramatiq::dead_letter_queue(self.queue());
+        let rejected = {
+            let before = self
+                .depths(&dead)
+                .find(|depth| depth.exists)
+                .map_or(0, |depth| depth.ready);
+            self.depths(&dead)
+                .last()
+                .is_some_and(|depth| depth.ready == before + 1)
+        };
+        !another && !several && (!other_actor || rejected)
+    }
+
+    fn answered_at(&self) -> Option<f64> {
+        self.find(|event| matches!(event.kind, EventKind::Answered { .. }).then_some(event.at_ms))
+    }
+
+    /// Whether a claim rests on a line that is only probably the task's.
+    pub fn is_weak(&self, evidence: &[u32]) -> bool {
+        evidence.iter().any(|n| self.weak.contains(n))
     }
 
     fn find_raised(&mut self) {
@@ -857,6 +913,20 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// Tables whose rows reference the task's table: their inserts lock its rows.
+    pub fn referencing_tables(&self) -> &'a [String] {
+        self.find(|event| match &event.kind {
+            EventKind::DatabaseServer { referencing, .. } => Some(referencing.as_slice()),
+            _ => None,
+        })
+        .unwrap_or_default()
+    }
+
+    /// The row was looked for, and was not there at the last look.
+    pub fn row_absent(&self) -> bool {
+        self.sees(Source::Database) && self.last_row().is_some_and(|(_, row)| !row.present)
+    }
+
     /// The last status the API itself reports.
     pub fn api_status(&self) -> Option<(u32, f64, &'a str)> {
         self.timeline
@@ -1143,7 +1213,7 @@ impl<'a> Story<'a> {
             return true;
         }
         // Nothing more comes of an attempt that is over, unless a retry is waited for.
-        self.attempt_over().is_some() && !self.timeline.setup.wait_retries
+        (self.attempt_over().is_some() || !self.raised.is_empty()) && !self.timeline.setup.wait_retries
     }
 
     pub fn last_activity_ms(&self) -> f64 {
@@ -1300,10 +1370,7 @@ impl<'a> Story<'a> {
                 Some(false),
                 "no `Received message` in the worker's log; a free worker thread must take it".into(),
             ),
-            Stage::Entered if !self.could_see_entry() => (
-                None,
-                "cannot tell: neither the log (set worker.entry_pattern) nor the row shows entry".into(),
-            ),
+            Stage::Entered if !self.could_see_entry() => (None, self.why_entry_is_invisible()),
             Stage::Entered => (
                 Some(false),
                 "no entry line, no status change, no traceback from the actor's own code".into(),
@@ -1325,6 +1392,22 @@ impl<'a> Story<'a> {
                 "not observed: there is no acknowledgement event in RabbitMQ".into(),
             ),
         }
+    }
+
+    fn why_entry_is_invisible(&self) -> String {
+        let log = if !self.sees(Source::WorkerLog) {
+            "the worker's log is not seen"
+        } else {
+            "the log would not show it (set worker.entry_pattern)"
+        };
+        let row = if !self.sees(Source::Database) {
+            "the row is not seen"
+        } else if self.timeline.setup.running.is_empty() {
+            "no status says that it runs (set database.running)"
+        } else {
+            "there is no row"
+        };
+        format!("cannot tell: {log}, and {row}")
     }
 
     pub fn notes(&self) -> Vec<String> {
@@ -1404,6 +1487,39 @@ pub fn plain_placeholders(text: &str) -> String {
         out = out.replace(&format!("{{{name}}}"), &name.to_uppercase());
     }
     out
+}
+
+/// A line that is about some message without saying which.
+fn is_about_a_message(told: &Told<'_>) -> bool {
+    told.line.entry
+        || matches!(
+            told.mark,
+            Some(
+                Mark::Failed { .. }
+                    | Mark::Skipped { .. }
+                    | Mark::UndefinedActor { .. }
+                    | Mark::DecodeFailed
+                    | Mark::ExpectedException { .. }
+                    | Mark::RateLimited
+                    | Mark::ReturnedValue { .. }
+                    | Mark::NoEventLoop
+                    | Mark::NeverAwaited
+                    | Mark::HookFailed { .. }
+                    | Mark::TimeLimit
+            )
+        )
+}
+
+/// The actor a mark names.
+fn actor_of(mark: &Mark) -> Option<&str> {
+    match mark {
+        Mark::Failed { actor }
+        | Mark::Skipped { actor }
+        | Mark::UndefinedActor { actor }
+        | Mark::ReturnedValue { actor }
+        | Mark::Received { actor, .. } => Some(actor),
+        _ => None,
+    }
 }
 
 /// The message id a mark names.

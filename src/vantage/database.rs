@@ -93,6 +93,8 @@ struct Table {
     version_num: i32,
     version: String,
     reads_all_stats: bool,
+    /// Policies may hide rows from this user.
+    row_security: bool,
 }
 
 /// Runs one read-only query in a transaction of its own.
@@ -127,7 +129,8 @@ async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<T
     let path: String = server.get::<Option<String>, _>(4).unwrap_or_default();
     let found = read(
         connection,
-        "SELECT c.oid::bigint, c.relkind::text, c.reltuples, n.nspname || '.' || c.relname, has_table_privilege(c.oid, 'SELECT')
+        "SELECT c.oid::bigint, c.relkind::text, c.reltuples, n.nspname || '.' || c.relname, has_table_privilege(c.oid, 'SELECT'),
+                row_security_active(c.oid)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)",
         &[&quote_table(&database.table)],
     )
@@ -206,6 +209,7 @@ async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<T
         version: server.get(0),
         version_num: server.get(1),
         reads_all_stats: server.get(2),
+        row_security: found.get(5),
     })
 }
 
@@ -314,6 +318,13 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     if !table.has_header {
         limits.push(format!(
             "{} is a view: it has no row header, so rolled-back updates cannot be told",
+            table.name
+        ));
+    }
+    if table.row_security {
+        limits.push(format!(
+            "row-level security applies to user \"{}\" on {}: rows may be hidden",
+            database.url.username(),
             table.name
         ));
     }

@@ -32,13 +32,13 @@ fn check(story: &Story<'_>) -> Answer {
                     |pointer| format!("at {pointer}"),
                 );
                 let suggestion = match candidates.first() {
-                    Some(pointer) => format!("; set api.task_id_pointer = \"{pointer}\"?"),
+                    Some(pointer) => format!("; set api.task_id_pointer = \"{pointer}\""),
                     None => String::new(),
                 };
                 Some(
                     Answer::certain(
                         format!(
-                            "HTTP {status} without a task id {place}{suggestion} The answer: {}",
+                            "HTTP {status} without a task id {place}{suggestion}. The answer: {}",
                             super::excerpt(body)
                         ),
                         [event.n],

@@ -55,8 +55,14 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
     }
+    // A new connection is listed 2 to 5 s late: until then nothing says which vhost it is in.
+    let unlisted = api
+        .iter()
+        .any(|(_, process)| super::amqp_socket(story, process).is_some());
     if api.is_empty() {
         Answer::cannot_tell(&[Source::Process])
+    } else if unlisted || api.iter().any(|(_, process)| !process.sockets_seen) {
+        Answer::cannot_tell(&[Source::Management])
     } else {
         Answer::NotApplicable
     }

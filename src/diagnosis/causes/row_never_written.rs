@@ -26,7 +26,18 @@ fn check(story: &Story<'_>) -> Answer {
     }
     match row.xmax_state {
         Some(Xmax::Aborted | Xmax::UpdateAborted) => {
-            return Answer::ruled_out("the row's header shows an update that was rolled back", [n]);
+            // An aborted mark is a rolled-back update, or only a lock and nothing was written.
+            return if story.closed() && story.attempt_over().is_some() {
+                Answer::possible(
+                    format!(
+                        "the aborted mark on the row (xmax {}) may be only a lock: then nothing was written",
+                        row.xmax.unwrap_or(0)
+                    ),
+                    [n],
+                )
+            } else {
+                Answer::NotApplicable
+            };
         }
         Some(Xmax::InProgress) => return Answer::ruled_out("a transaction holds the row now", [n]),
         None => {

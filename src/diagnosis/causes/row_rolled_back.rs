@@ -48,16 +48,26 @@ fn check(story: &Story<'_>) -> Answer {
         row.status.as_deref().unwrap_or("NULL"),
         row.xmax.unwrap_or(0)
     );
-    match said {
-        Some(told) => Answer::certain(
+    // A lock by a rolled-back transaction leaves exactly the same: SELECT FOR UPDATE, or an INSERT
+    // into a referencing table, whose rollback does not keep the application from logging success.
+    match (said, story.referencing_tables()) {
+        (Some(told), []) => Answer::certain(
             format!(
                 "{text}, while the worker's log says `{}`",
                 super::excerpt(&told.line.text)
             ),
             [n, told.n],
         ),
-        // A lock by a rolled-back transaction (SELECT FOR UPDATE, or a rolled-back INSERT into a
-        // referencing table) leaves exactly the same.
-        None => Answer::likely(text, [n]),
+        (said, [other, ..]) => {
+            let mut evidence = vec![n];
+            evidence.extend(said.map(|told| told.n));
+            Answer::likely(
+                format!(
+                    "{text}; only a rolled-back INSERT into {other}, which references it, would leave the same"
+                ),
+                evidence,
+            )
+        }
+        (None, []) => Answer::likely(text, [n]),
     }
 }

@@ -1,5 +1,6 @@
 //! The worker does not know the actor that the message names.
 
+use crate::diagnosis::story::Told;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::Mark;
 use crate::timeline::Source;
@@ -16,11 +17,10 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     if let Some(told) = story.line(|mark| matches!(mark, Mark::UndefinedActor { .. })) {
-        return Answer::certain(told.line.text.clone(), [told.n]).terminal();
+        return settled(story, &told, vec![told.n]);
     }
-    // The line has no id: with this actor's name, after the publish, and nobody else's.
-    let passages = story.publishes().iter().chain(story.stray_publishes());
-    for passage in passages {
+    // The line has no id: with this message's actor, after the publish, and nobody else's.
+    for passage in story.publishes() {
         let Some(actor) = passage.message.actor.as_deref() else {
             continue;
         };
@@ -33,28 +33,32 @@ fn check(story: &Story<'_>) -> Answer {
         let others = story
             .other_publishes()
             .any(|(_, _, message)| message.actor.as_deref() == Some(actor));
-        let text = format!("the worker knows no actor `{actor}`: {}", told.line.text);
-        return if others {
-            Answer::likely(text, [passage.n, told.n])
-        } else {
-            Answer::certain(text, [passage.n, told.n]).terminal()
-        };
-    }
-    match story
-        .worker_lines()
-        .iter()
-        .find(|told| story.counts(told) && matches!(told.mark, Some(Mark::UndefinedActor { .. })))
-    {
-        Some(told) if !story.sees(Source::Firehose) && story.closed() && story.lines().is_empty() => {
-            Answer::possible(
-                format!(
-                    "the worker refused a message, perhaps this one: {}",
-                    told.line.text
-                ),
-                [told.n],
-            )
-            .would_decide(&[Source::Firehose])
+        if others {
+            return Answer::likely(
+                format!("the worker knows no actor `{actor}`: {}", told.line.text),
+                [passage.n, told.n],
+            );
         }
-        _ => Answer::NotApplicable,
+        return settled(story, told, vec![passage.n, told.n]);
+    }
+    Answer::NotApplicable
+}
+
+/// With an actor configured, a message for another one may be a stranger's that happens to carry
+/// the same value (a short number, say), or come before the one that is meant: wait for the end.
+fn settled(story: &Story<'_>, told: &Told<'_>, evidence: Vec<u32>) -> Answer {
+    let Some(Mark::UndefinedActor { actor }) = told.mark else {
+        return Answer::NotApplicable;
+    };
+    let text = format!("the worker knows no actor `{actor}`: {}", told.line.text);
+    let wanted = story.timeline.setup.actor.as_deref();
+    if wanted.is_none_or(|wanted| wanted == actor) {
+        return Answer::certain(text, evidence).terminal();
+    }
+    let unmistakable = story.task_id().is_some_and(|id| id.len() >= 6);
+    match (story.closed(), unmistakable) {
+        (false, _) => Answer::NotApplicable,
+        (true, true) => Answer::certain(text, evidence),
+        (true, false) => Answer::likely(text, evidence),
     }
 }

@@ -1,0 +1,732 @@
+//! Timelines for the tests of causes, told as a story: a scene is set with every source watching,
+//! things happen ten milliseconds apart, and the observation ends.
+//!
+//! The cast: task `task_1`, message `m-1` for actor `act` on queue `default`; the API is pid 50, the
+//! watched worker is master 100 with child 101. Another worker is pid 900.
+
+#![allow(clippy::missing_panics_doc)]
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+
+use super::{Answer, Cause, Story, Verdict, ask, diagnose};
+use crate::framework::{Leaves, Message};
+use crate::timeline::{
+    Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer, Process, Row, Setup,
+    Source, Stack, Timeline, Xmax,
+};
+
+pub const TASK: &str = "task_1";
+pub const API: &str = "127.0.0.1:40050 -> 127.0.0.1:5672";
+pub const WORKER: &str = "127.0.0.1:40101 -> 127.0.0.1:5672";
+pub const OTHER: &str = "127.0.0.1:40900 -> 127.0.0.1:5672";
+/// What precedes the application's own frames in every traceback of a Dramatiq actor.
+pub const CALL: &str = "Traceback (most recent call last):\n  File \"/v/site-packages/dramatiq/worker.py\", line 5, in process_message\n    res = actor(*message.args, **message.kwargs)\n  File \"/v/site-packages/dramatiq/actor.py\", line 9, in __call__\n    return self.fn(*args, **kwargs)\n";
+
+#[derive(Clone)]
+pub struct Scene {
+    pub timeline: Timeline,
+    now: f64,
+    /// Lines written from now on stood in the log before the run; its age in seconds.
+    before: Option<u64>,
+}
+
+impl Scene {
+    /// Every source watches; nothing has been submitted.
+    pub fn new() -> Self {
+        let setup = Setup {
+            framework: "dramatiq".into(),
+            queue: "default".into(),
+            vhost: "/".into(),
+            broker: "127.0.0.1:5672".into(),
+            actor: None,
+            api_url: Some("http://127.0.0.1:8000".into()),
+            task_id_pointer: None,
+            entry_pattern: Some("ENTRY".into()),
+            worker_command: Vec::new(),
+            table: Some("task".into()),
+            id_column: Some("task_id".into()),
+            status_column: Some("status".into()),
+            running: vec!["RUNNING".into()],
+            succeeded: vec!["COMPLETED".into()],
+            failed: vec!["FAILED".into()],
+            silence_ms: 10_000,
+            timeout_ms: 60_000,
+            wait_retries: false,
+            post_mortem: false,
+            expect_entered: false,
+            show_args: false,
+        };
+        let mut scene = Self {
+            timeline: Timeline::new(setup, "2026-01-01T00:00:00.000Z".into()),
+            now: -1000.0,
+            before: None,
+        };
+        for source in Source::ALL {
+            scene = scene.see(source, EventKind::Watching { detail: "".into() });
+        }
+        scene
+    }
+
+    /// Every source watches, and the API has accepted the task.
+    pub fn accepted() -> Self {
+        Self::new().submitted()
+    }
+
+    /// Accepted, recorded as PENDING, and sent to the worker's queue, which has its consumer.
+    pub fn published() -> Self {
+        Self::new()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 0, 1)
+    }
+
+    /// And delivered to the watched worker, which logs at DEBUG.
+    pub fn delivered() -> Self {
+        Self::new()
+            .worker_booted()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 0, 1)
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .pushed("m-1")
+    }
+
+    /// And a thread of the worker has taken it.
+    pub fn received() -> Self {
+        Self::delivered().debug(
+            "dramatiq.worker.WorkerThread",
+            "Received message act('task_1') with id 'm-1'.",
+        )
+    }
+
+    /// And the framework has called the actor.
+    pub fn called() -> Self {
+        Self::received().debug("app.act", "Received args=('task_1',) kwargs={}.")
+    }
+
+    /// And the actor's own code ran.
+    pub fn entered() -> Self {
+        Self::called().info("app", "ACTOR ENTRY task_id=task_1")
+    }
+
+    pub fn setup(mut self, change: impl FnOnce(&mut Setup)) -> Self {
+        change(&mut self.timeline.setup);
+        self
+    }
+
+    /// What happens next happens at this time.
+    pub fn at(mut self, ms: f64) -> Self {
+        self.now = ms;
+        self
+    }
+
+    pub fn see(mut self, source: Source, kind: EventKind) -> Self {
+        self.now += 10.0;
+        let mut event = Event {
+            n: 0,
+            at_ms: self.now,
+            source,
+            stated: None,
+            kind,
+        };
+        event.learn_task_id(TASK);
+        self.timeline.push(event);
+        self
+    }
+
+    // -- sources
+
+    pub fn blind(self, source: Source) -> Self {
+        self.see(
+            source,
+            EventKind::Blind {
+                reason: "cannot".into(),
+                hint: None,
+            },
+        )
+    }
+
+    pub fn partial(self, source: Source) -> Self {
+        self.see(
+            source,
+            EventKind::Partial {
+                reason: "in part".into(),
+            },
+        )
+    }
+
+    // -- the API
+
+    pub fn submitted(self) -> Self {
+        let mut scene = self.at(-10.0).submitting();
+        scene.now = 0.0;
+        scene.answered(202, Some(TASK), "{\"task_id\":\"task_1\"}")
+    }
+
+    pub fn submitting(self) -> Self {
+        self.see(
+            Source::Api,
+            EventKind::Submitting {
+                method: "POST".into(),
+                url: "http://127.0.0.1:8000/tasks".into(),
+            },
+        )
+    }
+
+    pub fn answered(self, status: u16, task_id: Option<&str>, body: &str) -> Self {
+        self.see(
+            Source::Api,
+            EventKind::Answered {
+                status,
+                latency_ms: 10.0,
+                task_id: task_id.map(str::to_owned),
+                body: body.into(),
+                location: None,
+                candidates: Vec::new(),
+            },
+        )
+    }
+
+    /// Submitted, and refused by an HTTP error.
+    pub fn refused(status: u16, body: &str) -> Self {
+        Self::new().at(-10.0).submitting().answered(status, None, body)
+    }
+
+    /// Submitted, and no HTTP answer came.
+    pub fn not_answered(why: NoAnswer) -> Self {
+        Self::new().at(-10.0).submitting().see(
+            Source::Api,
+            EventKind::NotAnswered {
+                why,
+                error: "no".into(),
+                latency_ms: 10_000.0,
+            },
+        )
+    }
+
+    pub fn api_says(self, status: &str) -> Self {
+        self.see(
+            Source::Api,
+            EventKind::ApiStatus {
+                http_status: 200,
+                value: Some(status.into()),
+            },
+        )
+    }
+
+    pub fn api_log(self, text: &str, traceback: &str) -> Self {
+        let line = LogLine {
+            level: Some(Level::Error),
+            text: text.into(),
+            traceback: Some(traceback.into()),
+            ..LogLine::default()
+        };
+        self.see(Source::ApiLog, EventKind::Line(line))
+    }
+
+    // -- the row
+
+    pub fn row(self, status: &str) -> Self {
+        self.row_with(status, Xmax::None)
+    }
+
+    pub fn row_with(self, status: &str, xmax_state: Xmax) -> Self {
+        let row = Row {
+            present: true,
+            status: Some(status.into()),
+            error: None,
+            xmin: Some(700),
+            xmax: Some(if xmax_state == Xmax::None { 0 } else { 705 }),
+            xmax_state: Some(xmax_state),
+            ctid: None,
+        };
+        self.see(Source::Database, EventKind::Row(row))
+    }
+
+    pub fn no_row(self) -> Self {
+        let row = Row {
+            present: false,
+            status: None,
+            error: None,
+            xmin: None,
+            xmax: None,
+            xmax_state: None,
+            ctid: None,
+        };
+        self.see(Source::Database, EventKind::Row(row))
+    }
+
+    pub fn committed(self, invisible_at_ms: f64, visible_at_ms: f64) -> Self {
+        self.see(
+            Source::Database,
+            EventKind::RowCommitted {
+                xmin: 700,
+                invisible_at_ms: Some(invisible_at_ms),
+                visible_at_ms,
+            },
+        )
+    }
+
+    // -- messages
+
+    pub fn message(id: &str) -> Message {
+        Message {
+            message_id: Some(id.into()),
+            actor: Some("act".into()),
+            queue_name: Some("default".into()),
+            timestamp_ms: Some(1_000_000),
+            leaves: if id.starts_with("m-") {
+                Leaves(vec![TASK.into()])
+            } else {
+                Leaves::default()
+            },
+            ..Message::default()
+        }
+    }
+
+    /// The API sends this task's message to a queue.
+    pub fn publish(self, queue: &str) -> Self {
+        self.publish_as(queue, API, Self::message("m-1"))
+    }
+
+    pub fn publish_as(self, queue: &str, connection: &str, message: Message) -> Self {
+        self.see(
+            Source::Firehose,
+            EventKind::Publish {
+                exchange: String::new(),
+                routing_key: queue.into(),
+                connection: connection.into(),
+                user: None,
+                message,
+            },
+        )
+    }
+
+    /// Its message goes from `default` to whoever is at this connection.
+    pub fn deliver(self, connection: &str) -> Self {
+        self.deliver_as("m-1", connection, false)
+    }
+
+    pub fn deliver_as(self, id: &str, connection: &str, redelivered: bool) -> Self {
+        self.see(
+            Source::Firehose,
+            EventKind::Deliver {
+                queue: "default".into(),
+                connection: connection.into(),
+                redelivered,
+                message: Self::message(id),
+            },
+        )
+    }
+
+    pub fn dead_letter(self, queue: &str, reason: &str) -> Self {
+        self.see(
+            Source::DeadLetters,
+            EventKind::DeadLetter {
+                queue: queue.into(),
+                reason: Some(reason.into()),
+                from_queue: Some("default".into()),
+                message: Self::message("m-1"),
+            },
+        )
+    }
+
+    // -- the broker
+
+    pub fn depth(self, queue: &str, ready: u64, consumers: u64) -> Self {
+        self.see(
+            Source::Queue,
+            EventKind::Depth {
+                queue: queue.into(),
+                exists: true,
+                ready,
+                consumers,
+                samples: 1,
+            },
+        )
+    }
+
+    pub fn no_queue(self, queue: &str) -> Self {
+        self.see(
+            Source::Queue,
+            EventKind::Depth {
+                queue: queue.into(),
+                exists: false,
+                ready: 0,
+                consumers: 0,
+                samples: 1,
+            },
+        )
+    }
+
+    /// What the management API says of the queue: `arguments` as a JSON object.
+    pub fn totals(self, queue: &str, ready: u64, unacked: u64, arguments: Json) -> Self {
+        self.totals_in_state("running", queue, ready, unacked, arguments)
+    }
+
+    pub fn totals_in_state(
+        self,
+        state: &str,
+        queue: &str,
+        ready: u64,
+        unacked: u64,
+        arguments: Json,
+    ) -> Self {
+        let arguments = match arguments {
+            Json::Object(map) => map,
+            _ => Map::new(),
+        };
+        self.see(
+            Source::Management,
+            EventKind::QueueInfo {
+                queue: queue.into(),
+                state: Some(state.into()),
+                queue_type: Some("classic".into()),
+                arguments,
+                policy: None,
+                policy_definition: Map::new(),
+                ready: Some(ready),
+                unacked: Some(unacked),
+            },
+        )
+    }
+
+    /// Consumers as queue, connection, prefetch.
+    pub fn consumers(self, list: &[(&str, &str, u64)]) -> Self {
+        let consumers = list
+            .iter()
+            .map(|(queue, connection, prefetch)| Consumer {
+                queue: (*queue).into(),
+                tag: "ctag".into(),
+                connection: (*connection).into(),
+                user: "guest".into(),
+                prefetch: *prefetch,
+                active: Some(true),
+            })
+            .collect();
+        self.see(Source::Management, EventKind::Consumers { consumers })
+    }
+
+    /// Connections as name, vhost, state; all are pika's.
+    pub fn connections(self, list: &[(&str, &str, &str)]) -> Self {
+        self.connections_of("Pika Python Client Library", list)
+    }
+
+    pub fn connections_of(self, product: &str, list: &[(&str, &str, &str)]) -> Self {
+        let connections = list
+            .iter()
+            .map(|(name, vhost, state)| Connection {
+                name: (*name).into(),
+                user: "guest".into(),
+                vhost: (*vhost).into(),
+                state: (*state).into(),
+                product: product.into(),
+                connected_at_ms: None,
+            })
+            .collect();
+        self.see(Source::Management, EventKind::Connections { connections })
+    }
+
+    pub fn alarm(self) -> Self {
+        self.see(
+            Source::Management,
+            EventKind::Alarm {
+                node: "rabbit@host".into(),
+                alarm: "memory".into(),
+            },
+        )
+    }
+
+    // -- processes
+
+    pub fn peer(self, connection: &str, pid: i32) -> Self {
+        self.see(
+            Source::Process,
+            EventKind::Peer {
+                connection: connection.into(),
+                pid,
+            },
+        )
+    }
+
+    pub fn process(self, pid: i32, ppid: i32, command: &str, change: impl FnOnce(&mut Process)) -> Self {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut process = Process {
+            pid,
+            ppid,
+            state: 'S',
+            command: words(command),
+            parent_command: Some(words(if ppid == 1 { "/sbin/init" } else { command })),
+            cwd: Some("/app".into()),
+            user: None,
+            started_at_ms: None,
+            env_names: Vec::new(),
+            env: BTreeMap::new(),
+            sockets: Vec::new(),
+            sockets_seen: true,
+            pipe_write: Some(0),
+            holds_log: false,
+        };
+        change(&mut process);
+        self.see(Source::Process, EventKind::Process(process))
+    }
+
+    /// The API's process with these connections.
+    pub fn api_process(self, sockets: &[&str]) -> Self {
+        self.see(Source::Process, EventKind::ApiProcess { pid: 50 })
+            .process(50, 1, "python uvicorn main:app", |process| {
+                process.sockets = sockets.iter().map(|socket| (*socket).to_owned()).collect();
+            })
+    }
+
+    pub fn worker_process(self, sockets: &[&str]) -> Self {
+        self.process(101, 100, "python dramatiq -v app --threads 2", |process| {
+            process.sockets = sockets.iter().map(|socket| (*socket).to_owned()).collect();
+        })
+    }
+
+    /// Another worker, whose lines do not stand in the watched log.
+    pub fn other_worker(self) -> Self {
+        self.process(900, 899, "python dramatiq other", |_| {})
+            .peer(OTHER, 900)
+    }
+
+    pub fn gone(self, pid: i32) -> Self {
+        self.see(Source::Process, EventKind::Gone { pid, exit: None })
+    }
+
+    /// One thread's frames, innermost first, as function and file.
+    pub fn stack(self, pid: i32, thread: &str, frames: &[(&str, &str)]) -> Self {
+        let frames = frames
+            .iter()
+            .map(|(function, file)| Frame {
+                function: (*function).into(),
+                file: (*file).into(),
+                line: 1,
+            })
+            .collect();
+        let threads = vec![Stack {
+            thread: thread.into(),
+            stable: true,
+            frames,
+        }];
+        self.see(Source::Process, EventKind::Stacks { pid, threads })
+    }
+
+    // -- the worker's log
+
+    /// Lines from now on stood in the log before the run, whose last change is so many seconds old.
+    pub fn from_before(mut self, age_s: u64) -> Self {
+        self.before = Some(age_s);
+        self
+    }
+
+    pub fn from_now_on(mut self) -> Self {
+        self.before = None;
+        self
+    }
+
+    /// `[PID 1] [Thread-4] [logger] [LEVEL] text`: Dramatiq's format without its time. A traceback
+    /// may follow on lines of its own.
+    pub fn line(self, text: &str) -> Self {
+        let mut line = read(text);
+        line.before = self.before.is_some();
+        line.age_s = self.before;
+        self.see(Source::WorkerLog, EventKind::Line(line))
+    }
+
+    /// A line of another format: no pid, thread or logger.
+    pub fn plain(self, level: Option<Level>, text: &str) -> Self {
+        let mut line = read(text);
+        line.level = level;
+        line.before = self.before.is_some();
+        line.age_s = self.before;
+        self.see(Source::WorkerLog, EventKind::Line(line))
+    }
+
+    pub fn debug(self, logger: &str, text: &str) -> Self {
+        self.line(&format!("[PID 101] [Thread-4] [{logger}] [DEBUG] {text}"))
+    }
+
+    pub fn info(self, logger: &str, text: &str) -> Self {
+        self.line(&format!("[PID 101] [Thread-4] [{logger}] [INFO] {text}"))
+    }
+
+    pub fn warning(self, logger: &str, text: &str) -> Self {
+        self.line(&format!("[PID 101] [Thread-4] [{logger}] [WARNING] {text}"))
+    }
+
+    pub fn error(self, logger: &str, text: &str) -> Self {
+        self.line(&format!("[PID 101] [Thread-4] [{logger}] [ERROR] {text}"))
+    }
+
+    pub fn critical(self, logger: &str, text: &str) -> Self {
+        self.line(&format!("[PID 101] [Thread-4] [{logger}] [CRITICAL] {text}"))
+    }
+
+    /// The watched worker runs, logs at DEBUG, and consumes `default`.
+    pub fn worker_booted(self) -> Self {
+        self.from_before(5)
+            .debug("dramatiq.WorkerProcess(0)", "Loading broker...")
+            .debug(
+                "dramatiq.worker._WorkerMiddleware",
+                "Adding consumer for queue 'default'.",
+            )
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .line("[PID 100] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+            .from_now_on()
+            .worker_process(&[WORKER])
+    }
+
+    pub fn pushed(self, id: &str) -> Self {
+        self.line(&format!(
+            "[PID 101] [Thread-2] [dramatiq.worker.ConsumerThread(default)] [DEBUG] Pushing message '{id}' onto work queue."
+        ))
+    }
+
+    pub fn completed(self) -> Self {
+        self.debug("app.act", "Completed after 1.00ms.")
+    }
+
+    pub fn acked(self, id: &str) -> Self {
+        self.debug(
+            "dramatiq.worker.ConsumerThread(default)",
+            &format!("Acknowledging message '{id}'."),
+        )
+    }
+
+    pub fn rejected(self, id: &str) -> Self {
+        self.debug(
+            "dramatiq.worker.ConsumerThread(default)",
+            &format!("Rejecting message '{id}'."),
+        )
+    }
+
+    /// The actor raised in its own code; the log's ERROR line with its traceback.
+    pub fn raised(self, exception: &str) -> Self {
+        self.error(
+            "dramatiq.worker.WorkerThread",
+            &format!(
+                "Failed to process message act('task_1') with unhandled exception.\n{CALL}  File \"/app/tasks.py\", line 3, in act\n{exception}"
+            ),
+        )
+    }
+
+    pub fn retrying(self) -> Self {
+        self.info(
+            "dramatiq.middleware.retries.Retries",
+            "Retrying message 'm-1' in 15000 milliseconds.",
+        )
+    }
+
+    // -- the end
+
+    pub fn silence(self) -> Self {
+        self.end(Ended::Silence)
+    }
+
+    pub fn timeout(self) -> Self {
+        self.end(Ended::Timeout)
+    }
+
+    pub fn end(self, why: Ended) -> Self {
+        let last = self.now;
+        self.at(last.max(10_000.0))
+            .see(Source::Run, EventKind::Ended { why })
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        diagnose(&self.timeline)
+    }
+
+    /// The verdict's cause, as `certain no-consumer`; `none` where it has none.
+    pub fn cause(&self) -> String {
+        self.verdict().cause.map_or_else(
+            || "none".into(),
+            |cause| format!("{} {}", cause.certainty.name(), cause.id),
+        )
+    }
+
+    /// What one cause says of it: its certainty, `ruled out`, `cannot tell` or `not applicable`.
+    pub fn answer(&self, cause: &Cause) -> &'static str {
+        match ask(cause, &Story::new(&self.timeline)) {
+            Answer::Matched(matched) => matched.certainty.name(),
+            Answer::RuledOut { .. } => "ruled out",
+            Answer::NotApplicable => "not applicable",
+            Answer::CannotTell { .. } => "cannot tell",
+        }
+    }
+
+    /// The same scene with this source blind from the start.
+    pub fn without(&self, source: Source) -> Self {
+        Self {
+            timeline: self.timeline.without(source),
+            ..self.clone()
+        }
+    }
+}
+
+fn read(text: &str) -> LogLine {
+    let (head, traceback) = match text.split_once('\n') {
+        Some((head, rest)) => (head, Some(rest.to_owned())),
+        None if text.starts_with("Traceback") => (text, Some(text.to_owned())),
+        None => (text, None),
+    };
+    let parts: Vec<&str> = head.splitn(5, ' ').collect();
+    let bare = |part: &str| part.trim_matches(['[', ']']).to_owned();
+    let mut line = match (head.strip_prefix("[PID "), parts.as_slice()) {
+        (Some(rest), [_, _, thread, logger, rest_of]) => {
+            let (level, text) = rest_of.split_once(' ').expect("a level and a text");
+            LogLine {
+                level: Some(level_of(level)),
+                logger: Some(bare(logger)),
+                pid: rest.split(']').next().and_then(|pid| pid.parse().ok()),
+                thread: Some(bare(thread)),
+                text: text.to_owned(),
+                ..LogLine::default()
+            }
+        }
+        _ => LogLine {
+            text: head.to_owned(),
+            ..LogLine::default()
+        },
+    };
+    line.traceback = traceback;
+    line.entry = head.contains("ENTRY");
+    line.raw = Leaves(vec![text.to_owned()]);
+    line
+}
+
+fn level_of(word: &str) -> Level {
+    match word.trim_matches(['[', ']']) {
+        "DEBUG" => Level::Debug,
+        "INFO" => Level::Info,
+        "WARNING" => Level::Warning,
+        "CRITICAL" => Level::Critical,
+        _ => Level::Error,
+    }
+}
+
+#[test]
+fn a_line_is_taken_apart() {
+    let line =
+        read("[PID 101] [Thread-4] [app.x] [ERROR] Some text [here]\nTraceback (most recent call last):");
+    assert_eq!(
+        (
+            line.pid,
+            line.thread.as_deref(),
+            line.logger.as_deref(),
+            line.level
+        ),
+        (Some(101), Some("Thread-4"), Some("app.x"), Some(Level::Error))
+    );
+    assert_eq!(line.text, "Some text [here]");
+    assert!(line.traceback.is_some());
+}

@@ -1,0 +1,361 @@
+//! Every recording in `fixtures/runs`, made from the real stack by `fixtures/record`, against the
+//! `expected.toml` beside it, which was written by hand from what had been broken.
+//!
+//! Cut off anywhere or blinded in one eye, a run may be told less of, but nothing false with
+//! certainty.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use taskdiag::diagnosis::{Certainty, Outcome, Scenario, Stage, Verdict, causes, diagnose};
+use taskdiag::timeline::{Source, Timeline, recording};
+
+/// Causes without a recording, each with the reason. One that has a recording must leave the list.
+const NOT_RECORDED: &[(&str, &str)] = &[(
+    "queue-unavailable",
+    "needs a cluster whose node is down; the lab has one node",
+)];
+
+/// A run's truth, as whoever broke the system knows it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    /// What was broken, for the reader.
+    broken: String,
+    scenario: ExpectedScenario,
+    outcome: Option<Outcome>,
+    /// A stage's name, or `none`.
+    stage: Option<String>,
+    cause: String,
+    /// Exactly this sure, or within these bounds.
+    certainty: Option<Certainty>,
+    at_least: Option<Certainty>,
+    at_most: Option<Certainty>,
+    /// Also right, if it is not called certain.
+    #[serde(default)]
+    or_not_certain: Vec<String>,
+    /// "Cannot tell" is right as well, and then without its scenario and exit code.
+    #[serde(default)]
+    or_none: bool,
+    exit_code: u8,
+    #[serde(default)]
+    contributing: Vec<String>,
+    #[serde(default)]
+    ruled_out: Vec<String>,
+    /// Causes that are true of the run until something else is seen: certain, while it is cut off.
+    #[serde(default)]
+    may_say_early: Vec<String>,
+    /// Causes that are true as well, and the best that can be said without one of the sources.
+    #[serde(default)]
+    may_say_blind: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum ExpectedScenario {
+    A,
+    B,
+    C,
+    #[serde(rename = "none")]
+    None,
+}
+
+struct Run {
+    name: String,
+    timeline: Timeline,
+    expected: Expected,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runs")
+}
+
+fn runs() -> Vec<Run> {
+    let mut names: Vec<String> = fs::read_dir(folder())
+        .expect("fixtures/runs")
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().expect("a plain name"))
+        .collect();
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| {
+            let place = folder().join(&name);
+            let timeline = recording::read(&place.join("timeline.jsonl"))
+                .unwrap_or_else(|error| panic!("{name}: {error}; `fixtures/record {name}` makes it"));
+            let text = fs::read_to_string(place.join("expected.toml"))
+                .unwrap_or_else(|error| panic!("{name}: expected.toml: {error}; write down what was broken"));
+            let expected = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            Run {
+                name,
+                timeline,
+                expected,
+            }
+        })
+        .collect()
+}
+
+/// Runs a check on every recording, on both cores, and fails with all complaints at once.
+fn on_every_run(check: impl Fn(&Run) -> Vec<String> + Sync) {
+    let runs = runs();
+    let complaints: Vec<String> = std::thread::scope(|scope| {
+        let check = &check;
+        let threads: Vec<_> = runs
+            .chunks(runs.len().div_ceil(2))
+            .map(|part| scope.spawn(move || part.iter().map(|run| (run, check(run))).collect::<Vec<_>>()))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("no panic"))
+            .flat_map(|(run, complaints)| {
+                complaints
+                    .into_iter()
+                    .map(|complaint| format!("{} ({}): {complaint}", run.name, run.expected.broken))
+            })
+            .collect()
+    });
+    assert!(
+        complaints.is_empty(),
+        "{} complaints\n{}",
+        complaints.len(),
+        complaints.join("\n")
+    );
+}
+
+fn cause(verdict: &Verdict) -> Option<(&str, Certainty)> {
+    verdict
+        .cause
+        .as_ref()
+        .map(|cause| (cause.id.as_str(), cause.certainty))
+}
+
+/// What a verdict says, in one line.
+fn in_short(verdict: &Verdict) -> String {
+    let mut text = format!(
+        "scenario {:?}, outcome {}, stage {}, exit {}",
+        verdict.scenario,
+        verdict.outcome.name(),
+        verdict.stage.map_or("none", Stage::name),
+        verdict.exit_code
+    );
+    let _ = match &verdict.cause {
+        Some(cause) => write!(
+            text,
+            ", {} {}: {}",
+            cause.certainty.name(),
+            cause.id,
+            cause.summary
+        ),
+        None => write!(text, ", no cause"),
+    };
+    text
+}
+
+#[test]
+fn recordings_get_the_expected_verdict() {
+    on_every_run(|run| {
+        let expected = &run.expected;
+        let verdict = diagnose(&run.timeline);
+        if expected.or_none && verdict.cause.is_none() {
+            return Vec::new();
+        }
+        let mut wrong = Vec::new();
+        let mut check = |what: &str, right: bool| {
+            if !right {
+                wrong.push(what.to_owned());
+            }
+        };
+        match cause(&verdict) {
+            Some((id, certainty)) if id == expected.cause => {
+                check(
+                    "certainty",
+                    expected.certainty.is_none_or(|exact| certainty == exact)
+                        && expected.at_least.is_none_or(|least| certainty >= least)
+                        && expected.at_most.is_none_or(|most| certainty <= most),
+                );
+            }
+            Some((id, certainty)) => check(
+                "cause",
+                certainty < Certainty::Certain && expected.or_not_certain.iter().any(|other| other == id),
+            ),
+            None => check("cause", false),
+        }
+        let scenario = match verdict.scenario {
+            Some(Scenario::A) => ExpectedScenario::A,
+            Some(Scenario::B) => ExpectedScenario::B,
+            Some(Scenario::C) => ExpectedScenario::C,
+            None => ExpectedScenario::None,
+        };
+        check("scenario", scenario == expected.scenario);
+        check(
+            "outcome",
+            expected.outcome.is_none_or(|outcome| outcome == verdict.outcome),
+        );
+        check(
+            "stage",
+            expected
+                .stage
+                .as_deref()
+                .is_none_or(|stage| stage == verdict.stage.map_or("none", Stage::name)),
+        );
+        check("exit code", verdict.exit_code == expected.exit_code);
+        for id in &expected.contributing {
+            let found = verdict.contributing.iter().any(|named| named.id == *id);
+            check(&format!("contributing {id}"), found);
+        }
+        for id in &expected.ruled_out {
+            let found = verdict.ruled_out.iter().any(|excluded| excluded.id == *id);
+            check(&format!("ruled out {id}"), found);
+        }
+        if wrong.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "wrong: {}; expected {:?} {}; it says {}",
+            wrong.join(", "),
+            expected.scenario,
+            expected.cause,
+            in_short(&verdict)
+        )]
+    });
+}
+
+/// A run that is cut off anywhere: what it has seen so far decides nothing false.
+#[test]
+fn every_prefix_is_silent_or_right() {
+    on_every_run(|run| {
+        let allowed =
+            |id: &str| id == run.expected.cause || run.expected.may_say_early.iter().any(|may| may == id);
+        let mut seen = BTreeSet::new();
+        let mut complaints = Vec::new();
+        for len in 0..run.timeline.events.len() {
+            let verdict = diagnose(&run.timeline.prefix(len));
+            if let Some((id, Certainty::Certain)) = cause(&verdict)
+                && !allowed(id)
+                && seen.insert(id.to_owned())
+            {
+                complaints.push(format!("after {len} events: {}", in_short(&verdict)));
+            }
+        }
+        complaints
+    });
+}
+
+/// Each source in turn sees nothing, then any two of them: weaker, never different and sure.
+#[test]
+fn every_removal_of_sources_is_weaker_or_right() {
+    on_every_run(|run| {
+        // What the whole recording says wrongly is another test's complaint.
+        let whole = diagnose(&run.timeline);
+        let whole = cause(&whole).map(|(id, _)| id.to_owned());
+        let allowed = |id: &str| {
+            id == run.expected.cause
+                || whole.as_deref() == Some(id)
+                || run.expected.may_say_blind.iter().any(|may| may == id)
+        };
+        let mut wrong: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
+        let mut look = |timeline: &Timeline, without: String| {
+            let verdict = diagnose(timeline);
+            if let Some((id, Certainty::Certain)) = cause(&verdict)
+                && !allowed(id)
+            {
+                let entry = wrong.entry(id.to_owned());
+                let (_, removals) = entry.or_insert_with(|| (in_short(&verdict), Vec::new()));
+                // A pair is news only where neither of the two alone was enough.
+                if !removals
+                    .iter()
+                    .any(|single| without.split(" and ").any(|part| part == single))
+                {
+                    removals.push(without);
+                }
+            }
+        };
+        for source in Source::ALL {
+            look(&run.timeline.without(source), source.to_string());
+        }
+        for (at, first) in Source::ALL.into_iter().enumerate() {
+            let less = run.timeline.without(first);
+            for second in Source::ALL.into_iter().skip(at + 1) {
+                look(&less.without(second), format!("{first} and {second}"));
+            }
+        }
+        wrong
+            .into_values()
+            .map(|(said, without)| format!("without {}: {said}", without.join(", or ")))
+            .collect()
+    });
+}
+
+#[test]
+fn every_cause_is_recorded_or_listed() {
+    let runs = runs();
+    let recorded: BTreeSet<&str> = runs
+        .iter()
+        .flat_map(|run| std::iter::once(&run.expected.cause).chain(&run.expected.contributing))
+        .map(String::as_str)
+        .collect();
+    for (id, reason) in NOT_RECORDED {
+        assert!(causes::find(id).is_some(), "{id} is no cause");
+        assert!(
+            !recorded.contains(id),
+            "{id} is recorded: take it off the list ({reason})"
+        );
+    }
+    let missing: Vec<&str> = causes::ALL
+        .iter()
+        .map(|cause| cause.id)
+        .filter(|id| !recorded.contains(id) && !NOT_RECORDED.iter().any(|(listed, _)| listed == id))
+        .collect();
+    assert!(missing.is_empty(), "no recording of {missing:?}");
+    for run in &runs {
+        let named = std::iter::once(&run.expected.cause)
+            .chain(&run.expected.contributing)
+            .chain(&run.expected.ruled_out)
+            .chain(&run.expected.or_not_certain)
+            .chain(&run.expected.may_say_early)
+            .chain(&run.expected.may_say_blind);
+        for id in named {
+            assert!(causes::find(id).is_some(), "{}: {id} is no cause", run.name);
+        }
+    }
+}
+
+/// Written and read again, a timeline is the same.
+#[test]
+fn recordings_are_stable() {
+    on_every_run(|run| {
+        let text = recording::to_text(&run.timeline);
+        let again = recording::parse(&text).expect("what was written can be read");
+        let mut complaints = Vec::new();
+        if recording::to_text(&again) != text {
+            complaints.push("writing, reading and writing it changes it".to_owned());
+        }
+        complaints
+    });
+}
+
+/// Recordings are published with the source: nothing of the machine they were made on.
+#[test]
+fn recordings_are_small_and_tell_nothing() {
+    for run in runs() {
+        let path = folder().join(&run.name).join("timeline.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.len() < 200_000, "{}: {} bytes", run.name, text.len());
+        for word in [
+            "/home/",
+            "/root/",
+            "/work/",
+            "/Users/",
+            env!("CARGO_MANIFEST_DIR"),
+            "lab:lab",
+            "Bearer lab",
+        ] {
+            assert!(!text.contains(word), "{}: {word} stands in it", run.name);
+        }
+    }
+}
