@@ -160,9 +160,9 @@ fn the_configuration_is_below_everything_that_reads_it() {
 /// through a pipe.)
 #[test]
 fn only_commands_print() {
-    let everything_else = sources(&[""])
-        .into_iter()
-        .filter(|(file, _)| !file.starts_with("commands") && !matches!(file.as_str(), "main.rs" | "guardian.rs"));
+    let everything_else = sources(&[""]).into_iter().filter(|(file, _)| {
+        !file.starts_with("commands") && !matches!(file.as_str(), "main.rs" | "guardian.rs")
+    });
     let pattern = Regex::new(r"\be?print(ln)?!|io::(stdout|stderr)\(").expect("a pattern");
     let found: Vec<String> = everything_else
         .flat_map(|(file, code)| {

@@ -45,6 +45,9 @@ struct Expected {
     exit_code: u8,
     #[serde(default)]
     contributing: Vec<String>,
+    /// True as well, and may be left out.
+    #[serde(default)]
+    may_contribute: Vec<String>,
     #[serde(default)]
     ruled_out: Vec<String>,
     /// Causes that are true of the run until something else is seen: certain, while it is cut off.
@@ -208,6 +211,17 @@ fn recordings_get_the_expected_verdict() {
             let found = verdict.contributing.iter().any(|named| named.id == *id);
             check(&format!("contributing {id}"), found);
         }
+        // What only contributes is a fact of its own: it is there, or it is a false alarm.
+        for named in &verdict.contributing {
+            let only_contributes = named.id != "succeeded"
+                && causes::find(&named.id).is_some_and(|cause| cause.keeps_from.is_empty());
+            let known = [&expected.contributing, &expected.may_contribute];
+            let known = known.into_iter().flatten().any(|id| *id == named.id);
+            check(
+                &format!("{} contributes: {}", named.id, named.summary),
+                known || !only_contributes,
+            );
+        }
         for id in &expected.ruled_out {
             let found = verdict.ruled_out.iter().any(|excluded| excluded.id == *id);
             check(&format!("ruled out {id}"), found);
@@ -315,6 +329,7 @@ fn every_cause_is_recorded_or_listed() {
     for run in &runs {
         let named = std::iter::once(&run.expected.cause)
             .chain(&run.expected.contributing)
+            .chain(&run.expected.may_contribute)
             .chain(&run.expected.ruled_out)
             .chain(&run.expected.or_not_certain)
             .chain(&run.expected.may_say_early)

@@ -1,0 +1,164 @@
+//! The JSON Schemas of what other programs read: the report and the recording. Both are made from
+//! the types, compared with the files in `docs`, and hold for every recording there is.
+//!
+//! `UPDATE=1 cargo test --test schema` writes them anew. A change that an old reader would not
+//! survive needs a new version in the name.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod lab;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Value as Json, json};
+use taskdiag::diagnosis::diagnose;
+use taskdiag::report::{self, Report};
+use taskdiag::timeline::{Event, Setup, recording};
+
+const REPORT: &str = "docs/report.v1.schema.json";
+const TIMELINE: &str = "docs/timeline.v1.schema.json";
+
+fn path(inside: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(inside)
+}
+
+fn report_schema() -> Json {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<Report>()
+        .to_value();
+    schema["title"] = json!("The report of taskdiag, as `--format json` prints it");
+    schema["properties"]["schema"] = json!({ "const": report::SCHEMA });
+    schema
+}
+
+/// A recording is JSON Lines: the schema is that of one line, first or other.
+fn timeline_schema() -> Json {
+    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let event = generator.subschema_for::<Event>();
+    let setup = generator.subschema_for::<Setup>();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "One line of a recording of taskdiag, as `diagnose --record` writes it",
+        "oneOf": [
+            {
+                "description": "The first line.",
+                "type": "object",
+                "properties": {
+                    "schema": { "const": recording::SCHEMA },
+                    "started_at": { "type": "string", "description": "RFC 3339, UTC, milliseconds." },
+                    "taskdiag": { "type": "string", "description": "Version that wrote it." },
+                    "setup": setup,
+                },
+                "required": ["schema", "started_at", "taskdiag", "setup"],
+            },
+            event,
+        ],
+        "$defs": generator.take_definitions(true),
+    })
+}
+
+fn is_current(file: &str, wanted: &Json) {
+    let mut text = serde_json::to_string_pretty(wanted).unwrap();
+    text.push('\n');
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path(file), &text).unwrap();
+    }
+    let found = fs::read_to_string(path(file)).unwrap_or_default();
+    assert!(
+        found == text,
+        "{file} is not what the types make of it; `UPDATE=1 cargo test --test schema` writes it"
+    );
+}
+
+#[test]
+fn the_schema_of_the_report_is_current() {
+    is_current(REPORT, &report_schema());
+}
+
+#[test]
+fn the_schema_of_recordings_is_current() {
+    is_current(TIMELINE, &timeline_schema());
+}
+
+/// Every documented word of the report is there, and under its documented name.
+#[test]
+fn the_report_has_its_documented_members() {
+    let schema = report_schema();
+    for member in [
+        "schema",
+        "started_at",
+        "scenario",
+        "outcome",
+        "stage",
+        "exit_code",
+        "cause",
+        "contributing",
+        "ruled_out",
+        "cannot_tell",
+        "task",
+        "stages",
+        "sources",
+        "timeline",
+        "environment",
+    ] {
+        assert!(schema["properties"].get(member).is_some(), "{member}");
+        let required = schema["required"].as_array().expect("required");
+        assert!(required.contains(&json!(member)), "{member} is always there");
+    }
+}
+
+const VALIDATE: &str = r#"
+import json, sys
+from jsonschema import Draft202012Validator
+
+kinds = {}
+for name in ("report", "timeline"):
+    schema = json.load(open(f"docs/{name}.v1.schema.json"))
+    Draft202012Validator.check_schema(schema)
+    kinds[name] = Draft202012Validator(schema)
+wrong = 0
+for line in sys.stdin:
+    kind, name, value = json.loads(line)
+    for error in kinds[kind].iter_errors(value):
+        wrong += 1
+        print(f"{name}: {kind} at {error.json_path}: {error.message[:300]}")
+sys.exit(wrong > 0)
+"#;
+
+/// By somebody else's validator.
+#[test]
+fn every_recording_and_its_report_fit_the_schemas() {
+    let mut lines = String::new();
+    let mut add = |kind: &str, name: &str, value: Json| {
+        lines.push_str(&json!([kind, name, value]).to_string());
+        lines.push('\n');
+    };
+    for entry in fs::read_dir(path("fixtures/runs"))
+        .expect("fixtures/runs")
+        .flatten()
+    {
+        let file = entry.path().join("timeline.jsonl");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let timeline = recording::read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut report = Report::new(&timeline, &diagnose(&timeline));
+        // The events are looked at below, one by one.
+        report.timeline.truncate(3);
+        add("report", &name, json!(report));
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            add("timeline", &name, serde_json::from_str(line).unwrap());
+        }
+    }
+    assert!(!lines.is_empty());
+    let input = std::env::temp_dir().join(format!("taskdiag-schema-{}.jsonl", std::process::id()));
+    fs::write(&input, lines).unwrap();
+    let mut python = lab::python();
+    python
+        .args(["-c", VALIDATE])
+        .stdin(fs::File::open(&input).unwrap());
+    lab::must_succeed(python);
+    fs::remove_file(&input).unwrap();
+}
