@@ -215,6 +215,9 @@ pub struct Process {
     /// Its sockets could be read; otherwise an empty list says nothing.
     #[serde(default)]
     pub sockets_seen: bool,
+    /// Its command line is the one configured for the worker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_configured: bool,
     /// Threads that wait to write to a full pipe; absent where that could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipe_write: Option<u32>,

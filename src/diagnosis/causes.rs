@@ -242,6 +242,36 @@ fn api_traceback(story: &Story<'_>, wanted: impl Fn(&str) -> bool) -> Option<(u3
     })
 }
 
+/// Nothing published since the submission can have escaped the firehose.
+fn saw_every_publish(story: &Story<'_>) -> bool {
+    story.sees_all(Source::Firehose)
+        && !story
+            .timeline
+            .events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::Missed { .. }))
+}
+
+/// A message without the task id that may be the task's all the same: the API may send another id
+/// than it answers with, or a body that cannot be read. One from a worker is none.
+fn disguised(story: &Story<'_>) -> Option<(u32, &'static str)> {
+    let wanted = story.timeline.setup.actor.as_deref();
+    let api = story.api_processes();
+    story.other_publishes().find_map(|(n, connection, message)| {
+        let from_api = api.iter().any(|(_, process)| is_socket_of(process, connection))
+            || story
+                .peer(connection)
+                .is_some_and(|(_, pid)| api.iter().any(|(_, process)| process.pid == pid));
+        let from_elsewhere = story.peer(connection).is_some() && !from_api && !api.is_empty();
+        let fits = wanted.is_none_or(|wanted| message.actor.as_deref().is_none_or(|actor| actor == wanted));
+        match (from_elsewhere, message.undecodable.is_some(), fits) {
+            (true, ..) | (false, false, false) => None,
+            (false, true, _) => Some((n, "whose body cannot be read")),
+            (false, false, true) => Some((n, "without this task's id")),
+        }
+    })
+}
+
 /// An AMQP connection attempt of the API's process that had not been answered.
 fn connecting_to_a_broker(story: &Story<'_>) -> Option<(u32, String)> {
     story.api_processes().into_iter().find_map(|(n, process)| {
@@ -396,8 +426,11 @@ fn is_worker_product(product: &str) -> bool {
 
 /// Live processes of the watched worker.
 fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process)> {
-    let mut found = Vec::new();
-    for pid in story.log_pids() {
+    let mut found: Vec<(u32, &'a Process)> = Vec::new();
+    for pid in story.log_pids().into_iter().chain(story.log_holders()) {
+        if found.iter().any(|(_, process)| process.pid == pid) {
+            continue;
+        }
         // An old log's pid may be another program's by now.
         if let Some(process) = story.process(pid)
             && story.gone(pid).is_none()
@@ -448,8 +481,16 @@ fn connection_error(
     kind: impl Fn(&str) -> bool,
     say: impl Fn(&str, usize) -> String,
 ) -> Answer {
-    if let Some(answer) = has_consumer(story) {
-        return answer;
+    // Consumers may have been there before the trouble began: the last sample counts.
+    match story.depths_since(story.queue()).last() {
+        None => return Answer::cannot_tell(&[Source::Queue]),
+        Some(depth) if depth.consumers > 0 => {
+            return Answer::ruled_out(
+                format!("{} consumers on `{}`", depth.consumers, story.queue()),
+                [depth.n],
+            );
+        }
+        Some(_) => {}
     }
     if !story.sees(Source::WorkerLog) {
         return Answer::cannot_tell(&[Source::WorkerLog]);
@@ -670,6 +711,39 @@ fn own_frame(story: &Story<'_>, pid: Option<i32>, below: &str) -> Option<(u32, S
                 }),
             _ => None,
         })
+}
+
+/// Where the main thread of a booting worker stands still: an import, or a full log pipe.
+fn boot_frame(story: &Story<'_>, pid: i32) -> Option<(u32, String)> {
+    story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Stacks { pid: of, threads } if *of == pid => threads
+                .iter()
+                .filter(|thread| thread.stable)
+                .find(|thread| {
+                    thread
+                        .frames
+                        .iter()
+                        .any(|frame| frame.function == "_find_and_load" || frame.function == "import_module")
+                })
+                .and_then(|thread| thread.frames.iter().find(|frame| !is_library(&frame.file)))
+                .map(|frame| {
+                    (
+                        event.n,
+                        format!("{}:{} in {}", frame.file, frame.line, frame.function),
+                    )
+                }),
+            _ => None,
+        })
+}
+
+/// Python's own, the framework's, or what is installed beside it.
+fn is_library(file: &str) -> bool {
+    file.starts_with('<') || file.contains("/lib/python") || file.contains("/site-packages/")
 }
 
 /// The event loop thread sits in something that is not the loop's own waiting.

@@ -315,32 +315,38 @@ impl<'a> Story<'a> {
         let mut weak = BTreeSet::new();
         let mut entries = Vec::new();
         let since = self.submitted_at();
+        let wanted = self.timeline.setup.actor.as_deref();
         for &told in &self.worker_lines {
-            if told.line.before && !self.timeline.setup.post_mortem {
-                continue;
-            }
-            if since.is_some_and(|since| told.at_ms < since) {
-                continue;
-            }
+            // What came before cannot be the task's, but it may still be in a thread's hands.
+            let counts = self.counts(&told) && since.is_none_or(|since| told.at_ms >= since);
             let key: Key<'a> = (told.line.pid, told.line.thread.as_deref());
             let id = told.mark.and_then(id_of);
-            if let Some(Mark::Received { id, .. }) = told.mark {
-                if told.line.carries_task_id && self.publishes.is_empty() {
+            if let Some(Mark::Received { id, actor }) = told.mark {
+                // The first one: what a running actor sends on may carry the task id as well.
+                if counts
+                    && told.line.carries_task_id
+                    && self.message_ids.is_empty()
+                    && self.publishes.is_empty()
+                    && wanted.is_none_or(|wanted| wanted == actor)
+                {
                     self.message_ids.insert(id);
                 }
                 active.insert(key, id);
                 unkeyed.insert(id);
             }
-            let in_interval = if key == (None, None) {
+            // Several processes have threads of the same name: without a pid the line is the task's
+            // only if nothing else is in any thread's hands.
+            let in_interval = if key.0.is_none() || key.1.is_none() {
                 !unkeyed.is_empty() && unkeyed.iter().all(|id| self.message_ids.contains(id))
             } else {
                 active.get(&key).is_some_and(|id| self.message_ids.contains(id))
             };
             let mut mine = match id {
+                _ if !counts => false,
                 Some(id) => self.message_ids.contains(id),
                 None => told.line.carries_task_id || in_interval || self.is_alone(&told),
             };
-            if !mine && id.is_none() && self.is_probably_mine(&told) {
+            if counts && !mine && id.is_none() && self.is_probably_mine(&told) {
                 mine = true;
                 weak.insert(told.n);
             }
@@ -525,7 +531,11 @@ impl<'a> Story<'a> {
             }
         }
         let queue = self.queue();
-        let exists = |name: &str| self.depths(name).last().is_none_or(|depth| depth.exists);
+        // A queue that was deleted later held it all the same.
+        let exists = |name: &str| {
+            let depths = self.depths_since(name);
+            depths.is_empty() || depths.iter().any(|depth| depth.exists)
+        };
         for passage in &self.publishes {
             if dramatiq::base_queue(passage.queue) == queue && exists(passage.queue) {
                 put(Stage::Published, Some(passage.at_ms), passage.n);
@@ -1093,26 +1103,65 @@ impl<'a> Story<'a> {
             .collect()
     }
 
-    /// Whether a process belongs to the watched worker: it, its parent or its child writes the
-    /// watched log, or holds it open. `None`: nothing says either way.
+    /// Processes that have the watched worker's log open for writing, or descend from one that has.
+    pub fn log_holders(&self) -> BTreeSet<i32> {
+        self.timeline
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Process(process) if process.holds_log => Some(process.pid),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether a process belongs to the watched worker: it, its parent, its child or its sibling
+    /// writes the watched log, or holds it open. `None`: nothing says either way.
     pub fn is_watched(&self, pid: i32) -> Option<bool> {
         let pids = self.log_pids();
         let process = self.process(pid).map(|(_, process)| process);
+        let related = |logged: &Process| {
+            logged.ppid == pid
+                || process.is_some_and(|process| process.ppid > 1 && process.ppid == logged.ppid)
+        };
         if pids.contains(&pid)
             || process.is_some_and(|process| process.holds_log || pids.contains(&process.ppid))
+            || self.logged_workers().any(related)
         {
             return Some(true);
         }
-        if pids.is_empty() {
-            // A log without pids: only the open file could tell, and it says no.
-            let any_holder = self
+        // "No" needs a process that is known to be the watched worker's, or a worker that has said
+        // goodbye. Otherwise the log's pids may be those of a container, which count from 1 and
+        // mean others here.
+        let ended = self.worker_lines.iter().rev().find_map(|told| match told.mark {
+            Some(Mark::Stopping | Mark::ShutDown) => Some(true),
+            Some(Mark::Ready | Mark::BootingUp | Mark::Received { .. }) => Some(false),
+            _ => None,
+        });
+        let known = ended == Some(true)
+            || self.logged_workers().next().is_some()
+            || self
                 .timeline
                 .events
                 .iter()
                 .any(|event| matches!(&event.kind, EventKind::Process(process) if process.holds_log));
-            return any_holder.then_some(false);
-        }
-        Some(false)
+        known.then_some(false)
+    }
+
+    /// Processes of this machine that write the watched log: by its pids, and only what looks like
+    /// a worker, since a container's pids mean other processes here.
+    fn logged_workers(&self) -> impl Iterator<Item = &'a Process> {
+        let word_of = |process: &Process, word: &str| {
+            process
+                .command
+                .iter()
+                .chain(process.parent_command.iter().flatten())
+                .any(|part| part.contains(word))
+        };
+        self.log_pids()
+            .into_iter()
+            .filter_map(|pid| self.process(pid).map(|(_, process)| process))
+            .filter(move |process| word_of(process, "dramatiq") || word_of(process, "python"))
     }
 
     /// The process at the client's end of a database connection, `ip:port`.
@@ -1125,9 +1174,10 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// A process of the watched worker was found on this machine.
+    /// The processes of the watched worker were found on this machine, connections included.
     pub fn watched_is_local(&self) -> bool {
-        self.log_pids().into_iter().any(|pid| self.process(pid).is_some())
+        let mut found = self.logged_workers().peekable();
+        found.peek().is_some() && found.all(|process| process.sockets_seen)
     }
 
     /// A line from before the run whose file was written to only just before it: the log ended
@@ -1178,20 +1228,41 @@ impl<'a> Story<'a> {
         if self.row_failed().is_some() || failed_attempt {
             return Outcome::Failed;
         }
-        if self.sees(Source::Database) && !self.rows.is_empty() {
+        if self.sees(Source::Database) && self.rows.iter().any(|(_, _, row)| row.present) {
             Outcome::Unfinished
         } else {
             Outcome::Unknown
         }
     }
 
-    /// A process that had this task died: the log says so, or the process is gone.
+    /// The log says that a process died which had this task in its hands: it had said something of
+    /// it before, and had not settled it.
     pub fn died_in_actor(&self) -> Option<Told<'a>> {
-        let mine: BTreeSet<i32> = self.lines.iter().filter_map(|told| told.line.pid).collect();
-        self.worker_lines
-            .iter()
-            .copied()
-            .find(|told| self.counts(told) && matches!(told.mark, Some(Mark::ChildDied { pid, .. }) if mine.contains(pid) || mine.is_empty()))
+        self.worker_lines.iter().copied().find(|died| {
+            let Some(Mark::ChildDied { pid, .. }) = died.mark else {
+                return false;
+            };
+            let delivered = || {
+                self.deliveries().any(|passage| {
+                    passage.at_ms <= died.at_ms
+                        && self
+                            .peer(passage.connection)
+                            .is_some_and(|(_, peer)| peer == *pid)
+                })
+            };
+            // The master's own line about its death may overtake the child's last ones.
+            let last = self.lines.iter().rfind(|told| {
+                told.line.pid.is_none_or(|of| of == *pid)
+                    && (told.at_ms <= died.at_ms || told.line.pid.is_some())
+            });
+            let settled = last.is_some_and(|told| {
+                matches!(
+                    told.mark,
+                    Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. })
+                )
+            });
+            self.counts(died) && !settled && (last.is_some() || delivered())
+        })
     }
 
     /// Entry would have been seen, had it happened.

@@ -44,12 +44,21 @@ pub async fn watch(
     let vhost_path = format!("vhosts/{}", segment(&broker.vhost));
     let vhost = management.get(&vhost_path).await?;
     let already = vhost.get("tracing").and_then(serde_json::Value::as_bool);
-    let Some(already) = already else {
+    let Some(mut already) = already else {
         return Err(Blindness::new(format!(
             "the management API does not say whether vhost \"{}\" traces",
             broker.vhost
         )));
     };
+    if already && readers(&management, &broker.vhost).await.is_empty() {
+        // Nobody reads it. A taskdiag that is just ending switches it off within a moment; otherwise
+        // it was forgotten.
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        already = management.get(&vhost_path).await?.get("tracing") == Some(&serde_json::Value::Bool(true));
+        if already && readers(&management, &broker.vhost).await.is_empty() {
+            tap.see(EventKind::TracingOn { readers: 0 });
+        }
+    }
     if !already && broker.trace == Trace::Auto {
         affordable(&management, &vhost).await?;
     }

@@ -19,6 +19,9 @@ use crate::timeline::{Connection, Consumer, EventKind};
 /// at the end; each time is a handful of requests.
 const QUIET_LOOK: Duration = Duration::from_secs(3);
 
+/// How long the last look waits for an empty list of consumers to fill.
+const LATE_LIST: Duration = Duration::from_millis(1200);
+
 struct Watcher<'a> {
     management: Management,
     config: &'a Config,
@@ -83,7 +86,14 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
             return Ok(());
         }
         if phase.last_look {
+            // New consumers and connections are listed seconds late: before anything is concluded
+            // from an empty list, give it a moment.
+            let until = Instant::now() + LATE_LIST;
             watcher.look().await?;
+            while watcher.nobody_listed() && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                watcher.look().await?;
+            }
             tap.looked();
             return Ok(());
         }
@@ -282,6 +292,16 @@ impl Watcher<'_> {
             }
         }
         self.tap.see(EventKind::TracingOn { readers: 0 });
+    }
+
+    /// The list of consumers could be seen, and nobody on it consumes the queue.
+    fn nobody_listed(&self) -> bool {
+        match self.last.get("consumers") {
+            Some(EventKind::Consumers { consumers }) => !consumers
+                .iter()
+                .any(|consumer| consumer.queue == self.config.broker.queue),
+            _ => false,
+        }
     }
 
     fn see(&mut self, key: &'static str, kind: EventKind) {

@@ -52,6 +52,8 @@ struct Watcher {
     /// Processes already shown, with what was shown.
     shown: HashMap<i32, Process>,
     logs: LogFiles,
+    /// The command that starts the watched worker.
+    worker: Vec<String>,
     /// Processes that serve the API.
     apis: Vec<i32>,
 }
@@ -76,6 +78,7 @@ pub async fn watch(
         known: HashSet::new(),
         shown: HashMap::new(),
         logs: log_files(config),
+        worker: config.worker.command.clone(),
         apis: Vec::new(),
     };
     if let Some(api) = &config.api
@@ -181,6 +184,7 @@ impl Watcher {
     fn show_again(&mut self, pid: i32) {
         if let Some(mut process) = read(pid) {
             process.holds_log = holds(pid, &self.logs);
+            process.is_configured = runs(&process.command, &self.worker);
             if self.shown.get(&pid) != Some(&process) {
                 self.tap.see(EventKind::Process(process.clone()));
             }
@@ -191,6 +195,25 @@ impl Watcher {
     /// Connections open lazily, so at the end everything is read once more.
     fn last_look(&mut self) {
         self.refresh();
+        for pid in writers(&self.logs) {
+            self.show(pid);
+        }
+        // A worker that has neither a connection nor a log line yet is known by its command only.
+        if !self.worker.is_empty() {
+            let running = procfs::process::all_processes().into_iter().flatten().flatten();
+            let configured: Vec<i32> = running
+                .filter(|process| {
+                    process
+                        .cmdline()
+                        .is_ok_and(|command| runs(&command, &self.worker))
+                })
+                .map(|process| process.pid)
+                .take(16)
+                .collect();
+            for pid in configured {
+                self.show(pid);
+            }
+        }
         let pids: Vec<i32> = self.shown.keys().copied().collect();
         for pid in pids {
             self.show_again(pid);
@@ -375,6 +398,7 @@ fn read(pid: i32) -> Option<Process> {
         sockets_seen: process.fd().is_ok(),
         sockets: own_sockets(&process),
         holds_log: false,
+        is_configured: false,
         pipe_write: pipe_write(&process),
     })
 }
@@ -440,20 +464,90 @@ fn log_files(config: &Config) -> LogFiles {
         .collect()
 }
 
+/// Whether a process runs this command: an interpreter may stand before it, and a path before its
+/// program's name.
+fn runs(command: &[String], wanted: &[String]) -> bool {
+    let Some((program, arguments)) = wanted.split_first() else {
+        return false;
+    };
+    let Some((tail, head)) = command
+        .len()
+        .checked_sub(arguments.len())
+        .map(|at| (&command[at..], &command[..at]))
+    else {
+        return false;
+    };
+    let name = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
+    tail == arguments && head.last().is_some_and(|word| name(word) == name(program)) && head.len() <= 2
+}
+
+/// Processes that have one of these files open for writing, and their descendants: the watched
+/// worker, even if it has not written a line yet.
+fn writers(files: &LogFiles) -> Vec<i32> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let mut parents: HashMap<i32, i32> = HashMap::new();
+    let mut found: HashSet<i32> = HashSet::new();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        if let Ok(stat) = process.stat() {
+            parents.insert(process.pid, stat.ppid);
+        }
+        if writes(process.pid, files) {
+            found.insert(process.pid);
+        }
+    }
+    let descends = |pid: i32| {
+        let mut at = pid;
+        for _ in 0..6 {
+            match parents.get(&at) {
+                Some(parent) if found.contains(parent) => return true,
+                Some(parent) if *parent > 1 => at = *parent,
+                _ => return false,
+            }
+        }
+        false
+    };
+    let mut pids: Vec<i32> = parents
+        .keys()
+        .copied()
+        .filter(|pid| found.contains(pid) || descends(*pid))
+        .collect();
+    pids.sort_unstable();
+    pids.truncate(64);
+    pids
+}
+
+/// One of the files is open in the process, and not just for reading as in `tail -f` or in us.
+fn writes(pid: i32, files: &LogFiles) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let same = std::fs::metadata(entry.path())
+            .is_ok_and(|metadata| files.contains(&(metadata.dev(), metadata.ino())));
+        same && {
+            let info = std::fs::read_to_string(format!(
+                "/proc/{pid}/fdinfo/{}",
+                entry.file_name().to_string_lossy()
+            ));
+            let flags = info.ok().and_then(|text| {
+                text.lines()
+                    .find_map(|line| line.strip_prefix("flags:"))
+                    .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+            });
+            flags.is_some_and(|flags| flags & 3 != 0)
+        }
+    })
+}
+
 /// The process or one of its nearest ancestors writes into one of these files. A master relays its
 /// children's lines, so the file is open in it, not in them.
 fn holds(pid: i32, files: &LogFiles) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let mut pid = pid;
     for _ in 0..3 {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-            return false;
-        };
-        let open = entries.flatten().any(|entry| {
-            std::fs::metadata(entry.path())
-                .is_ok_and(|metadata| files.contains(&(metadata.dev(), metadata.ino())))
-        });
-        if open {
+        if writes(pid, files) {
             return true;
         }
         match Proc::new(pid).and_then(|process| process.stat()) {
@@ -467,6 +561,23 @@ fn holds(pid: i32, files: &LogFiles) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_recognised_behind_its_interpreter() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(runs(
+            &words("/v/bin/python /v/bin/dramatiq -v app.worker"),
+            &words("dramatiq -v app.worker")
+        ));
+        assert!(!runs(
+            &words("/v/bin/python /v/bin/dramatiq -v app.other"),
+            &words("dramatiq -v app.worker")
+        ));
+        assert!(!runs(
+            &words("grep dramatiq -v app.worker x"),
+            &words("dramatiq -v app.worker")
+        ));
+    }
 
     #[test]
     fn the_client_end_of_a_connection_name() {

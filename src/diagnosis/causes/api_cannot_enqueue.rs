@@ -45,11 +45,23 @@ fn check(story: &Story<'_>) -> Answer {
         .any(|part| text.contains(part));
         library && refused
     };
-    match super::api_traceback(story, from_publish) {
-        Some((line, exception)) if swallowed => Answer::certain(
-            format!("the API could not publish ({exception}), and answered HTTP {status} all the same"),
+    // pika logs a traceback of its own for each attempt, also for one that a later attempt made good.
+    let raised = |text: &str| from_publish(text) && (text.contains("/dramatiq/") || text.contains("/kombu/"));
+    match super::api_traceback(story, raised).or_else(|| super::api_traceback(story, from_publish)) {
+        Some((line, exception)) if swallowed => {
+            let text =
+                format!("the API could not publish ({exception}), and answered HTTP {status} all the same");
+            if story.closed() && super::saw_every_publish(story) {
+                Answer::certain(text, [n, line])
+            } else {
+                Answer::likely(text, [n, line]).would_decide(&[Source::Firehose])
+            }
+        }
+        Some((line, exception)) if super::api_traceback(story, raised).is_none() => Answer::likely(
+            format!("HTTP {status}: the API could not publish: {exception}"),
             [n, line],
-        ),
+        )
+        .terminal(),
         Some((line, exception)) => Answer::certain(
             format!("HTTP {status}: the API could not publish: {exception}"),
             [n, line],

@@ -20,7 +20,7 @@ fn check(story: &Story<'_>) -> Answer {
                 Answer::certain(format!("the API answered HTTP {status}: {exception}"), [n, line]).terminal()
             }
             // Servers answer first and log the traceback after that.
-            None => Answer::certain(
+            None => Answer::likely(
                 format!("the API answered HTTP {status}: {}", super::excerpt(body)),
                 [n],
             )

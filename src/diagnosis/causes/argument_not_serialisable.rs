@@ -20,7 +20,11 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.sees(Source::ApiLog) {
         return Answer::cannot_tell(&[Source::ApiLog]);
     }
-    match super::api_traceback(story, |text| text.contains("is not JSON serializable")) {
+    // The API may fail to encode its own answer in the same words: the message's encoder decides.
+    let from_encoder = |text: &str| {
+        text.contains("is not JSON serializable") && text.replace('\\', "/").contains("/dramatiq/")
+    };
+    match super::api_traceback(story, from_encoder) {
         Some((line, exception)) => Answer::certain(
             format!("HTTP {status}: {exception} while the message was encoded"),
             [n, line],

@@ -1,7 +1,7 @@
 //! A length limit dropped the message.
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "dropped-by-limit",
@@ -48,29 +48,34 @@ fn check(story: &Story<'_>) -> Answer {
         .or_else(|| info.policy_definition.get("overflow"))
         .and_then(serde_json::Value::as_str)
         .unwrap_or("drop-head");
-    // With a limit and a message that was never delivered: only where it is no longer ready.
-    let ready = info
-        .ready
-        .or_else(|| story.depths(story.queue()).last().map(|depth| depth.ready));
-    let limit_reached = match (
-        ready,
-        info.arguments
-            .get("x-max-length")
-            .or_else(|| info.policy_definition.get("max-length"))
-            .and_then(serde_json::Value::as_u64),
-    ) {
-        (Some(ready), Some(limit)) => ready >= limit,
-        _ => false,
+    let most = info
+        .arguments
+        .get("x-max-length")
+        .or_else(|| info.policy_definition.get("max-length"))
+        .and_then(serde_json::Value::as_u64);
+    let depths: Vec<_> = story.depths(story.queue()).collect();
+    let before = depths.iter().rfind(|depth| depth.at_ms < passage.at_ms);
+    let after = depths.last();
+    let (Some(most), Some(before), Some(after)) = (most, before, after) else {
+        return Answer::NotApplicable;
     };
-    if limit_reached {
-        return Answer::likely(
-            format!(
-                "`{}` is full ({limit}, overflow {overflow}): messages are dropped",
-                story.queue()
-            ),
-            [passage.n, info.n],
-        )
-        .would_decide(&[Source::DeadLetters]);
+    // Full before the publish, and not a message more after it, though none was taken away. With
+    // drop-head it is the oldest that goes: this one is at the tail and stays.
+    let nothing_taken = !story.timeline.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Deliver { queue, .. } if queue == story.queue() && event.at_ms >= before.at_ms)
+    });
+    if before.ready >= most && after.ready <= before.ready && nothing_taken {
+        let text = format!(
+            "`{}` was full ({limit}, overflow {overflow}) and did not grow by this publish",
+            story.queue()
+        );
+        let evidence = [passage.n, info.n, before.n, after.n];
+        let answer = if overflow.starts_with("reject-publish") && story.sees_all(Source::Firehose) {
+            Answer::likely(format!("{text}: the broker refused the message"), evidence)
+        } else {
+            Answer::possible(text, evidence)
+        };
+        return answer.would_decide(&[Source::DeadLetters]);
     }
     Answer::NotApplicable
 }

@@ -2,7 +2,6 @@
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::dramatiq;
-use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -29,15 +28,16 @@ fn check(story: &Story<'_>) -> Answer {
             "no message with this task id reached vhost \"{}\" of {} within {seconds} s",
             story.timeline.setup.vhost, story.timeline.setup.broker
         );
-        let missed = story
-            .timeline
-            .events
-            .iter()
-            .any(|event| matches!(event.kind, EventKind::Missed { .. }));
-        return if story.sees_all(Source::Firehose) && !missed {
-            Answer::certain(text, evidence)
-        } else {
-            Answer::likely(text, evidence)
+        return match super::disguised(story) {
+            Some((n, what)) => {
+                evidence.push(n);
+                Answer::possible(
+                    format!("{text}; a message {what} was published, which may be the task's all the same"),
+                    evidence,
+                )
+            }
+            None if super::saw_every_publish(story) => Answer::certain(text, evidence),
+            None => Answer::likely(text, evidence),
         };
     }
     // Without the firehose: with nobody to take messages away, a queue that did not grow got none.

@@ -14,7 +14,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if story.published().is_some() {
+    if story.published().is_some() || !story.closed() {
         return Answer::NotApplicable;
     }
     let Some((listed, connections)) = story.connections() else {
@@ -36,8 +36,10 @@ fn check(story: &Story<'_>) -> Answer {
             other = Some((n, process.pid, connection.vhost.clone()));
         }
     }
+    // That the message went there could only be seen there: the API may use that vhost for something
+    // else and not have sent this task at all.
     match other {
-        Some((n, pid, place)) => Answer::certain(
+        Some((n, pid, place)) => Answer::likely(
             format!(
                 "the API (pid {pid}) is connected to vhost \"{place}\" of this broker, not to \"{vhost}\""
             ),

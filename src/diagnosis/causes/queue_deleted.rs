@@ -21,21 +21,29 @@ fn check(story: &Story<'_>) -> Answer {
     if matches!(missing, Answer::Matched(_)) {
         return missing;
     }
+    let depths = story.depths_since(story.queue());
+    let Some(gone) = depths.last().filter(|depth| !depth.exists) else {
+        return Answer::NotApplicable;
+    };
+    // It was there with the message in it, or the broker cancels the worker's consumer over and over.
+    if let (Some(there), Some(passage)) = (depths.iter().rfind(|depth| depth.exists), story.published())
+        && story.closed()
+    {
+        return Answer::certain(
+            format!(
+                "`{}` was deleted during the run, and the message with it",
+                story.queue()
+            ),
+            [passage.n, there.n, gone.n],
+        );
+    }
     let restarts: Vec<u32> = story
         .worker_lines()
         .iter()
         .filter(|told| !told.line.before && matches!(told.mark, Some(Mark::RestartingConsumer)))
         .map(|told| told.n)
         .collect();
-    let errors = story
-        .worker_lines()
-        .iter()
-        .any(|told| !told.line.before && matches!(told.mark, Some(Mark::ConnectionError { .. })));
-    let gone = story
-        .depths_since(story.queue())
-        .iter()
-        .any(|depth| !depth.exists);
-    if restarts.len() >= 2 && !errors && gone {
+    if restarts.len() >= 2 && story.closed() {
         return Answer::likely(
             "the broker cancels the worker's consumer again and again, and the queue does not exist",
             restarts,

@@ -6,7 +6,7 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-invisible",
-    keeps_from: &[Stage::Recorded],
+    keeps_from: &[Stage::Recorded, Stage::Finished],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Database]],
     general: false,

@@ -1,6 +1,9 @@
 //! More workers consume the queue than the watched one.
 
 use crate::diagnosis::{Answer, Cause, Story};
+use std::collections::BTreeSet;
+
+use crate::framework::Mark;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -34,7 +37,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
     if strangers.is_empty() || own == 0 {
-        return Answer::NotApplicable;
+        return by_count(story);
     }
     Answer::certain(
         format!(
@@ -44,4 +47,27 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [listed],
     )
+}
+
+/// The list of consumers is seconds late, the passive declare is not: a Dramatiq process has one
+/// consumer a queue, and says so at DEBUG when it adds it.
+fn by_count(story: &Story<'_>) -> Answer {
+    let own: BTreeSet<i32> = story
+        .worker_lines()
+        .iter()
+        .filter(|told| matches!(told.mark, Some(Mark::AddingConsumer { queue }) if queue == story.queue()))
+        .filter_map(|told| told.line.pid)
+        .collect();
+    match story.depths(story.queue()).last() {
+        Some(depth) if !own.is_empty() && depth.consumers > own.len() as u64 => Answer::likely(
+            format!(
+                "`{}` has {} consumers, the watched worker has {}",
+                story.queue(),
+                depth.consumers,
+                own.len()
+            ),
+            [depth.n],
+        ),
+        _ => Answer::NotApplicable,
+    }
 }

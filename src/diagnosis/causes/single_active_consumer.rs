@@ -42,6 +42,26 @@ fn check(story: &Story<'_>) -> Answer {
             None => Answer::possible(format!("only {} is served", active.connection), [info.n, listed])
                 .would_decide(&[Source::Process]),
         },
-        None => Answer::NotApplicable,
+        // The list of consumers is late. The watched worker logs every message it is handed, and
+        // was handed none, with messages ready and consumers there.
+        None => match story.depths_since(story.queue()).last() {
+            Some(depth)
+                if story.closed()
+                    && depth.ready > 0
+                    && depth.consumers > 1
+                    && story.debug_log()
+                    && story.deliveries().next().is_none() =>
+            {
+                Answer::likely(
+                    format!(
+                        "only one of {} consumers is served, and the watched worker gets nothing",
+                        depth.consumers
+                    ),
+                    [info.n, depth.n],
+                )
+                .would_decide(&[Source::Process])
+            }
+            _ => Answer::NotApplicable,
+        },
     }
 }

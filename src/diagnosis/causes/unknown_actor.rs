@@ -45,7 +45,7 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// With an actor configured, a message for another one may be a stranger's that happens to carry
-/// the same value (a short number, say), or come before the one that is meant: wait for the end.
+/// the same value (a short number, say), or come before the one that is meant: wait for that.
 fn settled(story: &Story<'_>, told: &Told<'_>, evidence: Vec<u32>) -> Answer {
     let Some(Mark::UndefinedActor { actor }) = told.mark else {
         return Answer::NotApplicable;
@@ -55,10 +55,25 @@ fn settled(story: &Story<'_>, told: &Told<'_>, evidence: Vec<u32>) -> Answer {
     if wanted.is_none_or(|wanted| wanted == actor) {
         return Answer::certain(text, evidence).terminal();
     }
-    let unmistakable = story.task_id().is_some_and(|id| id.len() >= 6);
-    match (story.closed(), unmistakable) {
-        (false, _) => Answer::NotApplicable,
-        (true, true) => Answer::certain(text, evidence),
-        (true, false) => Answer::likely(text, evidence),
+    // A number may be anybody's; a long id is this task's.
+    if story.task_id().is_none_or(|id| id.len() < 6) {
+        return if story.closed() {
+            Answer::likely(text, evidence)
+        } else {
+            Answer::NotApplicable
+        };
+    }
+    let waited = story
+        .timeline
+        .events
+        .last()
+        .map_or(0.0, |event| event.at_ms - told.at_ms);
+    if story.closed() || waited >= ANOTHER_WITHIN as f64 * 0.9 {
+        Answer::certain(text, evidence).terminal()
+    } else {
+        Answer::likely(text, evidence).terminal_after(ANOTHER_WITHIN)
     }
 }
+
+/// Milliseconds within which an API that sends several messages for one task sends the next.
+const ANOTHER_WITHIN: u64 = 1500;

@@ -17,6 +17,15 @@ fn check(story: &Story<'_>) -> Answer {
     if story.reached(Stage::Entered).is_none() || !story.lines().is_empty() {
         return Answer::NotApplicable;
     }
+    // Another worker ran it: its lines are in another log.
+    let elsewhere = story.deliveries().any(|passage| {
+        story
+            .peer(passage.connection)
+            .is_some_and(|(_, pid)| story.is_watched(pid) == Some(false))
+    });
+    if elsewhere {
+        return Answer::NotApplicable;
+    }
     let Some((_, evidence)) = story.reached(Stage::Entered) else {
         return Answer::NotApplicable;
     };

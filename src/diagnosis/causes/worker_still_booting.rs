@@ -2,7 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::Mark;
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-still-booting",
@@ -25,33 +25,77 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(ready) = lines.iter().find(|told| matches!(told.mark, Some(Mark::Ready))) {
         return Answer::ruled_out("the worker said that it is ready", [ready.n]);
     }
-    let booting = lines.iter().find(|told| {
-        told.line
-            .logger
-            .as_deref()
-            .is_some_and(|name| name.contains("WorkerProcess") || name.contains("MainProcess"))
-    });
     let dead = lines.iter().any(|told| {
         matches!(
             told.mark,
             Some(Mark::ImportFailed | Mark::UsageError | Mark::ChildDied { .. } | Mark::ShutDown)
         )
     });
-    match booting {
-        Some(told) if !dead => {
-            let mut evidence = vec![told.n];
-            evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
-            let text = "the worker began to boot and never said that it is ready";
-            let alive = told
-                .line
-                .pid
-                .is_some_and(|pid| story.process(pid).is_some() && story.gone(pid).is_none());
-            if alive {
-                Answer::certain(text, evidence)
-            } else {
-                Answer::likely(text, evidence).would_decide(&[Source::Process])
+    if dead {
+        return Answer::NotApplicable;
+    }
+    let booting = lines.iter().find(|told| {
+        told.line
+            .logger
+            .as_deref()
+            .is_some_and(|name| name.contains("WorkerProcess") || name.contains("MainProcess"))
+    });
+    let mut evidence: Vec<u32> = booting.map(|told| told.n).into_iter().collect();
+    evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
+    // Alive, nothing that says "ready", and no connection to the broker.
+    let alive = super::live_workers(story)
+        .into_iter()
+        .find(|(_, process)| process.sockets_seen && super::amqp_socket(story, process).is_none());
+    if let Some((n, process)) = alive {
+        evidence.push(n);
+        let place = super::boot_frame(story, process.pid);
+        let text = format!(
+            "the worker (pid {}) is alive, has no AMQP connection and never said that it is ready",
+            process.pid
+        );
+        return match place {
+            Some((n, frame)) => {
+                evidence.push(n);
+                Answer::certain(format!("{text}: it is at {frame}"), evidence)
             }
-        }
-        _ => Answer::NotApplicable,
+            None => Answer::likely(text, evidence),
+        };
+    }
+    // Known by its command only: somebody else may run the same one.
+    let by_command = story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Process(process)
+                if process.is_configured
+                    && lines.is_empty()
+                    && process.sockets_seen
+                    && super::amqp_socket(story, process).is_none()
+                    && story.gone(process.pid).is_none() =>
+            {
+                super::boot_frame(story, process.pid).map(|(n, frame)| (event.n, n, process.pid, frame))
+            }
+            _ => None,
+        });
+    if let Some((n, stacks, pid, frame)) = by_command {
+        evidence.extend([n, stacks]);
+        return Answer::likely(
+            format!(
+                "pid {pid} runs the configured worker command, has no AMQP connection and is still at {frame}"
+            ),
+            evidence,
+        );
+    }
+    match booting {
+        Some(_) => Answer::likely(
+            "the worker began to boot and never said that it is ready",
+            evidence,
+        )
+        .would_decide(&[Source::Process]),
+        // An empty log: a worker that has not come to its first line, or none at all.
+        None if lines.is_empty() => Answer::cannot_tell(&[Source::Process]),
+        None => Answer::NotApplicable,
     }
 }
