@@ -369,7 +369,13 @@ pub async fn observe(
         looked: Vec::new(),
         strangers: 0,
     };
-    let armed = run.arm(&mut reports, clock).await;
+    // A post-mortem searches whole logs while it arms: there is nothing it could miss meanwhile.
+    let arming = if plan.post_mortem.is_some() {
+        config.timing.timeout
+    } else {
+        ARMING
+    };
+    let armed = run.arm(&mut reports, clock, arming).await;
     for source in armed {
         run.timeline.push(Event {
             n: 0,
@@ -377,7 +383,7 @@ pub async fn observe(
             source,
             stated: None,
             kind: EventKind::Blind {
-                reason: format!("not ready within {} s", ARMING.as_secs()),
+                reason: format!("not ready within {} s", arming.as_secs()),
                 hint: Some("the service answers too slowly; it goes on trying while the run lasts".into()),
             },
         });
@@ -546,10 +552,15 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Waits until every source has said that it watches or is blind; returns the late ones.
-    async fn arm(&mut self, reports: &mut mpsc::UnboundedReceiver<Report>, clock: Instant) -> Vec<Source> {
+    async fn arm(
+        &mut self,
+        reports: &mut mpsc::UnboundedReceiver<Report>,
+        clock: Instant,
+        limit: Duration,
+    ) -> Vec<Source> {
         let mut waiting: Vec<Source> = ARMED.to_vec();
         while !waiting.is_empty() {
-            let left = ARMING.saturating_sub(clock.elapsed());
+            let left = limit.saturating_sub(clock.elapsed());
             let Ok(Some(report)) = tokio::time::timeout(left, reports.recv()).await else {
                 return waiting;
             };

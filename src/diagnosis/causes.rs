@@ -664,6 +664,30 @@ fn retry_state(story: &Story<'_>) -> String {
     }
 }
 
+/// The last attempt raised because it did not find something: the row, by all appearances.
+fn misses_the_row(story: &Story<'_>) -> bool {
+    const WORDS: &[&str] = &[
+        "not found",
+        "notfound",
+        "noresultfound",
+        "no row",
+        "doesnotexist",
+        "does not exist",
+        "lookuperror",
+        "nonetype",
+        "foreignkeyviolation",
+        "foreign key",
+    ];
+    story.raised().last().is_some_and(|raised| {
+        let text = raised.exception();
+        let named = story
+            .task_id()
+            .is_some_and(|id| id.len() >= 6 && text.contains(id));
+        let text = text.to_lowercase();
+        named || WORDS.iter().any(|word| text.contains(word))
+    })
+}
+
 /// Where in the application's own code it was raised.
 fn own_place(raised: &Raised) -> String {
     raised

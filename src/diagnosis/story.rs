@@ -1495,6 +1495,14 @@ impl<'a> Story<'a> {
                 stray.message.actor.as_deref().unwrap_or("?")
             ));
         }
+        // Only where a hanging thread could be the answer does a refused stack matter.
+        if self.closed() && self.outcome() != Outcome::Succeeded {
+            let refused = self.timeline.events.iter().find_map(|event| match &event.kind {
+                EventKind::StacksRefused { reason, .. } => Some(reason.clone()),
+                _ => None,
+            });
+            notes.extend(refused);
+        }
         if self.post_mortem() && !self.lines.is_empty() {
             return notes;
         }

@@ -473,6 +473,7 @@ impl Scene {
             sockets_seen: true,
             pipe_write: Some(0),
             holds_log: false,
+            is_configured: false,
         };
         change(&mut process);
         self.see(Source::Process, EventKind::Process(process))

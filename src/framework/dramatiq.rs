@@ -212,7 +212,11 @@ const LINES: &[(&str, Reader)] = &[
     (r"Failed to ack message: not in known tags", |_| Mark::AckFailed),
     (r"Global event loop thread not set", |_| Mark::NoEventLoop),
     (r"coroutine '[^']*' was never awaited", |_| Mark::NeverAwaited),
-    (r"(?:Stopping|Killing) worker process", |_| Mark::Stopping),
+    // The children's own "Stopping worker process..." is written in a signal handler, and may be lost.
+    (
+        r"(?:Stopping|Killing) worker process|Sending signal '[^']*' to subprocesses",
+        |_| Mark::Stopping,
+    ),
     (r"Worker has been shut down|Shutting down\.\.\.$", |_| {
         Mark::ShutDown
     }),

@@ -305,10 +305,30 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }
 
+/// Every TCP socket of this network namespace, and of the others whose processes let us look: a
+/// container's worker is a process of this machine too.
 fn sockets() -> Vec<TcpNetEntry> {
     let mut entries = procfs::net::tcp().unwrap_or_default();
     entries.extend(procfs::net::tcp6().unwrap_or_default());
+    let own = namespace(std::process::id() as i32);
+    let mut seen: HashSet<u64> = own.into_iter().collect();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        if let Some(other) = namespace(process.pid)
+            && seen.insert(other)
+        {
+            entries.extend(process.tcp().unwrap_or_default());
+            entries.extend(process.tcp6().unwrap_or_default());
+        }
+    }
     entries
+}
+
+/// Inode of a process's network namespace.
+fn namespace(pid: i32) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{pid}/ns/net"))
+        .ok()
+        .map(|metadata| metadata.ino())
 }
 
 /// The processes that hold the socket, as far as they let us look: a listening one is shared by

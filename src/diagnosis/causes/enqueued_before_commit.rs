@@ -36,6 +36,20 @@ fn check(story: &Story<'_>) -> Answer {
     if written {
         return Answer::NotApplicable;
     }
+    // A later attempt found the row committed, and did no better.
+    let again = story.lines().iter().rfind(|told| {
+        told.at_ms > visible && (told.line.entry || matches!(told.mark, Some(Mark::Received { .. })))
+    });
+    if let Some(again) = again
+        && story.lines().iter().any(|told| {
+            told.at_ms > again.at_ms && matches!(told.mark, Some(Mark::Completed | Mark::Failed { .. }))
+        })
+    {
+        return Answer::ruled_out(
+            format!("another attempt began at {:.0} ms, after the commit", again.at_ms),
+            [again.n, n],
+        );
+    }
     let entered = story
         .lines()
         .iter()
@@ -52,16 +66,27 @@ fn check(story: &Story<'_>) -> Answer {
             .map(|passage| (passage.n, passage.at_ms))
     });
     match (start, over) {
-        (Some((from, at)), Some((to, end))) if end < invisible => Answer::certain(
-            format!("the actor ran from {at:.0} to {end:.0} ms; the row was still invisible at {invisible:.0} ms and visible at {visible:.0} ms: the message was sent before the commit"),
-            [from, to, n],
-        )
-        .terminal_if(super::final_attempt(story)),
+        (Some((from, at)), Some((to, end))) if end < invisible => {
+            let text = format!(
+                "the actor ran from {at:.0} to {end:.0} ms; the row was still invisible at {invisible:.0} ms and visible at {visible:.0} ms: the message was sent before the commit"
+            );
+            // What it raised may have nothing to do with the row.
+            if story.raised().is_empty() || super::misses_the_row(story) {
+                Answer::certain(text, [from, to, n]).terminal_if(super::final_attempt(story))
+            } else {
+                Answer::likely(text, [from, to, n])
+            }
+        }
         (Some((from, at)), _) if at < invisible => Answer::likely(
-            format!("the actor began at {at:.0} ms; the row was still invisible at {invisible:.0} ms: the message was sent before the commit"),
+            format!(
+                "the actor began at {at:.0} ms; the row was still invisible at {invisible:.0} ms: the message was sent before the commit"
+            ),
             [from, n],
         ),
-        (Some((from, at)), _) if at > visible => Answer::ruled_out(format!("the row was visible at {visible:.0} ms, the actor began at {at:.0} ms"), [from, n]),
+        (Some((from, at)), _) if at > visible => Answer::ruled_out(
+            format!("the row was visible at {visible:.0} ms, the actor began at {at:.0} ms"),
+            [from, n],
+        ),
         _ => Answer::NotApplicable,
     }
 }

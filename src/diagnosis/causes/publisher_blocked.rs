@@ -34,6 +34,10 @@ fn check(story: &Story<'_>) -> Answer {
                     .iter()
                     .any(|(_, process)| super::is_socket_of(process, &connection.name)))
     });
+    let unlisted = api.iter().any(|(_, process)| {
+        super::amqp_socket(story, process)
+            .is_some_and(|socket| connections.iter().all(|connection| connection.name != socket))
+    });
     match (alarm, blocked) {
         (Some((n, node, alarm)), Some(connection)) => {
             let text = format!(
@@ -47,7 +51,8 @@ fn check(story: &Story<'_>) -> Answer {
                 Answer::likely(text, [n, listed])
             }
         }
-        (Some((n, node, alarm)), None) if api.is_empty() => {
+        // A new connection is listed seconds late.
+        (Some((n, node, alarm)), None) if api.is_empty() || unlisted => {
             Answer::likely(format!("{node} has a {alarm} alarm: publishers are blocked"), [n])
                 .would_decide(&[Source::Process])
         }

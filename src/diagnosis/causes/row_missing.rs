@@ -29,6 +29,14 @@ fn check(story: &Story<'_>) -> Answer {
     if !entered && !story.sees(Source::Firehose) && story.reached(Stage::Published).is_some() {
         return Answer::NotApplicable;
     }
+    // A worker that creates the row may do so at its end.
+    if entered && story.attempt_over().is_none() && story.raised().is_empty() {
+        return Answer::NotApplicable;
+    }
+    // Unseen, a message may have been published, and the row be the worker's to create.
+    let nothing_published = entered || (super::saw_every_publish(story) && super::disguised(story).is_none());
+    // An actor that raised for another reason may have done so before it wrote the row.
+    let explained = !entered || story.raised().is_empty() || super::misses_the_row(story);
     let mut evidence = vec![n];
     evidence.extend(story.answer().map(|(n, ..)| n));
     let gone = story
@@ -45,10 +53,12 @@ fn check(story: &Story<'_>) -> Answer {
         super::table(story)
     );
     match gone {
-        Some(n) => {
+        _ if !nothing_published => Answer::possible(text, evidence).would_decide(&[Source::Firehose]),
+        Some(n) if explained => {
             evidence.push(n);
             Answer::certain(format!("{text}, and the API itself answers 404 for it"), evidence)
         }
-        None => Answer::likely(text, evidence),
+        _ if explained => Answer::likely(text, evidence),
+        _ => Answer::possible(text, evidence),
     }
 }

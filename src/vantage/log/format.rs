@@ -64,6 +64,11 @@ impl Folder {
         out
     }
 
+    /// The open line's traceback may go on.
+    pub fn is_inside(&self) -> bool {
+        self.inside
+    }
+
     /// Passes on the line that waited for a continuation.
     pub fn flush(&mut self) -> Vec<Parsed> {
         self.inside = false;

@@ -49,90 +49,129 @@ fn first_trace(file: &mut File, end: u64, needle: &[u8]) -> Result<Option<u64>> 
     Ok(found)
 }
 
-/// Reads on from the first trace. Lines of the task are those that carry its id or its message's,
-/// and what the same thread of the same process says in between.
+/// Reads on from the first trace, from hit to hit. Lines of the task are those that carry its id or
+/// its message's, and what the same thread of the same process says in between.
 fn collect(file: &mut File, from: u64, end: u64, task: &str, mut folder: Folder) -> Result<Vec<Parsed>> {
-    // The line before may be the one that received the message, when the id stands in the next.
-    let start = line_start(file, from)?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut reader = BufReader::with_capacity(1 << 16, file.by_ref().take(end - start));
-    let task_finder = memmem::Finder::new(task.as_bytes());
-    let mut messages: HashSet<String> = HashSet::new();
-    let mut active: HashSet<(Option<i32>, Option<String>)> = HashSet::new();
-    let mut kept: Vec<Parsed> = Vec::new();
-    let mut line = Vec::new();
-    let mut wanted = false;
-    loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
+    let mut search = Search {
+        task: task.to_owned(),
+        messages: HashSet::new(),
+        active: HashSet::new(),
+        kept: Vec::new(),
+    };
+    let mut at = line_start(file, from)?;
+    while search.kept.len() < MOST {
+        let Some(hit) = search.next_hit(file, at, end)? else {
             break;
-        }
-        // Most lines are somebody else's: look before parsing. While the task is being worked on
-        // every line is parsed, and so are lines that may continue a wanted one.
-        let relevant = wanted
-            || !active.is_empty()
-            || task_finder.find(&line).is_some()
-            || messages
-                .iter()
-                .any(|id| memmem::find(&line, id.as_bytes()).is_some())
-            || memmem::find(&line, b"exited unexpectedly").is_some();
-        if !relevant {
-            continue;
-        }
-        let mut done = folder.feed(&line);
-        if active.is_empty() && !wanted {
-            done.extend(folder.flush());
-        }
-        wanted = false;
-        for parsed in done {
-            wanted |= keep(parsed, task, &mut messages, &mut active, &mut kept);
-        }
-        if kept.len() >= MOST {
-            break;
-        }
+        };
+        at = line_start(file, hit)?.max(at);
+        at += search.read_on(file, at, end, &mut folder)?;
     }
-    for parsed in folder.flush() {
-        keep(parsed, task, &mut messages, &mut active, &mut kept);
-    }
-    Ok(kept)
+    Ok(search.kept)
 }
 
-/// Keeps a line that is the task's; says whether it was.
-fn keep(
-    parsed: Parsed,
-    task: &str,
-    messages: &mut HashSet<String>,
-    active: &mut HashSet<(Option<i32>, Option<String>)>,
-    kept: &mut Vec<Parsed>,
-) -> bool {
-    let line = &parsed.0;
-    let mark = read_line(line);
-    let key = (line.pid, line.thread.clone());
-    let names_task = contains_token(&line.text, task)
-        || line
-            .traceback
-            .as_deref()
-            .is_some_and(|text| contains_token(text, task));
-    if let Some(Mark::Received { id, .. }) = &mark {
-        if names_task || messages.contains(id) {
-            messages.insert(id.clone());
-            active.insert(key.clone());
-        } else {
-            active.remove(&key);
+struct Search {
+    task: String,
+    /// Ids of the task's messages, as the log names them.
+    messages: HashSet<String>,
+    /// Processes and threads that have the task in hand.
+    active: HashSet<(Option<i32>, Option<String>)>,
+    kept: Vec<Parsed>,
+}
+
+impl Search {
+    /// Where the task, one of its messages or the death of a worker is named next.
+    fn next_hit(&self, file: &mut File, from: u64, end: u64) -> Result<Option<u64>> {
+        let words = std::iter::once(self.task.as_str())
+            .chain(self.messages.iter().map(String::as_str))
+            .chain(std::iter::once("exited unexpectedly"));
+        let finders: Vec<_> = words.map(|word| memmem::Finder::new(word.as_bytes())).collect();
+        let overlap = finders
+            .iter()
+            .map(|finder| finder.needle().len())
+            .max()
+            .unwrap_or(1) as u64;
+        let mut buffer = Vec::new();
+        let mut lower = from;
+        while lower < end {
+            let upper = (lower + CHUNK).min(end);
+            file.seek(SeekFrom::Start(lower))?;
+            buffer.clear();
+            file.by_ref()
+                .take((upper + overlap).min(end) - lower)
+                .read_to_end(&mut buffer)?;
+            if let Some(at) = finders.iter().filter_map(|finder| finder.find(&buffer)).min() {
+                return Ok(Some(lower + at as u64));
+            }
+            lower = upper;
         }
+        Ok(None)
     }
-    let by_message = messages.iter().any(|id| line.text.contains(id.as_str()));
-    let died = matches!(mark, Some(Mark::ChildDied { .. }));
-    let mine = names_task || by_message || active.contains(&key) || died;
-    if let Some(Mark::Acknowledging { id } | Mark::Rejecting { id }) = &mark
-        && messages.contains(id)
-    {
-        active.remove(&key);
+
+    /// Reads lines as long as they concern the task; returns how many bytes that were.
+    fn read_on(&mut self, file: &mut File, from: u64, end: u64, folder: &mut Folder) -> Result<u64> {
+        file.seek(SeekFrom::Start(from))?;
+        let mut reader = BufReader::with_capacity(1 << 16, file.by_ref().take(end - from));
+        let mut line = Vec::new();
+        let mut read = 0;
+        // A wanted line may be followed by its traceback: two lines more decide that.
+        let mut unwanted = 0;
+        while unwanted < 3 && self.kept.len() < MOST {
+            line.clear();
+            let length = reader.read_until(b'\n', &mut line)?;
+            if length == 0 {
+                break;
+            }
+            read += length as u64;
+            let mut wanted = !self.active.is_empty();
+            for parsed in folder.feed(&line) {
+                wanted |= self.keep(parsed);
+            }
+            unwanted = if wanted || folder.is_inside() {
+                0
+            } else {
+                unwanted + 1
+            };
+        }
+        for parsed in folder.flush() {
+            self.keep(parsed);
+        }
+        Ok(read.max(1))
     }
-    if mine {
-        kept.push(parsed);
+
+    /// Keeps a line that is the task's; says whether it was.
+    fn keep(&mut self, parsed: Parsed) -> bool {
+        let line = &parsed.0;
+        let mark = read_line(line);
+        let key = (line.pid, line.thread.clone());
+        let names_task = contains_token(&line.text, &self.task)
+            || line
+                .traceback
+                .as_deref()
+                .is_some_and(|text| contains_token(text, &self.task));
+        if let Some(Mark::Received { id, .. }) = &mark {
+            if names_task || self.messages.contains(id) {
+                self.messages.insert(id.clone());
+                self.active.insert(key.clone());
+            } else {
+                self.active.remove(&key);
+            }
+        }
+        let by_message = self.messages.iter().any(|id| line.text.contains(id.as_str()));
+        let died = matches!(mark, Some(Mark::ChildDied { .. }));
+        let mine = names_task || by_message || self.active.contains(&key) || died;
+        if died {
+            self.active.clear();
+        }
+        if let Some(Mark::Acknowledging { id } | Mark::Rejecting { id }) = &mark
+            && self.messages.contains(id)
+        {
+            self.active.remove(&key);
+        }
+        if mine {
+            self.kept.push(parsed);
+        }
+        mine
     }
-    mine
 }
 
 /// Start of the line that holds the offset.
@@ -145,4 +184,38 @@ fn line_start(file: &mut File, at: u64) -> Result<u64> {
         .iter()
         .rposition(|&byte| byte == b'\n')
         .map_or(lower, |newline| lower + newline as u64 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_tasks_lines_are_kept_wherever_they_stand() {
+        let line = |thread: u32, text: &str| {
+            format!("[2025-01-01 10:00:00,000] [PID 7] [Thread-{thread}] [x] [INFO] {text}\n")
+        };
+        let mut text = String::new();
+        for number in 0..2000 {
+            text.push_str(&line(2, &format!("noise {number}")));
+        }
+        text.push_str(&line(4, "Received message act(task_id='task_42') with id 'm-1'."));
+        text.push_str(&line(2, "noise in between"));
+        text.push_str(&line(4, "my own line, without any id"));
+        text.push_str("[2025-01-01 10:00:00,000] [PID 7] [Thread-4] [x] [ERROR] Failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: no\n");
+        text.push_str(&line(4, "Acknowledging message 'm-1'."));
+        for number in 0..2000 {
+            text.push_str(&line(2, &format!("noise {number}")));
+        }
+        text.push_str(&line(5, "Enqueueing message 'm-1' on queue 'default'."));
+        let path = std::env::temp_dir().join(format!("taskdiag-search-{}", std::process::id()));
+        std::fs::write(&path, &text).unwrap();
+        let mut file = File::open(&path).unwrap();
+        let lines = lines_of(&mut file, text.len() as u64, "task_42", Folder::new(None)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let texts: Vec<&str> = lines.iter().map(|(line, _)| line.text.as_str()).collect();
+        assert_eq!(texts.len(), 5, "{texts:?}");
+        assert!(lines[2].0.traceback.as_deref().unwrap().contains("ValueError"));
+        assert!(texts[4].starts_with("Enqueueing"));
+    }
 }
