@@ -467,6 +467,25 @@ fn grew(story: &Story<'_>, queue: &str) -> bool {
     story.depths_since(queue).iter().any(|depth| depth.ready > before)
 }
 
+/// The publish did not add a message to the queue, though none was taken away meanwhile: the broker
+/// did not keep it. Only the firehose can say that none was taken.
+fn did_not_grow(story: &Story<'_>) -> bool {
+    let Some(passage) = story.published().filter(|_| story.sees_all(Source::Firehose)) else {
+        return false;
+    };
+    let depths: Vec<_> = story.depths(story.queue()).collect();
+    let (Some(before), Some(after)) = (
+        depths.iter().rfind(|depth| depth.at_ms < passage.at_ms),
+        depths.last(),
+    ) else {
+        return false;
+    };
+    let taken = story.timeline.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Deliver { queue, .. } if queue == story.queue() && event.at_ms >= before.at_ms)
+    });
+    passage.queue == story.queue() && before.exists && after.exists && after.ready <= before.ready && !taken
+}
+
 fn is_conflict(error: &str) -> bool {
     error.contains("PRECONDITION_FAILED") || error.contains("406")
 }
@@ -500,10 +519,7 @@ fn connection_error(
         .iter()
         .filter_map(|told| match told.mark {
             Some(Mark::ConnectionError { queue, error })
-                if queue
-                    .as_deref()
-                    .is_none_or(|name| dramatiq::base_queue(name) == story.queue())
-                    && kind(error) =>
+                if names_our_queue(story, queue.as_deref(), error) && kind(error) =>
             {
                 Some((told, error))
             }
@@ -525,13 +541,45 @@ fn connection_error(
         .collect();
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     let text = say(&excerpt(error), errors.len());
-    // The worker tries again every few seconds: an error during this run is today's.
-    let certainty = if last.line.before && !story.ended_recently(last) {
-        Certainty::Likely
-    } else {
+    // The worker tries again every few seconds: an error during this run is today's. One from before
+    // it may be a dead worker's.
+    let current = !last.line.before || last.line.age_s.is_some_and(|age| age < 10);
+    let certainty = if current {
         Certainty::Certain
+    } else {
+        Certainty::Likely
     };
     Answer::matched(certainty, text, evidence)
+}
+
+/// The consumer of our queue had this error. Where the log does not say whose it was, a refusal of
+/// a queue names it; a broken connection hits all of them.
+fn names_our_queue(story: &Story<'_>, consumer: Option<&str>, error: &str) -> bool {
+    match consumer {
+        Some(name) => dramatiq::base_queue(name) == story.queue(),
+        None if is_conflict(error) || is_missing_queue(error) => error
+            .split(['\'', '"'])
+            .any(|part| dramatiq::base_queue(part) == story.queue()),
+        None => true,
+    }
+}
+
+/// Something of the watched worker is alive: a process of its log's, or a line during the run.
+fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
+    live_workers(story).first().map(|(n, _)| *n).or_else(|| {
+        story
+            .worker_lines()
+            .iter()
+            .rev()
+            .find(|told| {
+                !told.line.before
+                    && !matches!(
+                        told.mark,
+                        Some(Mark::Stopping | Mark::ShutDown | Mark::ChildDied { .. } | Mark::ImportFailed)
+                    )
+            })
+            .map(|told| told.n)
+    })
 }
 
 /// The message lies on a dead-letter queue for this reason: seen with `--peek` only.
@@ -580,6 +628,14 @@ fn waiting_message<'s, 'a>(story: &'s Story<'a>) -> Option<&'s super::story::Pas
             .map(|held| &held.passage)
             .find(|passage| passage.queue == dramatiq::delay_queue(story.queue()))
     })
+}
+
+/// A worker has moved the delayed message on to the queue itself.
+fn moved_on(story: &Story<'_>) -> bool {
+    story
+        .publishes()
+        .iter()
+        .any(|passage| passage.queue == story.queue())
 }
 
 /// What else the watched worker has received and not settled: line and actor.

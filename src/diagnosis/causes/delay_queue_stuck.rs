@@ -22,13 +22,16 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(left) = super::eta_left_ms(story, passage) else {
         return Answer::NotApplicable;
     };
+    if super::moved_on(story) {
+        return Answer::ruled_out("it was moved on to its queue", [passage.n]);
+    }
 
     // The worker looks at its delay queue once a second at least.
     if left > -1500.0 || !story.closed() {
         return Answer::NotApplicable;
     }
     match story.depths(passage.queue).last() {
-        Some(depth) if depth.consumers == 0 => Answer::certain(
+        Some(depth) if depth.consumers == 0 && depth.ready > 0 => Answer::certain(
             format!(
                 "its time came {} ago, and `{}` has no consumer to move it on",
                 super::span(-left),

@@ -23,6 +23,9 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
 
+    if super::moved_on(story) {
+        return Answer::ruled_out("it was moved on to its queue", [passage.n]);
+    }
     if left <= 0.0 {
         return Answer::ruled_out(format!("its time came {} ago", super::span(-left)), [passage.n]);
     }

@@ -41,9 +41,12 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let mut evidence = vec![ready.n];
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
-    let idle = super::live_workers(story)
-        .into_iter()
-        .find(|(_, process)| process.sockets_seen && super::amqp_socket(story, process).is_none());
+    // The master never has a connection: it must be the process that said "ready".
+    let idle = super::live_workers(story).into_iter().find(|(_, process)| {
+        ready.line.pid == Some(process.pid)
+            && process.sockets_seen
+            && super::amqp_socket(story, process).is_none()
+    });
     let text = "the worker is ready and added no consumer: no actor is declared on its broker";
     match idle {
         Some((n, process)) => {

@@ -52,8 +52,21 @@ fn check(story: &Story<'_>) -> Answer {
         "0 consumers, and the worker's log ends{when} in: {}",
         reason(&told)
     );
-    // Seen as it happened it is certain; an old line may be yesterday's crash.
-    if told.line.before && !story.ended_recently(&told) {
+    // A bare traceback after "ready" may be a thread's that printed it and lives on.
+    let unsure = told.mark.is_none()
+        && lines[..at]
+            .iter()
+            .rev()
+            .find_map(|told| match told.mark {
+                Some(Mark::Ready) => Some(true),
+                Some(Mark::Stopping | Mark::ShutDown | Mark::ChildDied { .. }) => Some(false),
+                _ => None,
+            })
+            .unwrap_or(false);
+    // Seen as it happened it is certain; an old line may be yesterday's crash, and a supervisor may
+    // just be trying again.
+    let old = told.line.before && !story.ended_recently(&told);
+    if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
         Answer::certain(text, evidence)
@@ -64,13 +77,17 @@ fn died_at_start(told: &Told<'_>) -> bool {
     match told.mark {
         Some(Mark::ImportFailed | Mark::UsageError) => true,
         // The exporter's port is taken: only its own process dies, the worker goes on. So a taken
-        // port counts only as the end of a bare traceback.
+        // port counts only as the end of a bare traceback. An application that logs an exception
+        // in a format of its own has something else before it.
         None => {
-            told.line
-                .traceback
-                .as_deref()
-                .is_some_and(|text| text.contains("Traceback (most recent call last)"))
-                && told.line.logger.is_none()
+            let text = told.line.text.as_str();
+            let bare = text.starts_with("Traceback (most recent call last)") || text.starts_with("Process ");
+            bare && told.line.logger.is_none()
+                && told
+                    .line
+                    .traceback
+                    .as_deref()
+                    .is_some_and(|text| text.contains("Traceback (most recent call last)"))
         }
         _ => false,
     }

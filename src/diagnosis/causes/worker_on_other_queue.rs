@@ -25,9 +25,13 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .find(|told| matches!(told.mark, Some(Mark::DroppingConsumer { queue: dropped }) if dropped == queue))
     {
-        return Answer::certain(
+        if !story.closed() {
+            return Answer::NotApplicable;
+        }
+        return alive_or_likely(
+            story,
             format!("the worker was started with -Q and leaves `{queue}` out"),
-            [told.n],
+            vec![told.n],
         );
     }
     if !story.closed() {
@@ -56,7 +60,8 @@ fn check(story: &Story<'_>) -> Answer {
             .map(|told| told.n)
             .take(3)
             .collect();
-        return Answer::certain(
+        return alive_or_likely(
+            story,
             format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`"),
             evidence,
         );
@@ -80,4 +85,15 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
     Answer::NotApplicable
+}
+
+/// A worker that is dead by now is not what keeps the task.
+fn alive_or_likely(story: &Story<'_>, text: String, mut evidence: Vec<u32>) -> Answer {
+    match super::watched_is_alive(story) {
+        Some(n) => {
+            evidence.push(n);
+            Answer::certain(text, evidence)
+        }
+        None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
+    }
 }

@@ -17,6 +17,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = super::has_consumer(story) {
         return answer;
     }
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
     let vhost = &story.timeline.setup.vhost;
     let workers = super::live_workers(story);
     if let Some((listed, connections)) = story.connections() {

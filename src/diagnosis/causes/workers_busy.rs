@@ -20,6 +20,10 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || story.published().is_none() || depth.consumers == 0 || depth.ready == 0 {
         return Answer::NotApplicable;
     }
+    // Full before the publish and not a message more after it: it is not among those that wait.
+    if super::did_not_grow(story) {
+        return Answer::NotApplicable;
+    }
     let running = super::running_others(story);
     let listed = story.consumers();
     let prefetch: u64 = listed.map_or(0, |(_, consumers)| {
