@@ -630,6 +630,22 @@ fn waiting_message<'s, 'a>(story: &'s Story<'a>) -> Option<&'s super::story::Pas
     })
 }
 
+/// Published to the queue itself, or moved on to it.
+fn is_on_the_queue(story: &Story<'_>) -> bool {
+    story.published().is_some_and(|passage| passage.queue == story.queue()) || moved_on(story)
+}
+
+/// The queue has a length limit or a time to live, or nobody can say: it may not hold every message
+/// that was sent to it.
+fn may_lose_messages(story: &Story<'_>) -> bool {
+    const LIMITS: &[&str] = &["max-length", "max-length-bytes", "message-ttl", "expires"];
+    story.infos(story.queue()).last().is_none_or(|info| {
+        LIMITS.iter().any(|limit| {
+            info.arguments.contains_key(&format!("x-{limit}")) || info.policy_definition.contains_key(*limit)
+        })
+    })
+}
+
 /// A worker has moved the delayed message on to the queue itself.
 fn moved_on(story: &Story<'_>) -> bool {
     story

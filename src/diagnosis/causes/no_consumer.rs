@@ -30,11 +30,20 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
     evidence.push(last.n);
     let text = format!(
-        "0 consumers on `{}` in every sample since the submission, {} ready: no worker runs",
+        "0 consumers on `{}` in every sample since the submission, {} ready",
         story.queue(),
         last.ready
     );
-    if last.ready > 0 && story.published().is_some() {
+    // A worker that lives has a reason of its own not to consume, even if it could not be shown.
+    if let Some(n) = super::watched_is_alive(story) {
+        evidence.push(n);
+        return Answer::likely(
+            format!("{text}, although the watched worker is alive"),
+            evidence,
+        );
+    }
+    let text = format!("{text}: no worker runs");
+    if last.ready > 0 && super::is_on_the_queue(story) {
         Answer::certain(text, evidence)
     } else {
         Answer::likely(text, evidence)

@@ -23,6 +23,9 @@ fn check(story: &Story<'_>) -> Answer {
     let Some((listed, consumers)) = story.consumers() else {
         return Answer::cannot_tell(&[Source::Management]);
     };
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
     let active = consumers
         .iter()
         .find(|consumer| consumer.queue == story.queue() && consumer.active == Some(true));

@@ -1,6 +1,6 @@
 //! All consumers are full.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -17,7 +17,11 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(depth) = story.depths_since(story.queue()).last().copied() else {
         return Answer::NotApplicable;
     };
-    if !story.closed() || story.published().is_none() || depth.consumers == 0 || depth.ready == 0 {
+    if !story.closed()
+        || !super::is_on_the_queue(story)
+        || depth.consumers == 0
+        || depth.ready == 0
+    {
         return Answer::NotApplicable;
     }
     // Full before the publish and not a message more after it: it is not among those that wait.
@@ -26,13 +30,18 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let running = super::running_others(story);
     let listed = story.consumers();
-    let prefetch: u64 = listed.map_or(0, |(_, consumers)| {
+    let slots: Vec<u64> = listed.map_or_else(Vec::new, |(_, consumers)| {
         consumers
             .iter()
             .filter(|consumer| consumer.queue == story.queue())
             .map(|consumer| consumer.prefetch)
-            .sum()
+            .collect()
     });
+    let prefetch: u64 = slots.iter().sum();
+    // A list that is late, or a consumer without a limit: then the slots cannot be counted. And a
+    // queue that drops or expires messages may not hold this one any more.
+    let counted = slots.len() as u64 == depth.consumers && slots.iter().all(|slot| *slot > 0);
+    let kept = super::saw_every_publish(story) && !super::may_lose_messages(story);
     let unacked = story
         .infos(story.queue())
         .last()
@@ -52,7 +61,13 @@ fn check(story: &Story<'_>) -> Answer {
     match (listed, unacked) {
         (Some((n, _)), Some((info, unacked))) if prefetch > 0 && unacked >= prefetch => {
             evidence.extend([n, info]);
-            Answer::certain(
+            let certainty = if counted && kept {
+                Certainty::Certain
+            } else {
+                Certainty::Likely
+            };
+            Answer::matched(
+                certainty,
                 format!(
                     "every prefetch slot is taken: {unacked} unacknowledged of {prefetch}, {} ready behind them{what}",
                     depth.ready
@@ -60,7 +75,7 @@ fn check(story: &Story<'_>) -> Answer {
                 evidence,
             )
         }
-        (Some((n, _)), Some((info, unacked))) if prefetch > 0 => Answer::ruled_out(
+        (Some((n, _)), Some((info, unacked))) if counted => Answer::ruled_out(
             format!("{unacked} unacknowledged of {prefetch} prefetch slots"),
             [n, info],
         ),
