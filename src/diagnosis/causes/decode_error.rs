@@ -49,8 +49,15 @@ fn check(story: &Story<'_>) -> Answer {
             [passage.n, told.n],
         )
         .terminal(),
+        // The worker may well have an encoder for it; one that has not says so.
         None if story.closed() => {
-            Answer::likely(format!("the body holds {why}"), [passage.n]).would_decide(&[Source::WorkerLog])
+            let dead = crate::framework::dramatiq::dead_letter_queue(story.queue());
+            let text = format!("the body holds {why}");
+            if super::grew(story, &dead) && !story.sees(Source::WorkerLog) {
+                Answer::likely(text, [passage.n]).would_decide(&[Source::WorkerLog])
+            } else {
+                Answer::possible(text, [passage.n]).would_decide(&[Source::WorkerLog])
+            }
         }
         None => Answer::NotApplicable,
     }

@@ -46,7 +46,10 @@ fn check(story: &Story<'_>) -> Answer {
     );
     match story.is_watched(process.pid) {
         Some(true) => Answer::NotApplicable,
-        Some(false) if process.ppid == 1 => super::taken(story, Answer::certain(text, [passage.n, n])),
+        // Without the parent's command line it may be the container's healthy master.
+        Some(false) if process.ppid == 1 && !parent.is_empty() => {
+            super::taken(story, Answer::certain(text, [passage.n, n]))
+        }
         _ => super::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
     }
 }

@@ -21,13 +21,23 @@ fn check(story: &Story<'_>) -> Answer {
 
     // The management API gets messages through no client connection: an Erlang pid stands there.
     if passage.connection.starts_with('<') {
-        return Answer::certain(
-            format!(
-                "fetched through the management API by hand (connection {})",
-                passage.connection
-            ),
-            [passage.n],
+        let text = format!(
+            "fetched through the management API by hand (connection {})",
+            passage.connection
         );
+        // Most who look that way put the message back.
+        let back = story
+            .depths(story.queue())
+            .rfind(|depth| depth.at_ms > passage.at_ms)
+            .is_none_or(|depth| depth.ready > 0);
+        return match (story.closed(), back) {
+            (false, _) => Answer::NotApplicable,
+            (true, false) => Answer::certain(text, [passage.n]),
+            (true, true) => Answer::possible(
+                format!("{text}, and by all appearances put back: messages are ready"),
+                [passage.n],
+            ),
+        };
     }
     if let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) {
         if super::is_worker(process) {
@@ -35,6 +45,15 @@ fn check(story: &Story<'_>) -> Answer {
         }
         if story.is_watched(process.pid) == Some(true) {
             return Answer::ruled_out("it is the watched worker", [n]);
+        }
+        // A child that was spawned, not forked, does not show whose it is once its master is gone.
+        if !story.closed()
+            || process
+                .command
+                .iter()
+                .any(|word| word.contains("multiprocessing"))
+        {
+            return Answer::NotApplicable;
         }
         return Answer::likely(
             format!(

@@ -46,7 +46,7 @@ fn check(story: &Story<'_>) -> Answer {
             }
             (Some(false), None) => super::taken(
                 story,
-                Answer::certain(
+                Answer::likely(
                     format!("delivered to pid {pid}, which is not the watched worker"),
                     [passage.n, found],
                 ),
@@ -83,17 +83,22 @@ fn check(story: &Story<'_>) -> Answer {
                 ),
             )
         }
-        _ if story.debug_log() && story.closed() => super::taken(
-            story,
-            Answer::likely(
-                format!(
-                    "delivered to {}, and the watched worker, which logs every message, has not got it",
-                    passage.connection
-                ),
-                [passage.n],
-            ),
-        )
-        .would_decide(&[Source::Process]),
+        _ if story.debug_log() && story.closed() => {
+            let text = format!(
+                "delivered to {}, and the watched worker, which logs every message, has not got it",
+                passage.connection
+            );
+            // A worker that has been silent since may be frozen, with the message in its hands.
+            let speaks = story
+                .worker_lines()
+                .iter()
+                .find(|told| !told.line.before && told.at_ms > passage.at_ms);
+            let answer = match speaks {
+                Some(told) => Answer::likely(text, [passage.n, told.n]),
+                None => Answer::possible(text, [passage.n]),
+            };
+            super::taken(story, answer).would_decide(&[Source::Process])
+        }
         _ => Answer::cannot_tell(&[Source::Process, Source::WorkerLog]),
     }
 }

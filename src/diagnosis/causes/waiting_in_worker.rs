@@ -2,7 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::Mark;
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "waiting-in-worker",
@@ -21,7 +21,15 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(told) = story.line(|mark| matches!(mark, Mark::Received { .. })) {
         return Answer::ruled_out("a thread received it", [told.n]);
     }
-    let running = super::running_others(story);
+    // Behind threads of the same process: another one's have nothing to do with it.
+    let mut running = super::running_others(story);
+    running.retain(|(n, _)| {
+        let of = story.timeline.event(*n).and_then(|event| match &event.kind {
+            EventKind::Line(line) => line.pid,
+            _ => None,
+        });
+        of == pushed.line.pid
+    });
     if running.is_empty() || !story.closed() {
         return Answer::NotApplicable;
     }
@@ -32,11 +40,47 @@ fn check(story: &Story<'_>) -> Answer {
         .map(|(_, actor)| actor.as_str())
         .collect::<Vec<_>>()
         .join(", ");
-    Answer::certain(
-        format!(
-            "prefetched by the worker, waiting behind {} running: {names}",
-            running.len()
-        ),
-        evidence,
-    )
+    let text = format!(
+        "prefetched by the worker, waiting behind {} running: {names}",
+        running.len()
+    );
+    // A free thread would have taken it: all of them must be busy.
+    match pushed.line.pid.and_then(|pid| threads_of(story, pid)) {
+        Some((n, threads)) if running.len() >= threads => {
+            evidence.push(n);
+            Answer::certain(text, evidence)
+        }
+        Some((n, threads)) => {
+            evidence.push(n);
+            Answer::possible(format!("{text}; but it has {threads} threads"), evidence)
+        }
+        None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
+    }
+}
+
+/// How many worker threads the process has, by its command line: 8 unless told otherwise.
+fn threads_of(story: &Story<'_>, pid: i32) -> Option<(u32, usize)> {
+    let (n, process) = story.process(pid)?;
+    let command = if super::is_worker_command(&process.command) {
+        &process.command
+    } else {
+        process
+            .parent_command
+            .as_ref()
+            .filter(|command| super::is_worker_command(command))?
+    };
+    let given = command.iter().enumerate().find_map(|(at, word)| {
+        let next = || command.get(at + 1).map(String::as_str);
+        match word.as_str() {
+            "-t" | "--threads" => next(),
+            word => word.strip_prefix("--threads=").or_else(|| {
+                word.strip_prefix("-t")
+                    .filter(|rest| rest.chars().all(|c| c.is_ascii_digit()))
+            }),
+        }
+    });
+    match given {
+        Some(given) => Some((n, given.parse().ok()?)),
+        None => Some((n, 8)),
+    }
 }

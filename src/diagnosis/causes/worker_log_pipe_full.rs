@@ -14,23 +14,63 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// A thread of the process did not move while it logged.
+fn stands_in_write(story: &Story<'_>, pid: i32) -> bool {
+    story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::Stacks { pid: of, threads } if *of == pid => threads.iter().any(|thread| {
+            thread.stable
+                && thread.frames.iter().take(4).any(|frame| {
+                    frame.file.ends_with("logging/__init__.py") || frame.file.ends_with("dramatiq/compat.py")
+                })
+        }),
+        _ => false,
+    })
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    let holder = story
+        .deliveries()
+        .last()
+        .and_then(|passage| story.peer(passage.connection))
+        .map(|(_, pid)| pid);
     for event in story.timeline.events.iter().rev() {
-        if let EventKind::Process(process) = &event.kind
-            && let Some(threads) = process.pipe_write.filter(|count| *count > 0)
-            && super::is_worker(process)
-        {
-            return Answer::certain(
-                format!(
-                    "{threads} threads of pid {} wait to write to a pipe that nobody reads: its log",
-                    process.pid
-                ),
-                [event.n],
-            );
+        let EventKind::Process(process) = &event.kind else {
+            continue;
+        };
+        let Some(threads) = process.pipe_write.filter(|count| *count > 0) else {
+            continue;
+        };
+        // Whoever has the message; before anybody has it, the watched worker.
+        let concerned = match holder {
+            Some(pid) => pid == process.pid || process.ppid == pid,
+            None => super::is_worker(process) && story.is_watched(process.pid) != Some(false),
+        };
+        let still = story
+            .process(process.pid)
+            .is_some_and(|(_, last)| last.pipe_write.is_some_and(|threads| threads > 0));
+        if !concerned || !still {
+            continue;
         }
+        let text = format!(
+            "{threads} threads of pid {} wait to write to a pipe that nobody reads: its log",
+            process.pid
+        );
+        // A busy pipe is full for a moment, too: it was so from the start, or a thread stands still
+        // in the write, and nothing has come out of it.
+        let wrote = story
+            .worker_lines()
+            .iter()
+            .any(|told| told.line.pid == Some(process.pid) && !told.line.before);
+        return if !wrote && stands_in_write(story, process.pid) {
+            Answer::certain(text, [event.n])
+        } else if wrote {
+            Answer::possible(text, [event.n])
+        } else {
+            Answer::likely(text, [event.n])
+        };
     }
     Answer::NotApplicable
 }
