@@ -249,7 +249,9 @@ const LAST_LOOK: Duration = Duration::from_millis(2500);
 const SETTLE_QUIET: Duration = Duration::from_millis(35);
 const SETTLE_MOST: Duration = Duration::from_millis(80);
 /// Events of other tasks that are kept, so that a busy system cannot fill the memory.
-const MOST_STRANGERS: usize = 20_000;
+const MOST_STRANGERS: usize = 50_000;
+/// Looking at everything again may take one part in so many of the time.
+const DIAGNOSE_SHARE: u32 = 25;
 
 pub fn setup(config: &Config, plan: &Plan) -> Setup {
     let database = config.database.as_ref();
@@ -656,10 +658,21 @@ impl Run<'_> {
             EventKind::Line(line) => !line.carries_task_id && !line.entry,
             _ => false,
         };
-        if stranger {
-            self.strangers += 1;
+        if !stranger {
+            return true;
         }
-        !stranger || self.strangers <= MOST_STRANGERS
+        self.strangers += 1;
+        if self.strangers == MOST_STRANGERS {
+            // From here on nothing may be concluded from what others did not do.
+            self.timeline.push(Event {
+                n: 0,
+                at_ms: event.at_ms,
+                source: event.source,
+                stated: None,
+                kind: EventKind::Missed { events: 0 },
+            });
+        }
+        self.strangers < MOST_STRANGERS
     }
 
     /// Follows the task until its fate is decided, nothing happens any more, or time is up.
@@ -677,6 +690,9 @@ impl Run<'_> {
         let mut settled: Option<Instant> = None;
         let mut last_event = Instant::now();
         let mut verdict = diagnosis::diagnose(self.timeline);
+        let mut stale = false;
+        let mut diagnosed = Instant::now();
+        let mut cost = Duration::ZERO;
         loop {
             if plan.post_mortem.is_some() {
                 // Nothing new is expected: one thorough look is all there is.
@@ -686,7 +702,7 @@ impl Run<'_> {
             let now_ms = clock.elapsed().as_secs_f64() * 1000.0;
             let quiet = Duration::from_secs_f64(((now_ms - verdict.last_activity_ms) / 1000.0).max(0.0));
             self.set_lively(quiet < Duration::from_millis(500));
-            let deadline = if let Some(since) = settled {
+            let mut deadline = if let Some(since) = settled {
                 let linger = Duration::from_millis(verdict.linger_ms);
                 SETTLE_QUIET
                     .max(linger)
@@ -702,6 +718,25 @@ impl Run<'_> {
                 }
                 left
             };
+            // A busy system's events are looked at together: diagnosing must not become the load.
+            if stale {
+                let due = (cost * DIAGNOSE_SHARE).min(Duration::from_millis(150));
+                if diagnosed.elapsed() >= due {
+                    stale = false;
+                    let began = Instant::now();
+                    verdict = diagnosis::diagnose(self.timeline);
+                    cost = began.elapsed();
+                    diagnosed = Instant::now();
+                    if verdict.terminal {
+                        settled.get_or_insert_with(Instant::now);
+                    } else {
+                        settled = None;
+                    }
+                    progress(self.timeline, &verdict);
+                    continue;
+                }
+                deadline = deadline.min(due.saturating_sub(diagnosed.elapsed())).max(Duration::from_millis(1));
+            }
             if deadline.is_zero() {
                 if settled.is_some() {
                     return Ended::Decided;
@@ -728,14 +763,8 @@ impl Run<'_> {
                         new |= self.take(more);
                     }
                     if new {
-                        verdict = diagnosis::diagnose(self.timeline);
+                        stale = true;
                         last_event = Instant::now();
-                        if verdict.terminal {
-                            settled.get_or_insert_with(Instant::now);
-                        } else {
-                            settled = None;
-                        }
-                        progress(self.timeline, &verdict);
                     }
                 }
                 () = tokio::time::sleep(deadline.max(Duration::from_millis(1))) => {}
