@@ -153,6 +153,10 @@ pub struct Row {
     pub xmax: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xmax_state: Option<Xmax>,
+    /// While the transaction in `xmax` was open: whether it held the lock on the table that a write
+    /// takes (`RowExclusiveLock`), and not just the one of a row lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_writes: Option<bool>,
     /// Address of the row version, as `(page,tuple)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctid: Option<String>,

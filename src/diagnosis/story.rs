@@ -923,6 +923,14 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// An earlier look at the row found this transaction open and writing to the table.
+    pub fn seen_writing(&self, xmax: Option<u32>) -> Option<u32> {
+        self.rows
+            .iter()
+            .find(|(_, _, row)| row.xmax.is_some() && row.xmax == xmax && row.holder_writes == Some(true))
+            .map(|(n, _, _)| *n)
+    }
+
     /// Tables whose rows reference the task's table: their inserts lock its rows.
     pub fn referencing_tables(&self) -> &'a [String] {
         self.find(|event| match &event.kind {

@@ -466,6 +466,7 @@ impl Watcher<'_> {
             xmin,
             xmax,
             xmax_state: None,
+            holder_writes: None,
             ctid: first.get(5),
         };
         if let Some(snapshot) = snapshot.clone() {
@@ -475,6 +476,7 @@ impl Watcher<'_> {
         let same = self.last.as_ref().is_some_and(|last| {
             Row {
                 xmax_state: None,
+                holder_writes: None,
                 ..last.clone()
             } == row
                 && settled(last)
@@ -483,6 +485,9 @@ impl Watcher<'_> {
             let mut row = row;
             if let (Some(xmax), Some(snapshot)) = (row.xmax, &snapshot) {
                 row.xmax_state = Some(self.xmax_state(xmax, row.xmin.unwrap_or(0), snapshot).await);
+                if row.xmax_state == Some(Xmax::InProgress) {
+                    row.holder_writes = self.holder_writes(xmax).await;
+                }
             }
             if self.last.as_ref() != Some(&row) || thorough {
                 self.tap.see(EventKind::Row(row.clone()));
@@ -609,6 +614,21 @@ impl Watcher<'_> {
             Some("in progress") => Xmax::InProgress,
             _ => Xmax::Unknown,
         }
+    }
+
+    /// A row locked by `FOR UPDATE`, or by an INSERT into a referencing table, and one that is being
+    /// updated look alike; the lock that the transaction holds on the table tells them apart.
+    async fn holder_writes(&mut self, xmax: u32) -> Option<bool> {
+        let rows = read(
+            &mut self.connection,
+            "SELECT bool_or(t.mode = 'RowExclusiveLock') FROM pg_locks x JOIN pg_locks t ON t.pid = x.pid
+             WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock' AND x.transactionid = $1::xid
+               AND t.locktype = 'relation' AND t.relation = $2::bigint::oid",
+            &[&xmax.to_string(), &self.table.oid.to_string()],
+        )
+        .await
+        .ok()?;
+        rows.first()?.get(0)
     }
 
     async fn xact_status(&mut self, xid: u64) -> Option<String> {

@@ -51,6 +51,14 @@ fn check(story: &Story<'_>) -> Answer {
     // A lock by a rolled-back transaction leaves exactly the same: SELECT FOR UPDATE, or an INSERT
     // into a referencing table, whose rollback does not keep the application from logging success.
     match (said, story.referencing_tables()) {
+        // Seen at it: the transaction held a writer's lock on the table while it held the row.
+        (Some(told), _) if let Some(seen) = story.seen_writing(row.xmax) => Answer::certain(
+            format!(
+                "{text}, that transaction was seen writing, and the worker's log says `{}`",
+                super::excerpt(&told.line.text)
+            ),
+            [seen, n, told.n],
+        ),
         (Some(told), []) => Answer::certain(
             format!(
                 "{text}, while the worker's log says `{}`",
