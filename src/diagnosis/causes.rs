@@ -632,7 +632,10 @@ fn waiting_message<'s, 'a>(story: &'s Story<'a>) -> Option<&'s super::story::Pas
 
 /// Published to the queue itself, or moved on to it.
 fn is_on_the_queue(story: &Story<'_>) -> bool {
-    story.published().is_some_and(|passage| passage.queue == story.queue()) || moved_on(story)
+    story
+        .published()
+        .is_some_and(|passage| passage.queue == story.queue())
+        || moved_on(story)
 }
 
 /// The queue has a length limit or a time to live, or nobody can say: it may not hold every message
@@ -656,6 +659,15 @@ fn moved_on(story: &Story<'_>) -> bool {
 
 /// What else the watched worker has received and not settled: line and actor.
 fn running_others(story: &Story<'_>) -> Vec<(u32, String)> {
+    // Where events were left out, a settling may be among them.
+    if story
+        .timeline
+        .events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::Missed { .. }))
+    {
+        return Vec::new();
+    }
     let mut running: Vec<(&str, u32, &str)> = Vec::new();
     for told in story.worker_lines() {
         match told.mark {
@@ -840,6 +852,39 @@ fn boot_frame(story: &Story<'_>, pid: i32) -> Option<(u32, String)> {
 /// Python's own, the framework's, or what is installed beside it.
 fn is_library(file: &str) -> bool {
     file.starts_with('<') || file.contains("/lib/python") || file.contains("/site-packages/")
+}
+
+/// The thread of this dump that stands in this frame.
+fn thread_of(story: &Story<'_>, n: u32, place: &str) -> Option<String> {
+    match &story.timeline.event(n)?.kind {
+        EventKind::Stacks { threads, .. } => threads
+            .iter()
+            .find(|thread| {
+                thread.stable
+                    && thread
+                        .frames
+                        .iter()
+                        .any(|frame| format!("{}:{} in {}", frame.file, frame.line, frame.function) == place)
+            })
+            .map(|thread| thread.thread.clone()),
+        _ => None,
+    }
+}
+
+/// The log has shown the framework's call of an actor: its absence says that there was none. The
+/// line is the application's logger's, which may be quieter than the framework's.
+fn shows_calls(story: &Story<'_>) -> bool {
+    story
+        .worker_lines()
+        .iter()
+        .any(|told| matches!(told.mark, Some(Mark::Called)))
+}
+
+/// The actor marks its row as running, and the row is in sight.
+fn could_see_row_change(story: &Story<'_>) -> bool {
+    story.sees(Source::Database)
+        && !story.timeline.setup.running.is_empty()
+        && story.last_row().is_some_and(|(_, row)| row.present)
 }
 
 /// The event loop thread sits in something that is not the loop's own waiting.

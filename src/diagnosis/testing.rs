@@ -245,7 +245,9 @@ impl Scene {
             xmin: Some(700),
             xmax: Some(if xmax_state == Xmax::None { 0 } else { 705 }),
             xmax_state: Some(xmax_state),
+            holder_writes: None,
             ctid: None,
+            holder_writes: None,
         };
         self.see(Source::Database, EventKind::Row(row))
     }
@@ -258,7 +260,9 @@ impl Scene {
             xmin: None,
             xmax: None,
             xmax_state: None,
+            holder_writes: None,
             ctid: None,
+            holder_writes: None,
         };
         self.see(Source::Database, EventKind::Row(row))
     }

@@ -1,6 +1,7 @@
 //! The actor is still at work.
 
 use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::framework::Mark;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,11 +14,26 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// The last call has returned; only its acknowledgement is missing.
+fn has_returned(story: &Story<'_>) -> bool {
+    story
+        .lines()
+        .iter()
+        .rev()
+        .find_map(|told| match told.mark {
+            Some(Mark::Completed | Mark::Failed { .. }) => Some(true),
+            Some(Mark::Received { .. } | Mark::Called) => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if !story.closed()
         || story.attempt_over().is_some()
         || story.row_failed().is_some()
         || story.died_in_actor().is_some()
+        || has_returned(story)
     {
         return Answer::NotApplicable;
     }
@@ -32,7 +48,13 @@ fn check(story: &Story<'_>) -> Answer {
             .and_then(|passage| story.peer(passage.connection))
             .map(|(_, pid)| pid)
     });
+    // The thread that has the task, where the log says which: another one runs something else.
+    let thread = story
+        .line(|mark| matches!(mark, Mark::Received { .. }))
+        .and_then(|told| told.line.thread.clone());
+    let mut same_thread = false;
     let place = super::own_frame(story, pid, "").map(|(n, frame)| {
+        same_thread = thread.is_some() && super::thread_of(story, n, &frame) == thread;
         evidence.push(n);
         format!(": {frame}")
     });
@@ -44,14 +66,16 @@ fn check(story: &Story<'_>) -> Answer {
         format!("the actor was entered and has not returned within {seconds} s{place}")
     };
     // Without DEBUG lines a return is invisible; the broker's count of unacknowledged messages
-    // then says whether somebody still holds one.
-    let completed_would_show = story.debug_log();
+    // then says whether somebody still holds one. And the log must be that of the worker which runs
+    // it: it shows this very call.
+    let completed_would_show =
+        story.debug_log() && story.line(|mark| matches!(mark, Mark::Received { .. })).is_some();
     let held = story
         .infos(story.queue())
         .last()
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     match held {
-        _ if completed_would_show || !place.is_empty() => Answer::certain(text, evidence),
+        _ if completed_would_show || same_thread => Answer::certain(text, evidence),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
         Some((n, _)) => {
             evidence.push(n);

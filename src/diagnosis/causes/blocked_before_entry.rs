@@ -25,8 +25,21 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let hook = super::own_frame(story, received.line.pid, "before_process_message");
+    let text =
+        "a thread received the message and never called the actor: it hangs in a before_process_message hook";
     match hook {
-        Some((n, frame)) => Answer::certain(format!("the worker thread hangs in a hook before the actor: {frame}"), [received.n, n]),
-        None => Answer::likely("a thread received the message and never called the actor: it hangs in a before_process_message hook", [received.n]).would_decide(&[Source::Process]),
+        Some((n, frame)) => {
+            let text = format!("the worker thread hangs in a hook before the actor: {frame}");
+            // Another thread may hang there with another message.
+            if received.line.thread.is_some() && super::thread_of(story, n, &frame) == received.line.thread {
+                Answer::certain(text, [received.n, n])
+            } else {
+                Answer::likely(text, [received.n, n])
+            }
+        }
+        None if super::shows_calls(story) => {
+            Answer::likely(text, [received.n]).would_decide(&[Source::Process])
+        }
+        None => Answer::possible(text, [received.n]).would_decide(&[Source::Process]),
     }
 }

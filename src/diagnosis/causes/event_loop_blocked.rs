@@ -2,7 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::Mark;
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source, Stack};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "event-loop-blocked",
@@ -13,6 +13,39 @@ pub(super) const CAUSE: Cause = Cause {
     page: include_str!("event_loop_blocked.md"),
     check,
 };
+
+/// A function of the actor's name is on the loop's stack.
+fn own_coroutine(story: &Story<'_>, n: u32, actor: &str) -> bool {
+    threads(story, n)
+        .iter()
+        .filter(|thread| {
+            thread
+                .frames
+                .iter()
+                .any(|frame| frame.function.contains("run_forever"))
+        })
+        .flat_map(|thread| &thread.frames)
+        .any(|frame| frame.function.rsplit('.').next() == Some(actor))
+}
+
+/// The thread that called the actor waits for its coroutine's result.
+fn waits_for_the_loop(story: &Story<'_>, n: u32, thread: Option<&str>) -> bool {
+    threads(story, n).iter().any(|stack| {
+        stack.stable
+            && thread.is_none_or(|name| name == stack.thread)
+            && stack
+                .frames
+                .iter()
+                .any(|frame| frame.file.ends_with("dramatiq/asyncio.py"))
+    })
+}
+
+fn threads<'a>(story: &Story<'a>, n: u32) -> &'a [Stack] {
+    match story.timeline.event(n).map(|event| &event.kind) {
+        Some(EventKind::Stacks { threads, .. }) => threads,
+        _ => &[],
+    }
+}
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(called) = story.line(|mark| matches!(mark, Mark::Called)) else {
@@ -25,13 +58,23 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     match super::blocked_loop(story, called.line.pid) {
-        Some((n, frame)) => Answer::certain(
-            format!(
+        Some((n, frame)) => {
+            let text = format!(
                 "the event loop of pid {} sits in a blocking call: {frame}",
                 called.line.pid.unwrap_or(0)
-            ),
-            [called.n, n],
-        ),
+            );
+            // The coroutine in the way may be this very actor's, which has then been entered. And a
+            // plain function does not care for the loop.
+            let actor = story.task().actor.unwrap_or_default();
+            let itself = own_coroutine(story, n, &actor);
+            if itself || actor.is_empty() {
+                Answer::possible(text, [called.n, n])
+            } else if waits_for_the_loop(story, n, called.line.thread.as_deref()) {
+                Answer::certain(text, [called.n, n])
+            } else {
+                Answer::likely(text, [called.n, n])
+            }
+        }
         None => Answer::possible(
             "the actor was called and nothing more happened: if it is async, its event loop is blocked",
             [called.n],

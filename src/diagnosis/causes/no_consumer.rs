@@ -37,10 +37,7 @@ fn check(story: &Story<'_>) -> Answer {
     // A worker that lives has a reason of its own not to consume, even if it could not be shown.
     if let Some(n) = super::watched_is_alive(story) {
         evidence.push(n);
-        return Answer::likely(
-            format!("{text}, although the watched worker is alive"),
-            evidence,
-        );
+        return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
     let text = format!("{text}: no worker runs");
     if last.ready > 0 && super::is_on_the_queue(story) {

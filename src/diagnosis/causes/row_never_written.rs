@@ -1,6 +1,7 @@
 //! The actor completed and never wrote the row.
 
 use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::framework::Mark;
 use crate::timeline::Source;
 use crate::timeline::Xmax;
 
@@ -14,6 +15,26 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// The last attempt did not come to its end: it raised without an ERROR line, was told to stop, or
+/// was rejected.
+fn did_not_complete(story: &Story<'_>) -> bool {
+    let over = story.attempt_over();
+    story.publishes().iter().any(|passage| passage.message.is_retry())
+        || over.is_some_and(|told| matches!(told.mark, Some(Mark::Rejecting { .. })))
+        || story.lines().iter().any(|told| {
+            matches!(
+                told.mark,
+                Some(
+                    Mark::Retrying { .. }
+                        | Mark::RetriesExceeded { .. }
+                        | Mark::RateLimited
+                        | Mark::TimeLimit
+                        | Mark::ExpectedException { .. }
+                )
+            )
+        })
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some((n, row)) = story.last_row().filter(|(_, row)| row.present) else {
         return Answer::NotApplicable;
@@ -21,6 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
     if story.row_failed().is_some()
         || story.row_succeeded().is_some()
         || story.raised().iter().any(|raised| raised.entered())
+        || did_not_complete(story)
     {
         return Answer::NotApplicable;
     }

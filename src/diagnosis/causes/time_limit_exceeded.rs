@@ -15,7 +15,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let over = story.raised().iter().find(|raised| {
+    // An earlier attempt's limit does not explain what a later one raised.
+    let over = story.raised().last().filter(|raised| {
         raised.exception().contains("TimeLimitExceeded") || raised.chained("TimeLimitExceeded")
     });
     if let Some(raised) = over {
@@ -34,14 +35,18 @@ fn check(story: &Story<'_>) -> Answer {
         story.counts(told) && matches!(told.mark, Some(Mark::TimeLimit)) && told.line.pid == pid
     });
     match warned {
-        Some(told) if story.closed() && story.attempt_over().is_none() => Answer::likely(
-            format!(
+        Some(told) if story.closed() && story.attempt_over().is_none() => {
+            let text = format!(
                 "{} Nothing followed: a thread inside one C call cannot be interrupted",
                 told.line.text
-            ),
-            [told.n],
-        )
-        .would_decide(&[Source::Process]),
+            );
+            // The line does not say which message it is about.
+            if super::running_others(story).is_empty() {
+                Answer::likely(text, [told.n]).would_decide(&[Source::Process])
+            } else {
+                Answer::possible(text, [told.n]).would_decide(&[Source::Process])
+            }
+        }
         _ => Answer::NotApplicable,
     }
 }

@@ -3,7 +3,7 @@
 use crate::diagnosis::story::Told;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::Mark;
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "unknown-actor",
@@ -33,7 +33,18 @@ fn check(story: &Story<'_>) -> Answer {
         let others = story
             .other_publishes()
             .any(|(_, _, message)| message.actor.as_deref() == Some(actor));
-        if others {
+        // One that was sent before the run may have been refused as well.
+        let delivered = story.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Deliver { message, .. } => {
+                message.actor.as_deref() == Some(actor)
+                    && !message
+                        .message_id
+                        .as_deref()
+                        .is_some_and(|id| story.is_my_message(id))
+            }
+            _ => false,
+        });
+        if others || delivered {
             return Answer::likely(
                 format!("the worker knows no actor `{actor}`: {}", told.line.text),
                 [passage.n, told.n],

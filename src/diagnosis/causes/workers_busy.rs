@@ -17,11 +17,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(depth) = story.depths_since(story.queue()).last().copied() else {
         return Answer::NotApplicable;
     };
-    if !story.closed()
-        || !super::is_on_the_queue(story)
-        || depth.consumers == 0
-        || depth.ready == 0
-    {
+    if !story.closed() || !super::is_on_the_queue(story) || depth.consumers == 0 || depth.ready == 0 {
         return Answer::NotApplicable;
     }
     // Full before the publish and not a message more after it: it is not among those that wait.
