@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Outcome, Reached, Stage, Task, closes};
+use super::{Answer, Outcome, Reached, Stage, Task, closes};
 use crate::framework::dramatiq::{self, Trace};
 use crate::framework::{Mark, Message};
 use crate::timeline::{
@@ -820,6 +820,18 @@ impl<'a> Story<'a> {
     /// Two messages carry the id and nothing says which one is meant.
     pub fn is_ambiguous(&self) -> bool {
         self.candidates > 1
+    }
+
+    /// A match that points at the row itself, whichever message led to it.
+    pub fn rests_on_the_row(&self, answer: &Answer) -> bool {
+        let Answer::Matched(matched) = answer else {
+            return false;
+        };
+        matched.evidence.iter().all(|n| {
+            self.timeline
+                .event(*n)
+                .is_some_and(|event| matches!(event.source, Source::Database | Source::Process))
+        })
     }
 
     /// Publishes after the submission that do not carry the id, with their connection.

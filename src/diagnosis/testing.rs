@@ -6,15 +6,14 @@
 
 #![allow(clippy::missing_panics_doc)]
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value as Json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json, json};
 
 use super::{Answer, Cause, Story, Verdict, ask, diagnose};
 use crate::framework::{Leaves, Message};
 use crate::timeline::{
-    Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer, Process, Row, Setup,
-    Source, Stack, Timeline, Xmax,
+    Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer, Process, Setup, Source,
+    Stack, Timeline, Xmax,
 };
 
 pub const TASK: &str = "task_1";
@@ -238,33 +237,20 @@ impl Scene {
     }
 
     pub fn row_with(self, status: &str, xmax_state: Xmax) -> Self {
-        let row = Row {
-            present: true,
-            status: Some(status.into()),
-            error: None,
-            xmin: Some(700),
-            xmax: Some(if xmax_state == Xmax::None { 0 } else { 705 }),
-            xmax_state: Some(xmax_state),
-            holder_writes: None,
-            ctid: None,
-            holder_writes: None,
-        };
-        self.see(Source::Database, EventKind::Row(row))
+        let xmax = if xmax_state == Xmax::None { 0 } else { 705 };
+        self.see(
+            Source::Database,
+            EventKind::Row(value(json!({
+                "present": true, "status": status, "xmin": 700, "xmax": xmax, "xmax_state": xmax_state,
+            }))),
+        )
     }
 
     pub fn no_row(self) -> Self {
-        let row = Row {
-            present: false,
-            status: None,
-            error: None,
-            xmin: None,
-            xmax: None,
-            xmax_state: None,
-            holder_writes: None,
-            ctid: None,
-            holder_writes: None,
-        };
-        self.see(Source::Database, EventKind::Row(row))
+        self.see(
+            Source::Database,
+            EventKind::Row(value(json!({ "present": false }))),
+        )
     }
 
     pub fn committed(self, invisible_at_ms: f64, visible_at_ms: f64) -> Self {
@@ -462,23 +448,11 @@ impl Scene {
 
     pub fn process(self, pid: i32, ppid: i32, command: &str, change: impl FnOnce(&mut Process)) -> Self {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let mut process = Process {
-            pid,
-            ppid,
-            state: 'S',
-            command: words(command),
-            parent_command: Some(words(if ppid == 1 { "/sbin/init" } else { command })),
-            cwd: Some("/app".into()),
-            user: None,
-            started_at_ms: None,
-            env_names: Vec::new(),
-            env: BTreeMap::new(),
-            sockets: Vec::new(),
-            sockets_seen: true,
-            pipe_write: Some(0),
-            holds_log: false,
-            is_configured: false,
-        };
+        let parent = if ppid == 1 { "/sbin/init" } else { command };
+        let mut process: Process = value(json!({
+            "pid": pid, "ppid": ppid, "state": "S", "command": words(command),
+            "parent_command": words(parent), "cwd": "/app", "sockets_seen": true, "pipe_write": 0,
+        }));
         change(&mut process);
         self.see(Source::Process, EventKind::Process(process))
     }
@@ -676,6 +650,11 @@ impl Scene {
             ..self.clone()
         }
     }
+}
+
+/// A value of the timeline with everything optional left out.
+fn value<T: DeserializeOwned>(fields: Json) -> T {
+    serde_json::from_value(fields).expect("the fields that are needed")
 }
 
 fn read(text: &str) -> LogLine {

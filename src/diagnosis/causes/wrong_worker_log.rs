@@ -18,8 +18,26 @@ fn check(story: &Story<'_>) -> Answer {
     if logged.is_empty() {
         return Answer::NotApplicable;
     }
+    let text = |pids: &[i32]| pids.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+    let in_log: Vec<i32> = logged.into_iter().collect();
+    // The list of consumers is late, the delivery is not; but others may consume as well.
+    let delivered = story
+        .deliveries()
+        .last()
+        .and_then(|passage| Some((passage, story.peer(passage.connection)?.1)))
+        .filter(|(_, pid)| story.is_watched(*pid) == Some(false));
+    let by_delivery = match delivered {
+        Some((passage, pid)) if super::live_workers(story).is_empty() => Answer::likely(
+            format!(
+                "the log's lines are of pid {}, the message went to pid {pid}",
+                text(&in_log)
+            ),
+            [passage.n],
+        ),
+        _ => Answer::NotApplicable,
+    };
     let Some((listed, consumers)) = story.consumers() else {
-        return Answer::NotApplicable;
+        return by_delivery;
     };
     let mut pids = Vec::new();
     for consumer in consumers
@@ -28,14 +46,15 @@ fn check(story: &Story<'_>) -> Answer {
     {
         match story.peer(&consumer.connection) {
             Some((_, pid)) => pids.push(pid),
-            None => return Answer::NotApplicable,
+            None => return by_delivery,
         }
     }
-    if pids.is_empty() || pids.iter().any(|pid| story.is_watched(*pid) != Some(false)) {
+    if pids.is_empty() {
+        return by_delivery;
+    }
+    if pids.iter().any(|pid| story.is_watched(*pid) != Some(false)) {
         return Answer::NotApplicable;
     }
-    let text = |pids: &[i32]| pids.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
-    let in_log: Vec<i32> = logged.into_iter().collect();
     Answer::certain(
         format!(
             "the log's lines are of pid {}, the queue's consumers are pid {}",
