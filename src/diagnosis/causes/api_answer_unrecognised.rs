@@ -50,3 +50,22 @@ fn check(story: &Story<'_>) -> Answer {
         })
         .unwrap_or(Answer::NotApplicable)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CAUSE;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn a_success_without_an_id() {
+        let scene = Scene::new().submitting().answered(201, None, "{\"ok\":true}");
+        assert_eq!(scene.cause(), "certain api-answer-unrecognised");
+        assert_eq!(scene.verdict().scenario, None);
+    }
+
+    #[test]
+    fn an_id_or_an_error_is_not_it() {
+        assert_eq!(Scene::accepted().answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::refused(500, "").answer(&CAUSE), "not applicable");
+    }
+}

@@ -70,3 +70,52 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    const CLOSED: &str = "Traceback (most recent call last):\n  File \"/v/pika/adapters/blocking_connection.py\", line 4, in _create_connection\npika.exceptions.AMQPConnectionError\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"/v/dramatiq/brokers/rabbitmq.py\", line 4, in enqueue\ndramatiq.errors.ConnectionClosed";
+    const PIKA_ONLY: &str = "Traceback (most recent call last):\n  File \"/v/pika/adapters/blocking_connection.py\", line 4, in _create_connection\npika.exceptions.AMQPConnectionError";
+
+    #[test]
+    fn a_failed_publish_behind_a_500() {
+        let scene = Scene::refused(500, "").api_log("Exception", CLOSED);
+        assert_eq!(scene.cause(), "certain api-cannot-enqueue");
+    }
+
+    #[test]
+    fn swallowed_behind_a_2xx() {
+        let scene = Scene::accepted().row("PENDING").api_log("could not send", CLOSED);
+        assert_eq!(scene.cause(), "likely api-cannot-enqueue", "it may still be sent");
+        let scene = scene.silence();
+        assert_eq!(scene.cause(), "certain api-cannot-enqueue");
+        assert_eq!(
+            scene.without(Source::Firehose).cause(),
+            "likely api-cannot-enqueue"
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_a_later_one_made_good() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .api_log("pika", PIKA_ONLY)
+            .publish("default");
+        assert_ne!(
+            scene.verdict().cause.map(|cause| cause.id).as_deref(),
+            Some("api-cannot-enqueue")
+        );
+    }
+
+    #[test]
+    fn a_database_that_refuses_is_a_near_miss() {
+        let scene = Scene::refused(500, "").api_log(
+            "Exception",
+            "Traceback (most recent call last):\n  File \"/v/psycopg/connection.py\", line 1, in connect\nConnectionRefusedError: [Errno 111]",
+        );
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(scene.without(Source::ApiLog).answer(&CAUSE), "cannot tell");
+    }
+}

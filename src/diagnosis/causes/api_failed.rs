@@ -30,3 +30,26 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn a_traceback_makes_it_certain() {
+        let scene = Scene::refused(500, "Internal Server Error");
+        assert_eq!(scene.cause(), "likely api-failed");
+        let scene = scene.api_log(
+            "Exception",
+            "Traceback (most recent call last):\n  File \"/app/main.py\", line 1, in create\nZeroDivisionError: no",
+        );
+        assert_eq!(scene.cause(), "certain api-failed");
+        assert_eq!(scene.without(Source::ApiLog).cause(), "likely api-failed");
+    }
+
+    #[test]
+    fn a_4xx_is_not_it() {
+        assert_eq!(Scene::refused(404, "").answer(&CAUSE), "not applicable");
+    }
+}

@@ -21,3 +21,24 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CAUSE;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn a_4xx_and_a_redirect() {
+        assert_eq!(
+            Scene::refused(422, "{\"detail\":\"prompt\"}").cause(),
+            "certain api-rejected"
+        );
+        assert_eq!(Scene::refused(302, "").cause(), "certain api-rejected");
+    }
+
+    #[test]
+    fn the_callers_own_refusal_and_a_5xx_are_not_it() {
+        assert_eq!(Scene::refused(401, "").answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::refused(500, "").answer(&CAUSE), "not applicable");
+    }
+}

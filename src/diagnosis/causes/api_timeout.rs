@@ -42,3 +42,42 @@ fn check(story: &Story<'_>) -> Answer {
         })
         .unwrap_or(Answer::NotApplicable)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn connected_and_late() {
+        let scene = Scene::not_answered(NoAnswer::Timeout);
+        assert_eq!(scene.cause(), "certain api-timeout");
+        assert!(scene.verdict().terminal);
+        assert_eq!(scene.verdict().scenario, None);
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_is_named() {
+        let scene = Scene::new()
+            .api_process(&["127.0.0.1:40050 -> 10.9.9.9:5672 (connecting)"])
+            .submitting()
+            .see(
+                Source::Api,
+                EventKind::NotAnswered {
+                    why: NoAnswer::Timeout,
+                    error: "late".into(),
+                    latency_ms: 10_000.0,
+                },
+            );
+        let summary = scene.verdict().cause.expect("a cause").summary;
+        assert!(summary.contains("10.9.9.9:5672"), "{summary}");
+    }
+
+    #[test]
+    fn nothing_there_is_another_cause() {
+        assert_eq!(
+            Scene::not_answered(NoAnswer::Connect).answer(&CAUSE),
+            "not applicable"
+        );
+    }
+}

@@ -23,3 +23,21 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CAUSE;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn both_refusals_of_the_caller() {
+        assert_eq!(Scene::refused(401, "who?").cause(), "certain api-unauthorized");
+        assert_eq!(Scene::refused(403, "no").cause(), "certain api-unauthorized");
+    }
+
+    #[test]
+    fn other_refusals_are_of_the_content() {
+        assert_eq!(Scene::refused(404, "").answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::accepted().answer(&CAUSE), "not applicable");
+    }
+}

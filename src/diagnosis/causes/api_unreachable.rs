@@ -41,3 +41,32 @@ fn check(story: &Story<'_>) -> Answer {
     }
     Answer::NotApplicable
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn refused_unresolved_and_no_tls() {
+        for why in [NoAnswer::Connect, NoAnswer::Dns, NoAnswer::Tls] {
+            assert_eq!(Scene::not_answered(why).cause(), "certain api-unreachable");
+        }
+        assert_eq!(
+            Scene::not_answered(NoAnswer::Broken).cause(),
+            "likely api-unreachable"
+        );
+    }
+
+    #[test]
+    fn an_accepted_connection_is_not_it() {
+        assert_eq!(Scene::not_answered(NoAnswer::Timeout).answer(&CAUSE), "ruled out");
+        assert_eq!(Scene::refused(502, "bad gateway").answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_blind_api_cannot_tell() {
+        let blind = Scene::not_answered(NoAnswer::Connect).without(Source::Api);
+        assert_eq!(blind.cause(), "none");
+    }
+}

@@ -33,3 +33,35 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    const BELOW: &str = "Traceback (most recent call last):\n  File \"/v/dramatiq/encoder.py\", line 4, in encode\n    return json.dumps(data)\nTypeError: Object of type datetime is not JSON serializable";
+
+    #[test]
+    fn the_messages_encoder_raised() {
+        let scene = Scene::refused(500, "").api_log("Exception in ASGI application", BELOW);
+        assert_eq!(scene.cause(), "certain argument-not-serialisable");
+        assert!(scene.verdict().terminal);
+    }
+
+    #[test]
+    fn the_answers_encoder_is_a_near_miss() {
+        let answer = BELOW.replace("/v/dramatiq/encoder.py", "/v/starlette/responses.py");
+        let scene = Scene::refused(500, "").api_log("Exception in ASGI application", &answer);
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(scene.cause(), "certain api-failed");
+    }
+
+    #[test]
+    fn without_the_apis_log_it_cannot_be_told() {
+        let scene = Scene::refused(500, "")
+            .api_log("x", BELOW)
+            .without(Source::ApiLog);
+        assert_eq!(scene.answer(&CAUSE), "cannot tell");
+        assert_eq!(scene.cause(), "likely api-failed");
+    }
+}

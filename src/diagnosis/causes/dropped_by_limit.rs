@@ -79,3 +79,49 @@ fn check(story: &Story<'_>) -> Answer {
     }
     Answer::NotApplicable
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use serde_json::json;
+
+    fn full(overflow: &str) -> Scene {
+        let limit = json!({ "x-max-length": 2, "x-overflow": overflow });
+        Scene::new()
+            .depth("default", 2, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .at(500.0)
+            .depth("default", 2, 1)
+            .totals("default", 2, 4, limit)
+    }
+
+    #[test]
+    fn refused_by_a_full_queue() {
+        let scene = full("reject-publish").silence();
+        assert!(scene.cause().ends_with(" dropped-by-limit"), "{}", scene.cause());
+    }
+
+    #[test]
+    fn seen_among_the_dead_letters() {
+        let scene = full("drop-head").dead_letter("default.XQ", "maxlen").silence();
+        assert_eq!(scene.cause(), "certain dropped-by-limit");
+    }
+
+    #[test]
+    fn the_tail_of_a_queue_that_drops_its_head() {
+        assert_ne!(full("drop-head").silence().answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn no_limit_and_no_sight() {
+        let scene = Scene::published().totals("default", 1, 0, json!({})).silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+        assert_eq!(
+            full("reject-publish").without(Source::Management).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -74,3 +74,55 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::NotApplicable
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene};
+
+    fn connected() -> Scene {
+        Scene::accepted()
+            .row("PENDING")
+            .api_process(&[API])
+            .connections(&[(API, "/", "running")])
+    }
+
+    #[test]
+    fn connected_here_and_silent() {
+        assert_eq!(connected().silence().cause(), "likely not-dispatched");
+        assert_eq!(connected().cause(), "none");
+    }
+
+    #[test]
+    fn a_message_that_travels_under_another_id() {
+        let scene = connected()
+            .publish_as("default", API, Scene::message("other"))
+            .silence();
+        assert!(scene.cause().starts_with("possible"), "{}", scene.cause());
+    }
+
+    #[test]
+    fn another_actors_message_shows_that_it_can_publish() {
+        let scene = connected()
+            .setup(|setup| setup.actor = Some("wanted".into()))
+            .publish_as("default", API, Scene::message("other"))
+            .silence();
+        assert_eq!(scene.cause(), "likely not-dispatched");
+    }
+
+    #[test]
+    fn published_or_out_of_sight() {
+        assert_eq!(
+            connected().publish("default").silence().answer(&CAUSE),
+            "ruled out"
+        );
+        assert_eq!(
+            connected().silence().without(Source::Firehose).answer(&CAUSE),
+            "cannot tell"
+        );
+        assert_eq!(
+            connected().silence().without(Source::Process).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

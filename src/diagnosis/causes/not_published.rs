@@ -58,3 +58,47 @@ fn check(story: &Story<'_>) -> Answer {
     }
     Answer::cannot_tell(&[Source::Firehose])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene};
+
+    #[test]
+    fn nothing_came_and_everything_was_seen() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .api_process(&[])
+            .connections(&[])
+            .silence();
+        assert_eq!(scene.cause(), "certain not-published");
+    }
+
+    #[test]
+    fn where_a_reason_is_out_of_sight_it_is_only_likely() {
+        let scene = Scene::accepted().row("PENDING").silence();
+        assert_eq!(scene.cause(), "likely not-published");
+    }
+
+    #[test]
+    fn a_message_under_another_id_is_a_near_miss() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .publish_as("default", OTHER, Scene::message("other"))
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn without_the_firehose_a_queue_that_did_not_grow() {
+        let scene = Scene::new().depth("default", 0, 0).submitted().row("PENDING");
+        let quiet = scene
+            .clone()
+            .depth("default", 0, 0)
+            .silence()
+            .without(Source::Firehose);
+        assert_eq!(quiet.answer(&CAUSE), "likely");
+        let consumed = scene.depth("default", 0, 1).silence().without(Source::Firehose);
+        assert_eq!(consumed.answer(&CAUSE), "cannot tell");
+    }
+}

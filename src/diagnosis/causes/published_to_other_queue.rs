@@ -54,3 +54,37 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::likely(text, [passage.n])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn the_configured_actors_message_went_elsewhere() {
+        let scene = Scene::accepted().row("PENDING").publish("emails");
+        assert_eq!(
+            scene.cause(),
+            "likely published-to-other-queue",
+            "another may follow"
+        );
+        let scene = scene.silence().setup(|setup| setup.actor = Some("act".into()));
+        assert_eq!(scene.cause(), "certain published-to-other-queue");
+    }
+
+    #[test]
+    fn a_message_that_may_be_an_audit_is_only_likely() {
+        let scene = Scene::accepted().row("PENDING").publish("audit").silence();
+        assert_eq!(scene.cause(), "likely published-to-other-queue");
+    }
+
+    #[test]
+    fn the_delay_queue_is_not_another_queue() {
+        assert_eq!(
+            Scene::accepted().publish("default.DQ").answer(&CAUSE),
+            "ruled out"
+        );
+        let blind = Scene::accepted().publish("emails").without(Source::Firehose);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}

@@ -48,3 +48,42 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, OTHER, Scene};
+
+    fn elsewhere() -> Scene {
+        Scene::accepted()
+            .row("PENDING")
+            .api_process(&[API])
+            .connections(&[(API, "staging", "running")])
+    }
+
+    #[test]
+    fn the_apis_connection_is_in_another_vhost() {
+        assert_eq!(elsewhere().cause(), "none", "it may still connect");
+        assert_eq!(elsewhere().silence().cause(), "likely published-to-other-vhost");
+    }
+
+    #[test]
+    fn one_here_as_well_is_a_near_miss() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .api_process(&[API, OTHER])
+            .connections(&[(API, "staging", "running"), (OTHER, "/", "running")])
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn management_or_process_out_of_sight() {
+        for source in [Source::Management, Source::Process] {
+            assert_eq!(
+                elsewhere().silence().without(source).answer(&CAUSE),
+                "cannot tell"
+            );
+        }
+    }
+}

@@ -63,3 +63,45 @@ fn check(story: &Story<'_>) -> Answer {
         (None, _) => Answer::ruled_out("no node has an alarm", [listed]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene};
+
+    fn blocked() -> Scene {
+        Scene::accepted()
+            .row("PENDING")
+            .alarm()
+            .connections(&[(API, "/", "blocked")])
+    }
+
+    #[test]
+    fn the_apis_connection_is_blocked() {
+        assert_eq!(blocked().silence().cause(), "likely publisher-blocked");
+        let scene = blocked().api_process(&[API]);
+        assert_eq!(scene.clone().silence().cause(), "certain publisher-blocked");
+        assert_eq!(scene.silence().without(Source::Firehose).answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn an_alarm_that_does_not_hold_the_api_back() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .alarm()
+            .api_process(&[API])
+            .connections(&[(API, "/", "running")])
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn no_alarm_and_no_sight() {
+        let scene = Scene::accepted().connections(&[(API, "/", "running")]).silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+        assert_eq!(
+            blocked().silence().without(Source::Management).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

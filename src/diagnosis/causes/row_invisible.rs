@@ -24,13 +24,17 @@ fn check(story: &Story<'_>) -> Answer {
     });
     if let Some((n, place, status)) = elsewhere {
         let status = status.as_deref().unwrap_or("unknown");
-        return Answer::certain(
-            format!(
-                "the row is not in {} but in {place}, with status {status}",
-                super::table(story)
-            ),
-            [n],
+        let text = format!(
+            "the row is not in {} but in {place}, with status {status}",
+            super::table(story)
         );
+        // Every schema may have a row of its own with this number: that of another tenant's task.
+        let unique = story.task_id().is_some_and(|id| id.parse::<u64>().is_err());
+        return if unique {
+            Answer::certain(text, [n])
+        } else {
+            Answer::possible(text, [n])
+        };
     }
     match story.api_status() {
         Some((n, _, value)) => Answer::likely(
@@ -41,5 +45,61 @@ fn check(story: &Story<'_>) -> Answer {
             [n],
         ),
         None => Answer::NotApplicable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn elsewhere() -> Scene {
+        Scene::accepted().no_row().see(
+            Source::Database,
+            EventKind::RowElsewhere {
+                place: "schema \"other\" of the same database".into(),
+                status: Some("PENDING".into()),
+            },
+        )
+    }
+
+    #[test]
+    fn found_in_another_schema() {
+        assert_eq!(elsewhere().silence().cause(), "certain row-invisible");
+    }
+
+    #[test]
+    fn a_number_is_anybodys() {
+        let scene = Scene::new()
+            .submitting()
+            .answered(202, Some("7"), "{\"id\":7}")
+            .no_row()
+            .see(
+                Source::Database,
+                EventKind::RowElsewhere {
+                    place: "schema \"tenant\" of the same database".into(),
+                    status: Some("PENDING".into()),
+                },
+            )
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn the_api_reads_it() {
+        let scene = Scene::accepted().no_row().api_says("PENDING").silence();
+        assert_eq!(scene.cause(), "likely row-invisible");
+    }
+
+    #[test]
+    fn a_row_that_came_late_and_a_blind_database() {
+        assert_eq!(
+            elsewhere().row("PENDING").silence().answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(
+            elsewhere().silence().without(Source::Database).answer(&CAUSE),
+            "cannot tell"
+        );
     }
 }

@@ -62,3 +62,74 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::possible(text, evidence),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    fn gone(scene: Scene) -> Scene {
+        scene.see(
+            Source::Api,
+            EventKind::ApiStatus {
+                http_status: 404,
+                value: None,
+            },
+        )
+    }
+
+    #[test]
+    fn nothing_recorded_and_nothing_sent() {
+        let scene = Scene::accepted().no_row();
+        assert_eq!(scene.clone().silence().cause(), "likely row-missing");
+        assert_eq!(gone(scene).silence().cause(), "certain row-missing");
+    }
+
+    #[test]
+    fn a_worker_that_creates_the_row_has_not_come_to_it() {
+        assert_eq!(
+            gone(Scene::accepted().no_row().publish("default"))
+                .silence()
+                .answer(&CAUSE),
+            "not applicable"
+        );
+        let running = Scene::entered().no_row().timeout();
+        assert_ne!(
+            running.verdict().cause.map(|cause| cause.id).as_deref(),
+            Some("row-missing")
+        );
+    }
+
+    #[test]
+    fn without_the_firehose_something_may_have_been_sent() {
+        let scene = gone(Scene::accepted().depth("default", 0, 1).no_row()).silence();
+        assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "possible");
+        assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn an_actor_that_raised_for_another_reason() {
+        let scene = |exception: &str| {
+            gone(
+                Scene::accepted()
+                    .no_row()
+                    .publish("default")
+                    .deliver(WORKER)
+                    .debug(
+                        "dramatiq.worker.WorkerThread",
+                        "Received message act('task_1') with id 'm-1'.",
+                    )
+                    .raised(exception),
+            )
+            .silence()
+        };
+        assert_eq!(
+            scene("LookupError: no task task_1").cause(),
+            "certain row-missing"
+        );
+        assert_eq!(
+            scene("ZeroDivisionError: division by zero").cause(),
+            "certain actor-raised"
+        );
+    }
+}

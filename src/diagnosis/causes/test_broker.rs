@@ -54,3 +54,53 @@ fn check(story: &Story<'_>) -> Answer {
     }
     Answer::NotApplicable
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene};
+
+    fn switched() -> Scene {
+        Scene::accepted()
+            .row("PENDING")
+            .see(
+                Source::Process,
+                crate::timeline::EventKind::ApiProcess { pid: 50 },
+            )
+            .process(50, 1, "python uvicorn main:app", |process| {
+                process.env.insert("DRAMATIQ_TESTING".into(), "1".into());
+            })
+    }
+
+    #[test]
+    fn frames_of_the_stub_are_certain() {
+        let scene = Scene::accepted().row("PENDING").api_process(&[]).stack(
+            50,
+            "Thread-1",
+            &[("_StubConsumer.__next__", "/v/dramatiq/brokers/stub.py")],
+        );
+        assert_eq!(scene.silence().cause(), "certain test-broker");
+    }
+
+    #[test]
+    fn a_switch_and_no_connection_are_likely() {
+        assert_eq!(switched().silence().cause(), "likely test-broker");
+        assert_eq!(
+            switched().answer(&CAUSE),
+            "not applicable",
+            "it may still connect"
+        );
+    }
+
+    #[test]
+    fn no_connection_alone_proves_nothing_and_a_connection_excludes_it() {
+        let idle = Scene::accepted().row("PENDING").api_process(&[]).silence();
+        assert_eq!(idle.answer(&CAUSE), "not applicable");
+        let connected = Scene::accepted().api_process(&[API]).silence();
+        assert_eq!(connected.answer(&CAUSE), "ruled out");
+        assert_eq!(
+            switched().silence().without(Source::Process).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -37,3 +37,38 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn the_queue_is_missing_after_the_publish() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .at(500.0)
+            .no_queue("default")
+            .silence();
+        assert_eq!(scene.cause(), "certain unroutable");
+    }
+
+    #[test]
+    fn a_sample_from_before_the_declaration_is_a_near_miss() {
+        let early = Scene::accepted()
+            .row("PENDING")
+            .no_queue("default")
+            .publish("default");
+        assert_eq!(early.answer(&CAUSE), "not applicable");
+        assert_eq!(early.depth("default", 1, 0).silence().answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn without_samples_it_cannot_be_told() {
+        let scene = Scene::accepted().publish("default").no_queue("default").silence();
+        for source in [Source::Queue, Source::Firehose] {
+            assert_eq!(scene.without(source).answer(&CAUSE), "cannot tell");
+        }
+    }
+}
