@@ -8,7 +8,7 @@ mod clock;
 pub mod format;
 mod search;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -283,38 +283,22 @@ impl Follower {
 }
 
 /// The lines of the running worker: from its last boot on, or the last few where none shows.
+///
+/// Children speak before their master says that it is booting up, so a boot begins with the first
+/// line of a process that had not spoken before the boot before it was complete.
 fn since_last_boot(lines: Vec<format::Parsed>) -> Vec<format::Parsed> {
-    // Children boot before the master says so: the master's line is the last of a boot, so go on
-    // backwards to the end of what the previous worker said.
+    let marks: Vec<Option<Mark>> = lines.iter().map(|(line, _)| read_line(line)).collect();
+    let last = |wanted: fn(&Mark) -> bool, below: usize| marks[..below].iter().rposition(|mark| mark.as_ref().is_some_and(wanted));
+    let booting = |mark: &Mark| matches!(mark, Mark::BootingUp);
+    let ready = |mark: &Mark| matches!(mark, Mark::BootingUp | Mark::Ready);
+    let ended = |mark: &Mark| matches!(mark, Mark::ShutDown | Mark::ChildDied { .. });
     let mut start = lines.len().saturating_sub(MOST_BEFORE);
-    let mut last_ready: Option<usize> = None;
-    let mut pids: HashMap<i32, usize> = HashMap::new();
-    for (index, (line, _)) in lines.iter().enumerate() {
-        match read_line(line) {
-            Some(Mark::BootingUp | Mark::Ready) => last_ready = Some(index),
-            Some(Mark::Stopping | Mark::ShutDown | Mark::ChildDied { .. }) => {
-                pids.clear();
-                last_ready = None;
-            }
-            _ => {}
-        }
-        if let Some(pid) = line.pid {
-            pids.entry(pid).or_insert(index);
-        }
-    }
-    if let Some(ready) = last_ready {
-        // Every pid seen at or after the boot first spoke somewhere: the earliest of those.
-        let alive: Vec<i32> = lines[ready..].iter().filter_map(|(line, _)| line.pid).collect();
-        let first = alive
-            .iter()
-            .filter_map(|pid| pids.get(pid))
-            .min()
-            .copied()
-            .unwrap_or(ready);
-        start = start.max(first.min(ready));
-        if lines.len() - start > MOST_BEFORE {
-            start = lines.len() - MOST_BEFORE;
-        }
+    if let Some(this) = last(ready, lines.len()) {
+        let previous = last(booting, this).map_or(0, |at| at + 1);
+        let previous = last(ended, this).map_or(previous, |at| previous.max(at + 1));
+        let old: HashSet<i32> = lines[..previous].iter().filter_map(|(line, _)| line.pid).collect();
+        let first = (previous..=this).find(|&at| lines[at].0.pid.is_none_or(|pid| !old.contains(&pid)));
+        start = start.max(first.unwrap_or(previous));
     }
     lines.into_iter().skip(start).collect()
 }
@@ -414,4 +398,41 @@ fn pump(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(text: &str) -> Vec<String> {
+        let mut folder = Folder::new(None);
+        let mut lines = folder.feed(text.as_bytes());
+        lines.extend(folder.flush());
+        since_last_boot(lines).into_iter().map(|(line, _)| line.text).collect()
+    }
+
+    fn line(pid: u32, text: &str) -> String {
+        format!("[2025-01-01 10:00:00,000] [PID {pid}] [MainThread] [dramatiq.x] [INFO] {text}\n")
+    }
+
+    #[test]
+    fn a_boot_begins_with_its_first_child() {
+        let old = line(2, "old work") + &line(1, "Dramatiq '2.2.1' is booting up.") + &line(2, "more old work");
+        let new = line(5, "Adding consumer for queue 'default'.")
+            + &line(6, "Adding consumer for queue 'default'.")
+            + &line(5, "Worker process is ready for action.")
+            + &line(6, "Worker process is ready for action.")
+            + &line(4, "Dramatiq '2.2.1' is booting up.")
+            + &line(6, "work");
+        let texts = kept(&(old + &new));
+        assert_eq!(texts.len(), 6, "{texts:?}");
+        assert!(texts[0].starts_with("Adding"));
+    }
+
+    #[test]
+    fn a_worker_that_died_at_its_start_is_not_a_boot() {
+        let text = line(2, "Worker process is ready for action.") + &line(1, "Dramatiq '2.2.1' is booting up.") + &line(1, "Worker has been shut down.") + &line(3, "Failed to import module.");
+        let texts = kept(&text);
+        assert_eq!(texts.last().map(String::as_str), Some("Failed to import module."));
+    }
 }

@@ -31,7 +31,11 @@ impl Probe {
         let lost = |error: lapin::Error| Blindness::new(format!("lost the AMQP connection: {error}"));
         let channel = match self.channel.take() {
             Some(channel) if channel.status().connected() => channel,
-            _ => connection.create_channel().await.map_err(lost)?,
+            // The answer to the channel before, a 404, may still be under way.
+            _ => match connection.create_channel().await {
+                Err(error) if is_code(&error, 404) => connection.create_channel().await.map_err(lost)?,
+                other => other.map_err(lost)?,
+            },
         };
         match counts(&channel, &self.queue).await {
             Ok(counts) => {

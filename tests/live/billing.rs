@@ -1,6 +1,15 @@
 //! Another application than the sample system, configured only through `taskdiag.toml`.
 
-use crate::stack::{Dramatiq, Stack, Verdict, Worker, healthy, repository};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use crate::lab::{free_port, repository};
+use crate::stack::Stack;
+use crate::system::dramatiq_message;
+use crate::verdict::{Running, Verdict};
+use crate::worker::{Dramatiq, Worker, healthy};
 
 const CONFIG: &str = r#"
     [api]
@@ -30,7 +39,7 @@ const CONFIG: &str = r#"
 fn billing(name: &str, api: &str, worker: Option<&str>) -> Stack {
     let mut stack = Stack::bare(&format!("billing-{name}"), Dramatiq::Two);
     stack.set_all(CONFIG);
-    stack.set("api.url", format!("http://127.0.0.1:{}", crate::free_port()));
+    stack.set("api.url", format!("http://127.0.0.1:{}", free_port()));
     let folder = repository().join("fixtures/billing");
     if let Some(fault) = worker {
         stack.worker(billing_worker(fault));
@@ -123,17 +132,22 @@ fn no_consumer() {
         .says("invoices.eu");
 }
 
+/// No actor is configured, and 41 may stand in any message: likely is enough.
 #[test]
 fn published_to_other_queue() {
     with_api_fault("other-queue")
         .expect("C", "published-to-other-queue", 20)
-        .certain()
+        .at_least_likely()
         .sums_up("invoices.us");
 }
 
 #[test]
 fn not_dispatched() {
-    with_api_fault("not-dispatched")
+    let mut stack = billing("not-dispatched", "not-dispatched", Some(""));
+    // The management API lists a new connection some seconds late.
+    stack.set("timing.silence", "8s");
+    stack
+        .diagnose(&[])
         .expect("C", "not-dispatched", 20)
         .stage("recorded");
 }
@@ -150,16 +164,45 @@ fn actor_still_running() {
 fn succeeded_beside_a_message_with_the_same_number() {
     let mut stack = billing("same-number", "", Some(""));
     stack.set("broker.actor", "render_invoice");
-    let diagnosis = stack.start_diagnose(&[]);
-    // Published while the other is under way, most likely; if not, it proves less, but is no error.
-    for _ in 0..20 {
-        let body = crate::dramatiq_message(
+    let mut diagnosis = stack.start_diagnose(&[]);
+    while !diagnosis.has_ended() {
+        let reminder = json!({ "job_id": 7, "amount": 41 });
+        stack.publish(
             "invoices.eu",
-            "send_reminder",
-            serde_json::json!({ "job_id": 7, "amount": 41 }),
+            &dramatiq_message("invoices.eu", "send_reminder", reminder),
         );
-        stack.publish("invoices.eu", &body);
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        sleep(Duration::from_millis(20));
     }
     diagnosis.finish(&stack).expect("A", "succeeded", 0);
+}
+
+/// Publishes jobs of others until the diagnosis ends.
+fn finish_in_traffic(stack: &mut Stack, mut diagnosis: Running) -> Verdict {
+    while !diagnosis.has_ended() {
+        let message = dramatiq_message("invoices.eu", "render_invoice", json!({}));
+        let mut message: Json = serde_json::from_str(&message).unwrap();
+        message["args"] = json!([900_001, { "lines": 3 }]);
+        stack.publish("invoices.eu", &message.to_string());
+        sleep(Duration::from_millis(300));
+    }
+    diagnosis.finish(stack)
+}
+
+/// The entry line carries no id: those of other jobs are not ours.
+#[test]
+fn not_dispatched_while_others_are() {
+    let mut stack = billing("others-dispatched", "not-dispatched", Some(""));
+    stack.set("timing.silence", "8s");
+    let diagnosis = stack.start_diagnose(&[]);
+    finish_in_traffic(&mut stack, diagnosis)
+        .expect("C", "not-dispatched", 20)
+        .stage("recorded");
+}
+
+/// The same for a failure without any id in its line.
+#[test]
+fn published_elsewhere_while_others_fail() {
+    let mut stack = billing("others-fail", "other-queue", Some("raise"));
+    let diagnosis = stack.start_diagnose(&[]);
+    finish_in_traffic(&mut stack, diagnosis).expect("C", "published-to-other-queue", 20);
 }

@@ -10,7 +10,10 @@ use lapin::options::{BasicGetOptions, BasicNackOptions};
 use serde_json::{Value as Json, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
-use crate::stack::{Lab, Running, Stack, healthy, run, signal, until};
+use crate::lab::{Lab, run, signal, until};
+use crate::stack::Stack;
+use crate::verdict::Running;
+use crate::worker::healthy;
 
 // ---- the database is only read ----
 
@@ -97,6 +100,7 @@ fn rows_are_not_touched() {
 /// A run that goes on for a while: nobody consumes, and silence is long.
 fn long_run(name: &str) -> Stack {
     let mut stack = Stack::new(name);
+    // RabbitMQ 3.10 takes the queue type and forgets it; later ones keep it.
     let described = json!({ "description": "orders, \"live\" & more", "tags": "production,eu", "default_queue_type": "quorum" });
     Lab::get().manage("PUT", &format!("vhosts/{}", stack.id), Some(described));
     stack.api(&[]);
@@ -397,6 +401,8 @@ fn passwords_are_never_shown() {
         format!("http://{user}:{stranger}@{}", lab.management()),
     );
     stack.set("database.url", stack.database_url(&format!("{user}:{stranger}")));
+    // Now the right ones are secrets that nobody has told taskdiag of: their log is left out.
+    stack.unset("worker.log");
     look(&mut stack)
         .blind("database")
         .blind("management")
