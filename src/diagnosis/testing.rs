@@ -659,8 +659,8 @@ fn value<T: DeserializeOwned>(fields: Json) -> T {
 
 fn read(text: &str) -> LogLine {
     let (head, traceback) = match text.split_once('\n') {
+        Some((head, _)) if head.starts_with("Traceback") => (head, Some(text.to_owned())),
         Some((head, rest)) => (head, Some(rest.to_owned())),
-        None if text.starts_with("Traceback") => (text, Some(text.to_owned())),
         None => (text, None),
     };
     let parts: Vec<&str> = head.splitn(5, ' ').collect();

@@ -90,3 +90,60 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::likely(text, evidence),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene, WORKER};
+    use serde_json::json;
+
+    fn behind(others: &[(&str, f64)]) -> Scene {
+        let mut scene = Scene::published()
+            .depth("default", 40, 1)
+            .totals("default", 40, 1, json!({}));
+        for (id, at) in others {
+            scene = scene.at(*at).deliver_as(id, WORKER, false);
+        }
+        scene.at(9_900.0).depth("default", 30, 1)
+    }
+
+    #[test]
+    fn others_go_before_it() {
+        let scene = behind(&[("a", 1000.0), ("b", 5000.0), ("c", 9000.0)]);
+        assert_eq!(scene.clone().silence().answer(&CAUSE), "certain");
+        assert_eq!(
+            scene.silence().without(Source::Firehose).answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    #[test]
+    fn a_queue_that_has_come_to_a_stop_is_a_near_miss() {
+        assert_eq!(
+            behind(&[("a", 1000.0)]).silence().answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(behind(&[]).silence().answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn the_same_message_again_is_no_progress() {
+        let scene = behind(&[])
+            .at(9000.0)
+            .deliver_as("a", WORKER, true)
+            .at(9900.0)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn one_sent_later_and_delivered_first() {
+        let scene = behind(&[])
+            .at(8000.0)
+            .publish_as("default", API, Scene::message("later"))
+            .deliver_as("later", WORKER, false)
+            .at(9900.0)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "possible");
+    }
+}

@@ -51,3 +51,48 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene};
+
+    /// Sent with a delay of so many milliseconds.
+    fn delayed(ms: i64) -> Scene {
+        let mut message = Scene::message("m-1");
+        message.eta_ms = message.timestamp_ms.map(|at| at + ms);
+        Scene::accepted()
+            .row("PENDING")
+            .publish_as("default.DQ", API, message)
+    }
+
+    #[test]
+    fn nobody_moves_it_on() {
+        let scene = delayed(500).depth("default.DQ", 1, 0);
+        assert_eq!(scene.clone().silence().cause(), "certain delay-queue-stuck");
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(
+            delayed(500).depth("default.DQ", 1, 1).silence().answer(&CAUSE),
+            "likely"
+        );
+    }
+
+    #[test]
+    fn one_that_was_moved_on_or_still_waits_is_a_near_miss() {
+        let moved = delayed(500)
+            .publish("default")
+            .depth("default.DQ", 1, 0)
+            .silence();
+        assert_eq!(moved.answer(&CAUSE), "ruled out");
+        let waits = delayed(60_000).depth("default.DQ", 1, 0).silence();
+        assert_eq!(waits.answer(&CAUSE), "not applicable");
+        let gone = delayed(500).depth("default.DQ", 0, 0).silence();
+        assert_ne!(gone.answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn without_samples_it_cannot_be_told() {
+        let scene = delayed(500).depth("default.DQ", 1, 0).silence();
+        assert_eq!(scene.without(Source::Queue).answer(&CAUSE), "cannot tell");
+    }
+}

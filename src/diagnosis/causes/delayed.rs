@@ -38,3 +38,53 @@ fn check(story: &Story<'_>) -> Answer {
         [passage.n],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene};
+
+    /// Sent with a delay of so many milliseconds.
+    fn delayed(ms: i64) -> Scene {
+        let mut message = Scene::message("m-1");
+        message.eta_ms = message.timestamp_ms.map(|at| at + ms);
+        Scene::accepted()
+            .row("PENDING")
+            .publish_as("default.DQ", API, message)
+    }
+
+    #[test]
+    fn it_waits_for_its_time() {
+        assert_eq!(
+            delayed(60_000).depth("default", 0, 1).silence().cause(),
+            "certain delayed"
+        );
+    }
+
+    #[test]
+    fn time_that_has_come_and_a_retry_are_near_misses() {
+        assert_eq!(delayed(500).silence().answer(&CAUSE), "ruled out");
+        assert_eq!(
+            delayed(60_000).publish("default").silence().answer(&CAUSE),
+            "ruled out"
+        );
+        let mut retry = Scene::message("m-1");
+        retry.eta_ms = Some(2_000_000);
+        retry.retries = Some(1);
+        assert_eq!(
+            Scene::accepted()
+                .publish_as("default.DQ", API, retry)
+                .answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    #[test]
+    fn without_the_message_it_cannot_be_told() {
+        let blind = delayed(60_000)
+            .silence()
+            .without(Source::Firehose)
+            .without(Source::DeadLetters);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}

@@ -49,3 +49,42 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use serde_json::json;
+
+    fn short_lived() -> Scene {
+        Scene::new()
+            .depth("default.XQ", 0, 0)
+            .depth("default", 2, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .at(2000.0)
+            .depth("default", 0, 1)
+            .depth("default.XQ", 3, 0)
+            .totals("default", 0, 4, json!({ "x-message-ttl": 500 }))
+    }
+
+    #[test]
+    fn gone_without_a_delivery() {
+        assert_eq!(short_lived().silence().cause(), "likely message-expired");
+        let seen = short_lived().dead_letter("default.XQ", "expired");
+        assert_eq!(seen.silence().answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn rejected_or_without_a_limit_is_a_near_miss() {
+        let rejected = Scene::published().dead_letter("default.XQ", "rejected").silence();
+        assert_ne!(rejected.answer(&CAUSE), "certain");
+        let endless = Scene::published().totals("default", 0, 0, json!({})).silence();
+        assert_eq!(endless.answer(&CAUSE), "ruled out");
+        assert_eq!(
+            short_lived().silence().without(Source::Management).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

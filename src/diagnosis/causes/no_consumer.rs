@@ -46,3 +46,58 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::likely(text, evidence)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use serde_json::json;
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    #[test]
+    fn nobody_is_there() {
+        let scene = nobody();
+        assert_eq!(scene.cause(), "none");
+        assert!(scene.silence().cause().ends_with(" no-consumer"));
+    }
+
+    #[test]
+    fn certain_only_where_every_reason_was_looked_for() {
+        let seen = nobody()
+            .from_before(90_000)
+            .debug("dramatiq.WorkerProcess(0)", "Loading modules...")
+            .info("dramatiq.worker.Worker", "Worker has been shut down.")
+            .totals("default", 1, 0, json!({}))
+            .consumers(&[])
+            .connections(&[])
+            .silence();
+        assert_eq!(seen.answer(&CAUSE), "certain");
+        assert_ne!(seen.without(Source::WorkerLog).cause(), "certain no-consumer");
+    }
+
+    #[test]
+    fn a_living_worker_has_a_reason_of_its_own() {
+        let scene = nobody()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[])
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_consumer_excludes_it_and_no_samples_cannot_tell() {
+        assert_eq!(Scene::published().silence().answer(&CAUSE), "ruled out");
+        assert_eq!(
+            nobody().silence().without(Source::Queue).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

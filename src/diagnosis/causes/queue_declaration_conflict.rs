@@ -18,3 +18,39 @@ fn check(story: &Story<'_>) -> Answer {
         format!("the worker cannot declare its queue as it wants it: {error}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    const CONFLICT: &str = "Consumer encountered a connection error: (406, \"PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'default' in vhost '/'\")";
+
+    #[test]
+    fn the_worker_declares_it_otherwise() {
+        let scene = nobody()
+            .critical("dramatiq.worker.ConsumerThread(default)", CONFLICT)
+            .silence();
+        assert_eq!(scene.cause(), "certain queue-declaration-conflict");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn a_log_without_loggers_must_name_our_queue() {
+        let ours = nobody().plain(None, CONFLICT).silence();
+        assert_eq!(ours.cause(), "certain queue-declaration-conflict");
+        let theirs = nobody()
+            .plain(None, &CONFLICT.replace("'default'", "'emails'"))
+            .silence();
+        assert_eq!(theirs.answer(&CAUSE), "not applicable");
+    }
+}

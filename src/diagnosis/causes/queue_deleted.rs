@@ -51,3 +51,43 @@ fn check(story: &Story<'_>) -> Answer {
     }
     Answer::NotApplicable
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn it_was_there_with_the_message_in_it() {
+        let scene = Scene::new()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 1)
+            .at(3000.0)
+            .no_queue("default");
+        assert_ne!(scene.answer(&CAUSE), "certain");
+        assert_eq!(scene.silence().answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn the_first_boot_of_an_old_worker_is_a_near_miss() {
+        let scene = Scene::published()
+            .critical(
+                "dramatiq.worker.ConsumerThread(default.DQ)",
+                "Consumer encountered a connection error: (404, \"NOT_FOUND - no queue 'default.DQ' in vhost '/'\")",
+            )
+            .depth("default", 0, 1)
+            .silence();
+        assert_ne!(scene.answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn without_samples_it_cannot_be_told() {
+        assert_eq!(
+            Scene::published().silence().without(Source::Queue).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -35,3 +35,30 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use serde_json::json;
+
+    fn state(state: &str) -> Scene {
+        Scene::published().totals_in_state(state, "default", 1, 0, json!({}))
+    }
+
+    #[test]
+    fn down_or_in_the_minority() {
+        assert_eq!(state("down").cause(), "certain queue-unavailable");
+        assert_eq!(state("minority").cause(), "certain queue-unavailable");
+    }
+
+    #[test]
+    fn a_running_queue_and_an_unknown_word() {
+        assert_eq!(state("running").answer(&CAUSE), "ruled out");
+        assert_eq!(state("syncing").answer(&CAUSE), "possible");
+        assert_eq!(
+            state("down").without(Source::Management).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -68,3 +68,49 @@ fn check(story: &Story<'_>) -> Answer {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene};
+    use serde_json::json;
+
+    fn single(pid: i32) -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 2)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 2)
+            .totals("default", 1, 1, json!({ "x-single-active-consumer": true }))
+            .consumers(&[("default", OTHER, 1)])
+            .process(pid, pid - 1, "python dramatiq other", |_| {})
+            .peer(OTHER, pid)
+    }
+
+    #[test]
+    fn another_one_is_served() {
+        assert_eq!(single(900).silence().cause(), "certain single-active-consumer");
+        assert_eq!(single(900).answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn the_watched_worker_is_served() {
+        assert_eq!(single(101).silence().answer(&CAUSE), "ruled out");
+        let plain = Scene::published().totals("default", 1, 1, json!({})).silence();
+        assert_eq!(plain.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn who_it_is_cannot_be_told_without_processes() {
+        assert_ne!(
+            single(900).silence().without(Source::Process).answer(&CAUSE),
+            "certain"
+        );
+        assert_eq!(
+            single(900).silence().without(Source::Management).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -20,3 +20,54 @@ fn check(story: &Story<'_>) -> Answer {
         |error, count| format!("0 consumers: the worker cannot connect ({count} in its log): {error}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    const REFUSED: &str = "Consumer encountered a connection error: AMQPConnectionError((AMQPConnectorSocketConnectError(ConnectionRefusedError(111)),))";
+
+    #[test]
+    fn errors_during_the_run() {
+        let scene = nobody().critical("dramatiq.worker.ConsumerThread(default)", REFUSED);
+        assert_eq!(scene.clone().silence().cause(), "certain worker-cannot-connect");
+        assert_eq!(
+            scene.silence().without(Source::WorkerLog).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+
+    #[test]
+    fn an_error_from_before_may_be_a_dead_workers() {
+        let scene = nobody()
+            .from_before(300)
+            .critical("dramatiq.worker.ConsumerThread(default)", REFUSED)
+            .silence();
+        assert_eq!(scene.cause(), "likely worker-cannot-connect");
+    }
+
+    #[test]
+    fn another_queues_consumer_and_another_code_are_near_misses() {
+        let other = nobody()
+            .critical("dramatiq.worker.ConsumerThread(emails)", REFUSED)
+            .silence();
+        assert_eq!(other.answer(&CAUSE), "not applicable");
+        let conflict = nobody()
+            .critical(
+                "dramatiq.worker.ConsumerThread(default)",
+                "Consumer encountered a connection error: (406, \"PRECONDITION_FAILED - inequivalent arg\")",
+            )
+            .silence();
+        assert_eq!(conflict.answer(&CAUSE), "not applicable");
+    }
+}

@@ -59,3 +59,57 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    fn ready() -> Scene {
+        nobody()
+            .debug("dramatiq.WorkerProcess(0)", "Loading modules...")
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+    }
+
+    #[test]
+    fn ready_at_debug_without_a_consumer() {
+        assert_eq!(ready().silence().cause(), "likely worker-has-no-actors");
+        assert_eq!(
+            ready().worker_process(&[]).silence().cause(),
+            "certain worker-has-no-actors"
+        );
+    }
+
+    #[test]
+    fn the_master_never_has_a_connection() {
+        let scene = ready()
+            .line("[PID 100] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+            .process(100, 1, "python dramatiq app", |_| {})
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn without_debug_lines_it_cannot_be_told() {
+        let info = nobody()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .silence();
+        assert_eq!(info.answer(&CAUSE), "cannot tell");
+        let added = ready()
+            .debug(
+                "dramatiq.worker._WorkerMiddleware",
+                "Adding consumer for queue 'default'.",
+            )
+            .silence();
+        assert_eq!(added.answer(&CAUSE), "ruled out");
+    }
+}

@@ -115,3 +115,78 @@ fn reason(told: &Told<'_>) -> String {
         _ => text,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use crate::timeline::Level;
+
+    /// Sent, and nobody consumes; then the worker's log.
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+            .from_before(30)
+    }
+
+    const IMPORT: &str = "Failed to import module.\nTraceback (most recent call last):\n  File \"/v/dramatiq/cli.py\", line 1, in worker_process\nModuleNotFoundError: No module named '2'";
+
+    #[test]
+    fn the_log_ends_in_a_failed_import() {
+        let scene = nobody().error("dramatiq.WorkerProcess(0)", IMPORT).silence();
+        assert_eq!(scene.cause(), "certain worker-not-started");
+        let summary = scene.verdict().cause.expect("a cause").summary;
+        assert!(summary.contains("`-v` takes no value"), "{summary}");
+        assert_eq!(scene.verdict().scenario, Some(Scenario::B));
+    }
+
+    #[test]
+    fn yesterdays_crash_is_only_likely_and_a_later_life_excludes_it() {
+        let old = nobody()
+            .from_before(90_000)
+            .error("dramatiq.WorkerProcess(0)", IMPORT)
+            .silence();
+        assert_eq!(old.cause(), "likely worker-not-started");
+        let later = nobody()
+            .error("dramatiq.WorkerProcess(0)", IMPORT)
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .silence();
+        assert_eq!(later.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn an_applications_traceback_is_a_near_miss() {
+        let logged = nobody()
+            .plain(
+                Some(Level::Error),
+                "2025-01-01 10:00:00 ERROR order failed\nTraceback (most recent call last):\n  File \"/app/x.py\", line 1, in f\nValueError: no",
+            )
+            .silence();
+        assert_eq!(logged.answer(&CAUSE), "not applicable");
+        let printed = nobody()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .plain(
+                None,
+                "Traceback (most recent call last):\n  File \"/app/x.py\", line 1, in f\nValueError: no",
+            )
+            .silence();
+        assert_eq!(printed.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_consumer_excludes_it_and_no_log_cannot_tell() {
+        let scene = nobody().error("dramatiq.WorkerProcess(0)", IMPORT);
+        assert_eq!(
+            scene.clone().depth("default", 0, 1).silence().answer(&CAUSE),
+            "ruled out"
+        );
+        assert_eq!(
+            scene.silence().without(Source::WorkerLog).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

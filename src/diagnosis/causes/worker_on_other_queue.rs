@@ -97,3 +97,55 @@ fn alive_or_likely(story: &Story<'_>, text: String, mut evidence: Vec<u32>) -> A
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    fn whitelisted() -> Scene {
+        nobody().from_before(50).debug(
+            "dramatiq.worker.Worker",
+            "Dropping consumer for queue 'default': not whitelisted.",
+        )
+    }
+
+    #[test]
+    fn a_living_worker_left_it_out() {
+        let scene = whitelisted().worker_process(&[WORKER]);
+        assert_ne!(scene.answer(&CAUSE), "certain", "another worker may still boot");
+        assert_eq!(scene.silence().cause(), "certain worker-on-other-queue");
+    }
+
+    #[test]
+    fn a_dead_worker_is_a_near_miss() {
+        assert_eq!(whitelisted().silence().answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn its_consumers_are_elsewhere() {
+        let scene = nobody()
+            .debug(
+                "dramatiq.worker._WorkerMiddleware",
+                "Adding consumer for queue 'emails'.",
+            )
+            .silence();
+        assert_eq!(scene.cause(), "certain worker-on-other-queue");
+        let both = scene
+            .debug(
+                "dramatiq.worker._WorkerMiddleware",
+                "Adding consumer for queue 'default'.",
+            )
+            .silence();
+        assert_eq!(both.answer(&CAUSE), "not applicable");
+    }
+}

@@ -43,3 +43,49 @@ fn check(story: &Story<'_>) -> Answer {
     }
     super::other_broker(story, &workers, "the worker")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    fn elsewhere() -> Scene {
+        nobody()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[WORKER])
+            .connections(&[(WORKER, "staging", "running")])
+    }
+
+    #[test]
+    fn its_connections_are_in_another_vhost() {
+        assert_eq!(elsewhere().silence().cause(), "certain worker-on-other-vhost");
+        assert_eq!(elsewhere().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn one_here_as_well_is_a_near_miss() {
+        let scene = nobody()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[WORKER, OTHER])
+            .connections(&[(WORKER, "staging", "running"), (OTHER, "/", "running")])
+            .silence();
+        assert_ne!(scene.answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn without_processes_it_cannot_be_told() {
+        assert_eq!(
+            elsewhere().silence().without(Source::Process).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -60,3 +60,61 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    fn added() -> Scene {
+        nobody()
+            .debug(
+                "dramatiq.worker._WorkerMiddleware",
+                "Adding consumer for queue 'default'.",
+            )
+            .worker_process(&[])
+    }
+
+    #[test]
+    fn frames_of_the_stub_are_certain() {
+        let scene = added()
+            .stack(
+                101,
+                "Thread-2",
+                &[("_StubConsumer.__next__", "/v/dramatiq/brokers/stub.py")],
+            )
+            .silence();
+        assert_eq!(scene.cause(), "certain worker-on-test-broker");
+    }
+
+    #[test]
+    fn a_consumer_without_a_connection_is_likely() {
+        assert_eq!(added().silence().cause(), "likely worker-on-test-broker");
+    }
+
+    #[test]
+    fn a_connection_error_or_a_connection_is_a_near_miss() {
+        let error = added()
+            .critical(
+                "dramatiq.worker.ConsumerThread(default)",
+                "Consumer encountered a connection error: refused",
+            )
+            .silence();
+        assert_eq!(error.answer(&CAUSE), "not applicable");
+        let connected = added().worker_process(&[WORKER]).silence();
+        assert_eq!(connected.answer(&CAUSE), "not applicable");
+        assert_eq!(
+            added().silence().without(Source::Process).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

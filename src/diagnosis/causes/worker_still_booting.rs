@@ -22,13 +22,22 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let lines = story.worker_lines();
-    if let Some(ready) = lines.iter().find(|told| matches!(told.mark, Some(Mark::Ready))) {
-        return Answer::ruled_out("the worker said that it is ready", [ready.n]);
+    if let Some(ready) = lines
+        .iter()
+        .find(|told| matches!(told.mark, Some(Mark::Ready | Mark::AddingConsumer { .. })))
+    {
+        return Answer::ruled_out("the worker has come past its imports", [ready.n]);
     }
     let dead = lines.iter().any(|told| {
         matches!(
             told.mark,
-            Some(Mark::ImportFailed | Mark::UsageError | Mark::ChildDied { .. } | Mark::ShutDown)
+            Some(
+                Mark::ImportFailed
+                    | Mark::UsageError
+                    | Mark::ChildDied { .. }
+                    | Mark::Stopping
+                    | Mark::ShutDown
+            )
         )
     });
     if dead {
@@ -97,5 +106,61 @@ fn check(story: &Story<'_>) -> Answer {
         // An empty log: a worker that has not come to its first line, or none at all.
         None if lines.is_empty() => Answer::cannot_tell(&[Source::Process]),
         None => Answer::NotApplicable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn nobody() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    #[test]
+    fn at_an_import() {
+        let scene = nobody()
+            .debug("dramatiq.WorkerProcess(0)", "Loading modules...")
+            .worker_process(&[])
+            .stack(
+                101,
+                "MainThread",
+                &[
+                    ("<module>", "/app/heavy.py"),
+                    ("import_module", "/usr/lib/python3.11/importlib/__init__.py"),
+                ],
+            )
+            .silence();
+        assert_eq!(scene.cause(), "certain worker-still-booting");
+        assert_eq!(
+            scene.without(Source::Process).cause(),
+            "likely worker-still-booting"
+        );
+    }
+
+    #[test]
+    fn ready_excludes_it() {
+        let scene = nobody()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_worker_that_failed_or_stopped_is_a_near_miss() {
+        let failed = nobody()
+            .error("dramatiq.WorkerProcess(0)", "Failed to import module.")
+            .silence();
+        assert_eq!(failed.answer(&CAUSE), "not applicable");
+        let stopped = nobody()
+            .info("dramatiq.WorkerProcess(0)", "Stopping worker process...")
+            .silence();
+        assert_eq!(stopped.answer(&CAUSE), "not applicable");
     }
 }

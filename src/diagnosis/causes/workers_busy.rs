@@ -83,3 +83,59 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::cannot_tell(&[Source::Management]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::timeline::EventKind;
+    use serde_json::json;
+
+    fn full() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 1)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message slow() with id 'other'.",
+            )
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 3, 1)
+            .consumers(&[("default", WORKER, 4)])
+            .totals("default", 3, 4, json!({}))
+    }
+
+    #[test]
+    fn every_slot_is_taken() {
+        assert_eq!(full().silence().cause(), "certain workers-busy");
+        assert_eq!(full().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_free_slot_excludes_it() {
+        let scene = full().totals("default", 3, 3, json!({})).silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_late_list_or_a_queue_that_loses_messages_is_only_likely() {
+        assert_eq!(full().depth("default", 3, 2).silence().answer(&CAUSE), "likely");
+        let limited = full()
+            .totals("default", 3, 4, json!({ "x-message-ttl": 500 }))
+            .silence();
+        assert_eq!(limited.answer(&CAUSE), "likely");
+        let missed = full()
+            .see(Source::Firehose, EventKind::Missed { events: 3 })
+            .silence();
+        assert_eq!(missed.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn without_management_the_log_shows_what_runs() {
+        let scene = full().silence().without(Source::Management);
+        assert_eq!(scene.cause(), "likely workers-busy");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+}
