@@ -167,6 +167,26 @@ fn tracing_is_put_back_after_kill_9() {
     tracing_is_put_back_after("sigkill", "KILL");
 }
 
+/// A panic, provoked by a variable that only a debug build knows, right after tracing is on.
+#[test]
+fn tracing_is_put_back_after_a_panic() {
+    let stack = long_run("panic");
+    let before = stack.vhost();
+    let output = stack
+        .taskdiag("diagnose")
+        .arg("--config")
+        .arg(stack.write_config())
+        .env("TASKDIAG_PANIC", "1")
+        .env("TASKDIAG_LOG", "debug")
+        .output()
+        .expect("taskdiag runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "a bug in taskdiag: {stderr}");
+    assert!(stderr.contains("is on for this run"), "tracing was on: {stderr}");
+    until("tracing is off again", || !traces(&stack));
+    assert_eq!(stack.vhost(), before);
+}
+
 #[test]
 fn tracing_is_put_back_after_a_normal_end() {
     let mut stack = long_run("normal-end");
