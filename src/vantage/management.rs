@@ -342,3 +342,78 @@ fn object(value: Option<&Json>) -> Map<String, Json> {
         _ => Map::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::{mpsc, watch as phase_channel};
+    use wiremock::matchers::{method, path, path_regex};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+    use crate::timeline::scrub::Scrubber;
+    use crate::timeline::{Event, Source};
+    use crate::vantage::{Phase, Report};
+
+    /// What a broker with `management_agent.disable_metrics_collector = true` answers, as seen on
+    /// 3.10.8: the setting is the whole broker's, so a test against a shared one cannot have it.
+    async fn without_statistics() -> MockServer {
+        let server = MockServer::start().await;
+        let answers = [
+            ("/api/whoami", 200, serde_json::json!({ "name": "ops", "tags": ["administrator"] })),
+            ("/api/overview", 200, serde_json::json!({ "rabbitmq_version": "3.10.8", "disable_stats": true })),
+            ("/api/consumers/%2F", 400, serde_json::json!({ "error": "bad_request", "reason": "Stats disabled" })),
+            ("/api/connections", 200, serde_json::json!([])),
+        ];
+        for (at, status, body) in answers {
+            Mock::given(method("GET"))
+                .and(path(at))
+                .respond_with(ResponseTemplate::new(status).set_body_json(body))
+                .with_priority(1)
+                .mount(&server)
+                .await;
+        }
+        Mock::given(method("GET"))
+            .and(path_regex("^/api/"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(serde_json::json!({})))
+            .mount(&server)
+            .await;
+        server
+    }
+
+    #[tokio::test]
+    async fn no_statistics_are_not_nobody() {
+        let server = without_statistics().await;
+        let flags = [
+            ("broker.management_url".to_owned(), server.uri()),
+            ("api.url".to_owned(), "http://localhost:1".to_owned()),
+        ];
+        let config = Config::load(None, &flags).expect("a configuration");
+        let (sender, mut reports) = mpsc::unbounded_channel();
+        let (_keep, phases) = phase_channel::channel(Phase { last_look: true, ..Phase::default() });
+        let tap = Tap {
+            source: Source::Management,
+            sender,
+            clock: Instant::now(),
+            scrubber: Arc::new(Scrubber::default()),
+        };
+        watch(&config, tap, Phases(phases)).await.expect("it sees something");
+        let mut kinds = Vec::new();
+        while let Ok(report) = reports.try_recv() {
+            if let Report::Event(event) = report {
+                let Event { kind, .. } = *event;
+                kinds.push(kind);
+            }
+        }
+        assert!(
+            kinds.iter().any(|kind| matches!(kind, EventKind::Partial { reason } if reason.contains("statistics"))),
+            "{kinds:?}"
+        );
+        // An empty list would say that nobody consumes and nobody is connected.
+        assert!(
+            !kinds.iter().any(|kind| matches!(kind, EventKind::Consumers { .. } | EventKind::Connections { .. })),
+            "{kinds:?}"
+        );
+    }
+}
