@@ -668,6 +668,27 @@ fn may_lose_messages(story: &Story<'_>) -> bool {
     })
 }
 
+/// Other messages were delivered in the second half of the time since ours was sent. One that comes
+/// again is no progress.
+fn still_moves(story: &Story<'_>) -> Option<u32> {
+    let sent = story.published()?.at_ms;
+    let end = story.depths(story.queue()).last()?.at_ms;
+    let half = sent + (end - sent) / 2.0;
+    story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Deliver {
+                queue,
+                redelivered: false,
+                ..
+            } if queue == story.queue() && event.at_ms >= half => Some(event.n),
+            _ => None,
+        })
+}
+
 /// A worker has moved the delayed message on to the queue itself.
 fn moved_on(story: &Story<'_>) -> bool {
     story

@@ -1160,28 +1160,19 @@ impl<'a> Story<'a> {
         });
         let known = ended == Some(true)
             || self.logged_workers().next().is_some()
-            || self
-                .timeline
-                .events
-                .iter()
-                .any(|event| matches!(&event.kind, EventKind::Process(process) if process.holds_log));
+            || self.timeline.events.iter().any(|event| {
+                matches!(&event.kind, EventKind::Process(process) if process.holds_log && looks_like_a_worker(process))
+            });
         known.then_some(false)
     }
 
     /// Processes of this machine that write the watched log: by its pids, and only what looks like
     /// a worker, since a container's pids mean other processes here.
     fn logged_workers(&self) -> impl Iterator<Item = &'a Process> {
-        let word_of = |process: &Process, word: &str| {
-            process
-                .command
-                .iter()
-                .chain(process.parent_command.iter().flatten())
-                .any(|part| part.contains(word))
-        };
         self.log_pids()
             .into_iter()
             .filter_map(|pid| self.process(pid).map(|(_, process)| process))
-            .filter(move |process| word_of(process, "dramatiq") || word_of(process, "python"))
+            .filter(|process| looks_like_a_worker(process))
     }
 
     /// The process at the client's end of a database connection, `ip:port`.
@@ -1586,6 +1577,16 @@ pub fn plain_placeholders(text: &str) -> String {
         out = out.replace(&format!("{{{name}}}"), &name.to_uppercase());
     }
     out
+}
+
+/// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a
+/// container's pid by chance.
+fn looks_like_a_worker(process: &Process) -> bool {
+    process
+        .command
+        .iter()
+        .chain(process.parent_command.iter().flatten())
+        .any(|word| word.contains("dramatiq") || word.contains("python"))
 }
 
 /// A line that is about some message without saying which.

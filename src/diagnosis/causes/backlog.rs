@@ -28,7 +28,7 @@ fn check(story: &Story<'_>) -> Answer {
     };
     // Deliveries of others since our publish: how fast the queue moves. One that comes again is no
     // progress.
-    let others: Vec<(u32, f64, Option<&str>)> = story
+    let others: Vec<(u32, Option<&str>)> = story
         .timeline
         .events
         .iter()
@@ -39,7 +39,7 @@ fn check(story: &Story<'_>) -> Answer {
                 message,
                 ..
             } if name == queue && event.at_ms > passage.at_ms => {
-                Some((event.n, event.at_ms, message.message_id.as_deref()))
+                Some((event.n, message.message_id.as_deref()))
             }
             _ => None,
         })
@@ -52,8 +52,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     // It must go on to the end: a queue that has come to a stop is another matter.
-    let half = passage.at_ms + (last.at_ms - passage.at_ms) / 2.0;
-    if others.iter().all(|(_, at, _)| *at < half) {
+    if super::still_moves(story).is_none() {
         return Answer::NotApplicable;
     }
     // One that was sent later and came first: ours is not in the line, or has a lower priority.

@@ -42,8 +42,25 @@ fn check(story: &Story<'_>) -> Answer {
                 ),
                 [info.n, listed],
             ),
-            None => Answer::possible(format!("only {} is served", active.connection), [info.n, listed])
-                .would_decide(&[Source::Process]),
+            None => {
+                // The worker's connections are known, and another one of them waits in the list.
+                let waits = |connection: &str| {
+                    super::live_workers(story)
+                        .iter()
+                        .any(|(_, process)| super::is_socket_of(process, connection))
+                };
+                let text = format!("only {} is served", active.connection);
+                let idle = consumers.iter().any(|consumer| {
+                    consumer.queue == story.queue()
+                        && consumer.active == Some(false)
+                        && waits(&consumer.connection)
+                });
+                if idle && !waits(&active.connection) {
+                    Answer::likely(format!("{text}; the watched worker waits"), [info.n, listed])
+                } else {
+                    Answer::possible(text, [info.n, listed]).would_decide(&[Source::Process])
+                }
+            }
         },
         // The list of consumers is late. The watched worker logs every message it is handed, and
         // was handed none, with messages ready and consumers there.

@@ -36,6 +36,10 @@ fn check(story: &Story<'_>) -> Answer {
         .last()
         .and_then(|passage| story.peer(passage.connection))
         .map(|(_, pid)| pid);
+    // A worker that has not come to consuming is still booting, whatever it waits for.
+    if holder.is_none() && !matches!(super::has_consumer(story), Some(Answer::RuledOut { .. })) {
+        return Answer::NotApplicable;
+    }
     for event in story.timeline.events.iter().rev() {
         let EventKind::Process(process) = &event.kind else {
             continue;

@@ -24,6 +24,9 @@ fn check(story: &Story<'_>) -> Answer {
     if super::did_not_grow(story) {
         return Answer::NotApplicable;
     }
+    if let Some(n) = super::still_moves(story) {
+        return Answer::ruled_out("others go on being delivered", [n]);
+    }
     let running = super::running_others(story);
     let listed = story.consumers();
     let slots: Vec<u64> = listed.map_or_else(Vec::new, |(_, consumers)| {
