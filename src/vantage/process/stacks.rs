@@ -59,7 +59,12 @@ fn frames(trace: &StackTrace) -> Vec<Frame> {
 /// Says which command or capability would permit it.
 fn refused(pid: i32, seen: &str) -> String {
     let seen = seen.lines().next().unwrap_or_default();
-    if seen.contains("ermission") || seen.contains("not permitted") || seen.contains("os error 1)") {
+    // The library's words for a refusal vary with where it met it: ask the kernel itself.
+    let denied = |file: &str| {
+        std::fs::File::open(format!("/proc/{pid}/{file}"))
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    if denied("exe") || denied("mem") || seen.contains("not permitted") {
         let same_user = procfs::process::Process::new(pid)
             .and_then(|process| process.uid())
             .ok()
@@ -72,4 +77,33 @@ fn refused(pid: i32, seen: &str) -> String {
         return format!("pid {pid} may not be read; {how}");
     }
     format!("the Python stacks of pid {pid} cannot be read: {seen}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Refused for real: pid 1 is root's, and this thread is not (any more).
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_refusal_says_what_would_permit_it() {
+        let refused = std::thread::spawn(|| {
+            // The bare system call changes this thread only.
+            // SAFETY: no memory is involved.
+            if unsafe { libc::geteuid() } == 0 {
+                let nobody = 65_534;
+                let done = unsafe { libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) };
+                assert_eq!(done, 0, "this thread is somebody else");
+            }
+            dump(1)
+        })
+        .join()
+        .unwrap();
+        let reason = refused.unwrap_err();
+        assert!(reason.contains("pid 1"), "{reason}");
+        assert!(
+            reason.contains("CAP_SYS_PTRACE") || reason.contains("ptrace_scope"),
+            "{reason}"
+        );
+    }
 }
