@@ -414,6 +414,24 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
     {
         matched.certainty = matched.certainty.min(Certainty::Likely);
     }
+    // These causes are a failed attempt by themselves, whatever else could be seen of it.
+    let failed_by = [
+        "actor-raised",
+        "time-limit-exceeded",
+        "worker-died-in-actor",
+        "expected-exception",
+        "retries-missing",
+    ];
+    let outcome = match &winner {
+        Some((_, cause, matched))
+            if outcome != Outcome::Succeeded
+                && failed_by.contains(&cause.id)
+                && matched.certainty >= Certainty::Likely =>
+        {
+            Outcome::Failed
+        }
+        _ => outcome,
+    };
     // What stands beside a specific cause only because nothing better was known adds nothing.
     contributing.extend(competing.filter(|(_, cause, _)| !cause.general));
     contributing.sort_by_key(|(order, ..)| *order);
@@ -487,7 +505,18 @@ fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
     if unmet.is_empty() {
         let answer = (cause.check)(story);
         let weak = matches!(&answer, Answer::Matched(matched) if story.is_weak(&matched.evidence));
-        if weak {
+        // Two messages carry the id, and nothing says which one is meant: what became of one of them
+        // may be the other's story.
+        let by_message = cause
+            .keeps_from
+            .iter()
+            .any(|stage| matches!(stage, Stage::Received | Stage::Entered | Stage::Finished));
+        if story.is_ambiguous() && by_message && !story.rests_on_the_row(&answer) {
+            answer.with(|matched| {
+                matched.certainty = Certainty::Possible;
+                matched.terminal = false;
+            })
+        } else if weak {
             answer
                 .with(|matched| matched.certainty = matched.certainty.min(Certainty::Likely))
                 .would_decide(&[Source::Firehose])

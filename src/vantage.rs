@@ -735,7 +735,9 @@ impl Run<'_> {
                     progress(self.timeline, &verdict);
                     continue;
                 }
-                deadline = deadline.min(due.saturating_sub(diagnosed.elapsed())).max(Duration::from_millis(1));
+                deadline = deadline
+                    .min(due.saturating_sub(diagnosed.elapsed()))
+                    .max(Duration::from_millis(1));
             }
             if deadline.is_zero() {
                 if settled.is_some() {

@@ -288,7 +288,11 @@ impl Follower {
 /// line of a process that had not spoken before the boot before it was complete.
 fn since_last_boot(lines: Vec<format::Parsed>) -> Vec<format::Parsed> {
     let marks: Vec<Option<Mark>> = lines.iter().map(|(line, _)| read_line(line)).collect();
-    let last = |wanted: fn(&Mark) -> bool, below: usize| marks[..below].iter().rposition(|mark| mark.as_ref().is_some_and(wanted));
+    let last = |wanted: fn(&Mark) -> bool, below: usize| {
+        marks[..below]
+            .iter()
+            .rposition(|mark| mark.as_ref().is_some_and(wanted))
+    };
     let booting = |mark: &Mark| matches!(mark, Mark::BootingUp);
     let ready = |mark: &Mark| matches!(mark, Mark::BootingUp | Mark::Ready);
     let ended = |mark: &Mark| matches!(mark, Mark::ShutDown | Mark::ChildDied { .. });
@@ -296,7 +300,10 @@ fn since_last_boot(lines: Vec<format::Parsed>) -> Vec<format::Parsed> {
     if let Some(this) = last(ready, lines.len()) {
         let previous = last(booting, this).map_or(0, |at| at + 1);
         let previous = last(ended, this).map_or(previous, |at| previous.max(at + 1));
-        let old: HashSet<i32> = lines[..previous].iter().filter_map(|(line, _)| line.pid).collect();
+        let old: HashSet<i32> = lines[..previous]
+            .iter()
+            .filter_map(|(line, _)| line.pid)
+            .collect();
         let first = (previous..=this).find(|&at| lines[at].0.pid.is_none_or(|pid| !old.contains(&pid)));
         start = start.max(first.unwrap_or(previous));
     }
@@ -408,7 +415,10 @@ mod tests {
         let mut folder = Folder::new(None);
         let mut lines = folder.feed(text.as_bytes());
         lines.extend(folder.flush());
-        since_last_boot(lines).into_iter().map(|(line, _)| line.text).collect()
+        since_last_boot(lines)
+            .into_iter()
+            .map(|(line, _)| line.text)
+            .collect()
     }
 
     fn line(pid: u32, text: &str) -> String {
@@ -417,7 +427,8 @@ mod tests {
 
     #[test]
     fn a_boot_begins_with_its_first_child() {
-        let old = line(2, "old work") + &line(1, "Dramatiq '2.2.1' is booting up.") + &line(2, "more old work");
+        let old =
+            line(2, "old work") + &line(1, "Dramatiq '2.2.1' is booting up.") + &line(2, "more old work");
         let new = line(5, "Adding consumer for queue 'default'.")
             + &line(6, "Adding consumer for queue 'default'.")
             + &line(5, "Worker process is ready for action.")
@@ -431,7 +442,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_died_at_its_start_is_not_a_boot() {
-        let text = line(2, "Worker process is ready for action.") + &line(1, "Dramatiq '2.2.1' is booting up.") + &line(1, "Worker has been shut down.") + &line(3, "Failed to import module.");
+        let text = line(2, "Worker process is ready for action.")
+            + &line(1, "Dramatiq '2.2.1' is booting up.")
+            + &line(1, "Worker has been shut down.")
+            + &line(3, "Failed to import module.");
         let texts = kept(&text);
         assert_eq!(texts.last().map(String::as_str), Some("Failed to import module."));
     }

@@ -361,9 +361,21 @@ mod tests {
     async fn without_statistics() -> MockServer {
         let server = MockServer::start().await;
         let answers = [
-            ("/api/whoami", 200, serde_json::json!({ "name": "ops", "tags": ["administrator"] })),
-            ("/api/overview", 200, serde_json::json!({ "rabbitmq_version": "3.10.8", "disable_stats": true })),
-            ("/api/consumers/%2F", 400, serde_json::json!({ "error": "bad_request", "reason": "Stats disabled" })),
+            (
+                "/api/whoami",
+                200,
+                serde_json::json!({ "name": "ops", "tags": ["administrator"] }),
+            ),
+            (
+                "/api/overview",
+                200,
+                serde_json::json!({ "rabbitmq_version": "3.10.8", "disable_stats": true }),
+            ),
+            (
+                "/api/consumers/%2F",
+                400,
+                serde_json::json!({ "error": "bad_request", "reason": "Stats disabled" }),
+            ),
             ("/api/connections", 200, serde_json::json!([])),
         ];
         for (at, status, body) in answers {
@@ -391,14 +403,19 @@ mod tests {
         ];
         let config = Config::load(None, &flags).expect("a configuration");
         let (sender, mut reports) = mpsc::unbounded_channel();
-        let (_keep, phases) = phase_channel::channel(Phase { last_look: true, ..Phase::default() });
+        let (_keep, phases) = phase_channel::channel(Phase {
+            last_look: true,
+            ..Phase::default()
+        });
         let tap = Tap {
             source: Source::Management,
             sender,
             clock: Instant::now(),
             scrubber: Arc::new(Scrubber::default()),
         };
-        watch(&config, tap, Phases(phases)).await.expect("it sees something");
+        watch(&config, tap, Phases(phases))
+            .await
+            .expect("it sees something");
         let mut kinds = Vec::new();
         while let Ok(report) = reports.try_recv() {
             if let Report::Event(event) = report {
@@ -407,12 +424,16 @@ mod tests {
             }
         }
         assert!(
-            kinds.iter().any(|kind| matches!(kind, EventKind::Partial { reason } if reason.contains("statistics"))),
+            kinds
+                .iter()
+                .any(|kind| matches!(kind, EventKind::Partial { reason } if reason.contains("statistics"))),
             "{kinds:?}"
         );
         // An empty list would say that nobody consumes and nobody is connected.
         assert!(
-            !kinds.iter().any(|kind| matches!(kind, EventKind::Consumers { .. } | EventKind::Connections { .. })),
+            !kinds
+                .iter()
+                .any(|kind| matches!(kind, EventKind::Consumers { .. } | EventKind::Connections { .. })),
             "{kinds:?}"
         );
     }
