@@ -1138,6 +1138,10 @@ impl<'a> Story<'a> {
     /// Whether a process belongs to the watched worker: it, its parent, its child or its sibling
     /// writes the watched log, or holds it open. `None`: nothing says either way.
     pub fn is_watched(&self, pid: i32) -> Option<bool> {
+        // "The watched worker" is the one whose log is watched.
+        if !self.sees(Source::WorkerLog) {
+            return None;
+        }
         let pids = self.log_pids();
         let process = self.process(pid).map(|(_, process)| process);
         let related = |logged: &Process| {
@@ -1585,7 +1589,6 @@ fn looks_like_a_worker(process: &Process) -> bool {
     process
         .command
         .iter()
-        .chain(process.parent_command.iter().flatten())
         .any(|word| word.contains("dramatiq") || word.contains("python"))
 }
 

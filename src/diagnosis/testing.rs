@@ -214,6 +214,7 @@ impl Scene {
         self.see(
             Source::Api,
             EventKind::ApiStatus {
+                latency_ms: None,
                 http_status: 200,
                 value: Some(status.into()),
             },

@@ -1,7 +1,7 @@
 //! The API shows an old status.
 
 use crate::diagnosis::{Answer, Cause, Story};
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-stale-read",
@@ -29,8 +29,15 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .find(|(_, _, seen)| seen.status == row.status)
         .map_or(0.0, |(_, at, _)| *at);
-    // The API's own view may lag by the time of one request.
-    match story.api_status().filter(|(_, at, _)| *at >= final_since + 5.0) {
+    // A question asked before the row was final may get the old answer in good faith.
+    let asked_since = |n: u32, at: f64| {
+        let latency = story.timeline.event(n).and_then(|event| match &event.kind {
+            EventKind::ApiStatus { latency_ms, .. } => *latency_ms,
+            _ => None,
+        });
+        at - latency.unwrap_or(2.0) >= final_since
+    };
+    match story.api_status().filter(|(n, at, _)| asked_since(*n, *at)) {
         Some((api, _, value)) if Some(value) != row.status.as_deref() && super::same_words(story, value) => {
             Answer::certain(
                 format!(

@@ -43,3 +43,50 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::possible(text, [received.n]).would_decide(&[Source::Process]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    const HOOK: &[(&str, &str)] = &[
+        ("Hook.before_process_message", "/app/hooks.py"),
+        (
+            "WorkerThread.process_message",
+            "/v/site-packages/dramatiq/worker.py",
+        ),
+    ];
+
+    #[test]
+    fn its_thread_stands_in_a_hook() {
+        let scene = Scene::received().stack(101, "Thread-4", HOOK).silence();
+        assert_eq!(scene.cause(), "certain blocked-before-entry");
+        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn another_threads_hook_is_a_near_miss() {
+        let scene = Scene::received().stack(101, "Thread-5", HOOK).silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn where_calls_are_logged_their_absence_says_something() {
+        let scene = Scene::new()
+            .line("[PID 101] [Thread-5] [app.act] [DEBUG] Received args=() kwargs={}.")
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            );
+        assert_eq!(scene.silence().answer(&CAUSE), "likely");
+        assert_eq!(Scene::called().silence().answer(&CAUSE), "ruled out");
+        assert_eq!(
+            Scene::received().without(Source::WorkerLog).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -50,3 +50,51 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn returned() -> Scene {
+        Scene::called().completed().warning(
+            "dramatiq.worker.WorkerThread",
+            "Actor 'act' returned a value that is not None, and you haven't added the Results middleware.",
+        )
+    }
+
+    fn warned(scene: Scene, name: &str) -> Scene {
+        scene.acked("m-1").line(&format!(
+            "[PID 101] [Thread-9] [py.warnings] [WARNING] /v/dramatiq/worker.py:1: RuntimeWarning: coroutine '{name}' was never awaited"
+        ))
+    }
+
+    #[test]
+    fn its_own_coroutine_was_dropped() {
+        assert_eq!(
+            warned(returned(), "act").cause(),
+            "certain coroutine-never-awaited"
+        );
+    }
+
+    #[test]
+    fn another_coroutines_warning_is_a_near_miss() {
+        assert_eq!(warned(returned(), "other").answer(&CAUSE), "not applicable");
+        assert_eq!(warned(returned(), "other").silence().answer(&CAUSE), "likely");
+        assert_eq!(
+            returned().silence().answer(&CAUSE),
+            "not applicable",
+            "any value is not None"
+        );
+    }
+
+    #[test]
+    fn without_the_log_it_cannot_be_told() {
+        assert_eq!(
+            warned(returned(), "act")
+                .without(Source::WorkerLog)
+                .answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

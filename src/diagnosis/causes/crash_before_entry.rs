@@ -39,3 +39,44 @@ fn check(story: &Story<'_>) -> Answer {
     };
     answer.terminal()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn died(scene: Scene, pid: i32) -> Scene {
+        scene.line(&format!(
+            "[PID 100] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID {pid} exited unexpectedly (code -9). Shutting down..."
+        ))
+    }
+
+    #[test]
+    fn it_died_with_the_message_in_its_hands() {
+        assert_eq!(died(Scene::received(), 101).cause(), "certain crash-before-entry");
+    }
+
+    #[test]
+    fn once_called_the_actors_first_lines_may_be_lost() {
+        assert_eq!(died(Scene::called(), 101).cause(), "likely crash-before-entry");
+    }
+
+    #[test]
+    fn another_process_or_a_settled_message_is_a_near_miss() {
+        assert_eq!(died(Scene::received(), 102).answer(&CAUSE), "not applicable");
+        assert_eq!(
+            died(Scene::called().completed().acked("m-1"), 101).answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    #[test]
+    fn without_the_log_it_cannot_be_told() {
+        assert_eq!(
+            died(Scene::received(), 101)
+                .without(Source::WorkerLog)
+                .answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -62,3 +62,53 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene, WORKER};
+
+    fn unreadable() -> Scene {
+        let mut message = Scene::message("m-1");
+        message.message_id = None;
+        message.actor = None;
+        message.undecodable = Some("12 bytes that are not JSON".into());
+        message.leaves = crate::framework::Leaves(vec!["task_1".into()]);
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish_as("default", API, message.clone())
+            .see(
+                Source::Firehose,
+                crate::timeline::EventKind::Deliver {
+                    queue: "default".into(),
+                    connection: WORKER.into(),
+                    redelivered: false,
+                    message,
+                },
+            )
+    }
+
+    #[test]
+    fn the_worker_says_so() {
+        let scene = unreadable().error(
+            "dramatiq.brokers.rabbitmq._RabbitmqConsumer",
+            "Failed to decode message using encoder <JSONEncoder>.",
+        );
+        assert_eq!(scene.cause(), "certain decode-error");
+    }
+
+    #[test]
+    fn a_worker_with_another_encoder_is_a_near_miss() {
+        assert_eq!(unreadable().silence().answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn a_body_that_can_be_read_is_not_it() {
+        assert_eq!(Scene::delivered().silence().answer(&CAUSE), "not applicable");
+        let blind = unreadable().without(Source::Firehose).without(Source::WorkerLog);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}

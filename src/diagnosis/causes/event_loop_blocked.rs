@@ -82,3 +82,83 @@ fn check(story: &Story<'_>) -> Answer {
         .would_decide(&[Source::Process]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn stuck_in(function: &str) -> Scene {
+        let frame = |function: &str, file: &str| crate::timeline::Frame {
+            function: function.into(),
+            file: file.into(),
+            line: 1,
+        };
+        let thread = |name: &str, frames| Stack {
+            thread: name.into(),
+            stable: true,
+            frames,
+        };
+        Scene::called().see(
+            Source::Process,
+            EventKind::Stacks {
+                pid: 101,
+                threads: vec![
+                    thread(
+                        "Thread-4",
+                        vec![
+                            frame(
+                                "EventLoopThread.run_coroutine",
+                                "/v/site-packages/dramatiq/asyncio.py",
+                            ),
+                            frame(
+                                "WorkerThread.process_message",
+                                "/v/site-packages/dramatiq/worker.py",
+                            ),
+                        ],
+                    ),
+                    thread(
+                        "Thread-1",
+                        vec![
+                            frame(function, "/app/tasks.py"),
+                            frame(
+                                "BaseEventLoop._run_once",
+                                "/usr/lib/python3.11/asyncio/base_events.py",
+                            ),
+                            frame(
+                                "BaseEventLoop.run_forever",
+                                "/usr/lib/python3.11/asyncio/base_events.py",
+                            ),
+                        ],
+                    ),
+                ],
+            },
+        )
+    }
+
+    #[test]
+    fn another_coroutine_holds_the_loop() {
+        assert_eq!(stuck_in("slow").silence().cause(), "certain event-loop-blocked");
+        assert_eq!(
+            stuck_in("slow").silence().without(Source::Process).answer(&CAUSE),
+            "possible"
+        );
+    }
+
+    #[test]
+    fn the_actors_own_coroutine_is_a_near_miss() {
+        assert_eq!(stuck_in("act").silence().answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn one_that_returned_is_not_it() {
+        assert_eq!(
+            stuck_in("slow").completed().silence().answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(
+            stuck_in("slow").without(Source::WorkerLog).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -46,3 +46,38 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    const SKIPPED: &str = "Message act('task_1') was skipped.";
+
+    #[test]
+    fn a_middleware_skipped_it() {
+        let scene = Scene::received().warning("dramatiq.worker.WorkerThread", SKIPPED);
+        assert_eq!(scene.cause(), "certain message-skipped");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn rejected_without_a_call() {
+        assert_eq!(
+            Scene::received().rejected("m-1").cause(),
+            "likely message-skipped"
+        );
+        assert_eq!(Scene::called().rejected("m-1").answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn too_old_is_a_near_miss() {
+        let scene = Scene::received()
+            .warning(
+                "dramatiq.middleware.age_limit.AgeLimit",
+                "Message 'm-1' has exceeded its age limit.",
+            )
+            .warning("dramatiq.worker.WorkerThread", SKIPPED);
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+}

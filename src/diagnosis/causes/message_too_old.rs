@@ -24,3 +24,28 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn its_age_limit_is_over() {
+        let scene = Scene::received().warning(
+            "dramatiq.middleware.age_limit.AgeLimit",
+            "Message 'm-1' has exceeded its age limit.",
+        );
+        assert_eq!(scene.cause(), "certain message-too-old");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn another_messages_age_is_a_near_miss() {
+        let scene = Scene::received().warning(
+            "dramatiq.middleware.age_limit.AgeLimit",
+            "Message 'other' has exceeded its age limit.",
+        );
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+}

@@ -33,3 +33,32 @@ fn check(story: &Story<'_>) -> Answer {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{CALL, Scene};
+
+    #[test]
+    fn the_middleware_is_missing() {
+        let scene = Scene::called().error(
+            "dramatiq.worker.WorkerThread",
+            &format!(
+                "Failed to process message act('task_1') with unhandled exception.\n{CALL}  File \"/v/site-packages/dramatiq/asyncio.py\", line 3, in wrapper\nRuntimeError: Global event loop thread not set. Have you added the AsyncIO middleware to your middleware stack?"
+            ),
+        );
+        assert_eq!(scene.cause(), "certain no-event-loop");
+    }
+
+    #[test]
+    fn another_runtime_error_is_a_near_miss() {
+        assert_eq!(
+            Scene::entered().raised("RuntimeError: no loop").answer(&CAUSE),
+            "not applicable"
+        );
+        let blind = Scene::called()
+            .without(Source::WorkerLog)
+            .without(Source::Firehose);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}

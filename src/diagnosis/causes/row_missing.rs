@@ -72,6 +72,7 @@ mod tests {
         scene.see(
             Source::Api,
             EventKind::ApiStatus {
+                latency_ms: None,
                 http_status: 404,
                 value: None,
             },

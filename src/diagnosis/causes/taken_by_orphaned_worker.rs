@@ -53,3 +53,58 @@ fn check(story: &Story<'_>) -> Answer {
         _ => super::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene};
+
+    /// Delivered to another connection than the watched worker's, which runs beside it.
+    fn sent() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 2)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(OTHER)
+            .depth("default", 0, 2)
+    }
+
+    fn orphan() -> Scene {
+        sent()
+            .process(900, 1, "python dramatiq app", |_| {})
+            .peer(OTHER, 900)
+    }
+
+    #[test]
+    fn its_master_is_gone() {
+        assert_eq!(orphan().silence().cause(), "certain taken-by-orphaned-worker");
+        assert_eq!(orphan().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_master_that_is_pid_1_of_a_container_is_a_near_miss() {
+        let child = sent()
+            .process(900, 1, "python dramatiq app", |process| {
+                process.parent_command = Some(process.command.clone());
+            })
+            .peer(OTHER, 900)
+            .silence();
+        assert_eq!(child.answer(&CAUSE), "ruled out");
+        let unreadable = sent()
+            .process(900, 1, "python dramatiq app", |process| {
+                process.parent_command = None
+            })
+            .peer(OTHER, 900)
+            .silence();
+        assert_eq!(unreadable.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn without_processes_it_cannot_be_told() {
+        for source in [Source::Process, Source::Firehose] {
+            assert_eq!(orphan().silence().without(source).answer(&CAUSE), "cannot tell");
+        }
+    }
+}

@@ -86,3 +86,63 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene};
+
+    /// Delivered to another connection than the watched worker's, which runs beside it.
+    fn sent() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 2)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(OTHER)
+            .depth("default", 0, 2)
+    }
+
+    #[test]
+    fn a_script_has_it() {
+        let scene = sent()
+            .process(900, 1, "python debug_consumer.py", |_| {})
+            .peer(OTHER, 900);
+        assert_eq!(scene.silence().cause(), "likely taken-by-other-client");
+    }
+
+    #[test]
+    fn fetched_by_hand_and_kept_or_put_back() {
+        let fetched = Scene::published().deliver("<rabbit@host.1.2.3>");
+        let kept = fetched.clone().depth("default", 0, 0).silence();
+        assert_eq!(kept.cause(), "certain taken-by-other-client");
+        let back = fetched.depth("default", 1, 0).silence();
+        assert_eq!(back.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn a_worker_is_a_near_miss() {
+        assert_eq!(sent().other_worker().silence().answer(&CAUSE), "ruled out");
+        let spawned = sent()
+            .process(
+                900,
+                1,
+                "python -c from_multiprocessing.spawn_import_spawn_main",
+                |_| {},
+            )
+            .peer(OTHER, 900)
+            .silence();
+        assert_eq!(spawned.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn without_processes_the_client_library_tells() {
+        let shovel = sent()
+            .connections_of("RabbitMQ", &[(OTHER, "/", "running")])
+            .silence();
+        assert_eq!(shovel.answer(&CAUSE), "likely");
+        let pika = sent().connections(&[(OTHER, "/", "running")]).silence();
+        assert_eq!(pika.answer(&CAUSE), "not applicable");
+    }
+}

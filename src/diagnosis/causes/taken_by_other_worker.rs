@@ -102,3 +102,78 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::cannot_tell(&[Source::Process, Source::WorkerLog]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene};
+
+    /// Delivered to another connection than the watched worker's, which runs beside it.
+    fn sent() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 2)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(OTHER)
+            .depth("default", 0, 2)
+    }
+
+    #[test]
+    fn a_worker_beside_the_watched_one() {
+        assert_eq!(
+            sent().other_worker().silence().cause(),
+            "certain taken-by-other-worker"
+        );
+    }
+
+    #[test]
+    fn a_sibling_that_has_not_logged_yet_is_a_near_miss() {
+        let scene = sent()
+            .process(900, 100, "python dramatiq -v app --threads 2", |_| {})
+            .peer(OTHER, 900)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn the_pids_of_a_container_say_nothing_here() {
+        let scene = Scene::new()
+            .line(
+                "[PID 7] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.",
+            )
+            .process(7, 2, "[kworker/0:1]", |_| {})
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(OTHER)
+            .other_worker()
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn a_log_behind_a_relay_says_nothing_either() {
+        let scene = sent()
+            .process(800, 1, "tee worker.log", |process| process.holds_log = true)
+            .other_worker()
+            .silence()
+            .without(Source::WorkerLog);
+        assert_eq!(scene.answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn nobody_here_has_the_connection() {
+        let elsewhere = sent().silence();
+        assert_eq!(
+            elsewhere.answer(&CAUSE),
+            "possible",
+            "the watched worker may be frozen"
+        );
+        let speaks = sent().pushed("other").silence();
+        assert_eq!(speaks.answer(&CAUSE), "likely");
+        assert_eq!(elsewhere.without(Source::Process).answer(&CAUSE), "cannot tell");
+    }
+}

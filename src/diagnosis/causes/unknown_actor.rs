@@ -88,3 +88,46 @@ fn settled(story: &Story<'_>, told: &Told<'_>, evidence: Vec<u32>) -> Answer {
 
 /// Milliseconds within which an API that sends several messages for one task sends the next.
 const ANOTHER_WITHIN: u64 = 1500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    const REFUSED: &str = "Received message for undefined actor 'act'. Moving it to the DLQ.";
+
+    fn delivered() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+    }
+
+    #[test]
+    fn the_worker_refuses_it() {
+        let scene = delivered().error("dramatiq.worker.ConsumerThread(default)", REFUSED);
+        assert_eq!(scene.cause(), "certain unknown-actor");
+        assert_eq!(scene.verdict().scenario, Some(Scenario::B));
+    }
+
+    #[test]
+    fn another_message_for_the_same_actor_may_be_the_one() {
+        let scene = delivered()
+            .deliver_as("other", WORKER, false)
+            .error("dramatiq.worker.ConsumerThread(default)", REFUSED);
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn another_actor_is_a_near_miss() {
+        let scene = delivered().error(
+            "dramatiq.worker.ConsumerThread(default)",
+            &REFUSED.replace("'act'", "'old'"),
+        );
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+}

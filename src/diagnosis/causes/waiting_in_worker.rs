@@ -84,3 +84,47 @@ fn threads_of(story: &Story<'_>, pid: i32) -> Option<(u32, usize)> {
         None => Some((n, 8)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    /// Prefetched by the watched worker, which has two threads; so many of them are busy.
+    fn behind(pids: &[i32]) -> Scene {
+        let mut scene = Scene::new().worker_booted().depth("default", 0, 1);
+        for (at, pid) in pids.iter().enumerate() {
+            scene = scene.line(&format!(
+                "[PID {pid}] [Thread-{at}] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'other-{at}'."
+            ));
+        }
+        scene
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .pushed("m-1")
+            .depth("default", 0, 1)
+    }
+
+    #[test]
+    fn all_threads_are_busy() {
+        assert_eq!(behind(&[101, 101]).silence().cause(), "certain waiting-in-worker");
+        assert_eq!(behind(&[101, 101]).answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_free_thread_or_another_process_is_a_near_miss() {
+        assert_eq!(behind(&[101]).silence().answer(&CAUSE), "possible");
+        assert_eq!(behind(&[102, 102]).silence().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn received_excludes_it() {
+        assert_eq!(Scene::received().silence().answer(&CAUSE), "ruled out");
+        let blind = behind(&[101, 101]).silence();
+        assert_eq!(blind.without(Source::Process).answer(&CAUSE), "likely");
+        assert_eq!(blind.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -35,3 +35,44 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::cannot_tell(&[Source::Process]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    fn silent() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+    }
+
+    #[test]
+    fn the_watched_worker_has_it_and_says_nothing() {
+        assert_eq!(silent().silence().cause(), "likely worker-blocked");
+        assert_eq!(silent().cause(), "none");
+    }
+
+    #[test]
+    fn without_debug_lines_or_processes_it_cannot_be_told() {
+        let quiet = Scene::new()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[WORKER])
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .silence();
+        assert_eq!(quiet.answer(&CAUSE), "cannot tell");
+        assert_eq!(
+            silent().silence().without(Source::Process).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -38,3 +38,36 @@ fn check(story: &Story<'_>) -> Answer {
         state => Answer::ruled_out(format!("pid {} is in state {state}", process.pid), [n]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    fn in_state(state: char) -> Scene {
+        Scene::new()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .process(101, 100, "python dramatiq app", |process| process.state = state)
+            .silence()
+    }
+
+    #[test]
+    fn stopped_by_a_signal() {
+        assert_eq!(in_state('T').cause(), "certain worker-frozen");
+        assert_eq!(in_state('D').answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn asleep_is_not_stopped() {
+        assert_eq!(in_state('S').answer(&CAUSE), "ruled out");
+        assert_eq!(
+            in_state('T').without(Source::Process).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

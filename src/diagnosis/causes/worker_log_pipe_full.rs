@@ -78,3 +78,50 @@ fn check(story: &Story<'_>) -> Answer {
     }
     Answer::NotApplicable
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    fn waiting(pid: i32) -> Scene {
+        Scene::new()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .process(pid, 100, "python dramatiq app", |process| {
+                process.pipe_write = Some(3)
+            })
+    }
+
+    fn writing() -> Scene {
+        waiting(101).stack(
+            101,
+            "Thread-2",
+            &[("StreamHandler.flush", "/usr/lib/python3.11/logging/__init__.py")],
+        )
+    }
+
+    #[test]
+    fn a_thread_stands_in_the_write() {
+        assert_eq!(writing().silence().cause(), "certain worker-log-pipe-full");
+        assert_eq!(waiting(101).silence().answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_log_that_goes_on_or_another_worker_is_a_near_miss() {
+        assert_eq!(writing().pushed("other").silence().answer(&CAUSE), "possible");
+        assert_eq!(waiting(900).silence().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn without_processes_it_cannot_be_told() {
+        assert_eq!(
+            writing().silence().without(Source::Process).answer(&CAUSE),
+            "cannot tell"
+        );
+    }
+}

@@ -50,3 +50,37 @@ fn check(story: &Story<'_>) -> Answer {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    const STOPPING: &str = "Stopping worker process...";
+
+    #[test]
+    fn told_to_stop_before_the_message_came() {
+        let scene = Scene::new()
+            .from_before(20)
+            .info("dramatiq.WorkerProcess(0)", STOPPING)
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.cause(), "likely worker-shutting-down");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn started_again_is_a_near_miss() {
+        let scene = Scene::new()
+            .from_before(20)
+            .info("dramatiq.WorkerProcess(0)", STOPPING)
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .submitted()
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+}
