@@ -393,6 +393,9 @@ pub enum EventKind {
     /// What the API itself reports as the task's status.
     ApiStatus {
         http_status: u16,
+        /// How long the answer took: the question was asked so long before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latency_ms: Option<f64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<String>,
     },

@@ -211,14 +211,13 @@ impl Scene {
     }
 
     pub fn api_says(self, status: &str) -> Self {
-        self.see(
-            Source::Api,
-            EventKind::ApiStatus {
-                latency_ms: None,
-                http_status: 200,
-                value: Some(status.into()),
-            },
-        )
+        let kind = json!({ "kind": "api_status", "http_status": 200, "value": status, "latency_ms": 5.0 });
+        self.see(Source::Api, value(kind))
+    }
+
+    pub fn api_knows_nothing(self) -> Self {
+        let kind = json!({ "kind": "api_status", "http_status": 404, "latency_ms": 5.0 });
+        self.see(Source::Api, value(kind))
     }
 
     pub fn api_log(self, text: &str, traceback: &str) -> Self {

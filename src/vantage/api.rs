@@ -70,13 +70,19 @@ pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -
             return Ok(());
         }
         if let (Some(path), Some(task_id)) = (&api.status_path, &phase.task_id) {
+            let asked = tap.now_ms();
             let seen = status(&client, api, path, task_id).await;
+            let latency_ms = Some(((tap.now_ms() - asked) * 1000.0).round() / 1000.0);
             // What the API says once the row is final is told even if it is nothing new.
             let news = seen != last || (phase.row_final && !asked_final);
             asked_final |= phase.row_final;
             if seen.is_some() && news {
                 if let Some((http_status, value)) = seen.clone() {
-                    tap.see(EventKind::ApiStatus { http_status, value });
+                    tap.see(EventKind::ApiStatus {
+                        http_status,
+                        latency_ms,
+                        value,
+                    });
                 }
                 last = seen;
             }

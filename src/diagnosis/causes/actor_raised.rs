@@ -43,3 +43,78 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::Scenario;
+    use crate::diagnosis::testing::{API, CALL, Scene, WORKER};
+
+    #[test]
+    fn with_a_frame_of_its_own() {
+        let scene = Scene::entered().raised("ValueError: no").retrying();
+        assert_eq!(scene.cause(), "certain actor-raised");
+        assert_eq!(scene.verdict().scenario, Some(Scenario::A));
+    }
+
+    #[test]
+    fn from_the_copy_on_the_delay_queue() {
+        let mut copy = Scene::message("m-1");
+        copy.retries = Some(1);
+        copy.eta_ms = Some(1_015_000);
+        copy.traceback = Some(format!("{CALL}  File \"/app/tasks.py\", line 3, in act\nValueError: no"));
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .publish_as("default.DQ", WORKER, copy);
+        assert_eq!(scene.without(Source::WorkerLog).cause(), "certain actor-raised");
+    }
+
+    #[test]
+    fn an_error_that_the_actor_logs_itself_is_a_near_miss() {
+        let logged = Scene::entered().error("app", "oh no\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in act\nValueError: no");
+        assert_eq!(logged.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn another_processs_thread_of_the_same_name_is_a_near_miss() {
+        // A format with threads but no pids: the other message was in the other process's hands before.
+        let line = |text: &str| format!("[PID x] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] {text}");
+        let scene = Scene::new()
+            .line(&line("Received message act() with id 'other'."))
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .line(&line("Received message act('task_1') with id 'm-1'."))
+            .line(&line(&format!(
+                "Failed to process message act('x') with unhandled exception.\n{CALL}  File \"/app/tasks.py\", line 3, in act\nValueError: no"
+            )));
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_retry_without_an_error_line_is_likely() {
+        assert_eq!(Scene::entered().retrying().answer(&CAUSE), "likely");
+        let blind = Scene::entered().retrying().without(Source::WorkerLog).without(Source::Firehose);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn of_two_messages_with_the_id_nothing_is_certain() {
+        let mut audit = Scene::message("m-2");
+        audit.actor = Some("audit".into());
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .publish_as("default", API, audit)
+            .publish("default")
+            .deliver(WORKER)
+            .debug("dramatiq.worker.WorkerThread", "Received message act('task_1') with id 'm-1'.")
+            .raised("ValueError: no")
+            .retrying();
+        assert_eq!(scene.cause(), "possible actor-raised");
+        let told = scene.setup(|setup| setup.actor = Some("act".into()));
+        assert_eq!(told.cause(), "certain actor-raised");
+    }
+}

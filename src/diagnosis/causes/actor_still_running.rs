@@ -84,3 +84,38 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::possible(text, evidence).would_decide(&[Source::Management, Source::Process]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene};
+
+    #[test]
+    fn called_and_not_returned() {
+        assert_eq!(Scene::entered().timeout().cause(), "certain actor-still-running");
+        assert_eq!(Scene::entered().cause(), "none");
+    }
+
+    #[test]
+    fn one_that_returned_or_died_is_a_near_miss() {
+        assert_eq!(Scene::entered().completed().timeout().answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::entered().completed().acked("m-1").timeout().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn another_workers_log_does_not_show_that_it_returned() {
+        let elsewhere = Scene::new()
+            .worker_booted()
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(OTHER)
+            .row("RUNNING");
+        assert_eq!(elsewhere.clone().timeout().answer(&CAUSE), "possible");
+        let held = elsewhere.clone().totals("default", 0, 1, json!({})).timeout();
+        assert_eq!(held.answer(&CAUSE), "likely");
+        let drained = elsewhere.totals("default", 0, 0, json!({})).timeout();
+        assert_eq!(drained.answer(&CAUSE), "ruled out");
+    }
+}

@@ -53,3 +53,31 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    #[test]
+    fn the_row_is_final_and_the_api_is_not() {
+        let scene = Scene::entered().row("COMPLETED").api_says("PENDING").row("COMPLETED");
+        let scene = scene.setup(|setup| setup.running.push("PENDING".into()));
+        assert_eq!(scene.answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn another_vocabulary_or_an_answer_from_before_is_a_near_miss() {
+        let words = Scene::entered().row("COMPLETED").api_says("done");
+        assert_eq!(words.answer(&CAUSE), "not applicable");
+        let before = Scene::entered().row("PENDING").api_says("PENDING").row("COMPLETED");
+        assert_eq!(before.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn the_same_word_excludes_it_and_one_source_alone_cannot_tell() {
+        let same = Scene::entered().row("COMPLETED").api_says("COMPLETED");
+        assert_eq!(same.answer(&CAUSE), "ruled out");
+        assert_eq!(same.without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -90,3 +90,61 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    /// The actor ran from 100 ms on; the row became visible between 2900 and 3000 ms.
+    fn early(exception: Option<&str>) -> Scene {
+        let scene = Scene::accepted()
+            .publish("default")
+            .deliver(WORKER)
+            .at(100.0)
+            .debug("dramatiq.worker.WorkerThread", "Received message act('task_1') with id 'm-1'.")
+            .info("app", "ACTOR ENTRY task_id=task_1");
+        let scene = match exception {
+            Some(exception) => scene.raised(exception),
+            None => scene.completed(),
+        };
+        scene.acked("m-1").at(3000.0).row("PENDING").committed(2900.0, 3000.0)
+    }
+
+    #[test]
+    fn it_ran_before_the_row_was_visible() {
+        assert_eq!(early(None).silence().cause(), "certain enqueued-before-commit");
+        assert_eq!(early(Some("NoResultFound: no row")).silence().cause(), "certain enqueued-before-commit");
+    }
+
+    #[test]
+    fn an_error_of_another_kind_is_a_near_miss() {
+        let scene = early(Some("ZeroDivisionError: division by zero")).retrying().silence();
+        assert_eq!(scene.cause(), "certain actor-raised");
+    }
+
+    #[test]
+    fn a_later_attempt_did_no_better() {
+        let scene = early(Some("NoResultFound: no row"))
+            .retrying()
+            .at(5000.0)
+            .debug("dramatiq.worker.WorkerThread", "Received message act('task_1') with id 'm-1'.")
+            .raised("ValueError: no")
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_commit_before_the_actor_and_a_blind_database() {
+        let late = Scene::accepted()
+            .committed(-5.0, 1.0)
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .at(100.0)
+            .debug("dramatiq.worker.WorkerThread", "Received message act('task_1') with id 'm-1'.")
+            .info("app", "ACTOR ENTRY task_id=task_1");
+        assert_eq!(late.answer(&CAUSE), "ruled out");
+        assert_eq!(early(None).silence().without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+}

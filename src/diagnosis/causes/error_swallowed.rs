@@ -42,3 +42,32 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    const OH_NO: &str = "oh no\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in act\nValueError: no";
+
+    fn contributes(scene: &Scene) -> bool {
+        scene.verdict().contributing.iter().any(|named| named.id == CAUSE.id)
+    }
+
+    #[test]
+    fn an_error_and_a_success() {
+        let scene = Scene::entered().error("app", OH_NO).row("COMPLETED");
+        assert_eq!(scene.cause(), "certain succeeded");
+        assert!(contributes(&scene));
+    }
+
+    #[test]
+    fn another_tasks_error_or_no_success_is_a_near_miss() {
+        let other = Scene::entered()
+            .line(&format!("[PID 102] [Thread-4] [app] [ERROR] {OH_NO}"))
+            .row("COMPLETED");
+        assert!(!contributes(&other));
+        assert_eq!(Scene::entered().error("app", OH_NO).answer(&CAUSE), "not applicable");
+        assert_eq!(other.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -27,3 +27,27 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    const EXPECTED: &str = "Failed to process message act('task_1') with expected exception KeyError.";
+
+    #[test]
+    fn the_actor_declares_it() {
+        let scene = Scene::entered().info("dramatiq.worker.WorkerThread", EXPECTED).rejected("m-1");
+        assert_eq!(scene.cause(), "certain expected-exception");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn another_threads_message_is_a_near_miss() {
+        let scene = Scene::entered().line(
+            "[PID 102] [Thread-4] [dramatiq.worker.WorkerThread] [INFO] Failed to process message act('x') with expected exception KeyError.",
+        );
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::entered().raised("KeyError: 1").answer(&CAUSE), "not applicable");
+    }
+}

@@ -40,3 +40,35 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    const TIMED_OUT: &str = "Consumer encountered a connection error: (406, 'PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 3000 ms.')";
+
+    #[test]
+    fn the_broker_took_it_back() {
+        let scene = Scene::entered()
+            .critical("dramatiq.worker.ConsumerThread(default)", TIMED_OUT)
+            .deliver_as("m-1", WORKER, true);
+        assert_eq!(scene.answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn another_messages_timeout_is_a_near_miss() {
+        let scene = Scene::entered().critical("dramatiq.worker.ConsumerThread(default)", TIMED_OUT);
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn twice_again_without_a_word() {
+        let scene = Scene::entered().deliver_as("m-1", WORKER, true);
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        let scene = scene.deliver_as("m-1", WORKER, true);
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        let blind = scene.without(Source::WorkerLog).without(Source::Firehose);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}

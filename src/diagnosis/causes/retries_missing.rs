@@ -52,3 +52,31 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::likely(text, [raised.n, acked.n]).would_decide(&[Source::Firehose])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    fn lost() -> Scene {
+        Scene::entered().raised("ValueError: no").completed().acked("m-1")
+    }
+
+    #[test]
+    fn acknowledged_after_it_raised() {
+        assert_eq!(lost().cause(), "certain retries-missing");
+        assert_eq!(lost().without(Source::Firehose).answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_retry_or_a_failed_hook_is_a_near_miss() {
+        let retried = Scene::entered().raised("ValueError: no").retrying().acked("m-1");
+        assert_eq!(retried.cause(), "certain actor-raised");
+        assert_eq!(retried.answer(&CAUSE), "ruled out");
+        let mut copy = Scene::message("m-1");
+        copy.retries = Some(1);
+        let copied = lost().publish_as("default.DQ", WORKER, copy);
+        assert_eq!(copied.answer(&CAUSE), "not applicable");
+        assert_eq!(lost().without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -82,3 +82,41 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::likely(text, [n]).would_decide(&[Source::Process]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    fn waits(client: &str) -> Scene {
+        Scene::entered().see(
+            Source::Database,
+            EventKind::LockWait(crate::timeline::LockWait {
+                pid: 4001,
+                query: None,
+                client: Some(client.into()),
+                blockers: Vec::new(),
+            }),
+        )
+    }
+
+    #[test]
+    fn the_worker_waits_for_this_row() {
+        let scene = waits("127.0.0.1:50001").peer("127.0.0.1:50001 -> database", 101);
+        assert_eq!(scene.clone().timeout().cause(), "certain row-locked");
+        assert_eq!(scene.answer(&CAUSE), "likely", "it may be over in a moment");
+        assert_eq!(scene.timeout().without(Source::Process).answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn another_client_or_a_lock_that_is_free_again_is_a_near_miss() {
+        let other = waits("127.0.0.1:50002")
+            .process(900, 1, "psql", |_| {})
+            .peer("127.0.0.1:50002 -> database", 900)
+            .timeout();
+        assert_eq!(other.answer(&CAUSE), "possible");
+        let free = waits("127.0.0.1:50001").see(Source::Database, EventKind::LockFree).timeout();
+        assert_eq!(free.answer(&CAUSE), "ruled out");
+        assert_eq!(other.without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -34,3 +34,22 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    #[test]
+    fn the_application_said_so() {
+        assert_eq!(Scene::entered().row("FAILED").cause(), "certain row-marked-failed");
+    }
+
+    #[test]
+    fn an_exception_is_the_more_specific() {
+        let scene = Scene::entered().raised("ValueError: no").row("FAILED");
+        assert_eq!(scene.cause(), "certain actor-raised");
+        assert_eq!(Scene::entered().row("RUNNING").answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::entered().row("FAILED").without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+}

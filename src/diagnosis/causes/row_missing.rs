@@ -68,28 +68,17 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::{Scene, WORKER};
 
-    fn gone(scene: Scene) -> Scene {
-        scene.see(
-            Source::Api,
-            EventKind::ApiStatus {
-                latency_ms: None,
-                http_status: 404,
-                value: None,
-            },
-        )
-    }
-
     #[test]
     fn nothing_recorded_and_nothing_sent() {
         let scene = Scene::accepted().no_row();
         assert_eq!(scene.clone().silence().cause(), "likely row-missing");
-        assert_eq!(gone(scene).silence().cause(), "certain row-missing");
+        assert_eq!(scene.api_knows_nothing().silence().cause(), "certain row-missing");
     }
 
     #[test]
     fn a_worker_that_creates_the_row_has_not_come_to_it() {
         assert_eq!(
-            gone(Scene::accepted().no_row().publish("default"))
+            Scene::accepted().no_row().publish("default").api_knows_nothing()
                 .silence()
                 .answer(&CAUSE),
             "not applicable"
@@ -103,7 +92,7 @@ mod tests {
 
     #[test]
     fn without_the_firehose_something_may_have_been_sent() {
-        let scene = gone(Scene::accepted().depth("default", 0, 1).no_row()).silence();
+        let scene = Scene::accepted().depth("default", 0, 1).no_row().api_knows_nothing().silence();
         assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "possible");
         assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
     }
@@ -111,7 +100,6 @@ mod tests {
     #[test]
     fn an_actor_that_raised_for_another_reason() {
         let scene = |exception: &str| {
-            gone(
                 Scene::accepted()
                     .no_row()
                     .publish("default")
@@ -120,8 +108,8 @@ mod tests {
                         "dramatiq.worker.WorkerThread",
                         "Received message act('task_1') with id 'm-1'.",
                     )
-                    .raised(exception),
-            )
+                    .raised(exception)
+            .api_knows_nothing()
             .silence()
         };
         assert_eq!(

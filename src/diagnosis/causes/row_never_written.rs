@@ -92,3 +92,35 @@ fn check(story: &Story<'_>) -> Answer {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    fn over(state: Xmax) -> Scene {
+        Scene::entered().completed().acked("m-1").row_with("PENDING", state).silence()
+    }
+
+    #[test]
+    fn no_trace_of_an_attempt() {
+        assert_eq!(over(Xmax::None).cause(), "certain row-never-written");
+        assert_eq!(over(Xmax::Locks).answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn an_open_transaction_or_a_retry_is_a_near_miss() {
+        assert_eq!(over(Xmax::InProgress).answer(&CAUSE), "ruled out");
+        let retried = Scene::entered().completed().retrying().acked("m-1").row("PENDING").silence();
+        assert_eq!(retried.answer(&CAUSE), "not applicable");
+        assert_eq!(retried.cause(), "likely actor-raised");
+        let rejected = Scene::entered().completed().rejected("m-1").row("PENDING").silence();
+        assert_eq!(rejected.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn before_the_end_and_without_the_row() {
+        assert_eq!(Scene::entered().completed().acked("m-1").answer(&CAUSE), "not applicable");
+        assert_eq!(over(Xmax::None).without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+}

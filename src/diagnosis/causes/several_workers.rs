@@ -71,3 +71,34 @@ fn by_count(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
+
+    fn beside() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .peer(WORKER, 101)
+            .other_worker()
+            .depth("default", 0, 2)
+            .consumers(&[("default", WORKER, 16), ("default", OTHER, 16)])
+    }
+
+    #[test]
+    fn a_second_worker_consumes() {
+        assert_eq!(beside().answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn the_worker_alone_is_a_near_miss() {
+        let scene = Scene::new()
+            .worker_booted()
+            .peer(WORKER, 101)
+            .depth("default", 0, 1)
+            .consumers(&[("default", WORKER, 16)]);
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(beside().without(Source::Management).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -28,3 +28,30 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    #[test]
+    fn the_row_says_so() {
+        let scene = Scene::entered().row("COMPLETED");
+        assert_eq!(scene.cause(), "certain succeeded");
+        assert!(scene.verdict().terminal);
+        assert_eq!(scene.verdict().exit_code, 0);
+    }
+
+    #[test]
+    fn the_apis_word_is_only_likely() {
+        let scene = Scene::entered().api_says("COMPLETED");
+        assert_eq!(scene.without(Source::Database).cause(), "likely succeeded");
+        assert_eq!(scene.answer(&CAUSE), "not applicable", "where the row can be seen, it counts");
+    }
+
+    #[test]
+    fn a_log_that_says_so_is_a_near_miss() {
+        let scene = Scene::entered().info("app", "task_1 COMPLETED").completed().acked("m-1").row("RUNNING");
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+}

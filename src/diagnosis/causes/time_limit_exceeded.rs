@@ -50,3 +50,44 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    const LIMIT: &str = "Time limit exceeded. Raising exception in worker thread 139700000000000.";
+
+    #[test]
+    fn the_limit_was_raised_in_the_actor() {
+        let scene = Scene::entered()
+            .warning("dramatiq.middleware.time_limit.TimeLimit", LIMIT)
+            .raised("dramatiq.middleware.time_limit.TimeLimitExceeded")
+            .retrying();
+        assert_eq!(scene.cause(), "certain time-limit-exceeded");
+    }
+
+    #[test]
+    fn nothing_followed_the_warning() {
+        let scene = Scene::entered().warning("dramatiq.middleware.time_limit.TimeLimit", LIMIT);
+        assert_eq!(scene.clone().timeout().answer(&CAUSE), "likely");
+        let crowded = scene
+            .line("[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'other'.")
+            .timeout();
+        assert_eq!(crowded.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn an_earlier_attempts_limit_is_a_near_miss() {
+        let scene = Scene::entered()
+            .raised("dramatiq.middleware.time_limit.TimeLimitExceeded")
+            .retrying()
+            .acked("m-1")
+            .debug("dramatiq.worker.WorkerThread", "Received message act('task_1') with id 'm-1'.")
+            .raised("ValueError: no")
+            .retrying();
+        assert_eq!(scene.cause(), "certain actor-raised");
+        let blind = scene.without(Source::WorkerLog).without(Source::Firehose);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}

@@ -28,3 +28,25 @@ fn check(story: &Story<'_>) -> Answer {
         })
         .unwrap_or(Answer::NotApplicable)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+    use super::*;
+
+    fn traced(readers: usize) -> Scene {
+        Scene::new().see(Source::Management, EventKind::TracingOn { readers })
+    }
+
+    #[test]
+    fn nobody_reads_it() {
+        assert_eq!(traced(0).answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn somebody_who_reads_it_is_a_near_miss() {
+        assert_eq!(traced(1).answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::new().answer(&CAUSE), "not applicable");
+        assert_eq!(traced(0).without(Source::Management).answer(&CAUSE), "cannot tell");
+    }
+}

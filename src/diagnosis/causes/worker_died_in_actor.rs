@@ -71,3 +71,55 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
+
+    fn died(scene: Scene, pid: i32) -> Scene {
+        scene.line(&format!(
+            "[PID 100] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID {pid} exited unexpectedly (code -9). Shutting down..."
+        ))
+    }
+
+    #[test]
+    fn the_master_says_so() {
+        assert_eq!(died(Scene::entered(), 101).cause(), "certain worker-died-in-actor");
+    }
+
+    #[test]
+    fn a_process_that_died_later_or_another_one_is_a_near_miss() {
+        let settled = died(Scene::entered().completed().acked("m-1"), 101);
+        assert_eq!(settled.answer(&CAUSE), "not applicable");
+        assert_eq!(died(Scene::entered(), 102).answer(&CAUSE), "not applicable");
+    }
+
+    /// Entered by what the row says; the log is quiet.
+    fn quiet() -> Scene {
+        Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .row("RUNNING")
+    }
+
+    #[test]
+    fn below_debug_only_a_redelivery_shows_that_it_was_not_settled() {
+        assert_eq!(quiet().gone(101).timeout().answer(&CAUSE), "possible");
+        let again = quiet().gone(101).deliver_as("m-1", OTHER, true);
+        assert_eq!(again.cause(), "certain worker-died-in-actor");
+    }
+
+    #[test]
+    fn a_worker_that_was_told_to_stop_is_a_near_miss() {
+        let scene = quiet()
+            .info("dramatiq.WorkerProcess(0)", "Stopping worker process...")
+            .gone(101)
+            .timeout();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        let blind = scene.without(Source::WorkerLog).without(Source::Process);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}

@@ -34,3 +34,30 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.clone(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
+
+    #[test]
+    fn it_ran_without_a_line() {
+        let scene = Scene::accepted().row("PENDING").publish("default").deliver(WORKER).row("COMPLETED");
+        assert_eq!(scene.cause(), "certain succeeded");
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn another_workers_log_has_it() {
+        let scene = Scene::new()
+            .worker_booted()
+            .submitted()
+            .publish("default")
+            .deliver(OTHER)
+            .other_worker()
+            .row("COMPLETED");
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(Scene::entered().row("COMPLETED").answer(&CAUSE), "not applicable");
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -69,3 +69,45 @@ fn check(story: &Story<'_>) -> Answer {
         [listed],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene};
+
+    /// The log is that of a worker that has ended; another one consumes.
+    fn ended() -> Scene {
+        Scene::new()
+            .from_before(60)
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .info("dramatiq.worker.Worker", "Worker has been shut down.")
+            .depth("default", 0, 1)
+            .other_worker()
+    }
+
+    #[test]
+    fn the_consumers_are_others() {
+        assert_eq!(ended().consumers(&[("default", OTHER, 16)]).answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn a_late_list_may_lack_the_watched_worker() {
+        let scene = Scene::new()
+            .worker_booted()
+            .depth("default", 0, 2)
+            .other_worker()
+            .consumers(&[("default", OTHER, 16)]);
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_containers_pids_are_a_near_miss() {
+        let scene = Scene::new()
+            .line("[PID 7] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.")
+            .depth("default", 0, 1)
+            .other_worker()
+            .consumers(&[("default", OTHER, 16)]);
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        assert_eq!(ended().without(Source::Process).answer(&CAUSE), "cannot tell");
+    }
+}
