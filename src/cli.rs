@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::report::{self, Format};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,8 +83,8 @@ pub struct Submit {
     /// Queue of a direct message [default: broker.queue]
     #[arg(long, value_name = "NAME")]
     pub queue: Option<String>,
-    #[arg(long, value_enum, default_value_t = Format::Terminal)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = Plain::Terminal)]
+    pub format: Plain,
 }
 
 #[derive(Debug, Args)]
@@ -94,9 +97,10 @@ pub struct Diagnose {
     #[arg(long)]
     pub peek: bool,
     /// Format of the report on stdout
-    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
-    /// Also write the report here; the extension chooses the format (.json, .txt) (repeatable)
+    /// Also write the report here; the extension chooses the format: .txt .json .jsonl .md .xml (JUnit)
+    /// .mmd .html (repeatable)
     #[arg(long, short, value_name = "FILE")]
     pub output: Vec<PathBuf>,
     /// Record everything that was seen, as JSON Lines
@@ -127,8 +131,8 @@ pub struct Diagnose {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    #[arg(long, value_enum, default_value_t = Format::Terminal)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = Plain::Terminal)]
+    pub format: Plain,
     /// Switch off tracing that was left on and that nobody reads
     #[arg(long)]
     pub restore_tracing: bool,
@@ -138,9 +142,10 @@ pub struct Check {
 pub struct Replay {
     /// What `diagnose --record` wrote
     pub recording: PathBuf,
-    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
-    /// Also write the report here; the extension chooses the format (repeatable)
+    /// Also write the report here; the extension chooses the format: .txt .json .jsonl .md .xml (JUnit)
+    /// .mmd .html (repeatable)
     #[arg(long, short, value_name = "FILE")]
     pub output: Vec<PathBuf>,
     /// Show the timeline too
@@ -156,16 +161,27 @@ pub struct Explain {
 
 #[derive(Debug, Args)]
 pub struct Causes {
-    #[arg(long, value_enum, default_value_t = Format::Terminal)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = Plain::Terminal)]
+    pub format: Plain,
 }
 
+/// Of answers that are no report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum Plain {
     /// For people
     Terminal,
-    /// For programs: taskdiag.report.v1
+    /// For programs
     Json,
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        report::FORMATS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name).help(self.about))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Color, Command, Format, Global};
+use crate::cli::{Cli, Color, Command, Global};
 use crate::config::Config;
 use crate::error::{Error, Result, exit};
-use crate::report::{Report, Style, render};
+use crate::report::{FORMATS, Format, Report, Style};
 
 /// Runs the command; the number is the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
@@ -153,13 +153,19 @@ fn print_text(text: &str) -> Result<()> {
 
 /// The format a file's extension asks for.
 fn format_of(path: &Path) -> Result<Format> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => Ok(Format::Json),
-        Some("txt") => Ok(Format::Terminal),
-        _ => Err(Error::UnknownFormat {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    FORMATS
+        .iter()
+        .find(|format| extension.is_some_and(|extension| format.extensions.contains(&extension)))
+        .copied()
+        .ok_or_else(|| Error::UnknownFormat {
             path: path.to_owned(),
-        }),
-    }
+            known: FORMATS
+                .iter()
+                .flat_map(|format| format.extensions)
+                .map(|extension| format!(".{extension}"))
+                .collect(),
+        })
 }
 
 fn write_outputs(report: &Report, outputs: &[PathBuf], verbose: bool) -> Result<()> {
@@ -168,7 +174,7 @@ fn write_outputs(report: &Report, outputs: &[PathBuf], verbose: bool) -> Result<
             timeline: verbose,
             ..Style::PLAIN
         };
-        let text = render(report, format_of(path)?, style);
+        let text = (format_of(path)?.render)(report, style);
         std::fs::write(path, text).map_err(|source| Error::Write {
             path: path.clone(),
             source,

@@ -73,7 +73,7 @@ pub enum Error {
     #[error("cannot write {}", .path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error("no format is known for {}", .path.display())]
-    UnknownFormat { path: PathBuf },
+    UnknownFormat { path: PathBuf, known: Vec<String> },
     #[error("cannot {action} through {target}: {seen}")]
     Could {
         action: &'static str,
@@ -105,7 +105,7 @@ impl Error {
             Error::ReadRecording { .. } => "a recording is what `taskdiag diagnose --record FILE.jsonl` wrote".into(),
             Error::NotARecording { .. } => "a recording begins with a line that holds \"schema\":\"taskdiag.timeline.v1\"; `taskdiag diagnose --record FILE.jsonl` writes one".into(),
             Error::Write { .. } => "check that the folder exists and can be written to".into(),
-            Error::UnknownFormat { .. } => "the extension chooses the format: .json, or .txt for the terminal's text".into(),
+            Error::UnknownFormat { known, .. } => format!("the extension chooses the format: {}", known.join(" ")),
         }
     }
 

@@ -1,20 +1,68 @@
 //! One report model, built from a timeline and its verdict; formats only arrange it.
 //!
-//! To add a format: one file with `render(&Report, …) -> String`, one line in [`render`].
+//! To add a format: one file with its `FORMAT`, one line in [`FORMATS`]. What several formats say is
+//! worded once, in `words.rs`.
 
+mod github;
 mod json;
+mod jsonl;
+mod junit;
+mod markdown;
+mod mermaid;
 mod terminal;
+mod words;
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::cli::Format;
 use crate::diagnosis::{
     Excluded, Named, Outcome, Reached, Scenario, Sight, Stage, Story, Task, Untold, Verdict,
 };
-use crate::timeline::{Event, EventKind, Source, Timeline};
+use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 
-pub use terminal::Style;
+/// One way to arrange a report.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    /// What `--format` calls it.
+    pub name: &'static str,
+    /// Its line in `--help`.
+    pub about: &'static str,
+    /// File name extensions that ask for it.
+    pub extensions: &'static [&'static str],
+    pub render: fn(&Report, Style) -> String,
+}
+
+/// Every format, in the order `--help` lists them.
+pub const FORMATS: &[Format] = &[
+    terminal::FORMAT,
+    json::FORMAT,
+    jsonl::FORMAT,
+    markdown::FORMAT,
+    github::FORMAT,
+    junit::FORMAT,
+    mermaid::FORMAT,
+];
+
+/// How to draw, for formats that leave a choice.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    pub color: bool,
+    pub ascii: bool,
+    /// Columns.
+    pub width: u16,
+    /// Show the timeline, and all there is to say of what was ruled out.
+    pub timeline: bool,
+}
+
+impl Style {
+    /// For files and tests.
+    pub const PLAIN: Style = Style {
+        color: false,
+        ascii: false,
+        width: 100,
+        timeline: false,
+    };
+}
 
 /// Version of the JSON report, a public contract.
 pub const SCHEMA: &str = "taskdiag.report.v1";
@@ -48,9 +96,17 @@ pub struct Report {
     pub sources: Vec<SourceState>,
     pub timeline: Vec<Event>,
     pub environment: Json,
+    /// What the run was asked; part of the recording, not of the report.
+    #[serde(skip)]
+    pub setup: Setup,
 }
 
 impl Report {
+    /// The event that evidence with this number points at.
+    pub fn event(&self, n: u32) -> Option<&Event> {
+        self.timeline.get((n as usize).checked_sub(1)?)
+    }
+
     pub fn new(timeline: &Timeline, verdict: &Verdict) -> Self {
         Self {
             schema: SCHEMA,
@@ -69,6 +125,7 @@ impl Report {
             sources: sources(timeline),
             timeline: timeline.events.clone(),
             environment: environment(timeline),
+            setup: timeline.setup.clone(),
         }
     }
 }
@@ -133,11 +190,4 @@ fn environment(timeline: &Timeline) -> Json {
         environment.insert("worker".into(), Json::Array(workers));
     }
     Json::Object(environment)
-}
-
-pub fn render(report: &Report, format: Format, style: Style) -> String {
-    match format {
-        Format::Terminal => terminal::render(report, style),
-        Format::Json => json::render(report),
-    }
 }

@@ -3,13 +3,13 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{print_text, style};
-use crate::cli::{Causes, Format, Global};
+use crate::cli::{Causes, Global, Plain};
 use crate::diagnosis::{Cause, causes};
 use crate::error::{Result, exit};
 
 pub fn run(args: &Causes, global: &Global) -> Result<u8> {
     match args.format {
-        Format::Json => {
+        Plain::Json => {
             let list: Vec<_> = causes::ALL
                 .iter()
                 .map(|cause| serde_json::json!({ "id": cause.id, "title": cause.title(), "keeps_from": cause.keeps_from, "scenario": cause.scenario }))
@@ -18,7 +18,7 @@ pub fn run(args: &Causes, global: &Global) -> Result<u8> {
             text.push('\n');
             print_text(&text)?;
         }
-        Format::Terminal => {
+        Plain::Terminal => {
             let mut table = Table::new();
             table
                 .load_style(presets::NOTHING)

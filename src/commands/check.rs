@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
 use super::{load, print_text, style};
-use crate::cli::{Check, Format, Global};
+use crate::cli::{Check, Global, Plain};
 use crate::diagnosis::Story;
 use crate::error::{Error, Result, exit};
 use crate::framework::Mark;
@@ -35,11 +35,11 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
         .any(|source| source.state == "blind" && wanted(source));
     let findings = findings(&observed.timeline);
     let text = match args.format {
-        Format::Json => {
+        Plain::Json => {
             let report = json!({ "schema": "taskdiag.check.v1", "sources": sources, "findings": findings, "ok": !blind });
             format!("{}\n", serde_json::to_string_pretty(&report).unwrap_or_default())
         }
-        Format::Terminal => terminal(&sources, &findings, &wanted, global),
+        Plain::Terminal => terminal(&sources, &findings, &wanted, global),
     };
     print_text(&text)?;
     if args.restore_tracing {

@@ -3,7 +3,7 @@
 use super::{format_of, load, print_text, progress::Progress, style, write_outputs};
 use crate::cli::{Diagnose, Expect, Global};
 use crate::error::{Error, Result};
-use crate::report::{Report, render};
+use crate::report::Report;
 use crate::timeline::recording;
 use crate::vantage::{Plan, observe};
 
@@ -51,7 +51,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     progress.finish();
     let report = Report::new(&observed.timeline, &observed.verdict);
     // The verdict is out before anything else is waited for.
-    print_text(&render(&report, args.format, style(global, args.verbose)))?;
+    print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
     let written = write_outputs(&report, &args.output, args.verbose);
     let recorded = match &args.record {
         Some(path) => recording::write(&observed.timeline, path),

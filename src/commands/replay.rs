@@ -4,7 +4,7 @@ use super::{format_of, print_text, style, write_outputs};
 use crate::cli::{Global, Replay};
 use crate::diagnosis::diagnose;
 use crate::error::Result;
-use crate::report::{Report, render};
+use crate::report::Report;
 use crate::timeline::recording;
 
 pub fn run(args: &Replay, global: &Global) -> Result<u8> {
@@ -14,7 +14,7 @@ pub fn run(args: &Replay, global: &Global) -> Result<u8> {
     let timeline = recording::read(&args.recording)?;
     let verdict = diagnose(&timeline);
     let report = Report::new(&timeline, &verdict);
-    print_text(&render(&report, args.format, style(global, args.verbose)))?;
+    print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
     write_outputs(&report, &args.output, args.verbose)?;
     Ok(verdict.exit_code)
 }

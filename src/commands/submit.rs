@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{load, print_text};
-use crate::cli::{Format, Global, Submit};
+use crate::cli::{Global, Plain, Submit};
 use crate::error::{Error, Result, exit};
 use crate::submit::{Direct, publish};
 use crate::timeline::{NoAnswer, scrub::printable};
@@ -42,7 +42,7 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
                 location,
                 candidates,
             },
-            Format::Json,
+            Plain::Json,
         ) => lines(&json!({
             "schema": "taskdiag.submit.v1", "task_id": task_id, "http_status": status, "latency_ms": latency_ms,
             "body": if task_id.is_some() { None } else { Some(scrubber.text(body)) }, "location": location, "candidates": candidates, "exit_code": code,
@@ -53,7 +53,7 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
                 error,
                 latency_ms,
             },
-            Format::Json,
+            Plain::Json,
         ) => lines(&json!({
             "schema": "taskdiag.submit.v1", "task_id": null, "no_answer": why, "error": scrubber.text(error), "latency_ms": latency_ms, "exit_code": code,
         })),
@@ -64,7 +64,7 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
                 task_id: Some(id),
                 ..
             },
-            Format::Terminal,
+            Plain::Terminal,
         ) => {
             format!("task {}  HTTP {status}  {latency_ms:.1} ms\n", printable(id))
         }
@@ -77,7 +77,7 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
                 candidates,
                 ..
             },
-            Format::Terminal,
+            Plain::Terminal,
         ) => {
             let mut text = format!(
                 "no task: HTTP {status} in {latency_ms:.1} ms\n{}\n",
@@ -103,7 +103,7 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
                 error,
                 latency_ms,
             },
-            Format::Terminal,
+            Plain::Terminal,
         ) => {
             let next = match why {
                 NoAnswer::Connect => "is the API running at api.url?",
@@ -125,15 +125,15 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
 fn direct(args: &Submit, done: &Direct) -> Result<u8> {
     let code = if done.routed { exit::OK } else { exit::FAILED };
     let text = match args.format {
-        Format::Json => lines(&json!({
+        Plain::Json => lines(&json!({
             "schema": "taskdiag.submit.v1", "task_id": done.task_id, "message_id": done.message_id, "queue": done.queue, "actor": done.actor,
             "routed": done.routed, "confirmed": done.confirmed, "latency_ms": done.latency_ms, "exit_code": code,
         })),
-        Format::Terminal if done.routed => format!(
+        Plain::Terminal if done.routed => format!(
             "task {}  message {}  published to {} for actor {}, confirmed in {:.1} ms\n",
             done.task_id, done.message_id, done.queue, done.actor, done.latency_ms
         ),
-        Format::Terminal => format!(
+        Plain::Terminal => format!(
             "message {} was returned: queue `{}` does not exist. The first worker or the first publish of the application declares it.\n",
             done.message_id, done.queue
         ),

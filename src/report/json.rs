@@ -1,8 +1,15 @@
 //! `taskdiag.report.v1`: the model as it stands.
 
-use super::Report;
+use super::{Format, Report, Style};
 
-pub fn render(report: &Report) -> String {
+pub(super) const FORMAT: Format = Format {
+    name: "json",
+    about: "For programs: taskdiag.report.v1",
+    extensions: &["json"],
+    render,
+};
+
+fn render(report: &Report, _: Style) -> String {
     let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
     text.push('\n');
     text

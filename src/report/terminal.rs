@@ -1,30 +1,21 @@
-//! For people: the verdict first, the stages as a checklist, what proves it, what to do now.
+//! For people: the verdict first, the stages as a checklist, what proves it, what to do now. The
+//! common case fits one screen; `-v` leaves nothing out.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Report, SourceState};
-use crate::diagnosis::{Named, Outcome, Reached, Scenario};
+use super::words::{self, describe, flat, moment, references};
+use super::{Format, Report, Style};
+use crate::diagnosis::{Outcome, Reached, Scenario};
 use crate::timeline::Event;
 
-/// How to draw.
-#[derive(Debug, Clone, Copy)]
-pub struct Style {
-    pub color: bool,
-    pub ascii: bool,
-    /// Columns.
-    pub width: u16,
-    pub timeline: bool,
-}
+pub(super) const FORMAT: Format = Format {
+    name: "terminal",
+    about: "For people",
+    extensions: &["txt"],
+    render,
+};
 
 impl Style {
-    /// For files and tests.
-    pub const PLAIN: Style = Style {
-        color: false,
-        ascii: false,
-        width: 100,
-        timeline: false,
-    };
-
     fn paint(self, code: &str, text: &str) -> String {
         if self.color {
             format!("\u{1b}[{code}m{text}\u{1b}[0m")
@@ -40,220 +31,236 @@ impl Style {
     fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
+
+    fn width(self) -> usize {
+        usize::from(self.width)
+    }
 }
 
-pub fn render(report: &Report, style: Style) -> String {
-    let mut out = String::new();
-    let mut line = |text: &str| {
-        out.push_str(text.trim_end());
-        out.push('\n');
-    };
-    line(&headline(report, style));
-    line("");
-    line(&stages(report, style));
-    line("");
-    if let Some(cause) = &report.cause {
-        line(&format!(
-            "{} {} ({})",
-            style.bold("Cause"),
-            style.bold(&cause.id),
-            cause.certainty.name()
-        ));
-        line(&wrap(&cause.summary, 2, style));
-        let proof = evidence(report, &cause.evidence, style);
-        if !proof.is_empty() {
-            line("");
-            line(&style.bold("Evidence"));
-            line(&proof);
-        }
-        if report.outcome != Outcome::Succeeded && !cause.remedies.is_empty() {
-            line("");
-            line(&style.bold("What to do now"));
-            for remedy in &cause.remedies {
-                line(&bullet(remedy, style));
-            }
-        }
-    } else {
-        line(&format!("{} none could be shown.", style.bold("Cause")));
-    }
-    also(report, style, &mut line);
+fn render(report: &Report, style: Style) -> String {
+    let mut parts = vec![
+        headline(report, style),
+        stages(report, style),
+        cause(report, style),
+    ];
+    parts.extend(remedies(report, style));
+    parts.extend(also(report, style));
+    parts.extend(excluded(report, style));
     if style.timeline {
-        line("");
-        line(&style.bold("Timeline"));
-        for event in &report.timeline {
-            line(&event_line(event, style));
-        }
-    }
-    let more = match &report.cause {
-        Some(cause) => format!("taskdiag explain {}", cause.id),
-        None => "taskdiag check".into(),
-    };
-    line("");
-    line(&style.dim(&format!(
-        "More: {more}{}",
-        if style.timeline {
-            ""
-        } else {
-            "; -v shows the timeline"
-        }
-    )));
-    out
-}
-
-/// What stands beside the cause: contributing, ruled out, untold, blind.
-fn also(report: &Report, style: Style, line: &mut impl FnMut(&str)) {
-    if !report.contributing.is_empty() {
-        line("");
-        line(&style.bold("Also seen"));
-        for Named {
-            id,
-            summary,
-            certainty,
-            ..
-        } in &report.contributing
-        {
-            line(&bullet(&format!("{id} ({}): {summary}", certainty.name()), style));
-        }
-    }
-    for note in &report.notes {
-        line("");
-        line(&format!("{} {note}", style.bold("Note")));
-    }
-    if report.outcome == Outcome::Succeeded {
-        return;
-    }
-    if !report.ruled_out.is_empty() {
-        line("");
-        line(&style.bold("Ruled out"));
-        for out in report.ruled_out.iter().take(8) {
-            line(&bullet(
-                &format!("{}: {}{}", out.id, out.because, references(&out.evidence)),
-                style,
-            ));
-        }
-        if report.ruled_out.len() > 8 {
-            line(&format!(
-                "  … and {} more (--format json)",
-                report.ruled_out.len() - 8
-            ));
-        }
-    }
-    if !report.cannot_tell.is_empty() {
-        line("");
-        line(&style.bold("Could not be told"));
-        for untold in report.cannot_tell.iter().take(6) {
-            let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
-            line(&bullet(
-                &format!("{}: needs {}", untold.id, needs.join(", ")),
-                style,
-            ));
-        }
-        if report.cannot_tell.len() > 6 {
-            line(&format!(
-                "  … and {} more (--format json)",
-                report.cannot_tell.len() - 6
-            ));
-        }
-    }
-    // A source that was not asked to look is worth a line only if it would decide.
-    let missed = |source: &&SourceState| {
-        let by_choice =
-            source.reason.starts_with("not used here") || source.reason.starts_with("not looked at");
-        let decides = report
-            .cannot_tell
+        let events: Vec<String> = report
+            .timeline
             .iter()
-            .any(|untold| untold.needs.contains(&source.name));
-        source.state == "blind" && (!by_choice || decides)
-    };
-    let blind: Vec<_> = report.sources.iter().filter(missed).collect();
-    if !blind.is_empty() {
-        line("");
-        line(&style.bold("Blind"));
-        for source in blind {
-            let hint = source
-                .hint
-                .as_deref()
-                .map(|hint| format!(" → {hint}"))
-                .unwrap_or_default();
-            line(&bullet(
-                &format!("{}: {}{hint}", source.name, source.reason),
-                style,
-            ));
-        }
+            .map(|event| event_line(event, style))
+            .collect();
+        parts.push(section("Timeline", &events, style));
     }
+    let mut more = vec![format!("More: {}", words::more(report))];
+    if !style.timeline {
+        more.push("-v shows all of it".into());
+    }
+    parts.push(style.dim(&packed(&more, "; ", style.width()).join(
+        "
+",
+    )));
+
+    let mut text = String::new();
+    for line in parts.join("\n\n").lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    if style.ascii { ascii(&text) } else { text }
 }
 
 fn headline(report: &Report, style: Style) -> String {
-    let (code, scenario) = match (report.scenario, report.outcome) {
-        (Some(Scenario::A), Outcome::Succeeded) => ("1;32", "A: the actor was entered"),
-        (Some(Scenario::A), _) => ("1;33", "A: the actor was entered"),
-        (Some(Scenario::B), _) => ("1;31", "B: the actor was not entered, and something said why"),
-        (Some(Scenario::C), _) => ("1;35", "C: the actor was not entered, and there was silence"),
-        (None, _) => ("1;31", "none: the task could not be followed"),
+    let code = match (report.scenario, report.outcome) {
+        (Some(Scenario::A), Outcome::Succeeded) => "1;32",
+        (Some(Scenario::A), _) => "1;33",
+        (Some(Scenario::B) | None, _) => "1;31",
+        (Some(Scenario::C), _) => "1;35",
     };
-    let title = report
-        .cause
-        .as_ref()
-        .map(|cause| format!(" · {}", cause.title))
-        .unwrap_or_default();
-    let mut text = style.paint(code, &format!("Scenario {scenario}"));
-    text.push_str(&format!(" · outcome {}{title}", report.outcome.name()));
-    let task = &report.task;
-    let parts: Vec<String> = [
-        task.id.as_ref().map(|id| format!("task {id}")),
-        task.message_id.as_ref().map(|id| format!("message {id}")),
-        task.actor.as_ref().map(|actor| format!("actor {actor}")),
-        task.queue.as_ref().map(|queue| format!("queue {queue}")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    format!("{text}\n{}", style.dim(&parts.join(" · ")))
+    let sentence: Vec<String> = wrapped(&words::sentence(report), style.width())
+        .iter()
+        .map(|line| style.paint(code, line))
+        .collect();
+    let subject: Vec<String> = words::subject(report)
+        .iter()
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    let subject: Vec<String> = packed(&subject, " · ", style.width())
+        .iter()
+        .map(|line| style.dim(line))
+        .collect();
+    [sentence, subject].concat().join("\n")
 }
 
+/// One line a stage; neighbours with the same observation share one.
 fn stages(report: &Report, style: Style) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(style.width);
-    for Reached {
-        stage,
-        reached,
-        at_ms,
-        observed,
-        ..
-    } in &report.stages
-    {
-        let (sign, code) = match (reached, style.ascii) {
+    let mut groups: Vec<(Vec<&str>, &Reached, String)> = Vec::new();
+    for reached in &report.stages {
+        let text = reached
+            .observed
+            .clone()
+            .unwrap_or_else(|| reached.stage.meaning().to_owned());
+        match groups.last_mut() {
+            Some((names, first, observed))
+                if reached.reached != Some(true) && first.reached == reached.reached && *observed == text =>
+            {
+                names.push(reached.stage.name());
+            }
+            _ => groups.push((vec![reached.stage.name()], reached, text)),
+        }
+    }
+    let name = |names: &[&str]| match names {
+        [first, .., last] => format!("{first} … {last}"),
+        _ => names.concat(),
+    };
+    let of_names = groups.iter().map(|(names, ..)| name(names).width()).max();
+    let times: Vec<String> = groups
+        .iter()
+        .map(|(_, reached, _)| reached.at_ms.map(moment).unwrap_or_default())
+        .collect();
+    let of_times = times.iter().map(|time| time.width()).max();
+    let (of_names, of_times) = (of_names.unwrap_or(0), of_times.unwrap_or(0));
+    let mut lines = Vec::new();
+    for ((names, reached, observed), time) in groups.iter().zip(&times) {
+        let (sign, code) = match (reached.reached, style.ascii) {
             (Some(true), false) => ("✔", "32"),
             (Some(true), true) => ("[x]", "32"),
             (Some(false), false) => ("✘", "31"),
             (Some(false), true) => ("[ ]", "31"),
-            (None, _) => (if style.ascii { "[?]" } else { "?" }, "33"),
+            (None, false) => ("?", "33"),
+            (None, true) => ("[?]", "33"),
         };
-        let at = at_ms.map(moment).unwrap_or_default();
-        let text = observed.clone().unwrap_or_else(|| stage.meaning().to_owned());
-        table.add_row([style.paint(code, sign), stage.name().to_owned(), at, text]);
+        let head = format!(
+            " {}  {}{}  {}{time}  ",
+            style.paint(code, sign),
+            name(names),
+            " ".repeat(of_names - name(names).width()),
+            " ".repeat(of_times - time.width()),
+        );
+        let indent = sign.width() + of_names + of_times + 7;
+        lines.push(hanging(&head, observed, indent, style));
     }
-    if let Some(column) = table.column_mut(2) {
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(10)));
-    }
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines.join("\n")
 }
 
-/// The events a claim points at, each with source and moment.
-fn evidence(report: &Report, numbers: &[u32], style: Style) -> String {
-    numbers
+fn cause(report: &Report, style: Style) -> String {
+    let Some(cause) = &report.cause else {
+        return format!("{} none could be shown.", style.bold("Cause"));
+    };
+    let mut lines = vec![format!(
+        "{} {} ({})",
+        style.bold("Cause"),
+        style.bold(&cause.id),
+        cause.certainty.name()
+    )];
+    lines.push(hanging("  ", &cause.summary, 2, style));
+    lines.extend(
+        cause
+            .evidence
+            .iter()
+            .filter_map(|n| report.event(*n))
+            .map(|event| event_line(event, style)),
+    );
+    lines.join("\n")
+}
+
+fn remedies(report: &Report, style: Style) -> Option<String> {
+    let lines: Vec<String> = words::remedies(report)
         .iter()
-        .filter_map(|n| report.timeline.get((*n as usize).checked_sub(1)?))
-        .map(|event| event_line(event, style))
-        .collect::<Vec<_>>()
-        .join("\n")
+        .map(|remedy| bullet(remedy, style))
+        .collect();
+    (!lines.is_empty()).then(|| section("What to do now", &lines, style))
+}
+
+fn also(report: &Report, style: Style) -> Vec<String> {
+    let mut parts = Vec::new();
+    let seen: Vec<String> = report
+        .contributing
+        .iter()
+        .map(|other| {
+            bullet(
+                &format!("{} ({}): {}", other.id, other.certainty.name(), other.summary),
+                style,
+            )
+        })
+        .collect();
+    if !seen.is_empty() {
+        parts.push(section("Also seen", &seen, style));
+    }
+    for note in &report.notes {
+        parts.push(hanging(&format!("{} ", style.bold("Note")), note, 5, style));
+    }
+    parts
+}
+
+/// Ruled out, untold, blind: a line each, or with `-v` every one with its reason.
+fn excluded(report: &Report, style: Style) -> Option<String> {
+    if report.outcome == Outcome::Succeeded && !style.timeline {
+        return None;
+    }
+    let ruled_out: Vec<(String, String)> = report
+        .ruled_out
+        .iter()
+        .map(|out| {
+            (
+                out.id.clone(),
+                format!("{}{}", out.because, references(&out.evidence)),
+            )
+        })
+        .collect();
+    let untold: Vec<(String, String)> = report
+        .cannot_tell
+        .iter()
+        .map(|untold| {
+            let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
+            (untold.id.clone(), format!("needs {}", needs.join(", ")))
+        })
+        .collect();
+    let blind: Vec<(String, String)> = words::blind(report)
+        .iter()
+        .map(|source| {
+            let hint = source.hint.as_deref();
+            let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
+            (source.name.name().to_owned(), format!("{}{hint}", source.reason))
+        })
+        .collect();
+    let mut parts = Vec::new();
+    for (title, entries) in [
+        ("Ruled out", ruled_out),
+        ("Could not be told", untold),
+        ("Blind", blind),
+    ] {
+        if entries.is_empty() {
+            continue;
+        }
+        if style.timeline {
+            let lines: Vec<String> = entries
+                .iter()
+                .map(|(id, why)| bullet(&format!("{id}: {why}"), style))
+                .collect();
+            parts.push(section(title, &lines, style));
+        } else if title == "Blind" {
+            // What could not look deserves its reason, on one line.
+            for (id, why) in &entries {
+                let text = fitted(
+                    &format!("{id}: {}", flat(why)),
+                    style.width().saturating_sub(title.width() + 1),
+                );
+                parts.push(format!("{} {text}", style.bold(title)));
+            }
+        } else {
+            let names: Vec<&str> = entries.iter().map(|(id, _)| id.as_str()).collect();
+            let room = style.width().saturating_sub(title.width() + 1);
+            parts.push(format!("{} {}", style.bold(title), as_many(&names, room)));
+        }
+    }
+    let between = if style.timeline { "\n\n" } else { "\n" };
+    (!parts.is_empty()).then(|| parts.join(between))
+}
+
+fn section(title: &str, lines: &[String], style: Style) -> String {
+    format!("{}\n{}", style.bold(title), lines.join("\n"))
 }
 
 fn event_line(event: &Event, style: Style) -> String {
@@ -263,176 +270,105 @@ fn event_line(event: &Event, style: Style) -> String {
         moment(event.at_ms),
         event.source.name()
     );
-    let room = (style.width as usize).saturating_sub(head.len()).max(30);
-    let text = describe(event);
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let cut: String = flat.chars().take(room - 1).collect();
-    let more = if cut.len() < flat.len() {
-        if style.ascii { "~" } else { "…" }
-    } else {
-        ""
-    };
-    format!("{head}{cut}{more}")
-}
-
-/// One event in a few words.
-fn describe(event: &Event) -> String {
-    use crate::timeline::EventKind as Kind;
-    match &event.kind {
-        Kind::Line(line) => {
-            let exception = line
-                .traceback
-                .as_deref()
-                .and_then(crate::framework::dramatiq::Trace::parse)
-                .map(|trace| format!(" ⟶ {}", trace.exception))
-                .unwrap_or_default();
-            let level = line
-                .level
-                .map(|level| format!("{level:?} ").to_uppercase())
-                .unwrap_or_default();
-            format!("{level}{}{exception}", line.text)
-        }
-        Kind::Submitting { method, url } => format!("{method} {url}"),
-        Kind::Answered {
-            status,
-            latency_ms,
-            task_id,
-            body,
-            ..
-        } => match task_id {
-            Some(id) => format!("HTTP {status} in {latency_ms:.1} ms, task {id}"),
-            None => format!("HTTP {status} in {latency_ms:.1} ms: {body}"),
-        },
-        Kind::NotAnswered { error, .. } => error.clone(),
-        Kind::ApiStatus { http_status, value } => {
-            format!("HTTP {http_status}, status {}", value.as_deref().unwrap_or("-"))
-        }
-        Kind::Row(row) if row.present => format!(
-            "status {}, xmin {}, xmax {}{}",
-            row.status.as_deref().unwrap_or("NULL"),
-            row.xmin.map_or("-".into(), |xid| xid.to_string()),
-            row.xmax.map_or("-".into(), |xid| xid.to_string()),
-            row.xmax_state
-                .map(|state| format!(
-                    " ({})",
-                    serde_json::to_value(state)
-                        .ok()
-                        .and_then(|value| value.as_str().map(str::to_owned))
-                        .unwrap_or_default()
-                ))
-                .unwrap_or_default()
-        ),
-        Kind::Row(_) => "no such row".into(),
-        Kind::RowCommitted {
-            invisible_at_ms,
-            visible_at_ms,
-            ..
-        } => match invisible_at_ms {
-            Some(before) => format!("row committed between {before:.1} and {visible_at_ms:.1} ms"),
-            None => format!("row committed before {visible_at_ms:.1} ms"),
-        },
-        Kind::Publish {
-            routing_key,
-            connection,
-            message,
-            ..
-        } => format!(
-            "publish to {routing_key} from {connection}: {} {}",
-            message.actor.as_deref().unwrap_or("undecodable"),
-            message.message_id.as_deref().unwrap_or_default()
-        ),
-        Kind::Deliver {
-            queue,
-            connection,
-            redelivered,
-            message,
-        } => format!(
-            "deliver from {queue} to {connection}{}: {} {}",
-            if *redelivered { " (redelivered)" } else { "" },
-            message.actor.as_deref().unwrap_or("undecodable"),
-            message.message_id.as_deref().unwrap_or_default()
-        ),
-        Kind::Depth {
-            queue,
-            exists,
-            ready,
-            consumers,
-            samples,
-        } if *exists => format!("{queue}: {ready} ready, {consumers} consumers ({samples} samples)"),
-        Kind::Depth { queue, .. } => format!("{queue} does not exist"),
-        Kind::Process(process) => format!(
-            "pid {} (parent {}, state {}): {}",
-            process.pid,
-            process.ppid,
-            process.state,
-            process.command.join(" ")
-        ),
-        Kind::Peer { connection, pid } => format!("{connection} is pid {pid}"),
-        Kind::Gone { pid, .. } => format!("pid {pid} is gone"),
-        Kind::Blind { reason, .. } => format!("blind: {reason}"),
-        Kind::Partial { reason } => format!("sees in part: {reason}"),
-        Kind::Watching { detail } => format!("watching {detail}"),
-        other => {
-            // The rest is for the curious: its fields as they are recorded.
-            let mut value = serde_json::to_value(other).unwrap_or_default();
-            let kind = value.as_object_mut().and_then(|map| map.remove("kind"));
-            format!(
-                "{} {value}",
-                kind.as_ref()
-                    .and_then(serde_json::Value::as_str)
-                    .unwrap_or_default()
-            )
-        }
-    }
-}
-
-fn moment(ms: f64) -> String {
-    if ms.abs() < 10_000.0 {
-        format!("{ms:.1} ms")
-    } else {
-        format!("{:.2} s", ms / 1000.0)
-    }
-}
-
-fn references(evidence: &[u32]) -> String {
-    if evidence.is_empty() {
-        return String::new();
-    }
-    format!(
-        " [{}]",
-        evidence
-            .iter()
-            .map(|n| format!("#{n}"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    )
+    let room = style.width().saturating_sub(head.width());
+    format!("{head}{}", fitted(&flat(&describe(event)), room))
 }
 
 fn bullet(text: &str, style: Style) -> String {
     let sign = if style.ascii { "-" } else { "•" };
-    let body = wrap(text, 4, style);
-    format!("  {sign} {}", body.trim_start())
+    hanging(&format!("  {sign} "), text, 4, style)
 }
 
-/// Wraps words at the style's width, with an indent.
-fn wrap(text: &str, indent: usize, style: Style) -> String {
-    let width = (style.width as usize).saturating_sub(indent).max(30);
-    let mut lines = Vec::new();
-    let mut current = String::new();
-    for word in text.split_whitespace() {
-        if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
-            lines.push(std::mem::take(&mut current));
+/// As many of the names as fit, and how many more there are.
+fn as_many(names: &[&str], room: usize) -> String {
+    let mut text = String::new();
+    for (index, name) in names.iter().enumerate() {
+        let rest = names.len() - index - 1;
+        let more = if rest > 0 {
+            format!(" and {rest} more").width()
+        } else {
+            0
+        };
+        let comma = if index > 0 { ", " } else { "" };
+        if index > 0 && text.width() + comma.width() + name.width() + more > room {
+            return format!("{text} and {} more", rest + 1);
         }
-        if !current.is_empty() {
-            current.push(' ');
-        }
-        current.push_str(word);
+        text.push_str(comma);
+        text.push_str(name);
     }
-    lines.push(current);
-    let pad = " ".repeat(indent);
+    text
+}
+
+/// The beginning of a text that fits.
+fn fitted(text: &str, room: usize) -> String {
+    if text.width() <= room {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used >= room {
+            break;
+        }
+        cut.push(c);
+    }
+    cut.push('…');
+    cut
+}
+
+/// A head, then the text wrapped at an indent that equals the head's width.
+fn hanging(head: &str, text: &str, indent: usize, style: Style) -> String {
+    let lines = wrapped(text, style.width().saturating_sub(indent).max(20));
+    let pad = format!("\n{}", " ".repeat(indent));
+    format!("{head}{}", lines.join(&pad))
+}
+
+/// Lines of words; a word longer than a line is cut.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let mut piece = String::new();
+        for c in word.chars() {
+            if piece.width() + c.width().unwrap_or(0) > width {
+                words.push(std::mem::take(&mut piece));
+            }
+            piece.push(c);
+        }
+        words.push(piece);
+    }
+    packed(&words, " ", width)
+}
+
+/// Pieces joined into lines; none is torn.
+fn packed(pieces: &[String], between: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in pieces {
+        match lines.last_mut() {
+            Some(line) if line.width() + between.width() + piece.width() <= width => {
+                line.push_str(between);
+                line.push_str(piece);
+            }
+            _ => lines.push(piece.clone()),
+        }
+    }
     lines
-        .iter()
-        .map(|line| format!("{pad}{line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+}
+
+/// For terminals without Unicode. What has no likeness becomes a question mark; nothing gets
+/// wider, so the layout holds.
+fn ascii(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            c if c.is_ascii() => c,
+            '…' => '~',
+            '→' | '⟶' => '>',
+            '·' | '•' | '–' | '—' | '‑' => '-',
+            '“' | '”' | '„' | '«' | '»' => '"',
+            '‘' | '’' => '\'',
+            '×' => 'x',
+            '\u{a0}' => ' ',
+            _ => '?',
+        })
+        .collect()
 }

@@ -22,15 +22,20 @@ struct Header {
 
 /// The recording's text. Secrets were removed when the events arrived.
 pub fn to_text(timeline: &Timeline) -> String {
+    lines(&timeline.setup, &timeline.started_at, &timeline.events)
+}
+
+/// The same, from a timeline's parts.
+pub fn lines(setup: &Setup, started_at: &str, events: &[Event]) -> String {
     let header = Header {
         schema: SCHEMA.to_owned(),
-        started_at: timeline.started_at.clone(),
+        started_at: started_at.to_owned(),
         taskdiag: env!("CARGO_PKG_VERSION").to_owned(),
-        setup: timeline.setup.clone(),
+        setup: setup.clone(),
     };
     let mut text = serde_json::to_string(&header).unwrap_or_default();
     text.push('\n');
-    for event in &timeline.events {
+    for event in events {
         text.push_str(&serde_json::to_string(event).unwrap_or_default());
         text.push('\n');
     }

@@ -1,0 +1,118 @@
+//! JUnit XML, for the test tab of a CI system: a test case per stage, the cause as the failure.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
+
+use super::words::{self, describe, moment};
+use super::{Format, Report, Style};
+use crate::diagnosis::{Reached, Stage};
+use crate::error::exit;
+
+pub(super) const FORMAT: Format = Format {
+    name: "junit",
+    about: "JUnit XML: a test case per stage, the cause as the failure",
+    extensions: &["xml"],
+    render,
+};
+
+fn render(report: &Report, _: Style) -> String {
+    let mut suite = TestSuite::new("taskdiag");
+    for (name, value) in words::subject(report) {
+        suite.add_property(Property::new(name, value));
+    }
+    suite.add_property(Property::new("started_at", report.started_at.as_str()));
+    suite.add_property(Property::new("scenario", words::scenario(report)));
+    suite.add_property(Property::new("outcome", report.outcome.name()));
+    let blamed = blamed(report);
+    let mut before = 0.0;
+    for reached in &report.stages {
+        let mut case = TestCase::new(
+            reached.stage.name(),
+            if Some(reached.stage) == blamed {
+                failure(report, reached)
+            } else if reached.reached == Some(true) {
+                TestCaseStatus::success()
+            } else {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(reached.observed.as_deref().unwrap_or("cannot be told"));
+                status
+            },
+        );
+        case.set_classname("taskdiag");
+        // Sources are not exactly in step: a later stage may be seen a moment earlier.
+        let took = reached.at_ms.map_or(0.0, |at| (at - before).max(0.0));
+        before = reached.at_ms.unwrap_or(before).max(before);
+        case.set_time(Duration::from_secs_f64(took / 1000.0));
+        suite.add_test_case(case);
+    }
+    suite.set_time(Duration::from_secs_f64(before / 1000.0));
+    let mut document = quick_junit::Report::new("taskdiag");
+    document.add_test_suite(suite);
+    document.to_string().unwrap_or_default()
+}
+
+/// The stage that the cause kept the task from. A task that was followed to the end and failed is
+/// the last stage's failure: "finished" is reached, success is not.
+fn blamed(report: &Report) -> Option<Stage> {
+    if words::is_good(report) {
+        return None;
+    }
+    let missing = report
+        .stages
+        .iter()
+        .find(|reached| {
+            reached.stage != Stage::Settled
+                && reached.reached != Some(true)
+                && report.stage.is_none_or(|furthest| reached.stage > furthest)
+        })
+        .map(|reached| reached.stage);
+    Some(missing.unwrap_or(Stage::Finished))
+}
+
+fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {
+    // Not having been able to look is an error of the test, not a failure of the system.
+    let kind = if report.exit_code == exit::COULD_NOT {
+        NonSuccessKind::Error
+    } else {
+        NonSuccessKind::Failure
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    let mut lines = vec![words::sentence(report)];
+    lines.extend(reached.observed.clone());
+    match &report.cause {
+        Some(cause) => {
+            status.set_type(cause.id.as_str());
+            status.set_message(format!("{} ({})", cause.title, cause.certainty.name()));
+            lines.push(cause.summary.clone());
+            lines.push(String::new());
+            lines.extend(
+                cause
+                    .evidence
+                    .iter()
+                    .filter_map(|n| report.event(*n))
+                    .map(|event| {
+                        format!(
+                            "#{} {} {}: {}",
+                            event.n,
+                            moment(event.at_ms),
+                            event.source,
+                            describe(event)
+                        )
+                    }),
+            );
+        }
+        None => {
+            status.set_type("no-cause");
+            status.set_message("no cause could be shown");
+        }
+    }
+    let remedies = words::remedies(report);
+    if !remedies.is_empty() {
+        lines.push("\nWhat to do now:".into());
+        lines.extend(remedies.iter().map(|remedy| format!("- {remedy}")));
+    }
+    lines.push(format!("\nMore: {}", words::more(report)));
+    status.set_description(lines.join("\n"));
+    status
+}

@@ -1,0 +1,239 @@
+//! What several formats say, worded once.
+
+use super::{Report, SourceState};
+use crate::diagnosis::{Outcome, Scenario};
+use crate::timeline::{Event, EventKind as Kind};
+
+/// What the scenario's letter stands for.
+pub(super) fn scenario(report: &Report) -> &'static str {
+    match report.scenario {
+        Some(Scenario::A) => "A: the actor was entered",
+        Some(Scenario::B) => "B: the actor was not entered, and something said why",
+        Some(Scenario::C) => "C: the actor was not entered, and there was silence",
+        None => "none: the task could not be followed",
+    }
+}
+
+/// The verdict in one sentence.
+pub(super) fn sentence(report: &Report) -> String {
+    let title = match &report.cause {
+        Some(cause) => format!(" · {}", cause.title),
+        None => String::new(),
+    };
+    format!(
+        "Scenario {} · outcome {}{title}",
+        scenario(report),
+        report.outcome.name()
+    )
+}
+
+/// Whose verdict it is: what is known of task, message, actor and queue.
+pub(super) fn subject(report: &Report) -> Vec<(&'static str, &str)> {
+    let task = &report.task;
+    [
+        ("task", &task.id),
+        ("message", &task.message_id),
+        ("actor", &task.actor),
+        ("queue", &task.queue),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    .collect()
+}
+
+/// Whether what was expected came true, as the exit code says.
+pub(super) fn is_good(report: &Report) -> bool {
+    report.exit_code == crate::error::exit::OK
+}
+
+/// What to do is worth saying unless the task succeeded.
+pub(super) fn remedies(report: &Report) -> &[String] {
+    match &report.cause {
+        Some(cause) if report.outcome != Outcome::Succeeded => &cause.remedies,
+        _ => &[],
+    }
+}
+
+/// The command that says more.
+pub(super) fn more(report: &Report) -> String {
+    match &report.cause {
+        Some(cause) => format!("taskdiag explain {}", cause.id),
+        None => "taskdiag check".into(),
+    }
+}
+
+/// The blind sources worth a line: one that was not asked to look is, only if it would decide.
+pub(super) fn blind(report: &Report) -> Vec<&SourceState> {
+    let missed = |source: &&SourceState| {
+        let by_choice =
+            source.reason.starts_with("not used here") || source.reason.starts_with("not looked at");
+        let decides = report
+            .cannot_tell
+            .iter()
+            .any(|untold| untold.needs.contains(&source.name));
+        source.state == "blind" && (!by_choice || decides)
+    };
+    report.sources.iter().filter(missed).collect()
+}
+
+/// On one line, with single spaces.
+pub(super) fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text, cut after so many characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// One event in a few words.
+pub(super) fn describe(event: &Event) -> String {
+    match &event.kind {
+        Kind::Line(line) => {
+            let exception = line
+                .traceback
+                .as_deref()
+                .and_then(crate::framework::dramatiq::Trace::parse)
+                .map(|trace| format!(" ⟶ {}", trace.exception))
+                .unwrap_or_default();
+            let level = line
+                .level
+                .map(|level| format!("{level:?} ").to_uppercase())
+                .unwrap_or_default();
+            format!("{level}{}{exception}", line.text)
+        }
+        Kind::Submitting { method, url } => format!("{method} {url}"),
+        Kind::Answered {
+            status,
+            latency_ms,
+            task_id,
+            body,
+            ..
+        } => match task_id {
+            Some(id) => format!("HTTP {status} in {latency_ms:.1} ms, task {id}"),
+            None => format!("HTTP {status} in {latency_ms:.1} ms: {body}"),
+        },
+        Kind::NotAnswered { error, .. } => error.clone(),
+        Kind::ApiStatus {
+            http_status, value, ..
+        } => {
+            format!("HTTP {http_status}, status {}", value.as_deref().unwrap_or("-"))
+        }
+        Kind::Row(row) if row.present => format!(
+            "status {}, xmin {}, xmax {}{}",
+            row.status.as_deref().unwrap_or("NULL"),
+            row.xmin.map_or("-".into(), |xid| xid.to_string()),
+            row.xmax.map_or("-".into(), |xid| xid.to_string()),
+            row.xmax_state
+                .map(|state| format!(
+                    " ({})",
+                    serde_json::to_value(state)
+                        .ok()
+                        .and_then(|value| value.as_str().map(str::to_owned))
+                        .unwrap_or_default()
+                ))
+                .unwrap_or_default()
+        ),
+        Kind::Row(_) => "no such row".into(),
+        Kind::RowCommitted {
+            invisible_at_ms,
+            visible_at_ms,
+            ..
+        } => match invisible_at_ms {
+            Some(before) => format!("row committed between {before:.1} and {visible_at_ms:.1} ms"),
+            None => format!("row committed before {visible_at_ms:.1} ms"),
+        },
+        Kind::Publish {
+            routing_key,
+            connection,
+            message,
+            ..
+        } => format!(
+            "publish to {routing_key} from {connection}: {} {}",
+            message.actor.as_deref().unwrap_or("undecodable"),
+            message.message_id.as_deref().unwrap_or_default()
+        ),
+        Kind::Deliver {
+            queue,
+            connection,
+            redelivered,
+            message,
+        } => format!(
+            "deliver from {queue} to {connection}{}: {} {}",
+            if *redelivered { " (redelivered)" } else { "" },
+            message.actor.as_deref().unwrap_or("undecodable"),
+            message.message_id.as_deref().unwrap_or_default()
+        ),
+        Kind::Depth {
+            queue,
+            exists,
+            ready,
+            consumers,
+            samples,
+        } if *exists => format!("{queue}: {ready} ready, {consumers} consumers ({samples} samples)"),
+        Kind::Depth { queue, .. } => format!("{queue} does not exist"),
+        Kind::Process(process) => format!(
+            "pid {} (parent {}, state {}): {}",
+            process.pid,
+            process.ppid,
+            process.state,
+            process.command.join(" ")
+        ),
+        Kind::Peer { connection, pid } => format!("{connection} is pid {pid}"),
+        Kind::Stacks { pid, threads } => {
+            let threads: Vec<String> = threads
+                .iter()
+                .filter_map(|stack| {
+                    let frame = stack.frames.first()?;
+                    Some(format!(
+                        "{} in {} ({}:{})",
+                        stack.thread, frame.function, frame.file, frame.line
+                    ))
+                })
+                .collect();
+            format!("stacks of pid {pid}: {}", threads.join("; "))
+        }
+        Kind::Gone { pid, .. } => format!("pid {pid} is gone"),
+        Kind::Blind { reason, .. } => format!("blind: {reason}"),
+        Kind::Partial { reason } => format!("sees in part: {reason}"),
+        Kind::Watching { detail } => format!("watching {detail}"),
+        other => {
+            // The rest is for the curious: its fields as they are recorded.
+            let mut value = serde_json::to_value(other).unwrap_or_default();
+            let kind = value.as_object_mut().and_then(|map| map.remove("kind"));
+            format!(
+                "{} {value}",
+                kind.as_ref()
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// A time of the run, for people.
+pub(super) fn moment(ms: f64) -> String {
+    if ms.abs() < 10_000.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{:.2} s", ms / 1000.0)
+    }
+}
+
+/// ` [#3 #7]`, or nothing.
+pub(super) fn references(evidence: &[u32]) -> String {
+    if evidence.is_empty() {
+        return String::new();
+    }
+    format!(
+        " [{}]",
+        evidence
+            .iter()
+            .map(|n| format!("#{n}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    )
+}

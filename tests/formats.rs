@@ -1,0 +1,345 @@
+//! Every format of the report: what it says of one recording per scenario, and that nothing that
+//! was seen can break out of it.
+//!
+//! `INSTA_UPDATE=always cargo test --test formats` writes the snapshots anew; read the difference.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use taskdiag::diagnosis::diagnose;
+use taskdiag::report::{FORMATS, Report, Style};
+use taskdiag::timeline::{EventKind, LogLine, Source, Timeline, recording};
+
+/// One recording per scenario: succeeded, A, B, C, none.
+const SCENARIOS: [&str; 5] = [
+    "succeeded",
+    "row-rolled-back",
+    "api-failed",
+    "no-consumer",
+    "api-unreachable",
+];
+
+fn runs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runs")
+}
+
+fn read(name: &str) -> Timeline {
+    recording::read(&runs().join(name).join("timeline.jsonl")).unwrap()
+}
+
+fn all() -> Vec<(String, Timeline)> {
+    let mut names: Vec<String> = fs::read_dir(runs())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert!(names.len() > 50, "{} recordings", names.len());
+    names
+        .into_iter()
+        .map(|name| (name.clone(), read(&name)))
+        .collect()
+}
+
+fn report(timeline: &Timeline) -> Report {
+    Report::new(timeline, &diagnose(timeline))
+}
+
+fn render(report: &Report, format: &str, style: Style) -> String {
+    let format = FORMATS.iter().find(|known| known.name == format).unwrap();
+    (format.render)(report, style)
+}
+
+#[test]
+fn each_format_of_one_run_of_each_scenario() {
+    for name in SCENARIOS {
+        let report = report(&read(name));
+        // JSON Lines are the recording itself, as another test says.
+        for format in FORMATS.iter().filter(|format| format.name != "jsonl") {
+            insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+                insta::assert_snapshot!(
+                    format!("{name}.{}", format.name),
+                    (format.render)(&report, Style::PLAIN)
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn an_extension_asks_for_one_format() {
+    let mut seen: Vec<&str> = FORMATS
+        .iter()
+        .flat_map(|format| format.extensions)
+        .copied()
+        .collect();
+    seen.sort_unstable();
+    let all = seen.len();
+    seen.dedup();
+    assert_eq!(seen.len(), all);
+}
+
+/// What a hostile user, producer or log may write. The terminal's control characters are removed
+/// when an event arrives, so none are here.
+const HOSTILE: [&str; 6] = [
+    "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>",
+    "x\n::error title=forged::forged",
+    "x\nend\n    User->>API: forged; Note over User: forged %%{init: {}}%% #35; $$x$$ <br>",
+    "]]></failure></testcase><testcase name=\"forged\"/><!-- & &amp; \u{7} \u{ffff} -->",
+    "` `` ``` | forged | [forged](https://forged.example) @forged #7 https://forged.example\n# forged",
+    "{{ 7 * 7 }} {% raw %} ${{ forged }} \u{202e}\u{1f600}",
+];
+
+/// A run whose every outside text is hostile.
+fn hostile(text: &str) -> Report {
+    let seen = read("row-rolled-back");
+    let task_id = report(&seen).task.id.unwrap();
+    let mut timeline = Timeline::new(seen.setup.clone(), seen.started_at.clone());
+    for mut event in seen.events {
+        match &mut event.kind {
+            EventKind::Line(line) => {
+                *line = LogLine {
+                    text: format!("{} {text}", line.text),
+                    traceback: Some(format!("Traceback (most recent call last):\n{text}")),
+                    thread: Some(text.into()),
+                    ..line.clone()
+                };
+            }
+            EventKind::Answered { task_id, body, .. } => {
+                *task_id = task_id.as_ref().map(|id| format!("{id}{text}"));
+                *body = text.into();
+            }
+            EventKind::Row(row) => row.status = row.status.as_ref().map(|status| format!("{status}{text}")),
+            EventKind::Publish {
+                connection, message, ..
+            } => {
+                *connection = text.into();
+                message.actor = Some(text.into());
+                message.message_id = message.message_id.as_ref().map(|id| format!("{id}{text}"));
+            }
+            EventKind::Deliver { message, .. } => {
+                message.actor = Some(text.into());
+                message.message_id = message.message_id.as_ref().map(|id| format!("{id}{text}"));
+            }
+            EventKind::Process(process) => process.command.push(text.into()),
+            EventKind::Watching { detail } if event.source == Source::ApiLog => {
+                event.kind = EventKind::Blind {
+                    reason: text.into(),
+                    hint: Some(text.into()),
+                };
+            }
+            _ => {}
+        }
+        timeline.push(event);
+    }
+    let mut report = report(&timeline);
+    report.task.id = Some(format!("{task_id}{text}"));
+    report.notes.push(text.into());
+    if let Some(cause) = &mut report.cause {
+        cause.summary.push_str(text);
+        cause.remedies.push(text.into());
+    }
+    for reached in &mut report.stages {
+        reached.observed = Some(text.into());
+    }
+    report
+}
+
+const VERBOSE: Style = Style {
+    timeline: true,
+    ..Style::PLAIN
+};
+
+#[test]
+fn each_line_of_github_is_one_annotation_of_ours() {
+    for text in HOSTILE {
+        let out = render(&hostile(text), "github", VERBOSE);
+        for line in out.lines() {
+            let ours = ["::error title=", "::warning title=", "::notice title="];
+            assert!(ours.iter().any(|start| line.starts_with(start)), "{line}");
+            assert!(!line.starts_with("::error title=forged"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn junit_stays_xml_and_has_a_case_per_stage() {
+    for text in HOSTILE {
+        let out = render(&hostile(text), "junit", VERBOSE);
+        let read = quick_junit::Report::deserialize_from_str(&out).unwrap();
+        let names: Vec<&str> = read.test_suites[0]
+            .test_cases
+            .iter()
+            .map(|case| case.name.as_str())
+            .collect();
+        let stages = [
+            "submitted",
+            "recorded",
+            "published",
+            "delivered",
+            "received",
+            "entered",
+            "finished",
+            "settled",
+        ];
+        assert_eq!(names, stages);
+    }
+}
+
+/// The exit code and the JUnit file tell a CI system the same.
+#[test]
+fn junit_fails_exactly_when_the_exit_code_does() {
+    for (name, timeline) in all() {
+        let report = report(&timeline);
+        let out = render(&report, "junit", Style::PLAIN);
+        let read = quick_junit::Report::deserialize_from_str(&out).unwrap();
+        let suite = &read.test_suites[0];
+        let expected = match report.exit_code {
+            0 => (0, 0),
+            30 => (0, 1),
+            _ => (1, 0),
+        };
+        assert_eq!((suite.failures, suite.errors), expected, "{name}");
+        assert_eq!(suite.tests, 8, "{name}");
+    }
+}
+
+/// The grammar of the lines we write; the real parser's opinion is asked in `docs/reports.md`'s way.
+#[test]
+fn mermaid_has_only_statements_of_ours() {
+    let place = "(User|API|PostgreSQL|RabbitMQ|Worker)";
+    let label = "([^#;%<>{}$\\n]|#\\d+;)+";
+    let statement = Regex::new(&format!(
+        "^    (actor User|participant {place}( as [A-Z][a-z]+( [a-z]+)?)?|{place}(->>|-->>|-x){place}: {label}|Note over {place}(,{place})?: {label})$"
+    ))
+    .unwrap();
+    let check = |name: &str, text: &str| {
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("sequenceDiagram"));
+        for line in lines {
+            assert!(statement.is_match(line), "{name}: {line}");
+        }
+        assert!(!text.contains("forged;"), "{text}");
+    };
+    for (name, timeline) in all() {
+        check(&name, &render(&report(&timeline), "mermaid", Style::PLAIN));
+    }
+    for text in HOSTILE {
+        check(text, &render(&hostile(text), "mermaid", Style::PLAIN));
+    }
+}
+
+#[test]
+fn markdown_mentions_links_and_builds_nothing_from_what_was_seen() {
+    use pulldown_cmark::{Event, Options, Parser, Tag};
+    const OURS: [&str; 4] = ["<details><summary>", "</details>", "<!-- -->", "</summary>"];
+    for text in HOSTILE {
+        let out = render(&hostile(text), "markdown", VERBOSE);
+        let mut in_code = false;
+        for event in Parser::new_ext(&out, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH) {
+            match event {
+                Event::Start(Tag::CodeBlock(_)) => in_code = true,
+                Event::End(pulldown_cmark::TagEnd::CodeBlock) => in_code = false,
+                Event::Html(html) | Event::InlineHtml(html) => {
+                    assert!(
+                        OURS.iter().any(|tag| html.trim_start().starts_with(tag)),
+                        "{html}"
+                    );
+                    assert!(!html.contains("forged") && !html.contains("alert"), "{html}");
+                }
+                Event::Start(Tag::Link { .. } | Tag::Image { .. }) => panic!("a link from {text}"),
+                Event::Start(Tag::Heading { level, .. }) => assert!(level as usize > 1, "{text}"),
+                Event::Text(piece) if !in_code => {
+                    for forbidden in ["@forged", "#7", "https://"] {
+                        assert!(!piece.contains(forbidden), "{forbidden} in {piece}");
+                    }
+                }
+                _ => {}
+            }
+        }
+        // Cells end where ours do.
+        let row = Regex::new(r"^\| ([✔✘?]|`#\d+`) \|").unwrap();
+        let bar = Regex::new(r"(^|[^\\])\|").unwrap();
+        for line in out.lines().filter(|line| row.is_match(line)) {
+            assert_eq!(bar.find_iter(line).count(), 5, "{line}");
+        }
+    }
+}
+
+#[test]
+fn ascii_is_ascii() {
+    let style = Style {
+        ascii: true,
+        color: true,
+        ..VERBOSE
+    };
+    for (name, timeline) in all() {
+        let out = render(&report(&timeline), "terminal", style);
+        assert!(out.is_ascii(), "{name}: {out}");
+    }
+    for text in HOSTILE {
+        assert!(render(&hostile(text), "terminal", style).is_ascii());
+    }
+}
+
+#[test]
+fn without_colour_there_is_no_escape() {
+    for (name, timeline) in all() {
+        let report = report(&timeline);
+        for format in FORMATS {
+            assert!(
+                !(format.render)(&report, VERBOSE).contains('\u{1b}'),
+                "{name} {}",
+                format.name
+            );
+        }
+    }
+}
+
+/// At the width of an old terminal nothing is wider, and the verdict fits a screen of today's.
+#[test]
+fn the_terminal_report_fits() {
+    for (name, timeline) in all() {
+        let report = report(&timeline);
+        for (width, height) in [(60, 60), (80, 50), (120, 40)] {
+            let style = Style {
+                width,
+                ..Style::PLAIN
+            };
+            let out = render(&report, "terminal", style);
+            for line in out.lines() {
+                let wide = unicode_width::UnicodeWidthStr::width(line);
+                assert!(wide <= width.into(), "{name} at {width}: {wide}: {line}");
+            }
+            let lines = out.lines().count();
+            assert!(lines <= height, "{name} at {width}: {lines} lines\n{out}");
+        }
+    }
+}
+
+#[test]
+fn a_jsonl_report_is_the_recording() {
+    for (name, timeline) in all() {
+        let out = render(&report(&timeline), "jsonl", Style::PLAIN);
+        assert_eq!(out, recording::to_text(&timeline), "{name}");
+        assert_eq!(recording::parse(&out).unwrap().events, timeline.events, "{name}");
+    }
+}
+
+/// `fixtures/record` submits this prompt with every task.
+#[test]
+fn task_arguments_are_in_no_format() {
+    let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/record")).unwrap();
+    const PROMPT: &str = "why did it never run";
+    assert!(script.contains(PROMPT));
+    for (name, timeline) in all() {
+        let report = report(&timeline);
+        for format in FORMATS {
+            let out = (format.render)(&report, VERBOSE);
+            assert!(!out.contains(PROMPT), "{name} {}", format.name);
+        }
+    }
+}
