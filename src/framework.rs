@@ -64,9 +64,12 @@ impl Message {
     /// Marks the message as the task's if its arguments carry the id.
     pub fn learn_task_id(&mut self, task_id: &str) {
         let carries = if self.undecodable.is_some() {
-            task_id.len() >= 6 && self.leaves.0.iter().any(|body| contains_token(body, task_id))
+            task_id.len() >= 6
+                && spellings(task_id)
+                    .iter()
+                    .any(|id| self.leaves.0.iter().any(|body| contains_token(body, id)))
         } else {
-            self.leaves.0.iter().any(|leaf| leaf == task_id)
+            self.leaves.0.iter().any(|leaf| is_same_id(leaf, task_id))
         };
         self.carries_task_id |= carries;
     }
@@ -80,6 +83,23 @@ impl Message {
     pub fn is_retry(&self) -> bool {
         self.retries.unwrap_or(0) > 0 || self.traceback.is_some()
     }
+}
+
+/// The same id: the same text, or the same UUID in another spelling (dashes, case, braces).
+pub fn is_same_id(a: &str, b: &str) -> bool {
+    a == b || matches!((uuid::Uuid::try_parse(a), uuid::Uuid::try_parse(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The spellings under which an id may stand in a text.
+pub fn spellings(id: &str) -> Vec<String> {
+    let mut all = vec![id.to_owned()];
+    if let Ok(uuid) = uuid::Uuid::try_parse(id) {
+        let (dashed, bare) = (uuid.hyphenated().to_string(), uuid.simple().to_string());
+        all.extend([dashed.to_uppercase(), bare.to_uppercase(), dashed, bare]);
+        all.sort();
+        all.dedup();
+    }
+    all
 }
 
 /// Whether `word` stands in `text` with no letter, digit or underscore touching it.

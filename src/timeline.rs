@@ -9,7 +9,7 @@ pub mod scrub;
 
 use serde::{Deserialize, Serialize};
 
-use crate::framework::{Leaves, Mark, Message, contains_token};
+use crate::framework::{Leaves, Mark, Message, contains_token, spellings};
 
 /// One place we look from.
 #[derive(
@@ -299,7 +299,7 @@ impl LogLine {
     pub fn learn_task_id(&mut self, task_id: &str) {
         let found = self.raw.0.iter().any(|text| {
             if task_id.len() >= 6 {
-                return contains_token(text, task_id);
+                return spellings(task_id).iter().any(|id| contains_token(text, id));
             }
             text.match_indices(task_id).any(|(at, _)| {
                 let before = text[..at].trim_end_matches(|c: char| " =:#'\"(".contains(c));

@@ -438,6 +438,27 @@ fn is_worker(process: &Process) -> bool {
     is_worker_command(&process.command) || process.parent_command.as_deref().is_some_and(is_worker_command)
 }
 
+/// A worker by what it does: its stack is a worker's, or it consumes the delay queue, which only a
+/// Dramatiq worker does. A worker started by a script of the application is known by nothing else.
+fn acts_as_worker(story: &Story<'_>, process: &Process) -> bool {
+    let by_stack = story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::Stacks { pid, threads } if *pid == process.pid => threads.iter().any(|thread| {
+            thread
+                .frames
+                .iter()
+                .any(|frame| frame.file.ends_with("dramatiq/worker.py"))
+        }),
+        _ => false,
+    });
+    let delay = dramatiq::delay_queue(story.queue());
+    let by_queue = story.consumers().is_some_and(|(_, consumers)| {
+        consumers
+            .iter()
+            .any(|consumer| consumer.queue == delay && is_socket_of(process, &consumer.connection))
+    });
+    by_stack || by_queue
+}
+
 /// Client libraries that task workers use.
 fn is_worker_product(product: &str) -> bool {
     product.contains("Pika") || product.contains("py-amqp")
@@ -970,6 +991,13 @@ fn drained(story: &Story<'_>) -> Option<u32> {
         .infos(story.queue())
         .last()
         .filter(|info| info.ready == Some(0) && info.unacked == Some(0))
+        // A count from before the delivery says nothing of it.
+        .filter(|info| {
+            story
+                .deliveries()
+                .last()
+                .is_some_and(|passage| info.at_ms > passage.at_ms)
+        })
         .map(|info| info.n)
 }
 

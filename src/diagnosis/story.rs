@@ -245,9 +245,12 @@ impl<'a> Story<'a> {
                 || passage.message.undecodable.is_some()
         };
         let any_wanted = carrying.iter().any(for_wanted);
+        // Where none is for the configured actor, one for another actor on this very queue may be
+        // meant all the same; on another queue it is a different step of the application.
+        let here = |passage: &Passage<'_>| dramatiq::base_queue(passage.queue) == self.timeline.setup.queue;
         let (mine, strays): (Vec<_>, Vec<_>) = carrying
             .into_iter()
-            .partition(|passage| !any_wanted || for_wanted(passage));
+            .partition(|passage| for_wanted(passage) || (!any_wanted && here(passage)));
         // Messages sent on by the running actor come after the first delivery: not candidates.
         let first_delivery = self.timeline.events.iter().find_map(|event| match &event.kind {
             EventKind::Deliver { message, queue, .. }
@@ -420,6 +423,17 @@ impl<'a> Story<'a> {
             || self.sees(Source::Firehose)
             || !since.is_some_and(|since| told.at_ms >= since - 50.0)
         {
+            return false;
+        }
+        // What was waiting or under way before may be what the line is about.
+        let first = self.infos(self.queue()).next();
+        let idle = first.map(|info| (info.ready.unwrap_or(0), info.unacked.unwrap_or(0)));
+        let entries = self
+            .worker_lines
+            .iter()
+            .filter(|other| other.line.entry && !other.line.before)
+            .count();
+        if idle.is_some_and(|idle| idle != (0, 0)) || (told.line.entry && (idle.is_none() || entries != 1)) {
             return false;
         }
         let another = self.worker_lines.iter().any(|other| {
@@ -778,6 +792,11 @@ impl<'a> Story<'a> {
         self.timeline.events.iter().find_map(pick)
     }
 
+    /// No pointer says where the answer holds the task's id: it was found under a usual name.
+    pub fn id_was_guessed(&self) -> bool {
+        !self.post_mortem() && self.timeline.setup.task_id_pointer.is_none()
+    }
+
     /// The HTTP answer: event, status, body.
     pub fn answer(&self) -> Option<(u32, u16, &'a str)> {
         self.find(|event| match &event.kind {
@@ -803,6 +822,28 @@ impl<'a> Story<'a> {
     /// Copies at rest on the delay and dead-letter queues.
     pub fn held(&self) -> &[Held<'a>] {
         &self.held
+    }
+
+    /// Messages with the task's id that were sent on after the first delivery: the next step of a
+    /// chain, which may be the one that writes the row.
+    pub fn successors(&self) -> impl Iterator<Item = u32> + '_ {
+        let first = self.deliveries.first().map(|passage| passage.at_ms);
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Publish { message, .. }
+                    if message.carries_task_id
+                        && first.is_some_and(|first| event.at_ms > first)
+                        && message
+                            .message_id
+                            .as_deref()
+                            .is_some_and(|id| !self.message_ids.contains(id)) =>
+                {
+                    Some(event.n)
+                }
+                _ => None,
+            })
     }
 
     /// Messages that carry the task id, but for another actor than the configured one.
@@ -1259,7 +1300,8 @@ impl<'a> Story<'a> {
             };
             let delivered = || {
                 self.deliveries().any(|passage| {
-                    passage.at_ms <= died.at_ms
+                    // Two sources with different delays.
+                    passage.at_ms <= died.at_ms + 500.0
                         && self
                             .peer(passage.connection)
                             .is_some_and(|(_, peer)| peer == *pid)
@@ -1280,14 +1322,76 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// After our message was delivered the dead-letter queue grew by one, and it was the only
+    /// delivery: it was rejected.
+    pub fn dead_letters_grew(&self) -> bool {
+        let Some(passage) = self.deliveries().last() else {
+            return false;
+        };
+        let dead = dramatiq::dead_letter_queue(self.queue());
+        let before = self
+            .depths(&dead)
+            .rfind(|depth| depth.at_ms <= passage.at_ms)
+            .map_or(0, |depth| depth.ready);
+        let one_more = self
+            .depths(&dead)
+            .last()
+            .is_some_and(|depth| depth.ready == before + 1);
+        let others = self.timeline.events.iter().any(|event| {
+            matches!(&event.kind, EventKind::Deliver { queue, message, .. }
+                if queue == self.queue()
+                && !message.message_id.as_deref().is_some_and(|id| self.message_ids.contains(id)))
+        });
+        one_more && !others
+    }
+
     /// Entry would have been seen, had it happened.
+    ///
+    /// The row alone does not decide: an actor may do much before it first writes its status.
     pub fn could_see_entry(&self) -> bool {
-        let log =
-            self.sees(Source::WorkerLog) && (self.timeline.setup.entry_pattern.is_some() || self.debug_log());
-        let row = self.sees(Source::Database)
-            && self.last_row().is_some_and(|(_, row)| row.present)
-            && !self.timeline.setup.running.is_empty();
-        log || row
+        let log = self.sees(Source::WorkerLog)
+            && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
+            && !self.entries_of_somebody();
+        log || self.was_taken_by_nobody()
+    }
+
+    /// Entry lines were written since the submission that cannot be told to be anybody's.
+    pub fn entries_of_somebody(&self) -> bool {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        self.worker_lines.iter().any(|told| {
+            told.line.entry
+                && !told.line.before
+                && told.at_ms >= since
+                && self.entries.iter().all(|mine| mine.n != told.n)
+                && !self.is_anothers(told)
+        })
+    }
+
+    /// The thread that wrote the line had another message in hand.
+    fn is_anothers(&self, told: &Told<'a>) -> bool {
+        if told.line.pid.is_none() && told.line.thread.is_none() {
+            return false;
+        }
+        let same = |other: &&Told<'a>| {
+            other.at_ms <= told.at_ms
+                && other.line.pid == told.line.pid
+                && other.line.thread == told.line.thread
+        };
+        let last = self
+            .worker_lines
+            .iter()
+            .filter(same)
+            .rfind(|other| matches!(other.mark, Some(Mark::Received { .. })));
+        last.and_then(|other| other.mark.and_then(id_of))
+            .is_some_and(|id| !self.message_ids.contains(id))
+    }
+
+    /// Nobody can have taken the message: none was delivered, or there was no consumer.
+    fn was_taken_by_nobody(&self) -> bool {
+        let undelivered = self.sees_all(Source::Firehose) && self.deliveries().next().is_none();
+        let depths = self.depths_since(self.queue());
+        let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
+        undelivered || nobody
     }
 
     /// Silence may end the wait: the API has answered, and no actor is at work.

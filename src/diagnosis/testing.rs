@@ -4,12 +4,12 @@
 //! The cast: task `task_1`, message `m-1` for actor `act` on queue `default`; the API is pid 50, the
 //! watched worker is master 100 with child 101. Another worker is pid 900.
 
-#![allow(clippy::missing_panics_doc)]
+#![allow(clippy::new_without_default)]
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, Cause, Story, Verdict, ask, diagnose};
+use super::{Answer, Cause, Certainty, Story, Verdict, ask, diagnose};
 use crate::framework::{Leaves, Message};
 use crate::timeline::{
     Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer, Process, Setup, Source,
@@ -41,7 +41,7 @@ impl Scene {
             broker: "127.0.0.1:5672".into(),
             actor: None,
             api_url: Some("http://127.0.0.1:8000".into()),
-            task_id_pointer: None,
+            task_id_pointer: Some("/task_id".into()),
             entry_pattern: Some("ENTRY".into()),
             worker_command: Vec::new(),
             table: Some("task".into()),
@@ -625,9 +625,23 @@ impl Scene {
         diagnose(&self.timeline)
     }
 
-    /// The verdict's cause, as `certain no-consumer`; `none` where it has none.
+    /// The verdict's cause, as `certain no-consumer`; `none` where it has none. Whatever scene is
+    /// asked, no source's loss may turn one certain cause into another.
     pub fn cause(&self) -> String {
-        self.verdict().cause.map_or_else(
+        let whole = self.verdict().cause;
+        for source in Source::ALL {
+            let Some(less) = self.without(source).verdict().cause else {
+                continue;
+            };
+            let same = whole.as_ref().is_some_and(|whole| whole.id == less.id);
+            assert!(
+                same || less.certainty < Certainty::Certain || less.id == "actor-raised",
+                "without {source}: certain {}, and not {:?}",
+                less.id,
+                whole.map(|whole| whole.id)
+            );
+        }
+        whole.map_or_else(
             || "none".into(),
             |cause| format!("{} {}", cause.certainty.name(), cause.id),
         )

@@ -88,6 +88,9 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         if phase.last_look {
             // New consumers and connections are listed seconds late: before anything is concluded
             // from an empty list, give it a moment.
+            watcher
+                .last
+                .retain(|key, _| !["main", "delay", "dead"].contains(key));
             let until = Instant::now() + LATE_LIST;
             watcher.look().await?;
             while watcher.nobody_listed() && Instant::now() < until {

@@ -62,7 +62,9 @@ mod tests {
         let mut copy = Scene::message("m-1");
         copy.retries = Some(1);
         copy.eta_ms = Some(1_015_000);
-        copy.traceback = Some(format!("{CALL}  File \"/app/tasks.py\", line 3, in act\nValueError: no"));
+        copy.traceback = Some(format!(
+            "{CALL}  File \"/app/tasks.py\", line 3, in act\nValueError: no"
+        ));
         let scene = Scene::accepted()
             .row("PENDING")
             .publish("default")
@@ -97,7 +99,10 @@ mod tests {
     #[test]
     fn a_retry_without_an_error_line_is_likely() {
         assert_eq!(Scene::entered().retrying().answer(&CAUSE), "likely");
-        let blind = Scene::entered().retrying().without(Source::WorkerLog).without(Source::Firehose);
+        let blind = Scene::entered()
+            .retrying()
+            .without(Source::WorkerLog)
+            .without(Source::Firehose);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
     }
 
@@ -110,7 +115,10 @@ mod tests {
             .publish_as("default", API, audit)
             .publish("default")
             .deliver(WORKER)
-            .debug("dramatiq.worker.WorkerThread", "Received message act('task_1') with id 'm-1'.")
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
             .raised("ValueError: no")
             .retrying();
         assert_eq!(scene.cause(), "possible actor-raised");

@@ -87,9 +87,9 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
+    use serde_json::json;
 
     #[test]
     fn called_and_not_returned() {
@@ -99,8 +99,14 @@ mod tests {
 
     #[test]
     fn one_that_returned_or_died_is_a_near_miss() {
-        assert_eq!(Scene::entered().completed().timeout().answer(&CAUSE), "not applicable");
-        assert_eq!(Scene::entered().completed().acked("m-1").timeout().answer(&CAUSE), "not applicable");
+        assert_eq!(
+            Scene::entered().completed().timeout().answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(
+            Scene::entered().completed().acked("m-1").timeout().answer(&CAUSE),
+            "not applicable"
+        );
     }
 
     #[test]

@@ -56,12 +56,15 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     #[test]
     fn the_row_is_final_and_the_api_is_not() {
-        let scene = Scene::entered().row("COMPLETED").api_says("PENDING").row("COMPLETED");
+        let scene = Scene::entered()
+            .row("COMPLETED")
+            .api_says("PENDING")
+            .row("COMPLETED");
         let scene = scene.setup(|setup| setup.running.push("PENDING".into()));
         assert_eq!(scene.answer(&CAUSE), "certain");
     }
@@ -70,7 +73,10 @@ mod tests {
     fn another_vocabulary_or_an_answer_from_before_is_a_near_miss() {
         let words = Scene::entered().row("COMPLETED").api_says("done");
         assert_eq!(words.answer(&CAUSE), "not applicable");
-        let before = Scene::entered().row("PENDING").api_says("PENDING").row("COMPLETED");
+        let before = Scene::entered()
+            .row("PENDING")
+            .api_says("PENDING")
+            .row("COMPLETED");
         assert_eq!(before.answer(&CAUSE), "not applicable");
     }
 

@@ -45,13 +45,18 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
-    const OH_NO: &str = "oh no\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in act\nValueError: no";
+    const OH_NO: &str =
+        "oh no\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in act\nValueError: no";
 
     fn contributes(scene: &Scene) -> bool {
-        scene.verdict().contributing.iter().any(|named| named.id == CAUSE.id)
+        scene
+            .verdict()
+            .contributing
+            .iter()
+            .any(|named| named.id == CAUSE.id)
     }
 
     #[test]
@@ -67,7 +72,10 @@ mod tests {
             .line(&format!("[PID 102] [Thread-4] [app] [ERROR] {OH_NO}"))
             .row("COMPLETED");
         assert!(!contributes(&other));
-        assert_eq!(Scene::entered().error("app", OH_NO).answer(&CAUSE), "not applicable");
+        assert_eq!(
+            Scene::entered().error("app", OH_NO).answer(&CAUSE),
+            "not applicable"
+        );
         assert_eq!(other.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
     }
 }

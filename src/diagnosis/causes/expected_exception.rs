@@ -30,14 +30,16 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     const EXPECTED: &str = "Failed to process message act('task_1') with expected exception KeyError.";
 
     #[test]
     fn the_actor_declares_it() {
-        let scene = Scene::entered().info("dramatiq.worker.WorkerThread", EXPECTED).rejected("m-1");
+        let scene = Scene::entered()
+            .info("dramatiq.worker.WorkerThread", EXPECTED)
+            .rejected("m-1");
         assert_eq!(scene.cause(), "certain expected-exception");
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
     }
@@ -48,6 +50,9 @@ mod tests {
             "[PID 102] [Thread-4] [dramatiq.worker.WorkerThread] [INFO] Failed to process message act('x') with expected exception KeyError.",
         );
         assert_eq!(scene.answer(&CAUSE), "not applicable");
-        assert_eq!(Scene::entered().raised("KeyError: 1").answer(&CAUSE), "not applicable");
+        assert_eq!(
+            Scene::entered().raised("KeyError: 1").answer(&CAUSE),
+            "not applicable"
+        );
     }
 }

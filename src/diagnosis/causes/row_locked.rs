@@ -85,8 +85,8 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     fn waits(client: &str) -> Scene {
         Scene::entered().see(
@@ -115,7 +115,9 @@ mod tests {
             .peer("127.0.0.1:50002 -> database", 900)
             .timeout();
         assert_eq!(other.answer(&CAUSE), "possible");
-        let free = waits("127.0.0.1:50001").see(Source::Database, EventKind::LockFree).timeout();
+        let free = waits("127.0.0.1:50001")
+            .see(Source::Database, EventKind::LockFree)
+            .timeout();
         assert_eq!(free.answer(&CAUSE), "ruled out");
         assert_eq!(other.without(Source::Database).answer(&CAUSE), "cannot tell");
     }

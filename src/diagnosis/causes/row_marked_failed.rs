@@ -22,14 +22,17 @@ fn check(story: &Story<'_>) -> Answer {
                 .filter(|text| !text.is_empty())
                 .map(|text| format!(": {}", super::excerpt(text)))
                 .unwrap_or_default();
-            Answer::certain(
-                format!(
-                    "the application set {}{error}",
-                    row.status.as_deref().unwrap_or("a failed status")
-                ),
-                [n],
-            )
-            .terminal_if(!story.timeline.setup.wait_retries)
+            let text = format!(
+                "the application set {}{error}",
+                row.status.as_deref().unwrap_or("a failed status")
+            );
+            // Whether an exception led to it stands in the worker's log.
+            let answer = if story.sees(Source::WorkerLog) {
+                Answer::certain(text, [n])
+            } else {
+                Answer::likely(text, [n]).would_decide(&[Source::WorkerLog])
+            };
+            answer.terminal_if(!story.timeline.setup.wait_retries)
         }
         None => Answer::NotApplicable,
     }
@@ -37,12 +40,15 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     #[test]
     fn the_application_said_so() {
-        assert_eq!(Scene::entered().row("FAILED").cause(), "certain row-marked-failed");
+        assert_eq!(
+            Scene::entered().row("FAILED").cause(),
+            "certain row-marked-failed"
+        );
     }
 
     #[test]
@@ -50,6 +56,12 @@ mod tests {
         let scene = Scene::entered().raised("ValueError: no").row("FAILED");
         assert_eq!(scene.cause(), "certain actor-raised");
         assert_eq!(Scene::entered().row("RUNNING").answer(&CAUSE), "not applicable");
-        assert_eq!(Scene::entered().row("FAILED").without(Source::Database).answer(&CAUSE), "cannot tell");
+        assert_eq!(
+            Scene::entered()
+                .row("FAILED")
+                .without(Source::Database)
+                .answer(&CAUSE),
+            "cannot tell"
+        );
     }
 }

@@ -52,6 +52,13 @@ fn check(story: &Story<'_>) -> Answer {
         "the API accepted the task, but {} has no row with this id",
         super::table(story)
     );
+    // An id found under a usual name may be another one's: a request's, say.
+    if story.id_was_guessed() && story.publishes().is_empty() {
+        return Answer::possible(
+            format!("{text}; the id was found without api.task_id_pointer and may not be the task's"),
+            evidence,
+        );
+    }
     match gone {
         _ if !nothing_published => Answer::possible(text, evidence).would_decide(&[Source::Firehose]),
         Some(n) if explained => {
@@ -78,7 +85,10 @@ mod tests {
     #[test]
     fn a_worker_that_creates_the_row_has_not_come_to_it() {
         assert_eq!(
-            Scene::accepted().no_row().publish("default").api_knows_nothing()
+            Scene::accepted()
+                .no_row()
+                .publish("default")
+                .api_knows_nothing()
                 .silence()
                 .answer(&CAUSE),
             "not applicable"
@@ -92,7 +102,11 @@ mod tests {
 
     #[test]
     fn without_the_firehose_something_may_have_been_sent() {
-        let scene = Scene::accepted().depth("default", 0, 1).no_row().api_knows_nothing().silence();
+        let scene = Scene::accepted()
+            .depth("default", 0, 1)
+            .no_row()
+            .api_knows_nothing()
+            .silence();
         assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "possible");
         assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
     }
@@ -100,17 +114,17 @@ mod tests {
     #[test]
     fn an_actor_that_raised_for_another_reason() {
         let scene = |exception: &str| {
-                Scene::accepted()
-                    .no_row()
-                    .publish("default")
-                    .deliver(WORKER)
-                    .debug(
-                        "dramatiq.worker.WorkerThread",
-                        "Received message act('task_1') with id 'm-1'.",
-                    )
-                    .raised(exception)
-            .api_knows_nothing()
-            .silence()
+            Scene::accepted()
+                .no_row()
+                .publish("default")
+                .deliver(WORKER)
+                .debug(
+                    "dramatiq.worker.WorkerThread",
+                    "Received message act('task_1') with id 'm-1'.",
+                )
+                .raised(exception)
+                .api_knows_nothing()
+                .silence()
         };
         assert_eq!(
             scene("LookupError: no task task_1").cause(),

@@ -74,6 +74,33 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    // Something did write it since it was first seen, and not just the status of a running task.
+    let first = story
+        .rows()
+        .iter()
+        .find(|(_, _, row)| row.present)
+        .map(|(_, _, row)| *row);
+    let running = |status: &Option<String>| {
+        status
+            .as_ref()
+            .is_some_and(|status| story.timeline.setup.running.contains(status))
+    };
+    if first.is_some_and(|first| first.xmin != row.xmin) && !running(&row.status) {
+        return Answer::ruled_out(
+            format!(
+                "a committed transaction wrote it since (status {}, xmin {})",
+                row.status.as_deref().unwrap_or("NULL"),
+                row.xmin.unwrap_or(0)
+            ),
+            [n],
+        );
+    }
+    if let Some(next) = story.successors().next() {
+        return Answer::possible(
+            "the actor is done and did not write the final status; it sent a message with the same id on, which may be meant to",
+            [next, n],
+        );
+    }
     let status = row.status.as_deref().unwrap_or("NULL");
     let text = format!(
         "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {})",
@@ -95,11 +122,15 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     fn over(state: Xmax) -> Scene {
-        Scene::entered().completed().acked("m-1").row_with("PENDING", state).silence()
+        Scene::entered()
+            .completed()
+            .acked("m-1")
+            .row_with("PENDING", state)
+            .silence()
     }
 
     #[test]
@@ -111,16 +142,31 @@ mod tests {
     #[test]
     fn an_open_transaction_or_a_retry_is_a_near_miss() {
         assert_eq!(over(Xmax::InProgress).answer(&CAUSE), "ruled out");
-        let retried = Scene::entered().completed().retrying().acked("m-1").row("PENDING").silence();
+        let retried = Scene::entered()
+            .completed()
+            .retrying()
+            .acked("m-1")
+            .row("PENDING")
+            .silence();
         assert_eq!(retried.answer(&CAUSE), "not applicable");
         assert_eq!(retried.cause(), "likely actor-raised");
-        let rejected = Scene::entered().completed().rejected("m-1").row("PENDING").silence();
+        let rejected = Scene::entered()
+            .completed()
+            .rejected("m-1")
+            .row("PENDING")
+            .silence();
         assert_eq!(rejected.answer(&CAUSE), "not applicable");
     }
 
     #[test]
     fn before_the_end_and_without_the_row() {
-        assert_eq!(Scene::entered().completed().acked("m-1").answer(&CAUSE), "not applicable");
-        assert_eq!(over(Xmax::None).without(Source::Database).answer(&CAUSE), "cannot tell");
+        assert_eq!(
+            Scene::entered().completed().acked("m-1").answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(
+            over(Xmax::None).without(Source::Database).answer(&CAUSE),
+            "cannot tell"
+        );
     }
 }

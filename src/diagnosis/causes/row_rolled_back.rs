@@ -82,8 +82,8 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     fn over(state: Xmax) -> Scene {
         Scene::entered()
@@ -95,20 +95,35 @@ mod tests {
 
     #[test]
     fn the_log_says_completed_and_the_row_does_not() {
-        assert_eq!(over(Xmax::UpdateAborted).silence().cause(), "certain row-rolled-back");
+        assert_eq!(
+            over(Xmax::UpdateAborted).silence().cause(),
+            "certain row-rolled-back"
+        );
     }
 
     #[test]
     fn no_attempt_and_a_lock_are_near_misses() {
         assert_eq!(over(Xmax::None).silence().answer(&CAUSE), "ruled out");
         assert_eq!(over(Xmax::Committed).silence().answer(&CAUSE), "not applicable");
-        let silent = Scene::entered().completed().acked("m-1").row_with("PENDING", Xmax::Aborted);
+        let silent = Scene::entered()
+            .completed()
+            .acked("m-1")
+            .row_with("PENDING", Xmax::Aborted);
         assert_eq!(silent.silence().answer(&CAUSE), "likely");
     }
 
     #[test]
     fn while_the_actor_runs_it_may_be_a_savepoint() {
-        assert_eq!(Scene::entered().row_with("PENDING", Xmax::Aborted).answer(&CAUSE), "not applicable");
-        assert_eq!(over(Xmax::Aborted).silence().without(Source::Database).answer(&CAUSE), "cannot tell");
+        assert_eq!(
+            Scene::entered().row_with("PENDING", Xmax::Aborted).answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(
+            over(Xmax::Aborted)
+                .silence()
+                .without(Source::Database)
+                .answer(&CAUSE),
+            "cannot tell"
+        );
     }
 }

@@ -31,8 +31,8 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     #[test]
     fn the_row_says_so() {
@@ -46,12 +46,20 @@ mod tests {
     fn the_apis_word_is_only_likely() {
         let scene = Scene::entered().api_says("COMPLETED");
         assert_eq!(scene.without(Source::Database).cause(), "likely succeeded");
-        assert_eq!(scene.answer(&CAUSE), "not applicable", "where the row can be seen, it counts");
+        assert_eq!(
+            scene.answer(&CAUSE),
+            "not applicable",
+            "where the row can be seen, it counts"
+        );
     }
 
     #[test]
     fn a_log_that_says_so_is_a_near_miss() {
-        let scene = Scene::entered().info("app", "task_1 COMPLETED").completed().acked("m-1").row("RUNNING");
+        let scene = Scene::entered()
+            .info("app", "task_1 COMPLETED")
+            .completed()
+            .acked("m-1")
+            .row("RUNNING");
         assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 }

@@ -1,7 +1,7 @@
 //! Something that is not a worker took the message.
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-client",
@@ -40,7 +40,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     if let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) {
-        if super::is_worker(process) {
+        if super::is_worker(process) || super::acts_as_worker(story, process) {
             return Answer::ruled_out("it is a worker", [n]);
         }
         if story.is_watched(process.pid) == Some(true) {
@@ -54,6 +54,22 @@ fn check(story: &Story<'_>) -> Answer {
                 .any(|word| word.contains("multiprocessing"))
         {
             return Answer::NotApplicable;
+        }
+        // A Python script may run a worker of its own; only its stacks would show it.
+        let stacks = story
+            .timeline
+            .events
+            .iter()
+            .any(|event| matches!(&event.kind, EventKind::Stacks { pid, .. } if *pid == process.pid));
+        if !stacks && process.command.iter().any(|word| word.contains("python")) {
+            return Answer::possible(
+                format!(
+                    "delivered to pid {} (`{}`)",
+                    process.pid,
+                    process.command.join(" ")
+                ),
+                [passage.n, n],
+            );
         }
         return Answer::likely(
             format!(
@@ -106,10 +122,13 @@ mod tests {
 
     #[test]
     fn a_script_has_it() {
-        let scene = sent()
-            .process(900, 1, "python debug_consumer.py", |_| {})
-            .peer(OTHER, 900);
-        assert_eq!(scene.silence().cause(), "likely taken-by-other-client");
+        let by = |command: &str| sent().process(900, 1, command, |_| {}).peer(OTHER, 900).silence();
+        assert_eq!(by("./debug-consumer").cause(), "likely taken-by-other-client");
+        // A Python script may be a worker of its own: without its stacks it is not more than possible.
+        assert_eq!(
+            by("python debug_consumer.py").cause(),
+            "possible taken-by-other-client"
+        );
     }
 
     #[test]

@@ -53,8 +53,8 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     const LIMIT: &str = "Time limit exceeded. Raising exception in worker thread 139700000000000.";
 
@@ -83,7 +83,10 @@ mod tests {
             .raised("dramatiq.middleware.time_limit.TimeLimitExceeded")
             .retrying()
             .acked("m-1")
-            .debug("dramatiq.worker.WorkerThread", "Received message act('task_1') with id 'm-1'.")
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
             .raised("ValueError: no")
             .retrying();
         assert_eq!(scene.cause(), "certain actor-raised");

@@ -31,8 +31,8 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::Scene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
 
     fn traced(readers: usize) -> Scene {
         Scene::new().see(Source::Management, EventKind::TracingOn { readers })
@@ -47,6 +47,9 @@ mod tests {
     fn somebody_who_reads_it_is_a_near_miss() {
         assert_eq!(traced(1).answer(&CAUSE), "not applicable");
         assert_eq!(Scene::new().answer(&CAUSE), "not applicable");
-        assert_eq!(traced(0).without(Source::Management).answer(&CAUSE), "cannot tell");
+        assert_eq!(
+            traced(0).without(Source::Management).answer(&CAUSE),
+            "cannot tell"
+        );
     }
 }

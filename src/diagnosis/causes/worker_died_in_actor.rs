@@ -85,7 +85,10 @@ mod tests {
 
     #[test]
     fn the_master_says_so() {
-        assert_eq!(died(Scene::entered(), 101).cause(), "certain worker-died-in-actor");
+        assert_eq!(
+            died(Scene::entered(), 101).cause(),
+            "certain worker-died-in-actor"
+        );
     }
 
     #[test]

@@ -17,6 +17,20 @@ fn check(story: &Story<'_>) -> Answer {
     if story.reached(Stage::Entered).is_none() || !story.lines().is_empty() {
         return Answer::NotApplicable;
     }
+    // It does write; what it wrote just cannot be told to be this task's. Or it is a dead one's log.
+    let since = story.submitted_at().unwrap_or(f64::MIN);
+    let writes = story
+        .worker_lines()
+        .iter()
+        .any(|told| !told.line.before && told.at_ms >= since);
+    let old = story.worker_lines().iter().all(|told| told.line.before)
+        && story
+            .worker_lines()
+            .last()
+            .is_some_and(|told| told.line.age_s.is_some_and(|age| age > 600));
+    if writes || old {
+        return Answer::NotApplicable;
+    }
     // Another worker ran it: its lines are in another log.
     let elsewhere = story.deliveries().any(|passage| {
         story
@@ -42,7 +56,11 @@ mod tests {
 
     #[test]
     fn it_ran_without_a_line() {
-        let scene = Scene::accepted().row("PENDING").publish("default").deliver(WORKER).row("COMPLETED");
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .row("COMPLETED");
         assert_eq!(scene.cause(), "certain succeeded");
         assert_eq!(scene.answer(&CAUSE), "likely");
     }

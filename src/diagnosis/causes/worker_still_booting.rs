@@ -56,6 +56,10 @@ fn check(story: &Story<'_>) -> Answer {
         .into_iter()
         .find(|(_, process)| process.sockets_seen && super::amqp_socket(story, process).is_none());
     if let Some((n, process)) = alive {
+        // A worker started by a script never says "ready": its running threads do.
+        if super::acts_as_worker(story, process) {
+            return Answer::ruled_out("its worker threads run", [n]);
+        }
         evidence.push(n);
         let place = super::boot_frame(story, process.pid);
         let text = format!(

@@ -36,6 +36,26 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         _ => Answer::NotApplicable,
     };
+    // A log that ended long ago while the message went to a process that is not in it.
+    let ended = story.worker_lines().iter().all(|told| told.line.before)
+        && story
+            .worker_lines()
+            .last()
+            .is_some_and(|told| told.line.age_s.is_some_and(|age| age > 600));
+    let elsewhere = story
+        .deliveries()
+        .last()
+        .and_then(|passage| Some((passage, story.peer(passage.connection)?.1)))
+        .filter(|(_, pid)| !in_log.contains(pid));
+    if let (true, Some((passage, pid))) = (ended, elsewhere) {
+        return Answer::likely(
+            format!(
+                "nothing was written to the log for more than ten minutes; its lines are of pid {}, the message went to pid {pid}",
+                text(&in_log)
+            ),
+            [passage.n],
+        );
+    }
     let Some((listed, consumers)) = story.consumers() else {
         return by_delivery;
     };
@@ -87,7 +107,10 @@ mod tests {
 
     #[test]
     fn the_consumers_are_others() {
-        assert_eq!(ended().consumers(&[("default", OTHER, 16)]).answer(&CAUSE), "certain");
+        assert_eq!(
+            ended().consumers(&[("default", OTHER, 16)]).answer(&CAUSE),
+            "certain"
+        );
     }
 
     #[test]
@@ -103,7 +126,9 @@ mod tests {
     #[test]
     fn a_containers_pids_are_a_near_miss() {
         let scene = Scene::new()
-            .line("[PID 7] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.")
+            .line(
+                "[PID 7] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.",
+            )
             .depth("default", 0, 1)
             .other_worker()
             .consumers(&[("default", OTHER, 16)]);
