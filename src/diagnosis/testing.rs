@@ -626,19 +626,36 @@ impl Scene {
     }
 
     /// The verdict's cause, as `certain no-consumer`; `none` where it has none. Whatever scene is
-    /// asked, no source's loss may turn one certain cause into another.
+    /// asked: without one or two of its sources, or cut off anywhere, no other cause is certain.
     pub fn cause(&self) -> String {
         let whole = self.verdict().cause;
-        for source in Source::ALL {
-            let Some(less) = self.without(source).verdict().cause else {
-                continue;
-            };
-            let same = whole.as_ref().is_some_and(|whole| whole.id == less.id);
+        let same = |less: &Timeline, how: &str, also_true: &[&str]| {
+            let Some(less) = diagnose(less).cause else { return };
             assert!(
-                same || less.certainty < Certainty::Certain || less.id == "actor-raised",
-                "without {source}: certain {}, and not {:?}",
+                less.certainty < Certainty::Certain
+                    || whole.as_ref().is_some_and(|whole| whole.id == less.id)
+                    || also_true.contains(&less.id.as_str()),
+                "{how}: certain {}, and not {:?}",
                 less.id,
-                whole.map(|whole| whole.id)
+                whole.as_ref().map(|whole| &whole.id)
+            );
+        };
+        for (at, first) in Source::ALL.into_iter().enumerate() {
+            let less = self.timeline.without(first);
+            // It did raise, whatever else explains why.
+            same(&less, &format!("without {first}"), &["actor-raised"]);
+            for second in Source::ALL.into_iter().skip(at + 1) {
+                let how = format!("without {first} and {second}");
+                same(&less.without(second), &how, &["actor-raised"]);
+            }
+        }
+        for len in 0..self.timeline.events.len() {
+            // True until something else is seen.
+            let for_now = ["actor-raised", "delayed", "time-limit-exceeded"];
+            same(
+                &self.timeline.prefix(len),
+                &format!("after {len} events"),
+                &for_now,
             );
         }
         whole.map_or_else(
