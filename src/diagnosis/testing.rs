@@ -58,7 +58,7 @@ impl Scene {
             show_args: false,
         };
         let mut scene = Self {
-            timeline: Timeline::new(setup, "2026-01-01T00:00:00.000Z".into()),
+            timeline: Timeline::new(setup, "1970-01-01T00:16:40.000Z".into()),
             now: -1000.0,
             before: None,
         };

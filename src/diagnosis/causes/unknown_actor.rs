@@ -19,6 +19,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(told) = story.line(|mark| matches!(mark, Mark::UndefinedActor { .. })) {
         return settled(story, &told, vec![told.n]);
     }
+    if let Some((told, rejected)) = refused_and_rejected(story) {
+        return settled(story, &told, vec![told.n, rejected]);
+    }
     // The line has no id: with this message's actor, after the publish, and nobody else's.
     for passage in story.publishes() {
         let Some(actor) = passage.message.actor.as_deref() else {
@@ -26,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
         let refused = story.worker_lines().iter().find(|told| {
             story.counts(told)
-                && told.at_ms >= passage.at_ms
+                && story.submitted_at().is_none_or(|since| told.at_ms >= since)
                 && matches!(told.mark, Some(Mark::UndefinedActor { actor: undefined }) if undefined == actor)
         });
         let Some(told) = refused else { continue };
@@ -53,6 +56,22 @@ fn check(story: &Story<'_>) -> Answer {
         return settled(story, told, vec![passage.n, told.n]);
     }
     Answer::NotApplicable
+}
+
+/// The refusal itself has no id; the consumer thread's next line rejects the message by its id. Over
+/// a slow link both come before the firehose tells of the message at all.
+fn refused_and_rejected<'a>(story: &Story<'a>) -> Option<(Told<'a>, u32)> {
+    let rejected = story
+        .lines()
+        .iter()
+        .find(|told| matches!(told.mark, Some(Mark::Rejecting { .. })))?;
+    let before = story.worker_lines().iter().rfind(|told| {
+        told.n < rejected.n
+            && told.line.pid.is_some()
+            && told.line.pid == rejected.line.pid
+            && told.line.thread == rejected.line.thread
+    })?;
+    matches!(before.mark, Some(Mark::UndefinedActor { .. })).then_some((*before, rejected.n))
 }
 
 /// With an actor configured, a message for another one may be a stranger's that happens to carry
@@ -119,6 +138,24 @@ mod tests {
             .deliver_as("other", WORKER, false)
             .error("dramatiq.worker.ConsumerThread(default)", REFUSED);
         assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn the_rejection_names_the_message() {
+        // Over a slow link the log comes before the broker's own events.
+        let scene = Scene::new()
+            .worker_booted()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .line(&format!(
+                "[PID 101] [Thread-2] [dramatiq.worker.ConsumerThread(default)] [ERROR] {REFUSED}"
+            ))
+            .line("[PID 101] [Thread-2] [dramatiq.worker.ConsumerThread(default)] [DEBUG] Rejecting message 'm-1'.")
+            .deliver_as("other", WORKER, false)
+            .publish("default")
+            .deliver(WORKER);
+        assert_eq!(scene.cause(), "certain unknown-actor");
     }
 
     #[test]
