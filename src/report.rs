@@ -4,6 +4,7 @@
 //! worded once, in `words.rs`.
 
 mod github;
+mod html;
 mod json;
 mod jsonl;
 mod junit;
@@ -41,6 +42,7 @@ pub const FORMATS: &[Format] = &[
     github::FORMAT,
     junit::FORMAT,
     mermaid::FORMAT,
+    html::FORMAT,
 ];
 
 /// How to draw, for formats that leave a choice.

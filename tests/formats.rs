@@ -5,13 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod runs;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regex::Regex;
-use taskdiag::diagnosis::diagnose;
-use taskdiag::report::{FORMATS, Report, Style};
-use taskdiag::timeline::{EventKind, LogLine, Source, Timeline, recording};
+use runs::{HOSTILE, hostile, read, render, report};
+use taskdiag::report::{FORMATS, Style};
+use taskdiag::timeline::{Timeline, recording};
 
 /// One recording per scenario: succeeded, A, B, C, none.
 const SCENARIOS: [&str; 5] = [
@@ -22,16 +24,8 @@ const SCENARIOS: [&str; 5] = [
     "api-unreachable",
 ];
 
-fn runs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runs")
-}
-
-fn read(name: &str) -> Timeline {
-    recording::read(&runs().join(name).join("timeline.jsonl")).unwrap()
-}
-
 fn all() -> Vec<(String, Timeline)> {
-    let mut names: Vec<String> = fs::read_dir(runs())
+    let mut names: Vec<String> = fs::read_dir(runs::folder())
         .unwrap()
         .flatten()
         .map(|entry| entry.file_name().into_string().unwrap())
@@ -42,15 +36,6 @@ fn all() -> Vec<(String, Timeline)> {
         .into_iter()
         .map(|name| (name.clone(), read(&name)))
         .collect()
-}
-
-fn report(timeline: &Timeline) -> Report {
-    Report::new(timeline, &diagnose(timeline))
-}
-
-fn render(report: &Report, format: &str, style: Style) -> String {
-    let format = FORMATS.iter().find(|known| known.name == format).unwrap();
-    (format.render)(report, style)
 }
 
 #[test]
@@ -80,72 +65,6 @@ fn an_extension_asks_for_one_format() {
     let all = seen.len();
     seen.dedup();
     assert_eq!(seen.len(), all);
-}
-
-/// What a hostile user, producer or log may write. The terminal's control characters are removed
-/// when an event arrives, so none are here.
-const HOSTILE: [&str; 6] = [
-    "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>",
-    "x\n::error title=forged::forged",
-    "x\nend\n    User->>API: forged; Note over User: forged %%{init: {}}%% #35; $$x$$ <br>",
-    "]]></failure></testcase><testcase name=\"forged\"/><!-- & &amp; \u{7} \u{ffff} -->",
-    "` `` ``` | forged | [forged](https://forged.example) @forged #7 https://forged.example\n# forged",
-    "{{ 7 * 7 }} {% raw %} ${{ forged }} \u{202e}\u{1f600}",
-];
-
-/// A run whose every outside text is hostile.
-fn hostile(text: &str) -> Report {
-    let seen = read("row-rolled-back");
-    let task_id = report(&seen).task.id.unwrap();
-    let mut timeline = Timeline::new(seen.setup.clone(), seen.started_at.clone());
-    for mut event in seen.events {
-        match &mut event.kind {
-            EventKind::Line(line) => {
-                *line = LogLine {
-                    text: format!("{} {text}", line.text),
-                    traceback: Some(format!("Traceback (most recent call last):\n{text}")),
-                    thread: Some(text.into()),
-                    ..line.clone()
-                };
-            }
-            EventKind::Answered { task_id, body, .. } => {
-                *task_id = task_id.as_ref().map(|id| format!("{id}{text}"));
-                *body = text.into();
-            }
-            EventKind::Row(row) => row.status = row.status.as_ref().map(|status| format!("{status}{text}")),
-            EventKind::Publish {
-                connection, message, ..
-            } => {
-                *connection = text.into();
-                message.actor = Some(text.into());
-                message.message_id = message.message_id.as_ref().map(|id| format!("{id}{text}"));
-            }
-            EventKind::Deliver { message, .. } => {
-                message.actor = Some(text.into());
-                message.message_id = message.message_id.as_ref().map(|id| format!("{id}{text}"));
-            }
-            EventKind::Process(process) => process.command.push(text.into()),
-            EventKind::Watching { detail } if event.source == Source::ApiLog => {
-                event.kind = EventKind::Blind {
-                    reason: text.into(),
-                    hint: Some(text.into()),
-                };
-            }
-            _ => {}
-        }
-        timeline.push(event);
-    }
-    let mut report = report(&timeline);
-    report.task.id = Some(format!("{task_id}{text}"));
-    report.notes.push(text.into());
-    if let Some(cause) = &mut report.cause {
-        cause.summary.push_str(text);
-        cause.remedies.push(text.into());
-    }
-    for reached in &mut report.stages {
-        reached.observed = Some(text.into());
-    }
-    report
 }
 
 const VERBOSE: Style = Style {
@@ -282,6 +201,20 @@ fn ascii_is_ascii() {
     }
     for text in HOSTILE {
         assert!(render(&hostile(text), "terminal", style).is_ascii());
+    }
+}
+
+/// Neither do a foreign recording's texts reach a terminal with their control characters, nor reorder
+/// ours.
+#[test]
+fn nothing_that_was_seen_controls_a_terminal() {
+    let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
+    for text in HOSTILE {
+        let report = hostile(text);
+        for format in FORMATS {
+            let out = (format.render)(&report, VERBOSE);
+            assert!(out.chars().all(harmless), "{}: {out}", format.name);
+        }
     }
 }
 

@@ -78,7 +78,7 @@ pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
     let Some((_, first)) = lines.next() else {
         return Err((1, "the file is empty".into()));
     };
-    let header: Header = serde_json::from_str(first).map_err(|error| (1, error.to_string()))?;
+    let header: Header = read_line(first).map_err(|error| (1, error.to_string()))?;
     if header.schema != SCHEMA {
         return Err((
             1,
@@ -93,7 +93,7 @@ pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
         if line.trim().is_empty() {
             continue;
         }
-        match serde_json::from_str::<Event>(line) {
+        match read_line::<Event>(line) {
             Ok(event) => {
                 timeline.push(event);
             }
@@ -102,4 +102,26 @@ pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
         }
     }
     Ok(timeline)
+}
+
+/// A recording may come from anybody: what our own events lost on arrival (control characters and
+/// such as reorder text) is taken out of its texts as well.
+fn read_line<T: serde::de::DeserializeOwned>(line: &str) -> serde_json::Result<T> {
+    // JSON writes a control character as an escape; the others are no ASCII.
+    if line.is_ascii() && !line.contains('\\') {
+        return serde_json::from_str(line);
+    }
+    let mut value = serde_json::from_str(line)?;
+    make_printable(&mut value);
+    serde_json::from_value(value)
+}
+
+fn make_printable(value: &mut serde_json::Value) {
+    use serde_json::Value as Json;
+    match value {
+        Json::String(text) => *text = super::scrub::printable(text),
+        Json::Array(items) => items.iter_mut().for_each(make_printable),
+        Json::Object(map) => map.values_mut().for_each(make_printable),
+        _ => {}
+    }
 }
