@@ -272,6 +272,18 @@ fn disguised(story: &Story<'_>) -> Option<(u32, &'static str)> {
     })
 }
 
+/// The request was taken and the connection closed without an answer.
+fn broken_off<'a>(story: &Story<'a>) -> Option<(u32, &'a str)> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::NotAnswered {
+            why: crate::timeline::NoAnswer::Broken,
+            error,
+            ..
+        } => Some((event.n, error.as_str())),
+        _ => None,
+    })
+}
+
 /// An AMQP connection attempt of the API's process that had not been answered.
 fn connecting_to_a_broker(story: &Story<'_>) -> Option<(u32, String)> {
     story.api_processes().into_iter().find_map(|(n, process)| {

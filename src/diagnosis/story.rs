@@ -238,6 +238,34 @@ impl<'a> Story<'a> {
                 _ => {}
             }
         }
+        // A message that is first seen as a retry, or was first enqueued long before, is an earlier
+        // task's with the same id.
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut earlier: BTreeSet<&str> = BTreeSet::new();
+        let started = self
+            .timeline
+            .started_at
+            .parse::<jiff::Timestamp>()
+            .map_or(i64::MIN, |at| at.as_millisecond());
+        for passage in &carrying {
+            let Some(id) = passage.message.message_id.as_deref() else {
+                continue;
+            };
+            let old = passage
+                .message
+                .timestamp_ms
+                .is_some_and(|at| at < started - EARLIER_BY_MS);
+            if seen.insert(id) && (passage.message.is_retry() || old) {
+                earlier.insert(id);
+            }
+        }
+        carrying.retain(|passage| {
+            passage
+                .message
+                .message_id
+                .as_deref()
+                .is_none_or(|id| !earlier.contains(id))
+        });
         let wanted = self.timeline.setup.actor.as_deref();
         let for_wanted = |passage: &Passage<'_>| {
             wanted.is_none()
@@ -1190,7 +1218,11 @@ impl<'a> Story<'a> {
                 || process.is_some_and(|process| process.ppid > 1 && process.ppid == logged.ppid)
         };
         if pids.contains(&pid)
-            || process.is_some_and(|process| process.holds_log || pids.contains(&process.ppid))
+            || process.is_some_and(|process| {
+                // An orphan inherited the file from its dead master: holding it proves nothing.
+                let orphan = process.ppid <= 1 && looks_like_a_worker(process);
+                (process.holds_log && !orphan) || pids.contains(&process.ppid)
+            })
             || self.logged_workers().any(related)
         {
             return Some(true);
@@ -1349,7 +1381,9 @@ impl<'a> Story<'a> {
     ///
     /// The row alone does not decide: an actor may do much before it first writes its status.
     pub fn could_see_entry(&self) -> bool {
-        let log = self.sees(Source::WorkerLog)
+        // Afterwards a line may have been written to a log that is gone, or by a worker that is.
+        let log = !self.post_mortem()
+            && self.sees(Source::WorkerLog)
             && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
             && !self.entries_of_somebody();
         log || self.was_taken_by_nobody()
@@ -1728,6 +1762,9 @@ fn actor_of(mark: &Mark) -> Option<&str> {
         _ => None,
     }
 }
+
+/// A message enqueued so long before the run is not this task's: more than clocks differ.
+const EARLIER_BY_MS: i64 = 60_000;
 
 /// The message id a mark names.
 fn id_of(mark: &Mark) -> Option<&str> {

@@ -180,7 +180,8 @@ pub async fn watch(
                     break;
                 }
                 // Whoever switched tracing off meanwhile made us deaf: say so before conclusions.
-                let still = management.get(&vhost_path).await.is_ok_and(|vhost| tracing(&vhost));
+                let now = management.get(&vhost_path).await;
+                let still = now.as_ref().map_or(true, &tracing);
                 if !still {
                     return Err(Blindness::new("tracing was switched off by somebody during the run").hint("run it again while nobody else changes the vhost"));
                 }

@@ -104,9 +104,11 @@ pub async fn watch(
     loop {
         let phase = tokio::select! {
             ask = asked.recv() => {
-                if let Some(ask) = ask {
-                    watcher.answer(&ask);
+                let mut asks: Vec<Ask> = ask.into_iter().collect();
+                while let Ok(more) = asked.try_recv() {
+                    asks.push(more);
                 }
+                watcher.answer(&asks);
                 phases.now()
             }
             () = tokio::time::sleep(Duration::from_millis(250)) => {
@@ -119,9 +121,11 @@ pub async fn watch(
             return Ok(());
         }
         if phase.last_look {
-            while let Ok(ask) = asked.try_recv() {
-                watcher.answer(&ask);
+            let mut asks = Vec::new();
+            while let Ok(more) = asked.try_recv() {
+                asks.push(more);
             }
+            watcher.answer(&asks);
             watcher.last_look();
             watcher.stacks().await;
             tap.looked();
@@ -131,43 +135,57 @@ pub async fn watch(
 }
 
 impl Watcher {
-    fn answer(&mut self, ask: &Ask) {
-        match ask {
-            Ask::Pid(pid) => self.show(*pid),
-            Ask::Connection(name) => {
-                if self.known.contains(name) {
-                    return;
+    /// Answers everything that was asked with one walk through `/proc`: a connection may be gone
+    /// again in a moment.
+    fn answer(&mut self, asks: &[Ask]) {
+        let mut wanted: Vec<(String, SocketAddr)> = Vec::new();
+        for ask in asks {
+            match ask {
+                Ask::Pid(pid) => self.show(*pid),
+                Ask::Connection(name) => {
+                    if !self.known.contains(name)
+                        && wanted.iter().all(|(other, _)| other != name)
+                        && let Some(client) = client_end(name)
+                    {
+                        wanted.push((name.clone(), client));
+                    }
                 }
-                let Some(client) = client_end(name) else {
-                    return;
-                };
-                if let Some(pid) = self.pid_of(client) {
-                    self.known.insert(name.clone());
-                    self.tap.see(EventKind::Peer {
-                        connection: name.clone(),
-                        pid,
-                    });
-                    self.show(pid);
-                }
+            }
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let inodes: HashMap<u64, String> = sockets()
+            .into_iter()
+            .filter(|entry| entry.state == TcpState::Established)
+            .filter_map(|entry| {
+                let (name, _) = wanted
+                    .iter()
+                    .find(|(_, client)| same(entry.local_address, *client))?;
+                Some((entry.inode, name.clone()))
+            })
+            .collect();
+        for (inode, pid) in owners_of(&inodes.keys().copied().collect()) {
+            if let Some(name) = inodes.get(&inode)
+                && self.known.insert(name.clone())
+            {
+                self.tap.see(EventKind::Peer {
+                    connection: name.clone(),
+                    pid,
+                });
+                self.show(pid);
             }
         }
     }
 
-    fn pid_of(&mut self, client: SocketAddr) -> Option<i32> {
-        let entry = sockets()
-            .into_iter()
-            .find(|entry| same(entry.local_address, client) && entry.state == TcpState::Established)?;
-        owners(entry.inode).first().copied()
-    }
-
     /// The process that listens on the API's port.
     fn api(&mut self, port: u16) {
-        let listening: Vec<u64> = sockets()
+        let listening: HashSet<u64> = sockets()
             .into_iter()
             .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
             .map(|entry| entry.inode)
             .collect();
-        for pid in listening.into_iter().flat_map(owners) {
+        for (_, pid) in owners_of(&listening) {
             self.tap.see(EventKind::ApiProcess { pid });
             self.apis.push(pid);
             self.show(pid);
@@ -331,22 +349,24 @@ fn namespace(pid: i32) -> Option<u64> {
         .map(|metadata| metadata.ino())
 }
 
-/// The processes that hold the socket, as far as they let us look: a listening one is shared by
-/// all children of a server.
-fn owners(inode: u64) -> Vec<i32> {
-    procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|process| {
-            process.fd().is_ok_and(|mut fds| {
-                fds.any(|fd| {
-                    fd.is_ok_and(|fd| matches!(fd.target, FDTarget::Socket(found) if found == inode))
-                })
-            })
-        })
-        .map(|process| process.pid)
-        .collect()
+/// The processes that hold these sockets, as far as they let us look, each with what it holds: a
+/// listening one is shared by all children of a server.
+fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
+    let mut found = Vec::new();
+    if inodes.is_empty() {
+        return found;
+    }
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        let Ok(fds) = process.fd() else { continue };
+        for fd in fds.flatten() {
+            if let FDTarget::Socket(inode) = fd.target
+                && inodes.contains(&inode)
+            {
+                found.push((inode, process.pid));
+            }
+        }
+    }
+    found
 }
 
 /// A command line without the values that follow a flag like `--password`; notations within one

@@ -70,9 +70,15 @@ fn check(story: &Story<'_>) -> Answer {
     // it: it shows this very call.
     let completed_would_show =
         story.debug_log() && story.line(|mark| matches!(mark, Mark::Received { .. })).is_some();
+    // A count from before the delivery says nothing of it.
+    let since = story
+        .deliveries()
+        .last()
+        .map_or(f64::MIN, |passage| passage.at_ms);
     let held = story
         .infos(story.queue())
         .last()
+        .filter(|info| info.at_ms > since)
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     match held {
         _ if completed_would_show || same_thread => Answer::certain(text, evidence),

@@ -14,6 +14,17 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some((n, error)) = super::broken_off(story) {
+        let text = format!("the API closed the connection without an answer: {error}");
+        return match super::api_traceback(story, |_| true) {
+            Some((line, exception)) => {
+                Answer::certain(format!("{text}; its log: {exception}"), [n, line]).terminal()
+            }
+            None => Answer::likely(text, [n])
+                .would_decide(&[Source::ApiLog])
+                .terminal_after(if story.sees(Source::ApiLog) { 400 } else { 0 }),
+        };
+    }
     match story.answer() {
         Some((n, status, body)) if status >= 500 => match super::api_traceback(story, |_| true) {
             Some((line, exception)) => {

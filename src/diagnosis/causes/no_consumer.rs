@@ -30,7 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
     evidence.push(last.n);
     let text = format!(
-        "0 consumers on `{}` in every sample since the submission, {} ready",
+        "0 consumers on `{}` in every sample, {} ready",
         story.queue(),
         last.ready
     );

@@ -30,7 +30,11 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     // A worker that creates the row may do so at its end.
-    if entered && story.attempt_over().is_none() && story.raised().is_empty() {
+    if entered
+        && story.attempt_over().is_none()
+        && story.raised().is_empty()
+        && super::drained(story).is_none()
+    {
         return Answer::NotApplicable;
     }
     // Unseen, a message may have been published, and the row be the worker's to create.

@@ -36,7 +36,16 @@ fn check(story: &Story<'_>) -> Answer {
     if story.attempt_over().is_some() || !story.raised().is_empty() {
         return Answer::NotApplicable;
     }
-    let Some((_, pid)) = story.peer(passage.connection) else {
+    // Whose connection it was, or who says in the log that it received it.
+    let received = story
+        .lines()
+        .iter()
+        .find(|told| matches!(told.mark, Some(Mark::Received { .. })));
+    let pid = story
+        .peer(passage.connection)
+        .map(|(_, pid)| pid)
+        .or(received.and_then(|told| told.line.pid));
+    let Some(pid) = pid else {
         return Answer::NotApplicable;
     };
     let stopped = story

@@ -15,6 +15,9 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if story.row_succeeded().is_some() || story.api_succeeded().is_some() {
+        return Answer::NotApplicable;
+    }
     let lines = story.worker_lines();
     let Some(at) = lines
         .iter()
