@@ -219,7 +219,7 @@ impl<'a> Story<'a> {
                     reason,
                     message,
                     ..
-                } if message.carries_task_id => {
+                } if message.carries_task_id && self.is_for_the_actor(message) => {
                     if let Some(id) = &message.message_id {
                         self.message_ids.insert(id);
                     }
@@ -247,6 +247,13 @@ impl<'a> Story<'a> {
             .started_at
             .parse::<jiff::Timestamp>()
             .map_or(i64::MIN, |at| at.as_millisecond());
+        // Where every one is that old, it is the clocks that differ.
+        let is_old = |message: &Message| {
+            message
+                .timestamp_ms
+                .is_some_and(|at| at < started.saturating_sub(EARLIER_BY_MS))
+        };
+        let all_old = carrying.iter().all(|passage| is_old(passage.message));
         for passage in &carrying {
             let Some(id) = passage.message.message_id.as_deref() else {
                 continue;
@@ -255,7 +262,7 @@ impl<'a> Story<'a> {
                 .message
                 .timestamp_ms
                 .is_some_and(|at| at < started - EARLIER_BY_MS);
-            if seen.insert(id) && (passage.message.is_retry() || old) {
+            if seen.insert(id) && (passage.message.is_retry() || (old && !all_old)) {
                 earlier.insert(id);
             }
         }
@@ -383,7 +390,8 @@ impl<'a> Story<'a> {
             }
             if mine {
                 lines.push(told);
-                if told.line.entry {
+                // A pattern that fits the framework's own lines proves nothing by them.
+                if told.line.entry && told.mark.is_none() {
                     entries.push(told);
                 }
             }
@@ -422,12 +430,14 @@ impl<'a> Story<'a> {
         else {
             return false;
         };
-        if first.at_ms > told.at_ms {
+        // Two sources, two delays: the log may be a little ahead of the firehose.
+        let ahead = LOG_AHEAD_MS;
+        if first.at_ms > told.at_ms + ahead || self.submitted_at().is_some_and(|since| told.at_ms < since) {
             return false;
         }
         let strangers = self.timeline.events.iter().any(|event| {
             matches!(&event.kind, EventKind::Deliver { queue, message, .. }
-                if queue == self.queue() && event.at_ms <= told.at_ms
+                if queue == self.queue() && event.at_ms <= told.at_ms + ahead
                 && !message.message_id.as_deref().is_some_and(|id| self.message_ids.contains(id))
                 && !(message.undecodable.is_some() && message.carries_task_id))
         });
@@ -661,7 +671,10 @@ impl<'a> Story<'a> {
                 continue;
             };
             let is = |list: &[String]| list.iter().any(|word| word == status);
-            if is(&setup.running) || is(&setup.succeeded) {
+            // A running status that stands there although nobody can have taken the message, or while
+            // the thread is still in a hook before the actor, was set by somebody else.
+            let by_somebody_else = || self.was_taken_by_nobody() || self.stands_before_the_actor();
+            if is(&setup.succeeded) || (is(&setup.running) && !by_somebody_else()) {
                 put(Stage::Entered, Some(*at), *n);
             }
             if is(&setup.succeeded) || is(&setup.failed) {
@@ -850,6 +863,12 @@ impl<'a> Story<'a> {
     /// Copies at rest on the delay and dead-letter queues.
     pub fn held(&self) -> &[Held<'a>] {
         &self.held
+    }
+
+    /// It is for the configured actor, or nothing says for whom it is.
+    fn is_for_the_actor(&self, message: &Message) -> bool {
+        let wanted = self.timeline.setup.actor.as_deref();
+        wanted.is_none() || message.actor.as_deref() == wanted || message.undecodable.is_some()
     }
 
     /// Messages with the task's id that were sent on after the first delivery: the next step of a
@@ -1389,6 +1408,25 @@ impl<'a> Story<'a> {
         log || self.was_taken_by_nobody()
     }
 
+    /// The worker thread that has a message stands in a hook before the actor.
+    fn stands_before_the_actor(&self) -> bool {
+        self.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Stacks { threads, .. } => threads.iter().any(|thread| {
+                let has = |function: &str, file: &str| {
+                    thread
+                        .frames
+                        .iter()
+                        .any(|frame| frame.function.ends_with(function) && frame.file.ends_with(file))
+                };
+                thread.stable
+                    && has("process_message", "dramatiq/worker.py")
+                    && has("emit_before", "dramatiq/broker.py")
+                    && !has("__call__", "dramatiq/actor.py")
+            }),
+            _ => false,
+        })
+    }
+
     /// Entry lines were written since the submission that cannot be told to be anybody's.
     pub fn entries_of_somebody(&self) -> bool {
         let since = self.submitted_at().unwrap_or(f64::MIN);
@@ -1762,6 +1800,9 @@ fn actor_of(mark: &Mark) -> Option<&str> {
         _ => None,
     }
 }
+
+/// How far a log line may reach us before the delivery it follows.
+const LOG_AHEAD_MS: f64 = 500.0;
 
 /// A message enqueued so long before the run is not this task's: more than clocks differ.
 const EARLIER_BY_MS: i64 = 60_000;

@@ -17,6 +17,16 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(passage) = story.publishes().first() {
         return Answer::ruled_out("a message with this task id was published", [passage.n]);
     }
+    if let Some(stray) = story.stray_publishes().first() {
+        return Answer::ruled_out(
+            format!(
+                "a message with this task id was published, for actor `{}` to `{}`",
+                stray.message.actor.as_deref().unwrap_or("?"),
+                stray.queue
+            ),
+            [stray.n],
+        );
+    }
     if !story.closed() {
         return Answer::NotApplicable;
     }

@@ -143,11 +143,15 @@ impl Search {
         let line = &parsed.0;
         let mark = read_line(line);
         let key = (line.pid, line.thread.clone());
-        let names_task = contains_token(&line.text, &self.task)
-            || line
-                .traceback
-                .as_deref()
-                .is_some_and(|text| contains_token(text, &self.task));
+        // A short id stands everywhere: only what the framework says of a message counts.
+        let unmistakable = self.task.len() >= 6;
+        let names_task = (contains_token(&line.text, &self.task)
+            && (unmistakable || matches!(mark, Some(Mark::Received { .. }))))
+            || unmistakable
+                && line
+                    .traceback
+                    .as_deref()
+                    .is_some_and(|text| contains_token(text, &self.task));
         if let Some(Mark::Received { id, .. }) = &mark {
             if names_task || self.messages.contains(id) {
                 self.messages.insert(id.clone());
