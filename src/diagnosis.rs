@@ -408,9 +408,10 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
     let mut competing = competing.into_iter();
     let mut winner = competing.next();
     // "None of the specific ones could be shown" is certain only where all of them were excluded.
+    let rivals = competing.clone().any(|(_, cause, _)| !cause.general);
     if let Some((_, cause, matched)) = &mut winner
         && cause.general
-        && !cannot_tell.is_empty()
+        && (rivals || !cannot_tell.is_empty())
     {
         matched.certainty = matched.certainty.min(Certainty::Likely);
     }
@@ -519,8 +520,17 @@ fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
                 matched.terminal = false;
             })
         } else if weak {
+            // Another message's line would look the same: only one dead letter more supports it.
+            let most = if story.one_dead_letter_more() {
+                Certainty::Likely
+            } else {
+                Certainty::Possible
+            };
             answer
-                .with(|matched| matched.certainty = matched.certainty.min(Certainty::Likely))
+                .with(|matched| {
+                    matched.certainty = matched.certainty.min(most);
+                    matched.terminal = false;
+                })
                 .would_decide(&[Source::Firehose])
         } else {
             answer

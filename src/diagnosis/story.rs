@@ -495,21 +495,24 @@ impl<'a> Story<'a> {
         // An actor that is not the configured one: only where a message was rejected meanwhile.
         let wanted = self.timeline.setup.actor.as_deref();
         let other_actor = named.zip(wanted).is_some_and(|(named, wanted)| named != wanted);
-        let dead = dramatiq::dead_letter_queue(self.queue());
-        let rejected = {
-            let before = self
-                .depths(&dead)
-                .find(|depth| depth.exists)
-                .map_or(0, |depth| depth.ready);
-            self.depths(&dead)
-                .last()
-                .is_some_and(|depth| depth.ready == before + 1)
-        };
+        let rejected = self.one_dead_letter_more();
         !another && !several && (!other_actor || rejected)
     }
 
     fn answered_at(&self) -> Option<f64> {
         self.find(|event| matches!(event.kind, EventKind::Answered { .. }).then_some(event.at_ms))
+    }
+
+    /// The dead-letter queue holds exactly one message more than at the first look.
+    pub fn one_dead_letter_more(&self) -> bool {
+        let dead = dramatiq::dead_letter_queue(self.queue());
+        let before = self
+            .depths(&dead)
+            .find(|depth| depth.exists)
+            .map_or(0, |depth| depth.ready);
+        self.depths(&dead)
+            .last()
+            .is_some_and(|depth| depth.ready == before + 1)
     }
 
     /// Whether a claim rests on a line that is only probably the task's.

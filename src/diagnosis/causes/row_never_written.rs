@@ -43,6 +43,8 @@ fn check(story: &Story<'_>) -> Answer {
         || story.row_succeeded().is_some()
         || story.raised().iter().any(|raised| raised.entered())
         || did_not_complete(story)
+        // Rejected: the attempt failed, whatever kept the log from saying so.
+        || story.dead_letters_grew()
     {
         return Answer::NotApplicable;
     }

@@ -51,10 +51,11 @@ fn check(story: &Story<'_>) -> Answer {
     // A lock by a rolled-back transaction leaves exactly the same: SELECT FOR UPDATE, or an INSERT
     // into a referencing table, whose rollback does not keep the application from logging success.
     match (said, story.referencing_tables()) {
-        // Seen at it: the transaction held a writer's lock on the table while it held the row.
-        (Some(told), _) if let Some(seen) = story.seen_writing(row.xmax) => Answer::certain(
+        // Seen at it: the transaction held a writer's lock on the table while it held the row. An
+        // UPDATE that matches nothing takes that lock as well, so it supports and does not prove.
+        (Some(told), [_, ..]) if let Some(seen) = story.seen_writing(row.xmax) => Answer::likely(
             format!(
-                "{text}, that transaction was seen writing, and the worker's log says `{}`",
+                "{text}, that transaction was seen with a writer's lock on the table, and the worker's log says `{}`",
                 super::excerpt(&told.line.text)
             ),
             [seen, n, told.n],

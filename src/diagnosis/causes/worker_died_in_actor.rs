@@ -127,7 +127,10 @@ mod tests {
         assert_eq!(quiet().gone(101).timeout().answer(&CAUSE), "possible");
         // Whoever has it now may finish it, so it is not certain yet; and a script is no worker.
         let again = |scene: Scene| scene.gone(101).deliver_as("m-1", OTHER, true);
-        assert_eq!(again(quiet().worker_process(&[])).cause(), "likely worker-died-in-actor");
+        assert_eq!(
+            again(quiet().worker_process(&[])).cause(),
+            "likely worker-died-in-actor"
+        );
         assert_eq!(again(quiet()).cause(), "none");
     }
 
