@@ -99,10 +99,8 @@ pub struct Diagnose {
     /// Format of the report on stdout
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
-    /// Also write the report here; the extension chooses the format: .txt .json .jsonl .md .xml (JUnit)
-    /// .mmd .html (repeatable)
-    #[arg(long, short, value_name = "FILE")]
-    pub output: Vec<PathBuf>,
+    #[command(flatten)]
+    pub export: Export,
     /// Record everything that was seen, as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -144,13 +142,27 @@ pub struct Replay {
     pub recording: PathBuf,
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
+    #[command(flatten)]
+    pub export: Export,
+    /// Show the timeline too
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// Where a report goes besides stdout.
+#[derive(Debug, Args)]
+pub struct Export {
     /// Also write the report here; the extension chooses the format: .txt .json .jsonl .md .xml (JUnit)
     /// .mmd .html (repeatable)
     #[arg(long, short, value_name = "FILE")]
     pub output: Vec<PathBuf>,
-    /// Show the timeline too
-    #[arg(long, short)]
-    pub verbose: bool,
+    /// Also send the run as an OpenTelemetry trace to this OTLP/HTTP endpoint, e.g. http://localhost:4318
+    /// (headers from OTEL_EXPORTER_OTLP_HEADERS)
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Also write that trace here, as OTLP in JSON
+    #[arg(long, value_name = "FILE")]
+    pub otlp_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

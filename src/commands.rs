@@ -4,19 +4,20 @@ mod causes;
 mod check;
 mod diagnose;
 mod explain;
+mod export;
 mod progress;
 mod replay;
 mod submit;
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Color, Command, Global};
 use crate::config::Config;
 use crate::error::{Error, Result, exit};
-use crate::report::{FORMATS, Format, Report, Style};
+use crate::report::Style;
 
 /// Runs the command; the number is the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
@@ -149,36 +150,4 @@ fn print_text(text: &str) -> Result<()> {
         }),
         _ => Ok(()),
     }
-}
-
-/// The format a file's extension asks for.
-fn format_of(path: &Path) -> Result<Format> {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    FORMATS
-        .iter()
-        .find(|format| extension.is_some_and(|extension| format.extensions.contains(&extension)))
-        .copied()
-        .ok_or_else(|| Error::UnknownFormat {
-            path: path.to_owned(),
-            known: FORMATS
-                .iter()
-                .flat_map(|format| format.extensions)
-                .map(|extension| format!(".{extension}"))
-                .collect(),
-        })
-}
-
-fn write_outputs(report: &Report, outputs: &[PathBuf], verbose: bool) -> Result<()> {
-    for path in outputs {
-        let style = Style {
-            timeline: verbose,
-            ..Style::PLAIN
-        };
-        let text = (format_of(path)?.render)(report, style);
-        std::fs::write(path, text).map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ mod jsonl;
 mod junit;
 mod markdown;
 mod mermaid;
+mod otlp;
 mod terminal;
 mod words;
 
@@ -43,6 +44,7 @@ pub const FORMATS: &[Format] = &[
     junit::FORMAT,
     mermaid::FORMAT,
     html::FORMAT,
+    otlp::FORMAT,
 ];
 
 /// How to draw, for formats that leave a choice.

@@ -1,6 +1,6 @@
 //! `taskdiag diagnose`: the whole thing.
 
-use super::{format_of, load, print_text, progress::Progress, style, write_outputs};
+use super::{export, load, print_text, progress::Progress, style};
 use crate::cli::{Diagnose, Expect, Global};
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -8,9 +8,7 @@ use crate::timeline::recording;
 use crate::vantage::{Plan, observe};
 
 pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
-    for path in &args.output {
-        format_of(path)?;
-    }
+    export::ready(&args.export)?;
     let config = load(
         global,
         &[
@@ -52,7 +50,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     let report = Report::new(&observed.timeline, &observed.verdict);
     // The verdict is out before anything else is waited for.
     print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
-    let written = write_outputs(&report, &args.output, args.verbose);
+    let written = export::write(&report, &args.export, args.verbose);
     let recorded = match &args.record {
         Some(path) => recording::write(&observed.timeline, path),
         None => Ok(()),
@@ -69,5 +67,6 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     }
     written?;
     recorded?;
+    export::send(&report, &args.export).await?;
     Ok(verdict.exit_code)
 }

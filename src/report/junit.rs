@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite}
 
 use super::words::{self, describe, moment};
 use super::{Format, Report, Style};
-use crate::diagnosis::{Reached, Stage};
+use crate::diagnosis::Reached;
 use crate::error::exit;
 
 pub(super) const FORMAT: Format = Format {
@@ -24,7 +24,7 @@ fn render(report: &Report, _: Style) -> String {
     suite.add_property(Property::new("started_at", report.started_at.as_str()));
     suite.add_property(Property::new("scenario", words::scenario(report)));
     suite.add_property(Property::new("outcome", report.outcome.name()));
-    let blamed = blamed(report);
+    let blamed = words::blamed(report);
     let mut before = 0.0;
     for reached in &report.stages {
         let mut case = TestCase::new(
@@ -50,24 +50,6 @@ fn render(report: &Report, _: Style) -> String {
     let mut document = quick_junit::Report::new("taskdiag");
     document.add_test_suite(suite);
     document.to_string().unwrap_or_default()
-}
-
-/// The stage that the cause kept the task from. A task that was followed to the end and failed is
-/// the last stage's failure: "finished" is reached, success is not.
-fn blamed(report: &Report) -> Option<Stage> {
-    if words::is_good(report) {
-        return None;
-    }
-    let missing = report
-        .stages
-        .iter()
-        .find(|reached| {
-            reached.stage != Stage::Settled
-                && reached.reached != Some(true)
-                && report.stage.is_none_or(|furthest| reached.stage > furthest)
-        })
-        .map(|reached| reached.stage);
-    Some(missing.unwrap_or(Stage::Finished))
 }
 
 fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {

@@ -1,7 +1,7 @@
 //! What several formats say, worded once.
 
 use super::{Report, SourceState};
-use crate::diagnosis::{Outcome, Scenario};
+use crate::diagnosis::{Outcome, Scenario, Stage};
 use crate::timeline::{Event, EventKind as Kind};
 
 /// What the scenario's letter stands for.
@@ -44,6 +44,24 @@ pub(super) fn subject(report: &Report) -> Vec<(&'static str, &str)> {
 /// Whether what was expected came true, as the exit code says.
 pub(super) fn is_good(report: &Report) -> bool {
     report.exit_code == crate::error::exit::OK
+}
+
+/// The stage that the cause kept the task from. A task that was followed to the end and failed is
+/// the last stage's failure: "finished" is reached, success is not.
+pub(super) fn blamed(report: &Report) -> Option<Stage> {
+    if is_good(report) {
+        return None;
+    }
+    let missing = report
+        .stages
+        .iter()
+        .find(|reached| {
+            reached.stage != Stage::Settled
+                && reached.reached != Some(true)
+                && report.stage.is_none_or(|furthest| reached.stage > furthest)
+        })
+        .map(|reached| reached.stage);
+    Some(missing.unwrap_or(Stage::Finished))
 }
 
 /// What to do is worth saying unless the task succeeded.
