@@ -1407,7 +1407,8 @@ impl<'a> Story<'a> {
         let log = !self.post_mortem()
             && self.sees(Source::WorkerLog)
             && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
-            && !self.entries_of_somebody();
+            && !self.entries_of_somebody()
+            && !self.taken_by_another();
         log || self.was_taken_by_nobody()
     }
 
@@ -1427,6 +1428,14 @@ impl<'a> Story<'a> {
                     && !has("__call__", "dramatiq/actor.py")
             }),
             _ => false,
+        })
+    }
+
+    /// The message went to a process that does not write the watched log.
+    fn taken_by_another(&self) -> bool {
+        self.deliveries().any(|passage| {
+            self.peer(passage.connection)
+                .is_some_and(|(_, pid)| self.is_watched(pid) == Some(false))
         })
     }
 

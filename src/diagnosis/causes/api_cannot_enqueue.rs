@@ -14,13 +14,14 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, status, _)) = story
+    let answered = story
         .answer()
         .filter(|(_, status, _)| *status >= 500 || *status < 300)
-    else {
+        .map(|(n, status, _)| (n, format!("HTTP {status}"), status < 300));
+    let broken_off = || super::broken_off(story).map(|(n, _)| (n, "no answer".to_owned(), false));
+    let Some((n, status, swallowed)) = answered.or_else(broken_off) else {
         return Answer::NotApplicable;
     };
-    let swallowed = status < 300;
     if !story.sees(Source::ApiLog) {
         return Answer::cannot_tell(&[Source::ApiLog]);
     }
@@ -49,8 +50,7 @@ fn check(story: &Story<'_>) -> Answer {
     let raised = |text: &str| from_publish(text) && (text.contains("/dramatiq/") || text.contains("/kombu/"));
     match super::api_traceback(story, raised).or_else(|| super::api_traceback(story, from_publish)) {
         Some((line, exception)) if swallowed => {
-            let text =
-                format!("the API could not publish ({exception}), and answered HTTP {status} all the same");
+            let text = format!("the API could not publish ({exception}), and answered {status} all the same");
             if story.closed() && super::saw_every_publish(story) {
                 Answer::certain(text, [n, line])
             } else {
@@ -58,12 +58,12 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
         Some((line, exception)) if super::api_traceback(story, raised).is_none() => Answer::likely(
-            format!("HTTP {status}: the API could not publish: {exception}"),
+            format!("{status}: the API could not publish: {exception}"),
             [n, line],
         )
         .terminal(),
         Some((line, exception)) => Answer::certain(
-            format!("HTTP {status}: the API could not publish: {exception}"),
+            format!("{status}: the API could not publish: {exception}"),
             [n, line],
         )
         .terminal(),

@@ -13,7 +13,17 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// A publish that failed and was swallowed leaves the same, and only the API's log would tell.
 fn check(story: &Story<'_>) -> Answer {
+    match (look(story), story.sees(Source::ApiLog)) {
+        (Answer::Matched(matched), false) => {
+            Answer::possible(matched.summary, matched.evidence).would_decide(&[Source::ApiLog])
+        }
+        (answer, _) => answer,
+    }
+}
+
+fn look(story: &Story<'_>) -> Answer {
     if let Some(passage) = story.publishes().first() {
         return Answer::ruled_out("a message with this task id was published", [passage.n]);
     }
