@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regex::Regex;
 
@@ -31,7 +31,7 @@ fn sources(beginnings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-fn inside(root: &Path, path: &PathBuf) -> String {
+fn inside(root: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(root).expect("below src");
     inside.to_str().expect("a plain name").to_owned()
 }

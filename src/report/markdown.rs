@@ -208,7 +208,7 @@ fn code(text: &str) -> String {
 fn prose(text: &str) -> String {
     let text = flat(text);
     let pieces: Vec<&str> = text.split('`').collect();
-    if pieces.len() % 2 == 0 {
+    if pieces.len().is_multiple_of(2) {
         return escaped(&text);
     }
     pieces

@@ -1,0 +1,65 @@
+//! The jobs of `docs/ci.md`, as far as they can be tried without a runner: the files are valid for
+//! GitHub and GitLab, and taskdiag understands every command in them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod lab;
+
+use std::fs;
+use std::path::Path;
+
+use clap::Parser;
+use regex::Regex;
+use taskdiag::cli::Cli;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
+}
+
+/// The YAML below a heading.
+fn job(heading: &str) -> String {
+    let document = document("ci.md");
+    let (_, rest) = document.split_once(&format!("\n## {heading}\n")).expect(heading);
+    let (_, rest) = rest.split_once("```yaml\n").expect("a yaml block");
+    rest.split_once("```").expect("its end").0.to_owned()
+}
+
+fn must_be_valid(heading: &str, schema: &str) {
+    let file = std::env::temp_dir().join(format!("taskdiag-ci-{}-{schema}.yml", std::process::id()));
+    fs::write(&file, job(heading)).unwrap();
+    let mut python = lab::python();
+    python
+        .args(["-m", "check_jsonschema", "--builtin-schema"])
+        .arg(format!("vendor.{schema}"));
+    if schema == "gitlab-ci" {
+        python.args(["--data-transform", "gitlab-ci"]);
+    }
+    python.arg(&file);
+    lab::must_succeed(python);
+    fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn the_github_job_is_valid() {
+    must_be_valid("GitHub Actions", "github-workflows");
+}
+
+#[test]
+fn the_gitlab_job_is_valid() {
+    must_be_valid("GitLab CI", "gitlab-ci");
+}
+
+#[test]
+fn every_command_in_the_documents_is_understood() {
+    let command = Regex::new(r"(?m)^[ -]*(taskdiag .+)$").unwrap();
+    let mut commands = 0;
+    for name in ["ci.md", "reports.md"] {
+        let text = document(name).replace("\\\n", " ");
+        for found in command.captures_iter(&text) {
+            let words: Vec<&str> = found[1].split_whitespace().collect();
+            Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{name}: {}: {error}", &found[1]));
+            commands += 1;
+        }
+    }
+    assert!(commands >= 5, "{commands}");
+}
