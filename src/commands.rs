@@ -22,7 +22,7 @@ use crate::report::Style;
 /// Runs the command; the number is the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
     match &cli.command {
-        Command::Explain(args) => explain::run(args),
+        Command::Explain(args) => explain::run(args, &cli.global),
         Command::Causes(args) => causes::run(args, &cli.global),
         Command::Replay(args) | Command::Report(args) => replay::run(args, &cli.global),
         Command::Completions { shell } => {
@@ -136,6 +136,15 @@ fn console_width() -> Option<u16> {
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
     (answer == 0 && size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// Prints what is for people, as they asked for it.
+fn print_words(text: &str, global: &Global) -> Result<()> {
+    if global.ascii {
+        print_text(&crate::report::ascii(text))
+    } else {
+        print_text(text)
+    }
 }
 
 /// Prints, and treats a closed pipe (`| head`) as a reader who has seen enough.

@@ -22,6 +22,8 @@ use crate::diagnosis::{
 };
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 
+pub use terminal::ascii;
+
 /// One way to arrange a report.
 #[derive(Debug, Clone, Copy)]
 pub struct Format {

@@ -2,7 +2,7 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{print_text, style};
+use super::{print_text, print_words, style};
 use crate::cli::{Causes, Global, Plain};
 use crate::diagnosis::{Cause, causes};
 use crate::error::{Result, exit};
@@ -29,7 +29,7 @@ pub fn run(args: &Causes, global: &Global) -> Result<u8> {
                 table.add_row([cause.id.to_owned(), keeps_from(cause), cause.title().to_owned()]);
             }
             let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-            print_text(&format!("{}\n", lines.join("\n")))?;
+            print_words(&format!("{}\n", lines.join("\n")), global)?;
         }
     }
     Ok(exit::OK)

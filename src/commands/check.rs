@@ -3,7 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
-use super::{load, print_text, style};
+use super::{load, print_text, print_words, style};
 use crate::cli::{Check, Global, Plain};
 use crate::diagnosis::Story;
 use crate::error::{Error, Result, exit};
@@ -41,7 +41,10 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
         }
         Plain::Terminal => terminal(&sources, &findings, &wanted, global),
     };
-    print_text(&text)?;
+    match args.format {
+        Plain::Json => print_text(&text)?,
+        Plain::Terminal => print_words(&text, global)?,
+    }
     if args.restore_tracing {
         restore(&config, &observed.timeline).await?;
     }

@@ -1,13 +1,13 @@
 //! `taskdiag explain CAUSE`: a cause's page.
 
-use super::print_text;
-use crate::cli::Explain;
+use super::print_words;
+use crate::cli::{Explain, Global};
 use crate::config::nearest;
 use crate::diagnosis::causes;
 use crate::diagnosis::story::plain_placeholders;
 use crate::error::{Error, Result, exit};
 
-pub fn run(args: &Explain) -> Result<u8> {
+pub fn run(args: &Explain, global: &Global) -> Result<u8> {
     let Some(cause) = causes::find(&args.cause) else {
         return Err(Error::UnknownCause {
             id: args.cause.clone(),
@@ -16,6 +16,6 @@ pub fn run(args: &Explain) -> Result<u8> {
     };
     let page = plain_placeholders(cause.page);
     let body = page.split_once('\n').map_or(page.as_str(), |(_, rest)| rest);
-    print_text(&format!("# {}: {}\n{body}", cause.id, cause.title()))?;
+    print_words(&format!("# {}: {}\n{body}", cause.id, cause.title()), global)?;
     Ok(exit::OK)
 }

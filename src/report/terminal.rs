@@ -357,7 +357,7 @@ fn packed(pieces: &[String], between: &str, width: usize) -> Vec<String> {
 
 /// For terminals without Unicode. What has no likeness becomes a question mark; nothing gets
 /// wider, so the layout holds.
-fn ascii(text: &str) -> String {
+pub fn ascii(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             c if c.is_ascii() => c,
