@@ -33,6 +33,13 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("it started again after that", [told.n]);
     }
     let passage = story.deliveries().last();
+    // A stopped worker explains nothing of a message that another process was handed.
+    let elsewhere = passage
+        .and_then(|passage| story.peer(passage.connection))
+        .is_some_and(|(_, pid)| !story.log_pids().contains(&pid) && story.is_watched(pid) != Some(true));
+    if elsewhere {
+        return Answer::NotApplicable;
+    }
     if passage.is_some_and(|passage| passage.at_ms < told.at_ms) && !told.line.before {
         return Answer::likely(
             "the worker began to shut down with the message in its hands: the broker gives it back",
