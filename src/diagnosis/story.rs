@@ -666,6 +666,9 @@ impl<'a> Story<'a> {
         for (at, n) in self.own_lines() {
             put(Stage::Entered, Some(at), n);
         }
+        if let Some((n, at)) = self.stands_in_the_actor() {
+            put(Stage::Entered, Some(at), n);
+        }
         // A status only the actor sets. `failed` may also be set by the API or by a middleware, so
         // it is no entry by itself.
         let setup = &self.timeline.setup;
@@ -1410,6 +1413,40 @@ impl<'a> Story<'a> {
             && !self.entries_of_somebody()
             && !self.taken_by_another();
         log || self.was_taken_by_nobody()
+    }
+
+    /// The process that has our message, the only one unacknowledged, stands in the application's
+    /// code below the framework's call of an actor.
+    fn stands_in_the_actor(&self) -> Option<(u32, f64)> {
+        let passage = self.deliveries().last()?;
+        let (_, taker) = self.peer(passage.connection)?;
+        let alone = self
+            .infos(self.queue())
+            .last()
+            .is_some_and(|info| info.at_ms > passage.at_ms && info.unacked == Some(1));
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Stacks { pid, threads }
+                    if *pid == taker && alone && event.at_ms > passage.at_ms =>
+                {
+                    let mut inside = threads.iter().filter(|thread| {
+                        let call = thread.frames.iter().position(|frame| {
+                            frame.function.ends_with("__call__") && frame.file.ends_with("dramatiq/actor.py")
+                        });
+                        thread.stable
+                            && call.is_some_and(|at| {
+                                thread.frames[..at].iter().any(|frame| {
+                                    !frame.file.contains("/dramatiq/") && !frame.file.contains("/lib/python")
+                                })
+                            })
+                    });
+                    (inside.next().is_some() && inside.next().is_none()).then_some((event.n, event.at_ms))
+                }
+                _ => None,
+            })
     }
 
     /// The worker thread that has a message stands in a hook before the actor.
