@@ -569,6 +569,13 @@ pub struct Frame {
     pub line: i32,
 }
 
+impl Frame {
+    /// Neither the framework's nor what lies in a Python library folder: the application's own.
+    pub fn is_application(&self) -> bool {
+        !self.file.contains("/dramatiq/") && !self.file.contains("/lib/python")
+    }
+}
+
 /// What the run was asked: the part of the configuration a diagnosis depends on, without secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Setup {

@@ -880,9 +880,7 @@ fn own_frame(story: &Story<'_>, pid: Option<i32>, below: &str) -> Option<(u32, S
                     thread
                         .frames
                         .iter()
-                        .find(|frame| {
-                            !frame.file.contains("/dramatiq/") && !frame.file.contains("/lib/python")
-                        })
+                        .find(|frame| frame.is_application())
                         .map(|frame| {
                             (
                                 event.n,

@@ -1438,9 +1438,7 @@ impl<'a> Story<'a> {
                         });
                         thread.stable
                             && call.is_some_and(|at| {
-                                thread.frames[..at].iter().any(|frame| {
-                                    !frame.file.contains("/dramatiq/") && !frame.file.contains("/lib/python")
-                                })
+                                thread.frames[..at].iter().any(|frame| frame.is_application())
                             })
                     });
                     (inside.next().is_some() && inside.next().is_none()).then_some((event.n, event.at_ms))

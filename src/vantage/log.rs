@@ -149,6 +149,16 @@ impl Follower {
         Ok(())
     }
 
+    /// A file that has come since, or come anew, is new from its first line; `false` if it cannot be
+    /// opened (yet).
+    fn open_from_its_start(&mut self) -> bool {
+        let opened = self.open().is_ok();
+        if opened {
+            self.offset = 0;
+        }
+        opened
+    }
+
     /// Passes on what stands in the file since the worker's last boot, and in a post-mortem what
     /// it holds of the task from before that.
     fn read_before(&mut self, task: Option<&str>, tap: &Tap) {
@@ -209,17 +219,13 @@ impl Follower {
     /// Reads what is new; `true` if the file is open.
     fn poll(&mut self, tap: &Tap) -> bool {
         match std::fs::metadata(&self.path) {
-            Ok(metadata) if self.file.is_none() => {
-                if self.open().is_ok() {
-                    self.offset = 0;
-                }
-                let _ = metadata;
+            Ok(_) if self.file.is_none() => {
+                self.open_from_its_start();
             }
             Ok(metadata) if metadata.ino() != self.inode => {
                 // Rotated: finish the old file, which we still hold open, then turn to the new.
                 self.read_new(tap);
-                if self.open().is_ok() {
-                    self.offset = 0;
+                if self.open_from_its_start() {
                     tap.see(EventKind::Rotated {
                         path: self.path.display().to_string(),
                     });
@@ -379,8 +385,7 @@ async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut p
                     }
                 }
             }
-            phase = phases.ending() => {
-                let _ = phase;
+            _ = phases.ending() => {
                 for folder in &mut folders {
                     folder.flush().into_iter().for_each(|(line, stated)| tap.line(line, stated));
                 }

@@ -125,4 +125,18 @@ mod tests {
         let told = scene.setup(|setup| setup.actor = Some("act".into()));
         assert_eq!(told.cause(), "certain actor-raised");
     }
+
+    /// Ids come again: what is first seen as a retry is an earlier task's.
+    #[test]
+    fn the_retry_of_an_earlier_task_with_the_same_id_is_a_near_miss() {
+        use crate::diagnosis::testing::{API, WORKER};
+        let mut message = Scene::message("m-1");
+        message.retries = Some(1);
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .publish_as("default", API, message)
+            .deliver(WORKER)
+            .silence();
+        assert_eq!(scene.verdict().task.message_id, None);
+    }
 }

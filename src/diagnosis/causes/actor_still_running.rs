@@ -94,6 +94,7 @@ fn check(story: &Story<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnosis::Scenario;
     use crate::diagnosis::testing::{OTHER, Scene};
     use serde_json::json;
 
@@ -129,5 +130,34 @@ mod tests {
         assert_eq!(held.answer(&CAUSE), "likely");
         let drained = elsewhere.totals("default", 0, 0, json!({})).timeout();
         assert_eq!(drained.answer(&CAUSE), "ruled out");
+    }
+
+    /// No line and no status shows the entry: the stack of the process that has the only
+    /// unacknowledged message does.
+    #[test]
+    fn a_stack_in_the_actor_is_an_entry_only_for_the_one_message_in_hand() {
+        let stands = |unacked: u64, frames: &[(&str, &str)]| {
+            Scene::delivered()
+                .at(3000.0)
+                .totals("default", 0, unacked, json!({}))
+                .stack(101, "Thread-4", frames)
+                .silence()
+                .verdict()
+        };
+        let inside = [
+            ("crunch", "/app/core.py"),
+            ("__call__", "/v/site-packages/dramatiq/actor.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        assert_eq!(stands(1, &inside).scenario, Some(Scenario::A));
+        // With a second message out, the thread may be running that one.
+        assert_ne!(stands(2, &inside).scenario, Some(Scenario::A));
+        // A hook of the application is not the actor.
+        let hook = [
+            ("before_process_message", "/app/hooks.py"),
+            ("emit_before", "/v/site-packages/dramatiq/broker.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        assert_ne!(stands(1, &hook).scenario, Some(Scenario::A));
     }
 }

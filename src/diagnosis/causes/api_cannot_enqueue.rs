@@ -118,4 +118,14 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         assert_eq!(scene.without(Source::ApiLog).answer(&CAUSE), "cannot tell");
     }
+
+    #[test]
+    fn a_failed_publish_behind_a_connection_closed_without_an_answer() {
+        let broken = Scene::not_answered(crate::timeline::NoAnswer::Broken);
+        assert_eq!(
+            broken.clone().api_log("Exception", CLOSED).cause(),
+            "certain api-cannot-enqueue"
+        );
+        assert_eq!(broken.cause(), "likely api-failed");
+    }
 }

@@ -145,4 +145,11 @@ mod tests {
             "cannot tell"
         );
     }
+
+    /// A publish that failed and was swallowed leaves the same: only the API's log would tell.
+    #[test]
+    fn without_the_apis_log_it_is_possible_at_most() {
+        let blind = connected().silence().without(Source::ApiLog);
+        assert_eq!(blind.answer(&CAUSE), "possible");
+    }
 }
