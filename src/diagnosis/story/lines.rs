@@ -1,0 +1,376 @@
+//! Which lines of the watched worker's log are the task's, and what they say.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Raised, Story, Told};
+use crate::framework::Mark;
+use crate::framework::dramatiq::Trace;
+use crate::timeline::{EventKind, Level, Source};
+
+impl<'a> Story<'a> {
+    /// The log lines that are this task's: by id, or between "Received message" and its settling in
+    /// the same process and thread.
+    pub(super) fn find_lines(&mut self) {
+        type Key<'k> = (Option<i32>, Option<&'k str>);
+        let mut active: HashMap<Key<'a>, &'a str> = HashMap::new();
+        let mut unkeyed: BTreeSet<&'a str> = BTreeSet::new();
+        let mut lines = Vec::new();
+        let mut weak = BTreeSet::new();
+        let mut entries = Vec::new();
+        let since = self.submitted_at();
+        let wanted = self.timeline.setup.actor.as_deref();
+        for &told in &self.worker_lines {
+            // What came before cannot be the task's, but it may still be in a thread's hands.
+            let counts = self.counts(&told) && since.is_none_or(|since| told.at_ms >= since);
+            let key: Key<'a> = (told.line.pid, told.line.thread.as_deref());
+            let id = told.mark.and_then(id_of);
+            if let Some(Mark::Received { id, actor }) = told.mark {
+                // The first one: what a running actor sends on may carry the task id as well.
+                if counts
+                    && told.line.carries_task_id
+                    && self.message_ids.is_empty()
+                    && self.publishes.is_empty()
+                    && wanted.is_none_or(|wanted| wanted == actor)
+                {
+                    self.message_ids.insert(id);
+                }
+                active.insert(key, id);
+                unkeyed.insert(id);
+            }
+            // Several processes have threads of the same name: without a pid the line is the task's
+            // only if nothing else is in any thread's hands.
+            let in_interval = if key.0.is_none() || key.1.is_none() {
+                !unkeyed.is_empty() && unkeyed.iter().all(|id| self.message_ids.contains(id))
+            } else {
+                active.get(&key).is_some_and(|id| self.message_ids.contains(id))
+            };
+            let mut mine = match id {
+                _ if !counts => false,
+                Some(id) => self.message_ids.contains(id),
+                None => told.line.carries_task_id || in_interval || self.is_alone(&told),
+            };
+            if counts && !mine && id.is_none() && self.is_probably_mine(&told) {
+                mine = true;
+                weak.insert(told.n);
+            }
+            if mine {
+                lines.push(told);
+                // A pattern that fits the framework's own lines proves nothing by them.
+                if told.line.entry && told.mark.is_none() {
+                    entries.push(told);
+                }
+            }
+            if let Some(Mark::Acknowledging { id } | Mark::Rejecting { id }) = told.mark {
+                active.retain(|_, active| *active != id.as_str());
+                unkeyed.remove(id.as_str());
+            }
+        }
+        self.lines = lines;
+        self.weak = weak;
+        self.entries = entries;
+    }
+
+    /// A framework or entry line without any id is the task's if the firehose shows that nothing
+    /// else was delivered, before or since, that could have caused it.
+    fn is_alone(&self, told: &Told<'a>) -> bool {
+        if !is_about_a_message(told) || !self.sees(Source::Firehose) {
+            return false;
+        }
+        // A line that names another actor than the task's message is about another message.
+        let named = told.mark.and_then(actor_of);
+        if let (Some(named), Some(mine)) = (
+            named,
+            self.publishes
+                .first()
+                .and_then(|passage| passage.message.actor.as_deref()),
+        ) && named != mine
+        {
+            return false;
+        }
+        // Log lines come a little later than the fact; the delivery must have come before.
+        let Some(first) = self
+            .deliveries
+            .iter()
+            .find(|passage| passage.queue == self.queue())
+        else {
+            return false;
+        };
+        // Two sources, two delays: the log may be a little ahead of the firehose.
+        let ahead = LOG_AHEAD_MS;
+        if first.at_ms > told.at_ms + ahead || self.submitted_at().is_some_and(|since| told.at_ms < since) {
+            return false;
+        }
+        let strangers = self.timeline.events.iter().any(|event| {
+            matches!(&event.kind, EventKind::Deliver { queue, message, .. }
+                if queue == self.queue() && event.at_ms <= told.at_ms + ahead
+                && !message.message_id.as_deref().is_some_and(|id| self.message_ids.contains(id))
+                && !(message.undecodable.is_some() && message.carries_task_id))
+        });
+        let busy_before = self
+            .infos(self.queue())
+            .find(|info| info.at_ms < first.at_ms)
+            .is_none_or(|info| info.unacked != Some(0));
+        // Right after a queue was declared there are no counts: then nothing can be unacked either.
+        let new_queue = self
+            .depths(self.queue())
+            .next()
+            .is_some_and(|depth| !depth.exists);
+        !strangers && (!busy_before || new_queue)
+    }
+
+    /// The same without the firehose: the log shows no other message since the submission, and one
+    /// came to its end. Never more than likely.
+    fn is_probably_mine(&self, told: &Told<'a>) -> bool {
+        let since = self.answered_at().or(self.submitted_at());
+        if !is_about_a_message(told)
+            || self.sees(Source::Firehose)
+            || !since.is_some_and(|since| told.at_ms >= since - 50.0)
+        {
+            return false;
+        }
+        // What was waiting or under way before may be what the line is about.
+        let first = self.infos(self.queue()).next();
+        let idle = first.map(|info| (info.ready.unwrap_or(0), info.unacked.unwrap_or(0)));
+        let entries = self
+            .worker_lines
+            .iter()
+            .filter(|other| other.line.entry && !other.line.before)
+            .count();
+        if idle.is_some_and(|idle| idle != (0, 0)) || (told.line.entry && (idle.is_none() || entries != 1)) {
+            return false;
+        }
+        let another = self.worker_lines.iter().any(|other| {
+            !other.line.before
+                && other.at_ms <= told.at_ms
+                && other
+                    .mark
+                    .and_then(id_of)
+                    .is_some_and(|id| !self.message_ids.contains(id))
+        });
+        // Two such lines of different actors are about two messages.
+        let named = told.mark.and_then(actor_of);
+        let several = self.worker_lines.iter().any(|other| {
+            !other.line.before
+                && is_about_a_message(other)
+                && other
+                    .mark
+                    .and_then(actor_of)
+                    .is_some_and(|actor| named.is_some_and(|named| actor != named))
+        });
+        // An actor that is not the configured one: only where a message was rejected meanwhile.
+        let wanted = self.timeline.setup.actor.as_deref();
+        let other_actor = named.zip(wanted).is_some_and(|(named, wanted)| named != wanted);
+        let rejected = self.one_dead_letter_more();
+        !another && !several && (!other_actor || rejected)
+    }
+
+    /// Whether a claim rests on a line that is only probably the task's.
+    pub fn is_weak(&self, evidence: &[u32]) -> bool {
+        evidence.iter().any(|n| self.weak.contains(n))
+    }
+
+    pub(super) fn find_raised(&mut self) {
+        let mut raised: Vec<Raised> = self
+            .lines
+            .iter()
+            .filter_map(|told| match told.mark {
+                Some(Mark::Failed { actor }) => Some(Raised {
+                    n: told.n,
+                    at_ms: told.at_ms,
+                    trace: told.line.traceback.as_deref().and_then(Trace::parse),
+                    actor: actor.clone(),
+                    text: told.line.traceback.clone().unwrap_or_default(),
+                }),
+                _ => None,
+            })
+            .collect();
+        for passage in self
+            .publishes
+            .iter()
+            .chain(self.held.iter().map(|held| &held.passage))
+        {
+            if let (Some(text), Some(actor)) = (&passage.message.traceback, &passage.message.actor) {
+                raised.push(Raised {
+                    n: passage.n,
+                    at_ms: passage.at_ms,
+                    trace: Trace::parse(text),
+                    actor: actor.clone(),
+                    text: text.clone(),
+                });
+            }
+        }
+        raised.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        self.raised = raised;
+    }
+
+    /// The application's own lines between the framework's call and its completion.
+    pub(super) fn own_lines(&self) -> Vec<(f64, u32)> {
+        let mut called: HashMap<(Option<i32>, Option<&str>), bool> = HashMap::new();
+        let mut own = Vec::new();
+        for told in &self.lines {
+            let (Some(pid), Some(thread)) = (told.line.pid, told.line.thread.as_deref()) else {
+                continue;
+            };
+            let key = (Some(pid), Some(thread));
+            match told.mark {
+                Some(Mark::Called) => {
+                    called.insert(key, true);
+                }
+                Some(Mark::Completed) => {
+                    called.insert(key, false);
+                }
+                None if called.get(&key) == Some(&true) => {
+                    let logger = told.line.logger.as_deref().unwrap_or_default();
+                    let library = ["dramatiq", "pika", "asyncio", "py.warnings", "concurrent"]
+                        .iter()
+                        .any(|name| logger == *name || logger.starts_with(&format!("{name}.")));
+                    if !logger.is_empty() && !library {
+                        own.push((told.at_ms, told.n));
+                    }
+                }
+                _ => {}
+            }
+        }
+        own
+    }
+
+    /// All lines of the watched worker's log since its boot.
+    pub fn worker_lines(&self) -> &[Told<'a>] {
+        &self.worker_lines
+    }
+
+    /// A line that may be about this task: in a live run only what was written during it.
+    pub fn counts(&self, told: &Told<'_>) -> bool {
+        !told.line.before || self.post_mortem()
+    }
+
+    /// This task's lines.
+    pub fn lines(&self) -> &[Told<'a>] {
+        &self.lines
+    }
+
+    /// This task's first line with such a mark.
+    pub fn line(&self, pick: impl Fn(&Mark) -> bool) -> Option<Told<'a>> {
+        self.lines
+            .iter()
+            .copied()
+            .find(|told| told.mark.is_some_and(&pick))
+    }
+
+    /// The worker logs at DEBUG: only then does the absence of `Received message` say anything.
+    pub fn debug_log(&self) -> bool {
+        self.worker_lines.iter().any(|told| {
+            told.line.level == Some(Level::Debug)
+                && (told.mark.is_some()
+                    || told
+                        .line
+                        .logger
+                        .as_deref()
+                        .is_some_and(|name| name.starts_with("dramatiq")))
+        })
+    }
+
+    /// Attempts that raised, in order.
+    pub fn raised(&self) -> &[Raised] {
+        &self.raised
+    }
+
+    /// The attempt in hand is over: settled, or handed to a retry.
+    pub fn attempt_over(&self) -> Option<Told<'a>> {
+        self.lines.iter().rev().copied().find(|told| {
+            matches!(
+                told.mark,
+                Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. })
+            )
+        })
+    }
+
+    /// A line from before the run whose file was written to only just before it: the log ended
+    /// with it minutes ago, not yesterday.
+    pub fn ended_recently(&self, told: &Told<'_>) -> bool {
+        told.line.age_s.is_some_and(|age| age < 600)
+    }
+
+    /// Entry lines were written since the submission that cannot be told to be anybody's.
+    pub fn entries_of_somebody(&self) -> bool {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        self.worker_lines.iter().any(|told| {
+            told.line.entry
+                && !told.line.before
+                && told.at_ms >= since
+                && self.entries.iter().all(|mine| mine.n != told.n)
+                && !self.is_anothers(told)
+        })
+    }
+
+    /// The thread that wrote the line had another message in hand.
+    fn is_anothers(&self, told: &Told<'a>) -> bool {
+        if told.line.pid.is_none() && told.line.thread.is_none() {
+            return false;
+        }
+        let same = |other: &&Told<'a>| {
+            other.at_ms <= told.at_ms
+                && other.line.pid == told.line.pid
+                && other.line.thread == told.line.thread
+        };
+        let last = self
+            .worker_lines
+            .iter()
+            .filter(same)
+            .rfind(|other| matches!(other.mark, Some(Mark::Received { .. })));
+        last.and_then(|other| other.mark.and_then(id_of))
+            .is_some_and(|id| !self.message_ids.contains(id))
+    }
+}
+
+/// A line that is about some message without saying which.
+fn is_about_a_message(told: &Told<'_>) -> bool {
+    told.line.entry
+        || matches!(
+            told.mark,
+            Some(
+                Mark::Failed { .. }
+                    | Mark::Skipped { .. }
+                    | Mark::UndefinedActor { .. }
+                    | Mark::DecodeFailed
+                    | Mark::ExpectedException { .. }
+                    | Mark::RateLimited
+                    | Mark::ReturnedValue { .. }
+                    | Mark::NoEventLoop
+                    | Mark::NeverAwaited
+                    | Mark::HookFailed { .. }
+                    | Mark::TimeLimit
+            )
+        )
+}
+
+/// The actor a mark names.
+fn actor_of(mark: &Mark) -> Option<&str> {
+    match mark {
+        Mark::Failed { actor }
+        | Mark::Skipped { actor }
+        | Mark::UndefinedActor { actor }
+        | Mark::ReturnedValue { actor }
+        | Mark::Received { actor, .. } => Some(actor),
+        _ => None,
+    }
+}
+
+/// How far a log line may reach us before the delivery it follows.
+const LOG_AHEAD_MS: f64 = 500.0;
+
+/// The message id a mark names.
+fn id_of(mark: &Mark) -> Option<&str> {
+    match mark {
+        Mark::Pushed { id, .. }
+        | Mark::Received { id, .. }
+        | Mark::Acknowledging { id }
+        | Mark::Rejecting { id }
+        | Mark::Aborting { id }
+        | Mark::Retrying { id, .. }
+        | Mark::Enqueueing { id, .. }
+        | Mark::RetriesExceeded { id }
+        | Mark::TooOld { id } => Some(id),
+        _ => None,
+    }
+}

@@ -1,0 +1,254 @@
+//! Which messages are the task's: publishes, deliveries, copies at rest.
+
+use std::collections::BTreeSet;
+
+use super::{Held, Passage, Story};
+use crate::diagnosis::Answer;
+use crate::framework::{Message, dramatiq};
+use crate::timeline::{EventKind, Source};
+
+impl<'a> Story<'a> {
+    /// The messages that carry the task id. With an actor configured, one for another actor counts
+    /// only where there is none for the configured one.
+    pub(super) fn find_messages(&mut self) {
+        let since = self.submitted_at();
+        let mut carrying: Vec<Passage<'a>> = Vec::new();
+        for event in &self.timeline.events {
+            match &event.kind {
+                EventKind::Publish {
+                    routing_key,
+                    connection,
+                    message,
+                    ..
+                } if message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) => {
+                    carrying.push(Passage {
+                        n: event.n,
+                        at_ms: event.at_ms,
+                        queue: routing_key,
+                        connection,
+                        redelivered: false,
+                        message,
+                    });
+                }
+                EventKind::DeadLetter {
+                    queue,
+                    reason,
+                    message,
+                    ..
+                } if message.carries_task_id && self.is_for_the_actor(message) => {
+                    if let Some(id) = &message.message_id {
+                        self.message_ids.insert(id);
+                    }
+                    self.held.push(Held {
+                        passage: Passage {
+                            n: event.n,
+                            at_ms: event.at_ms,
+                            queue,
+                            connection: "",
+                            redelivered: false,
+                            message,
+                        },
+                        reason: reason.as_deref(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        // A message that is first seen as a retry, or was first enqueued long before, is an earlier
+        // task's with the same id.
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut earlier: BTreeSet<&str> = BTreeSet::new();
+        let started = self
+            .timeline
+            .started_at
+            .parse::<jiff::Timestamp>()
+            .map_or(i64::MIN, |at| at.as_millisecond());
+        // Where every one is that old, it is the clocks that differ.
+        let is_old = |message: &Message| {
+            message
+                .timestamp_ms
+                .is_some_and(|at| at < started.saturating_sub(EARLIER_BY_MS))
+        };
+        let all_old = carrying.iter().all(|passage| is_old(passage.message));
+        for passage in &carrying {
+            let Some(id) = passage.message.message_id.as_deref() else {
+                continue;
+            };
+            let old = passage
+                .message
+                .timestamp_ms
+                .is_some_and(|at| at < started - EARLIER_BY_MS);
+            if seen.insert(id) && (passage.message.is_retry() || (old && !all_old)) {
+                earlier.insert(id);
+            }
+        }
+        carrying.retain(|passage| {
+            passage
+                .message
+                .message_id
+                .as_deref()
+                .is_none_or(|id| !earlier.contains(id))
+        });
+        let wanted = self.timeline.setup.actor.as_deref();
+        let for_wanted = |passage: &Passage<'_>| {
+            wanted.is_none()
+                || passage.message.actor.as_deref() == wanted
+                || passage.message.undecodable.is_some()
+        };
+        let any_wanted = carrying.iter().any(for_wanted);
+        // Where none is for the configured actor, one for another actor on this very queue may be
+        // meant all the same; on another queue it is a different step of the application.
+        let here = |passage: &Passage<'_>| dramatiq::base_queue(passage.queue) == self.timeline.setup.queue;
+        let (mine, strays): (Vec<_>, Vec<_>) = carrying
+            .into_iter()
+            .partition(|passage| for_wanted(passage) || (!any_wanted && here(passage)));
+        // Messages sent on by the running actor come after the first delivery: not candidates.
+        let first_delivery = self.timeline.events.iter().find_map(|event| match &event.kind {
+            EventKind::Deliver { message, queue, .. }
+                if message.carries_task_id && *queue == self.timeline.setup.queue =>
+            {
+                Some(event.at_ms)
+            }
+            _ => None,
+        });
+        let ids: BTreeSet<&str> = mine
+            .iter()
+            .filter(|passage| first_delivery.is_none_or(|at| passage.at_ms <= at))
+            .filter_map(|passage| passage.message.message_id.as_deref())
+            .collect();
+        self.candidates = ids.len();
+        self.message_ids.extend(ids);
+        if self.message_ids.is_empty() {
+            self.message_ids.extend(
+                mine.iter()
+                    .filter_map(|passage| passage.message.message_id.as_deref())
+                    .take(1),
+            );
+        }
+        let known = &self.message_ids;
+        self.publishes = mine
+            .into_iter()
+            .filter(|passage| {
+                passage
+                    .message
+                    .message_id
+                    .as_deref()
+                    .is_none_or(|id| known.contains(id))
+            })
+            .collect();
+        self.stray_publishes = strays;
+        for event in &self.timeline.events {
+            if let EventKind::Deliver {
+                queue,
+                connection,
+                redelivered,
+                message,
+            } = &event.kind
+                && (message.message_id.as_deref().is_some_and(|id| known.contains(id))
+                    || (message.undecodable.is_some() && message.carries_task_id))
+            {
+                self.deliveries.push(Passage {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    queue,
+                    connection,
+                    redelivered: *redelivered,
+                    message,
+                });
+            }
+        }
+    }
+
+    /// Publishes of this task's message, copies for retries included.
+    pub fn publishes(&self) -> &[Passage<'a>] {
+        &self.publishes
+    }
+
+    /// The first publish that put it on the configured queue or its delay queue.
+    pub fn published(&self) -> Option<&Passage<'a>> {
+        self.publishes
+            .iter()
+            .find(|passage| dramatiq::base_queue(passage.queue) == self.queue())
+    }
+
+    /// Copies at rest on the delay and dead-letter queues.
+    pub fn held(&self) -> &[Held<'a>] {
+        &self.held
+    }
+
+    /// It is for the configured actor, or nothing says for whom it is.
+    fn is_for_the_actor(&self, message: &Message) -> bool {
+        let wanted = self.timeline.setup.actor.as_deref();
+        wanted.is_none() || message.actor.as_deref() == wanted || message.undecodable.is_some()
+    }
+
+    /// Messages with the task's id that were sent on after the first delivery: the next step of a
+    /// chain, which may be the one that writes the row.
+    pub fn successors(&self) -> impl Iterator<Item = u32> + '_ {
+        let first = self.deliveries.first().map(|passage| passage.at_ms);
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Publish { message, .. }
+                    if message.carries_task_id
+                        && first.is_some_and(|first| event.at_ms > first)
+                        && message
+                            .message_id
+                            .as_deref()
+                            .is_some_and(|id| !self.message_ids.contains(id)) =>
+                {
+                    Some(event.n)
+                }
+                _ => None,
+            })
+    }
+
+    /// Messages that carry the task id, but for another actor than the configured one.
+    pub fn stray_publishes(&self) -> &[Passage<'a>] {
+        &self.stray_publishes
+    }
+
+    /// Deliveries of this task's message from its queue, in order.
+    pub fn deliveries(&self) -> impl DoubleEndedIterator<Item = &Passage<'a>> {
+        self.deliveries
+            .iter()
+            .filter(|passage| passage.queue == self.queue())
+    }
+
+    /// Two messages carry the id and nothing says which one is meant.
+    pub fn is_ambiguous(&self) -> bool {
+        self.candidates > 1
+    }
+
+    /// A match that points at the row itself, whichever message led to it.
+    pub fn rests_on_the_row(&self, answer: &Answer) -> bool {
+        let Answer::Matched(matched) = answer else {
+            return false;
+        };
+        matched.evidence.iter().all(|n| {
+            self.timeline
+                .event(*n)
+                .is_some_and(|event| matches!(event.source, Source::Database | Source::Process))
+        })
+    }
+
+    /// Publishes after the submission that do not carry the id, with their connection.
+    pub fn other_publishes(&self) -> impl Iterator<Item = (u32, &'a str, &'a Message)> {
+        let since = self.submitted_at();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Publish {
+                    connection, message, ..
+                } if !message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) => {
+                    Some((event.n, connection.as_str(), message))
+                }
+                _ => None,
+            })
+    }
+}
+
+/// A message enqueued so long before the run is not this task's: more than clocks differ.
+const EARLIER_BY_MS: i64 = 60_000;

@@ -1,0 +1,194 @@
+//! Processes: who is at the end of a connection, and which are the watched worker's.
+
+use std::collections::BTreeSet;
+
+use super::Story;
+use crate::framework::Mark;
+use crate::timeline::{EventKind, Process, Source};
+
+impl<'a> Story<'a> {
+    /// The process at the client's end of a connection.
+    pub fn peer(&self, connection: &str) -> Option<(u32, i32)> {
+        self.find(|event| match &event.kind {
+            EventKind::Peer {
+                connection: name,
+                pid,
+            } if name == connection => Some((event.n, *pid)),
+            _ => None,
+        })
+    }
+
+    /// What was last seen of a process.
+    pub fn process(&self, pid: i32) -> Option<(u32, &'a Process)> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Process(process) if process.pid == pid => Some((event.n, process)),
+                _ => None,
+            })
+    }
+
+    /// Processes that ended during the run.
+    pub fn gone(&self, pid: i32) -> Option<u32> {
+        self.find(|event| {
+            matches!(&event.kind, EventKind::Gone { pid: gone, .. } if *gone == pid).then_some(event.n)
+        })
+    }
+
+    /// The processes that serve the API.
+    pub fn api_processes(&self) -> Vec<(u32, &'a Process)> {
+        let mut pids = BTreeSet::new();
+        for event in &self.timeline.events {
+            if let EventKind::ApiProcess { pid } = &event.kind {
+                pids.insert(*pid);
+            }
+        }
+        pids.into_iter().filter_map(|pid| self.process(pid)).collect()
+    }
+
+    /// Pids whose lines stand in the watched worker's log, since its last boot.
+    pub fn log_pids(&self) -> BTreeSet<i32> {
+        self.worker_lines
+            .iter()
+            .filter_map(|told| told.line.pid)
+            .collect()
+    }
+
+    /// Processes that have the watched worker's log open for writing, or descend from one that has.
+    pub fn log_holders(&self) -> BTreeSet<i32> {
+        self.timeline
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Process(process) if process.holds_log => Some(process.pid),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether a process belongs to the watched worker: it, its parent, its child or its sibling
+    /// writes the watched log, or holds it open. `None`: nothing says either way.
+    pub fn is_watched(&self, pid: i32) -> Option<bool> {
+        // "The watched worker" is the one whose log is watched.
+        if !self.sees(Source::WorkerLog) {
+            return None;
+        }
+        let pids = self.log_pids();
+        let process = self.process(pid).map(|(_, process)| process);
+        let related = |logged: &Process| {
+            logged.ppid == pid
+                || process.is_some_and(|process| process.ppid > 1 && process.ppid == logged.ppid)
+        };
+        if pids.contains(&pid)
+            || process.is_some_and(|process| {
+                // An orphan inherited the file from its dead master: holding it proves nothing.
+                let orphan = process.ppid <= 1 && looks_like_a_worker(process);
+                (process.holds_log && !orphan) || pids.contains(&process.ppid)
+            })
+            || self.logged_workers().any(related)
+        {
+            return Some(true);
+        }
+        // "No" needs a process that is known to be the watched worker's, or a worker that has said
+        // goodbye. Otherwise the log's pids may be those of a container, which count from 1 and
+        // mean others here.
+        let ended = self.worker_lines.iter().rev().find_map(|told| match told.mark {
+            Some(Mark::Stopping | Mark::ShutDown) => Some(true),
+            Some(Mark::Ready | Mark::BootingUp | Mark::Received { .. }) => Some(false),
+            _ => None,
+        });
+        let known = ended == Some(true)
+            || self.logged_workers().next().is_some()
+            || self.timeline.events.iter().any(|event| {
+                matches!(&event.kind, EventKind::Process(process) if process.holds_log && looks_like_a_worker(process))
+            });
+        known.then_some(false)
+    }
+
+    /// Processes of this machine that write the watched log: by its pids, and only what looks like
+    /// a worker, since a container's pids mean other processes here.
+    fn logged_workers(&self) -> impl Iterator<Item = &'a Process> {
+        self.log_pids()
+            .into_iter()
+            .filter_map(|pid| self.process(pid).map(|(_, process)| process))
+            .filter(|process| looks_like_a_worker(process))
+    }
+
+    /// The process at the client's end of a database connection, `ip:port`.
+    pub fn peer_of_client(&self, client: &str) -> Option<(u32, i32)> {
+        self.find(|event| match &event.kind {
+            EventKind::Peer { connection, pid } if connection.split(" -> ").next() == Some(client) => {
+                Some((event.n, *pid))
+            }
+            _ => None,
+        })
+    }
+
+    /// The processes of the watched worker were found on this machine, connections included.
+    pub fn watched_is_local(&self) -> bool {
+        let mut found = self.logged_workers().peekable();
+        found.peek().is_some() && found.all(|process| process.sockets_seen)
+    }
+
+    /// The process that has our message, the only one unacknowledged, stands in the application's
+    /// code below the framework's call of an actor.
+    pub(super) fn stands_in_the_actor(&self) -> Option<(u32, f64)> {
+        let passage = self.deliveries().last()?;
+        let (_, taker) = self.peer(passage.connection)?;
+        let alone = self
+            .infos(self.queue())
+            .last()
+            .is_some_and(|info| info.at_ms > passage.at_ms && info.unacked == Some(1));
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Stacks { pid, threads }
+                    if *pid == taker && alone && event.at_ms > passage.at_ms =>
+                {
+                    let mut inside = threads.iter().filter(|thread| {
+                        let call = thread.frames.iter().position(|frame| {
+                            frame.function.ends_with("__call__") && frame.file.ends_with("dramatiq/actor.py")
+                        });
+                        thread.stable
+                            && call.is_some_and(|at| {
+                                thread.frames[..at].iter().any(|frame| frame.is_application())
+                            })
+                    });
+                    (inside.next().is_some() && inside.next().is_none()).then_some((event.n, event.at_ms))
+                }
+                _ => None,
+            })
+    }
+
+    /// The worker thread that has a message stands in a hook before the actor.
+    pub(super) fn stands_before_the_actor(&self) -> bool {
+        self.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Stacks { threads, .. } => threads.iter().any(|thread| {
+                let has = |function: &str, file: &str| {
+                    thread
+                        .frames
+                        .iter()
+                        .any(|frame| frame.function.ends_with(function) && frame.file.ends_with(file))
+                };
+                thread.stable
+                    && has("process_message", "dramatiq/worker.py")
+                    && has("emit_before", "dramatiq/broker.py")
+                    && !has("__call__", "dramatiq/actor.py")
+            }),
+            _ => false,
+        })
+    }
+}
+
+/// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a
+/// container's pid by chance.
+fn looks_like_a_worker(process: &Process) -> bool {
+    process
+        .command
+        .iter()
+        .any(|word| word.contains("dramatiq") || word.contains("python"))
+}

@@ -1,0 +1,90 @@
+//! What the row said, and what the API says of it.
+
+use super::Story;
+use crate::timeline::{EventKind, Row, Source, Xmax};
+
+impl<'a> Story<'a> {
+    pub fn rows(&self) -> &[(u32, f64, &'a Row)] {
+        &self.rows
+    }
+
+    pub fn last_row(&self) -> Option<(u32, &'a Row)> {
+        self.rows.last().map(|(n, _, row)| (*n, *row))
+    }
+
+    /// The latest status is one of these.
+    fn row_is(&self, list: &[String]) -> Option<(u32, &'a Row)> {
+        self.last_row()
+            .filter(|(_, row)| row.status.as_ref().is_some_and(|status| list.contains(status)))
+    }
+
+    pub fn row_succeeded(&self) -> Option<(u32, &'a Row)> {
+        self.row_is(&self.timeline.setup.succeeded)
+    }
+
+    pub fn row_failed(&self) -> Option<(u32, &'a Row)> {
+        self.row_is(&self.timeline.setup.failed)
+    }
+
+    /// Events that show an update of the row by a transaction that was rolled back.
+    pub fn rolled_back(&self) -> Option<(u32, Xmax)> {
+        self.last_row().and_then(|(n, row)| match row.xmax_state {
+            Some(state @ (Xmax::Aborted | Xmax::UpdateAborted)) => Some((n, state)),
+            _ => None,
+        })
+    }
+
+    /// An earlier look at the row found this transaction open and writing to the table.
+    pub fn seen_writing(&self, xmax: Option<u32>) -> Option<u32> {
+        self.rows
+            .iter()
+            .find(|(_, _, row)| row.xmax.is_some() && row.xmax == xmax && row.holder_writes == Some(true))
+            .map(|(n, _, _)| *n)
+    }
+
+    /// Tables whose rows reference the task's table: their inserts lock its rows.
+    pub fn referencing_tables(&self) -> &'a [String] {
+        self.find(|event| match &event.kind {
+            EventKind::DatabaseServer { referencing, .. } => Some(referencing.as_slice()),
+            _ => None,
+        })
+        .unwrap_or_default()
+    }
+
+    /// The row was looked for, and was not there at the last look.
+    pub fn row_absent(&self) -> bool {
+        self.sees(Source::Database) && self.last_row().is_some_and(|(_, row)| !row.present)
+    }
+
+    /// The last status the API itself reports.
+    pub fn api_status(&self) -> Option<(u32, f64, &'a str)> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::ApiStatus {
+                    value: Some(value), ..
+                } => Some((event.n, event.at_ms, value.as_str())),
+                _ => None,
+            })
+    }
+
+    /// The API's word counts only where the row itself cannot be seen.
+    pub(super) fn api_final(&self) -> Option<(u32, f64)> {
+        let setup = &self.timeline.setup;
+        let (n, at, value) = self.api_status().filter(|_| !self.sees(Source::Database))?;
+        let is = |list: &[String]| list.iter().any(|word| word == value);
+        (is(&setup.succeeded) || is(&setup.failed)).then_some((n, at))
+    }
+
+    pub fn api_succeeded(&self) -> Option<u32> {
+        let (n, _, value) = self.api_status().filter(|_| !self.sees(Source::Database))?;
+        self.timeline
+            .setup
+            .succeeded
+            .iter()
+            .any(|word| word == value)
+            .then_some(n)
+    }
+}

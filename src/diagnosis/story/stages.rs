@@ -1,0 +1,363 @@
+//! How far the task came, and what became of it.
+
+use std::collections::BTreeMap;
+
+use super::{Story, Told};
+use crate::diagnosis::{Outcome, Stage};
+use crate::framework::{Mark, dramatiq};
+use crate::timeline::{EventKind, Row, Source};
+
+impl<'a> Story<'a> {
+    pub(super) fn find_stages(&mut self) {
+        let mut reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)> = BTreeMap::new();
+        let mut put = |stage: Stage, at: Option<f64>, n: u32| {
+            let (known, evidence) = reached.entry(stage).or_insert((at, Vec::new()));
+            if let (Some(old), Some(new)) = (*known, at)
+                && new < old
+            {
+                *known = Some(new);
+            }
+            if evidence.len() < 4 && !evidence.contains(&n) {
+                evidence.push(n);
+            }
+        };
+        for event in &self.timeline.events {
+            match &event.kind {
+                EventKind::Answered { task_id: Some(_), .. } => {
+                    put(Stage::Submitted, Some(event.at_ms), event.n)
+                }
+                EventKind::RowCommitted { visible_at_ms, .. } => {
+                    put(Stage::Recorded, Some(*visible_at_ms), event.n)
+                }
+                EventKind::Row(row) if row.present => {
+                    put(Stage::Recorded, Some(event.at_ms), event.n);
+                    if self.timeline.setup.post_mortem {
+                        put(Stage::Submitted, None, event.n);
+                    }
+                }
+
+                _ => {}
+            }
+        }
+        let queue = self.queue();
+        // A queue that was deleted later held it all the same.
+        let exists = |name: &str| {
+            let depths = self.depths_since(name);
+            depths.is_empty() || depths.iter().any(|depth| depth.exists)
+        };
+        for passage in &self.publishes {
+            if dramatiq::base_queue(passage.queue) == queue && exists(passage.queue) {
+                put(Stage::Published, Some(passage.at_ms), passage.n);
+            }
+        }
+        if !self.sees(Source::Firehose)
+            && let Some(since) = self.submitted_at()
+        {
+            // With nobody to take messages away, growth right after the submission is a publish.
+            let before = self
+                .depths(queue)
+                .rfind(|depth| depth.at_ms <= since)
+                .map_or(0, |depth| depth.ready);
+            let after = self.depths_since(queue);
+            if let Some(depth) = after.iter().find(|depth| depth.ready > before)
+                && after.iter().all(|depth| depth.consumers == 0)
+            {
+                put(Stage::Published, Some(depth.at_ms), depth.n);
+            }
+        }
+        if self.post_mortem()
+            && self.held.is_empty()
+            && let Some(depth) = self
+                .depths(queue)
+                .last()
+                .filter(|depth| depth.ready > 0 && depth.consumers == 0)
+            && self.worker_lines.iter().all(|told| !told.line.carries_task_id)
+        {
+            // Nobody takes messages away and some wait: this one is probably among them.
+            put(Stage::Published, None, depth.n);
+        }
+        for held in &self.held {
+            put(Stage::Published, None, held.passage.n);
+            // Only a consumer rejects; what expired or was dropped was never delivered.
+            if held.reason == Some("rejected") {
+                put(Stage::Delivered, None, held.passage.n);
+                put(Stage::Settled, None, held.passage.n);
+            }
+        }
+        for passage in &self.deliveries {
+            if passage.queue == queue {
+                put(Stage::Delivered, Some(passage.at_ms), passage.n);
+            }
+        }
+        for told in &self.lines {
+            let at = Some(told.at_ms);
+            match told.mark {
+                Some(
+                    Mark::Pushed { delay: false, .. } | Mark::UndefinedActor { .. } | Mark::DecodeFailed,
+                ) => put(Stage::Delivered, at, told.n),
+                Some(
+                    Mark::Received { .. }
+                    | Mark::Called
+                    | Mark::Failed { .. }
+                    | Mark::Skipped { .. }
+                    | Mark::TooOld { .. }
+                    | Mark::Retrying { .. }
+                    | Mark::RetriesExceeded { .. }
+                    | Mark::ExpectedException { .. }
+                    | Mark::ReturnedValue { .. }
+                    | Mark::HookFailed { .. },
+                ) => put(Stage::Received, at, told.n),
+                Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. }) => put(Stage::Settled, at, told.n),
+                _ => {}
+            }
+        }
+        for told in &self.entries {
+            put(Stage::Entered, Some(told.at_ms), told.n);
+        }
+        for raised in self.raised.iter().filter(|raised| raised.entered()) {
+            put(Stage::Entered, Some(raised.at_ms), raised.n);
+        }
+        for (at, n) in self.own_lines() {
+            put(Stage::Entered, Some(at), n);
+        }
+        if let Some((n, at)) = self.stands_in_the_actor() {
+            put(Stage::Entered, Some(at), n);
+        }
+        // A status only the actor sets. `failed` may also be set by the API or by a middleware, so
+        // it is no entry by itself.
+        let setup = &self.timeline.setup;
+        for (n, at, row) in &self.rows {
+            let Some(status) = row.status.as_deref() else {
+                continue;
+            };
+            let is = |list: &[String]| list.iter().any(|word| word == status);
+            // A running status that stands there although nobody can have taken the message, or while
+            // the thread is still in a hook before the actor, was set by somebody else.
+            let by_somebody_else = || self.was_taken_by_nobody() || self.stands_before_the_actor();
+            if is(&setup.succeeded) || (is(&setup.running) && !by_somebody_else()) {
+                put(Stage::Entered, Some(*at), *n);
+            }
+            if is(&setup.succeeded) || is(&setup.failed) {
+                put(Stage::Finished, Some(*at), *n);
+            }
+        }
+        if let Some((n, at)) = self.api_final() {
+            put(Stage::Finished, Some(at), n);
+            if self.api_succeeded().is_some() {
+                put(Stage::Entered, Some(at), n);
+            }
+        }
+        // A failed status with nothing to say that the actor was not entered, after a worker had it.
+        if reached.contains_key(&Stage::Finished)
+            && !reached.contains_key(&Stage::Entered)
+            && (reached.contains_key(&Stage::Received)
+                || (reached.contains_key(&Stage::Delivered) && !self.sees(Source::WorkerLog)))
+            && !self.says_not_entered()
+            && let Some(evidence) = reached.get(&Stage::Finished).cloned()
+        {
+            reached.insert(Stage::Entered, (None, evidence.1));
+        }
+        // What came later proves what came before, except the row, which may really be missing.
+        for later in Stage::ALL.into_iter().rev() {
+            let Some((_, evidence)) = reached.get(&later).cloned() else {
+                continue;
+            };
+            if matches!(
+                later,
+                Stage::Finished | Stage::Settled | Stage::Recorded | Stage::Submitted
+            ) {
+                continue;
+            }
+            for earlier in Stage::ALL
+                .into_iter()
+                .filter(|stage| *stage < later && *stage != Stage::Recorded && *stage != Stage::Submitted)
+            {
+                reached.entry(earlier).or_insert((None, evidence.clone()));
+            }
+        }
+        // One moment reaches us through several sources with different delays: no stage can have
+        // been reached after a later one.
+        let mut bound = f64::INFINITY;
+        for stage in Stage::ALL
+            .into_iter()
+            .rev()
+            .filter(|stage| *stage != Stage::Recorded)
+        {
+            if let Some((Some(at), _)) = reached.get_mut(&stage) {
+                *at = at.min(bound);
+                bound = *at;
+            }
+        }
+        self.reached = reached;
+    }
+
+    /// A line says that this message will not run, or did not get into the actor.
+    fn says_not_entered(&self) -> bool {
+        self.raised.iter().any(|raised| !raised.entered())
+            || self.lines.iter().any(|told| {
+                matches!(
+                    told.mark,
+                    Some(
+                        Mark::UndefinedActor { .. }
+                            | Mark::DecodeFailed
+                            | Mark::Skipped { .. }
+                            | Mark::TooOld { .. }
+                            | Mark::NoEventLoop
+                            | Mark::NeverAwaited
+                    )
+                )
+            })
+    }
+
+    pub fn reached(&self, stage: Stage) -> Option<&(Option<f64>, Vec<u32>)> {
+        self.reached.get(&stage)
+    }
+
+    /// The furthest stage that counts for the choice of the cause.
+    pub fn furthest(&self) -> Option<Stage> {
+        let furthest = self
+            .reached
+            .keys()
+            .copied()
+            .filter(|stage| *stage != Stage::Settled)
+            .max();
+        // A failed status set by somebody else than the actor does not carry the task further.
+        match furthest {
+            Some(Stage::Finished) if !self.reached.contains_key(&Stage::Entered) => self
+                .reached
+                .keys()
+                .copied()
+                .filter(|stage| *stage < Stage::Entered)
+                .max(),
+            other => other,
+        }
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        if self.row_succeeded().is_some() || self.api_succeeded().is_some() {
+            return Outcome::Succeeded;
+        }
+        let failed_attempt = self.reached.contains_key(&Stage::Entered)
+            && (self.raised.last().is_some()
+                || self.lines.iter().any(|told| {
+                    matches!(
+                        told.mark,
+                        Some(Mark::ExpectedException { .. } | Mark::TimeLimit | Mark::RetriesExceeded { .. })
+                    )
+                })
+                || self.died_in_actor().is_some());
+        if self.row_failed().is_some() || failed_attempt {
+            return Outcome::Failed;
+        }
+        if self.sees(Source::Database) && self.rows.iter().any(|(_, _, row)| row.present) {
+            Outcome::Unfinished
+        } else {
+            Outcome::Unknown
+        }
+    }
+
+    /// The log says that a process died which had this task in its hands: it had said something of
+    /// it before, and had not settled it.
+    pub fn died_in_actor(&self) -> Option<Told<'a>> {
+        self.worker_lines.iter().copied().find(|died| {
+            let Some(Mark::ChildDied { pid, .. }) = died.mark else {
+                return false;
+            };
+            let delivered = || {
+                self.deliveries().any(|passage| {
+                    // Two sources with different delays.
+                    passage.at_ms <= died.at_ms + 500.0
+                        && self
+                            .peer(passage.connection)
+                            .is_some_and(|(_, peer)| peer == *pid)
+                })
+            };
+            // The master's own line about its death may overtake the child's last ones.
+            let last = self.lines.iter().rfind(|told| {
+                told.line.pid.is_none_or(|of| of == *pid)
+                    && (told.at_ms <= died.at_ms || told.line.pid.is_some())
+            });
+            let settled = last.is_some_and(|told| {
+                matches!(
+                    told.mark,
+                    Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. })
+                )
+            });
+            self.counts(died) && !settled && (last.is_some() || delivered())
+        })
+    }
+
+    /// Entry would have been seen, had it happened.
+    ///
+    /// The row alone does not decide: an actor may do much before it first writes its status.
+    pub fn could_see_entry(&self) -> bool {
+        // Afterwards a line may have been written to a log that is gone, or by a worker that is.
+        let log = !self.post_mortem()
+            && self.sees(Source::WorkerLog)
+            && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
+            && !self.entries_of_somebody()
+            && !self.taken_by_another();
+        log || self.was_taken_by_nobody()
+    }
+
+    /// The message went to a process that does not write the watched log.
+    fn taken_by_another(&self) -> bool {
+        self.deliveries().any(|passage| {
+            self.peer(passage.connection)
+                .is_some_and(|(_, pid)| self.is_watched(pid) == Some(false))
+        })
+    }
+
+    /// Nobody can have taken the message: none was delivered, or there was no consumer.
+    fn was_taken_by_nobody(&self) -> bool {
+        let undelivered = self.sees_all(Source::Firehose) && self.deliveries().next().is_none();
+        let depths = self.depths_since(self.queue());
+        let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
+        undelivered || nobody
+    }
+
+    /// Silence may end the wait: the API has answered, and no actor is at work.
+    pub fn silence_counts(&self) -> bool {
+        if self.answer().is_none() && !self.post_mortem() {
+            return false;
+        }
+        if !self.reached.contains_key(&Stage::Entered) {
+            return true;
+        }
+        // Nothing more comes of an attempt that is over, unless a retry is waited for.
+        (self.attempt_over().is_some() || !self.raised.is_empty()) && !self.timeline.setup.wait_retries
+    }
+
+    pub fn last_activity_ms(&self) -> f64 {
+        let mut last = 0.0_f64;
+        for event in &self.timeline.events {
+            if matches!(
+                event.kind,
+                EventKind::Submitting { .. }
+                    | EventKind::Answered { .. }
+                    | EventKind::NotAnswered { .. }
+                    | EventKind::RowCommitted { .. }
+                    | EventKind::LockWait(_)
+            ) {
+                last = last.max(event.at_ms);
+            }
+        }
+        for passage in self.publishes.iter().chain(&self.deliveries) {
+            last = last.max(passage.at_ms);
+        }
+        for told in &self.lines {
+            last = last.max(told.at_ms);
+        }
+        // The last look repeats the row: only a change is activity.
+        let mut before: Option<&Row> = None;
+        for (_, at, row) in &self.rows {
+            if before.is_none_or(|before| {
+                before.status != row.status || before.xmax != row.xmax || before.present != row.present
+            }) {
+                last = last.max(*at);
+            }
+            before = Some(row);
+        }
+        last
+    }
+}

@@ -1,0 +1,255 @@
+//! What is told of it: the task, its stages with what was missing, notes, filled-in remedies.
+
+use super::{Sight, Story};
+use crate::diagnosis::{Outcome, Reached, Stage, Task};
+use crate::framework::Mark;
+use crate::timeline::{EventKind, Source};
+
+impl<'a> Story<'a> {
+    pub fn task(&self) -> Task {
+        let publish = self
+            .publishes
+            .first()
+            .or(self.deliveries.first())
+            .or(self.held.first().map(|held| &held.passage));
+        Task {
+            id: self.task_id.map(str::to_owned),
+            message_id: publish
+                .and_then(|passage| passage.message.message_id.clone())
+                .or_else(|| self.message_ids.iter().next().map(|id| (*id).to_owned())),
+            actor: publish
+                .and_then(|passage| passage.message.actor.clone())
+                .or_else(|| {
+                    self.lines.iter().find_map(|told| match told.mark {
+                        Some(Mark::Received { actor, .. } | Mark::Failed { actor }) => Some(actor.clone()),
+                        _ => None,
+                    })
+                }),
+            queue: publish
+                .map(|passage| passage.queue.to_owned())
+                .or_else(|| Some(self.queue().to_owned())),
+        }
+    }
+
+    pub fn stages(&self) -> Vec<Reached> {
+        Stage::ALL
+            .into_iter()
+            .map(|stage| match self.reached.get(&stage) {
+                Some((at_ms, evidence)) => Reached {
+                    stage,
+                    reached: Some(true),
+                    at_ms: *at_ms,
+                    evidence: evidence.clone(),
+                    observed: None,
+                },
+                None => {
+                    let (reached, observed) = self.missing(stage);
+                    Reached {
+                        stage,
+                        reached,
+                        at_ms: None,
+                        evidence: Vec::new(),
+                        observed: Some(observed),
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// For a stage without evidence: whether that is proof of absence, and what was observed.
+    pub(super) fn missing(&self, stage: Stage) -> (Option<bool>, String) {
+        let queue = self.queue();
+        let blind = |source: Source| match self.sight(source) {
+            Sight::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
+            _ => format!("cannot tell: {source} was not watched"),
+        };
+        if stage > Stage::Submitted && self.task_id.is_none() {
+            return (Some(false), "not reached: there is no task".into());
+        }
+        match stage {
+            Stage::Submitted => match self.answer() {
+                Some((_, status, _)) => (
+                    Some(false),
+                    format!("HTTP {status}; a 2xx with a task id is needed"),
+                ),
+                None if self.post_mortem() => {
+                    (None, "not observed: the task was there before this run".into())
+                }
+                None => (Some(false), "no HTTP answer".into()),
+            },
+            Stage::Recorded if !self.sees(Source::Database) => (None, blind(Source::Database)),
+            Stage::Recorded => (
+                Some(false),
+                format!(
+                    "no row with this id in {}",
+                    self.timeline.setup.table.as_deref().unwrap_or("the table")
+                ),
+            ),
+            Stage::Published if !self.sees(Source::Firehose) => (None, blind(Source::Firehose)),
+            Stage::Published => match self.publishes.first() {
+                Some(passage) => (
+                    Some(false),
+                    format!(
+                        "published to `{}` only; one on `{queue}` is needed",
+                        passage.queue
+                    ),
+                ),
+                None => (
+                    Some(false),
+                    format!("no message with this task id on `{queue}`; the API must send one"),
+                ),
+            },
+            Stage::Delivered => {
+                let last = self.depths(queue).last();
+                match last {
+                    _ if !self.sees(Source::Firehose) && last.is_none() => (None, blind(Source::Firehose)),
+                    Some(depth) if !depth.exists => (Some(false), format!("queue `{queue}` does not exist")),
+                    Some(depth) if depth.consumers == 0 => (
+                        Some(false),
+                        format!("0 consumers on `{queue}`, {} ready; one is needed", depth.ready),
+                    ),
+                    Some(depth) => (
+                        self.sees(Source::Firehose).then_some(false),
+                        format!(
+                            "{} consumers on `{queue}`, {} ready; it must come to the front of the queue and a prefetch slot must be free",
+                            depth.consumers, depth.ready
+                        ),
+                    ),
+                    None => (Some(false), format!("no delivery from `{queue}`")),
+                }
+            }
+            Stage::Received if !self.sees(Source::WorkerLog) => (None, blind(Source::WorkerLog)),
+            Stage::Received if !self.debug_log() => (
+                None,
+                "cannot tell: the worker's log is not at DEBUG; start it with -v".into(),
+            ),
+            Stage::Received => (
+                Some(false),
+                "no `Received message` in the worker's log; a free worker thread must take it".into(),
+            ),
+            Stage::Entered if !self.could_see_entry() => (None, self.why_entry_is_invisible()),
+            Stage::Entered => (
+                Some(false),
+                "no entry line, no status change, no traceback from the actor's own code".into(),
+            ),
+            Stage::Finished if !self.sees(Source::Database) => (None, blind(Source::Database)),
+            Stage::Finished => match self.last_row() {
+                Some((_, row)) if row.present => (
+                    Some(false),
+                    format!(
+                        "the row's status is {}; {} is needed",
+                        row.status.as_deref().unwrap_or("NULL"),
+                        self.timeline.setup.succeeded.join(" or ")
+                    ),
+                ),
+                _ => (Some(false), "no row".into()),
+            },
+            Stage::Settled => (
+                None,
+                "not observed: there is no acknowledgement event in RabbitMQ".into(),
+            ),
+        }
+    }
+
+    fn why_entry_is_invisible(&self) -> String {
+        let log = if !self.sees(Source::WorkerLog) {
+            "the worker's log is not seen"
+        } else {
+            "the log would not show it (set worker.entry_pattern)"
+        };
+        let row = if !self.sees(Source::Database) {
+            "the row is not seen"
+        } else if self.timeline.setup.running.is_empty() {
+            "no status says that it runs (set database.running)"
+        } else {
+            "there is no row"
+        };
+        format!("cannot tell: {log}, and {row}")
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.is_ambiguous() {
+            notes.push(format!(
+                "{} messages carry this task id and nothing says which one is meant: set broker.actor",
+                self.candidates
+            ));
+        }
+        if let Some(stray) = self.stray_publishes.first() {
+            notes.push(format!(
+                "another message with this task id was published for actor `{}`",
+                stray.message.actor.as_deref().unwrap_or("?")
+            ));
+        }
+        // Only where a hanging thread could be the answer does a refused stack matter.
+        if self.closed() && self.outcome() != Outcome::Succeeded {
+            let refused = self.timeline.events.iter().find_map(|event| match &event.kind {
+                EventKind::StacksRefused { reason, .. } => Some(reason.clone()),
+                _ => None,
+            });
+            notes.extend(refused);
+        }
+        if self.post_mortem() && !self.lines.is_empty() {
+            return notes;
+        }
+        if self.post_mortem() {
+            notes.push("whether and when it was published or delivered can no longer be known: the firehose shows the present only".into());
+            if !self.sees(Source::DeadLetters) {
+                notes.push("with --peek the delay and dead-letter queues are searched for it too".into());
+            }
+        }
+        notes
+    }
+
+    /// Fills the placeholders of a page's text with this task's names.
+    pub fn fill(&self, text: &str) -> String {
+        let setup = &self.timeline.setup;
+        let task = self.task();
+        let worker_pid = self
+            .lines
+            .iter()
+            .find_map(|told| told.line.pid)
+            .or_else(|| self.log_pids().first().copied());
+        let values: [(&str, Option<String>); 9] = [
+            ("{queue}", Some(setup.queue.clone())),
+            ("{vhost}", Some(setup.vhost.clone())),
+            ("{actor}", task.actor.or_else(|| setup.actor.clone())),
+            ("{task_id}", task.id),
+            ("{message_id}", task.message_id),
+            ("{table}", setup.table.clone()),
+            ("{id_column}", setup.id_column.clone()),
+            ("{status_column}", setup.status_column.clone()),
+            ("{worker_pid}", worker_pid.map(|pid| pid.to_string())),
+        ];
+        let mut out = text.to_owned();
+        for (placeholder, value) in values {
+            if let Some(value) = value {
+                out = out.replace(placeholder, &value);
+            }
+        }
+        plain_placeholders(&out)
+    }
+}
+
+/// What no run can fill in stands as a word to replace: `{queue}` becomes `QUEUE`.
+pub fn plain_placeholders(text: &str) -> String {
+    let mut out = text.to_owned();
+    for name in [
+        "queue",
+        "vhost_encoded",
+        "vhost",
+        "actor",
+        "task_id",
+        "message_id",
+        "table",
+        "id_column",
+        "status_column",
+        "worker_pid",
+        "worker_log",
+        "api_log",
+        "management_url",
+    ] {
+        out = out.replace(&format!("{{{name}}}"), &name.to_uppercase());
+    }
+    out
+}
