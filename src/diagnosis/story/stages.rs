@@ -309,7 +309,7 @@ impl<'a> Story<'a> {
     }
 
     /// Nobody can have taken the message: none was delivered, or there was no consumer.
-    fn was_taken_by_nobody(&self) -> bool {
+    pub(super) fn was_taken_by_nobody(&self) -> bool {
         let undelivered = self.sees_all(Source::Firehose) && self.deliveries().next().is_none();
         let depths = self.depths_since(self.queue());
         let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);

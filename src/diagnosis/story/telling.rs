@@ -181,6 +181,16 @@ impl<'a> Story<'a> {
                 stray.message.actor.as_deref().unwrap_or("?")
             ));
         }
+        if !self.post_mortem()
+            && self.outcome() == Outcome::Succeeded
+            && self.deliveries().next().is_none()
+            && self.was_taken_by_nobody()
+        {
+            notes.push(format!(
+                "the task counts as succeeded, but nobody was seen taking a message from `{}`: something else than a worker of that queue may have set the status",
+                self.queue()
+            ));
+        }
         // Only where a hanging thread could be the answer does a refused stack matter.
         if self.closed() && self.outcome() != Outcome::Succeeded {
             let refused = self.timeline.events.iter().find_map(|event| match &event.kind {
@@ -252,4 +262,30 @@ pub fn plain_placeholders(text: &str) -> String {
         out = out.replace(&format!("{{{name}}}"), &name.to_uppercase());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    #[test]
+    fn a_success_that_nobody_can_have_worked_for_is_said() {
+        let by_hand = Scene::published()
+            .depth("default", 1, 0)
+            .row("COMPLETED")
+            .verdict()
+            .notes;
+        assert!(
+            by_hand
+                .iter()
+                .any(|note| note.contains("something else than a worker")),
+            "{by_hand:?}"
+        );
+        let by_the_worker = Scene::published()
+            .deliver(WORKER)
+            .row("COMPLETED")
+            .verdict()
+            .notes;
+        assert!(by_the_worker.is_empty(), "{by_the_worker:?}");
+    }
 }
