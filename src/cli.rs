@@ -10,6 +10,7 @@ use crate::report::{self, Format};
 const EXAMPLES: &str = "\
 Examples:
   taskdiag diagnose                     submit one task and explain what becomes of it
+  taskdiag diagnose --start             the same with an API and a worker started just for it
   taskdiag diagnose --record run.jsonl  the same, recorded; `taskdiag replay run.jsonl` explains it again
   taskdiag diagnose --task task_f644    explain a task that is already stuck
   taskdiag check                        can every vantage point see?
@@ -92,6 +93,13 @@ pub struct Diagnose {
     /// Explain this task instead of submitting one
     #[arg(long, value_name = "ID")]
     pub task: Option<String>,
+    /// Start the API and the worker first, as [services], [api] and [worker] of taskdiag.toml say, and end
+    /// them again afterwards with everything that they started
+    #[arg(long, conflicts_with = "task")]
+    pub start: bool,
+    /// With --start: leave them running, and say how to stop them
+    #[arg(long, requires = "start")]
+    pub keep: bool,
     /// Look at the messages of the delay and dead-letter queues too. This gets and requeues them, which
     /// marks them as redelivered; refused where it could cost a message
     #[arg(long)]

@@ -5,8 +5,10 @@ mod check;
 mod diagnose;
 mod explain;
 mod export;
+mod live;
 mod progress;
 mod replay;
+mod start;
 mod submit;
 
 use std::io::{IsTerminal, Write};
@@ -72,6 +74,12 @@ pub fn complain(error: &Error) {
 /// A complaint that does not change the exit code.
 fn warn(seen: &str, hint: &str) {
     let text = crate::timeline::scrub::printable(&format!("warning: {seen}\nhint: {hint}\n"));
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// What a user wants to know besides, on stderr.
+fn note(lines: &[String]) {
+    let text = crate::timeline::scrub::printable(&format!("{}\n", lines.join("\n")));
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

@@ -128,6 +128,10 @@ pub struct Config {
     pub database: Option<Database>,
     pub api_log: LogSource,
     pub worker: Worker,
+    /// How `--start` starts the API and the worker, where that is configured.
+    pub api_program: Option<Program>,
+    pub worker_program: Option<Program>,
+    pub services: Services,
     pub timing: Timing,
     /// Where each value that was set came from, for messages.
     pub origins: BTreeMap<String, String>,
@@ -188,11 +192,39 @@ pub struct Database {
     pub error_column: Option<String>,
 }
 
+/// How a part of the system is started.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its section: `api` or `worker`.
+    pub part: &'static str,
+    /// Not empty.
+    pub command: Vec<String>,
+    /// A virtual environment, which a tox environment is too.
+    pub python: Option<PathBuf>,
+    /// Values may be credentials: never shown. An empty one unsets the variable.
+    pub env: Vec<(String, SecretString)>,
+    pub cwd: PathBuf,
+    /// Where its keys were set, for messages: `worker.command` → `taskdiag.toml line 12`.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// What the system needs besides, brought up before it and down after it.
+#[derive(Debug, Clone, Default)]
+pub struct Services {
+    pub up: Vec<String>,
+    pub down: Vec<String>,
+    /// The folder both are run in.
+    pub cwd: PathBuf,
+}
+
 /// Where a log comes from; both empty means that there is none to look at.
 #[derive(Debug, Clone, Default)]
 pub struct LogSource {
     pub files: Vec<PathBuf>,
     pub command: Option<Vec<String>>,
+    /// What writes it is started in this run: what stands in the files already is another's, and
+    /// one that does not exist yet is no trouble.
+    pub from_now_on: bool,
 }
 
 impl LogSource {
@@ -241,6 +273,13 @@ impl Config {
             database: database(layers)?,
             api_log: log_source(layers, "api")?,
             worker: worker(layers)?,
+            api_program: program(layers, "api")?,
+            worker_program: program(layers, "worker")?,
+            services: Services {
+                up: layers.strings("services.up")?.unwrap_or_default(),
+                down: layers.strings("services.down")?.unwrap_or_default(),
+                cwd: layers.base().to_owned(),
+            },
             timing: Timing {
                 silence: layers
                     .duration("timing.silence")?
@@ -251,16 +290,6 @@ impl Config {
             },
             origins: layers.origins(),
         };
-        // Keys of parts that are not read here are still checked for their type.
-        for key in ["worker.env", "api.env"] {
-            layers.table(key)?;
-        }
-        for key in ["api.command", "services.up", "services.down"] {
-            layers.strings(key)?;
-        }
-        for key in ["api.python", "api.cwd", "worker.python", "worker.cwd"] {
-            layers.string(key)?;
-        }
         Ok(config)
     }
 
@@ -472,7 +501,47 @@ fn log_source(layers: &Layers, section: &str) -> Result<LogSource> {
         command: layers
             .strings(&format!("{section}.log_command"))?
             .filter(|words| !words.is_empty()),
+        from_now_on: false,
     })
+}
+
+fn program(layers: &Layers, part: &'static str) -> Result<Option<Program>> {
+    let key = |name: &str| format!("{part}.{name}");
+    let mut env = Vec::new();
+    for (name, value) in layers.table(&key("env"))?.into_iter().flatten() {
+        let bad = |seen: String| {
+            layers.bad(
+                &key("env"),
+                seen,
+                "write env = { NAME = \"value\" }; an empty value unsets the variable",
+            )
+        };
+        let value = match value {
+            Json::String(text) => text,
+            Json::Number(number) => number.to_string(),
+            _ => return Err(bad(format!("the value of {name} is not a string"))),
+        };
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(bad(format!("\"{name}\" is not the name of a variable")));
+        }
+        env.push((name, SecretString::from(value)));
+    }
+    let python = layers.path(&key("python"))?;
+    let cwd = layers
+        .path(&key("cwd"))?
+        .unwrap_or_else(|| layers.base().to_owned());
+    let command = layers.strings(&key("command"))?.unwrap_or_default();
+    if command.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Program {
+        part,
+        command,
+        python,
+        env,
+        cwd,
+        origins: layers.origins(),
+    }))
 }
 
 fn worker(layers: &Layers) -> Result<Worker> {

@@ -1,58 +1,76 @@
-//! Outlives a killed taskdiag and undoes what it had switched on: the tracing of a vhost.
+//! Outlives a killed taskdiag and undoes what it had done: ends what it started, puts back the
+//! tracing of a vhost, removes its folder.
 //!
 //! The guardian is taskdiag executed again, in a session of its own, so that neither Ctrl-C nor
-//! the death of its parent reaches it. It is told what to restore over its standard input, never
-//! in its arguments, because credentials are among it; the end of that pipe, however it comes, is
-//! the signal to restore. One path for every exit: normal, Ctrl-C, panic and `kill -9`.
+//! the death of its parent reaches it. It is told what to do over its standard input, never in its
+//! arguments, because credentials are among it; the end of that pipe, however it comes, is the
+//! signal to undo everything. One path for every exit: normal, Ctrl-C, panic and `kill -9`.
 
+mod life;
+mod protocol;
+mod tracing;
+mod tree;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{oneshot, watch};
 
-use crate::config::{Broker, SecretUrl, Tls};
+use crate::config::Broker;
 use crate::vantage::Blindness;
-use crate::vantage::http::{Management, segment};
+pub use life::main;
+use protocol::{Answer, Asked, Request, Said};
+pub use protocol::{Exit, Start};
+pub use tracing::Tracing;
 
 /// The hidden first argument that makes taskdiag a guardian.
 pub const ARGUMENT: &str = "__guardian";
-const GIVE_UP: Duration = Duration::from_secs(20);
+/// An answer takes no longer than the system needs to start a process, or to stop one.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Ending processes, or switching tracing off, takes no longer.
+const END_WITHIN: Duration = Duration::from_secs(45);
+/// A last command may take so long.
+const LAST_WITHIN: Duration = Duration::from_secs(120);
 
-/// What the guardian must know, over its pipe.
-#[derive(Serialize, Deserialize)]
-struct Task {
-    management_url: String,
-    ca_file: Option<std::path::PathBuf>,
-    client_cert: Option<std::path::PathBuf>,
-    client_key: Option<std::path::PathBuf>,
-    vhost: String,
-    /// Our own reader; it goes with our connection.
-    queue: String,
+/// A running guardian: one for each run, shared by whoever has something to be undone. When the last
+/// handle is dropped it undoes everything: its pipe closes.
+#[derive(Clone)]
+pub struct Guardian(Arc<Inner>);
+
+struct Inner {
+    pipe: tokio::sync::Mutex<Option<ChildStdin>>,
+    child: tokio::sync::Mutex<Child>,
+    pid: Option<u32>,
+    next: AtomicU64,
+    waiting: Waiting,
+    state: watch::Receiver<State>,
+    has_last: AtomicBool,
 }
 
-/// A running guardian. Dropping it makes it restore as well: its pipe closes.
-pub struct Guardian {
-    child: Child,
-    pipe: ChildStdin,
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
+
+#[derive(Default)]
+struct State {
+    exits: HashMap<i32, Exit>,
+    complaints: Vec<String>,
+    /// It said its last word.
+    over: bool,
 }
 
 impl Guardian {
-    /// Starts the guardian and waits until it stands ready.
-    pub async fn start(broker: &Broker, queue: &str) -> Result<Self, Blindness> {
-        let failed = |error: std::io::Error| {
-            Blindness::new(format!(
-                "cannot start the guardian that would restore tracing: {error}"
-            ))
-            .hint("tracing stays untouched; set trace = \"off\" to silence this")
-        };
+    /// Starts the guardian.
+    pub async fn launch() -> std::io::Result<Self> {
         // The running program itself, even if its file was replaced by an upgrade meanwhile.
         let program = if cfg!(target_os = "linux") {
-            std::path::PathBuf::from("/proc/self/exe")
+            PathBuf::from("/proc/self/exe")
         } else {
-            std::env::current_exe().map_err(failed)?
+            std::env::current_exe()?
         };
         let mut command = Command::new(program);
         command
@@ -63,46 +81,176 @@ impl Guardian {
             .env_clear()
             .current_dir("/");
         new_session(&mut command);
-        let mut child = command.spawn().map_err(failed)?;
-        let task = Task {
-            management_url: broker.management.expose().to_owned(),
-            ca_file: broker.tls.ca_file.clone(),
-            client_cert: broker.tls.client_cert.clone(),
-            client_key: broker.tls.client_key.clone(),
-            vhost: broker.vhost.clone(),
-            queue: queue.to_owned(),
-        };
-        let gone = || failed(std::io::Error::other("it closed its pipe"));
-        let mut pipe = child.stdin.take().ok_or_else(gone)?;
-        let mut line = serde_json::to_string(&task).unwrap_or_default();
-        line.push('\n');
-        pipe.write_all(line.as_bytes()).await.map_err(failed)?;
-        let mut answer = String::new();
-        let stdout = child.stdout.as_mut().ok_or_else(gone)?;
-        let mut reader = BufReader::with_capacity(1, stdout);
-        match tokio::time::timeout(Duration::from_secs(5), reader.read_line(&mut answer)).await {
-            Ok(Ok(_)) if answer.trim() == "ready" => Ok(Self { child, pipe }),
-            _ => Err(gone()),
+        let mut child = command.spawn()?;
+        let gone = || std::io::Error::other("it closed its pipe");
+        let pipe = child.stdin.take().ok_or_else(gone)?;
+        let stdout = child.stdout.take().ok_or_else(gone)?;
+        let waiting = Waiting::default();
+        let (sender, state) = watch::channel(State::default());
+        tokio::spawn(listen(stdout, waiting.clone(), sender));
+        Ok(Self(Arc::new(Inner {
+            pipe: tokio::sync::Mutex::new(Some(pipe)),
+            pid: child.id(),
+            child: tokio::sync::Mutex::new(child),
+            next: AtomicU64::new(0),
+            waiting,
+            state,
+            has_last: AtomicBool::new(false),
+        })))
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.0.pid
+    }
+
+    /// From now on the vhost's tracing is switched off at the end, once this reader has gone.
+    pub async fn restore_tracing(&self, broker: &Broker, queue: &str) -> Result<(), Blindness> {
+        let traced = tracing::Traced::new(broker, queue);
+        self.ask(Request::Tracing(traced))
+            .await
+            .map(drop)
+            .map_err(tracing_needs_it)
+    }
+
+    /// A folder that only this user can enter, removed at the end.
+    pub async fn folder(&self, below: &Path) -> Result<PathBuf, String> {
+        match self
+            .ask(Request::Folder {
+                below: below.to_owned(),
+            })
+            .await?
+        {
+            Answer::Folder(folder) => Ok(folder),
+            _ => Err("the guardian gave another answer".into()),
         }
     }
 
-    /// Lets it restore now and waits for the result: a complaint if it could not.
-    pub async fn restore(self) -> Option<String> {
-        let Self { mut child, pipe } = self;
-        drop(pipe);
-        let mut said = String::new();
-        let reading = async {
-            if let Some(stdout) = child.stdout.as_mut() {
-                let _ = stdout.read_to_string(&mut said).await;
-            }
-            let _ = child.wait().await;
-        };
-        if tokio::time::timeout(GIVE_UP, reading).await.is_err() {
-            return Some("the guardian is still trying to switch tracing off; `taskdiag check` tells whether it succeeded".into());
+    /// Starts a process, which ends with us at the latest, with all its descendants. Returns its pid.
+    pub async fn start(&self, start: Start) -> Result<i32, String> {
+        match self.ask(Request::Start(start)).await? {
+            Answer::Started { pid } => Ok(pid),
+            _ => Err("the guardian gave another answer".into()),
         }
-        said.lines()
-            .find_map(|line| line.strip_prefix("failed: ").map(str::to_owned))
     }
+
+    /// How a started process ended, if it has.
+    pub fn exit(&self, pid: i32) -> Option<Exit> {
+        self.0.state.borrow().exits.get(&pid).copied()
+    }
+
+    /// Resolves when a started process has ended; `None` if the guardian itself is gone.
+    pub async fn exited(&self, pid: i32) -> Option<Exit> {
+        let mut state = self.0.state.clone();
+        let known = |state: &State| state.over || state.exits.contains_key(&pid);
+        state.wait_for(known).await.ok()?.exits.get(&pid).copied()
+    }
+
+    /// Ends one started process and everything below it. What had left its tree before ends at the end.
+    pub async fn stop(&self, pid: i32) -> Result<(), String> {
+        self.ask(Request::Stop { pid }).await.map(drop)
+    }
+
+    /// At the very end, when nothing else is left to be undone, this is run.
+    pub async fn run_last(&self, start: Start) -> Result<(), String> {
+        self.0.has_last.store(true, Ordering::Relaxed);
+        let seconds = LAST_WITHIN.as_secs();
+        self.ask(Request::Last { start, seconds }).await.map(drop)
+    }
+
+    /// Processes and folder stay after the end; tracing is switched off all the same.
+    pub async fn keep(&self) -> Result<(), String> {
+        self.ask(Request::Keep).await.map(drop)
+    }
+
+    /// Lets it undo everything now, and waits for it. Returns what could not be undone.
+    pub async fn end(&self) -> Vec<String> {
+        drop(self.0.pipe.lock().await.take());
+        let limit = match self.0.has_last.load(Ordering::Relaxed) {
+            true => END_WITHIN + LAST_WITHIN,
+            false => END_WITHIN,
+        };
+        let mut state = self.0.state.clone();
+        let ending = async {
+            let _ = state.wait_for(|state| state.over).await;
+            let _ = self.0.child.lock().await.wait().await;
+        };
+        if tokio::time::timeout(limit, ending).await.is_err() {
+            return vec!["the guardian still tries to undo what this run did; it goes on".into()];
+        }
+        self.0.state.borrow().complaints.clone()
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, String> {
+        let gone = || "the guardian is gone".to_owned();
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        let lock = || self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().insert(id, sender);
+        let mut line = serde_json::to_string(&Asked { id, request }).map_err(|error| error.to_string())?;
+        line.push('\n');
+        {
+            let mut pipe = self.0.pipe.lock().await;
+            let pipe = pipe.as_mut().ok_or_else(gone)?;
+            pipe.write_all(line.as_bytes()).await.map_err(|_| gone())?;
+            pipe.flush().await.map_err(|_| gone())?;
+        }
+        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+            Ok(Ok(Answer::Failed(reason))) => Err(reason),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(gone()),
+            Err(_) => Err("the guardian does not answer".into()),
+        }
+    }
+}
+
+/// Hands on what the guardian says, until it says no more.
+async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<State>) {
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        match serde_json::from_str(&line) {
+            Ok(Said::Answer { id, answer }) => {
+                let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                if let Some(asker) = asker {
+                    let _ = asker.send(answer);
+                }
+            }
+            Ok(Said::Exited { pid, exit }) => state.send_modify(|state| {
+                state.exits.insert(pid, exit);
+            }),
+            Ok(Said::Complaint { text }) => state.send_modify(|state| state.complaints.push(text)),
+            Err(_) => {}
+        }
+    }
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    state.send_modify(|state| state.over = true);
+}
+
+fn tracing_needs_it(error: String) -> Blindness {
+    Blindness::new(format!(
+        "cannot start the guardian that would restore tracing: {error}"
+    ))
+    .hint("tracing stays untouched; set trace = \"off\" to silence this")
+}
+
+impl Guardian {
+    /// The run's guardian: the one there is, or a new one.
+    pub async fn of_run(slot: &tokio::sync::Mutex<Option<Guardian>>) -> Result<Self, Blindness> {
+        let mut slot = slot.lock().await;
+        if let Some(guardian) = &*slot {
+            return Ok(guardian.clone());
+        }
+        let guardian = Self::launch()
+            .await
+            .map_err(|error| tracing_needs_it(error.to_string()))?;
+        *slot = Some(guardian.clone());
+        Ok(guardian)
+    }
+}
+
+fn tracing_complaint(vhost: &str, reason: &str) -> String {
+    format!(
+        "tracing of vhost \"{vhost}\" could not be switched off again: {reason}; `taskdiag check --restore-tracing` switches it off"
+    )
 }
 
 /// A session of its own: signals to our process group do not reach it.
@@ -116,175 +264,5 @@ fn new_session(command: &mut Command) {
             }
             Ok(())
         });
-    }
-}
-
-/// The guardian's own life: read the task, wait for the pipe's end, restore.
-#[allow(unsafe_code)]
-pub fn main() -> u8 {
-    // SAFETY: ignoring signals before any thread exists.
-    unsafe {
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE] {
-            libc::signal(signal, libc::SIG_IGN);
-        }
-    }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return crate::error::exit::COULD_NOT;
-    };
-    runtime.block_on(async {
-        let mut input = BufReader::new(tokio::io::stdin());
-        let mut line = String::new();
-        if input.read_line(&mut line).await.is_err() {
-            return crate::error::exit::COULD_NOT;
-        }
-        let Ok(task) = serde_json::from_str::<Task>(&line) else {
-            return crate::error::exit::COULD_NOT;
-        };
-        say("ready").await;
-        let mut rest = Vec::new();
-        let _ = input.read_to_end(&mut rest).await;
-        match restore(&task).await {
-            Ok(done) => {
-                say(done).await;
-                crate::error::exit::OK
-            }
-            Err(blindness) => {
-                say(&format!("failed: {}", blindness.reason)).await;
-                crate::error::exit::COULD_NOT
-            }
-        }
-    })
-}
-
-async fn say(text: &str) {
-    let mut out = tokio::io::stdout();
-    let _ = out.write_all(format!("{text}\n").as_bytes()).await;
-    let _ = out.flush().await;
-}
-
-async fn restore(task: &Task) -> Result<&'static str, Blindness> {
-    let tls = Tls {
-        ca_file: task.ca_file.clone(),
-        client_cert: task.client_cert.clone(),
-        client_key: task.client_key.clone(),
-    };
-    let management = Management::from_parts(SecretUrl::from_text(&task.management_url), &tls)?;
-    let deadline = tokio::time::Instant::now() + GIVE_UP - Duration::from_secs(2);
-    loop {
-        let outcome = try_restore(&management, task).await;
-        match outcome {
-            Ok(Some(done)) => return Ok(done),
-            Ok(None) if tokio::time::Instant::now() < deadline => {}
-            Err(_) if tokio::time::Instant::now() < deadline => {}
-            Ok(None) => return Ok("left on: our reader's queue is still there"),
-            Err(blindness) => return Err(blindness),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// `None` while our own queue still exists: the broker has not noticed our end yet.
-async fn try_restore(management: &Management, task: &Task) -> Result<Option<&'static str>, Blindness> {
-    let readers = Tracing::readers(management, &task.vhost).await?;
-    if readers.contains(&task.queue) {
-        return Ok(None);
-    }
-    if !readers.is_empty() {
-        // Whoever is left reads on; a taskdiag among them switches it off when it ends.
-        return Ok(Some("left on: others read it"));
-    }
-    Tracing::set(management, &task.vhost, false).await?;
-    Ok(Some("restored"))
-}
-
-/// A vhost's tracing, switched without touching anything else of the vhost.
-pub struct Tracing;
-
-impl Tracing {
-    /// Readers with this prefix read a tracing that a taskdiag switched on.
-    pub const OWNED: &'static str = "taskdiag.trace.owned.";
-    /// Readers with this prefix found it on.
-    pub const GUEST: &'static str = "taskdiag.trace.guest.";
-
-    /// Names of the queues bound to the trace exchange.
-    pub async fn readers(management: &Management, vhost: &str) -> Result<Vec<String>, Blindness> {
-        let path = format!(
-            "exchanges/{}/{}/bindings/source",
-            segment(vhost),
-            crate::vantage::TRACE_EXCHANGE
-        );
-        let bindings = management.get(&path).await?;
-        let mut names: Vec<String> = bindings
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|binding| {
-                binding
-                    .get("destination")
-                    .and_then(Json::as_str)
-                    .map(str::to_owned)
-            })
-            .collect();
-        names.sort();
-        names.dedup();
-        Ok(names)
-    }
-
-    /// A bare `{"tracing": …}` erases the vhost's description and tags, and on 4.3 its default
-    /// queue type: everything is read first and sent back with it.
-    pub async fn set(management: &Management, vhost: &str, on: bool) -> Result<(), Blindness> {
-        let path = format!("vhosts/{}", segment(vhost));
-        let now = management.get(&path).await?;
-        if now.get("tracing").and_then(Json::as_bool) == Some(on) {
-            return Ok(());
-        }
-        management.put(&path, &preserving(&now, on)).await
-    }
-}
-
-fn preserving(vhost: &Json, on: bool) -> Json {
-    let mut body = json!({ "tracing": on });
-    let metadata = |key: &str| {
-        vhost
-            .get(key)
-            .filter(|value| !value.is_null())
-            .or_else(|| vhost.pointer(&format!("/metadata/{key}")))
-            .cloned()
-    };
-    if let Some(description) = metadata("description") {
-        body["description"] = description;
-    }
-    match metadata("tags") {
-        Some(Json::Array(tags)) => {
-            let tags: Vec<_> = tags.iter().filter_map(Json::as_str).collect();
-            body["tags"] = json!(tags.join(","));
-        }
-        Some(Json::String(tags)) => body["tags"] = json!(tags),
-        _ => {}
-    }
-    if let Some(Json::String(kind)) = metadata("default_queue_type")
-        && kind != "undefined"
-    {
-        body["default_queue_type"] = json!(kind);
-    }
-    body
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_else_of_a_vhost_is_sent_back() {
-        let vhost = json!({"name": "v", "description": "d", "tags": ["a", "b"], "default_queue_type": "quorum", "tracing": false});
-        assert_eq!(
-            preserving(&vhost, true),
-            json!({"tracing": true, "description": "d", "tags": "a,b", "default_queue_type": "quorum"})
-        );
-        let old = json!({"name": "v", "metadata": {"description": "d", "tags": []}, "default_queue_type": "undefined", "tracing": true});
-        assert_eq!(
-            preserving(&old, false),
-            json!({"tracing": false, "description": "d", "tags": ""})
-        );
     }
 }

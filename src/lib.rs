@@ -11,7 +11,8 @@
 //! environment and flags into one [`config::Config`]; [`vantage`] watches every source at once and
 //! yields a [`timeline::Timeline`]; [`diagnosis`] turns that into a [`diagnosis::Verdict`] by
 //! asking each cause of the catalogue; [`report`] arranges timeline and verdict for its readers.
-//! [`framework`] is all that is known of Dramatiq; [`guardian`] undoes what was switched on.
+//! [`framework`] is all that is known of Dramatiq; [`supervise`] starts the system for `--start`,
+//! and [`guardian`] undoes what was done.
 
 pub mod cli;
 pub mod commands;
@@ -22,5 +23,6 @@ pub mod framework;
 pub mod guardian;
 pub mod report;
 pub mod submit;
+pub mod supervise;
 pub mod timeline;
 pub mod vantage;

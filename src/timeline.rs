@@ -520,6 +520,34 @@ pub enum EventKind {
     },
 
     // -- process
+    /// `--start` started a part of the system.
+    Started {
+        /// `api` or `worker`.
+        part: String,
+        /// The process that all of it descends from.
+        pid: i32,
+        command: Vec<String>,
+        cwd: String,
+        /// Its virtual environment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        python: Option<String>,
+        /// Names of the variables that the configuration sets or unsets for it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        env: Vec<String>,
+    },
+    /// It does its work: the API answers, the worker consumes.
+    Ready {
+        part: String,
+        pid: i32,
+        after_ms: f64,
+    },
+    /// It will not, or not in time; the task is submitted all the same.
+    NotReady {
+        part: String,
+        pid: i32,
+        after_ms: f64,
+        reason: String,
+    },
     /// The process at the client's end of an AMQP connection.
     Peer {
         connection: String,
@@ -529,6 +557,7 @@ pub enum EventKind {
     /// A process seen before no longer exists.
     Gone {
         pid: i32,
+        /// Its exit code, if we started it; the signal that ended it as a negative number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit: Option<i32>,
     },
@@ -709,6 +738,18 @@ impl Timeline {
                 *invisible_at_ms = invisible_at_ms.map(|at| round(at - origin));
             }
         }
+    }
+}
+
+/// How a process ended, for people.
+pub fn exit_words(code: i32) -> String {
+    match code {
+        -9 => "signal 9 (SIGKILL)".into(),
+        -15 => "signal 15 (SIGTERM)".into(),
+        -11 => "signal 11 (SIGSEGV)".into(),
+        -6 => "signal 6 (SIGABRT)".into(),
+        code if code < 0 => format!("signal {}", -code),
+        code => format!("exit code {code}"),
     }
 }
 

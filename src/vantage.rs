@@ -13,6 +13,7 @@ mod log;
 pub mod management;
 mod process;
 mod queue;
+mod started;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,12 +27,14 @@ use crate::diagnosis::{self, Verdict};
 use crate::error::Result;
 use crate::framework::Leaves;
 use crate::guardian::Guardian;
+use crate::supervise::System;
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{Ended, Event, EventKind, LogLine, Setup, Source, Timeline};
 
 pub use amqp::connect as connect_amqp;
 pub use api::{Submission, submit_once};
 pub use firehose::EXCHANGE as TRACE_EXCHANGE;
+pub use process::listeners;
 
 /// Why a source cannot see, and what would let it.
 #[derive(Debug)]
@@ -204,6 +207,8 @@ pub struct Plan {
     pub peek: bool,
     /// Only arm, look once and end: `check`.
     pub look_only: bool,
+    /// `--start`: what to start once everything is watched.
+    pub system: Option<Arc<System>>,
 }
 
 /// What a run leaves behind: what was seen, and the guardian that still has to restore tracing.
@@ -215,9 +220,9 @@ pub struct Observed {
 
 impl Observed {
     /// Undoes what was switched on. Call it after the verdict is out: it must not wait for this.
-    pub async fn restore(self) -> (Timeline, Verdict, Option<String>) {
-        let complaint = self.cleanup.run().await;
-        (self.timeline, self.verdict, complaint)
+    pub async fn restore(self) -> (Timeline, Verdict, Vec<String>) {
+        let complaints = self.cleanup.run().await;
+        (self.timeline, self.verdict, complaints)
     }
 }
 
@@ -227,15 +232,15 @@ struct Cleanup {
 }
 
 impl Cleanup {
-    async fn run(mut self) -> Option<String> {
+    async fn run(mut self) -> Vec<String> {
         let _ = tokio::time::timeout(Duration::from_secs(2), async {
             while self.watchers.join_next().await.is_some() {}
         })
         .await;
         self.watchers.abort_all();
         match self.guardian.lock().await.take() {
-            Some(guardian) => guardian.restore().await,
-            None => None,
+            Some(guardian) => guardian.end().await,
+            None => Vec::new(),
         }
     }
 }
@@ -318,6 +323,9 @@ pub fn scrubber(config: &Config, show_args: bool) -> Scrubber {
             add(Some(SecretString::from(bare.to_owned())), "");
         }
     }
+    for secret in crate::supervise::secrets(config) {
+        add(Some(secret), "");
+    }
     let mut scrubber = Scrubber::new(secrets, show_args);
     if let Some(api) = &config.api {
         let actor = config.broker.actor.as_deref().unwrap_or_default();
@@ -348,7 +356,9 @@ pub async fn observe(
         clock,
         scrubber: Arc::new(scrubber(config, plan.show_args)),
     };
-    let guardian = Arc::new(tokio::sync::Mutex::new(None));
+    let guardian = plan.system.as_ref().map(|system| system.guardian.clone());
+    let guardian = Arc::new(tokio::sync::Mutex::new(guardian));
+    let mut interrupted = listen_for_interrupt();
     let mut watchers = JoinSet::new();
     let asks = start(
         config,
@@ -377,7 +387,7 @@ pub async fn observe(
     } else {
         ARMING
     };
-    let armed = run.arm(&mut reports, clock, arming).await;
+    let armed = run.arm(&mut reports, clock, arming, &mut interrupted).await;
     for source in armed {
         run.timeline.push(Event {
             n: 0,
@@ -390,12 +400,33 @@ pub async fn observe(
             },
         });
     }
+    let mut over = interrupted.borrow().then_some(Ended::Interrupted);
+    if let Some(system) = plan.system.as_deref().filter(|_| over.is_none()) {
+        let tap = tap.of(Source::Process);
+        let mut known = 0;
+        let mut news = |run: &Run<'_>| {
+            if run.timeline.events.len() > known {
+                known = run.timeline.events.len();
+                progress(run.timeline, &diagnosis::diagnose(run.timeline));
+            }
+        };
+        over = started::bring_up(
+            &mut run,
+            system,
+            config,
+            &tap,
+            &mut reports,
+            &mut interrupted,
+            &mut news,
+        )
+        .await?;
+    }
     // For the test that a panic, too, leaves nothing switched on.
     if cfg!(debug_assertions) && std::env::var_os("TASKDIAG_PANIC").is_some() {
         std::panic::panic_any("TASKDIAG_PANIC is set");
     }
     let mut submitting = None;
-    if plan.post_mortem.is_none() && !plan.look_only {
+    if plan.post_mortem.is_none() && !plan.look_only && over.is_none() {
         let mut api = config.need_api()?.clone();
         // An answer that comes after the run has ended helps nobody.
         api.timeout = api.timeout.min(config.timing.timeout.mul_f32(0.95));
@@ -403,11 +434,14 @@ pub async fn observe(
         submitting = Some(tokio::spawn(async move { api::submit(&api, &tap).await }));
         phase.send_modify(|phase| phase.submitted = true);
     }
-    let why = if plan.look_only {
+    let why = if let Some(why) = over {
+        why
+    } else if plan.look_only {
         run.last_look(&mut reports).await;
         Ended::Looked
     } else {
-        run.follow(&mut reports, clock, plan, progress).await
+        run.follow(&mut reports, clock, plan, &mut interrupted, progress)
+            .await
     };
     if let Some(submitting) = submitting {
         submitting.abort();
@@ -458,9 +492,10 @@ fn start(
     let shared = Arc::new(config.clone());
     {
         let (config, tap, phases) = (shared.clone(), tap.of(Source::Database), phases.clone());
+        let awaits_start = plan.system.is_some();
         go(
             Source::Database,
-            Box::pin(async move { database::watch(&config, tap, phases).await }),
+            Box::pin(async move { watch_database(&config, awaits_start, tap, phases).await }),
         );
     }
     {
@@ -531,6 +566,27 @@ fn start(
     asks
 }
 
+/// An application that is started in this run may make its tables only then: until the submission a
+/// database that shows nothing is asked again.
+async fn watch_database(config: &Config, awaits_start: bool, tap: Tap, mut phases: Phases) -> Watched {
+    let mut said = None;
+    loop {
+        let blindness = match database::watch(config, tap.clone(), phases.clone()).await {
+            Err(blindness) if awaits_start && config.database.is_some() => blindness,
+            watched => return watched,
+        };
+        let phase = phases.now();
+        if phase.submitted || phase.stop || phase.last_look {
+            return Err(blindness);
+        }
+        if said.as_ref() != Some(&blindness.reason) {
+            said = Some(blindness.reason.clone());
+            tap.blind(blindness);
+        }
+        phases.pause(Duration::from_millis(150)).await;
+    }
+}
+
 /// The sources that `start` starts.
 const ARMED: [Source; 9] = [
     Source::Api,
@@ -559,11 +615,16 @@ impl Run<'_> {
         reports: &mut mpsc::UnboundedReceiver<Report>,
         clock: Instant,
         limit: Duration,
+        interrupted: &mut watch::Receiver<bool>,
     ) -> Vec<Source> {
         let mut waiting: Vec<Source> = ARMED.to_vec();
         while !waiting.is_empty() {
             let left = limit.saturating_sub(clock.elapsed());
-            let Ok(Some(report)) = tokio::time::timeout(left, reports.recv()).await else {
+            let report = tokio::select! {
+                _ = interrupted.wait_for(|interrupted| *interrupted) => return Vec::new(),
+                report = tokio::time::timeout(left, reports.recv()) => report,
+            };
+            let Ok(Some(report)) = report else {
                 return waiting;
             };
             if let Report::Event(event) = &report
@@ -681,12 +742,12 @@ impl Run<'_> {
         reports: &mut mpsc::UnboundedReceiver<Report>,
         clock: Instant,
         plan: &Plan,
+        interrupted: &mut watch::Receiver<bool>,
         progress: &mut (dyn FnMut(&Timeline, &Verdict) + Send),
     ) -> Ended {
         let began = Instant::now();
         let silence = Duration::from_millis(self.timeline.setup.silence_ms);
         let timeout = Duration::from_millis(self.timeline.setup.timeout_ms);
-        let mut interrupted = Box::pin(interrupt());
         let mut settled: Option<Instant> = None;
         let mut last_event = Instant::now();
         let mut verdict = diagnosis::diagnose(self.timeline);
@@ -757,7 +818,7 @@ impl Run<'_> {
             }
             tokio::select! {
                 biased;
-                () = &mut interrupted => return Ended::Interrupted,
+                _ = interrupted.wait_for(|interrupted| *interrupted) => return Ended::Interrupted,
                 report = reports.recv() => {
                     let Some(report) = report else { return Ended::Interrupted };
                     let mut new = self.take(report);
@@ -796,6 +857,18 @@ impl Run<'_> {
             self.take(report);
         }
     }
+}
+
+/// Becomes true on Ctrl-C or a request to terminate, whenever that comes.
+fn listen_for_interrupt() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        interrupt().await;
+        sender.send_replace(true);
+        // Kept, so that nobody takes a closed channel for an interrupt.
+        sender.closed().await;
+    });
+    receiver
 }
 
 /// Resolves on Ctrl-C or a request to terminate.

@@ -1,11 +1,11 @@
 //! `taskdiag diagnose`: the whole thing.
 
-use super::{export, load, print_text, progress::Progress, style};
+use super::{export, load, print_text, progress::Progress, start, style};
 use crate::cli::{Diagnose, Expect, Global};
 use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::timeline::recording;
-use crate::vantage::{Plan, observe};
+use crate::vantage::{Plan, interrupt, observe};
 
 pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     export::ready(&args.export)?;
@@ -30,6 +30,25 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
             source: std::io::Error::from(std::io::ErrorKind::NotFound),
         });
     }
+    if args.peek {
+        super::warn(
+            "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
+            "without --peek nothing is touched",
+        );
+    }
+    let mut progress = Progress::start(if args.start {
+        "preparing"
+    } else {
+        "arming the vantage points"
+    });
+    let (system, config) = match args.start {
+        true => {
+            let (system, config) = start::prepare(&config, args.keep, &progress).await?;
+            (Some(system), config)
+        }
+        false => (None, config),
+    };
+    progress.message("arming the vantage points");
     let plan = Plan {
         post_mortem: args.task.clone(),
         wait_retries: args.wait_retries,
@@ -37,16 +56,28 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         show_args: args.show_args,
         peek: args.peek,
         look_only: false,
+        system: system.clone(),
     };
-    if args.peek {
-        super::warn(
-            "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
-            "without --peek nothing is touched",
-        );
+    let live = system
+        .as_deref()
+        .and_then(|system| start::show(system, &config, args.show_args, args.verbose, global, &progress));
+    let observed = observe(&config, &plan, &mut |timeline, verdict| {
+        progress.update(timeline, verdict)
+    })
+    .await;
+    if let Some(live) = live {
+        live.stop().await;
     }
-    let mut progress = Progress::start("arming the vantage points");
-    let observed = observe(&config, &plan, &mut |_, verdict| progress.update(verdict)).await?;
     progress.finish();
+    let observed = match observed {
+        Ok(observed) => observed,
+        Err(error) => {
+            if let Some(system) = &system {
+                complain_of(system.guardian.end().await);
+            }
+            return Err(error);
+        }
+    };
     let report = Report::new(&observed.timeline, &observed.verdict);
     // The verdict is out before anything else is waited for.
     print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
@@ -55,18 +86,29 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         Some(path) => recording::write(&observed.timeline, path),
         None => Ok(()),
     };
-    let (_, verdict, complaint) = observed.restore().await;
-    if let Some(complaint) = complaint {
-        super::warn(
-            &format!(
-                "tracing of vhost \"{}\" could not be switched off again: {complaint}",
-                config.broker.vhost
-            ),
-            "taskdiag check --restore-tracing switches it off",
-        );
+    if let Some(system) = &system {
+        start::warn_of_others(&observed.timeline);
+        if args.keep {
+            start::keep(system, &config, &observed.timeline).await;
+        }
+    }
+    let exit_code = observed.verdict.exit_code;
+    // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
+    tokio::select! {
+        (_, _, complaints) = observed.restore() => complain_of(complaints),
+        () = interrupt() => super::note(&["the rest is cleaned up in the background".into()]),
     }
     written?;
     recorded?;
     export::send(&report, &args.export).await?;
-    Ok(verdict.exit_code)
+    Ok(exit_code)
+}
+
+fn complain_of(complaints: Vec<String>) {
+    for complaint in complaints {
+        super::warn(
+            &complaint,
+            "taskdiag check shows what was left behind on the broker",
+        );
+    }
 }

@@ -8,10 +8,30 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::diagnosis::{Reached, Stage, Verdict};
+use crate::timeline::{EventKind, Timeline, scrub::printable};
 
 pub struct Progress {
     shown: HashSet<Stage>,
-    spinner: Option<ProgressBar>,
+    /// Events up to here were looked at for news of what was started.
+    looked: usize,
+    started: bool,
+    printer: Printer,
+}
+
+/// Prints lines above the spinner, from wherever they come.
+#[derive(Clone)]
+pub struct Printer(Option<ProgressBar>);
+
+impl Printer {
+    pub fn line(&self, text: &str) {
+        let print = || {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        };
+        match &self.0 {
+            Some(spinner) => spinner.suspend(print),
+            None => print(),
+        }
+    }
 }
 
 impl Progress {
@@ -27,40 +47,73 @@ impl Progress {
         });
         Self {
             shown: HashSet::new(),
-            spinner,
+            looked: 0,
+            started: false,
+            printer: Printer(spinner),
+        }
+    }
+
+    pub fn printer(&self) -> Printer {
+        self.printer.clone()
+    }
+
+    /// What goes on now.
+    pub fn message(&self, what: &str) {
+        if let Printer(Some(spinner)) = &self.printer {
+            spinner.set_message(what.to_owned());
         }
     }
 
     /// Shows what is new.
-    pub fn update(&mut self, verdict: &Verdict) {
+    pub fn update(&mut self, timeline: &Timeline, verdict: &Verdict) {
+        let awaits_start = self.follow_start(timeline);
         for Reached { stage, reached, .. } in &verdict.stages {
             if *reached == Some(true) && self.shown.insert(*stage) {
-                self.line(&format!("  {:<10} {}", stage.name(), stage.meaning()));
+                self.printer
+                    .line(&format!("  {:<10} {}", stage.name(), stage.meaning()));
             }
         }
-        if let Some(spinner) = &self.spinner {
-            let awaited = verdict.stages.iter().find(|reached| {
-                reached.reached != Some(true) && verdict.stage.is_none_or(|furthest| reached.stage > furthest)
-            });
-            if let Some(awaited) = awaited {
-                spinner.set_message(format!("waiting for: {}", awaited.stage.name()));
-            }
+        if awaits_start {
+            return self.message("waiting for what was started to be ready");
+        }
+        let awaited = verdict.stages.iter().find(|reached| {
+            reached.reached != Some(true) && verdict.stage.is_none_or(|furthest| reached.stage > furthest)
+        });
+        if let Some(awaited) = awaited {
+            self.message(&format!("waiting for: {}", awaited.stage.name()));
         }
     }
 
-    fn line(&self, text: &str) {
-        match &self.spinner {
-            Some(spinner) => spinner.suspend(|| {
-                let _ = writeln!(std::io::stderr(), "{text}");
-            }),
-            None => {
-                let _ = writeln!(std::io::stderr(), "{text}");
-            }
+    /// A line for each thing that becomes of what was started; whether it is still on its way.
+    fn follow_start(&mut self, timeline: &Timeline) -> bool {
+        for event in &timeline.events[self.looked.min(timeline.events.len())..] {
+            let line = match &event.kind {
+                EventKind::Started {
+                    part, pid, command, ..
+                } => {
+                    self.started = true;
+                    format!("  {:<10} {part}: {} (pid {pid})", "started", command.join(" "))
+                }
+                EventKind::Ready { part, after_ms, .. } => {
+                    format!("  {:<10} {part}, after {:.1} s", "ready", after_ms / 1000.0)
+                }
+                EventKind::NotReady { part, reason, .. } => {
+                    format!("  {:<10} {part}: {reason}", "not ready")
+                }
+                EventKind::Submitting { .. } => {
+                    self.started = false;
+                    continue;
+                }
+                _ => continue,
+            };
+            self.printer.line(&printable(&line));
         }
+        self.looked = timeline.events.len();
+        self.started
     }
 
     pub fn finish(self) {
-        if let Some(spinner) = self.spinner {
+        if let Printer(Some(spinner)) = self.printer {
             spinner.finish_and_clear();
         }
     }

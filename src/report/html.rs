@@ -137,7 +137,10 @@ fn class(report: &Report, event: &Event) -> &'static str {
     match &event.kind {
         _ if proves => "proof",
         EventKind::Line(line) if line.level >= Some(Level::Warning) => "alarm",
-        EventKind::Alarm { .. } | EventKind::Gone { .. } | EventKind::NotAnswered { .. } => "alarm",
+        EventKind::Alarm { .. }
+        | EventKind::Gone { .. }
+        | EventKind::NotReady { .. }
+        | EventKind::NotAnswered { .. } => "alarm",
         EventKind::Blind { .. } | EventKind::Partial { .. } => "blind",
         _ => "plain",
     }

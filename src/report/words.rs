@@ -214,7 +214,21 @@ pub(super) fn describe(event: &Event) -> String {
                 .collect();
             format!("stacks of pid {pid}: {}", threads.join("; "))
         }
+        Kind::Gone {
+            pid,
+            exit: Some(code),
+        } => format!("pid {pid} ended with {}", crate::timeline::exit_words(*code)),
         Kind::Gone { pid, .. } => format!("pid {pid} is gone"),
+        Kind::Started {
+            part, pid, command, ..
+        } => format!("{part} started as pid {pid}: {}", command.join(" ")),
+        Kind::Ready { part, after_ms, .. } => format!("{part} ready after {}", moment(*after_ms)),
+        Kind::NotReady {
+            part,
+            after_ms,
+            reason,
+            ..
+        } => format!("{part} not ready after {}: {reason}", moment(*after_ms)),
         Kind::Blind { reason, .. } => format!("blind: {reason}"),
         Kind::Partial { reason } => format!("sees in part: {reason}"),
         Kind::Watching { detail } => format!("watching {detail}"),

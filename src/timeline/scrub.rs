@@ -71,7 +71,7 @@ impl Scrubber {
     }
 
     /// The same, and task arguments as well.
-    fn outside_text(&self, text: &str) -> String {
+    pub fn outside_text(&self, text: &str) -> String {
         let mut text = self.text(text);
         if self.show_args {
             return text;

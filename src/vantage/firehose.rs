@@ -122,8 +122,10 @@ pub async fn watch(
         .map_err(failed)?;
     if owned {
         // The guardian exists before anything is switched on, or nothing is.
-        let started = Guardian::start(broker, &queue).await?;
-        *guardian.lock().await = Some(started);
+        Guardian::of_run(guardian)
+            .await?
+            .restore_tracing(broker, &queue)
+            .await?;
     }
     // Read again after binding: a taskdiag that was just ending may have switched it off.
     let tracing = |vhost: &serde_json::Value| vhost.get("tracing") == Some(&serde_json::Value::Bool(true));

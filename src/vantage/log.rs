@@ -51,7 +51,7 @@ pub async fn watch(
         Some(command) => follow_command(command, entry, &tap, phases).await,
         None if source.files.is_empty() => Err(Blindness::new("no log is configured")
             .hint("add log = [\"worker.log\"] (or log_command) to its section in taskdiag.toml")),
-        None => follow_files(&source.files, entry, task.as_deref(), &tap, phases).await,
+        None => follow_files(&source, entry, task.as_deref(), &tap, phases).await,
     }
 }
 
@@ -67,12 +67,13 @@ struct Follower {
 }
 
 async fn follow_files(
-    paths: &[PathBuf],
+    source: &LogSource,
     entry: Option<Regex>,
     task: Option<&str>,
     tap: &Tap,
     mut phases: Phases,
 ) -> Watched {
+    let paths = &source.files;
     let mut followers = Vec::new();
     let mut trouble = Vec::new();
     for path in paths {
@@ -85,7 +86,9 @@ async fn follow_files(
             fresh: None,
         };
         match follower.open() {
+            Ok(()) if source.from_now_on => {}
             Ok(()) => follower.read_before(task, tap),
+            Err(error) if source.from_now_on && error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 trouble.push(format!("{} does not exist (yet)", path.display()))
             }

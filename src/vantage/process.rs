@@ -23,6 +23,12 @@ pub enum Ask {
     /// Who is at the client's end of `ip:port -> ip:port`?
     Connection(String),
     Pid(i32),
+    /// We started it: whoever started it tells of its end.
+    Started(i32),
+    /// Who listens on the API's port?
+    Api(u16),
+    /// Who writes the worker's log?
+    Writers,
 }
 
 /// Environment variables whose values are harmless and tell something; of all others only the
@@ -56,6 +62,8 @@ struct Watcher {
     worker: Vec<String>,
     /// Processes that serve the API.
     apis: Vec<i32>,
+    /// Processes that we started.
+    ours: HashSet<i32>,
 }
 
 pub async fn watch(
@@ -80,6 +88,7 @@ pub async fn watch(
         logs: log_files(config),
         worker: config.worker.command.clone(),
         apis: Vec::new(),
+        ours: HashSet::new(),
     };
     if let Some(api) = &config.api
         && is_local(api.url.host_str().unwrap_or_default()).await
@@ -142,6 +151,12 @@ impl Watcher {
         for ask in asks {
             match ask {
                 Ask::Pid(pid) => self.show(*pid),
+                Ask::Started(pid) => {
+                    self.ours.insert(*pid);
+                    self.show(*pid);
+                }
+                Ask::Api(port) => self.api(*port),
+                Ask::Writers => writers(&self.logs).into_iter().for_each(|pid| self.show(pid)),
                 Ask::Connection(name) => {
                     if !self.known.contains(name)
                         && wanted.iter().all(|(other, _)| other != name)
@@ -186,6 +201,9 @@ impl Watcher {
             .map(|entry| entry.inode)
             .collect();
         for (_, pid) in owners_of(&listening) {
+            if self.apis.contains(&pid) {
+                continue;
+            }
             self.tap.see(EventKind::ApiProcess { pid });
             self.apis.push(pid);
             self.show(pid);
@@ -257,7 +275,9 @@ impl Watcher {
                 }
                 _ => {
                     self.shown.remove(&pid);
-                    self.tap.see(EventKind::Gone { pid, exit: None });
+                    if !self.ours.contains(&pid) {
+                        self.tap.see(EventKind::Gone { pid, exit: None });
+                    }
                 }
             }
         }
@@ -339,6 +359,25 @@ fn sockets() -> Vec<TcpNetEntry> {
         }
     }
     entries
+}
+
+/// Who listens on a port of this machine, as far as that can be seen.
+pub fn listeners(port: u16) -> Vec<(i32, Vec<String>)> {
+    let listening: HashSet<u64> = sockets()
+        .into_iter()
+        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+        .map(|entry| entry.inode)
+        .collect();
+    let command = |pid| {
+        Proc::new(pid)
+            .and_then(|process| process.cmdline())
+            .unwrap_or_default()
+    };
+    let owners = owners_of(&listening);
+    owners
+        .into_iter()
+        .map(|(_, pid)| (pid, masked(command(pid))))
+        .collect()
 }
 
 /// Inode of a process's network namespace.

@@ -1,0 +1,105 @@
+//! `--start`: the system's part of `diagnose`, before the run and after it.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use super::live::Live;
+use super::progress::Progress;
+use crate::cli::{Color, Global};
+use crate::config::Config;
+use crate::error::Result;
+use crate::supervise::System;
+use crate::timeline::{EventKind, Timeline};
+
+/// Brings up what the run needs; the configuration returned watches its output, too.
+pub async fn prepare(config: &Config, keep: bool, progress: &Progress) -> Result<(Arc<System>, Config)> {
+    let printer = progress.printer();
+    let system = System::prepare(config, keep, &|text| printer.line(&format!("  {text}"))).await?;
+    let config = system.configure(config);
+    Ok((Arc::new(system), config))
+}
+
+/// Shows what the started programs print, where somebody looks.
+pub fn show(
+    system: &System,
+    config: &Config,
+    show_args: bool,
+    verbose: bool,
+    global: &Global,
+    progress: &Progress,
+) -> Option<Live> {
+    let terminal = std::io::stderr().is_terminal();
+    let color = match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    let logs = system
+        .programs
+        .iter()
+        .map(|prepared| (prepared.part, system.log(prepared.part)));
+    (terminal || verbose).then(|| {
+        let scrubber = crate::vantage::scrubber(config, show_args);
+        Live::show(logs.collect(), scrubber, color, progress.printer())
+    })
+}
+
+/// Says how what was left running is stopped.
+pub async fn keep(system: &System, config: &Config, timeline: &Timeline) {
+    if let Err(seen) = system.guardian.keep().await {
+        super::warn(&format!("nothing is kept: {seen}"), "what was started has ended");
+        return;
+    }
+    let mut lines = Vec::new();
+    let mut groups = Vec::new();
+    for event in &timeline.events {
+        if let EventKind::Started { part, pid, .. } = &event.kind {
+            let log = system.log(part);
+            let state = match system.guardian.exit(*pid) {
+                Some(exit) => format!("has ended with {}", crate::timeline::exit_words(exit.code)),
+                None => {
+                    groups.push(format!("-{pid}"));
+                    format!("runs on as pid {pid}")
+                }
+            };
+            lines.push(format!("{part} {state}; log: {}", log.display()));
+        }
+    }
+    if !groups.is_empty() {
+        lines.push(format!("to stop what runs: kill -TERM -- {}", groups.join(" ")));
+    }
+    if !config.services.up.is_empty() && !config.services.down.is_empty() {
+        lines.push(format!("and the services: {}", config.services.down.join(" ")));
+    }
+    lines.push(format!("to remove the logs: rm -r {}", system.folder.display()));
+    super::note(&lines);
+}
+
+/// Others that might take the task, for the user who thinks of one worker only.
+pub fn warn_of_others(timeline: &Timeline) {
+    let queue = &timeline.setup.queue;
+    let started = timeline
+        .events
+        .iter()
+        .position(|event| matches!(&event.kind, EventKind::Started { part, .. } if part == "worker"));
+    let Some(started) = started else { return };
+    let before = timeline.events[..started]
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Depth {
+                queue: name,
+                consumers,
+                ..
+            } if name == queue => Some(*consumers),
+            _ => None,
+        });
+    if let Some(count @ 1..) = before {
+        super::warn(
+            &format!(
+                "{count} consumer(s) were on queue `{queue}` before the worker was started: the task may go to them"
+            ),
+            "stop them, or diagnose without [worker].command if they are the ones you mean",
+        );
+    }
+}

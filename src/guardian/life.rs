@@ -1,0 +1,283 @@
+//! The guardian's own life: do what the pipe says, and at its end undo everything.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::protocol::{Answer, Asked, Exit, Request, Said, Start};
+use super::tracing::Traced;
+use super::tree;
+use crate::error::exit;
+
+/// Signals that are the terminal's or the user's business with taskdiag, not with us.
+const IGNORED: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE];
+
+/// What is to be undone.
+#[derive(Default)]
+struct Guardian {
+    /// What was started and has not ended.
+    started: HashSet<i32>,
+    tracing: Option<Traced>,
+    folder: Option<PathBuf>,
+    last: Option<(Start, u64)>,
+    keep: bool,
+    /// What is to be told of the dead; collected here because reaping cannot wait.
+    news: Vec<Said>,
+}
+
+#[allow(unsafe_code)]
+pub fn main() -> u8 {
+    // SAFETY: before any thread exists; the calls touch only our own process.
+    unsafe {
+        for signal in IGNORED {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+        #[cfg(target_os = "linux")]
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    }
+    // One thread: children ask to be told of the death of the thread that started them.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return exit::COULD_NOT;
+    };
+    let code = runtime.block_on(live());
+    // A thread of the runtime may still sit in a read of the pipe.
+    runtime.shutdown_background();
+    code
+}
+
+async fn live() -> u8 {
+    let Ok(mut deaths) = signal(SignalKind::child()) else {
+        return exit::COULD_NOT;
+    };
+    let mut guardian = Guardian::default();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        tokio::select! {
+            line = lines.next_line() => match line {
+                Ok(Some(line)) => {
+                    let Ok(asked) = serde_json::from_str::<Asked>(&line) else { break };
+                    let answer = guardian.obey(asked.request).await;
+                    say(Said::Answer { id: asked.id, answer }).await;
+                }
+                _ => break,
+            },
+            _ = deaths.recv() => {}
+        }
+        guardian.reap();
+        guardian.tell().await;
+    }
+    guardian.end().await
+}
+
+impl Guardian {
+    async fn obey(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Tracing(traced) => self.tracing = Some(traced),
+            Request::Keep => self.keep = true,
+            Request::Last { start, seconds } => self.last = Some((start, seconds)),
+            Request::Folder { below } => match private_folder(&below) {
+                Ok(folder) => {
+                    self.folder = Some(folder.clone());
+                    return Answer::Folder(folder);
+                }
+                Err(error) => return Answer::Failed(error.to_string()),
+            },
+            Request::Start(start) => match spawn(&start) {
+                Ok(pid) => {
+                    self.started.insert(pid);
+                    return Answer::Started { pid };
+                }
+                Err(error) => return Answer::Failed(error.to_string()),
+            },
+            Request::Stop { pid } if self.started.contains(&pid) => {
+                let left = tree::stop(Some(pid), || self.reap()).await;
+                if !left.is_empty() {
+                    return Answer::Failed(still_there(&left));
+                }
+            }
+            Request::Stop { .. } => {}
+        }
+        Answer::Done
+    }
+
+    /// Waits for every child that is dead, adopted ones too.
+    fn reap(&mut self) {
+        while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            let (pid, code) = match status {
+                WaitStatus::Exited(pid, code) => (pid.as_raw(), code),
+                WaitStatus::Signaled(pid, signal, _) => (pid.as_raw(), -(signal as i32)),
+                WaitStatus::StillAlive => return,
+                _ => continue,
+            };
+            if self.started.remove(&pid) {
+                let me = HashSet::from([std::process::id() as i32]);
+                let left_children = tree::below(&me)
+                    .iter()
+                    .any(|seen| me.contains(&seen.ppid) && !self.started.contains(&seen.pid));
+                let exit = Exit { code, left_children };
+                self.news.push(Said::Exited { pid, exit });
+            }
+        }
+    }
+
+    async fn tell(&mut self) {
+        for said in std::mem::take(&mut self.news) {
+            say(said).await;
+        }
+    }
+
+    /// Processes first: what they do last, tracing still shows to others, and services are the
+    /// last to go because all before needs them.
+    async fn end(mut self) -> u8 {
+        let mut complaints = Vec::new();
+        if !self.keep {
+            let left = tree::stop(None, || self.reap()).await;
+            if !left.is_empty() {
+                complaints.push(still_there(&left));
+            }
+            self.tell().await;
+        }
+        if let Some(tracing) = self.tracing.take()
+            && let Err(blindness) = tracing.restore().await
+        {
+            complaints.push(super::tracing_complaint(tracing.vhost(), &blindness.reason));
+        }
+        if let Some((start, seconds)) = self.last.take().filter(|_| !self.keep) {
+            complaints.extend(self.run(&start, Duration::from_secs(seconds)).await);
+        }
+        if let Some(folder) = self.folder.take().filter(|_| !self.keep)
+            && let Err(error) = std::fs::remove_dir_all(&folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            complaints.push(format!("cannot remove {}: {error}", folder.display()));
+        }
+        let failed = !complaints.is_empty();
+        for text in complaints {
+            say(Said::Complaint { text }).await;
+        }
+        if failed { exit::COULD_NOT } else { exit::OK }
+    }
+
+    /// Runs a last command to its end; a complaint if it fails.
+    async fn run(&mut self, start: &Start, limit: Duration) -> Option<String> {
+        let text = start.text();
+        let pid = match spawn(start) {
+            Ok(pid) => pid,
+            Err(error) => return Some(format!("cannot run `{text}`: {error}")),
+        };
+        self.started.insert(pid);
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            self.reap();
+            let ended = self.news.iter().find_map(|said| match said {
+                Said::Exited { pid: gone, exit } if *gone == pid => Some(exit.code),
+                _ => None,
+            });
+            match ended {
+                Some(0) => return None,
+                Some(code) => {
+                    return Some(format!(
+                        "`{text}` ended with exit code {code}: {}",
+                        last_words(&start.log)
+                    ));
+                }
+                None if tokio::time::Instant::now() > deadline => {
+                    tree::stop(Some(pid), || self.reap()).await;
+                    return Some(format!("`{text}` did not end within {} s", limit.as_secs()));
+                }
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+}
+
+fn still_there(left: &[tree::Seen]) -> String {
+    let pids: Vec<String> = left.iter().map(|seen| seen.pid.to_string()).collect();
+    format!(
+        "started processes could not be ended, not even by SIGKILL: pid {}",
+        pids.join(", ")
+    )
+}
+
+/// The end of what a command printed, on one line.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(3)..].join(" / ")
+}
+
+fn private_folder(below: &Path) -> std::io::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = below.join(format!("taskdiag-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    Ok(folder)
+}
+
+fn spawn(start: &Start) -> std::io::Result<i32> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&start.log)?;
+    let mut command = Command::new(&start.program);
+    command
+        .args(&start.arguments)
+        .env_clear()
+        .envs(start.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(&start.cwd)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    prepare(&mut command, start.may_stay);
+    // Its end is seen by `reap`, which waits for any child.
+    let child = command.spawn()?;
+    Ok(child.id() as i32)
+}
+
+/// A session of its own, the usual answers to signals, and the wish to be told if we are killed:
+/// the second line, for what is directly below us.
+#[allow(unsafe_code)]
+fn prepare(command: &mut Command, may_stay: bool) {
+    let guardian = std::process::id() as libc::pid_t;
+    // SAFETY: only async-signal-safe calls between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            for signal in IGNORED {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            if libc::setsid() == -1 {
+                return Err(std::io::Error::last_os_error());
+            }
+            #[cfg(target_os = "linux")]
+            if !may_stay {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0);
+                if libc::getppid() != guardian {
+                    libc::_exit(1);
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+async fn say(said: Said) {
+    let mut line = serde_json::to_string(&said).unwrap_or_default();
+    line.push('\n');
+    let mut out = tokio::io::stdout();
+    let _ = out.write_all(line.as_bytes()).await;
+    let _ = out.flush().await;
+}

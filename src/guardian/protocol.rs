@@ -1,0 +1,98 @@
+//! What goes over the guardian's pipes: a line of JSON each way.
+//!
+//! Requests may hold credentials (URLs, environments). That is why they go over a pipe and never
+//! in arguments, which every user of the machine can read.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::tracing::Traced;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub id: u64,
+    pub request: Request,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Request {
+    /// At the end, switch this tracing off.
+    Tracing(Traced),
+    /// Make a private folder below this one; it is removed at the end.
+    Folder {
+        below: PathBuf,
+    },
+    Start(Start),
+    /// Stop this process and all below it now.
+    Stop {
+        pid: i32,
+    },
+    /// At the very end, run this (and give up on it after so many seconds).
+    Last {
+        start: Start,
+        seconds: u64,
+    },
+    /// At the end, leave the processes running and the folder where it is.
+    Keep,
+}
+
+/// A command as it is executed: nothing is looked up any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Start {
+    /// The file to execute; `arguments` does not name it again.
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    pub cwd: PathBuf,
+    /// Standard output and error are appended here.
+    pub log: PathBuf,
+    /// It may outlive the guardian, if told to: `--keep`.
+    pub may_stay: bool,
+}
+
+impl Start {
+    /// The command, for messages.
+    pub fn text(&self) -> String {
+        let program = self.program.file_name().unwrap_or(self.program.as_os_str());
+        let mut words = vec![program.to_string_lossy().into_owned()];
+        words.extend(self.arguments.iter().cloned());
+        words.join(" ")
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Said {
+    Answer {
+        id: u64,
+        answer: Answer,
+    },
+    /// Something that was started has ended.
+    Exited {
+        pid: i32,
+        exit: Exit,
+    },
+    /// What could not be done at the end.
+    Complaint {
+        text: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Answer {
+    Done,
+    Folder(PathBuf),
+    Started { pid: i32 },
+    Failed(String),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code; the signal that ended it as a negative number, as Python counts it.
+    pub code: i32,
+    /// It left processes behind: it may have put itself into the background.
+    pub left_children: bool,
+}

@@ -1,0 +1,133 @@
+//! The guardian's descendants: found, told to end, killed, until none is left.
+//!
+//! The guardian is their "subreaper" (prctl(2)): a descendant whose parent dies becomes its child
+//! instead of init's, whatever session or process group it has moved to. So everything that was
+//! started is below the guardian in the tree of processes, always, and nothing else is.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+/// What is below one process gets so long to end after being asked …
+const POLITE: Duration = Duration::from_millis(3000);
+/// … everything below it, asked once more, so long (a Dramatiq worker leaves its actor then) …
+const INSISTING: Duration = Duration::from_millis(5000);
+/// … and after SIGKILL so long; only the kernel can hold a process longer.
+const GIVE_UP: Duration = Duration::from_secs(15);
+const EVERY: Duration = Duration::from_millis(20);
+
+/// A process as one look at /proc shows it. With its start a pid cannot mean another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Seen {
+    pub pid: i32,
+    pub ppid: i32,
+    start: u64,
+}
+
+fn look(pid: i32) -> Option<(Seen, bool)> {
+    let stat = procfs::process::Process::new(pid)
+        .and_then(|process| process.stat())
+        .ok()?;
+    let seen = Seen {
+        pid,
+        ppid: stat.ppid,
+        start: stat.starttime,
+    };
+    Some((seen, stat.state == 'Z'))
+}
+
+/// Everything below these processes, not they themselves; what has ended and was not waited for is
+/// no process any more.
+pub(super) fn below(roots: &HashSet<i32>) -> Vec<Seen> {
+    let mut children: HashMap<i32, Vec<(Seen, bool)>> = HashMap::new();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        if let Some((seen, ended)) = look(process.pid) {
+            children.entry(seen.ppid).or_default().push((seen, ended));
+        }
+    }
+    let mut found = Vec::new();
+    let mut known = roots.clone();
+    let mut next: Vec<i32> = roots.iter().copied().collect();
+    while let Some(pid) = next.pop() {
+        for (seen, ended) in children.remove(&pid).into_iter().flatten() {
+            if known.insert(seen.pid) {
+                next.push(seen.pid);
+                if !ended {
+                    found.push(seen);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Sends a signal to this very process: a file descriptor is taken first, and the process looked
+/// at again, so that a pid that went to somebody else meanwhile is never signalled.
+#[allow(unsafe_code)]
+pub(super) fn send(seen: Seen, signal: Signal) {
+    // SAFETY: plain system calls on integers; the descriptor is ours and closed here.
+    unsafe {
+        let descriptor = libc::syscall(libc::SYS_pidfd_open, seen.pid, 0) as libc::c_int;
+        let same = look(seen.pid).is_some_and(|(now, _)| now.start == seen.start);
+        if descriptor >= 0 {
+            if same {
+                let nothing = std::ptr::null::<libc::siginfo_t>();
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    descriptor,
+                    signal as libc::c_int,
+                    nothing,
+                    0,
+                );
+            }
+            libc::close(descriptor);
+        } else if same {
+            // A kernel before 5.3.
+            libc::kill(seen.pid, signal as libc::c_int);
+        }
+    }
+}
+
+/// Ends everything below us (or only what is below and including one root): asks the topmost ones
+/// first, since they know best how to end the rest, then asks all, then kills. `reap` is called
+/// often and must wait for dead children. Returns what is still there in the end.
+pub(super) async fn stop(root: Option<i32>, mut reap: impl FnMut()) -> Vec<Seen> {
+    let me = std::process::id() as i32;
+    let began = Instant::now();
+    let mut members: HashSet<i32> = root.into_iter().collect();
+    let mut asked: HashSet<Seen> = HashSet::new();
+    let mut asked_again: HashSet<Seen> = HashSet::new();
+    loop {
+        reap();
+        let all = below(&HashSet::from([me]));
+        let left: Vec<Seen> = match root {
+            None => all,
+            // An orphan of this tree has become our child: it is known from before.
+            Some(_) => {
+                let tree: HashSet<i32> = below(&members).iter().map(|seen| seen.pid).collect();
+                members.retain(|pid| all.iter().any(|seen| seen.pid == *pid));
+                members.extend(tree);
+                all.into_iter()
+                    .filter(|seen| members.contains(&seen.pid))
+                    .collect()
+            }
+        };
+        let elapsed = began.elapsed();
+        if left.is_empty() || elapsed > INSISTING + GIVE_UP {
+            return left;
+        }
+        for seen in &left {
+            if elapsed > INSISTING {
+                send(*seen, Signal::SIGKILL);
+            } else if (seen.ppid == me && asked.insert(*seen))
+                || (elapsed > POLITE && asked_again.insert(*seen))
+            {
+                send(*seen, Signal::SIGTERM);
+                // A stopped process hears nothing.
+                send(*seen, Signal::SIGCONT);
+            }
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

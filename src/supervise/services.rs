@@ -1,0 +1,176 @@
+//! What the system needs besides: `[services]` up before it, and its port free.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use url::Url;
+
+use super::{System, environment};
+use crate::config::Services;
+use crate::error::{Error, Result};
+use crate::guardian::Start;
+use crate::timeline::scrub::printable;
+
+/// Images may have to be downloaded first.
+const UP_WITHIN: Duration = Duration::from_secs(600);
+
+/// Runs `services.up` to its end; from then on the guardian runs `services.down` at the end.
+///
+/// Not below the guardian: what it leaves in the background is meant to stay.
+pub(super) async fn up(system: &System, services: &Services, tell: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    if services.up.is_empty() {
+        return Ok(());
+    }
+    let text = services.up.join(" ");
+    let log = system.folder.join("services.log");
+    let up = command(&services.up, "services.up", services, &log)?;
+    if !services.down.is_empty() && !system.keep {
+        let down = command(&services.down, "services.down", services, &log)?;
+        // Also after a failure: half of them may be up.
+        system
+            .guardian
+            .run_last(down)
+            .await
+            .map_err(|seen| failed(&text, seen))?;
+    }
+    tell(&format!("services: {text}"));
+    let file = std::fs::File::options().create(true).append(true).open(&log);
+    let output = file.and_then(|file| Ok((file.try_clone()?, file)));
+    let (stdout, stderr) = output.map_err(|error| failed(&text, error.to_string()))?;
+    let mut command = Command::new(&up.program);
+    command
+        .args(&up.arguments)
+        .current_dir(&up.cwd)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        .process_group(0);
+    end_with_us(&mut command);
+    let mut child = command
+        .spawn()
+        .map_err(|error| failed(&text, error.to_string()))?;
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(UP_WITHIN, child.wait()) => ended,
+        () = crate::vantage::interrupt() => {
+            end_group(&child);
+            let _ = child.wait().await;
+            return Err(failed(&text, "it was interrupted".into()));
+        }
+    };
+    match ended {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(failed(
+            &text,
+            format!("it ended with {}: {}", words(status), last_words(&log)),
+        )),
+        Ok(Err(error)) => Err(failed(&text, error.to_string())),
+        Err(_) => {
+            end_group(&child);
+            Err(failed(
+                &text,
+                format!("it did not end within {} minutes", UP_WITHIN.as_secs() / 60),
+            ))
+        }
+    }
+}
+
+fn command(words: &[String], key: &str, services: &Services, log: &Path) -> Result<Start> {
+    let cwd = std::path::absolute(&services.cwd).unwrap_or_else(|_| services.cwd.clone());
+    let env: Vec<_> = std::env::vars_os().collect();
+    let program = environment::find(&words[0], &env, &cwd).map_err(|seen| Error::BadValue {
+        key: key.into(),
+        origin: "configuration".into(),
+        seen,
+        hint: "install it, correct the command, or remove the key and bring the services up yourself".into(),
+    })?;
+    Ok(Start {
+        program,
+        arguments: words[1..].to_vec(),
+        env,
+        cwd,
+        log: log.to_owned(),
+        may_stay: false,
+    })
+}
+
+fn failed(text: &str, seen: String) -> Error {
+    Error::Could {
+        action: "bring the services up",
+        target: format!("`{text}`"),
+        seen: printable(&seen),
+        hint: "run it in a shell until it works, or remove services.up and bring them up yourself".into(),
+    }
+}
+
+fn words(status: std::process::ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("exit code {code}"),
+        None => status.to_string(),
+    }
+}
+
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    match lines[lines.len().saturating_sub(5)..].join(" / ") {
+        empty if empty.is_empty() => "it printed nothing".into(),
+        words => words,
+    }
+}
+
+fn end_group(child: &tokio::process::Child) {
+    if let Some(pid) = child.id() {
+        let group = nix::unistd::Pid::from_raw(pid as i32);
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);
+    }
+}
+
+/// If we are killed, it ends too, and the guardian runs `down`.
+#[allow(unsafe_code)]
+fn end_with_us(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe and touches only the new process.
+    unsafe {
+        command.pre_exec(|| {
+            #[cfg(target_os = "linux")]
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0);
+            Ok(())
+        });
+    }
+}
+
+/// The API's port must be free: whatever listens there would get the task instead.
+pub(super) async fn refuse_taken(url: &Url) -> Result<()> {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Ok(());
+    };
+    let host = host.trim_matches(['[', ']']);
+    let connecting = TcpStream::connect((host, port));
+    if !matches!(
+        tokio::time::timeout(Duration::from_secs(2), connecting).await,
+        Ok(Ok(_))
+    ) {
+        return Ok(());
+    }
+    let owners: Vec<String> = crate::vantage::listeners(port)
+        .into_iter()
+        .map(|(pid, command)| format!("pid {pid} (`{}`)", printable(&command.join(" "))))
+        .collect();
+    let who = match owners.as_slice() {
+        [] => "a process that is not visible from here, a container's or another user's".to_owned(),
+        owners => owners.join(", "),
+    };
+    Err(Error::Could {
+        action: "start",
+        target: "the API".into(),
+        seen: format!("{host}:{port} is already in use by {who}"),
+        hint: "stop that, choose another port in api.url and api.command, or remove api.command to use what runs there".into(),
+    })
+}

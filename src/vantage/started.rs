@@ -1,0 +1,276 @@
+//! `--start`: starts the system once everything is watched, and waits until it is ready.
+//!
+//! Ready is what can be seen to be: the API answers HTTP at its address, the queue has one consumer
+//! more. So is "will not be ready": a process ended, or said that it is ready and consumes nothing.
+//! Either is an event like any other, and what it means is the diagnosis's business.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{Report, Run, Tap, http, process};
+use crate::config::{Api, Config};
+use crate::error::Result;
+use crate::framework::Mark;
+use crate::supervise::{Started, System};
+use crate::timeline::{Ended, EventKind, Source};
+
+const EVERY: Duration = Duration::from_millis(25);
+/// The last lines of a process that has ended may still be on their way through its log.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// A worker that is ready, or cannot connect and tries again every 3 s, gets so long to consume.
+const READY_BUT_NOT_CONSUMING: Duration = Duration::from_secs(8);
+
+/// The tables that an application makes when it starts are seen so soon.
+const TABLES_WITHIN: Duration = Duration::from_millis(1500);
+
+/// One program on its way.
+struct Part {
+    started: Started,
+    began: Instant,
+    ended: Option<Instant>,
+    /// The worker's log says that it ought to consume by now.
+    claims: Option<Instant>,
+    decided: bool,
+    ready: bool,
+}
+
+/// Returns early with why the run is over, if it is: the user has seen enough.
+pub(super) async fn bring_up(
+    run: &mut Run<'_>,
+    system: &System,
+    config: &Config,
+    tap: &Tap,
+    reports: &mut mpsc::UnboundedReceiver<Report>,
+    interrupted: &mut watch::Receiver<bool>,
+    news: &mut (dyn FnMut(&Run<'_>) + Send),
+) -> Result<Option<Ended>> {
+    let before = consumers(run);
+    let (answered, mut answers) = mpsc::channel(1);
+    let mut parts = Vec::new();
+    for started in system.start().await? {
+        announce(&started, system, tap, &run.asks);
+        if started.part == "api"
+            && let Some(api) = config.api.clone()
+        {
+            let answered = answered.clone();
+            tokio::spawn(async move {
+                until_it_answers(&api).await;
+                let _ = answered.send(()).await;
+            });
+        }
+        parts.push(Part {
+            started,
+            began: Instant::now(),
+            ended: None,
+            claims: None,
+            decided: false,
+            ready: false,
+        });
+    }
+    let limit = config.timing.timeout;
+    let mut all_decided = None;
+    loop {
+        let api_answered = tokio::select! {
+            biased;
+            _ = interrupted.wait_for(|interrupted| *interrupted) => return Ok(Some(Ended::Interrupted)),
+            Some(()) = answers.recv() => true,
+            Some(report) = reports.recv() => {
+                run.take(report);
+                false
+            }
+            () = tokio::time::sleep(EVERY) => false,
+        };
+        while let Ok(report) = reports.try_recv() {
+            run.take(report);
+        }
+        let now = consumers(run);
+        for part in parts.iter_mut().filter(|part| !part.decided) {
+            let is_ready = match part.started.part {
+                "api" => api_answered || (part.ready && part.ended.is_none()),
+                _ => now > before || (!sees(run, Source::Queue) && part.claims.is_some()),
+            };
+            part.ready |= is_ready;
+            let after_ms = part.began.elapsed().as_secs_f64() * 1000.0;
+            let name = part.started.part.to_owned();
+            let pid = part.started.pid;
+            if part.ready {
+                part.decided = true;
+                if name == "api"
+                    && let Some(port) = config
+                        .api
+                        .as_ref()
+                        .and_then(|api| api.url.port_or_known_default())
+                {
+                    let _ = run.asks.send(process::Ask::Api(port));
+                }
+                let _ = run.asks.send(process::Ask::Writers);
+                tap.see(EventKind::Ready {
+                    part: name,
+                    pid,
+                    after_ms,
+                });
+            } else if let Some(reason) = part.hopeless(run, limit) {
+                part.decided = true;
+                let _ = run.asks.send(process::Ask::Writers);
+                tap.see(EventKind::NotReady {
+                    part: name,
+                    pid,
+                    after_ms,
+                    reason,
+                });
+            }
+        }
+        news(run);
+        // Without an API nothing can be submitted, however well the worker is.
+        let no_api = parts
+            .iter()
+            .any(|part| part.started.part == "api" && part.decided && !part.ready);
+        if no_api || parts.iter().all(|part| part.decided) {
+            let since = *all_decided.get_or_insert_with(Instant::now);
+            if !no_api
+                && config.database.is_some()
+                && !sees(run, Source::Database)
+                && since.elapsed() < TABLES_WITHIN
+            {
+                continue;
+            }
+            while let Ok(report) = reports.try_recv() {
+                run.take(report);
+            }
+            news(run);
+            return Ok(None);
+        }
+    }
+}
+
+impl Part {
+    /// Why it will not become ready any more, or not in time.
+    fn hopeless(&mut self, run: &Run<'_>, limit: Duration) -> Option<String> {
+        if let Some(exit) = self.started.exit() {
+            let ended = *self.ended.get_or_insert_with(Instant::now);
+            // One that ends well and leaves a child behind has gone into the background.
+            if (exit.code != 0 || !exit.left_children) && ended.elapsed() >= LAST_WORDS {
+                return Some(format!(
+                    "it ended with {}",
+                    crate::timeline::exit_words(exit.code)
+                ));
+            }
+        }
+        if self.started.part == "worker" {
+            if self.claims.is_none() && says_that_it_works(run) {
+                self.claims = Some(Instant::now());
+            }
+            if self
+                .claims
+                .is_some_and(|since| since.elapsed() >= READY_BUT_NOT_CONSUMING)
+            {
+                return Some(format!(
+                    "it has booted, and nothing more consumes `{}`",
+                    run.timeline.setup.queue
+                ));
+            }
+        }
+        (self.began.elapsed() >= limit).then(|| match self.started.part {
+            "api" => format!("nothing answers at its address after {} s", limit.as_secs()),
+            _ => format!(
+                "no consumer came to `{}` within {} s",
+                run.timeline.setup.queue,
+                limit.as_secs()
+            ),
+        })
+    }
+}
+
+/// Tells the timeline and the process watcher of it, and of its end whenever that comes.
+fn announce(started: &Started, system: &System, tap: &Tap, asks: &mpsc::UnboundedSender<process::Ask>) {
+    let prepared = system
+        .programs
+        .iter()
+        .find(|prepared| prepared.part == started.part);
+    let program = prepared.map(|prepared| &prepared.program);
+    tap.see(EventKind::Started {
+        part: started.part.to_owned(),
+        pid: started.pid,
+        command: program.map(|program| program.command.clone()).unwrap_or_default(),
+        cwd: program
+            .map(|program| program.cwd.display().to_string())
+            .unwrap_or_default(),
+        python: program
+            .and_then(|program| program.python.as_ref())
+            .map(|path| path.display().to_string()),
+        env: program
+            .map(|program| program.env.iter().map(|(name, _)| name.clone()).collect())
+            .unwrap_or_default(),
+    });
+    let _ = asks.send(process::Ask::Started(started.pid));
+    let (started, tap) = (started.clone(), tap.clone());
+    tokio::spawn(async move {
+        if let Some(exit) = started.ended().await {
+            tap.see(EventKind::Gone {
+                pid: started.pid,
+                exit: Some(exit.code),
+            });
+        }
+    });
+}
+
+/// Consumers of the task's queue, as last seen.
+fn consumers(run: &Run<'_>) -> u64 {
+    let queue = &run.timeline.setup.queue;
+    let last = run
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Depth {
+                queue: name,
+                consumers,
+                ..
+            } if name == queue => Some(*consumers),
+            _ => None,
+        });
+    last.unwrap_or(0)
+}
+
+/// Whether this source can see now.
+fn sees(run: &Run<'_>, source: Source) -> bool {
+    let said = run
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .filter(|event| event.source == source);
+    said.filter_map(|event| match event.kind {
+        EventKind::Blind { .. } => Some(false),
+        EventKind::Watching { .. } | EventKind::Partial { .. } => Some(true),
+        _ => None,
+    })
+    .next()
+    .unwrap_or(false)
+}
+
+/// A line from which on it should consume, or has tried to.
+fn says_that_it_works(run: &Run<'_>) -> bool {
+    run.timeline.events.iter().any(|event| {
+        matches!(
+            run.timeline.mark(event.n),
+            Some(Mark::Ready | Mark::ConnectionError { .. })
+        )
+    })
+}
+
+/// Any HTTP answer at all: a listening port is not enough, since `uvicorn --reload` listens before
+/// the application is imported.
+async fn until_it_answers(api: &Api) {
+    let client = http::client(&api.tls, Duration::from_secs(5));
+    loop {
+        if let Ok(client) = &client
+            && client.head(api.url.clone()).send().await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
