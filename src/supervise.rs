@@ -26,7 +26,6 @@ pub struct Prepared {
 /// Looks up everything a program's section names. `extra` variables win over the section's.
 pub fn prepare(program: &Program, extra: &[(&str, &str)]) -> Result<Prepared> {
     let mut program = program.clone();
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     program.cwd = absolute(&program.cwd);
     program.python = program.python.as_deref().map(absolute);
     program.env.extend(
@@ -108,6 +107,10 @@ fn bad(program: &Program, key: &str, seen: String, hint: &str) -> Error {
         seen,
         hint: hint.into(),
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// A running program. It ends with the guardian at the latest, and all its descendants with it.
