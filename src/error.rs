@@ -74,6 +74,13 @@ pub enum Error {
     Write { path: PathBuf, source: std::io::Error },
     #[error("no format is known for {}", .path.display())]
     UnknownFormat { path: PathBuf, known: Vec<String> },
+    /// What `--start` needs.
+    #[error("cannot start {what}: {seen}")]
+    Start {
+        what: String,
+        seen: String,
+        hint: String,
+    },
     #[error("cannot {action} through {target}: {seen}")]
     Could {
         action: &'static str,
@@ -92,7 +99,10 @@ impl Error {
             Error::Syntax { .. } => "correct the line; every key is listed in README.md".into(),
             Error::UnknownKey { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
             Error::UnknownKey { .. } => "every key is listed in README.md".into(),
-            Error::BadValue { hint, .. } | Error::Usage { hint, .. } | Error::Could { hint, .. } => hint.clone(),
+            Error::BadValue { hint, .. }
+            | Error::Usage { hint, .. }
+            | Error::Start { hint, .. }
+            | Error::Could { hint, .. } => hint.clone(),
             Error::MissingKey { example, .. } => format!("add it to taskdiag.toml: {example}"),
             Error::UnsetVariable { variable, .. } => {
                 format!("export {variable}=…, or write ${{{variable}:-default}}")
@@ -112,6 +122,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Could { .. }
+            | Error::Start { .. }
             | Error::Write { .. }
             | Error::ReadRecording { .. }
             | Error::NotARecording { .. } => exit::COULD_NOT,

@@ -203,9 +203,8 @@ impl System {
         {
             services::refuse_taken(&api.url).await?;
         }
-        let failed = |seen: String| Error::Could {
-            action: "start",
-            target: "the guardian that ends everything again".into(),
+        let failed = |seen: String| Error::Start {
+            what: "the guardian that ends everything again".into(),
             seen,
             hint: "check ulimit -u and the space in the folder for temporary files".into(),
         };

@@ -82,11 +82,11 @@ mod worker_still_booting;
 mod workers_busy;
 mod wrong_worker_log;
 
-use super::story::Raised;
+use super::story::{End, Launch, Raised};
 use super::{Answer, Cause, Certainty, Story};
 use crate::framework::Mark;
 use crate::framework::dramatiq::{self, Trace};
-use crate::timeline::{EventKind, Process, Source};
+use crate::timeline::{EventKind, Level, Process, Source};
 
 /// Every cause there is. The order means something: earlier stages first, and within a stage the
 /// specific before the general.
@@ -509,6 +509,39 @@ fn has_consumer(story: &Story<'_>) -> Option<Answer> {
     })
 }
 
+/// A started program's end in words, if it has ended: `ended with exit code 2, 0.9 s after its start`.
+fn end_of(launch: &Launch) -> Option<(End, String)> {
+    let end = launch.ended?;
+    let text = format!(
+        "ended with {}, {} after its start",
+        crate::timeline::exit_words(end.exit),
+        span(end.after_ms)
+    );
+    Some((end, text))
+}
+
+/// What a log ends in that gives a reason: the exception of its last traceback, its last line at ERROR
+/// or above, or else its last line.
+fn last_words(story: &Story<'_>, source: Source) -> Option<(u32, String)> {
+    let lines = || {
+        let events = story.timeline.events.iter().rev();
+        events.filter_map(|event| match &event.kind {
+            EventKind::Line(line) if event.source == source && !line.before => Some((event.n, line)),
+            _ => None,
+        })
+    };
+    let (n, line) = lines()
+        .find(|(_, line)| line.traceback.is_some() || line.level >= Some(Level::Error))
+        .or_else(|| lines().next())?;
+    let exception = line
+        .traceback
+        .as_deref()
+        .and_then(Trace::parse)
+        .map(|trace| trace.exception)
+        .filter(|text| !text.is_empty());
+    Some((n, excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
+}
+
 /// The queue's ready count rose after the submission.
 fn grew(story: &Story<'_>, queue: &str) -> bool {
     let since = story.submitted_at().unwrap_or(f64::MIN);
@@ -618,7 +651,14 @@ fn names_our_queue(story: &Story<'_>, consumer: Option<&str>, error: &str) -> bo
 
 /// Something of the watched worker is alive: a process of its log's, or a line during the run.
 fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
+    let ended = story
+        .started("worker")
+        .is_some_and(|launch| launch.ended.is_some());
     live_workers(story).first().map(|(n, _)| *n).or_else(|| {
+        // Its lines tell of a life that is over.
+        if ended {
+            return None;
+        }
         story
             .worker_lines()
             .iter()

@@ -18,6 +18,7 @@ use crate::framework::dramatiq::Trace;
 use crate::framework::{Mark, Message};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
+pub use processes::{End, Launch};
 pub use telling::plain_placeholders;
 
 /// Whether a source could see.

@@ -200,7 +200,11 @@ impl Scene {
 
     /// Submitted, and no HTTP answer came.
     pub fn not_answered(why: NoAnswer) -> Self {
-        Self::new().at(-10.0).submitting().see(
+        Self::new().no_answer(why)
+    }
+
+    pub fn no_answer(self, why: NoAnswer) -> Self {
+        self.at(-10.0).submitting().see(
             Source::Api,
             EventKind::NotAnswered {
                 why,
@@ -475,6 +479,23 @@ impl Scene {
     pub fn other_worker(self) -> Self {
         self.process(900, 899, "python dramatiq other", |_| {})
             .peer(OTHER, 900)
+    }
+
+    /// `--start` started this part.
+    pub fn started(self, part: &str, pid: i32) -> Self {
+        let started = json!({"kind": "started", "part": part, "pid": pid, "command": [part], "cwd": "/app"});
+        self.see(Source::Process, value(started))
+    }
+
+    pub fn ready(self, part: &str, pid: i32) -> Self {
+        let ready = json!({"kind": "ready", "part": part, "pid": pid, "after_ms": 1000.0});
+        self.see(Source::Process, value(ready))
+    }
+
+    /// What was started has ended.
+    pub fn exited(self, pid: i32, code: i32) -> Self {
+        let exit = Some(code);
+        self.see(Source::Process, EventKind::Gone { pid, exit })
     }
 
     pub fn gone(self, pid: i32) -> Self {

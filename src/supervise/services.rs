@@ -97,9 +97,8 @@ fn command(words: &[String], key: &str, services: &Services, log: &Path) -> Resu
 }
 
 fn failed(text: &str, seen: String) -> Error {
-    Error::Could {
-        action: "bring the services up",
-        target: format!("`{text}`"),
+    Error::Start {
+        what: format!("the services with `{text}`"),
         seen: printable(&seen),
         hint: "run it in a shell until it works, or remove services.up and bring them up yourself".into(),
     }
@@ -167,9 +166,8 @@ pub(super) async fn refuse_taken(url: &Url) -> Result<()> {
         [] => "a process that is not visible from here, a container's or another user's".to_owned(),
         owners => owners.join(", "),
     };
-    Err(Error::Could {
-        action: "start",
-        target: "the API".into(),
+    Err(Error::Start {
+        what: "the API".into(),
         seen: format!("{host}:{port} is already in use by {who}"),
         hint: "stop that, choose another port in api.url and api.command, or remove api.command to use what runs there".into(),
     })

@@ -27,6 +27,10 @@ fn check(story: &Story<'_>) -> Answer {
                     NoAnswer::Tls => "the TLS handshake with the API failed",
                     NoAnswer::Connect => "nothing accepts connections at the API's address",
                 };
+                if let Some((text, mut evidence)) = why_it_does_not_listen(story) {
+                    evidence.push(event.n);
+                    return Answer::certain(format!("{what}: {text}"), evidence).terminal();
+                }
                 return Answer::certain(format!("{what}: {error}"), [event.n]).terminal();
             }
             EventKind::Answered { status, .. } => {
@@ -36,6 +40,27 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
     Answer::NotApplicable
+}
+
+/// What became of an API that was started in this run.
+fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
+    let launch = story.started("api")?;
+    let mut evidence = vec![launch.n];
+    let mut text = match super::end_of(&launch) {
+        Some((end, ended)) => {
+            evidence.push(end.n);
+            format!("the API that was started {ended}")
+        }
+        None => {
+            evidence.push(launch.not_ready?);
+            "the API that was started runs, and does not listen there".to_owned()
+        }
+    };
+    if let Some((n, words)) = super::last_words(story, Source::ApiLog) {
+        evidence.push(n);
+        text.push_str(&format!("; the last that it said: {words}"));
+    }
+    Some((text, evidence))
 }
 
 #[cfg(test)]
@@ -48,6 +73,24 @@ mod tests {
         for why in [NoAnswer::Connect, NoAnswer::Dns, NoAnswer::Tls] {
             assert_eq!(Scene::not_answered(why).cause(), "certain api-unreachable");
         }
+    }
+
+    #[test]
+    fn an_api_that_was_started_says_why() {
+        let scene = Scene::new()
+            .started("api", 50)
+            .api_log(
+                "ERROR:    Error loading ASGI app. Could not import module \"main\".",
+                "",
+            )
+            .exited(50, 3)
+            .no_answer(NoAnswer::Connect);
+        assert_eq!(scene.cause(), "certain api-unreachable");
+        let summary = scene.verdict().cause.expect("a cause").summary;
+        assert!(
+            summary.contains("exit code 3") && summary.contains("Could not import"),
+            "{summary}"
+        );
     }
 
     #[test]

@@ -39,7 +39,14 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
-    let text = format!("{text}: no worker runs");
+    let ended = story.started("worker").as_ref().and_then(super::end_of);
+    let text = match ended {
+        Some((end, words)) => {
+            evidence.push(end.n);
+            format!("{text}: the worker that was started {words}")
+        }
+        None => format!("{text}: no worker runs"),
+    };
     if last.ready > 0 && super::is_on_the_queue(story) {
         Answer::certain(text, evidence)
     } else {

@@ -20,6 +20,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = super::has_consumer(story) {
         return answer;
     }
+    if let Some(answer) = was_started(story) {
+        return answer;
+    }
     if !story.sees(Source::WorkerLog) {
         return Answer::cannot_tell(&[Source::WorkerLog]);
     }
@@ -50,7 +53,7 @@ fn check(story: &Story<'_>) -> Answer {
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     let text = format!(
         "0 consumers, and the worker's log ends{when} in: {}",
-        reason(&told)
+        reason(story, &told)
     );
     // A bare traceback after "ready" may be a thread's that printed it and lives on.
     let unsure = told.mark.is_none()
@@ -71,6 +74,38 @@ fn check(story: &Story<'_>) -> Answer {
     } else {
         Answer::certain(text, evidence)
     }
+}
+
+/// A worker that was started in this run: its exit code decides, and its log says why.
+fn was_started(story: &Story<'_>) -> Option<Answer> {
+    let launch = story.started("worker")?;
+    let (end, ended) = super::end_of(&launch)?;
+    if let Some(ready) = launch.ready {
+        return Some(Answer::ruled_out("it consumed, and ended later", [ready]));
+    }
+    let mut evidence = vec![launch.n, end.n];
+    let lines = story.worker_lines();
+    let why = match lines.iter().rev().find(|told| died_at_start(told)) {
+        Some(told) => {
+            evidence.push(told.n);
+            reason(story, told)
+        }
+        None => match super::last_words(story, Source::WorkerLog) {
+            Some((n, words)) => {
+                evidence.push(n);
+                format!("the last that it said: {words}")
+            }
+            None => "it said nothing".into(),
+        },
+    };
+    evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
+    let text = format!("the worker that was started {ended}: {why}");
+    // One that ends well may have put itself into the background and still be on its way.
+    if end.exit == 0 && (!story.closed() || super::watched_is_alive(story).is_some()) {
+        return story.closed().then(|| Answer::possible(text, evidence));
+    }
+    // Its last lines may still be on their way.
+    Some(Answer::certain(text, evidence).terminal_after(150))
 }
 
 fn died_at_start(told: &Told<'_>) -> bool {
@@ -94,7 +129,7 @@ fn died_at_start(told: &Told<'_>) -> bool {
 }
 
 /// The reason in one line.
-fn reason(told: &Told<'_>) -> String {
+fn reason(story: &Story<'_>, told: &Told<'_>) -> String {
     let exception = told
         .line
         .traceback
@@ -103,17 +138,66 @@ fn reason(told: &Told<'_>) -> String {
         .map(|trace| trace.exception)
         .filter(|text| !text.is_empty());
     let text = exception.unwrap_or_else(|| told.line.text.trim().to_owned());
-    let digits = text
-        .strip_prefix("ModuleNotFoundError: No module named '")
-        .map(|rest| rest.trim_end_matches('\''));
-    match digits {
-        Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_digit()) => {
-            format!(
-                "{text}: `-v` takes no value, so `-v {name}` makes dramatiq import a module called {name}; write `-v`"
-            )
+    match number_after_verbose(story, told, &text) {
+        Some(Number::Apart { flag, number }) => format!(
+            "the `{number}` after `{flag}` is read as the broker module, since `{flag}` takes no value ({text}); write `-v`, or `-vv`"
+        ),
+        Some(Number::Joined { word }) => {
+            format!("`{word}`: `-v` takes no value ({text}); write `-v`, or `-vv`")
         }
-        _ => text,
+        None => text,
     }
+}
+
+/// A number meant as a value of `-v`, which never took one in any release of Dramatiq.
+enum Number {
+    /// `-v 2`
+    Apart { flag: String, number: String },
+    /// `-v2`, `--verbose=2`
+    Joined { word: String },
+}
+
+/// Only where the failure is what Dramatiq makes of such a number.
+fn number_after_verbose(story: &Story<'_>, told: &Told<'_>, text: &str) -> Option<Number> {
+    let digits = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+    let is_flag = |word: &str| {
+        word == "--verbose"
+            || word
+                .strip_prefix('-')
+                .is_some_and(|letters| !letters.is_empty() && letters.chars().all(|c| c == 'v'))
+    };
+    let command = &story.timeline.setup.worker_command;
+    let usage = matches!(told.mark, Some(Mark::UsageError));
+    let module = text
+        .strip_prefix("ModuleNotFoundError: No module named '")
+        .map(|rest| rest.trim_end_matches('\''))
+        .filter(|name| digits(name));
+    let apart = command
+        .windows(2)
+        .find(|pair| is_flag(&pair[0]) && digits(&pair[1]));
+    if let Some([flag, number]) = apart
+        && (usage || module == Some(number.as_str()))
+    {
+        return Some(Number::Apart {
+            flag: flag.clone(),
+            number: number.clone(),
+        });
+    }
+    let joined = command.iter().find(|word| {
+        let value = word.strip_prefix("--verbose=").or_else(|| {
+            let rest = word.strip_prefix("-v")?;
+            Some(rest.trim_start_matches('v'))
+        });
+        value.is_some_and(digits)
+    });
+    if let Some(word) = joined.filter(|_| usage) {
+        return Some(Number::Joined { word: word.clone() });
+    }
+    // The command is not known: nothing else names a module like that.
+    module.filter(|_| command.is_empty()).map(|number| Number::Apart {
+        flag: "-v".into(),
+        number: number.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -140,8 +224,57 @@ mod tests {
         let scene = nobody().error("dramatiq.WorkerProcess(0)", IMPORT).silence();
         assert_eq!(scene.cause(), "certain worker-not-started");
         let summary = scene.verdict().cause.expect("a cause").summary;
-        assert!(summary.contains("`-v` takes no value"), "{summary}");
+        assert!(
+            summary.contains("the `2` after `-v` is read as the broker module"),
+            "{summary}"
+        );
         assert_eq!(scene.verdict().scenario, Some(Scenario::B));
+    }
+
+    #[test]
+    fn one_that_was_started_is_known_by_its_exit_code() {
+        let started = || Scene::new().depth("default", 0, 0).started("worker", 100);
+        let sent = |scene: Scene| {
+            scene
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+        };
+        let silent = sent(started().exited(100, 3));
+        assert_eq!(silent.cause(), "certain worker-not-started");
+        let said = sent(
+            started()
+                .error("dramatiq.WorkerProcess(0)", IMPORT)
+                .exited(100, 2),
+        );
+        let summary = said.verdict().cause.expect("a cause").summary;
+        assert!(
+            summary.contains("exit code 2") && summary.contains("the `2` after `-v`"),
+            "{summary}"
+        );
+        // The log is not needed to know that it ended.
+        assert_eq!(
+            said.without(Source::WorkerLog).cause(),
+            "certain worker-not-started"
+        );
+        // It may have gone into the background, and one that consumed has started.
+        assert_eq!(sent(started().exited(100, 0)).answer(&CAUSE), "not applicable");
+        let later = sent(started().ready("worker", 100).exited(100, -9));
+        assert_eq!(later.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_number_elsewhere_is_no_verbosity() {
+        let summary = |words: &[&str], line: &str| {
+            let mut scene = nobody();
+            scene.timeline.setup.worker_command = words.iter().map(|word| (*word).to_owned()).collect();
+            let scene = scene.error("dramatiq.WorkerProcess(0)", line).silence();
+            scene.verdict().cause.expect("a cause").summary
+        };
+        assert!(summary(&["dramatiq", "--verbose", "2", "app"], IMPORT).contains("after `--verbose`"));
+        assert!(!summary(&["dramatiq", "--processes", "2", "app"], IMPORT).contains("broker module"));
+        assert!(!summary(&["dramatiq", "2", "app"], IMPORT).contains("broker module"));
     }
 
     #[test]

@@ -6,6 +6,25 @@ use super::Story;
 use crate::framework::Mark;
 use crate::timeline::{EventKind, Process, Source};
 
+/// A part of the system that was started in this run.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch {
+    pub n: u32,
+    pub ended: Option<End>,
+    /// It was seen to do its work.
+    pub ready: Option<u32>,
+    /// It was given up.
+    pub not_ready: Option<u32>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    pub n: u32,
+    pub after_ms: f64,
+    pub exit: i32,
+}
+
 impl<'a> Story<'a> {
     /// The process at the client's end of a connection.
     pub fn peer(&self, connection: &str) -> Option<(u32, i32)> {
@@ -34,6 +53,39 @@ impl<'a> Story<'a> {
     pub fn gone(&self, pid: i32) -> Option<u32> {
         self.find(|event| {
             matches!(&event.kind, EventKind::Gone { pid: gone, .. } if *gone == pid).then_some(event.n)
+        })
+    }
+
+    /// What `--start` started as this part of the system.
+    pub fn started(&self, part: &str) -> Option<Launch> {
+        let (n, at_ms, pid) = self.find(|event| match &event.kind {
+            EventKind::Started { part: name, pid, .. } if name == part => Some((event.n, event.at_ms, *pid)),
+            _ => None,
+        })?;
+        let ended = self.find(|event| match event.kind {
+            EventKind::Gone {
+                pid: gone,
+                exit: Some(exit),
+            } if gone == pid => Some(End {
+                n: event.n,
+                after_ms: event.at_ms - at_ms,
+                exit,
+            }),
+            _ => None,
+        });
+        let ready = self.find(|event| match &event.kind {
+            EventKind::Ready { part: name, .. } if name == part => Some(event.n),
+            _ => None,
+        });
+        let not_ready = self.find(|event| match &event.kind {
+            EventKind::NotReady { part: name, .. } if name == part => Some(event.n),
+            _ => None,
+        });
+        Some(Launch {
+            n,
+            ended,
+            ready,
+            not_ready,
         })
     }
 
