@@ -53,6 +53,8 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Draft a commented taskdiag.toml by looking at the project in this folder
+    Init(Init),
     /// Send one task, through the API or (--direct) straight to the queue
     Submit(Submit),
     /// Submit a task, watch everything, and say how far it got and why it stopped there
@@ -71,6 +73,13 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff)
     Man,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Print the draft instead of writing taskdiag.toml
+    #[arg(long)]
+    pub print: bool,
 }
 
 #[derive(Debug, Args)]

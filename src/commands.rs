@@ -5,6 +5,7 @@ mod check;
 mod diagnose;
 mod explain;
 mod export;
+mod init;
 mod live;
 mod progress;
 mod replay;
@@ -40,6 +41,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
             Ok(exit::OK)
         }
         Command::Submit(args) => runtime()?.block_on(submit::run(args, &cli.global)),
+        Command::Init(args) => runtime()?.block_on(init::run(args, &cli.global)),
         Command::Check(args) => runtime()?.block_on(check::run(args, &cli.global)),
         Command::Diagnose(args) => runtime()?.block_on(diagnose::run(args, &cli.global)),
     }
@@ -68,6 +70,11 @@ pub fn complain(error: &Error) {
     }
     text.push_str(&format!("hint: {}\n", error.hint()));
     let text = crate::timeline::scrub::printable(&text);
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Words for a person, where stdout is for something else.
+fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

@@ -252,6 +252,12 @@ impl Config {
         Self::from_layers(&Layers::collect(file, flags)?)
     }
 
+    /// A file's text alone: no environment, no flags.
+    #[cfg(test)]
+    pub fn from_text(text: &str) -> Result<Self> {
+        Self::from_layers(&Layers::from_text(text)?)
+    }
+
     fn from_layers(layers: &Layers) -> Result<Self> {
         let framework = layers.string("framework")?.unwrap_or_else(|| "dramatiq".into());
         if framework != "dramatiq" {

@@ -72,6 +72,8 @@ pub enum Error {
     },
     #[error("cannot write {}", .path.display())]
     Write { path: PathBuf, source: std::io::Error },
+    #[error("{} exists already", .path.display())]
+    Exists { path: PathBuf },
     #[error("no format is known for {}", .path.display())]
     UnknownFormat { path: PathBuf, known: Vec<String> },
     /// What `--start` needs.
@@ -94,7 +96,7 @@ impl Error {
     /// The next step, in one sentence.
     pub fn hint(&self) -> String {
         match self {
-            Error::NoConfig { .. } => "write a taskdiag.toml (README.md shows a complete one), or name one with --config FILE".into(),
+            Error::NoConfig { .. } => "`taskdiag init` drafts one from your project; or name one with --config FILE".into(),
             Error::ReadConfig { .. } => "check the path and its permissions".into(),
             Error::Syntax { .. } => "correct the line; every key is listed in README.md".into(),
             Error::UnknownKey { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
@@ -114,6 +116,7 @@ impl Error {
             Error::UnknownCause { .. } => "`taskdiag causes` lists them all".into(),
             Error::ReadRecording { .. } => "a recording is what `taskdiag diagnose --record FILE.jsonl` wrote".into(),
             Error::NotARecording { .. } => "a recording begins with a line that holds \"schema\":\"taskdiag.timeline.v1\"; `taskdiag diagnose --record FILE.jsonl` writes one".into(),
+            Error::Exists { .. } => "it is left as it is: `taskdiag init --print` prints the draft, `--config FILE` writes it elsewhere".into(),
             Error::Write { .. } => "check that the folder exists and can be written to".into(),
             Error::UnknownFormat { known, .. } => format!("the extension chooses the format: {}", known.join(" ")),
         }
@@ -124,6 +127,7 @@ impl Error {
             Error::Could { .. }
             | Error::Start { .. }
             | Error::Write { .. }
+            | Error::Exists { .. }
             | Error::ReadRecording { .. }
             | Error::NotARecording { .. } => exit::COULD_NOT,
             _ => exit::USAGE,

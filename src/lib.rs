@@ -13,6 +13,7 @@
 //! asking each cause of the catalogue; [`report`] arranges timeline and verdict for its readers.
 //! [`framework`] is all that is known of Dramatiq; [`supervise`] starts the system for `--start`,
 //! and [`guardian`] undoes what was done.
+//! [`init`] drafts a configuration from a project.
 
 pub mod cli;
 pub mod commands;
@@ -21,6 +22,7 @@ pub mod diagnosis;
 pub mod error;
 pub mod framework;
 pub mod guardian;
+pub mod init;
 pub mod report;
 pub mod submit;
 pub mod supervise;

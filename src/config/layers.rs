@@ -114,6 +114,17 @@ impl Layers {
         Ok(layers)
     }
 
+    #[cfg(test)]
+    pub fn from_text(text: &str) -> Result<Self> {
+        let mut layers = Self::default();
+        let table = DeTable::parse(text).map_err(|error| Error::Syntax {
+            path: PathBuf::from("text"),
+            message: error.to_string(),
+        })?;
+        layers.add_table("", table.get_ref(), text, "text")?;
+        Ok(layers)
+    }
+
     fn add_file(&mut self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::ReadConfig {
             path: path.to_owned(),
@@ -331,6 +342,7 @@ impl Layers {
         let Some(text) = self.string(key)? else {
             return Ok(None);
         };
+        let text = without_driver(text);
         // The text may hold a password, so it is never repeated in a message.
         let hint = format!(
             "write it as {}://USER:PASSWORD@HOST:PORT/… (percent-encode special characters of the password)",
@@ -353,6 +365,18 @@ impl Layers {
             return Err(self.bad(key, "names no host", &hint));
         }
         Ok(Some(url))
+    }
+}
+
+/// `postgresql+asyncpg://…` as SQLAlchemy writes it, without the driver: one variable can then serve
+/// the application and taskdiag.
+fn without_driver(url: String) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => match scheme.split_once('+') {
+            Some((bare, _)) => format!("{bare}://{rest}"),
+            None => url,
+        },
+        None => url,
     }
 }
 
@@ -526,6 +550,16 @@ mod tests {
         assert!(
             matches!(missing, Err(Error::UnsetVariable { variable, .. }) if variable == "TASKDIAG_NO_SUCH")
         );
+    }
+
+    #[test]
+    fn a_driver_in_the_scheme_is_left_out() {
+        let layers = layers("[database]\nurl = \"postgresql+asyncpg://u:a+b@h/d\"").expect("valid");
+        let url = layers
+            .url("database.url", &["postgres", "postgresql"])
+            .expect("ok")
+            .expect("set");
+        assert_eq!(url.as_str(), "postgresql://u:a+b@h/d");
     }
 
     #[test]

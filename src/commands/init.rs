@@ -1,0 +1,126 @@
+//! `taskdiag init`: drafts a taskdiag.toml from what the project shows.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::{print_text, print_words};
+use crate::cli::{Global, Init};
+use crate::error::{Error, Result, exit};
+use crate::init::{Looked, look};
+use crate::timeline::scrub::printable;
+
+const FILE: &str = "taskdiag.toml";
+
+pub async fn run(args: &Init, global: &Global) -> Result<u8> {
+    let here = std::env::current_dir().map_err(|source| Error::ReadConfig {
+        path: PathBuf::from("."),
+        source,
+    })?;
+    let path = global.config.clone().unwrap_or_else(|| PathBuf::from(FILE));
+    if !args.print && std::fs::symlink_metadata(&path).is_ok() {
+        return Err(Error::Exists { path });
+    }
+    let looked = look(&here).await;
+    let text = looked.draft.render(&next(&looked));
+    if args.print {
+        super::say(&summary(&looked, None));
+        print_text(&text)?;
+        return Ok(exit::OK);
+    }
+    write(&path, &text)?;
+    print_words(&summary(&looked, Some(&path)), global)?;
+    if global.config.is_none()
+        && let Some(above) = here
+            .ancestors()
+            .skip(1)
+            .map(|folder| folder.join(FILE))
+            .find(|path| path.is_file())
+    {
+        super::warn(
+            &format!("{} was used in this folder until now", above.display()),
+            "the new file takes its place here; remove it if you did not mean that",
+        );
+    }
+    Ok(exit::OK)
+}
+
+/// Never over a file that came to be in the meantime.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::Exists {
+            path: path.to_owned(),
+        },
+        _ => Error::Write {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
+}
+
+/// What to type next.
+fn next(looked: &Looked) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !looked.exports.is_empty() {
+        lines.push("taskdiag reads the environment, not .env. Next:".into());
+        lines.extend(looked.exports.iter().map(|line| format!("  {line}")));
+    } else {
+        lines.push("Next:".into());
+    }
+    lines.push("  taskdiag check".into());
+    lines
+}
+
+fn summary(looked: &Looked, written: Option<&Path>) -> String {
+    let found = looked.draft.found();
+    let missing = looked.draft.missing();
+    let mut text = match written {
+        Some(path) => format!("{} is written.\n", path.display()),
+        None => String::new(),
+    };
+    if found.is_empty() {
+        text.push_str("\nNothing was found in this folder that says where an API, a broker or a database is: it is a template.\n");
+    } else {
+        text.push_str("\nFound:\n");
+        let width = found.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
+        for (key, value, from) in &found {
+            text.push_str(&format!("  {key:width$}  {}  ({from})\n", short(value)));
+        }
+    }
+    if !missing.is_empty() {
+        text.push_str("\nNot found; an example stands in the file:\n");
+        let width = missing.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+        for (key, what) in missing {
+            text.push_str(&format!("  {key:width$}  {what}\n"));
+        }
+    }
+    for (title, lines) in [("Asked", &looked.contacted), ("Noticed", &looked.complaints)] {
+        if !lines.is_empty() {
+            text.push_str(&format!("\n{title}:\n"));
+            for line in lines.iter().take(12) {
+                text.push_str(&format!("  {line}\n"));
+            }
+            if lines.len() > 12 {
+                text.push_str(&format!("  and {} more\n", lines.len() - 12));
+            }
+        }
+    }
+    text.push('\n');
+    for line in next(looked) {
+        text.push_str(&format!("{line}\n"));
+    }
+    printable(&text)
+}
+
+fn short(value: &str) -> String {
+    if value.chars().count() <= 70 {
+        return value.to_owned();
+    }
+    let start: String = value.chars().take(69).collect();
+    format!("{start}…")
+}

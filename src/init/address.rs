@@ -1,0 +1,623 @@
+//! Where the broker and the database are, written so that no password stands in the file.
+//!
+//! A variable that holds the whole URL is referred to as it is. Where the URL has to be changed (a
+//! Compose service is reached through its published port from here), only its password becomes a
+//! variable.
+
+use url::Url;
+
+use super::Variable;
+use super::compose::Service;
+use crate::config::SecretUrl;
+
+/// What is looked for: the broker or the database.
+pub struct Kind {
+    schemes: &'static [&'static str],
+    port: u16,
+    /// Variables that hold the whole URL, most usual first.
+    whole: &'static [&'static str],
+    hosts: &'static [&'static str],
+    ports: &'static [&'static str],
+    users: &'static [&'static str],
+    passwords: &'static [&'static str],
+    paths: &'static [&'static str],
+    /// Of the server's image, where its environment says nothing else.
+    default_user: &'static str,
+    default_password: Option<&'static str>,
+    is_server: fn(&Service) -> bool,
+}
+
+pub const BROKER: Kind = Kind {
+    schemes: &["amqp", "amqps"],
+    port: 5672,
+    whole: &[
+        "RABBITMQ_URL",
+        "AMQP_URL",
+        "BROKER_URL",
+        "CLOUDAMQP_URL",
+        "DRAMATIQ_BROKER_URL",
+        "RABBIT_URL",
+        "RABBITMQ_URI",
+        "AMQP_URI",
+        "MQ_URL",
+    ],
+    hosts: &[
+        "RABBITMQ_HOST",
+        "RABBIT_HOST",
+        "AMQP_HOST",
+        "BROKER_HOST",
+        "MQ_HOST",
+        "RABBITMQ_HOSTNAME",
+    ],
+    ports: &[
+        "RABBITMQ_PORT",
+        "RABBIT_PORT",
+        "AMQP_PORT",
+        "BROKER_PORT",
+        "MQ_PORT",
+    ],
+    users: &[
+        "RABBITMQ_DEFAULT_USER",
+        "RABBITMQ_USER",
+        "RABBITMQ_USERNAME",
+        "RABBIT_USER",
+        "AMQP_USER",
+        "BROKER_USER",
+        "MQ_USER",
+    ],
+    passwords: &[
+        "RABBITMQ_DEFAULT_PASS",
+        "RABBITMQ_PASSWORD",
+        "RABBITMQ_PASS",
+        "RABBIT_PASSWORD",
+        "AMQP_PASSWORD",
+        "BROKER_PASSWORD",
+        "MQ_PASSWORD",
+    ],
+    paths: &[
+        "RABBITMQ_DEFAULT_VHOST",
+        "RABBITMQ_VHOST",
+        "RABBIT_VHOST",
+        "AMQP_VHOST",
+        "BROKER_VHOST",
+    ],
+    default_user: "guest",
+    default_password: Some("guest"),
+    is_server: Service::is_rabbitmq,
+};
+
+pub const DATABASE: Kind = Kind {
+    schemes: &["postgres", "postgresql"],
+    port: 5432,
+    whole: &[
+        "DATABASE_URL",
+        "POSTGRES_URL",
+        "PG_URL",
+        "DB_URL",
+        "SQLALCHEMY_DATABASE_URI",
+        "SQLALCHEMY_DATABASE_URL",
+        "POSTGRES_DSN",
+        "DATABASE_URI",
+        "DB_DSN",
+    ],
+    hosts: &[
+        "PGHOST",
+        "POSTGRES_HOST",
+        "POSTGRES_SERVER",
+        "DB_HOST",
+        "DATABASE_HOST",
+    ],
+    ports: &["PGPORT", "POSTGRES_PORT", "DB_PORT", "DATABASE_PORT"],
+    users: &[
+        "PGUSER",
+        "POSTGRES_USER",
+        "POSTGRESQL_USERNAME",
+        "DB_USER",
+        "DATABASE_USER",
+        "DB_USERNAME",
+    ],
+    passwords: &[
+        "PGPASSWORD",
+        "POSTGRES_PASSWORD",
+        "POSTGRESQL_PASSWORD",
+        "DB_PASSWORD",
+        "DATABASE_PASSWORD",
+        "DB_PASS",
+    ],
+    paths: &[
+        "PGDATABASE",
+        "POSTGRES_DB",
+        "POSTGRESQL_DATABASE",
+        "DB_NAME",
+        "DATABASE_NAME",
+        "DB_DATABASE",
+    ],
+    default_user: "postgres",
+    default_password: None,
+    is_server: Service::is_postgres,
+};
+
+/// A variable of the shell that the file refers to, and how it gets its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Need {
+    pub variable: String,
+    pub how: String,
+}
+
+pub struct Address {
+    /// For the file: no password in it.
+    pub text: String,
+    /// To look at it now.
+    pub full: SecretUrl,
+    pub place: String,
+    pub also: Vec<String>,
+    pub needs: Vec<Need>,
+}
+
+struct Candidate {
+    url: Url,
+    place: String,
+    whole: Option<Variable>,
+}
+
+/// What is known, best first within each field.
+pub struct Known<'a> {
+    /// Of running processes, `.env` files and the shell, in this order.
+    pub variables: &'a [Variable],
+    pub services: &'a [Service],
+    /// URLs that stand in the code, with where.
+    pub literals: &'a [(String, String)],
+}
+
+/// The address, and what makes others that were seen unusable from here.
+pub fn find(kind: &Kind, known: &Known) -> (Option<Address>, Vec<String>) {
+    let mut complaints = Vec::new();
+    let mut found: Option<Address> = None;
+    for candidate in candidates(kind, known) {
+        let place = candidate.place.clone();
+        match address(kind, candidate, known) {
+            Ok(address) => match &mut found {
+                Some(first) if first.place != place => first.also.push(place),
+                Some(_) => {}
+                None => found = Some(address),
+            },
+            Err(complaint) => complaints.push(complaint),
+        }
+    }
+    if let Some(found) = &mut found {
+        found.also.dedup();
+        found.also.truncate(6);
+    }
+    (found, complaints)
+}
+
+fn candidates(kind: &Kind, known: &Known) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    let mut whole: Vec<(usize, &Variable, Url)> = known
+        .variables
+        .iter()
+        .filter_map(|variable| {
+            Some((
+                rank(kind, &variable.name),
+                variable,
+                parse(kind, &variable.value)?,
+            ))
+        })
+        .collect();
+    whole.sort_by_key(|(rank, _, _)| *rank);
+    found.extend(whole.into_iter().map(|(_, variable, url)| Candidate {
+        url,
+        place: format!("{} ({})", variable.place, variable.name),
+        whole: Some(variable.clone()),
+    }));
+    // The application's own services name user, database and vhost as the application uses them.
+    for service in known.services.iter().filter(|service| !(kind.is_server)(service)) {
+        let mut settings: Vec<_> = service
+            .environment
+            .iter()
+            .filter_map(|setting| Some((rank(kind, &setting.name), setting, parse(kind, &setting.value)?)))
+            .collect();
+        settings.sort_by_key(|(rank, _, _)| *rank);
+        found.extend(settings.into_iter().map(|(_, setting, url)| Candidate {
+            url,
+            place: format!("{} ({})", service.place(), setting.name),
+            whole: None,
+        }));
+    }
+    let server = known.services.iter().find(|service| (kind.is_server)(service));
+    let variable = |names: &[&str]| {
+        names.iter().find_map(|name| {
+            known
+                .variables
+                .iter()
+                .find(|variable| variable.name == *name && !variable.value.is_empty())
+        })
+    };
+    if let Some(user) = variable(kind.users)
+        && (variable(kind.hosts).is_some() || server.is_some())
+    {
+        let value = |names| variable(names).map(|variable| variable.value.clone());
+        let host = value(kind.hosts)
+            .unwrap_or_else(|| server.map_or_else(|| "localhost".into(), |s| s.name.clone()));
+        let parts = Parts {
+            host,
+            port: value(kind.ports)
+                .and_then(|port| port.parse().ok())
+                .unwrap_or(kind.port),
+            user: user.value.clone(),
+            password: value(kind.passwords),
+            path: value(kind.paths).unwrap_or_default(),
+        };
+        found.extend(parts.url(kind).map(|url| Candidate {
+            url,
+            place: format!("{} ({} and others)", user.place, user.name),
+            whole: None,
+        }));
+    }
+    if let Some(server) = server {
+        let value = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| server.get(name))
+                .map(|setting| setting.value.clone())
+                .filter(|value| !value.is_empty())
+        };
+        let user = value(kind.users).unwrap_or_else(|| kind.default_user.into());
+        let parts = Parts {
+            host: server.name.clone(),
+            port: kind.port,
+            path: value(kind.paths).unwrap_or_else(|| {
+                // The postgres image names the database after its user.
+                if kind.default_password.is_none() {
+                    user.clone()
+                } else {
+                    String::new()
+                }
+            }),
+            password: value(kind.passwords).or(kind.default_password.map(str::to_owned)),
+            user,
+        };
+        found.extend(parts.url(kind).map(|url| Candidate {
+            url,
+            place: server.place(),
+            whole: None,
+        }));
+    }
+    found.extend(known.literals.iter().filter_map(|(text, place)| {
+        Some(Candidate {
+            url: parse(kind, text)?,
+            place: place.clone(),
+            whole: None,
+        })
+    }));
+    found
+}
+
+/// Usual names first; those that say "test" last.
+fn rank(kind: &Kind, name: &str) -> usize {
+    let upper = name.to_uppercase();
+    if upper.contains("TEST") {
+        return 1000;
+    }
+    kind.whole
+        .iter()
+        .position(|known| *known == upper)
+        .unwrap_or(kind.whole.len())
+}
+
+/// A URL of this kind; the driver that SQLAlchemy writes into the scheme is left out.
+fn parse(kind: &Kind, text: &str) -> Option<Url> {
+    let (scheme, rest) = text.trim().split_once("://")?;
+    let scheme = scheme.split('+').next().unwrap_or(scheme);
+    if !kind.schemes.contains(&scheme) || rest.contains(['{', '<', '*']) {
+        return None;
+    }
+    let url = Url::parse(&format!("{scheme}://{rest}")).ok()?;
+    url.host_str().is_some_and(|host| !host.is_empty()).then_some(url)
+}
+
+struct Parts {
+    host: String,
+    port: u16,
+    user: String,
+    password: Option<String>,
+    path: String,
+}
+
+impl Parts {
+    fn url(&self, kind: &Kind) -> Option<Url> {
+        let mut url = Url::parse(&format!("{}://{}:{}/", kind.schemes[0], self.host, self.port)).ok()?;
+        url.set_username(&self.user).ok()?;
+        url.set_password(self.password.as_deref()).ok()?;
+        if !self.path.is_empty() {
+            // A vhost may hold, and often is, a slash.
+            url.path_segments_mut().ok()?.clear().push(&self.path);
+        }
+        Some(url)
+    }
+}
+
+fn address(kind: &Kind, candidate: Candidate, known: &Known) -> Result<Address, String> {
+    let Candidate {
+        mut url,
+        place,
+        whole,
+    } = candidate;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let service = known.services.iter().find(|service| service.name == host);
+    let elsewhere = match service {
+        Some(service) => {
+            let target = url.port().unwrap_or(kind.port);
+            let Some(published) = service.published(target) else {
+                return Err(format!(
+                    "{place} names the host `{host}`, which is {}; its port {target} is not published, so it cannot be reached from here",
+                    service.place()
+                ));
+            };
+            let _ = url.set_host(Some("localhost"));
+            let _ = url.set_port(Some(published));
+            true
+        }
+        None if host == "host.docker.internal" => {
+            let _ = url.set_host(Some("localhost"));
+            true
+        }
+        None => false,
+    };
+    let full = SecretUrl::from_text(url.as_str());
+    if let Some(variable) = whole.filter(|_| !elsewhere) {
+        return Ok(Address {
+            text: format!("${{{}}}", variable.name),
+            full,
+            place,
+            also: Vec::new(),
+            needs: vec![Need {
+                variable: variable.name,
+                how: variable.how,
+            }],
+        });
+    }
+    let (password, needs) = match full.password() {
+        None => (String::new(), Vec::new()),
+        Some(secret) => {
+            use secrecy::ExposeSecret;
+            password(kind, &full.username(), secret.expose_secret(), &place, known)
+        }
+    };
+    let user = url.username().replace("${", "$${");
+    let at = if user.is_empty() { "" } else { "@" };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let path = if url.path() == "/" && kind.port == BROKER.port {
+        "/%2F"
+    } else {
+        url.path()
+    };
+    Ok(Address {
+        text: format!(
+            "{}://{user}{password}{at}{}{port}{path}{}",
+            url.scheme(),
+            url.host_str().unwrap_or_default(),
+            query(&url)
+        ),
+        full,
+        place,
+        also: Vec::new(),
+        needs,
+    })
+}
+
+/// Of a query only what says how to connect; a password may stand in the rest.
+fn query(url: &Url) -> String {
+    let kept: Vec<String> = url
+        .query_pairs()
+        .filter(|(name, _)| matches!(name.as_ref(), "sslmode" | "sslrootcert" | "sslcert" | "sslkey"))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if kept.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", kept.join("&"))
+    }
+}
+
+/// `:${NAME}` for the password, with how to set it.
+fn password(kind: &Kind, user: &str, secret: &str, place: &str, known: &Known) -> (String, Vec<Need>) {
+    // RabbitMQ's documented default, good from this machine only, is no secret.
+    if user == "guest" && secret == "guest" {
+        return (":guest".into(), Vec::new());
+    }
+    let is_password = |name: &str| {
+        let name = name.to_uppercase();
+        ["PASS", "PWD", "SECRET"].iter().any(|word| name.contains(word))
+    };
+    let variable = known
+        .variables
+        .iter()
+        .filter(|variable| variable.value == secret && is_password(&variable.name))
+        .min_by_key(|variable| {
+            kind.passwords
+                .iter()
+                .position(|known| *known == variable.name)
+                .unwrap_or(usize::MAX)
+        });
+    let (name, how) = match variable {
+        Some(variable) => (variable.name.clone(), variable.how.clone()),
+        None => {
+            // The name of the variable that Compose puts in, or else the usual one.
+            let used = known
+                .services
+                .iter()
+                .flat_map(|service| &service.environment)
+                .flat_map(|setting| &setting.uses)
+                .find(|(name, value)| value == secret && is_password(name))
+                .map(|(name, _)| name.clone());
+            let name = used.unwrap_or_else(|| kind.passwords[1].to_owned());
+            let how = format!("export {name}='…'    # its value stands in {place}");
+            (name, how)
+        }
+    };
+    let mut needs = vec![Need {
+        variable: name.clone(),
+        how,
+    }];
+    let mut probe = match Url::parse("x://h") {
+        Ok(url) => url,
+        Err(_) => return (format!(":${{{name}}}"), needs),
+    };
+    let _ = probe.set_username("u");
+    let _ = probe.set_password(Some(secret));
+    if probe.password() == Some(secret) && !secret.contains('%') {
+        return (format!(":${{{name}}}"), needs);
+    }
+    // In a URL some characters must be percent-encoded.
+    let encoded = format!("{name}_ENCODED");
+    needs.push(Need {
+        how: format!(
+            "export {encoded}=\"$(python3 -c 'import os, urllib.parse; print(urllib.parse.quote(os.environ[\"{name}\"], safe=\"\"))')\""
+        ),
+        variable: encoded.clone(),
+    });
+    (format!(":${{{encoded}}}"), needs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::compose::{Port, Setting};
+
+    fn variable(name: &str, value: &str) -> Variable {
+        Variable {
+            name: name.into(),
+            value: value.into(),
+            place: ".env line 1".into(),
+            how: "set -a; . ./.env; set +a".into(),
+        }
+    }
+
+    fn service(name: &str, image: &str, environment: &[(&str, &str)], ports: &[(u16, u16)]) -> Service {
+        Service {
+            name: name.into(),
+            file: "compose.yaml".into(),
+            image: Some(image.into()),
+            environment: environment
+                .iter()
+                .map(|(name, value)| Setting {
+                    name: (*name).into(),
+                    value: (*value).into(),
+                    uses: Vec::new(),
+                })
+                .collect(),
+            ports: ports
+                .iter()
+                .map(|(published, target)| Port {
+                    published: *published,
+                    target: *target,
+                })
+                .collect(),
+            ..Service::default()
+        }
+    }
+
+    fn look(kind: &Kind, variables: &[Variable], services: &[Service]) -> Option<Address> {
+        find(
+            kind,
+            &Known {
+                variables,
+                services,
+                literals: &[],
+            },
+        )
+        .0
+    }
+
+    #[test]
+    fn a_variable_that_holds_it_all_is_referred_to() {
+        let variables = [
+            variable("TEST_DATABASE_URL", "postgres://t@h/t"),
+            variable("DATABASE_URL", "postgresql+asyncpg://u:p@h:5433/d"),
+        ];
+        let found = look(&DATABASE, &variables, &[]).expect("found");
+        assert_eq!(found.text, "${DATABASE_URL}");
+        assert_eq!(found.full.expose(), "postgresql://u:p@h:5433/d");
+        assert_eq!(found.also.len(), 1);
+    }
+
+    #[test]
+    fn a_service_is_reached_through_its_published_port() {
+        let services = [service("mq", "rabbitmq:4-management", &[], &[(5673, 5672)])];
+        let variables = [
+            variable("BROKER_URL", "amqp://app:s3cret@mq:5672/jobs"),
+            variable("RABBITMQ_PASSWORD", "s3cret"),
+        ];
+        let found = look(&BROKER, &variables, &services).expect("found");
+        assert_eq!(found.text, "amqp://app:${RABBITMQ_PASSWORD}@localhost:5673/jobs");
+        assert_eq!(found.full.expose(), "amqp://app:s3cret@localhost:5673/jobs");
+        assert_eq!(found.needs[0].how, "set -a; . ./.env; set +a");
+    }
+
+    #[test]
+    fn a_port_that_is_not_published_is_complained_of() {
+        let services = [service("mq", "rabbitmq:4", &[], &[])];
+        let known = Known {
+            variables: &[variable("BROKER_URL", "amqp://app:s3cret@mq/jobs")],
+            services: &services,
+            literals: &[],
+        };
+        let (found, complaints) = find(&BROKER, &known);
+        assert!(found.is_none());
+        assert!(complaints[0].contains("not published"), "{complaints:?}");
+        assert!(!complaints[0].contains("s3cret"));
+    }
+
+    #[test]
+    fn the_server_alone_is_enough() {
+        let db = service(
+            "db",
+            "postgres:16",
+            &[("POSTGRES_USER", "app"), ("POSTGRES_PASSWORD", "p@ss/word")],
+            &[(5432, 5432)],
+        );
+        let found = look(&DATABASE, &[], &[db]).expect("found");
+        assert_eq!(
+            found.text,
+            "postgres://app:${POSTGRES_PASSWORD_ENCODED}@localhost:5432/app"
+        );
+        assert_eq!(found.needs.len(), 2, "{:?}", found.needs);
+        assert!(found.needs.iter().all(|need| !need.how.contains("p@ss")));
+        let mq = service("rabbitmq", "bitnami/rabbitmq", &[], &[(5672, 5672)]);
+        let found = look(&BROKER, &[], &[mq]).expect("found");
+        assert_eq!(found.text, "amqp://guest:guest@localhost:5672/%2F");
+        assert!(found.needs.is_empty());
+    }
+
+    #[test]
+    fn split_settings() {
+        let variables = [
+            variable("POSTGRES_HOST", "127.0.0.1"),
+            variable("POSTGRES_USER", "app"),
+            variable("POSTGRES_PASSWORD", "pw"),
+            variable("POSTGRES_DB", "main"),
+        ];
+        let found = look(&DATABASE, &variables, &[]).expect("found");
+        assert_eq!(
+            found.text,
+            "postgres://app:${POSTGRES_PASSWORD}@127.0.0.1:5432/main"
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_not_taken() {
+        for text in [
+            "amqp://",
+            "redis://h",
+            "amqp://{user}:{pass}@h",
+            "postgres://h",
+            "not a url",
+        ] {
+            assert!(
+                look(&BROKER, &[variable("BROKER_URL", text)], &[]).is_none(),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Commands that start an API or a worker, wherever they are written down.
+
+/// A command and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    pub words: Vec<String>,
+    pub place: String,
+    /// Folder that it is run in, below the root.
+    pub folder: String,
+}
+
+const SERVERS: &[&str] = &[
+    "uvicorn",
+    "gunicorn",
+    "hypercorn",
+    "fastapi",
+    "granian",
+    "daphne",
+    "flask",
+];
+
+impl Launch {
+    pub fn is_worker(&self) -> bool {
+        program(&self.words).is_some_and(|(at, name)| name == "dramatiq" && self.words.len() > at + 1)
+    }
+
+    pub fn is_server(&self) -> bool {
+        program(&self.words).is_some_and(|(_, name)| SERVERS.contains(&name.as_str()))
+    }
+
+    /// The port that a server is told to listen on, or its own default.
+    pub fn port(&self) -> Option<u16> {
+        let mut words = self.words.iter().peekable();
+        while let Some(word) = words.next() {
+            let (flag, value) = match word.split_once('=') {
+                Some((flag, value)) => (flag, Some(value.to_owned())),
+                None => (word.as_str(), words.peek().map(|next| (*next).clone())),
+            };
+            if matches!(flag, "--port" | "-p" | "--bind" | "-b")
+                && let Some(value) = value
+            {
+                let port = value.rsplit(':').next().unwrap_or_default();
+                return port.parse().ok();
+            }
+        }
+        let (_, name) = program(&self.words)?;
+        Some(if name == "flask" { 5000 } else { 8000 })
+    }
+
+    /// Words that may be the module of a worker: they look like one.
+    pub fn modules(&self) -> Vec<&str> {
+        let after = program(&self.words).map_or(0, |(at, _)| at + 1);
+        self.words
+            .iter()
+            .skip(after)
+            .map(|word| word.split(':').next().unwrap_or_default())
+            .filter(|word| is_module(word))
+            .collect()
+    }
+
+    /// From the program on: what went before (`poetry run`, an interpreter) is not part of it.
+    pub fn bare(&self) -> Vec<String> {
+        let at = program(&self.words).map_or(0, |(at, _)| at);
+        let as_module = at >= 2 && self.words[at - 1] == "-m";
+        let mut words = self.words[if as_module { at - 2 } else { at }..].to_vec();
+        if let Some(first) = words.first_mut() {
+            *first = first.rsplit('/').next().unwrap_or_default().to_owned();
+        }
+        words
+    }
+}
+
+/// The program that matters among the words, and its name.
+fn program(words: &[String]) -> Option<(usize, String)> {
+    words.iter().enumerate().take(8).find_map(|(at, word)| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        (name == "dramatiq" || SERVERS.contains(&name)).then(|| (at, name.to_owned()))
+    })
+}
+
+fn is_module(word: &str) -> bool {
+    !word.is_empty()
+        && word.split('.').all(|part| {
+            !part.is_empty()
+                && !part.starts_with(|c: char| c.is_ascii_digit())
+                && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+        })
+}
+
+/// Every command in a text that starts a server or a worker.
+pub fn find(text: &str, place: &str) -> Vec<Launch> {
+    let folder = place.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut found = Vec::new();
+    // A command that goes on in the next line is one.
+    let joined = text.replace("\\\n", "  ");
+    let mut line_number = 1;
+    for line in joined.lines() {
+        let here = line_number;
+        line_number += 1;
+        if !line.contains("dramatiq") && !SERVERS.iter().any(|name| line.contains(name)) {
+            continue;
+        }
+        for part in line.split(['`', ';', '|', '&', '>']) {
+            let words = words(
+                &part
+                    .replace("[\"", "")
+                    .replace("\", \"", " ")
+                    .replace("\",\"", " ")
+                    .replace("\"]", ""),
+            );
+            let Some((at, _)) = program(&words) else {
+                continue;
+            };
+            // `dramatiq` in prose is followed by no module, and preceded by other words.
+            let before = &words[..at];
+            let runs = before.iter().all(|word| {
+                word.contains('=')
+                    || word.ends_with(':')
+                    || matches!(
+                        word.as_str(),
+                        "$" | "CMD"
+                            | "ENTRYPOINT"
+                            | "exec"
+                            | "poetry"
+                            | "run"
+                            | "uv"
+                            | "pipenv"
+                            | "pdm"
+                            | "python"
+                            | "python3"
+                            | "-m"
+                            | "env"
+                            | "-"
+                            | "sudo"
+                            | "nohup"
+                    )
+                    || word.starts_with("ExecStart")
+                    || word.starts_with('/')
+            });
+            if runs && words.len() > at + 1 {
+                let as_module = before.iter().any(|word| word == "-m");
+                let from = before
+                    .iter()
+                    .position(|word| as_module && word.starts_with("python"))
+                    .unwrap_or(at);
+                let words = words[from..].to_vec();
+                found.push(Launch {
+                    words,
+                    place: format!("{place} line {here}"),
+                    folder: folder.to_owned(),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Splits as a shell would, without expanding anything.
+pub fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut inside = false;
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                inside = true;
+            }
+            (None, '#') if !inside => break,
+            (None, c) if c.is_whitespace() => {
+                if inside {
+                    words.push(std::mem::take(&mut word));
+                }
+                inside = false;
+            }
+            (None | Some('"'), '\\') => {
+                word.extend(chars.next());
+                inside = true;
+            }
+            (_, c) => {
+                word.push(c);
+                inside = true;
+            }
+        }
+    }
+    if inside {
+        words.push(word);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(text: &str) -> Launch {
+        let mut found = find(text, "worker/Procfile");
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        found.remove(0)
+    }
+
+    #[test]
+    fn finds_commands_where_people_write_them() {
+        for (text, words) in [
+            ("worker: dramatiq -v app.worker", "dramatiq -v app.worker"),
+            (
+                "    $ poetry run dramatiq app.worker --processes 2",
+                "dramatiq app.worker --processes 2",
+            ),
+            (
+                "CMD [\"dramatiq\", \"-v\", \"app.worker\"]",
+                "dramatiq -v app.worker",
+            ),
+            (
+                "ExecStart=/srv/venv/bin/dramatiq app.worker",
+                "ExecStart=/srv/venv/bin/dramatiq app.worker",
+            ),
+            (
+                "PYTHONPATH=. python -m dramatiq app.worker &",
+                "python -m dramatiq app.worker",
+            ),
+            (
+                "Start it with `dramatiq app.worker`, then wait",
+                "dramatiq app.worker",
+            ),
+            (
+                "exec dramatiq \\\n  -v \\\n  app.worker",
+                "dramatiq -v app.worker",
+            ),
+        ] {
+            let found = only(text);
+            assert!(found.is_worker(), "{text}");
+            assert_eq!(found.modules(), ["app.worker"].to_vec(), "{text}");
+            if !words.starts_with("ExecStart") {
+                assert_eq!(found.bare().join(" "), words, "{text}");
+            }
+            assert_eq!(found.folder, "worker");
+        }
+    }
+
+    #[test]
+    fn prose_is_no_command() {
+        for text in [
+            "Tasks run in dramatiq workers",
+            "the uvicorn server listens",
+            "dramatiq",
+            "pip install dramatiq uvicorn",
+        ] {
+            assert_eq!(find(text, "README.md"), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn ports() {
+        for (text, port) in [
+            ("uvicorn app:app --port 9000", 9000),
+            ("uvicorn app:app --port=9001 --reload", 9001),
+            ("gunicorn -b 0.0.0.0:9002 app:app", 9002),
+            ("uvicorn app:app", 8000),
+        ] {
+            assert_eq!(only(text).port(), Some(port), "{text}");
+        }
+        assert_eq!(only("uvicorn app:app --port $PORT").port(), None);
+    }
+}

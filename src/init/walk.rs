@@ -1,0 +1,314 @@
+//! Which files of a project are worth reading. Bounded in number, size, depth and time, so that a
+//! home folder or a monorepo costs seconds at most; links are not followed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ignore::WalkBuilder;
+
+const MOST_ENTRIES: usize = 50_000;
+const MOST_FILES: usize = 4_000;
+const LARGEST: u64 = 512 * 1024;
+const DEEPEST: usize = 8;
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Folders of other people's code, or of nothing that was written by hand.
+const SKIPPED: &[&str] = &[
+    ".git",
+    ".hg",
+    ".svn",
+    ".tox",
+    ".nox",
+    ".venv",
+    "venv",
+    "node_modules",
+    "site-packages",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".idea",
+    ".terraform",
+    "target",
+    "vendor",
+];
+
+/// Folders in which a worker's or an API's log is looked for.
+const LOG_FOLDERS: &[&str] = &["", "log", "logs", "var/log", "tmp"];
+
+/// A file's place is its path below the root, as messages name it.
+#[derive(Debug, Clone)]
+pub struct File {
+    pub place: String,
+    pub text: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Project {
+    pub root: PathBuf,
+    pub python: Vec<File>,
+    pub compose: Vec<File>,
+    /// `.env` and its kin, which are usually git-ignored; nearest to the root first.
+    pub dotenv: Vec<File>,
+    /// Where commands and statements are written down: scripts, Procfile, README, SQL.
+    pub others: Vec<File>,
+    /// A committed OpenAPI document.
+    pub openapi: Vec<File>,
+    /// Python environments, relative.
+    pub environments: Vec<String>,
+    /// Log files, relative.
+    pub logs: Vec<String>,
+    /// What could not be read, and what was left out.
+    pub complaints: Vec<String>,
+}
+
+pub fn walk(root: &Path) -> Project {
+    let mut project = Project {
+        root: root.to_owned(),
+        ..Project::default()
+    };
+    let began = Instant::now();
+    let mut folders: BTreeSet<PathBuf> = BTreeSet::from([root.to_owned()]);
+    let mut files: Vec<PathBuf> = Vec::new();
+    let walker = WalkBuilder::new(root)
+        .hidden(false)
+        .parents(false)
+        .require_git(false)
+        .follow_links(false)
+        .max_depth(Some(DEEPEST))
+        .filter_entry(|entry| {
+            let name = entry.file_name().to_string_lossy();
+            let folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+            !folder
+                || entry.depth() == 0
+                || !(SKIPPED.contains(&name.as_ref()) || entry.path().join("pyvenv.cfg").exists())
+        })
+        .build();
+    for (count, entry) in walker.enumerate() {
+        if count >= MOST_ENTRIES || files.len() >= MOST_FILES || began.elapsed() > WITHIN {
+            project.complaints.push(format!(
+                "the project is large: only its first {count} files and folders were looked at"
+            ));
+            break;
+        }
+        match entry {
+            Ok(entry) => match entry.file_type() {
+                Some(kind) if kind.is_dir() => drop(folders.insert(entry.into_path())),
+                Some(kind) if kind.is_file() && role(&name(entry.path())).is_some() => {
+                    files.push(entry.into_path());
+                }
+                _ => {}
+            },
+            Err(error) => project.complaints.push(said(root, &error.to_string())),
+        }
+    }
+    // Git-ignored, and read all the same.
+    for folder in &folders {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if role(&name(&path)) == Some(Role::Dotenv) && path.is_file() && !files.contains(&path) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort_by_key(|path| (path.components().count(), path.clone()));
+    for path in files {
+        let Some(text) = read(root, &path, &mut project.complaints) else {
+            continue;
+        };
+        let file = File {
+            place: inside(root, &path),
+            text,
+        };
+        match role(&name(&path)) {
+            Some(Role::Python) => project.python.push(file),
+            Some(Role::Compose) => project.compose.push(file),
+            Some(Role::Dotenv) => project.dotenv.push(file),
+            Some(Role::OpenApi) => project.openapi.push(file),
+            _ => project.others.push(file),
+        }
+    }
+    // Only what lies near the top: deeper ones belong to something else.
+    let near: Vec<&PathBuf> = folders
+        .iter()
+        .filter(|folder| folder.components().count() <= root.components().count() + 1)
+        .collect();
+    project.environments = near
+        .iter()
+        .flat_map(|folder| environments(folder))
+        .map(|path| inside(root, &path))
+        .collect();
+    project.logs = near
+        .iter()
+        .flat_map(|folder| LOG_FOLDERS.iter().map(|name| folder.join(name)))
+        .flat_map(|folder| logs(&folder))
+        .map(|path| inside(root, &path))
+        .collect();
+    for found in [&mut project.environments, &mut project.logs] {
+        found.sort_by_key(|path| (path.matches('/').count(), path.clone()));
+        found.dedup();
+    }
+    project
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Python,
+    Compose,
+    Dotenv,
+    OpenApi,
+    Other,
+}
+
+fn role(name: &str) -> Option<Role> {
+    let lower = name.to_lowercase();
+    let extension = lower.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let yaml = matches!(extension, "yml" | "yaml");
+    if yaml && (lower.starts_with("compose.") || lower.starts_with("docker-compose")) {
+        return Some(Role::Compose);
+    }
+    if matches!(
+        lower.as_str(),
+        "openapi.json" | "openapi.yaml" | "openapi.yml" | "swagger.json"
+    ) {
+        return Some(Role::OpenApi);
+    }
+    let template = ["example", "sample", "template", "dist", "test"]
+        .iter()
+        .any(|word| lower.split(['.', '-', '_']).any(|part| part == *word));
+    if lower == ".env" || lower.starts_with(".env.") || extension == "env" {
+        return (!template).then_some(Role::Dotenv);
+    }
+    if extension == "py" {
+        return Some(Role::Python);
+    }
+    let known = [
+        "procfile",
+        "makefile",
+        "justfile",
+        "dockerfile",
+        "readme",
+        "pyproject.toml",
+        "supervisord",
+    ]
+    .iter()
+    .any(|word| lower.starts_with(word));
+    (known
+        || matches!(
+            extension,
+            "sh" | "bash" | "service" | "conf" | "md" | "rst" | "sql"
+        ))
+    .then_some(Role::Other)
+}
+
+fn environments(folder: &Path) -> Vec<PathBuf> {
+    let tox = std::fs::read_dir(folder.join(".tox"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    [".venv", "venv", "env", ".env"]
+        .iter()
+        .map(|name| folder.join(name))
+        .chain(tox.map(|entry| entry.path()))
+        .filter(|path| path.join("pyvenv.cfg").is_file())
+        .collect()
+}
+
+fn logs(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(500)
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log") && path.is_file())
+        .collect()
+}
+
+fn read(root: &Path, path: &Path, complaints: &mut Vec<String>) -> Option<String> {
+    let place = inside(root, path);
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > LARGEST => {
+            complaints.push(format!("{place} is too large to read"));
+            return None;
+        }
+        _ => {}
+    }
+    match std::fs::read(path) {
+        // Bytes that are no text, and a file that is none, do no harm: nothing is found in them.
+        Ok(bytes) if bytes.contains(&0) => None,
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Some(text.trim_start_matches('\u{feff}').replace("\r\n", "\n"))
+        }
+        Err(error) => {
+            complaints.push(format!("cannot read {place}: {error}"));
+            None
+        }
+    }
+}
+
+fn said(root: &Path, text: &str) -> String {
+    text.replace(&format!("{}/", root.display()), "")
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn inside(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn reads_what_git_ignores_only_if_it_is_an_env_file() {
+        let root = std::env::temp_dir().join(format!("taskdiag-walk-{}", std::process::id()));
+        for folder in ["api/app", "worker", "node_modules/x", ".venv/lib", "generated"] {
+            fs::create_dir_all(root.join(folder)).expect("a folder");
+        }
+        for (path, text) in [
+            (".gitignore", ".env\ngenerated/\n*.log\n"),
+            (".env", "A=1\n"),
+            (".env.example", "A=\n"),
+            ("api/.env", "B=2\n"),
+            ("api/app/main.py", "x = 1\n"),
+            ("generated/old.py", "x = 1\n"),
+            ("node_modules/x/y.py", ""),
+            (".venv/pyvenv.cfg", ""),
+            (".venv/lib/z.py", ""),
+            ("worker/worker.log", "line\n"),
+            ("compose.yaml", "\u{feff}services: {}\r\n"),
+        ] {
+            fs::write(root.join(path), text).expect("a file");
+        }
+        fs::write(root.join("binary.py"), b"\x00\xff\x00").expect("a file");
+        std::os::unix::fs::symlink(&root, root.join("api/loop")).expect("a link");
+        let project = walk(&root);
+        fs::remove_dir_all(&root).expect("removed");
+        let places = |files: &[File]| files.iter().map(|file| file.place.clone()).collect::<Vec<_>>();
+        assert_eq!(places(&project.python), ["api/app/main.py"]);
+        assert_eq!(places(&project.dotenv), [".env", "api/.env"]);
+        assert_eq!(project.environments, [".venv"]);
+        assert_eq!(project.logs, ["worker/worker.log"]);
+        assert_eq!(project.compose[0].text, "services: {}\n");
+        assert!(project.complaints.is_empty(), "{:?}", project.complaints);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_no_panic() {
+        let project = walk(Path::new("/no/such/folder"));
+        assert!(project.python.is_empty());
+    }
+}
