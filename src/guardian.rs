@@ -157,9 +157,13 @@ impl Guardian {
         self.ask(Request::Last { start, seconds }).await.map(drop)
     }
 
-    /// Processes and folder stay after the end; tracing is switched off all the same.
-    pub async fn keep(&self) -> Result<(), String> {
-        self.ask(Request::Keep).await.map(drop)
+    /// Processes and folder stay after the end; tracing is switched off all the same. Returns the
+    /// process groups of what runs on.
+    pub async fn keep(&self) -> Result<Vec<i32>, String> {
+        match self.ask(Request::Keep).await? {
+            Answer::Kept { groups } => Ok(groups),
+            _ => Err("the guardian gave another answer".into()),
+        }
     }
 
     /// Lets it undo everything now, and waits for it. Returns what could not be undone.

@@ -27,6 +27,8 @@ mod published;
 mod shapes;
 #[path = "live/stack.rs"]
 mod stack;
+#[path = "live/start.rs"]
+mod start;
 #[path = "live/submitted.rs"]
 mod submitted;
 #[path = "live/succeeded.rs"]

@@ -98,6 +98,10 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         (_, _, complaints) = observed.restore() => complain_of(complaints),
         () = interrupt() => super::note(&["the rest is cleaned up in the background".into()]),
     }
+    if let Some(system) = system.filter(|_| !args.keep) {
+        // The guardian has done it, unless it was killed.
+        let _ = std::fs::remove_dir_all(&system.folder);
+    }
     written?;
     recorded?;
     export::send(&report, &args.export).await?;

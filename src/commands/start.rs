@@ -46,30 +46,34 @@ pub fn show(
 
 /// Says how what was left running is stopped.
 pub async fn keep(system: &System, config: &Config, timeline: &Timeline) {
-    if let Err(seen) = system.guardian.keep().await {
-        super::warn(&format!("nothing is kept: {seen}"), "what was started has ended");
-        return;
-    }
+    let groups = match system.guardian.keep().await {
+        Ok(groups) => groups,
+        Err(seen) => {
+            super::warn(&format!("nothing is kept: {seen}"), "what was started has ended");
+            return;
+        }
+    };
     let mut lines = Vec::new();
-    let mut groups = Vec::new();
     for event in &timeline.events {
         if let EventKind::Started { part, pid, .. } = &event.kind {
             let log = system.log(part);
             let state = match system.guardian.exit(*pid) {
                 Some(exit) => format!("has ended with {}", crate::timeline::exit_words(exit.code)),
-                None => {
-                    groups.push(format!("-{pid}"));
-                    format!("runs on as pid {pid}")
-                }
+                None => format!("runs on as pid {pid}"),
             };
             lines.push(format!("{part} {state}; log: {}", log.display()));
         }
     }
     if !groups.is_empty() {
-        lines.push(format!("to stop what runs: kill -TERM -- {}", groups.join(" ")));
+        // Process groups: a wrapper would not always hand the signal on. This form any shell knows.
+        let groups: Vec<String> = groups.iter().map(|group| format!("-{group}")).collect();
+        lines.push(format!("to stop what runs: kill -s TERM -- {}", groups.join(" ")));
     }
     if !config.services.up.is_empty() && !config.services.down.is_empty() {
-        lines.push(format!("and the services: {}", config.services.down.join(" ")));
+        lines.push(format!(
+            "to bring the services down: {}",
+            config.services.down.join(" ")
+        ));
     }
     lines.push(format!("to remove the logs: rm -r {}", system.folder.display()));
     super::note(&lines);

@@ -82,7 +82,14 @@ impl Guardian {
     async fn obey(&mut self, request: Request) -> Answer {
         match request {
             Request::Tracing(traced) => self.tracing = Some(traced),
-            Request::Keep => self.keep = true,
+            Request::Keep => {
+                self.keep = true;
+                let me = HashSet::from([std::process::id() as i32]);
+                let mut groups: Vec<i32> = tree::below(&me).iter().map(|seen| seen.group).collect();
+                groups.sort_unstable();
+                groups.dedup();
+                return Answer::Kept { groups };
+            }
             Request::Last { start, seconds } => self.last = Some((start, seconds)),
             Request::Folder { below } => match private_folder(&below) {
                 Ok(folder) => {

@@ -34,7 +34,7 @@ pub(super) enum Request {
         start: Start,
         seconds: u64,
     },
-    /// At the end, leave the processes running and the folder where it is.
+    /// At the end, leave the processes running and the folder where it is. Answered with their groups.
     Keep,
 }
 
@@ -85,6 +85,7 @@ pub(super) enum Answer {
     Done,
     Folder(PathBuf),
     Started { pid: i32 },
+    Kept { groups: Vec<i32> },
     Failed(String),
 }
 

@@ -18,11 +18,19 @@ const GIVE_UP: Duration = Duration::from_secs(15);
 const EVERY: Duration = Duration::from_millis(20);
 
 /// A process as one look at /proc shows it. With its start a pid cannot mean another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     pub pid: i32,
     pub ppid: i32,
+    pub group: i32,
     start: u64,
+}
+
+impl Seen {
+    /// What stays the same while its parent or its group changes.
+    fn identity(self) -> (i32, u64) {
+        (self.pid, self.start)
+    }
 }
 
 fn look(pid: i32) -> Option<(Seen, bool)> {
@@ -32,6 +40,7 @@ fn look(pid: i32) -> Option<(Seen, bool)> {
     let seen = Seen {
         pid,
         ppid: stat.ppid,
+        group: stat.pgrp,
         start: stat.starttime,
     };
     Some((seen, stat.state == 'Z'))
@@ -96,8 +105,8 @@ pub(super) async fn stop(root: Option<i32>, mut reap: impl FnMut()) -> Vec<Seen>
     let me = std::process::id() as i32;
     let began = Instant::now();
     let mut members: HashSet<i32> = root.into_iter().collect();
-    let mut asked: HashSet<Seen> = HashSet::new();
-    let mut asked_again: HashSet<Seen> = HashSet::new();
+    let mut asked: HashSet<(i32, u64)> = HashSet::new();
+    let mut asked_again: HashSet<(i32, u64)> = HashSet::new();
     loop {
         reap();
         let all = below(&HashSet::from([me]));
@@ -120,8 +129,8 @@ pub(super) async fn stop(root: Option<i32>, mut reap: impl FnMut()) -> Vec<Seen>
         for seen in &left {
             if elapsed > INSISTING {
                 send(*seen, Signal::SIGKILL);
-            } else if (seen.ppid == me && asked.insert(*seen))
-                || (elapsed > POLITE && asked_again.insert(*seen))
+            } else if (seen.ppid == me && asked.insert(seen.identity()))
+                || (elapsed > POLITE && asked_again.insert(seen.identity()))
             {
                 send(*seen, Signal::SIGTERM);
                 // A stopped process hears nothing.

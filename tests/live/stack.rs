@@ -177,7 +177,7 @@ impl Stack {
         format!("postgres://{credentials}@{}/{}", Lab::get().postgres(), self.id)
     }
 
-    fn api_url(&self) -> String {
+    pub fn api_url(&self) -> String {
         let url = self.config["api"].get("url").and_then(Toml::as_str);
         url.expect("api.url is configured").to_owned()
     }
@@ -193,12 +193,17 @@ impl Stack {
 
     // -- processes
 
-    fn python(&self, program: &str) -> Command {
-        let lab = Lab::get();
-        let venv = Path::new(lab.value(match self.dramatiq {
+    /// The virtual environment with the sample system's packages.
+    pub fn venv(&self) -> &'static Path {
+        Path::new(Lab::get().value(match self.dramatiq {
             Dramatiq::Two => "LAB_VENV",
             Dramatiq::One => "LAB_VENV_1",
-        }));
+        }))
+    }
+
+    fn python(&self, program: &str) -> Command {
+        let lab = Lab::get();
+        let venv = self.venv();
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new(venv.join("bin").join(program));
         command

@@ -24,6 +24,11 @@ impl Stack {
 
     /// Starts a diagnosis and does not wait for it.
     pub fn start_diagnose(&mut self, arguments: &[&str]) -> Running {
+        self.start_diagnose_with(arguments, &[])
+    }
+
+    /// The same with some variables in taskdiag's own environment.
+    pub fn start_diagnose_with(&mut self, arguments: &[&str], env: &[(&str, &str)]) -> Running {
         static RUNS: AtomicU16 = AtomicU16::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let file = |extension: &str| self.dir.join(format!("diagnosis-{run}.{extension}"));
@@ -35,6 +40,7 @@ impl Stack {
         let stdout = File::create(file("stdout")).expect("a file");
         let stderr = File::create(file("stderr")).expect("a file");
         let child = command
+            .envs(env.iter().copied())
             .stdout(stdout)
             .stderr(stderr)
             .spawn()

@@ -1,0 +1,563 @@
+//! `diagnose --start`: what is configured is started, watched, and gone afterwards, whatever ends the run.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use toml::{Table, Value as Toml};
+
+use crate::lab::{Lab, signal, until};
+use crate::stack::Stack;
+use crate::verdict::Running;
+
+/// Stands in the environment of all that a test starts, and of nothing else.
+const MARK: &str = "START_TEST_MARK";
+
+/// A stack whose API and worker are started by taskdiag, marked with the stack's name.
+fn started(name: &str) -> Stack {
+    let mut stack = Stack::new(name);
+    let port = stack.api_url().rsplit(':').next().expect("a port").to_owned();
+    let uvicorn = [
+        "uvicorn",
+        "ops_core.main:app",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &port,
+    ];
+    stack.set("api.command", words(&uvicorn));
+    for part in ["api", "worker"] {
+        let mut env = Table::new();
+        for (name, value) in [
+            (MARK, stack.id.clone()),
+            ("DRAMATIQ_TESTING", String::new()),
+            ("DATABASE_URL", stack.database_url("lab:lab")),
+            ("RABBITMQ_URL", stack.amqp_url("lab:lab")),
+            (
+                "PYTHONPYCACHEPREFIX",
+                format!("{}/pycache", Lab::get().value("LAB_DIR")),
+            ),
+        ] {
+            env.insert(name.into(), value.into());
+        }
+        stack.set(&format!("{part}.env"), env);
+        stack.set(&format!("{part}.python"), stack.venv().to_str().expect("a path"));
+        stack.set(&format!("{part}.cwd"), Lab::get().value("LAB_OPS_CORE"));
+        stack.unset(&format!("{part}.log"));
+    }
+    fs::create_dir_all(stack.dir.join("tmp")).expect("a folder");
+    stack
+}
+
+fn words(words: &[&str]) -> Toml {
+    words
+        .iter()
+        .map(|word| Toml::from(*word))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+/// Variables that a run of a test needs: its own folder for temporary files.
+fn start_with(stack: &mut Stack, arguments: &[&str], env: &[(&str, &str)]) -> Running {
+    let folder = stack.dir.join("tmp");
+    let mut all = vec![("TMPDIR", folder.to_str().expect("a path"))];
+    all.extend(env);
+    let arguments = [&["--start"], arguments].concat();
+    stack.start_diagnose_with(&arguments, &all)
+}
+
+fn start(stack: &mut Stack, arguments: &[&str]) -> Running {
+    start_with(stack, arguments, &[])
+}
+
+/// Processes that carry the stack's mark.
+fn marked(stack: &Stack) -> Vec<i32> {
+    let mark = format!("{MARK}={}\0", stack.id);
+    let environ = |pid: i32| fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let environ = environ(*pid);
+            environ.windows(mark.len()).any(|part| part == mark.as_bytes())
+        })
+        .collect()
+}
+
+/// All that a run of `--start` may not leave behind.
+fn assert_nothing_left(stack: &mut Stack) {
+    let left = marked(stack);
+    assert!(left.is_empty(), "these processes are left: {left:?}");
+    let consumers = stack.depth("default").map_or(0, |(_, consumers)| consumers);
+    assert_eq!(consumers, 0, "consumers of default");
+    let files: Vec<_> = fs::read_dir(stack.dir.join("tmp"))
+        .expect("tmp")
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    assert!(files.is_empty(), "these files are left: {files:?}");
+    assert_eq!(stack.vhost()["tracing"], json!(false), "tracing");
+}
+
+/// A Python program in the stack's folder that runs the worker in its own way.
+fn wrapper(stack: &mut Stack, program: &str) {
+    let path = stack.dir.join("wrapper.py");
+    let head = "import os, signal, subprocess, sys, time\nWORKER = ['dramatiq', '-v', '--processes', '1', '--threads', '2', 'ops_core.tasks.worker']\n";
+    fs::write(&path, format!("{head}{program}")).expect("a program");
+    stack.set(
+        "worker.command",
+        words(&["python", path.to_str().expect("a path")]),
+    );
+}
+
+/// Beside the worker a process that has left its session and its parent, and ignores every request.
+const ESCAPES: &str = "
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        while True:
+            time.sleep(1)
+    os._exit(0)
+os.wait()
+os.execvp(WORKER[0], WORKER)
+";
+
+#[test]
+fn a_healthy_system_is_started_and_gone_afterwards() {
+    let mut stack = started("start-healthy");
+    let verdict = start(&mut stack, &[]).finish(&stack);
+    assert_nothing_left(&mut stack);
+    for (kind, part) in [
+        ("started", "api"),
+        ("started", "worker"),
+        ("ready", "api"),
+        ("ready", "worker"),
+    ] {
+        let seen = verdict
+            .list("timeline")
+            .iter()
+            .any(|event| event["kind"] == kind && event["part"] == part);
+        assert!(seen, "{part} {kind}\n{}", verdict.explain());
+    }
+    verdict.expect("A", "succeeded", 0).certain().sees(&[
+        "api-log",
+        "worker-log",
+        "database",
+        "process",
+        "firehose",
+    ]);
+}
+
+#[test]
+fn what_escapes_is_found_and_ended() {
+    let mut stack = started("start-escapes");
+    wrapper(&mut stack, ESCAPES);
+    start(&mut stack, &[]).finish(&stack).expect("A", "succeeded", 0);
+    assert_nothing_left(&mut stack);
+}
+
+/// The worker leaves the process that was started, its session and its group.
+const DAEMON: &str = "
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execvp(WORKER[0], WORKER)
+    os._exit(0)
+os.wait()
+";
+
+/// Its first process ends at once, and well: that is no death.
+#[test]
+fn a_worker_may_put_itself_into_the_background() {
+    let mut stack = started("start-daemon");
+    wrapper(&mut stack, DAEMON);
+    start(&mut stack, &[]).finish(&stack).expect("A", "succeeded", 0);
+    assert_nothing_left(&mut stack);
+}
+
+#[test]
+fn a_worker_that_does_not_want_to_end_is_killed() {
+    let mut stack = started("start-stubborn");
+    let stubborn = "
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen(WORKER)
+while True:
+    time.sleep(1)
+";
+    wrapper(&mut stack, stubborn);
+    start(&mut stack, &[]).finish(&stack).expect("A", "succeeded", 0);
+    assert_nothing_left(&mut stack);
+}
+
+// ---- whatever ends the run ----
+
+/// A run that would go on for a minute, with a worker that escapes.
+fn in_the_middle(name: &str, env: &[(&str, &str)]) -> (Stack, Running) {
+    let mut stack = started(name);
+    wrapper(&mut stack, ESCAPES);
+    // The task goes where nobody looks.
+    stack.set("broker.queue", "elsewhere");
+    stack.set("timing.silence", "60s");
+    stack.set("timing.timeout", "60s");
+    let running = start_with(&mut stack, &[], env);
+    until("the worker consumes", || {
+        stack.depth("default").is_some_and(|(_, consumers)| consumers > 0)
+    });
+    assert!(
+        marked(&stack).len() >= 4,
+        "API, master, worker and the one that escaped"
+    );
+    (stack, running)
+}
+
+fn ended_by(name: &str, end: &str) {
+    let (mut stack, mut running) = in_the_middle(name, &[]);
+    signal(end, running.pid());
+    running.wait();
+    if end == "KILL" {
+        until("everything is gone", || marked(&stack).is_empty());
+        let folder = stack.dir.join("tmp");
+        until("its files are gone", || {
+            fs::read_dir(&folder).expect("tmp").next().is_none()
+        });
+        until("tracing is off", || stack.vhost()["tracing"] == json!(false));
+    }
+    // A run that could end by itself comes back only when all is gone.
+    assert_nothing_left(&mut stack);
+}
+
+#[test]
+fn ctrl_c_ends_everything() {
+    ended_by("start-int", "INT");
+}
+
+#[test]
+fn sigterm_ends_everything() {
+    ended_by("start-term", "TERM");
+}
+
+#[test]
+fn kill_9_ends_everything() {
+    ended_by("start-kill", "KILL");
+}
+
+#[test]
+fn a_panic_ends_everything() {
+    let mut stack = started("start-panic");
+    wrapper(&mut stack, ESCAPES);
+    let mut running = start_with(&mut stack, &[], &[("TASKDIAG_PANIC", "1")]);
+    assert_eq!(running.wait().code(), Some(1), "{}", running.stderr());
+    assert!(
+        running.stderr().contains("ready      worker"),
+        "{}",
+        running.stderr()
+    );
+    until("everything is gone", || marked(&stack).is_empty());
+    let folder = stack.dir.join("tmp");
+    until("its files are gone", || {
+        fs::read_dir(&folder).expect("tmp").next().is_none()
+    });
+    until("tracing is off", || stack.vhost()["tracing"] == json!(false));
+    assert_nothing_left(&mut stack);
+}
+
+/// The second line: what is directly below the guardian hears of its death.
+#[test]
+fn a_killed_guardian_takes_the_system_with_it() {
+    let mut stack = started("start-guardian");
+    stack.set("broker.queue", "elsewhere");
+    stack.set("timing.silence", "60s");
+    let mut running = start(&mut stack, &[]);
+    until("the worker consumes", || {
+        stack.depth("default").is_some_and(|(_, consumers)| consumers > 0)
+    });
+    let parent = |pid: i32| -> i32 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+        let rest = stat.rsplit(") ").next().expect("fields");
+        rest.split(' ').nth(1).expect("ppid").parse().expect("ppid")
+    };
+    let pids = marked(&stack);
+    let root = pids
+        .iter()
+        .find(|pid| !pids.contains(&parent(**pid)))
+        .expect("a root");
+    signal("KILL", parent(*root));
+    until("the system ends", || marked(&stack).is_empty());
+    signal("INT", running.pid());
+    running.wait();
+    let files = fs::read_dir(stack.dir.join("tmp")).expect("tmp").count();
+    assert_eq!(files, 0, "temporary files");
+}
+
+// ---- what does not start is the verdict ----
+
+#[test]
+fn a_worker_that_dies_at_import() {
+    let mut stack = started("start-import");
+    stack.set(
+        "worker.command",
+        words(&["dramatiq", "-v", "ops_core.tasks.nowhere"]),
+    );
+    stack.set("timing.silence", "20s");
+    let began = Instant::now();
+    start(&mut stack, &[])
+        .finish(&stack)
+        .expect("B", "worker-not-started", 10)
+        .certain()
+        .sums_up("exit code 2")
+        .sums_up("No module named 'ops_core.tasks.nowhere'");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "silence is not waited for"
+    );
+    assert_nothing_left(&mut stack);
+}
+
+/// The worker command of the plan that this tool began with, literally.
+#[test]
+fn a_number_after_v_is_explained_in_one_line() {
+    let mut stack = started("start-v2");
+    stack.set(
+        "worker.command",
+        words(&["dramatiq", "-v", "2", "ops_core.tasks.worker"]),
+    );
+    start(&mut stack, &[])
+        .finish(&stack)
+        .expect("B", "worker-not-started", 10)
+        .certain()
+        .sums_up("exit code 2")
+        .sums_up("the `2` after `-v` is read as the broker module")
+        .sums_up("write `-v`, or `-vv`");
+    stack.set(
+        "worker.command",
+        words(&["dramatiq", "-v", "2", "--threads", "2", "ops_core.tasks.worker"]),
+    );
+    start(&mut stack, &[])
+        .finish(&stack)
+        .expect("B", "worker-not-started", 10)
+        .sums_up("the `2` after `-v` is read as the broker module");
+    assert_nothing_left(&mut stack);
+}
+
+#[test]
+fn an_api_that_dies_at_its_start() {
+    let mut stack = started("start-api-dies");
+    stack.set("api.command", words(&["uvicorn", "ops_core.nowhere:app"]));
+    start(&mut stack, &[])
+        .finish(&stack)
+        .expect("none", "api-unreachable", 30)
+        .certain()
+        .sums_up("exit code")
+        .sums_up("Could not import module");
+    assert_nothing_left(&mut stack);
+}
+
+#[test]
+fn a_worker_without_python_at_all() {
+    let mut stack = started("start-shell");
+    let said = stack.dir.join("said");
+    let script = format!(
+        "env > {0}; pwd >> {0}; echo 'no licence' >&2; exit 7",
+        said.display()
+    );
+    stack.set("worker.command", words(&["sh", "-c", &script]));
+    start_with(
+        &mut stack,
+        &[],
+        &[("DRAMATIQ_TESTING", "1"), ("PYTHONHOME", "/nowhere")],
+    )
+    .finish(&stack)
+    .expect("B", "worker-not-started", 10)
+    .sums_up("exit code 7")
+    .sums_up("no licence");
+    let said = fs::read_to_string(said).expect("it ran");
+    let venv = stack.venv().to_str().expect("a path");
+    for line in [
+        &format!("VIRTUAL_ENV={venv}"),
+        "PYTHONUNBUFFERED=1",
+        Lab::get().value("LAB_OPS_CORE"),
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}:\n{said}");
+    }
+    assert!(said.contains(&format!("PATH={venv}/bin:")), "{said}");
+    assert!(
+        !said.contains("DRAMATIQ_TESTING") && !said.contains("PYTHONHOME"),
+        "{said}"
+    );
+    assert_nothing_left(&mut stack);
+}
+
+// ---- what cannot be started at all ----
+
+fn refused(stack: &mut Stack, arguments: &[&str], code: i32, words: &[&str]) {
+    let mut running = start(stack, arguments);
+    let status = running.wait();
+    let stderr = running.stderr();
+    assert_eq!(status.code(), Some(code), "{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "stderr says {word}:\n{stderr}");
+    }
+    assert_nothing_left(stack);
+}
+
+#[test]
+fn what_is_configured_wrongly_is_said_before_anything_starts() {
+    let mut stack = started("start-wrong");
+    stack.set("worker.python", "nowhere");
+    refused(
+        &mut stack,
+        &[],
+        2,
+        &["worker.python", "nowhere has no bin/python", "python -m venv"],
+    );
+    stack.set(
+        "worker.python",
+        stack.venv().join("bin/python").to_str().expect("a path"),
+    );
+    refused(&mut stack, &[], 2, &["not the interpreter"]);
+    stack.set("worker.python", stack.venv().to_str().expect("a path"));
+    stack.set("worker.command", words(&["dramatik", "-v", "x"]));
+    refused(
+        &mut stack,
+        &[],
+        2,
+        &["worker.command", "`dramatik`", "install it"],
+    );
+    stack.set("worker.cwd", "nowhere");
+    refused(&mut stack, &[], 2, &["worker.cwd", "not a folder"]);
+    stack.unset("worker.command");
+    stack.unset("api.command");
+    refused(
+        &mut stack,
+        &[],
+        2,
+        &["`worker.command` is not configured", "--start"],
+    );
+}
+
+#[test]
+fn a_taken_port_is_refused_with_its_owner() {
+    let mut stack = started("start-port");
+    let address = stack.api_url().trim_start_matches("http://").to_owned();
+    let _listener = TcpListener::bind(&address).expect("the port is free");
+    let pid = format!("pid {}", std::process::id());
+    refused(&mut stack, &[], 30, &[&address, "already in use", &pid]);
+}
+
+// ---- around it ----
+
+#[test]
+fn services_are_brought_up_and_down() {
+    let mut stack = started("start-services");
+    let touch = |file: &Path| words(&["touch", file.to_str().expect("a path")]);
+    let (up, down) = (stack.dir.join("up"), stack.dir.join("down"));
+    stack.set("services.up", touch(&up));
+    stack.set("services.down", touch(&down));
+    // Whatever becomes of the worker.
+    stack.set("worker.command", words(&["sh", "-c", "exit 1"]));
+    start(&mut stack, &[])
+        .finish(&stack)
+        .expect("B", "worker-not-started", 10);
+    assert!(up.exists() && down.exists());
+    fs::remove_file(&down).expect("it is there");
+    stack.set("services.up", words(&["sh", "-c", "echo no such image; exit 3"]));
+    refused(&mut stack, &[], 30, &["services", "exit code 3", "no such image"]);
+    assert!(down.exists(), "half of it may be up");
+}
+
+#[test]
+fn only_the_worker_is_started_where_the_api_runs() {
+    let mut stack = started("start-worker-only");
+    stack.unset("api.command");
+    stack.api(&[]);
+    start(&mut stack, &[]).finish(&stack).expect("A", "succeeded", 0);
+    assert_nothing_left(&mut stack);
+}
+
+#[test]
+fn consumers_from_before_are_pointed_out() {
+    let mut stack = started("start-other-worker");
+    stack.unset("api.command");
+    stack.api(&[]);
+    stack.worker(crate::worker::healthy().log("other.log"));
+    let verdict = start(&mut stack, &[]).finish(&stack);
+    assert!(
+        verdict
+            .stderr
+            .contains("1 consumer(s) were on queue `default` before"),
+        "{}",
+        verdict.stderr
+    );
+    assert!(marked(&stack).is_empty());
+}
+
+#[test]
+fn kept_processes_run_on_and_stop_as_it_says() {
+    let mut stack = started("start-keep");
+    wrapper(&mut stack, DAEMON);
+    let verdict = start(&mut stack, &["--keep"]).finish(&stack);
+    let kept = marked(&stack);
+    assert!(
+        kept.len() >= 3,
+        "API, master and worker run on: {kept:?}\n{}",
+        verdict.explain()
+    );
+    assert!(stack.depth("default").is_some_and(|(_, consumers)| consumers > 0));
+    let said = |beginning: &str| {
+        let line = verdict
+            .stderr
+            .lines()
+            .find_map(|line| line.strip_prefix(beginning));
+        line.unwrap_or_else(|| panic!("{beginning}\n{}", verdict.stderr))
+            .to_owned()
+    };
+    for command in [said("to stop what runs: "), said("to remove the logs: ")] {
+        let status = Command::new("sh")
+            .args(["-c", &command])
+            .status()
+            .expect("sh runs");
+        assert!(status.success(), "{command}");
+        until("what runs ends", || marked(&stack).is_empty());
+    }
+    assert_nothing_left(&mut stack);
+    verdict.expect("A", "succeeded", 0);
+}
+
+#[test]
+fn what_they_print_is_shown_without_secrets() {
+    let mut stack = started("start-live");
+    let talk = "printf 'key s3cr3t-w0rd of amqp://u:pa55word@h/ \\033[31mred\\n'; exit 1";
+    stack.set("worker.command", words(&["sh", "-c", talk]));
+    let mut env = Table::new();
+    env.insert("API_TOKEN".into(), "s3cr3t-w0rd".into());
+    stack.set("worker.env", env);
+    let verdict = start(&mut stack, &["--verbose"]).finish(&stack);
+    let line = verdict.stderr.lines().find(|line| line.starts_with("worker |"));
+    assert_eq!(
+        line,
+        Some("worker | key *** of amqp://u:***@h/ \\e[31mred"),
+        "{}",
+        verdict.stderr
+    );
+    assert!(verdict.stderr.contains("api    |"), "{}", verdict.stderr);
+    assert!(!verdict.text.contains("s3cr3t-w0rd") && !verdict.stdout.contains("s3cr3t-w0rd"));
+}
+
+#[test]
+fn it_goes_with_a_new_task_only() {
+    let stack = started("start-usage");
+    let ask = |arguments: &[&str]| -> Output {
+        let mut command = stack.taskdiag("diagnose");
+        command.arg("--config").arg(stack.write_config()).args(arguments);
+        command.output().expect("taskdiag runs")
+    };
+    for arguments in [&["--start", "--task", "task_1"][..], &["--keep"][..]] {
+        assert_eq!(ask(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
