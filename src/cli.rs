@@ -61,6 +61,8 @@ pub enum Command {
     Diagnose(Diagnose),
     /// Can every vantage point see? What looks wrong already?
     Check(Check),
+    /// Every message of the vhost as it is published and delivered
+    Trace(Trace),
     /// Diagnose a recording again, with no service at all
     Replay(Replay),
     /// Arrange a recording as any report
@@ -152,6 +154,46 @@ pub struct Check {
     #[arg(long)]
     pub restore_tracing: bool,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = TRACE_HELP)]
+pub struct Trace {
+    /// Only messages of this queue, its delay and its dead-letter queue; or of queues that fit a pattern
+    /// with * ? [] (repeatable)
+    #[arg(long, value_name = "NAME|GLOB")]
+    pub queue: Vec<String>,
+    /// Only messages for this actor, or for actors that fit a pattern (repeatable)
+    #[arg(long, value_name = "NAME|GLOB")]
+    pub actor: Vec<String>,
+    /// Only messages that carry this id among their arguments, or as their message id (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub task: Vec<String>,
+    /// Only lines in which this regular expression is found (repeatable: any of them)
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Vec<String>,
+    /// End after so long, e.g. 30s, 5m
+    #[arg(long = "for", value_name = "DURATION")]
+    pub lasting: Option<String>,
+    /// End after so many lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Lines for people, or JSON Lines (docs/trace.v1.schema.json)
+    #[arg(long, value_enum, default_value_t = Plain::Terminal)]
+    pub format: Plain,
+    /// Show task arguments; otherwise they are masked
+    #[arg(long)]
+    pub show_args: bool,
+    /// Record everything that is traced, whatever the filters hide
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+const TRACE_HELP: &str = "\
+Filters of different kinds must all fit. Where the vhost publishes more than 200 messages a second, or
+its rate is unknown, tracing needs --set broker.trace=on: it costs a busy publisher up to a third of
+its rate. Tracing is put back as it was when taskdiag ends, however it ends.
+
+Exit codes: 0 traced as asked · 30 could not, or not to the end · 2 wrong usage or configuration";
 
 #[derive(Debug, Args)]
 pub struct Replay {

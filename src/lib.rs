@@ -11,6 +11,7 @@
 //! environment and flags into one [`config::Config`]; [`vantage`] watches every source at once and
 //! yields a [`timeline::Timeline`]; [`diagnosis`] turns that into a [`diagnosis::Verdict`] by
 //! asking each cause of the catalogue; [`report`] arranges timeline and verdict for its readers.
+//! [`trace`] writes the events of the firehose as they pass.
 //! [`framework`] is all that is known of Dramatiq; [`supervise`] starts the system for `--start`,
 //! and [`guardian`] undoes what was done.
 //! [`init`] drafts a configuration from a project.
@@ -27,4 +28,5 @@ pub mod report;
 pub mod submit;
 pub mod supervise;
 pub mod timeline;
+pub mod trace;
 pub mod vantage;

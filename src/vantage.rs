@@ -7,11 +7,11 @@ mod amqp;
 mod api;
 pub mod database;
 mod dead_letters;
-mod firehose;
+pub mod firehose;
 pub mod http;
 mod log;
 pub mod management;
-mod process;
+pub mod process;
 mod queue;
 mod started;
 

@@ -18,6 +18,7 @@ use taskdiag::report::{self, Report};
 use taskdiag::timeline::{Event, Setup, recording};
 
 const REPORT: &str = "docs/report.v1.schema.json";
+const TRACE: &str = "docs/trace.v1.schema.json";
 const TIMELINE: &str = "docs/timeline.v1.schema.json";
 
 fn path(inside: &str) -> PathBuf {
@@ -82,6 +83,19 @@ fn the_schema_of_the_report_is_current() {
 #[test]
 fn the_schema_of_recordings_is_current() {
     is_current(TIMELINE, &timeline_schema());
+}
+
+/// What `trace --format json` prints is JSON Lines, too.
+#[test]
+fn the_schema_of_traces_is_current() {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<taskdiag::trace::Entry<'static>>()
+        .to_value();
+    schema["title"] = json!("One line of `taskdiag trace --format json`");
+    schema["oneOf"][0]["properties"]["schema"] = json!({ "const": taskdiag::trace::SCHEMA });
+    is_current(TRACE, &schema);
 }
 
 /// Every documented word of the report is there, and under its documented name.

@@ -3,6 +3,9 @@
 //! Verified on 1.14.2, 1.17.1 and 2.2.1 with pika. Line texts are matched anywhere in a line, not
 //! at its start, so that applications with their own log format are understood too.
 
+pub mod body;
+
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex, RegexSet};
@@ -32,57 +35,42 @@ pub fn base_queue(queue: &str) -> &str {
 /// Reads a message body. There is nothing else to go by: Dramatiq sets no AMQP property but
 /// `delivery_mode` and `priority`.
 pub fn decode(body: &[u8], show_args: bool) -> Message {
-    let parsed: Result<Json, _> = serde_json::from_slice(body);
-    let map = match parsed {
-        Ok(Json::Object(map)) => map,
-        other => {
+    let mut leaves = Vec::new();
+    let mut wishes = body::Wishes {
+        keep: show_args,
+        leaves: Some(&mut leaves),
+        ..body::Wishes::default()
+    };
+    let whole = || Leaves(vec![String::from_utf8_lossy(body).into_owned()]);
+    let read = match body::read(body, &mut wishes) {
+        Ok(read) => read,
+        Err(undecodable) => {
             return Message {
-                undecodable: Some(match other {
-                    Err(error) => format!("{} bytes that are not JSON ({error})", body.len()),
-                    Ok(_) => "JSON, but not an object".into(),
-                }),
-                leaves: Leaves(vec![String::from_utf8_lossy(body).into_owned()]),
+                undecodable: Some(undecodable),
+                leaves: whole(),
                 ..Message::default()
             };
         }
     };
-    let text = |key: &str| map.get(key).and_then(Json::as_str).map(str::to_owned);
-    let option = |key: &str| map.get("options").and_then(|options| options.get(key));
-    let mut leaves = Vec::new();
-    for key in ["args", "kwargs"] {
-        collect_leaves(map.get(key).unwrap_or(&Json::Null), &mut leaves);
-    }
-    let known = map.contains_key("actor_name") && map.contains_key("message_id");
     Message {
-        message_id: text("message_id"),
-        actor: text("actor_name"),
-        queue_name: text("queue_name"),
-        args: map.get("args").filter(|_| show_args).cloned(),
-        kwargs: map.get("kwargs").filter(|_| show_args).cloned(),
+        message_id: read.message_id.map(Cow::into_owned),
+        actor: read.actor.map(Cow::into_owned),
+        queue_name: read.queue_name.map(Cow::into_owned),
+        args: read.args,
+        kwargs: read.kwargs,
         carries_task_id: false,
-        timestamp_ms: map.get("message_timestamp").and_then(Json::as_i64),
-        eta_ms: option("eta").and_then(Json::as_i64),
-        retries: option("retries").and_then(Json::as_u64),
-        max_retries: option("max_retries").and_then(Json::as_u64),
-        traceback: option("traceback").and_then(Json::as_str).map(str::to_owned),
-        undecodable: (!known).then(|| "JSON without actor_name and message_id".to_owned()),
-        leaves: if known {
-            Leaves(leaves)
-        } else {
-            Leaves(vec![String::from_utf8_lossy(body).into_owned()])
-        },
+        timestamp_ms: read.timestamp_ms,
+        eta_ms: read.eta_ms,
+        retries: read.retries,
+        max_retries: read.max_retries,
+        traceback: read.traceback.map(Cow::into_owned),
+        undecodable: (!read.known).then(|| NO_MESSAGE.to_owned()),
+        leaves: if read.known { Leaves(leaves) } else { whole() },
     }
 }
 
-fn collect_leaves(value: &Json, into: &mut Vec<String>) {
-    match value {
-        Json::Null => {}
-        Json::String(text) => into.push(text.clone()),
-        Json::Array(items) => items.iter().for_each(|item| collect_leaves(item, into)),
-        Json::Object(map) => map.values().for_each(|item| collect_leaves(item, into)),
-        other => into.push(other.to_string()),
-    }
-}
+/// JSON that is no message of Dramatiq's.
+pub const NO_MESSAGE: &str = "JSON without actor_name and message_id";
 
 /// A message body as Dramatiq's JSON encoder writes it, key order included.
 pub fn encode(

@@ -1,7 +1,8 @@
 //! A timeline as JSON Lines: one header, then one event a line.
 
-use std::io::Write;
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,15 @@ pub fn to_text(timeline: &Timeline) -> String {
 
 /// The same, from a timeline's parts.
 pub fn lines(setup: &Setup, started_at: &str, events: &[Event]) -> String {
+    let mut text = header(setup, started_at);
+    for event in events {
+        text.push_str(&serde_json::to_string(event).unwrap_or_default());
+        text.push('\n');
+    }
+    text
+}
+
+fn header(setup: &Setup, started_at: &str) -> String {
     let header = Header {
         schema: SCHEMA.to_owned(),
         started_at: started_at.to_owned(),
@@ -35,28 +45,68 @@ pub fn lines(setup: &Setup, started_at: &str, events: &[Event]) -> String {
     };
     let mut text = serde_json::to_string(&header).unwrap_or_default();
     text.push('\n');
-    for event in events {
-        text.push_str(&serde_json::to_string(event).unwrap_or_default());
-        text.push('\n');
-    }
     text
 }
 
 /// Writes a recording that only its owner may read: logs and rows are somebody's data.
 pub fn write(timeline: &Timeline, path: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let failed = |source| Error::Write {
+    create(path)
+        .and_then(|mut file| file.write_all(to_text(timeline).as_bytes()))
+        .map_err(|source| failed(path, source))
+}
+
+fn failed(path: &Path, source: std::io::Error) -> Error {
+    Error::Write {
         path: path.to_owned(),
         source,
-    };
+    }
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(path)
-        .and_then(|mut file| file.write_all(to_text(timeline).as_bytes()))
-        .map_err(failed)
+}
+
+/// A recording that is written while things happen, for what is too long to be kept.
+pub struct Writer {
+    path: PathBuf,
+    file: BufWriter<File>,
+    n: u32,
+}
+
+impl Writer {
+    pub fn create(path: &Path, setup: &Setup, started_at: &str) -> Result<Self> {
+        let mut writer = Self {
+            path: path.to_owned(),
+            file: BufWriter::new(create(path).map_err(|source| failed(path, source))?),
+            n: 0,
+        };
+        writer
+            .file
+            .write_all(header(setup, started_at).as_bytes())
+            .map_err(|source| failed(path, source))?;
+        Ok(writer)
+    }
+
+    /// Numbers the event and appends it.
+    pub fn push(&mut self, mut event: Event) -> Result<()> {
+        self.n += 1;
+        event.n = self.n;
+        event.at_ms = super::round(event.at_ms);
+        serde_json::to_writer(&mut self.file, &event)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(|source| failed(&self.path, source))
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(|source| failed(&self.path, source))
+    }
 }
 
 pub fn read(path: &Path) -> Result<Timeline> {

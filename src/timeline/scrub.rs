@@ -2,6 +2,7 @@
 //!
 //! Applied to every event as it arrives, before anything keeps, shows or writes it.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
@@ -68,6 +69,29 @@ impl Scrubber {
             }
         }
         text
+    }
+
+    /// The same as one line.
+    pub fn one_line(&self, text: &str) -> String {
+        printable_line(&self.text(text)).into_owned()
+    }
+
+    /// Arguments that may be shown: their texts without secrets, and nothing of a member whose name
+    /// says that it is one.
+    pub fn value(&self, value: &Json) -> Json {
+        match value {
+            Json::String(text) => Json::String(self.one_line(text)),
+            Json::Array(items) => items.iter().map(|item| self.value(item)).collect(),
+            Json::Object(map) => map
+                .iter()
+                .map(|(key, value)| {
+                    let secret = SECRET_NAME.as_ref().is_some_and(|names| names.is_match(key));
+                    let value = if secret { MASK.into() } else { self.value(value) };
+                    (printable_line(key).into_owned(), value)
+                })
+                .collect(),
+            other => other.clone(),
+        }
     }
 
     /// The same, and task arguments as well.
@@ -237,6 +261,22 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// The same for what must stay on one line. Nearly everything is harmless, and borrowed.
+pub fn printable_line(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(printable(text).replace('\n', "\\n").replace('\t', " "))
+}
+
+/// Names of members and options that hold secrets.
+static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|dsn)$",
+    )
+    .ok()
+});
+
 fn compile(rows: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
     rows.iter()
         .filter_map(|(pattern, replacement)| Some((Regex::new(pattern).ok()?, *replacement)))
@@ -299,6 +339,7 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert_eq!(PATTERNS.len(), 4);
+        assert!(SECRET_NAME.is_some());
         assert_eq!(ARGUMENTS.len(), 8);
     }
 
@@ -330,6 +371,16 @@ mod tests {
         assert_eq!(
             scrub("Received args=('private',) kwargs={}."),
             "Received args=(…) kwargs={…}."
+        );
+    }
+
+    #[test]
+    fn members_that_are_secrets_go_whole() {
+        let scrubber = Scrubber::new([SecretString::from("hunter22")], true);
+        let value = serde_json::json!({ "db_password": ["x"], "n": 1, "t": ["a hunter22\u{1b}\nb"], "token_count": 3 });
+        assert_eq!(
+            scrubber.value(&value),
+            serde_json::json!({ "db_password": "***", "n": 1, "t": ["a ***\\e\\nb"], "token_count": 3 })
         );
     }
 

@@ -3,6 +3,7 @@
 //! Everything is read from `/proc`; nothing is stopped, traced or run. Processes of other users
 //! show their command line but neither their sockets nor their environment.
 
+pub mod names;
 mod stacks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,7 +16,9 @@ use tokio::sync::mpsc;
 
 use super::{Blindness, Phases, Tap, Watched};
 use crate::config::Config;
+use crate::timeline::scrub::Scrubber;
 use crate::timeline::{EventKind, Process};
+use crate::trace::Who;
 
 /// What the run wants to know of processes.
 #[derive(Debug)]
@@ -170,22 +173,10 @@ impl Watcher {
         if wanted.is_empty() {
             return;
         }
-        let inodes: HashMap<u64, String> = sockets()
-            .into_iter()
-            .filter(|entry| entry.state == TcpState::Established)
-            .filter_map(|entry| {
-                let (name, _) = wanted
-                    .iter()
-                    .find(|(_, client)| same(entry.local_address, *client))?;
-                Some((entry.inode, name.clone()))
-            })
-            .collect();
-        for (inode, pid) in owners_of(&inodes.keys().copied().collect()) {
-            if let Some(name) = inodes.get(&inode)
-                && self.known.insert(name.clone())
-            {
+        for (name, pid) in holders(&wanted) {
+            if self.known.insert(name.clone()) {
                 self.tap.see(EventKind::Peer {
-                    connection: name.clone(),
+                    connection: name,
                     pid,
                 });
                 self.show(pid);
@@ -338,6 +329,94 @@ pub fn client_end(name: &str) -> Option<SocketAddr> {
     })
 }
 
+/// Who is at the client's end of these connections: by name, as far as it can be seen.
+pub fn peers(connections: &[String]) -> HashMap<String, Who> {
+    let wanted: Vec<(String, SocketAddr)> = connections
+        .iter()
+        .filter_map(|name| Some((name.clone(), client_end(name)?)))
+        .collect();
+    let mut commands: HashMap<i32, Who> = HashMap::new();
+    holders(&wanted)
+        .into_iter()
+        .map(|(name, pid)| {
+            let who = commands.entry(pid).or_insert_with(|| who(pid));
+            (name, who.clone())
+        })
+        .collect()
+}
+
+fn who(pid: i32) -> Who {
+    let scrubber = Scrubber::default();
+    let command = |pid: i32| -> Vec<String> {
+        let command = Proc::new(pid).and_then(|process| process.cmdline());
+        masked(command.unwrap_or_default())
+            .iter()
+            .map(|word| scrubber.one_line(word))
+            .collect()
+    };
+    let own = command(pid);
+    // A child that Python's multiprocessing has spawned says nothing of its program: its parent does.
+    let spawned = own.iter().any(|word| word.contains("multiprocessing"));
+    let parent = spawned
+        .then(|| Proc::new(pid).and_then(|process| process.stat()).ok())
+        .flatten()
+        .map(|stat| command(stat.ppid));
+    Who {
+        pid,
+        name: program(parent.as_ref().unwrap_or(&own)),
+        command: own,
+    }
+}
+
+/// What people call a command: the script or module where an interpreter runs one.
+fn program(command: &[String]) -> String {
+    let base = |word: &String| word.rsplit('/').next().unwrap_or(word).to_owned();
+    let Some(first) = command.first().map(base) else {
+        return "?".into();
+    };
+    if !first.starts_with("python") {
+        return first;
+    }
+    let mut words = command.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-m" => return words.next().cloned().unwrap_or(first),
+            "-c" | "-" => return first,
+            // Options that take a value of their own.
+            "-X" | "-W" => drop(words.next()),
+            option if option.starts_with('-') => {}
+            _ => return base(word),
+        }
+    }
+    first
+}
+
+/// The processes that hold the clients' ends of these connections.
+fn holders(wanted: &[(String, SocketAddr)]) -> Vec<(String, i32)> {
+    let pick = |entries: Vec<TcpNetEntry>| -> HashMap<u64, &String> {
+        entries
+            .into_iter()
+            .filter(|entry| entry.state == TcpState::Established)
+            .filter_map(|entry| {
+                let (name, _) = wanted
+                    .iter()
+                    .find(|(_, client)| same(entry.local_address, *client))?;
+                Some((entry.inode, name))
+            })
+            .collect()
+    };
+    // Most are in our own network namespace; the others cost a look at every process.
+    let mut inodes = pick(own_namespace());
+    if inodes.len() < wanted.len() {
+        inodes = pick(sockets());
+    }
+    let owners = owners_of(&inodes.keys().copied().collect());
+    owners
+        .into_iter()
+        .filter_map(|(inode, pid)| Some(((*inodes.get(&inode)?).clone(), pid)))
+        .collect()
+}
+
 /// IPv4 and its IPv6-mapped form are the same address.
 fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
@@ -346,8 +425,7 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
 /// Every TCP socket of this network namespace, and of the others whose processes let us look: a
 /// container's worker is a process of this machine too.
 fn sockets() -> Vec<TcpNetEntry> {
-    let mut entries = procfs::net::tcp().unwrap_or_default();
-    entries.extend(procfs::net::tcp6().unwrap_or_default());
+    let mut entries = own_namespace();
     let own = namespace(std::process::id() as i32);
     let mut seen: HashSet<u64> = own.into_iter().collect();
     for process in procfs::process::all_processes().into_iter().flatten().flatten() {
@@ -378,6 +456,12 @@ pub fn listeners(port: u16) -> Vec<(i32, Vec<String>)> {
         .into_iter()
         .map(|(_, pid)| (pid, masked(command(pid))))
         .collect()
+}
+
+fn own_namespace() -> Vec<TcpNetEntry> {
+    let mut entries = procfs::net::tcp().unwrap_or_default();
+    entries.extend(procfs::net::tcp6().unwrap_or_default());
+    entries
 }
 
 /// Inode of a process's network namespace.
@@ -439,7 +523,8 @@ fn started_at_ms(ticks: u64) -> Option<i64> {
     Some(boot * 1000 + i64::try_from(ticks * 1000 / per_second).ok()?)
 }
 
-fn read(pid: i32) -> Option<Process> {
+/// A process as the timeline keeps it.
+pub fn read(pid: i32) -> Option<Process> {
     let process = Proc::new(pid).ok()?;
     let stat = process.stat().ok()?;
     let environ = process.environ().unwrap_or_default();
@@ -656,6 +741,20 @@ mod tests {
             &words("grep dramatiq -v app.worker x"),
             &words("dramatiq -v app.worker")
         ));
+    }
+
+    #[test]
+    fn a_command_has_a_name() {
+        for (command, name) in [
+            ("/v/bin/python /v/bin/dramatiq -v app.worker", "dramatiq"),
+            ("python3 -u -W ignore -m billing.api 80", "billing.api"),
+            ("python -c import", "python"),
+            ("/usr/bin/beam.smp -W w", "beam.smp"),
+        ] {
+            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(program(&words), name);
+        }
+        assert_eq!(program(&[]), "?");
     }
 
     #[test]

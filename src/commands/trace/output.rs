@@ -1,0 +1,252 @@
+//! The thread that turns deliveries into written lines, and the bounded queue before it.
+//!
+//! The reader of the broker must never wait for a slow terminal or pipe: our queue at the broker
+//! would fill. So at most `MOST_EVENTS` (or `MOST_BYTES` of bodies) wait here; what arrives beyond
+//! that is dropped, counted, and reported at its place among the lines.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use lapin::message::Delivery;
+use tokio::sync::{mpsc, oneshot};
+
+use super::record::Recorder;
+use crate::error::Error;
+use crate::trace::{Entry, Moment, Place, Totals, Tracer};
+use crate::vantage::firehose::sight;
+use crate::vantage::process::names::Names;
+
+const MOST_EVENTS: usize = 50_000;
+const MOST_BYTES: usize = 64 << 20;
+/// Lines are gathered up to here while more events wait; alone, each is written at once.
+const CHUNK: usize = 32 << 10;
+/// So long the first line of a connection waits for its process's name, once, while no more than
+/// `FEW` others wait.
+const PATIENCE: Duration = Duration::from_millis(100);
+const FEW: usize = 200;
+
+enum Item {
+    Delivery(Instant, Box<Delivery>),
+    Missed(Instant, u64, Place),
+    /// Our process stood still before what comes next.
+    Stalled,
+    /// Nothing comes after this; whether the number of missed ones is exact.
+    End(Instant, bool),
+}
+
+/// Why the thread ended, and what it has written.
+pub struct Done {
+    pub totals: Totals,
+    pub why: Why,
+}
+
+pub enum Why {
+    /// Everything was written.
+    Drained,
+    /// As many lines as were asked for.
+    Enough,
+    /// Whoever read our output has gone.
+    Closed,
+    Failed(Error),
+}
+
+/// The reader's end: takes deliveries and never waits.
+pub struct Inlet {
+    items: mpsc::Sender<Item>,
+    bytes: Arc<AtomicUsize>,
+    dropped: u64,
+    names: Names,
+}
+
+impl Inlet {
+    pub fn deliver(&mut self, delivery: Box<Delivery>) {
+        if let Some(sight) = sight(&delivery) {
+            self.names.hear(&sight.connection);
+        }
+        let now = Instant::now();
+        if self.dropped > 0 && self.try_send(Item::Missed(now, self.dropped, Place::Output)) {
+            self.dropped = 0;
+        }
+        let size = delivery.data.len();
+        let fits = self.bytes.load(Ordering::Relaxed) + size <= MOST_BYTES;
+        if self.dropped == 0 && fits && self.try_send(Item::Delivery(now, delivery)) {
+            self.bytes.fetch_add(size, Ordering::Relaxed);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Dropped by the broker. Where no place is left, they are reported with our own.
+    pub fn missed(&mut self, events: u64) {
+        if events > 0 && !self.try_send(Item::Missed(Instant::now(), events, Place::Broker)) {
+            self.dropped += events;
+        }
+    }
+
+    pub fn stalled(&mut self) {
+        self.try_send(Item::Stalled);
+    }
+
+    /// Lets what waits be written, and the last line after it.
+    pub async fn end(mut self, exact: bool) {
+        let now = Instant::now();
+        if self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            let _ = self.items.send(Item::Missed(now, dropped, Place::Output)).await;
+        }
+        let _ = self.items.send(Item::End(now, exact)).await;
+    }
+
+    fn try_send(&mut self, item: Item) -> bool {
+        self.items.try_send(item).is_ok()
+    }
+}
+
+/// The writing side.
+pub struct Output<W> {
+    pub tracer: Tracer,
+    pub names: Names,
+    pub recorder: Option<Recorder>,
+    pub count: Option<u64>,
+    pub started: Instant,
+    pub started_unix_ms: i64,
+    pub out: W,
+}
+
+impl<W: Write + Send + 'static> Output<W> {
+    /// Starts the thread. What has become of it comes through the channel, which is closed without
+    /// a word only by a panic.
+    pub fn start(self) -> std::io::Result<(Inlet, oneshot::Receiver<Done>)> {
+        let (items, waiting) = mpsc::channel(MOST_EVENTS);
+        let (done, is_done) = oneshot::channel();
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let inlet = Inlet {
+            items,
+            bytes: bytes.clone(),
+            dropped: 0,
+            names: self.names.clone(),
+        };
+        std::thread::Builder::new().name("output".into()).spawn(move || {
+            let _ = done.send(self.run(waiting, &bytes));
+        })?;
+        Ok((inlet, is_done))
+    }
+
+    fn run(mut self, mut items: mpsc::Receiver<Item>, bytes: &AtomicUsize) -> Done {
+        let mut lines = Vec::with_capacity(2 * CHUNK);
+        let why = loop {
+            let Some(first) = items.blocking_recv() else {
+                break Why::Drained;
+            };
+            let mut next = Some(first);
+            let mut ended = None;
+            while let Some(item) = next {
+                if let Item::Delivery(_, delivery) = &item {
+                    bytes.fetch_sub(delivery.data.len(), Ordering::Relaxed);
+                }
+                // Whoever waits for the name of a process waits with what came before it on the screen.
+                if items.len() < FEW
+                    && let Item::Delivery(_, delivery) = &item
+                    && self.is_awaited(delivery)
+                    && let Err(why) = self.write(&mut lines)
+                {
+                    ended = Some(why);
+                    break;
+                }
+                ended = self.take(item, items.len() < FEW, &mut lines);
+                if ended.is_some() || lines.len() >= CHUNK {
+                    break;
+                }
+                next = items.try_recv().ok();
+            }
+            if let Err(why) = self.write(&mut lines) {
+                break why;
+            }
+            if let Some(why) = ended {
+                break why;
+            }
+        };
+        let recorded = match &mut self.recorder {
+            Some(recorder) => recorder.end(self.started.elapsed().as_secs_f64() * 1000.0),
+            None => Ok(()),
+        };
+        Done {
+            totals: self.tracer.totals(),
+            why: recorded.err().map_or(why, Why::Failed),
+        }
+    }
+
+    fn take(&mut self, item: Item, few: bool, lines: &mut Vec<u8>) -> Option<Why> {
+        match item {
+            Item::Delivery(at, delivery) => {
+                let sight = sight(&delivery)?;
+                let moment = self.moment(at);
+                let patience = if few { PATIENCE } else { Duration::ZERO };
+                let who = self.names.of(&sight.connection, patience);
+                if let Some(recorder) = &mut self.recorder
+                    && let Err(error) = recorder.take(moment.at_ms, &sight, who.as_deref())
+                {
+                    return Some(Why::Failed(error));
+                }
+                let shown = self.tracer.take(moment, &sight, who.as_deref(), lines);
+                if shown
+                    && self
+                        .count
+                        .is_some_and(|count| self.tracer.totals().shown >= count)
+                {
+                    return Some(Why::Enough);
+                }
+            }
+            Item::Missed(at, events, place) => {
+                let moment = self.moment(at);
+                self.tracer.missed(moment, events, place, lines);
+                if let Some(recorder) = &mut self.recorder
+                    && let Err(error) = recorder.missed(moment.at_ms, events)
+                {
+                    return Some(Why::Failed(error));
+                }
+            }
+            Item::Stalled => self.tracer.stalled(),
+            Item::End(at, exact) => {
+                let moment = self.moment(at);
+                let end = Entry::end(moment.at_ms, self.tracer.totals(), exact);
+                self.tracer.mark(&end, lines);
+                return Some(Why::Drained);
+            }
+        }
+        None
+    }
+
+    fn is_awaited(&self, delivery: &Delivery) -> bool {
+        sight(delivery).is_some_and(|sight| self.names.is_awaited(&sight.connection))
+    }
+
+    fn write(&mut self, lines: &mut Vec<u8>) -> Result<(), Why> {
+        let written = self.out.write_all(lines).and_then(|()| self.out.flush());
+        lines.clear();
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Err(Why::Closed),
+            Err(source) => {
+                return Err(Why::Failed(Error::Write {
+                    path: "stdout".into(),
+                    source,
+                }));
+            }
+        }
+        match &mut self.recorder {
+            Some(recorder) => recorder.flush().map_err(Why::Failed),
+            None => Ok(()),
+        }
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        let since = at.saturating_duration_since(self.started);
+        Moment {
+            at_ms: since.as_secs_f64() * 1000.0,
+            unix_ms: self.started_unix_ms + since.as_millis() as i64,
+        }
+    }
+}

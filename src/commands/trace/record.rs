@@ -1,0 +1,123 @@
+//! A trace as a recording: the timeline that `replay` and `report` read.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::timeline::recording::Writer;
+use crate::timeline::scrub::Scrubber;
+use crate::timeline::{Ended, Event, EventKind, Source};
+use crate::trace::{Sight, Who};
+use crate::vantage::{Plan, firehose, process, setup};
+
+pub struct Recorder {
+    writer: Writer,
+    scrubber: Scrubber,
+    show_args: bool,
+    /// The one task it is about, if it is.
+    task: Option<String>,
+    /// Connections and processes that are in it already.
+    named: HashSet<String>,
+    shown: HashSet<i32>,
+}
+
+impl Recorder {
+    pub fn create(
+        path: &Path,
+        config: &Config,
+        task: Option<String>,
+        show_args: bool,
+        scrubber: Scrubber,
+        started_at: &str,
+    ) -> Result<Self> {
+        let plan = Plan {
+            post_mortem: Some(task.clone().unwrap_or_default()),
+            show_args,
+            ..Plan::default()
+        };
+        let mut recorder = Self {
+            writer: Writer::create(path, &setup(config, &plan), started_at)?,
+            scrubber,
+            show_args,
+            task: task.clone(),
+            named: HashSet::new(),
+            shown: HashSet::new(),
+        };
+        if let Some(task_id) = task {
+            recorder.push(0.0, Source::Api, EventKind::Given { task_id })?;
+        }
+        recorder.writer.flush()?;
+        Ok(recorder)
+    }
+
+    pub fn started(&mut self, detail: &str, partial: Option<&str>) -> Result<()> {
+        let kind = match partial {
+            Some(reason) => EventKind::Partial {
+                reason: format!("{detail}; {reason}"),
+            },
+            None => EventKind::Watching {
+                detail: detail.to_owned(),
+            },
+        };
+        self.push(0.0, Source::Firehose, kind)
+    }
+
+    pub fn take(&mut self, at_ms: f64, sight: &Sight<'_>, who: Option<&Who>) -> Result<()> {
+        self.push(at_ms, Source::Firehose, firehose::event(sight, self.show_args))?;
+        let Some(who) = who else {
+            return Ok(());
+        };
+        if !self.named.insert(sight.connection.to_string()) {
+            return Ok(());
+        }
+        let connection = sight.connection.to_string();
+        self.push(
+            at_ms,
+            Source::Process,
+            EventKind::Peer {
+                connection,
+                pid: who.pid,
+            },
+        )?;
+        if self.shown.insert(who.pid)
+            && let Some(process) = process::read(who.pid)
+        {
+            self.push(at_ms, Source::Process, EventKind::Process(process))?;
+        }
+        Ok(())
+    }
+
+    pub fn missed(&mut self, at_ms: f64, events: u64) -> Result<()> {
+        self.push(at_ms, Source::Firehose, EventKind::Missed { events })
+    }
+
+    pub fn end(&mut self, at_ms: f64) -> Result<()> {
+        self.push(
+            at_ms,
+            Source::Run,
+            EventKind::Ended {
+                why: Ended::Interrupted,
+            },
+        )?;
+        self.flush()
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        self.writer.flush()
+    }
+
+    fn push(&mut self, at_ms: f64, source: Source, kind: EventKind) -> Result<()> {
+        let mut event = Event {
+            n: 0,
+            at_ms,
+            source,
+            stated: None,
+            kind: self.scrubber.event(kind),
+        };
+        if let Some(task) = &self.task {
+            event.learn_task_id(task);
+        }
+        self.writer.push(event)
+    }
+}

@@ -1,0 +1,370 @@
+//! A message body read in one pass, without a tree: texts are borrowed, arguments are looked at as
+//! they pass and kept only where somebody wants them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value as Json;
+
+use crate::framework::WantedId;
+
+/// What a body says of itself.
+#[derive(Debug, Default)]
+pub struct Body<'a> {
+    pub message_id: Option<Cow<'a, str>>,
+    pub actor: Option<Cow<'a, str>>,
+    pub queue_name: Option<Cow<'a, str>>,
+    pub timestamp_ms: Option<i64>,
+    pub eta_ms: Option<i64>,
+    pub retries: Option<u64>,
+    pub max_retries: Option<u64>,
+    pub traceback: Option<Cow<'a, str>>,
+    pub args: Option<Json>,
+    pub kwargs: Option<Json>,
+    /// It has both an actor and an id, whatever their types.
+    pub known: bool,
+    has_actor: bool,
+    has_id: bool,
+}
+
+/// What to do with the arguments.
+#[derive(Default)]
+pub struct Wishes<'w> {
+    /// Keep them whole.
+    pub keep: bool,
+    /// Look for these ids among their leaves.
+    pub ids: &'w [WantedId],
+    /// Collect the text of every leaf.
+    pub leaves: Option<&'w mut Vec<String>>,
+    /// One of the ids was found.
+    pub found: bool,
+}
+
+/// Reads a body; the error says what it is instead.
+pub fn read<'a>(body: &'a [u8], wishes: &mut Wishes<'_>) -> Result<Body<'a>, String> {
+    let mut input = serde_json::Deserializer::from_slice(body);
+    let not_json = |error| format!("{} bytes that are not JSON ({error})", body.len());
+    let found = Outer(wishes).deserialize(&mut input).map_err(not_json)?;
+    input.end().map_err(not_json)?;
+    found.ok_or_else(|| "JSON, but not an object".to_owned())
+}
+
+/// Any value: what it is as a number or a text, and nothing where it is something else.
+#[derive(Default)]
+struct Lenient<'a> {
+    text: Option<Cow<'a, str>>,
+    signed: Option<i64>,
+    unsigned: Option<u64>,
+}
+
+struct LenientVisitor;
+
+impl<'de> Visitor<'de> for LenientVisitor {
+    type Value = Lenient<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Lenient {
+            text: Some(Cow::Borrowed(text)),
+            ..Lenient::default()
+        })
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Lenient {
+            text: Some(Cow::Owned(text.to_owned())),
+            ..Lenient::default()
+        })
+    }
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Lenient {
+            signed: Some(number),
+            ..Lenient::default()
+        })
+    }
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Lenient {
+            signed: i64::try_from(number).ok(),
+            unsigned: Some(number),
+            ..Lenient::default()
+        })
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Lenient::default())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Lenient::default())
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Lenient::default())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Lenient::default())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Lenient::default())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Lenient<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LenientVisitor)
+    }
+}
+
+/// A key, borrowed unless it holds an escape.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Lenient::deserialize(deserializer).map(|key| Key(key.text.unwrap_or_default()))
+    }
+}
+
+struct Outer<'o, 'w>(&'o mut Wishes<'w>);
+
+impl<'de> DeserializeSeed<'de> for Outer<'_, '_> {
+    type Value = Option<Body<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Outer<'_, '_> {
+    type Value = Option<Body<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut body = Body::default();
+        while let Some(Key(key)) = map.next_key()? {
+            match &*key {
+                "message_id" => {
+                    body.has_id = true;
+                    body.message_id = map.next_value::<Lenient<'de>>()?.text;
+                }
+                "actor_name" => {
+                    body.has_actor = true;
+                    body.actor = map.next_value::<Lenient<'de>>()?.text;
+                }
+                "queue_name" => body.queue_name = map.next_value::<Lenient<'de>>()?.text,
+                "message_timestamp" => body.timestamp_ms = map.next_value::<Lenient<'de>>()?.signed,
+                "args" => body.args = arguments(&mut map, self.0)?,
+                "kwargs" => body.kwargs = arguments(&mut map, self.0)?,
+                "options" => map.next_value_seed(Options(&mut body))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        body.known = body.has_actor && body.has_id;
+        Ok(Some(body))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+fn arguments<'de, A: MapAccess<'de>>(map: &mut A, wishes: &mut Wishes<'_>) -> Result<Option<Json>, A::Error> {
+    if wishes.keep {
+        let value: Json = map.next_value()?;
+        look_at(&value, wishes);
+        return Ok(Some(value));
+    }
+    if wishes.ids.is_empty() && wishes.leaves.is_none() {
+        map.next_value::<IgnoredAny>()?;
+    } else {
+        map.next_value_seed(Leaf(wishes))?;
+    }
+    Ok(None)
+}
+
+fn look_at(value: &Json, wishes: &mut Wishes<'_>) {
+    match value {
+        Json::Null => {}
+        Json::String(text) => wishes.leaf(text),
+        Json::Array(items) => items.iter().for_each(|item| look_at(item, wishes)),
+        Json::Object(map) => map.values().for_each(|item| look_at(item, wishes)),
+        other => wishes.leaf(&other.to_string()),
+    }
+}
+
+impl Wishes<'_> {
+    fn leaf(&mut self, text: &str) {
+        self.found = self.found || self.ids.iter().any(|id| id.is(text));
+        if let Some(leaves) = &mut self.leaves {
+            leaves.push(text.to_owned());
+        }
+    }
+}
+
+/// One value of the arguments, whatever it is.
+struct Leaf<'o, 'w>(&'o mut Wishes<'w>);
+
+impl<'de> DeserializeSeed<'de> for Leaf<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Leaf<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.leaf(text);
+        Ok(())
+    }
+    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
+        self.0.leaf(&number.to_string());
+        Ok(())
+    }
+    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+        self.0.leaf(&number.to_string());
+        Ok(())
+    }
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.0.leaf(&Json::from(number).to_string());
+        Ok(())
+    }
+    fn visit_bool<E>(self, is: bool) -> Result<(), E> {
+        self.0.leaf(if is { "true" } else { "false" });
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Leaf(&mut *self.0))?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            map.next_value_seed(Leaf(&mut *self.0))?;
+        }
+        Ok(())
+    }
+}
+
+struct Options<'o, 'de>(&'o mut Body<'de>);
+
+impl<'de> DeserializeSeed<'de> for Options<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Options<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("options")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            match &*key {
+                "eta" => self.0.eta_ms = map.next_value::<Lenient<'de>>()?.signed,
+                "retries" => self.0.retries = map.next_value::<Lenient<'de>>()?.unsigned,
+                "max_retries" => self.0.max_retries = map.next_value::<Lenient<'de>>()?.unsigned,
+                "traceback" => self.0.traceback = map.next_value::<Lenient<'de>>()?.text,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_borrowed_and_arguments_only_looked_at() {
+        let body = br#"{"queue_name":"q","actor_name":"a","args":[7,{"x":["t_1",null,1.5,true]}],"kwargs":{},"options":{"eta":5,"retries":2,"other":{"deep":[1]}},"message_id":"m","message_timestamp":1,"more":[{}]}"#;
+        let ids = [WantedId::new("t_1")];
+        let mut wishes = Wishes {
+            ids: &ids,
+            ..Wishes::default()
+        };
+        let read = read(body, &mut wishes).expect("a body");
+        assert!(matches!(read.actor, Some(Cow::Borrowed("a"))));
+        assert_eq!((read.eta_ms, read.retries, read.known), (Some(5), Some(2), true));
+        assert!(wishes.found && read.args.is_none());
+        let mut leaves = Vec::new();
+        let mut wishes = Wishes {
+            leaves: Some(&mut leaves),
+            ..Wishes::default()
+        };
+        super::read(body, &mut wishes).expect("a body");
+        assert_eq!(leaves, ["7", "t_1", "1.5", "true"]);
+    }
+
+    #[test]
+    fn odd_types_are_no_error() {
+        let body = br#"{"actor_name":7,"message_id":{"a":[1]},"options":[1,"x"],"args":"text","message_timestamp":"soon"}"#;
+        let read = read(body, &mut Wishes::default()).expect("an object");
+        assert!(read.known && read.actor.is_none() && read.timestamp_ms.is_none());
+        for not in [
+            &b"7"[..],
+            b"[1]",
+            b"\"x\"",
+            b"null",
+            b"",
+            b"{\"a\":1} x",
+            b"\x80\x04",
+        ] {
+            assert!(super::read(not, &mut Wishes::default()).is_err());
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! `taskdiag trace`, as far as it needs nothing from outside: what one event of the firehose means,
+//! whether it is asked for, and how it is written.
+//!
+//! Tens of thousands of these may pass in a second, so nothing is built that is not shown: texts are
+//! borrowed from the message, and a line is written into a buffer that is used again.
+
+mod filter;
+mod json;
+mod line;
+mod pairing;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::framework::dramatiq::{self, body};
+use crate::timeline::scrub::Scrubber;
+
+pub use filter::Filter;
+pub use json::{Entry, SCHEMA};
+pub use line::Look;
+use pairing::Pairing;
+
+/// One message of the trace exchange.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    pub passage: Passage<'a>,
+    /// `ip:port -> ip:port` of the publisher or consumer, or an Erlang pid of the broker's own.
+    pub connection: Cow<'a, str>,
+    pub user: Cow<'a, str>,
+    pub body: &'a [u8],
+    pub death: Option<Death<'a>>,
+}
+
+#[derive(Debug)]
+pub enum Passage<'a> {
+    Publish {
+        exchange: Cow<'a, str>,
+        routing_key: Cow<'a, str>,
+        /// Where it was routed. Of the default exchange: the routing key, even without such a queue.
+        queues: Vec<Cow<'a, str>>,
+    },
+    Deliver {
+        queue: Cow<'a, str>,
+        redelivered: bool,
+    },
+}
+
+/// It was dead-lettered before, from this queue and for this reason.
+#[derive(Debug)]
+pub struct Death<'a> {
+    pub queue: Cow<'a, str>,
+    pub reason: Cow<'a, str>,
+}
+
+/// The process at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    pub pid: i32,
+    /// What people call it: `dramatiq`, `uvicorn`.
+    pub name: String,
+    pub command: Vec<String>,
+}
+
+/// What the queue of a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// `NAME.DQ`: delayed messages and retries wait here.
+    Delay,
+    /// `NAME.XQ`: messages that failed for good.
+    DeadLetter,
+}
+
+impl Role {
+    fn of(queue: &str) -> Option<Self> {
+        match dramatiq::base_queue(queue) == queue {
+            true => None,
+            false if queue == dramatiq::delay_queue(dramatiq::base_queue(queue)) => Some(Role::Delay),
+            false => Some(Role::DeadLetter),
+        }
+    }
+}
+
+/// When something happened, by our clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Since tracing began.
+    pub at_ms: f64,
+    pub unix_ms: i64,
+}
+
+/// Everything known of one event, before it is written.
+pub struct Seen<'s, 'a> {
+    pub n: u64,
+    pub moment: Moment,
+    pub sight: &'s Sight<'a>,
+    pub body: Result<body::Body<'a>, String>,
+    /// The queue it is about; of several the first.
+    pub queue: &'s str,
+    pub role: Option<Role>,
+    pub latency_ms: Option<f64>,
+    pub who: Option<&'s Who>,
+}
+
+/// How events are written.
+pub enum Writing {
+    Line(Look),
+    Json,
+}
+
+/// Sums for the last line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    /// Everything that was read from the firehose.
+    pub events: u64,
+    pub shown: u64,
+    pub missed: u64,
+    /// Different message ids; at least so many once `MOST_TASKS` is reached.
+    pub tasks: u64,
+}
+
+/// Ids are remembered up to here: a trace may go on for weeks.
+pub const MOST_TASKS: usize = 1_000_000;
+
+/// Turns sights into written lines.
+pub struct Tracer {
+    filter: Filter,
+    writing: Writing,
+    show_args: bool,
+    scrubber: Scrubber,
+    pairing: Pairing,
+    hasher: RandomState,
+    tasks: HashSet<u64>,
+    totals: Totals,
+    scratch: String,
+}
+
+impl Tracer {
+    pub fn new(filter: Filter, writing: Writing, show_args: bool, scrubber: Scrubber) -> Self {
+        Self {
+            filter,
+            writing,
+            show_args,
+            scrubber,
+            pairing: Pairing::default(),
+            hasher: RandomState::new(),
+            tasks: HashSet::new(),
+            totals: Totals::default(),
+            scratch: String::new(),
+        }
+    }
+
+    pub fn totals(&self) -> Totals {
+        Totals {
+            tasks: self.tasks.len() as u64,
+            ..self.totals
+        }
+    }
+
+    /// Takes one event; appends its line where it is asked for, and tells whether it was.
+    pub fn take(&mut self, moment: Moment, sight: &Sight<'_>, who: Option<&Who>, out: &mut Vec<u8>) -> bool {
+        self.totals.events += 1;
+        let mut wishes = body::Wishes {
+            keep: self.show_args,
+            ids: self.filter.ids(),
+            ..body::Wishes::default()
+        };
+        let body = body::read(sight.body, &mut wishes);
+        let found = wishes.found;
+        let id = body.as_ref().ok().and_then(|body| body.message_id.as_deref());
+        if let Some(id) = id
+            && self.tasks.len() < MOST_TASKS
+        {
+            self.tasks.insert(self.hasher.hash_one(id));
+        }
+        let (queue, latency_ms) = match (&sight.passage, id) {
+            (
+                Passage::Publish {
+                    queues, routing_key, ..
+                },
+                id,
+            ) => {
+                if let Some(id) = id {
+                    for queue in queues {
+                        self.pairing
+                            .published(self.hasher.hash_one((&**queue, id)), moment.at_ms);
+                    }
+                }
+                (queues.first().map_or(&**routing_key, |queue| &**queue), None)
+            }
+            (
+                Passage::Deliver {
+                    queue,
+                    redelivered: false,
+                },
+                Some(id),
+            ) => {
+                let key = self.hasher.hash_one((&**queue, id));
+                (&**queue, self.pairing.delivered(key, moment.at_ms))
+            }
+            (Passage::Deliver { queue, .. }, _) => (&**queue, None),
+        };
+        let seen = Seen {
+            n: self.totals.events,
+            moment,
+            sight,
+            queue,
+            role: Role::of(queue),
+            latency_ms,
+            who,
+            body,
+        };
+        if !self.filter.passes(&seen, found) {
+            return false;
+        }
+        if self.filter.has_patterns() {
+            self.scratch.clear();
+            line::plain(&seen, self.show_args, &self.scrubber, &mut self.scratch);
+            if !self.filter.matches(&self.scratch) {
+                return false;
+            }
+        }
+        match &mut self.writing {
+            Writing::Line(look) => line::write(
+                &seen,
+                look,
+                self.show_args,
+                &self.scrubber,
+                &mut self.scratch,
+                out,
+            ),
+            Writing::Json => json::write(&Entry::of(&seen, self.show_args, &self.scrubber), out),
+        }
+        self.totals.shown += 1;
+        true
+    }
+
+    /// Events that nobody has seen.
+    pub fn missed(&mut self, moment: Moment, events: u64, place: Place, out: &mut Vec<u8>) {
+        self.totals.missed += events;
+        // Which deliveries belong to which publishes is not known any more.
+        self.pairing.clear();
+        match &mut self.writing {
+            Writing::Line(look) => line::missed(moment, events, place, look, out),
+            Writing::Json => json::write(&Entry::missed(moment, events, place), out),
+        }
+    }
+
+    /// We stood still: when what arrives now happened is not known.
+    pub fn stalled(&mut self) {
+        self.pairing.clear();
+    }
+
+    /// The first and the last line of JSON; nothing for people.
+    pub fn mark(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
+        if let Writing::Json = self.writing {
+            json::write(entry, out);
+        }
+    }
+}
+
+/// Where events were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Our queue at the broker was full: taskdiag read too slowly.
+    Broker,
+    /// Our own memory was full: what reads taskdiag's output was too slow.
+    Output,
+}

@@ -1,0 +1,380 @@
+//! One event as a line for people: aligned, coloured, cut to the width of the terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde_json::Value as Json;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::{Moment, Passage, Place, Role, Seen};
+use crate::framework::dramatiq;
+use crate::timeline::scrub::{Scrubber, printable_line};
+
+/// How lines are drawn. Columns grow with what they hold, and never shrink.
+#[derive(Debug, Clone)]
+pub struct Look {
+    pub color: bool,
+    pub ascii: bool,
+    /// Columns of the terminal; none where nothing is to be cut.
+    pub width: Option<usize>,
+    /// Seconds east of UTC.
+    pub offset_s: i64,
+    queue: usize,
+    actor: usize,
+    who: usize,
+    text: String,
+}
+
+impl Look {
+    pub fn new(color: bool, ascii: bool, width: Option<usize>, offset_s: i64) -> Self {
+        Self {
+            color,
+            ascii,
+            width,
+            offset_s,
+            queue: 8,
+            actor: 8,
+            who: 12,
+            text: String::new(),
+        }
+    }
+}
+
+/// Columns of queue, actor and process take no more than this, so that one long name does not push
+/// everything else off the screen.
+const MOST: usize = 28;
+/// Arguments are shortened to this many characters even where lines are not cut.
+const MOST_ARGS: usize = 200;
+
+const DIM: &str = "2";
+const CYAN: &str = "36";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const BOLD: &str = "1";
+
+/// Writes texts until the line is full.
+struct Pen<'o> {
+    out: &'o mut String,
+    color: bool,
+    ascii: bool,
+    left: usize,
+}
+
+impl Pen<'_> {
+    /// Appends a text, and blanks up to `pad` columns.
+    fn put(&mut self, style: Option<&str>, text: &str, pad: usize) {
+        let width = width(text);
+        if self.left == 0 {
+            return;
+        }
+        let style = style.filter(|_| self.color && !text.is_empty());
+        if let Some(style) = style {
+            self.out.push_str("\u{1b}[");
+            self.out.push_str(style);
+            self.out.push('m');
+        }
+        if width <= self.left {
+            self.out.push_str(text);
+            self.left -= width;
+        } else {
+            cut(text, self.left, self.ascii, self.out);
+            self.left = 0;
+        }
+        if style.is_some() {
+            self.out.push_str("\u{1b}[0m");
+        }
+        let blanks = pad.saturating_sub(width).min(self.left);
+        self.out.extend(std::iter::repeat_n(' ', blanks));
+        self.left -= blanks;
+    }
+
+    /// A text after a gap, where there is one.
+    fn note(&mut self, style: Option<&str>, text: &str) {
+        if !text.is_empty() {
+            self.put(None, "  ", 0);
+            self.put(style, text, 0);
+        }
+    }
+
+    fn column(&mut self, style: Option<&str>, text: &str, widest: &mut usize) {
+        let mut short = String::new();
+        let text = if width(text) > MOST {
+            cut(text, MOST, self.ascii, &mut short);
+            &short
+        } else {
+            text
+        };
+        *widest = (*widest).max(width(text));
+        self.put(style, text, *widest + 1);
+    }
+}
+
+fn width(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
+}
+
+fn cut(text: &str, most: usize, ascii: bool, into: &mut String) {
+    let (end, taken) = if ascii { ("~", 1) } else { ("…", 1) };
+    let mut used = 0;
+    for c in text.chars() {
+        let columns = c.width().unwrap_or(0);
+        if used + columns + taken > most {
+            break;
+        }
+        used += columns;
+        into.push(c);
+    }
+    into.push_str(end);
+}
+
+pub(super) fn write(
+    seen: &Seen<'_, '_>,
+    look: &mut Look,
+    show_args: bool,
+    scrubber: &Scrubber,
+    scratch: &mut String,
+    out: &mut Vec<u8>,
+) {
+    scratch.clear();
+    let mut text = std::mem::take(&mut look.text);
+    let mut pen = Pen {
+        out: scratch,
+        color: look.color,
+        ascii: look.ascii,
+        left: look.width.unwrap_or(usize::MAX),
+    };
+    time(seen.moment, look.offset_s, &mut pen, &mut text);
+    compose(seen, look, show_args, scrubber, &mut pen, &mut text);
+    look.text = text;
+    let line = scratch.trim_end_matches(' ');
+    if look.ascii && !line.is_ascii() {
+        out.extend_from_slice(crate::report::ascii(line).as_bytes());
+    } else {
+        out.extend_from_slice(line.as_bytes());
+    }
+    out.push(b'\n');
+}
+
+/// The same without time, colour and cuts: what `--grep` looks at.
+pub(super) fn plain(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, out: &mut String) {
+    let mut look = Look::new(false, false, None, 0);
+    (look.queue, look.actor, look.who) = (0, 0, 0);
+    let mut pen = Pen {
+        out,
+        color: false,
+        ascii: false,
+        left: usize::MAX,
+    };
+    compose(seen, &mut look, show_args, scrubber, &mut pen, &mut String::new());
+}
+
+pub(super) fn missed(moment: Moment, events: u64, place: Place, look: &mut Look, out: &mut Vec<u8>) {
+    let mut line = String::new();
+    let mut pen = Pen {
+        out: &mut line,
+        color: look.color,
+        ascii: look.ascii,
+        left: look.width.unwrap_or(usize::MAX),
+    };
+    time(moment, look.offset_s, &mut pen, &mut look.text);
+    let because = match place {
+        Place::Broker => "taskdiag could not keep up with the broker",
+        Place::Output => "whatever reads this output is too slow",
+    };
+    pen.put(Some(RED), &format!("{events} events missed: {because}"), 0);
+    out.extend_from_slice(line.as_bytes());
+    out.push(b'\n');
+}
+
+fn time(moment: Moment, offset_s: i64, pen: &mut Pen<'_>, text: &mut String) {
+    let ms = (moment.unix_ms + offset_s * 1000).rem_euclid(86_400_000);
+    text.clear();
+    let (seconds, ms) = (ms / 1000, ms % 1000);
+    let _ = write!(
+        text,
+        "{:02}:{:02}:{:02}.{ms:03}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
+    pen.put(Some(DIM), text, 13);
+}
+
+fn compose(
+    seen: &Seen<'_, '_>,
+    look: &mut Look,
+    show_args: bool,
+    scrubber: &Scrubber,
+    pen: &mut Pen<'_>,
+    text: &mut String,
+) {
+    let sight = seen.sight;
+    let body = seen.body.as_ref().ok();
+    let (verb, style) = match &sight.passage {
+        Passage::Publish { .. } => ("publish", CYAN),
+        Passage::Deliver { .. } => ("deliver", GREEN),
+    };
+    pen.put(Some(style), verb, 8);
+    let more = match &sight.passage {
+        Passage::Publish { queues, .. } => queues.len().saturating_sub(1),
+        Passage::Deliver { .. } => 0,
+    };
+    let queue = printable_line(seen.queue);
+    text.clear();
+    let queue = if more > 0 {
+        let _ = write!(text, "{queue} +{more}");
+        text.as_str()
+    } else {
+        &queue
+    };
+    let role = match seen.role {
+        Some(Role::Delay) => Some(YELLOW),
+        Some(Role::DeadLetter) => Some(RED),
+        None => None,
+    };
+    pen.column(role, queue, &mut look.queue);
+    let actor = body
+        .and_then(|body| body.actor.as_deref())
+        .map_or(Cow::Borrowed("-"), printable_line);
+    pen.column(Some(BOLD), &actor, &mut look.actor);
+    let id = body
+        .and_then(|body| body.message_id.as_deref())
+        .map_or(Cow::Borrowed("-"), printable_line);
+    // The beginning of a UUID tells one message from its neighbours; `--format json` has it whole.
+    let short = id.char_indices().nth(8).map_or(&*id, |(at, _)| &id[..at]);
+    pen.put(Some(DIM), short, 9);
+    match seen.who {
+        Some(who) => {
+            text.clear();
+            let _ = write!(text, "{}[{}]", who.name, who.pid);
+            pen.column(None, text, &mut look.who);
+        }
+        None => pen.column(None, &printable_line(client(&sight.connection)), &mut look.who),
+    }
+    text.clear();
+    if let Some(latency) = seen.latency_ms {
+        duration(latency, text);
+    }
+    pen.put(None, text, 7);
+    notes(seen, show_args, scrubber, pen, text);
+}
+
+/// The client's half of a connection's name says it all: the other half is the broker.
+fn client(connection: &str) -> &str {
+    connection
+        .split_once(" -> ")
+        .map_or(connection, |(client, _)| client)
+}
+
+fn notes(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, pen: &mut Pen<'_>, text: &mut String) {
+    let sight = seen.sight;
+    match &sight.passage {
+        Passage::Deliver {
+            redelivered: true, ..
+        } => pen.note(Some(YELLOW), "redelivered"),
+        Passage::Publish { exchange, queues, .. } => {
+            if queues.is_empty() {
+                pen.note(Some(RED), "routed to no queue");
+            }
+            if !exchange.is_empty() {
+                pen.note(Some(DIM), &format!("exchange {}", printable_line(exchange)));
+            }
+        }
+        Passage::Deliver { .. } => {}
+    }
+    if seen.role == Some(Role::DeadLetter) {
+        pen.note(Some(RED), "dead letter");
+    }
+    if let Some(death) = &sight.death {
+        let from = format!(
+            "{} from {}",
+            printable_line(&death.reason),
+            printable_line(&death.queue)
+        );
+        pen.note(Some(RED), &from);
+    }
+    let body = match &seen.body {
+        Ok(body) => body,
+        Err(undecodable) => return pen.note(Some(RED), &printable_line(undecodable)),
+    };
+    if !body.known {
+        return pen.note(Some(RED), dramatiq::NO_MESSAGE);
+    }
+    if let Some(retries) = body.retries.filter(|retries| *retries > 0) {
+        text.clear();
+        match body.max_retries {
+            Some(most) => {
+                let _ = write!(text, "retry {retries}/{most}");
+            }
+            None => {
+                let _ = write!(text, "retry {retries}");
+            }
+        }
+        pen.note(Some(YELLOW), text);
+    }
+    if let Some(eta) = body.eta_ms {
+        text.clear();
+        let left = eta - seen.moment.unix_ms;
+        if left > 0 {
+            text.push_str("due in ");
+            duration(left as f64, text);
+        } else {
+            text.push_str("due");
+        }
+        pen.note(Some(YELLOW), text);
+    }
+    if let Some(error) = body.traceback.as_deref().and_then(last_line) {
+        pen.note(Some(YELLOW), &format!("after {}", scrubber.one_line(error)));
+    }
+    if show_args {
+        let mut args = String::new();
+        for value in [&body.args, &body.kwargs].into_iter().flatten() {
+            let empty = match value {
+                Json::Array(items) => items.is_empty(),
+                Json::Object(map) => map.is_empty(),
+                Json::Null => true,
+                _ => false,
+            };
+            if !empty {
+                let _ = write!(
+                    args,
+                    "{}{}",
+                    if args.is_empty() { "" } else { " " },
+                    scrubber.value(value)
+                );
+            }
+        }
+        let args = printable_line(&args);
+        text.clear();
+        if width(&args) > MOST_ARGS {
+            cut(&args, MOST_ARGS, pen.ascii, text);
+            pen.note(Some(DIM), text);
+        } else {
+            pen.note(Some(DIM), &args);
+        }
+    }
+}
+
+/// The exception: a traceback's last line that says anything.
+pub(super) fn last_line(traceback: &str) -> Option<&str> {
+    traceback
+        .trim_end()
+        .lines()
+        .next_back()
+        .filter(|line| !line.is_empty())
+}
+
+fn duration(ms: f64, into: &mut String) {
+    let _ = if ms < 9.95 {
+        write!(into, "{ms:.1} ms")
+    } else if ms < 999.5 {
+        write!(into, "{ms:.0} ms")
+    } else if ms < 99_950.0 {
+        write!(into, "{:.1} s", ms / 1000.0)
+    } else if ms < 5_400_000.0 {
+        write!(into, "{:.0} min", ms / 60_000.0)
+    } else {
+        write!(into, "{:.1} h", ms / 3_600_000.0)
+    };
+}
