@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use toml::{Table, Value as Toml};
 
-use crate::lab::{Lab, signal, until};
+use crate::lab::{Lab, repository, signal, until};
 use crate::stack::Stack;
 use crate::verdict::Running;
 
@@ -560,4 +560,27 @@ fn it_goes_with_a_new_task_only() {
     for arguments in [&["--start", "--task", "task_1"][..], &["--keep"][..]] {
         assert_eq!(ask(arguments).status.code(), Some(2), "{arguments:?}");
     }
+}
+
+/// The plan's whole session as one command, on the sample system.
+#[test]
+fn the_lab_starts_a_session_and_leaves_nothing() {
+    let lab = Lab::get();
+    let folder = std::env::temp_dir().join(format!("taskdiag-session-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let output = Command::new(repository().join("fixtures/lab"))
+        .args(["start", "--silence", "2s", "--format", "json"])
+        .env("TMPDIR", &folder)
+        .env("TASKDIAG_LAB", lab.value("LAB_DIR"))
+        .env("TASKDIAG_BIN", env!("CARGO_BIN_EXE_taskdiag"))
+        .output()
+        .expect("the lab runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report on stdout");
+    assert_eq!(report["cause"]["id"], "succeeded", "{report:#}");
+    // Its folder, its vhost, and its database, which `down` deletes after the vhost.
+    fs::remove_dir(&folder).expect("no file is left");
+    let vhosts = lab.manage("GET", "vhosts?columns=name", None).to_string();
+    assert!(!vhosts.contains("session-"), "{vhosts}");
 }

@@ -16,6 +16,17 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     if let Some((n, error)) = super::broken_off(story) {
         let text = format!("the API closed the connection without an answer: {error}");
+        // One that was started in this run and died of the request.
+        let launch = story.started("api");
+        if let Some((end, words)) = launch.as_ref().and_then(super::end_of) {
+            let mut evidence = vec![n, end.n];
+            let last = super::last_words(story, Source::ApiLog);
+            evidence.extend(last.as_ref().map(|(n, _)| *n));
+            let said = last.map_or(String::new(), |(_, said)| {
+                format!("; the last that it said: {said}")
+            });
+            return Answer::certain(format!("{text}; it {words}{said}"), evidence).terminal_after(150);
+        }
         return match super::api_traceback(story, |_| true) {
             Some((line, exception)) => {
                 Answer::certain(format!("{text}; its log: {exception}"), [n, line]).terminal()
@@ -57,6 +68,19 @@ mod tests {
         );
         assert_eq!(scene.cause(), "certain api-failed");
         assert_eq!(scene.without(Source::ApiLog).cause(), "likely api-failed");
+    }
+
+    #[test]
+    fn one_that_was_started_and_died() {
+        let scene = Scene::new()
+            .started("api", 50)
+            .ready("api", 50)
+            .no_answer(crate::timeline::NoAnswer::Broken)
+            .exited(50, -11);
+        assert_eq!(scene.cause(), "certain api-failed");
+        let summary = scene.verdict().cause.expect("a cause").summary;
+        assert!(summary.contains("signal 11"), "{summary}");
+        assert_ne!(scene.without(Source::Process).cause(), "certain api-failed");
     }
 
     #[test]

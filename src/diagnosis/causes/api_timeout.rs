@@ -36,6 +36,14 @@ fn check(story: &Story<'_>) -> Answer {
                         "; its process is connecting to a broker at that moment ({socket})"
                     ));
                 }
+                // Started in this run, and never answered anything: a reloader listens for a child that
+                // cannot be imported.
+                if let Some(n) = story.started("api").and_then(|launch| launch.not_ready)
+                    && let Some((line, words)) = super::last_words(story, Source::ApiLog)
+                {
+                    evidence.extend([n, line]);
+                    text.push_str(&format!("; it never became ready, and its log ends in: {words}"));
+                }
                 Some(Answer::certain(text, evidence).terminal())
             }
             _ => None,
