@@ -21,8 +21,10 @@ fn read(inside: &str) -> String {
 /// The README's configuration, from its fence to the next.
 fn configuration() -> String {
     let readme = read("README.md");
-    let (_, rest) = readme.split_once("```toml\n").expect("a toml block");
-    rest.split_once("```").expect("its end").0.to_owned()
+    let (_, rest) = readme
+        .split_once("```toml\nframework")
+        .expect("the complete configuration");
+    format!("framework{}", rest.split_once("```").expect("its end").0)
 }
 
 /// Every key there is, from the list that the configuration is checked against.
