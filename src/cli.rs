@@ -67,6 +67,8 @@ pub enum Command {
     Replay(Replay),
     /// Arrange a recording as any report
     Report(Replay),
+    /// What differed between two recorded runs, the most telling first
+    Compare(Compare),
     /// What a cause means, how we know, what to do
     Explain(Explain),
     /// List every cause of the catalogue
@@ -204,6 +206,21 @@ pub struct Replay {
     #[command(flatten)]
     pub export: Export,
     /// Show the timeline too
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// What `diagnose --record` wrote
+    #[arg(value_name = "RUN")]
+    pub first: PathBuf,
+    /// The recording to compare it with
+    #[arg(value_name = "RUN")]
+    pub second: PathBuf,
+    #[arg(long, value_enum, default_value_t = Plain::Terminal)]
+    pub format: Plain,
+    /// Show every difference
     #[arg(long, short)]
     pub verbose: bool,
 }

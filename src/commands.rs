@@ -2,6 +2,7 @@
 
 mod causes;
 mod check;
+mod compare;
 mod diagnose;
 mod explain;
 mod export;
@@ -28,6 +29,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
     match &cli.command {
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Causes(args) => causes::run(args, &cli.global),
+        Command::Compare(args) => compare::run(args, &cli.global),
         Command::Replay(args) | Command::Report(args) => replay::run(args, &cli.global),
         Command::Completions { shell } => {
             let mut out = Vec::new();

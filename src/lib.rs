@@ -10,7 +10,8 @@
 //! In reading order: [`cli`] is what can be said on the command line; [`config`] turns file,
 //! environment and flags into one [`config::Config`]; [`vantage`] watches every source at once and
 //! yields a [`timeline::Timeline`]; [`diagnosis`] turns that into a [`diagnosis::Verdict`] by
-//! asking each cause of the catalogue; [`report`] arranges timeline and verdict for its readers.
+//! asking each cause of the catalogue; [`compare`] says what differs between two runs, or between the
+//! API and the worker of one; [`report`] arranges it all for its readers.
 //! [`trace`] writes the events of the firehose as they pass.
 //! [`framework`] is all that is known of Dramatiq; [`supervise`] starts the system for `--start`,
 //! and [`guardian`] undoes what was done.
@@ -18,6 +19,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod compare;
 pub mod config;
 pub mod diagnosis;
 pub mod error;

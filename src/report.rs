@@ -3,6 +3,7 @@
 //! To add a format: one file with its `FORMAT`, one line in [`FORMATS`]. What several formats say is
 //! worded once, in `words.rs`.
 
+mod environment;
 mod github;
 mod html;
 mod json;
@@ -15,13 +16,13 @@ mod terminal;
 mod words;
 
 use serde::Serialize;
-use serde_json::Value as Json;
 
 use crate::diagnosis::{
     Excluded, Named, Outcome, Reached, Scenario, Sight, Stage, Story, Task, Untold, Verdict,
 };
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 
+pub use environment::Surroundings;
 pub use terminal::ascii;
 
 /// One way to arrange a report.
@@ -101,7 +102,7 @@ pub struct Report {
     pub stages: Vec<Reached>,
     pub sources: Vec<SourceState>,
     pub timeline: Vec<Event>,
-    pub environment: Json,
+    pub environment: Surroundings,
     /// What the run was asked; part of the recording, not of the report.
     #[serde(skip)]
     pub setup: Setup,
@@ -130,7 +131,7 @@ impl Report {
             stages: verdict.stages.clone(),
             sources: sources(timeline),
             timeline: timeline.events.clone(),
-            environment: environment(timeline),
+            environment: Surroundings::new(timeline, verdict),
             setup: timeline.setup.clone(),
         }
     }
@@ -160,40 +161,4 @@ pub fn sources(timeline: &Timeline) -> Vec<SourceState> {
             })
         })
         .collect()
-}
-
-/// Versions and processes, as far as the run met them.
-fn environment(timeline: &Timeline) -> Json {
-    let mut environment = serde_json::Map::new();
-    environment.insert("taskdiag".into(), env!("CARGO_PKG_VERSION").into());
-    for event in &timeline.events {
-        match &event.kind {
-            EventKind::Broker { product, version, .. } => {
-                environment.insert("broker".into(), format!("{product} {version}").into());
-            }
-            EventKind::DatabaseServer { version, .. } => {
-                environment.insert("database".into(), format!("PostgreSQL {version}").into());
-            }
-            _ => {}
-        }
-    }
-    let story = Story::new(timeline);
-    let api: Vec<Json> = story
-        .api_processes()
-        .iter()
-        .map(|(_, process)| serde_json::json!(process))
-        .collect();
-    if !api.is_empty() {
-        environment.insert("api".into(), Json::Array(api));
-    }
-    let workers: Vec<Json> = story
-        .log_pids()
-        .into_iter()
-        .filter_map(|pid| story.process(pid))
-        .map(|(_, process)| serde_json::json!(process))
-        .collect();
-    if !workers.is_empty() {
-        environment.insert("worker".into(), Json::Array(workers));
-    }
-    Json::Object(environment)
 }

@@ -4,12 +4,14 @@
 //! again later without any service. The types here serialise as they stand: they are the recording
 //! and the `timeline` of the JSON report.
 
+pub mod environment;
 pub mod recording;
 pub mod scrub;
 
 use serde::{Deserialize, Serialize};
 
 use crate::framework::{Leaves, Mark, Message, contains_token, spellings};
+use environment::{Environment, Found};
 
 /// One place we look from.
 #[derive(
@@ -565,6 +567,14 @@ pub enum EventKind {
     ApiProcess {
         pid: i32,
     },
+    /// What one of these processes runs in.
+    Environment(Box<Environment>),
+    /// It runs in the same as another one: command line, user, folder, variables, interpreter.
+    SameEnvironment {
+        pid: i32,
+        like: i32,
+        found: Vec<Found>,
+    },
     /// Python stacks of every thread, equal in two dumps 200 ms apart.
     Stacks {
         pid: i32,
@@ -624,6 +634,9 @@ pub struct Setup {
     /// Command lines that start the watched worker, to tell its processes from strangers'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub worker_command: Vec<String>,
+    /// `host:port` of the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
     pub table: Option<String>,
     pub id_column: Option<String>,
     pub status_column: Option<String>,

@@ -82,7 +82,7 @@ const OUTSIDE: &[&str] = &[
     r"Timestamp::now",
 ];
 
-const PURE: &[&str] = &["timeline", "diagnosis", "report", "framework"];
+const PURE: &[&str] = &["timeline", "diagnosis", "compare", "report", "framework"];
 
 #[test]
 fn the_core_is_pure() {
@@ -121,13 +121,14 @@ fn a_timeline_knows_neither_verdict_nor_report() {
     must_not_use(
         &["timeline", "framework"],
         &[],
-        &["crate::diagnosis", "crate::report"],
+        &["crate::diagnosis", "crate::compare", "crate::report"],
     );
 }
 
 #[test]
 fn a_diagnosis_knows_no_report() {
-    must_not_use(&["diagnosis"], &[], &["crate::report"]);
+    must_not_use(&["diagnosis"], &[], &["crate::report", "crate::compare"]);
+    must_not_use(&["compare"], &[], &["crate::report"]);
 }
 
 /// Watchers say what they see. What it means is the diagnosis's business; only the loop that ends

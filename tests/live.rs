@@ -15,6 +15,8 @@ mod commands;
 mod delivered;
 #[path = "live/entered.rs"]
 mod entered;
+#[path = "live/environment.rs"]
+mod environment;
 #[path = "live/finished.rs"]
 mod finished;
 #[path = "live/lab.rs"]

@@ -44,6 +44,7 @@ impl Scene {
             task_id_pointer: Some("/task_id".into()),
             entry_pattern: Some("ENTRY".into()),
             worker_command: Vec::new(),
+            database: None,
             table: Some("task".into()),
             id_column: Some("task_id".into()),
             status_column: Some("status".into()),

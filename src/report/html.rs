@@ -95,6 +95,7 @@ fn context(report: &Report) -> Json {
         "cause": report.cause,
         "evidence": evidence,
         "remedies": words::remedies(report),
+        "differences": words::differences(report),
         "contributing": report.contributing,
         "notes": report.notes,
         "ruled_out": report.ruled_out,

@@ -27,6 +27,13 @@ fn render(report: &Report, style: Style) -> String {
     if !remedies.is_empty() {
         parts.push(format!("### What to do now\n\n{}", remedies.join("\n")));
     }
+    let differences: Vec<String> = words::differences(report)
+        .iter()
+        .map(|line| format!("- {}", prose(line)))
+        .collect();
+    if !differences.is_empty() {
+        parts.push(format!("### API and worker differ\n\n{}", differences.join("\n")));
+    }
     let also: Vec<String> = report
         .contributing
         .iter()

@@ -44,6 +44,7 @@ fn render(report: &Report, style: Style) -> String {
         cause(report, style),
     ];
     parts.extend(remedies(report, style));
+    parts.extend(differences(report, style));
     parts.extend(also(report, style));
     parts.extend(excluded(report, style));
     if style.timeline {
@@ -171,6 +172,14 @@ fn remedies(report: &Report, style: Style) -> Option<String> {
         .map(|remedy| bullet(remedy, style))
         .collect();
     (!lines.is_empty()).then(|| section("What to do now", &lines, style))
+}
+
+fn differences(report: &Report, style: Style) -> Option<String> {
+    let lines: Vec<String> = words::differences(report)
+        .iter()
+        .map(|line| bullet(line, style))
+        .collect();
+    (!lines.is_empty()).then(|| section("API and worker differ", &lines, style))
 }
 
 fn also(report: &Report, style: Style) -> Vec<String> {

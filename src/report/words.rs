@@ -72,6 +72,37 @@ pub(super) fn remedies(report: &Report) -> &[String] {
     }
 }
 
+/// Where API and worker differ: a line each. Of the many packages of two virtual environments the
+/// first few stand for all.
+pub(super) fn differences(report: &Report) -> Vec<String> {
+    const MOST: usize = 6;
+    let all = &report.environment.differences;
+    let mut lines: Vec<String> = all
+        .iter()
+        .take(MOST)
+        .map(|difference| {
+            let why = difference.why.as_deref().map(|why| format!(" ({why})"));
+            format!(
+                "{}: {} for the API, {} for the worker{}",
+                difference.what(),
+                difference.side(0),
+                difference.side(1),
+                why.unwrap_or_default()
+            )
+        })
+        .collect();
+    if all.len() > MOST {
+        let names: Vec<&str> = all[MOST..]
+            .iter()
+            .map(|other| other.name.as_str())
+            .take(5)
+            .collect();
+        let more = if all.len() > MOST + 5 { " …" } else { "" };
+        lines.push(format!("{} more: {}{more}", all.len() - MOST, names.join(", ")));
+    }
+    lines
+}
+
 /// The command that says more.
 pub(super) fn more(report: &Report) -> String {
     match &report.cause {
@@ -200,6 +231,31 @@ pub(super) fn describe(event: &Event) -> String {
             process.state,
             process.command.join(" ")
         ),
+        Kind::Environment(environment) => format!(
+            "pid {} runs in {}: {} variables, {} distributions",
+            environment.pid,
+            environment.interpreter.as_ref().map_or(
+                "no Python that is known".to_owned(),
+                |interpreter| format!(
+                    "{} {} of {}",
+                    interpreter.implementation,
+                    interpreter.version.as_deref().unwrap_or("?"),
+                    interpreter.prefix
+                )
+            ),
+            environment
+                .variables
+                .as_ref()
+                .map_or("unseen".to_owned(), |all| all.len().to_string()),
+            environment
+                .distributions
+                .as_ref()
+                .map_or("unseen".to_owned(), |all| all.len().to_string()),
+        ),
+        Kind::SameEnvironment { pid, like, .. } if pid == like => {
+            format!("pid {pid} was found in another way too")
+        }
+        Kind::SameEnvironment { pid, like, .. } => format!("pid {pid} runs in the same as pid {like}"),
         Kind::Peer { connection, pid } => format!("{connection} is pid {pid}"),
         Kind::Stacks { pid, threads } => {
             let threads: Vec<String> = threads

@@ -3,8 +3,14 @@
 //! Everything is read from `/proc`; nothing is stopped, traced or run. Processes of other users
 //! show their command line but neither their sockets nor their environment.
 
+mod code;
+mod distributions;
+mod environment;
+mod interpreter;
+mod mask;
 pub mod names;
 mod stacks;
+mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -16,9 +22,11 @@ use tokio::sync::mpsc;
 
 use super::{Blindness, Phases, Tap, Watched};
 use crate::config::Config;
+use crate::timeline::environment::Found;
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{EventKind, Process};
 use crate::trace::Who;
+use environment::Fingerprints;
 
 /// What the run wants to know of processes.
 #[derive(Debug)]
@@ -67,7 +75,12 @@ struct Watcher {
     apis: Vec<i32>,
     /// Processes that we started.
     ours: HashSet<i32>,
+    fingerprints: Fingerprints,
 }
+
+/// What is known of processes before the submission is fingerprinted before it, if it takes no
+/// longer: a run may be over in a moment.
+const FINGERPRINTS_WITHIN: Duration = Duration::from_secs(1);
 
 pub async fn watch(
     config: &Config,
@@ -92,6 +105,7 @@ pub async fn watch(
         worker: config.worker.command.clone(),
         apis: Vec::new(),
         ours: HashSet::new(),
+        fingerprints: Fingerprints::new(tap.clone()),
     };
     if let Some(api) = &config.api
         && is_local(api.url.host_str().unwrap_or_default()).await
@@ -99,6 +113,8 @@ pub async fn watch(
     {
         watcher.api(port);
     }
+    watcher.fingerprint_workers();
+    watcher.fingerprints.settle(FINGERPRINTS_WITHIN).await;
     let root = procfs::process::Process::myself()
         .ok()
         .and_then(|me| me.uid().ok())
@@ -140,6 +156,7 @@ pub async fn watch(
             watcher.answer(&asks);
             watcher.last_look();
             watcher.stacks().await;
+            watcher.fingerprints.settle(FINGERPRINTS_WITHIN / 4).await;
             tap.looked();
             return Ok(());
         }
@@ -153,13 +170,21 @@ impl Watcher {
         let mut wanted: Vec<(String, SocketAddr)> = Vec::new();
         for ask in asks {
             match ask {
-                Ask::Pid(pid) => self.show(*pid),
+                Ask::Pid(pid) => {
+                    self.show(*pid);
+                    self.fingerprints.take(*pid, Found::LogLine);
+                }
                 Ask::Started(pid) => {
                     self.ours.insert(*pid);
                     self.show(*pid);
                 }
                 Ask::Api(port) => self.api(*port),
-                Ask::Writers => writers(&self.logs).into_iter().for_each(|pid| self.show(pid)),
+                Ask::Writers => {
+                    for pid in writers(&self.logs) {
+                        self.show(pid);
+                        self.fingerprints.take(pid, Found::WorkerLog);
+                    }
+                }
                 Ask::Connection(name) => {
                     if !self.known.contains(name)
                         && wanted.iter().all(|(other, _)| other != name)
@@ -180,6 +205,7 @@ impl Watcher {
                     pid,
                 });
                 self.show(pid);
+                self.fingerprints.take(pid, Found::Connection);
             }
         }
     }
@@ -198,6 +224,7 @@ impl Watcher {
             self.tap.see(EventKind::ApiProcess { pid });
             self.apis.push(pid);
             self.show(pid);
+            self.fingerprints.take(pid, Found::ApiPort);
         }
     }
 
@@ -226,24 +253,23 @@ impl Watcher {
             self.show(pid);
         }
         // A worker that has neither a connection nor a log line yet is known by its command only.
-        if !self.worker.is_empty() {
-            let running = procfs::process::all_processes().into_iter().flatten().flatten();
-            let configured: Vec<i32> = running
-                .filter(|process| {
-                    process
-                        .cmdline()
-                        .is_ok_and(|command| runs(&command, &self.worker))
-                })
-                .map(|process| process.pid)
-                .take(16)
-                .collect();
-            for pid in configured {
-                self.show(pid);
-            }
+        for pid in running(&self.worker) {
+            self.show(pid);
         }
+        self.fingerprint_workers();
         let pids: Vec<i32> = self.shown.keys().copied().collect();
         for pid in pids {
             self.show_again(pid);
+        }
+    }
+
+    /// What can be known of the worker before it has done anything.
+    fn fingerprint_workers(&mut self) {
+        for pid in writers(&self.logs) {
+            self.fingerprints.take(pid, Found::WorkerLog);
+        }
+        for pid in running(&self.worker) {
+            self.fingerprints.take(pid, Found::WorkerCommand);
         }
     }
 
@@ -643,6 +669,18 @@ fn runs(command: &[String], wanted: &[String]) -> bool {
     };
     let name = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
     tail == arguments && head.last().is_some_and(|word| name(word) == name(program)) && head.len() <= 2
+}
+
+/// Processes that run this command.
+fn running(wanted: &[String]) -> Vec<i32> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    all.filter(|process| process.cmdline().is_ok_and(|command| runs(&command, wanted)))
+        .map(|process| process.pid)
+        .take(16)
+        .collect()
 }
 
 /// Processes that have one of these files open for writing, and their descendants: the watched

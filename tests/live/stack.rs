@@ -26,6 +26,8 @@ const STACKS_AT_ONCE: usize = 4;
 pub struct Stack {
     name: String,
     pub dir: PathBuf,
+    /// Where the binary under test keeps its state.
+    pub state: PathBuf,
     /// The vhost and the database have the same name.
     pub id: String,
     dramatiq: Dramatiq,
@@ -74,6 +76,7 @@ impl Stack {
         });
         let mut stack = Self {
             name: name.to_owned(),
+            state: dir.join("state"),
             dir,
             id,
             dramatiq,
@@ -294,6 +297,10 @@ impl Stack {
     /// Starts a worker and waits until it consumes, unless it is not meant to.
     pub fn worker(&mut self, worker: Worker) -> u32 {
         let mut command = self.python("dramatiq");
+        if let Some(program) = &worker.program {
+            let own = Command::new(program);
+            command = copied(&command, own);
+        }
         command.args(&worker.arguments).arg(&worker.module);
         command.envs(worker.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &worker.folder {
@@ -443,6 +450,20 @@ impl Stack {
         }
         kept
     }
+}
+
+/// The same surroundings for another program.
+fn copied(from: &Command, mut to: Command) -> Command {
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => to.env(name, value),
+            None => to.env_remove(name),
+        };
+    }
+    if let Some(folder) = from.get_current_dir() {
+        to.current_dir(folder);
+    }
+    to
 }
 
 async fn passive_declare(connection: &lapin::Connection, queue: &str) -> lapin::Result<Option<(u64, u64)>> {

@@ -72,6 +72,8 @@ impl Stack {
         {
             command.env_remove(name);
         }
+        // The key of masked values, as another user would have it.
+        command.env("XDG_STATE_HOME", &self.state);
         command
     }
 }

@@ -16,6 +16,7 @@ pub enum Dramatiq {
 #[derive(Clone)]
 pub struct Worker {
     pub(crate) arguments: Vec<String>,
+    pub(crate) program: Option<PathBuf>,
     pub(crate) module: String,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) env: Vec<(String, String)>,
@@ -30,6 +31,7 @@ pub fn healthy() -> Worker {
         arguments: ["-v", "--processes", "1", "--threads", "2"]
             .map(String::from)
             .to_vec(),
+        program: None,
         module: "ops_core.tasks.worker".into(),
         folder: None,
         env: Vec::new(),
@@ -47,6 +49,12 @@ pub fn fault(name: &str) -> Worker {
 impl Worker {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Another `dramatiq` than the lab's.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
         self
     }
 

@@ -1,0 +1,297 @@
+//! What a difference is, and how two values of one thing are told apart.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Party {
+    Api,
+    Worker,
+    /// The broker and the database.
+    Services,
+    /// What taskdiag was asked.
+    Run,
+}
+
+impl Party {
+    pub fn name(self) -> &'static str {
+        match self {
+            Party::Api => "API",
+            Party::Worker => "worker",
+            Party::Services => "services",
+            Party::Run => "run",
+        }
+    }
+}
+
+/// What kind of thing it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// An environment variable.
+    Variable,
+    /// An installed distribution.
+    Package,
+    /// Implementation and version of Python.
+    Interpreter,
+    /// Folder of the virtual environment or installation.
+    InterpreterFolder,
+    /// The folder from which the application is imported.
+    CodeFolder,
+    WorkingDirectory,
+    Command,
+    User,
+    /// Where its AMQP connections lead.
+    BrokerAddress,
+    /// The vhost of its AMQP connections.
+    Vhost,
+    DatabaseAddress,
+    BrokerVersion,
+    DatabaseVersion,
+    /// Type, argument or policy of a queue.
+    Queue,
+    /// How many consume the queue.
+    Consumers,
+    ConsumerHosts,
+    /// A setting of taskdiag.
+    Setting,
+}
+
+impl Subject {
+    pub fn name(self) -> &'static str {
+        match self {
+            Subject::Variable => "variable",
+            Subject::Package => "package",
+            Subject::Interpreter => "Python",
+            Subject::InterpreterFolder => "Python's folder",
+            Subject::CodeFolder => "code folder",
+            Subject::WorkingDirectory => "working directory",
+            Subject::Command => "command",
+            Subject::User => "user",
+            Subject::BrokerAddress => "broker address",
+            Subject::Vhost => "vhost",
+            Subject::DatabaseAddress => "database address",
+            Subject::BrokerVersion => "broker version",
+            Subject::DatabaseVersion => "database version",
+            Subject::Queue => "queue",
+            Subject::Consumers => "consumers",
+            Subject::ConsumerHosts => "consumer hosts",
+            Subject::Setting => "setting",
+        }
+    }
+
+    /// There are many of them, each with a name of its own.
+    pub fn is_named(self) -> bool {
+        matches!(
+            self,
+            Subject::Variable | Subject::Package | Subject::Queue | Subject::Setting
+        )
+    }
+}
+
+/// One side of a difference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "text")]
+pub enum Shown {
+    Seen(String),
+    /// It is there, and must not be shown.
+    Masked,
+    /// It is not there: everything of its kind could be seen.
+    Absent,
+}
+
+/// One thing in which two runs (or two parties of one) differ.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Difference {
+    pub subject: Subject,
+    /// Whose it is; both, where API and worker differ in the same way.
+    pub of: Vec<Party>,
+    /// Name of the variable, package, setting …; empty where there is only one.
+    pub name: String,
+    pub values: [Shown; 2],
+    /// For masked values: the parts of a URL that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+    /// Why it may explain a difference between verdicts; absent where it probably does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    #[serde(skip)]
+    pub(super) weight: super::rank::Weight,
+    #[serde(skip)]
+    pub(super) tokens: [Option<String>; 2],
+}
+
+impl Difference {
+    /// What it is, in words: `variable DRAMATIQ_TESTING`.
+    pub fn what(&self) -> String {
+        if self.name.is_empty() {
+            self.subject.name().to_owned()
+        } else {
+            format!("{} {}", self.subject.name(), self.name)
+        }
+    }
+
+    /// One side in words.
+    pub fn side(&self, index: usize) -> String {
+        match &self.values[index] {
+            Shown::Seen(text) if text.is_empty() => "(empty)".into(),
+            Shown::Seen(text) => text.clone(),
+            Shown::Absent if self.subject == Subject::Variable => "(not set)".into(),
+            Shown::Absent if self.subject == Subject::Package => "(not installed)".into(),
+            Shown::Absent => "(none)".into(),
+            Shown::Masked if self.parts.is_empty() => "***".into(),
+            Shown::Masked => format!("*** (differs in {})", self.parts.join(", ")),
+        }
+    }
+}
+
+/// What was seen on one side only, or cannot be compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct NotCompared {
+    pub of: Party,
+    /// Absent: nothing at all is known of this party.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    pub reason: String,
+}
+
+/// One thing that is known of a party.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fact {
+    pub shown: Shown,
+    /// What decides equality: without ports, temporary folders and the like.
+    pub token: Token,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Token {
+    Plain(String),
+    Masked {
+        key: String,
+        value: String,
+        parts: BTreeMap<String, String>,
+    },
+    /// Not empty, and nothing else is known.
+    Hidden,
+}
+
+/// How two facts of one name compare.
+pub(super) enum Compared {
+    Equal,
+    /// With the parts of a URL that differ.
+    Differ(Vec<String>),
+    Cannot(&'static str),
+}
+
+pub(super) const OTHER_KEY: &str = "cannot compare: masked with another key";
+pub(super) const NO_KEY: &str = "cannot compare: there was no key to mask values with";
+
+impl Fact {
+    pub fn plain(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self {
+            token: Token::Plain(text.clone()),
+            shown: Shown::Seen(text),
+        }
+    }
+
+    /// Shown as it is, compared without what changes from run to run.
+    pub fn settled(text: impl Into<String>, token: String) -> Self {
+        Self {
+            shown: Shown::Seen(text.into()),
+            token: Token::Plain(token),
+        }
+    }
+
+    pub fn compare(&self, other: &Self) -> Compared {
+        match (&self.token, &other.token) {
+            (Token::Plain(one), Token::Plain(other)) if one == other => Compared::Equal,
+            (
+                Token::Masked { key, value, parts },
+                Token::Masked {
+                    key: other_key,
+                    value: other_value,
+                    parts: other_parts,
+                },
+            ) => {
+                if key != other_key {
+                    return Compared::Cannot(OTHER_KEY);
+                }
+                if value == other_value {
+                    return Compared::Equal;
+                }
+                let both = !parts.is_empty() && !other_parts.is_empty();
+                let mut names: Vec<&String> = parts.keys().chain(other_parts.keys()).collect();
+                names.sort();
+                names.dedup();
+                Compared::Differ(
+                    names
+                        .into_iter()
+                        .filter(|part| both && parts.get(*part) != other_parts.get(*part))
+                        .cloned()
+                        .collect(),
+                )
+            }
+            // Only what is not empty is hidden or masked.
+            (Token::Plain(text), Token::Hidden | Token::Masked { .. })
+            | (Token::Hidden | Token::Masked { .. }, Token::Plain(text))
+                if text.is_empty() =>
+            {
+                Compared::Differ(Vec::new())
+            }
+            (Token::Hidden, _) | (_, Token::Hidden) => Compared::Cannot(NO_KEY),
+            _ => Compared::Differ(Vec::new()),
+        }
+    }
+
+    pub fn token(&self) -> String {
+        match &self.token {
+            Token::Plain(text) => text.clone(),
+            Token::Masked { value, .. } => format!("\0{value}"),
+            Token::Hidden => "\0".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(key: &str, value: &str, parts: &[(&str, &str)]) -> Fact {
+        let parts = parts
+            .iter()
+            .map(|(part, hash)| ((*part).into(), (*hash).into()))
+            .collect();
+        Fact {
+            shown: Shown::Masked,
+            token: Token::Masked {
+                key: key.into(),
+                value: value.into(),
+                parts,
+            },
+        }
+    }
+
+    #[test]
+    fn masked_values_compare_under_one_key_only() {
+        let one = masked("k1", "aa", &[("host", "1"), ("user", "2")]);
+        assert!(matches!(one.compare(&one.clone()), Compared::Equal));
+        let other = masked("k1", "bb", &[("host", "9"), ("user", "2")]);
+        assert!(matches!(one.compare(&other), Compared::Differ(parts) if parts == ["host"]));
+        let foreign = masked("k2", "aa", &[]);
+        assert!(matches!(one.compare(&foreign), Compared::Cannot(OTHER_KEY)));
+        let hidden = Fact {
+            shown: Shown::Masked,
+            token: Token::Hidden,
+        };
+        assert!(matches!(one.compare(&hidden), Compared::Cannot(NO_KEY)));
+        assert!(matches!(hidden.compare(&Fact::plain("")), Compared::Differ(_)));
+        assert!(matches!(foreign.compare(&Fact::plain("")), Compared::Differ(_)));
+    }
+}

@@ -1,0 +1,400 @@
+//! All that is known of one run, as a flat list of facts: who, what, its name, its value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::difference::{Fact, Party, Shown, Subject, Token};
+use super::noise;
+use crate::diagnosis::Story;
+use crate::framework::dramatiq;
+use crate::timeline::EventKind;
+use crate::timeline::environment::{Environment, Found, Variable};
+
+pub(super) type Key = (Party, Subject, String);
+
+/// The facts of one run.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub known: BTreeMap<Key, Fact>,
+    /// Everything of this kind could be seen: what is missing is absent.
+    pub complete: BTreeSet<(Party, Subject)>,
+    /// Parties of which nothing could be seen, or not all; with the reason.
+    pub hidden: BTreeMap<Party, Vec<String>>,
+}
+
+impl Facts {
+    pub fn of(story: &Story<'_>) -> Self {
+        let mut facts = Self::default();
+        for (party, pids) in parties(story) {
+            facts.party(story, party, &pids);
+        }
+        facts.services(story);
+        facts.setup(story);
+        facts
+    }
+
+    fn put(&mut self, party: Party, subject: Subject, name: &str, fact: Fact) {
+        self.known.insert((party, subject, name.to_owned()), fact);
+    }
+
+    fn party(&mut self, story: &Story<'_>, party: Party, pids: &[i32]) {
+        self.addresses(story, party, pids);
+        let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
+            self.hidden.insert(
+                party,
+                vec![format!("no process of the {} was seen", party.name())],
+            );
+            return;
+        };
+        if !environment.hidden.is_empty() {
+            self.hidden.insert(party, environment.hidden.clone());
+        }
+        self.put(
+            party,
+            Subject::Command,
+            "",
+            Fact::settled(
+                environment.command.join(" "),
+                noise::command(&environment.command),
+            ),
+        );
+        let user = match (&environment.user, environment.uid) {
+            (Some(name), Some(uid)) => Some(format!("{name} (uid {uid})")),
+            (None, Some(uid)) => Some(format!("uid {uid}")),
+            _ => None,
+        };
+        if let Some(user) = user {
+            self.put(party, Subject::User, "", Fact::plain(user));
+        }
+        if let Some(cwd) = &environment.cwd {
+            self.put(
+                party,
+                Subject::WorkingDirectory,
+                "",
+                Fact::settled(cwd, noise::path(cwd)),
+            );
+        }
+        if let Some(interpreter) = &environment.interpreter {
+            let version = interpreter.version.as_deref().unwrap_or("of unknown version");
+            self.put(
+                party,
+                Subject::Interpreter,
+                "",
+                Fact::plain(format!("{} {version}", interpreter.implementation)),
+            );
+            self.put(
+                party,
+                Subject::InterpreterFolder,
+                "",
+                Fact::settled(&interpreter.prefix, noise::path(&interpreter.prefix)),
+            );
+        }
+        if let Some(code) = &environment.code {
+            let mut shown = code.directory.clone();
+            if !code.also_in.is_empty() {
+                shown.push_str(&format!(" (also in {})", code.also_in.join(", ")));
+            }
+            let token = noise::path(&shown);
+            self.put(party, Subject::CodeFolder, "", Fact::settled(shown, token));
+        }
+        if let Some(variables) = &environment.variables {
+            self.complete.insert((party, Subject::Variable));
+            for (name, value) in variables.iter().filter(|(name, _)| !noise::is_bookkeeping(name)) {
+                self.put(party, Subject::Variable, name, variable(environment, value));
+            }
+        }
+        if let Some(distributions) = &environment.distributions {
+            self.complete.insert((party, Subject::Package));
+            for distribution in distributions {
+                let shown = distribution.shown();
+                let token = noise::path(&shown);
+                self.put(
+                    party,
+                    Subject::Package,
+                    &distribution.name,
+                    Fact::settled(shown, token),
+                );
+            }
+        }
+    }
+
+    /// Where its sockets lead: what it really connects to, whatever the settings say.
+    fn addresses(&mut self, story: &Story<'_>, party: Party, pids: &[i32]) {
+        let setup = &story.timeline.setup;
+        let (mut brokers, mut databases, mut vhosts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let connections = story
+            .connections()
+            .map(|(_, connections)| connections)
+            .unwrap_or_default();
+        let mut take = |socket: &str| {
+            let socket = socket.trim_end_matches(" (connecting)");
+            let Some((_, remote)) = socket.split_once(" -> ") else {
+                return;
+            };
+            if is_port_of(Some(&setup.broker), &["5672", "5671"], remote) {
+                brokers.insert(remote.to_owned());
+            } else if is_port_of(setup.database.as_deref(), &["5432", "6432"], remote) {
+                databases.insert(remote.to_owned());
+            }
+            vhosts.extend(
+                connections
+                    .iter()
+                    .filter(|connection| connection.name == socket)
+                    .map(|connection| connection.vhost.clone()),
+            );
+        };
+        for event in &story.timeline.events {
+            match &event.kind {
+                EventKind::Process(process) if pids.contains(&process.pid) => {
+                    process.sockets.iter().for_each(|socket| take(socket));
+                }
+                EventKind::Peer { connection, pid } if pids.contains(pid) => take(connection),
+                _ => {}
+            }
+        }
+        for (subject, found) in [
+            (Subject::BrokerAddress, brokers),
+            (Subject::DatabaseAddress, databases),
+            (Subject::Vhost, vhosts),
+        ] {
+            if !found.is_empty() {
+                let text = found.into_iter().collect::<Vec<_>>().join(", ");
+                // Both are this machine.
+                let token = text.replace("[::1]:", "127.0.0.1:");
+                self.put(party, subject, "", Fact::settled(text, token));
+            }
+        }
+    }
+
+    fn services(&mut self, story: &Story<'_>) {
+        let of = Party::Services;
+        let mut queues: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for event in &story.timeline.events {
+            match &event.kind {
+                EventKind::Broker { product, version, .. } => {
+                    self.put(
+                        of,
+                        Subject::BrokerVersion,
+                        "",
+                        Fact::plain(format!("{product} {version}")),
+                    );
+                }
+                EventKind::DatabaseServer { version, .. } => {
+                    self.put(
+                        of,
+                        Subject::DatabaseVersion,
+                        "",
+                        Fact::plain(format!("PostgreSQL {version}")),
+                    );
+                }
+                EventKind::QueueInfo {
+                    queue,
+                    queue_type,
+                    arguments,
+                    policy,
+                    policy_definition,
+                    ..
+                } if dramatiq::base_queue(queue) == story.queue() => {
+                    let mut facts = BTreeMap::new();
+                    facts.extend(queue_type.iter().map(|kind| ("type".to_owned(), kind.clone())));
+                    facts.extend(policy.iter().map(|name| ("policy".to_owned(), name.clone())));
+                    facts.extend(
+                        arguments
+                            .iter()
+                            .map(|(name, value)| (name.clone(), value.to_string())),
+                    );
+                    facts.extend(
+                        policy_definition
+                            .iter()
+                            .map(|(name, value)| (format!("{name} (policy)"), value.to_string())),
+                    );
+                    queues.insert(queue.clone(), facts);
+                }
+                _ => {}
+            }
+        }
+        if queues.contains_key(story.queue()) {
+            self.complete.insert((of, Subject::Queue));
+        }
+        for (queue, facts) in queues {
+            for (name, value) in facts {
+                self.put(
+                    of,
+                    Subject::Queue,
+                    &format!("{queue}: {name}"),
+                    Fact::plain(value),
+                );
+            }
+        }
+        if let Some(depth) = story.depths(story.queue()).last() {
+            self.put(
+                of,
+                Subject::Consumers,
+                "",
+                Fact::plain(depth.consumers.to_string()),
+            );
+        }
+        if let Some((_, consumers)) = story.consumers() {
+            let hosts: BTreeSet<&str> = consumers
+                .iter()
+                .filter(|consumer| consumer.queue == story.queue())
+                .filter_map(|consumer| Some(consumer.connection.split(" -> ").next()?.rsplit_once(':')?.0))
+                .collect();
+            if !hosts.is_empty() {
+                let hosts: Vec<&str> = hosts.into_iter().collect();
+                self.put(of, Subject::ConsumerHosts, "", Fact::plain(hosts.join(", ")));
+            }
+        }
+    }
+
+    fn setup(&mut self, story: &Story<'_>) {
+        let setup = &story.timeline.setup;
+        self.complete.insert((Party::Run, Subject::Setting));
+        let optional = |value: &Option<String>| value.clone().unwrap_or_default();
+        for (name, value) in [
+            ("broker", setup.broker.clone()),
+            ("vhost", setup.vhost.clone()),
+            ("queue", setup.queue.clone()),
+            ("actor", optional(&setup.actor)),
+            ("table", optional(&setup.table)),
+            ("timing.silence", format!("{} ms", setup.silence_ms)),
+            ("timing.timeout", format!("{} ms", setup.timeout_ms)),
+            (
+                "--task",
+                if setup.post_mortem {
+                    "yes".into()
+                } else {
+                    String::new()
+                },
+            ),
+        ] {
+            self.put(Party::Run, Subject::Setting, name, Fact::plain(value));
+        }
+        // A test's API listens on another port each time.
+        let url = optional(&setup.api_url);
+        let token = noise::without_port(url.trim_end_matches('/'));
+        self.put(Party::Run, Subject::Setting, "api.url", Fact::settled(url, token));
+    }
+}
+
+/// The parties of a run, each with its processes, the representative first.
+fn parties(story: &Story<'_>) -> [(Party, Vec<i32>); 2] {
+    [(Party::Api, api(story)), (Party::Worker, worker(story))]
+}
+
+/// What the parties run in, and where their connections to a broker and a database lead.
+pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Party, &'a Environment, [Option<String>; 2])> {
+    let mut found = Vec::new();
+    for (party, pids) in parties(story) {
+        let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
+            continue;
+        };
+        let mut facts = Facts::default();
+        facts.addresses(story, party, &pids);
+        let leads = [Subject::BrokerAddress, Subject::DatabaseAddress].map(|subject| {
+            match &facts.known.get(&(party, subject, String::new()))?.shown {
+                Shown::Seen(text) => Some(text.clone()),
+                _ => None,
+            }
+        });
+        found.push((party, environment, leads));
+    }
+    found
+}
+
+fn is_port_of(configured: Option<&str>, usual: &[&str], remote: &str) -> bool {
+    let port = |text: &str| text.rsplit(':').next().map(str::to_owned);
+    let Some(at) = port(remote) else { return false };
+    configured.and_then(port) == Some(at.clone()) || usual.contains(&at.as_str())
+}
+
+fn variable(environment: &Environment, value: &Variable) -> Fact {
+    match value {
+        Variable::Plain(text) => Fact::settled(text, noise::path(text)),
+        Variable::Masked(masked) => Fact {
+            shown: Shown::Masked,
+            token: Token::Masked {
+                key: environment.key.clone().unwrap_or_default(),
+                value: masked.value.clone(),
+                parts: masked.parts.clone(),
+            },
+        },
+        Variable::Hidden => Fact {
+            shown: Shown::Masked,
+            token: Token::Hidden,
+        },
+    }
+}
+
+/// What a process runs in, its own or that of the one it is like.
+fn environment<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Environment> {
+    let like = story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::SameEnvironment { pid: of, like, .. } if *of == pid => Some(*like),
+        _ => None,
+    });
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Environment(environment) if [Some(pid), like].contains(&Some(environment.pid)) => {
+            Some(environment.as_ref())
+        }
+        _ => None,
+    })
+}
+
+/// Pids that were found in this way.
+fn found(story: &Story<'_>, ways: &[Found]) -> BTreeSet<i32> {
+    story
+        .timeline
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Environment(environment) => Some((environment.pid, environment.found.as_slice())),
+            EventKind::SameEnvironment { pid, found, .. } => Some((*pid, found.as_slice())),
+            _ => None,
+        })
+        .filter(|(_, found)| found.iter().any(|way| ways.contains(way)))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// The processes that serve the API.
+fn api(story: &Story<'_>) -> Vec<i32> {
+    let mut pids = found(story, &[Found::ApiPort]);
+    pids.extend(story.api_processes().iter().map(|(_, process)| process.pid));
+    pids.into_iter().collect()
+}
+
+/// The watched worker's processes; where nothing says which those are, whoever took the task, else
+/// whoever runs the configured command, else whoever consumes the queue.
+fn worker(story: &Story<'_>) -> Vec<i32> {
+    let api: BTreeSet<i32> = api(story).into_iter().collect();
+    let peers = |connections: Vec<&str>| -> BTreeSet<i32> {
+        connections
+            .into_iter()
+            .filter_map(|connection| story.peer(connection))
+            .map(|(_, pid)| pid)
+            .collect()
+    };
+    let watched = found(story, &[Found::WorkerLog, Found::LogLine]);
+    let takers = peers(
+        story
+            .deliveries()
+            .filter(|passage| passage.queue == story.queue())
+            .map(|passage| passage.connection)
+            .collect(),
+    );
+    let configured = found(story, &[Found::WorkerCommand]);
+    let consumers = peers(
+        story
+            .consumers()
+            .map(|(_, consumers)| consumers)
+            .unwrap_or_default()
+            .iter()
+            .filter(|consumer| consumer.queue == story.queue())
+            .map(|consumer| consumer.connection.as_str())
+            .collect(),
+    );
+    [watched, takers, configured, consumers]
+        .into_iter()
+        .map(|pids| pids.difference(&api).copied().collect::<Vec<i32>>())
+        .find(|pids| pids.iter().any(|pid| environment(story, *pid).is_some()))
+        .unwrap_or_default()
+}

@@ -1,0 +1,110 @@
+//! What differs between any two runs and says nothing: ports, temporary folders, a session's
+//! bookkeeping.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// Variables in which a shell, a terminal or a service manager keeps its own books.
+const BOOKKEEPING: &[&str] = &[
+    "_",
+    "COLUMNS",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LINES",
+    "LS_COLORS",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "OLDPWD",
+    "PWD",
+    "SHLVL",
+    "SSH_CLIENT",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "STY",
+    "SYSTEMD_EXEC_PID",
+    "TERM_SESSION_ID",
+    "TMUX",
+    "TMUX_PANE",
+    "WINDOW",
+    "WINDOWID",
+    "XDG_SESSION_ID",
+];
+
+/// It differs from start to start; `PWD` is compared as the working directory.
+pub(super) fn is_bookkeeping(variable: &str) -> bool {
+    BOOKKEEPING.contains(&variable)
+}
+
+static PORT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\d{4,5}$").ok());
+
+/// A command without the folders of its program and script, and without ports.
+pub(super) fn command(words: &[String]) -> String {
+    let mut out: Vec<String> = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        // The interpreter and the script that starts it: their folder is compared by itself.
+        let name = word.rsplit('/').next().unwrap_or(word);
+        if index < 2 && word.contains('/') {
+            out.push(name.to_owned());
+            continue;
+        }
+        out.push(without_port(&path(word)));
+    }
+    out.join(" ")
+}
+
+/// `0.0.0.0:8123`, `--port=8123`, `8123`.
+pub(super) fn without_port(text: &str) -> String {
+    let Some(pattern) = PORT.as_ref() else {
+        return text.to_owned();
+    };
+    match pattern.find(text) {
+        Some(found) => {
+            let head = &text[..found.start()];
+            if head.is_empty() || head.ends_with(':') || head.ends_with("port=") {
+                format!("{head}PORT")
+            } else {
+                text.to_owned()
+            }
+        }
+        None => text.to_owned(),
+    }
+}
+
+static TEMPORARY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    // What mkdtemp of Python, mktemp, and pytest call their folders.
+    Regex::new(r"/(?:tmp[a-z0-9_]{8}|tmp\.[A-Za-z0-9]{6,10}|pytest-\d+)(/|$)").ok()
+});
+
+/// A path with the invented names of temporary folders taken out.
+pub(super) fn path(text: &str) -> String {
+    match TEMPORARY.as_ref() {
+        Some(pattern) => pattern.replace_all(text, "/TEMPORARY$1").into_owned(),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_and_temporary_folders_are_no_difference() {
+        let of = |text: &str| command(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(
+            of("/a/bin/python /a/bin/uvicorn app:app --host 127.0.0.1 --port 8001 -b 0.0.0.0:8002"),
+            "python uvicorn app:app --host 127.0.0.1 --port PORT -b 0.0.0.0:PORT"
+        );
+        assert_eq!(
+            of("/b/bin/python /b/bin/dramatiq -p 4 x --pid /tmp/tmpab12cd_x/y"),
+            "python dramatiq -p 4 x --pid /tmp/TEMPORARY/y"
+        );
+        assert_ne!(of("python dramatiq -p 4"), of("python dramatiq -p 8"));
+        assert_eq!(
+            path("/tmp/pytest-of-me/pytest-12/app"),
+            "/tmp/pytest-of-me/TEMPORARY/app"
+        );
+        assert_eq!(path("/srv/app-1"), "/srv/app-1");
+        assert_eq!(path("/tmp/tmp.Ab12Cd34Ef"), "/tmp/TEMPORARY");
+    }
+}

@@ -1,0 +1,336 @@
+//! Which differences come first, and why.
+//!
+//! What was given to a process stands above what followed from it: another broker address, a missing
+//! consumer or a new queue argument is often the consequence of a variable, never its cause. Among
+//! what was given, first what a verdict itself names; then what decides whether and where messages
+//! travel (a test switch, the broker, the database), the code that runs, the libraries that carry the
+//! message, how it was started, and all other variables; the interpreter and other packages; what
+//! the services look like; last what hardly ever matters.
+
+use super::difference::{Party, Shown, Subject};
+use crate::diagnosis::{Stage, Verdict};
+
+/// Smaller is more telling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// The verdict names it.
+    Named,
+    TestSwitch,
+    BrokerVariable,
+    DatabaseVariable,
+    Code,
+    Driver,
+    Start,
+    Variable,
+    Interpreter,
+    Package,
+    Service,
+    Person,
+    Habit,
+}
+
+impl Weight {
+    /// Why such a difference may explain a verdict.
+    pub fn why(self) -> Option<&'static str> {
+        Some(match self {
+            Weight::Named => "the verdict names it",
+            Weight::TestSwitch => "a test switch makes an application keep messages to itself",
+            Weight::BrokerVariable => "it may lead to another broker, vhost or queue",
+            Weight::DatabaseVariable => "it may lead to another database",
+            Weight::Code => "other code runs",
+            Weight::Driver => "this library carries the message or the row",
+            Weight::Start => "it was started differently",
+            Weight::Variable => "the application may read it",
+            Weight::Interpreter => "the code runs on another Python",
+            Weight::Package => "other library code runs",
+            Weight::Service => "the services are not the same",
+            Weight::Person | Weight::Habit => return None,
+        })
+    }
+}
+
+/// Libraries between the application, the broker and the database.
+const DRIVERS: &[&str] = &[
+    "aio-pika",
+    "amqp",
+    "asyncpg",
+    "django-dramatiq",
+    "dramatiq",
+    "flask-dramatiq",
+    "pika",
+    "psycopg",
+    "psycopg-binary",
+    "psycopg-c",
+    "psycopg2",
+    "psycopg2-binary",
+    "sqlalchemy",
+    "sqlmodel",
+];
+
+/// A library between the application, the broker and the database.
+pub fn is_driver(package: &str) -> bool {
+    DRIVERS.contains(&package) || package.starts_with("dramatiq-")
+}
+
+/// Variables of shells, locales and build machines.
+const HABITS: &[&str] = &[
+    "CI",
+    "DISPLAY",
+    "EDITOR",
+    "HOME",
+    "HOSTNAME",
+    "LANG",
+    "LANGUAGE",
+    "LOGNAME",
+    "MAIL",
+    "NVM_BIN",
+    "NVM_DIR",
+    "PAGER",
+    "PATH",
+    "PS1",
+    "PYTHONPATH",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "TMP",
+    "TEMP",
+    "USER",
+    "USERNAME",
+    "VIRTUAL_ENV",
+    "VIRTUAL_ENV_PROMPT",
+    "VISUAL",
+    "GPG_KEY",
+];
+
+const HABIT_PREFIXES: &[&str] = &[
+    "BUILD_",
+    "BUILDKITE",
+    "CI_",
+    "CIRCLE",
+    "COLORTERM",
+    "DBUS_",
+    "GITHUB_",
+    "GITLAB_",
+    "JENKINS_",
+    "KUBERNETES_",
+    "LC_",
+    "LESS",
+    "PYTHON_PIP",
+    "PYTHON_SHA",
+    "PYTHON_GET_PIP",
+    "RUNNER_",
+    "SUDO_",
+    "SSH_",
+    "TERM_",
+    "TRAVIS",
+    "VSCODE_",
+    "XDG_",
+];
+
+/// Whether a value, if it is a word, means "on".
+fn is_on(value: &str) -> bool {
+    !matches!(
+        value.to_lowercase().as_str(),
+        "" | "0" | "false" | "no" | "off" | "none"
+    )
+}
+
+/// A switch between test and real life, by its name: `DRAMATIQ_TESTING`, `UNIT_TESTS`, `MYAPP_TEST`.
+pub fn is_test_switch(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    upper == "PYTEST_CURRENT_TEST"
+        || upper
+            .split('_')
+            .any(|word| matches!(word, "TEST" | "TESTS" | "TESTING" | "UNITTEST" | "EAGER" | "STUB"))
+}
+
+/// A name of the kind of installation whose value is a test's.
+fn is_test_environment(name: &str, values: &[Shown; 2]) -> bool {
+    let upper = name.to_uppercase();
+    let names_it = upper == "ENV"
+        || upper.ends_with("_ENV")
+        || upper == "ENVIRONMENT"
+        || upper.ends_with("_SETTINGS_MODULE");
+    names_it
+        && values.iter().any(|value| match value {
+            Shown::Seen(text) => text
+                .to_lowercase()
+                .split(['.', '_', '-'])
+                .any(|word| matches!(word, "test" | "tests" | "testing")),
+            _ => false,
+        })
+}
+
+pub fn is_broker_variable(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    ["RABBIT", "AMQP", "BROKER", "PIKA", "VHOST"]
+        .iter()
+        .any(|word| upper.contains(word))
+        || upper.starts_with("DRAMATIQ_")
+        || upper
+            .split('_')
+            .any(|word| matches!(word, "QUEUE" | "QUEUES" | "MQ"))
+}
+
+pub fn is_database_variable(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    ["DATABASE", "POSTGRES", "SQLALCHEMY", "PGBOUNCER"]
+        .iter()
+        .any(|word| upper.contains(word))
+        || upper.split('_').any(|word| matches!(word, "DB" | "DSN" | "SQL"))
+        || [
+            "PGHOST",
+            "PGPORT",
+            "PGDATABASE",
+            "PGUSER",
+            "PGPASSWORD",
+            "PGOPTIONS",
+            "PGSERVICE",
+        ]
+        .contains(&upper.as_str())
+}
+
+/// The weight of a difference by itself. `code_known`: where the code lies is compared directly, so
+/// that the variables that decide it add nothing.
+pub fn weight(subject: Subject, name: &str, values: &[Shown; 2], code_known: bool) -> Weight {
+    match subject {
+        Subject::Variable => {
+            let both_off = values.iter().all(|value| match value {
+                Shown::Seen(text) => !is_on(text),
+                Shown::Masked => false,
+                Shown::Absent => true,
+            });
+            if (is_test_switch(name) && !both_off) || is_test_environment(name, values) {
+                Weight::TestSwitch
+            } else if name == "PYTHONPATH" && !code_known {
+                Weight::Code
+            } else if HABITS.contains(&name) || HABIT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+                Weight::Habit
+            } else if is_broker_variable(name) {
+                Weight::BrokerVariable
+            } else if is_database_variable(name) {
+                Weight::DatabaseVariable
+            } else if name.ends_with("_SERVICE_HOST")
+                || name.ends_with("_SERVICE_PORT")
+                || name.contains("_PORT_")
+            {
+                // What Kubernetes and Docker links set for every service there is.
+                Weight::Habit
+            } else {
+                Weight::Variable
+            }
+        }
+        Subject::Package if is_driver(name) => Weight::Driver,
+        Subject::Package => Weight::Package,
+        Subject::CodeFolder => Weight::Code,
+        Subject::WorkingDirectory if !code_known => Weight::Code,
+        Subject::Command => Weight::Start,
+        Subject::Interpreter => Weight::Interpreter,
+        Subject::BrokerAddress
+        | Subject::Vhost
+        | Subject::DatabaseAddress
+        | Subject::BrokerVersion
+        | Subject::DatabaseVersion
+        | Subject::Queue
+        | Subject::Consumers
+        | Subject::ConsumerHosts
+        | Subject::Setting => Weight::Service,
+        Subject::User => Weight::Person,
+        Subject::InterpreterFolder | Subject::WorkingDirectory => Weight::Habit,
+    }
+}
+
+/// A verdict's own words name this variable, or the module that it could not import.
+pub fn is_named(verdict: &Verdict, subject: Subject, name: &str) -> bool {
+    let texts = || {
+        verdict
+            .cause
+            .iter()
+            .chain(&verdict.contributing)
+            .map(|cause| cause.summary.as_str())
+            .chain(verdict.notes.iter().map(String::as_str))
+    };
+    match subject {
+        Subject::Variable => {
+            name.len() >= 3 && texts().any(|text| crate::framework::contains_token(text, name))
+        }
+        Subject::Package => {
+            let module = name.replace('-', "_");
+            texts().any(|text| {
+                text.contains("No module named") && crate::framework::contains_token(text, &module)
+            })
+        }
+        _ => false,
+    }
+}
+
+/// The party that a task which stopped here has to thank for it.
+pub fn blamed(verdict: &Verdict) -> Option<Party> {
+    if verdict.exit_code == crate::error::exit::OK {
+        return None;
+    }
+    Some(match verdict.stage {
+        None | Some(Stage::Submitted | Stage::Recorded) => Party::Api,
+        Some(_) => Party::Worker,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, one: Shown, other: Shown) -> Weight {
+        weight(Subject::Variable, name, &[one, other], true)
+    }
+
+    #[test]
+    fn variables_are_told_by_their_names() {
+        let seen = |text: &str| Shown::Seen(text.into());
+        assert_eq!(
+            of("DRAMATIQ_TESTING", seen("1"), Shown::Absent),
+            Weight::TestSwitch
+        );
+        assert_eq!(of("OPS_TEST", Shown::Masked, Shown::Absent), Weight::TestSwitch);
+        assert_ne!(
+            of("UNIT_TESTS", seen("0"), Shown::Absent),
+            Weight::TestSwitch,
+            "both off"
+        );
+        assert_eq!(
+            of("APP_ENV", seen("test"), seen("production")),
+            Weight::TestSwitch
+        );
+        assert_eq!(
+            of("APP_ENV", seen("staging"), seen("production")),
+            Weight::Variable
+        );
+        assert_eq!(
+            of("RABBITMQ_URL", Shown::Masked, Shown::Masked),
+            Weight::BrokerVariable
+        );
+        assert_eq!(
+            of("DATABASE_URL", Shown::Masked, Shown::Masked),
+            Weight::DatabaseVariable
+        );
+        assert_eq!(
+            of("PGHOST", Shown::Masked, Shown::Absent),
+            Weight::DatabaseVariable
+        );
+        assert_eq!(
+            of("LATEST_TAG", Shown::Masked, Shown::Masked),
+            Weight::Variable,
+            "no switch"
+        );
+        assert_eq!(of("GITHUB_SHA", Shown::Masked, Shown::Masked), Weight::Habit);
+        assert_eq!(of("PYTHONPATH", seen("a"), seen("b")), Weight::Habit);
+        let unknown = weight(Subject::Variable, "PYTHONPATH", &[seen("a"), seen("b")], false);
+        assert_eq!(unknown, Weight::Code);
+    }
+
+    #[test]
+    fn what_was_given_stands_above_what_followed() {
+        assert!(Weight::Variable < Weight::Service && Weight::Package < Weight::Service);
+        assert!(Weight::TestSwitch < Weight::Driver && Weight::Driver < Weight::Package);
+        assert!(is_driver("pika") && is_driver("dramatiq-crontab") && !is_driver("requests"));
+    }
+}

@@ -1,0 +1,104 @@
+//! API against worker within one run: what they ought to have in common, and do not.
+
+use super::difference::{Difference, Party, Shown, Subject};
+use super::facts::{Facts, fingerprints};
+use super::rank::Weight;
+use super::{between, ranked};
+use crate::diagnosis::{Stage, Story, Verdict};
+
+/// Where API (first value) and worker (second) differ in a way that could explain the verdict; the
+/// most telling first. Nothing for a task that succeeded.
+pub fn within(story: &Story<'_>, verdict: &Verdict) -> Vec<Difference> {
+    if verdict.exit_code == crate::error::exit::OK {
+        return Vec::new();
+    }
+    let facts = Facts::of(story);
+    let [api, worker] = [Party::Api, Party::Worker].map(|party| only(&facts, party));
+    let (mut differences, _) = between(&api, &worker);
+    let same_application = same_application(story);
+    differences.retain(|difference| {
+        let is_code = matches!(
+            difference.subject,
+            Subject::CodeFolder | Subject::WorkingDirectory
+        );
+        is_telling(difference) && matters(difference, verdict) && (!is_code || same_application)
+    });
+    for difference in &mut differences {
+        difference.of = vec![Party::Api, Party::Worker];
+        difference.why = Some(why(difference).to_owned());
+    }
+    ranked(differences, &[verdict])
+}
+
+/// One party's facts, under one name for both.
+fn only(facts: &Facts, party: Party) -> Facts {
+    Facts {
+        known: facts
+            .known
+            .iter()
+            .filter(|((of, ..), _)| *of == party)
+            .map(|((_, subject, name), fact)| ((Party::Api, *subject, name.clone()), fact.clone()))
+            .collect(),
+        complete: facts
+            .complete
+            .iter()
+            .filter(|(of, _)| *of == party)
+            .map(|(_, subject)| (Party::Api, *subject))
+            .collect(),
+        hidden: Default::default(),
+    }
+}
+
+/// Two programs have many differences that mean nothing: only these can part them.
+fn is_telling(difference: &Difference) -> bool {
+    let both = !difference.values.contains(&Shown::Absent);
+    match difference.weight {
+        Weight::TestSwitch | Weight::BrokerVariable | Weight::DatabaseVariable | Weight::Code => true,
+        // One may well do without a library that the other needs.
+        Weight::Driver | Weight::Package => both,
+        Weight::Interpreter => true,
+        Weight::Service => matches!(
+            difference.subject,
+            Subject::BrokerAddress | Subject::Vhost | Subject::DatabaseAddress
+        ),
+        Weight::Named | Weight::Start | Weight::Variable | Weight::Person | Weight::Habit => false,
+    }
+}
+
+/// Whether it could have kept the task from the stage that it did not reach.
+fn matters(difference: &Difference, verdict: &Verdict) -> bool {
+    let reached = verdict.stage;
+    let delivered = reached >= Some(Stage::Delivered);
+    match (difference.weight, difference.subject) {
+        (Weight::TestSwitch, _) => true,
+        // Once the message has come to the worker, both use one broker …
+        (Weight::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => !delivered,
+        // … and until then the worker's database has nothing to say.
+        (Weight::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => delivered,
+        // Two releases declare queues and write messages differently.
+        (Weight::Driver, _) => reached >= Some(Stage::Submitted),
+        _ => delivered,
+    }
+}
+
+fn why(difference: &Difference) -> &'static str {
+    match (difference.weight, difference.subject) {
+        (Weight::TestSwitch, _) => "whoever has it on keeps its messages to itself",
+        (Weight::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => {
+            "they may not use the same broker, vhost or queue"
+        }
+        (Weight::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => "they may not use the same database",
+        (Weight::Driver, _) => "they may not understand each other",
+        (Weight::Code, _) => "they may not run the same code",
+        _ => "the same code may behave differently",
+    }
+}
+
+/// Both import the same package; two programs of different packages lie in different folders anyway.
+fn same_application(story: &Story<'_>) -> bool {
+    let roots: Vec<&str> = fingerprints(story)
+        .iter()
+        .filter_map(|(_, environment, _)| environment.code.as_ref()?.module.split(['.', ':']).next())
+        .collect();
+    !matches!(roots.as_slice(), [api, worker] if api != worker)
+}

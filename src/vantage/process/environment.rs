@@ -1,0 +1,307 @@
+//! What a process runs in: read once for each distinct one, beside the run and not in its way.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use procfs::process::Process as Proc;
+use tokio::task::JoinSet;
+
+use super::code::{self, ImportPath};
+use super::distributions::{Installed, installed};
+use super::interpreter::{self, Python};
+use super::mask::Masker;
+use super::view::View;
+use crate::timeline::EventKind;
+use crate::timeline::environment::{Environment, Found};
+use crate::timeline::scrub::printable;
+use crate::vantage::Tap;
+
+/// So many processes are looked at in one run, and variables of one process.
+const MOST_PROCESSES: usize = 64;
+const MOST_VARIABLES: usize = 2_000;
+const MOST_NAME: usize = 200;
+
+/// Fingerprints the processes it is told of, in the background.
+pub struct Fingerprints {
+    tap: Tap,
+    known: Arc<Mutex<Known>>,
+    asked: HashMap<i32, BTreeSet<Found>>,
+    jobs: JoinSet<()>,
+}
+
+/// What was read before, so that nothing is read twice.
+#[derive(Default)]
+struct Known {
+    masker: Option<Arc<Masker>>,
+    /// Everything a process starts with, to the first process that had it.
+    alike: HashMap<u64, i32>,
+    sites: HashMap<(View, Vec<PathBuf>), Arc<Installed>>,
+}
+
+impl Fingerprints {
+    pub fn new(tap: Tap) -> Self {
+        Self {
+            tap,
+            known: Arc::default(),
+            asked: HashMap::new(),
+            jobs: JoinSet::new(),
+        }
+    }
+
+    /// Reads this process, unless that was done; says how it was found in any case.
+    pub fn take(&mut self, pid: i32, found: Found) {
+        if self.asked.len() >= MOST_PROCESSES && !self.asked.contains_key(&pid) {
+            return;
+        }
+        if !self.asked.entry(pid).or_default().insert(found) {
+            return;
+        }
+        let (known, tap) = (self.known.clone(), self.tap.clone());
+        self.jobs.spawn_blocking(move || {
+            if let Some(kind) = look(pid, found, &known) {
+                tap.see(kind);
+            }
+        });
+    }
+
+    /// Waits until everything asked for so far was read, but not for long.
+    pub async fn settle(&mut self, within: Duration) {
+        let _ = tokio::time::timeout(within, async { while self.jobs.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// What the kernel says of a process; nothing of it has been judged or masked yet.
+struct Raw {
+    pid: i32,
+    uid: Option<u32>,
+    command: Vec<String>,
+    cwd: Option<PathBuf>,
+    executable: Option<PathBuf>,
+    /// `None`: it is not ours to read.
+    variables: Option<HashMap<OsString, OsString>>,
+}
+
+fn look(pid: i32, found: Found, known: &Mutex<Known>) -> Option<EventKind> {
+    let raw = raw(pid)?;
+    if found != Found::ApiPort && !is_python(&raw) {
+        return None;
+    }
+    let alike = alike(&raw);
+    let masker = {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.alike.get(&alike) {
+            Some(like) => {
+                return Some(EventKind::SameEnvironment {
+                    pid,
+                    like: *like,
+                    found: vec![found],
+                });
+            }
+            None => known.alike.insert(alike, pid),
+        };
+        known
+            .masker
+            .get_or_insert_with(|| Arc::new(Masker::of_this_user()))
+            .clone()
+    };
+    Some(EventKind::Environment(Box::new(read(
+        &raw, found, &masker, known,
+    ))))
+}
+
+fn raw(pid: i32) -> Option<Raw> {
+    let process = Proc::new(pid).ok()?;
+    Some(Raw {
+        pid,
+        uid: process.uid().ok(),
+        command: process.cmdline().unwrap_or_default(),
+        cwd: process.cwd().ok(),
+        executable: process.exe().ok(),
+        variables: process.environ().ok(),
+    })
+}
+
+/// By its program, or by what was started where that cannot be seen.
+fn is_python(raw: &Raw) -> bool {
+    let names = |word: &str| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        [
+            "python",
+            "pypy",
+            "dramatiq",
+            "uvicorn",
+            "gunicorn",
+            "celery",
+            "hypercorn",
+        ]
+        .iter()
+        .any(|known| name.starts_with(known))
+    };
+    raw.executable
+        .as_ref()
+        .and_then(|program| program.file_name()?.to_str())
+        .is_some_and(names)
+        || raw.command.iter().take(2).any(|word| names(word))
+}
+
+/// Two with the same number were started in the same way: a server's children, for example.
+fn alike(raw: &Raw) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (raw.uid, &raw.command, &raw.cwd, &raw.executable).hash(&mut hasher);
+    // Unreadable ones are alike only if they are the same.
+    if raw.variables.is_none() {
+        raw.pid.hash(&mut hasher);
+    }
+    let sorted: BTreeMap<_, _> = raw.variables.iter().flatten().collect();
+    sorted.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn read(raw: &Raw, found: Found, masker: &Masker, known: &Mutex<Known>) -> Environment {
+    let mut environment = Environment {
+        pid: raw.pid,
+        found: vec![found],
+        command: super::masked(raw.command.clone()),
+        uid: raw.uid,
+        cwd: raw.cwd.as_deref().map(shown),
+        key: masker.id.clone(),
+        ..Environment::default()
+    };
+    let view = View::of(raw.pid);
+    environment.user = raw.uid.and_then(|uid| user_name(view.as_ref()?, uid));
+    let (Some(view), Some(variables)) = (view, &raw.variables) else {
+        environment.hidden.push(format!(
+            "pid {} belongs to another user: of it only the command line can be seen; run taskdiag as that user, or as root",
+            raw.pid
+        ));
+        return environment;
+    };
+    environment.variables = Some(
+        variables
+            .iter()
+            .filter(|(name, _)| name.len() <= MOST_NAME)
+            .take(MOST_VARIABLES)
+            .map(|(name, value)| (printable(&name.to_string_lossy()), masker.variable(name, value)))
+            .collect(),
+    );
+    environment.hidden.extend(masker.trouble.clone());
+    let variable = |name: &str| {
+        let value = variables.get(std::ffi::OsStr::new(name))?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let python = raw.executable.as_deref().and_then(|executable| {
+        interpreter::find(&interpreter::Process {
+            view: &view,
+            executable,
+            command: &raw.command,
+            cwd: raw.cwd.as_deref(),
+            variable: &variable,
+        })
+    });
+    let Some(Python { interpreter, sites }) = python else {
+        environment.hidden.push(format!(
+            "pid {} is no Python that taskdiag knows: its packages cannot be told",
+            raw.pid
+        ));
+        return environment;
+    };
+    environment.interpreter = Some(interpreter);
+    // Packages in the folders of PYTHONPATH count too, and first.
+    let python_path = variable("PYTHONPATH").filter(|path| !path.is_empty());
+    let cwd = raw.cwd.as_deref();
+    let mut folders: Vec<PathBuf> = python_path
+        .iter()
+        .flat_map(std::env::split_paths)
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .map(|folder| cwd.map(|cwd| cwd.join(&folder)).unwrap_or(folder))
+        .collect();
+    folders.extend(sites.iter().cloned());
+    let packages = packages(&view, folders, known);
+    if packages.cut {
+        environment
+            .hidden
+            .push("there are more distributions than taskdiag reads: some may be missing".into());
+    }
+    environment.code = code::find(
+        &raw.command,
+        &ImportPath {
+            view: &view,
+            cwd,
+            python_path: python_path.as_deref(),
+            sites: &sites,
+            added: &packages.added,
+        },
+    );
+    environment.distributions = Some(packages.distributions.clone());
+    environment
+}
+
+/// API and worker often share a virtual environment.
+fn packages(view: &View, folders: Vec<PathBuf>, known: &Mutex<Known>) -> Arc<Installed> {
+    let key = (view.clone(), folders);
+    let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = lock().sites.get(&key) {
+        return found.clone();
+    }
+    let found = Arc::new(installed(view, &key.1));
+    lock().sites.insert(key, found.clone());
+    found
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// From the process's own /etc/passwd; other directories of users are not asked.
+fn user_name(view: &View, uid: u32) -> Option<String> {
+    let text = view.read(Path::new("/etc/passwd"), 1024 * 1024)?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| printable(name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    use crate::timeline::environment::Variable;
+
+    #[test]
+    fn one_process_is_read_once_and_its_like_is_named() {
+        let known = Mutex::new(Known::default());
+        let pid = std::process::id() as i32;
+        let first = look(pid, Found::ApiPort, &known);
+        let Some(EventKind::Environment(environment)) = first else {
+            panic!("{first:?}");
+        };
+        assert_eq!(
+            environment.cwd.as_deref(),
+            std::env::current_dir().unwrap().to_str()
+        );
+        assert_eq!(
+            environment.uid,
+            std::fs::metadata("/proc/self").ok().map(|us| us.uid())
+        );
+        // What cargo sets for its tests is nothing that is known to be harmless.
+        let variable = environment.variable("CARGO_MANIFEST_DIR");
+        assert!(
+            matches!(variable, Some(Variable::Masked(_) | Variable::Hidden)),
+            "{variable:?}"
+        );
+        let again = look(pid, Found::Connection, &known);
+        assert!(matches!(again, Some(EventKind::SameEnvironment { like, .. }) if like == pid));
+        assert_eq!(
+            look(pid, Found::Connection, &Mutex::default()),
+            None,
+            "it is no Python"
+        );
+    }
+}

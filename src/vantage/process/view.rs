@@ -1,0 +1,156 @@
+//! Files as a process sees them: a container's `/usr/lib` is another folder than ours.
+
+use std::path::{Component, Path, PathBuf};
+
+/// The file system of one process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Where its `/` lies for us; empty: it is ours.
+    root: PathBuf,
+}
+
+/// As many symbolic links as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+impl View {
+    /// `None`: the process does not let us look.
+    pub fn of(pid: i32) -> Option<Self> {
+        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt"));
+        let theirs = namespace(&pid.to_string()).ok()?;
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let is_ours = namespace("self").is_ok_and(|ours| ours == theirs)
+            && std::fs::read_link(&root).is_ok_and(|target| target == Path::new("/"));
+        Some(Self {
+            root: if is_ours { PathBuf::new() } else { root },
+        })
+    }
+
+    /// Where a path of the process lies for us, links followed as the process would: an absolute
+    /// one begins at its root, and `..` does not leave it.
+    pub fn real(&self, path: &Path) -> Option<PathBuf> {
+        if self.root.as_os_str().is_empty() {
+            return std::fs::canonicalize(path).ok();
+        }
+        Some(self.outside(&self.resolve(path)?))
+    }
+
+    /// The path behind all links, in the process's own words.
+    pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        if self.root.as_os_str().is_empty() {
+            return std::fs::canonicalize(path).ok();
+        }
+        let mut left: Vec<std::ffi::OsString> = parts(path);
+        let mut at = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(part) = left.pop() {
+            if part == ".." {
+                at.pop();
+                continue;
+            }
+            at.push(&part);
+            let metadata = std::fs::symlink_metadata(self.outside(&at)).ok()?;
+            if !metadata.is_symlink() {
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return None;
+            }
+            let target = std::fs::read_link(self.outside(&at)).ok()?;
+            at.pop();
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            left.extend(parts(&target));
+        }
+        Some(at)
+    }
+
+    fn outside(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    pub fn is_dir(&self, path: &Path) -> bool {
+        self.real(path).is_some_and(|path| path.is_dir())
+    }
+
+    pub fn is_file(&self, path: &Path) -> bool {
+        self.real(path).is_some_and(|path| path.is_file())
+    }
+
+    /// The beginning of a regular file; a pipe or a device would never end.
+    pub fn read(&self, path: &Path, most: u64) -> Option<String> {
+        use std::io::Read as _;
+        let path = self.real(path)?;
+        // Asked before it is opened: to open a pipe waits for its writer.
+        if !path.is_file() {
+            return None;
+        }
+        let file = std::fs::File::open(&path).ok()?;
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Names in a folder, sorted.
+    pub fn list(&self, path: &Path, most: usize) -> Vec<String> {
+        let Some(entries) = self.real(path).and_then(|path| std::fs::read_dir(path).ok()) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .take(most)
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// The parts of a path, last first.
+fn parts(path: &Path) -> Vec<std::ffi::OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .rev()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_below_the_root() {
+        let root = std::env::temp_dir().join(format!("taskdiag-view-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("opt/app")).unwrap();
+        std::fs::write(root.join("opt/app/file"), "inside").unwrap();
+        std::os::unix::fs::symlink("/opt/app", root.join("app")).unwrap();
+        std::os::unix::fs::symlink("../../../../opt/app/file", root.join("up")).unwrap();
+        std::os::unix::fs::symlink("/loop", root.join("loop")).unwrap();
+        let view = View { root: root.clone() };
+        assert_eq!(view.read(Path::new("/app/file"), 100).as_deref(), Some("inside"));
+        assert_eq!(view.read(Path::new("/up"), 3).as_deref(), Some("ins"));
+        assert_eq!(
+            view.resolve(Path::new("/app/../app")),
+            Some(PathBuf::from("/opt/app"))
+        );
+        assert_eq!(view.read(Path::new("/loop"), 100), None);
+        assert_eq!(view.list(Path::new("/app"), 10), ["file"]);
+        assert!(!view.is_file(Path::new("/app")) && view.is_dir(Path::new("/app")));
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_is_not_read() {
+        let path = std::env::temp_dir().join(format!("taskdiag-view-pipe-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert_eq!(View::default().read(&path, 10), None);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
