@@ -3,7 +3,7 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Comparison, Difference, Pair, Run};
+use super::{Comparison, Difference, Pair, Run, Subject};
 use crate::diagnosis::Stage;
 
 /// `width` in columns; `all`: the last row too.
@@ -14,7 +14,7 @@ pub fn render(comparison: &Comparison, width: u16, all: bool) -> String {
     } else {
         parts.push(differences(comparison, width, all));
     }
-    parts.extend(not_compared(comparison));
+    parts.extend(not_compared(comparison, all));
     parts.push(stages(&comparison.stages, width));
     let mut text = parts.join("\n\n");
     text.push('\n');
@@ -100,12 +100,22 @@ pub fn parties(difference: &Difference) -> String {
         .join(" and ")
 }
 
-fn not_compared(comparison: &Comparison) -> Option<String> {
-    if comparison.not_compared.is_empty() {
-        return None;
-    }
+fn not_compared(comparison: &Comparison, all: bool) -> Option<String> {
+    // Connections are opened when they are needed: not to have seen one of them is chance.
+    let by_chance = |subject: Option<Subject>| {
+        matches!(
+            subject,
+            Some(Subject::BrokerAddress | Subject::DatabaseAddress | Subject::Vhost | Subject::ConsumerHosts)
+        )
+    };
+    let mut skipped = comparison
+        .not_compared
+        .iter()
+        .filter(|skipped| all || !by_chance(skipped.subject))
+        .peekable();
+    skipped.peek()?;
     let mut lines = vec!["Not compared".to_owned()];
-    for skipped in &comparison.not_compared {
+    for skipped in skipped {
         let what = skipped
             .subject
             .map(|subject| format!(" {}", subject.name()))

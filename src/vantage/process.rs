@@ -14,6 +14,7 @@ mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use procfs::net::{TcpNetEntry, TcpState};
@@ -42,6 +43,9 @@ pub enum Ask {
     Writers,
 }
 
+/// A switch is a word; what is longer is something else.
+const MOST_SHOWN: usize = 400;
+
 /// Environment variables whose values are harmless and tell something; of all others only the
 /// name is kept.
 const HARMLESS: &[&str] = &[
@@ -69,8 +73,7 @@ struct Watcher {
     /// Processes already shown, with what was shown.
     shown: HashMap<i32, Process>,
     logs: LogFiles,
-    /// The command that starts the watched worker.
-    worker: Vec<String>,
+    worker: Configured,
     /// Processes that serve the API.
     apis: Vec<i32>,
     /// Processes that we started.
@@ -102,7 +105,7 @@ pub async fn watch(
         known: HashSet::new(),
         shown: HashMap::new(),
         logs: log_files(config),
-        worker: config.worker.command.clone(),
+        worker: Configured::new(config),
         apis: Vec::new(),
         ours: HashSet::new(),
         fingerprints: Fingerprints::new(tap.clone()),
@@ -238,7 +241,7 @@ impl Watcher {
     fn show_again(&mut self, pid: i32) {
         if let Some(mut process) = read(pid) {
             process.holds_log = holds(pid, &self.logs);
-            process.is_configured = runs(&process.command, &self.worker);
+            process.is_configured = self.worker.is_it(&process.command, process.cwd.as_deref());
             if self.shown.get(&pid) != Some(&process) {
                 self.tap.see(EventKind::Process(process.clone()));
             }
@@ -253,7 +256,7 @@ impl Watcher {
             self.show(pid);
         }
         // A worker that has neither a connection nor a log line yet is known by its command only.
-        for pid in running(&self.worker) {
+        for pid in self.worker.running() {
             self.show(pid);
         }
         self.fingerprint_workers();
@@ -263,13 +266,17 @@ impl Watcher {
         }
     }
 
-    /// What can be known of the worker before it has done anything.
+    /// What can be known of the worker before it has done anything. Whoever writes its log is it; by
+    /// the command alone another installation's worker would be taken for it.
     fn fingerprint_workers(&mut self) {
-        for pid in writers(&self.logs) {
-            self.fingerprints.take(pid, Found::WorkerLog);
+        let writers = writers(&self.logs);
+        for pid in &writers {
+            self.fingerprints.take(*pid, Found::WorkerLog);
         }
-        for pid in running(&self.worker) {
-            self.fingerprints.take(pid, Found::WorkerCommand);
+        for pid in self.worker.running() {
+            if writers.is_empty() || writers.contains(&pid) {
+                self.fingerprints.take(pid, Found::WorkerCommand);
+            }
         }
     }
 
@@ -562,13 +569,8 @@ pub fn read(pid: i32) -> Option<Process> {
     let env: BTreeMap<String, String> = HARMLESS
         .iter()
         .filter_map(|name| {
-            Some((
-                (*name).to_owned(),
-                environ
-                    .get(std::ffi::OsStr::new(name))?
-                    .to_string_lossy()
-                    .into_owned(),
-            ))
+            let value = environ.get(std::ffi::OsStr::new(name))?;
+            (value.len() <= MOST_SHOWN).then(|| ((*name).to_owned(), value.to_string_lossy().into_owned()))
         })
         .collect();
     Some(Process {
@@ -654,6 +656,67 @@ fn log_files(config: &Config) -> LogFiles {
         .collect()
 }
 
+/// How the watched worker is started, as far as that was configured.
+struct Configured {
+    command: Vec<String>,
+    /// Its virtual environment, and its folder: others may run the same command elsewhere.
+    python: Option<PathBuf>,
+    cwd: Option<PathBuf>,
+}
+
+impl Configured {
+    fn new(config: &Config) -> Self {
+        let program = config.worker_program.as_ref();
+        let real = |path: &PathBuf| std::fs::canonicalize(path).ok();
+        Self {
+            command: config.worker.command.clone(),
+            python: program.and_then(|program| real(program.python.as_ref()?)),
+            cwd: program
+                .filter(|_| config.origins.contains_key("worker.cwd"))
+                .and_then(|program| real(&program.cwd)),
+        }
+    }
+
+    /// A folder that cannot be seen excludes nothing: the worker may be another user's.
+    fn is_it(&self, command: &[String], cwd: Option<&str>) -> bool {
+        let same_folder = match (&self.cwd, cwd) {
+            (Some(wanted), Some(cwd)) => wanted == Path::new(cwd),
+            _ => true,
+        };
+        // The interpreter, or the script itself, lies in the environment's `bin`.
+        let same_python = self.python.as_ref().is_none_or(|wanted| {
+            let mut folders = command
+                .iter()
+                .take(2)
+                .filter(|word| word.starts_with('/'))
+                .filter_map(|word| std::fs::canonicalize(Path::new(word).parent()?.parent()?).ok())
+                .peekable();
+            folders.peek().is_none() || folders.any(|folder| folder == *wanted)
+        });
+        runs(command, &self.command) && same_folder && same_python
+    }
+
+    /// The processes that were started so.
+    fn running(&self) -> Vec<i32> {
+        if self.command.is_empty() {
+            return Vec::new();
+        }
+        procfs::process::all_processes()
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|process| {
+                process.cmdline().is_ok_and(|command| {
+                    runs(&command, &self.command)
+                        && self.is_it(&command, process.cwd().ok().as_deref().and_then(Path::to_str))
+                })
+            })
+            .map(|process| process.pid)
+            .take(16)
+            .collect()
+    }
+}
+
 /// Whether a process runs this command: an interpreter may stand before it, and a path before its
 /// program's name.
 fn runs(command: &[String], wanted: &[String]) -> bool {
@@ -669,18 +732,6 @@ fn runs(command: &[String], wanted: &[String]) -> bool {
     };
     let name = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
     tail == arguments && head.last().is_some_and(|word| name(word) == name(program)) && head.len() <= 2
-}
-
-/// Processes that run this command.
-fn running(wanted: &[String]) -> Vec<i32> {
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    let all = procfs::process::all_processes().into_iter().flatten().flatten();
-    all.filter(|process| process.cmdline().is_ok_and(|command| runs(&command, wanted)))
-        .map(|process| process.pid)
-        .take(16)
-        .collect()
 }
 
 /// Processes that have one of these files open for writing, and their descendants: the watched
@@ -793,6 +844,28 @@ mod tests {
             assert_eq!(program(&words), name);
         }
         assert_eq!(program(&[]), "?");
+    }
+
+    #[test]
+    fn the_same_command_elsewhere_is_a_strangers() {
+        let here = std::fs::canonicalize(std::env::temp_dir()).unwrap();
+        let configured = Configured {
+            command: vec!["dramatiq".into(), "app".into()],
+            python: Some(PathBuf::from("/usr")),
+            cwd: Some(here.clone()),
+        };
+        let command = |program: &str| vec![program.to_owned(), "/usr/bin/dramatiq".into(), "app".into()];
+        let cwd = here.to_str();
+        assert!(configured.is_it(&command("/usr/bin/python3"), cwd));
+        assert!(configured.is_it(&command("/usr/bin/python3"), None));
+        assert!(!configured.is_it(&command("/usr/bin/python3"), Some("/")));
+        let other = vec![
+            "/bin/env/bin/python".to_owned(),
+            "/proc/self/dramatiq".into(),
+            "app".into(),
+        ];
+        assert!(!configured.is_it(&other, cwd));
+        assert!(configured.is_it(&["dramatiq".to_owned(), "app".into()], cwd));
     }
 
     #[test]

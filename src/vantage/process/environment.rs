@@ -276,7 +276,11 @@ mod tests {
 
     #[test]
     fn one_process_is_read_once_and_its_like_is_named() {
-        let known = Mutex::new(Known::default());
+        // The state folder of whoever runs the tests is left alone.
+        let known = Mutex::new(Known {
+            masker: Some(Arc::new(Masker::without("no key"))),
+            ..Known::default()
+        });
         let pid = std::process::id() as i32;
         let first = look(pid, Found::ApiPort, &known);
         let Some(EventKind::Environment(environment)) = first else {
@@ -292,11 +296,8 @@ mod tests {
         );
         // What cargo sets for its tests is nothing that is known to be harmless.
         let variable = environment.variable("CARGO_MANIFEST_DIR");
-        assert!(
-            matches!(variable, Some(Variable::Masked(_) | Variable::Hidden)),
-            "{variable:?}"
-        );
-        let again = look(pid, Found::Connection, &known);
+        assert!(matches!(variable, Some(Variable::Hidden)), "{variable:?}");
+        let again = look(pid, Found::ApiPort, &known);
         assert!(matches!(again, Some(EventKind::SameEnvironment { like, .. }) if like == pid));
         assert_eq!(
             look(pid, Found::Connection, &Mutex::default()),

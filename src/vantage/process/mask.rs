@@ -92,7 +92,7 @@ impl Masker {
         }
     }
 
-    fn without(trouble: &str) -> Self {
+    pub fn without(trouble: &str) -> Self {
         Self {
             key: None,
             id: None,
