@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Value as Json, json};
-use taskdiag::diagnosis::diagnose;
+use taskdiag::compare::{self, Comparison};
+use taskdiag::diagnosis::{Verdict, diagnose};
 use taskdiag::report::{self, Report};
-use taskdiag::timeline::{Event, Setup, recording};
+use taskdiag::timeline::{Event, Setup, Timeline, recording};
 
 const REPORT: &str = "docs/report.v1.schema.json";
 const TRACE: &str = "docs/trace.v1.schema.json";
+const COMPARISON: &str = "docs/compare.v1.schema.json";
 const TIMELINE: &str = "docs/timeline.v1.schema.json";
 
 fn path(inside: &str) -> PathBuf {
@@ -33,6 +35,17 @@ fn report_schema() -> Json {
         .to_value();
     schema["title"] = json!("The report of taskdiag, as `--format json` prints it");
     schema["properties"]["schema"] = json!({ "const": report::SCHEMA });
+    schema
+}
+
+fn comparison_schema() -> Json {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<Comparison>()
+        .to_value();
+    schema["title"] = json!("What differs between two runs, as `taskdiag compare --format json` prints it");
+    schema["properties"]["schema"] = json!({ "const": compare::SCHEMA });
     schema
 }
 
@@ -78,6 +91,11 @@ fn is_current(file: &str, wanted: &Json) {
 #[test]
 fn the_schema_of_the_report_is_current() {
     is_current(REPORT, &report_schema());
+}
+
+#[test]
+fn the_schema_of_comparisons_is_current() {
+    is_current(COMPARISON, &comparison_schema());
 }
 
 #[test]
@@ -130,7 +148,7 @@ import json, sys
 from jsonschema import Draft202012Validator
 
 kinds = {}
-for name in ("report", "timeline"):
+for name in ("report", "timeline", "compare"):
     schema = json.load(open(f"docs/{name}.v1.schema.json"))
     Draft202012Validator.check_schema(schema)
     kinds[name] = Draft202012Validator(schema)
@@ -151,6 +169,7 @@ fn every_recording_and_its_report_fit_the_schemas() {
         lines.push_str(&json!([kind, name, value]).to_string());
         lines.push('\n');
     };
+    let mut before: Option<(String, Timeline, Verdict)> = None;
     for entry in fs::read_dir(path("fixtures/runs"))
         .expect("fixtures/runs")
         .flatten()
@@ -158,13 +177,22 @@ fn every_recording_and_its_report_fit_the_schemas() {
         let file = entry.path().join("timeline.jsonl");
         let name = entry.file_name().to_string_lossy().into_owned();
         let timeline = recording::read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut report = Report::new(&timeline, &diagnose(&timeline));
+        let verdict = diagnose(&timeline);
+        if let Some((other, other_timeline, other_verdict)) = &before {
+            let comparison = compare::compare([
+                (other, other_timeline, other_verdict),
+                (&name, &timeline, &verdict),
+            ]);
+            add("compare", &name, json!(comparison));
+        }
+        let mut report = Report::new(&timeline, &verdict);
         // The events are looked at below, one by one.
         report.timeline.truncate(3);
         add("report", &name, json!(report));
         for line in fs::read_to_string(&file).unwrap().lines() {
             add("timeline", &name, serde_json::from_str(line).unwrap());
         }
+        before = Some((name, timeline, verdict));
     }
     assert!(!lines.is_empty());
     let input = std::env::temp_dir().join(format!("taskdiag-schema-{}.jsonl", std::process::id()));
