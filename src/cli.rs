@@ -6,6 +6,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::report::{self, Format};
+use crate::watch::table::Column;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,6 +58,8 @@ pub enum Command {
     Init(Init),
     /// Send one task, through the API or (--direct) straight to the queue
     Submit(Submit),
+    /// Live view of queues, until a condition or Ctrl-C
+    Watch(Watch),
     /// Submit a task, watch everything, and say how far it got and why it stopped there
     Diagnose(Diagnose),
     /// Can every vantage point see? What looks wrong already?
@@ -99,6 +102,51 @@ pub struct Submit {
     pub queue: Option<String>,
     #[arg(long, value_enum, default_value_t = Plain::Terminal)]
     pub format: Plain,
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Queue to watch: a name, or a glob with * ? [a-z] {a,b} (repeatable) [default: broker.queue]
+    #[arg(long, value_name = "NAME|GLOB")]
+    pub queue: Vec<String>,
+    /// Watch every queue of the vhost
+    #[arg(long, conflicts_with = "queue")]
+    pub all: bool,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = WatchFormat::Terminal)]
+    pub format: WatchFormat,
+    /// End with exit code 0 once this is so: empty, consumed, stuck, or a comparison like 'ready>100'
+    /// (ready, unacked, consumers, delayed, dead; several joined by commas: all of them; repeated: any)
+    #[arg(long, value_name = "CONDITION")]
+    pub until: Vec<String>,
+    /// End with exit code 10 once this is so; the same conditions
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_on: Vec<String>,
+    /// End after so long; exit code 30 if there was an --until that was not met
+    #[arg(long = "for", value_name = "DURATION")]
+    pub duration: Option<String>,
+    /// Show changes of numbers so often at most; a change of state is shown at once
+    #[arg(long, value_name = "DURATION", default_value = "250ms")]
+    pub interval: String,
+    /// Unacked messages of which none is done for so long are stuck
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub stuck_after: String,
+    /// Columns of the live table, in this order
+    #[arg(long, value_name = "COLUMN", value_enum, value_delimiter = ',')]
+    pub columns: Vec<Column>,
+    /// Sort the live table by this column
+    #[arg(long, value_name = "COLUMN", value_enum, default_value_t = Column::Queue)]
+    pub sort: Column,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WatchFormat {
+    /// A live table in a terminal, otherwise lines
+    Terminal,
+    /// One line for each change
+    Lines,
+    /// The same as JSON Lines: taskdiag.watch.v1
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +308,16 @@ pub enum Plain {
     Terminal,
     /// For programs
     Json,
+}
+
+impl ValueEnum for Column {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Column::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
 
 impl ValueEnum for Format {

@@ -13,6 +13,7 @@ mod replay;
 mod start;
 mod submit;
 mod trace;
+mod watch;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Submit(args) => runtime()?.block_on(submit::run(args, &cli.global)),
         Command::Init(args) => runtime()?.block_on(init::run(args, &cli.global)),
         Command::Trace(args) => runtime()?.block_on(trace::run(args, &cli.global)),
+        Command::Watch(args) => watch::run(args, &cli.global),
         Command::Check(args) => runtime()?.block_on(check::run(args, &cli.global)),
         Command::Diagnose(args) => runtime()?.block_on(diagnose::run(args, &cli.global)),
     }

@@ -32,3 +32,4 @@ pub mod supervise;
 pub mod timeline;
 pub mod trace;
 pub mod vantage;
+pub mod watch;

@@ -82,7 +82,7 @@ const OUTSIDE: &[&str] = &[
     r"Timestamp::now",
 ];
 
-const PURE: &[&str] = &["timeline", "diagnosis", "compare", "report", "framework"];
+const PURE: &[&str] = &["timeline", "diagnosis", "compare", "report", "framework", "watch"];
 
 #[test]
 fn the_core_is_pure() {
@@ -141,6 +141,27 @@ fn vantage_points_observe_and_do_not_judge() {
         &["crate::report", "crate::commands", "crate::cli"],
     );
     must_not_use(&["vantage/"], &[], &["crate::diagnosis"]);
+}
+
+/// The eyes of a watch say what they see; states and conditions are the board's.
+#[test]
+fn eyes_do_not_judge() {
+    must_not_use(
+        &["vantage/live"],
+        &[],
+        &[
+            "watch::state",
+            "watch::until",
+            "watch::family",
+            "watch::lines",
+            "watch::Board",
+        ],
+    );
+    must_not_use(
+        &["watch"],
+        &[],
+        &["crate::diagnosis", "crate::report", "crate::timeline"],
+    );
 }
 
 #[test]

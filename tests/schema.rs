@@ -17,10 +17,12 @@ use taskdiag::compare::{self, Comparison};
 use taskdiag::diagnosis::{Verdict, diagnose};
 use taskdiag::report::{self, Report};
 use taskdiag::timeline::{Event, Setup, Timeline, recording};
+use taskdiag::watch::lines;
 
 const REPORT: &str = "docs/report.v1.schema.json";
 const TRACE: &str = "docs/trace.v1.schema.json";
 const COMPARISON: &str = "docs/compare.v1.schema.json";
+const WATCH: &str = "docs/watch.v1.schema.json";
 const TIMELINE: &str = "docs/timeline.v1.schema.json";
 
 fn path(inside: &str) -> PathBuf {
@@ -46,6 +48,18 @@ fn comparison_schema() -> Json {
         .to_value();
     schema["title"] = json!("What differs between two runs, as `taskdiag compare --format json` prints it");
     schema["properties"]["schema"] = json!({ "const": compare::SCHEMA });
+    schema
+}
+
+/// One line of `taskdiag watch --format json`.
+fn watch_schema() -> Json {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<lines::Line>()
+        .to_value();
+    schema["title"] = json!("One line of `taskdiag watch --format json`");
+    schema["properties"]["schema"] = json!({ "const": lines::SCHEMA });
     schema
 }
 
@@ -96,6 +110,11 @@ fn the_schema_of_the_report_is_current() {
 #[test]
 fn the_schema_of_comparisons_is_current() {
     is_current(COMPARISON, &comparison_schema());
+}
+
+#[test]
+fn the_schema_of_a_watch_is_current() {
+    is_current(WATCH, &watch_schema());
 }
 
 #[test]

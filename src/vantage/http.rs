@@ -9,6 +9,9 @@ use super::Blindness;
 use crate::config::{Broker, SecretUrl, Tls};
 use crate::timeline::NoAnswer;
 
+/// What a list of many thousand queues may take.
+const LONG: Duration = Duration::from_secs(30);
+
 /// A client that knows the private certificate authority and never follows redirects by itself.
 pub fn client(tls: &Tls, timeout: Duration) -> Result<reqwest::Client, Blindness> {
     let wrong = |what: &str, error: &dyn std::fmt::Display| Blindness::new(format!("{what}: {error}"));
@@ -99,6 +102,32 @@ impl Management {
     pub async fn get(&self, path: &str) -> Result<Json, Blindness> {
         let response = self.request(reqwest::Method::GET, path).send().await;
         self.read(path, response).await
+    }
+
+    /// A long list, read into what is needed of it.
+    pub async fn list<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Blindness> {
+        let request = self.request(reqwest::Method::GET, path).timeout(LONG);
+        let target = self.url.redacted();
+        match request.send().await {
+            Ok(response) if response.status().is_success() => {
+                let body = response.bytes().await.map_err(|error| {
+                    let (_, chain) = no_answer(error);
+                    Blindness::new(format!(
+                        "the answer of the management API at {target} broke off: {chain}"
+                    ))
+                })?;
+                serde_json::from_slice(&body).map_err(|error| {
+                    Blindness::new(format!(
+                        "{target} answers /api/{path} with something else: {error}"
+                    ))
+                    .hint("is `broker.management_url` a RabbitMQ management API?")
+                })
+            }
+            other => match self.read(path, other).await {
+                Err(blindness) => Err(blindness),
+                Ok(_) => Err(Blindness::new(format!("{target} does not answer /api/{path}"))),
+            },
+        }
     }
 
     pub async fn put(&self, path: &str, body: &Json) -> Result<(), Blindness> {

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use lapin::Connection;
 
+use super::declare::{Counts, NoCounts, Prober};
 use super::{Blindness, Phases, Tap, Watched, amqp};
 use crate::config::Config;
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
@@ -16,41 +15,17 @@ use crate::timeline::EventKind;
 
 const EVERY: Duration = Duration::from_millis(100);
 
-/// What one probe says: `None` where the queue does not exist.
-pub type Counts = Option<(u64, u64)>;
-
 struct Probe {
     queue: String,
-    channel: Option<Channel>,
+    prober: Prober,
     last: Option<Counts>,
     samples: u64,
 }
 
 impl Probe {
     async fn look(&mut self, connection: &Connection) -> Result<Counts, Blindness> {
-        let lost = |error: lapin::Error| Blindness::new(format!("lost the AMQP connection: {error}"));
-        let channel = match self.channel.take() {
-            Some(channel) if channel.status().connected() => channel,
-            // The answer to the channel before, a 404, may still be under way.
-            _ => match connection.create_channel().await {
-                Err(error) if is_code(&error, 404) => connection.create_channel().await.map_err(lost)?,
-                other => other.map_err(lost)?,
-            },
-        };
-        match counts(&channel, &self.queue).await {
-            Ok(counts) => {
-                if counts.is_some() {
-                    self.channel = Some(channel);
-                }
-                Ok(counts)
-            }
-            Err(error) if is_code(&error, 403) => Err(Blindness::new(format!(
-                "the broker refuses a passive declare of `{}`: {error}",
-                self.queue
-            ))
-            .hint("from RabbitMQ 4.2.6 on it takes one permission on the queue: rabbitmqctl set_permissions -p VHOST USER '' '' '.*'")),
-            Err(error) => Err(lost(error)),
-        }
+        let looked = self.prober.look(connection, &self.queue).await;
+        looked.map_err(|(NoCounts::Refused(blindness) | NoCounts::Lost(blindness))| blindness)
     }
 
     /// Reports a change at once, and sameness as a number of samples when asked to.
@@ -74,29 +49,6 @@ impl Probe {
     }
 }
 
-/// One passive declare. A 404 is an answer, not an error.
-async fn counts(channel: &Channel, queue: &str) -> lapin::Result<Counts> {
-    let passive = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    match channel
-        .queue_declare(queue.into(), passive, FieldTable::default())
-        .await
-    {
-        Ok(found) => Ok(Some((
-            found.message_count().into(),
-            found.consumer_count().into(),
-        ))),
-        Err(error) if is_code(&error, 404) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_code(error: &lapin::Error, code: u16) -> bool {
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(amqp) if amqp.get_id() == code)
-}
-
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let connection = amqp::connect(&config.broker, "queue").await?;
     let queue = &config.broker.queue;
@@ -104,7 +56,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         .into_iter()
         .map(|queue| Probe {
             queue,
-            channel: None,
+            prober: Prober::default(),
             last: None,
             samples: 0,
         })

@@ -1,0 +1,138 @@
+//! Lines or table: where what is seen goes.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::plan::Plan;
+use crate::cli::{Global, Watch, WatchFormat};
+use crate::error::{Error, Result};
+use crate::timeline::scrub::printable;
+use crate::watch::Board;
+use crate::watch::lines::{self, End, Line, Printer, What};
+use crate::watch::state::State;
+
+/// So many rows at once are told in full; of more, only those with something to say.
+const MANY: usize = 50;
+
+pub struct Output {
+    printer: Printer,
+    json: bool,
+    ascii: bool,
+    zone: TimeZone,
+    started: Timestamp,
+}
+
+impl Output {
+    pub fn new(plan: &Plan, args: &Watch, global: &Global, started: Timestamp) -> Result<Self> {
+        Ok(Self {
+            printer: Printer::new(started, plan.every),
+            json: args.format == WatchFormat::Json,
+            ascii: global.ascii,
+            zone: TimeZone::system(),
+            started,
+        })
+    }
+
+    /// Waits for the user; `true`: he wants to end.
+    pub async fn input(&mut self) -> bool {
+        std::future::pending().await
+    }
+
+    /// Rows that are on screen, if there is a screen.
+    pub fn shown(&self, _board: &Board) -> Option<Vec<String>> {
+        None
+    }
+
+    /// `false`: nobody reads any more.
+    pub fn show(&mut self, board: &mut Board, ticked: bool) -> Result<bool> {
+        if ticked {
+            board.mark_dirty(self.printer.unsettled());
+        }
+        let lines = self.printer.due(board);
+        self.print(&lines)
+    }
+
+    pub fn end(&mut self, board: &Board, end: End) -> Result<bool> {
+        let line = self.printer.end(board.now(), end);
+        self.print(&[line])
+    }
+
+    fn print(&self, lines: &[Line]) -> Result<bool> {
+        if lines.is_empty() {
+            return Ok(true);
+        }
+        let mut text = String::new();
+        if self.json {
+            for line in lines {
+                text.push_str(&serde_json::to_string(line).unwrap_or_default());
+                text.push('\n');
+            }
+        } else {
+            self.add_text(lines, &mut text);
+        }
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(source) => Err(Error::Write {
+                path: PathBuf::from("stdout"),
+                source,
+            }),
+        }
+    }
+
+    fn add_text(&self, lines: &[Line], text: &mut String) {
+        let rows = lines
+            .iter()
+            .filter(|line| matches!(line.what, What::Queue(_)))
+            .count();
+        let mut quiet = 0;
+        for line in lines {
+            if rows > MANY
+                && matches!(&line.what, What::Queue(row) if matches!(row.state, State::Idle | State::Unknown))
+            {
+                quiet += 1;
+                continue;
+            }
+            let line_text = printable(&lines::text(line, &self.clock(line)));
+            text.push_str(&if self.ascii {
+                crate::report::ascii(&line_text)
+            } else {
+                line_text
+            });
+            text.push('\n');
+        }
+        if quiet > 0 {
+            text.push_str(&format!(
+                "{}  -- {quiet} more queues are idle\n",
+                self.time(Duration::ZERO, lines)
+            ));
+        }
+    }
+
+    fn clock(&self, line: &Line) -> String {
+        let at = Duration::from_secs_f64(line.at_ms / 1000.0);
+        self.of_day(at)
+    }
+
+    fn time(&self, at: Duration, lines: &[Line]) -> String {
+        lines
+            .last()
+            .map_or_else(|| self.of_day(at), |line| self.clock(line))
+    }
+
+    fn of_day(&self, at: Duration) -> String {
+        let stamp = jiff::SignedDuration::try_from(at)
+            .ok()
+            .and_then(|at| self.started.checked_add(at).ok())
+            .unwrap_or(self.started);
+        stamp
+            .to_zoned(self.zone.clone())
+            .strftime("%H:%M:%S%.3f")
+            .to_string()
+    }
+}

@@ -1,0 +1,211 @@
+//! Statistics and consumers of the few queues that are looked at: one request each, because
+//! `/consumers` never paginates, and because below the `monitoring` tag it shows this user's own
+//! consumers only, while the single queue shows all of its own (seen on 3.10.8).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use tokio::sync::watch;
+
+use super::{Sink, Wanted};
+use crate::timeline::scrub::Scrubber;
+use crate::vantage::http::{Management, segment};
+use crate::vantage::process::{self, Holder};
+use crate::watch::sight::{Consumer, Details, Sight, Stats};
+
+/// Each queue so often at most; statistics themselves are new every 5 s.
+const EVERY: Duration = Duration::from_secs(2);
+const SHARE: u32 = 20;
+
+pub async fn look(
+    management: &Management,
+    vhost: &str,
+    mut wanted: watch::Receiver<Wanted>,
+    scrubber: &Arc<Scrubber>,
+    sink: &Sink,
+) {
+    let mut looked: HashMap<String, Instant> = HashMap::new();
+    let mut holders: HashMap<String, Option<Holder>> = HashMap::new();
+    loop {
+        let queue = {
+            let wanted = wanted.borrow_and_update();
+            looked.retain(|name, _| wanted.details.contains(name));
+            wanted
+                .details
+                .iter()
+                .filter(|name| looked.get(*name).is_none_or(|at| at.elapsed() >= EVERY))
+                .min_by_key(|name| looked.get(*name).copied())
+                .cloned()
+        };
+        let Some(queue) = queue else {
+            let _ = tokio::time::timeout(EVERY / 10, wanted.changed()).await;
+            continue;
+        };
+        let began = Instant::now();
+        let path = format!(
+            "queues/{}/{}?columns=consumer_details,message_stats,head_message_timestamp",
+            segment(vhost),
+            segment(&queue)
+        );
+        looked.insert(queue.clone(), began);
+        // A queue that is missing or may not be seen is the list's business.
+        let Ok(answer) = management.get(&path).await else {
+            tokio::time::sleep(EVERY / 4).await;
+            continue;
+        };
+        let took = began.elapsed();
+        let (mut details, connections) = read(queue, &answer, scrubber);
+        if let Some(consumers) = &mut details.consumers {
+            find_processes(consumers, &connections, &mut holders, scrubber).await;
+        }
+        sink.see(Sight::Details(details));
+        tokio::time::sleep(SHARE * took).await;
+    }
+}
+
+/// What the broker says of one queue, and the connections of its consumers in their order.
+fn read(queue: String, answer: &Json, scrubber: &Scrubber) -> (Details, Vec<String>) {
+    let mut connections = Vec::new();
+    let consumers = answer
+        .get("consumer_details")
+        .and_then(Json::as_array)
+        .map(|items| {
+            items
+                .iter()
+                .map(|item| {
+                    let text = |pointer: &str| {
+                        let text = item.pointer(pointer).and_then(Json::as_str).unwrap_or_default();
+                        scrubber.text(text)
+                    };
+                    connections.push(text("/channel_details/connection_name"));
+                    Consumer {
+                        host: text("/channel_details/peer_host"),
+                        port: item
+                            .pointer("/channel_details/peer_port")
+                            .and_then(Json::as_u64)
+                            .and_then(|port| u16::try_from(port).ok()),
+                        user: text("/channel_details/user"),
+                        tag: text("/consumer_tag"),
+                        prefetch: item.get("prefetch_count").and_then(Json::as_u64).unwrap_or(0),
+                        pid: None,
+                        command: None,
+                        process_state: None,
+                    }
+                })
+                .collect()
+        });
+    let stats = answer
+        .get("message_stats")
+        .filter(|stats| stats.is_object())
+        .map(|stats| {
+            let count = |key: &str| stats.get(key).and_then(Json::as_u64);
+            let rate = |key: &str| {
+                stats
+                    .pointer(&format!("/{key}_details/rate"))
+                    .and_then(Json::as_f64)
+            };
+            let sum = |keys: &[&str]| {
+                let known: Vec<u64> = keys.iter().filter_map(|key| count(key)).collect();
+                (!known.is_empty()).then(|| known.iter().sum())
+            };
+            let sum_of_rates = |keys: &[&str]| {
+                let known: Vec<f64> = keys.iter().filter_map(|key| rate(key)).collect();
+                (!known.is_empty()).then(|| known.iter().sum())
+            };
+            Stats {
+                published: count("publish"),
+                delivered: count("deliver_get"),
+                done: sum(&["ack", "deliver_no_ack", "get_no_ack"]),
+                publish_rate: rate("publish"),
+                deliver_rate: rate("deliver_get"),
+                ack_rate: sum_of_rates(&["ack", "deliver_no_ack", "get_no_ack"]),
+            }
+        });
+    let details = Details {
+        queue,
+        stats,
+        consumers,
+        head_timestamp: answer.get("head_message_timestamp").and_then(Json::as_i64),
+    };
+    (details, connections)
+}
+
+/// Puts the processes to the consumers. `/proc` is walked for new connections only.
+async fn find_processes(
+    consumers: &mut [Consumer],
+    connections: &[String],
+    holders: &mut HashMap<String, Option<Holder>>,
+    scrubber: &Arc<Scrubber>,
+) {
+    let new: Vec<String> = connections
+        .iter()
+        .filter(|name| !name.is_empty() && !holders.contains_key(*name))
+        .cloned()
+        .collect();
+    if !new.is_empty() {
+        // Nobody watches for so long that ten thousand connections are worth remembering.
+        if holders.len() > 10_000 {
+            holders.clear();
+        }
+        let asked = new.clone();
+        let mut found = tokio::task::spawn_blocking(move || process::holders(&asked))
+            .await
+            .unwrap_or_default();
+        for name in new {
+            let holder = found.remove(&name);
+            holders.insert(name, holder);
+        }
+    }
+    for (consumer, connection) in consumers.iter_mut().zip(connections) {
+        let Some(Some(holder)) = holders.get(connection) else {
+            continue;
+        };
+        consumer.pid = Some(holder.pid);
+        consumer.command = Some(scrubber.text(&holder.command));
+        consumer.process_state =
+            process::state_of(holder.pid).filter(|state| matches!(state, 'T' | 't' | 'Z' | 'D'));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As seen on 3.10.8.
+    #[test]
+    fn a_queue_with_a_consumer() {
+        let answer = json!({
+            "consumer_details": [{
+                "ack_required": true, "consumer_tag": "ctag1.9f", "prefetch_count": 4,
+                "channel_details": {
+                    "connection_name": "127.0.0.1:44098 -> 127.0.0.1:5672", "peer_host": "127.0.0.1",
+                    "peer_port": 44098, "user": "lab"
+                }
+            }],
+            "head_message_timestamp": null,
+            "message_stats": { "ack": 3, "ack_details": { "rate": 0.4 }, "deliver_no_ack": 2, "deliver_get": 6 }
+        });
+        let (details, connections) = read("q".into(), &answer, &Scrubber::default());
+        assert_eq!(connections, ["127.0.0.1:44098 -> 127.0.0.1:5672"]);
+        let consumers = details.consumers.expect("listed");
+        assert_eq!((consumers[0].port, consumers[0].prefetch), (Some(44098), 4));
+        let stats = details.stats.expect("there");
+        assert_eq!(
+            (stats.done, stats.delivered, stats.published),
+            (Some(5), Some(6), None)
+        );
+        assert_eq!(stats.ack_rate, Some(0.4));
+        assert_eq!(details.head_timestamp, None);
+    }
+
+    /// A new queue: `?columns=` gives an array, and nothing is known, which is not zero.
+    #[test]
+    fn nothing_is_not_zero() {
+        let (details, _) = read("q".into(), &json!([]), &Scrubber::default());
+        assert_eq!((details.stats, details.consumers), (None, None));
+    }
+}

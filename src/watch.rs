@@ -1,0 +1,317 @@
+//! The live view of queues: what the eyes see becomes rows with a state, conditions, lines.
+//!
+//! Pure: time comes in with each look, as a duration since the watch began.
+
+pub mod family;
+pub mod lines;
+pub mod pick;
+pub mod sight;
+pub mod state;
+pub mod table;
+pub mod until;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use family::{Family, Totals};
+use pick::{Pick, Role};
+use sight::{Eye, Listing, Seen, Sight};
+use state::{Limits, State};
+
+use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
+
+/// All that is known of the watched queues.
+#[derive(Debug)]
+pub struct Board {
+    pick: Pick,
+    pub limits: Limits,
+    families: BTreeMap<String, Family>,
+    amqp: EyeState,
+    management: EyeState,
+    /// A complete list has come in: what appears from now on is new.
+    listed: bool,
+    dirty: BTreeSet<String>,
+    happened: Vec<Happened>,
+    seen: bool,
+    now: Duration,
+}
+
+/// Whether an eye is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EyeState {
+    Opening,
+    Open,
+    Closed { reason: String, hint: Option<String> },
+}
+
+/// What is told as an event, not as a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    pub at: Duration,
+    pub what: Happening,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    Created(String),
+    Deleted(String),
+    Lost {
+        eye: Eye,
+        reason: String,
+        hint: Option<String>,
+    },
+    Found {
+        eye: Eye,
+    },
+    /// The first complete list: so many queues are watched.
+    Listed {
+        queues: usize,
+    },
+}
+
+impl Board {
+    pub fn new(pick: Pick, limits: Limits) -> Self {
+        let families: BTreeMap<String, Family> = pick
+            .names()
+            .iter()
+            .map(|name| (name.clone(), Family::default()))
+            .collect();
+        Self {
+            pick,
+            limits,
+            families,
+            amqp: EyeState::Opening,
+            management: EyeState::Opening,
+            listed: false,
+            dirty: BTreeSet::new(),
+            happened: Vec::new(),
+            seen: false,
+            now: Duration::ZERO,
+        }
+    }
+
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Time passes; what depends on it is looked at again.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    pub fn families(&self) -> &BTreeMap<String, Family> {
+        &self.families
+    }
+
+    pub fn eye(&self, eye: Eye) -> &EyeState {
+        match eye {
+            Eye::Amqp => &self.amqp,
+            Eye::Management => &self.management,
+        }
+    }
+
+    /// Something could be looked at.
+    pub fn has_seen(&self) -> bool {
+        self.seen
+    }
+
+    /// The queues were listed once, or are known by name.
+    pub fn is_complete(&self) -> bool {
+        self.listed || self.pick.exact().is_some()
+    }
+
+    /// Names of rows about which something new was seen since the last call.
+    pub fn take_dirty(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub fn mark_dirty(&mut self, names: impl IntoIterator<Item = String>) {
+        self.dirty.extend(names);
+    }
+
+    pub fn take_happened(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.happened)
+    }
+
+    pub fn state(&self, name: &str) -> (State, String) {
+        match self.families.get(name) {
+            Some(family) => {
+                let (state, mut why) = state::state(family, self.now, &self.limits);
+                if state == State::Unknown {
+                    for (eye, sight) in [(Eye::Amqp, &self.amqp), (Eye::Management, &self.management)] {
+                        if let EyeState::Closed { reason, .. } = sight {
+                            why.push_str(&format!(" ({}: {reason})", eye.name()));
+                        }
+                    }
+                }
+                (state, why)
+            }
+            None => (State::Missing, "there is no such queue".into()),
+        }
+    }
+
+    pub fn see(&mut self, seen: Seen) {
+        let Seen { at, sight } = seen;
+        self.now = self.now.max(at);
+        self.seen |= matches!(sight, Sight::Declared { .. } | Sight::Listed(_));
+        match sight {
+            Sight::Declared { queue, counts } => {
+                if let Some((name, role)) = self.place(&queue) {
+                    self.change(&name, role, at, |family| family.declared(role, counts, at));
+                }
+            }
+            Sight::Refused { queue, reason } => {
+                if let Some((name, role)) = self.place(&queue) {
+                    self.change(&name, role, at, |family| family.refused(role, reason));
+                }
+            }
+            Sight::Listed(listing) => self.list(&listing, at),
+            Sight::Details(details) => {
+                if let Some((name, Role::Main)) = self.place(&details.queue) {
+                    self.change(&name, Role::Main, at, |family| family.detailed(details, at));
+                }
+            }
+            Sight::Blind { eye, reason, hint } => self.blind(eye, reason, hint, at),
+            Sight::Sees { eye } => {
+                let sight = match eye {
+                    Eye::Amqp => &mut self.amqp,
+                    Eye::Management => &mut self.management,
+                };
+                let was_closed = matches!(sight, EyeState::Closed { .. });
+                *sight = EyeState::Open;
+                if was_closed {
+                    self.happen(at, Happening::Found { eye });
+                }
+            }
+        }
+    }
+
+    fn blind(&mut self, eye: Eye, reason: String, hint: Option<String>, at: Duration) {
+        let sight = match eye {
+            Eye::Amqp => &mut self.amqp,
+            Eye::Management => &mut self.management,
+        };
+        let closed = EyeState::Closed {
+            reason: reason.clone(),
+            hint: hint.clone(),
+        };
+        let news = !matches!(sight, EyeState::Closed { .. });
+        *sight = closed;
+        if news {
+            for family in self.families.values_mut() {
+                match eye {
+                    Eye::Amqp => family.amqp_lost(),
+                    Eye::Management => family.management_lost(),
+                }
+            }
+            self.dirty.extend(self.families.keys().cloned());
+            self.happen(at, Happening::Lost { eye, reason, hint });
+        }
+    }
+
+    fn place(&self, queue: &str) -> Option<(String, Role)> {
+        let exists = |base: &str| self.families.contains_key(base);
+        self.pick
+            .place(queue, exists)
+            .map(|(name, role)| (name.to_owned(), role))
+    }
+
+    /// Changes a row, and tells if a queue has come or gone.
+    fn change(&mut self, name: &str, role: Role, at: Duration, change: impl FnOnce(&mut Family)) {
+        let Some(family) = self.families.get_mut(name) else {
+            return;
+        };
+        let before = family.queue(role).exists;
+        change(family);
+        let after = family.queue(role).exists;
+        let queue = match role {
+            Role::Main => name.to_owned(),
+            Role::Delay => delay_queue(name),
+            Role::Dead => dead_letter_queue(name),
+        };
+        match (before, after) {
+            (Some(true), Some(false)) => self.happen(at, Happening::Deleted(queue)),
+            (Some(false), Some(true)) => self.happen(at, Happening::Created(queue)),
+            _ => {}
+        }
+        self.dirty.insert(name.to_owned());
+        // A row that nobody named has nothing more to say.
+        if role == Role::Main && after == Some(false) && !self.pick.names().iter().any(|known| known == name)
+        {
+            self.families.remove(name);
+        }
+    }
+
+    fn list(&mut self, listing: &Listing, at: Duration) {
+        // Queues before their companions, so that these find them.
+        let is_companion = |name: &str| crate::framework::dramatiq::base_queue(name) != name;
+        if self.pick.exact().is_none() {
+            for companions in [false, true] {
+                for listed in listing
+                    .queues
+                    .iter()
+                    .filter(|listed| is_companion(&listed.name) == companions)
+                {
+                    let Some((name, Role::Main)) = self.place(&listed.name) else {
+                        continue;
+                    };
+                    if !self.families.contains_key(&name) {
+                        self.families.insert(name.clone(), Family::default());
+                        // It has become somebody's companion.
+                        for row in [delay_queue(&name), dead_letter_queue(&name)] {
+                            if self.place(&row).is_some_and(|(_, role)| role != Role::Main) {
+                                self.families.remove(&row);
+                            }
+                        }
+                        if self.listed {
+                            self.happen(at, Happening::Created(name));
+                        }
+                    }
+                }
+            }
+        }
+        let mut by_row: BTreeMap<String, Vec<(Role, usize)>> = BTreeMap::new();
+        for (index, listed) in listing.queues.iter().enumerate() {
+            if let Some((name, role)) = self.place(&listed.name) {
+                by_row.entry(name).or_default().push((role, index));
+            }
+        }
+        let names: Vec<String> = if listing.complete {
+            self.families.keys().cloned().collect()
+        } else {
+            by_row.keys().cloned().collect()
+        };
+        for name in names {
+            let found = by_row.remove(&name).unwrap_or_default();
+            // The queue last: whether it is empty depends on its companions.
+            for role in [Role::Delay, Role::Dead, Role::Main] {
+                let listed = found
+                    .iter()
+                    .find(|(known, _)| *known == role)
+                    .and_then(|(_, index)| listing.queues.get(*index));
+                if listed.is_none() && !listing.complete {
+                    continue;
+                }
+                let totals = listed.map(|listed| {
+                    let totals = Totals {
+                        ready: listed.ready,
+                        unacked: listed.unacked,
+                    };
+                    (listed.kind, totals)
+                });
+                self.change(&name, role, at, |family| {
+                    family.listed(role, totals, listing.asked, at);
+                });
+            }
+        }
+        if listing.complete && !self.listed {
+            self.listed = true;
+            let queues = self.families.len();
+            self.happen(at, Happening::Listed { queues });
+        }
+    }
+
+    fn happen(&mut self, at: Duration, what: Happening) {
+        self.happened.push(Happened { at, what });
+    }
+}

@@ -1,0 +1,418 @@
+//! A queue with its companions: the last look of each eye, and what has moved since when.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::pick::Role;
+use super::sight::{Consumer, Counts, Details, Kind, STATISTICS_LAG, Stats};
+
+/// So long is what has moved remembered as moving.
+pub const RECENT: Duration = Duration::from_secs(10);
+
+/// A passive declare is repeated many times a second; one that is older has stopped.
+const DECLARE_HOLDS: Duration = Duration::from_secs(3);
+
+/// One physical queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pub kind: Kind,
+    /// `None`: not looked yet.
+    pub exists: Option<bool>,
+    /// When a passive declare found nothing.
+    gone: Option<Duration>,
+    pub declared: Option<At<Counts>>,
+    pub refused: Option<String>,
+    pub totals: Option<At<Totals>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct At<T> {
+    pub at: Duration,
+    pub value: T,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    pub ready: Option<u64>,
+    pub unacked: Option<u64>,
+}
+
+/// A number with its age, or why there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Figure<T> {
+    /// `age` is the most that it can be.
+    Known {
+        value: T,
+        age: Duration,
+    },
+    Unknown(String),
+    /// There is nothing that could be counted: the companion does not exist.
+    None,
+}
+
+impl<T: Copy> Figure<T> {
+    pub fn value(&self) -> Option<T> {
+        match self {
+            Figure::Known { value, .. } => Some(*value),
+            Figure::Unknown(_) | Figure::None => None,
+        }
+    }
+}
+
+impl Queue {
+    /// Ready messages: the passive declare's answer while it holds, else the totals'.
+    pub fn ready(&self, now: Duration) -> Figure<u64> {
+        match (self.fresh_declare(now), self.totals) {
+            (Some(seen), _) => known(seen.value.ready, now, seen.at),
+            (
+                None,
+                Some(At {
+                    at,
+                    value: Totals {
+                        ready: Some(ready), ..
+                    },
+                }),
+            ) => known(ready, now, at.saturating_sub(self.kind.lag())),
+            _ => Figure::Unknown(self.refused.clone().unwrap_or_else(|| "not looked yet".into())),
+        }
+    }
+
+    pub fn consumers(&self, now: Duration) -> Figure<u64> {
+        match self.fresh_declare(now) {
+            Some(seen) => known(seen.value.consumers, now, seen.at),
+            None => {
+                Figure::Unknown(self.refused.clone().unwrap_or_else(|| {
+                    "only a passive declare tells it, and none was answered lately".into()
+                }))
+            }
+        }
+    }
+
+    pub fn unacked(&self, now: Duration) -> Figure<u64> {
+        match self.totals {
+            Some(At {
+                at,
+                value:
+                    Totals {
+                        unacked: Some(unacked),
+                        ..
+                    },
+            }) => known(unacked, now, at.saturating_sub(self.kind.lag())),
+            Some(_) => Figure::Unknown("the broker has not counted this queue yet".into()),
+            None => Figure::Unknown("the management API has not told it".into()),
+        }
+    }
+
+    /// Ready and unacked together, from one look.
+    pub fn total(&self) -> Option<u64> {
+        let totals = self.totals?.value;
+        Some(totals.ready? + totals.unacked?)
+    }
+
+    fn fresh_declare(&self, now: Duration) -> Option<At<Counts>> {
+        self.declared
+            .filter(|seen| self.refused.is_none() && now.saturating_sub(seen.at) <= DECLARE_HOLDS)
+    }
+
+    fn lags(&self) -> bool {
+        !self.kind.lag().is_zero()
+    }
+}
+
+fn known<T>(value: T, now: Duration, at: Duration) -> Figure<T> {
+    Figure::Known {
+        value,
+        age: now.saturating_sub(at),
+    }
+}
+
+/// A queue and its companions: one row.
+#[derive(Debug, Default)]
+pub struct Family {
+    pub main: Queue,
+    pub delay: Queue,
+    pub dead: Queue,
+    pub details: Option<At<Details>>,
+    pub motion: Motion,
+}
+
+/// What moved when; all that the state words rest on.
+#[derive(Debug, Default)]
+pub struct Motion {
+    /// Ready messages and no consumer, in every look since.
+    pub nobody_since: Option<Duration>,
+    /// The same of the delay queue.
+    pub nobody_delayed_since: Option<Duration>,
+    /// Unacked messages in every look since.
+    pub held_since: Option<Duration>,
+    /// When a message was last seen to have left: acknowledged, expired, purged, dead-lettered.
+    pub left: Option<Duration>,
+    /// When ready messages were last seen to have gone to a consumer.
+    pub delivered: Option<Duration>,
+    pub dead_grew: Option<Duration>,
+    /// Dead letters that came while we watched.
+    pub new_dead: u64,
+    /// Some message was there in some look.
+    pub seen_any: bool,
+    /// Nothing ready, unacked or delayed in every look since, and how many looks at the totals.
+    pub empty: Option<(Duration, u32)>,
+    /// The last look that found nothing ready.
+    pub none_ready: Option<Duration>,
+    /// Ready messages of the last ten seconds, one look a second.
+    pub ready: VecDeque<(Duration, u64)>,
+}
+
+impl Family {
+    pub fn queue(&self, role: Role) -> &Queue {
+        match role {
+            Role::Main => &self.main,
+            Role::Delay => &self.delay,
+            Role::Dead => &self.dead,
+        }
+    }
+
+    fn queue_mut(&mut self, role: Role) -> &mut Queue {
+        match role {
+            Role::Main => &mut self.main,
+            Role::Delay => &mut self.delay,
+            Role::Dead => &mut self.dead,
+        }
+    }
+
+    /// What a passive declare said.
+    pub fn declared(&mut self, role: Role, counts: Option<Counts>, at: Duration) {
+        let queue = self.queue_mut(role);
+        queue.refused = None;
+        queue.exists = Some(counts.is_some());
+        queue.gone = counts.is_none().then_some(at);
+        let before = queue.declared.map(|seen| seen.value);
+        queue.declared = counts.map(|value| At { at, value });
+        if counts.is_none() {
+            queue.totals = None;
+        }
+        let motion = &mut self.motion;
+        match (role, counts) {
+            (Role::Main, Some(now)) => {
+                let fell = before.is_some_and(|before| now.ready < before.ready);
+                if fell {
+                    // Whoever has no consumer cannot have delivered.
+                    *(if now.consumers > 0 {
+                        &mut motion.delivered
+                    } else {
+                        &mut motion.left
+                    }) = Some(at);
+                }
+                since(&mut motion.nobody_since, now.ready > 0 && now.consumers == 0, at);
+                motion.remember_ready(at, now.ready);
+                motion.seen_any |= now.ready > 0;
+                if now.ready > 0 || fell {
+                    motion.empty = None;
+                }
+            }
+            (Role::Delay, Some(now)) => {
+                since(
+                    &mut motion.nobody_delayed_since,
+                    now.ready > 0 && now.consumers == 0,
+                    at,
+                );
+                motion.seen_any |= now.ready > 0;
+                if now.ready > 0 {
+                    motion.empty = None;
+                }
+            }
+            (Role::Dead, Some(now)) => {
+                if let Some(before) = before {
+                    motion.grew(before.ready, now.ready, at);
+                }
+            }
+            (Role::Main, None) => {
+                self.motion = Motion {
+                    seen_any: motion.seen_any,
+                    ..Motion::default()
+                }
+            }
+            (Role::Delay, None) => motion.nobody_delayed_since = None,
+            (Role::Dead, None) => {}
+        }
+    }
+
+    pub fn refused(&mut self, role: Role, reason: String) {
+        let queue = self.queue_mut(role);
+        queue.exists = Some(true);
+        queue.refused = Some(reason);
+    }
+
+    /// What the list of totals said; `None`: it is complete, and this queue is not on it. `asked` is
+    /// when it was asked for.
+    pub fn listed(&mut self, role: Role, listed: Option<(Kind, Totals)>, asked: Duration, at: Duration) {
+        let queue = self.queue_mut(role);
+        if queue.gone.is_some_and(|gone| gone >= asked) {
+            return;
+        }
+        let Some((kind, totals)) = listed else {
+            // A passive declare is younger than any list.
+            if queue.declared.is_none() {
+                queue.exists = Some(false);
+                queue.totals = None;
+            }
+            return;
+        };
+        let before = queue.total();
+        let declares = queue.declared.is_some();
+        queue.kind = kind;
+        if !declares {
+            queue.exists = Some(true);
+        }
+        queue.totals = Some(At { at, value: totals });
+        let after = queue.total();
+        let motion = &mut self.motion;
+        match role {
+            Role::Main => {
+                if let (Some(before), Some(after)) = (before, after)
+                    && after < before
+                {
+                    motion.left = Some(at);
+                }
+                if let Some(unacked) = totals.unacked {
+                    since(&mut motion.held_since, unacked > 0, at);
+                }
+                if let (false, Some(ready)) = (declares, totals.ready) {
+                    motion.remember_ready(at, ready);
+                }
+                motion.seen_any |= after.is_some_and(|total| total > 0);
+                self.look_for_emptiness(at);
+            }
+            Role::Delay => motion.seen_any |= after.is_some_and(|total| total > 0),
+            Role::Dead => {
+                if let (false, Some(before), Some(after)) = (declares, before, after) {
+                    motion.grew(before, after, at);
+                }
+            }
+        }
+    }
+
+    /// Called with each look at the totals, in which the delay queue's come first.
+    fn look_for_emptiness(&mut self, at: Duration) {
+        let nothing = |queue: &Queue| {
+            queue.exists == Some(false)
+                || (queue.total() == Some(0) && queue.declared.is_none_or(|seen| seen.value.ready == 0))
+        };
+        let delay_is_empty = nothing(&self.delay) || self.delay.exists.is_none();
+        self.motion.empty =
+            (self.main.exists == Some(true) && nothing(&self.main) && delay_is_empty).then(|| {
+                match self.motion.empty {
+                    Some((since, looks)) => (since, looks + 1),
+                    None => (at, 1),
+                }
+            });
+    }
+
+    /// Nothing ready, unacked or delayed: in two looks one after the other, because a message moves
+    /// between the queues of one look; over more than the lag where the totals lag.
+    pub fn is_empty(&self, now: Duration) -> bool {
+        let lags = self.main.lags() || (self.delay.exists == Some(true) && self.delay.lags());
+        self.motion.empty.is_some_and(|(since, looks)| {
+            let known = self
+                .main
+                .totals
+                .map_or(Duration::ZERO, |totals| totals.at.min(now));
+            looks >= 2 && (!lags || known.saturating_sub(since) > Kind::Quorum.lag() + Duration::from_secs(1))
+        })
+    }
+
+    pub fn detailed(&mut self, details: Details, at: Duration) {
+        let before = self
+            .details
+            .as_ref()
+            .and_then(|seen| seen.value.stats)
+            .unwrap_or_default();
+        if let Some(stats) = details.stats {
+            let rose = |before: Option<u64>, after: Option<u64>| matches!((before, after), (Some(before), Some(after)) if after > before);
+            let moves = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
+            if rose(before.done, stats.done) || moves(stats.ack_rate) {
+                self.motion.left = Some(at);
+            }
+            if rose(before.delivered, stats.delivered) || moves(stats.deliver_rate) {
+                self.motion.delivered = Some(at);
+            }
+            self.motion.seen_any |= rose(before.published, stats.published);
+        }
+        self.details = Some(At { at, value: details });
+    }
+
+    /// The statistics, while they are looked at.
+    pub fn stats(&self, now: Duration) -> Option<At<Stats>> {
+        let seen = self.details.as_ref()?;
+        let stats = seen.value.stats?;
+        (now.saturating_sub(seen.at) <= 3 * STATISTICS_LAG).then_some(At {
+            at: seen.at,
+            value: stats,
+        })
+    }
+
+    pub fn who(&self) -> Option<&[Consumer]> {
+        self.details.as_ref()?.value.consumers.as_deref()
+    }
+}
+
+impl Motion {
+    fn grew(&mut self, before: u64, after: u64, at: Duration) {
+        if after > before {
+            self.dead_grew = Some(at);
+            self.new_dead += after - before;
+            self.left = Some(at);
+        }
+    }
+
+    fn remember_ready(&mut self, at: Duration, ready: u64) {
+        while self
+            .ready
+            .front()
+            .is_some_and(|(seen, _)| at.saturating_sub(*seen) > RECENT)
+        {
+            self.ready.pop_front();
+        }
+        if ready == 0 {
+            // An empty moment ends any backlog; what was before does not matter.
+            self.ready.clear();
+            self.none_ready = Some(at);
+        }
+        if ready > 0
+            && self
+                .ready
+                .back()
+                .is_none_or(|(seen, _)| at.saturating_sub(*seen) >= Duration::from_secs(1))
+        {
+            self.ready.push_back((at, ready));
+        }
+    }
+}
+
+fn since(mark: &mut Option<Duration>, holds: bool, at: Duration) {
+    *mark = match (holds, *mark) {
+        (false, _) => None,
+        (true, None) => Some(at),
+        (true, since) => since,
+    };
+}
+
+/// When the eye for passive declares is closed, what it saw is no longer now.
+impl Family {
+    pub fn amqp_lost(&mut self) {
+        for queue in [&mut self.main, &mut self.delay, &mut self.dead] {
+            queue.declared = None;
+        }
+        self.motion.nobody_since = None;
+        self.motion.nobody_delayed_since = None;
+        self.motion.empty = None;
+    }
+
+    pub fn management_lost(&mut self) {
+        for queue in [&mut self.main, &mut self.delay, &mut self.dead] {
+            queue.totals = None;
+        }
+        self.details = None;
+        self.motion.held_since = None;
+        self.motion.empty = None;
+    }
+}

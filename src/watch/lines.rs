@@ -1,0 +1,427 @@
+//! A watch as lines: one for each change, for people or (`--format json`) for programs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::family::{Family, Figure};
+use super::sight::{Consumer, STATISTICS_LAG};
+use super::state::{State, seconds};
+use super::until::{dead, delayed};
+use super::{Board, Happened, Happening};
+
+pub const SCHEMA: &str = "taskdiag.watch.v1";
+
+/// One line of `--format json`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Line {
+    pub schema: &'static str,
+    /// RFC 3339, UTC, milliseconds.
+    pub at: String,
+    /// Milliseconds since the watch began.
+    pub at_ms: f64,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum What {
+    /// A queue as it is now.
+    Queue(Box<Row>),
+    /// Something that happened, as `text` says.
+    Event(Event),
+    /// The last line.
+    End(End),
+}
+
+/// A queue with its companions folded into it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Row {
+    pub queue: String,
+    pub state: State,
+    /// The observations that make the state.
+    pub why: String,
+    pub ready: Number,
+    pub unacked: Number,
+    pub consumers: Number,
+    /// Ready and unacked messages of the delay queue: delayed messages and retries.
+    pub delayed: Number,
+    /// Messages of the dead-letter queue.
+    pub dead: Number,
+    /// Messages per second, averaged over the last five seconds of the statistics.
+    pub rates: Rates,
+    /// Milliseconds since the timestamp of the message at the head; only where publishers set one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<i64>,
+    /// Who consumes; null where it cannot be listed (yet).
+    pub who: Option<Vec<Consumer>>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Rates {
+    #[serde(rename = "in")]
+    pub publish: Rate,
+    pub deliver: Rate,
+    pub ack: Rate,
+}
+
+/// A count with its age, or null with the reason.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Number {
+    pub value: Option<u64>,
+    /// So old at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Rate {
+    pub value: Option<f64>,
+    /// So old at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Event {
+    /// `created`, `deleted`, `lost`, `found`, `listed`.
+    pub event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct End {
+    /// `condition`, `failure` (a condition of --fail-on), `time` (--for), `signal`.
+    pub because: &'static str,
+    /// The condition that was met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    pub exit_code: u8,
+    pub text: String,
+}
+
+/// Decides what is worth a line: each change, but a number that changes all the time once per
+/// interval only.
+pub struct Printer {
+    started: Timestamp,
+    every: Duration,
+    last: HashMap<String, (Duration, Key)>,
+    waiting: Vec<String>,
+}
+
+/// What a change is a change of: not ages, rates and words.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    state: State,
+    counts: [Option<u64>; 5],
+    who: u64,
+}
+
+impl Printer {
+    pub fn new(started: Timestamp, every: Duration) -> Self {
+        Self {
+            started,
+            every,
+            last: HashMap::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The lines that are due.
+    pub fn due(&mut self, board: &mut Board) -> Vec<Line> {
+        let now = board.now();
+        let mut lines: Vec<Line> = board
+            .take_happened()
+            .into_iter()
+            .map(|happened| self.event(&happened))
+            .collect();
+        let mut names = board.take_dirty();
+        names.extend(self.waiting.drain(..));
+        for name in names {
+            let Some(family) = board.families().get(&name) else {
+                self.last.remove(&name);
+                continue;
+            };
+            if family.main.exists.is_none() {
+                continue;
+            }
+            let (state, why) = board.state(&name);
+            let key = key(family, state, now);
+            if let Some((printed, last)) = self.last.get(&name) {
+                if *last == key {
+                    continue;
+                }
+                if last.state == key.state && now.saturating_sub(*printed) < self.every {
+                    self.waiting.push(name);
+                    continue;
+                }
+            }
+            lines.push(self.line(
+                now,
+                What::Queue(Box::new(row(&name, family, state, why, now, self.started))),
+            ));
+            self.last.insert(name, (now, key));
+        }
+        lines
+    }
+
+    /// Rows whose state can change with time alone.
+    pub fn unsettled(&self) -> Vec<String> {
+        self.last
+            .iter()
+            .filter(|(_, (_, key))| !matches!(key.state, State::Idle | State::Missing))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    pub fn end(&self, now: Duration, end: End) -> Line {
+        self.line(now, What::End(end))
+    }
+
+    fn event(&self, happened: &Happened) -> Line {
+        self.line(happened.at, What::Event(event(&happened.what)))
+    }
+
+    fn line(&self, at: Duration, what: What) -> Line {
+        let stamp = jiff::SignedDuration::try_from(at)
+            .ok()
+            .and_then(|at| self.started.checked_add(at).ok())
+            .unwrap_or(self.started);
+        Line {
+            schema: SCHEMA,
+            at: format!("{stamp:.3}"),
+            at_ms: milliseconds(at),
+            what,
+        }
+    }
+}
+
+fn key(family: &Family, state: State, now: Duration) -> Key {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    for consumer in family.who().into_iter().flatten() {
+        (
+            &consumer.host,
+            consumer.port,
+            &consumer.tag,
+            consumer.pid,
+            consumer.process_state,
+        )
+            .hash(&mut hasher);
+    }
+    Key {
+        state,
+        counts: [
+            family.main.ready(now).value(),
+            family.main.unacked(now).value(),
+            family.main.consumers(now).value(),
+            delayed(family, now).value(),
+            dead(family, now).value(),
+        ],
+        who: hasher.finish(),
+    }
+}
+
+pub fn row(name: &str, family: &Family, state: State, why: String, now: Duration, started: Timestamp) -> Row {
+    let rates = |pick: fn(&super::sight::Stats) -> Option<f64>| rate(family, now, pick);
+    Row {
+        queue: name.to_owned(),
+        state,
+        why,
+        ready: number(family.main.ready(now)),
+        unacked: number(family.main.unacked(now)),
+        consumers: number(family.main.consumers(now)),
+        delayed: number(delayed(family, now)),
+        dead: number(dead(family, now)),
+        rates: Rates {
+            publish: rates(|stats| stats.publish_rate),
+            deliver: rates(|stats| stats.deliver_rate),
+            ack: rates(|stats| stats.ack_rate),
+        },
+        oldest_ms: oldest(family, now, started),
+        who: family.who().map(<[Consumer]>::to_vec),
+    }
+}
+
+/// Age of the message at the head, from the timestamp that its publisher set.
+pub fn oldest(family: &Family, now: Duration, started: Timestamp) -> Option<i64> {
+    let head = family.details.as_ref()?.value.head_timestamp?;
+    let now = started.as_millisecond() + i64::try_from(now.as_millis()).ok()?;
+    Some(now - head.checked_mul(1000)?).filter(|age| *age >= 0)
+}
+
+fn number(figure: Figure<u64>) -> Number {
+    match figure {
+        Figure::Known { value, age } => Number {
+            value: Some(value),
+            age_ms: Some(milliseconds(age)),
+            because: None,
+        },
+        Figure::Unknown(because) => Number {
+            value: None,
+            age_ms: None,
+            because: Some(because),
+        },
+        Figure::None => Number {
+            value: None,
+            age_ms: None,
+            because: Some("there is no such queue".into()),
+        },
+    }
+}
+
+fn rate(family: &Family, now: Duration, pick: fn(&super::sight::Stats) -> Option<f64>) -> Rate {
+    let Some(stats) = family.stats(now) else {
+        return Rate {
+            value: None,
+            age_ms: None,
+            because: Some("the broker has no statistics of this queue (yet)".into()),
+        };
+    };
+    match pick(&stats.value) {
+        Some(value) => Rate {
+            value: Some(value),
+            age_ms: Some(milliseconds(now.saturating_sub(stats.at) + STATISTICS_LAG)),
+            because: None,
+        },
+        None => Rate {
+            value: None,
+            age_ms: None,
+            because: Some("nothing of this kind has happened since the queue's statistics began".into()),
+        },
+    }
+}
+
+/// Tenths of a millisecond: more would be noise.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+pub fn event(what: &Happening) -> Event {
+    let (event, queue, text) = match what {
+        Happening::Created(queue) => ("created", Some(queue), format!("queue {queue} was created")),
+        Happening::Deleted(queue) => ("deleted", Some(queue), format!("queue {queue} was deleted")),
+        Happening::Lost { eye, reason, hint } => {
+            let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            (
+                "lost",
+                None,
+                format!("{} cannot be asked: {reason}{hint}", eye.name()),
+            )
+        }
+        Happening::Found { eye } => ("found", None, format!("{} answers again", eye.name())),
+        Happening::Listed { queues } => ("listed", None, format!("{queues} queues are watched")),
+    };
+    Event {
+        event,
+        queue: queue.cloned(),
+        text,
+    }
+}
+
+// -- for people
+
+/// One line of text. `local` tells the time of day from the line's own.
+pub fn text(line: &Line, clock: &str) -> String {
+    match &line.what {
+        What::Queue(row) => format!("{clock}  {}", row_text(row)),
+        What::Event(event) => format!("{clock}  -- {}", event.text),
+        What::End(end) => format!("{clock}  == {}", end.text),
+    }
+}
+
+fn row_text(row: &Row) -> String {
+    let mut text = format!("{}  {}", row.queue, row.state.word());
+    let mut add = |word: &str, number: &Number| {
+        text.push_str(&format!("  {word} {}", count(number)));
+    };
+    if row.state != State::Missing {
+        add("ready", &row.ready);
+        add("unacked", &row.unacked);
+        add("consumers", &row.consumers);
+        if row.delayed.value.is_some() {
+            add("delayed", &row.delayed);
+        }
+        if row.dead.value.is_some() {
+            add("dead", &row.dead);
+        }
+    }
+    text.push_str(&format!("  ({})", row.why));
+    if let Some(who) = row.who.as_deref().filter(|who| !who.is_empty()) {
+        text.push_str(&format!("  by {}", who_text(who)));
+    }
+    text
+}
+
+/// `3`, `3 (2.1 s old)`, `?`.
+pub fn count(number: &Number) -> String {
+    match (number.value, number.age_ms) {
+        (Some(value), Some(age)) if age >= 1000.0 => {
+            format!(
+                "{value} (≤ {} old)",
+                seconds(Duration::from_secs_f64(age / 1000.0))
+            )
+        }
+        (Some(value), _) => value.to_string(),
+        (None, _) => "?".into(),
+    }
+}
+
+/// Consumers of one process together: `host pid 123 dramatiq …`.
+pub fn who_text(who: &[Consumer]) -> String {
+    let mut groups: Vec<(String, usize)> = Vec::new();
+    for consumer in who {
+        let mut text = match (consumer.pid, consumer.port) {
+            (Some(pid), _) => format!("{} pid {pid}", consumer.host),
+            (None, Some(port)) => format!("{}:{port}", consumer.host),
+            (None, None) => consumer.host.clone(),
+        };
+        match consumer.process_state {
+            Some('T' | 't') => text.push_str(" (stopped)"),
+            Some('Z') => text.push_str(" (zombie)"),
+            _ => {}
+        }
+        if let Some(command) = &consumer.command {
+            text.push_str(&format!(" {}", shortened(command, 60)));
+        }
+        match groups.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((text, 1)),
+        }
+    }
+    let more = groups.len().saturating_sub(4);
+    let mut texts: Vec<String> = groups
+        .into_iter()
+        .take(4)
+        .map(|(text, count)| {
+            if count > 1 {
+                format!("{text} ×{count}")
+            } else {
+                text
+            }
+        })
+        .collect();
+    if more > 0 {
+        texts.push(format!("{more} more"));
+    }
+    texts.join(", ")
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(most - 1).collect();
+    short.push('…');
+    short
+}

@@ -1,0 +1,151 @@
+//! What the vantage points of `watch` say, each with the moment it was so.
+
+use std::time::Duration;
+
+/// One look. `at` counts from the start of the watch.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub at: Duration,
+    pub sight: Sight,
+}
+
+#[derive(Debug, Clone)]
+pub enum Sight {
+    /// A passive declare: exact, of this instant. `None`: there is no such queue.
+    Declared {
+        queue: String,
+        counts: Option<Counts>,
+    },
+    /// The broker answered the passive declare of this queue, but the answer cannot be used.
+    Refused {
+        queue: String,
+        reason: String,
+    },
+    Listed(Listing),
+    Details(Details),
+    /// This eye is closed: what it has seen is no longer true of now.
+    Blind {
+        eye: Eye,
+        reason: String,
+        hint: Option<String>,
+    },
+    Sees {
+        eye: Eye,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub ready: u64,
+    pub consumers: u64,
+}
+
+/// The two ways in which a broker is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eye {
+    Amqp,
+    Management,
+}
+
+impl Eye {
+    pub fn name(self) -> &'static str {
+        match self {
+            Eye::Amqp => "AMQP",
+            Eye::Management => "the management API",
+        }
+    }
+}
+
+/// Fresh totals of many queues.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    pub queues: Vec<Listed>,
+    /// Every queue that was asked for is in it: what is not there does not exist.
+    pub complete: bool,
+    /// When it was asked for.
+    pub asked: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub name: String,
+    pub kind: Kind,
+    /// `None` where the broker does not say: a new queue has no counts.
+    pub ready: Option<u64>,
+    pub unacked: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    Classic,
+    Quorum,
+    Stream,
+    #[default]
+    Unknown,
+}
+
+impl Kind {
+    pub fn named(name: &str) -> Self {
+        match name {
+            "classic" => Kind::Classic,
+            "quorum" => Kind::Quorum,
+            "stream" => Kind::Stream,
+            _ => Kind::Unknown,
+        }
+    }
+
+    /// So old may the totals of the management API be when they arrive: a quorum queue reports them
+    /// every 5 s (`quorum_tick_interval`), a classic one is asked.
+    pub fn lag(self) -> Duration {
+        match self {
+            Kind::Classic => Duration::ZERO,
+            Kind::Quorum | Kind::Stream | Kind::Unknown => Duration::from_secs(5),
+        }
+    }
+}
+
+/// The statistics of one queue: up to 10 s old when they arrive.
+#[derive(Debug, Clone, Default)]
+pub struct Details {
+    pub queue: String,
+    /// `None` where the broker keeps none (yet).
+    pub stats: Option<Stats>,
+    /// `None` where they could not be listed.
+    pub consumers: Option<Vec<Consumer>>,
+    /// Unix seconds; there only if publishers set a timestamp.
+    pub head_timestamp: Option<i64>,
+}
+
+/// Statistics are sent every 5 s and averaged over the last 5 s.
+pub const STATISTICS_LAG: Duration = Duration::from_secs(10);
+
+/// Counters since the queue's process started, and rates per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Stats {
+    pub published: Option<u64>,
+    pub delivered: Option<u64>,
+    /// Acknowledged, or sent to consumers that need not acknowledge.
+    pub done: Option<u64>,
+    pub publish_rate: Option<f64>,
+    pub deliver_rate: Option<f64>,
+    pub ack_rate: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+pub struct Consumer {
+    /// Its address, as the broker sees it.
+    pub host: String,
+    pub port: Option<u16>,
+    pub user: String,
+    pub tag: String,
+    /// Messages it may hold at once; 0: no limit of its own.
+    pub prefetch: u64,
+    /// The process at the client's end, if it is on this machine and we may look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// `T`: stopped, `Z`: zombie, `D`: waits for a disk; otherwise not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_state: Option<char>,
+}

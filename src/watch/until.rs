@@ -1,0 +1,204 @@
+//! Conditions that end a watch: `empty`, `consumed`, `stuck`, `ready>100,consumers=0`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Board;
+use super::family::{Family, Figure};
+
+/// All of its parts at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    parts: Vec<Part>,
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// Every watched queue: nothing ready, unacked or delayed.
+    Empty,
+    /// The same, after there was something.
+    Consumed,
+    /// One of the queues is.
+    Stuck,
+    /// Of all watched queues together.
+    Compare(Quantity, Comparison, u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quantity {
+    Ready,
+    Unacked,
+    Consumers,
+    Delayed,
+    Dead,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Less,
+    LessOrEqual,
+    Equal,
+    NotEqual,
+    MoreOrEqual,
+    More,
+}
+
+/// A figure older than this decides nothing.
+const FRESH: Duration = Duration::from_secs(15);
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text
+            .split(',')
+            .map(|part| part_of(part.trim()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            parts,
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn part_of(text: &str) -> Result<Part, String> {
+    match text {
+        "empty" => return Ok(Part::Empty),
+        "consumed" => return Ok(Part::Consumed),
+        "stuck" => return Ok(Part::Stuck),
+        _ => {}
+    }
+    let known = "write empty, consumed, stuck, or ready, unacked, consumers, delayed or dead with <, <=, =, !=, >= or > and a number, e.g. 'ready>100'";
+    let at = text
+        .find(['<', '>', '=', '!'])
+        .ok_or_else(|| format!("\"{text}\" is no condition: {known}"))?;
+    let (name, rest) = text.split_at(at);
+    let quantity = match name.trim() {
+        "ready" => Quantity::Ready,
+        "unacked" => Quantity::Unacked,
+        "consumers" => Quantity::Consumers,
+        "delayed" => Quantity::Delayed,
+        "dead" => Quantity::Dead,
+        other => return Err(format!("\"{other}\" cannot be compared: {known}")),
+    };
+    let operators = [
+        ("<=", Comparison::LessOrEqual),
+        (">=", Comparison::MoreOrEqual),
+        ("!=", Comparison::NotEqual),
+        ("==", Comparison::Equal),
+        ("<", Comparison::Less),
+        (">", Comparison::More),
+        ("=", Comparison::Equal),
+    ];
+    let (comparison, number) = operators
+        .iter()
+        .find_map(|(sign, comparison)| Some((*comparison, rest.strip_prefix(sign)?)))
+        .ok_or_else(|| format!("\"{text}\" is no condition: {known}"))?;
+    let number = number
+        .trim()
+        .parse()
+        .map_err(|_| format!("\"{}\" in \"{text}\" is not a whole number", number.trim()))?;
+    Ok(Part::Compare(quantity, comparison, number))
+}
+
+impl Condition {
+    pub fn is_met(&self, board: &Board) -> bool {
+        // While the list of queues is not known, every "all of them" would be hasty.
+        board.is_complete()
+            && !board.families().is_empty()
+            && self.parts.iter().all(|part| part.is_met(board))
+    }
+}
+
+impl Part {
+    fn is_met(&self, board: &Board) -> bool {
+        let now = board.now();
+        let empty = || board.families().values().all(|family| family.is_empty(now));
+        match self {
+            Part::Empty => empty(),
+            Part::Consumed => board.families().values().any(|family| family.motion.seen_any) && empty(),
+            Part::Stuck => board.families().keys().any(|name| board.state(name).0.is_stuck()),
+            Part::Compare(quantity, comparison, number) => {
+                sum(board, *quantity).is_some_and(|sum| comparison.holds(sum, *number))
+            }
+        }
+    }
+}
+
+/// Of all watched queues; `None` where one of them cannot be told.
+fn sum(board: &Board, quantity: Quantity) -> Option<u64> {
+    let now = board.now();
+    board
+        .families()
+        .values()
+        .map(|family| {
+            if family.main.exists != Some(true) {
+                return None;
+            }
+            let figure = match quantity {
+                Quantity::Ready => family.main.ready(now),
+                Quantity::Unacked => family.main.unacked(now),
+                Quantity::Consumers => family.main.consumers(now),
+                Quantity::Delayed => delayed(family, now),
+                Quantity::Dead => dead(family, now),
+            };
+            match figure {
+                Figure::Known { value, age } => (age <= FRESH).then_some(value),
+                Figure::None => Some(0),
+                Figure::Unknown(_) => None,
+            }
+        })
+        .sum()
+}
+
+/// Delayed messages and retries: a worker holds them unacked until they are due.
+pub fn delayed(family: &Family, now: Duration) -> Figure<u64> {
+    let queue = &family.delay;
+    match queue.exists {
+        Some(false) => return Figure::None,
+        None => return Figure::Unknown("not looked yet".into()),
+        Some(true) => {}
+    }
+    match (queue.ready(now), queue.unacked(now)) {
+        (
+            Figure::Known { value: ready, age },
+            Figure::Known {
+                value: unacked,
+                age: older,
+            },
+        ) => Figure::Known {
+            value: ready + unacked,
+            age: age.max(older),
+        },
+        (Figure::Known { .. }, unknown) | (unknown, _) => unknown,
+    }
+}
+
+/// Dead letters: nobody consumes them, so ready is all.
+pub fn dead(family: &Family, now: Duration) -> Figure<u64> {
+    match family.dead.exists {
+        Some(false) => Figure::None,
+        None => Figure::Unknown("not looked yet".into()),
+        Some(true) => family.dead.ready(now),
+    }
+}
+
+impl Comparison {
+    fn holds(self, a: u64, b: u64) -> bool {
+        match self {
+            Comparison::Less => a < b,
+            Comparison::LessOrEqual => a <= b,
+            Comparison::Equal => a == b,
+            Comparison::NotEqual => a != b,
+            Comparison::MoreOrEqual => a >= b,
+            Comparison::More => a > b,
+        }
+    }
+}
