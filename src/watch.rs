@@ -36,6 +36,9 @@ pub struct Board {
     now: Duration,
 }
 
+/// An AMQP connection that is not open by then is not waited for.
+const SOON: Duration = Duration::from_millis(500);
+
 /// Whether an eye is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EyeState {
@@ -123,6 +126,15 @@ impl Board {
     /// Names of rows about which something new was seen since the last call.
     pub fn take_dirty(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.dirty)
+    }
+
+    /// So few queues were asked for that each is about to be looked at by passive declare, and has
+    /// not been yet.
+    pub fn is_about_to_be_seen(&self, family: &Family) -> bool {
+        self.amqp == EyeState::Opening
+            && self.now < SOON
+            && family.main.declared.is_none()
+            && self.pick.exact().is_some_and(|names| names.len() <= 5)
     }
 
     pub fn mark_dirty(&mut self, names: impl IntoIterator<Item = String>) {
@@ -306,6 +318,9 @@ impl Board {
         }
         if listing.complete && !self.listed {
             self.listed = true;
+            if self.pick.exact().is_some() {
+                return;
+            }
             let queues = self.families.len();
             self.happen(at, Happening::Listed { queues });
         }

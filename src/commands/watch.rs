@@ -2,6 +2,7 @@
 
 mod output;
 mod plan;
+mod screen;
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,9 @@ const TICK: Duration = Duration::from_millis(100);
 const FEW: usize = 100;
 
 pub fn run(args: &Watch, global: &Global) -> Result<u8> {
+    let mut plan = Plan::new(args)?;
     let config = load(global, &[])?;
-    let plan = Plan::new(args, &config)?;
+    plan.default_queue(&config.broker.queue)?;
     // One thread: a look at the broker is a few microseconds of work, and threads only cost.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -88,7 +90,7 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
         if !output.show(&mut board, ticked)? {
             break Ending::NoReader;
         }
-        let shown = output.shown(&board);
+        let shown = output.shown();
         let now_wanted = plan.wanted(&board, shown.as_deref());
         want.send_if_modified(|last| {
             let changed = *last != now_wanted;

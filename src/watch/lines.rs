@@ -127,6 +127,14 @@ struct Key {
     who: u64,
 }
 
+impl Key {
+    /// Another state, or a figure that could not be seen before or cannot any more.
+    fn is_urgent(&self, last: &Key) -> bool {
+        let seen = |key: &Key| key.counts.map(|count| count.is_some());
+        self.state != last.state || seen(self) != seen(last)
+    }
+}
+
 impl Printer {
     pub fn new(started: Timestamp, every: Duration) -> Self {
         Self {
@@ -152,7 +160,8 @@ impl Printer {
                 self.last.remove(&name);
                 continue;
             };
-            if family.main.exists.is_none() {
+            if family.main.exists.is_none() || board.is_about_to_be_seen(family) {
+                self.waiting.push(name);
                 continue;
             }
             let (state, why) = board.state(&name);
@@ -161,7 +170,7 @@ impl Printer {
                 if *last == key {
                     continue;
                 }
-                if last.state == key.state && now.saturating_sub(*printed) < self.every {
+                if !key.is_urgent(last) && now.saturating_sub(*printed) < self.every {
                     self.waiting.push(name);
                     continue;
                 }

@@ -1,4 +1,24 @@
 //! The live table: which rows, in which order, in which columns; drawn by ratatui.
+//!
+//! Pure: a key changes the table, drawing fills a frame.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table as Grid, TableState};
+
+use super::family::{Family, Figure};
+use super::lines::{self, Number, Rate, oldest, who_text};
+use super::sight::Eye;
+use super::state::{State, seconds};
+use super::until::{dead, delayed};
+use super::{Board, EyeState};
+use crate::timeline::scrub::printable;
 
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,5 +68,517 @@ impl Column {
             Column::Dead => "dead",
             Column::Who => "who",
         }
+    }
+
+    fn heading(self) -> &'static str {
+        match self {
+            Column::In => "in/s",
+            Column::Deliver => "out/s",
+            Column::Ack => "ack/s",
+            Column::Consumers => "cons.",
+            other => other.name(),
+        }
+    }
+
+    /// What it needs; queues and consumers take what is left.
+    fn width(self) -> u16 {
+        match self {
+            Column::Queue => 16,
+            Column::State => 22,
+            Column::Who => 20,
+            Column::Ready | Column::Unacked | Column::Delayed | Column::Dead => 9,
+            Column::Consumers | Column::In | Column::Deliver | Column::Ack => 6,
+            Column::Oldest => 7,
+        }
+    }
+
+    fn constraint(self) -> Constraint {
+        match self {
+            Column::Queue => Constraint::Fill(3),
+            Column::Who => Constraint::Fill(4),
+            other => Constraint::Length(other.width()),
+        }
+    }
+}
+
+/// What is left out first where the terminal is narrow.
+const DISPENSABLE: [Column; 8] = [
+    Column::Oldest,
+    Column::Deliver,
+    Column::Who,
+    Column::In,
+    Column::Ack,
+    Column::Delayed,
+    Column::Dead,
+    Column::Unacked,
+];
+
+/// The columns that fit.
+fn fitting(columns: &[Column], width: u16) -> Vec<Column> {
+    let mut fitting = columns.to_vec();
+    let needed = |columns: &[Column]| columns.iter().map(|column| column.width() + 1).sum::<u16>();
+    for column in DISPENSABLE {
+        if needed(&fitting) <= width + 1 {
+            break;
+        }
+        if fitting.len() > 1 {
+            fitting.retain(|known| *known != column);
+        }
+    }
+    fitting
+}
+
+/// What the user has chosen, and where he is.
+#[derive(Debug)]
+pub struct Table {
+    columns: Vec<Column>,
+    sort: Column,
+    reverse: bool,
+    filter: String,
+    mode: Mode,
+    selected: Option<String>,
+    state: TableState,
+    /// Rows in their order, and how many of them fit.
+    order: Vec<String>,
+    ordered_at: Option<Duration>,
+    height: usize,
+    colors: bool,
+    notice: Option<(Duration, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Rows,
+    Filter,
+    Columns(usize),
+}
+
+/// A key, as far as it means something here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    Char(char),
+    Enter,
+    Escape,
+    Backspace,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+}
+
+/// Of more rows the order is made anew once a second only.
+const MANY: usize = 500;
+
+impl Table {
+    pub fn new(columns: &[Column], sort: Column, colors: bool) -> Self {
+        let columns = if columns.is_empty() {
+            Column::ALL.to_vec()
+        } else {
+            columns.to_vec()
+        };
+        Self {
+            columns,
+            sort,
+            reverse: false,
+            filter: String::new(),
+            mode: Mode::Rows,
+            selected: None,
+            state: TableState::default(),
+            order: Vec::new(),
+            ordered_at: None,
+            height: 20,
+            colors,
+            notice: None,
+        }
+    }
+
+    /// `true`: the user wants to end.
+    pub fn press(&mut self, key: Key) -> bool {
+        match self.mode {
+            Mode::Filter => self.press_in_filter(key),
+            Mode::Columns(at) => self.press_in_columns(at, key),
+            Mode::Rows => match key {
+                Key::Char('q') => return true,
+                Key::Char('/') => self.mode = Mode::Filter,
+                Key::Char('c') => self.mode = Mode::Columns(0),
+                Key::Char('s') => {
+                    let at = self.columns.iter().position(|column| *column == self.sort);
+                    let next = at.map_or(0, |at| (at + 1) % self.columns.len());
+                    self.sort = self.columns.get(next).copied().unwrap_or(Column::Queue);
+                    self.ordered_at = None;
+                }
+                Key::Char('r') => {
+                    self.reverse = !self.reverse;
+                    self.ordered_at = None;
+                }
+                Key::Escape => {
+                    self.filter.clear();
+                    self.ordered_at = None;
+                }
+                Key::Up | Key::Char('k') => self.step(-1),
+                Key::Down | Key::Char('j') => self.step(1),
+                Key::PageUp => self.step(-(self.height as isize)),
+                Key::PageDown => self.step(self.height as isize),
+                Key::Home => self.step(isize::MIN / 2),
+                Key::End => self.step(isize::MAX / 2),
+                _ => {}
+            },
+        }
+        false
+    }
+
+    fn press_in_filter(&mut self, key: Key) {
+        match key {
+            Key::Char(c) => self.filter.push(c),
+            Key::Backspace => drop(self.filter.pop()),
+            Key::Escape => {
+                self.filter.clear();
+                self.mode = Mode::Rows;
+            }
+            Key::Enter => self.mode = Mode::Rows,
+            _ => {}
+        }
+        self.ordered_at = None;
+    }
+
+    fn press_in_columns(&mut self, at: usize, key: Key) {
+        let last = Column::ALL.len() - 1;
+        match key {
+            Key::Up | Key::Char('k') => self.mode = Mode::Columns(at.saturating_sub(1)),
+            Key::Down | Key::Char('j') => self.mode = Mode::Columns((at + 1).min(last)),
+            Key::Char(' ') => {
+                let Some(column) = Column::ALL.get(at).copied() else {
+                    return;
+                };
+                if self.columns.contains(&column) {
+                    // A table without columns helps nobody.
+                    if self.columns.len() > 1 {
+                        self.columns.retain(|known| *known != column);
+                    }
+                } else {
+                    self.columns.push(column);
+                    self.columns
+                        .sort_by_key(|column| Column::ALL.iter().position(|known| known == column));
+                }
+            }
+            Key::Enter | Key::Escape | Key::Char('c' | 'q') => self.mode = Mode::Rows,
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, by: isize) {
+        let at = self.position().unwrap_or(0) as isize;
+        let last = self.order.len().saturating_sub(1) as isize;
+        let to = at.saturating_add(by).clamp(0, last);
+        self.selected = self.order.get(to as usize).cloned();
+    }
+
+    fn position(&self) -> Option<usize> {
+        let selected = self.selected.as_ref()?;
+        self.order.iter().position(|name| name == selected)
+    }
+
+    /// The rows on screen.
+    pub fn visible(&self) -> &[String] {
+        let from = self.state.offset().min(self.order.len());
+        let to = (from + self.height).min(self.order.len());
+        &self.order[from..to]
+    }
+
+    /// Tells something that happened, for a while.
+    pub fn notice(&mut self, at: Duration, text: String) {
+        self.notice = Some((at, text));
+    }
+
+    fn arrange(&mut self, board: &Board) {
+        let now = board.now();
+        let families = board.families();
+        let stale = self.ordered_at.is_none_or(|at| {
+            let wait = if families.len() > MANY { 1000 } else { 0 };
+            now.saturating_sub(at) >= Duration::from_millis(wait)
+        });
+        if !stale && !self.order.is_empty() {
+            return;
+        }
+        self.ordered_at = Some(now);
+        let filter = self.filter.to_lowercase();
+        let states: HashMap<&str, State> = if self.sort == Column::State || !filter.is_empty() {
+            families
+                .keys()
+                .map(|name| (name.as_str(), board.state(name).0))
+                .collect()
+        } else {
+            HashMap::new()
+        };
+        let mut order: Vec<(&String, &Family)> = families
+            .iter()
+            .filter(|(name, _)| {
+                filter.is_empty()
+                    || name.to_lowercase().contains(&filter)
+                    || states
+                        .get(name.as_str())
+                        .is_some_and(|state| state.word().contains(&filter))
+            })
+            .collect();
+        // Names are in order already, and the sort is stable.
+        match self.sort {
+            Column::Queue => {}
+            Column::State => order.sort_by_key(|(name, _)| states.get(name.as_str()).copied()),
+            column => order.sort_by(|(_, a), (_, b)| {
+                let (a, b) = (amount(a, column, now), amount(b, column, now));
+                b.partial_cmp(&a).unwrap_or(std::cmp::Ordering::Equal)
+            }),
+        }
+        if self.reverse {
+            order.reverse();
+        }
+        self.order = order.into_iter().map(|(name, _)| name.clone()).collect();
+    }
+
+    pub fn draw(&mut self, frame: &mut Frame<'_>, board: &Board, started: Timestamp) {
+        self.arrange(board);
+        let [top, middle, bottom] =
+            Layout::vertical([Constraint::Length(1), Constraint::Min(2), Constraint::Length(2)])
+                .areas(frame.area());
+        self.height = usize::from(middle.height.saturating_sub(1)).max(1);
+        if self.position().is_none() {
+            self.selected = self.order.first().cloned();
+        }
+        self.state.select(self.position());
+        frame.render_widget(Paragraph::new(self.title(board)), top);
+        self.draw_rows(frame, middle, board, started);
+        frame.render_widget(Paragraph::new(self.footer(board)), bottom);
+        if let Mode::Columns(at) = self.mode {
+            self.draw_columns(frame, middle, at);
+        }
+    }
+
+    fn title(&self, board: &Board) -> Line<'static> {
+        let mut text = format!(
+            "taskdiag watch: {} of {} queues",
+            self.order.len(),
+            board.families().len()
+        );
+        if !board.is_complete() {
+            text.push_str(", not listed yet");
+        }
+        let direction = if self.reverse { ", reversed" } else { "" };
+        text.push_str(&format!(" · by {}{direction}", self.sort.name()));
+        // Statistics are so old; where they are older, the cell says so.
+        text.push_str(" · rates ≤ 10 s old");
+        if !self.filter.is_empty() || self.mode == Mode::Filter {
+            let cursor = if self.mode == Mode::Filter { "_" } else { "" };
+            text.push_str(&format!(" · /{}{cursor}", self.filter));
+        }
+        let mut spans = vec![Span::styled(
+            text,
+            self.style(Color::Reset).add_modifier(Modifier::BOLD),
+        )];
+        for eye in [Eye::Amqp, Eye::Management] {
+            if let EyeState::Closed { reason, .. } = board.eye(eye) {
+                let text = format!(" · {} cannot be asked: {reason}", eye.name());
+                spans.push(Span::styled(text, self.style(Color::Red)));
+            }
+        }
+        Line::from(spans)
+    }
+
+    fn footer(&self, board: &Board) -> Vec<Line<'static>> {
+        let keys = match self.mode {
+            Mode::Rows => "q quit · / filter · s sort · r reverse · c columns · ↑↓ row",
+            Mode::Filter => "type to filter by name or state · Enter keep · Esc clear",
+            Mode::Columns(_) => "↑↓ column · space show or hide · Enter done",
+        };
+        let mut about = self
+            .selected
+            .as_ref()
+            .map(|name| printable(&format!("{name}: {}", board.state(name).1)))
+            .unwrap_or_default();
+        if let Some((at, notice)) = &self.notice
+            && board.now().saturating_sub(*at) < Duration::from_secs(8)
+        {
+            about = printable(notice);
+        }
+        vec![Line::from(about), Line::styled(keys, self.style(Color::DarkGray))]
+    }
+
+    fn draw_rows(&mut self, frame: &mut Frame<'_>, area: Rect, board: &Board, started: Timestamp) {
+        let columns = fitting(&self.columns, area.width);
+        let heading = TableRow::new(columns.iter().map(|column| {
+            let mark = match (*column == self.sort, self.reverse) {
+                (true, false) => "▾",
+                (true, true) => "▴",
+                _ => "",
+            };
+            format!("{}{mark}", column.heading())
+        }))
+        .style(self.style(Color::Reset).add_modifier(Modifier::UNDERLINED));
+        // Only what can be seen is laid out: with 10,000 rows the rest would cost.
+        let selected = self.position().unwrap_or(0);
+        let mut offset = self
+            .state
+            .offset()
+            .min(self.order.len().saturating_sub(self.height));
+        if selected < offset {
+            offset = selected;
+        } else if selected >= offset + self.height {
+            offset = selected + 1 - self.height;
+        }
+        *self.state.offset_mut() = offset;
+        let rows: Vec<TableRow<'static>> = self
+            .visible()
+            .iter()
+            .filter_map(|name| {
+                let family = board.families().get(name)?;
+                let (state, why) = board.state(name);
+                let row = lines::row(name, family, state, why, board.now(), started);
+                let cells = columns
+                    .iter()
+                    .map(|column| self.cell(*column, &row, family, board.now(), started));
+                Some(TableRow::new(cells.collect::<Vec<_>>()))
+            })
+            .collect();
+        let grid = Grid::new(rows, columns.iter().map(|column| column.constraint()))
+            .header(heading)
+            .row_highlight_style(Style::default().add_modifier(Modifier::REVERSED))
+            .column_spacing(1);
+        let mut state = TableState::default();
+        state.select(Some(selected.saturating_sub(offset)));
+        frame.render_stateful_widget(grid, area, &mut state);
+    }
+
+    fn cell(
+        &self,
+        column: Column,
+        row: &lines::Row,
+        family: &Family,
+        now: Duration,
+        started: Timestamp,
+    ) -> Cell<'static> {
+        let absent = |figure: Figure<u64>, number: &Number| match figure {
+            Figure::None => "-".to_owned(),
+            _ => count(number),
+        };
+        let text = match column {
+            Column::Queue => row.queue.clone(),
+            Column::State => row.state.word().to_owned(),
+            Column::Ready => count(&row.ready),
+            Column::Unacked => count(&row.unacked),
+            Column::Consumers => count(&row.consumers),
+            Column::In => rate(&row.rates.publish),
+            Column::Deliver => rate(&row.rates.deliver),
+            Column::Ack => rate(&row.rates.ack),
+            Column::Oldest => oldest(family, now, started)
+                .map(|age| seconds(Duration::from_millis(age.unsigned_abs())))
+                .unwrap_or_default(),
+            Column::Delayed => absent(delayed(family, now), &row.delayed),
+            Column::Dead => absent(dead(family, now), &row.dead),
+            Column::Who => row.who.as_deref().map(who_text).unwrap_or_default(),
+        };
+        let cell = Cell::from(printable(&text));
+        match column {
+            Column::State => cell.style(self.style(color(row.state))),
+            _ => cell,
+        }
+    }
+
+    fn draw_columns(&self, frame: &mut Frame<'_>, area: Rect, at: usize) {
+        let lines: Vec<Line<'static>> = Column::ALL
+            .iter()
+            .enumerate()
+            .map(|(index, column)| {
+                let mark = if self.columns.contains(column) {
+                    "[x]"
+                } else {
+                    "[ ]"
+                };
+                let line = Line::from(format!(" {mark} {:<10}", column.name()));
+                if index == at {
+                    line.style(Style::default().add_modifier(Modifier::REVERSED))
+                } else {
+                    line
+                }
+            })
+            .collect();
+        let area = Rect {
+            x: area.x + 2.min(area.width),
+            y: area.y + 1.min(area.height),
+            width: 18.min(area.width.saturating_sub(2)),
+            height: (lines.len() as u16).min(area.height.saturating_sub(1)),
+        };
+        frame.render_widget(ratatui::widgets::Clear, area);
+        frame.render_widget(Paragraph::new(lines), area);
+    }
+
+    fn style(&self, color: Color) -> Style {
+        if self.colors {
+            Style::default().fg(color)
+        } else {
+            Style::default()
+        }
+    }
+}
+
+/// `3`, `3 ≤5s`: so old at most; `?`.
+fn count(number: &Number) -> String {
+    let text = number.value.map(|value| value.to_string());
+    aged(text, number.age_ms, 1000.0)
+}
+
+fn rate(rate: &Rate) -> String {
+    // What the heading says already need not be said again.
+    aged(
+        rate.value.map(|value| format!("{value:.1}")),
+        rate.age_ms,
+        13_000.0,
+    )
+}
+
+fn aged(value: Option<String>, age_ms: Option<f64>, from: f64) -> String {
+    match (value, age_ms) {
+        (Some(value), Some(age)) if age >= from => format!("{value} ≤{:.0}s", (age / 1000.0).ceil()),
+        (Some(value), _) => value,
+        (None, _) => "?".into(),
+    }
+}
+
+fn color(state: State) -> Color {
+    match state {
+        State::NoConsumer | State::Held | State::DeadGrowing => Color::Red,
+        State::Backlog | State::Holding => Color::Yellow,
+        State::Flowing => Color::Green,
+        State::Delayed => Color::Cyan,
+        State::Idle => Color::Reset,
+        State::Missing | State::Unknown => Color::Magenta,
+    }
+}
+
+/// What a row is sorted by; what is not known comes last.
+fn amount(family: &Family, column: Column, now: Duration) -> f64 {
+    let figure = |figure: Figure<u64>| figure.value().map_or(-1.0, |value| value as f64);
+    let rate = |pick: fn(&super::sight::Stats) -> Option<f64>| {
+        family
+            .stats(now)
+            .and_then(|stats| pick(&stats.value))
+            .unwrap_or(-1.0)
+    };
+    match column {
+        Column::Ready => figure(family.main.ready(now)),
+        Column::Unacked => figure(family.main.unacked(now)),
+        Column::Consumers => figure(family.main.consumers(now)),
+        Column::Delayed => figure(delayed(family, now)),
+        Column::Dead => figure(dead(family, now)),
+        Column::In => rate(|stats| stats.publish_rate),
+        Column::Deliver => rate(|stats| stats.deliver_rate),
+        Column::Ack => rate(|stats| stats.ack_rate),
+        Column::Oldest => family
+            .details
+            .as_ref()
+            .and_then(|seen| seen.value.head_timestamp)
+            .map_or(f64::MIN, |head| -(head as f64)),
+        Column::Who => family.who().map_or(-1.0, |who| who.len() as f64),
+        Column::Queue | Column::State => 0.0,
     }
 }

@@ -1,6 +1,6 @@
 //! Lines or table: where what is seen goes.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::plan::Plan;
+use super::screen::Screen;
 use crate::cli::{Global, Watch, WatchFormat};
 use crate::error::{Error, Result};
 use crate::timeline::scrub::printable;
@@ -19,6 +20,7 @@ use crate::watch::state::State;
 const MANY: usize = 50;
 
 pub struct Output {
+    screen: Option<Screen>,
     printer: Printer,
     json: bool,
     ascii: bool,
@@ -28,7 +30,11 @@ pub struct Output {
 
 impl Output {
     pub fn new(plan: &Plan, args: &Watch, global: &Global, started: Timestamp) -> Result<Self> {
+        let wants_table = args.format == WatchFormat::Terminal && std::io::stdout().is_terminal();
         Ok(Self {
+            screen: wants_table
+                .then(|| Screen::open(args, global, started))
+                .transpose()?,
             printer: Printer::new(started, plan.every),
             json: args.format == WatchFormat::Json,
             ascii: global.ascii,
@@ -39,16 +45,23 @@ impl Output {
 
     /// Waits for the user; `true`: he wants to end.
     pub async fn input(&mut self) -> bool {
-        std::future::pending().await
+        match &mut self.screen {
+            Some(screen) => screen.input().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Rows that are on screen, if there is a screen.
-    pub fn shown(&self, _board: &Board) -> Option<Vec<String>> {
-        None
+    pub fn shown(&self) -> Option<Vec<String>> {
+        Some(self.screen.as_ref()?.shown())
     }
 
     /// `false`: nobody reads any more.
     pub fn show(&mut self, board: &mut Board, ticked: bool) -> Result<bool> {
+        if let Some(screen) = &mut self.screen {
+            screen.show(board, ticked)?;
+            return Ok(true);
+        }
         if ticked {
             board.mark_dirty(self.printer.unsettled());
         }
@@ -57,6 +70,7 @@ impl Output {
     }
 
     pub fn end(&mut self, board: &Board, end: End) -> Result<bool> {
+        self.screen = None;
         let line = self.printer.end(board.now(), end);
         self.print(&[line])
     }

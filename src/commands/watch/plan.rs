@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::cli::Watch;
-use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 use crate::vantage::live::Wanted;
@@ -31,20 +30,9 @@ const CLOSELY: usize = 50;
 const HIDDEN: usize = 1000;
 
 impl Plan {
-    pub fn new(args: &Watch, config: &Config) -> Result<Self> {
-        let pick = if args.all {
-            Pick::all()
-        } else {
-            let names = if args.queue.is_empty() {
-                vec![config.broker.queue.clone()]
-            } else {
-                args.queue.clone()
-            };
-            Pick::new(&names).map_err(|seen| Error::Usage {
-                message: format!("--queue {seen}"),
-                hint: "a glob knows * ? [a-z] {a,b}; quote it, so that the shell leaves it alone".into(),
-            })?
-        };
+    /// What is wrong with the command line is said before any configuration is looked for.
+    pub fn new(args: &Watch) -> Result<Self> {
+        let pick = if args.all { Pick::all() } else { pick(&args.queue)? };
         let conditions = |flag: &str, texts: &[String]| {
             texts
                 .iter()
@@ -71,6 +59,14 @@ impl Plan {
                 .transpose()?,
             every: duration("--interval", &args.interval)?,
         })
+    }
+
+    /// Without --queue and --all: the queue of the configuration.
+    pub fn default_queue(&mut self, queue: &str) -> Result<()> {
+        if self.pick.exact().is_some_and(<[String]>::is_empty) {
+            self.pick = pick(&[queue.to_owned()])?;
+        }
+        Ok(())
     }
 
     /// The queues to look at closely: those on screen, or without a screen those with something to
@@ -120,6 +116,13 @@ impl Plan {
         }
         wanted
     }
+}
+
+fn pick(words: &[String]) -> Result<Pick> {
+    Pick::new(words).map_err(|seen| Error::Usage {
+        message: format!("--queue {seen}"),
+        hint: "a glob knows * ? [a-z] {a,b}; quote it, so that the shell leaves it alone".into(),
+    })
 }
 
 fn holds_ready(family: &Family) -> bool {

@@ -1,0 +1,130 @@
+//! The terminal of the live table: raw mode and back, keys, drawing.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use tokio::sync::mpsc;
+
+use crate::cli::{Global, Watch};
+use crate::error::{Error, Result};
+use crate::watch::Board;
+use crate::watch::lines;
+use crate::watch::table::{Key, Table};
+
+/// From one drawing to the next, unless a key was pressed.
+const FRAME: Duration = Duration::from_millis(25);
+
+pub struct Screen {
+    terminal: DefaultTerminal,
+    table: Table,
+    events: mpsc::UnboundedReceiver<Event>,
+    started: Timestamp,
+    drawn: Option<Instant>,
+    touched: bool,
+    ascii: bool,
+}
+
+impl Screen {
+    /// The terminal is given back when this is dropped, and before a panic is told.
+    pub fn open(args: &Watch, global: &Global, started: Timestamp) -> Result<Self> {
+        let terminal = ratatui::try_init().map_err(|source| failed(&source))?;
+        let (sender, events) = mpsc::unbounded_channel();
+        // Reading blocks. The thread ends with the process.
+        std::thread::spawn(move || {
+            while let Ok(event) = event::read() {
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        });
+        let style = crate::commands::style(global, false);
+        Ok(Self {
+            terminal,
+            table: Table::new(&args.columns, args.sort, style.color),
+            events,
+            started,
+            drawn: None,
+            touched: true,
+            ascii: global.ascii,
+        })
+    }
+
+    /// Waits for a key or a new size; `true`: the user wants to end.
+    pub async fn input(&mut self) -> bool {
+        let Some(event) = self.events.recv().await else {
+            // No keyboard: only signals end it.
+            return std::future::pending().await;
+        };
+        self.touched = true;
+        match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => {
+                if key.modifiers.contains(KeyModifiers::CONTROL) {
+                    return matches!(key.code, KeyCode::Char('c' | 'd'));
+                }
+                let key = match key.code {
+                    KeyCode::Char(c) => Key::Char(c),
+                    KeyCode::Enter => Key::Enter,
+                    KeyCode::Esc => Key::Escape,
+                    KeyCode::Backspace => Key::Backspace,
+                    KeyCode::Up => Key::Up,
+                    KeyCode::Down => Key::Down,
+                    KeyCode::PageUp => Key::PageUp,
+                    KeyCode::PageDown => Key::PageDown,
+                    KeyCode::Home => Key::Home,
+                    KeyCode::End => Key::End,
+                    _ => return false,
+                };
+                self.table.press(key)
+            }
+            _ => false,
+        }
+    }
+
+    pub fn shown(&self) -> Vec<String> {
+        self.table.visible().to_vec()
+    }
+
+    pub fn show(&mut self, board: &mut Board, ticked: bool) -> Result<()> {
+        for happened in board.take_happened() {
+            self.table.notice(happened.at, lines::event(&happened.what).text);
+            self.touched = true;
+        }
+        let changed = !board.take_dirty().is_empty();
+        let early = self.drawn.is_some_and(|at| at.elapsed() < FRAME);
+        if !self.touched && (early || !(changed || ticked)) {
+            return Ok(());
+        }
+        let (table, started, ascii) = (&mut self.table, self.started, self.ascii);
+        self.terminal
+            .draw(|frame| {
+                table.draw(frame, board, started);
+                if ascii {
+                    for cell in &mut frame.buffer_mut().content {
+                        let plain = crate::report::ascii(cell.symbol());
+                        cell.set_symbol(&plain);
+                    }
+                }
+            })
+            .map_err(|source| failed(&source))?;
+        self.drawn = Some(Instant::now());
+        self.touched = false;
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+fn failed(source: &std::io::Error) -> Error {
+    Error::Could {
+        action: "draw",
+        target: "the terminal".into(),
+        seen: source.to_string(),
+        hint: "--format lines needs no terminal".into(),
+    }
+}
