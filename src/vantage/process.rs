@@ -525,43 +525,6 @@ fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
     found
 }
 
-/// The process at the client's end of a connection.
-#[derive(Debug, Clone)]
-pub struct Holder {
-    pub pid: i32,
-    pub command: String,
-}
-
-/// Who holds these connections (`ip:port -> ip:port`), as far as they are on this machine and let us
-/// look. One walk through `/proc`.
-pub fn holders(connections: &[String]) -> HashMap<String, Holder> {
-    let wanted: Vec<(&String, SocketAddr)> = connections
-        .iter()
-        .filter_map(|name| Some((name, client_end(name)?)))
-        .collect();
-    let inodes: HashMap<u64, &String> = sockets()
-        .into_iter()
-        .filter(|entry| entry.state == TcpState::Established)
-        .filter_map(|entry| {
-            let (name, _) = wanted
-                .iter()
-                .find(|(_, client)| same(entry.local_address, *client))?;
-            Some((entry.inode, *name))
-        })
-        .collect();
-    owners_of(&inodes.keys().copied().collect())
-        .into_iter()
-        .filter_map(|(inode, pid)| {
-            let process = Proc::new(pid).ok()?;
-            let holder = Holder {
-                pid,
-                command: masked(process.cmdline().unwrap_or_default()).join(" "),
-            };
-            Some(((*inodes.get(&inode)?).clone(), holder))
-        })
-        .collect()
-}
-
 /// `None`: it is gone.
 pub fn state_of(pid: i32) -> Option<char> {
     Some(Proc::new(pid).ok()?.stat().ok()?.state)

@@ -11,8 +11,9 @@ use tokio::sync::watch;
 
 use super::{Sink, Wanted};
 use crate::timeline::scrub::Scrubber;
+use crate::trace::Who;
 use crate::vantage::http::{Management, segment};
-use crate::vantage::process::{self, Holder};
+use crate::vantage::process;
 use crate::watch::sight::{Consumer, Details, Sight, Stats};
 
 /// Each queue so often at most; statistics themselves are new every 5 s.
@@ -27,7 +28,7 @@ pub async fn look(
     sink: &Sink,
 ) {
     let mut looked: HashMap<String, Instant> = HashMap::new();
-    let mut holders: HashMap<String, Option<Holder>> = HashMap::new();
+    let mut holders: HashMap<String, Option<Who>> = HashMap::new();
     loop {
         let queue = {
             let wanted = wanted.borrow_and_update();
@@ -136,7 +137,7 @@ fn read(queue: String, answer: &Json, scrubber: &Scrubber) -> (Details, Vec<Stri
 async fn find_processes(
     consumers: &mut [Consumer],
     connections: &[String],
-    holders: &mut HashMap<String, Option<Holder>>,
+    holders: &mut HashMap<String, Option<Who>>,
     scrubber: &Arc<Scrubber>,
 ) {
     let new: Vec<String> = connections
@@ -150,7 +151,7 @@ async fn find_processes(
             holders.clear();
         }
         let asked = new.clone();
-        let mut found = tokio::task::spawn_blocking(move || process::holders(&asked))
+        let mut found = tokio::task::spawn_blocking(move || process::peers(&asked))
             .await
             .unwrap_or_default();
         for name in new {
@@ -163,7 +164,7 @@ async fn find_processes(
             continue;
         };
         consumer.pid = Some(holder.pid);
-        consumer.command = Some(scrubber.text(&holder.command));
+        consumer.command = Some(scrubber.text(&holder.command.join(" ")));
         consumer.process_state =
             process::state_of(holder.pid).filter(|state| matches!(state, 'T' | 't' | 'Z' | 'D'));
     }
