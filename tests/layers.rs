@@ -157,11 +157,7 @@ fn eyes_do_not_judge() {
             "watch::Board",
         ],
     );
-    must_not_use(
-        &["watch"],
-        &[],
-        &["crate::diagnosis", "crate::report", "crate::timeline"],
-    );
+    must_not_use(&["watch"], &[], &["crate::diagnosis", "crate::report"]);
 }
 
 #[test]
