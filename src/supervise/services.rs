@@ -57,7 +57,11 @@ pub(super) async fn up(system: &System, services: &Services, tell: &(dyn Fn(&str
         () = crate::vantage::interrupt() => {
             end_group(&child);
             let _ = child.wait().await;
-            return Err(failed(&text, "it was interrupted".into()));
+            return Err(Error::Start {
+                what: format!("the services with `{text}`"),
+                seen: "it was interrupted".into(),
+                hint: "run it again when you are ready to wait for it".into(),
+            });
         }
     };
     match ended {
@@ -169,6 +173,6 @@ pub(super) async fn refuse_taken(url: &Url) -> Result<()> {
     Err(Error::Start {
         what: "the API".into(),
         seen: format!("{host}:{port} is already in use by {who}"),
-        hint: "stop that, choose another port in api.url and api.command, or remove api.command to use what runs there".into(),
+        hint: "stop that, choose another port in api.url and api.command, or remove api.command to use what runs there; behind a proxy, let api.url name the address that api.command listens on".into(),
     })
 }

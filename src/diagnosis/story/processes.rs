@@ -89,6 +89,12 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// The worker of this run ended, and not by going into the background.
+    pub(super) fn started_worker_is_dead(&self) -> bool {
+        let ended = self.started("worker").and_then(|launch| launch.ended);
+        ended.is_some_and(|end| end.exit != 0)
+    }
+
     /// The processes that serve the API.
     pub fn api_processes(&self) -> Vec<(u32, &'a Process)> {
         let mut pids = BTreeSet::new();

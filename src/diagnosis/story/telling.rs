@@ -118,6 +118,9 @@ impl<'a> Story<'a> {
                     None => (Some(false), format!("no delivery from `{queue}`")),
                 }
             }
+            Stage::Received if self.started_worker_is_dead() => {
+                (Some(false), "the worker that was started has ended".into())
+            }
             Stage::Received if !self.sees(Source::WorkerLog) => (None, blind(Source::WorkerLog)),
             Stage::Received if !self.debug_log() => (
                 None,
