@@ -93,10 +93,14 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         }
     }
     let exit_code = observed.verdict.exit_code;
+    let ending = (system.is_some() && !args.keep).then(|| Progress::start("ending what was started"));
     // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
     tokio::select! {
         (_, _, complaints) = observed.restore() => complain_of(complaints),
         () = interrupt() => super::note(&["the rest is cleaned up in the background".into()]),
+    }
+    if let Some(ending) = ending {
+        ending.finish();
     }
     if let Some(system) = system.filter(|_| !args.keep) {
         // The guardian has done it, unless it was killed.

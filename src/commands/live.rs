@@ -10,6 +10,8 @@ use super::progress::Printer;
 use crate::timeline::scrub::Scrubber;
 
 const EVERY: Duration = Duration::from_millis(50);
+/// More than this at once is no reading matter: only its end is shown.
+const MOST_AT_ONCE: u64 = 1024 * 1024;
 /// A line without an end is shown in parts of this size.
 const LONGEST: usize = 16 * 1024;
 
@@ -83,6 +85,14 @@ impl Tail {
     /// Complete lines since the last look; with `all` also one without its end.
     fn lines(&mut self, all: bool) -> Vec<String> {
         let mut bytes = Vec::new();
+        let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let mut lines = Vec::new();
+        if length.saturating_sub(self.offset) > MOST_AT_ONCE {
+            let skipped = length - MOST_AT_ONCE - self.offset;
+            self.offset += skipped;
+            self.rest.clear();
+            lines.push(format!("… {} KiB are not shown", skipped >> 10));
+        }
         if let Ok(mut file) = std::fs::File::open(&self.path)
             && file.seek(SeekFrom::Start(self.offset)).is_ok()
             && let Ok(count) = file.read_to_end(&mut bytes)
@@ -90,7 +100,6 @@ impl Tail {
             self.offset += count as u64;
         }
         self.rest.append(&mut bytes);
-        let mut lines = Vec::new();
         while let Some(at) = self.rest.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=at).collect();
             lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());

@@ -495,6 +495,15 @@ fn consumers_from_before_are_pointed_out() {
         verdict.stderr
     );
     assert!(marked(&stack).is_empty());
+    assert!(
+        verdict.cause() == "taken-by-other-worker"
+            || verdict
+                .list("contributing")
+                .iter()
+                .any(|cause| cause["id"] == "several-workers"),
+        "{}",
+        verdict.explain()
+    );
 }
 
 #[test]
