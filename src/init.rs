@@ -5,18 +5,33 @@
 //! executed, nothing is written.
 
 mod address;
+mod api;
 mod compose;
+mod database;
 mod dotenv;
 mod launch;
+mod openapi;
+mod postgres;
+mod python;
+mod running;
+mod statuses;
 mod walk;
+mod worker;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
-use address::{Address, BROKER, DATABASE, Known};
-use launch::Launch;
 use secrecy::ExposeSecret;
+
+use crate::config::{SecretUrl, Tls};
+use crate::vantage::http::Management;
+use address::{Address, BROKER, DATABASE, Known};
+use compose::Service;
+use launch::Launch;
+use python::Code;
+use running::Running;
 use walk::Project;
 pub use write::Draft;
 
@@ -37,6 +52,7 @@ impl std::fmt::Debug for Variable {
 }
 
 /// What was found, and what to tell of it.
+#[derive(Default)]
 pub struct Looked {
     pub draft: Draft,
     /// What to type before `taskdiag check`, to set the variables that the file refers to.
@@ -47,57 +63,167 @@ pub struct Looked {
     pub contacted: Vec<String>,
 }
 
-pub async fn look(root: &Path) -> Looked {
-    let mut project = walk::walk(root);
-    let mut complaints = std::mem::take(&mut project.complaints);
-    let mut draft = Draft::default();
+/// Everything that was seen, before anything is concluded from it.
+struct Seen {
+    project: Project,
+    variables: Vec<Variable>,
+    services: Vec<Service>,
+    launches: Vec<Launch>,
+    running: Vec<Running>,
+    code: Code,
+}
 
-    let mut variables: Vec<Variable> = project.dotenv.iter().flat_map(dotenv::parse).collect();
+pub async fn look(root: &Path) -> Looked {
+    let mut looked = Looked::default();
+    let seen = see(root, &mut looked.complaints);
+    let known = Known {
+        variables: &seen.variables,
+        services: &seen.services,
+        literals: &seen.code.urls,
+    };
+    let (broker, mut unusable) = address::find(&BROKER, &known);
+    let (database, more) = address::find(&DATABASE, &known);
+    unusable.extend(more);
+    if broker.is_none() || database.is_none() {
+        looked.complaints.extend(unusable);
+    }
+    for (key, address) in [("broker.amqp_url", &broker), ("database.url", &database)] {
+        if let Some(address) = address {
+            enter(&mut looked.draft, key, address);
+        } else if let Some((name, place)) = seen.read_by_name(key) {
+            let text = format!("{place} reads {name}, which is set nowhere here");
+            looked.draft.note(key, text);
+            looked.draft.suggest(key, format!("${{{name}}}"));
+        }
+    }
+    looked.draft.secrets = secrets(&seen, [&broker, &database]);
+    api::fill(&seen, &mut looked).await;
+    management(&seen, broker.as_ref(), &mut looked).await;
+    worker::fill(&seen, &mut looked);
+    database::fill(&seen, database.as_ref(), &mut looked).await;
+    services(&seen.services, &mut looked.draft);
+    for need in [&broker, &database]
+        .into_iter()
+        .flatten()
+        .flat_map(|address| &address.needs)
+    {
+        if std::env::var_os(&need.variable).is_none() && !looked.exports.contains(&need.how) {
+            looked.exports.push(need.how.clone());
+        }
+    }
+    looked
+}
+
+fn see(root: &Path, complaints: &mut Vec<String>) -> Seen {
+    let mut project = walk::walk(root);
+    complaints.append(&mut project.complaints);
+    let running = running::look(root);
+    let dotenv: Vec<Variable> = project.dotenv.iter().flat_map(dotenv::parse).collect();
+    // A process tells the truth, unless a file says the same and is easier to use.
+    let mut variables: Vec<Variable> = running
+        .iter()
+        .flat_map(Running::variables)
+        .filter(|variable| {
+            dotenv
+                .iter()
+                .all(|known| known.name != variable.name || !is_same(&known.value, &variable.value))
+                && std::env::var(&variable.name).as_ref() != Ok(&variable.value)
+        })
+        .collect();
+    variables.extend(dotenv);
     variables.extend(shell(&variables));
     let values: BTreeMap<String, String> = variables
         .iter()
         .rev()
         .map(|variable| (variable.name.clone(), variable.value.clone()))
         .collect();
-    let services = compose::read(&project.compose, &values, &mut complaints);
+    let services = compose::read(&project.compose, &values, complaints);
     let launches = launches(&project, &services);
+    let code = python::scan(&project.python, &project.others);
+    Seen {
+        project,
+        variables,
+        services,
+        launches,
+        running,
+        code,
+    }
+}
 
-    let known = Known {
-        variables: &variables,
-        services: &services,
-        literals: &[],
+/// The same value, or the same URL with another driver in its scheme.
+fn is_same(a: &str, b: &str) -> bool {
+    let bare = |url: &str| match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let scheme = scheme.split('+').next().unwrap_or(scheme);
+            format!("{}://{rest}", scheme.replace("postgresql", "postgres"))
+        }
+        None => url.to_owned(),
     };
-    let (broker, mut unusable) = address::find(&BROKER, &known);
-    let (database, more) = address::find(&DATABASE, &known);
-    unusable.extend(more);
-    if broker.is_none() || database.is_none() {
-        complaints.extend(unusable);
-    }
-    for (key, address) in [("broker.amqp_url", &broker), ("database.url", &database)] {
-        if let Some(address) = address {
-            enter(&mut draft, key, address);
-        }
-    }
-    management(&mut draft, broker.as_ref(), &services);
-    server(&mut draft, &services, &launches);
-    worker(&mut draft, &project, &services, &launches);
-    draft.secrets = secrets(&variables, &services, [&broker, &database]);
+    a == b || bare(a) == bare(b)
+}
 
-    let mut exports: Vec<String> = Vec::new();
-    for need in [&broker, &database]
-        .into_iter()
-        .flatten()
-        .flat_map(|address| &address.needs)
-    {
-        if std::env::var_os(&need.variable).is_none() && !exports.contains(&need.how) {
-            exports.push(need.how.clone());
+impl Seen {
+    /// The folder in which a module is found by its name, if the project has it; the one named
+    /// first if it is there.
+    fn folder_of(&self, module: &str, first: &str) -> Option<String> {
+        let path = module.replace('.', "/");
+        let ends = [format!("{path}.py"), format!("{path}/__init__.py")];
+        let mut folders: Vec<String> = self
+            .project
+            .python
+            .iter()
+            .filter_map(|file| {
+                ends.iter()
+                    .find_map(|end| file.place.strip_suffix(end.as_str()).map(str::to_owned))
+            })
+            .filter(|folder| folder.is_empty() || folder.ends_with('/'))
+            .map(|folder| folder.trim_end_matches('/').to_owned())
+            .collect();
+        folders.sort_by_key(|folder| (folder != first, folder.len()));
+        folders.into_iter().next()
+    }
+
+    /// The virtual environment for what runs in a folder: one in it, or one at the root.
+    fn environment(&self, draft: &mut Draft, key: &'static str, folder: &str) {
+        let found = self.project.environments.iter().max_by_key(|path| {
+            let inside = !folder.is_empty() && path.starts_with(&format!("{folder}/"));
+            let has = self.project.root.join(path).join("bin/dramatiq").exists();
+            (has, inside, std::cmp::Reverse(path.len()))
+        });
+        if let Some(path) = found {
+            draft.set(
+                key,
+                path.clone(),
+                "a Python environment in this folder".to_owned(),
+            );
         }
     }
-    Looked {
-        draft,
-        exports,
-        complaints,
-        contacted: Vec::new(),
+
+    /// A log file whose name has one of these words.
+    fn log(&self, words: &[&str]) -> Option<String> {
+        words.iter().find_map(|word| {
+            self.project
+                .logs
+                .iter()
+                .find(|path| {
+                    path.rsplit('/')
+                        .next()
+                        .unwrap_or_default()
+                        .to_lowercase()
+                        .contains(word)
+                })
+                .cloned()
+        })
+    }
+
+    /// A variable of the right kind that the code reads.
+    fn read_by_name(&self, key: &str) -> Option<(&String, &String)> {
+        let kind = if key.starts_with("broker") {
+            &BROKER
+        } else {
+            &DATABASE
+        };
+        self.code.reads.iter().find(|(name, _)| kind.is_usual(name))
     }
 }
 
@@ -127,22 +253,20 @@ fn enter(draft: &mut Draft, key: &'static str, address: &Address) {
 }
 
 /// Every text that must not get into the file.
-fn secrets(
-    variables: &[Variable],
-    services: &[compose::Service],
-    addresses: [&Option<Address>; 2],
-) -> Vec<String> {
+fn secrets(seen: &Seen, addresses: [&Option<Address>; 2]) -> Vec<String> {
     let is_secret = |name: &str| {
         let name = name.to_uppercase();
         ["PASS", "PWD", "SECRET", "TOKEN", "KEY"]
             .iter()
             .any(|word| name.contains(word))
     };
-    let settings = services
+    let settings = seen
+        .services
         .iter()
         .flat_map(|service| &service.environment)
         .map(|setting| (setting.name.as_str(), setting.value.as_str()));
-    let all = variables
+    let all = seen
+        .variables
         .iter()
         .map(|variable| (variable.name.as_str(), variable.value.as_str()))
         .chain(settings);
@@ -176,7 +300,7 @@ fn secrets(
 }
 
 /// Every command that starts something: of Compose services first, then as written down.
-fn launches(project: &Project, services: &[compose::Service]) -> Vec<Launch> {
+fn launches(project: &Project, services: &[Service]) -> Vec<Launch> {
     let mut found: Vec<Launch> = services
         .iter()
         .filter(|service| !service.command.is_empty())
@@ -215,90 +339,116 @@ fn shell_inside(command: &[String]) -> Vec<String> {
     }
 }
 
-fn management(draft: &mut Draft, broker: Option<&Address>, services: &[compose::Service]) {
-    let Some(server) = services.iter().find(|service| service.is_rabbitmq()) else {
-        return;
-    };
-    let ours = broker.is_some_and(|address| Some(address.full.port()) == server.published(5672));
-    match server.published(15672) {
-        Some(port) if ours => draft.set(
-            "broker.management_url",
-            format!("http://localhost:{port}"),
-            format!("{}; the user is that of amqp_url", server.place()),
-        ),
-        Some(_) => {}
-        None => draft.note(
-            "broker.management_url",
-            format!(
-                "{} does not publish port 15672: without it consumers, connections and who took the message stay unseen",
-                server.place()
+/// The management API: where Compose publishes it, or beside the port of a broker of this machine.
+async fn management(seen: &Seen, broker: Option<&Address>, looked: &mut Looked) {
+    let Some(broker) = broker else { return };
+    let server = seen
+        .services
+        .iter()
+        .find(|service| service.is_rabbitmq() && service.published(5672) == Some(broker.full.port()));
+    if let Some(server) = server {
+        match server.published(15672) {
+            Some(port) => looked.draft.set(
+                "broker.management_url",
+                format!("http://localhost:{port}"),
+                format!("{}; the user is that of amqp_url", server.place()),
             ),
-        ),
+            None => looked.draft.note(
+                "broker.management_url",
+                format!(
+                    "{} does not publish port 15672: without it consumers, connections and who took the message stay unseen",
+                    server.place()
+                ),
+            ),
+        }
+        return;
     }
-}
-
-/// The API, as the commands that start it tell.
-fn server(draft: &mut Draft, services: &[compose::Service], launches: &[Launch]) {
-    for launch in launches.iter().filter(|launch| launch.is_server()) {
-        let Some(port) = launch.port() else { continue };
-        let service = services.iter().find(|service| service.place() == launch.place);
-        let port = match service {
-            Some(service) => match service.published(port) {
-                Some(port) => port,
-                None => continue,
-            },
-            None => port,
-        };
-        if draft.has("api.url") {
-            draft.note("api.url", format!("also seen: port {port} in {}", launch.place));
+    let host = broker.full.host();
+    if !matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+        return;
+    }
+    let mut ports = running::beside(broker.full.port());
+    ports.retain(|port| *port != 15672);
+    // The default is used without being written down.
+    for port in std::iter::once(15672).chain(ports).take(8) {
+        if !is_management(&host, port, &broker.full).await {
             continue;
         }
-        draft.set(
-            "api.url",
-            format!("http://localhost:{port}"),
-            launch.place.clone(),
-        );
-        match service {
-            Some(service) => draft.set("api.log_command", follow(&service.name), launch.place.clone()),
-            None => draft.set("api.command", launch.bare(), launch.place.clone()),
+        looked
+            .contacted
+            .push(format!("RabbitMQ's management API at {host}:{port} answered"));
+        if port != 15672 {
+            looked.draft.set(
+                "broker.management_url",
+                format!(
+                    "http://{}:{port}",
+                    if host.contains(':') {
+                        format!("[{host}]")
+                    } else {
+                        host.clone()
+                    }
+                ),
+                "the process that listens at amqp_url listens there too; the user is that of amqp_url"
+                    .to_owned(),
+            );
         }
+        return;
     }
 }
 
-fn worker(draft: &mut Draft, project: &Project, services: &[compose::Service], launches: &[Launch]) {
-    for launch in launches.iter().filter(|launch| launch.is_worker()) {
-        let service = services.iter().find(|service| service.place() == launch.place);
-        let known = launch
-            .modules()
+async fn is_management(host: &str, port: u16, amqp: &SecretUrl) -> bool {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    let Ok(mut url) = url::Url::parse(&format!("http://{host}:{port}")) else {
+        return false;
+    };
+    let _ = url.set_username(&amqp.username());
+    let _ = url.set_password(amqp.password().as_ref().map(ExposeSecret::expose_secret));
+    let Ok(management) = Management::from_parts(SecretUrl::from_text(url.as_str()), &Tls::default()) else {
+        return false;
+    };
+    let asking = management.get("whoami");
+    matches!(tokio::time::timeout(Duration::from_secs(2), asking).await, Ok(Ok(me)) if me.get("name").is_some())
+}
+
+/// What `--start` may bring up: the servers only, since it starts the rest itself.
+fn services(services: &[Service], draft: &mut Draft) {
+    let names: Vec<&str> = services
+        .iter()
+        .filter(|service| service.is_postgres() || service.is_rabbitmq())
+        .map(|service| service.name.as_str())
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let command = |words: &[&str]| -> Vec<String> {
+        words
             .iter()
-            .any(|module| folder_of(project, module).is_some());
-        if service.is_none() && !known {
-            continue;
-        }
-        if draft.has("worker.command") {
-            draft.note("worker.command", format!("also seen: {}", launch.place));
-            continue;
-        }
-        draft.set("worker.command", launch.bare(), launch.place.clone());
-        if let Some(service) = service {
-            draft.set("worker.log_command", follow(&service.name), launch.place.clone());
-        }
-    }
+            .chain(&names)
+            .map(|word| (*word).to_owned())
+            .collect()
+    };
+    draft.suggest(
+        "services.up",
+        command(&["docker", "compose", "up", "-d", "--wait"]),
+    );
+    draft.suggest("services.down", command(&["docker", "compose", "stop"]));
+}
+
+/// A path as it stands in the file: below the root relative to it.
+fn relative(root: &Path, path: &Path) -> String {
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    path.strip_prefix(&root)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn follow(service: &str) -> Vec<String> {
     ["docker", "compose", "logs", "-f", "--no-log-prefix", service]
         .map(str::to_owned)
         .to_vec()
-}
-
-/// The folder in which a module is found by its name, if the project has it.
-fn folder_of(project: &Project, module: &str) -> Option<String> {
-    let path = module.replace('.', "/");
-    project.python.iter().find_map(|file| {
-        let folder = [format!("{path}.py"), format!("{path}/__init__.py")]
-            .iter()
-            .find_map(|end| file.place.strip_suffix(end.as_str()).map(str::to_owned))?;
-        (folder.is_empty() || folder.ends_with('/')).then(|| folder.trim_end_matches('/').to_owned())
-    })
 }

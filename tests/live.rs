@@ -19,6 +19,8 @@ mod entered;
 mod environment;
 #[path = "live/finished.rs"]
 mod finished;
+#[path = "live/init.rs"]
+mod init;
 #[path = "live/lab.rs"]
 mod lab;
 #[path = "live/promises.rs"]

@@ -137,6 +137,13 @@ pub const DATABASE: Kind = Kind {
     is_server: Service::is_postgres,
 };
 
+impl Kind {
+    /// Whether a variable of this name usually holds the whole URL.
+    pub fn is_usual(&self, name: &str) -> bool {
+        self.whole.contains(&name)
+    }
+}
+
 /// A variable of the shell that the file refers to, and how it gets its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Need {

@@ -92,11 +92,12 @@ pub fn find(text: &str, place: &str) -> Vec<Launch> {
     let folder = place.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut found = Vec::new();
     // A command that goes on in the next line is one.
-    let joined = text.replace("\\\n", "  ");
-    let mut line_number = 1;
+    let joined = text.replace("\\\n", "\u{1}");
+    let mut next = 1;
     for line in joined.lines() {
-        let here = line_number;
-        line_number += 1;
+        let here = next;
+        next += 1 + line.matches('\u{1}').count();
+        let line = line.replace('\u{1}', " ");
         if !line.contains("dramatiq") && !SERVERS.iter().any(|name| line.contains(name)) {
             continue;
         }
@@ -264,5 +265,11 @@ mod tests {
             assert_eq!(only(text).port(), Some(port), "{text}");
         }
         assert_eq!(only("uvicorn app:app --port $PORT").port(), None);
+    }
+
+    #[test]
+    fn the_line_is_the_one_that_is_meant() {
+        let found = find("a \\\n b\nc\nuvicorn \\\n app:app\n", "x.sh");
+        assert_eq!(found[0].place, "x.sh line 4");
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 pub struct Draft {
     values: BTreeMap<&'static str, Found>,
     notes: BTreeMap<&'static str, Vec<String>>,
+    suggestions: BTreeMap<&'static str, Json>,
     /// Texts that must not get into the file.
     pub secrets: Vec<String>,
 }
@@ -219,6 +220,23 @@ const KEYS: &[(&str, &[Row])] = &[
         ],
     ),
     (
+        "services",
+        &[
+            (
+                "services.up",
+                Optional,
+                "brings up what --start needs besides",
+                r#"["docker", "compose", "up", "-d", "--wait", "postgres", "rabbitmq"]"#,
+            ),
+            (
+                "services.down",
+                Optional,
+                "and stops it again",
+                r#"["docker", "compose", "stop", "postgres", "rabbitmq"]"#,
+            ),
+        ],
+    ),
+    (
         "isolate",
         &[(
             "isolate.body",
@@ -277,6 +295,15 @@ impl Draft {
         self.values.contains_key(key)
     }
 
+    pub fn value(&self, key: &str) -> Option<&Json> {
+        self.values.get(key).map(|found| &found.value)
+    }
+
+    /// An example from the project itself, for a key that stays commented out.
+    pub fn suggest(&mut self, key: &'static str, value: impl Into<Json>) {
+        self.suggestions.insert(key, value.into());
+    }
+
     pub fn text(&self, key: &str) -> Option<&str> {
         self.values.get(key)?.value.as_str()
     }
@@ -301,10 +328,9 @@ impl Draft {
     pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
         rows()
             .filter(|(key, want, ..)| {
-                *want == Wanted
-                    && !self.has(key)
-                    && !(*key == "worker.log" && self.has("worker.log_command"))
-                    && !(*key == "api.log" && self.has("api.log_command"))
+                // A command that prints the log serves as well.
+                let instead = self.has(&format!("{key}_command")) && key.ends_with(".log");
+                *want == Wanted && !self.has(key) && !instead
             })
             .map(|(key, _, what, _)| (*key, *what))
             .collect()
@@ -370,6 +396,10 @@ impl Draft {
                     comment(&self.clean(&format!("from {}", found.from))),
                     self.clean(&line)
                 )
+            }
+            None if self.suggestions.contains_key(key) => {
+                let value = self.suggestions.get(key).map(toml).unwrap_or_default();
+                format!("{notes}# {name} = {}    # {what}\n", self.clean(&value))
             }
             None if *want == Wanted => {
                 format!(

@@ -252,10 +252,17 @@ impl Stack {
 
     /// Starts the sample API and waits until it answers.
     pub fn api(&mut self, env: &[(&str, &str)]) -> u32 {
+        self.api_in(Path::new(Lab::get().value("LAB_OPS_CORE")), env)
+    }
+
+    /// The same from a copy of it.
+    pub fn api_in(&mut self, folder: &Path, env: &[(&str, &str)]) -> u32 {
         let url = self.api_url();
         let port = url.rsplit(':').next().expect("a port");
         let mut command = self.python("uvicorn");
-        command.args(["ops_core.main:app", "--host", "127.0.0.1", "--port", port]);
+        command
+            .args(["ops_core.main:app", "--host", "127.0.0.1", "--port", port])
+            .current_dir(folder);
         command.envs(env.iter().copied());
         self.listening("api", command, &format!("{url}/health"))
     }

@@ -1,0 +1,288 @@
+//! Fills `[api]`: where the API answers, and how a task is submitted to it.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::openapi::{self, Api};
+use super::{Looked, Seen, follow, relative};
+use crate::config::Tls;
+use crate::vantage::http;
+
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// Where FastAPI and others serve their document.
+const DOCUMENTS: &[&str] = &["/openapi.json", "/api/openapi.json", "/api/v1/openapi.json"];
+
+/// A port on which the API may answer.
+struct Candidate {
+    port: u16,
+    place: String,
+}
+
+pub async fn fill(seen: &Seen, looked: &mut Looked) {
+    let candidates = candidates(seen);
+    let mut answered: Option<(Candidate, Option<(Api, String)>)> = None;
+    let mut others = Vec::new();
+    for candidate in candidates {
+        let asked = ask(candidate.port).await;
+        if let Asked::Document(_, at) | Asked::Unrelated(at) = &asked {
+            looked.contacted.push(format!("{at} answered"));
+        }
+        let better = answered
+            .as_ref()
+            .is_none_or(|(_, document)| document.is_none() && matches!(asked, Asked::Document(..)));
+        let found = match asked {
+            Asked::Document(api, at) => Some((*api, at)),
+            _ => None,
+        };
+        if better {
+            if let Some((old, _)) = answered.replace((candidate, found)) {
+                others.push(old);
+            }
+        } else {
+            others.push(candidate);
+        }
+    }
+    let draft = &mut looked.draft;
+    let mut document = None;
+    if let Some((best, found)) = answered {
+        draft.set(
+            "api.url",
+            format!("http://localhost:{}", best.port),
+            best.place.clone(),
+        );
+        for other in others {
+            draft.note(
+                "api.url",
+                format!("also seen: port {} in {}", other.port, other.place),
+            );
+        }
+        started(seen, looked, &best);
+        document = found;
+    }
+    let document = document.or_else(|| {
+        seen.project.openapi.iter().find_map(|file| {
+            let parsed: Json = serde_json::from_str(&file.text)
+                .ok()
+                .or_else(|| serde_saphyr::from_str(&file.text).ok())?;
+            Some((openapi::read(&parsed)?, file.place.clone()))
+        })
+    });
+    match document {
+        Some((api, place)) => submission(looked, api, &place),
+        None => {
+            for (route, place) in seen.code.routes.iter().take(6) {
+                let text = format!("seen: a POST route \"{route}\" in {place}; a router may have a prefix");
+                looked.draft.note("api.submit_path", text);
+            }
+            if !seen.code.routes.is_empty() {
+                let text = "start the API and run `taskdiag init --print`: its openapi.json tells the rest";
+                looked.draft.note("api.submit_path", text);
+            }
+        }
+    }
+    logs(seen, looked);
+}
+
+fn candidates(seen: &Seen) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut add = |port: u16, place: String| {
+        if found.iter().all(|known| known.port != port) {
+            found.push(Candidate { port, place });
+        }
+    };
+    let mut servers: Vec<_> = seen
+        .running
+        .iter()
+        .filter(|running| running.is_server())
+        .collect();
+    servers.sort_by_key(|running| !running.launch.is_server());
+    for running in servers {
+        for port in &running.ports {
+            add(*port, format!("{}, which listens there", running.launch.place));
+        }
+    }
+    for launch in seen.launches.iter().filter(|launch| launch.is_server()) {
+        let Some(port) = launch.port() else { continue };
+        match seen
+            .services
+            .iter()
+            .find(|service| service.place() == launch.place)
+        {
+            Some(service) => {
+                if let Some(port) = service.published(port) {
+                    add(port, launch.place.clone());
+                }
+            }
+            None => add(port, launch.place.clone()),
+        }
+    }
+    if found.is_empty()
+        && let Some(place) = &seen.code.fastapi
+    {
+        found.push(Candidate {
+            port: 8000,
+            place: format!("{place} (FastAPI), uvicorn's default port"),
+        });
+    }
+    found.truncate(6);
+    found
+}
+
+enum Asked {
+    Document(Box<Api>, String),
+    /// It answers, and tells nothing of tasks.
+    Unrelated(String),
+    Nobody,
+}
+
+async fn ask(port: u16) -> Asked {
+    let Ok(client) = http::client(&Tls::default(), WITHIN) else {
+        return Asked::Nobody;
+    };
+    let mut seen = Asked::Nobody;
+    for path in DOCUMENTS {
+        let url = format!("http://localhost:{port}{path}");
+        let Ok(response) = client.get(&url).send().await else {
+            return seen;
+        };
+        let document: Option<Json> = match response.status().is_success() {
+            // A page of many megabytes is no such document.
+            true if response.content_length().is_none_or(|length| length < 8 << 20) => {
+                response.json().await.ok()
+            }
+            _ => None,
+        };
+        if let Some(api) = document.as_ref().and_then(openapi::read) {
+            return Asked::Document(Box::new(api), url);
+        }
+        seen = Asked::Unrelated(url);
+    }
+    seen
+}
+
+fn submission(looked: &mut Looked, api: Api, place: &str) {
+    let draft = &mut looked.draft;
+    draft.set("api.submit_path", api.submit_path.clone(), place);
+    for other in &api.also {
+        draft.note("api.submit_path", format!("also seen: {other}"));
+    }
+    if let Some(body) = api.body {
+        draft.set(
+            "api.body",
+            escaped(&body),
+            format!("{place}, the fields that are required"),
+        );
+        let made_up: Vec<&str> = api
+            .made_up
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.is_empty())
+            .collect();
+        if !made_up.is_empty() {
+            draft.note(
+                "api.body",
+                format!(
+                    "made up from the schema, so check that it starts the right work: {}",
+                    made_up.join(", ")
+                ),
+            );
+        }
+    }
+    if let Some(smallest) = api.smallest {
+        draft.set(
+            "isolate.body",
+            escaped(&smallest),
+            format!("{place}, the fields that are required"),
+        );
+    }
+    if let Some(pointer) = api.task_id_pointer {
+        draft.set(
+            "api.task_id_pointer",
+            pointer,
+            format!("{place}, the schema of the answer"),
+        );
+    }
+    if let Some(path) = api.status_path {
+        draft.set("api.status_path", path, place);
+    }
+    if let Some(pointer) = api.status_pointer {
+        draft.set(
+            "api.status_pointer",
+            pointer,
+            format!("{place}, the schema of the answer"),
+        );
+    }
+    if !api.security.is_empty() {
+        draft.note(
+            "api.headers",
+            format!("needed: {place} asks for {}", api.security.join(", ")),
+        );
+    }
+}
+
+/// A `${` in an example is text, not a variable.
+fn escaped(value: &Json) -> Json {
+    match value {
+        Json::String(text) => json!(super::write::literal(text)),
+        Json::Array(items) => items.iter().map(escaped).collect(),
+        Json::Object(map) => map
+            .iter()
+            .map(|(name, value)| (name.clone(), escaped(value)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+/// How the API that was chosen is started.
+fn started(seen: &Seen, looked: &mut Looked, best: &Candidate) {
+    let draft = &mut looked.draft;
+    if let Some(running) = seen
+        .running
+        .iter()
+        .find(|running| running.is_server() && running.ports.contains(&best.port))
+    {
+        let place = &running.launch.place;
+        draft.set("api.command", running.command(), place.clone());
+        if let Some(python) = &running.python {
+            draft.set("api.python", relative(&seen.project.root, python), place.clone());
+        }
+        if !running.launch.folder.is_empty() {
+            draft.set("api.cwd", running.launch.folder.clone(), place.clone());
+        }
+        if let Some(log) = &running.log {
+            let log = relative(&seen.project.root, log);
+            draft.set("api.log", json!([log]), format!("{place}: its standard error"));
+        }
+        return;
+    }
+    let Some(launch) = seen.launches.iter().find(|launch| launch.place == best.place) else {
+        return;
+    };
+    match seen
+        .services
+        .iter()
+        .find(|service| service.place() == launch.place)
+    {
+        Some(service) => draft.set("api.log_command", follow(&service.name), launch.place.clone()),
+        None => {
+            draft.set("api.command", launch.bare(), launch.place.clone());
+            seen.environment(draft, "api.python", &launch.folder);
+            if !launch.folder.is_empty() {
+                draft.set("api.cwd", launch.folder.clone(), launch.place.clone());
+            }
+        }
+    }
+}
+
+fn logs(seen: &Seen, looked: &mut Looked) {
+    let draft = &mut looked.draft;
+    if draft.has("api.log") || draft.has("api.log_command") || !draft.has("api.url") {
+        return;
+    }
+    let log = seen.log(&["api", "uvicorn", "gunicorn", "web", "server", "app"]);
+    if let Some(log) = log {
+        draft.set("api.log", json!([log]), "a file of that name".to_owned());
+    }
+}

@@ -1,0 +1,122 @@
+//! Fills `[database]`: the table of tasks, its columns, and which statuses mean what.
+
+use super::address::Address;
+use super::postgres::{self, Table};
+use super::{Looked, Seen, statuses};
+
+pub async fn fill(seen: &Seen, address: Option<&Address>, looked: &mut Looked) {
+    let mut tables = Vec::new();
+    if let Some(address) = address {
+        let target = format!("PostgreSQL at {}:{}", address.full.host(), address.full.port());
+        match postgres::tables(&address.full).await {
+            Ok(found) => {
+                looked
+                    .contacted
+                    .push(format!("{target}: read its table definitions"));
+                if found.is_empty() {
+                    looked.complaints.push(format!(
+                        "{target}: user \"{}\" sees no table with a status column there",
+                        address.full.username()
+                    ));
+                }
+                tables = found
+                    .into_iter()
+                    .map(|table| (table, "the database".to_owned()))
+                    .collect();
+            }
+            Err(error) => looked.complaints.push(format!(
+                "{target} ({}): {error}; once it can be read, `taskdiag init --print` says more",
+                address.place
+            )),
+        }
+    }
+    if tables.is_empty() {
+        tables = in_code(seen);
+    }
+    let Some((table, place)) = tables.first().cloned() else {
+        return;
+    };
+    let draft = &mut looked.draft;
+    draft.set("database.table", table.name.clone(), place.clone());
+    for (other, _) in tables.iter().skip(1) {
+        draft.note(
+            "database.table",
+            format!("also seen: {} (column {})", other.name, other.status),
+        );
+    }
+    let pointer = draft.text("api.task_id_pointer").map(str::to_owned);
+    match postgres::id_column(&table.columns, &table.key, &table.name, pointer.as_deref()) {
+        Some(column) => {
+            let key = if table.key.contains(&column) {
+                "its primary key"
+            } else {
+                "by its name"
+            };
+            draft.set("database.id_column", column, format!("{place}, {key}"));
+        }
+        None => draft.note(
+            "database.id_column",
+            format!("its columns: {}", table.columns.join(", ")),
+        ),
+    }
+    draft.set("database.status_column", table.status.clone(), place.clone());
+    let mut words = table.words.clone();
+    let mut from = format!("{place}, {}", table.words_from);
+    if words.is_empty() {
+        words = seen.code.statuses.clone();
+        from = "words that the code sets a status to".into();
+    } else if table.words_from == "rows of the table" {
+        // What has not happened yet stands in no row.
+        words.extend(seen.code.statuses.iter().cloned());
+        from.push_str(" and words of the code");
+    }
+    let sorted = statuses::sort(&words);
+    for (key, words) in [
+        ("database.running", sorted.running),
+        ("database.succeeded", sorted.succeeded),
+        ("database.failed", sorted.failed),
+    ] {
+        if !words.is_empty() {
+            draft.set(key, words, from.clone());
+        }
+    }
+    // Words of the whole code are too many to be listed.
+    if !sorted.unsorted.is_empty() && !table.words.is_empty() {
+        let unsorted: Vec<String> = sorted.unsorted.into_iter().take(12).collect();
+        draft.note(
+            "database.failed",
+            format!("in no list yet: {}", unsorted.join(", ")),
+        );
+    }
+    if let Some(column) = postgres::error_column(&table.columns) {
+        draft.set("database.error_column", column.clone(), place);
+    }
+}
+
+/// Tables that the code declares.
+fn in_code(seen: &Seen) -> Vec<(Table, String)> {
+    let mut found: Vec<(Table, String)> = seen
+        .code
+        .tables
+        .iter()
+        .filter_map(|table| {
+            let status = table
+                .columns
+                .iter()
+                .filter(|column| postgres::is_status(column) > 0)
+                .max_by_key(|column| postgres::is_status(column))?;
+            let known = Table {
+                name: table.name.clone(),
+                columns: table.columns.clone(),
+                key: table.key.iter().cloned().collect(),
+                status: status.clone(),
+                words: Vec::new(),
+                words_from: "",
+            };
+            Some((known, table.place.clone()))
+        })
+        .collect();
+    found.sort_by_key(|(table, _)| -postgres::likely(table));
+    found.truncate(8);
+    found
+}

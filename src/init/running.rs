@@ -1,0 +1,175 @@
+//! Processes that run in the project's folder: the surest witnesses of how it is started.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use procfs::process::{FDTarget, Process};
+
+use super::Variable;
+use super::launch::Launch;
+
+pub struct Running {
+    pub pid: i32,
+    pub launch: Launch,
+    /// Ports that it listens on.
+    pub ports: Vec<u16>,
+    /// The file that its standard error goes to.
+    pub log: Option<PathBuf>,
+    /// Its virtual environment.
+    pub python: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+}
+
+/// Those whose working folder lies in the project; of a family only the eldest.
+pub fn look(root: &Path) -> Vec<Running> {
+    let Ok(root) = root.canonicalize() else {
+        return Vec::new();
+    };
+    let own = std::process::id() as i32;
+    let listening = listening();
+    let mut parents = BTreeMap::new();
+    let mut found = Vec::new();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        let Ok(stat) = process.stat() else { continue };
+        parents.insert(process.pid, stat.ppid);
+        let Ok(folder) = process.cwd() else { continue };
+        let Ok(inside) = folder.strip_prefix(&root) else {
+            continue;
+        };
+        let Ok(words) = process.cmdline() else { continue };
+        if process.pid == own || words.is_empty() || stat.state == 'Z' {
+            continue;
+        }
+        let launch = Launch {
+            place: format!("the running process {}", process.pid),
+            folder: inside.to_string_lossy().into_owned(),
+            words,
+        };
+        let ports = ports(&process, &listening);
+        if !launch.is_worker() && !launch.is_server() && ports.is_empty() {
+            continue;
+        }
+        found.push(Running {
+            pid: process.pid,
+            ports,
+            log: log(process.pid),
+            python: environment(&launch.words),
+            variables: process
+                .environ()
+                .into_iter()
+                .flatten()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            launch,
+        });
+    }
+    let pids: HashSet<i32> = found.iter().map(|running| running.pid).collect();
+    found.retain(|running| {
+        parents
+            .get(&running.pid)
+            .is_none_or(|parent| !pids.contains(parent))
+    });
+    found.sort_by_key(|running| running.pid);
+    found
+}
+
+impl Running {
+    pub fn is_worker(&self) -> bool {
+        self.launch.is_worker()
+    }
+
+    /// It serves: by its program's name, or because it is Python and listens.
+    pub fn is_server(&self) -> bool {
+        let python = self
+            .launch
+            .words
+            .iter()
+            .take(2)
+            .any(|word| word.contains("python"));
+        !self.is_worker() && !self.ports.is_empty() && (self.launch.is_server() || python)
+    }
+
+    /// The command as it would be typed: without the interpreter that runs it.
+    pub fn command(&self) -> Vec<String> {
+        let words = self.launch.bare();
+        if words.len() < self.launch.words.len() || words.is_empty() {
+            return words;
+        }
+        let mut words = words;
+        if let Some(first) = words.first_mut() {
+            *first = first.rsplit('/').next().unwrap_or_default().to_owned();
+        }
+        words
+    }
+
+    /// What it was given: the truth about where the application looks.
+    pub fn variables(&self) -> Vec<Variable> {
+        let pid = self.pid;
+        self.variables
+            .iter()
+            .map(|(name, value)| Variable {
+                name: name.clone(),
+                value: value.clone(),
+                place: format!("the environment of the running process {pid}"),
+                how: format!(
+                    "export {name}=\"$(tr '\\0' '\\n' < /proc/{pid}/environ | sed -n 's/^{name}=//p')\""
+                ),
+            })
+            .collect()
+    }
+}
+
+/// Inodes of listening sockets of this network namespace, with their ports.
+fn listening() -> BTreeMap<u64, u16> {
+    let mut entries = procfs::net::tcp().unwrap_or_default();
+    entries.extend(procfs::net::tcp6().unwrap_or_default());
+    entries
+        .into_iter()
+        .filter(|entry| entry.state == procfs::net::TcpState::Listen)
+        .map(|entry| (entry.inode, entry.local_address.port()))
+        .collect()
+}
+
+fn ports(process: &Process, listening: &BTreeMap<u64, u16>) -> Vec<u16> {
+    let mut ports: Vec<u16> = process
+        .fd()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|fd| match fd.target {
+            FDTarget::Socket(inode) => listening.get(&inode).copied(),
+            _ => None,
+        })
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Ports that whoever listens on this one listens on, too.
+pub fn beside(port: u16) -> Vec<u16> {
+    let listening = listening();
+    let mut found = Vec::new();
+    for (pid, _) in crate::vantage::listeners(port) {
+        if let Ok(process) = Process::new(pid) {
+            found.extend(ports(&process, &listening));
+        }
+    }
+    found.retain(|other| *other != port);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn log(pid: i32) -> Option<PathBuf> {
+    let target = std::fs::read_link(format!("/proc/{pid}/fd/2")).ok()?;
+    target.is_file().then_some(target)
+}
+
+/// The environment whose `bin` holds the program or its interpreter.
+fn environment(words: &[String]) -> Option<PathBuf> {
+    words.iter().take(2).find_map(|word| {
+        let folder = Path::new(word).parent()?.parent()?;
+        (word.starts_with('/') && folder.join("pyvenv.cfg").is_file()).then(|| folder.to_owned())
+    })
+}

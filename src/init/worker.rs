@@ -1,0 +1,221 @@
+//! Fills `[worker]` and what `[broker]` says of queue and actor.
+
+use serde_json::{Value as Json, json};
+
+use super::python::{Actor, Parameter, Queue};
+use super::write::literal;
+use super::{Looked, Seen, follow, relative};
+
+pub fn fill(seen: &Seen, looked: &mut Looked) {
+    running(seen, looked);
+    written(seen, looked);
+    guessed(seen, looked);
+    let draft = &mut looked.draft;
+    if !draft.has("worker.log")
+        && !draft.has("worker.log_command")
+        && let Some(log) = seen.log(&["worker", "dramatiq"])
+    {
+        draft.set("worker.log", json!([log]), "a file of that name".to_owned());
+    }
+    actor(seen, looked);
+}
+
+fn running(seen: &Seen, looked: &mut Looked) {
+    let draft = &mut looked.draft;
+    for running in seen.running.iter().filter(|running| running.is_worker()) {
+        let place = &running.launch.place;
+        if draft.has("worker.command") {
+            draft.note("worker.command", format!("also seen: {place}"));
+            continue;
+        }
+        draft.set("worker.command", running.command(), place.clone());
+        if let Some(log) = &running.log {
+            let log = relative(&seen.project.root, log);
+            draft.set("worker.log", json!([log]), format!("{place}: its standard error"));
+        }
+        if let Some(python) = &running.python {
+            draft.set(
+                "worker.python",
+                relative(&seen.project.root, python),
+                place.clone(),
+            );
+        }
+        if !running.launch.folder.is_empty() {
+            draft.set("worker.cwd", running.launch.folder.clone(), place.clone());
+        }
+    }
+}
+
+fn written(seen: &Seen, looked: &mut Looked) {
+    let draft = &mut looked.draft;
+    for launch in seen.launches.iter().filter(|launch| launch.is_worker()) {
+        let service = seen
+            .services
+            .iter()
+            .find(|service| service.place() == launch.place);
+        let folder = launch
+            .modules()
+            .iter()
+            .find_map(|module| seen.folder_of(module, &launch.folder));
+        if service.is_none() && folder.is_none() {
+            continue;
+        }
+        if draft.has("worker.command") {
+            draft.note("worker.command", format!("also seen: {}", launch.place));
+            continue;
+        }
+        draft.set("worker.command", launch.bare(), launch.place.clone());
+        if let Some(service) = service {
+            draft.set("worker.log_command", follow(&service.name), launch.place.clone());
+        }
+        if let Some(folder) = folder {
+            seen.environment(draft, "worker.python", &folder);
+            if !folder.is_empty() {
+                draft.set(
+                    "worker.cwd",
+                    folder,
+                    format!("{}: the module is there", launch.place),
+                );
+            }
+        }
+    }
+    if let Some(Json::Array(words)) = draft.value("worker.command")
+        && !words.iter().any(|word| {
+            word.as_str()
+                .is_some_and(|word| word == "-v" || word == "--verbose")
+        })
+    {
+        let text = "without -v it logs neither deliveries nor successes: the verdict is weaker";
+        draft.note("worker.command", text);
+    }
+}
+
+fn guessed(seen: &Seen, looked: &mut Looked) {
+    let draft = &mut looked.draft;
+    for (module, why) in seen.code.modules.iter().take(6) {
+        if draft.has("worker.command") {
+            break;
+        }
+        draft.set(
+            "worker.command",
+            json!(["dramatiq", "-v", module]),
+            format!("{why}: a guess, no command was seen"),
+        );
+        if let Some(folder) = seen.folder_of(module, "") {
+            seen.environment(draft, "worker.python", &folder);
+            if !folder.is_empty() {
+                draft.set("worker.cwd", folder, "the module is there".to_owned());
+            }
+        }
+    }
+}
+
+fn actor(seen: &Seen, looked: &mut Looked) {
+    let draft = &mut looked.draft;
+    let actors = &seen.code.actors;
+    let chosen = seen.code.actor();
+    for actor in actors.iter().take(12) {
+        if chosen != Some(actor) {
+            draft.note(
+                "broker.actor",
+                format!("also seen: {} ({})", actor.name, actor.place),
+            );
+        }
+    }
+    let mut queues: Vec<(&Queue, &Actor)> = Vec::new();
+    for actor in chosen.into_iter().chain(actors) {
+        if queues.iter().all(|(queue, _)| **queue != actor.queue) {
+            queues.push((&actor.queue, actor));
+        }
+    }
+    for (queue, actor) in queues {
+        let place = format!("{} (actor {})", actor.place, actor.name);
+        match queue {
+            Queue::Named(name) if !draft.has("broker.queue") => {
+                draft.set("broker.queue", literal(name), place);
+            }
+            Queue::Named(name) => draft.note("broker.queue", format!("also seen: {name} in {place}")),
+            Queue::Default if !draft.has("broker.queue") => {
+                draft.set(
+                    "broker.queue",
+                    "default",
+                    format!("{place}: no queue_name, so Dramatiq's default"),
+                );
+            }
+            Queue::Default => draft.note("broker.queue", format!("also seen: default in {place}")),
+            Queue::Computed(expression) => {
+                draft.note(
+                    "broker.queue",
+                    format!("computed: queue_name={expression} in {place}"),
+                );
+            }
+        }
+    }
+    let Some(actor) = chosen else {
+        return;
+    };
+    draft.set("broker.actor", literal(&actor.name), actor.place.clone());
+    if let Some(kwargs) = arguments(&actor.parameters) {
+        draft.set(
+            "broker.kwargs",
+            kwargs,
+            format!("{}, its parameters; the values are made up", actor.place),
+        );
+    }
+    if let Some((words, place)) = &actor.entry {
+        draft.set(
+            "worker.entry_pattern",
+            literal(&regex::escape(words)),
+            format!("{place}, the first thing that the actor logs"),
+        );
+    }
+}
+
+/// Arguments that fit the parameters; `None` where a fresh id cannot stand for one.
+fn arguments(parameters: &[Parameter]) -> Option<Json> {
+    let mut map = serde_json::Map::new();
+    let is_id = |name: &str| matches!(name, "task_id" | "job_id" | "id" | "taskid" | "run_id" | "uuid");
+    for parameter in parameters.iter().filter(|parameter| !parameter.has_default) {
+        let kind = parameter
+            .annotation
+            .split(['[', '|', ' '])
+            .next()
+            .unwrap_or_default();
+        let value = match kind {
+            "int" if is_id(&parameter.name) => return None,
+            _ if is_id(&parameter.name) => json!("{task_id}"),
+            "int" => json!(1),
+            "float" => json!(1.0),
+            "bool" => json!(false),
+            "dict" | "Dict" | "Mapping" => json!({}),
+            "list" | "List" | "Sequence" | "tuple" => json!([]),
+            _ => json!("taskdiag"),
+        };
+        map.insert(parameter.name.clone(), value);
+    }
+    map.values()
+        .any(|value| value == "{task_id}")
+        .then_some(Json::Object(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_fit_the_parameters() {
+        let parameter = |name: &str, annotation: &str, has_default| Parameter {
+            name: name.into(),
+            annotation: annotation.into(),
+            has_default,
+        };
+        let all = [
+            parameter("task_id", "str", false),
+            parameter("data", "dict[str, Any]", false),
+            parameter("deep", "bool", true),
+        ];
+        assert_eq!(arguments(&all), Some(json!({"task_id": "{task_id}", "data": {}})));
+        assert_eq!(arguments(&[parameter("job_id", "int", false)]), None);
+        assert_eq!(arguments(&[parameter("name", "str", false)]), None);
+    }
+}
