@@ -188,8 +188,8 @@ impl Layers {
             let Some(rest) = name.strip_prefix("TASKDIAG_") else {
                 continue;
             };
-            // LAB and BIN belong to fixtures/lab, PANIC to the tests, LOG to our own debugging.
-            if matches!(rest, "LAB" | "BIN" | "PANIC" | "LOG") {
+            // LAB and BIN belong to fixtures/lab, PANIC and BACKLOG to the tests, LOG to our own debugging.
+            if matches!(rest, "LAB" | "BIN" | "PANIC" | "BACKLOG" | "LOG") {
                 continue;
             }
             let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {

@@ -39,10 +39,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Tests overrun a small backlog: `TASKDIAG_TRACE_BACKLOG=50,100`.
+    /// Tests overrun a small backlog: `TASKDIAG_BACKLOG=50,100`.
     pub fn from_environment() -> Self {
         let set = || -> Option<Self> {
-            let text = std::env::var("TASKDIAG_TRACE_BACKLOG").ok()?;
+            let text = std::env::var("TASKDIAG_BACKLOG").ok()?;
             let (backlog, counted) = text.split_once(',')?;
             Some(Self {
                 backlog: backlog.trim().parse().ok().filter(|limit| *limit > 0)?,
