@@ -247,8 +247,12 @@ Exit codes: 0 traced as asked · 30 could not, or not to the end · 2 wrong usag
 
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// What `diagnose --record` wrote
+    /// What `diagnose --record` or `trace --record` wrote
     pub recording: PathBuf,
+    /// In a recording of trace: follow this task. Its id is looked for among the arguments where they
+    /// were recorded (trace --show-args), and among the message ids
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
     #[command(flatten)]

@@ -74,6 +74,14 @@ impl Message {
         self.carries_task_id |= carries;
     }
 
+    /// As far as was kept of it: the id is its own, or a leaf of its arguments.
+    pub fn is_of(&self, id: &str) -> bool {
+        let leaf = |value: &Option<Json>| value.as_ref().is_some_and(|value| has_leaf(value, id));
+        self.message_id.as_deref().is_some_and(|own| is_same_id(own, id))
+            || leaf(&self.args)
+            || leaf(&self.kwargs)
+    }
+
     /// It waits for its time on the delay queue.
     pub fn is_delayed(&self) -> bool {
         self.eta_ms.is_some()
@@ -88,6 +96,16 @@ impl Message {
 /// The same id: the same text, or the same UUID in another spelling (dashes, case, braces).
 pub fn is_same_id(a: &str, b: &str) -> bool {
     a == b || matches!((uuid::Uuid::try_parse(a), uuid::Uuid::try_parse(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn has_leaf(value: &Json, id: &str) -> bool {
+    match value {
+        Json::Null => false,
+        Json::String(text) => is_same_id(text, id),
+        Json::Array(items) => items.iter().any(|item| has_leaf(item, id)),
+        Json::Object(map) => map.values().any(|item| has_leaf(item, id)),
+        other => other.to_string() == id,
+    }
 }
 
 /// An id that many texts are compared with.

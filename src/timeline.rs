@@ -647,6 +647,9 @@ pub struct Setup {
     pub timeout_ms: u64,
     pub wait_retries: bool,
     pub post_mortem: bool,
+    /// It is a recording of `trace`: what passed the broker in some time, and nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trace: bool,
     pub expect_entered: bool,
     pub show_args: bool,
 }
@@ -718,6 +721,64 @@ impl Timeline {
     pub fn learn_task_id(&mut self, task_id: &str) {
         for event in &mut self.events {
             event.learn_task_id(task_id);
+        }
+    }
+
+    /// The same recording of a trace, as the story of this task. Which messages carry the id can be
+    /// told from the arguments, where they were recorded, and from the id of a message itself.
+    pub fn following(&self, task_id: &str) -> Self {
+        let mut story = Self::new(self.setup.clone(), self.started_at.clone());
+        let given = EventKind::Given {
+            task_id: task_id.to_owned(),
+        };
+        story.push(Event {
+            n: 0,
+            at_ms: 0.0,
+            source: Source::Api,
+            stated: None,
+            kind: given,
+        });
+        for event in &self.events {
+            let mut event = event.clone();
+            match &mut event.kind {
+                EventKind::Given { .. } => continue,
+                EventKind::Watching { .. } if event.source == Source::Firehose && !self.setup.show_args => {
+                    event.kind = EventKind::Partial {
+                        reason: "arguments were not recorded, so only message ids could be compared; record with trace --task ID or --show-args".into(),
+                    };
+                }
+                EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } => {
+                    message.carries_task_id = message.is_of(task_id);
+                }
+                _ => {}
+            }
+            story.push(event);
+        }
+        story.adopt_queue();
+        story
+    }
+
+    /// A trace may be of other queues than the configured one: the task's message says which it is.
+    pub fn adopt_queue(&mut self) {
+        if !self.setup.trace {
+            return;
+        }
+        let queue = self.events.iter().find_map(|event| match &event.kind {
+            EventKind::Publish {
+                routing_key: queue,
+                message,
+                ..
+            }
+            | EventKind::Deliver { queue, message, .. }
+                if message.carries_task_id =>
+            {
+                Some(message.queue_name.as_ref().unwrap_or(queue))
+            }
+            _ => None,
+        });
+        if let Some(queue) = queue {
+            self.setup.queue = crate::framework::dramatiq::base_queue(queue).to_owned();
+            self.setup.actor = None;
         }
     }
 

@@ -298,6 +298,7 @@ pub fn setup(config: &Config, plan: &Plan) -> Setup {
         timeout_ms: config.timing.timeout.as_millis() as u64,
         wait_retries: plan.wait_retries,
         post_mortem: plan.post_mortem.is_some(),
+        trace: false,
         expect_entered: plan.expect_entered,
         show_args: plan.show_args,
     }

@@ -39,6 +39,8 @@ mod submitted;
 mod succeeded;
 #[path = "live/system.rs"]
 mod system;
+#[path = "live/trace.rs"]
+mod trace;
 #[path = "live/verdict.rs"]
 mod verdict;
 #[path = "live/worker.rs"]

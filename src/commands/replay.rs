@@ -3,13 +3,17 @@
 use super::{export, print_text, runtime, style};
 use crate::cli::{Global, Replay};
 use crate::diagnosis::diagnose;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::framework::is_same_id;
 use crate::report::Report;
-use crate::timeline::recording;
+use crate::timeline::{EventKind, Timeline, recording};
 
 pub fn run(args: &Replay, global: &Global) -> Result<u8> {
     export::ready(&args.export)?;
-    let timeline = recording::read(&args.recording)?;
+    let mut timeline = recording::read(&args.recording)?;
+    if let Some(task) = &args.task {
+        timeline = following(timeline, task)?;
+    }
     let verdict = diagnose(&timeline);
     let report = Report::new(&timeline, &verdict);
     print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
@@ -18,4 +22,22 @@ pub fn run(args: &Replay, global: &Global) -> Result<u8> {
         runtime()?.block_on(export::send(&report, &args.export))?;
     }
     Ok(verdict.exit_code)
+}
+
+/// The story of one task in a recording of `trace`.
+fn following(timeline: Timeline, task: &str) -> Result<Timeline> {
+    if !timeline.setup.trace {
+        return Err(Error::Usage {
+            message: "this recording is of one task, and --task is for recordings of trace".into(),
+            hint: "leave --task out".into(),
+        });
+    }
+    let given = timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Given { task_id } => Some(task_id),
+        _ => None,
+    });
+    if given.is_some_and(|given| is_same_id(given, task)) {
+        return Ok(timeline);
+    }
+    Ok(timeline.following(task))
 }

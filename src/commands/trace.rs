@@ -4,6 +4,7 @@ mod output;
 mod record;
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
@@ -26,7 +27,7 @@ const BEAT: Duration = Duration::from_millis(100);
 const STALLED: Duration = Duration::from_millis(500);
 /// How often we make sure that the vhost still traces.
 const STILL_TRACED: Duration = Duration::from_secs(5);
-/// What waits may take so long to be written after the end; then it counts as missed.
+/// After the end what waits is written as long as something is taken within this time.
 const LAST_LINES: Duration = Duration::from_secs(3);
 
 pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
@@ -113,6 +114,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         count: args.count,
         started,
         started_unix_ms: started_at.as_millisecond(),
+        written: Arc::default(),
         out,
     };
     let finished = match written {
@@ -199,6 +201,7 @@ async fn follow<W: Write + Send + 'static>(
     config: &Config,
     lasting: Option<Duration>,
 ) -> Result<Finished> {
+    let written = output.written.clone();
     let (mut inlet, mut done) = output.start().map_err(|source| Error::Write {
         path: "stdout".into(),
         source,
@@ -259,21 +262,38 @@ async fn follow<W: Write + Send + 'static>(
         inlet.end(exact).await;
         (&mut done).await
     };
-    let done = match tokio::time::timeout(LAST_LINES, waiting).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(_)) => std::panic::panic_any("the thread that writes lines has panicked"),
-        Err(_) => {
-            return Ok(Finished {
-                exact: false,
-                error: Some(Error::Write {
-                    path: "stdout".into(),
-                    source: std::io::Error::from(std::io::ErrorKind::TimedOut),
-                }),
-                ..Finished::nothing()
-            });
+    let totals = || *written.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::select! {
+        done = waiting => match done {
+            Ok(done) => Ok(conclude(done, exact, error)),
+            Err(_) => std::panic::panic_any("the thread that writes lines has panicked"),
+        },
+        () = stuck(&totals) => Ok(Finished {
+            totals: totals(),
+            exact: false,
+            error: Some(Error::Could {
+                action: "write the last lines",
+                target: "stdout".into(),
+                seen: format!("whatever reads it took nothing for {} s", LAST_LINES.as_secs()),
+                hint: "let it read faster, or ask for less with --queue, --actor or --grep".into(),
+            }),
+        }),
+        // Whoever asks to end once more does not want to see the rest.
+        () = interrupt() => Ok(Finished { totals: totals(), exact: false, error }),
+    }
+}
+
+/// Resolves when nothing more was written for a while.
+async fn stuck(totals: &impl Fn() -> Totals) {
+    let mut before = totals().events;
+    loop {
+        tokio::time::sleep(LAST_LINES).await;
+        let now = totals().events;
+        if now == before {
+            return;
         }
-    };
-    Ok(conclude(done, exact, error))
+        before = now;
+    }
 }
 
 fn take(

@@ -245,6 +245,7 @@ fn api_traceback(story: &Story<'_>, wanted: impl Fn(&str) -> bool) -> Option<(u3
 /// Nothing published since the submission can have escaped the firehose.
 fn saw_every_publish(story: &Story<'_>) -> bool {
     story.sees_all(Source::Firehose)
+        // Events of strangers beyond what a run keeps are a gap of no events.
         && !story
             .timeline
             .events
@@ -856,9 +857,21 @@ fn retry_state(story: &Story<'_>) -> String {
         }
         (Some(wait), None) if story.post_mortem() => format!("; it was to be retried {} later", span(wait)),
         (Some(wait), None) => format!("; it is retried in {}", span(wait)),
+        (None, Some(done)) if retry_was_delivered(story) => {
+            format!("; retry {done} was delivered since, and what became of it was not seen")
+        }
         (None, Some(done)) => format!("; retry {done} is waiting"),
         (None, None) => String::new(),
     }
+}
+
+/// The copy has been handed to a worker again, and nobody saw how that ended.
+fn retry_was_delivered(story: &Story<'_>) -> bool {
+    story
+        .deliveries()
+        .last()
+        .is_some_and(|passage| passage.message.is_retry() && passage.queue == story.queue())
+        && story.is_trace()
 }
 
 /// The last attempt raised because it did not find something: the row, by all appearances.

@@ -121,6 +121,7 @@ impl Raised {
 pub struct Story<'a> {
     pub timeline: &'a Timeline,
     sights: BTreeMap<Source, (Sight<'a>, u32)>,
+    missed: u64,
     ended: Option<Ended>,
     task_id: Option<&'a str>,
     message_ids: BTreeSet<&'a str>,
@@ -145,6 +146,7 @@ impl<'a> Story<'a> {
         let mut story = Self {
             timeline,
             sights: BTreeMap::new(),
+            missed: 0,
             ended: None,
             task_id: None,
             message_ids: BTreeSet::new(),
@@ -184,6 +186,7 @@ impl<'a> Story<'a> {
                     self.sights.insert(event.source, (Sight::Blind(reason), event.n));
                 }
                 EventKind::Ended { why } => self.ended = Some(*why),
+                EventKind::Missed { events } => self.missed += events,
                 EventKind::Answered {
                     task_id: Some(id), ..
                 }
@@ -219,6 +222,22 @@ impl<'a> Story<'a> {
     /// It could see everything it was asked to: absence counts.
     pub fn sees_all(&self, source: Source) -> bool {
         matches!(self.sight(source), Sight::Watching(_))
+            && (source != Source::Firehose || self.missed_events() == 0)
+    }
+
+    /// The firehose saw what it looked at without a gap; what it did not see did not pass there.
+    pub fn firehose_has_no_gap(&self) -> bool {
+        self.sees(Source::Firehose) && self.missed_events() == 0
+    }
+
+    /// Trace events that the broker or we had to drop.
+    pub fn missed_events(&self) -> u64 {
+        self.missed
+    }
+
+    /// A recording of `trace`: the firehose of some time, in which no task was submitted.
+    pub fn is_trace(&self) -> bool {
+        self.timeline.setup.trace
     }
 
     pub fn queue(&self) -> &'a str {

@@ -55,6 +55,7 @@ impl Scene {
             timeout_ms: 60_000,
             wait_retries: false,
             post_mortem: false,
+            trace: false,
             expect_entered: false,
             show_args: false,
         };

@@ -151,6 +151,7 @@ pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
             Err(error) => return Err((index + 1, error.to_string())),
         }
     }
+    timeline.adopt_queue();
     Ok(timeline)
 }
 

@@ -5,8 +5,8 @@
 //! that is dropped, counted, and reported at its place among the lines.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::message::Delivery;
@@ -112,6 +112,8 @@ pub struct Output<W> {
     pub count: Option<u64>,
     pub started: Instant,
     pub started_unix_ms: i64,
+    /// What has been written so far.
+    pub written: Arc<Mutex<Totals>>,
     pub out: W,
 }
 
@@ -226,6 +228,7 @@ impl<W: Write + Send + 'static> Output<W> {
     fn write(&mut self, lines: &mut Vec<u8>) -> Result<(), Why> {
         let written = self.out.write_all(lines).and_then(|()| self.out.flush());
         lines.clear();
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = self.tracer.totals();
         match written {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Err(Why::Closed),

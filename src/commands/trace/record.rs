@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::timeline::recording::Writer;
 use crate::timeline::scrub::Scrubber;
-use crate::timeline::{Ended, Event, EventKind, Source};
+use crate::timeline::{Ended, Event, EventKind, Setup, Source};
 use crate::trace::{Sight, Who};
 use crate::vantage::{Plan, firehose, process, setup};
 
@@ -36,8 +36,12 @@ impl Recorder {
             show_args,
             ..Plan::default()
         };
+        let setup = Setup {
+            trace: true,
+            ..setup(config, &plan)
+        };
         let mut recorder = Self {
-            writer: Writer::create(path, &setup(config, &plan), started_at)?,
+            writer: Writer::create(path, &setup, started_at)?,
             scrubber,
             show_args,
             task: task.clone(),

@@ -310,7 +310,10 @@ impl<'a> Story<'a> {
 
     /// Nobody can have taken the message: none was delivered, or there was no consumer.
     pub(super) fn was_taken_by_nobody(&self) -> bool {
-        let undelivered = self.sees_all(Source::Firehose) && self.deliveries().next().is_none();
+        // A trace may have begun after the delivery.
+        let undelivered = self.sees_all(Source::Firehose)
+            && self.deliveries().next().is_none()
+            && !(self.is_trace() && self.publishes.is_empty());
         let depths = self.depths_since(self.queue());
         let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
         undelivered || nobody

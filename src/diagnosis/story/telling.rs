@@ -63,6 +63,13 @@ impl<'a> Story<'a> {
             Sight::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
             _ => format!("cannot tell: {source} was not watched"),
         };
+        let missed = || match self.missed_events() {
+            0 => None,
+            count => Some(format!("cannot tell: {count} events of the firehose were missed")),
+        };
+        if self.is_trace() && self.task_id.is_none() {
+            return (None, "cannot tell: no task was named".into());
+        }
         if stage > Stage::Submitted && self.task_id.is_none() {
             return (Some(false), "not reached: there is no task".into());
         }
@@ -86,6 +93,36 @@ impl<'a> Story<'a> {
                 ),
             ),
             Stage::Published if !self.sees(Source::Firehose) => (None, blind(Source::Firehose)),
+            Stage::Published
+                if self.publishes.is_empty() && self.is_trace() && !self.sees_all(Source::Firehose) =>
+            {
+                (
+                    None,
+                    match self.sight(Source::Firehose) {
+                        Sight::Partial(reason) => format!("cannot tell: {reason}"),
+                        _ => missed().unwrap_or_default(),
+                    },
+                )
+            }
+            Stage::Published if self.publishes.is_empty() && self.is_trace() => (
+                None,
+                "cannot tell: it was not published while this was traced; before, it may have been".into(),
+            ),
+            Stage::Published if self.publishes.is_empty() && missed().is_some() => {
+                (None, missed().unwrap_or_default())
+            }
+            Stage::Delivered if missed().is_some() => (None, missed().unwrap_or_default()),
+            Stage::Delivered if self.is_trace() && !self.sees_all(Source::Firehose) => {
+                (None, "cannot tell: not everything of the vhost was traced".into())
+            }
+            Stage::Delivered if self.is_trace() && self.publishes.is_empty() => (
+                None,
+                "cannot tell: it was not delivered while this was traced; before, it may have been".into(),
+            ),
+            Stage::Delivered if self.is_trace() => (
+                Some(false),
+                format!("no delivery from `{queue}` until the trace ended"),
+            ),
             Stage::Published => match self.publishes.first() {
                 Some(passage) => (
                     Some(false),
@@ -201,6 +238,13 @@ impl<'a> Story<'a> {
                 _ => None,
             });
             notes.extend(refused);
+        }
+        if self.is_trace() {
+            notes.push("this is a recording of `taskdiag trace`: it shows what passed the broker between its start and its end, and nothing else was looked at".into());
+            if self.task_id.is_none() {
+                notes.push("no task was named: taskdiag replay RUN.jsonl --task ID follows one".into());
+            }
+            return notes;
         }
         if self.post_mortem() && !self.lines.is_empty() {
             return notes;

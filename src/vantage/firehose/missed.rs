@@ -27,7 +27,8 @@ pub struct Limits {
     pub counted: u32,
 }
 
-const BYTES: i64 = 64 << 20;
+const BACKLOG_BYTES: i64 = 64 << 20;
+const COUNTED_BYTES: i64 = 16 << 20;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -81,7 +82,7 @@ impl Counter {
         };
         let mut first = counter.drops_to(&counter.last);
         first.insert("x-max-length".into(), AMQPValue::LongInt(limits.counted as i32));
-        first.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(BYTES));
+        first.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(COUNTED_BYTES));
         let mut last = FieldTable::default();
         last.insert("x-max-length".into(), AMQPValue::LongInt(1));
         declare(&counter.channel, &counter.purged, first).await?;
@@ -120,7 +121,7 @@ impl Counter {
     pub fn arguments(&self, limits: Limits) -> FieldTable {
         let mut arguments = self.drops_to(&self.purged);
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(limits.backlog as i32));
-        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(BYTES));
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(BACKLOG_BYTES));
         arguments
     }
 

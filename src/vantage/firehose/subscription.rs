@@ -61,8 +61,7 @@ impl Subscription {
         guardian: &Mutex<Option<Guardian>>,
         forgotten: &(dyn Fn() + Sync),
     ) -> Result<Self, Blindness> {
-        let vhost_path = format!("vhosts/{}", segment(&broker.vhost));
-        let vhost = management.get(&vhost_path).await?;
+        let vhost = vhost(management, &broker.vhost).await?;
         let already = vhost.get("tracing").and_then(Json::as_bool);
         let Some(mut already) = already else {
             return Err(Blindness::new(format!(
@@ -74,7 +73,7 @@ impl Subscription {
             // Nobody reads it. A taskdiag that is just ending switches it off within a moment; otherwise
             // it was forgotten.
             tokio::time::sleep(Duration::from_millis(700)).await;
-            already = traces(&management.get(&vhost_path).await?);
+            already = traces(&self::vhost(management, &broker.vhost).await?);
             if already && readers(management, &broker.vhost).await.is_empty() {
                 forgotten();
             }
@@ -137,7 +136,7 @@ impl Subscription {
                 .await?;
         }
         // Read again after binding: a taskdiag that was just ending may have switched it off.
-        if !traces(&management.get(&vhost_path).await?) {
+        if !traces(&self::vhost(management, &broker.vhost).await?) {
             if !owned {
                 return Err(
                     Blindness::new("tracing was switched off by somebody while we joined")
@@ -306,8 +305,25 @@ impl Counting {
 
 /// Whether the vhost traces; a management API that does not answer says nothing against it.
 pub async fn still_traced(management: &Management, vhost: &str) -> bool {
-    let path = format!("vhosts/{}", segment(vhost));
-    management.get(&path).await.as_ref().map_or(true, traces)
+    self::vhost(management, vhost).await.as_ref().map_or(true, traces)
+}
+
+/// Only an administrator may ask for one vhost; anybody may list those that he can enter.
+async fn vhost(management: &Management, name: &str) -> Result<Json, Blindness> {
+    let refused = match management.get(&format!("vhosts/{}", segment(name))).await {
+        Ok(vhost) => return Ok(vhost),
+        Err(refused) => refused,
+    };
+    let listed = management
+        .get("vhosts?columns=name,tracing,message_stats.publish_details.rate")
+        .await;
+    match listed {
+        Ok(Json::Array(vhosts)) => vhosts
+            .into_iter()
+            .find(|vhost| vhost.get("name").and_then(Json::as_str) == Some(name))
+            .ok_or(refused),
+        _ => Err(refused),
+    }
 }
 
 fn traces(vhost: &Json) -> bool {
