@@ -239,9 +239,9 @@ pub struct Trace {
 }
 
 const TRACE_HELP: &str = "\
-Filters of different kinds must all fit. Where the vhost publishes more than 200 messages a second, or
-its rate is unknown, tracing needs --set broker.trace=on: it costs a busy publisher up to a third of
-its rate. Tracing is put back as it was when taskdiag ends, however it ends.
+Filters of different kinds must all fit. Where the vhost publishes more than 200 messages a
+second, or its rate is unknown, it takes --set broker.trace=on: tracing costs a busy publisher up
+to a third of its rate. Tracing is put back as it was, however taskdiag ends.
 
 Exit codes: 0 traced as asked · 30 could not, or not to the end · 2 wrong usage or configuration";
 
