@@ -34,6 +34,8 @@ impl Party {
 pub enum Subject {
     /// An environment variable.
     Variable,
+    /// A setting of a `.env` file.
+    DotenvVariable,
     /// An installed distribution.
     Package,
     /// Implementation and version of Python.
@@ -65,6 +67,7 @@ impl Subject {
     pub fn name(self) -> &'static str {
         match self {
             Subject::Variable => "variable",
+            Subject::DotenvVariable => ".env variable",
             Subject::Package => "package",
             Subject::Interpreter => "Python",
             Subject::InterpreterFolder => "Python's folder",
@@ -88,7 +91,11 @@ impl Subject {
     pub fn is_named(self) -> bool {
         matches!(
             self,
-            Subject::Variable | Subject::Package | Subject::Queue | Subject::Setting
+            Subject::Variable
+                | Subject::DotenvVariable
+                | Subject::Package
+                | Subject::Queue
+                | Subject::Setting
         )
     }
 }
@@ -140,7 +147,9 @@ impl Difference {
         match &self.values[index] {
             Shown::Seen(text) if text.is_empty() => "(empty)".into(),
             Shown::Seen(text) => text.clone(),
-            Shown::Absent if self.subject == Subject::Variable => "(not set)".into(),
+            Shown::Absent if matches!(self.subject, Subject::Variable | Subject::DotenvVariable) => {
+                "(not set)".into()
+            }
             Shown::Absent if self.subject == Subject::Package => "(not installed)".into(),
             Shown::Absent => "(none)".into(),
             Shown::Masked if self.parts.is_empty() => "***".into(),

@@ -102,6 +102,12 @@ impl Facts {
                 self.put(party, Subject::Variable, name, variable(environment, value));
             }
         }
+        if environment.variables.is_some() && environment.interpreter.is_some() {
+            self.complete.insert((party, Subject::DotenvVariable));
+        }
+        for (name, value) in environment.dotenv.iter().flat_map(|file| &file.variables) {
+            self.put(party, Subject::DotenvVariable, name, variable(environment, value));
+        }
         if let Some(distributions) = &environment.distributions {
             self.complete.insert((party, Subject::Package));
             for distribution in distributions {
@@ -355,9 +361,18 @@ fn found(story: &Story<'_>, ways: &[Found]) -> BTreeSet<i32> {
         .collect()
 }
 
+/// What taskdiag started as this part.
+fn started(story: &Story<'_>, wanted: &str) -> Option<i32> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Started { part, pid, .. } if part == wanted => Some(*pid),
+        _ => None,
+    })
+}
+
 /// The processes that serve the API.
 fn api(story: &Story<'_>) -> Vec<i32> {
     let mut pids = found(story, &[Found::ApiPort]);
+    pids.extend(started(story, "api"));
     pids.extend(story.api_processes().iter().map(|(_, process)| process.pid));
     pids.into_iter().collect()
 }
@@ -373,7 +388,8 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
             .map(|(_, pid)| pid)
             .collect()
     };
-    let watched = found(story, &[Found::WorkerLog, Found::LogLine]);
+    let mut watched = found(story, &[Found::WorkerLog, Found::LogLine]);
+    watched.extend(started(story, "worker"));
     let takers = peers(
         story
             .deliveries()

@@ -194,7 +194,7 @@ pub fn is_database_variable(name: &str) -> bool {
 /// that the variables that decide it add nothing.
 pub fn weight(subject: Subject, name: &str, values: &[Shown; 2], code_known: bool) -> Weight {
     match subject {
-        Subject::Variable => {
+        Subject::Variable | Subject::DotenvVariable => {
             let both_off = values.iter().all(|value| match value {
                 Shown::Seen(text) => !is_on(text),
                 Shown::Masked => false,
@@ -251,7 +251,7 @@ pub fn is_named(verdict: &Verdict, subject: Subject, name: &str) -> bool {
             .chain(verdict.notes.iter().map(String::as_str))
     };
     match subject {
-        Subject::Variable => {
+        Subject::Variable | Subject::DotenvVariable => {
             name.len() >= 3 && texts().any(|text| crate::framework::contains_token(text, name))
         }
         Subject::Package => {

@@ -53,7 +53,10 @@ fn nothing(comparison: &Comparison) -> String {
         "No difference was seen in environment, packages, interpreter, code, services or settings.",
     );
     if !comparison.same_verdict {
-        text.push_str("\nThe cause is something else: data, timing, or what no source could see.");
+        text.push_str(
+            "\nThen it is the code itself, data, timing, or what cannot be seen: what a process sets in its own \
+             environment after its start, for example.",
+        );
     }
     text
 }

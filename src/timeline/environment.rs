@@ -30,6 +30,9 @@ pub struct Environment {
     /// Absent: they could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variables: Option<BTreeMap<String, Variable>>,
+    /// Settings of a `.env` file that a library of the application may have read at its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dotenv: Option<DotEnv>,
     /// Id of the key that masked the values: those of another key cannot be compared with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -55,6 +58,8 @@ pub enum Found {
     WorkerCommand,
     /// It is at the client's end of a connection.
     Connection,
+    /// We started it.
+    Started,
 }
 
 /// The Python that runs the process.
@@ -82,6 +87,17 @@ pub struct Code {
     /// Further folders of the import path that have a module of this name: the first one wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_in: Vec<String>,
+}
+
+/// A `.env` file as it stands now, which need not be as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DotEnv {
+    pub path: String,
+    /// Those that the process did not have already: its own environment wins.
+    pub variables: BTreeMap<String, Variable>,
+    /// The file is younger than the process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed_since: bool,
 }
 
 /// The value of an environment variable.

@@ -5,6 +5,7 @@
 
 mod code;
 mod distributions;
+mod dotenv;
 mod environment;
 mod interpreter;
 mod mask;
@@ -186,6 +187,10 @@ impl Watcher {
                     for pid in writers(&self.logs) {
                         self.show(pid);
                         self.fingerprints.take(pid, Found::WorkerLog);
+                    }
+                    // Ready or ended: by now it is what it was meant to become.
+                    for pid in &self.ours {
+                        self.fingerprints.take(*pid, Found::Started);
                     }
                 }
                 Ask::Connection(name) => {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::code::{self, ImportPath};
 use super::distributions::{Installed, installed};
+use super::dotenv;
 use super::interpreter::{self, Python};
 use super::mask::Masker;
 use super::view::View;
@@ -82,6 +83,7 @@ struct Raw {
     command: Vec<String>,
     cwd: Option<PathBuf>,
     executable: Option<PathBuf>,
+    started_at_ms: Option<i64>,
     /// `None`: it is not ours to read.
     variables: Option<HashMap<OsString, OsString>>,
 }
@@ -122,6 +124,10 @@ fn raw(pid: i32) -> Option<Raw> {
         command: process.cmdline().unwrap_or_default(),
         cwd: process.cwd().ok(),
         executable: process.exe().ok(),
+        started_at_ms: process
+            .stat()
+            .ok()
+            .and_then(|stat| super::started_at_ms(stat.starttime)),
         variables: process.environ().ok(),
     })
 }
@@ -237,6 +243,20 @@ fn read(raw: &Raw, found: Found, masker: &Masker, known: &Mutex<Known>) -> Envir
             added: &packages.added,
         },
     );
+    if packages
+        .distributions
+        .iter()
+        .any(|one| dotenv::is_reader(&one.name))
+    {
+        environment.dotenv = dotenv::find(
+            &view,
+            cwd,
+            environment.code.as_ref().map(|code| Path::new(&code.directory)),
+            masker,
+            environment.variables.as_ref().unwrap_or(&BTreeMap::new()),
+            raw.started_at_ms,
+        );
+    }
     environment.distributions = Some(packages.distributions.clone());
     environment
 }
