@@ -74,7 +74,14 @@ pub fn compare(runs: [Recorded<'_>; 2]) -> Comparison {
     let verdicts = runs.map(|(_, _, verdict)| verdict);
     let same_verdict = verdicts.map(essence)[0] == verdicts.map(essence)[1];
     let (differences, not_compared) = between(&facts[0], &facts[1]);
-    let mut differences = ranked(merged(differences), &verdicts);
+    let mut differences = merged(differences);
+    let setups = runs.map(|(_, timeline, _)| &timeline.setup);
+    for difference in &mut differences {
+        if rank::moved_together(difference, setups) {
+            difference.weight = Weight::Service;
+        }
+    }
+    let mut differences = ranked(differences, &verdicts);
     if !same_verdict {
         for difference in &mut differences {
             difference.why = difference.weight.why().map(str::to_owned);
@@ -506,6 +513,29 @@ mod tests {
             worker.cwd = Some("/opt/jobs".into());
         });
         assert_eq!(telling(&scene), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_system_that_was_moved_as_a_whole_is_not_the_news() {
+        let at = |path: &str, host: &str, feature: &str| {
+            let url = Variable::Masked(Masked {
+                value: format!("{path}{host}"),
+                parts: BTreeMap::from([("path".into(), path.into()), ("host".into(), host.into())]),
+            });
+            let moved = Scene::published().setup(|setup| setup.vhost = path.into());
+            scene(moved, |api, worker| {
+                for environment in [api, worker] {
+                    let variables = environment.variables.get_or_insert_default();
+                    variables.insert("RABBITMQ_URL".into(), url.clone());
+                    set(environment, "FEATURE", feature);
+                }
+            })
+        };
+        let comparison = compared(&at("a", "x", "1"), &at("b", "x", "2"));
+        assert_eq!(rows(&comparison)[0], "variable FEATURE of API and worker");
+        // taskdiag itself still watches the same host.
+        let comparison = compared(&at("a", "x", "1"), &at("b", "y", "2"));
+        assert_eq!(rows(&comparison)[0], "variable RABBITMQ_URL of API and worker");
     }
 
     #[test]

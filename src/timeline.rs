@@ -634,7 +634,7 @@ pub struct Setup {
     /// Command lines that start the watched worker, to tell its processes from strangers'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub worker_command: Vec<String>,
-    /// `host:port` of the database.
+    /// `host:port/name` of the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
     pub table: Option<String>,

@@ -281,7 +281,10 @@ pub fn setup(config: &Config, plan: &Plan) -> Setup {
             .as_ref()
             .map(|pattern| pattern.as_str().to_owned()),
         worker_command: config.worker.command.clone(),
-        database: database.map(|database| format!("{}:{}", database.url.host(), database.url.port())),
+        database: database.map(|database| {
+            let name = database.url.vhost();
+            format!("{}:{}/{name}", database.url.host(), database.url.port())
+        }),
         table: database.map(|database| database.table.clone()),
         id_column: database.map(|database| database.id_column.clone()),
         status_column: database.map(|database| database.status_column.clone()),

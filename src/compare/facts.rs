@@ -259,6 +259,7 @@ impl Facts {
         for (name, value) in [
             ("broker", setup.broker.clone()),
             ("vhost", setup.vhost.clone()),
+            ("database", optional(&setup.database)),
             ("queue", setup.queue.clone()),
             ("actor", optional(&setup.actor)),
             ("table", optional(&setup.table)),
@@ -308,7 +309,10 @@ pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Party, &'a Environment, [Opti
 }
 
 fn is_port_of(configured: Option<&str>, usual: &[&str], remote: &str) -> bool {
-    let port = |text: &str| text.rsplit(':').next().map(str::to_owned);
+    let port = |text: &str| {
+        let address = text.split('/').next()?;
+        address.rsplit(':').next().map(str::to_owned)
+    };
     let Some(at) = port(remote) else { return false };
     configured.and_then(port) == Some(at.clone()) || usual.contains(&at.as_str())
 }

@@ -7,8 +7,9 @@
 //! message, how it was started, and all other variables; the interpreter and other packages; what
 //! the services look like; last what hardly ever matters.
 
-use super::difference::{Party, Shown, Subject};
+use super::difference::{Difference, Party, Shown, Subject};
 use crate::diagnosis::{Stage, Verdict};
+use crate::timeline::Setup;
 
 /// Smaller is more telling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,6 +239,26 @@ pub fn weight(subject: Subject, name: &str, values: &[Shown; 2], code_known: boo
         Subject::User => Weight::Person,
         Subject::InterpreterFolder | Subject::WorkingDirectory => Weight::Habit,
     }
+}
+
+/// The whole system was moved, taskdiag's own settings included: API and worker both have another
+/// URL, and it differs only in what taskdiag was told as well. Tests that make a vhost and a database
+/// for each run do that.
+pub fn moved_together(difference: &Difference, setups: [&Setup; 2]) -> bool {
+    let [one, other] = setups;
+    let differ = |of: fn(&Setup) -> Option<&str>| of(one) != of(other);
+    let broker = differ(|setup| Some(&setup.broker));
+    let vhost = differ(|setup| Some(&setup.vhost));
+    let address = differ(|setup| setup.database.as_deref()?.split('/').next());
+    let name = differ(|setup| setup.database.as_deref()?.split_once('/').map(|(_, name)| name));
+    difference.subject == Subject::Variable
+        && difference.of == [Party::Api, Party::Worker]
+        && !difference.parts.is_empty()
+        && difference.parts.iter().all(|part| match part.as_str() {
+            "path" => vhost || name,
+            "host" | "port" => broker || address,
+            _ => false,
+        })
 }
 
 /// A verdict's own words name this variable, or the module that it could not import.
