@@ -5,6 +5,7 @@
 //! not in it is an error that names the nearest one that is.
 
 mod layers;
+mod program;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 pub use layers::{Layers, nearest};
+pub use program::{Program, Services};
 
 /// A URL whose password never shows.
 #[derive(Clone)]
@@ -192,31 +194,6 @@ pub struct Database {
     pub error_column: Option<String>,
 }
 
-/// How a part of the system is started.
-#[derive(Debug, Clone)]
-pub struct Program {
-    /// Its section: `api` or `worker`.
-    pub part: &'static str,
-    /// Not empty.
-    pub command: Vec<String>,
-    /// A virtual environment, which a tox environment is too.
-    pub python: Option<PathBuf>,
-    /// Values may be credentials: never shown. An empty one unsets the variable.
-    pub env: Vec<(String, SecretString)>,
-    pub cwd: PathBuf,
-    /// Where its keys were set, for messages: `worker.command` → `taskdiag.toml line 12`.
-    pub origins: BTreeMap<String, String>,
-}
-
-/// What the system needs besides, brought up before it and down after it.
-#[derive(Debug, Clone, Default)]
-pub struct Services {
-    pub up: Vec<String>,
-    pub down: Vec<String>,
-    /// The folder both are run in.
-    pub cwd: PathBuf,
-}
-
 /// Where a log comes from; both empty means that there is none to look at.
 #[derive(Debug, Clone, Default)]
 pub struct LogSource {
@@ -279,13 +256,9 @@ impl Config {
             database: database(layers)?,
             api_log: log_source(layers, "api")?,
             worker: worker(layers)?,
-            api_program: program(layers, "api")?,
-            worker_program: program(layers, "worker")?,
-            services: Services {
-                up: layers.strings("services.up")?.unwrap_or_default(),
-                down: layers.strings("services.down")?.unwrap_or_default(),
-                cwd: layers.base().to_owned(),
-            },
+            api_program: program::program(layers, "api")?,
+            worker_program: program::program(layers, "worker")?,
+            services: program::services(layers)?,
             timing: Timing {
                 silence: layers
                     .duration("timing.silence")?
@@ -509,45 +482,6 @@ fn log_source(layers: &Layers, section: &str) -> Result<LogSource> {
             .filter(|words| !words.is_empty()),
         from_now_on: false,
     })
-}
-
-fn program(layers: &Layers, part: &'static str) -> Result<Option<Program>> {
-    let key = |name: &str| format!("{part}.{name}");
-    let mut env = Vec::new();
-    for (name, value) in layers.table(&key("env"))?.into_iter().flatten() {
-        let bad = |seen: String| {
-            layers.bad(
-                &key("env"),
-                seen,
-                "write env = { NAME = \"value\" }; an empty value unsets the variable",
-            )
-        };
-        let value = match value {
-            Json::String(text) => text,
-            Json::Number(number) => number.to_string(),
-            _ => return Err(bad(format!("the value of {name} is not a string"))),
-        };
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return Err(bad(format!("\"{name}\" is not the name of a variable")));
-        }
-        env.push((name, SecretString::from(value)));
-    }
-    let python = layers.path(&key("python"))?;
-    let cwd = layers
-        .path(&key("cwd"))?
-        .unwrap_or_else(|| layers.base().to_owned());
-    let command = layers.strings(&key("command"))?.unwrap_or_default();
-    if command.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Program {
-        part,
-        command,
-        python,
-        env,
-        cwd,
-        origins: layers.origins(),
-    }))
 }
 
 fn worker(layers: &Layers) -> Result<Worker> {

@@ -46,7 +46,6 @@ pub struct Guardian(Arc<Inner>);
 struct Inner {
     pipe: tokio::sync::Mutex<Option<ChildStdin>>,
     child: tokio::sync::Mutex<Child>,
-    pid: Option<u32>,
     next: AtomicU64,
     waiting: Waiting,
     state: watch::Receiver<State>,
@@ -90,7 +89,6 @@ impl Guardian {
         tokio::spawn(listen(stdout, waiting.clone(), sender));
         Ok(Self(Arc::new(Inner {
             pipe: tokio::sync::Mutex::new(Some(pipe)),
-            pid: child.id(),
             child: tokio::sync::Mutex::new(child),
             next: AtomicU64::new(0),
             waiting,
@@ -99,8 +97,17 @@ impl Guardian {
         })))
     }
 
-    pub fn pid(&self) -> Option<u32> {
-        self.0.pid
+    /// The run's guardian: the one there is, or a new one.
+    pub async fn of_run(slot: &tokio::sync::Mutex<Option<Guardian>>) -> Result<Self, Blindness> {
+        let mut slot = slot.lock().await;
+        if let Some(guardian) = &*slot {
+            return Ok(guardian.clone());
+        }
+        let guardian = Self::launch()
+            .await
+            .map_err(|error| tracing_needs_it(error.to_string()))?;
+        *slot = Some(guardian.clone());
+        Ok(guardian)
     }
 
     /// From now on the vhost's tracing is switched off at the end, once this reader has gone.
@@ -213,6 +220,12 @@ async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<Stat
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
             Ok(Said::Answer { id, answer }) => {
+                if let Answer::Started { pid } = answer {
+                    // The number may have been another's before.
+                    state.send_modify(|state| {
+                        state.exits.remove(&pid);
+                    });
+                }
                 let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 if let Some(asker) = asker {
                     let _ = asker.send(answer);
@@ -234,21 +247,6 @@ fn tracing_needs_it(error: String) -> Blindness {
         "cannot start the guardian that would restore tracing: {error}"
     ))
     .hint("tracing stays untouched; set trace = \"off\" to silence this")
-}
-
-impl Guardian {
-    /// The run's guardian: the one there is, or a new one.
-    pub async fn of_run(slot: &tokio::sync::Mutex<Option<Guardian>>) -> Result<Self, Blindness> {
-        let mut slot = slot.lock().await;
-        if let Some(guardian) = &*slot {
-            return Ok(guardian.clone());
-        }
-        let guardian = Self::launch()
-            .await
-            .map_err(|error| tracing_needs_it(error.to_string()))?;
-        *slot = Some(guardian.clone());
-        Ok(guardian)
-    }
 }
 
 fn tracing_complaint(vhost: &str, reason: &str) -> String {

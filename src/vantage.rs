@@ -410,13 +410,9 @@ pub async fn observe(
     let mut over = interrupted.borrow().then_some(Ended::Interrupted);
     if let Some(system) = plan.system.as_deref().filter(|_| over.is_none()) {
         let tap = tap.of(Source::Process);
-        let mut known = 0;
-        let mut news = |run: &Run<'_>| {
-            if run.timeline.events.len() > known {
-                known = run.timeline.events.len();
-                progress(run.timeline, &diagnosis::diagnose(run.timeline));
-            }
-        };
+        // Nothing can be said of a task yet.
+        let nothing = diagnosis::diagnose(run.timeline);
+        let mut news = |run: &Run<'_>| progress(run.timeline, &nothing);
         over = started::bring_up(
             &mut run,
             system,

@@ -86,11 +86,8 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         Some(path) => recording::write(&observed.timeline, path),
         None => Ok(()),
     };
-    if let Some(system) = &system {
-        start::warn_of_others(&observed.timeline);
-        if args.keep {
-            start::keep(system, &config, &observed.timeline).await;
-        }
+    if let Some(system) = system.as_ref().filter(|_| args.keep) {
+        start::keep(system, &config, &observed.timeline).await;
     }
     let exit_code = observed.verdict.exit_code;
     let ending = (system.is_some() && !args.keep).then(|| Progress::start("ending what was started"));

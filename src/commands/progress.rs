@@ -92,6 +92,11 @@ impl Progress {
                     part, pid, command, ..
                 } => {
                     self.started = true;
+                    if part == "worker"
+                        && let Some(warning) = super::start::others(timeline)
+                    {
+                        self.printer.line(&printable(&warning));
+                    }
                     format!("  {:<10} {part}: {} (pid {pid})", "started", command.join(" "))
                 }
                 EventKind::Ready { part, after_ms, .. } => {

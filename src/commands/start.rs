@@ -79,31 +79,21 @@ pub async fn keep(system: &System, config: &Config, timeline: &Timeline) {
     super::note(&lines);
 }
 
-/// Others that might take the task, for the user who thinks of one worker only.
-pub fn warn_of_others(timeline: &Timeline) {
+/// Others that might take the task, for the user who thinks of one worker only. To be asked as soon as
+/// the worker has been started.
+pub fn others(timeline: &Timeline) -> Option<String> {
     let queue = &timeline.setup.queue;
-    let started = timeline
-        .events
-        .iter()
-        .position(|event| matches!(&event.kind, EventKind::Started { part, .. } if part == "worker"));
-    let Some(started) = started else { return };
-    let before = timeline.events[..started]
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Depth {
-                queue: name,
-                consumers,
-                ..
-            } if name == queue => Some(*consumers),
-            _ => None,
-        });
-    if let Some(count @ 1..) = before {
-        super::warn(
-            &format!(
-                "{count} consumer(s) were on queue `{queue}` before the worker was started: the task may go to them"
-            ),
-            "stop them, or diagnose without [worker].command if they are the ones you mean",
-        );
-    }
+    let last = timeline.events.iter().rev().find_map(|event| match &event.kind {
+        EventKind::Depth {
+            queue: name,
+            consumers,
+            ..
+        } if name == queue => Some(*consumers),
+        _ => None,
+    });
+    last.filter(|count| *count > 0).map(|count| {
+        format!(
+            "warning: {count} consumer(s) are on queue `{queue}` already: the task may go to them\nhint: stop them, or diagnose without [worker].command if they are the ones you mean"
+        )
+    })
 }

@@ -159,11 +159,13 @@ impl Steps<'_> {
                     self.push(at_ms, &format!("Note over {BROKER}"), &format!("lies on {queue}"));
                 }
                 Kind::Gone { pid, .. } => {
-                    self.push(
-                        at_ms,
-                        &format!("Note over {WORKER}"),
-                        &format!("pid {pid} is gone"),
-                    );
+                    let is_api = |event: &Event| matches!(&event.kind, Kind::Started { part, pid: started, .. } if part == "api" && started == pid);
+                    let place = if report.timeline.iter().any(is_api) {
+                        API
+                    } else {
+                        WORKER
+                    };
+                    self.push(at_ms, &format!("Note over {place}"), &words::describe(event));
                 }
                 _ => {}
             }

@@ -490,7 +490,7 @@ fn consumers_from_before_are_pointed_out() {
     assert!(
         verdict
             .stderr
-            .contains("1 consumer(s) were on queue `default` before"),
+            .contains("1 consumer(s) are on queue `default` already"),
         "{}",
         verdict.stderr
     );
