@@ -196,7 +196,7 @@ fn between(one: &Facts, other: &Facts) -> (Vec<Difference>, Vec<NotCompared>) {
                 let missing = usize::from(first.is_some());
                 if !complete[missing] {
                     // Said once for the whole party, if nothing of it was seen.
-                    if subject.is_named() && subject_is_unseen([one, other][missing], *party) {
+                    if is_unseen([one, other][missing], *party) {
                         continue;
                     }
                     let reason = format!("not seen in the {} run", ORDINALS[missing]);
@@ -233,11 +233,12 @@ fn between(one: &Facts, other: &Facts) -> (Vec<Difference>, Vec<NotCompared>) {
 
 const ORDINALS: [&str; 2] = ["first", "second"];
 
-/// Nothing of the party's own surroundings was seen.
-fn subject_is_unseen(facts: &Facts, party: Party) -> bool {
-    !facts
-        .known
-        .contains_key(&(party, Subject::Command, String::new()))
+/// Nothing of what this party runs in was seen.
+fn is_unseen(facts: &Facts, party: Party) -> bool {
+    matches!(party, Party::Api | Party::Worker)
+        && !facts
+            .known
+            .contains_key(&(party, Subject::Command, String::new()))
 }
 
 /// Where API and worker differ in the same way it is one difference.
@@ -455,7 +456,7 @@ mod tests {
         assert_eq!(rows(&comparison), ["variable B of worker"]);
         let text = render(&comparison, 100, false);
         assert!(
-            text.contains("API variable A: not seen in the second run"),
+            text.contains("API: variable A: not seen in the second run"),
             "{text}"
         );
     }

@@ -142,6 +142,20 @@ impl Difference {
         }
     }
 
+    /// Neither side may be shown.
+    pub fn is_masked(&self) -> bool {
+        self.values == [Shown::Masked, Shown::Masked]
+    }
+
+    /// `another host, another password`; of a value that is no URL `another value`.
+    pub fn other_parts(&self) -> String {
+        if self.parts.is_empty() {
+            return "another value".into();
+        }
+        let parts: Vec<String> = self.parts.iter().map(|part| format!("another {part}")).collect();
+        parts.join(", ")
+    }
+
     /// One side in words.
     pub fn side(&self, index: usize) -> String {
         match &self.values[index] {
@@ -152,8 +166,9 @@ impl Difference {
             }
             Shown::Absent if self.subject == Subject::Package => "(not installed)".into(),
             Shown::Absent => "(none)".into(),
-            Shown::Masked if self.parts.is_empty() => "***".into(),
-            Shown::Masked => format!("*** (differs in {})", self.parts.join(", ")),
+            // What the second has that the first has not.
+            Shown::Masked if index == 1 && self.is_masked() => format!("*** ({})", self.other_parts()),
+            Shown::Masked => "***".into(),
         }
     }
 }

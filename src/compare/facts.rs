@@ -57,13 +57,12 @@ impl Facts {
                 noise::command(&environment.command),
             ),
         );
-        let user = match (&environment.user, environment.uid) {
-            (Some(name), Some(uid)) => Some(format!("{name} (uid {uid})")),
-            (None, Some(uid)) => Some(format!("uid {uid}")),
-            _ => None,
-        };
-        if let Some(user) = user {
-            self.put(party, Subject::User, "", Fact::plain(user));
+        if let Some(uid) = environment.uid {
+            let shown = match &environment.user {
+                Some(name) => format!("{name} (uid {uid})"),
+                None => format!("uid {uid}"),
+            };
+            self.put(party, Subject::User, "", Fact::settled(shown, uid.to_string()));
         }
         if let Some(cwd) = &environment.cwd {
             self.put(
@@ -392,8 +391,6 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
             .map(|(_, pid)| pid)
             .collect()
     };
-    let mut watched = found(story, &[Found::WorkerLog, Found::LogLine]);
-    watched.extend(started(story, "worker"));
     let takers = peers(
         story
             .deliveries()
@@ -402,6 +399,19 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
             .collect(),
     );
     let configured = found(story, &[Found::WorkerCommand]);
+    let mut watched = found(story, &[Found::WorkerLog]);
+    watched.extend(started(story, "worker"));
+    // The pids in a container's log count from 1, and are other processes here.
+    watched.extend(found(story, &[Found::LogLine]).into_iter().filter(|pid| {
+        let is_worker = |environment: &Environment| {
+            environment
+                .command
+                .iter()
+                .take(3)
+                .any(|word| word.contains("dramatiq"))
+        };
+        takers.contains(pid) || configured.contains(pid) || environment(story, *pid).is_some_and(is_worker)
+    }));
     let consumers = peers(
         story
             .consumers()

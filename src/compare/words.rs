@@ -3,18 +3,18 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Comparison, Difference, Pair, Run, Subject};
-use crate::diagnosis::Stage;
+use super::{Comparison, Difference, Pair, Party, Run, Subject};
+use crate::diagnosis::Outcome;
 
 /// `width` in columns; `all`: the last row too.
 pub fn render(comparison: &Comparison, width: u16, all: bool) -> String {
     let mut parts = vec![verdicts(comparison)];
     if comparison.differences.is_empty() {
-        parts.push(nothing(comparison));
+        parts.push(nothing(comparison, width));
     } else {
         parts.push(differences(comparison, width, all));
     }
-    parts.extend(not_compared(comparison, all));
+    parts.extend(not_compared(comparison, width, all));
     parts.push(stages(&comparison.stages, width));
     let mut text = parts.join("\n\n");
     text.push('\n');
@@ -26,7 +26,7 @@ fn verdicts(comparison: &Comparison) -> String {
         .runs
         .iter()
         .zip(["first ", "second"])
-        .map(|(run, ordinal)| format!("{ordinal}  {}  {}", run.recording, verdict(run)))
+        .map(|(run, ordinal)| format!("{ordinal}  {}: {}", run.recording, verdict(run)))
         .collect();
     lines.push(if comparison.same_verdict {
         "The verdict is the same.".into()
@@ -37,28 +37,49 @@ fn verdicts(comparison: &Comparison) -> String {
 }
 
 fn verdict(run: &Run) -> String {
-    let scenario = run
-        .scenario
-        .map_or("no scenario".into(), |scenario| format!("scenario {scenario:?}"));
-    let cause = match (&run.cause, run.certainty) {
-        (Some(cause), Some(certainty)) => format!("{cause} ({})", certainty.name()),
+    let mut parts = vec![match run.scenario {
+        Some(scenario) => format!("scenario {scenario:?}"),
+        None => "no scenario".into(),
+    }];
+    parts.push(format!("outcome {}", run.outcome.name()));
+    if run.outcome != Outcome::Succeeded {
+        parts.push(match run.stage {
+            Some(stage) => format!("came as far as {}", stage.name()),
+            None => "no stage reached".into(),
+        });
+    }
+    parts.push(match (&run.cause, run.certainty) {
+        (Some(cause), Some(certainty)) => format!("cause {cause} ({})", certainty.name()),
         _ => "no cause shown".into(),
-    };
-    let stage = run.stage.map_or("no stage", Stage::name);
-    format!("{scenario} · {} · {stage} · {cause}", run.outcome.name())
+    });
+    parts.join(", ")
 }
 
-fn nothing(comparison: &Comparison) -> String {
-    let mut text = String::from(
-        "No difference was seen in environment, packages, interpreter, code, services or settings.",
-    );
+fn nothing(comparison: &Comparison, width: u16) -> String {
+    let not_all = comparison
+        .not_compared
+        .iter()
+        .any(|skipped| !by_chance(skipped.subject));
+    let mut text = String::from(if not_all {
+        "No difference was seen in what could be compared; below is what could not."
+    } else {
+        "No difference was seen in environment, packages, interpreter, code, services or settings."
+    });
     if !comparison.same_verdict {
         text.push_str(
-            "\nThen it is the code itself, data, timing, or what cannot be seen: what a process sets in its own \
-             environment after its start, for example.",
+            " What made the verdicts differ is something else: the code itself, data, timing, or what a process \
+             has set in its own environment after its start.",
         );
     }
-    text
+    wrapped(&text, width, "")
+}
+
+/// Connections are opened when they are needed: not to have seen one of them is chance.
+fn by_chance(subject: Option<Subject>) -> bool {
+    matches!(
+        subject,
+        Some(Subject::BrokerAddress | Subject::DatabaseAddress | Subject::Vhost | Subject::ConsumerHosts)
+    )
 }
 
 /// Rows shown of each kind that hardly ever matters, or of very many.
@@ -103,38 +124,58 @@ pub fn parties(difference: &Difference) -> String {
         .join(" and ")
 }
 
-fn not_compared(comparison: &Comparison, all: bool) -> Option<String> {
-    // Connections are opened when they are needed: not to have seen one of them is chance.
-    let by_chance = |subject: Option<Subject>| {
-        matches!(
-            subject,
-            Some(Subject::BrokerAddress | Subject::DatabaseAddress | Subject::Vhost | Subject::ConsumerHosts)
-        )
-    };
+fn not_compared(comparison: &Comparison, width: u16, all: bool) -> Option<String> {
     let mut skipped = comparison
         .not_compared
         .iter()
         .filter(|skipped| all || !by_chance(skipped.subject))
         .peekable();
     skipped.peek()?;
-    let mut lines = vec!["Not compared".to_owned()];
+    // A line for each reason of each party: the subjects, of those with names how many.
+    let mut lines: Vec<((Party, &str), Vec<String>)> = Vec::new();
     for skipped in skipped {
-        let what = skipped
-            .subject
-            .map(|subject| format!(" {}", subject.name()))
-            .unwrap_or_default();
-        let names = match skipped.names.len() {
-            0 => String::new(),
-            n if n > 8 => format!(" {} and {} more", skipped.names[..8].join(", "), n - 8),
-            _ => format!(" {}", skipped.names.join(", ")),
-        };
-        lines.push(format!(
-            "  • {}{what}{names}: {}",
-            skipped.of.name(),
-            skipped.reason
-        ));
+        let subject = skipped.subject.map(|subject| match skipped.names.as_slice() {
+            [] => subject.name().to_owned(),
+            [name] => format!("{} {name}", subject.name()),
+            names if all => format!("{} {}", subject.name(), names.join(", ")),
+            names => format!("{} {subject}s", names.len(), subject = subject.name()),
+        });
+        let key = (skipped.of, skipped.reason.as_str());
+        match lines.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, subjects)) => subjects.extend(subject),
+            None => lines.push((key, subject.into_iter().collect())),
+        }
     }
-    Some(lines.join("\n"))
+    let lines: Vec<String> = lines
+        .into_iter()
+        .map(|((party, reason), subjects)| {
+            let text = if subjects.is_empty() {
+                format!("{}: {reason}", party.name())
+            } else {
+                format!("{}: {}: {reason}", party.name(), subjects.join(", "))
+            };
+            format!("  • {}", wrapped(&text, width.saturating_sub(4), "    "))
+        })
+        .collect();
+    Some(format!("Not compared\n{}", lines.join("\n")))
+}
+
+/// Lines of words, all but the first indented.
+fn wrapped(text: &str, width: u16, indent: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > usize::from(width) {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join(&format!("\n{indent}"))
 }
 
 fn stages(pairs: &[Pair], width: u16) -> String {

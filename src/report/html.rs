@@ -105,6 +105,7 @@ fn context(report: &Report) -> Json {
         "stacks": stacks(report),
         "drawing": drawing(report),
         "rows": rows,
+        "surroundings": words::surroundings(report),
         "environment": environment,
         "more": words::more(report),
     })

@@ -48,6 +48,13 @@ fn render(report: &Report, style: Style) -> String {
     parts.extend(also(report, style));
     parts.extend(excluded(report, style));
     if style.timeline {
+        let lines: Vec<String> = words::surroundings(report)
+            .iter()
+            .map(|line| bullet(line, style))
+            .collect();
+        if !lines.is_empty() {
+            parts.push(section("Environment", &lines, style));
+        }
         let events: Vec<String> = report
             .timeline
             .iter()

@@ -82,13 +82,16 @@ pub(super) fn differences(report: &Report) -> Vec<String> {
         .take(MOST)
         .map(|difference| {
             let why = difference.why.as_deref().map(|why| format!(" ({why})"));
-            format!(
-                "{}: {} for the API, {} for the worker{}",
-                difference.what(),
-                difference.side(0),
-                difference.side(1),
-                why.unwrap_or_default()
-            )
+            let how = if difference.is_masked() {
+                format!("the worker has {} than the API", difference.other_parts())
+            } else {
+                format!(
+                    "{} for the API, {} for the worker",
+                    difference.side(0),
+                    difference.side(1)
+                )
+            };
+            format!("{}: {how}{}", difference.what(), why.unwrap_or_default())
         })
         .collect();
     if all.len() > MOST {
@@ -101,6 +104,60 @@ pub(super) fn differences(report: &Report) -> Vec<String> {
         lines.push(format!("{} more: {}{more}", all.len() - MOST, names.join(", ")));
     }
     lines
+}
+
+/// What API and worker run in, a line each.
+pub(super) fn surroundings(report: &Report) -> Vec<String> {
+    report
+        .environment
+        .fingerprints
+        .iter()
+        .map(|fingerprint| {
+            let environment = &fingerprint.environment;
+            let mut parts = vec![format!(
+                "{} pid {}: {}",
+                fingerprint.of.name(),
+                environment.pid,
+                environment.command.join(" ")
+            )];
+            if let Some(interpreter) = &environment.interpreter {
+                parts.push(format!(
+                    "{} {} of {}",
+                    interpreter.implementation,
+                    interpreter.version.as_deref().unwrap_or("?"),
+                    interpreter.prefix
+                ));
+            }
+            if let Some(code) = &environment.code {
+                parts.push(format!("{} from {}", code.module, code.directory));
+            }
+            parts.extend(environment.cwd.as_ref().map(|cwd| format!("in {cwd}")));
+            parts.extend(environment.user.as_ref().map(|user| format!("as {user}")));
+            parts.extend(
+                fingerprint
+                    .connected_to_broker
+                    .as_ref()
+                    .map(|address| format!("connected to the broker at {address}")),
+            );
+            parts.extend(
+                fingerprint
+                    .connected_to_database
+                    .as_ref()
+                    .map(|address| format!("to the database at {address}")),
+            );
+            let count = |count: Option<usize>, what: &str| count.map(|count| format!("{count} {what}"));
+            parts.extend(count(
+                environment.distributions.as_ref().map(Vec::len),
+                "packages",
+            ));
+            parts.extend(count(
+                environment.variables.as_ref().map(|all| all.len()),
+                "variables",
+            ));
+            parts.extend(environment.hidden.iter().cloned());
+            parts.join("; ")
+        })
+        .collect()
 }
 
 /// The command that says more.

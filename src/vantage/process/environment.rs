@@ -54,12 +54,15 @@ impl Fingerprints {
         }
     }
 
-    /// Reads this process, unless that was done; says how it was found in any case.
+    /// Reads this process, unless that was done; then it says how it was found if that is news.
     pub fn take(&mut self, pid: i32, found: Found) {
         if self.asked.len() >= MOST_PROCESSES && !self.asked.contains_key(&pid) {
             return;
         }
-        if !self.asked.entry(pid).or_default().insert(found) {
+        let before = self.asked.entry(pid).or_default();
+        let news = adds(before, found);
+        before.insert(found);
+        if !news {
             return;
         }
         let (known, tap) = (self.known.clone(), self.tap.clone());
@@ -73,6 +76,18 @@ impl Fingerprints {
     /// Waits until everything asked for so far was read, but not for long.
     pub async fn settle(&mut self, within: Duration) {
         let _ = tokio::time::timeout(within, async { while self.jobs.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// Whether this way of finding a process says more of whose it is than those before.
+fn adds(before: &BTreeSet<Found>, found: Found) -> bool {
+    let had = |ways: &[Found]| ways.iter().any(|way| before.contains(way));
+    match found {
+        _ if before.is_empty() => true,
+        Found::ApiPort => !had(&[Found::ApiPort]),
+        Found::WorkerLog | Found::LogLine => !had(&[Found::WorkerLog, Found::LogLine]),
+        Found::WorkerCommand => !had(&[Found::WorkerLog, Found::LogLine, Found::WorkerCommand]),
+        Found::Connection | Found::Started => false,
     }
 }
 
@@ -293,6 +308,20 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use crate::timeline::environment::Variable;
+
+    #[test]
+    fn what_is_known_of_a_process_is_not_said_again() {
+        let before = BTreeSet::from([Found::Connection]);
+        assert!(adds(&BTreeSet::new(), Found::Connection));
+        assert!(
+            adds(&before, Found::LogLine)
+                && adds(&before, Found::ApiPort)
+                && adds(&before, Found::WorkerCommand)
+        );
+        let before = BTreeSet::from([Found::Connection, Found::LogLine]);
+        assert!(!adds(&before, Found::WorkerLog) && !adds(&before, Found::WorkerCommand));
+        assert!(!adds(&before, Found::Started) && adds(&before, Found::ApiPort));
+    }
 
     #[test]
     fn one_process_is_read_once_and_its_like_is_named() {
