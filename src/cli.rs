@@ -165,6 +165,10 @@ pub struct Diagnose {
     /// marks them as redelivered; refused where it could cost a message
     #[arg(long)]
     pub peek: bool,
+    /// If it fails, run the next smaller experiments too, and say what each proves. This submits and
+    /// publishes up to four tasks more
+    #[arg(long, conflicts_with = "task")]
+    pub isolate: bool,
     /// Format of the report on stdout
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,

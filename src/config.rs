@@ -134,6 +134,8 @@ pub struct Config {
     pub api_program: Option<Program>,
     pub worker_program: Option<Program>,
     pub services: Services,
+    /// The smallest body that the API accepts.
+    pub smallest_body: Option<Json>,
     pub timing: Timing,
     /// Where each value that was set came from, for messages.
     pub origins: BTreeMap<String, String>,
@@ -259,6 +261,7 @@ impl Config {
             api_program: program::program(layers, "api")?,
             worker_program: program::program(layers, "worker")?,
             services: program::services(layers)?,
+            smallest_body: layers.json("isolate.body")?,
             timing: Timing {
                 silence: layers
                     .duration("timing.silence")?

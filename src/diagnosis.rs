@@ -5,6 +5,7 @@
 //! ties, a general cause never beats a specific one. See `causes.rs` for how to add one.
 
 pub mod causes;
+pub mod isolation;
 pub mod story;
 #[cfg(test)]
 pub mod testing;

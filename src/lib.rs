@@ -15,7 +15,7 @@
 //! [`trace`] writes the events of the firehose as they pass.
 //! [`framework`] is all that is known of Dramatiq; [`supervise`] starts the system for `--start`,
 //! and [`guardian`] undoes what was done.
-//! [`init`] drafts a configuration from a project.
+//! [`init`] drafts a configuration from a project; [`isolate`] repeats a failed run with less and less.
 
 pub mod cli;
 pub mod commands;
@@ -26,6 +26,7 @@ pub mod error;
 pub mod framework;
 pub mod guardian;
 pub mod init;
+pub mod isolate;
 pub mod report;
 pub mod submit;
 pub mod supervise;

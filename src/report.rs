@@ -17,6 +17,7 @@ mod words;
 
 use serde::Serialize;
 
+use crate::diagnosis::isolation::Isolation;
 use crate::diagnosis::{
     Excluded, Named, Outcome, Reached, Scenario, Sight, Stage, Story, Task, Untold, Verdict,
 };
@@ -101,6 +102,9 @@ pub struct Report {
     pub notes: Vec<String>,
     pub stages: Vec<Reached>,
     pub sources: Vec<SourceState>,
+    /// What `--isolate` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     pub timeline: Vec<Event>,
     pub environment: Surroundings,
     /// What the run was asked; part of the recording, not of the report.
@@ -130,6 +134,7 @@ impl Report {
             notes: verdict.notes.clone(),
             stages: verdict.stages.clone(),
             sources: sources(timeline),
+            isolation: None,
             timeline: timeline.events.clone(),
             environment: Surroundings::new(timeline, verdict),
             setup: timeline.setup.clone(),

@@ -9,7 +9,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation};
 use serde_json::Value as Json;
 
-use crate::config::Config;
+use crate::config::{Broker, Config};
 use crate::error::{Error, Result};
 use crate::framework::dramatiq;
 use crate::vantage::connect_amqp;
@@ -35,6 +35,37 @@ pub async fn publish(config: &Config) -> Result<Direct> {
             example: "[broker] actor = \"my_actor\"",
         });
     };
+    let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
+    let message_id = uuid::Uuid::new_v4().to_string();
+    let body = dramatiq::encode(
+        &broker.queue,
+        &actor,
+        &with_task_id(&broker.args, &task_id),
+        &with_task_id(&broker.kwargs, &task_id),
+        &message_id,
+        jiff::Timestamp::now().as_millisecond(),
+    );
+    let taken = send(broker, &broker.queue, &body).await?;
+    Ok(Direct {
+        task_id,
+        message_id,
+        queue: broker.queue.clone(),
+        actor,
+        routed: taken.routed,
+        confirmed: taken.confirmed,
+        latency_ms: taken.latency_ms,
+    })
+}
+
+/// What the broker made of a message.
+pub struct Taken {
+    pub routed: bool,
+    pub confirmed: bool,
+    pub latency_ms: f64,
+}
+
+/// Publishes a body to a queue and waits for the broker's word.
+pub async fn send(broker: &Broker, queue: &str, body: &[u8]) -> Result<Taken> {
     let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
     let failed = |error: lapin::Error| Error::Could {
         action: "publish",
@@ -46,16 +77,6 @@ pub async fn publish(config: &Config) -> Result<Direct> {
             broker.vhost
         ),
     };
-    let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
-    let message_id = uuid::Uuid::new_v4().to_string();
-    let body = dramatiq::encode(
-        &broker.queue,
-        &actor,
-        &with_task_id(&broker.args, &task_id),
-        &with_task_id(&broker.kwargs, &task_id),
-        &message_id,
-        jiff::Timestamp::now().as_millisecond(),
-    );
     let connection = connect_amqp(broker, "submit")
         .await
         .map_err(|blindness| Error::Could {
@@ -76,13 +97,7 @@ pub async fn publish(config: &Config) -> Result<Direct> {
     };
     let properties = BasicProperties::default().with_delivery_mode(2);
     let confirmation = channel
-        .basic_publish(
-            "".into(),
-            broker.queue.as_str().into(),
-            options,
-            &body,
-            properties,
-        )
+        .basic_publish("".into(), queue.into(), options, body, properties)
         .await
         .map_err(failed)?
         .await
@@ -94,11 +109,7 @@ pub async fn publish(config: &Config) -> Result<Direct> {
         Confirmation::NotRequested => (false, true),
     };
     let _ = connection.close(200, "done".into()).await;
-    Ok(Direct {
-        task_id,
-        message_id,
-        queue: broker.queue.clone(),
-        actor,
+    Ok(Taken {
         routed,
         confirmed,
         latency_ms,
@@ -106,7 +117,7 @@ pub async fn publish(config: &Config) -> Result<Direct> {
 }
 
 /// `{task_id}` stands for the fresh id, wherever it occurs in a string.
-fn with_task_id(value: &Json, task_id: &str) -> Json {
+pub fn with_task_id(value: &Json, task_id: &str) -> Json {
     match value {
         Json::String(text) => Json::String(text.replace("{task_id}", task_id)),
         Json::Array(items) => items.iter().map(|item| with_task_id(item, task_id)).collect(),

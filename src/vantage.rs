@@ -8,6 +8,7 @@ mod api;
 pub mod database;
 mod dead_letters;
 mod declare;
+mod direct;
 pub mod firehose;
 pub mod http;
 pub mod live;
@@ -35,6 +36,7 @@ use crate::timeline::{Ended, Event, EventKind, LogLine, Setup, Source, Timeline}
 
 pub use amqp::connect as connect_amqp;
 pub use api::{Submission, submit_once};
+pub use direct::{Bodies, Direct};
 pub use firehose::EXCHANGE as TRACE_EXCHANGE;
 pub use process::listeners;
 
@@ -211,6 +213,10 @@ pub struct Plan {
     pub look_only: bool,
     /// `--start`: what to start once everything is watched.
     pub system: Option<Arc<System>>,
+    /// Publish this message instead of asking the API.
+    pub direct: Option<Arc<Direct>>,
+    /// Keep what is published as it is, so that a copy can be made of it.
+    pub bodies: Option<Arc<Bodies>>,
 }
 
 /// What a run leaves behind: what was seen, and the guardian that still has to restore tracing.
@@ -274,7 +280,11 @@ pub fn setup(config: &Config, plan: &Plan) -> Setup {
             let _ = url.set_password(None);
             url.to_string()
         }),
-        task_id_pointer: config.api.as_ref().and_then(|api| api.task_id_pointer.clone()),
+        task_id_pointer: match &plan.direct {
+            // It is not guessed: we gave it.
+            Some(_) => Some(String::new()),
+            None => config.api.as_ref().and_then(|api| api.task_id_pointer.clone()),
+        },
         entry_pattern: config
             .worker
             .entry_pattern
@@ -430,11 +440,20 @@ pub async fn observe(
     }
     let mut submitting = None;
     if plan.post_mortem.is_none() && !plan.look_only && over.is_none() {
-        let mut api = config.need_api()?.clone();
-        // An answer that comes after the run has ended helps nobody.
-        api.timeout = api.timeout.min(config.timing.timeout.mul_f32(0.95));
         let tap = tap.of(Source::Api);
-        submitting = Some(tokio::spawn(async move { api::submit(&api, &tap).await }));
+        submitting = Some(match &plan.direct {
+            Some(direct) => {
+                let (direct, broker) = (direct.clone(), config.broker.clone());
+                let seen = run.sees(Source::Firehose);
+                tokio::spawn(async move { direct.publish(&broker, seen, &tap).await })
+            }
+            None => {
+                let mut api = config.need_api()?.clone();
+                // An answer that comes after the run has ended helps nobody.
+                api.timeout = api.timeout.min(config.timing.timeout.mul_f32(0.95));
+                tokio::spawn(async move { api::submit(&api, &tap).await })
+            }
+        });
         phase.send_modify(|phase| phase.submitted = true);
     }
     let why = if let Some(why) = over {
@@ -522,13 +541,10 @@ fn start(
             phases.clone(),
             guardian.clone(),
         );
-        let wanted = plan.post_mortem.is_none() && !plan.look_only;
-        let show_args = plan.show_args;
+        let plan = plan.clone();
         go(
             Source::Firehose,
-            Box::pin(
-                async move { firehose::watch(&config, wanted, show_args, tap, phases, &guardian).await },
-            ),
+            Box::pin(async move { firehose::watch(&config, &plan, tap, phases, &guardian).await }),
         );
     }
     {
@@ -706,6 +722,23 @@ impl Run<'_> {
         }
         self.timeline.push(event);
         true
+    }
+
+    /// Whether a source said last that it sees everything.
+    fn sees(&self, source: Source) -> bool {
+        let mut words = self
+            .timeline
+            .events
+            .iter()
+            .rev()
+            .filter(|event| event.source == source);
+        words
+            .find_map(|event| match event.kind {
+                EventKind::Watching { .. } => Some(true),
+                EventKind::Partial { .. } | EventKind::Blind { .. } => Some(false),
+                _ => None,
+            })
+            .unwrap_or(false)
     }
 
     fn is_ours(&self, queue: &str) -> bool {

@@ -21,6 +21,8 @@ mod environment;
 mod finished;
 #[path = "live/init.rs"]
 mod init;
+#[path = "live/isolate.rs"]
+mod isolate;
 #[path = "live/lab.rs"]
 mod lab;
 #[path = "live/promises.rs"]

@@ -1,11 +1,17 @@
 //! `taskdiag diagnose`: the whole thing.
 
 use super::{export, load, print_text, progress::Progress, start, style};
+use std::path::Path;
+use std::sync::Arc;
+
 use crate::cli::{Diagnose, Expect, Global};
+use crate::config::Config;
+use crate::diagnosis::isolation::Isolation;
 use crate::error::{Error, Result};
+use crate::isolate::{Ladder, Original};
 use crate::report::Report;
 use crate::timeline::recording;
-use crate::vantage::{Plan, interrupt, observe};
+use crate::vantage::{Bodies, Observed, Plan, interrupt, observe};
 
 pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     export::ready(&args.export)?;
@@ -57,7 +63,15 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         peek: args.peek,
         look_only: false,
         system: system.clone(),
+        direct: None,
+        bodies: args.isolate.then(Arc::default),
     };
+    if args.isolate {
+        super::warn(
+            "if the task fails, --isolate submits and publishes up to four more like it",
+            "each is listed in the report; leave --isolate out to send one task only",
+        );
+    }
     let live = system
         .as_deref()
         .and_then(|system| start::show(system, &config, args.show_args, args.verbose, global, &progress));
@@ -68,7 +82,6 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     if let Some(live) = live {
         live.stop().await;
     }
-    progress.finish();
     let observed = match observed {
         Ok(observed) => observed,
         Err(error) => {
@@ -78,7 +91,23 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
             return Err(error);
         }
     };
-    let report = Report::new(&observed.timeline, &observed.verdict);
+    let mut report = Report::new(&observed.timeline, &observed.verdict);
+    let isolated = match &plan.bodies {
+        Some(bodies) => {
+            isolate(
+                &config,
+                &plan,
+                args.record.as_deref(),
+                &observed,
+                bodies,
+                &progress,
+            )
+            .await
+        }
+        None => Ok(None),
+    };
+    progress.finish();
+    let isolated = isolated.map(|isolation| report.isolation = isolation);
     // The verdict is out before anything else is waited for.
     print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
     let written = export::write(&report, &args.export, args.verbose);
@@ -105,8 +134,32 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     }
     written?;
     recorded?;
+    isolated?;
     export::send(&report, &args.export).await?;
     Ok(exit_code)
+}
+
+/// The steps of `--isolate`, told as they are done.
+async fn isolate(
+    config: &Config,
+    plan: &Plan,
+    record: Option<&Path>,
+    observed: &Observed,
+    bodies: &Bodies,
+    progress: &Progress,
+) -> Result<Option<Isolation>> {
+    let original = Original {
+        timeline: &observed.timeline,
+        verdict: &observed.verdict,
+        bodies,
+    };
+    let printer = progress.printer();
+    let mut tell = |what: &str| {
+        progress.message(&format!("isolating: {what}"));
+        printer.line(&format!("  isolating  {what}"));
+    };
+    let ladder = Ladder::new(config, plan, record);
+    ladder.climb(&original, &mut tell).await.map(Some)
 }
 
 fn complain_of(complaints: Vec<String>) {

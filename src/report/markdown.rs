@@ -51,6 +51,17 @@ fn render(report: &Report, style: Style) -> String {
     if !also.is_empty() {
         parts.push(format!("### Also seen\n\n{}", also.join("\n")));
     }
+    if let Some(isolation) = &report.isolation {
+        let mut lines: Vec<String> = Vec::new();
+        for step in &isolation.steps {
+            lines.push(format!("1. {}", prose(&words::step(step))));
+            if let Some(sent) = &step.sent {
+                lines.push(format!("   - {}", prose(&words::sent(sent))));
+            }
+        }
+        lines.push(format!("\n**{}**", prose(&isolation.conclusion)));
+        parts.push(format!("### Isolated\n\n{}", lines.join("\n")));
+    }
     parts.push(folded(
         "What happened",
         &format!("```mermaid\n{}```", (mermaid::FORMAT.render)(report, style)),

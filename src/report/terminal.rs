@@ -46,6 +46,7 @@ fn render(report: &Report, style: Style) -> String {
     parts.extend(remedies(report, style));
     parts.extend(differences(report, style));
     parts.extend(also(report, style));
+    parts.extend(isolated(report, style));
     parts.extend(excluded(report, style));
     if style.timeline {
         let lines: Vec<String> = words::surroundings(report)
@@ -77,6 +78,45 @@ fn render(report: &Report, style: Style) -> String {
         text.push('\n');
     }
     if style.ascii { ascii(&text) } else { text }
+}
+
+/// What `--isolate` found: each step with what it sent and what that proves.
+fn isolated(report: &Report, style: Style) -> Option<String> {
+    let isolation = report.isolation.as_ref()?;
+    let mut lines = Vec::new();
+    for step in &isolation.steps {
+        let text = words::step(step);
+        lines.extend(indented(&text, "• ", style));
+        if let Some(sent) = &step.sent {
+            lines.extend(
+                indented(&words::sent(sent), "  ", style)
+                    .iter()
+                    .map(|line| style.dim(line)),
+            );
+        }
+    }
+    lines.extend(
+        indented(&isolation.conclusion, "", style)
+            .iter()
+            .map(|line| style.bold(line)),
+    );
+    Some(section("Isolated", &lines, style))
+}
+
+fn indented(text: &str, sign: &str, style: Style) -> Vec<String> {
+    let width = style.width().saturating_sub(2 + sign.chars().count());
+    wrapped(&flat(text), width)
+        .iter()
+        .enumerate()
+        .map(|(at, line)| {
+            let sign = if at == 0 {
+                sign.to_owned()
+            } else {
+                " ".repeat(sign.chars().count())
+            };
+            format!("  {sign}{line}")
+        })
+        .collect()
 }
 
 fn headline(report: &Report, style: Style) -> String {

@@ -1,6 +1,7 @@
 //! What several formats say, worded once.
 
 use super::{Report, SourceState};
+use crate::diagnosis::isolation::{Sent, Step};
 use crate::diagnosis::{Outcome, Scenario, Stage};
 use crate::timeline::{Event, EventKind as Kind};
 
@@ -381,4 +382,23 @@ pub(super) fn references(evidence: &[u32]) -> String {
             .collect::<Vec<_>>()
             .join(" ")
     )
+}
+
+/// A step of `--isolate` and what follows from it.
+pub(super) fn step(step: &Step) -> String {
+    match &step.skipped {
+        Some(why) => format!("{}: not done, {why}", step.title),
+        None => format!("{}: {}", step.title, step.proved),
+    }
+}
+
+/// What a step added to the world.
+pub(super) fn sent(sent: &Sent) -> String {
+    let mut text = format!("sent: {}", sent.what);
+    for (name, id) in [("task", &sent.task_id), ("message", &sent.message_id)] {
+        if let Some(id) = id {
+            text.push_str(&format!("; {name} {id}"));
+        }
+    }
+    text
 }

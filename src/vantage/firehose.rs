@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::http::Management;
-use super::{Blindness, Phases, Tap, Watched};
+use super::{Blindness, Phases, Plan, Tap, Watched};
 use crate::config::{Config, Trace};
 use crate::framework::dramatiq;
 use crate::guardian::Guardian;
@@ -28,13 +28,22 @@ pub const EXCHANGE: &str = "amq.rabbitmq.trace";
 
 pub async fn watch(
     config: &Config,
-    wanted: bool,
-    show_args: bool,
+    plan: &Plan,
     tap: Tap,
     mut phases: Phases,
     guardian: &Arc<Mutex<Option<Guardian>>>,
 ) -> Watched {
     let broker = &config.broker;
+    let wanted = plan.post_mortem.is_none() && !plan.look_only;
+    let see = |sight: &Sight<'_>| {
+        let kind = event(sight, plan.show_args);
+        if let (Some(bodies), EventKind::Publish { message, .. }) = (&plan.bodies, &kind)
+            && let Some(id) = &message.message_id
+        {
+            bodies.keep(id, sight.body);
+        }
+        tap.see(kind);
+    };
     if broker.trace == Trace::Off {
         return Err(Blindness::new("switched off by `broker.trace = \"off\"`").hint("set trace = \"auto\""));
     }
@@ -61,7 +70,7 @@ pub async fn watch(
             incoming = subscription.next() => match incoming? {
                 Incoming::Delivery(delivery) => {
                     if let Some(sight) = sight(&delivery) {
-                        tap.see(event(&sight, show_args));
+                        see(&sight);
                     }
                 }
                 Incoming::Missed(events) => tap.see(EventKind::Missed { events }),
@@ -78,7 +87,7 @@ pub async fn watch(
                 // must be known before anything is concluded from absence.
                 let missed = subscription.end(|delivery| {
                     if let Some(sight) = sight(&delivery) {
-                        tap.see(event(&sight, show_args));
+                        see(&sight);
                     }
                 });
                 let missed = missed.await;

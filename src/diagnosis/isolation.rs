@@ -1,0 +1,572 @@
+//! What the steps of `diagnose --isolate` prove: which step is next, and what follows from all.
+//!
+//! A step that reaches the goal shows that what it left out, or made anew, is where the original
+//! breaks, and only that: each sentence below also says what else was different.
+
+use serde::Serialize;
+
+use super::{Outcome, Scenario, Stage, Verdict};
+
+/// One step, from the least that is changed to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// The same task through the API.
+    Again,
+    /// The same message, published by taskdiag.
+    Direct,
+    /// The smallest body, through the API.
+    Minimal,
+    /// The same message, in an empty vhost with a worker started for it.
+    CleanVhost,
+}
+
+impl Rung {
+    pub const ALL: [Rung; 4] = [Rung::Again, Rung::Direct, Rung::Minimal, Rung::CleanVhost];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Rung::Again => "the same task again",
+            Rung::Direct => "the same message without the API",
+            Rung::Minimal => "the smallest payload",
+            Rung::CleanVhost => "the same message, a fresh worker, an empty vhost",
+        }
+    }
+}
+
+/// What counts as "it works now".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    Entered,
+    Succeeded,
+}
+
+/// How one run ended, as far as isolation needs it.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Ending {
+    pub scenario: Option<Scenario>,
+    pub outcome: Outcome,
+    pub stage: Option<Stage>,
+    /// Id of the cause.
+    pub cause: Option<String>,
+}
+
+impl Ending {
+    pub fn of(verdict: &Verdict) -> Self {
+        Self {
+            scenario: verdict.scenario,
+            outcome: verdict.outcome,
+            stage: verdict.stage,
+            cause: verdict.cause.as_ref().map(|cause| cause.id.clone()),
+        }
+    }
+
+    fn words(&self) -> String {
+        match (&self.cause, self.stage) {
+            (Some(cause), _) => format!("`{cause}`"),
+            (None, Some(stage)) => format!("no cause, after {}", stage.name()),
+            (None, None) => "no cause".into(),
+        }
+    }
+}
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tried {
+    /// And why.
+    Skipped(String),
+    /// It could not be carried out to its end.
+    Failed {
+        sent: Option<Sent>,
+        why: String,
+    },
+    Done {
+        sent: Sent,
+        ending: Ending,
+    },
+    /// The user ended it.
+    Interrupted {
+        sent: Option<Sent>,
+    },
+}
+
+/// What was added to the world.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Sent {
+    /// In words, with where it went and how it differs from the original.
+    pub what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Made from the configuration: the original's message was not seen.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub from_configuration: bool,
+}
+
+/// One step as reports show it.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct Step {
+    pub step: Rung,
+    pub title: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+    /// How far it got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Ending>,
+    /// Why it was not done, or not to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// What follows from it; empty for a step that was not done.
+    pub proved: String,
+}
+
+/// What the steps showed, in the order they were done.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct Isolation {
+    pub steps: Vec<Step>,
+    pub conclusion: String,
+}
+
+/// What is to be reached; `None` where there is nothing to isolate.
+pub fn goal(original: &Ending) -> Option<Goal> {
+    match (original.scenario, original.outcome) {
+        (Some(Scenario::A), Outcome::Succeeded | Outcome::Unknown) => None,
+        (Some(Scenario::A), _) => Some(Goal::Succeeded),
+        _ => Some(Goal::Entered),
+    }
+}
+
+/// What is said where nothing is isolated.
+pub fn nothing(original: &Ending) -> Isolation {
+    let why = match original.outcome {
+        Outcome::Succeeded => "the task succeeded: there is nothing to isolate",
+        _ => {
+            "the actor was entered, and nobody saw what became of the task: there is nothing to compare with"
+        }
+    };
+    Isolation {
+        steps: Vec::new(),
+        conclusion: why.into(),
+    }
+}
+
+/// The next step, until one reaches the goal.
+pub fn next(goal: Goal, tried: &[(Rung, Tried)]) -> Option<Rung> {
+    let over = tried.iter().any(|(_, tried)| match tried {
+        Tried::Done { ending, .. } => reached(goal, ending) == Some(true),
+        Tried::Interrupted { .. } => true,
+        _ => false,
+    });
+    if over {
+        return None;
+    }
+    Rung::ALL
+        .into_iter()
+        .find(|rung| tried.iter().all(|(done, _)| done != rung))
+}
+
+/// A message with an id of its own has no row: what the actor makes of that says nothing.
+pub fn not_for(goal: Goal, rung: Rung) -> Option<&'static str> {
+    match (goal, rung) {
+        (Goal::Succeeded, Rung::Direct | Rung::CleanVhost) => Some(
+            "the actor was entered already: publishing without the API brings no row with it, so a failure inside the actor would say nothing",
+        ),
+        _ => None,
+    }
+}
+
+/// Whether the goal was reached; `None` where that cannot be told.
+fn reached(goal: Goal, ending: &Ending) -> Option<bool> {
+    match (goal, ending.scenario, ending.outcome) {
+        (_, None, _) => None,
+        (Goal::Entered, Some(Scenario::A), _) => Some(true),
+        (Goal::Entered, ..) => Some(false),
+        (Goal::Succeeded, Some(Scenario::A), Outcome::Succeeded) => Some(true),
+        (Goal::Succeeded, Some(Scenario::A), Outcome::Unknown) => None,
+        (Goal::Succeeded, ..) => Some(false),
+    }
+}
+
+/// It stopped for the same reason, as far as one is known.
+fn is_same(original: &Ending, ending: &Ending) -> bool {
+    match (&original.cause, &ending.cause) {
+        (Some(a), Some(b)) => a == b,
+        (None, None) => original.scenario == ending.scenario && original.stage == ending.stage,
+        _ => false,
+    }
+}
+
+/// How a step compares with the original.
+#[derive(Clone, Copy, PartialEq)]
+enum Compared {
+    Reached,
+    Same,
+    Other,
+    Unknown,
+}
+
+fn compare(goal: Goal, original: &Ending, tried: &Tried) -> Compared {
+    let Tried::Done { ending, .. } = tried else {
+        return Compared::Unknown;
+    };
+    match reached(goal, ending) {
+        Some(true) => Compared::Reached,
+        // The original, too, may have no scenario: then the cause alone tells.
+        None if original.scenario.is_none() && ending.cause.is_some() && is_same(original, ending) => {
+            Compared::Same
+        }
+        None => Compared::Unknown,
+        Some(false) if is_same(original, ending) => Compared::Same,
+        Some(false) => Compared::Other,
+    }
+}
+
+/// What follows from everything that was tried.
+pub fn conclude(goal: Goal, original: &Ending, tried: Vec<(Rung, Tried)>) -> Isolation {
+    let conclusion = conclusion(goal, original, &tried);
+    let steps = tried
+        .into_iter()
+        .map(|(rung, tried)| {
+            let proved = proved(goal, original, rung, &tried);
+            let (sent, verdict, skipped) = match tried {
+                Tried::Skipped(why) => (None, None, Some(why)),
+                Tried::Failed { sent, why } => (sent, None, Some(why)),
+                Tried::Interrupted { sent } => (sent, None, Some("interrupted".into())),
+                Tried::Done { sent, ending } => (Some(sent), Some(ending), None),
+            };
+            Step {
+                step: rung,
+                title: rung.title(),
+                sent,
+                verdict,
+                skipped,
+                proved,
+            }
+        })
+        .collect();
+    Isolation { steps, conclusion }
+}
+
+fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried) -> String {
+    let Tried::Done { sent, ending } = tried else {
+        return String::new();
+    };
+    let was = match goal {
+        Goal::Entered => "was entered",
+        Goal::Succeeded => "succeeded",
+    };
+    let cause = ending.words();
+    match (rung, compare(goal, original, tried)) {
+        (_, Compared::Unknown) => {
+            format!("nothing: how far it got could not be told ({cause})")
+        }
+        (Rung::Again, Compared::Reached) => format!(
+            "the same task {was} this time: code and configuration alone are not the reason. Something that has changed since is: a lock, a backlog, a restart, a limit, or chance"
+        ),
+        (Rung::Again, Compared::Same) => format!("it happens again, with the same cause ({cause})"),
+        (Rung::Again, Compared::Other) => format!(
+            "it did not work again, but for another reason ({cause}): there is more than one obstacle, or it varies"
+        ),
+        (Rung::Direct, Compared::Reached) if sent.from_configuration => format!(
+            "a message made from broker.args and broker.kwargs {was}: queue and worker are in order. It breaks in the API: whether and where it publishes, or what it puts into the message"
+        ),
+        (Rung::Direct, Compared::Reached) => format!(
+            "the same message {was} when taskdiag published it: queue, worker and this message are in order. It breaks in the API, in how or where it publishes"
+        ),
+        (Rung::Direct, Compared::Same) => format!(
+            "it stops for the same reason without the API ({cause}): how the API publishes is out of the question"
+        ),
+        (Rung::Direct, Compared::Other) => format!(
+            "without the API it stops for another reason ({cause}): an obstacle of its own, which says nothing of the API"
+        ),
+        (Rung::Minimal, Compared::Reached) => format!(
+            "the smallest payload {was}: the payload, or what is made of it, is what keeps the task from it"
+        ),
+        (Rung::Minimal, Compared::Same) => {
+            format!("the smallest payload stops for the same reason ({cause}): the payload is out of the question")
+        }
+        (Rung::Minimal, Compared::Other) => {
+            format!("the smallest payload stops for another reason ({cause}): the two cannot be compared")
+        }
+        (Rung::CleanVhost, Compared::Reached) => format!(
+            "a worker that was started just now, alone with the same message in an empty vhost, {was} it: this code, its configuration and this message can work. What differs is what runs: the worker's processes (their age, their state, the code and environment they were started with), and the live vhost and queue (backlog, policies, other consumers)"
+        )
+        .replace("was entered it", "entered it"),
+        (Rung::CleanVhost, Compared::Same) => format!(
+            "a fresh worker in an empty vhost stops for the same reason ({cause}): neither the age or state of the running worker nor the live queue is needed for it. The code, its configuration or the message is"
+        ),
+        (Rung::CleanVhost, Compared::Other) => format!(
+            "a fresh worker in an empty vhost stops for another reason ({cause}), which the empty vhost itself may bring about"
+        ),
+    }
+}
+
+fn conclusion(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> String {
+    let compared = |rung: Rung| {
+        tried
+            .iter()
+            .find(|(done, _)| *done == rung)
+            .map(|(_, tried)| compare(goal, original, tried))
+    };
+    // Without a second failure an earlier success may be chance.
+    let shown_twice = compared(Rung::Again) == Some(Compared::Same);
+    let unless = if shown_twice {
+        ""
+    } else {
+        ". The same task was not shown to fail twice with the same cause, so chance is not excluded"
+    };
+    if let Some(rung) = Rung::ALL
+        .into_iter()
+        .find(|rung| compared(*rung) == Some(Compared::Reached))
+    {
+        return match rung {
+            Rung::Again => {
+                "Not reproducible: the same task ran now. Look at what has changed in between".into()
+            }
+            Rung::Direct => {
+                format!("It breaks in the API, between accepting the task and publishing its message{unless}")
+            }
+            Rung::Minimal => format!("It depends on the payload{unless}"),
+            Rung::CleanVhost => format!(
+                "It depends on what runs, not on the code: the running worker, or the live queue and vhost{unless}"
+            ),
+        };
+    }
+    let excluded: Vec<&str> = [
+        (Rung::Direct, "how the API publishes"),
+        (Rung::Minimal, "the payload"),
+        (Rung::CleanVhost, "the running worker's state and the live queue"),
+    ]
+    .into_iter()
+    .filter(|(rung, _)| compared(*rung) == Some(Compared::Same))
+    .map(|(_, what)| what)
+    .collect();
+    let open: Vec<&str> = Rung::ALL
+        .into_iter()
+        .filter(|rung| !matches!(compared(*rung), Some(Compared::Same)))
+        .map(Rung::title)
+        .collect();
+    let mut text = match (shown_twice, excluded.is_empty()) {
+        (true, _) => "Reproducible".to_owned(),
+        (false, false) => "Not isolated".to_owned(),
+        (false, true) => "Nothing was isolated".to_owned(),
+    };
+    if !excluded.is_empty() {
+        text.push_str(&format!("; out of the question: {}", excluded.join(", ")));
+    }
+    if !open.is_empty() && open.len() < Rung::ALL.len() {
+        text.push_str(&format!("; no answer from: {}", open.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ending(scenario: Option<Scenario>, outcome: Outcome, cause: &str) -> Ending {
+        Ending {
+            scenario,
+            outcome,
+            stage: Some(Stage::Published),
+            cause: (!cause.is_empty()).then(|| cause.to_owned()),
+        }
+    }
+
+    fn stuck(cause: &str) -> Ending {
+        ending(Some(Scenario::C), Outcome::Unknown, cause)
+    }
+
+    fn entered() -> Ending {
+        ending(Some(Scenario::A), Outcome::Failed, "actor-raised")
+    }
+
+    fn done(ending: Ending) -> Tried {
+        Tried::Done {
+            sent: Sent::default(),
+            ending,
+        }
+    }
+
+    /// What every ending of a step can be.
+    fn every() -> Vec<Tried> {
+        vec![
+            done(entered()),
+            done(stuck("worker-blocked")),
+            done(stuck("no-consumer")),
+            done(ending(None, Outcome::Unknown, "")),
+            Tried::Skipped("because".into()),
+            Tried::Failed {
+                sent: None,
+                why: "it broke".into(),
+            },
+            Tried::Interrupted { sent: None },
+        ]
+    }
+
+    #[test]
+    fn a_success_is_not_isolated() {
+        assert_eq!(
+            goal(&ending(Some(Scenario::A), Outcome::Succeeded, "succeeded")),
+            None
+        );
+        assert_eq!(
+            goal(&ending(Some(Scenario::A), Outcome::Failed, "actor-raised")),
+            Some(Goal::Succeeded)
+        );
+        assert_eq!(goal(&stuck("")), Some(Goal::Entered));
+        assert_eq!(
+            goal(&ending(None, Outcome::Unknown, "api-unreachable")),
+            Some(Goal::Entered)
+        );
+    }
+
+    #[test]
+    fn the_ladder_stops_where_it_works() {
+        for (at, tried) in every().into_iter().enumerate() {
+            let next = next(Goal::Entered, &[(Rung::Again, tried)]);
+            // Reached, and interrupted.
+            let over = matches!(at, 0 | 6);
+            assert_eq!(next, (!over).then_some(Rung::Direct), "{at}");
+        }
+        let all: Vec<_> = Rung::ALL
+            .into_iter()
+            .map(|rung| (rung, done(stuck("x"))))
+            .collect();
+        assert_eq!(next(Goal::Entered, &all), None);
+    }
+
+    /// Whatever the steps show, nothing is excluded by one that did not stop for the same reason,
+    /// and nothing is accused by one that did not work.
+    #[test]
+    fn every_combination() {
+        let original = stuck("worker-blocked");
+        for again in every() {
+            for direct in every() {
+                for minimal in every() {
+                    for clean in every() {
+                        let tried = vec![
+                            (Rung::Again, again.clone()),
+                            (Rung::Direct, direct.clone()),
+                            (Rung::Minimal, minimal.clone()),
+                            (Rung::CleanVhost, clean.clone()),
+                        ];
+                        let is = |rung: usize, compared: Compared| {
+                            compare(Goal::Entered, &original, &tried[rung].1) == compared
+                        };
+                        let text = conclude(Goal::Entered, &original, tried.clone()).conclusion;
+                        assert_eq!(
+                            text.contains("Not reproducible"),
+                            is(0, Compared::Reached),
+                            "{text}"
+                        );
+                        assert!(
+                            !text.contains("breaks in the API") || is(1, Compared::Reached),
+                            "{text}"
+                        );
+                        assert!(
+                            !text.contains("depends on the payload") || is(2, Compared::Reached),
+                            "{text}"
+                        );
+                        assert!(!text.contains("what runs") || is(3, Compared::Reached), "{text}");
+                        if text.contains("out of the question") {
+                            let excluded = text
+                                .split(';')
+                                .find(|part| part.contains("out of the question"))
+                                .expect("it");
+                            assert!(!excluded.contains("API") || is(1, Compared::Same), "{text}");
+                            assert!(!excluded.contains("payload") || is(2, Compared::Same), "{text}");
+                            assert!(
+                                !excluded.contains("running worker") || is(3, Compared::Same),
+                                "{text}"
+                            );
+                        }
+                        assert!(
+                            !text.starts_with("Reproducible") || is(0, Compared::Same),
+                            "{text}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_obstacle_excludes_nothing() {
+        let original = stuck("not-dispatched");
+        let tried = vec![
+            (Rung::Again, done(stuck("not-dispatched"))),
+            (Rung::Direct, done(stuck("no-consumer"))),
+        ];
+        let isolation = conclude(Goal::Entered, &original, tried);
+        assert!(
+            isolation.steps[1].proved.contains("says nothing of the API"),
+            "{isolation:?}"
+        );
+        assert!(
+            !isolation.conclusion.contains("out of the question"),
+            "{isolation:?}"
+        );
+    }
+
+    #[test]
+    fn a_success_after_no_second_failure_may_be_chance() {
+        let original = stuck("worker-blocked");
+        let after = |again: Tried| {
+            conclude(
+                Goal::Entered,
+                &original,
+                vec![(Rung::Again, again), (Rung::Direct, done(entered()))],
+            )
+            .conclusion
+        };
+        assert!(!after(done(stuck("worker-blocked"))).contains("chance"));
+        assert!(after(done(stuck("no-consumer"))).contains("chance"));
+        assert!(after(Tried::Skipped("x".into())).contains("chance"));
+    }
+
+    #[test]
+    fn a_message_of_the_configuration_says_less() {
+        let tried = Tried::Done {
+            sent: Sent {
+                from_configuration: true,
+                ..Sent::default()
+            },
+            ending: entered(),
+        };
+        let isolation = conclude(
+            Goal::Entered,
+            &stuck("not-dispatched"),
+            vec![(Rung::Direct, tried)],
+        );
+        assert!(
+            isolation.steps[0]
+                .proved
+                .contains("what it puts into the message"),
+            "{isolation:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_not_seen_proves_nothing() {
+        for tried in [
+            done(ending(None, Outcome::Unknown, "")),
+            done(ending(None, Outcome::Unknown, "x")),
+        ] {
+            let isolation = conclude(Goal::Entered, &stuck("x"), vec![(Rung::Direct, tried)]);
+            assert!(isolation.steps[0].proved.starts_with("nothing"), "{isolation:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_inside_the_actor_needs_the_api() {
+        assert!(not_for(Goal::Succeeded, Rung::Direct).is_some());
+        assert!(not_for(Goal::Succeeded, Rung::Minimal).is_none());
+        assert!(
+            Rung::ALL
+                .into_iter()
+                .all(|rung| not_for(Goal::Entered, rung).is_none())
+        );
+    }
+}

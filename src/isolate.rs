@@ -1,0 +1,275 @@
+//! `diagnose --isolate`: repeats a failed run with less and less in it.
+//!
+//! Each step is a run of its own, with its own task, timeline and verdict. What follows from them is
+//! decided in [`crate::diagnosis::isolation`].
+
+mod message;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::diagnosis::Verdict;
+use crate::diagnosis::isolation::{self, Ending, Goal, Isolation, Rung, Sent, Tried};
+use crate::error::Result;
+use crate::report::{SourceState, sources};
+use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
+use crate::vantage::{Bodies, Direct, Plan, observe};
+pub use message::Copy;
+
+/// The run that is to be explained.
+pub struct Original<'a> {
+    pub timeline: &'a Timeline,
+    pub verdict: &'a Verdict,
+    pub bodies: &'a Bodies,
+}
+
+/// How the steps are carried out.
+pub struct Ladder<'a> {
+    pub config: &'a Config,
+    /// Of the original, without what it started.
+    pub plan: Plan,
+    /// Recordings of the steps stand beside this one.
+    pub record: Option<&'a Path>,
+    /// Marks every message that is published here.
+    run: String,
+}
+
+impl<'a> Ladder<'a> {
+    pub fn new(config: &'a Config, plan: &Plan, record: Option<&'a Path>) -> Self {
+        Self {
+            config,
+            plan: Plan {
+                system: None,
+                bodies: None,
+                peek: false,
+                ..plan.clone()
+            },
+            record,
+            run: format!("isolate-{}", uuid::Uuid::new_v4().simple()),
+        }
+    }
+
+    /// Climbs until a step works. `tell` hears what is done.
+    pub async fn climb(
+        &self,
+        original: &Original<'_>,
+        tell: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Isolation> {
+        let ending = Ending::of(original.verdict);
+        let Some(goal) = isolation::goal(&ending) else {
+            return Ok(isolation::nothing(&ending));
+        };
+        let mut tried: Vec<(Rung, Tried)> = Vec::new();
+        if was_interrupted(original.timeline) {
+            tried.push((Rung::Again, Tried::Interrupted { sent: None }));
+        }
+        while let Some(rung) = isolation::next(goal, &tried) {
+            let done = self.step(rung, goal, original, tell).await?;
+            tried.push((rung, done));
+        }
+        Ok(isolation::conclude(goal, &ending, tried))
+    }
+
+    async fn step(
+        &self,
+        rung: Rung,
+        goal: Goal,
+        original: &Original<'_>,
+        tell: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Tried> {
+        if let Some(why) = isolation::not_for(goal, rung) {
+            return Ok(Tried::Skipped(why.into()));
+        }
+        tell(rung.title());
+        match rung {
+            Rung::Again => self.post(rung, self.config.clone(), "the configured body").await,
+            Rung::Direct => match self.copy(original) {
+                Ok((copy, from_configuration)) => {
+                    self.publish(rung, self.config, copy, from_configuration).await
+                }
+                Err(why) => Ok(Tried::Skipped(why)),
+            },
+            Rung::Minimal => match self.minimal() {
+                Ok(config) => self.post(rung, config, "`isolate.body`").await,
+                Err(why) => Ok(Tried::Skipped(why)),
+            },
+            Rung::CleanVhost => Ok(Tried::Skipped("not offered by this build".into())),
+        }
+    }
+
+    fn minimal(&self) -> std::result::Result<Config, String> {
+        let body = self
+            .config
+            .smallest_body
+            .clone()
+            .ok_or("`isolate.body` is not configured: [isolate] body = { } with the smallest body that the API accepts")?;
+        let mut config = self.config.clone();
+        match &mut config.api {
+            Some(api) if api.body == body => {
+                Err("`isolate.body` is what `api.body` is: nothing smaller is known".into())
+            }
+            Some(api) => {
+                api.body = body;
+                Ok(config)
+            }
+            None => Err("no API is configured".into()),
+        }
+    }
+
+    /// The message to publish, and whether it was made from the configuration.
+    fn copy(&self, original: &Original<'_>) -> std::result::Result<(Copy, bool), String> {
+        let broker = &self.config.broker;
+        let task = &original.verdict.task;
+        let seen = task.message_id.as_ref().and_then(|id| original.bodies.get(id));
+        let why = match (seen, &task.id) {
+            (Some(body), Some(id)) => match message::copy(&body, id, &broker.queue, &self.run) {
+                Ok(copy) => return Ok((copy, false)),
+                Err(why) => why,
+            },
+            _ => unseen(original.timeline),
+        };
+        let configured = ["broker.args", "broker.kwargs"]
+            .iter()
+            .any(|key| self.config.origins.contains_key(*key));
+        match &broker.actor {
+            Some(actor) if configured => Ok((
+                message::from_configuration(&broker.args, &broker.kwargs, actor, &broker.queue, &self.run),
+                true,
+            )),
+            _ => Err(format!(
+                "{why}; with `broker.actor` and `broker.kwargs` (or `args`) configured a message could be made"
+            )),
+        }
+    }
+
+    /// A run through the API.
+    async fn post(&self, rung: Rung, config: Config, what: &str) -> Result<Tried> {
+        if config.api.is_none() {
+            return Ok(Tried::Skipped("no API is configured".into()));
+        }
+        let observed = observe(&config, &self.plan, &mut |_, _| {}).await?;
+        let (timeline, verdict, _) = observed.restore().await;
+        self.keep(rung, &timeline)?;
+        let sent = Sent {
+            what: format!("{what}, posted to the API"),
+            task_id: verdict.task.id.clone(),
+            message_id: verdict.task.message_id.clone(),
+            from_configuration: false,
+        };
+        Ok(tried(sent, &timeline, &verdict))
+    }
+
+    /// A run with a message of our own.
+    async fn publish(
+        &self,
+        rung: Rung,
+        config: &Config,
+        copy: Copy,
+        from_configuration: bool,
+    ) -> Result<Tried> {
+        let mut config = config.clone();
+        // It took no part in this.
+        config.api = None;
+        config.api_log = Default::default();
+        config.broker.actor = Some(copy.actor.clone());
+        let arguments = if from_configuration {
+            "arguments from the configuration"
+        } else {
+            "the original's arguments"
+        };
+        let sent = Sent {
+            what: format!(
+                "a message for `{}` with {arguments} under an id of its own (no row has it), published by taskdiag to `{}` of vhost \"{}\"; its options hold taskdiag = \"{}\"",
+                copy.actor, copy.queue, config.broker.vhost, self.run
+            ),
+            task_id: Some(copy.task_id.clone()),
+            message_id: Some(copy.message_id.clone()),
+            from_configuration,
+        };
+        let direct = Arc::new(Direct::new(copy));
+        let plan = Plan {
+            direct: Some(direct.clone()),
+            ..self.plan.clone()
+        };
+        let observed = observe(&config, &plan, &mut |_, _| {}).await?;
+        let (timeline, verdict, _) = observed.restore().await;
+        self.keep(rung, &timeline)?;
+        if let Some(why) = direct.failed() {
+            return Ok(Tried::Failed { sent: None, why });
+        }
+        Ok(tried(sent, &timeline, &verdict))
+    }
+
+    fn keep(&self, rung: Rung, timeline: &Timeline) -> Result<()> {
+        match self.record {
+            Some(path) => recording::write(timeline, &beside(path, rung)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `RUN.jsonl` → `RUN.isolate-2.jsonl`.
+fn beside(path: &Path, rung: Rung) -> PathBuf {
+    let number = Rung::ALL
+        .iter()
+        .position(|known| *known == rung)
+        .unwrap_or_default()
+        + 1;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    let dot = if extension.is_empty() { "" } else { "." };
+    path.with_file_name(format!("{stem}.isolate-{number}{dot}{extension}"))
+}
+
+fn tried(sent: Sent, timeline: &Timeline, verdict: &Verdict) -> Tried {
+    if was_interrupted(timeline) {
+        return Tried::Interrupted { sent: Some(sent) };
+    }
+    Tried::Done {
+        sent,
+        ending: Ending::of(verdict),
+    }
+}
+
+fn was_interrupted(timeline: &Timeline) -> bool {
+    timeline.events.iter().any(|event| {
+        matches!(
+            event.kind,
+            EventKind::Ended {
+                why: Ended::Interrupted
+            }
+        )
+    })
+}
+
+/// Why the original's message cannot be copied.
+fn unseen(timeline: &Timeline) -> String {
+    let firehose: Option<SourceState> = sources(timeline)
+        .into_iter()
+        .find(|source| source.name == Source::Firehose);
+    match firehose {
+        Some(source) if source.state == "watching" => {
+            "the original brought no message that carries its id".into()
+        }
+        Some(source) => format!(
+            "the original's message was not seen (firehose: {})",
+            source.reason
+        ),
+        None => "the original's message was not seen".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_stand_beside_the_first() {
+        assert_eq!(
+            beside(Path::new("a/run.jsonl"), Rung::Direct),
+            Path::new("a/run.isolate-2.jsonl")
+        );
+        assert_eq!(beside(Path::new("run"), Rung::Again), Path::new("run.isolate-1"));
+    }
+}

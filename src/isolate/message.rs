@@ -1,0 +1,223 @@
+//! A copy of a task's message that can be told from it: with ids of its own, and marked as ours.
+
+use serde_json::{Value as Json, json};
+
+use crate::framework::is_same_id;
+
+/// A message of our own, ready to be published.
+#[derive(Clone)]
+pub struct Copy {
+    pub task_id: String,
+    pub message_id: String,
+    pub actor: String,
+    pub queue: String,
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Copy {
+    /// Its arguments are the user's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "message {} for {}", self.message_id, self.actor)
+    }
+}
+
+/// Options of what has happened to the original, or would set other things going after it.
+const NOT_COPIED: &[&str] = &[
+    "retries",
+    "traceback",
+    "requeue_timestamp",
+    "eta",
+    "pipe_target",
+    "on_success",
+    "on_failure",
+    "group_completion_uuid",
+    "group_completion_callbacks",
+    "redis_message_id",
+];
+
+/// The same message under another task id and message id, for this queue. What dramatiq does not
+/// know in `options` it passes over; `max_retries` keeps a copy that fails from coming back for days.
+pub fn copy(body: &[u8], task_id: &str, queue: &str, run: &str) -> Result<Copy, String> {
+    let mut message: Json =
+        serde_json::from_slice(body).map_err(|_| "the original's message is not JSON".to_owned())?;
+    let fresh = fresh(task_id);
+    let mut replaced = 0;
+    for part in ["args", "kwargs"] {
+        if let Some(value) = message.get_mut(part) {
+            replaced += replace(value, task_id, &fresh);
+        }
+    }
+    if replaced == 0 {
+        return Err(
+            "the task's id does not stand in the message's arguments, so a copy could not be told from it"
+                .into(),
+        );
+    }
+    let actor = message
+        .get("actor_name")
+        .and_then(Json::as_str)
+        .ok_or("the original's message names no actor")?
+        .to_owned();
+    let mut options = message
+        .get("options")
+        .and_then(Json::as_object)
+        .cloned()
+        .unwrap_or_default();
+    options.retain(|name, _| !NOT_COPIED.contains(&name.as_str()));
+    Ok(finish(message, options, fresh, actor, queue, run))
+}
+
+/// A message made from what the configuration says.
+pub fn from_configuration(args: &Json, kwargs: &Json, actor: &str, queue: &str, run: &str) -> Copy {
+    let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
+    let message = json!({
+        "queue_name": queue,
+        "actor_name": actor,
+        "args": crate::submit::with_task_id(args, &task_id),
+        "kwargs": crate::submit::with_task_id(kwargs, &task_id),
+    });
+    finish(
+        message,
+        serde_json::Map::new(),
+        task_id,
+        actor.to_owned(),
+        queue,
+        run,
+    )
+}
+
+fn finish(
+    mut message: Json,
+    mut options: serde_json::Map<String, Json>,
+    task_id: String,
+    actor: String,
+    queue: &str,
+    run: &str,
+) -> Copy {
+    let message_id = uuid::Uuid::new_v4().to_string();
+    options.insert("taskdiag".into(), json!(run));
+    options.insert("max_retries".into(), json!(0));
+    message["queue_name"] = json!(queue);
+    message["options"] = Json::Object(options);
+    message["message_id"] = json!(message_id);
+    message["message_timestamp"] = json!(jiff::Timestamp::now().as_millisecond());
+    Copy {
+        task_id,
+        message_id,
+        actor,
+        queue: queue.to_owned(),
+        body: message.to_string().into_bytes(),
+    }
+}
+
+/// An id of the same shape that no row has.
+fn fresh(id: &str) -> String {
+    let uuid = uuid::Uuid::new_v4();
+    if uuid::Uuid::try_parse(id).is_ok() {
+        return if id.contains('-') {
+            uuid.hyphenated().to_string()
+        } else {
+            uuid.simple().to_string()
+        };
+    }
+    // Far behind every id that a sequence has given out, and still an integer of four bytes.
+    if let Ok(number) = id.parse::<i64>() {
+        return match number.checked_add(1_000_000_000) {
+            Some(far) if far <= i64::from(i32::MAX) || number > i64::from(i32::MAX) => far.to_string(),
+            _ => (i64::from(i32::MAX) - 1).to_string(),
+        };
+    }
+    let prefix = id.rfind(['_', '-', ':']).map_or(0, |at| at + 1);
+    let rest = &id[prefix..];
+    if rest.len() >= 12 && rest.chars().all(|c| c.is_ascii_hexdigit()) {
+        let digits: String = uuid.simple().to_string().repeat(rest.len().div_ceil(32));
+        return format!("{}{}", &id[..prefix], &digits[..rest.len()]);
+    }
+    format!("taskdiag-{uuid}")
+}
+
+/// Replaces every leaf that is the id; says how many.
+fn replace(value: &mut Json, id: &str, fresh: &str) -> usize {
+    match value {
+        Json::String(text) if is_same_id(text, id) => {
+            *text = fresh.to_owned();
+            1
+        }
+        Json::Number(number) if number.to_string() == id => match fresh.parse::<i64>() {
+            Ok(fresh) => {
+                *value = json!(fresh);
+                1
+            }
+            Err(_) => 0,
+        },
+        Json::Array(items) => items.iter_mut().map(|item| replace(item, id, fresh)).sum(),
+        Json::Object(map) => map.values_mut().map(|item| replace(item, id, fresh)).sum(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn original(args: Json, kwargs: Json, options: Json) -> Vec<u8> {
+        json!({"queue_name": "default.DQ", "actor_name": "a", "args": args, "kwargs": kwargs, "options": options,
+            "message_id": "m", "message_timestamp": 1})
+        .to_string()
+        .into_bytes()
+    }
+
+    fn read(copy: &Copy) -> Json {
+        serde_json::from_slice(&copy.body).expect("JSON")
+    }
+
+    #[test]
+    fn everything_but_the_ids_is_the_same() {
+        let id = "task_f644aaaabbbbccccddddeeeeffff0000";
+        let body = original(
+            json!([id, 3, {"deep": [id], "text": "not task_x"}]),
+            json!({"n": 1}),
+            json!({"retries": 2, "traceback": "t", "eta": 5, "broker_priority": 4, "pipe_target": {}}),
+        );
+        let copy = copy(&body, id, "default", "run-1").expect("a copy");
+        let message = read(&copy);
+        assert_ne!(copy.task_id, id);
+        assert!(
+            copy.task_id.starts_with("task_") && copy.task_id.len() == id.len(),
+            "{}",
+            copy.task_id
+        );
+        assert_eq!(
+            message["args"],
+            json!([copy.task_id, 3, {"deep": [copy.task_id], "text": "not task_x"}])
+        );
+        assert_eq!(message["kwargs"], json!({"n": 1}));
+        assert_eq!(message["queue_name"], "default");
+        assert_eq!(
+            message["options"],
+            json!({"broker_priority": 4, "taskdiag": "run-1", "max_retries": 0})
+        );
+        assert_ne!(message["message_id"], "m");
+    }
+
+    #[test]
+    fn ids_of_every_kind() {
+        let body = original(json!([41, "41"]), json!({}), json!({}));
+        let copy = super::copy(&body, "41", "q", "r").expect("a copy");
+        assert_eq!(read(&copy)["args"], json!([1_000_000_041, "1000000041"]));
+        let uuid = "8b6e9f0e-96f6-4a0f-9c0e-1f0b6d1f2a3b";
+        let body = original(json!([]), json!({"id": uuid.to_uppercase()}), json!({}));
+        let copy = super::copy(&body, uuid, "q", "r").expect("a copy");
+        assert!(uuid::Uuid::try_parse(&copy.task_id).is_ok());
+        assert_eq!(fresh("2000000000"), "2147483646");
+        assert_eq!(fresh("3000000000"), "4000000000");
+        assert!(fresh("short").starts_with("taskdiag-"));
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_not_copied() {
+        assert!(copy(b"\x80\x04", "x", "q", "r").is_err());
+        assert!(copy(&original(json!([1]), json!({}), json!({})), "x", "q", "r").is_err());
+        assert!(copy(b"{\"args\": [\"x\"]}", "x", "q", "r").is_err());
+    }
+}
