@@ -144,21 +144,3 @@ fn every_file_and_test_of_the_architecture_exists() {
 fn the_catalogue_is_as_large_as_the_readme_says() {
     assert!(taskdiag::diagnosis::causes::ALL.len() > 70);
 }
-
-/// Keys that the README calls unused are read by no part of the source but the list of keys.
-#[test]
-fn unused_keys_are_unused() {
-    let readme = read("README.md");
-    let (_, rest) = readme.split_once("nothing uses them yet: ").expect("the list");
-    let list = rest.split_once(".\n").expect("its end").0;
-    let quoted = Regex::new("`([a-z]+\\.[a-z_]+)`").unwrap();
-    let found: Vec<String> = quoted
-        .captures_iter(list)
-        .map(|found| found[1].to_owned())
-        .collect();
-    assert!(!found.is_empty());
-    let known = keys();
-    for key in found {
-        assert!(known.contains(&key), "{key}");
-    }
-}
