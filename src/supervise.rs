@@ -45,12 +45,7 @@ pub fn prepare(program: &Program, extra: &[(&str, &str)]) -> Result<Prepared> {
     if let Some(python) = &program.python
         && !python.join("bin/python").exists()
     {
-        let hint = if python.is_file() {
-            "name the environment's folder, such as .venv, not the interpreter in it"
-        } else {
-            "name a virtual environment, such as .venv or .tox/py312, relative to taskdiag.toml, or create it: python -m venv .venv"
-        };
-        let seen = format!("{} has no bin/python", python.display());
+        let (seen, hint) = without_python(python);
         return Err(bad(&program, "python", seen, hint));
     }
     let env = environment::environment(std::env::vars_os(), &program);
@@ -92,6 +87,29 @@ pub fn prepare(program: &Program, extra: &[(&str, &str)]) -> Result<Prepared> {
         program,
         start,
     })
+}
+
+/// What is wrong with an environment in which there is no Python to be run, and the next step.
+fn without_python(python: &Path) -> (String, &'static str) {
+    let file = python.join("bin/python");
+    match std::fs::read_link(&file) {
+        Ok(leads_to) => (
+            format!(
+                "{} leads to {}, which does not exist or may not be reached",
+                file.display(),
+                leads_to.display()
+            ),
+            "create the environment anew: it belongs to a Python that was moved, upgraded or is another user's",
+        ),
+        Err(_) if python.is_file() => (
+            format!("{} has no bin/python", python.display()),
+            "name the environment's folder, such as .venv, not the interpreter in it",
+        ),
+        Err(_) => (
+            format!("{} has no bin/python", python.display()),
+            "name a virtual environment, such as .venv or .tox/py312, relative to taskdiag.toml, or create it: python -m venv .venv",
+        ),
+    }
 }
 
 fn bad(program: &Program, key: &str, seen: String, hint: &str) -> Error {

@@ -92,10 +92,10 @@ impl Progress {
                     part, pid, command, ..
                 } => {
                     self.started = true;
-                    if part == "worker"
-                        && let Some(warning) = super::start::others(timeline)
-                    {
-                        self.printer.line(&printable(&warning));
+                    if part == "worker" {
+                        for warning in super::start::already_there(timeline) {
+                            self.printer.line(&printable(&warning));
+                        }
                     }
                     format!("  {:<10} {part}: {} (pid {pid})", "started", command.join(" "))
                 }

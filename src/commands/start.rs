@@ -79,21 +79,30 @@ pub async fn keep(system: &System, config: &Config, timeline: &Timeline) {
     super::note(&lines);
 }
 
-/// Others that might take the task, for the user who thinks of one worker only. To be asked as soon as
-/// the worker has been started.
-pub fn others(timeline: &Timeline) -> Option<String> {
+/// What was on the queue before: others that might take the task, and messages that the worker takes
+/// first. To be asked as soon as the worker has been started.
+pub fn already_there(timeline: &Timeline) -> Vec<String> {
     let queue = &timeline.setup.queue;
     let last = timeline.events.iter().rev().find_map(|event| match &event.kind {
         EventKind::Depth {
             queue: name,
+            ready,
             consumers,
             ..
-        } if name == queue => Some(*consumers),
+        } if name == queue => Some((*ready, *consumers)),
         _ => None,
     });
-    last.filter(|count| *count > 0).map(|count| {
-        format!(
-            "warning: {count} consumer(s) are on queue `{queue}` already: the task may go to them\nhint: stop them, or diagnose without [worker].command if they are the ones you mean"
-        )
-    })
+    let (ready, consumers) = last.unwrap_or_default();
+    let mut warnings = Vec::new();
+    if consumers > 0 {
+        warnings.push(format!(
+            "warning: {consumers} consumer(s) are on queue `{queue}` already: the task may go to them\nhint: stop them, or diagnose without [worker].command if they are the ones you mean"
+        ));
+    }
+    if ready > 0 {
+        warnings.push(format!(
+            "warning: {ready} message(s) wait on queue `{queue}` already: the worker that is started takes them, too\nhint: use a vhost of its own for this if they are not meant for this worker"
+        ));
+    }
+    warnings
 }

@@ -40,18 +40,28 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
     let ended = story.started("worker").as_ref().and_then(super::end_of);
-    let text = match ended {
+    let (text, scenario) = match ended {
+        // A process that ends says something by that.
         Some((end, words)) => {
             evidence.push(end.n);
-            format!("{text}: the worker that was started {words}")
+            let last = super::last_words(story, Source::WorkerLog);
+            evidence.extend(last.as_ref().map(|(n, _)| *n));
+            let said = last.map_or(String::new(), |(_, said)| {
+                format!("; the last that it said: {said}")
+            });
+            (
+                format!("{text}: the worker that was started {words}{said}"),
+                Scenario::B,
+            )
         }
-        None => format!("{text}: no worker runs"),
+        None => (format!("{text}: no worker runs"), Scenario::C),
     };
-    if last.ready > 0 && super::is_on_the_queue(story) {
+    let answer = if last.ready > 0 && super::is_on_the_queue(story) {
         Answer::certain(text, evidence)
     } else {
         Answer::likely(text, evidence)
-    }
+    };
+    answer.scenario(scenario)
 }
 
 #[cfg(test)]
@@ -88,6 +98,25 @@ mod tests {
             .silence();
         assert_eq!(seen.answer(&CAUSE), "certain");
         assert_ne!(seen.without(Source::WorkerLog).cause(), "certain no-consumer");
+    }
+
+    #[test]
+    fn a_worker_that_was_started_and_ended_later_says_so() {
+        let scene = Scene::new()
+            .depth("default", 0, 0)
+            .started("worker", 100)
+            .ready("worker", 100)
+            .exited(100, -9)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+            .silence();
+        assert!(scene.cause().ends_with(" no-consumer"), "{}", scene.cause());
+        let verdict = scene.verdict();
+        assert_eq!(verdict.scenario, Some(Scenario::B));
+        let summary = verdict.cause.expect("a cause").summary;
+        assert!(summary.contains("ended with signal 9"), "{summary}");
     }
 
     #[test]

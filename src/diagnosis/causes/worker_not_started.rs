@@ -83,8 +83,21 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
     if let Some(ready) = launch.ready {
         return Some(Answer::ruled_out("it consumed, and ended later", [ready]));
     }
-    let mut evidence = vec![launch.n, end.n];
     let lines = story.worker_lines();
+    // It had booted: what ended it came later, another message perhaps.
+    let booted = lines.iter().find(|told| {
+        let booted = |mark: &Mark| {
+            matches!(
+                mark,
+                Mark::Ready | Mark::AddingConsumer { .. } | Mark::Pushed { .. } | Mark::Received { .. }
+            )
+        };
+        told.mark.is_some_and(booted)
+    });
+    if let Some(booted) = booted {
+        return Some(Answer::ruled_out("it had booted, and ended later", [booted.n]));
+    }
+    let mut evidence = vec![launch.n, end.n];
     let why = match lines.iter().rev().find(|told| died_at_start(told)) {
         Some(told) => {
             evidence.push(told.n);
@@ -262,6 +275,8 @@ mod tests {
         assert_eq!(sent(started().exited(100, 0)).answer(&CAUSE), "not applicable");
         let later = sent(started().ready("worker", 100).exited(100, -9));
         assert_eq!(later.answer(&CAUSE), "ruled out");
+        let booted = started().info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.");
+        assert_eq!(sent(booted.exited(100, 1)).answer(&CAUSE), "ruled out");
     }
 
     #[test]
