@@ -8,9 +8,11 @@ pub mod pick;
 pub mod sight;
 pub mod state;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod until;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use family::{Family, Totals};
@@ -255,6 +257,21 @@ impl Board {
     }
 
     fn list(&mut self, listing: &Listing, at: Duration) {
+        // First what has gone, so that its companions become rows of their own.
+        if listing.complete && self.pick.exact().is_none() {
+            let there: HashSet<&str> = listing.queues.iter().map(|listed| listed.name.as_str()).collect();
+            let gone: Vec<String> = self
+                .families
+                .keys()
+                .filter(|name| !there.contains(name.as_str()))
+                .cloned()
+                .collect();
+            for name in gone {
+                self.change(&name, Role::Main, at, |family| {
+                    family.listed(Role::Main, None, listing.asked, at);
+                });
+            }
+        }
         // Queues before their companions, so that these find them.
         let is_companion = |name: &str| crate::framework::dramatiq::base_queue(name) != name;
         if self.pick.exact().is_none() {
@@ -328,5 +345,94 @@ impl Board {
 
     fn happen(&mut self, at: Duration, what: Happening) {
         self.happened.push(Happened { at, what });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sight::Kind;
+    use super::testing::Scene;
+    use super::*;
+
+    fn rows(scene: &Scene) -> Vec<&str> {
+        scene.board.families().keys().map(String::as_str).collect()
+    }
+
+    fn happened(scene: &mut Scene) -> Vec<Happening> {
+        scene
+            .board
+            .take_happened()
+            .into_iter()
+            .map(|happened| happened.what)
+            .collect()
+    }
+
+    #[test]
+    fn queues_come_and_go() {
+        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        scene.listed(&[("a.XQ", 1, 0), ("a", 0, 0), ("b", 0, 0)]);
+        assert_eq!(rows(&scene), ["a", "b"]);
+        assert_eq!(happened(&mut scene), [Happening::Listed { queues: 2 }]);
+        scene
+            .wait(1.0)
+            .listed(&[("a.XQ", 1, 0), ("b", 0, 0), ("c", 0, 0)]);
+        // Nobody's companion is a row of its own.
+        assert_eq!(rows(&scene), ["a.XQ", "b", "c"]);
+        let news = happened(&mut scene);
+        assert!(news.contains(&Happening::Deleted("a".into())), "{news:?}");
+        assert!(news.contains(&Happening::Created("c".into())), "{news:?}");
+        scene
+            .wait(1.0)
+            .listed(&[("a", 0, 0), ("a.XQ", 1, 0), ("b", 0, 0), ("c", 0, 0)]);
+        assert_eq!(rows(&scene), ["a", "b", "c"]);
+        assert_eq!(scene.board.families()["a"].dead.total(), Some(1));
+    }
+
+    #[test]
+    fn a_queue_that_was_named_stays_when_it_is_deleted() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(1, 0, 0, 0).wait(0.1);
+        let asked = scene.at;
+        scene.wait(0.1).missing("q");
+        assert_eq!(happened(&mut scene), [Happening::Deleted("q".into())]);
+        // A list that was asked for before says nothing new.
+        let listing = Listing {
+            queues: vec![sight::Listed {
+                name: "q".into(),
+                kind: Kind::Classic,
+                ready: Some(1),
+                unacked: Some(0),
+            }],
+            complete: true,
+            asked,
+        };
+        scene.see(Sight::Listed(listing));
+        assert_eq!((scene.state(), happened(&mut scene)), (State::Missing, vec![]));
+        scene.wait(1.0).declared("q", 0, 0);
+        assert_eq!(happened(&mut scene), [Happening::Created("q".into())]);
+    }
+
+    #[test]
+    fn a_lost_eye_is_told_once() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.blind(Eye::Amqp).blind(Eye::Amqp);
+        assert_eq!(happened(&mut scene).len(), 1);
+        scene.see(Sight::Sees { eye: Eye::Amqp });
+        assert_eq!(happened(&mut scene), [Happening::Found { eye: Eye::Amqp }]);
+        scene.see(Sight::Sees { eye: Eye::Amqp });
+        assert!(happened(&mut scene).is_empty());
+    }
+
+    /// Part of a list: what is not in it may exist.
+    #[test]
+    fn an_incomplete_list_removes_nothing() {
+        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        scene.listed(&[("a", 0, 0)]);
+        let listing = Listing {
+            complete: false,
+            ..Listing::default()
+        };
+        scene.wait(1.0).see(Sight::Listed(listing));
+        assert_eq!(rows(&scene), ["a"]);
     }
 }

@@ -72,7 +72,7 @@ impl Queue {
                         ready: Some(ready), ..
                     },
                 }),
-            ) => known(ready, now, at.saturating_sub(self.kind.lag())),
+            ) => known(ready, now + self.kind.lag(), at),
             _ => Figure::Unknown(self.refused.clone().unwrap_or_else(|| "not looked yet".into())),
         }
     }
@@ -97,7 +97,7 @@ impl Queue {
                         unacked: Some(unacked),
                         ..
                     },
-            }) => known(unacked, now, at.saturating_sub(self.kind.lag())),
+            }) => known(unacked, now + self.kind.lag(), at),
             Some(_) => Figure::Unknown("the broker has not counted this queue yet".into()),
             None => Figure::Unknown("the management API has not told it".into()),
         }
@@ -263,7 +263,11 @@ impl Family {
         if !declares {
             queue.exists = Some(true);
         }
-        queue.totals = Some(At { at, value: totals });
+        // It was counted some time after it was asked for: no older than that.
+        queue.totals = Some(At {
+            at: asked,
+            value: totals,
+        });
         let after = queue.total();
         let motion = &mut self.motion;
         match role {

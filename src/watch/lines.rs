@@ -434,3 +434,107 @@ fn shortened(text: &str, most: usize) -> String {
     short.push('…');
     short
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sight::Kind;
+    use super::super::testing::Scene;
+    use super::*;
+
+    fn printer() -> Printer {
+        Printer::new(Timestamp::UNIX_EPOCH, Duration::from_millis(250))
+    }
+
+    fn rows(lines: &[Line]) -> Vec<(Option<u64>, State)> {
+        lines
+            .iter()
+            .filter_map(|line| match &line.what {
+                What::Queue(row) => Some((row.ready.value, row.state)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn sameness_is_no_line_and_changes_of_numbers_wait() {
+        let mut scene = Scene::new(Kind::Classic);
+        let mut printer = printer();
+        scene.look(5, 0, 1, 0);
+        assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(5), State::Backlog)]);
+        scene.wait(0.01).look(5, 0, 1, 0);
+        assert!(printer.due(&mut scene.board).is_empty());
+        for ready in [6, 7, 8] {
+            scene.wait(0.05).declared("q", ready, 1);
+            assert!(printer.due(&mut scene.board).is_empty());
+        }
+        // The last of them is told, without any news.
+        scene.wait(0.2);
+        assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(8), State::Backlog)]);
+        // A change of state does not wait.
+        scene.wait(0.01).look(0, 0, 1, 8);
+        assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(0), State::Flowing)]);
+    }
+
+    #[test]
+    fn a_row_is_not_told_before_it_was_looked_at() {
+        let mut scene = Scene::new(Kind::Classic);
+        let mut printer = printer();
+        scene.listed(&[("q", 1, 0)]);
+        assert!(
+            printer.due(&mut scene.board).is_empty(),
+            "a passive declare is under way"
+        );
+        scene.wait(0.02).declared("q", 1, 2);
+        let lines = printer.due(&mut scene.board);
+        assert_eq!(rows(&lines), [(Some(1), State::Backlog)]);
+        let text = text(&lines[0], "12:00:00.000");
+        assert_eq!(
+            text,
+            "12:00:00.000  q  backlog  ready 1  unacked 0  consumers 2  (1 ready, not fewer than 0.0 s ago; 2 consumers)"
+        );
+    }
+
+    #[test]
+    fn what_is_old_says_so_and_what_is_unknown_is_not_zero() {
+        let mut scene = Scene::new(Kind::Quorum);
+        scene.declared("q", 0, 1).listed(&[("q", 0, 3)]);
+        let lines = printer().due(&mut scene.board);
+        let json = serde_json::to_value(&lines[0]).expect("JSON");
+        assert_eq!(
+            json["unacked"],
+            serde_json::json!({ "value": 3, "age_ms": 5000.0 })
+        );
+        assert_eq!(json["ready"], serde_json::json!({ "value": 0, "age_ms": 0.0 }));
+        assert_eq!(json["rates"]["ack"]["value"], serde_json::Value::Null);
+        assert!(json["rates"]["ack"]["because"].is_string());
+        assert_eq!(
+            (&json["who"], &json["kind"]),
+            (&serde_json::Value::Null, &serde_json::json!("queue"))
+        );
+        assert!(text(&lines[0], "").contains("unacked 3 (≤ 5.0 s old)"));
+    }
+
+    #[test]
+    fn consumers_of_one_process_are_one() {
+        let consumer = |port, pid, state| Consumer {
+            host: "10.0.0.1".into(),
+            port: Some(port),
+            user: "app".into(),
+            tag: "t".into(),
+            prefetch: 4,
+            pid,
+            command: pid.map(|_| "dramatiq app".into()),
+            process_state: state,
+        };
+        let who = [
+            consumer(1, Some(7), None),
+            consumer(2, Some(7), None),
+            consumer(3, None, None),
+            consumer(4, Some(8), Some('T')),
+        ];
+        assert_eq!(
+            who_text(&who),
+            "10.0.0.1 pid 7 dramatiq app ×2, 10.0.0.1:3, 10.0.0.1 pid 8 (stopped) dramatiq app"
+        );
+    }
+}

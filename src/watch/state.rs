@@ -250,3 +250,293 @@ pub fn seconds(duration: Duration) -> String {
         format!("{:.0} h", seconds / 3600.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sight::{Details, Eye, Sight, Stats};
+    use super::super::testing::Scene;
+    use super::*;
+
+    #[test]
+    fn nothing_anywhere_is_idle() {
+        let mut scene = Scene::new(Kind::Classic);
+        assert_eq!(scene.state(), State::Unknown);
+        scene.look(0, 0, 1, 0);
+        assert_eq!(scene.state(), State::Idle);
+        // Dead letters from before say nothing of now.
+        scene.listed(&[("q", 0, 0), ("q.DQ", 0, 0), ("q.XQ", 7, 0)]);
+        assert_eq!(scene.state(), State::Idle);
+    }
+
+    #[test]
+    fn nobody_consumes() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(1, 0, 0, 0);
+        assert_eq!(scene.state(), State::Backlog, "a worker may just be restarting");
+        scene.wait(1.9).declared("q", 1, 0);
+        assert_eq!(scene.state(), State::Backlog);
+        scene.wait(0.2).declared("q", 2, 0);
+        assert_eq!(scene.state(), State::NoConsumer, "{}", scene.why());
+        scene.declared("q", 2, 1);
+        assert_eq!(scene.state(), State::Backlog);
+        // It counts anew.
+        scene.wait(1.0).declared("q", 2, 0);
+        assert_eq!(scene.state(), State::Backlog);
+        scene.wait(3.0).declared("q", 0, 0).listed(&[("q", 0, 0)]);
+        assert_ne!(scene.state(), State::NoConsumer, "nothing waits for one");
+    }
+
+    #[test]
+    fn delayed_messages_need_a_consumer_too() {
+        let mut scene = Scene::new(Kind::Classic);
+        for _ in 0..4 {
+            scene
+                .look(0, 0, 0, 0)
+                .declared("q.DQ", 3, 0)
+                .listed(&[("q", 0, 0), ("q.DQ", 3, 0)])
+                .wait(1.0);
+        }
+        assert_eq!(scene.state(), State::NoConsumer, "{}", scene.why());
+        assert!(scene.why().contains("delay"), "{}", scene.why());
+    }
+
+    #[test]
+    fn held_and_then_stuck() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 0, 1, 0).wait(1.0);
+        for second in 0..45 {
+            scene.look(0, 1, 1, 0).wait(1.0);
+            let expected = if second < 29 { State::Holding } else { State::Held };
+            assert_eq!(scene.state(), expected, "after {second} s: {}", scene.why());
+        }
+        // One acknowledgement, and the clock begins anew.
+        scene.look(0, 1, 1, 1);
+        assert_eq!(scene.state(), State::Flowing);
+    }
+
+    /// Ready 0, consumers, and always one unacked: the next is taken as soon as one is done.
+    #[test]
+    fn a_busy_worker_is_not_stuck() {
+        let mut scene = Scene::new(Kind::Classic);
+        for _ in 0..60 {
+            scene.look(0, 1, 1, 5).wait(1.0);
+        }
+        assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+        // Statistics come late: a few seconds without news change nothing.
+        for _ in 0..8 {
+            scene.look(0, 1, 1, 0).wait(1.0);
+        }
+        assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+    }
+
+    /// A worker that hangs goes on being given messages until its prefetch is full.
+    #[test]
+    fn deliveries_do_not_hide_that_nothing_is_done() {
+        let mut scene = Scene::new(Kind::Classic);
+        for second in 0..40 {
+            let unacked = 1 + second / 10;
+            scene
+                .declared("q", 1, 1)
+                .declared("q", 0, 1)
+                .listed(&[("q", 0, unacked)])
+                .statistics(0, 1)
+                .wait(1.0);
+        }
+        assert_eq!(scene.state(), State::Held, "{}", scene.why());
+    }
+
+    /// Between two looks one may be done and the next one taken.
+    #[test]
+    fn without_statistics_nobody_is_called_stuck_for_holding() {
+        let mut scene = Scene::new(Kind::Classic);
+        for _ in 0..60 {
+            scene.declared("q", 0, 1).listed(&[("q", 0, 1)]).wait(1.0);
+        }
+        assert_eq!(scene.state(), State::Holding);
+        assert!(scene.why().contains("no statistics"), "{}", scene.why());
+    }
+
+    #[test]
+    fn a_backlog_that_is_worked_off_flows() {
+        let mut scene = Scene::new(Kind::Classic);
+        let mut ready = 1000;
+        scene.look(ready, 2, 1, 0);
+        assert_eq!(scene.state(), State::Backlog, "nothing was seen to move yet");
+        for _ in 0..5 {
+            ready -= 10;
+            scene.wait(1.0).look(ready, 2, 1, 10);
+        }
+        assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+        for _ in 0..15 {
+            ready += 5;
+            scene.wait(1.0).look(ready, 2, 1, 10);
+        }
+        assert_eq!(scene.state(), State::Backlog, "{}", scene.why());
+        // Nothing is done at all.
+        for _ in 0..15 {
+            scene.wait(1.0).look(ready, 2, 1, 0);
+        }
+        assert_eq!(scene.state(), State::Backlog, "{}", scene.why());
+    }
+
+    /// As many come as go, and each waits for some milliseconds: the same number of ready messages all
+    /// the time, and no backlog.
+    #[test]
+    fn a_few_on_their_way_are_no_backlog() {
+        let mut scene = Scene::new(Kind::Classic);
+        let mut done = 0;
+        for _ in 0..30 {
+            done += 100;
+            scene.declared("q", 3, 1).listed(&[("q", 3, 5)]);
+            scene.see(Sight::Details(Details {
+                queue: "q".into(),
+                stats: Some(Stats {
+                    done: Some(done),
+                    ack_rate: Some(100.0),
+                    ..Stats::default()
+                }),
+                ..Details::default()
+            }));
+            scene.wait(1.0);
+        }
+        assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+        // The same number where one takes ten seconds.
+        let mut slow = Scene::new(Kind::Classic);
+        for second in 0..30 {
+            slow.look(3, 1, 1, u64::from(second % 10 == 0)).wait(1.0);
+        }
+        assert_eq!(slow.state(), State::Backlog, "{}", slow.why());
+    }
+
+    #[test]
+    fn what_left_is_remembered_for_ten_seconds() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 1, 1, 0).wait(1.0).look(0, 0, 1, 0);
+        assert_eq!(scene.state(), State::Flowing);
+        scene.wait(11.0).look(0, 0, 1, 0);
+        assert_eq!(scene.state(), State::Idle);
+    }
+
+    #[test]
+    fn dead_letters_that_come_are_growing() {
+        let mut scene = Scene::new(Kind::Classic);
+        let all = [("q", 0, 0), ("q.DQ", 0, 0), ("q.XQ", 4, 0)];
+        scene.declared("q", 0, 1).declared("q.XQ", 4, 0).listed(&all);
+        assert_eq!(scene.state(), State::Idle);
+        scene.wait(1.0).declared("q.XQ", 5, 0);
+        assert_eq!(scene.state(), State::DeadGrowing);
+        assert!(scene.why().starts_with("1 new"), "{}", scene.why());
+        // Removed again, and over.
+        scene
+            .wait(31.0)
+            .declared("q", 0, 1)
+            .declared("q.XQ", 0, 0)
+            .listed(&all);
+        assert_eq!(scene.state(), State::Idle);
+    }
+
+    #[test]
+    fn messages_that_wait_for_their_time_are_delayed() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.declared("q", 0, 1).declared("q.DQ", 0, 1).listed(&[
+            ("q", 0, 0),
+            ("q.DQ", 0, 2),
+            ("q.XQ", 0, 0),
+        ]);
+        assert_eq!(scene.state(), State::Delayed, "{}", scene.why());
+    }
+
+    /// Delivered, and a quorum queue has not said yet that it is held: neither idle nor anything else.
+    #[test]
+    fn a_quorum_queue_says_late_what_is_held() {
+        let mut scene = Scene::new(Kind::Quorum);
+        scene.look(0, 0, 1, 0).wait(20.0);
+        scene
+            .declared("q", 1, 1)
+            .wait(0.01)
+            .declared("q", 0, 1)
+            .listed(&[("q", 0, 0)]);
+        assert_eq!(scene.state(), State::Unknown, "{}", scene.why());
+        scene.wait(3.0).declared("q", 0, 1).listed(&[("q", 0, 0)]);
+        assert_eq!(scene.state(), State::Unknown, "{}", scene.why());
+        scene.wait(3.0).declared("q", 0, 1).listed(&[("q", 0, 0)]);
+        assert_eq!(scene.state(), State::Idle, "{}", scene.why());
+        // A classic queue says it at once.
+        let mut scene = Scene::new(Kind::Classic);
+        scene
+            .declared("q", 1, 1)
+            .wait(0.01)
+            .declared("q", 0, 1)
+            .listed(&[("q", 0, 1)]);
+        assert_eq!(scene.state(), State::Holding, "{}", scene.why());
+    }
+
+    #[test]
+    fn without_management_ready_zero_is_not_idle() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.blind(Eye::Management).declared("q", 0, 2);
+        assert_eq!(scene.state(), State::Unknown);
+        assert!(scene.why().contains("idle or held"), "{}", scene.why());
+        scene.declared("q", 3, 2);
+        assert_eq!(scene.state(), State::Backlog);
+        scene.wait(1.0).declared("q", 3, 0).wait(2.0).declared("q", 3, 0);
+        assert_eq!(scene.state(), State::NoConsumer);
+    }
+
+    /// What an eye saw before it was closed is no longer so.
+    #[test]
+    fn a_lost_broker_is_not_idle() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 0, 1, 0);
+        assert_eq!(scene.state(), State::Idle);
+        scene.blind(Eye::Amqp);
+        assert_eq!(scene.state(), State::Idle, "the other eye still sees it");
+        scene.blind(Eye::Management);
+        assert_eq!(scene.state(), State::Unknown);
+        assert!(scene.why().contains("closed"), "{}", scene.why());
+    }
+
+    /// Without AMQP nobody can be said to be away.
+    #[test]
+    fn without_amqp_consumers_are_not_zero() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.blind(Eye::Amqp);
+        for _ in 0..10 {
+            scene.listed(&[("q", 2, 0)]).wait(1.0);
+        }
+        assert_eq!(scene.state(), State::Backlog);
+        assert!(
+            scene.why().contains("consumers cannot be seen"),
+            "{}",
+            scene.why()
+        );
+    }
+
+    #[test]
+    fn a_queue_that_is_not_there() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.missing("q");
+        assert_eq!(scene.state(), State::Missing);
+        scene.listed(&[]);
+        assert_eq!(scene.state(), State::Missing);
+        scene.wait(1.0).look(0, 0, 0, 0);
+        assert_eq!(scene.state(), State::Idle);
+    }
+
+    #[test]
+    fn streams_are_not_judged() {
+        let mut scene = Scene::new(Kind::Stream);
+        scene.look(9, 0, 0, 0).wait(5.0).look(9, 0, 0, 0);
+        assert_eq!(scene.state(), State::Unknown);
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let text = |s: f64| seconds(Duration::from_secs_f64(s));
+        assert_eq!(
+            (text(0.04), text(9.9), text(10.4)),
+            ("0.0 s".into(), "9.9 s".into(), "10 s".into())
+        );
+        assert_eq!((text(150.0), text(9000.0)), ("2 min".into(), "2 h".into()));
+    }
+}

@@ -582,3 +582,109 @@ fn amount(family: &Family, column: Column, now: Duration) -> f64 {
         Column::Queue | Column::State => 0.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::super::pick::Pick;
+    use super::super::sight::Kind;
+    use super::super::testing::Scene;
+    use super::*;
+
+    fn screen(table: &mut Table, scene: &Scene, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
+        terminal
+            .draw(|frame| table.draw(frame, &scene.board, Timestamp::UNIX_EPOCH))
+            .expect("drawn");
+        terminal.backend().to_string()
+    }
+
+    fn scene(queues: usize) -> Scene {
+        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        let names: Vec<String> = (0..queues).map(|n| format!("queue-{n:05}")).collect();
+        let listed: Vec<(&str, u64, u64)> = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| (name.as_str(), n as u64, 0))
+            .collect();
+        scene.listed(&listed);
+        scene
+    }
+
+    #[test]
+    fn keys_sort_filter_and_choose_columns() {
+        let scene = scene(30);
+        let mut table = Table::new(&[], Column::Queue, false);
+        let text = screen(&mut table, &scene, 120, 12);
+        assert!(
+            text.contains("30 of 30 queues") && text.contains("queue-00000"),
+            "{text}"
+        );
+        assert_eq!(table.visible().len(), 8);
+        table.press(Key::Char('s'));
+        table.press(Key::Char('s'));
+        screen(&mut table, &scene, 120, 12);
+        assert_eq!(table.order[0], "queue-00029", "the most ready first");
+        table.press(Key::Char('r'));
+        screen(&mut table, &scene, 120, 12);
+        assert_eq!(table.order[0], "queue-00000");
+        for key in [Key::Char('/'), Key::Char('0'), Key::Char('7'), Key::Enter] {
+            assert!(!table.press(key));
+        }
+        let text = screen(&mut table, &scene, 120, 12);
+        assert!(text.contains("1 of 30 queues"), "{text}");
+        for key in [Key::Escape, Key::Char('c'), Key::Down, Key::Char(' '), Key::Enter] {
+            assert!(!table.press(key));
+        }
+        let text = screen(&mut table, &scene, 120, 12);
+        assert!(!text.contains("state") && text.contains("ready"), "{text}");
+        assert!(table.press(Key::Char('q')));
+    }
+
+    /// `q` is a letter while a filter is typed.
+    #[test]
+    fn a_filter_may_hold_any_letter() {
+        let scene = scene(3);
+        let mut table = Table::new(&[], Column::Queue, false);
+        table.press(Key::Char('/'));
+        assert!(!table.press(Key::Char('q')));
+        let text = screen(&mut table, &scene, 100, 8);
+        assert!(text.contains("3 of 3") && text.contains("/q_"), "{text}");
+    }
+
+    #[test]
+    fn the_selection_scrolls() {
+        let scene = scene(2000);
+        let mut table = Table::new(&[], Column::Queue, false);
+        screen(&mut table, &scene, 120, 20);
+        table.press(Key::End);
+        let text = screen(&mut table, &scene, 120, 20);
+        assert!(
+            text.contains("queue-01999") && !text.contains("queue-00000"),
+            "{text}"
+        );
+        table.press(Key::Home);
+        table.press(Key::PageDown);
+        let text = screen(&mut table, &scene, 120, 20);
+        assert!(text.contains("queue-00016"), "{text}");
+    }
+
+    #[test]
+    fn any_size_can_be_drawn() {
+        let scene = scene(40);
+        for (width, height) in [(1, 1), (5, 3), (20, 4), (60, 10), (80, 24), (300, 60)] {
+            let mut table = Table::new(&[], Column::Queue, true);
+            screen(&mut table, &scene, width, height);
+            table.press(Key::Char('c'));
+            screen(&mut table, &scene, width, height);
+            table.press(Key::Escape);
+            table.press(Key::End);
+            screen(&mut table, &scene, width, height);
+        }
+        let mut table = Table::new(&[], Column::Queue, true);
+        let text = screen(&mut table, &scene, 80, 24);
+        assert!(text.contains("queue-00000") && text.contains("backlog"), "{text}");
+    }
+}

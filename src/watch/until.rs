@@ -202,3 +202,156 @@ impl Comparison {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::pick::Pick;
+    use super::super::sight::{Eye, Kind};
+    use super::super::testing::Scene;
+    use super::*;
+
+    fn met(scene: &Scene, condition: &str) -> bool {
+        condition
+            .parse::<Condition>()
+            .expect("valid")
+            .is_met(&scene.board)
+    }
+
+    #[test]
+    fn conditions_are_read() {
+        for text in [
+            "empty",
+            "consumed",
+            "stuck",
+            "ready>100",
+            "ready >= 1",
+            "unacked<3,consumers=0",
+            "dead!=0",
+            "delayed==2",
+        ] {
+            assert!(text.parse::<Condition>().is_ok(), "{text}");
+        }
+        for text in [
+            "", "full", "ready", "ready>", "ready>x", "ready>-1", "speed>3", "empty,", "ready=>1",
+        ] {
+            assert!(text.parse::<Condition>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn empty_takes_two_looks() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 0, 1, 0);
+        assert!(!met(&scene, "empty"));
+        scene.wait(0.2).look(0, 0, 1, 0);
+        assert!(met(&scene, "empty"));
+        assert!(!met(&scene, "consumed"), "there was nothing");
+        scene.wait(0.2).look(0, 1, 1, 0);
+        assert!(!met(&scene, "empty"));
+        scene.wait(0.2).look(0, 0, 1, 0).wait(0.2).look(0, 0, 1, 0);
+        assert!(met(&scene, "empty") && met(&scene, "consumed"));
+    }
+
+    /// Taken from the queue between two looks at the totals: it is with the worker.
+    #[test]
+    fn what_was_just_delivered_is_not_consumed() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(1, 0, 1, 0).wait(0.2).look(1, 0, 1, 0);
+        scene.wait(0.1).declared("q", 0, 1);
+        assert!(!met(&scene, "consumed"));
+        // A list that was made before the delivery says nothing of it.
+        scene.listed(&[("q", 0, 0)]);
+        assert!(!met(&scene, "consumed"));
+        scene.wait(0.2).listed(&[("q", 0, 1)]);
+        assert!(!met(&scene, "consumed"));
+    }
+
+    /// A quorum queue reports what is held up to 5 s late.
+    #[test]
+    fn a_quorum_queue_is_not_empty_too_early() {
+        let mut scene = Scene::new(Kind::Quorum);
+        scene.declared("q", 1, 1).wait(0.1);
+        for _ in 0..28 {
+            scene.declared("q", 0, 1).listed(&[("q", 0, 0)]).wait(0.2);
+            assert!(!met(&scene, "consumed"), "after {:?}", scene.at);
+        }
+        for _ in 0..5 {
+            scene.declared("q", 0, 1).listed(&[("q", 0, 0)]).wait(0.2);
+        }
+        assert!(met(&scene, "consumed"));
+    }
+
+    #[test]
+    fn delayed_messages_are_still_to_be_done_and_dead_letters_are_not() {
+        let mut scene = Scene::new(Kind::Classic);
+        for _ in 0..3 {
+            scene
+                .declared("q", 0, 1)
+                .listed(&[("q", 0, 0), ("q.DQ", 0, 1)])
+                .wait(0.2);
+        }
+        assert!(!met(&scene, "empty"));
+        for _ in 0..3 {
+            scene
+                .declared("q", 0, 1)
+                .listed(&[("q", 0, 0), ("q.DQ", 0, 0), ("q.XQ", 5, 0)])
+                .wait(0.2);
+        }
+        assert!(met(&scene, "empty"));
+        assert!(met(&scene, "dead=5") && met(&scene, "delayed=0"));
+    }
+
+    #[test]
+    fn nothing_is_met_by_what_cannot_be_seen() {
+        let mut scene = Scene::new(Kind::Classic);
+        for condition in ["empty", "ready=0", "unacked=0", "consumers=0", "consumers<1"] {
+            assert!(!met(&scene, condition), "{condition}");
+        }
+        scene
+            .blind(Eye::Management)
+            .declared("q", 0, 0)
+            .wait(1.0)
+            .declared("q", 0, 0);
+        assert!(met(&scene, "ready=0") && met(&scene, "consumers=0"));
+        assert!(!met(&scene, "unacked=0") && !met(&scene, "empty"));
+        scene.wait(20.0);
+        assert!(!met(&scene, "ready=0"), "that was long ago");
+        scene.missing("q");
+        assert!(
+            !met(&scene, "ready=0") && !met(&scene, "empty"),
+            "no queue is no empty queue"
+        );
+    }
+
+    #[test]
+    fn several_queues_are_counted_together() {
+        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        assert!(!met(&scene, "empty") && !met(&scene, "ready=0"), "not listed yet");
+        for _ in 0..3 {
+            scene.wait(0.2).listed(&[("a", 60, 0), ("b", 50, 1)]);
+        }
+        assert!(met(&scene, "ready>100") && met(&scene, "ready=110,unacked=1"));
+        assert!(!met(&scene, "ready=110,unacked=0"));
+        assert!(!met(&scene, "empty"));
+        scene
+            .listed(&[("a", 0, 0), ("b", 0, 1)])
+            .listed(&[("a", 0, 0), ("b", 0, 1)]);
+        assert!(!met(&scene, "empty"));
+        scene
+            .listed(&[("a", 0, 0), ("b", 0, 0)])
+            .listed(&[("a", 0, 0), ("b", 0, 0)]);
+        assert!(met(&scene, "consumed"));
+    }
+
+    #[test]
+    fn stuck_is_met_by_one_of_them() {
+        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        for _ in 0..4 {
+            scene
+                .listed(&[("a", 0, 0), ("b", 1, 0)])
+                .declared("b", 1, 0)
+                .wait(1.0);
+        }
+        assert!(met(&scene, "stuck"));
+    }
+}
