@@ -45,5 +45,7 @@ mod system;
 mod trace;
 #[path = "live/verdict.rs"]
 mod verdict;
+#[path = "live/watch.rs"]
+mod watch;
 #[path = "live/worker.rs"]
 mod worker;

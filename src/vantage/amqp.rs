@@ -20,7 +20,9 @@ pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Blind
     // Recovery stays off: a diagnosis must see the failure.
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("taskdiag {purpose}").into())
-        .with_client_property("product".into(), "taskdiag".into());
+        .with_client_property("product".into(), "taskdiag".into())
+        // Without a version lapin puts its own name in place of ours.
+        .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
     let tls = tls(broker)?;
     let connecting = Connection::connect_uri_with_config(
         uri,

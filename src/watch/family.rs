@@ -186,6 +186,11 @@ impl Family {
         queue.exists = Some(counts.is_some());
         queue.gone = counts.is_none().then_some(at);
         let before = queue.declared.map(|seen| seen.value);
+        // Before the first passive declare the list is what was; where it lags it may never have been.
+        let listed = queue
+            .totals
+            .and_then(|totals| totals.value.ready)
+            .filter(|_| !queue.lags());
         queue.declared = counts.map(|value| At { at, value });
         if counts.is_none() {
             queue.totals = None;
@@ -221,8 +226,8 @@ impl Family {
                 }
             }
             (Role::Dead, Some(now)) => {
-                if let Some(before) = before {
-                    motion.grew(before.ready, now.ready, at);
+                if let Some(before) = before.map(|before| before.ready).or(listed) {
+                    motion.grew(before, now.ready, at);
                 }
             }
             (Role::Main, None) => {

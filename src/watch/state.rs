@@ -435,6 +435,17 @@ mod tests {
         assert_eq!(scene.state(), State::Idle);
     }
 
+    /// Listed, and grown before the first passive declare; a list that lags is no such base.
+    #[test]
+    fn dead_letters_grow_from_the_first_list_on() {
+        for (kind, expected) in [(Kind::Classic, State::DeadGrowing), (Kind::Quorum, State::Idle)] {
+            let mut scene = Scene::new(kind);
+            scene.declared("q", 0, 1).listed(&[("q", 0, 0), ("q.XQ", 4, 0)]);
+            scene.wait(0.1).declared("q.XQ", 5, 0);
+            assert_eq!(scene.state(), expected, "{}", scene.why());
+        }
+    }
+
     #[test]
     fn messages_that_wait_for_their_time_are_delayed() {
         let mut scene = Scene::new(Kind::Classic);
