@@ -201,6 +201,9 @@ while True:
 fn in_the_middle(name: &str, env: &[(&str, &str)]) -> (Stack, Running) {
     let mut stack = started(name);
     wrapper(&mut stack, ESCAPES);
+    let down = stack.dir.join("down");
+    stack.set("services.up", words(&["true"]));
+    stack.set("services.down", words(&["touch", down.to_str().expect("a path")]));
     // The task goes where nobody looks.
     stack.set("broker.queue", "elsewhere");
     stack.set("timing.silence", "60s");
@@ -230,6 +233,7 @@ fn ended_by(name: &str, end: &str) {
     }
     // A run that could end by itself comes back only when all is gone.
     assert_nothing_left(&mut stack);
+    assert!(stack.dir.join("down").exists(), "the services went down");
 }
 
 #[test]
@@ -338,8 +342,15 @@ fn a_number_after_v_is_explained_in_one_line() {
         "worker.command",
         words(&["dramatiq", "-v", "2", "--threads", "2", "ops_core.tasks.worker"]),
     );
-    start(&mut stack, &[])
-        .finish(&stack)
+    let verdict = start(&mut stack, &[]).finish(&stack);
+    assert!(
+        verdict
+            .stderr
+            .contains("1 message(s) wait on queue `default` already"),
+        "{}",
+        verdict.stderr
+    );
+    verdict
         .expect("B", "worker-not-started", 10)
         .sums_up("the `2` after `-v` is read as the broker module");
     assert_nothing_left(&mut stack);
