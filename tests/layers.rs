@@ -100,6 +100,17 @@ fn recordings_are_files_and_nothing_else() {
     must_not_use(&["timeline/recording.rs"], &[], &others);
 }
 
+/// What `trace` makes of an event is pure as well: it is measured and tested without a broker.
+#[test]
+fn a_trace_is_written_without_looking() {
+    must_not_use(&["trace"], &[], OUTSIDE);
+    must_not_use(
+        &["trace"],
+        &[],
+        &["crate::vantage", "crate::config", "crate::commands", "crate::diagnosis"],
+    );
+}
+
 #[test]
 fn the_core_knows_nothing_of_where_events_come_from() {
     must_not_use(

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use taskdiag::diagnosis::{Certainty, Outcome, Scenario, Stage, Verdict, causes, diagnose};
-use taskdiag::timeline::{Source, Timeline, recording};
+use taskdiag::timeline::{Ended, Event, EventKind, Setup, Source, Timeline, recording};
 
 /// Causes without a recording, each with the reason. One that has a recording must leave the list.
 const NOT_RECORDED: &[(&str, &str)] = &[(
@@ -302,6 +302,104 @@ fn every_removal_of_sources_is_weaker_or_right() {
             .into_values()
             .map(|(said, without)| format!("without {}: {said}", without.join(", or ")))
             .collect()
+    });
+}
+
+/// The firehose lost its publishes, its deliveries, or all of them, and says that it lost something.
+#[test]
+fn every_gap_of_the_firehose_is_weaker_or_right() {
+    on_every_run(|run| {
+        let whole = diagnose(&run.timeline);
+        let whole = cause(&whole).map(|(id, _)| id.to_owned());
+        let mut wrong = Vec::new();
+        for (publishes, deliveries) in [(true, false), (false, true), (true, true)] {
+            let mut gap = Timeline::new(run.timeline.setup.clone(), run.timeline.started_at.clone());
+            let mut lost = 0;
+            for event in &run.timeline.events {
+                match &event.kind {
+                    EventKind::Publish { .. } if publishes => lost += 1,
+                    EventKind::Deliver { .. } if deliveries => lost += 1,
+                    EventKind::Ended { .. } => {
+                        let mut missed = event.clone();
+                        missed.source = Source::Firehose;
+                        missed.kind = EventKind::Missed { events: lost };
+                        gap.push(missed);
+                        gap.push(event.clone());
+                    }
+                    _ => drop(gap.push(event.clone())),
+                }
+            }
+            let verdict = diagnose(&gap);
+            if lost > 0
+                && let Some((id, Certainty::Certain)) = cause(&verdict)
+                && id != run.expected.cause
+                && whole.as_deref() != Some(id)
+                && !run.expected.may_say_blind.iter().any(|may| may == id)
+            {
+                wrong.push(format!("{lost} events missed: {}", in_short(&verdict)));
+            }
+        }
+        wrong
+    });
+}
+
+/// The same run, had nobody looked but `trace`: its task is followed, and nothing is claimed that the
+/// broker alone cannot show.
+#[test]
+fn every_run_as_a_trace_is_weaker_or_right() {
+    on_every_run(|run| {
+        let Some(task_id) = run.timeline.events.iter().find_map(|event| match &event.kind {
+            EventKind::Answered { task_id: Some(id), .. } | EventKind::Given { task_id: id } => Some(id.clone()),
+            _ => None,
+        }) else {
+            return Vec::new();
+        };
+        let setup = Setup {
+            trace: true,
+            post_mortem: true,
+            ..run.timeline.setup.clone()
+        };
+        let mut wrong = Vec::new();
+        // It began in time, or when all was over.
+        for late in [false, true] {
+            let mut trace = Timeline::new(setup.clone(), run.timeline.started_at.clone());
+            let mut push = |source: Source, kind: EventKind| {
+                trace.push(Event {
+                    n: 0,
+                    at_ms: 0.0,
+                    source,
+                    stated: None,
+                    kind,
+                });
+            };
+            push(
+                Source::Api,
+                EventKind::Given {
+                    task_id: task_id.clone(),
+                },
+            );
+            push(Source::Firehose, EventKind::Watching { detail: String::new() });
+            for event in &run.timeline.events {
+                if !late && matches!(event.source, Source::Firehose | Source::Process) {
+                    push(event.source, event.kind.clone());
+                }
+            }
+            push(Source::Run, EventKind::Ended { why: Ended::Interrupted });
+            let verdict = diagnose(&trace);
+            let whole = diagnose(&run.timeline);
+            if let Some((id, certainty)) = cause(&verdict)
+                && (late || certainty == Certainty::Certain)
+                && cause(&whole).map(|(id, _)| id) != Some(id)
+                && id != run.expected.cause
+                && !run.expected.may_say_blind.iter().any(|may| may == id)
+            {
+                wrong.push(format!("late: {late}: {}", in_short(&verdict)));
+            }
+            if verdict.exit_code == 0 {
+                wrong.push("success, which a trace cannot see".into());
+            }
+        }
+        wrong
     });
 }
 
