@@ -29,7 +29,13 @@ fn main() -> std::io::Result<()> {
     debug_assert!(why > 0);
     measure(&deliveries, "json", Writing::Json, Filter::default(), false)?;
     measure(&deliveries, "lines, --show-args", line(), Filter::default(), true)?;
-    measure(&deliveries, "lines, three filters", line(), filtered.unwrap_or_default(), false)?;
+    measure(
+        &deliveries,
+        "lines, three filters",
+        line(),
+        filtered.unwrap_or_default(),
+        false,
+    )?;
     Ok(())
 }
 
@@ -71,7 +77,10 @@ fn measure(
     }
     let per_second = 1_000_000_000 / best.max(1);
     let mut out = std::io::stdout();
-    writeln!(out, "{what}: {best} ns for an event, {per_second} events/s on one core")?;
+    writeln!(
+        out,
+        "{what}: {best} ns for an event, {per_second} events/s on one core"
+    )?;
     Ok((best, tracer.totals().shown))
 }
 

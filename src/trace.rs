@@ -334,7 +334,11 @@ mod tests {
         let text = lines(
             None,
             false,
-            &[publish("orders.DQ", &body), deliver("orders.DQ", false, &body), deliver("orders.DQ", true, &body)],
+            &[
+                publish("orders.DQ", &body),
+                deliver("orders.DQ", false, &body),
+                deliver("orders.DQ", true, &body),
+            ],
         );
         let expected = "\
 12:34:56.000 publish orders.DQ send     3f96a1b2 127.0.0.1:40000          retry 2/3  due in 15.0 s  after ValueError: no \\e[31m
@@ -347,7 +351,10 @@ mod tests {
     #[test]
     fn arguments_are_shown_on_request_and_without_secrets() {
         let text = lines(None, true, &[publish("orders", BODY)]);
-        assert!(text.contains(r#"["***","x\\e[31m"] {"task_id":7,"api_token":"***"}"#), "{text}");
+        assert!(
+            text.contains(r#"["***","x\\e[31m"] {"task_id":7,"api_token":"***"}"#),
+            "{text}"
+        );
         assert!(!lines(None, false, &[publish("orders", BODY)]).contains("task_id"));
     }
 
@@ -358,26 +365,54 @@ mod tests {
         for width in [1, 20, 50, 79, 200] {
             for color in [false, true] {
                 let look = Look::new(color, false, Some(width), 0);
-                let text = written(Filter::default(), Writing::Line(look), true, &[publish(&wide, &body)]);
+                let text = written(
+                    Filter::default(),
+                    Writing::Line(look),
+                    true,
+                    &[publish(&wide, &body)],
+                );
                 let mut bare = text.strip_suffix('\n').expect("one line").to_owned();
                 for code in ["31", "32", "33", "36", "1", "2", "0"] {
                     bare = bare.replace(&format!("\u{1b}[{code}m"), "");
                 }
-                assert!(!bare.contains(|c: char| c.is_control() || c == '\u{202e}'), "{bare:?}");
-                assert!(unicode_width::UnicodeWidthStr::width(bare.as_str()) <= width, "{width}: {bare:?}");
+                assert!(
+                    !bare.contains(|c: char| c.is_control() || c == '\u{202e}'),
+                    "{bare:?}"
+                );
+                assert!(
+                    unicode_width::UnicodeWidthStr::width(bare.as_str()) <= width,
+                    "{width}: {bare:?}"
+                );
             }
         }
         let json = written(Filter::default(), Writing::Json, true, &[publish(&wide, &body)]);
-        assert!(!json.trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'), "{json:?}");
+        assert!(
+            !json
+                .trim_end()
+                .contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{json:?}"
+        );
         let look = Look::new(false, true, Some(200), 0);
-        let ascii = written(Filter::default(), Writing::Line(look), true, &[publish(&wide, &body)]);
+        let ascii = written(
+            Filter::default(),
+            Writing::Line(look),
+            true,
+            &[publish(&wide, &body)],
+        );
         assert!(ascii.is_ascii(), "{ascii}");
     }
 
     #[test]
     fn what_is_no_message_is_still_an_event() {
-        for (body, said) in [("\u{1}pickle", "7 bytes that are not JSON"), ("{\"a\":1}", "JSON without actor_name")] {
-            let text = lines(None, true, &[publish("orders", body), deliver("orders", false, body)]);
+        for (body, said) in [
+            ("\u{1}pickle", "7 bytes that are not JSON"),
+            ("{\"a\":1}", "JSON without actor_name"),
+        ] {
+            let text = lines(
+                None,
+                true,
+                &[publish("orders", body), deliver("orders", false, body)],
+            );
             assert_eq!(text.lines().count(), 2);
             assert!(text.contains(said), "{text}");
             assert!(!text.contains(" ms"), "nothing to match them by: {text}");
@@ -386,25 +421,48 @@ mod tests {
 
     #[test]
     fn kinds_of_filters_must_all_fit() {
-        let other = BODY.replace("\"send\"", "\"pay\"").replace("00000001", "00000002");
-        let sights = || [publish("orders", BODY), deliver("orders.XQ", false, BODY), publish("mail", &other)];
+        let other = BODY
+            .replace("\"send\"", "\"pay\"")
+            .replace("00000001", "00000002");
+        let sights = || {
+            [
+                publish("orders", BODY),
+                deliver("orders.XQ", false, BODY),
+                publish("mail", &other),
+            ]
+        };
         let shown = |queues: &[&str], actors: &[&str], tasks: &[&str], patterns: &[&str]| {
             let all = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let filter = Filter::new(&all(queues), &all(actors), &all(tasks), &all(patterns)).expect("a filter");
+            let filter =
+                Filter::new(&all(queues), &all(actors), &all(tasks), &all(patterns)).expect("a filter");
             let look = Look::new(true, false, Some(30), 0);
-            written(filter, Writing::Line(look), false, &sights()).lines().count()
+            written(filter, Writing::Line(look), false, &sights())
+                .lines()
+                .count()
         };
         assert_eq!(shown(&[], &[], &[], &[]), 3);
         assert_eq!(shown(&["orders"], &[], &[], &[]), 2, "with its companions");
         assert_eq!(shown(&["orders*"], &[], &[], &[]), 2);
-        assert_eq!(shown(&["order?"], &[], &[], &[]), 1, "a pattern means what it says");
+        assert_eq!(
+            shown(&["order?"], &[], &[], &[]),
+            1,
+            "a pattern means what it says"
+        );
         assert_eq!(shown(&["orders", "mail"], &["pay"], &[], &[]), 1);
         assert_eq!(shown(&[], &["se*", "pay"], &[], &[]), 3);
         assert_eq!(shown(&[], &[], &["7"], &[]), 3, "a number among the arguments");
-        assert_eq!(shown(&[], &[], &["task_id"], &[]), 0, "the name of an argument is none");
+        assert_eq!(
+            shown(&[], &[], &["task_id"], &[]),
+            0,
+            "the name of an argument is none"
+        );
         let id = "3F96A1B20C4D4E5F8A9B000000000002";
         assert_eq!(shown(&[], &[], &[id], &[]), 1, "another spelling of a message id");
-        assert_eq!(shown(&[], &[], &[], &["dead letter", "^nothing"]), 1, "what would be shown, uncut");
+        assert_eq!(
+            shown(&[], &[], &[], &["dead letter", "^nothing"]),
+            1,
+            "what would be shown, uncut"
+        );
         assert_eq!(shown(&[], &[], &[], &["hunter22"]), 0, "not what is masked");
         assert!(Filter::new(&["[".into()], &[], &[], &[]).is_err());
         assert!(Filter::new(&[], &[], &[], &["(".into()]).is_err());
@@ -413,7 +471,10 @@ mod tests {
     #[test]
     fn what_was_missed_is_said_at_its_place() {
         let mut tracer = Tracer::new(Filter::default(), Writing::Json, false, Scrubber::default());
-        let moment = Moment { at_ms: 1.0, unix_ms: 1 };
+        let moment = Moment {
+            at_ms: 1.0,
+            unix_ms: 1,
+        };
         let mut out = Vec::new();
         tracer.take(moment, &publish("orders", BODY), None, &mut out);
         tracer.missed(moment, 3, Place::Broker, &mut out);

@@ -107,7 +107,12 @@ fn a_trace_is_written_without_looking() {
     must_not_use(
         &["trace"],
         &[],
-        &["crate::vantage", "crate::config", "crate::commands", "crate::diagnosis"],
+        &[
+            "crate::vantage",
+            "crate::config",
+            "crate::commands",
+            "crate::diagnosis",
+        ],
     );
 }
 

@@ -349,7 +349,10 @@ fn every_gap_of_the_firehose_is_weaker_or_right() {
 fn every_run_as_a_trace_is_weaker_or_right() {
     on_every_run(|run| {
         let Some(task_id) = run.timeline.events.iter().find_map(|event| match &event.kind {
-            EventKind::Answered { task_id: Some(id), .. } | EventKind::Given { task_id: id } => Some(id.clone()),
+            EventKind::Answered {
+                task_id: Some(id), ..
+            }
+            | EventKind::Given { task_id: id } => Some(id.clone()),
             _ => None,
         }) else {
             return Vec::new();
@@ -363,28 +366,42 @@ fn every_run_as_a_trace_is_weaker_or_right() {
         // It began in time, or when all was over.
         for late in [false, true] {
             let mut trace = Timeline::new(setup.clone(), run.timeline.started_at.clone());
-            let mut push = |source: Source, kind: EventKind| {
+            let end = run.timeline.events.last().map_or(0.0, |event| event.at_ms);
+            let mut push = |at_ms: f64, source: Source, kind: EventKind| {
                 trace.push(Event {
                     n: 0,
-                    at_ms: 0.0,
+                    at_ms,
                     source,
                     stated: None,
                     kind,
                 });
             };
             push(
+                0.0,
                 Source::Api,
                 EventKind::Given {
                     task_id: task_id.clone(),
                 },
             );
-            push(Source::Firehose, EventKind::Watching { detail: String::new() });
+            push(
+                0.0,
+                Source::Firehose,
+                EventKind::Watching {
+                    detail: String::new(),
+                },
+            );
             for event in &run.timeline.events {
                 if !late && matches!(event.source, Source::Firehose | Source::Process) {
-                    push(event.source, event.kind.clone());
+                    push(event.at_ms, event.source, event.kind.clone());
                 }
             }
-            push(Source::Run, EventKind::Ended { why: Ended::Interrupted });
+            push(
+                end,
+                Source::Run,
+                EventKind::Ended {
+                    why: Ended::Interrupted,
+                },
+            );
             let verdict = diagnose(&trace);
             let whole = diagnose(&run.timeline);
             if let Some((id, certainty)) = cause(&verdict)
