@@ -104,7 +104,7 @@ fn has_leaf(value: &Json, id: &str) -> bool {
         Json::String(text) => is_same_id(text, id),
         Json::Array(items) => items.iter().any(|item| has_leaf(item, id)),
         Json::Object(map) => map.values().any(|item| has_leaf(item, id)),
-        other => other.to_string() == id,
+        other => is_same_id(&other.to_string(), id),
     }
 }
 
