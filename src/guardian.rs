@@ -10,6 +10,7 @@ mod life;
 mod protocol;
 mod tracing;
 mod tree;
+mod vhost;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,13 @@ impl Guardian {
             .await
             .map(drop)
             .map_err(tracing_needs_it)
+    }
+
+    /// From now on this vhost is deleted at the end: it is made for this run.
+    pub async fn delete_vhost(&self, broker: &Broker, name: &str) -> Result<(), String> {
+        self.ask(Request::Vhost(vhost::Made::new(broker, name)))
+            .await
+            .map(drop)
     }
 
     /// A folder that only this user can enter, removed at the end.

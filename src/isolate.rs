@@ -4,9 +4,10 @@
 //! decided in [`crate::diagnosis::isolation`].
 
 mod message;
+mod room;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::diagnosis::Verdict;
@@ -16,6 +17,7 @@ use crate::report::{SourceState, sources};
 use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
 use crate::vantage::{Bodies, Direct, Plan, observe};
 pub use message::Copy;
+use room::Room;
 
 /// The run that is to be explained.
 pub struct Original<'a> {
@@ -33,6 +35,7 @@ pub struct Ladder<'a> {
     pub record: Option<&'a Path>,
     /// Marks every message that is published here.
     run: String,
+    complaints: Mutex<Vec<String>>,
 }
 
 impl<'a> Ladder<'a> {
@@ -47,6 +50,7 @@ impl<'a> Ladder<'a> {
             },
             record,
             run: format!("isolate-{}", uuid::Uuid::new_v4().simple()),
+            complaints: Mutex::default(),
         }
     }
 
@@ -94,8 +98,45 @@ impl<'a> Ladder<'a> {
                 Ok(config) => self.post(rung, config, "`isolate.body`").await,
                 Err(why) => Ok(Tried::Skipped(why)),
             },
-            Rung::CleanVhost => Ok(Tried::Skipped("not offered by this build".into())),
+            Rung::CleanVhost => self.clean(original).await,
         }
+    }
+
+    /// In an empty vhost, with a worker of our own.
+    async fn clean(&self, original: &Original<'_>) -> Result<Tried> {
+        let (copy, from_configuration) = match self.copy(original) {
+            Ok(made) => made,
+            Err(why) => return Ok(Tried::Skipped(why)),
+        };
+        let mut complaints = Vec::new();
+        let room = match Room::open(self.config, &mut complaints).await {
+            Ok(room) => room,
+            Err(why) => {
+                self.complain(complaints);
+                return Ok(match why.as_str() {
+                    "interrupted" => Tried::Interrupted { sent: None },
+                    _ => Tried::Skipped(why),
+                });
+            }
+        };
+        let done = self
+            .publish(Rung::CleanVhost, &room.config, copy, from_configuration)
+            .await;
+        self.complain(room.close().await);
+        done
+    }
+
+    fn complain(&self, complaints: Vec<String>) {
+        let mut all = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(complaints);
+    }
+
+    /// What could not be undone.
+    pub fn complaints(&self) -> Vec<String> {
+        self.complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn minimal(&self) -> std::result::Result<Config, String> {
@@ -149,7 +190,8 @@ impl<'a> Ladder<'a> {
             return Ok(Tried::Skipped("no API is configured".into()));
         }
         let observed = observe(&config, &self.plan, &mut |_, _| {}).await?;
-        let (timeline, verdict, _) = observed.restore().await;
+        let (timeline, verdict, complaints) = observed.restore().await;
+        self.complain(complaints);
         self.keep(rung, &timeline)?;
         let sent = Sent {
             what: format!("{what}, posted to the API"),
@@ -193,7 +235,8 @@ impl<'a> Ladder<'a> {
             ..self.plan.clone()
         };
         let observed = observe(&config, &plan, &mut |_, _| {}).await?;
-        let (timeline, verdict, _) = observed.restore().await;
+        let (timeline, verdict, complaints) = observed.restore().await;
+        self.complain(complaints);
         self.keep(rung, &timeline)?;
         if let Some(why) = direct.failed() {
             return Ok(Tried::Failed { sent: None, why });

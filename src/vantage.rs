@@ -36,6 +36,7 @@ use crate::timeline::{Ended, Event, EventKind, LogLine, Setup, Source, Timeline}
 
 pub use amqp::connect as connect_amqp;
 pub use api::{Submission, submit_once};
+pub use declare::Prober;
 pub use direct::{Bodies, Direct};
 pub use firehose::EXCHANGE as TRACE_EXCHANGE;
 pub use process::listeners;

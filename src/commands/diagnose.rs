@@ -159,7 +159,9 @@ async fn isolate(
         printer.line(&format!("  isolating  {what}"));
     };
     let ladder = Ladder::new(config, plan, record);
-    ladder.climb(&original, &mut tell).await.map(Some)
+    let isolation = ladder.climb(&original, &mut tell).await;
+    complain_of(ladder.complaints());
+    isolation.map(Some)
 }
 
 fn complain_of(complaints: Vec<String>) {

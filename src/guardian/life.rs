@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::protocol::{Answer, Asked, Exit, Request, Said, Start};
 use super::tracing::Traced;
 use super::tree;
+use super::vhost::Made;
 use crate::error::exit;
 
 /// Signals that are the terminal's or the user's business with taskdiag, not with us.
@@ -27,6 +28,7 @@ struct Guardian {
     /// What was started and has not ended.
     started: HashSet<i32>,
     tracing: Option<Traced>,
+    vhost: Option<Made>,
     folder: Option<PathBuf>,
     last: Option<(Start, u64)>,
     keep: bool,
@@ -82,6 +84,7 @@ impl Guardian {
     async fn obey(&mut self, request: Request) -> Answer {
         match request {
             Request::Tracing(traced) => self.tracing = Some(traced),
+            Request::Vhost(made) => self.vhost = Some(made),
             Request::Keep => {
                 self.keep = true;
                 let me = HashSet::from([std::process::id() as i32]);
@@ -157,6 +160,9 @@ impl Guardian {
             && let Err(blindness) = tracing.restore().await
         {
             complaints.push(super::tracing_complaint(tracing.vhost(), &blindness.reason));
+        }
+        if let Some(vhost) = self.vhost.take() {
+            complaints.extend(vhost.delete().await);
         }
         if let Some((start, seconds)) = self.last.take().filter(|_| !self.keep) {
             complaints.extend(self.run(&start, Duration::from_secs(seconds)).await);

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::tracing::Traced;
+use super::vhost::Made;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Asked {
@@ -20,6 +21,8 @@ pub(super) struct Asked {
 pub(super) enum Request {
     /// At the end, switch this tracing off.
     Tracing(Traced),
+    /// At the end, delete this vhost: it was made for this run.
+    Vhost(Made),
     /// Make a private folder below this one; it is removed at the end.
     Folder {
         below: PathBuf,

@@ -23,6 +23,13 @@ pub enum NoCounts {
     Lost(Blindness),
 }
 
+impl NoCounts {
+    pub fn reason(self) -> String {
+        let (NoCounts::Refused(blindness) | NoCounts::Lost(blindness)) = self;
+        blindness.reason
+    }
+}
+
 impl Prober {
     pub async fn look(&mut self, connection: &Connection, queue: &str) -> Result<Counts, NoCounts> {
         let lost = |error: lapin::Error| {

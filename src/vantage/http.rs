@@ -135,6 +135,15 @@ impl Management {
         self.read(path, response).await.map(drop)
     }
 
+    /// `DELETE /api/PATH`; `false` where there is nothing to delete.
+    pub async fn delete(&self, path: &str) -> Result<bool, Blindness> {
+        let response = self.request(reqwest::Method::DELETE, path).send().await;
+        if matches!(&response, Ok(response) if response.status().as_u16() == 404) {
+            return Ok(false);
+        }
+        self.read(path, response).await.map(|_| true)
+    }
+
     /// `POST /api/PATH`; used for looking at messages only.
     pub async fn post(&self, path: &str, body: &Json) -> Result<Json, Blindness> {
         let response = self.request(reqwest::Method::POST, path).json(body).send().await;

@@ -1,10 +1,13 @@
 //! `diagnose --isolate`: each step tells one thing from the others.
 
+use std::fs;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use toml::Table;
 
-use crate::lab::{signal, until};
+use crate::lab::{Lab, signal, until};
 use crate::stack::Stack;
 use crate::verdict::Verdict;
 use crate::worker::{Dramatiq, healthy};
@@ -133,6 +136,154 @@ fn a_success_is_not_isolated() {
         .expect("A", "succeeded", 0)
         .concludes("nothing to isolate");
     assert!(verdict.steps().is_empty(), "{}", verdict.explain());
+}
+
+/// A worker as taskdiag can start one, too.
+fn startable(stack: &mut Stack) {
+    let mut env = Table::new();
+    for (name, value) in [
+        (MARK, stack.id.clone()),
+        ("DRAMATIQ_TESTING", String::new()),
+        ("DATABASE_URL", stack.database_url("lab:lab")),
+        ("RABBITMQ_URL", stack.amqp_url("lab:lab")),
+    ] {
+        env.insert(name.into(), value.into());
+    }
+    stack.set("worker.env", env);
+    stack.set("worker.python", stack.venv().to_str().expect("a path"));
+    stack.set("worker.cwd", Lab::get().value("LAB_OPS_CORE"));
+}
+
+/// Stands in the environment of every worker that taskdiag starts here, and of nothing else.
+const MARK: &str = "ISOLATE_TEST_MARK";
+
+/// Everything that a run of this stack could leave behind.
+fn left(stack: &Stack) -> Vec<String> {
+    let mark = format!("{MARK}={}\0", stack.id);
+    let processes = fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|entry| {
+            let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let carries = String::from_utf8_lossy(&environ).contains(&mark);
+            carries.then(|| format!("process {}", entry.file_name().to_string_lossy()))
+        });
+    let vhosts = Lab::get().manage("GET", "vhosts?columns=name", None);
+    let vhosts = vhosts.as_array().cloned().unwrap_or_default();
+    let made = vhosts.iter().filter_map(|vhost| {
+        let name = vhost["name"].as_str()?;
+        name.starts_with("taskdiag.isolate.")
+            .then(|| format!("vhost {name}"))
+    });
+    processes.chain(made).collect()
+}
+
+/// One test at a time looks for what is left.
+static ROOM: Mutex<()> = Mutex::new(());
+
+/// The worker is stopped: only one that was started now, elsewhere, gets into the actor.
+#[test]
+fn the_running_worker_is_the_culprit() {
+    let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stack = Stack::new("isolate-stopped");
+    let worker = stack.worker(healthy());
+    stack.api(&[]);
+    startable(&mut stack);
+    stack.set_all("[isolate]\nbody = { task_type = 'agent_task' }");
+    signal("STOP", format!("-{worker}"));
+    let verdict = stack.diagnose(&["--isolate"]);
+    signal("CONT", format!("-{worker}"));
+    assert_eq!(verdict.scenario(), "C", "{}", verdict.explain());
+    let verdict = verdict
+        .proves("again", "it happens again")
+        .proves("direct", "how the API publishes is out of the question")
+        .proves("minimal", "the payload is out of the question")
+        .proves(
+            "clean-vhost",
+            "entered it: this code, its configuration and this message can work",
+        )
+        .concludes("depends on what runs, not on the code");
+    let where_sent = verdict.step("clean-vhost")["sent"]["what"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(where_sent.contains("taskdiag.isolate."), "{where_sent}");
+    assert_eq!(left(&stack), Vec::<String>::new());
+}
+
+/// The fault is in the code: a fresh worker has it, too.
+#[test]
+fn the_code_is_the_culprit() {
+    let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stack = Stack::new("isolate-code");
+    stack.worker(crate::worker::fault("skip"));
+    stack.api(&[]);
+    startable(&mut stack);
+    stack.set_in("worker.env", "OPS_WORKER_FAULT", "skip");
+    stack
+        .diagnose(&["--isolate"])
+        .expect("B", "message-skipped", 10)
+        .proves("clean-vhost", "stops for the same reason")
+        .concludes("the running worker's state and the live queue");
+    assert_eq!(left(&stack), Vec::<String>::new());
+}
+
+/// An application that does not take its broker from the environment never gets at the live queue
+/// for longer than it takes to see it there.
+#[test]
+fn a_worker_that_goes_to_the_live_queue_is_stopped() {
+    let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stack = Stack::new("isolate-live");
+    stack.api(&[]);
+    startable(&mut stack);
+    // The module sets the variable itself, whatever it was.
+    let module = stack.dir.join("stubborn.py");
+    let url = stack.amqp_url("lab:lab");
+    fs::write(
+        &module,
+        format!("import os\nos.environ['RABBITMQ_URL'] = '{url}'\nimport ops_core.tasks.worker\n"),
+    )
+    .expect("a module");
+    let folder = stack.dir.to_str().expect("a path").to_owned();
+    stack.set_in("worker.env", "PYTHONPATH", &folder);
+    let command = ["dramatiq", "-v", "--processes", "1", "--threads", "2", "stubborn"];
+    stack.set("worker.command", command.map(toml::Value::from).to_vec());
+    let verdict = stack
+        .diagnose(&["--isolate"])
+        .expect("C", "no-consumer", 20)
+        .skips("clean-vhost", "came to the live `default`");
+    assert_eq!(left(&stack), Vec::<String>::new(), "{}", verdict.explain());
+}
+
+/// Without a variable that leads to the broker nothing is started.
+#[test]
+fn a_worker_that_cannot_be_sent_elsewhere_is_not_started() {
+    let mut stack = Stack::new("isolate-no-variable");
+    stack.api(&[]);
+    stack.set_in("worker.env", "DRAMATIQ_TESTING", "");
+    stack
+        .diagnose(&["--isolate"])
+        .expect("C", "no-consumer", 20)
+        .skips("clean-vhost", "no variable of `worker.env`");
+}
+
+/// Killed while the room is open: the guardian empties it.
+#[test]
+fn nothing_is_left_after_kill_9() {
+    let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stack = Stack::new("isolate-kill");
+    stack.api(&[]);
+    startable(&mut stack);
+    let mut running = stack.start_diagnose(&["--isolate"]);
+    until("the fresh worker runs in its vhost", || {
+        let left = left(&stack);
+        left.iter().any(|what| what.starts_with("vhost"))
+            && left.iter().any(|what| what.starts_with("process"))
+            || running.has_ended()
+    });
+    assert!(!running.has_ended(), "{}", running.stderr());
+    signal("KILL", running.pid());
+    let _ = running.wait();
+    until("nothing is left", || left(&stack).is_empty());
 }
 
 /// A failure inside the actor is isolated through the API only.

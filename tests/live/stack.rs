@@ -144,6 +144,15 @@ impl Stack {
             .insert(name.into(), value.into());
     }
 
+    /// Sets one entry of a key that is a table, `worker.env` for example.
+    pub fn set_in(&mut self, key: &str, name: &str, value: &str) {
+        let (section, table) = key.split_once('.').expect("section.key");
+        let known = self.config.get(section).and_then(|section| section.get(table));
+        let mut table = known.and_then(Toml::as_table).cloned().unwrap_or_default();
+        table.insert(name.into(), value.into());
+        self.set(key, table);
+    }
+
     /// Sets all keys of some TOML text.
     pub fn set_all(&mut self, text: &str) {
         let table: Table = text.parse().expect("TOML");

@@ -1,0 +1,65 @@
+//! A vhost that was made for a run, deleted at its end with all that is in it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Broker, SecretUrl, Tls};
+use crate::vantage::Blindness;
+use crate::vantage::http::{Management, segment};
+
+/// How long deleting it is tried.
+const GIVE_UP: Duration = Duration::from_secs(15);
+/// Its creation may still have been under way when we were killed.
+const MAY_APPEAR: Duration = Duration::from_secs(1);
+
+/// Which vhost is to be deleted, over the guardian's pipe.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Made {
+    management_url: String,
+    ca_file: Option<std::path::PathBuf>,
+    client_cert: Option<std::path::PathBuf>,
+    client_key: Option<std::path::PathBuf>,
+    name: String,
+}
+
+impl Made {
+    pub(super) fn new(broker: &Broker, name: &str) -> Self {
+        Self {
+            management_url: broker.management.expose().to_owned(),
+            ca_file: broker.tls.ca_file.clone(),
+            client_cert: broker.tls.client_cert.clone(),
+            client_key: broker.tls.client_key.clone(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Deletes it; a complaint if that fails.
+    pub(super) async fn delete(&self) -> Option<String> {
+        let complaint = |blindness: Blindness| {
+            Some(format!(
+                "vhost \"{0}\", which this run made, could not be deleted: {1}; rabbitmqctl delete_vhost {0}",
+                self.name, blindness.reason
+            ))
+        };
+        let tls = Tls {
+            ca_file: self.ca_file.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
+        };
+        let management = match Management::from_parts(SecretUrl::from_text(&self.management_url), &tls) {
+            Ok(management) => management,
+            Err(blindness) => return complaint(blindness),
+        };
+        let path = format!("vhosts/{}", segment(&self.name));
+        let began = tokio::time::Instant::now();
+        loop {
+            match management.delete(&path).await {
+                Ok(true) => return None,
+                Ok(false) if began.elapsed() > MAY_APPEAR => return None,
+                Err(blindness) if began.elapsed() > GIVE_UP => return complaint(blindness),
+                Ok(false) | Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+}
