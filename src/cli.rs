@@ -269,10 +269,8 @@ pub struct Replay {
 #[derive(Debug, Args)]
 pub struct Compare {
     /// What `diagnose --record` wrote
-    #[arg(value_name = "RUN")]
     pub first: PathBuf,
     /// The recording to compare it with
-    #[arg(value_name = "RUN")]
     pub second: PathBuf,
     #[arg(long, value_enum, default_value_t = Plain::Terminal)]
     pub format: Plain,

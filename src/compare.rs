@@ -113,6 +113,8 @@ fn ranked(mut differences: Vec<Difference>, verdicts: &[&Verdict]) -> Vec<Differ
         (
             difference.weight,
             elsewhere,
+            // One package more or less is often a tool; another version was wanted by somebody.
+            difference.subject == Subject::Package && difference.values.contains(&Shown::Absent),
             difference.subject,
             difference.name.clone(),
             difference.of.clone(),

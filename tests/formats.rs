@@ -12,8 +12,10 @@ use std::path::Path;
 
 use regex::Regex;
 use runs::{HOSTILE, hostile, read, render, report};
+use taskdiag::compare;
+use taskdiag::diagnosis::diagnose;
 use taskdiag::report::{FORMATS, Style};
-use taskdiag::timeline::{Timeline, recording};
+use taskdiag::timeline::{EventKind, Timeline, recording};
 
 /// One recording per scenario: succeeded, A, B, C, none.
 const SCENARIOS: [&str; 5] = [
@@ -215,6 +217,34 @@ fn nothing_that_was_seen_controls_a_terminal() {
             let out = (format.render)(&report, VERBOSE);
             assert!(out.chars().all(harmless), "{}: {out}", format.name);
         }
+    }
+}
+
+/// Nor do those of two foreign recordings in a comparison.
+#[test]
+fn a_comparison_controls_no_terminal() {
+    let mut seen = read("succeeded");
+    let verdict = diagnose(&seen);
+    for text in HOSTILE {
+        let report = hostile(text);
+        let mut other = Timeline::new(report.setup.clone(), report.started_at.clone());
+        for event in report.timeline {
+            if matches!(event.kind, EventKind::Environment(_)) {
+                let mut plain = event.clone();
+                if let EventKind::Environment(environment) = &mut plain.kind {
+                    environment.variables = Some(Default::default());
+                }
+                seen.push(plain);
+            }
+            other.push(event);
+        }
+        let other_verdict = diagnose(&other);
+        let comparison = compare::compare([("one", &seen, &verdict), ("other", &other, &other_verdict)]);
+        assert!(comparison.differences.len() >= 3, "{comparison:#?}");
+        let out = compare::render(&comparison, 100, true);
+        let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
+        assert!(out.chars().all(harmless), "{out}");
+        assert!(!out.lines().any(|line| line.starts_with("::error")), "{out}");
     }
 }
 

@@ -39,10 +39,20 @@ impl Facts {
     fn party(&mut self, story: &Story<'_>, party: Party, pids: &[i32]) {
         self.addresses(story, party, pids);
         let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
-            self.hidden.insert(
-                party,
-                vec![format!("no process of the {} was seen", party.name())],
-            );
+            let was = |wanted: fn(&EventKind) -> bool| {
+                story.timeline.events.iter().any(|event| wanted(&event.kind))
+            };
+            let is_old = was(|kind| matches!(kind, EventKind::Process(_)))
+                && !was(|kind| matches!(kind, EventKind::Environment(_)));
+            let reason = if is_old {
+                format!(
+                    "the recording does not say what the {} runs in: an earlier taskdiag made it",
+                    party.name()
+                )
+            } else {
+                format!("no process of the {} was seen", party.name())
+            };
+            self.hidden.insert(party, vec![reason]);
             return;
         };
         if !environment.hidden.is_empty() {

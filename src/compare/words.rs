@@ -8,7 +8,7 @@ use crate::diagnosis::Outcome;
 
 /// `width` in columns; `all`: the last row too.
 pub fn render(comparison: &Comparison, width: u16, all: bool) -> String {
-    let mut parts = vec![verdicts(comparison)];
+    let mut parts = vec![verdicts(comparison, width)];
     if comparison.differences.is_empty() {
         parts.push(nothing(comparison, width));
     } else {
@@ -21,12 +21,18 @@ pub fn render(comparison: &Comparison, width: u16, all: bool) -> String {
     text
 }
 
-fn verdicts(comparison: &Comparison) -> String {
+fn verdicts(comparison: &Comparison, width: u16) -> String {
     let mut lines: Vec<String> = comparison
         .runs
         .iter()
         .zip(["first ", "second"])
-        .map(|(run, ordinal)| format!("{ordinal}  {}: {}", run.recording, verdict(run)))
+        .map(|(run, ordinal)| {
+            let text = format!("{}: {}", run.recording, verdict(run));
+            format!(
+                "{ordinal}  {}",
+                wrapped(&text, width.saturating_sub(8), "        ")
+            )
+        })
         .collect();
     lines.push(if comparison.same_verdict {
         "The verdict is the same.".into()
@@ -95,10 +101,10 @@ fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
     let shown = if all { usize::MAX } else { MOST_ROWS };
     for difference in comparison.differences.iter().take(shown) {
         table.add_row([
-            difference.what(),
+            flat(&difference.what()),
             parties(difference),
-            difference.side(0),
-            difference.side(1),
+            flat(&difference.side(0)),
+            flat(&difference.side(1)),
         ]);
     }
     let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
@@ -138,6 +144,7 @@ fn not_compared(comparison: &Comparison, width: u16, all: bool) -> Option<String
             [] => subject.name().to_owned(),
             [name] => format!("{} {name}", subject.name()),
             names if all => format!("{} {}", subject.name(), names.join(", ")),
+            names if subject == Subject::Queue => format!("{} queue settings", names.len()),
             names => format!("{} {subject}s", names.len(), subject = subject.name()),
         });
         let key = (skipped.of, skipped.reason.as_str());
@@ -158,6 +165,11 @@ fn not_compared(comparison: &Comparison, width: u16, all: bool) -> Option<String
         })
         .collect();
     Some(format!("Not compared\n{}", lines.join("\n")))
+}
+
+/// A value's line breaks would break the row.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Lines of words, all but the first indented.

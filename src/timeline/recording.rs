@@ -172,7 +172,10 @@ fn make_printable(value: &mut serde_json::Value) {
     match value {
         Json::String(text) => *text = super::scrub::printable(text),
         Json::Array(items) => items.iter_mut().for_each(make_printable),
-        Json::Object(map) => map.values_mut().for_each(make_printable),
+        Json::Object(map) => {
+            map.values_mut().for_each(make_printable);
+            super::scrub::printable_names(map);
+        }
         _ => {}
     }
 }

@@ -216,9 +216,22 @@ impl Scrubber {
         match value {
             Json::String(text) => *text = self.text(text),
             Json::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
-            Json::Object(map) => map.values_mut().for_each(|item| self.json(item)),
+            Json::Object(map) => {
+                map.values_mut().for_each(|item| self.json(item));
+                printable_names(map);
+            }
             _ => {}
         }
+    }
+}
+
+/// Names of variables and arguments come from outside as well.
+pub fn printable_names(map: &mut serde_json::Map<String, Json>) {
+    if map.keys().any(|name| printable(name) != *name) {
+        *map = std::mem::take(map)
+            .into_iter()
+            .map(|(name, value)| (printable(&name), value))
+            .collect();
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use taskdiag::diagnosis::diagnose;
 use taskdiag::report::{FORMATS, Report, Style};
+use taskdiag::timeline::environment::{Code, Environment, Found, Variable};
 use taskdiag::timeline::scrub::printable;
-use taskdiag::timeline::{EventKind, LogLine, Source, Timeline, recording};
+use taskdiag::timeline::{Event, EventKind, LogLine, Source, Timeline, recording};
 
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runs")
@@ -78,6 +79,36 @@ pub fn hostile(text: &str) -> Report {
             _ => {}
         }
         timeline.push(event);
+    }
+    for (pid, found, value) in [(1, Found::ApiPort, text), (2, Found::WorkerLog, "other")] {
+        let variable = || Variable::Plain(value.into());
+        let environment = Environment {
+            pid,
+            found: vec![found],
+            command: vec!["python".into(), text.into()],
+            cwd: Some(value.into()),
+            code: Some(Code {
+                module: "app".into(),
+                directory: value.into(),
+                also_in: vec![text.into()],
+            }),
+            variables: Some(
+                [
+                    ("DRAMATIQ_TESTING".to_owned(), variable()),
+                    (format!("DB_{text}"), variable()),
+                ]
+                .into(),
+            ),
+            hidden: vec![text.into()],
+            ..Environment::default()
+        };
+        timeline.push(Event {
+            n: 0,
+            at_ms: 0.0,
+            source: Source::Process,
+            stated: None,
+            kind: EventKind::Environment(Box::new(environment)),
+        });
     }
     // As a recording from somebody else.
     let timeline = recording::parse(&recording::to_text(&timeline)).unwrap();

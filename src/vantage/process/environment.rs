@@ -202,10 +202,21 @@ fn read(raw: &Raw, found: Found, masker: &Masker, known: &Mutex<Known>) -> Envir
         ));
         return environment;
     };
+    // In order, so that of too many the same are left out each time.
+    let mut sorted: Vec<_> = variables
+        .iter()
+        .filter(|(name, _)| name.len() <= MOST_NAME)
+        .collect();
+    sorted.sort();
+    if sorted.len() > MOST_VARIABLES {
+        environment.hidden.push(format!(
+            "of {} variables the first {MOST_VARIABLES} are looked at",
+            sorted.len()
+        ));
+    }
     environment.variables = Some(
-        variables
-            .iter()
-            .filter(|(name, _)| name.len() <= MOST_NAME)
+        sorted
+            .into_iter()
             .take(MOST_VARIABLES)
             .map(|(name, value)| (printable(&name.to_string_lossy()), masker.variable(name, value)))
             .collect(),
