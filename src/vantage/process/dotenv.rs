@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::mask::Masker;
 use super::view::View;
@@ -57,7 +57,7 @@ pub fn find(
     })
 }
 
-fn changed_at_ms(view: &View, path: &PathBuf) -> Option<i64> {
+fn changed_at_ms(view: &View, path: &Path) -> Option<i64> {
     let changed = std::fs::metadata(view.real(path)?).ok()?.modified().ok()?;
     let since = changed.duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_millis()).ok()

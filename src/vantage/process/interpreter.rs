@@ -310,7 +310,7 @@ mod tests {
             python.interpreter.prefix,
             made.0.join("app/.venv").display().to_string()
         );
-        assert_eq!(python.sites, [site.clone()]);
+        assert_eq!(python.sites, std::slice::from_ref(&site));
         // One that has renamed itself is known by the variable, another program is not.
         let venv = made.0.join("app/.venv").display().to_string();
         let renamed = made.find(&real, &["gunicorn: master"], &[("VIRTUAL_ENV", &venv)]);
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(python(&["python3"], &[("HOME", &home)]), [user, site.clone()]);
         assert_eq!(
             python(&["python3", "-s", "x"], &[("HOME", &home)]),
-            [site.clone()]
+            std::slice::from_ref(&site)
         );
         let off = [("HOME", home.as_str()), ("PYTHONNOUSERSITE", "1")];
         assert_eq!(python(&["python3"], &off), [site]);
