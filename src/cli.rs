@@ -125,7 +125,7 @@ pub struct Watch {
     /// End after so long; exit code 30 if there was an --until that was not met
     #[arg(long = "for", value_name = "DURATION")]
     pub duration: Option<String>,
-    /// Show changes of numbers so often at most; a change of state is shown at once
+    /// Show a queue that changes more than ten times a second so often at most
     #[arg(long, value_name = "DURATION", default_value = "250ms")]
     pub interval: String,
     /// Unacked messages of which none is done for so long are stuck

@@ -132,7 +132,8 @@ pub struct Family {
     pub main: Queue,
     pub delay: Queue,
     pub dead: Queue,
-    pub details: Option<At<Details>>,
+    /// Boxed: of ten thousand queues a few have them.
+    pub details: Option<Box<At<Details>>>,
     pub motion: Motion,
 }
 
@@ -147,6 +148,12 @@ pub struct Motion {
     pub held_since: Option<Duration>,
     /// When a message was last seen to have left: acknowledged, expired, purged, dead-lettered.
     pub left: Option<Duration>,
+    /// The same by the statistics: when their counter was last seen to have risen, and before that.
+    /// What it counts happened up to [`STATISTICS_LAG`] earlier.
+    pub counted: Option<Duration>,
+    pub counted_before: Option<Duration>,
+    /// Messages that the statistics have counted as done since the watch began.
+    pub done: u64,
     /// When ready messages were last seen to have gone to a consumer.
     pub delivered: Option<Duration>,
     pub dead_grew: Option<Duration>,
@@ -333,20 +340,24 @@ impl Family {
         let before = self
             .details
             .as_ref()
-            .and_then(|seen| seen.value.stats)
-            .unwrap_or_default();
+            .map(|seen| seen.value.stats.unwrap_or_default());
         if let Some(stats) = details.stats {
-            let rose = |before: Option<u64>, after: Option<u64>| matches!((before, after), (Some(before), Some(after)) if after > before);
-            let moves = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
-            if rose(before.done, stats.done) || moves(stats.ack_rate) {
-                self.motion.left = Some(at);
+            let motion = &mut self.motion;
+            let rise = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
+            let done = before
+                .and_then(|before| rise(before.done, stats.done))
+                .unwrap_or(0);
+            // The first look knows a rate only.
+            let moves = before.is_none() && stats.ack_rate.is_some_and(|rate| rate > 0.0);
+            if done > 0 || moves {
+                motion.counted_before = motion.counted;
+                motion.counted = Some(at);
+                motion.done += done;
             }
-            if rose(before.delivered, stats.delivered) || moves(stats.deliver_rate) {
-                self.motion.delivered = Some(at);
-            }
-            self.motion.seen_any |= rose(before.published, stats.published);
+            let published = before.and_then(|before| rise(before.published, stats.published));
+            motion.seen_any |= published.is_some_and(|count| count > 0) || done > 0;
         }
-        self.details = Some(At { at, value: details });
+        self.details = Some(Box::new(At { at, value: details }));
     }
 
     /// The statistics, while they are looked at.
@@ -357,6 +368,14 @@ impl Family {
             at: seen.at,
             value: stats,
         })
+    }
+
+    /// The statistics go on counting messages as done: risen twice, and lately. One rise alone is
+    /// news of something that may long be over.
+    pub fn counts_on(&self, now: Duration) -> bool {
+        let lately =
+            |at: Option<Duration>, most: Duration| at.is_some_and(|at| now.saturating_sub(at) <= most);
+        lately(self.motion.counted, STATISTICS_LAG) && lately(self.motion.counted_before, 2 * STATISTICS_LAG)
     }
 
     pub fn who(&self) -> Option<&[Consumer]> {

@@ -52,6 +52,8 @@ pub struct Row {
     pub delayed: Number,
     /// Messages of the dead-letter queue.
     pub dead: Number,
+    /// Acknowledged since the watch began, by the statistics; null where they count none (yet).
+    pub done: Number,
     /// Messages per second, averaged over the last five seconds of the statistics.
     pub rates: Rates,
     /// Milliseconds since the timestamp of the message at the head; only where publishers set one.
@@ -115,8 +117,30 @@ pub struct End {
 pub struct Printer {
     started: Timestamp,
     every: Duration,
-    last: HashMap<String, (Duration, Key)>,
+    last: HashMap<String, Printed>,
     waiting: Vec<String>,
+}
+
+/// So many rows are made at once; the next call makes the next ones.
+const BATCH: usize = 200;
+
+/// So many changes of one queue within a second are told at once; from there on, one per interval.
+const BURST: u32 = 10;
+
+struct Printed {
+    at: Duration,
+    key: Key,
+    /// The second that is counted, and the changes told in it.
+    second: Duration,
+    told: u32,
+}
+
+impl Printed {
+    fn may_change(&self, now: Duration, every: Duration) -> bool {
+        self.told < BURST
+            || now.saturating_sub(self.second) >= Duration::from_secs(1)
+            || now.saturating_sub(self.at) >= every
+    }
 }
 
 /// What a change is a change of: not ages, rates and words.
@@ -124,6 +148,7 @@ pub struct Printer {
 struct Key {
     state: State,
     counts: [Option<u64>; 5],
+    done: u64,
     who: u64,
 }
 
@@ -145,7 +170,7 @@ impl Printer {
         }
     }
 
-    /// The lines that are due.
+    /// The lines that are due; as long as there are many, there are more.
     pub fn due(&mut self, board: &mut Board) -> Vec<Line> {
         let now = board.now();
         let mut lines: Vec<Line> = board
@@ -156,6 +181,10 @@ impl Printer {
         let mut names = board.take_dirty();
         names.extend(self.waiting.drain(..));
         for name in names {
+            if lines.len() >= BATCH {
+                self.waiting.push(name);
+                continue;
+            }
             let Some(family) = board.families().get(&name) else {
                 self.last.remove(&name);
                 continue;
@@ -166,20 +195,28 @@ impl Printer {
             }
             let (state, why) = board.state(&name);
             let key = key(family, state, now);
-            if let Some((printed, last)) = self.last.get(&name) {
-                if *last == key {
+            let (mut second, mut told) = (now, 0);
+            if let Some(printed) = self.last.get(&name) {
+                if printed.key == key {
                     continue;
                 }
-                if !key.is_urgent(last) && now.saturating_sub(*printed) < self.every {
+                if !key.is_urgent(&printed.key) && !printed.may_change(now, self.every) {
                     self.waiting.push(name);
                     continue;
                 }
+                if now.saturating_sub(printed.second) < Duration::from_secs(1) {
+                    (second, told) = (printed.second, printed.told);
+                }
             }
-            lines.push(self.line(
-                now,
-                What::Queue(Box::new(row(&name, family, state, why, now, self.started))),
-            ));
-            self.last.insert(name, (now, key));
+            let row = row(&name, family, state, why, now, self.started);
+            lines.push(self.line(now, What::Queue(Box::new(row))));
+            let printed = Printed {
+                at: now,
+                key,
+                second,
+                told: told + 1,
+            };
+            self.last.insert(name, printed);
         }
         lines
     }
@@ -188,9 +225,13 @@ impl Printer {
     pub fn unsettled(&self) -> Vec<String> {
         self.last
             .iter()
-            .filter(|(_, (_, key))| !matches!(key.state, State::Idle | State::Missing))
+            .filter(|(_, printed)| !matches!(printed.key.state, State::Idle | State::Missing))
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    pub fn has_more(lines: &[Line]) -> bool {
+        lines.len() >= BATCH
     }
 
     pub fn end(&self, now: Duration, end: End) -> Line {
@@ -237,6 +278,7 @@ fn key(family: &Family, state: State, now: Duration) -> Key {
             delayed(family, now).value(),
             dead(family, now).value(),
         ],
+        done: family.motion.done,
         who: hasher.finish(),
     }
 }
@@ -252,6 +294,7 @@ pub fn row(name: &str, family: &Family, state: State, why: String, now: Duration
         consumers: number(family.main.consumers(now)),
         delayed: number(delayed(family, now)),
         dead: number(dead(family, now)),
+        done: done(family, now),
         rates: Rates {
             publish: rates(|stats| stats.publish_rate),
             deliver: rates(|stats| stats.deliver_rate),
@@ -287,6 +330,17 @@ fn number(figure: Figure<u64>) -> Number {
             because: Some("there is no such queue".into()),
         },
     }
+}
+
+/// Messages that the statistics have counted as done since the watch began.
+fn done(family: &Family, now: Duration) -> Number {
+    number(match family.stats(now) {
+        Some(stats) if stats.value.done.is_some() => Figure::Known {
+            value: family.motion.done,
+            age: now.saturating_sub(stats.at) + STATISTICS_LAG,
+        },
+        _ => Figure::Unknown("the broker has no statistics of this queue (yet)".into()),
+    })
 }
 
 fn rate(family: &Family, now: Duration, pick: fn(&super::sight::Stats) -> Option<f64>) -> Rate {
@@ -363,6 +417,9 @@ fn row_text(row: &Row) -> String {
         }
         if row.dead.value.is_some() {
             add("dead", &row.dead);
+        }
+        if row.done.value.is_some_and(|done| done > 0) {
+            add("done", &row.done);
         }
     }
     text.push_str(&format!("  ({})", row.why));
@@ -463,9 +520,17 @@ mod tests {
         assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(5), State::Backlog)]);
         scene.wait(0.01).look(5, 0, 1, 0);
         assert!(printer.due(&mut scene.board).is_empty());
+        // A short burst is told at once.
+        for ready in 6..15 {
+            scene.wait(0.01).declared("q", ready, 1);
+            assert_eq!(
+                rows(&printer.due(&mut scene.board)),
+                [(Some(ready), State::Backlog)]
+            );
+        }
         for ready in [6, 7, 8] {
             scene.wait(0.05).declared("q", ready, 1);
-            assert!(printer.due(&mut scene.board).is_empty());
+            assert!(printer.due(&mut scene.board).is_empty(), "{ready}");
         }
         // The last of them is told, without any news.
         scene.wait(0.2);

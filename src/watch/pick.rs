@@ -4,8 +4,8 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::framework::dramatiq::base_queue;
 
-/// Our own: the queue through which the firehose is read.
-const OWN: &str = "taskdiag.trace.";
+/// Our own: the queues through which the firehose is read and counted.
+const OWN: [&str; 2] = ["taskdiag.trace.", "taskdiag.missed."];
 
 #[derive(Debug, Clone)]
 pub struct Pick {
@@ -89,7 +89,7 @@ impl Pick {
     }
 
     pub fn matches(&self, name: &str) -> bool {
-        if name.starts_with(OWN) {
+        if OWN.iter().any(|own| name.starts_with(own)) {
             return false;
         }
         self.all
@@ -169,6 +169,7 @@ mod tests {
     #[test]
     fn our_own_queues_are_never_shown() {
         assert!(!Pick::all().matches("taskdiag.trace.1234"));
+        assert!(!Pick::all().matches("taskdiag.missed.1234"));
         assert!(!pick(&["task*"]).matches("taskdiag.trace.1234"));
         assert!(pick(&["task*"]).matches("tasks"));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::family::{Family, RECENT};
-use super::sight::Kind;
+use super::sight::{Kind, STATISTICS_LAG};
 
 /// In the order in which they are asked: the first that holds is the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
@@ -122,9 +122,8 @@ pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String)
         );
     }
     // Since when nothing of what is held was seen to be done.
-    let quiet = motion
-        .held_since
-        .map(|held| held.max(motion.left.unwrap_or_default()));
+    let done = motion.left.max(motion.counted).unwrap_or_default();
+    let quiet = motion.held_since.map(|held| held.max(done));
     let held = unacked.unwrap_or_default();
     if let Some(since) = for_so_long(quiet, limits.held).filter(|_| held > 0)
         // Between two looks at the totals one may be done and the next one taken: only the counters
@@ -149,15 +148,20 @@ pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String)
             ),
         );
     }
-    let moved = motion.left.filter(|left| now.saturating_sub(*left) <= RECENT);
+    let moved = match motion.left.filter(|left| now.saturating_sub(*left) <= RECENT) {
+        Some(left) => Some(format!("the last left {} ago", ago(left))),
+        None if family.counts_on(now) => Some(format!(
+            "{} done while watching, by statistics up to {} old",
+            motion.done,
+            seconds(STATISTICS_LAG)
+        )),
+        None => None,
+    };
     if let Some(waiting) = ready.filter(|ready| *ready > 0) {
-        if let (Some(left), true) = (moved, catches_up(family, waiting, now)) {
+        if let (Some(moved), true) = (&moved, catches_up(family, waiting, now)) {
             return (
                 State::Flowing,
-                format!(
-                    "{waiting} ready and being worked off; the last left {} ago",
-                    ago(left)
-                ),
+                format!("{waiting} ready and being worked off; {moved}"),
             );
         }
         let by = match consumers {
@@ -174,11 +178,8 @@ pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String)
         };
         return (State::Backlog, format!("{waiting} ready, {trend}; {by}"));
     }
-    if let Some(left) = moved {
-        return (
-            State::Flowing,
-            format!("0 ready; the last left {} ago", ago(left)),
-        );
+    if let Some(moved) = moved {
+        return (State::Flowing, format!("0 ready; {moved}"));
     }
     if held > 0 {
         let since = quiet.unwrap_or(now);
@@ -218,7 +219,18 @@ pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String)
                 State::Unknown,
                 "nothing ready or unacked; delayed messages cannot be seen".into(),
             ),
-            _ => (State::Idle, "nothing ready, unacked or delayed".into()),
+            _ => match motion.counted.filter(|at| now.saturating_sub(*at) <= RECENT) {
+                // Too quick to be seen waiting.
+                Some(_) if motion.done > 0 => (
+                    State::Idle,
+                    format!(
+                        "nothing ready, unacked or delayed; {} done while watching, by statistics up to {} old",
+                        motion.done,
+                        seconds(STATISTICS_LAG)
+                    ),
+                ),
+                _ => (State::Idle, "nothing ready, unacked or delayed".into()),
+            },
         },
     }
 }
@@ -311,7 +323,9 @@ mod tests {
         }
         // One acknowledgement, and the clock begins anew.
         scene.look(0, 1, 1, 1);
-        assert_eq!(scene.state(), State::Flowing);
+        assert_eq!(scene.state(), State::Holding);
+        scene.wait(5.0).look(0, 1, 1, 1);
+        assert_eq!(scene.state(), State::Flowing, "it goes on");
     }
 
     /// Ready 0, consumers, and always one unacked: the next is taken as soon as one is done.
@@ -327,6 +341,26 @@ mod tests {
             scene.look(0, 1, 1, 0).wait(1.0);
         }
         assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+    }
+
+    /// Statistics tell late what is long over: that is no flow, and not "0.0 s ago".
+    #[test]
+    fn late_news_is_no_flow() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 0, 1, 0).wait(6.0).look(0, 0, 1, 3);
+        assert_eq!(scene.state(), State::Idle, "{}", scene.why());
+        assert!(
+            scene
+                .why()
+                .contains("3 done while watching, by statistics up to 10 s old"),
+            "{}",
+            scene.why()
+        );
+        // It goes on being counted: messages pass, too quick to be seen.
+        scene.wait(5.0).look(0, 0, 1, 3);
+        assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+        scene.wait(11.0).look(0, 0, 1, 0);
+        assert_eq!(scene.state(), State::Idle, "{}", scene.why());
     }
 
     /// A worker that hangs goes on being given messages until its prefetch is full.

@@ -339,17 +339,30 @@ impl Table {
 
     pub fn draw(&mut self, frame: &mut Frame<'_>, board: &Board, started: Timestamp) {
         self.arrange(board);
-        let [top, middle, bottom] =
-            Layout::vertical([Constraint::Length(1), Constraint::Min(2), Constraint::Length(2)])
-                .areas(frame.area());
-        self.height = usize::from(middle.height.saturating_sub(1)).max(1);
         if self.position().is_none() {
             self.selected = self.order.first().cloned();
         }
+        let about = self.about(board);
+        let room = frame.area().height.saturating_sub(2);
+        // Rows first; what is left is for the selected one.
+        let rows = u16::try_from(self.order.len())
+            .unwrap_or(u16::MAX)
+            .saturating_add(1);
+        let spare = room.saturating_sub(rows.clamp(2, (room / 2).max(2)));
+        let pane = u16::try_from(about.len()).unwrap_or(u16::MAX).min(spare).max(1);
+        let [top, middle, bottom, keys] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Min(2),
+            Constraint::Length(pane),
+            Constraint::Length(1),
+        ])
+        .areas(frame.area());
+        self.height = usize::from(middle.height.saturating_sub(1)).max(1);
         self.state.select(self.position());
         frame.render_widget(Paragraph::new(self.title(board)), top);
         self.draw_rows(frame, middle, board, started);
-        frame.render_widget(Paragraph::new(self.footer(board)), bottom);
+        frame.render_widget(Paragraph::new(about), bottom);
+        frame.render_widget(Paragraph::new(self.keys()), keys);
         if let Mode::Columns(at) = self.mode {
             self.draw_columns(frame, middle, at);
         }
@@ -385,23 +398,68 @@ impl Table {
         Line::from(spans)
     }
 
-    fn footer(&self, board: &Board) -> Vec<Line<'static>> {
+    fn keys(&self) -> Line<'static> {
         let keys = match self.mode {
             Mode::Rows => "q quit · / filter · s sort · r reverse · c columns · ↑↓ row",
             Mode::Filter => "type to filter by name or state · Enter keep · Esc clear",
             Mode::Columns(_) => "↑↓ column · space show or hide · Enter done",
         };
-        let mut about = self
-            .selected
-            .as_ref()
-            .map(|name| printable(&format!("{name}: {}", board.state(name).1)))
-            .unwrap_or_default();
+        Line::styled(keys, self.style(Color::DarkGray))
+    }
+
+    /// What has just happened, or all that is known of the selected row; the first line matters most.
+    fn about(&self, board: &Board) -> Vec<Line<'static>> {
+        let mut lines = Vec::new();
         if let Some((at, notice)) = &self.notice
             && board.now().saturating_sub(*at) < Duration::from_secs(8)
         {
-            about = printable(notice);
+            lines.push(Line::from(printable(notice)));
         }
-        vec![Line::from(about), Line::styled(keys, self.style(Color::DarkGray))]
+        let Some((name, family)) = self
+            .selected
+            .as_ref()
+            .and_then(|name| board.families().get_key_value(name))
+        else {
+            return lines;
+        };
+        let (state, why) = board.state(name);
+        lines.push(Line::from(printable(&format!("{name}: {}: {why}", state.word()))));
+        lines.push(Line::from(match family.stats(board.now()) {
+            Some(stats) => format!(
+                "statistics: read {} ago, and up to 10 s old then; {} done since the watch began",
+                seconds(board.now().saturating_sub(stats.at)),
+                family.motion.done
+            ),
+            None => "statistics: none (yet)".to_owned(),
+        }));
+        match family.who() {
+            None => lines.push(Line::from("consumers: not listed (yet)")),
+            Some([]) => lines.push(Line::from("consumers: none listed; the list is 2 to 5 s late")),
+            Some(who) => {
+                let mut groups: Vec<(String, usize)> = Vec::new();
+                for consumer in who {
+                    let text = format!(
+                        "{} as {}, prefetch {}",
+                        who_text(std::slice::from_ref(consumer)),
+                        consumer.user,
+                        consumer.prefetch
+                    );
+                    match groups.iter_mut().find(|(known, _)| *known == text) {
+                        Some((_, count)) => *count += 1,
+                        None => groups.push((text, 1)),
+                    }
+                }
+                lines.extend(groups.into_iter().map(|(text, count)| {
+                    let times = if count > 1 {
+                        format!(" ×{count}")
+                    } else {
+                        String::new()
+                    };
+                    Line::from(printable(&format!("consumer: {text}{times}")))
+                }));
+            }
+        }
+        lines
     }
 
     fn draw_rows(&mut self, frame: &mut Frame<'_>, area: Rect, board: &Board, started: Timestamp) {
@@ -622,7 +680,7 @@ mod tests {
             text.contains("30 of 30 queues") && text.contains("queue-00000"),
             "{text}"
         );
-        assert_eq!(table.visible().len(), 8);
+        assert_eq!(table.visible().len(), 6);
         table.press(Key::Char('s'));
         table.press(Key::Char('s'));
         screen(&mut table, &scene, 120, 12);

@@ -24,6 +24,8 @@ pub struct Output {
     printer: Printer,
     json: bool,
     ascii: bool,
+    /// Idle rows that were left out of what is being told.
+    quiet: usize,
     zone: TimeZone,
     started: Timestamp,
 }
@@ -38,6 +40,7 @@ impl Output {
             printer: Printer::new(started, plan.every),
             json: args.format == WatchFormat::Json,
             ascii: global.ascii,
+            quiet: 0,
             zone: TimeZone::system(),
             started,
         })
@@ -65,8 +68,25 @@ impl Output {
         if ticked {
             board.mark_dirty(self.printer.unsettled());
         }
-        let lines = self.printer.due(board);
-        self.print(&lines)
+        self.quiet = 0;
+        loop {
+            let lines = self.printer.due(board);
+            if !self.print(&lines)? {
+                return Ok(false);
+            }
+            if !Printer::has_more(&lines) {
+                break;
+            }
+        }
+        if self.quiet == 0 {
+            return Ok(true);
+        }
+        let text = format!(
+            "{}  -- {} more queues are idle\n",
+            self.of_day(board.now()),
+            self.quiet
+        );
+        self.write(&text)
     }
 
     pub fn end(&mut self, board: &Board, end: End) -> Result<bool> {
@@ -75,7 +95,7 @@ impl Output {
         self.print(&[line])
     }
 
-    fn print(&self, lines: &[Line]) -> Result<bool> {
+    fn print(&mut self, lines: &[Line]) -> Result<bool> {
         if lines.is_empty() {
             return Ok(true);
         }
@@ -88,6 +108,10 @@ impl Output {
         } else {
             self.add_text(lines, &mut text);
         }
+        self.write(&text)
+    }
+
+    fn write(&self, text: &str) -> Result<bool> {
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => Ok(true),
@@ -99,17 +123,16 @@ impl Output {
         }
     }
 
-    fn add_text(&self, lines: &[Line], text: &mut String) {
+    fn add_text(&mut self, lines: &[Line], text: &mut String) {
         let rows = lines
             .iter()
             .filter(|line| matches!(line.what, What::Queue(_)))
             .count();
-        let mut quiet = 0;
         for line in lines {
-            if rows > MANY
-                && matches!(&line.what, What::Queue(row) if matches!(row.state, State::Idle | State::Unknown))
-            {
-                quiet += 1;
+            let is_quiet =
+                matches!(&line.what, What::Queue(row) if matches!(row.state, State::Idle | State::Unknown));
+            if rows > MANY && is_quiet {
+                self.quiet += 1;
                 continue;
             }
             let line_text = printable(&lines::text(line, &self.clock(line)));
@@ -120,23 +143,11 @@ impl Output {
             });
             text.push('\n');
         }
-        if quiet > 0 {
-            text.push_str(&format!(
-                "{}  -- {quiet} more queues are idle\n",
-                self.time(Duration::ZERO, lines)
-            ));
-        }
     }
 
     fn clock(&self, line: &Line) -> String {
         let at = Duration::from_secs_f64(line.at_ms / 1000.0);
         self.of_day(at)
-    }
-
-    fn time(&self, at: Duration, lines: &[Line]) -> String {
-        lines
-            .last()
-            .map_or_else(|| self.of_day(at), |line| self.clock(line))
     }
 
     fn of_day(&self, at: Duration) -> String {
