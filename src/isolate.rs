@@ -49,7 +49,7 @@ impl<'a> Ladder<'a> {
                 ..plan.clone()
             },
             record,
-            run: format!("isolate-{}", uuid::Uuid::new_v4().simple()),
+            run: format!("isolate-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]),
             complaints: Mutex::default(),
         }
     }
@@ -222,7 +222,7 @@ impl<'a> Ladder<'a> {
         };
         let sent = Sent {
             what: format!(
-                "a message for `{}` with {arguments} under an id of its own (no row has it), published by taskdiag to `{}` of vhost \"{}\"; its options hold taskdiag = \"{}\"",
+                "a message for `{}` with {arguments} under an id of its own, published to `{}` of vhost \"{}\", marked taskdiag = \"{}\"",
                 copy.actor, copy.queue, config.broker.vhost, self.run
             ),
             task_id: Some(copy.task_id.clone()),

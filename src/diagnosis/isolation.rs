@@ -225,10 +225,13 @@ fn compare(goal: Goal, original: &Ending, tried: &Tried) -> Compared {
 /// What follows from everything that was tried.
 pub fn conclude(goal: Goal, original: &Ending, tried: Vec<(Rung, Tried)>) -> Isolation {
     let conclusion = conclusion(goal, original, &tried);
+    let as_without_api = tried
+        .iter()
+        .any(|(rung, tried)| *rung == Rung::Direct && compare(goal, original, tried) == Compared::Same);
     let steps = tried
         .into_iter()
         .map(|(rung, tried)| {
-            let proved = proved(goal, original, rung, &tried);
+            let proved = proved(goal, original, rung, &tried, as_without_api);
             let (sent, verdict, skipped) = match tried {
                 Tried::Skipped(why) => (None, None, Some(why)),
                 Tried::Failed { sent, why } => (sent, None, Some(why)),
@@ -248,7 +251,14 @@ pub fn conclude(goal: Goal, original: &Ending, tried: Vec<(Rung, Tried)>) -> Iso
     Isolation { steps, conclusion }
 }
 
-fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried) -> String {
+/// The original's message came to the queue that is watched: the API published it as it should.
+fn arrived(original: &Ending) -> bool {
+    original.stage >= Some(Stage::Published)
+}
+
+/// `as_without_api`: the step without the API stopped for the original's reason, so that the two
+/// steps with a message of our own can be compared.
+fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_api: bool) -> String {
     let Tried::Done { sent, ending } = tried else {
         return String::new();
     };
@@ -267,6 +277,9 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried) -> String {
         (Rung::Again, Compared::Same) => format!("it happens again, with the same cause ({cause})"),
         (Rung::Again, Compared::Other) => format!(
             "it did not work again, but for another reason ({cause}): there is more than one obstacle, or it varies"
+        ),
+        (Rung::Direct, Compared::Reached) if arrived(original) => format!(
+            "a message like the original {was}. The original had come to this queue too, so how the API publishes is not the reason: what differs is the id (this one has no row), the age, an option or argument of the original, or chance"
         ),
         (Rung::Direct, Compared::Reached) if sent.from_configuration => format!(
             "a message made from broker.args and broker.kwargs {was}: queue and worker are in order. It breaks in the API: whether and where it publishes, or what it puts into the message"
@@ -289,10 +302,10 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried) -> String {
         (Rung::Minimal, Compared::Other) => {
             format!("the smallest payload stops for another reason ({cause}): the two cannot be compared")
         }
-        (Rung::CleanVhost, Compared::Reached) => format!(
-            "a worker that was started just now, alone with the same message in an empty vhost, {was} it: this code, its configuration and this message can work. What differs is what runs: the worker's processes (their age, their state, the code and environment they were started with), and the live vhost and queue (backlog, policies, other consumers)"
-        )
-        .replace("was entered it", "entered it"),
+        (Rung::CleanVhost, Compared::Reached) if !as_without_api => "a worker that was started just now, alone with the same message in an empty vhost, entered it: its code, its configuration and this message can work. Since the step without the API did not stop for the original's reason, this does not tell what did".into(),
+        (Rung::CleanVhost, Compared::Reached) => String::from(
+            "a worker that was started just now, alone with the same message in an empty vhost, entered it: this code, its configuration and this message can work. What differs is what runs: the worker's processes (their age, their state, the code and environment they were started with), and the live vhost and queue (backlog, policies, other consumers)"
+        ),
         (Rung::CleanVhost, Compared::Same) => format!(
             "a fresh worker in an empty vhost stops for the same reason ({cause}): neither the age or state of the running worker nor the live queue is needed for it. The code, its configuration or the message is"
         ),
@@ -324,10 +337,18 @@ fn conclusion(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> String 
             Rung::Again => {
                 "Not reproducible: the same task ran now. Look at what has changed in between".into()
             }
+            Rung::Direct if arrived(original) => {
+                format!(
+                    "It depends on what the message holds (its id, so its row; its age; its options){unless}"
+                )
+            }
             Rung::Direct => {
                 format!("It breaks in the API, between accepting the task and publishing its message{unless}")
             }
             Rung::Minimal => format!("It depends on the payload{unless}"),
+            Rung::CleanVhost if compared(Rung::Direct) != Some(Compared::Same) => {
+                "A fresh worker can run this message; why the original stopped was not isolated".into()
+            }
             Rung::CleanVhost => format!(
                 "It depends on what runs, not on the code: the running worker, or the live queue and vhost{unless}"
             ),
@@ -376,6 +397,14 @@ mod tests {
 
     fn stuck(cause: &str) -> Ending {
         ending(Some(Scenario::C), Outcome::Unknown, cause)
+    }
+
+    /// Its message never came to the queue.
+    fn unpublished(cause: &str) -> Ending {
+        Ending {
+            stage: Some(Stage::Recorded),
+            ..stuck(cause)
+        }
     }
 
     fn entered() -> Ending {
@@ -441,8 +470,10 @@ mod tests {
     /// and nothing is accused by one that did not work.
     #[test]
     fn every_combination() {
-        let original = stuck("worker-blocked");
-        for again in every() {
+        for (original, again) in [stuck("worker-blocked"), unpublished("worker-blocked")]
+            .into_iter()
+            .flat_map(|original| every().into_iter().map(move |again| (original.clone(), again)))
+        {
             for direct in every() {
                 for minimal in every() {
                     for clean in every() {
@@ -462,14 +493,19 @@ mod tests {
                             "{text}"
                         );
                         assert!(
-                            !text.contains("breaks in the API") || is(1, Compared::Reached),
+                            !text.contains("breaks in the API")
+                                || (is(1, Compared::Reached) && original.stage < Some(Stage::Published)),
                             "{text}"
                         );
                         assert!(
                             !text.contains("depends on the payload") || is(2, Compared::Reached),
                             "{text}"
                         );
-                        assert!(!text.contains("what runs") || is(3, Compared::Reached), "{text}");
+                        assert!(
+                            !text.contains("what runs")
+                                || (is(3, Compared::Reached) && is(1, Compared::Same)),
+                            "{text}"
+                        );
                         if text.contains("out of the question") {
                             let excluded = text
                                 .split(';')
@@ -537,7 +573,7 @@ mod tests {
         };
         let isolation = conclude(
             Goal::Entered,
-            &stuck("not-dispatched"),
+            &unpublished("not-dispatched"),
             vec![(Rung::Direct, tried)],
         );
         assert!(
@@ -546,6 +582,40 @@ mod tests {
                 .contains("what it puts into the message"),
             "{isolation:?}"
         );
+    }
+
+    /// What came to the right queue was published as it should be.
+    #[test]
+    fn the_api_is_not_accused_of_what_arrived() {
+        let tried = vec![
+            (Rung::Again, done(stuck("message-skipped"))),
+            (Rung::Direct, done(entered())),
+        ];
+        let isolation = conclude(Goal::Entered, &stuck("message-skipped"), tried);
+        assert!(
+            isolation.steps[1].proved.contains("not the reason"),
+            "{isolation:?}"
+        );
+        assert!(
+            isolation.conclusion.contains("its id, so its row"),
+            "{isolation:?}"
+        );
+    }
+
+    /// Two obstacles: that a fresh worker passes the second says nothing of the first.
+    #[test]
+    fn a_fresh_worker_does_not_acquit_the_api() {
+        let tried = vec![
+            (Rung::Again, done(unpublished("not-dispatched"))),
+            (Rung::Direct, done(stuck("no-consumer"))),
+            (Rung::CleanVhost, done(entered())),
+        ];
+        let isolation = conclude(Goal::Entered, &unpublished("not-dispatched"), tried);
+        assert!(
+            isolation.steps[2].proved.contains("does not tell"),
+            "{isolation:?}"
+        );
+        assert!(isolation.conclusion.contains("was not isolated"), "{isolation:?}");
     }
 
     #[test]

@@ -59,6 +59,14 @@ fn context(report: &Report) -> Json {
         .filter_map(|n| report.event(*n))
         .map(|event| row(report, event))
         .collect();
+    let isolation = report.isolation.as_ref().map(|isolation| {
+        let steps: Vec<Json> = isolation
+            .steps
+            .iter()
+            .map(|step| json!({ "text": words::step(step), "sent": step.sent.as_ref().map(words::sent) }))
+            .collect();
+        json!({ "steps": steps, "conclusion": isolation.conclusion })
+    });
     let stages: Vec<Json> = report
         .stages
         .iter()
@@ -97,6 +105,7 @@ fn context(report: &Report) -> Json {
         "remedies": words::remedies(report),
         "differences": words::differences(report),
         "contributing": report.contributing,
+        "isolation": isolation,
         "notes": report.notes,
         "ruled_out": report.ruled_out,
         "cannot_tell": report.cannot_tell,

@@ -84,19 +84,19 @@ fn render(report: &Report, style: Style) -> String {
 fn isolated(report: &Report, style: Style) -> Option<String> {
     let isolation = report.isolation.as_ref()?;
     let mut lines = Vec::new();
-    for step in &isolation.steps {
+    for (at, step) in isolation.steps.iter().enumerate() {
         let text = words::step(step);
-        lines.extend(indented(&text, "• ", style));
+        lines.extend(indented(&text, &format!("{}. ", at + 1), style));
         if let Some(sent) = &step.sent {
             lines.extend(
-                indented(&words::sent(sent), "  ", style)
+                indented(&words::sent(sent), "   ", style)
                     .iter()
                     .map(|line| style.dim(line)),
             );
         }
     }
     lines.extend(
-        indented(&isolation.conclusion, "", style)
+        indented(&isolation.conclusion, "→ ", style)
             .iter()
             .map(|line| style.bold(line)),
     );

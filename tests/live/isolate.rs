@@ -54,8 +54,10 @@ fn published_elsewhere(dramatiq: Dramatiq) {
     let mut stack = Stack::with("isolate-other-queue", dramatiq);
     stack.worker(healthy());
     stack.api_with_fault("other-queue");
+    let pages = ["report.html", "report.md"].map(|name| stack.dir.join(name));
+    let [html, markdown] = pages.each_ref().map(|path| path.to_str().expect("a path"));
     let verdict = stack
-        .diagnose(&["--isolate"])
+        .diagnose(&["--isolate", "--output", html, "--output", markdown])
         .expect("C", "published-to-other-queue", 20)
         .proves("again", "it happens again")
         .proves("direct", "It breaks in the API")
@@ -64,6 +66,10 @@ fn published_elsewhere(dramatiq: Dramatiq) {
     let sent = &verdict.step("direct")["sent"];
     assert_ne!(sent["task_id"], verdict.json["task"]["id"]);
     assert!(verdict.text.contains("Isolated"), "{}", verdict.text);
+    for page in &pages {
+        let text = fs::read_to_string(page).expect("a report");
+        assert!(text.contains("It breaks in the API"), "{}", page.display());
+    }
     let recorded = verdict.recording.with_extension("isolate-2.jsonl");
     assert!(recorded.is_file(), "{}", recorded.display());
 }

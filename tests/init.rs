@@ -1,0 +1,215 @@
+//! `taskdiag init` on projects of several shapes, with no service at all.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct Project(PathBuf);
+
+impl Project {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let folder = std::env::temp_dir().join(format!("taskdiag-init-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for (path, text) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn run(&self, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+            .args(arguments)
+            .current_dir(&self.0)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(env.iter().copied())
+            .output()
+            .unwrap()
+    }
+
+    /// Drafts; the file, and what was said of it.
+    fn init(&self) -> (String, String) {
+        let output = self.run(&["init"], &[]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}{error}");
+        (fs::read_to_string(self.0.join("taskdiag.toml")).unwrap(), said)
+    }
+
+    /// The file is accepted once the variables are set: `check` finds nobody, and says so.
+    fn loads(&self, env: &[(&str, &str)]) {
+        let output = self.run(&["check"], env);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(30), "{said}");
+        assert!(said.is_empty(), "{said}");
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn has(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(
+            text.lines().any(|known| known == *line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+/// API and worker in folders of their own, Compose at the top, passwords in `.env`.
+#[test]
+fn a_monorepo() {
+    let project = Project::new(
+        "monorepo",
+        &[
+            (
+                "compose.yaml",
+                r#"
+services:
+  db:
+    image: postgres:16
+    environment: { POSTGRES_USER: shop, POSTGRES_PASSWORD: "${DB_PASSWORD}", POSTGRES_DB: shop }
+    ports: ["1:5432"]
+  broker:
+    image: rabbitmq:4-management
+    environment: { RABBITMQ_DEFAULT_USER: shop, RABBITMQ_DEFAULT_PASS: "${MQ_PASSWORD:-s3cret-of-mq}", RABBITMQ_DEFAULT_VHOST: shop }
+    ports: ["2:5672", "3:15672"]
+  api:
+    build: api
+    command: sh -c "alembic upgrade head && uvicorn shop_api.main:app --host 0.0.0.0 --port 8080"
+    environment: { DATABASE_URL: "postgresql+asyncpg://shop:${DB_PASSWORD}@db/shop" }
+    ports: ["4:8080"]
+  jobs:
+    build: worker
+    command: dramatiq shop_worker.main
+"#,
+            ),
+            (".env", "DB_PASSWORD=hunter2-of-db\n"),
+            (".gitignore", ".env\n"),
+            (
+                "api/shop_api/main.py",
+                "from fastapi import FastAPI\napp = FastAPI()\n@app.post('/orders/run')\ndef run(): ...\n",
+            ),
+            ("api/shop_api/__init__.py", ""),
+            ("worker/shop_worker/__init__.py", ""),
+            (
+                "worker/shop_worker/main.py",
+                "import dramatiq\n@dramatiq.actor(queue_name='orders')\ndef run_order(order_id: int):\n    log.info('order run begins: %s', order_id)\n",
+            ),
+            (
+                "api/shop_api/models.py",
+                "class Run(Base):\n    __tablename__ = 'order_runs'\n    id: Mapped[int] = mapped_column(primary_key=True)\n    state: Mapped[str] = mapped_column()\n    error: Mapped[str]\n\nclass RunState(str, Enum):\n    QUEUED = 'queued'\n    WORKING = 'working'\n    DONE = 'done'\n    BROKEN = 'broken'\n",
+            ),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:4\"",
+            "amqp_url = \"amqp://shop:${MQ_PASSWORD}@localhost:2/shop\"",
+            "management_url = \"http://localhost:3\"",
+            "url = \"postgresql://shop:${DB_PASSWORD}@localhost:1/shop\"",
+            "table = \"order_runs\"",
+            "id_column = \"id\"",
+            "status_column = \"state\"",
+            "running = [\"WORKING\", \"working\"]",
+            "error_column = \"error\"",
+            "queue = \"orders\"",
+            "actor = \"run_order\"",
+            "entry_pattern = \"order run begins:\"",
+            "command = [\"dramatiq\", \"shop_worker.main\"]",
+            "log_command = [\"docker\", \"compose\", \"logs\", \"-f\", \"--no-log-prefix\", \"jobs\"]",
+        ],
+    );
+    for secret in ["hunter2", "s3cret"] {
+        assert!(
+            !text.contains(secret) && !said.contains(secret),
+            "{secret}\n{text}\n{said}"
+        );
+    }
+    assert!(said.contains("set -a; . ./.env; set +a"), "{said}");
+    project.loads(&[("DB_PASSWORD", "x"), ("MQ_PASSWORD", "y")]);
+}
+
+/// No Compose, no `.env`: commands in a Procfile, defaults in the code.
+#[test]
+fn a_procfile_and_defaults_in_the_code() {
+    let project = Project::new(
+        "procfile",
+        &[
+            (
+                "Procfile",
+                "web: gunicorn -b 127.0.0.1:5 app.web:app\nworker: dramatiq -v app.jobs --processes 2\n",
+            ),
+            (
+                "app/jobs.py",
+                "import os, dramatiq\nbroker = RabbitmqBroker(url=os.environ.get('AMQP_URL', 'amqp://me:very-secret@localhost:6/dev'))\nDB = os.environ['DATABASE_URL']\n@dramatiq.actor\ndef a(x): ...\n@dramatiq.actor\ndef b(x): ...\n",
+            ),
+            ("app/__init__.py", ""),
+            ("log/worker.log", "line\n"),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:5\"",
+            "amqp_url = \"amqp://me:${RABBITMQ_PASSWORD}@localhost:6/dev\"",
+            "# url = \"${DATABASE_URL}\"    # PostgreSQL; only read",
+            "# app/jobs.py line 3 reads DATABASE_URL, which is set nowhere here",
+            "command = [\"dramatiq\", \"-v\", \"app.jobs\", \"--processes\", \"2\"]",
+            "log = [\"log/worker.log\"]",
+            "# also seen: a (app/jobs.py line 4)",
+        ],
+    );
+    assert!(
+        !text.contains("very-secret") && !said.contains("very-secret"),
+        "{text}"
+    );
+    assert!(said.contains("export RABBITMQ_PASSWORD='…'"), "{said}");
+    project.loads(&[("RABBITMQ_PASSWORD", "x")]);
+}
+
+#[test]
+fn rubbish_is_passed_over() {
+    let project = Project::new(
+        "rubbish",
+        &[
+            ("docker-compose.yml", "services:\n\t: [}"),
+            (".env", "\u{0}\u{1}=\n"),
+            ("openapi.json", "{\"paths\": [1"),
+            ("a\nb.py", "@dramatiq.actor\ndef odd(x): ...\n"),
+            ("huge.sql", &"CREATE TABLE x (status text);\n".repeat(30_000)),
+        ],
+    );
+    std::os::unix::fs::symlink(&project.0, project.0.join("loop")).unwrap();
+    let (text, said) = project.init();
+    has(&text, &["actor = \"odd\""]);
+    assert!(said.contains("docker-compose.yml is not valid YAML"), "{said}");
+    assert!(said.contains("huge.sql is too large"), "{said}");
+    project.loads(&[]);
+}
+
+#[test]
+fn what_is_there_is_never_overwritten() {
+    let project = Project::new("kept", &[("taskdiag.toml", "mine\n")]);
+    let output = project.run(&["init"], &[]);
+    assert_eq!(output.status.code(), Some(30));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("exists already"));
+    assert_eq!(
+        fs::read_to_string(project.0.join("taskdiag.toml")).unwrap(),
+        "mine\n"
+    );
+    let other = project.run(&["init", "--config", "other.toml"], &[]);
+    assert_eq!(other.status.code(), Some(0));
+    assert!(Path::new(&project.0).join("other.toml").is_file());
+}
