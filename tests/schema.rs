@@ -189,12 +189,14 @@ fn every_recording_and_its_report_fit_the_schemas() {
         lines.push('\n');
     };
     let mut before: Option<(String, Timeline, Verdict)> = None;
-    for entry in fs::read_dir(path("fixtures/runs"))
+    let runs = fs::read_dir(path("fixtures/runs"))
         .expect("fixtures/runs")
-        .flatten()
-    {
-        let file = entry.path().join("timeline.jsonl");
-        let name = entry.file_name().to_string_lossy().into_owned();
+        .flatten();
+    let mut files: Vec<PathBuf> = runs.map(|entry| entry.path().join("timeline.jsonl")).collect();
+    // Those have what API and worker run in, and differ.
+    files.extend(["good", "bad"].map(|name| path(&format!("fixtures/compare/{name}.jsonl"))));
+    for file in files {
+        let name = file.display().to_string();
         let timeline = recording::read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
         let verdict = diagnose(&timeline);
         if let Some((other, other_timeline, other_verdict)) = &before {

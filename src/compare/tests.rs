@@ -1,0 +1,291 @@
+//! The order of differences, argued case by case.
+
+use super::*;
+use crate::diagnosis::diagnose;
+use crate::diagnosis::testing::{API, CALL, Scene};
+use crate::timeline::environment::{Code, Distribution, Environment, Found, Interpreter, Masked, Variable};
+use crate::timeline::{EventKind, Source};
+
+fn process(pid: i32, found: Found) -> Environment {
+    let package = |name: &str, version: &str| Distribution {
+        name: name.into(),
+        version: version.into(),
+        ..Distribution::default()
+    };
+    Environment {
+        pid,
+        found: vec![found],
+        command: vec![
+            "/v/bin/python".into(),
+            "/v/bin/prog".into(),
+            "app.x".into(),
+            "--port".into(),
+            "8000".into(),
+        ],
+        uid: Some(0),
+        cwd: Some("/srv".into()),
+        interpreter: Some(Interpreter {
+            implementation: "python".into(),
+            version: Some("3.11.7".into()),
+            prefix: "/v".into(),
+            ..Interpreter::default()
+        }),
+        code: Some(Code {
+            module: "app.x".into(),
+            directory: "/srv".into(),
+            ..Code::default()
+        }),
+        variables: Some(BTreeMap::new()),
+        key: Some("k".into()),
+        distributions: Some(vec![
+            package("dramatiq", "2.2.1"),
+            package("idna", "3.7"),
+            package("pika", "1.3.2"),
+        ]),
+        ..Environment::default()
+    }
+}
+
+/// A scene with API and worker, changed by who is asked to.
+fn scene(scene: Scene, change: impl Fn(&mut Environment, &mut Environment)) -> Scene {
+    let (mut api, mut worker) = (process(50, Found::ApiPort), process(101, Found::WorkerLog));
+    change(&mut api, &mut worker);
+    scene
+        .see(Source::Process, EventKind::Environment(Box::new(api)))
+        .see(Source::Process, EventKind::Environment(Box::new(worker)))
+}
+
+fn set(environment: &mut Environment, name: &str, value: &str) {
+    let masked = Variable::Masked(Masked {
+        value: value.into(),
+        ..Masked::default()
+    });
+    let plain = Variable::Plain(value.into());
+    let value = if name.starts_with("DRAMATIQ") {
+        plain
+    } else {
+        masked
+    };
+    environment
+        .variables
+        .get_or_insert_default()
+        .insert(name.into(), value);
+}
+
+fn version(environment: &mut Environment, name: &str, version: &str) {
+    for distribution in environment.distributions.iter_mut().flatten() {
+        if distribution.name == name {
+            distribution.version = version.into();
+        }
+    }
+}
+
+fn compared(one: &Scene, other: &Scene) -> Comparison {
+    let verdicts = [diagnose(&one.timeline), diagnose(&other.timeline)];
+    compare([
+        ("one", &one.timeline, &verdicts[0]),
+        ("other", &other.timeline, &verdicts[1]),
+    ])
+}
+
+fn rows(comparison: &Comparison) -> Vec<String> {
+    comparison
+        .differences
+        .iter()
+        .map(|row| format!("{} of {}", row.what(), words::parties(row)))
+        .collect()
+}
+
+#[test]
+fn what_was_given_comes_before_what_followed_and_the_telling_before_the_rest() {
+    let one = scene(Scene::published(), |_, _| {});
+    let other = scene(Scene::published().depth("default", 1, 0), |api, worker| {
+        set(worker, "FEATURE", "b");
+        set(worker, "PATH", "c");
+        set(api, "FEATURE", "b");
+        set(api, "RABBITMQ_URL", "x");
+        set(api, "DRAMATIQ_TESTING", "1");
+        set(worker, "DB_HOST", "x");
+        version(worker, "pika", "1.3.1");
+        version(worker, "idna", "3.8");
+        worker.interpreter.as_mut().unwrap().version = Some("3.12.1".into());
+        api.command.push("--reload".into());
+        api.code.as_mut().unwrap().directory = "/home/me".into();
+        worker.uid = Some(1000);
+    });
+    assert_eq!(
+        rows(&compared(&one, &other)),
+        [
+            "variable DRAMATIQ_TESTING of API",
+            "variable RABBITMQ_URL of API",
+            "variable DB_HOST of worker",
+            "code folder of API",
+            "package pika of worker",
+            "command of API",
+            "variable FEATURE of API and worker",
+            "Python of worker",
+            "package idna of worker",
+            "consumers of services",
+            "user of worker",
+            "variable PATH of worker",
+        ]
+    );
+}
+
+#[test]
+fn a_variable_that_the_verdict_names_comes_first() {
+    let one = scene(Scene::accepted().row("PENDING").silence(), |_, _| {});
+    let raised = Scene::called().error(
+        "dramatiq.worker.WorkerThread",
+        &format!("Failed to process message act('task_1') with unhandled exception.\n{CALL}  File \"/app/x.py\", line 3, in act\n    x\nKeyError: 'MODEL_PATH'"),
+    );
+    let other = scene(raised, |api, worker| {
+        set(api, "DRAMATIQ_TESTING", "1");
+        set(worker, "MODEL_PATH", "x");
+    });
+    let comparison = compared(&one, &other);
+    assert_eq!(rows(&comparison)[0], "variable MODEL_PATH of worker");
+    assert!(
+        comparison.differences[0]
+            .why
+            .as_deref()
+            .unwrap()
+            .contains("names")
+    );
+}
+
+#[test]
+fn ports_pids_and_bookkeeping_are_no_difference() {
+    let one = scene(Scene::published(), |_, _| {});
+    let other = scene(Scene::published(), |api, worker| {
+        set(api, "SHLVL", "2");
+        set(worker, "_", "/bin/x");
+        api.command[4] = "9000".into();
+        worker.cwd = Some("/srv".into());
+    });
+    let comparison = compared(&one, &other);
+    assert_eq!(rows(&comparison), [] as [&str; 0]);
+    assert!(render(&comparison, 100, false).contains("No difference"));
+}
+
+#[test]
+fn what_was_not_seen_is_not_absent() {
+    let one = scene(Scene::published(), |api, worker| {
+        set(api, "A", "1");
+        set(worker, "B", "1");
+    });
+    let other = Scene::published();
+    let comparison = compared(&one, &other);
+    assert_eq!(rows(&comparison), [] as [&str; 0]);
+    let text = render(&comparison, 100, false);
+    for party in ["API", "worker"] {
+        assert!(
+            text.contains(&format!("second: no process of the {party} was seen")),
+            "{text}"
+        );
+    }
+    // Seen, but its variables were another user's.
+    let other = scene(Scene::published(), |api, _| {
+        api.variables = None;
+        api.hidden = vec!["pid 50 belongs to another user".into()];
+    });
+    let comparison = compared(&one, &other);
+    assert_eq!(rows(&comparison), ["variable B of worker"]);
+    let text = render(&comparison, 100, false);
+    assert!(
+        text.contains("API: variable A: not seen in the second run"),
+        "{text}"
+    );
+}
+
+fn telling(scene: &Scene) -> Vec<String> {
+    let verdict = diagnose(&scene.timeline);
+    within(&Story::new(&scene.timeline), &verdict)
+        .iter()
+        .map(Difference::what)
+        .collect()
+}
+
+#[test]
+fn api_and_worker_differ_where_it_could_explain_the_verdict() {
+    let change = |api: &mut Environment, worker: &mut Environment| {
+        set(api, "DRAMATIQ_TESTING", "1");
+        set(api, "RABBITMQ_URL", "1");
+        set(worker, "RABBITMQ_URL", "2");
+        set(worker, "DATABASE_URL", "2");
+        set(worker, "ONLY_MINE", "2");
+        version(worker, "pika", "1.3.1");
+        version(worker, "idna", "3.8");
+        worker.code.as_mut().unwrap().directory = "/opt/old".into();
+        worker.command.push("-v".into());
+    };
+    let silent = scene(Scene::accepted().row("PENDING").silence(), change);
+    assert_eq!(
+        telling(&silent),
+        [
+            "variable DRAMATIQ_TESTING",
+            "variable RABBITMQ_URL",
+            "package pika"
+        ]
+    );
+    let delivered = scene(Scene::delivered().silence(), change);
+    assert_eq!(
+        telling(&delivered),
+        [
+            "variable DRAMATIQ_TESTING",
+            "variable DATABASE_URL",
+            "code folder",
+            "package pika",
+            "package idna"
+        ]
+    );
+    let succeeded = scene(Scene::entered().row("COMPLETED").silence(), change);
+    assert_eq!(telling(&succeeded), [] as [&str; 0]);
+}
+
+#[test]
+fn two_programs_may_lie_in_two_folders() {
+    let scene = scene(Scene::delivered().silence(), |_, worker| {
+        let code = worker.code.as_mut().unwrap();
+        (code.module, code.directory) = ("jobs.x".into(), "/opt/jobs".into());
+        worker.cwd = Some("/opt/jobs".into());
+    });
+    assert_eq!(telling(&scene), [] as [&str; 0]);
+}
+
+#[test]
+fn a_system_that_was_moved_as_a_whole_is_not_the_news() {
+    let at = |path: &str, host: &str, feature: &str| {
+        let url = Variable::Masked(Masked {
+            value: format!("{path}{host}"),
+            parts: BTreeMap::from([("path".into(), path.into()), ("host".into(), host.into())]),
+        });
+        let moved = Scene::published().setup(|setup| setup.vhost = path.into());
+        scene(moved, |api, worker| {
+            for environment in [api, worker] {
+                let variables = environment.variables.get_or_insert_default();
+                variables.insert("RABBITMQ_URL".into(), url.clone());
+                set(environment, "FEATURE", feature);
+            }
+        })
+    };
+    let comparison = compared(&at("a", "x", "1"), &at("b", "x", "2"));
+    assert_eq!(rows(&comparison)[0], "variable FEATURE of API and worker");
+    // taskdiag itself still watches the same host.
+    let comparison = compared(&at("a", "x", "1"), &at("b", "y", "2"));
+    assert_eq!(rows(&comparison)[0], "variable RABBITMQ_URL of API and worker");
+}
+
+#[test]
+fn where_connections_lead_is_compared() {
+    let here = Scene::accepted().api_process(&[API]);
+    let there = Scene::accepted().api_process(&["127.0.0.1:40051 -> 10.0.0.9:5672"]);
+    let comparison = compared(&here, &there);
+    assert_eq!(rows(&comparison), ["broker address of API"]);
+    let again = Scene::accepted().api_process(&["127.0.0.1:49999 -> 127.0.0.1:5672"]);
+    assert_eq!(
+        rows(&compared(&here, &again)),
+        [] as [&str; 0],
+        "another port of our own"
+    );
+}
