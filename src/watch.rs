@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use family::{Family, Totals};
 use pick::{Pick, Role};
-use sight::{Eye, Listing, Seen, Sight};
+use sight::{Counts, Eye, Kind, LEADER_SILENT, Listing, Seen, Sight};
 use state::{Limits, State};
 
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
@@ -169,9 +169,23 @@ impl Board {
         self.now = self.now.max(at);
         self.seen |= matches!(sight, Sight::Declared { .. } | Sight::Listed(_));
         match sight {
-            Sight::Declared { queue, counts } => {
+            Sight::Declared { queue, counts, took } => {
                 if let Some((name, role)) = self.place(&queue) {
-                    self.change(&name, role, at, |family| family.declared(role, counts, at));
+                    let nothing = Counts {
+                        ready: 0,
+                        consumers: 0,
+                    };
+                    self.change(&name, role, at, |family| {
+                        let is_doubtful = counts == Some(nothing)
+                            && took >= LEADER_SILENT
+                            && family.queue(role).kind != Kind::Classic;
+                        if is_doubtful {
+                            let reason = "the answer took so long that it may only mean that the queue's leader is silent";
+                            family.refused(role, reason.into());
+                        } else {
+                            family.declared(role, counts, at);
+                        }
+                    });
                 }
             }
             Sight::Refused { queue, reason } => {
@@ -350,7 +364,6 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use super::sight::Kind;
     use super::testing::Scene;
     use super::*;
 
@@ -421,6 +434,29 @@ mod tests {
         assert_eq!(happened(&mut scene), [Happening::Found { eye: Eye::Amqp }]);
         scene.see(Sight::Sees { eye: Eye::Amqp });
         assert!(happened(&mut scene).is_empty());
+    }
+
+    /// As a quorum queue without a leader is answered for.
+    #[test]
+    fn nothing_after_a_long_time_is_no_answer() {
+        for (kind, expected) in [(Kind::Classic, State::Idle), (Kind::Quorum, State::Unknown)] {
+            let mut scene = Scene::new(kind);
+            scene.look(0, 0, 0, 0).wait(7.0).listed(&[("q", 0, 0)]);
+            let counts = Some(Counts {
+                ready: 0,
+                consumers: 0,
+            });
+            scene.see(Sight::Declared {
+                queue: "q".into(),
+                counts,
+                took: Duration::from_millis(251),
+            });
+            let family = &scene.board.families()["q"];
+            let seen = family.main.consumers(scene.at).value();
+            assert_eq!(seen.is_some(), expected == State::Idle, "{kind:?}");
+            scene.declared("q", 0, 0);
+            assert_eq!(scene.state(), State::Idle);
+        }
     }
 
     /// Part of a list: what is not in it may exist.

@@ -15,6 +15,7 @@ pub enum Sight {
     Declared {
         queue: String,
         counts: Option<Counts>,
+        took: Duration,
     },
     /// The broker answered the passive declare of this queue, but the answer cannot be used.
     Refused {
@@ -39,6 +40,10 @@ pub struct Counts {
     pub ready: u64,
     pub consumers: u64,
 }
+
+/// A quorum queue whose leader does not answer within 250 ms is said to hold nothing
+/// (`rabbit_quorum_queue:stat`): an answer of nothing that took so long is none.
+pub const LEADER_SILENT: Duration = Duration::from_millis(240);
 
 /// The two ways in which a broker is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,6 +47,7 @@ impl Scene {
         self.see(Sight::Declared {
             queue: queue.into(),
             counts: Some(Counts { ready, consumers }),
+            took: Duration::ZERO,
         })
     }
 
@@ -54,6 +55,7 @@ impl Scene {
         self.see(Sight::Declared {
             queue: queue.into(),
             counts: None,
+            took: Duration::ZERO,
         })
     }
 

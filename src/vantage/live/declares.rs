@@ -25,10 +25,6 @@ const SELDOM: u32 = 8;
 const MISSING: Duration = Duration::from_secs(1);
 const LONG_MISSING: Duration = Duration::from_secs(10);
 
-/// A quorum queue whose leader does not answer within 250 ms is said to hold nothing
-/// (`rabbit_quorum_queue:stat`): an answer of nothing that took so long is none.
-const LEADER_SILENT: Duration = Duration::from_millis(240);
-
 const NO_ANSWER: Duration = Duration::from_secs(5);
 
 /// How often to ask, for figures that are shown every so often.
@@ -158,15 +154,6 @@ impl<'a> Looks<'a> {
     fn answered(&mut self, queue: String, counts: Option<(u64, u64)>, took: Duration) {
         self.best = self.best.min(took);
         self.typical = (self.typical * 7 + took) / 8;
-        if counts == Some((0, 0)) && took >= LEADER_SILENT {
-            self.sink.see(Sight::Refused {
-                queue,
-                reason:
-                    "the broker took so long that its answer may only mean that the queue's leader is silent"
-                        .into(),
-            });
-            return;
-        }
         if counts.is_none() {
             let wait = self
                 .missing
@@ -184,7 +171,7 @@ impl<'a> Looks<'a> {
             .is_none_or(|(last, at)| *last != counts || now.duration_since(*at) >= STILL);
         if news {
             self.said.insert(queue.clone(), (counts, now));
-            self.sink.see(Sight::Declared { queue, counts });
+            self.sink.see(Sight::Declared { queue, counts, took });
         }
     }
 }

@@ -80,14 +80,19 @@ fn read(queue: String, answer: &Json, scrubber: &Scrubber) -> (Details, Vec<Stri
                         let text = item.pointer(pointer).and_then(Json::as_str).unwrap_or_default();
                         scrubber.text(text)
                     };
+                    // A new consumer is listed before its channel is known.
+                    let known = |pointer: &str| match text(pointer) {
+                        text if text.is_empty() => "?".into(),
+                        text => text,
+                    };
                     connections.push(text("/channel_details/connection_name"));
                     Consumer {
-                        host: text("/channel_details/peer_host"),
+                        host: known("/channel_details/peer_host"),
                         port: item
                             .pointer("/channel_details/peer_port")
                             .and_then(Json::as_u64)
                             .and_then(|port| u16::try_from(port).ok()),
-                        user: text("/channel_details/user"),
+                        user: known("/channel_details/user"),
                         tag: text("/consumer_tag"),
                         prefetch: item.get("prefetch_count").and_then(Json::as_u64).unwrap_or(0),
                         pid: None,
