@@ -247,6 +247,13 @@ impl Tracer {
         }
     }
 
+    /// The terminal has so many columns now.
+    pub fn resize(&mut self, width: usize) {
+        if let Writing::Line(look) = &mut self.writing {
+            look.width = Some(width);
+        }
+    }
+
     /// We stood still: when what arrives now happened is not known.
     pub fn stalled(&mut self) {
         self.pairing.clear();

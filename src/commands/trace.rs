@@ -87,6 +87,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         let partial = narrowed(&subscription, args);
         recorder.started(&subscription.detail, partial.as_deref())?;
     }
+    let names = Names::start(scrubber.clone());
     let tracer = Tracer::new(filter, writing(args, global), args.show_args, scrubber);
     let mut first = Vec::new();
     tracer.mark(
@@ -106,10 +107,12 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         None => subscription.detail.clone(),
     });
     let mut out = std::io::stdout();
+    let is_terminal = out.is_terminal();
     let written = out.write_all(&first).and_then(|()| out.flush());
     let output = Output {
         tracer,
-        names: Names::start(),
+        names,
+        width: is_terminal.then_some(terminal_width),
         recorder,
         count: args.count,
         started,
@@ -373,12 +376,15 @@ fn writing(args: &Trace, global: &Global) -> Writing {
     }
     let style = style(global, false);
     // Into a file or a pipe nothing is cut.
-    let width = std::io::stdout()
-        .is_terminal()
-        .then(|| super::console_width().map_or(100, usize::from));
+    let width = std::io::stdout().is_terminal().then(terminal_width);
     let now = jiff::Timestamp::now();
     let offset = jiff::tz::TimeZone::system().to_offset(now).seconds();
     Writing::Line(Look::new(style.color, style.ascii, width, i64::from(offset)))
+}
+
+/// Columns of the terminal, now.
+fn terminal_width() -> usize {
+    super::console_width().map_or(100, usize::from)
 }
 
 /// Why a recording may not hold everything.

@@ -370,6 +370,11 @@ pub fn client_end(name: &str) -> Option<SocketAddr> {
 
 /// Who is at the client's end of these connections: by name, as far as it can be seen.
 pub fn peers(connections: &[String]) -> HashMap<String, Who> {
+    peers_without(connections, &Scrubber::default())
+}
+
+/// The same, their command lines without what this scrubber knows to be secret.
+pub fn peers_without(connections: &[String], scrubber: &Scrubber) -> HashMap<String, Who> {
     let wanted: Vec<(String, SocketAddr)> = connections
         .iter()
         .filter_map(|name| Some((name.clone(), client_end(name)?)))
@@ -378,14 +383,13 @@ pub fn peers(connections: &[String]) -> HashMap<String, Who> {
     holders(&wanted)
         .into_iter()
         .map(|(name, pid)| {
-            let who = commands.entry(pid).or_insert_with(|| who(pid));
+            let who = commands.entry(pid).or_insert_with(|| who(pid, scrubber));
             (name, who.clone())
         })
         .collect()
 }
 
-fn who(pid: i32) -> Who {
-    let scrubber = Scrubber::default();
+fn who(pid: i32, scrubber: &Scrubber) -> Who {
     let command = |pid: i32| -> Vec<String> {
         let command = Proc::new(pid).and_then(|process| process.cmdline());
         masked(command.unwrap_or_default())

@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 64 << 20;
 const CHUNK: usize = 32 << 10;
 /// So long the first line of a connection waits for its process's name, once, while no more than
 /// `FEW` others wait.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(300);
 const FEW: usize = 200;
 
 enum Item {
@@ -112,6 +112,8 @@ pub struct Output<W> {
     pub count: Option<u64>,
     pub started: Instant,
     pub started_unix_ms: i64,
+    /// How wide the terminal is: it may become another width meanwhile.
+    pub width: Option<fn() -> usize>,
     /// What has been written so far.
     pub written: Arc<Mutex<Totals>>,
     pub out: W,
@@ -142,6 +144,9 @@ impl<W: Write + Send + 'static> Output<W> {
             let Some(first) = items.blocking_recv() else {
                 break Why::Drained;
             };
+            if let Some(width) = self.width {
+                self.tracer.resize(width());
+            }
             let mut next = Some(first);
             let mut ended = None;
             while let Some(item) = next {

@@ -78,9 +78,9 @@ impl Counter {
     pub async fn declare(channel: Channel, id: &str, limits: Limits) -> lapin::Result<Self> {
         let counter = Self {
             channel,
-            exchange: format!("taskdiag.missed.{id}"),
-            purged: format!("taskdiag.missed.{id}.1"),
-            last: format!("taskdiag.missed.{id}.2"),
+            exchange: format!("taskdiag.trace.missed.{id}"),
+            purged: format!("taskdiag.trace.missed.{id}.1"),
+            last: format!("taskdiag.trace.missed.{id}.2"),
         };
         let mut first = counter.drops_to(&counter.last);
         first.insert("x-max-length".into(), AMQPValue::LongInt(limits.counted as i32));

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::timeline::scrub::Scrubber;
 use crate::trace::Who;
 
 /// After so long an answer is asked for again, while the old one is still given.
@@ -52,7 +53,8 @@ pub struct Names {
 }
 
 impl Names {
-    pub fn start() -> Self {
+    /// Command lines are shown without what the scrubber knows to be secret.
+    pub fn start(scrubber: Scrubber) -> Self {
         let known = Arc::new(Known::default());
         let (asks, asked) = mpsc::channel();
         let names = Self {
@@ -62,7 +64,7 @@ impl Names {
         // Where no thread can be had, connections keep their own names.
         let _ = std::thread::Builder::new()
             .name("names".into())
-            .spawn(move || answer(&known, &asked));
+            .spawn(move || answer(&known, &asked, &scrubber));
         names
     }
 
@@ -118,7 +120,7 @@ impl Names {
     }
 }
 
-fn answer(known: &Known, asked: &Receiver<String>) {
+fn answer(known: &Known, asked: &Receiver<String>, scrubber: &Scrubber) {
     loop {
         let first = match asked.recv_timeout(Duration::from_secs(3600)) {
             Ok(first) => first,
@@ -127,7 +129,7 @@ fn answer(known: &Known, asked: &Receiver<String>) {
         };
         let mut connections = vec![first];
         connections.extend(asked.try_iter());
-        let mut found = super::peers(&connections);
+        let mut found = super::peers_without(&connections, scrubber);
         let now = Instant::now();
         let mut answers = known.lock();
         for connection in connections {
