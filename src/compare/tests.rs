@@ -244,6 +244,16 @@ fn api_and_worker_differ_where_it_could_explain_the_verdict() {
 }
 
 #[test]
+fn a_proxy_is_not_the_api() {
+    let scene = scene(Scene::accepted().row("PENDING").silence(), |api, worker| {
+        api.interpreter = None;
+        api.command = vec!["nginx: worker process".into()];
+        set(worker, "RABBITMQ_URL", "2");
+    });
+    assert_eq!(telling(&scene), [] as [&str; 0]);
+}
+
+#[test]
 fn two_programs_may_lie_in_two_folders() {
     let scene = scene(Scene::delivered().silence(), |_, worker| {
         let code = worker.code.as_mut().unwrap();

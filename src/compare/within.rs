@@ -9,7 +9,12 @@ use crate::diagnosis::{Stage, Story, Verdict};
 /// Where API (first value) and worker (second) differ in a way that could explain the verdict; the
 /// most telling first. Nothing for a task that succeeded.
 pub fn within(story: &Story<'_>, verdict: &Verdict) -> Vec<Difference> {
-    if verdict.exit_code == crate::error::exit::OK {
+    // What listens on the API's port may be a proxy, whose environment says nothing of the API's.
+    let pythons = fingerprints(story)
+        .iter()
+        .filter(|(_, environment, _)| environment.interpreter.is_some())
+        .count();
+    if verdict.exit_code == crate::error::exit::OK || pythons < 2 {
         return Vec::new();
     }
     let facts = Facts::of(story);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use taskdiag::diagnosis::diagnose;
 use taskdiag::report::{FORMATS, Report, Style};
-use taskdiag::timeline::environment::{Code, Environment, Found, Variable};
+use taskdiag::timeline::environment::{Code, Environment, Found, Interpreter, Variable};
 use taskdiag::timeline::scrub::printable;
 use taskdiag::timeline::{Event, EventKind, LogLine, Source, Timeline, recording};
 
@@ -87,6 +87,10 @@ pub fn hostile(text: &str) -> Report {
             found: vec![found],
             command: vec!["python".into(), text.into()],
             cwd: Some(value.into()),
+            interpreter: Some(Interpreter {
+                prefix: text.into(),
+                ..Interpreter::default()
+            }),
             code: Some(Code {
                 module: "app".into(),
                 directory: value.into(),
