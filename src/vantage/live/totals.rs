@@ -52,7 +52,7 @@ pub async fn look(management: &Management, vhost: &str, pick: &Pick, sink: &Sink
     let mut is_open = false;
     loop {
         let began = Instant::now();
-        if let (None, None) = (paged, pick.exact()) {
+        if paged.is_none() && pick.exact().is_none() {
             paged = count(management).await.map(|count| count > MOST);
         }
         match list(management, vhost, pick, paged == Some(true), sink).await {
