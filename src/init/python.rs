@@ -671,16 +671,14 @@ fn prefer_what_is_sent(files: &[(&File, String)], actors: &mut [Actor]) {
     actors.sort_by_key(|actor| !actor.sent);
 }
 
-impl Code {
-    /// The one actor that a task's message can name: the only one, or the only one that anything
-    /// sends to.
-    pub fn actor(&self) -> Option<&Actor> {
-        let sent: Vec<&Actor> = self.actors.iter().filter(|actor| actor.sent).collect();
-        match (self.actors.as_slice(), sent.as_slice()) {
-            ([one], _) => Some(one),
-            (_, [one]) => Some(one),
-            _ => None,
-        }
+/// The one actor that a task's message can name: the only one, or the only one that anything sends
+/// to.
+pub fn only<'a>(actors: &[&'a Actor]) -> Option<&'a Actor> {
+    let sent: Vec<&Actor> = actors.iter().filter(|actor| actor.sent).copied().collect();
+    match (actors, sent.as_slice()) {
+        ([one], _) => Some(one),
+        (_, [one]) => Some(one),
+        _ => None,
     }
 }
 

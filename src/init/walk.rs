@@ -10,6 +10,7 @@ use ignore::WalkBuilder;
 const MOST_ENTRIES: usize = 50_000;
 const MOST_FILES: usize = 4_000;
 const LARGEST: u64 = 512 * 1024;
+const MOST_BYTES: usize = 64 << 20;
 const DEEPEST: usize = 8;
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -30,9 +31,16 @@ const SKIPPED: &[&str] = &[
     ".ruff_cache",
     ".idea",
     ".terraform",
+    ".cargo",
+    ".rustup",
+    ".npm",
+    ".cache",
     "target",
     "vendor",
 ];
+
+/// Of the machine, not of a project: in the way when the root is `/`.
+const SYSTEM: &[&str] = &["/proc", "/sys", "/dev"];
 
 /// Folders in which a worker's or an API's log is looked for.
 const LOG_FOLDERS: &[&str] = &["", "log", "logs", "var/log", "tmp"];
@@ -82,7 +90,9 @@ pub fn walk(root: &Path) -> Project {
             let folder = entry.file_type().is_some_and(|kind| kind.is_dir());
             !folder
                 || entry.depth() == 0
-                || !(SKIPPED.contains(&name.as_ref()) || entry.path().join("pyvenv.cfg").exists())
+                || !(SYSTEM.iter().any(|system| entry.path() == Path::new(system))
+                    || SKIPPED.contains(&name.as_ref())
+                    || entry.path().join("pyvenv.cfg").exists())
         })
         .build();
     for (count, entry) in walker.enumerate() {
@@ -113,10 +123,17 @@ pub fn walk(root: &Path) -> Project {
         }
     }
     files.sort_by_key(|path| (path.components().count(), path.clone()));
+    let mut bytes = 0;
     for path in files {
+        if bytes > MOST_BYTES {
+            let text = "the project is large: its deepest files were not read";
+            project.complaints.push(text.into());
+            break;
+        }
         let Some(text) = read(root, &path, &mut project.complaints) else {
             continue;
         };
+        bytes += text.len();
         let file = File {
             place: inside(root, &path),
             text,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::python::{Actor, Parameter, Queue};
+use super::python::{self, Actor, Parameter, Queue};
 use super::write::literal;
 use super::{Looked, Seen, follow, relative};
 
@@ -113,8 +113,24 @@ fn guessed(seen: &Seen, looked: &mut Looked) {
 fn actor(seen: &Seen, looked: &mut Looked) {
     let draft = &mut looked.draft;
     let actors = &seen.code.actors;
-    let chosen = seen.code.actor();
-    for actor in actors.iter().take(12) {
+    // Of several applications in one folder the worker's own comes first.
+    let package = draft
+        .value("worker.command")
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .rfind(|word| seen.folder_of(word, "").is_some())
+        .and_then(|module| module.split('.').next())
+        .map(str::to_owned);
+    let own = |actor: &&Actor| {
+        let module = package.as_deref().unwrap_or_default();
+        actor.module.split('.').any(|part| part == module)
+    };
+    let mut ordered: Vec<&Actor> = actors.iter().filter(own).collect();
+    let chosen = python::only(&ordered).or_else(|| python::only(&actors.iter().collect::<Vec<_>>()));
+    ordered.extend(actors.iter().filter(|actor| !own(actor)));
+    for actor in ordered.iter().copied().take(12) {
         if chosen != Some(actor) {
             draft.note(
                 "broker.actor",
@@ -123,7 +139,7 @@ fn actor(seen: &Seen, looked: &mut Looked) {
         }
     }
     let mut queues: Vec<(&Queue, &Actor)> = Vec::new();
-    for actor in chosen.into_iter().chain(actors) {
+    for actor in chosen.into_iter().chain(ordered) {
         if queues.iter().all(|(queue, _)| **queue != actor.queue) {
             queues.push((&actor.queue, actor));
         }

@@ -36,7 +36,7 @@ const CONFIG: &str = r#"
     entry_pattern = "rendering started"
 "#;
 
-fn billing(name: &str, api: &str, worker: Option<&str>) -> Stack {
+pub fn billing(name: &str, api: &str, worker: Option<&str>) -> Stack {
     let mut stack = Stack::bare(&format!("billing-{name}"), Dramatiq::Two);
     stack.set_all(CONFIG);
     stack.set("api.url", format!("http://127.0.0.1:{}", free_port()));

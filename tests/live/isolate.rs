@@ -85,6 +85,19 @@ fn the_api_publishes_elsewhere_for_an_old_worker() {
     published_elsewhere(Dramatiq::One);
 }
 
+/// Ids that are numbers: the copy's lies where no sequence has come yet.
+#[test]
+fn a_number_for_an_id() {
+    let mut stack = crate::billing::billing("isolate", "other-queue", Some(""));
+    let verdict = stack
+        .diagnose(&["--isolate"])
+        .expect("C", "published-to-other-queue", 20)
+        .proves("again", "it happens again")
+        .concludes("It breaks in the API");
+    let sent = &verdict.step("direct")["sent"];
+    assert_eq!(sent["task_id"], "1000000041", "{}", verdict.explain());
+}
+
 #[test]
 fn the_message_does_not_fit_the_actor() {
     let mut stack = Stack::new("isolate-arguments");
