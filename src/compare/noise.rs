@@ -38,7 +38,11 @@ pub(super) fn is_bookkeeping(variable: &str) -> bool {
 
 static PORT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\d{4,5}$").ok());
 
-/// A command without the folders of its program and script, and without ports.
+/// Flags that are followed by where a server listens: tests and developers choose another port each
+/// time. Any other number, and the port of a server that is connected to, is a setting.
+const LISTENS: &[&str] = &["--port", "--bind", "-b", "--listen", "--http", "runserver"];
+
+/// A command without the folders of its program and script, and without the ports that it listens on.
 pub(super) fn command(words: &[String]) -> String {
     let mut out: Vec<String> = Vec::new();
     for (index, word) in words.iter().enumerate() {
@@ -48,12 +52,21 @@ pub(super) fn command(words: &[String]) -> String {
             out.push(name.to_owned());
             continue;
         }
-        out.push(without_port(&path(word)));
+        let before = index.checked_sub(1).and_then(|at| words.get(at));
+        let listens = before.is_some_and(|flag| LISTENS.contains(&flag.as_str()))
+            || LISTENS
+                .iter()
+                .any(|flag| word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('=')));
+        let word = path(word);
+        out.push(match listens {
+            true => without_port(&word),
+            false => word,
+        });
     }
     out.join(" ")
 }
 
-/// `0.0.0.0:8123`, `--port=8123`, `8123`.
+/// `0.0.0.0:8123`, `--port=8123`, `8123`: the number at the end.
 pub(super) fn without_port(text: &str) -> String {
     let Some(pattern) = PORT.as_ref() else {
         return text.to_owned();
@@ -61,7 +74,7 @@ pub(super) fn without_port(text: &str) -> String {
     match pattern.find(text) {
         Some(found) => {
             let head = &text[..found.start()];
-            if head.is_empty() || head.ends_with(':') || head.ends_with("port=") {
+            if head.is_empty() || head.ends_with([':', '=']) {
                 format!("{head}PORT")
             } else {
                 text.to_owned()
@@ -100,6 +113,19 @@ mod tests {
             "python dramatiq -p 4 x --pid /tmp/TEMPORARY/y"
         );
         assert_ne!(of("python dramatiq -p 4"), of("python dramatiq -p 8"));
+        // Four digits alone make no port.
+        for (one, other) in [
+            (
+                "worker --shutdown-timeout 5000 x",
+                "worker --shutdown-timeout 9000 x",
+            ),
+            (
+                "worker x --broker amqp://h:5672",
+                "worker x --broker amqp://h:5673",
+            ),
+        ] {
+            assert_ne!(of(one), of(other));
+        }
         assert_eq!(
             path("/tmp/pytest-of-me/pytest-12/app"),
             "/tmp/pytest-of-me/TEMPORARY/app"

@@ -139,10 +139,17 @@ fn is_on(value: &str) -> bool {
 /// A switch between test and real life, by its name: `DRAMATIQ_TESTING`, `UNIT_TESTS`, `MYAPP_TEST`.
 pub fn is_test_switch(name: &str) -> bool {
     let upper = name.to_uppercase();
+    let mut words = upper.split('_');
+    // Where tests lie, or what they use, switches nothing.
+    let is_place = words.clone().any(|word| {
+        matches!(
+            word,
+            "DIR" | "PATH" | "DATA" | "FILE" | "URL" | "HOST" | "PORT" | "DB"
+        )
+    });
     upper == "PYTEST_CURRENT_TEST"
-        || upper
-            .split('_')
-            .any(|word| matches!(word, "TEST" | "TESTS" | "TESTING" | "UNITTEST" | "EAGER" | "STUB"))
+        || (!is_place
+            && words.any(|word| matches!(word, "TEST" | "TESTS" | "TESTING" | "UNITTEST" | "EAGER" | "STUB")))
 }
 
 /// A name of the kind of installation whose value is a test's.
@@ -162,8 +169,37 @@ fn is_test_environment(name: &str, values: &[Shown; 2]) -> bool {
         })
 }
 
+/// How something is used, not what is used.
+fn is_tuning(upper: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "POOL",
+        "SIZE",
+        "TIMEOUT",
+        "ECHO",
+        "PREFETCH",
+        "RETRIES",
+        "THREADS",
+        "PROCESSES",
+        "DELAY",
+        "TTL",
+        "LOG",
+        "LEVEL",
+        "MAX",
+        "MIN",
+        "HEARTBEAT",
+        "OVERFLOW",
+        "RECYCLE",
+        "DEBUG",
+        "PROMETHEUS",
+    ];
+    upper.split('_').any(|word| WORDS.contains(&word))
+}
+
 pub fn is_broker_variable(name: &str) -> bool {
     let upper = name.to_uppercase();
+    if is_tuning(&upper) {
+        return false;
+    }
     ["RABBIT", "AMQP", "BROKER", "PIKA", "VHOST"]
         .iter()
         .any(|word| upper.contains(word))
@@ -175,6 +211,9 @@ pub fn is_broker_variable(name: &str) -> bool {
 
 pub fn is_database_variable(name: &str) -> bool {
     let upper = name.to_uppercase();
+    if is_tuning(&upper) {
+        return false;
+    }
     ["DATABASE", "POSTGRES", "SQLALCHEMY", "PGBOUNCER"]
         .iter()
         .any(|word| upper.contains(word))
@@ -203,6 +242,9 @@ pub fn weight(subject: Subject, name: &str, values: &[Shown; 2], code_known: boo
             });
             if (is_test_switch(name) && !both_off) || is_test_environment(name, values) {
                 Weight::TestSwitch
+            } else if is_test_switch(name) {
+                // Off on both sides.
+                Weight::Variable
             } else if name == "PYTHONPATH" && !code_known {
                 Weight::Code
             } else if HABITS.contains(&name) || HABIT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
@@ -325,6 +367,12 @@ mod tests {
             of("APP_ENV", seen("staging"), seen("production")),
             Weight::Variable
         );
+        assert_eq!(of("DRAMATIQ_TESTING", seen("0"), Shown::Absent), Weight::Variable);
+        assert_eq!(
+            of("TEST_DATA_DIR", Shown::Masked, Shown::Absent),
+            Weight::Variable
+        );
+        assert_eq!(of("DATABASE_POOL_SIZE", seen("5"), seen("20")), Weight::Variable);
         assert_eq!(
             of("RABBITMQ_URL", Shown::Masked, Shown::Masked),
             Weight::BrokerVariable

@@ -232,7 +232,6 @@ fn api_and_worker_differ_where_it_could_explain_the_verdict() {
     assert_eq!(
         telling(&delivered),
         [
-            "variable DRAMATIQ_TESTING",
             "variable DATABASE_URL",
             "code folder",
             "package pika",

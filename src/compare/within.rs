@@ -75,10 +75,11 @@ fn matters(difference: &Difference, verdict: &Verdict) -> bool {
     let reached = verdict.stage;
     let delivered = reached >= Some(Stage::Delivered);
     match (difference.weight, difference.subject) {
-        (Weight::TestSwitch, _) => true,
-        // Once the message has come to the worker, both use one broker …
+        // One that keeps messages to itself has kept none that was delivered …
+        (Weight::TestSwitch, _) => !delivered,
+        // … and once the message has come to the worker, both use one broker;
         (Weight::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => !delivered,
-        // … and until then the worker's database has nothing to say.
+        // until then the worker's database has nothing to say.
         (Weight::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => delivered,
         // Two releases declare queues and write messages differently.
         (Weight::Driver, _) => reached >= Some(Stage::Submitted),
