@@ -153,8 +153,14 @@ impl Board {
                 let (state, mut why) = state::state(family, self.now, &self.limits);
                 if state == State::Unknown {
                     for (eye, sight) in [(Eye::Amqp, &self.amqp), (Eye::Management, &self.management)] {
-                        if let EyeState::Closed { reason, .. } = sight {
-                            why.push_str(&format!(" ({}: {reason})", eye.name()));
+                        match sight {
+                            EyeState::Closed { reason, .. } => {
+                                why.push_str(&format!(" ({}: {reason})", eye.name()));
+                            }
+                            EyeState::Opening => {
+                                why.push_str(&format!(" ({} has not answered yet)", eye.name()));
+                            }
+                            EyeState::Open => {}
                         }
                     }
                 }

@@ -147,8 +147,8 @@ impl<'a> Looks<'a> {
             return self.pace;
         }
         self.pace
-            .max(10 * self.typical.saturating_sub(self.best))
-            .min(Duration::from_secs(1))
+            .max(2 * self.typical.saturating_sub(self.best))
+            .min(Duration::from_millis(200))
     }
 
     fn answered(&mut self, queue: String, counts: Option<(u64, u64)>, took: Duration) {
