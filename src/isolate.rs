@@ -60,7 +60,7 @@ impl<'a> Ladder<'a> {
         original: &Original<'_>,
         tell: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Isolation> {
-        let ending = Ending::of(original.verdict);
+        let ending = Ending::of(original.timeline, original.verdict);
         let Some(goal) = isolation::goal(&ending) else {
             return Ok(isolation::nothing(&ending));
         };
@@ -69,7 +69,7 @@ impl<'a> Ladder<'a> {
             tried.push((Rung::Again, Tried::Interrupted { sent: None }));
         }
         while let Some(rung) = isolation::next(goal, &tried) {
-            let done = self.step(rung, goal, original, tell).await?;
+            let done = self.step(rung, goal, &ending, original, tell).await?;
             tried.push((rung, done));
         }
         Ok(isolation::conclude(goal, &ending, tried))
@@ -79,15 +79,16 @@ impl<'a> Ladder<'a> {
         &self,
         rung: Rung,
         goal: Goal,
+        ending: &Ending,
         original: &Original<'_>,
         tell: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Tried> {
-        if let Some(why) = isolation::not_for(goal, rung) {
+        if let Some(why) = isolation::not_for(goal, ending, rung) {
             return Ok(Tried::Skipped(why.into()));
         }
         tell(rung.title());
         match rung {
-            Rung::Again => self.post(rung, self.config.clone(), "the configured body").await,
+            Rung::Again | Rung::Control => self.post(rung, self.config.clone(), "the configured body").await,
             Rung::Direct => match self.copy(original) {
                 Ok((copy, from_configuration)) => {
                     self.publish(rung, self.config, copy, from_configuration).await
@@ -254,11 +255,7 @@ impl<'a> Ladder<'a> {
 
 /// `RUN.jsonl` → `RUN.isolate-2.jsonl`.
 fn beside(path: &Path, rung: Rung) -> PathBuf {
-    let number = Rung::ALL
-        .iter()
-        .position(|known| *known == rung)
-        .unwrap_or_default()
-        + 1;
+    let number = rung as usize + 1;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     let dot = if extension.is_empty() { "" } else { "." };
@@ -271,7 +268,7 @@ fn tried(sent: Sent, timeline: &Timeline, verdict: &Verdict) -> Tried {
     }
     Tried::Done {
         sent,
-        ending: Ending::of(verdict),
+        ending: Ending::of(timeline, verdict),
     }
 }
 

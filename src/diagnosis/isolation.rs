@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Scenario, Stage, Verdict};
+use super::{Outcome, Scenario, Stage, Story, Verdict};
+use crate::timeline::Timeline;
 
 /// One step, from the least that is changed to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
@@ -19,9 +20,13 @@ pub enum Rung {
     Minimal,
     /// The same message, in an empty vhost with a worker started for it.
     CleanVhost,
+    /// After one of the others worked: the same task once more. What has passed by itself meanwhile
+    /// would have let any step work.
+    Control,
 }
 
 impl Rung {
+    /// The ladder; the control is not part of it.
     pub const ALL: [Rung; 4] = [Rung::Again, Rung::Direct, Rung::Minimal, Rung::CleanVhost];
 
     pub fn title(self) -> &'static str {
@@ -30,6 +35,7 @@ impl Rung {
             Rung::Direct => "the same message without the API",
             Rung::Minimal => "the smallest payload",
             Rung::CleanVhost => "the same message, a fresh worker, an empty vhost",
+            Rung::Control => "the same task once more, as a control",
         }
     }
 }
@@ -49,15 +55,21 @@ pub struct Ending {
     pub stage: Option<Stage>,
     /// Id of the cause.
     pub cause: Option<String>,
+    /// The connection that the message was first delivered to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
 }
 
 impl Ending {
-    pub fn of(verdict: &Verdict) -> Self {
+    pub fn of(timeline: &Timeline, verdict: &Verdict) -> Self {
+        let story = Story::new(timeline);
+        let first = story.deliveries().next();
         Self {
             scenario: verdict.scenario,
             outcome: verdict.outcome,
             stage: verdict.stage,
             cause: verdict.cause.as_ref().map(|cause| cause.id.clone()),
+            consumer: first.map(|passage| passage.connection.to_owned()),
         }
     }
 
@@ -151,24 +163,35 @@ pub fn nothing(original: &Ending) -> Isolation {
     }
 }
 
-/// The next step, until one reaches the goal.
+/// The next step, until one reaches the goal; then the control, unless nothing was left out yet.
 pub fn next(goal: Goal, tried: &[(Rung, Tried)]) -> Option<Rung> {
-    let over = tried.iter().any(|(_, tried)| match tried {
-        Tried::Done { ending, .. } => reached(goal, ending) == Some(true),
-        Tried::Interrupted { .. } => true,
-        _ => false,
-    });
-    if over {
+    let worked = tried.iter().find(
+        |(_, tried)| matches!(tried, Tried::Done { ending, .. } if reached(goal, ending) == Some(true)),
+    );
+    let is_done = |rung: Rung| tried.iter().any(|(done, _)| *done == rung);
+    if tried
+        .iter()
+        .any(|(_, tried)| matches!(tried, Tried::Interrupted { .. }))
+    {
         return None;
+    }
+    if let Some((rung, _)) = worked {
+        let needs_it = !matches!(rung, Rung::Again | Rung::Control) && !is_done(Rung::Control);
+        return needs_it.then_some(Rung::Control);
     }
     Rung::ALL
         .into_iter()
         .find(|rung| tried.iter().all(|(done, _)| done != rung))
 }
 
-/// A message with an id of its own has no row: what the actor makes of that says nothing.
-pub fn not_for(goal: Goal, rung: Rung) -> Option<&'static str> {
+/// A message with an id of its own has no row: what the actor makes of that says nothing. And one
+/// that is published at once is not like one that is to wait.
+pub fn not_for(goal: Goal, original: &Ending, rung: Rung) -> Option<&'static str> {
+    let waits = matches!(original.cause.as_deref(), Some("delayed" | "delay-queue-stuck"));
     match (goal, rung) {
+        (_, Rung::Direct | Rung::CleanVhost) if waits => {
+            Some("the original waits for a time of its own; a copy would be due at once, and prove nothing")
+        }
         (Goal::Succeeded, Rung::Direct | Rung::CleanVhost) => Some(
             "the actor was entered already: publishing without the API brings no row with it, so a failure inside the actor would say nothing",
         ),
@@ -225,13 +248,26 @@ fn compare(goal: Goal, original: &Ending, tried: &Tried) -> Compared {
 /// What follows from everything that was tried.
 pub fn conclude(goal: Goal, original: &Ending, tried: Vec<(Rung, Tried)>) -> Isolation {
     let conclusion = conclusion(goal, original, &tried);
+    let control = control(goal, original, &tried);
     let as_without_api = tried
         .iter()
         .any(|(rung, tried)| *rung == Rung::Direct && compare(goal, original, tried) == Compared::Same);
     let steps = tried
         .into_iter()
         .map(|(rung, tried)| {
-            let proved = proved(goal, original, rung, &tried, as_without_api);
+            let mut proved = proved(goal, original, rung, &tried, as_without_api);
+            if !matches!(rung, Rung::Again | Rung::Control)
+                && compare(goal, original, &tried) == Compared::Reached
+            {
+                proved = match control {
+                    Some(Compared::Same) => proved,
+                    // It was no more than what came to its mind.
+                    Some(Compared::Reached) => {
+                        "it works, but so did the same task after it (the control): nothing but that it works by now".into()
+                    }
+                    _ => format!("{proved}. No control failed after it: it may just work by now"),
+                };
+            }
             let (sent, verdict, skipped) = match tried {
                 Tried::Skipped(why) => (None, None, Some(why)),
                 Tried::Failed { sent, why } => (sent, None, Some(why)),
@@ -256,6 +292,31 @@ fn arrived(original: &Ending) -> bool {
     original.stage >= Some(Stage::Published)
 }
 
+/// How the control ended; `None` where there was none.
+fn control(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> Option<Compared> {
+    let (_, tried) = tried.iter().find(|(rung, _)| *rung == Rung::Control)?;
+    Some(compare(goal, original, tried))
+}
+
+/// The step's message went to somebody who has none of those that failed.
+fn taken_by_another<'a>(
+    goal: Goal,
+    original: &'a Ending,
+    tried: &'a [(Rung, Tried)],
+    step: &'a Tried,
+) -> Option<(&'a str, &'a str)> {
+    let Tried::Done { ending, .. } = step else {
+        return None;
+    };
+    let (first, now) = (original.consumer.as_deref()?, ending.consumer.as_deref()?);
+    let failed_there = first == now
+        || tried.iter().any(|(_, tried)| {
+            compare(goal, original, tried) == Compared::Same
+                && matches!(tried, Tried::Done { ending, .. } if ending.consumer.as_deref() == Some(now))
+        });
+    (!failed_there).then_some((first, now))
+}
+
 /// `as_without_api`: the step without the API stopped for the original's reason, so that the two
 /// steps with a message of our own can be compared.
 fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_api: bool) -> String {
@@ -271,9 +332,23 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_a
         (_, Compared::Unknown) => {
             format!("nothing: how far it got could not be told ({cause})")
         }
-        (Rung::Again, Compared::Reached) => format!(
-            "the same task {was} this time: code and configuration alone are not the reason. Something that has changed since is: a lock, a backlog, a restart, a limit, or chance"
-        ),
+        (Rung::Again, Compared::Reached) => match taken_by_another(goal, original, &[], tried) {
+            Some((first, second)) => format!(
+                "the same task {was} this time, and another consumer took it ({second}; the original went to {first}): it may depend on who takes it"
+            ),
+            None => format!(
+                "the same task {was} this time: code and configuration alone are not the reason. Something that differs from one time to the next is: a lock, a backlog, a restart, a limit, or chance"
+            ),
+        },
+        (Rung::Control, Compared::Reached) => {
+            format!("the same task {was} now: what kept the original from it has passed, or comes and goes")
+        }
+        (Rung::Control, Compared::Same) => {
+            format!("the same task still stops for the original's reason ({cause}): the step before it did not work by chance of time")
+        }
+        (Rung::Control, Compared::Other) => {
+            format!("the same task stops for another reason by now ({cause})")
+        }
         (Rung::Again, Compared::Same) => format!("it happens again, with the same cause ({cause})"),
         (Rung::Again, Compared::Other) => format!(
             "it did not work again, but for another reason ({cause}): there is more than one obstacle, or it varies"
@@ -322,21 +397,33 @@ fn conclusion(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> String 
             .find(|(done, _)| *done == rung)
             .map(|(_, tried)| compare(goal, original, tried))
     };
-    // Without a second failure an earlier success may be chance.
+    // Without a failure before and after it, a success may be chance.
     let shown_twice = compared(Rung::Again) == Some(Compared::Same);
-    let unless = if shown_twice {
+    let unless = if shown_twice && compared(Rung::Control) == Some(Compared::Same) {
         ""
     } else {
-        ". The same task was not shown to fail twice with the same cause, so chance is not excluded"
+        ". The same task was not shown to fail with the same cause both before and after it, so chance is not excluded"
     };
-    if let Some(rung) = Rung::ALL
-        .into_iter()
-        .find(|rung| compared(*rung) == Some(Compared::Reached))
+    if let Some((rung, works)) = tried
+        .iter()
+        .find(|(rung, _)| *rung != Rung::Control && compared(*rung) == Some(Compared::Reached))
     {
+        if *rung != Rung::Again && compared(Rung::Control) == Some(Compared::Reached) {
+            return "Not isolated: the same task runs by now, so what kept the original has passed, or comes and goes. Look at what has changed in between".into();
+        }
+        // A fresh worker is another one by design.
+        if *rung != Rung::CleanVhost && taken_by_another(goal, original, tried, works).is_some() {
+            return match rung {
+                Rung::Again => "Not reproducible: the same task ran now, with another consumer. Compare the consumers of the queue".into(),
+                _ => "Not isolated: another consumer took the message this time, and who takes it may be what decides. Compare the consumers of the queue".into(),
+            };
+        }
         return match rung {
             Rung::Again => {
-                "Not reproducible: the same task ran now. Look at what has changed in between".into()
+                "Not reproducible: the same task ran now. Look at what differs from one time to the next"
+                    .into()
             }
+            Rung::Control => String::new(),
             Rung::Direct if arrived(original) => {
                 format!(
                     "It depends on what the message holds (its id, so its row; its age; its options){unless}"
@@ -392,6 +479,7 @@ mod tests {
             outcome,
             stage: Some(Stage::Published),
             cause: (!cause.is_empty()).then(|| cause.to_owned()),
+            consumer: None,
         }
     }
 
@@ -553,13 +641,72 @@ mod tests {
             conclude(
                 Goal::Entered,
                 &original,
-                vec![(Rung::Again, again), (Rung::Direct, done(entered()))],
+                vec![
+                    (Rung::Again, again),
+                    (Rung::Direct, done(entered())),
+                    (Rung::Control, done(stuck("worker-blocked"))),
+                ],
             )
             .conclusion
         };
         assert!(!after(done(stuck("worker-blocked"))).contains("chance"));
         assert!(after(done(stuck("no-consumer"))).contains("chance"));
         assert!(after(Tried::Skipped("x".into())).contains("chance"));
+    }
+
+    /// A worker that was busy, a lock, a restart: what passes by itself makes any step work.
+    #[test]
+    fn what_works_by_now_for_the_same_task_too_proves_nothing() {
+        let after = |control: Tried| {
+            let tried = vec![
+                (Rung::Again, done(stuck("workers-busy"))),
+                (Rung::Minimal, done(entered())),
+                (Rung::Control, control),
+            ];
+            conclude(Goal::Entered, &stuck("workers-busy"), tried)
+        };
+        let passed = after(done(entered()));
+        assert!(passed.conclusion.starts_with("Not isolated"), "{passed:?}");
+        assert!(
+            passed.steps[1].proved.contains("so did the same task"),
+            "{passed:?}"
+        );
+        let still = after(done(stuck("workers-busy")));
+        assert_eq!(still.conclusion, "It depends on the payload");
+        let unknown = after(Tried::Skipped("x".into()));
+        assert!(unknown.conclusion.contains("chance"), "{unknown:?}");
+        assert!(
+            unknown.steps[1].proved.contains("may just work by now"),
+            "{unknown:?}"
+        );
+    }
+
+    #[test]
+    fn one_worker_of_two_that_hangs_is_no_payload() {
+        let by = |consumer: &str, ending: Ending| Ending {
+            consumer: Some(consumer.into()),
+            ..ending
+        };
+        let after = |again: &str| {
+            let tried = vec![
+                (Rung::Again, done(by(again, stuck("worker-blocked")))),
+                (Rung::Minimal, done(by("b", entered()))),
+                (Rung::Control, done(by("a", stuck("worker-blocked")))),
+            ];
+            conclude(Goal::Entered, &by("a", stuck("worker-blocked")), tried).conclusion
+        };
+        assert!(after("a").contains("another consumer"), "{}", after("a"));
+        // It failed there, too.
+        assert_eq!(after("b"), "It depends on the payload");
+    }
+
+    #[test]
+    fn the_control_comes_after_a_step_that_worked() {
+        let after = |rung: Rung| next(Goal::Entered, &[(rung, done(entered()))]);
+        assert_eq!(after(Rung::Again), None);
+        assert_eq!(after(Rung::Direct), Some(Rung::Control));
+        let tried = [(Rung::Direct, done(entered())), (Rung::Control, done(entered()))];
+        assert_eq!(next(Goal::Entered, &tried), None);
     }
 
     #[test]
@@ -631,12 +778,14 @@ mod tests {
 
     #[test]
     fn a_failure_inside_the_actor_needs_the_api() {
-        assert!(not_for(Goal::Succeeded, Rung::Direct).is_some());
-        assert!(not_for(Goal::Succeeded, Rung::Minimal).is_none());
+        let raised = ending(Some(Scenario::A), Outcome::Failed, "actor-raised");
+        assert!(not_for(Goal::Succeeded, &raised, Rung::Direct).is_some());
+        assert!(not_for(Goal::Succeeded, &raised, Rung::Minimal).is_none());
+        assert!(not_for(Goal::Entered, &stuck("delayed"), Rung::Direct).is_some());
         assert!(
             Rung::ALL
                 .into_iter()
-                .all(|rung| not_for(Goal::Entered, rung).is_none())
+                .all(|rung| not_for(Goal::Entered, &stuck("worker-blocked"), rung).is_none())
         );
     }
 }
