@@ -291,7 +291,10 @@ pub fn setup(config: &Config, plan: &Plan) -> Setup {
             .entry_pattern
             .as_ref()
             .map(|pattern| pattern.as_str().to_owned()),
-        worker_command: config.worker.command.clone(),
+        worker_command: process::masked(config.worker.command.clone())
+            .iter()
+            .map(|word| scrubber(config, true).text(word))
+            .collect(),
         database: database.map(|database| {
             let name = database.url.vhost();
             format!("{}:{}/{name}", database.url.host(), database.url.port())

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, RegexSet};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
@@ -63,8 +63,9 @@ impl Scrubber {
                 text = text.replace(secret, MASK);
             }
         }
-        for (pattern, replacement) in PATTERNS.iter() {
-            if pattern.is_match(&text) {
+        // Nearly every text holds nothing of the kind: one search instead of one for each pattern.
+        if ANY_PATTERN.as_ref().is_none_or(|any| any.is_match(&text)) {
+            for (pattern, replacement) in PATTERNS.iter() {
                 text = pattern.replace_all(&text, *replacement).into_owned();
             }
         }
@@ -300,10 +301,39 @@ fn compile(rows: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
 static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     compile(&[
         (
-            r"(?P<s>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*):[^\s@/]+@",
+            r"(?s)(?P<k>-----BEGIN [A-Z ]*PRIVATE KEY-----).+?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+            "$k***",
+        ),
+        // Up to the last @ of the authority: an unescaped one may stand in the password.
+        (
+            r#"(?P<s>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*):[^\s/"'<>]+@"#,
             "$s:***@",
         ),
-        (r"(?i)\b(?P<k>bearer|basic)\s+[A-Za-z0-9._~+/\-]{8,}=*", "$k ***"),
+        // A token as the user.
+        (r"(?i)(?P<s>\bhttps?://)[^\s:/@]+@", "$s***@"),
+        // The whole value of a header, its scheme included.
+        (
+            r#"(?i)(?P<k>\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^"'\r\n,;}]+"#,
+            "$k***",
+        ),
+        (
+            r#"(?i)(?P<k>\b(?:set-)?cookie["']?\s*[:=]\s*["']?)[^"'\r\n}]+"#,
+            "$k***",
+        ),
+        // A flag and its value.
+        (
+            r"(?i)(?P<k>(?:^|\s)--?[\w\-]*(?:password|passwd|secret|token|api[_-]?key|dsn)\s+)[^\s\-]\S*",
+            "$k***",
+        ),
+        // Not the shell's working directory.
+        (
+            r#"(?i)(?P<k>\b\w*(?:pwd|passphrase)["']?\s*[=:]\s*)(?P<q>["']?)[^\s"',;)}&/][^\s"',;)}&]*"#,
+            "$k$q***",
+        ),
+        (
+            r"(?i)\b(?P<k>bearer|basic(?:\s+auth)?)\s+[A-Za-z0-9._~+/\-]{8,}=*",
+            "$k ***",
+        ),
         (
             r#"(?i)(?P<k>\b[\w\-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|dsn)["']?\s*[=:]\s*)(?P<q>["']?)[^\s"',;)}&]+"#,
             "$k$q***",
@@ -314,6 +344,9 @@ static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         ),
     ])
 });
+
+static ANY_PATTERN: LazyLock<Option<RegexSet>> =
+    LazyLock::new(|| RegexSet::new(PATTERNS.iter().map(|(pattern, _)| pattern.as_str())).ok());
 
 /// Task arguments where the framework and SQLAlchemy print them.
 static ARGUMENTS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
@@ -351,8 +384,8 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert_eq!(PATTERNS.len(), 4);
-        assert!(SECRET_NAME.is_some());
+        assert_eq!(PATTERNS.len(), 10);
+        assert!(ANY_PATTERN.is_some() && SECRET_NAME.is_some());
         assert_eq!(ARGUMENTS.len(), 8);
     }
 
@@ -364,6 +397,16 @@ mod tests {
             "Authorization: Bearer abcdefgh12345678",
             "{\"db_password\": \"s3cretword\"}",
             "API_KEY=s3cretword",
+            "Authorization: Bearer s3cretword",
+            "authorization: Token s3cretword",
+            "{'Authorization': 'Bearer s3cretword', 'x': 1}",
+            "dramatiq --password s3cretword app",
+            "cookie: session=s3cretword; theme=s3cretword",
+            "pwd: s3cretword",
+            "clone https://s3cretword@github.com/x",
+            "postgresql+asyncpg://u:a@s3cretword@h/db",
+            "-----BEGIN RSA PRIVATE KEY-----\ns3cretword\n-----END RSA PRIVATE KEY-----",
+            "basic auth s3cretword",
         ] {
             let clean = scrub(text);
             assert!(
@@ -372,7 +415,21 @@ mod tests {
             );
             assert!(clean.contains(MASK), "{clean}");
         }
-        assert_eq!(scrub("http://localhost:8000/x"), "http://localhost:8000/x");
+        for harmless in [
+            "http://localhost:8000/x",
+            "PWD=/srv/app",
+            "the token was refused",
+            "dramatiq --processes 2 --threads 4 app",
+            "mail to a@b.example, see http://h/x",
+            "amqp://h1:5672,amqp://h2:5672",
+        ] {
+            assert_eq!(scrub(harmless), harmless);
+        }
+        // What follows a secret stays readable.
+        assert_eq!(
+            scrub("broker amqp://u:s3cretword@h:5672/v refused x@y"),
+            "broker amqp://u:***@h:5672/v refused x@y"
+        );
     }
 
     #[test]

@@ -542,7 +542,7 @@ pub fn state_of(pid: i32) -> Option<char> {
 
 /// A command line without the values that follow a flag like `--password`; notations within one
 /// argument are the scrubber's.
-fn masked(command: Vec<String>) -> Vec<String> {
+pub(super) fn masked(command: Vec<String>) -> Vec<String> {
     let secret = |flag: &str| {
         let flag = flag.to_lowercase();
         flag.starts_with('-')

@@ -62,7 +62,12 @@ fn published_elsewhere(dramatiq: Dramatiq) {
         .proves("again", "it happens again")
         .proves("direct", "It breaks in the API")
         .concludes("It breaks in the API");
-    assert_eq!(verdict.steps(), ["again", "direct", "control"], "{}", verdict.explain());
+    assert_eq!(
+        verdict.steps(),
+        ["again", "direct", "control"],
+        "{}",
+        verdict.explain()
+    );
     let sent = &verdict.step("direct")["sent"];
     assert_ne!(sent["task_id"], verdict.json["task"]["id"]);
     assert!(verdict.text.contains("Isolated"), "{}", verdict.text);
