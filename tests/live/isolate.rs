@@ -150,6 +150,26 @@ fn it_does_not_happen_again() {
     assert_eq!(verdict.steps(), ["again"], "{}", verdict.explain());
 }
 
+/// The worker wakes up while the smallest payload is under way: that works, and so would anything.
+#[test]
+fn what_passes_by_itself_is_not_the_payload() {
+    let mut stack = Stack::new("isolate-passes");
+    let worker = stack.worker(healthy());
+    stack.api(&[]);
+    stack.set_all("[isolate]\nbody = { task_type = 'agent_task' }");
+    signal("STOP", format!("-{worker}"));
+    let mut running = stack.start_diagnose(&["--isolate"]);
+    until("the smallest payload is tried", || {
+        running.stderr().contains("the smallest payload") || running.has_ended()
+    });
+    signal("CONT", format!("-{worker}"));
+    running
+        .finish(&stack)
+        .expect("C", "worker-frozen", 20)
+        .proves("minimal", "so did the same task after it")
+        .concludes("Not isolated: the same task runs by now");
+}
+
 #[test]
 fn a_success_is_not_isolated() {
     let mut stack = Stack::new("isolate-success");
