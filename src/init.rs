@@ -101,7 +101,7 @@ pub async fn look(root: &Path) -> Looked {
     management(&seen, broker.as_ref(), &mut looked).await;
     worker::fill(&seen, &mut looked);
     database::fill(&seen, database.as_ref(), &mut looked).await;
-    services(&seen.services, &mut looked.draft);
+    services(&seen, &mut looked.draft);
     for need in [&broker, &database]
         .into_iter()
         .flatten()
@@ -137,7 +137,20 @@ fn see(root: &Path, complaints: &mut Vec<String>) -> Seen {
         .rev()
         .map(|variable| (variable.name.clone(), variable.value.clone()))
         .collect();
-    let services = compose::read(&project.compose, &values, complaints);
+    let services = compose::read(
+        &project.compose,
+        &|place| walk::named(root, place),
+        &values,
+        complaints,
+    );
+    for service in &services {
+        if let Some(unread) = &service.unread {
+            complaints.push(format!(
+                "{} extends {unread}, which was not read: what it takes from there is unknown",
+                service.place()
+            ));
+        }
+    }
     let launches = launches(&project, &services);
     let code = python::scan(&project.python, &project.others);
     Seen {
@@ -415,27 +428,32 @@ async fn is_management(host: &str, port: u16, amqp: &SecretUrl) -> bool {
 }
 
 /// What `--start` may bring up: the servers only, since it starts the rest itself.
-fn services(services: &[Service], draft: &mut Draft) {
-    let names: Vec<&str> = services
+fn services(seen: &Seen, draft: &mut Draft) {
+    let servers = seen
+        .services
         .iter()
-        .filter(|service| service.is_postgres() || service.is_rabbitmq())
-        .map(|service| service.name.as_str())
-        .collect();
-    if names.is_empty() {
-        return;
+        .filter(|service| service.is_postgres() || service.is_rabbitmq());
+    let mut names = Vec::new();
+    let mut compose = None;
+    for service in servers {
+        let words = service.compose(&seen.project.compose);
+        // One command knows the services of its files only.
+        if *compose.get_or_insert_with(|| words.clone()) == words {
+            names.push(service.name.as_str());
+        }
     }
+    let Some(compose) = compose else { return };
     let command = |words: &[&str]| -> Vec<String> {
-        words
+        compose
             .iter()
-            .chain(&names)
-            .map(|word| (*word).to_owned())
+            .map(String::as_str)
+            .chain(words.iter().copied())
+            .chain(names.iter().copied())
+            .map(str::to_owned)
             .collect()
     };
-    draft.suggest(
-        "services.up",
-        command(&["docker", "compose", "up", "-d", "--wait"]),
-    );
-    draft.suggest("services.down", command(&["docker", "compose", "stop"]));
+    draft.suggest("services.up", command(&["up", "-d", "--wait"]));
+    draft.suggest("services.down", command(&["stop"]));
 }
 
 /// A path as it stands in the file: below the root relative to it.
@@ -447,8 +465,9 @@ fn relative(root: &Path, path: &Path) -> String {
         .into_owned()
 }
 
-fn follow(service: &str) -> Vec<String> {
-    ["docker", "compose", "logs", "-f", "--no-log-prefix", service]
-        .map(str::to_owned)
-        .to_vec()
+/// A command that prints a service's log from the project's folder.
+fn follow(seen: &Seen, service: &Service) -> Vec<String> {
+    let mut words = service.compose(&seen.project.compose);
+    words.extend(["logs", "-f", "--no-log-prefix", &service.name].map(str::to_owned));
+    words
 }

@@ -213,3 +213,93 @@ fn what_is_there_is_never_overwritten() {
     assert_eq!(other.status.code(), Some(0));
     assert!(Path::new(&project.0).join("other.toml").is_file());
 }
+
+/// Sourced, the password would be another one, the second variable not set, and a command executed.
+#[test]
+fn what_a_shell_would_change_is_not_sourced() {
+    let project = Project::new(
+        "dotenv",
+        &[(
+            ".env",
+            "RABBITMQ_URL=amqp://usr:pa$$word9@127.0.0.1:1/v\nDATABASE_URL=postgresql://app:pw1234@127.0.0.1:1/shop?sslmode=disable&connect_timeout=2\nX=$(touch ran)\n",
+        )],
+    );
+    let (text, said) = project.init();
+    for shown in [&text, &said] {
+        assert!(!shown.contains("set -a"), "{shown}");
+        assert!(!shown.contains("pw1234") && !shown.contains("word9"), "{shown}");
+    }
+    let told: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("export DATABASE_URL="))
+        .collect();
+    assert_eq!(told.len(), 1, "{said}");
+    let output = Command::new("sh")
+        .args(["-c", &format!("{}; printf %s \"$DATABASE_URL\"", told[0])])
+        .current_dir(&project.0)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "postgresql://app:pw1234@127.0.0.1:1/shop?sslmode=disable&connect_timeout=2"
+    );
+    assert!(!project.0.join("ran").exists());
+}
+
+/// Compose finds neither file by itself, and a command stands in a file with any name.
+#[test]
+fn compose_files_in_odd_places() {
+    let api = "  api:\n    build: .\n    command: uvicorn shop.web:app --port 1\n    ports: ['9:1']\n";
+    let code = "import dramatiq\n@dramatiq.actor\ndef act(x): ...\n";
+    let worker = "services:\n  worker:\n    command: [dramatiq, shop.tasks, -Q, emails]\n";
+    let extends = "  w1:\n    extends: {file: base.yml, service: worker}\n";
+    let compose = format!("services:\n{api}{extends}");
+    let project = Project::new(
+        "odd-compose",
+        &[
+            ("deploy/compose.prod.yaml", &compose),
+            ("deploy/base.yml", worker),
+            ("src/tasks.py", code),
+        ],
+    );
+    let (text, _) = project.init();
+    has(
+        &text,
+        &[
+            "command = [\"dramatiq\", \"shop.tasks\", \"-Q\", \"emails\"]",
+            "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"--no-log-prefix\", \"api\"]",
+            "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"--no-log-prefix\", \"w1\"]",
+        ],
+    );
+    // Without the file nothing is known of the command: what the code suggests is an example.
+    let outside = compose.replace("base.yml", "../../base.yml");
+    let project = Project::new(
+        "unread-compose",
+        &[("deploy/compose.prod.yaml", &outside), ("src/tasks.py", code)],
+    );
+    let (text, said) = project.init();
+    let unread =
+        "deploy/compose.prod.yaml, service w1 extends service worker of ../../base.yml, which was not read";
+    assert!(text.contains(unread) && said.contains(unread), "{text}\n{said}");
+    assert!(
+        text.contains("\n# command = [\"dramatiq\", \"-v\", \"tasks\"]"),
+        "{text}"
+    );
+    assert!(
+        !text
+            .lines()
+            .any(|line| line.starts_with("command = [\"dramatiq\"")),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_setting_that_would_be_ignored_is_refused() {
+    let project = Project::new("set", &[]);
+    let output = project.run(&["init", "--set", "api.url=http://127.0.0.1:9"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--set") && said.contains("hint:"), "{said}");
+    assert!(!project.0.join("taskdiag.toml").exists());
+}

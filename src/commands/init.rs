@@ -12,6 +12,15 @@ use crate::timeline::scrub::printable;
 const FILE: &str = "taskdiag.toml";
 
 pub async fn run(args: &Init, global: &Global) -> Result<u8> {
+    if !global.set.is_empty() {
+        return Err(Error::Usage {
+            message:
+                "init writes down what it finds, and --set overrides what is written: it has no use here"
+                    .into(),
+            hint: "leave --set out, and change the drafted file, or give --set to the command that uses it"
+                .into(),
+        });
+    }
     let here = std::env::current_dir().map_err(|source| Error::ReadConfig {
         path: PathBuf::from("."),
         source,

@@ -265,7 +265,7 @@ fn started(seen: &Seen, looked: &mut Looked, best: &Candidate) {
         .iter()
         .find(|service| service.place() == launch.place)
     {
-        Some(service) => draft.set("api.log_command", follow(&service.name), launch.place.clone()),
+        Some(service) => draft.set("api.log_command", follow(seen, service), launch.place.clone()),
         None => {
             draft.set("api.command", launch.bare(), launch.place.clone());
             seen.environment(draft, "api.python", &launch.folder);

@@ -16,6 +16,8 @@ pub struct Service {
     pub command: Vec<String>,
     pub environment: Vec<Setting>,
     pub ports: Vec<Port>,
+    /// What it extends and could not be read.
+    pub unread: Option<String>,
 }
 
 /// One variable of a service.
@@ -51,6 +53,36 @@ impl Service {
         format!("{}, service {}", self.file, self.name)
     }
 
+    /// `docker compose`, with the files that it must be told of to know the service from the
+    /// project's folder.
+    pub fn compose(&self, files: &[File]) -> Vec<String> {
+        let is_there = |place: &String| files.iter().any(|file| file.place == *place);
+        let in_folder = |name: &&str| match folder(&self.file) {
+            "" => (*name).to_owned(),
+            folder => format!("{folder}/{name}"),
+        };
+        let main = BY_ITSELF.iter().map(in_folder).find(is_there);
+        let over = OVERRIDES.iter().map(in_folder).find(is_there);
+        let is_main = main.as_ref() == Some(&self.file);
+        let is_over = main.is_some() && over.as_ref() == Some(&self.file);
+        let mut words = vec!["docker".to_owned(), "compose".to_owned()];
+        if folder(&self.file).is_empty() && (is_main || is_over) {
+            return words;
+        }
+        let mut told: Vec<&String> = Vec::new();
+        if is_over || rank(&self.file) == 1 {
+            told.extend(&main);
+        }
+        told.push(&self.file);
+        if is_main {
+            told.extend(&over);
+        }
+        for file in told {
+            words.extend(["-f".to_owned(), file.clone()]);
+        }
+        words
+    }
+
     pub fn is_rabbitmq(&self) -> bool {
         match self.kind() {
             Some(kind) => kind.contains("rabbitmq") && !kind.contains("exporter"),
@@ -80,10 +112,28 @@ impl Service {
     }
 }
 
+/// What Compose takes by itself in the folder it runs in, and what over that; the first of each.
+const BY_ITSELF: &[&str] = &[
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
+const OVERRIDES: &[&str] = &[
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+
+/// How many services may extend one another in a row.
+const MOST_EXTENDS: usize = 4;
+
 /// Services of all files, those of an override merged into what they override. `variables` are
-/// what the environment and `.env` set.
+/// what the environment and `.env` set; `named` reads a file that a service extends.
 pub fn read(
     files: &[File],
+    named: &dyn Fn(&str) -> Option<File>,
     variables: &BTreeMap<String, String>,
     complaints: &mut Vec<String>,
 ) -> Vec<Service> {
@@ -98,14 +148,10 @@ pub fn read(
         )
     });
     for file in ordered {
-        let options = serde_saphyr::options! {
-            duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-        };
-        let parsed: Json = match serde_saphyr::from_str_with_options(&file.text, options) {
+        let parsed = match parse(file) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let first = error.to_string();
-                let first = first.lines().next().unwrap_or_default().to_owned();
+                let first = error.lines().next().unwrap_or_default();
                 complaints.push(format!("{} is not valid YAML: {first}", file.place));
                 continue;
             }
@@ -118,7 +164,12 @@ pub fn read(
             let Some(definition) = definition.as_object() else {
                 continue;
             };
-            let service = service(name, &file.place, definition, variables);
+            let sources = Sources {
+                files,
+                named,
+                variables,
+            };
+            let (service, _) = sources.service(name, &file.place, &parsed, definition, MOST_EXTENDS);
             let known = services
                 .iter_mut()
                 .find(|known| known.name == *name && folder(&known.file) == folder(&file.place));
@@ -131,6 +182,112 @@ pub fn read(
         }
     }
     services
+}
+
+fn parse(file: &File) -> Result<Json, String> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
+    serde_saphyr::from_str_with_options(&file.text, options).map_err(|error| error.to_string())
+}
+
+/// What a definition may refer to.
+struct Sources<'a> {
+    files: &'a [File],
+    named: &'a dyn Fn(&str) -> Option<File>,
+    variables: &'a BTreeMap<String, String>,
+}
+
+impl Sources<'_> {
+    /// A service upon what it extends, and its definition with what of a command it takes from there.
+    fn service(
+        &self,
+        name: &str,
+        file: &str,
+        document: &Json,
+        definition: &Map<String, Json>,
+        more: usize,
+    ) -> (Service, Map<String, Json>) {
+        let own = service(name, file, definition, self.variables);
+        let (other, base_name) = match definition.get("extends") {
+            Some(Json::String(base)) => (None, plain_of(base, self.variables)),
+            Some(Json::Object(map)) => {
+                let text = |key: &str| {
+                    map.get(key)
+                        .filter(|value| !value.is_null())
+                        .map(|value| plain_of(&plain(value), self.variables))
+                };
+                (text("file"), text("service").unwrap_or_else(|| name.to_owned()))
+            }
+            _ => return (own, definition.clone()),
+        };
+        let unread = match &other {
+            Some(other) => format!("service {base_name} of {other}"),
+            None => format!("service {base_name}"),
+        };
+        let unknown = Service {
+            unread: Some(unread),
+            ..own
+        };
+        let (place, parsed);
+        let (place, document) = match &other {
+            None => (file, document),
+            Some(other) => {
+                let Some(found) = below(folder(file), other) else {
+                    return (unknown, definition.clone());
+                };
+                place = found;
+                let known = self.files.iter().find(|file| file.place == place).cloned();
+                let Some(Ok(found)) = known.or_else(|| (self.named)(&place)).map(|file| parse(&file)) else {
+                    return (unknown, definition.clone());
+                };
+                parsed = found;
+                (place.as_str(), &parsed)
+            }
+        };
+        let base = document
+            .get("services")
+            .and_then(|services| services.get(&base_name))
+            .and_then(Json::as_object);
+        let (Some(base), true) = (base, more > 0) else {
+            return (unknown, definition.clone());
+        };
+        let (mut merged, base) = self.service(&base_name, place, document, base, more - 1);
+        // Both may say half of what is run.
+        let mut whole = definition.clone();
+        for key in ["command", "entrypoint"] {
+            if !whole.contains_key(key)
+                && let Some(value) = base.get(key)
+            {
+                whole.insert(key.to_owned(), value.clone());
+            }
+        }
+        let over = service(name, file, &whole, self.variables);
+        overlay(&mut merged, over);
+        merged.name = name.to_owned();
+        merged.file = file.to_owned();
+        (merged, whole)
+    }
+}
+
+/// A path that a file of the folder names, as a place below the root.
+fn below(folder: &str, path: &str) -> Option<String> {
+    if path.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+fn plain_of(text: &str, variables: &BTreeMap<String, String>) -> String {
+    interpolate(text, variables).0
 }
 
 fn rank(place: &str) -> u8 {
@@ -220,6 +377,7 @@ fn service(
         command,
         environment,
         ports,
+        unread: None,
     }
 }
 
@@ -374,7 +532,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut complaints = Vec::new();
-        let found = read(files, &variables, &mut complaints);
+        let found = read(files, &|_| None, &variables, &mut complaints);
         assert!(complaints.is_empty(), "{complaints:?}");
         found
     }
@@ -433,6 +591,82 @@ services:
     }
 
     #[test]
+    fn what_a_service_extends_is_followed() {
+        let files = [file(
+            "deploy/compose.prod.yaml",
+            "services:\n  w1:\n    extends: {file: ../base.yml, service: worker}\n    environment: {B: 2}\n  w2:\n    extends: {file: ../../other/base.yml, service: worker}\n  w3: {extends: w3}\n  w4: {extends: {file: none.yml, service: x}, command: dramatiq own}\n  w5: {extends: {file: ../base.yml, service: absent}}\n",
+        )];
+        let named = |place: &str| {
+            let text = "services:\n  worker:\n    extends: deeper\n    environment: [A=1, B=1]\n    command: [dramatiq, shop.tasks]\n  deeper: {ports: ['7:8'], entrypoint: tini --}\n";
+            (place == "base.yml").then(|| file(place, text))
+        };
+        let found = read(&files, &named, &BTreeMap::new(), &mut Vec::new());
+        let by = |name: &str| {
+            found
+                .iter()
+                .find(|service| service.name == name)
+                .expect("a service")
+        };
+        let w1 = by("w1");
+        assert_eq!(w1.command, ["tini", "--", "dramatiq", "shop.tasks"]);
+        assert_eq!(w1.get("A").expect("inherited").value, "1");
+        assert_eq!(w1.get("B").expect("its own").value, "2");
+        assert_eq!(w1.published(8), Some(7));
+        assert_eq!(
+            (w1.place(), &w1.unread),
+            ("deploy/compose.prod.yaml, service w1".into(), &None)
+        );
+        assert_eq!(
+            by("w2").unread.as_deref(),
+            Some("service worker of ../../other/base.yml")
+        );
+        assert_eq!(by("w3").unread.as_deref(), Some("service w3"));
+        assert_eq!(by("w4").command, ["dramatiq", "own"]);
+        assert_eq!(by("w5").unread.as_deref(), Some("service absent of ../base.yml"));
+    }
+
+    #[test]
+    fn compose_is_told_of_files_that_it_would_not_find() {
+        let files: Vec<File> = [
+            "compose.yaml",
+            "compose.override.yml",
+            "docker-compose.yml",
+            "compose.prod.yaml",
+            "deploy/compose.yaml",
+            "deploy/compose.override.yml",
+            "odd/compose.override.yml",
+        ]
+        .iter()
+        .map(|place| file(place, ""))
+        .collect();
+        for (place, told) in [
+            ("compose.yaml", ""),
+            ("compose.override.yml", ""),
+            ("docker-compose.yml", " -f docker-compose.yml"),
+            ("compose.prod.yaml", " -f compose.prod.yaml"),
+            (
+                "deploy/compose.yaml",
+                " -f deploy/compose.yaml -f deploy/compose.override.yml",
+            ),
+            (
+                "deploy/compose.override.yml",
+                " -f deploy/compose.yaml -f deploy/compose.override.yml",
+            ),
+            ("odd/compose.override.yml", " -f odd/compose.override.yml"),
+        ] {
+            let service = Service {
+                file: place.into(),
+                ..Service::default()
+            };
+            assert_eq!(
+                service.compose(&files).join(" "),
+                format!("docker compose{told}"),
+                "{place}"
+            );
+        }
+    }
+
+    #[test]
     fn exporters_and_poolers_are_no_servers() {
         let text = "services:\n  a: {image: prometheuscommunity/postgres-exporter}\n  b: {image: edoburu/pgbouncer}\n  c: {image: 'kbudde/rabbitmq-exporter:1'}\n";
         for service in services(&[file("compose.yaml", text)], &[]) {
@@ -452,7 +686,7 @@ services:
                 "services: {x: 3, y: {ports: {a: 1}, environment: 7, command: 5}}",
             ),
         ];
-        let found = read(&files, &BTreeMap::new(), &mut complaints);
+        let found = read(&files, &|_| None, &BTreeMap::new(), &mut complaints);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert_eq!(found.len(), 1);
     }

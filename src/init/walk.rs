@@ -257,6 +257,10 @@ fn read(root: &Path, path: &Path, complaints: &mut Vec<String>) -> Option<String
         Ok(bytes) if bytes.contains(&0) => None,
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
+            if role(&name(path)) == Some(Role::Dotenv) {
+                // A shell that sources it minds both.
+                return Some(text.into_owned());
+            }
             Some(text.trim_start_matches('\u{feff}').replace("\r\n", "\n"))
         }
         Err(error) => {
@@ -264,6 +268,20 @@ fn read(root: &Path, path: &Path, complaints: &mut Vec<String>) -> Option<String
             None
         }
     }
+}
+
+/// One more file of the project, which another one names; not over its edge.
+pub fn named(root: &Path, place: &str) -> Option<File> {
+    let root = root.canonicalize().ok()?;
+    let path = root.join(place).canonicalize().ok()?;
+    if !path.starts_with(&root) || !path.is_file() {
+        return None;
+    }
+    let text = read(&root, &path, &mut Vec::new())?;
+    Some(File {
+        place: place.to_owned(),
+        text,
+    })
 }
 
 fn said(root: &Path, text: &str) -> String {

@@ -66,7 +66,7 @@ fn written(seen: &Seen, looked: &mut Looked) {
         }
         draft.set("worker.command", launch.bare(), launch.place.clone());
         if let Some(service) = service {
-            draft.set("worker.log_command", follow(&service.name), launch.place.clone());
+            draft.set("worker.log_command", follow(seen, service), launch.place.clone());
         }
         if let Some(folder) = folder {
             seen.environment(draft, "worker.python", &folder);
@@ -92,6 +92,19 @@ fn written(seen: &Seen, looked: &mut Looked) {
 
 fn guessed(seen: &Seen, looked: &mut Looked) {
     let draft = &mut looked.draft;
+    // A command may stand where it was not read: a guess must not take its place.
+    let unread = seen.services.iter().find_map(|service| {
+        let extends = service.unread.as_ref().filter(|_| service.command.is_empty())?;
+        Some((service.place(), extends))
+    });
+    if let (false, Some((place, extends))) = (draft.has("worker.command"), unread) {
+        let text = format!("{place} extends {extends}, which was not read: the command may stand there");
+        draft.note("worker.command", text);
+        if let Some((module, _)) = seen.code.modules.first() {
+            draft.suggest("worker.command", json!(["dramatiq", "-v", module]));
+        }
+        return;
+    }
     for (module, why) in seen.code.modules.iter().take(6) {
         if draft.has("worker.command") {
             break;
