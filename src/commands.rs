@@ -90,6 +90,21 @@ fn warn(seen: &str, hint: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
+/// A recording; what is missing of it is said.
+fn read_recording(path: &std::path::Path) -> Result<crate::timeline::Timeline> {
+    let recording = crate::timeline::recording::read(path)?;
+    if let Some(line) = recording.torn {
+        warn(
+            &format!(
+                "{} breaks off in the middle of line {line}: that line and whatever followed are lost",
+                path.display()
+            ),
+            "what was before is read; for the whole run take the complete file, if there is one",
+        );
+    }
+    Ok(recording.timeline)
+}
+
 /// What a user wants to know besides, on stderr.
 fn note(lines: &[String]) {
     let text = crate::timeline::scrub::printable(&format!("{}\n", lines.join("\n")));

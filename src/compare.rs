@@ -89,7 +89,10 @@ pub fn compare(runs: [Recorded<'_>; 2]) -> Comparison {
     }
     Comparison {
         schema: SCHEMA,
-        stages: pairs(verdicts),
+        stages: pairs(
+            verdicts,
+            runs.map(|(_, timeline, _)| Story::new(timeline).has_ended()),
+        ),
         runs: runs.map(run),
         same_verdict,
         differences,
@@ -149,14 +152,18 @@ fn run((name, timeline, verdict): Recorded<'_>) -> Run {
     }
 }
 
-fn pairs(verdicts: [&Verdict; 2]) -> Vec<Pair> {
+fn pairs(verdicts: [&Verdict; 2], ended: [bool; 2]) -> Vec<Pair> {
     Stage::ALL
         .into_iter()
         .map(|stage| {
             let of = verdicts.map(|verdict| verdict.stages.iter().find(|reached| reached.stage == stage));
             Pair {
                 stage,
-                reached: of.map(|reached| reached.and_then(|reached| reached.reached)),
+                // It may have been reached after the end of an incomplete recording.
+                reached: [0, 1].map(|index| {
+                    let reached = of[index].and_then(|reached| reached.reached);
+                    reached.filter(|reached| *reached || ended[index])
+                }),
                 at_ms: of.map(|reached| reached.and_then(|reached| reached.at_ms)),
             }
         })

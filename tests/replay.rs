@@ -90,7 +90,8 @@ fn runs() -> Vec<Run> {
         .map(|name| {
             let place = folder().join(&name);
             let timeline = recording::read(&place.join("timeline.jsonl"))
-                .unwrap_or_else(|error| panic!("{name}: {error}; `fixtures/record {name}` makes it"));
+                .unwrap_or_else(|error| panic!("{name}: {error}; `fixtures/record {name}` makes it"))
+                .timeline;
             let text = fs::read_to_string(place.join("expected.toml"))
                 .unwrap_or_else(|error| panic!("{name}: expected.toml: {error}; write down what was broken"));
             let expected = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -197,7 +197,9 @@ fn every_recording_and_its_report_fit_the_schemas() {
     files.extend(["good", "bad"].map(|name| path(&format!("fixtures/compare/{name}.jsonl"))));
     for file in files {
         let name = file.display().to_string();
-        let timeline = recording::read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let timeline = recording::read(&file)
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+            .timeline;
         let verdict = diagnose(&timeline);
         if let Some((other, other_timeline, other_verdict)) = &before {
             let comparison = compare::compare([

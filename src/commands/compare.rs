@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use super::{print_text, print_words, style};
+use super::{print_text, print_words, read_recording, style};
 use crate::cli::{Compare, Global, Plain};
 use crate::compare;
 use crate::diagnosis::diagnose;
 use crate::error::{Result, exit};
-use crate::timeline::recording;
 use crate::timeline::scrub::printable;
 
 pub fn run(args: &Compare, global: &Global) -> Result<u8> {
-    let timelines = [recording::read(&args.first)?, recording::read(&args.second)?];
+    let timelines = [read_recording(&args.first)?, read_recording(&args.second)?];
     let verdicts = [diagnose(&timelines[0]), diagnose(&timelines[1])];
     let names = [name(&args.first), name(&args.second)];
     let comparison =

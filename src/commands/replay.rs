@@ -1,16 +1,16 @@
 //! `taskdiag replay` and `taskdiag report`: a recording, diagnosed again with no service.
 
-use super::{export, print_text, runtime, style};
+use super::{export, print_text, read_recording, runtime, style};
 use crate::cli::{Global, Replay};
 use crate::diagnosis::diagnose;
 use crate::error::{Error, Result};
 use crate::framework::is_same_id;
 use crate::report::Report;
-use crate::timeline::{EventKind, Timeline, recording};
+use crate::timeline::{EventKind, Timeline};
 
 pub fn run(args: &Replay, global: &Global) -> Result<u8> {
     export::ready(&args.export)?;
-    let mut timeline = recording::read(&args.recording)?;
+    let mut timeline = read_recording(&args.recording)?;
     if let Some(task) = &args.task {
         timeline = following(timeline, task)?;
     }

@@ -11,6 +11,10 @@ use crate::timeline::environment::{Environment, Found, Variable};
 
 pub(super) type Key = (Party, Subject, String);
 
+/// Of a recording that was cut, or of a run that was killed.
+pub(super) const INCOMPLETE: &str =
+    "the recording is incomplete: it has no end, so what came later is unknown";
+
 /// The facts of one run.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -29,7 +33,29 @@ impl Facts {
         }
         facts.services(story);
         facts.setup(story);
+        if !story.has_ended() {
+            facts.leave_out_figures();
+        }
         facts
+    }
+
+    /// The figures of a recording that stops somewhere are those of another moment, and its list of
+    /// connections may be half of them.
+    fn leave_out_figures(&mut self) {
+        self.known.retain(|(_, subject, _), _| {
+            !matches!(
+                subject,
+                Subject::Consumers
+                    | Subject::ConsumerHosts
+                    | Subject::BrokerAddress
+                    | Subject::DatabaseAddress
+                    | Subject::Vhost
+            )
+        });
+        self.hidden
+            .entry(Party::Run)
+            .or_default()
+            .insert(0, INCOMPLETE.to_owned());
     }
 
     fn put(&mut self, party: Party, subject: Subject, name: &str, fact: Fact) {
@@ -42,7 +68,9 @@ impl Facts {
             let was = |wanted: fn(&EventKind) -> bool| {
                 story.timeline.events.iter().any(|event| wanted(&event.kind))
             };
-            let is_old = was(|kind| matches!(kind, EventKind::Process(_)))
+            // What a broken off recording does not hold may have come later.
+            let is_old = story.has_ended()
+                && was(|kind| matches!(kind, EventKind::Process(_)))
                 && !was(|kind| matches!(kind, EventKind::Environment(_)));
             let reason = if is_old {
                 format!(

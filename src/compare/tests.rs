@@ -4,7 +4,7 @@ use super::*;
 use crate::diagnosis::diagnose;
 use crate::diagnosis::testing::{API, CALL, Scene};
 use crate::timeline::environment::{Code, Distribution, Environment, Found, Interpreter, Masked, Variable};
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{Ended, EventKind, Source};
 
 fn process(pid: i32, found: Found) -> Environment {
     let package = |name: &str, version: &str| Distribution {
@@ -98,8 +98,9 @@ fn rows(comparison: &Comparison) -> Vec<String> {
 
 #[test]
 fn what_was_given_comes_before_what_followed_and_the_telling_before_the_rest() {
-    let one = scene(Scene::published(), |_, _| {});
-    let other = scene(Scene::published().depth("default", 1, 0), |api, worker| {
+    let one = scene(Scene::published().end(Ended::Interrupted), |_, _| {});
+    let other = Scene::published().depth("default", 1, 0).end(Ended::Interrupted);
+    let other = scene(other, |api, worker| {
         set(worker, "FEATURE", "b");
         set(worker, "PATH", "c");
         set(api, "FEATURE", "b");
@@ -287,14 +288,52 @@ fn a_system_that_was_moved_as_a_whole_is_not_the_news() {
 
 #[test]
 fn where_connections_lead_is_compared() {
-    let here = Scene::accepted().api_process(&[API]);
-    let there = Scene::accepted().api_process(&["127.0.0.1:40051 -> 10.0.0.9:5672"]);
+    let over = |scene: Scene| scene.end(Ended::Interrupted);
+    let here = over(Scene::accepted().api_process(&[API]));
+    let there = over(Scene::accepted().api_process(&["127.0.0.1:40051 -> 10.0.0.9:5672"]));
     let comparison = compared(&here, &there);
     assert_eq!(rows(&comparison), ["broker address of API"]);
-    let again = Scene::accepted().api_process(&["127.0.0.1:49999 -> 127.0.0.1:5672"]);
+    let again = over(Scene::accepted().api_process(&["127.0.0.1:49999 -> 127.0.0.1:5672"]));
     assert_eq!(
         rows(&compared(&here, &again)),
         [] as [&str; 0],
         "another port of our own"
     );
+}
+
+/// What a broken off recording holds last is not what the whole one ended with.
+#[test]
+fn the_figures_of_an_incomplete_recording_are_not_compared() {
+    let run = |consumers| Scene::published().depth("default", 1, consumers);
+    let whole = scene(run(1).silence(), |_, _| {});
+    let cut = scene(run(0), |_, worker| version(worker, "pika", "1.3.1"));
+    for (one, other, which) in [(&whole, &cut, "second"), (&cut, &whole, "first")] {
+        let comparison = compared(one, other);
+        assert_eq!(rows(&comparison), ["package pika of worker"]);
+        let reason =
+            format!("{which}: the recording is incomplete: it has no end, so what came later is unknown");
+        let said = comparison.not_compared.iter().map(|skipped| &skipped.reason);
+        assert!(
+            said.clone().any(|said| *said == reason),
+            "{:?}",
+            said.collect::<Vec<_>>()
+        );
+        assert!(render(&comparison, 100, false).contains("the recording is incomplete"));
+    }
+    // Nor is "not reached" known, or what else made the verdicts differ.
+    let done = scene(Scene::entered().row("COMPLETED").silence(), |_, _| {});
+    let cut = scene(Scene::accepted(), |_, _| {});
+    let comparison = compared(&done, &cut);
+    assert!(!comparison.same_verdict);
+    assert!(
+        comparison
+            .stages
+            .iter()
+            .all(|pair| pair.reached[1] != Some(false))
+    );
+    let words = render(&comparison, 200, false);
+    assert!(words.contains("may differ for no other reason"), "{words}");
+    assert!(!words.contains("something else"), "{words}");
+    let other = scene(run(0).silence(), |_, _| {});
+    assert_eq!(rows(&compared(&whole, &other)), ["consumers of services"]);
 }

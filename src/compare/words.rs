@@ -3,6 +3,7 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use super::facts::INCOMPLETE;
 use super::{Comparison, Difference, Pair, Party, Run, Subject};
 use crate::diagnosis::Outcome;
 
@@ -71,7 +72,13 @@ fn nothing(comparison: &Comparison, width: u16) -> String {
     } else {
         "No difference was seen in environment, packages, interpreter, code, services or settings."
     });
-    if !comparison.same_verdict {
+    let cut = comparison
+        .not_compared
+        .iter()
+        .any(|skipped| skipped.reason.ends_with(INCOMPLETE));
+    if !comparison.same_verdict && cut {
+        text.push_str(" The verdicts may differ for no other reason than that a recording is incomplete.");
+    } else if !comparison.same_verdict {
         text.push_str(
             " What made the verdicts differ is something else: the code itself, data, timing, or what a process \
              has set in its own environment after its start.",

@@ -244,6 +244,11 @@ impl<'a> Story<'a> {
         &self.timeline.setup.queue
     }
 
+    /// The recording says how the run ended: nothing of it is missing.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// The window has closed: absence may count.
     pub fn closed(&self) -> bool {
         self.ended.is_some_and(closes)

@@ -109,21 +109,34 @@ impl Writer {
     }
 }
 
-pub fn read(path: &Path) -> Result<Timeline> {
+/// What a file holds.
+pub struct Recording {
+    pub timeline: Timeline,
+    /// The number of a last line that breaks off: a run was killed while writing, or the file is not
+    /// whole. What followed is lost.
+    pub torn: Option<usize>,
+}
+
+pub fn read(path: &Path) -> Result<Recording> {
     let bytes = std::fs::read(path).map_err(|source| Error::ReadRecording {
         path: path.to_owned(),
         source,
     })?;
-    parse(&String::from_utf8_lossy(&bytes)).map_err(|(line, seen)| Error::NotARecording {
+    take(&String::from_utf8_lossy(&bytes)).map_err(|(line, seen)| Error::NotARecording {
         path: path.to_owned(),
         line,
         seen,
     })
 }
 
-/// Fails with the number of the line that is wrong and what is wrong with it. A torn last line
-/// (a run that was killed while writing) is left out.
+/// The timeline of a recording's text; a last line that breaks off is left out.
 pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
+    take(text).map(|recording| recording.timeline)
+}
+
+/// Fails with the number of the line that is wrong and what is wrong with it.
+fn take(text: &str) -> std::result::Result<Recording, (usize, String)> {
+    let mut torn = None;
     let mut lines = text.lines().enumerate().peekable();
     let Some((_, first)) = lines.next() else {
         return Err((1, "the file is empty".into()));
@@ -147,12 +160,12 @@ pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
             Ok(event) => {
                 timeline.push(event);
             }
-            Err(_) if lines.peek().is_none() && !text.ends_with('\n') => break,
+            Err(_) if lines.peek().is_none() && !text.ends_with('\n') => torn = Some(index + 1),
             Err(error) => return Err((index + 1, error.to_string())),
         }
     }
     timeline.adopt_queue();
-    Ok(timeline)
+    Ok(Recording { timeline, torn })
 }
 
 /// A recording may come from anybody: what our own events lost on arrival (control characters and
@@ -177,5 +190,27 @@ fn make_printable(value: &mut serde_json::Value) {
             super::scrub::printable_names(map);
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn a_last_line_that_breaks_off_is_told() {
+        let whole = to_text(&Scene::new().silence().timeline);
+        let lines = whole.lines().count();
+        let read = |text: &str| {
+            let recording = take(text).expect("a recording");
+            (recording.torn, recording.timeline.events.len())
+        };
+        assert_eq!(read(&whole), (None, lines - 1));
+        // The line is all there, only its end is not.
+        assert_eq!(read(whole.trim_end()), (None, lines - 1));
+        assert_eq!(read(&whole[..whole.len() - 5]), (Some(lines), lines - 2));
+        let broken = format!("{}\n", &whole[..whole.len() - 5]);
+        assert_eq!(take(&broken).err().map(|(line, _)| line), Some(lines));
     }
 }

@@ -15,7 +15,9 @@ pub fn folder() -> PathBuf {
 }
 
 pub fn read(name: &str) -> Timeline {
-    recording::read(&folder().join(name).join("timeline.jsonl")).unwrap()
+    recording::read(&folder().join(name).join("timeline.jsonl"))
+        .unwrap()
+        .timeline
 }
 
 pub fn report(timeline: &Timeline) -> Report {
