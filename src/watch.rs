@@ -3,6 +3,7 @@
 //! Pure: time comes in with each look, as a duration since the watch began.
 
 pub mod family;
+mod leaving;
 pub mod lines;
 pub mod pick;
 pub mod sight;

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::leaving::{Leaving, would_have_told};
 use super::pick::Role;
 use super::sight::{Consumer, Counts, Details, Kind, STATISTICS_LAG, Stats};
+use super::state::seconds;
 
 /// So long is what has moved remembered as moving.
 pub const RECENT: Duration = Duration::from_secs(10);
@@ -146,7 +148,7 @@ pub struct Motion {
     pub nobody_delayed_since: Option<Duration>,
     /// Unacked messages in every look since.
     pub held_since: Option<Duration>,
-    /// When a message was last seen to have left: acknowledged, expired, purged, dead-lettered.
+    /// When a message was last seen to have left to a consumer, or as a dead letter.
     pub left: Option<Duration>,
     /// The same by the statistics: when their counter was last seen to have risen, and before that.
     /// What it counts happened up to [`STATISTICS_LAG`] earlier.
@@ -154,13 +156,16 @@ pub struct Motion {
     pub counted_before: Option<Duration>,
     /// Messages that the statistics have counted as done since the watch began.
     pub done: u64,
-    /// When ready messages were last seen to have gone to a consumer.
+    /// When ready messages were last seen to have become fewer.
     pub delivered: Option<Duration>,
+    /// When there were last more consumers than before.
+    pub joined: Option<Duration>,
+    /// Where the queue's messages went, and its delay queue's.
+    pub leaving: Leaving,
+    pub leaving_delay: Leaving,
     pub dead_grew: Option<Duration>,
     /// Dead letters that came while we watched.
     pub new_dead: u64,
-    /// Some message was there in some look.
-    pub seen_any: bool,
     /// Nothing ready, unacked or delayed in every look since, and how many looks at the totals.
     pub empty: Option<(Duration, u32)>,
     /// The last look that found nothing ready.
@@ -199,25 +204,33 @@ impl Family {
             .and_then(|totals| totals.value.ready)
             .filter(|_| !queue.lags());
         queue.declared = counts.map(|value| At { at, value });
+        let lag = queue.kind.lag();
+        let lost = queue
+            .total()
+            .unwrap_or_default()
+            .max(before.map_or(0, |before| before.ready));
         if counts.is_none() {
             queue.totals = None;
         }
         let motion = &mut self.motion;
+        let fell = match (before, counts) {
+            (Some(before), Some(now)) => before.ready.saturating_sub(now.ready),
+            _ => 0,
+        };
         match (role, counts) {
             (Role::Main, Some(now)) => {
-                let fell = before.is_some_and(|before| now.ready < before.ready);
-                if fell {
-                    // Whoever has no consumer cannot have delivered.
-                    *(if now.consumers > 0 {
-                        &mut motion.delivered
-                    } else {
-                        &mut motion.left
-                    }) = Some(at);
+                if fell > 0 {
+                    motion.delivered = Some(at);
+                }
+                if before.is_some_and(|before| now.consumers > before.consumers) {
+                    motion.joined = Some(at);
+                }
+                if motion.leaving.declared(fell, now.consumers, at, lag) {
+                    motion.left = Some(at);
                 }
                 since(&mut motion.nobody_since, now.ready > 0 && now.consumers == 0, at);
                 motion.remember_ready(at, now.ready);
-                motion.seen_any |= now.ready > 0;
-                if now.ready > 0 || fell {
+                if now.ready > 0 || fell > 0 {
                     motion.empty = None;
                 }
             }
@@ -227,7 +240,7 @@ impl Family {
                     now.ready > 0 && now.consumers == 0,
                     at,
                 );
-                motion.seen_any |= now.ready > 0;
+                motion.leaving_delay.declared(fell, now.consumers, at, lag);
                 if now.ready > 0 {
                     motion.empty = None;
                 }
@@ -238,12 +251,18 @@ impl Family {
                 }
             }
             (Role::Main, None) => {
+                let (mut leaving, leaving_delay) = (motion.leaving.clone(), motion.leaving_delay.clone());
+                leaving.deleted(lost, at);
                 self.motion = Motion {
-                    seen_any: motion.seen_any,
+                    leaving,
+                    leaving_delay,
                     ..Motion::default()
                 }
             }
-            (Role::Delay, None) => motion.nobody_delayed_since = None,
+            (Role::Delay, None) => {
+                motion.nobody_delayed_since = None;
+                motion.leaving_delay.deleted(lost, at);
+            }
             (Role::Dead, None) => {}
         }
     }
@@ -281,12 +300,15 @@ impl Family {
             value: totals,
         });
         let after = queue.total();
+        let lag = queue.kind.lag();
+        let fell = match (before, after) {
+            (Some(before), Some(after)) => before.saturating_sub(after),
+            _ => 0,
+        };
         let motion = &mut self.motion;
         match role {
             Role::Main => {
-                if let (Some(before), Some(after)) = (before, after)
-                    && after < before
-                {
+                if motion.leaving.listed(fell, after, asked, at, lag) {
                     motion.left = Some(at);
                 }
                 if let Some(unacked) = totals.unacked {
@@ -295,10 +317,11 @@ impl Family {
                 if let (false, Some(ready)) = (declares, totals.ready) {
                     motion.remember_ready(at, ready);
                 }
-                motion.seen_any |= after.is_some_and(|total| total > 0);
                 self.look_for_emptiness(at);
             }
-            Role::Delay => motion.seen_any |= after.is_some_and(|total| total > 0),
+            Role::Delay => {
+                motion.leaving_delay.listed(fell, after, asked, at, lag);
+            }
             Role::Dead => {
                 if let (false, Some(before), Some(after)) = (declares, before, after) {
                     motion.grew(before, after, at);
@@ -343,10 +366,13 @@ impl Family {
             .map(|seen| seen.value.stats.unwrap_or_default());
         if let Some(stats) = details.stats {
             let motion = &mut self.motion;
-            let rise = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
-            let done = before
-                .and_then(|before| rise(before.done, stats.done))
-                .unwrap_or(0);
+            // What was looked at and had no counter had counted nothing.
+            let rise = |before: Option<u64>, after: Option<u64>| {
+                after
+                    .unwrap_or_default()
+                    .saturating_sub(before.unwrap_or_default())
+            };
+            let done = before.map_or(0, |before| rise(before.done, stats.done));
             // The first look knows a rate only.
             let moves = before.is_none() && stats.ack_rate.is_some_and(|rate| rate > 0.0);
             if done > 0 || moves {
@@ -354,8 +380,10 @@ impl Family {
                 motion.counted = Some(at);
                 motion.done += done;
             }
-            let published = before.and_then(|before| rise(before.published, stats.published));
-            motion.seen_any |= published.is_some_and(|count| count > 0) || done > 0;
+            motion.leaving.counted(done, at);
+            if before.is_some_and(|before| rise(before.published, stats.published) > 0) {
+                motion.leaving.passed(at);
+            }
         }
         self.details = Some(Box::new(At { at, value: details }));
     }
@@ -376,6 +404,46 @@ impl Family {
         let lately =
             |at: Option<Duration>, most: Duration| at.is_some_and(|at| now.saturating_sub(at) <= most);
         lately(self.motion.counted, STATISTICS_LAG) && lately(self.motion.counted_before, 2 * STATISTICS_LAG)
+    }
+
+    /// Something was taken by a consumer or acknowledged, since the watch began.
+    pub fn has_consumed(&self) -> bool {
+        self.motion.leaving.has_taken() || self.motion.leaving_delay.has_taken()
+    }
+
+    /// All that left was taken, as far as the last of it goes.
+    pub fn is_accounted_for(&self) -> bool {
+        self.motion.leaving.is_accounted_for() && self.motion.leaving_delay.is_accounted_for()
+    }
+
+    /// What left, but not to a consumer.
+    pub fn gone(&self, now: Duration) -> Option<String> {
+        let parts = [
+            (&self.motion.leaving, ""),
+            (&self.motion.leaving_delay, " the delay queue"),
+        ];
+        let texts: Vec<String> = parts
+            .into_iter()
+            .filter_map(|(leaving, place)| {
+                if let Some(count) = leaving.unseen(now) {
+                    return Some(format!(
+                        "{count} left{place}, and whether to a consumer could not be seen"
+                    ));
+                }
+                let (when, count) = leaving.gone()?;
+                let told = self.stats(now).is_some_and(|stats| would_have_told(stats.at, when));
+                let or = if told && place.is_empty() {
+                    "expired, purged or dropped"
+                } else {
+                    "expired, purged, dropped, or fetched with basic.get, of which the statistics have told nothing yet"
+                };
+                Some(format!(
+                    "{count} left{place} without a consumer {} ago: {or}",
+                    seconds(now.saturating_sub(when))
+                ))
+            })
+            .collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
     }
 
     pub fn who(&self) -> Option<&[Consumer]> {

@@ -12,6 +12,7 @@ use super::sight::{Consumer, STATISTICS_LAG};
 use super::state::{State, seconds};
 use super::until::{dead, delayed};
 use super::{Board, Happened, Happening};
+use crate::timeline::scrub::printable;
 
 pub const SCHEMA: &str = "taskdiag.watch.v1";
 
@@ -396,11 +397,21 @@ pub fn event(what: &Happening) -> Event {
 
 /// One line of text. `local` tells the time of day from the line's own.
 pub fn text(line: &Line, clock: &str) -> String {
-    match &line.what {
+    one_line(&match &line.what {
         What::Queue(row) => format!("{clock}  {}", row_text(row)),
         What::Event(event) => format!("{clock}  -- {}", event.text),
         What::End(end) => format!("{clock}  == {}", end.text),
-    }
+    })
+}
+
+/// A queue's name may hold any character: none of them may move the cursor, and two names that differ
+/// must not look the same.
+pub fn one_line(text: &str) -> String {
+    let visible = text
+        .replace('\t', "\\t")
+        .replace('\r', "\\r")
+        .replace('\n', "\\n");
+    printable(&visible)
 }
 
 fn row_text(row: &Row) -> String {
@@ -494,6 +505,7 @@ fn shortened(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pick::Pick;
     use super::super::sight::Kind;
     use super::super::testing::Scene;
     use super::*;
@@ -577,6 +589,20 @@ mod tests {
             (&serde_json::Value::Null, &serde_json::json!("queue"))
         );
         assert!(text(&lines[0], "").contains("unacked 3 (≤ 5.0 s old)"));
+    }
+
+    #[test]
+    fn a_name_moves_no_cursor() {
+        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        let name = "a\tb\rc\u{1b}[2Jd\u{9b}e";
+        scene.listed(&[(name, 0, 0)]).declared(name, 0, 0);
+        let lines = printer().due(&mut scene.board);
+        for line in &lines {
+            let text = text(line, "12:00");
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+        let told = lines.iter().map(|line| text(line, "12:00")).collect::<String>();
+        assert!(told.contains("a\\tb\\rc\\e[2Jd\\u{9b}e  idle"), "{told}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::family::{Family, RECENT};
+use super::family::{Family, Figure, RECENT};
 use super::sight::{Kind, STATISTICS_LAG};
 
 /// In the order in which they are asked: the first that holds is the state.
@@ -80,6 +80,14 @@ const SOON: f64 = 5.0;
 
 /// The state, and the observations that make it.
 pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
+    let (state, mut why) = judge(family, now, limits);
+    if let Some(gone) = family.gone(now) {
+        why.push_str(&format!("; {gone}"));
+    }
+    (state, why)
+}
+
+fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
     let main = &family.main;
     let motion = &family.motion;
     let ago = |since: Duration| seconds(now.saturating_sub(since));
@@ -192,24 +200,24 @@ pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String)
             format!("{held} unacked, none seen to be done for {}{but}", ago(since)),
         );
     }
-    let lag = main.kind.lag();
-    let unsettled = motion
-        .delivered
-        .filter(|at| !lag.is_zero() && main.totals.is_none_or(|totals| totals.at < *at + lag));
+    let unsettled = unsettled(family, now);
+    // What totals do not know yet is not said of now.
+    let nothing = match main.unacked(now) {
+        Figure::Known { age, .. } if !main.kind.lag().is_zero() => {
+            format!(
+                "nothing ready now, nothing unacked or delayed as of {} ago",
+                seconds(age)
+            )
+        }
+        _ => "nothing ready, unacked or delayed".to_owned(),
+    };
     match (ready, unacked, unsettled) {
         (None, _, _) => (State::Unknown, "ready messages cannot be seen".into()),
         (Some(0), None, _) => (
             State::Unknown,
             "0 ready; unacked messages cannot be seen, so it is idle or held".into(),
         ),
-        (Some(0), Some(0), Some(delivered)) => (
-            State::Unknown,
-            format!(
-                "delivered {} ago: this kind of queue says up to {} later whether it is held",
-                ago(delivered),
-                seconds(lag)
-            ),
-        ),
+        (Some(0), Some(0), Some(why)) => (State::Unknown, why),
         _ => match delayed {
             Some(count) if count > 0 => (
                 State::Delayed,
@@ -224,15 +232,40 @@ pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String)
                 Some(_) if motion.done > 0 => (
                     State::Idle,
                     format!(
-                        "nothing ready, unacked or delayed; {} done while watching, by statistics up to {} old",
+                        "{nothing}; {} done while watching, by statistics up to {} old",
                         motion.done,
                         seconds(STATISTICS_LAG)
                     ),
                 ),
-                _ => (State::Idle, "nothing ready, unacked or delayed".into()),
+                _ => (State::Idle, nothing),
             },
         },
     }
+}
+
+/// What was seen to happen that the totals cannot know yet: a message may be held.
+fn unsettled(family: &Family, now: Duration) -> Option<String> {
+    let main = &family.main;
+    let lag = main.kind.lag();
+    let is_news = |at: &Duration| main.totals.is_none_or(|totals| totals.at < *at + lag);
+    let (what, at) = match (
+        family.motion.delivered.filter(is_news),
+        // A queue that says at once what is held needs no such doubt.
+        family.motion.joined.filter(is_news).filter(|_| !lag.is_zero()),
+    ) {
+        (Some(fell), _) => ("ready messages were taken or left", fell),
+        (None, Some(joined)) => ("a consumer came", joined),
+        (None, None) => return None,
+    };
+    let ago = seconds(now.saturating_sub(at));
+    Some(if lag.is_zero() {
+        format!("{what} {ago} ago: the next look at the totals says whether one is held")
+    } else {
+        format!(
+            "{what} {ago} ago: this kind of queue says up to {} later whether one is held",
+            seconds(lag)
+        )
+    })
 }
 
 /// Whether the ready messages become fewer, or are only what is on its way.
@@ -514,6 +547,30 @@ mod tests {
             .declared("q", 0, 1)
             .listed(&[("q", 0, 1)]);
         assert_eq!(scene.state(), State::Holding, "{}", scene.why());
+    }
+
+    /// A consumer that comes may have been given a message that was never seen ready.
+    #[test]
+    fn a_consumer_that_comes_may_hold_something() {
+        for (kind, expected) in [(Kind::Quorum, State::Unknown), (Kind::Classic, State::Idle)] {
+            let mut scene = Scene::new(kind);
+            scene.look(0, 0, 0, 0).wait(20.0).look(0, 0, 0, 0);
+            assert_eq!(scene.state(), State::Idle, "nothing has changed: {}", scene.why());
+            assert_eq!(
+                scene.why().contains("as of 5.0 s ago"),
+                kind == Kind::Quorum,
+                "{}",
+                scene.why()
+            );
+            scene.wait(0.1).look(0, 0, 1, 0);
+            assert_eq!(scene.state(), expected, "{}", scene.why());
+            for _ in 0..24 {
+                scene.wait(0.2).look(0, 0, 1, 0);
+                assert_eq!(scene.state(), expected, "{}", scene.why());
+            }
+            scene.wait(0.3).look(0, 0, 1, 0);
+            assert_eq!(scene.state(), State::Idle, "{}", scene.why());
+        }
     }
 
     #[test]

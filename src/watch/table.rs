@@ -13,12 +13,11 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table as Grid, TableState};
 
 use super::family::{Family, Figure};
-use super::lines::{self, Number, Rate, oldest, who_text};
+use super::lines::{self, Number, Rate, oldest, one_line, who_text};
 use super::sight::Eye;
 use super::state::{State, seconds};
 use super::until::{dead, delayed};
 use super::{Board, EyeState};
-use crate::timeline::scrub::printable;
 
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +100,8 @@ impl Column {
     }
 }
 
-/// What is left out first where the terminal is narrow.
-const DISPENSABLE: [Column; 8] = [
+/// What is left out first where the terminal is narrow. The name never is: a row without it says nothing.
+const DISPENSABLE: [Column; 11] = [
     Column::Oldest,
     Column::Deliver,
     Column::Who,
@@ -111,14 +110,24 @@ const DISPENSABLE: [Column; 8] = [
     Column::Delayed,
     Column::Dead,
     Column::Unacked,
+    Column::Consumers,
+    Column::Ready,
+    Column::State,
 ];
+
+/// A name is shortened to so much before the state is left out.
+const SHORTEST: u16 = 8;
 
 /// The columns that fit.
 fn fitting(columns: &[Column], width: u16) -> Vec<Column> {
     let mut fitting = columns.to_vec();
     let needed = |columns: &[Column]| columns.iter().map(|column| column.width() + 1).sum::<u16>();
     for column in DISPENSABLE {
-        if needed(&fitting) <= width + 1 {
+        let spare = match column {
+            Column::State => Column::Queue.width() - SHORTEST,
+            _ => 0,
+        };
+        if needed(&fitting) <= width.saturating_add(1 + spare) {
             break;
         }
         if fitting.len() > 1 {
@@ -413,7 +422,7 @@ impl Table {
         if let Some((at, notice)) = &self.notice
             && board.now().saturating_sub(*at) < Duration::from_secs(8)
         {
-            lines.push(Line::from(printable(notice)));
+            lines.push(Line::from(one_line(notice)));
         }
         let Some((name, family)) = self
             .selected
@@ -423,7 +432,7 @@ impl Table {
             return lines;
         };
         let (state, why) = board.state(name);
-        lines.push(Line::from(printable(&format!("{name}: {}: {why}", state.word()))));
+        lines.push(Line::from(one_line(&format!("{name}: {}: {why}", state.word()))));
         lines.push(Line::from(match family.stats(board.now()) {
             Some(stats) => format!(
                 "statistics: read {} ago, and up to 10 s old then; {} done since the watch began",
@@ -455,7 +464,7 @@ impl Table {
                     } else {
                         String::new()
                     };
-                    Line::from(printable(&format!("consumer: {text}{times}")))
+                    Line::from(one_line(&format!("consumer: {text}{times}")))
                 }));
             }
         }
@@ -464,6 +473,10 @@ impl Table {
 
     fn draw_rows(&mut self, frame: &mut Frame<'_>, area: Rect, board: &Board, started: Timestamp) {
         let columns = fitting(&self.columns, area.width);
+        let constraints: Vec<Constraint> = columns.iter().map(|column| column.constraint()).collect();
+        let widths = Layout::horizontal(constraints.iter().copied())
+            .spacing(1)
+            .split(area);
         let heading = TableRow::new(columns.iter().map(|column| {
             let mark = match (*column == self.sort, self.reverse) {
                 (true, false) => "▾",
@@ -492,13 +505,14 @@ impl Table {
                 let family = board.families().get(name)?;
                 let (state, why) = board.state(name);
                 let row = lines::row(name, family, state, why, board.now(), started);
-                let cells = columns
-                    .iter()
-                    .map(|column| self.cell(*column, &row, family, board.now(), started));
+                let cells = columns.iter().zip(widths.iter()).map(|(column, place)| {
+                    let width = usize::from(place.width);
+                    self.cell(*column, &row, family, board.now(), started, width)
+                });
                 Some(TableRow::new(cells.collect::<Vec<_>>()))
             })
             .collect();
-        let grid = Grid::new(rows, columns.iter().map(|column| column.constraint()))
+        let grid = Grid::new(rows, constraints)
             .header(heading)
             .row_highlight_style(Style::default().add_modifier(Modifier::REVERSED))
             .column_spacing(1);
@@ -514,13 +528,14 @@ impl Table {
         family: &Family,
         now: Duration,
         started: Timestamp,
+        width: usize,
     ) -> Cell<'static> {
         let absent = |figure: Figure<u64>, number: &Number| match figure {
             Figure::None => "-".to_owned(),
             _ => count(number),
         };
         let text = match column {
-            Column::Queue => row.queue.clone(),
+            Column::Queue => shortened(&one_line(&row.queue), width),
             Column::State => row.state.word().to_owned(),
             Column::Ready => count(&row.ready),
             Column::Unacked => count(&row.unacked),
@@ -535,7 +550,7 @@ impl Table {
             Column::Dead => absent(dead(family, now), &row.dead),
             Column::Who => row.who.as_deref().map(who_text).unwrap_or_default(),
         };
-        let cell = Cell::from(printable(&text));
+        let cell = Cell::from(one_line(&text));
         match column {
             Column::State => cell.style(self.style(color(row.state))),
             _ => cell,
@@ -577,6 +592,21 @@ impl Table {
             Style::default()
         }
     }
+}
+
+/// With an ellipsis where it does not fit into so many cells.
+fn shortened(text: &str, width: usize) -> String {
+    if Span::raw(text).width() <= width {
+        return text.to_owned();
+    }
+    let mut short = text.to_owned();
+    while short.pop().is_some() {
+        if Span::raw(short.as_str()).width() < width {
+            break;
+        }
+    }
+    short.push('…');
+    short
 }
 
 /// `3`, `3 ≤5s`: so old at most; `?`.
@@ -727,6 +757,24 @@ mod tests {
         table.press(Key::PageDown);
         let text = screen(&mut table, &scene, 120, 20);
         assert!(text.contains("queue-00016"), "{text}");
+    }
+
+    /// A state without the name of its queue says nothing.
+    #[test]
+    fn the_name_is_the_last_column_to_go() {
+        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        scene.listed(&[("a", 0, 0), ("orders-of-the-northern-region", 1, 0)]);
+        for (width, name, state) in [
+            (70, "orders-of-the-", true),
+            (40, "orders-of-the-no…", true),
+            (32, "orders-o…", true),
+            (20, "orders-of-the-north…", false),
+            (5, "orde…", false),
+        ] {
+            let text = screen(&mut Table::new(&[], Column::Queue, false), &scene, width, 10);
+            assert!(text.contains(name), "{width}: {text}");
+            assert_eq!(text.contains("backlog  "), state, "{width}: {text}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Condition {
 enum Part {
     /// Every watched queue: nothing ready, unacked or delayed.
     Empty,
-    /// The same, after there was something.
+    /// The same, after something was consumed, and nothing has left otherwise since.
     Consumed,
     /// One of the queues is.
     Stuck,
@@ -123,7 +123,11 @@ impl Part {
         let empty = || board.families().values().all(|family| family.is_empty(now));
         match self {
             Part::Empty => empty(),
-            Part::Consumed => board.families().values().any(|family| family.motion.seen_any) && empty(),
+            Part::Consumed => {
+                let families = || board.families().values();
+                // What expired or was purged has left too, and nobody consumed it.
+                families().any(Family::has_consumed) && families().all(Family::is_accounted_for) && empty()
+            }
             Part::Stuck => board.families().keys().any(|name| board.state(name).0.is_stuck()),
             Part::Compare(quantity, comparison, number) => {
                 sum(board, *quantity).is_some_and(|sum| comparison.holds(sum, *number))
@@ -207,6 +211,7 @@ impl Comparison {
 mod tests {
     use super::super::pick::Pick;
     use super::super::sight::{Eye, Kind};
+    use super::super::state::State;
     use super::super::testing::Scene;
     use super::*;
 
@@ -264,6 +269,88 @@ mod tests {
         assert!(!met(&scene, "consumed"));
         scene.wait(0.2).listed(&[("q", 0, 1)]);
         assert!(!met(&scene, "consumed"));
+    }
+
+    /// Expired, purged, dropped or deleted: gone is not consumed.
+    #[test]
+    fn what_left_without_a_consumer_is_not_consumed() {
+        for kind in [Kind::Classic, Kind::Quorum] {
+            let mut scene = Scene::new(kind);
+            scene.look(0, 0, 0, 0).wait(1.0).look(3, 0, 0, 0).wait(1.0);
+            for _ in 0..80 {
+                scene.look(0, 0, 0, 0).wait(0.2);
+                assert_ne!(scene.state(), State::Flowing, "{}", scene.why());
+            }
+            assert!(met(&scene, "empty") && !met(&scene, "consumed"), "{kind:?}");
+            assert_eq!(scene.state(), State::Idle);
+            assert!(
+                scene.why().contains("3 left without a consumer")
+                    && scene.why().ends_with("expired, purged or dropped"),
+                "{}",
+                scene.why()
+            );
+            // A worker has come, and takes the next one.
+            scene.look(1, 0, 0, 0).wait(0.2).look(0, 1, 1, 0);
+            for _ in 0..80 {
+                scene.wait(0.2).look(0, 0, 1, 0);
+            }
+            assert!(met(&scene, "consumed"), "{kind:?}: {}", scene.why());
+        }
+    }
+
+    /// Too quick for the totals, and no list ever had it.
+    #[test]
+    fn what_only_the_passive_declare_saw_is_not_consumed_either() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 0, 0, 0).wait(0.01).declared("q", 1, 0);
+        scene.wait(0.01).declared("q", 0, 0);
+        assert_eq!(scene.state(), State::Unknown, "it may be held: {}", scene.why());
+        for _ in 0..3 {
+            scene.wait(0.2).look(0, 0, 0, 0);
+        }
+        assert!(
+            met(&scene, "empty") && !met(&scene, "consumed"),
+            "{}",
+            scene.why()
+        );
+        assert!(
+            scene.why().contains("1 left without a consumer"),
+            "{}",
+            scene.why()
+        );
+    }
+
+    /// `basic.get` needs no consumer; the counter of acknowledgements proves it.
+    #[test]
+    fn an_acknowledgement_proves_what_was_fetched() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(2, 0, 0, 0).wait(0.2);
+        // Held by somebody who does not subscribe.
+        scene.look(0, 2, 0, 0).wait(0.2);
+        assert_eq!(scene.state(), State::Holding, "{}", scene.why());
+        scene
+            .look(0, 0, 0, 0)
+            .wait(0.2)
+            .look(0, 0, 0, 0)
+            .wait(0.2)
+            .look(0, 0, 0, 0);
+        assert!(!met(&scene, "consumed"));
+        assert!(scene.why().contains("basic.get"), "{}", scene.why());
+        scene.wait(5.0).look(0, 0, 0, 1);
+        assert!(!met(&scene, "consumed"), "one of two");
+        scene.wait(5.0).look(0, 0, 0, 1);
+        assert!(met(&scene, "consumed"), "{}", scene.why());
+        assert!(!scene.why().contains("without"), "{}", scene.why());
+    }
+
+    #[test]
+    fn a_deleted_queue_was_not_consumed() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(1, 0, 1, 0).wait(0.2).missing("q").wait(0.2);
+        for _ in 0..3 {
+            scene.look(0, 0, 0, 0).wait(0.2);
+        }
+        assert!(met(&scene, "empty") && !met(&scene, "consumed"));
     }
 
     /// A quorum queue reports what is held up to 5 s late.
@@ -340,6 +427,14 @@ mod tests {
         scene
             .listed(&[("a", 0, 0), ("b", 0, 0)])
             .listed(&[("a", 0, 0), ("b", 0, 0)]);
+        assert!(met(&scene, "empty"));
+        assert!(
+            !met(&scene, "consumed"),
+            "nobody has looked whether there are consumers"
+        );
+        scene.declared("a", 0, 1);
+        assert!(!met(&scene, "consumed"), "b's may have expired");
+        scene.declared("b", 0, 1);
         assert!(met(&scene, "consumed"));
     }
 

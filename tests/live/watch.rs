@@ -413,6 +413,26 @@ fn consumed_means_acknowledged() {
     }
 }
 
+/// Purged, as what expires: the queue is empty, and nobody had the message.
+#[test]
+fn gone_is_not_consumed() {
+    let mut stack = vhost("gone");
+    declare(&mut stack, "q", &[]);
+    let mut watch = Watch::start(&stack, &["--until", "consumed", "--for", "8s"]);
+    stack.publish("q", "x");
+    watch.row("q", "the message", |row| row["ready"]["value"] == 1);
+    let connection = stack.amqp();
+    run(async {
+        let channel = connection.create_channel().await.expect("a channel");
+        let purged = channel.queue_purge("q".into(), Default::default()).await;
+        assert_eq!(purged.expect("purged"), 1);
+    });
+    let (code, end) = watch.end();
+    assert_eq!((code, end["because"].as_str()), (30, Some("time")), "{end:#}");
+    let text = end["text"].as_str().expect("a text");
+    assert!(text.contains("1 left without a consumer"), "{end:#}");
+}
+
 #[test]
 fn exit_codes() {
     let mut stack = vhost("codes");

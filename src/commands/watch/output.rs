@@ -11,7 +11,6 @@ use super::plan::Plan;
 use super::screen::Screen;
 use crate::cli::{Global, Watch, WatchFormat};
 use crate::error::{Error, Result};
-use crate::timeline::scrub::printable;
 use crate::watch::Board;
 use crate::watch::lines::{self, End, Line, Printer, What};
 use crate::watch::state::State;
@@ -135,7 +134,7 @@ impl Output {
                 self.quiet += 1;
                 continue;
             }
-            let line_text = printable(&lines::text(line, &self.clock(line)));
+            let line_text = lines::text(line, &self.clock(line));
             text.push_str(&if self.ascii {
                 crate::report::ascii(&line_text)
             } else {

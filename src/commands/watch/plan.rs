@@ -133,7 +133,9 @@ fn holds_ready(family: &Family) -> bool {
 }
 
 fn is_busy(family: &Family) -> bool {
-    family.main.total().is_some_and(|total| total > 0) || family.motion.left.is_some()
+    family.main.total().is_some_and(|total| total > 0)
+        || family.motion.left.is_some()
+        || !family.is_accounted_for()
 }
 
 /// Looked at something, at least in the end.
@@ -147,12 +149,16 @@ pub fn summary(board: &Board) -> String {
     if families.is_empty() {
         return "no queue was seen".into();
     }
-    let mut worst: Vec<(State, &String)> = families.keys().map(|name| (board.state(name).0, name)).collect();
+    // What left without a consumer comes first: that is why `consumed` is not met.
+    let mut worst: Vec<(bool, State, &String)> = families
+        .iter()
+        .map(|(name, family)| (family.is_accounted_for(), board.state(name).0, name))
+        .collect();
     worst.sort();
     let mut texts: Vec<String> = worst
         .iter()
         .take(3)
-        .map(|(state, name)| format!("{name} is `{}`: {}", state.word(), board.state(name).1))
+        .map(|(_, state, name)| format!("{name} is `{}`: {}", state.word(), board.state(name).1))
         .collect();
     if worst.len() > texts.len() {
         texts.push(format!("{} more queues", worst.len() - texts.len()));
