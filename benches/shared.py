@@ -185,18 +185,25 @@ def report(measure, parts, name, tools, home):
         lab("down", "--purge", state=home)
         shutil.rmtree(home, ignore_errors=True)
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    table = "\n".join(
-        [
-            f"{datetime.date.today()}, {os.cpu_count()} cores ({model}), load {os.getloadavg()[1]:.1f}:",
-            "",
-            f"| what | {' | '.join(tools)} | how |",
-            "|---" * (len(tools) + 2) + "|",
-            *rows,
-        ]
-    )
-    print(table)
+    said = f"{datetime.date.today()}, {os.cpu_count()} cores ({model}), load {os.getloadavg()[1]:.1f}:"
+    print(table(said, tools, rows))
     if "--write" in sys.argv:
-        path = REPOSITORY / "BENCHMARKS.md"
-        begin, end = f"<!-- {name} -->\n", f"<!-- {name} end -->"
-        head, rest = path.read_text().split(begin)
-        path.write_text(head + begin + table + "\n" + end + rest.split(end)[1])
+        write(name, said, tools, rows, whole=wanted == parts)
+
+
+def table(said, tools, rows):
+    return "\n".join([said, "", f"| what | {' | '.join(tools)} | how |", "|---" * (len(tools) + 2) + "|", *rows])
+
+
+def write(name, said, tools, rows, whole):
+    """Puts the rows into BENCHMARKS.md; of a run of some parts only, beside the rows of the other parts."""
+    path = REPOSITORY / "BENCHMARKS.md"
+    begin, end = f"<!-- {name} -->\n", f"<!-- {name} end -->"
+    head, rest = path.read_text().split(begin)
+    old, tail = rest.split(end)
+    if not whole:
+        what = lambda line: line.split(" | ")[0]
+        new = {what(line): line for line in rows}
+        kept = [line for line in old.splitlines() if line.startswith("| ") and not line.startswith("| what |")]
+        rows = [new.pop(what(line), line) for line in kept] + list(new.values())
+    path.write_text(head + begin + table(said, tools, rows) + "\n" + end + tail)

@@ -150,6 +150,8 @@ struct Key {
     state: State,
     counts: [Option<u64>; 5],
     done: u64,
+    /// Left without a consumer, from the queue and from its delay queue.
+    gone: [Option<u64>; 2],
     who: u64,
 }
 
@@ -280,6 +282,8 @@ fn key(family: &Family, state: State, now: Duration) -> Key {
             dead(family, now).value(),
         ],
         done: family.motion.done,
+        gone: [&family.motion.leaving, &family.motion.leaving_delay]
+            .map(|leaving| leaving.gone().map(|(_, count)| count)),
         who: hasher.finish(),
     }
 }
@@ -550,6 +554,25 @@ mod tests {
         // A change of state does not wait.
         scene.wait(0.01).look(0, 0, 1, 8);
         assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(0), State::Flowing)]);
+    }
+
+    #[test]
+    fn what_left_without_a_consumer_is_a_line() {
+        let mut scene = Scene::new(Kind::Classic);
+        let mut printer = printer();
+        scene.look(3, 0, 0, 0);
+        let mut told = printer.due(&mut scene.board);
+        for _ in 0..12 {
+            scene.wait(1.0).look(0, 0, 0, 0);
+            told.extend(printer.due(&mut scene.board));
+        }
+        assert!(
+            told.iter().any(
+                |line| matches!(&line.what, What::Queue(row) if row.why.contains("3 left without a consumer"))
+            ),
+            "{:?}",
+            rows(&told)
+        );
     }
 
     #[test]
