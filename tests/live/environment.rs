@@ -134,7 +134,7 @@ fn two_runs_that_differ_in_one_package() {
     stack.api(&[]);
     let worker = stack.worker(healthy().program(&environment(&stack.dir.join("one"), "1.4.0")));
     let first = stack.diagnose(&[]).expect("A", "succeeded", 0);
-    stack.kill(worker);
+    stack.kill_only_worker(worker);
     stack.worker(healthy().program(&environment(&stack.dir.join("two"), "1.5.0")));
     let second = stack.diagnose(&[]).expect("A", "succeeded", 0);
     let comparison = Comparison::of(&stack, &first, &second);

@@ -375,6 +375,16 @@ impl Stack {
         self.wait_for_end(pid);
     }
 
+    /// Kills the only worker, and waits until the broker knows: the next one is told by its consumers.
+    pub fn kill_only_worker(&mut self, pid: u32) {
+        self.kill(pid);
+        for queue in ["default", "default.DQ"] {
+            until(&format!("nobody consumes {queue}"), || {
+                self.depth(queue).is_none_or(|(_, consumers)| consumers == 0)
+            });
+        }
+    }
+
     pub fn read(&self, file: &str) -> String {
         fs::read(self.dir.join(file))
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
