@@ -116,12 +116,16 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Error::Could {
-            action: "start",
-            target: "the async runtime".into(),
-            seen: error.to_string(),
-            hint: "the system refuses threads: check ulimit -u".into(),
-        })
+        .map_err(no_runtime)
+}
+
+fn no_runtime(error: std::io::Error) -> Error {
+    Error::Could {
+        action: "start",
+        target: "the async runtime".into(),
+        seen: error.to_string(),
+        hint: "the system refuses threads: check ulimit -u".into(),
+    }
 }
 
 /// The configuration with this command's shortcuts on top.

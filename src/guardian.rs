@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::Broker;
 use crate::vantage::Blindness;
-pub use life::main;
+pub use life::{last_words, main};
 use protocol::{Answer, Asked, Request, Said};
 pub use protocol::{Exit, Start};
 pub use tracing::Tracing;

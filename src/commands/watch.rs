@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::load;
+use super::{load, no_runtime};
 use crate::cli::{Global, Watch};
 use crate::config::Config;
 use crate::error::{Error, Result, exit};
@@ -35,12 +35,7 @@ pub fn run(args: &Watch, global: &Global) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::Could {
-            action: "start",
-            target: "the async runtime".into(),
-            seen: error.to_string(),
-            hint: "the system refuses threads: check ulimit -u".into(),
-        })?;
+        .map_err(no_runtime)?;
     let code = runtime.block_on(go(&plan, &config, args, global));
     // A walk through /proc may still be under way.
     runtime.shutdown_background();

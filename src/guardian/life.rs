@@ -200,7 +200,7 @@ impl Guardian {
                 Some(code) => {
                     return Some(format!(
                         "`{text}` ended with exit code {code}: {}",
-                        last_words(&start.log)
+                        last_words(&start.log, 3)
                     ));
                 }
                 None if tokio::time::Instant::now() > deadline => {
@@ -221,8 +221,8 @@ fn still_there(left: &[tree::Seen]) -> String {
     )
 }
 
-/// The end of what a command printed, on one line.
-fn last_words(log: &Path) -> String {
+/// The last lines that a command printed, as one.
+pub fn last_words(log: &Path, most: usize) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text
@@ -230,7 +230,7 @@ fn last_words(log: &Path) -> String {
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    lines[lines.len().saturating_sub(3)..].join(" / ")
+    lines[lines.len().saturating_sub(most)..].join(" / ")
 }
 
 fn private_folder(below: &Path) -> std::io::Result<PathBuf> {

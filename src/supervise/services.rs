@@ -116,14 +116,7 @@ fn words(status: std::process::ExitStatus) -> String {
 }
 
 fn last_words(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    match lines[lines.len().saturating_sub(5)..].join(" / ") {
+    match crate::guardian::last_words(log, 5) {
         empty if empty.is_empty() => "it printed nothing".into(),
         words => words,
     }
