@@ -99,6 +99,18 @@ impl Scene {
             .pushed("m-1")
     }
 
+    /// Delivered to another connection than the watched worker's, which runs beside it.
+    pub fn sent_to_another() -> Self {
+        Self::new()
+            .worker_booted()
+            .depth("default", 0, 2)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(OTHER)
+            .depth("default", 0, 2)
+    }
+
     /// And a thread of the worker has taken it.
     pub fn received() -> Self {
         Self::delivered().debug(

@@ -59,20 +59,8 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
 
-    /// Delivered to another connection than the watched worker's, which runs beside it.
-    fn sent() -> Scene {
-        Scene::new()
-            .worker_booted()
-            .depth("default", 0, 2)
-            .submitted()
-            .row("PENDING")
-            .publish("default")
-            .deliver(OTHER)
-            .depth("default", 0, 2)
-    }
-
     fn orphan() -> Scene {
-        sent()
+        Scene::sent_to_another()
             .process(900, 1, "python dramatiq app", |_| {})
             .peer(OTHER, 900)
     }
@@ -85,14 +73,14 @@ mod tests {
 
     #[test]
     fn a_master_that_is_pid_1_of_a_container_is_a_near_miss() {
-        let child = sent()
+        let child = Scene::sent_to_another()
             .process(900, 1, "python dramatiq app", |process| {
                 process.parent_command = Some(process.command.clone());
             })
             .peer(OTHER, 900)
             .silence();
         assert_eq!(child.answer(&CAUSE), "ruled out");
-        let unreadable = sent()
+        let unreadable = Scene::sent_to_another()
             .process(900, 1, "python dramatiq app", |process| {
                 process.parent_command = None
             })

@@ -108,21 +108,14 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
 
-    /// Delivered to another connection than the watched worker's, which runs beside it.
-    fn sent() -> Scene {
-        Scene::new()
-            .worker_booted()
-            .depth("default", 0, 2)
-            .submitted()
-            .row("PENDING")
-            .publish("default")
-            .deliver(OTHER)
-            .depth("default", 0, 2)
-    }
-
     #[test]
     fn a_script_has_it() {
-        let by = |command: &str| sent().process(900, 1, command, |_| {}).peer(OTHER, 900).silence();
+        let by = |command: &str| {
+            Scene::sent_to_another()
+                .process(900, 1, command, |_| {})
+                .peer(OTHER, 900)
+                .silence()
+        };
         assert_eq!(by("./debug-consumer").cause(), "likely taken-by-other-client");
         // A Python script may be a worker of its own: without its stacks it is not more than possible.
         assert_eq!(
@@ -142,8 +135,11 @@ mod tests {
 
     #[test]
     fn a_worker_is_a_near_miss() {
-        assert_eq!(sent().other_worker().silence().answer(&CAUSE), "ruled out");
-        let spawned = sent()
+        assert_eq!(
+            Scene::sent_to_another().other_worker().silence().answer(&CAUSE),
+            "ruled out"
+        );
+        let spawned = Scene::sent_to_another()
             .process(
                 900,
                 1,
@@ -157,11 +153,13 @@ mod tests {
 
     #[test]
     fn without_processes_the_client_library_tells() {
-        let shovel = sent()
+        let shovel = Scene::sent_to_another()
             .connections_of("RabbitMQ", &[(OTHER, "/", "running")])
             .silence();
         assert_eq!(shovel.answer(&CAUSE), "likely");
-        let pika = sent().connections(&[(OTHER, "/", "running")]).silence();
+        let pika = Scene::sent_to_another()
+            .connections(&[(OTHER, "/", "running")])
+            .silence();
         assert_eq!(pika.answer(&CAUSE), "not applicable");
     }
 }

@@ -108,29 +108,17 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
 
-    /// Delivered to another connection than the watched worker's, which runs beside it.
-    fn sent() -> Scene {
-        Scene::new()
-            .worker_booted()
-            .depth("default", 0, 2)
-            .submitted()
-            .row("PENDING")
-            .publish("default")
-            .deliver(OTHER)
-            .depth("default", 0, 2)
-    }
-
     #[test]
     fn a_worker_beside_the_watched_one() {
         assert_eq!(
-            sent().other_worker().silence().cause(),
+            Scene::sent_to_another().other_worker().silence().cause(),
             "certain taken-by-other-worker"
         );
     }
 
     #[test]
     fn a_sibling_that_has_not_logged_yet_is_a_near_miss() {
-        let scene = sent()
+        let scene = Scene::sent_to_another()
             .process(900, 100, "python dramatiq -v app --threads 2", |_| {})
             .peer(OTHER, 900)
             .silence();
@@ -156,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_log_behind_a_relay_says_nothing_either() {
-        let scene = sent()
+        let scene = Scene::sent_to_another()
             .process(800, 1, "tee worker.log", |process| process.holds_log = true)
             .other_worker()
             .silence()
@@ -166,13 +154,13 @@ mod tests {
 
     #[test]
     fn nobody_here_has_the_connection() {
-        let elsewhere = sent().silence();
+        let elsewhere = Scene::sent_to_another().silence();
         assert_eq!(
             elsewhere.answer(&CAUSE),
             "possible",
             "the watched worker may be frozen"
         );
-        let speaks = sent().pushed("other").silence();
+        let speaks = Scene::sent_to_another().pushed("other").silence();
         assert_eq!(speaks.answer(&CAUSE), "likely");
         assert_eq!(elsewhere.without(Source::Process).answer(&CAUSE), "cannot tell");
     }
