@@ -11,6 +11,10 @@ use crate::vantage::http::{Management, segment};
 
 /// How long switching it off is tried.
 pub(super) const GIVE_UP: Duration = Duration::from_secs(18);
+/// A change that RabbitMQ has lost shows after so long.
+const SETTLED: Duration = Duration::from_millis(50);
+/// How often a change that was lost is made anew.
+const TRIES: usize = 20;
 
 /// A vhost's tracing, switched without touching anything else of the vhost.
 pub struct Tracing;
@@ -47,13 +51,24 @@ impl Tracing {
 
     /// A bare `{"tracing": …}` erases the vhost's description and tags, and on 4.3 its default
     /// queue type: everything is read first and sent back with it.
+    ///
+    /// A node keeps the vhosts that it traces in one list, which it reads, changes and writes back
+    /// without a lock: where two vhosts are switched at once, one change is lost although both were
+    /// answered with success (RabbitMQ 3.10.8: 248 of 1,800 [V]). So what was set is read again.
     pub async fn set(management: &Management, vhost: &str, on: bool) -> Result<(), Blindness> {
         let path = format!("vhosts/{}", segment(vhost));
-        let now = management.get(&path).await?;
-        if now.get("tracing").and_then(Json::as_bool) == Some(on) {
-            return Ok(());
+        for _ in 0..TRIES {
+            let now = management.get(&path).await?;
+            if now.get("tracing").and_then(Json::as_bool) == Some(on) {
+                return Ok(());
+            }
+            management.put(&path, &preserving(&now, on)).await?;
+            tokio::time::sleep(SETTLED).await;
         }
-        management.put(&path, &preserving(&now, on)).await
+        Err(Blindness::new(format!(
+            "RabbitMQ accepts the change and does not keep it ({TRIES} times)"
+        ))
+        .hint("does another program switch tracing of this node's vhosts all the time?"))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use lapin::options::{BasicGetOptions, BasicNackOptions};
@@ -109,10 +110,6 @@ fn long_run(name: &str) -> Stack {
     stack
 }
 
-fn traces(stack: &Stack) -> bool {
-    stack.vhost()["tracing"] == json!(true)
-}
-
 fn guardian_of(running: &Running) -> Option<u32> {
     let parent = format!("PPid:\t{}", running.pid());
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
@@ -127,7 +124,7 @@ fn tracing_is_put_back_after(name: &str, end: &str) {
     let before = stack.vhost();
     assert_eq!(before["tracing"], json!(false));
     let mut running = stack.start_diagnose(&[]);
-    until("tracing is on", || traces(&stack));
+    until("tracing is on", || stack.traces());
     let during = stack.vhost();
     for key in ["description", "tags", "default_queue_type"] {
         assert_eq!(during[key], before[key], "{key} while tracing is on");
@@ -138,7 +135,7 @@ fn tracing_is_put_back_after(name: &str, end: &str) {
     signal(end, running.pid());
     let status = running.wait();
     assert_ne!(status.code(), Some(1), "{}", running.stderr());
-    until("tracing is off again", || !traces(&stack));
+    until("tracing is off again", || !stack.traces());
     assert_eq!(stack.vhost(), before);
     if let Some(guardian) = guardian {
         until("the guardian ends", || {
@@ -183,7 +180,7 @@ fn tracing_is_put_back_after_a_panic() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "a bug in taskdiag: {stderr}");
     assert!(stderr.contains("is on for this run"), "tracing was on: {stderr}");
-    until("tracing is off again", || !traces(&stack));
+    until("tracing is off again", || !stack.traces());
     assert_eq!(stack.vhost(), before);
 }
 
@@ -193,7 +190,7 @@ fn tracing_is_put_back_after_a_normal_end() {
     stack.set("timing.silence", "2s");
     let before = stack.vhost();
     let mut running = stack.start_diagnose(&[]);
-    until("tracing is on", || traces(&stack));
+    until("tracing is on", || stack.traces());
     running
         .finish_quietly(&stack)
         .expect("C", "no-consumer", 20)
@@ -207,7 +204,7 @@ fn two_at_once_on_one_vhost() {
     let mut stack = long_run("two-at-once");
     let before = stack.vhost();
     let mut first = stack.start_diagnose(&[]);
-    until("tracing is on", || traces(&stack));
+    until("tracing is on", || stack.traces());
     let mut second = stack.start_diagnose(&[]);
     until("the second reads it too", || readers(&stack) == 2);
     signal("KILL", first.pid());
@@ -215,11 +212,11 @@ fn two_at_once_on_one_vhost() {
     until("the first reader is gone", || readers(&stack) == 1);
     // Longer than a guardian takes when it has reason to act.
     sleep(Duration::from_millis(1500));
-    assert!(traces(&stack), "tracing stays on for the second");
+    assert!(stack.traces(), "tracing stays on for the second");
     assert!(!second.has_ended());
     signal("INT", second.pid());
     second.wait();
-    until("the last one switches off", || !traces(&stack));
+    until("the last one switches off", || !stack.traces());
     assert_eq!(stack.vhost(), before);
 }
 
@@ -228,19 +225,19 @@ fn two_at_once_on_one_vhost() {
 fn two_at_once_the_first_ends() {
     let mut stack = long_run("two-in-turn");
     let mut first = stack.start_diagnose(&[]);
-    until("tracing is on", || traces(&stack));
+    until("tracing is on", || stack.traces());
     stack.set("timing.silence", "4s");
     let second = stack.start_diagnose(&[]);
     until("the second reads it too", || readers(&stack) == 2);
     signal("INT", first.pid());
     first.wait();
-    assert!(traces(&stack), "tracing stays on for the second");
+    assert!(stack.traces(), "tracing stays on for the second");
     let mut second = second;
     second
         .finish_quietly(&stack)
         .expect("C", "no-consumer", 20)
         .sees(&["firehose"]);
-    until("the last one switches off", || !traces(&stack));
+    until("the last one switches off", || !stack.traces());
 }
 
 fn readers(stack: &Stack) -> usize {
@@ -260,21 +257,63 @@ fn readers(stack: &Stack) -> usize {
 #[test]
 fn tracing_that_was_on_stays_on() {
     let mut stack = Stack::new("traced-before");
-    let on = json!({ "description": "somebody is looking", "tags": "", "tracing": true });
-    Lab::get().manage("PUT", &format!("vhosts/{}", stack.id), Some(on));
+    stack.trace_by_hand("somebody is looking");
     stack.api(&[]);
     // `finish` compares the vhost, tracing included.
     stack
         .diagnose(&[])
         .expect("C", "no-consumer", 20)
         .sees(&["firehose"]);
-    assert!(traces(&stack));
+    assert!(stack.traces());
     let mut running = stack.start_diagnose(&[]);
     sleep(Duration::from_millis(700));
     signal("KILL", running.pid());
     running.wait();
     sleep(Duration::from_millis(1500));
-    assert!(traces(&stack), "also after a kill");
+    assert!(stack.traces(), "also after a kill");
+}
+
+/// A node keeps which vhosts it traces in one list, and loses changes of two at the same time.
+#[test]
+fn tracing_is_put_back_while_others_switch_theirs() {
+    let stack = Stack::new("traced-together");
+    let config = stack.write_config();
+    let others: Vec<Stack> = (0..3).map(|_| Stack::new("traced-by-others")).collect();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for other in &others {
+            scope.spawn(|| {
+                let path = format!("vhosts/{}", other.id);
+                while !over.load(Ordering::Relaxed) {
+                    for on in [true, false] {
+                        Lab::get().manage("PUT", &path, Some(json!({ "tracing": on })));
+                    }
+                }
+            });
+        }
+        let _ended = OnDrop(|| over.store(true, Ordering::Relaxed));
+        for _ in 0..6 {
+            stack.trace_by_hand("forgotten");
+            let output = stack
+                .taskdiag("check")
+                .args(["--restore-tracing", "--config"])
+                .arg(&config)
+                .output()
+                .expect("taskdiag runs");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("is switched off"), "{said}");
+            assert!(!stack.traces(), "{said}");
+        }
+    });
+}
+
+/// Does it also where the test fails, so that it fails instead of waiting for ever.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 // ---- messages of others ----
@@ -394,7 +433,7 @@ fn passwords_are_never_shown() {
                 ));
                 commands += 1;
             }
-            if !chatted && traces(stack) {
+            if !chatted && stack.traces() {
                 log.write_all(chatter.as_bytes()).expect("the log is written");
                 chatted = true;
             }

@@ -476,6 +476,20 @@ impl Stack {
         }
         kept
     }
+
+    pub fn traces(&self) -> bool {
+        self.vhost()["tracing"] == json!(true)
+    }
+
+    /// Somebody switches tracing on by hand; RabbitMQ may lose that while another vhost's is switched.
+    pub fn trace_by_hand(&self, description: &str) {
+        let on = json!({ "description": description, "tags": "", "tracing": true });
+        let path = format!("vhosts/{}", self.id);
+        until("tracing is on", || {
+            Lab::get().manage("PUT", &path, Some(on.clone()));
+            self.traces()
+        });
+    }
 }
 
 /// The same surroundings for another program.

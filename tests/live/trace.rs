@@ -373,8 +373,7 @@ fn what_it_may_not_do_is_said() {
     // With nothing but what the README asks for, and tracing on already, it reads along.
     let enough = json!({ "configure": "^taskdiag\\..*", "write": "^taskdiag\\..*", "read": "^(taskdiag\\..*|amq\\.rabbitmq\\.trace)$" });
     lab.manage("PUT", &format!("permissions/{user}/{user}"), Some(enough));
-    let on = json!({ "description": "x", "tags": "", "tracing": true });
-    lab.manage("PUT", &format!("vhosts/{user}"), Some(on));
+    stack.trace_by_hand("x");
     let mut trace = Trace::start(&mut stack, "guest", &["--count", "1"]);
     stack.publish("orders", &body("pay", "id-1", "t"));
     assert_eq!(trace.wait().code(), Some(0), "{}", trace.err(&stack));
