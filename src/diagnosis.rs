@@ -444,8 +444,10 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
     } else {
         match &winner {
             Some((_, cause, matched)) => matched.scenario.or(cause.scenario),
-            // Nobody could say why, but the broker has it as rejected.
-            None if story.closed() && story.dead_letters_grew() => Some(Scenario::B),
+            // Nobody could say why, but the log has an error for it or the broker has it as rejected.
+            None if story.closed() && (story.says_not_entered() || story.dead_letters_grew()) => {
+                Some(Scenario::B)
+            }
             None => (story.closed() && story.could_see_entry()).then_some(Scenario::C),
         }
     };

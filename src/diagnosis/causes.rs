@@ -46,6 +46,7 @@ mod publisher_blocked;
 mod queue_declaration_conflict;
 mod queue_deleted;
 mod queue_unavailable;
+mod raised_before_entry;
 mod redelivery_loop;
 mod retries_missing;
 mod row_invisible;
@@ -142,6 +143,7 @@ pub const ALL: &[Cause] = &[
     bad_arguments::CAUSE,
     no_event_loop::CAUSE,
     coroutine_never_awaited::CAUSE,
+    raised_before_entry::CAUSE,
     crash_before_entry::CAUSE,
     blocked_before_entry::CAUSE,
     event_loop_blocked::CAUSE,

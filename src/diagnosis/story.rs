@@ -94,6 +94,8 @@ pub struct Raised {
     pub actor: String,
     /// The whole traceback, chain included.
     text: String,
+    /// No entry was seen although it would have been, and only libraries are on the stack.
+    wrapper: bool,
 }
 
 impl Raised {
@@ -102,6 +104,12 @@ impl Raised {
         self.trace
             .as_ref()
             .is_some_and(|trace| !trace.is_bad_call(&self.actor) && !trace.own_frames().is_empty())
+            && !self.wrapper
+    }
+
+    /// Something that is wrapped around the actor raised, as far as can be seen.
+    pub fn in_a_wrapper(&self) -> bool {
+        self.wrapper
     }
 
     /// Another exception of the chain says this.

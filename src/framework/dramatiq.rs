@@ -326,6 +326,26 @@ impl Trace {
         }
     }
 
+    /// Raised while the middleware's hooks before the actor ran.
+    pub fn in_a_hook_before(&self) -> bool {
+        !self.reached_the_call()
+            && self
+                .frames
+                .iter()
+                .any(|frame| is_framework(&frame.file) && frame.function == "emit_before")
+    }
+
+    /// Below the framework's call there are installed libraries only, and nothing that is named as
+    /// the actor: what is wrapped around it (validation, a transaction) may have raised.
+    pub fn only_libraries(&self, actor: &str) -> bool {
+        let own = self.own_frames();
+        !own.is_empty()
+            && own.iter().all(|frame| {
+                let installed = ["/site-packages/", "/dist-packages/"];
+                installed.iter().any(|folder| frame.file.contains(folder)) && frame.function != actor
+            })
+    }
+
     /// The framework's call of the actor is on the stack.
     pub fn reached_the_call(&self) -> bool {
         self.frames.iter().any(|frame| {

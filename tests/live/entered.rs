@@ -128,3 +128,13 @@ dramatiq.set_broker(RabbitmqBroker(url=os.environ["RABBITMQ_URL"]))
 def send_newsletter(address):
     print("sent to", address)
 "#;
+
+#[test]
+fn a_hook_before_the_actor_raises() {
+    with_worker_fault("raise-in-hook")
+        .diagnose(&[])
+        .expect("B", "raised-before-entry", 10)
+        .certain()
+        .says("no tenant acme-7")
+        .record_as("raised-before-entry");
+}

@@ -180,6 +180,7 @@ impl<'a> Story<'a> {
                     trace: told.line.traceback.as_deref().and_then(Trace::parse),
                     actor: actor.clone(),
                     text: told.line.traceback.clone().unwrap_or_default(),
+                    wrapper: false,
                 }),
                 _ => None,
             })
@@ -196,10 +197,17 @@ impl<'a> Story<'a> {
                     trace: Trace::parse(text),
                     actor: actor.clone(),
                     text: text.clone(),
+                    wrapper: false,
                 });
             }
         }
         raised.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        let not_entered =
+            self.timeline.setup.entry_pattern.is_some() && self.entries.is_empty() && self.could_see_entry();
+        for raised in raised.iter_mut().filter(|_| not_entered) {
+            let trace = raised.trace.as_ref();
+            raised.wrapper = trace.is_some_and(|trace| trace.only_libraries(&raised.actor));
+        }
         self.raised = raised;
     }
 

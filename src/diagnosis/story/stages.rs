@@ -192,7 +192,7 @@ impl<'a> Story<'a> {
     }
 
     /// A line says that this message will not run, or did not get into the actor.
-    fn says_not_entered(&self) -> bool {
+    pub fn says_not_entered(&self) -> bool {
         self.raised.iter().any(|raised| !raised.entered())
             || self.lines.iter().any(|told| {
                 matches!(
