@@ -104,7 +104,7 @@ impl Layers {
         }
         let from_environment = layers.add_environment(std::env::vars_os())?;
         for (key, value) in flags {
-            layers.add_text(key, value, &format!("flag for {key}"))?;
+            layers.add_text(key, value, "command line")?;
         }
         if layers.values.is_empty() && !from_environment && file.is_none() {
             return Err(Error::NoConfig {
@@ -188,8 +188,8 @@ impl Layers {
             let Some(rest) = name.strip_prefix("TASKDIAG_") else {
                 continue;
             };
-            // LAB and BIN belong to fixtures/lab, PANIC and BACKLOG to the tests, LOG to our own debugging.
-            if matches!(rest, "LAB" | "BIN" | "PANIC" | "BACKLOG" | "LOG") {
+            // LAB… and BIN belong to fixtures/lab, PANIC and BACKLOG to the tests, LOG to our own debugging.
+            if rest.starts_with("LAB_") || matches!(rest, "LAB" | "BIN" | "PANIC" | "BACKLOG" | "LOG") {
                 continue;
             }
             let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {
@@ -222,7 +222,7 @@ impl Layers {
                 })?,
             }
         } else {
-            Json::String(text.to_owned())
+            Json::String(unquoted(text))
         };
         self.values.insert(
             key.to_owned(),
@@ -389,6 +389,17 @@ fn variable(key: &str) -> String {
     format!("TASKDIAG_{}", key.replace('.', "_").to_uppercase())
 }
 
+/// A whole TOML string, as one writes it in the file, without its quotes.
+fn unquoted(text: &str) -> String {
+    match DeValue::parse(text) {
+        Ok(value) => match value.get_ref() {
+            DeValue::String(inner) => inner.to_string(),
+            _ => text.to_owned(),
+        },
+        Err(_) => text.to_owned(),
+    }
+}
+
 fn unknown(key: String, origin: String) -> Error {
     let nearest = nearest(&key, KEYS.iter().map(|&known| known.to_owned()));
     Error::UnknownKey { key, origin, nearest }
@@ -517,6 +528,26 @@ mod tests {
     fn a_value_knows_its_line() {
         let layers = layers("[api]\n\nurl = \"http://localhost\"\n").expect("valid");
         assert_eq!(layers.origin("api.url"), "taskdiag.toml line 3");
+    }
+
+    #[test]
+    fn quotes_of_the_file_are_none_of_the_value() {
+        let mut layers = Layers::default();
+        for (text, value) in [
+            ("\"two words\"", "two words"),
+            ("'C:\\x'", "C:\\x"),
+            ("7", "7"),
+            ("a \"b\" c", "a \"b\" c"),
+            ("\"a\" and \"b\"", "\"a\" and \"b\""),
+        ] {
+            layers
+                .add_text("broker.queue", text, "command line")
+                .expect("a value");
+            assert_eq!(
+                layers.string("broker.queue").expect("a string").as_deref(),
+                Some(value)
+            );
+        }
     }
 
     #[test]

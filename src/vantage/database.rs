@@ -181,8 +181,7 @@ async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<T
     let id_type = columns
         .iter()
         .find(|(name, _)| *name == database.id_column)
-        .map(|(_, kind)| kind.clone())
-        .unwrap_or_else(|| "text".into());
+        .map_or_else(|| "text".into(), |(_, kind)| unbounded(kind));
     let indexed = read(
         connection,
         "SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -211,6 +210,15 @@ async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<T
         reads_all_stats: server.get(2),
         row_security: found.get(5),
     })
+}
+
+/// The type to read a task id as. `character` without a length is one character, and would cut it.
+fn unbounded(kind: &str) -> String {
+    match kind {
+        "character" => "bpchar".into(),
+        "bit" => "varbit".into(),
+        _ => kind.to_owned(),
+    }
 }
 
 async fn missing_table(

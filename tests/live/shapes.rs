@@ -221,6 +221,15 @@ fn worker_that_is_killed() {
         .outcome("failed");
 }
 
+/// `character` without a length is one character: the id must not be cut to it.
+#[test]
+fn row_with_an_id_of_fixed_length() {
+    let mut stack = with_worker("char-id", healthy());
+    stack.sql("ALTER TABLE task_event DROP CONSTRAINT task_event_task_id_fkey");
+    stack.sql("ALTER TABLE task ALTER COLUMN task_id TYPE char(60)");
+    stack.diagnose(&[]).expect("A", "succeeded", 0);
+}
+
 /// A table that does not exist: the report names the one that does.
 #[test]
 fn table_that_does_not_exist() {

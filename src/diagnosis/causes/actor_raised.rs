@@ -122,6 +122,21 @@ mod tests {
             .raised("ValueError: no")
             .retrying();
         assert_eq!(scene.cause(), "possible actor-raised");
+        let note = |scene: &Scene| scene.verdict().notes.join("; ");
+        assert!(
+            note(&scene).contains("`act`, `audit`: set broker.actor"),
+            "{}",
+            note(&scene)
+        );
+        let group = Scene::accepted()
+            .row("PENDING")
+            .publish_as("default", API, Scene::message("m-2"))
+            .publish("default");
+        assert!(
+            note(&group).contains("2 messages for the same actor"),
+            "{}",
+            note(&group)
+        );
         let told = scene.setup(|setup| setup.actor = Some("act".into()));
         assert_eq!(told.cause(), "certain actor-raised");
     }

@@ -1,4 +1,4 @@
-//! The actor completed and never wrote the row.
+//! The actor completed and wrote no final status.
 
 use crate::diagnosis::{Answer, Cause, Stage, Story};
 use crate::framework::Mark;
@@ -87,7 +87,8 @@ fn check(story: &Story<'_>) -> Answer {
             .as_ref()
             .is_some_and(|status| story.timeline.setup.running.contains(status))
     };
-    if first.is_some_and(|first| first.xmin != row.xmin) && !running(&row.status) {
+    let written = first.filter(|first| first.xmin.is_some() && first.xmin != row.xmin);
+    if written.is_some() && !running(&row.status) {
         return Answer::ruled_out(
             format!(
                 "a committed transaction wrote it since (status {}, xmin {})",
@@ -104,10 +105,15 @@ fn check(story: &Story<'_>) -> Answer {
         );
     }
     let status = row.status.as_deref().unwrap_or("NULL");
-    let text = format!(
-        "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {})",
-        row.xmax.unwrap_or(0)
-    );
+    let xmax = row.xmax.unwrap_or(0);
+    let text = match written {
+        Some(_) => format!(
+            "the actor is done; the row was changed to {status} meanwhile, in this database, and its header shows no attempt to write a final status after that (xmax {xmax})"
+        ),
+        None => format!(
+            "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {xmax})"
+        ),
+    };
     // A row inserted together with a child row is locked by its own transaction: xmax equals xmin.
     // Any later lock may have taken the place of an aborted update's mark.
     let untouched = row.xmax_state == Some(Xmax::None)
@@ -139,6 +145,40 @@ mod tests {
     fn no_trace_of_an_attempt() {
         assert_eq!(over(Xmax::None).cause(), "certain row-never-written");
         assert_eq!(over(Xmax::Locks).answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_row_that_was_changed_meanwhile_is_in_the_right_database() {
+        let said = |scene: &Scene| {
+            scene
+                .verdict()
+                .cause
+                .map(|cause| cause.summary)
+                .unwrap_or_default()
+        };
+        assert!(!said(&over(Xmax::None)).contains("in this database"));
+        let changed = Scene::entered()
+            .completed()
+            .acked("m-1")
+            .row_with("RUNNING", Xmax::None)
+            .silence();
+        let mut changed = changed;
+        let last = changed
+            .timeline
+            .events
+            .iter_mut()
+            .rev()
+            .find_map(|event| match &mut event.kind {
+                crate::timeline::EventKind::Row(row) => Some(row),
+                _ => None,
+            });
+        last.expect("a row").xmin = Some(99);
+        assert_eq!(changed.cause(), "certain row-never-written");
+        assert!(
+            said(&changed).contains("was changed to RUNNING"),
+            "{}",
+            said(&changed)
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is told of it: the task, its stages with what was missing, notes, filled-in remedies.
 
+use std::collections::BTreeSet;
+
 use super::{Sight, Story};
 use crate::diagnosis::{Outcome, Reached, Stage, Task};
 use crate::framework::Mark;
@@ -207,13 +209,32 @@ impl<'a> Story<'a> {
         format!("cannot tell: {log}, and {row}")
     }
 
+    fn which_is_meant(&self) -> String {
+        let actors: BTreeSet<&str> = self
+            .publishes
+            .iter()
+            .filter_map(|passage| passage.message.actor.as_deref())
+            .collect();
+        let count = self.candidates;
+        match actors.len() {
+            0 | 1 => format!(
+                "{count} messages for the same actor carry this task id: what is shown may be of any of them, and the ids of one"
+            ),
+            _ => format!(
+                "{count} messages carry this task id, for the actors {}: set broker.actor to the one that is meant",
+                actors
+                    .into_iter()
+                    .map(|actor| format!("`{actor}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        }
+    }
+
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.is_ambiguous() {
-            notes.push(format!(
-                "{} messages carry this task id and nothing says which one is meant: set broker.actor",
-                self.candidates
-            ));
+            notes.push(self.which_is_meant());
         }
         if let Some(stray) = self.stray_publishes.first() {
             notes.push(format!(
