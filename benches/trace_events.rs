@@ -1,23 +1,24 @@
 //! What one event costs `taskdiag trace`: decoded, paired, filtered, written. `cargo bench --bench trace_events`
 //!
-//! The events are as RabbitMQ 3.10 sends them: a publish and a delivery of each message, from four connections.
+//! The events are the bytes that RabbitMQ 3.10 sends: a publish and a delivery of each message, from four connections.
 //! `benches/trace` prints the result beside what was measured on a real broker.
 
 use std::io::Write;
 use std::time::Instant;
 
-use lapin::BasicProperties;
-use lapin::message::Delivery;
-use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString};
+use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, gen_frame};
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::basic::{AMQPMethod, AMQPProperties, Deliver};
+use amq_protocol::types::{AMQPValue, FieldArray, FieldTable, LongString};
 use taskdiag::timeline::scrub::Scrubber;
 use taskdiag::trace::{Filter, Look, Moment, Tracer, Who, Writing};
-use taskdiag::vantage::firehose::sight;
+use taskdiag::vantage::firehose::{Batch, Sieve};
 
 const MESSAGES: usize = 20_000;
 const ROUNDS: usize = 10;
 
 fn main() -> std::io::Result<()> {
-    let deliveries: Vec<Delivery> = (0..MESSAGES).flat_map(pair).collect();
+    let wire: Vec<Vec<u8>> = (0..MESSAGES).map(pair).collect();
     let line = || Writing::Line(Look::new(true, false, Some(120), 0));
     let filtered = Filter::new(
         &["orders*".into()],
@@ -25,12 +26,12 @@ fn main() -> std::io::Result<()> {
         &["task_77".into()],
         &[],
     );
-    let (_, why) = measure(&deliveries, "lines", line(), Filter::default(), false)?;
+    let (_, why) = measure(&wire, "lines", line(), Filter::default(), false)?;
     debug_assert!(why > 0);
-    measure(&deliveries, "json", Writing::Json, Filter::default(), false)?;
-    measure(&deliveries, "lines, --show-args", line(), Filter::default(), true)?;
+    measure(&wire, "json", Writing::Json, Filter::default(), false)?;
+    measure(&wire, "lines, --show-args", line(), Filter::default(), true)?;
     measure(
-        &deliveries,
+        &wire,
         "lines, three filters",
         line(),
         filtered.unwrap_or_default(),
@@ -41,7 +42,7 @@ fn main() -> std::io::Result<()> {
 
 /// Nanoseconds for an event, the best of some rounds; and how many lines there were.
 fn measure(
-    deliveries: &[Delivery],
+    wire: &[Vec<u8>],
     what: &str,
     writing: Writing,
     filter: Filter,
@@ -60,12 +61,14 @@ fn measure(
     let mut best = u128::MAX;
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        for (n, delivery) in deliveries.iter().enumerate() {
+        let mut sieve = Sieve::new("taskdiag");
+        for (n, bytes) in wire.iter().enumerate() {
             let moment = Moment {
                 at_ms: n as f64,
                 unix_ms: 1_700_000_000_000 + n as i64,
             };
-            if let Some(sight) = sight(delivery) {
+            sieve.pour(bytes);
+            for sight in sieve.batch().iter().flat_map(Batch::sights) {
                 tracer.take(moment, &sight, Some(&who), &mut lines);
             }
             if lines.len() > 32 << 10 {
@@ -73,7 +76,7 @@ fn measure(
                 lines.clear();
             }
         }
-        best = best.min(began.elapsed().as_nanos() / deliveries.len() as u128);
+        best = best.min(began.elapsed().as_nanos() / (2 * wire.len()) as u128);
     }
     let per_second = 1_000_000_000 / best.max(1);
     let mut out = std::io::stdout();
@@ -85,7 +88,7 @@ fn measure(
 }
 
 /// A publish and its delivery.
-fn pair(n: usize) -> [Delivery; 2] {
+fn pair(n: usize) -> Vec<u8> {
     let body = format!(
         r#"{{"queue_name":"orders","actor_name":"send_email","args":["customer-{n}@example.org",{n}],"kwargs":{{"task_id":"task_{n}","template":"welcome"}},"options":{{}},"message_id":"3f96a1b2-0c4d-4e5f-8a9b-{n:012x}","message_timestamp":1700000000000}}"#
     );
@@ -104,9 +107,10 @@ fn pair(n: usize) -> [Delivery; 2] {
         event("publish.", &publisher, &body, published),
         event("deliver.orders", &consumer, &body, delivered),
     ]
+    .concat()
 }
 
-fn event(key: &str, connection: &str, body: &str, own: [(&str, AMQPValue); 2]) -> Delivery {
+fn event(key: &str, connection: &str, body: &str, own: [(&str, AMQPValue); 2]) -> Vec<u8> {
     let mut properties = FieldTable::default();
     properties.insert("delivery_mode".into(), AMQPValue::ShortShortInt(2));
     let mut headers = FieldTable::default();
@@ -121,15 +125,27 @@ fn event(key: &str, connection: &str, body: &str, own: [(&str, AMQPValue); 2]) -
     ]) {
         headers.insert(name.into(), value);
     }
-    let mut delivery = Delivery::mock(
-        1,
-        "amq.rabbitmq.trace".into(),
-        key.into(),
-        false,
-        body.as_bytes().to_vec(),
-    );
-    delivery.properties = BasicProperties::default().with_headers(headers);
-    delivery
+    let method = Deliver {
+        consumer_tag: "taskdiag".into(),
+        delivery_tag: 1,
+        redelivered: false,
+        exchange: "amq.rabbitmq.trace".into(),
+        routing_key: key.into(),
+    };
+    let header = AMQPContentHeader {
+        class_id: 60,
+        body_size: body.len() as u64,
+        properties: AMQPProperties::default().with_headers(headers),
+    };
+    [
+        AMQPFrame::Method(1, AMQPClass::Basic(AMQPMethod::Deliver(method))),
+        AMQPFrame::Header(1, header),
+        AMQPFrame::Body(1, body.as_bytes().to_vec()),
+    ]
+    .iter()
+    .flat_map(|frame| gen_frame(frame)(Vec::new().into()).map(|written| written.into_inner().0))
+    .flatten()
+    .collect()
 }
 
 fn string(text: &str) -> AMQPValue {

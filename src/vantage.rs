@@ -42,7 +42,7 @@ pub use firehose::EXCHANGE as TRACE_EXCHANGE;
 pub use process::listeners;
 
 /// Why a source cannot see, and what would let it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Blindness {
     pub reason: String,
     pub hint: Option<String>,

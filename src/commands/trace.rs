@@ -252,7 +252,7 @@ async fn follow<W: Write + Send + 'static>(
         }
     }
     // Everything that was captured until now is still shown.
-    let mut missed = subscription.end(|delivery| inlet.deliver(delivery)).await;
+    let mut missed = subscription.end(|at, batch| inlet.take(at, batch)).await;
     let beyond = tokio::select! {
         beyond = subscription.beyond(management) => beyond,
         // Whoever presses Ctrl-C once more does not want to wait for the exact number.
@@ -308,12 +308,12 @@ fn take(
     let mut taken = 0;
     while let Some(incoming) = next {
         match incoming? {
-            Incoming::Delivery(delivery) => inlet.deliver(delivery),
+            Incoming::Events(at, batch) => inlet.take(at, batch),
             Incoming::Missed(events) => inlet.missed(events),
         }
         taken += 1;
         // Everything else has its turn, too.
-        next = (taken < 256).then(|| subscription.ready()).flatten();
+        next = (taken < 16).then(|| subscription.ready()).flatten();
     }
     Ok(())
 }
@@ -335,14 +335,14 @@ async fn enough(subscription: &mut Subscription, done: Result<Done, oneshot::err
         std::panic::panic_any("the thread that writes lines has panicked");
     };
     // What was dropped may lie behind the last line as well as before it.
-    let missed = subscription.end(drop).await;
+    let missed = subscription.end(|_, _| {}).await;
     done.totals.missed += missed.events;
     conclude(done, missed.exact, None)
 }
 
 async fn closed(subscription: &mut Subscription, inlet: Inlet, done: oneshot::Receiver<Done>) -> Finished {
     drop(inlet);
-    let missed = subscription.end(drop).await;
+    let missed = subscription.end(|_, _| {}).await;
     match tokio::time::timeout(LAST_LINES, done).await {
         Ok(Ok(done)) => conclude(done, missed.exact, None),
         _ => Finished::nothing(),

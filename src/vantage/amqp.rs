@@ -5,11 +5,53 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
 use super::Blindness;
+use super::firehose::{self, Diverted};
 use crate::config::Broker;
 
 /// Connects to the configured vhost. A failure says what the broker said, never the password.
 pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Blindness> {
+    let (uri, properties, tls) = parts(broker, purpose)?;
+    let runtime = lapin::runtime::default_runtime().map_err(|error| Blindness::new(error.to_string()))?;
+    within(
+        broker,
+        Connection::connect_uri_with_config(uri, properties, tls, runtime),
+    )
+    .await
+}
+
+/// The same; what is delivered to `consumer` comes through the channel.
+pub async fn connect_diverting(
+    broker: &Broker,
+    purpose: &str,
+    consumer: &'static str,
+) -> Result<(Connection, Diverted), Blindness> {
+    let (uri, properties, tls) = parts(broker, purpose)?;
+    within(
+        broker,
+        firehose::connect_diverting(uri, properties, tls, consumer),
+    )
+    .await
+}
+
+async fn within<T>(
+    broker: &Broker,
+    connecting: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Blindness> {
     let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
+    match tokio::time::timeout(std::time::Duration::from_secs(6), connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(explain(&error, &target, broker)),
+        Err(_) => Err(
+            Blindness::new(format!("{target} accepted no AMQP connection within 6 s"))
+                .hint("check `broker.amqp_url`: host, port, and whether TLS is expected there"),
+        ),
+    }
+}
+
+fn parts(
+    broker: &Broker,
+    purpose: &str,
+) -> Result<(AMQPUri, ConnectionProperties, OwnedTLSConfig), Blindness> {
     let mut uri: AMQPUri = broker
         .amqp
         .expose()
@@ -23,21 +65,7 @@ pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Blind
         .with_client_property("product".into(), "taskdiag".into())
         // Without a version lapin puts its own name in place of ours.
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-    let tls = tls(broker)?;
-    let connecting = Connection::connect_uri_with_config(
-        uri,
-        properties,
-        tls,
-        lapin::runtime::default_runtime().map_err(|error| Blindness::new(error.to_string()))?,
-    );
-    match tokio::time::timeout(std::time::Duration::from_secs(6), connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(explain(&error, &target, broker)),
-        Err(_) => Err(
-            Blindness::new(format!("{target} accepted no AMQP connection within 6 s"))
-                .hint("check `broker.amqp_url`: host, port, and whether TLS is expected there"),
-        ),
-    }
+    Ok((uri, properties, tls(broker)?))
 }
 
 fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Blindness> {

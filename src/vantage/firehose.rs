@@ -3,9 +3,14 @@
 //! Nothing of the task's own queue is touched: we read copies from an exclusive queue of our own.
 //! `diagnose` watches three queues through it, `trace` the whole vhost.
 
+mod counting;
+mod divert;
 mod missed;
+mod sieve;
 mod sight;
 mod subscription;
+mod table;
+mod vhost;
 
 use std::sync::Arc;
 
@@ -19,9 +24,12 @@ use crate::guardian::Guardian;
 use crate::timeline::EventKind;
 use crate::trace::{Passage, Sight};
 
+pub use divert::{Diverted, connect as connect_diverting};
 pub use missed::Missed;
+pub use sieve::{Batch, Message, Sieve};
 pub use sight::sight;
-pub use subscription::{Incoming, Subscription, still_traced};
+pub use subscription::{Incoming, Subscription};
+pub use vhost::still_traced;
 
 /// The exchange the broker copies everything to while a vhost traces.
 pub const EXCHANGE: &str = "amq.rabbitmq.trace";
@@ -68,11 +76,7 @@ pub async fn watch(
     loop {
         tokio::select! {
             incoming = subscription.next() => match incoming? {
-                Incoming::Delivery(delivery) => {
-                    if let Some(sight) = sight(&delivery) {
-                        see(&sight);
-                    }
-                }
+                Incoming::Events(_, batch) => batch.sights().for_each(|sight| see(&sight)),
                 Incoming::Missed(events) => tap.see(EventKind::Missed { events }),
             },
             phase = phases.ending() => {
@@ -85,11 +89,7 @@ pub async fn watch(
                 }
                 // What is still under way belongs to the run; what the broker could not keep for us
                 // must be known before anything is concluded from absence.
-                let missed = subscription.end(|delivery| {
-                    if let Some(sight) = sight(&delivery) {
-                        see(&sight);
-                    }
-                });
+                let missed = subscription.end(|_, batch| batch.sights().for_each(|sight| see(&sight)));
                 let missed = missed.await;
                 if missed.events > 0 || !missed.exact {
                     tap.see(EventKind::Missed { events: missed.events });

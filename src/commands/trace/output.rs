@@ -9,26 +9,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lapin::message::Delivery;
 use tokio::sync::{mpsc, oneshot};
 
 use super::record::Recorder;
 use crate::error::Error;
-use crate::trace::{Entry, Moment, Place, Totals, Tracer};
-use crate::vantage::firehose::sight;
+use crate::trace::{Entry, Moment, Place, Sight, Totals, Tracer};
+use crate::vantage::firehose::Batch;
 use crate::vantage::process::names::Names;
 
 const MOST_EVENTS: usize = 50_000;
 const MOST_BYTES: usize = 64 << 20;
+/// Besides events, little waits; but where nothing is written for days, it must end somewhere.
+const MOST_ITEMS: usize = 60_000;
 /// Lines are gathered up to here while more events wait; alone, each is written at once.
-const CHUNK: usize = 32 << 10;
+const CHUNK: usize = 64 << 10;
 /// So long the first line of a connection waits for its process's name, once, while no more than
 /// `FEW` others wait.
 const PATIENCE: Duration = Duration::from_millis(300);
 const FEW: usize = 200;
 
 enum Item {
-    Delivery(Instant, Box<Delivery>),
+    Events(Instant, Batch),
     Missed(Instant, u64, Place),
     /// Our process stood still before what comes next.
     Stalled,
@@ -52,29 +53,59 @@ pub enum Why {
     Failed(Error),
 }
 
-/// The reader's end: takes deliveries and never waits.
+/// What waits between the two threads.
+#[derive(Default)]
+struct Waiting {
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    fn fits(&self, batch: &Batch) -> bool {
+        let events = self.events.load(Ordering::Relaxed) + batch.events();
+        let bytes = self.bytes.load(Ordering::Relaxed) + batch.size();
+        events <= MOST_EVENTS && bytes <= MOST_BYTES
+    }
+
+    fn add(&self, events: usize, bytes: usize) {
+        self.events.fetch_add(events, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, batch: &Batch) {
+        self.events.fetch_sub(batch.events(), Ordering::Relaxed);
+        self.bytes.fetch_sub(batch.size(), Ordering::Relaxed);
+    }
+}
+
+/// The reader's end: takes events and never waits.
 pub struct Inlet {
     items: mpsc::Sender<Item>,
-    bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     dropped: u64,
     names: Names,
 }
 
 impl Inlet {
-    pub fn deliver(&mut self, delivery: Box<Delivery>) {
-        if let Some(sight) = sight(&delivery) {
+    pub fn take(&mut self, at: Instant, batch: Batch) {
+        for sight in batch.sights() {
             self.names.hear(&sight.connection);
         }
-        let now = Instant::now();
-        if self.dropped > 0 && self.try_send(Item::Missed(now, self.dropped, Place::Output)) {
+        if self.dropped > 0 && self.try_send(Item::Missed(at, self.dropped, Place::Output)) {
             self.dropped = 0;
         }
-        let size = delivery.data.len();
-        let fits = self.bytes.load(Ordering::Relaxed) + size <= MOST_BYTES;
-        if self.dropped == 0 && fits && self.try_send(Item::Delivery(now, delivery)) {
-            self.bytes.fetch_add(size, Ordering::Relaxed);
-        } else {
-            self.dropped += 1;
+        let (events, bytes) = (batch.events(), batch.size());
+        if self.dropped > 0 || !self.waiting.fits(&batch) {
+            self.dropped += events as u64;
+            return;
+        }
+        // First, so that the writer never takes away what is not there.
+        self.waiting.add(events, bytes);
+        if let Err(refused) = self.items.try_send(Item::Events(at, batch)) {
+            if let Item::Events(_, batch) = refused.into_inner() {
+                self.waiting.remove(&batch);
+            }
+            self.dropped += events as u64;
         }
     }
 
@@ -123,22 +154,22 @@ impl<W: Write + Send + 'static> Output<W> {
     /// Starts the thread. What has become of it comes through the channel, which is closed without
     /// a word only by a panic.
     pub fn start(self) -> std::io::Result<(Inlet, oneshot::Receiver<Done>)> {
-        let (items, waiting) = mpsc::channel(MOST_EVENTS);
+        let (items, queue) = mpsc::channel(MOST_ITEMS);
         let (done, is_done) = oneshot::channel();
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::default());
         let inlet = Inlet {
             items,
-            bytes: bytes.clone(),
+            waiting: waiting.clone(),
             dropped: 0,
             names: self.names.clone(),
         };
         std::thread::Builder::new().name("output".into()).spawn(move || {
-            let _ = done.send(self.run(waiting, &bytes));
+            let _ = done.send(self.run(queue, &waiting));
         })?;
         Ok((inlet, is_done))
     }
 
-    fn run(mut self, mut items: mpsc::Receiver<Item>, bytes: &AtomicUsize) -> Done {
+    fn run(mut self, mut items: mpsc::Receiver<Item>, waiting: &Waiting) -> Done {
         let mut lines = Vec::with_capacity(2 * CHUNK);
         let why = loop {
             let Some(first) = items.blocking_recv() else {
@@ -150,19 +181,7 @@ impl<W: Write + Send + 'static> Output<W> {
             let mut next = Some(first);
             let mut ended = None;
             while let Some(item) = next {
-                if let Item::Delivery(_, delivery) = &item {
-                    bytes.fetch_sub(delivery.data.len(), Ordering::Relaxed);
-                }
-                // Whoever waits for the name of a process waits with what came before it on the screen.
-                if items.len() < FEW
-                    && let Item::Delivery(_, delivery) = &item
-                    && self.is_awaited(delivery)
-                    && let Err(why) = self.write(&mut lines)
-                {
-                    ended = Some(why);
-                    break;
-                }
-                ended = self.take(item, items.len() < FEW, &mut lines);
+                ended = self.take(item, waiting, &mut lines);
                 if ended.is_some() || lines.len() >= CHUNK {
                     break;
                 }
@@ -185,26 +204,22 @@ impl<W: Write + Send + 'static> Output<W> {
         }
     }
 
-    fn take(&mut self, item: Item, few: bool, lines: &mut Vec<u8>) -> Option<Why> {
+    fn take(&mut self, item: Item, waiting: &Waiting, lines: &mut Vec<u8>) -> Option<Why> {
         match item {
-            Item::Delivery(at, delivery) => {
-                let sight = sight(&delivery)?;
+            Item::Events(at, batch) => {
                 let moment = self.moment(at);
-                let patience = if few { PATIENCE } else { Duration::ZERO };
-                let who = self.names.of(&sight.connection, patience);
-                if let Some(recorder) = &mut self.recorder
-                    && let Err(error) = recorder.take(moment.at_ms, &sight, who.as_deref())
-                {
-                    return Some(Why::Failed(error));
+                for sight in batch.sights() {
+                    if lines.len() >= CHUNK
+                        && let Err(why) = self.write(lines)
+                    {
+                        return Some(why);
+                    }
+                    let few = waiting.events.load(Ordering::Relaxed) < FEW;
+                    if let Some(why) = self.event(moment, &sight, few, lines) {
+                        return Some(why);
+                    }
                 }
-                let shown = self.tracer.take(moment, &sight, who.as_deref(), lines);
-                if shown
-                    && self
-                        .count
-                        .is_some_and(|count| self.tracer.totals().shown >= count)
-                {
-                    return Some(Why::Enough);
-                }
+                waiting.remove(&batch);
             }
             Item::Missed(at, events, place) => {
                 let moment = self.moment(at);
@@ -226,8 +241,26 @@ impl<W: Write + Send + 'static> Output<W> {
         None
     }
 
-    fn is_awaited(&self, delivery: &Delivery) -> bool {
-        sight(delivery).is_some_and(|sight| self.names.is_awaited(&sight.connection))
+    fn event(&mut self, moment: Moment, sight: &Sight<'_>, few: bool, lines: &mut Vec<u8>) -> Option<Why> {
+        // Whoever waits for the name of a process waits with what came before it on the screen.
+        if few
+            && self.names.is_awaited(&sight.connection)
+            && let Err(why) = self.write(lines)
+        {
+            return Some(why);
+        }
+        let patience = if few { PATIENCE } else { Duration::ZERO };
+        let who = self.names.of(&sight.connection, patience);
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.take(moment.at_ms, sight, who.as_deref())
+        {
+            return Some(Why::Failed(error));
+        }
+        let shown = self.tracer.take(moment, sight, who.as_deref(), lines);
+        let enough = self
+            .count
+            .is_some_and(|count| self.tracer.totals().shown >= count);
+        (shown && enough).then_some(Why::Enough)
     }
 
     fn write(&mut self, lines: &mut Vec<u8>) -> Result<(), Why> {

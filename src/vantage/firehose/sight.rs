@@ -2,84 +2,58 @@
 
 use std::borrow::Cow;
 
-use lapin::message::Delivery;
-use lapin::types::{AMQPValue, FieldTable};
-
+use super::sieve::Message;
+use super::table::{Fields, Value};
 use crate::trace::{Death, Passage, Sight};
 
 /// `None` for what is neither a publish nor a delivery: other plugins may use the exchange too.
-pub fn sight(delivery: &Delivery) -> Option<Sight<'_>> {
-    let headers = delivery.properties.headers().as_ref()?;
-    let key = delivery.routing_key.as_str();
-    let passage = if let Some(exchange) = key.strip_prefix("publish.") {
+pub fn sight<'a>(message: &Message<'a>) -> Option<Sight<'a>> {
+    let (mut connection, mut user, mut routing_key) = (Cow::default(), Cow::default(), Cow::default());
+    let (mut queues, mut was_delivered, mut death) = (Vec::new(), false, None);
+    let is_publish = message.routing_key.starts_with(PUBLISH);
+    for (name, value) in Fields::new(message.headers) {
+        match name {
+            b"connection" => connection = value.text().unwrap_or_default(),
+            b"user" => user = value.text().unwrap_or_default(),
+            b"routing_keys" => routing_key = value.list().next().and_then(Value::text).unwrap_or_default(),
+            b"routed_queues" if is_publish => queues = value.list().filter_map(Value::text).collect(),
+            // A whole number with some brokers, a flag with others.
+            b"redelivered" => was_delivered = matches!(value, Value::Number(1)),
+            b"properties" => death = value.table().and_then(self::death),
+            _ => {}
+        }
+    }
+    let passage = if is_publish {
         Passage::Publish {
-            exchange: Cow::Borrowed(exchange),
-            routing_key: texts(headers, "routing_keys").next().unwrap_or_default(),
-            queues: texts(headers, "routed_queues").collect(),
+            exchange: String::from_utf8_lossy(&message.routing_key[PUBLISH.len()..]),
+            routing_key,
+            queues,
         }
     } else {
         Passage::Deliver {
-            queue: Cow::Borrowed(key.strip_prefix("deliver.")?),
-            redelivered: headers.inner().get("redelivered").is_some_and(is_one),
+            queue: String::from_utf8_lossy(message.routing_key.strip_prefix(DELIVER)?),
+            redelivered: was_delivered,
         }
     };
     Some(Sight {
         passage,
-        connection: text(headers, "connection"),
-        user: text(headers, "user"),
-        body: &delivery.data,
-        death: death(headers),
+        connection,
+        user,
+        body: message.body,
+        death,
     })
 }
 
-fn is_one(value: &AMQPValue) -> bool {
-    matches!(
-        value,
-        AMQPValue::LongInt(1)
-            | AMQPValue::ShortShortInt(1)
-            | AMQPValue::ShortInt(1)
-            | AMQPValue::LongLongInt(1)
-            | AMQPValue::Boolean(true)
-            | AMQPValue::ShortShortUInt(1)
-    )
-}
+const PUBLISH: &[u8] = b"publish.";
+const DELIVER: &[u8] = b"deliver.";
 
-fn text<'a>(headers: &'a FieldTable, name: &str) -> Cow<'a, str> {
-    headers.inner().get(name).and_then(value_text).unwrap_or_default()
-}
-
-fn texts<'a>(headers: &'a FieldTable, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
-    let values = match headers.inner().get(name) {
-        Some(AMQPValue::FieldArray(values)) => values.as_slice(),
-        _ => &[],
-    };
-    values.iter().filter_map(value_text)
-}
-
-fn value_text(value: &AMQPValue) -> Option<Cow<'_, str>> {
-    match value {
-        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes())),
-        AMQPValue::ShortString(text) => Some(Cow::Borrowed(text.as_str())),
-        _ => None,
-    }
-}
-
-/// The newest entry of `x-death`: where and why the broker dead-lettered it last.
-fn death(headers: &FieldTable) -> Option<Death<'_>> {
-    let AMQPValue::FieldTable(properties) = headers.inner().get("properties")? else {
-        return None;
-    };
-    let AMQPValue::FieldTable(own) = properties.inner().get("headers")? else {
-        return None;
-    };
-    let AMQPValue::FieldArray(deaths) = own.inner().get("x-death")? else {
-        return None;
-    };
-    let AMQPValue::FieldTable(last) = deaths.as_slice().first()? else {
-        return None;
-    };
+/// The message's own headers say why and from where the broker dead-lettered it last.
+fn death(properties: Fields<'_>) -> Option<Death<'_>> {
+    let own = properties.get("headers")?.table()?;
+    let last = own.get("x-death")?.list().next()?.table()?;
+    let text = |name| last.get(name).and_then(Value::text).unwrap_or_default();
     Some(Death {
-        queue: text(last, "queue"),
-        reason: text(last, "reason"),
+        queue: text("queue"),
+        reason: text("reason"),
     })
 }

@@ -1,0 +1,206 @@
+//! An AMQP connection whose deliveries to one consumer leave it before lapin sees them.
+//!
+//! lapin does the rest as everywhere: TLS, authentication, heartbeats, declaring, counting.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use async_rs::traits::Reactor;
+use async_rs::util::RuntimeParts;
+use async_rs::{Runtime, Tokio};
+use futures_util::io::{AsyncRead, AsyncWrite, IoSlice};
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use tokio::sync::mpsc;
+
+use super::sieve::{BEAT, Batch, Sieve};
+
+/// What was delivered, and when it was read; the channel ends with the connection.
+pub type Diverted = mpsc::UnboundedReceiver<(Instant, Batch)>;
+
+/// Connects. What is delivered to `consumer` comes through the channel.
+pub async fn connect(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    tls: OwnedTLSConfig,
+    consumer: &'static str,
+) -> lapin::Result<(Connection, Diverted)> {
+    let (batches, diverted) = mpsc::unbounded_channel();
+    let tokio = Tokio::current();
+    let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Diverting(tokio.clone())));
+    let wires = Runtime::new(tokio);
+    let open = async move |uri: AMQPUri, _: Runtime<_>| {
+        let wire = AMQPUriTcpExt::connect_with_config_async(&uri, tls.as_ref(), &wires).await?;
+        Ok(AsyncTcpStream::Plain(Stream::new(
+            wire,
+            consumer,
+            batches.clone(),
+        )))
+    };
+    let connection = Connection::connector(uri, runtime, open, properties).await?;
+    Ok((connection, diverted))
+}
+
+/// So much is read at once.
+const CHUNK: usize = 128 << 10;
+/// After so many reads others have their turn: lapin writes with the thread that it reads with.
+const READS: usize = 16;
+/// Above so many events in a window there is a pause before each read: what has come in it is read at once. Four
+/// threads wake for each read, which costs more than all the rest.
+const MANY: usize = 20;
+const WINDOW: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(2);
+/// lapin takes a connection on which it reads nothing for dead. The broker, which sends something all the time,
+/// sends no heartbeats.
+const ALIVE: Duration = Duration::from_secs(1);
+
+type Wire = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+
+/// What lapin reads from and writes to.
+struct Stream {
+    wire: Wire,
+    sieve: Sieve,
+    /// How much of what is lapin's it has taken.
+    taken: usize,
+    batches: mpsc::UnboundedSender<(Instant, Batch)>,
+    chunk: Vec<u8>,
+    said_alive: Instant,
+    pace: Pace,
+}
+
+/// How many events came of late.
+struct Pace {
+    since: Instant,
+    events: usize,
+    many: bool,
+}
+
+impl Pace {
+    fn count(&mut self, now: Instant, events: usize) {
+        self.events += events;
+        if now.duration_since(self.since) >= WINDOW {
+            self.many = self.events >= MANY;
+            self.since = now;
+            self.events = 0;
+        }
+    }
+}
+
+impl Stream {
+    fn new(wire: Wire, consumer: &'static str, batches: mpsc::UnboundedSender<(Instant, Batch)>) -> Self {
+        Self {
+            wire,
+            sieve: Sieve::new(consumer),
+            taken: 0,
+            batches,
+            chunk: vec![0; CHUNK],
+            said_alive: Instant::now(),
+            pace: Pace {
+                since: Instant::now(),
+                events: 0,
+                many: false,
+            },
+        }
+    }
+
+    fn pour(&mut self, length: usize) {
+        self.sieve.pour(&self.chunk[..length]);
+        let Some(batch) = self.sieve.batch() else {
+            return;
+        };
+        let now = Instant::now();
+        self.pace.count(now, batch.events());
+        if now.duration_since(self.said_alive) > ALIVE {
+            self.said_alive = now;
+            self.sieve.rest.extend_from_slice(&BEAT);
+        }
+        // Nobody takes them while the connection is being closed.
+        let _ = self.batches.send((now, batch));
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.pace.many && this.sieve.rest.len() == this.taken {
+            // lapin reads with a thread of its own, which waits like this when there is nothing to read.
+            std::thread::sleep(PAUSE);
+        }
+        for _ in 0..READS {
+            let rest = &this.sieve.rest[this.taken..];
+            if !rest.is_empty() {
+                let length = rest.len().min(into.len());
+                into[..length].copy_from_slice(&rest[..length]);
+                this.taken += length;
+                return Poll::Ready(Ok(length));
+            }
+            this.sieve.rest.clear();
+            this.taken = 0;
+            match ready!(Pin::new(&mut this.wire).poll_read(cx, &mut this.chunk))? {
+                0 => return Poll::Ready(Ok(0)),
+                length => this.pour(length),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write(cx, from)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write_vectored(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_close(cx)
+    }
+}
+
+/// Tokio, with streams of the kind above: lapin asks its runtime for the type of its streams.
+#[derive(Debug, Clone)]
+struct Diverting(Tokio);
+
+impl Reactor for Diverting {
+    type TcpStream = Stream;
+    type Sleep = <Tokio as Reactor>::Sleep;
+
+    fn register<H: Read + Write + AsFd + AsRawFd + Send + 'static>(
+        &self,
+        socket: H,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+        self.0.register(socket)
+    }
+
+    fn sleep(&self, dur: Duration) -> Self::Sleep {
+        self.0.sleep(dur)
+    }
+
+    fn interval(&self, dur: Duration) -> impl futures_util::Stream<Item = Instant> + Send + 'static {
+        self.0.interval(dur)
+    }
+
+    /// Never asked: `connect` opens the streams.
+    fn tcp_connect_addr(
+        &self,
+        _: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
+        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}
