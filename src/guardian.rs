@@ -6,6 +6,7 @@
 //! arguments, because credentials are among it; the end of that pipe, however it comes, is the
 //! signal to undo everything. One path for every exit: normal, Ctrl-C, panic and `kill -9`.
 
+pub mod left_behind;
 mod life;
 mod protocol;
 mod tracing;

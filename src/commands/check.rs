@@ -9,6 +9,7 @@ use crate::diagnosis::Story;
 use crate::error::{Error, Result, exit};
 use crate::framework::Mark;
 use crate::guardian::Tracing;
+use crate::guardian::left_behind::{self, LeftBehind};
 use crate::report::{SourceState, sources};
 use crate::timeline::{EventKind, Source, Timeline};
 use crate::vantage::{Plan, http::Management, observe};
@@ -34,12 +35,14 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
         .iter()
         .any(|source| source.state == "blind" && wanted(source));
     let findings = findings(&observed.timeline);
+    let mut left = left_behind::vhosts(&config.broker).await.unwrap_or_default();
+    left.extend(left_behind::folders(&std::env::temp_dir()));
     let text = match args.format {
         Plain::Json => {
-            let report = json!({ "schema": "taskdiag.check.v1", "sources": sources, "findings": findings, "ok": !blind });
+            let report = json!({ "schema": "taskdiag.check.v1", "sources": sources, "findings": findings, "left_behind": left, "ok": !blind });
             format!("{}\n", serde_json::to_string_pretty(&report).unwrap_or_default())
         }
-        Plain::Terminal => terminal(&sources, &findings, &wanted, global),
+        Plain::Terminal => terminal(&sources, &findings, &wanted, global) + &left_words(&left),
     };
     match args.format {
         Plain::Json => print_text(&text)?,
@@ -172,6 +175,23 @@ fn terminal(
         for finding in findings {
             text.push_str(&format!("  {} {finding}\n", if global.ascii { "-" } else { "•" }));
         }
+    }
+    text
+}
+
+/// What nobody will remove by himself. It is named with its command, and not removed: whether a run
+/// on another machine needs it cannot be seen from here, and a vhost does not come back.
+fn left_words(left: &[LeftBehind]) -> String {
+    if left.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        String::from("\nLeft behind by a taskdiag that was killed; nothing of it is removed by check:\n");
+    for one in left {
+        text.push_str(&format!(
+            "  • {} {}\n    {}\n    → {}\n",
+            one.kind, one.name, one.seen, one.remove
+        ));
     }
     text
 }

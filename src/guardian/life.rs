@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::left_behind::FOLDER;
 use super::protocol::{Answer, Asked, Exit, Request, Said, Start};
 use super::tracing::Traced;
 use super::tree;
@@ -30,6 +31,8 @@ struct Guardian {
     tracing: Option<Traced>,
     vhost: Option<Made>,
     folder: Option<PathBuf>,
+    /// Locked as long as we live: so `check` tells it from one that was left behind.
+    lock: Option<File>,
     last: Option<(Start, u64)>,
     keep: bool,
     /// What is to be told of the dead; collected here because reaping cannot wait.
@@ -95,7 +98,8 @@ impl Guardian {
             }
             Request::Last { start, seconds } => self.last = Some((start, seconds)),
             Request::Folder { below } => match private_folder(&below) {
-                Ok(folder) => {
+                Ok((folder, lock)) => {
+                    self.lock = Some(lock);
                     self.folder = Some(folder.clone());
                     return Answer::Folder(folder);
                 }
@@ -233,11 +237,14 @@ pub fn last_words(log: &Path, most: usize) -> String {
     lines[lines.len().saturating_sub(most)..].join(" / ")
 }
 
-fn private_folder(below: &Path) -> std::io::Result<PathBuf> {
+fn private_folder(below: &Path) -> std::io::Result<(PathBuf, File)> {
     use std::os::unix::fs::DirBuilderExt;
-    let folder = below.join(format!("taskdiag-{}", uuid::Uuid::new_v4().simple()));
+    let folder = below.join(format!("{FOLDER}{}", uuid::Uuid::new_v4().simple()));
     std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-    Ok(folder)
+    let lock = File::open(&folder)?;
+    // Where the file system has no locks, its age and whoever writes there have to do.
+    let _ = lock.lock_shared();
+    Ok((folder, lock))
 }
 
 fn spawn(start: &Start) -> std::io::Result<i32> {

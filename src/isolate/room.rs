@@ -11,7 +11,7 @@ use serde_json::json;
 use url::Url;
 
 use crate::config::{Broker, Config, LogSource, Program, SecretUrl};
-use crate::guardian::Guardian;
+use crate::guardian::{Guardian, left_behind};
 use crate::supervise::{self, Started};
 use crate::vantage::http::{Management, segment};
 use crate::vantage::{Prober, connect_amqp, interrupt};
@@ -54,7 +54,7 @@ impl Room {
         if !cfg!(target_os = "linux") {
             return Err("a worker can be started on Linux only".into());
         }
-        let name = format!("taskdiag.isolate.{}", uuid::Uuid::new_v4().simple());
+        let name = format!("{}{}", left_behind::VHOST, uuid::Uuid::new_v4().simple());
         let replaced = replaced(&environment(program), &config.broker, &name);
         if replaced.is_empty() {
             return Err(format!(
@@ -101,8 +101,7 @@ async fn furnish(
     let refused = |what: &str, reason: String| {
         format!("{what} through the management API: {reason}; it takes a user with the administrator tag")
     };
-    let description =
-        json!({ "description": "made by taskdiag diagnose --isolate for one run; can be deleted" });
+    let description = json!({ "description": left_behind::description() });
     management
         .put(&format!("vhosts/{}", segment(name)), &description)
         .await

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::lab::Lab;
 use crate::stack::Stack;
@@ -96,4 +96,47 @@ fn check_says_what_cannot_see() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("management"), "{said}");
     assert!(!said.contains("not-the-password"), "{said}");
+}
+
+/// What a killed machine leaves: named with the command that removes it, and not removed.
+#[test]
+fn check_names_what_was_left_behind() {
+    let _alone = crate::isolate::ROOM
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let stack = Stack::new("check-left");
+    let id = format!("{:0>32x}", std::process::id());
+    let vhost = format!("taskdiag.isolate.{id}");
+    let path = format!("vhosts/{vhost}");
+    let made = json!({ "description": "made by taskdiag diagnose --isolate for one run, 2026-01-01T00:00:00Z; can be deleted" });
+    Lab::get().manage("PUT", &path, Some(made));
+    let folder = stack.dir.join(format!("taskdiag-{id}"));
+    std::fs::create_dir(&folder).expect("a folder");
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    std::fs::File::open(&folder)
+        .and_then(|folder| folder.set_modified(hour_ago))
+        .expect("aged");
+    let ask = |arguments: &[&str]| {
+        let mut command = stack.taskdiag("check");
+        command.arg("--config").arg(stack.write_config()).args(arguments);
+        command.env("TMPDIR", &stack.dir).output().expect("taskdiag runs")
+    };
+    let said = String::from_utf8_lossy(&ask(&[]).stdout).into_owned();
+    let report: Json = serde_json::from_slice(&ask(&["--format", "json"]).stdout).expect("JSON");
+    let there = Lab::get().ask("GET", &path, None).0;
+    Lab::get().ask("DELETE", &path, None);
+    assert!(
+        said.contains(&format!("rabbitmqctl delete_vhost {vhost}")),
+        "{said}"
+    );
+    assert!(said.contains("nobody is connected to it"), "{said}");
+    assert!(said.contains(&format!("rm -r {}", folder.display())), "{said}");
+    let kinds: Vec<_> = report["left_behind"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| &one["kind"])
+        .collect();
+    assert_eq!(kinds, ["vhost", "folder"], "{report:#}");
+    assert!(there == 200 && folder.is_dir(), "check removes nothing");
 }

@@ -223,7 +223,7 @@ fn left(stack: &Stack) -> Vec<String> {
 }
 
 /// One test at a time looks for what is left.
-static ROOM: Mutex<()> = Mutex::new(());
+pub static ROOM: Mutex<()> = Mutex::new(());
 
 /// The worker is stopped: only one that was started now, elsewhere, gets into the actor.
 #[test]
