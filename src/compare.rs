@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::diagnosis::isolation;
 use crate::diagnosis::{Certainty, Outcome, Scenario, Stage, Story, Task, Verdict};
 use crate::timeline::Timeline;
 use difference::{Compared, Fact};
@@ -55,6 +56,9 @@ pub struct Run {
     pub summary: Option<String>,
     pub exit_code: u8,
     pub task: Task,
+    /// What `--isolate` concluded, if it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<String>,
 }
 
 /// One stage in both runs: whether it was reached (null: cannot be told), and when.
@@ -149,6 +153,7 @@ fn run((name, timeline, verdict): Recorded<'_>) -> Run {
         summary: cause.map(|cause| cause.summary.clone()),
         exit_code: verdict.exit_code,
         task: verdict.task.clone(),
+        isolated: isolation::of(timeline).map(|isolation| isolation.conclusion),
     }
 }
 

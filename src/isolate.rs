@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::diagnosis::Verdict;
-use crate::diagnosis::isolation::{self, Ending, Goal, Isolation, Rung, Sent, Tried};
+use crate::diagnosis::isolation::{self, Ending, Goal, Rung, Sent, Tried};
 use crate::error::Result;
 use crate::report::{SourceState, sources};
+use crate::timeline::isolation::Isolated;
 use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
 use crate::vantage::{Bodies, Direct, Plan, observe};
 pub use message::Copy;
@@ -59,12 +60,12 @@ impl<'a> Ladder<'a> {
         &self,
         original: &Original<'_>,
         tell: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<Isolation> {
+    ) -> Result<Isolated> {
         let ending = Ending::of(original.timeline, original.verdict);
-        let Some(goal) = isolation::goal(&ending) else {
-            return Ok(isolation::nothing(&ending));
-        };
         let mut tried: Vec<(Rung, Tried)> = Vec::new();
+        let Some(goal) = isolation::goal(&ending) else {
+            return Ok(isolation::record(&ending, &tried));
+        };
         if was_interrupted(original.timeline) {
             tried.push((Rung::Again, Tried::Interrupted { sent: None }));
         }
@@ -72,7 +73,7 @@ impl<'a> Ladder<'a> {
             let done = self.step(rung, goal, &ending, original, tell).await?;
             tried.push((rung, done));
         }
-        Ok(isolation::conclude(goal, &ending, tried))
+        Ok(isolation::record(&ending, &tried))
     }
 
     async fn step(

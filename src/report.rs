@@ -17,7 +17,7 @@ mod words;
 
 use serde::Serialize;
 
-use crate::diagnosis::isolation::Isolation;
+use crate::diagnosis::isolation::{self, Isolation};
 use crate::diagnosis::{
     Excluded, Named, Outcome, Reached, Scenario, Sight, Stage, Story, Task, Untold, Verdict,
 };
@@ -134,7 +134,7 @@ impl Report {
             notes: verdict.notes.clone(),
             stages: verdict.stages.clone(),
             sources: sources(timeline),
-            isolation: None,
+            isolation: isolation::of(timeline),
             timeline: timeline.events.clone(),
             environment: Surroundings::new(timeline, verdict),
             setup: timeline.setup.clone(),

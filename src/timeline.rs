@@ -5,6 +5,7 @@
 //! and the `timeline` of the JSON report.
 
 pub mod environment;
+pub mod isolation;
 pub mod recording;
 pub mod scrub;
 
@@ -28,7 +29,7 @@ pub enum Source {
     DeadLetters,
     WorkerLog,
     Process,
-    /// taskdiag itself: the end of the run, and nothing else.
+    /// taskdiag itself: the end of the run, and after it what `--isolate` did.
     Run,
 }
 
@@ -591,6 +592,8 @@ pub enum EventKind {
     Ended {
         why: Ended,
     },
+    /// After the end: `--isolate` repeated the task.
+    Isolated(isolation::Isolated),
 }
 
 /// One thread's Python frames, innermost first.

@@ -3,14 +3,14 @@
 use super::{export, load, print_text, progress::Progress, start, style};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::cli::{Diagnose, Expect, Global};
 use crate::config::Config;
-use crate::diagnosis::isolation::Isolation;
 use crate::error::{Error, Result};
 use crate::isolate::{Ladder, Original};
 use crate::report::Report;
-use crate::timeline::recording;
+use crate::timeline::{Event, EventKind, Source, recording};
 use crate::vantage::{Bodies, Observed, Plan, interrupt, observe};
 
 pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
@@ -82,7 +82,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     if let Some(live) = live {
         live.stop().await;
     }
-    let observed = match observed {
+    let mut observed = match observed {
         Ok(observed) => observed,
         Err(error) => {
             if let Some(system) = &system {
@@ -91,7 +91,6 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
             return Err(error);
         }
     };
-    let mut report = Report::new(&observed.timeline, &observed.verdict);
     let isolated = match &plan.bodies {
         Some(bodies) => {
             isolate(
@@ -107,7 +106,12 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         None => Ok(None),
     };
     progress.finish();
-    let isolated = isolated.map(|isolation| report.isolation = isolation);
+    let isolated = isolated.map(|isolated| {
+        if let Some(event) = isolated {
+            observed.timeline.push(event);
+        }
+    });
+    let report = Report::new(&observed.timeline, &observed.verdict);
     // The verdict is out before anything else is waited for.
     print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
     let written = export::write(&report, &args.export, args.verbose);
@@ -147,7 +151,8 @@ async fn isolate(
     observed: &Observed,
     bodies: &Bodies,
     progress: &Progress,
-) -> Result<Option<Isolation>> {
+) -> Result<Option<Event>> {
+    let began = Instant::now();
     let original = Original {
         timeline: &observed.timeline,
         verdict: &observed.verdict,
@@ -159,9 +164,17 @@ async fn isolate(
         printer.line(&format!("  isolating  {what}"));
     };
     let ladder = Ladder::new(config, plan, record);
-    let isolation = ladder.climb(&original, &mut tell).await;
+    let isolated = ladder.climb(&original, &mut tell).await;
     complain_of(ladder.complaints());
-    isolation.map(Some)
+    let kind = EventKind::Isolated(isolated?);
+    let ended_ms = observed.timeline.events.last().map_or(0.0, |event| event.at_ms);
+    Ok(Some(Event {
+        n: 0,
+        at_ms: ended_ms + began.elapsed().as_millis() as f64,
+        source: Source::Run,
+        stated: None,
+        kind: crate::vantage::scrubber(config, plan.show_args).event(kind),
+    }))
 }
 
 fn complain_of(complaints: Vec<String>) {

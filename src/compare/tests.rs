@@ -337,3 +337,51 @@ fn the_figures_of_an_incomplete_recording_are_not_compared() {
     let other = scene(run(0).silence(), |_, _| {});
     assert_eq!(rows(&compared(&whole, &other)), ["consumers of services"]);
 }
+
+#[test]
+fn runs_that_were_isolated_to_different_things() {
+    use crate::timeline::isolation::{Ending, Isolated, Step};
+    let isolated = |works: bool| {
+        let ending = |cause: &str| Ending {
+            scenario: Some("C".into()),
+            outcome: "unknown".into(),
+            cause: Some(cause.into()),
+            ..Ending::default()
+        };
+        let again = match works {
+            true => Ending {
+                scenario: Some("A".into()),
+                ..ending("succeeded")
+            },
+            false => ending("no-consumer"),
+        };
+        let step = Step {
+            step: "again".into(),
+            ending: Some(again),
+            ..Step::default()
+        };
+        let isolated = Isolated {
+            original: ending("no-consumer"),
+            steps: vec![step],
+        };
+        Scene::new()
+            .silence()
+            .see(Source::Run, EventKind::Isolated(isolated))
+    };
+    let told = |one: &Scene, other: &Scene| {
+        let verdicts = [diagnose(&one.timeline), diagnose(&other.timeline)];
+        let comparison = compare([
+            ("one", &one.timeline, &verdicts[0]),
+            ("other", &other.timeline, &verdicts[1]),
+        ]);
+        render(&comparison, 100, false)
+    };
+    let text = told(&isolated(true), &isolated(false));
+    assert!(text.contains("isolated: Not reproducible"), "{text}");
+    assert!(!told(&isolated(true), &isolated(true)).contains("isolated"));
+    let text = told(&Scene::new().silence(), &isolated(false));
+    assert!(
+        text.contains("first   isolated: --isolate was not used"),
+        "{text}"
+    );
+}

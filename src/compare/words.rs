@@ -40,6 +40,14 @@ fn verdicts(comparison: &Comparison, width: u16) -> String {
     } else {
         "The verdicts differ.".into()
     });
+    let [first, second] = &comparison.runs;
+    if first.isolated != second.isolated {
+        for (run, ordinal) in comparison.runs.iter().zip(["first ", "second"]) {
+            let text = run.isolated.as_deref().unwrap_or("--isolate was not used");
+            let text = wrapped(&format!("isolated: {text}"), width.saturating_sub(8), "        ");
+            lines.push(format!("{ordinal}  {text}"));
+        }
+    }
     lines.join("\n")
 }
 

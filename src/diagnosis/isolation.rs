@@ -3,13 +3,19 @@
 //! A step that reaches the goal shows that what it left out, or made anew, is where the original
 //! breaks, and only that: each sentence below also says what else was different.
 
-use serde::Serialize;
+mod recorded;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Scenario, Stage, Story, Verdict};
 use crate::timeline::Timeline;
+pub use crate::timeline::isolation::Sent;
+pub use recorded::{of, record};
 
 /// One step, from the least that is changed to the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// The same task through the API.
@@ -48,7 +54,7 @@ pub enum Goal {
 }
 
 /// How one run ended, as far as isolation needs it.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Ending {
     pub scenario: Option<Scenario>,
     pub outcome: Outcome,
@@ -100,20 +106,6 @@ pub enum Tried {
     Interrupted {
         sent: Option<Sent>,
     },
-}
-
-/// What was added to the world.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct Sent {
-    /// In words, with where it went and how it differs from the original.
-    pub what: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<String>,
-    /// Made from the configuration: the original's message was not seen.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub from_configuration: bool,
 }
 
 /// One step as reports show it.

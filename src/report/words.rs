@@ -282,6 +282,13 @@ pub(super) fn describe(event: &Event) -> String {
             samples,
         } if *exists => format!("{queue}: {ready} ready, {consumers} consumers ({samples} samples)"),
         Kind::Depth { queue, .. } => format!("{queue} does not exist"),
+        Kind::Isolated(isolated) => {
+            let steps: Vec<&str> = isolated.steps.iter().map(|step| step.step.as_str()).collect();
+            match steps.as_slice() {
+                [] => "--isolate found nothing to isolate".into(),
+                steps => format!("--isolate tried {}", steps.join(", ")),
+            }
+        }
         Kind::Process(process) => format!(
             "pid {} (parent {}, state {}): {}",
             process.pid,

@@ -135,7 +135,7 @@ pub fn parse(text: &str) -> std::result::Result<Timeline, (usize, String)> {
 }
 
 /// Fails with the number of the line that is wrong and what is wrong with it.
-fn take(text: &str) -> std::result::Result<Recording, (usize, String)> {
+pub(crate) fn take(text: &str) -> std::result::Result<Recording, (usize, String)> {
     let mut torn = None;
     let mut lines = text.lines().enumerate().peekable();
     let Some((_, first)) = lines.next() else {

@@ -74,6 +74,18 @@ fn published_elsewhere(dramatiq: Dramatiq) {
     for page in &pages {
         let text = fs::read_to_string(page).expect("a report");
         assert!(text.contains("It breaks in the API"), "{}", page.display());
+        // The recording makes the same report, later and elsewhere.
+        let again = page.with_file_name(format!("again-{}", page.file_name().unwrap().to_string_lossy()));
+        let arguments = ["--output".as_ref(), again.as_os_str()];
+        let mut report = stack.taskdiag("report");
+        report.arg(&verdict.recording).args(arguments);
+        assert_eq!(report.output().expect("it runs").status.code(), Some(20));
+        assert_eq!(
+            fs::read_to_string(&again).expect("a report"),
+            text,
+            "{}",
+            page.display()
+        );
     }
     let recorded = verdict.recording.with_extension("isolate-2.jsonl");
     assert!(recorded.is_file(), "{}", recorded.display());

@@ -215,6 +215,7 @@ impl Verdict {
             "ruled_out",
             "cannot_tell",
             "exit_code",
+            "isolation",
         ] {
             assert_eq!(
                 replayed[key],

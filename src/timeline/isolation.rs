@@ -1,0 +1,58 @@
+//! What the steps of `--isolate` did, as it is recorded. What follows from them is not: that is asked
+//! of [`crate::diagnosis::isolation`] again whenever the recording is read.
+
+use serde::{Deserialize, Serialize};
+
+/// A failed task was repeated with less and less in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Isolated {
+    /// How this run had ended, as it was told then: the steps were compared with that.
+    pub original: Ending,
+    /// In the order in which they were done.
+    pub steps: Vec<Step>,
+}
+
+/// The verdict of one run, in the words of the report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "IsolatedEnding")]
+pub struct Ending {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
+    pub outcome: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Id of the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The connection that the message was first delivered to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
+}
+
+/// One step: done, if it has an ending; otherwise it was interrupted, or `why` says why not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "IsolatedStep")]
+pub struct Step {
+    /// `again`, `direct`, `minimal`, `clean-vhost` or `control`.
+    pub step: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What was added to the world.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Sent {
+    /// In words, with where it went and how it differs from the original.
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Made from the configuration: the original's message was not seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_configuration: bool,
+}
