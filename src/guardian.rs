@@ -11,6 +11,7 @@ mod life;
 mod protocol;
 mod tracing;
 mod tree;
+mod trim;
 mod vhost;
 
 use std::collections::HashMap;

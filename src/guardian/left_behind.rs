@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::trim;
 use crate::config::Broker;
 use crate::timeline::scrub::printable_line;
 use crate::vantage::Blindness;
@@ -130,7 +131,7 @@ fn folder(path: PathBuf) -> Option<LeftBehind> {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
+        .map(|metadata| trim::size(&metadata))
         .sum();
     let name = path.display().to_string();
     let quoted = match name

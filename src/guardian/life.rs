@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,18 @@ use super::left_behind::FOLDER;
 use super::protocol::{Answer, Asked, Exit, Request, Said, Start};
 use super::tracing::Traced;
 use super::tree;
+use super::trim;
 use super::vhost::Made;
 use crate::error::exit;
 
 /// Signals that are the terminal's or the user's business with taskdiag, not with us.
 const IGNORED: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE];
+
+/// The logs of what was started are looked at so often.
+const TRIM_EVERY: Duration = Duration::from_millis(200);
+
+/// Last words stand in so much of a log's end.
+const LAST_BYTES: u64 = 64 * 1024;
 
 /// What is to be undone.
 #[derive(Default)]
@@ -76,6 +84,7 @@ async fn live() -> u8 {
                 _ => break,
             },
             _ = deaths.recv() => {}
+            () = tokio::time::sleep(TRIM_EVERY), if guardian.folder.is_some() => {}
         }
         guardian.reap();
         guardian.tell().await;
@@ -123,8 +132,12 @@ impl Guardian {
         Answer::Done
     }
 
-    /// Waits for every child that is dead, adopted ones too.
+    /// Waits for every child that is dead, adopted ones too. Whoever is waited for may write on: their
+    /// logs are kept short as well.
     fn reap(&mut self) {
+        if let Some(folder) = &self.folder {
+            trim::logs(folder);
+        }
         while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
             let (pid, code) = match status {
                 WaitStatus::Exited(pid, code) => (pid.as_raw(), code),
@@ -227,7 +240,7 @@ fn still_there(left: &[tree::Seen]) -> String {
 
 /// The last lines that a command printed, as one.
 pub fn last_words(log: &Path, most: usize) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
+    let text = end_of(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text
         .lines()
@@ -235,6 +248,16 @@ pub fn last_words(log: &Path, most: usize) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     lines[lines.len().saturating_sub(most)..].join(" / ")
+}
+
+/// A log may be of any size, and begin with a hole.
+fn end_of(log: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn private_folder(below: &Path) -> std::io::Result<(PathBuf, File)> {

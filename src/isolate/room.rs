@@ -209,13 +209,7 @@ fn names(replaced: &[(String, String)]) -> String {
 
 /// The end of what it printed, without secrets.
 fn last_words(config: &Config, log: &std::path::Path) -> String {
-    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let end = lines[lines.len().saturating_sub(2)..].join(" / ");
+    let end = crate::guardian::last_words(log, 2);
     let end = crate::vantage::scrubber(config, false).text(&end);
     end.chars().take(400).collect()
 }

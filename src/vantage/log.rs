@@ -6,6 +6,7 @@
 
 mod clock;
 pub mod format;
+mod quota;
 mod search;
 
 use std::collections::HashSet;
@@ -26,6 +27,7 @@ use crate::framework::{Mark, read_line};
 use crate::timeline::EventKind;
 use clock::Clock;
 use format::Folder;
+use quota::Quota;
 
 const EVERY: Duration = Duration::from_millis(25);
 /// … and as often while something of the task is going on.
@@ -36,8 +38,10 @@ const FOLD: Duration = Duration::from_millis(12);
 const BACKWARDS: u64 = 8 * 1024 * 1024;
 /// Lines from before the run that are kept at most.
 const MOST_BEFORE: usize = 400;
-/// More than this at once and the rest is skipped, loudly.
-const MOST_AT_ONCE: u64 = 64 * 1024 * 1024;
+/// More than this at once and the rest is skipped, loudly. Less than what the guardian leaves of a log.
+const MOST_AT_ONCE: u64 = 32 * 1024 * 1024;
+/// Read in one go, before anything else of the run gets its turn.
+const CHUNK: u64 = 1024 * 1024;
 
 /// `task`: also search what the files hold of this task, however long ago.
 pub async fn watch(
@@ -62,6 +66,9 @@ struct Follower {
     inode: u64,
     offset: u64,
     folder: Folder,
+    quota: Quota,
+    /// There is more to be read.
+    more: bool,
     /// When something last came.
     fresh: Option<Instant>,
 }
@@ -83,6 +90,8 @@ async fn follow_files(
             inode: 0,
             offset: 0,
             folder: Folder::new(entry.clone()),
+            quota: Quota::default(),
+            more: false,
             fresh: None,
         };
         match follower.open() {
@@ -108,7 +117,7 @@ async fn follow_files(
     loop {
         let phase = phases.now();
         for follower in &mut followers {
-            let opened = follower.poll(tap);
+            let opened = follower.poll(tap, phase.task_id.as_deref());
             if opened && !seen_any {
                 seen_any = true;
                 tap.watching(format!("{} appeared", follower.path.display()));
@@ -116,10 +125,14 @@ async fn follow_files(
         }
         if phase.stop || phase.last_look {
             for follower in &mut followers {
-                follower.flush(tap);
+                follower.flush(tap, phase.task_id.as_deref());
             }
             tap.looked();
             return Ok(());
+        }
+        if followers.iter().any(|follower| follower.more) {
+            tokio::task::yield_now().await;
+            continue;
         }
         phases
             .pause(if phase.lively || phase.submitted && phase.task_id.is_none() {
@@ -220,14 +233,14 @@ impl Follower {
     }
 
     /// Reads what is new; `true` if the file is open.
-    fn poll(&mut self, tap: &Tap) -> bool {
+    fn poll(&mut self, tap: &Tap, task: Option<&str>) -> bool {
         match std::fs::metadata(&self.path) {
             Ok(_) if self.file.is_none() => {
                 self.open_from_its_start();
             }
             Ok(metadata) if metadata.ino() != self.inode => {
                 // Rotated: finish the old file, which we still hold open, then turn to the new.
-                self.read_new(tap);
+                while self.read_new(tap, task) {}
                 if self.open_from_its_start() {
                     tap.see(EventKind::Rotated {
                         path: self.path.display().to_string(),
@@ -242,52 +255,66 @@ impl Follower {
             }
             _ => {}
         }
-        self.read_new(tap);
+        self.more = self.read_new(tap, task);
         if self.fresh.is_some_and(|at| at.elapsed() >= FOLD) {
             self.fresh = None;
-            self.flush_folder(tap);
+            self.flush_folder(tap, task);
         }
+        self.say(false, tap);
         self.file.is_some()
     }
 
-    fn read_new(&mut self, tap: &Tap) {
+    /// Reads on, a chunk at the most; `true` if there is more.
+    fn read_new(&mut self, tap: &Tap, task: Option<&str>) -> bool {
         let Some(length) = self
             .file
             .as_ref()
             .and_then(|file| file.metadata().ok())
             .map(|metadata| metadata.len())
         else {
-            return;
+            return false;
         };
         if length <= self.offset {
-            return;
+            return false;
         }
         if length - self.offset > MOST_AT_ONCE {
-            tap.partial(format!(
-                "{} grew by {} MiB at once: only its end was read",
-                self.path.display(),
-                (length - self.offset) >> 20
-            ));
+            self.quota.unread(length - self.offset - MOST_AT_ONCE);
             self.offset = length - MOST_AT_ONCE;
         }
-        if let Ok(bytes) = self.read_range(self.offset, length) {
+        let until = length.min(self.offset + CHUNK);
+        if let Ok(bytes) = self.read_range(self.offset, until) {
             self.offset += bytes.len() as u64;
             self.fresh = Some(Instant::now());
-            for (line, stated) in self.folder.feed(&bytes) {
-                tap.line(line, stated);
+            // The guardian makes a hole of what has become too long: it reads as zeros.
+            let hole = bytes.iter().take_while(|&&byte| byte == 0).count();
+            self.quota.unread(hole as u64);
+            for (line, stated) in self.folder.feed(&bytes[hole..]) {
+                self.quota.line(line, stated, task, tap);
+            }
+            return until < length;
+        }
+        false
+    }
+
+    /// What stands there by now, and not what comes meanwhile.
+    fn flush(&mut self, tap: &Tap, task: Option<&str>) {
+        for _ in 0..=MOST_AT_ONCE / CHUNK {
+            if !self.read_new(tap, task) {
+                break;
             }
         }
+        self.flush_folder(tap, task);
+        self.say(true, tap);
     }
 
-    fn flush(&mut self, tap: &Tap) {
-        self.read_new(tap);
-        self.flush_folder(tap);
-    }
-
-    fn flush_folder(&mut self, tap: &Tap) {
+    fn flush_folder(&mut self, tap: &Tap, task: Option<&str>) {
         for (line, stated) in self.folder.flush() {
-            tap.line(line, stated);
+            self.quota.line(line, stated, task, tap);
         }
+    }
+
+    fn say(&mut self, at_the_end: bool, tap: &Tap) {
+        self.quota.say(&self.path.display().to_string(), at_the_end, tap);
     }
 }
 
@@ -346,6 +373,7 @@ async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut p
     let began = Instant::now();
     let mut past = Vec::new();
     let mut live = false;
+    let mut quota = Quota::default();
     loop {
         let lull = if live { FOLD } else { Duration::from_millis(300) };
         tokio::select! {
@@ -353,7 +381,9 @@ async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut p
                 Some((stream, bytes)) => {
                     let lines = folders[stream].feed(&bytes);
                     if live {
-                        lines.into_iter().for_each(|(line, stated)| tap.line(line, stated));
+                        let task = quota::task_id(&phases);
+                        lines.into_iter().for_each(|(line, stated)| quota.line(line, stated, task.as_deref(), tap));
+                        quota.say(&text, false, tap);
                     } else {
                         past.extend(lines);
                     }
@@ -383,15 +413,17 @@ async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut p
                     tap.watching(format!("`{text}`"));
                 }
                 if live {
+                    let task = quota::task_id(&phases);
                     for folder in &mut folders {
-                        folder.flush().into_iter().for_each(|(line, stated)| tap.line(line, stated));
+                        folder.flush().into_iter().for_each(|(line, stated)| quota.line(line, stated, task.as_deref(), tap));
                     }
                 }
             }
-            _ = phases.ending() => {
+            phase = phases.ending() => {
                 for folder in &mut folders {
-                    folder.flush().into_iter().for_each(|(line, stated)| tap.line(line, stated));
+                    folder.flush().into_iter().for_each(|(line, stated)| quota.line(line, stated, phase.task_id.as_deref(), tap));
                 }
+                quota.say(&text, true, tap);
                 tap.looked();
                 let _ = child.kill().await;
                 return Ok(());

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -192,6 +193,52 @@ while True:
 ";
     wrapper(&mut stack, stubborn);
     start(&mut stack, &[]).finish(&stack).expect("A", "succeeded", 0);
+    assert_nothing_left(&mut stack);
+}
+
+/// Beside the worker one that prints 383 MiB as fast as a chatty library could.
+const CHATTY: &str = "
+if os.fork() == 0:
+    chat = (b'chat ' * 40 + b'\\n') * 5000
+    for _ in range(400):
+        sys.stdout.buffer.write(chat[:1 << 20])
+        sys.stdout.buffer.flush()
+        time.sleep(0.004)
+    os._exit(0)
+os.execvp(WORKER[0], WORKER)
+";
+
+#[test]
+fn a_chatty_worker_fills_no_disk() {
+    let mut stack = started("start-chatty");
+    wrapper(&mut stack, CHATTY);
+    stack.set("broker.queue", "elsewhere");
+    stack.set("timing.silence", "12s");
+    let mut running = start(&mut stack, &[]);
+    let log = || {
+        let folder = fs::read_dir(stack.dir.join("tmp")).ok()?.flatten().next()?;
+        let log = fs::metadata(folder.path().join("worker.log")).ok()?;
+        Some((log.len() >> 20, log.blocks() * 512 >> 20))
+    };
+    let mut most = (0, 0);
+    until("it has printed it all, or the run is over", || {
+        let (length, size) = log().unwrap_or_default();
+        most = (most.0.max(length), most.1.max(size));
+        length >= 380 || running.has_ended()
+    });
+    let verdict = running.finish(&stack);
+    assert!(
+        most.0 >= 380 && most.1 < 250,
+        "{most:?} MiB\n{}",
+        verdict.explain()
+    );
+    assert_eq!(verdict.state("worker-log"), "partial");
+    let sources = verdict.list("sources").iter();
+    let reason: String = sources.filter_map(|source| source["reason"].as_str()).collect();
+    assert!(
+        reason.contains("were left out") || reason.contains("too fast"),
+        "{reason}"
+    );
     assert_nothing_left(&mut stack);
 }
 
