@@ -459,6 +459,23 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         (Some(Scenario::C), _) => exit::SILENCE,
         (None, _) => exit::COULD_NOT,
     };
+    // What was to be tried is not what worked.
+    let exit_code = match story.done_by_another() {
+        Some(_) if exit_code == exit::OK => exit::COULD_NOT,
+        _ => exit_code,
+    };
+    let mut notes = story.notes();
+    // Unless a cause rests on it, and says it.
+    let told: Vec<u32> = winner
+        .iter()
+        .chain(&contributing)
+        .flat_map(|(_, _, matched)| matched.evidence.iter().copied())
+        .collect();
+    for remark in story.remarks_on_launches() {
+        if !told.contains(&remark.evidence) {
+            notes.insert(0, remark.text);
+        }
+    }
     if let Some((_, _, matched)) = &winner {
         let needs: Vec<Source> = matched
             .would_decide
@@ -497,7 +514,7 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         cannot_tell,
         stages: story.stages(),
         task: story.task(),
-        notes: story.notes(),
+        notes,
     }
 }
 

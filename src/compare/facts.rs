@@ -462,7 +462,24 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
             .map(|consumer| consumer.connection.as_str())
             .collect(),
     );
+    // Where a worker was started, one beside it is another party's: whatever it runs in says nothing of
+    // the one that was to be tried.
+    let ended = story
+        .started("worker")
+        .is_some_and(|launch| launch.ended.is_some_and(|end| end.exit != 0));
+    let is_ours = |pid: &i32| story.is_of_started("worker", *pid);
+    let any_ours = [&watched, &takers, &configured, &consumers]
+        .into_iter()
+        .flatten()
+        .any(|pid| is_ours(pid) == Some(true));
+    let may_be = |pids: BTreeSet<i32>| -> BTreeSet<i32> {
+        let strangers = ended || any_ours;
+        pids.into_iter()
+            .filter(|pid| !strangers || is_ours(pid) != Some(false))
+            .collect()
+    };
     [watched, takers, configured, consumers]
+        .map(may_be)
         .into_iter()
         .map(|pids| pids.difference(&api).copied().collect::<Vec<i32>>())
         .find(|pids| pids.iter().any(|pid| environment(story, *pid).is_some()))

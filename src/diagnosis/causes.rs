@@ -176,7 +176,7 @@ pub fn find(id: &str) -> Option<&'static Cause> {
 // What several causes ask. Each is a question about evidence, with its evidence.
 
 /// The start of a text, on one line.
-fn excerpt(text: &str) -> String {
+pub(in crate::diagnosis) fn excerpt(text: &str) -> String {
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match flat.char_indices().nth(200) {
         Some((at, _)) => format!("{}…", &flat[..at]),

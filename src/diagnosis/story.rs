@@ -4,6 +4,7 @@
 //! it, what the row said. Built anew for every look at a timeline; it borrows, and cannot fail.
 
 mod broker;
+mod launched;
 mod lines;
 mod messages;
 mod processes;

@@ -96,12 +96,7 @@ pub(super) async fn bring_up(
             let pid = part.started.pid;
             if part.ready {
                 part.decided = true;
-                if name == "api"
-                    && let Some(port) = config
-                        .api
-                        .as_ref()
-                        .and_then(|api| api.url.port_or_known_default())
-                {
+                if let Some(port) = api_port(config).filter(|_| name == "api") {
                     let _ = run.asks.send(process::Ask::Api(port));
                 }
                 let _ = run.asks.send(process::Ask::Writers);
@@ -113,6 +108,10 @@ pub(super) async fn bring_up(
             } else if let Some(reason) = part.hopeless(run, limit) {
                 part.decided = true;
                 let _ = run.asks.send(process::Ask::Writers);
+                // Whoever answers in its place is worth knowing.
+                if let Some(port) = api_port(config).filter(|_| name == "api") {
+                    let _ = run.asks.send(process::Ask::Api(port));
+                }
                 tap.see(EventKind::NotReady {
                     part: name,
                     pid,
@@ -142,6 +141,10 @@ pub(super) async fn bring_up(
             return Ok(None);
         }
     }
+}
+
+fn api_port(config: &Config) -> Option<u16> {
+    config.api.as_ref()?.url.port_or_known_default()
 }
 
 impl Part {

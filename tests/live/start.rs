@@ -13,6 +13,7 @@ use toml::{Table, Value as Toml};
 use crate::lab::{Lab, repository, signal, until};
 use crate::stack::Stack;
 use crate::verdict::Running;
+use crate::worker::healthy;
 
 /// Stands in the environment of all that a test starts, and of nothing else.
 const MARK: &str = "START_TEST_MARK";
@@ -449,6 +450,25 @@ fn a_worker_without_python_at_all() {
         "{said}"
     );
     assert_nothing_left(&mut stack);
+}
+
+/// Another worker does the work: what was to be tried is not what succeeded.
+#[test]
+fn a_worker_that_died_is_not_what_succeeded() {
+    let mut stack = started("start-stand-in");
+    stack.worker(healthy());
+    stack.set(
+        "worker.command",
+        words(&["sh", "-c", "echo cannot import; exit 2"]),
+    );
+    let verdict = start(&mut stack, &[]).finish(&stack).expect("A", "succeeded", 30);
+    let notes = verdict.json["notes"].to_string();
+    assert!(
+        notes.contains("the worker that was started ended with exit code 2")
+            && notes.contains("cannot import")
+            && notes.contains("took the message instead"),
+        "{notes}"
+    );
 }
 
 // ---- what cannot be started at all ----

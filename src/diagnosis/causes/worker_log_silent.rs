@@ -14,7 +14,11 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if story.reached(Stage::Entered).is_none() || !story.lines().is_empty() {
+    // A started worker that died has no part in it.
+    if story.reached(Stage::Entered).is_none()
+        || !story.lines().is_empty()
+        || story.done_by_another() == Some("worker")
+    {
         return Answer::NotApplicable;
     }
     // It does write; what it wrote just cannot be told to be this task's. Or it is a dead one's log.
