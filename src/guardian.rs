@@ -6,6 +6,7 @@
 //! arguments, because credentials are among it; the end of that pipe, however it comes, is the
 //! signal to undo everything. One path for every exit: normal, Ctrl-C, panic and `kill -9`.
 
+mod gate;
 pub mod left_behind;
 mod life;
 mod protocol;
@@ -27,6 +28,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::Broker;
 use crate::vantage::Blindness;
+pub use gate::{Gate, NO_GATE, Turned};
 pub use life::{last_words, main};
 use protocol::{Answer, Asked, Request, Said};
 pub use protocol::{Exit, Start};
@@ -60,6 +62,7 @@ type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
 #[derive(Default)]
 struct State {
     exits: HashMap<i32, Exit>,
+    turned: HashMap<i32, Vec<Turned>>,
     complaints: Vec<String>,
     /// It said its last word.
     over: bool,
@@ -164,7 +167,25 @@ impl Guardian {
 
     /// Ends one started process and everything below it. What had left its tree before ends at the end.
     pub async fn stop(&self, pid: i32) -> Result<(), String> {
-        self.ask(Request::Stop { pid }).await.map(drop)
+        let at_once = false;
+        self.ask(Request::Stop { pid, at_once }).await.map(drop)
+    }
+
+    /// The same, without asking first: nothing of it comes to do anything more.
+    pub async fn kill(&self, pid: i32) -> Result<(), String> {
+        let at_once = true;
+        self.ask(Request::Stop { pid, at_once }).await.map(drop)
+    }
+
+    /// What of a started process was not let through its gate, so far.
+    pub fn turned(&self, pid: i32) -> Vec<Turned> {
+        self.0
+            .state
+            .borrow()
+            .turned
+            .get(&pid)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// At the very end, when nothing else is left to be undone, this is run.
@@ -243,6 +264,13 @@ async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<Stat
             }
             Ok(Said::Exited { pid, exit }) => state.send_modify(|state| {
                 state.exits.insert(pid, exit);
+            }),
+            Ok(Said::Turned { pid, turned }) => state.send_modify(|state| {
+                let all = state.turned.entry(pid).or_default();
+                // It may try again for ever.
+                if !all.contains(&turned) {
+                    all.push(turned);
+                }
             }),
             Ok(Said::Complaint { text }) => state.send_modify(|state| state.complaints.push(text)),
             Err(_) => {}

@@ -124,8 +124,15 @@ impl<'a> Ladder<'a> {
         let done = self
             .publish(Rung::CleanVhost, &room.config, copy, from_configuration)
             .await;
+        let disturbed = room.disturbed();
         self.complain(room.close().await);
-        done
+        match (done, disturbed) {
+            (Ok(Tried::Done { sent, .. }), Some(why)) => Ok(Tried::Failed {
+                sent: Some(sent),
+                why,
+            }),
+            (done, _) => done,
+        }
     }
 
     fn complain(&self, complaints: Vec<String>) {

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Config, Program};
 use crate::error::{Error, Result};
-use crate::guardian::{Exit, Guardian, Start};
+use crate::guardian::{Exit, Gate, Guardian, Start, Turned};
 
 /// A command that can be started, as far as can be told without starting it.
 #[derive(Clone)]
@@ -81,6 +81,7 @@ pub fn prepare(program: &Program, extra: &[(&str, &str)]) -> Result<Prepared> {
         cwd: program.cwd.clone(),
         log: PathBuf::new(),
         may_stay: false,
+        gate: None,
     };
     Ok(Prepared {
         part: program.part,
@@ -131,6 +132,14 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
+impl Prepared {
+    /// It and all below it can connect through this gate only.
+    pub fn behind(mut self, gate: Gate) -> Self {
+        self.start.gate = Some(gate);
+        self
+    }
+}
+
 /// A running program. It ends with the guardian at the latest, and all its descendants with it.
 #[derive(Clone)]
 pub struct Started {
@@ -175,6 +184,16 @@ impl Started {
     /// Resolves when it has ended; `None` if that cannot be told any more.
     pub async fn ended(&self) -> Option<Exit> {
         self.guardian.exited(self.pid).await
+    }
+
+    /// Ends it and all below it, without asking first.
+    pub async fn kill(&self) -> Result<(), String> {
+        self.guardian.kill(self.pid).await
+    }
+
+    /// What of it was not let through its gate.
+    pub fn turned(&self) -> Vec<Turned> {
+        self.guardian.turned(self.pid)
     }
 
     /// Ends it and all below it, politely first; returns when nothing of it is left.

@@ -69,7 +69,7 @@ pub async fn vhosts(broker: &Broker) -> Result<Vec<LeftBehind>, Blindness> {
             kind: "vhost",
             name: name.to_owned(),
             seen: format!("{age}{used}"),
-            remove: format!("rabbitmqctl delete_vhost {name}"),
+            remove: format!("rabbitmqctl delete_vhost {name}; rabbitmqctl delete_user {name}"),
         });
     }
     Ok(found)

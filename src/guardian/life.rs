@@ -13,7 +13,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::gate;
 use super::left_behind::FOLDER;
 use super::protocol::{Answer, Asked, Exit, Request, Said, Start};
 use super::tracing::Traced;
@@ -45,6 +47,17 @@ struct Guardian {
     keep: bool,
     /// What is to be told of the dead; collected here because reaping cannot wait.
     news: Vec<Said>,
+    /// Told by the threads that keep gates.
+    turned: Knocks,
+}
+
+struct Knocks(UnboundedSender<Said>, UnboundedReceiver<Said>);
+
+impl Default for Knocks {
+    fn default() -> Self {
+        let (sender, receiver) = unbounded_channel();
+        Self(sender, receiver)
+    }
 }
 
 #[allow(unsafe_code)]
@@ -85,6 +98,7 @@ async fn live() -> u8 {
             },
             _ = deaths.recv() => {}
             () = tokio::time::sleep(TRIM_EVERY), if guardian.folder.is_some() => {}
+            Some(said) = guardian.turned.1.recv() => say(said).await,
         }
         guardian.reap();
         guardian.tell().await;
@@ -114,15 +128,15 @@ impl Guardian {
                 }
                 Err(error) => return Answer::Failed(error.to_string()),
             },
-            Request::Start(start) => match spawn(&start) {
+            Request::Start(start) => match self.spawn(start) {
                 Ok(pid) => {
                     self.started.insert(pid);
                     return Answer::Started { pid };
                 }
                 Err(error) => return Answer::Failed(error.to_string()),
             },
-            Request::Stop { pid } if self.started.contains(&pid) => {
-                let left = tree::stop(Some(pid), || self.reap()).await;
+            Request::Stop { pid, at_once } if self.started.contains(&pid) => {
+                let left = tree::stop(Some(pid), at_once, || self.reap()).await;
                 if !left.is_empty() {
                     return Answer::Failed(still_there(&left));
                 }
@@ -130,6 +144,18 @@ impl Guardian {
             Request::Stop { .. } => {}
         }
         Answer::Done
+    }
+
+    fn spawn(&self, mut start: Start) -> std::io::Result<i32> {
+        let Some(gate) = start.gate.take() else {
+            return spawn(&start);
+        };
+        let told = self.turned.0.clone();
+        gate::spawn(
+            gate,
+            move || spawn(&start),
+            move |pid, turned| drop(told.send(Said::Turned { pid, turned })),
+        )
     }
 
     /// Waits for every child that is dead, adopted ones too. Whoever is waited for may write on: their
@@ -167,7 +193,7 @@ impl Guardian {
     async fn end(mut self) -> u8 {
         let mut complaints = Vec::new();
         if !self.keep {
-            let left = tree::stop(None, || self.reap()).await;
+            let left = tree::stop(None, false, || self.reap()).await;
             if !left.is_empty() {
                 complaints.push(still_there(&left));
             }
@@ -221,7 +247,7 @@ impl Guardian {
                     ));
                 }
                 None if tokio::time::Instant::now() > deadline => {
-                    tree::stop(Some(pid), || self.reap()).await;
+                    tree::stop(Some(pid), false, || self.reap()).await;
                     return Some(format!("`{text}` did not end within {} s", limit.as_secs()));
                 }
                 None => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::gate::{Gate, Turned};
 use super::tracing::Traced;
 use super::vhost::Made;
 
@@ -31,6 +32,8 @@ pub(super) enum Request {
     /// Stop this process and all below it now.
     Stop {
         pid: i32,
+        /// Without asking them first.
+        at_once: bool,
     },
     /// At the very end, run this (and give up on it after so many seconds).
     Last {
@@ -54,6 +57,9 @@ pub struct Start {
     pub log: PathBuf,
     /// It may outlive the guardian, if told to: `--keep`.
     pub may_stay: bool,
+    /// It and all below it connect through this, or it is not started.
+    #[serde(default)]
+    pub gate: Option<Gate>,
 }
 
 impl Start {
@@ -76,6 +82,11 @@ pub(super) enum Said {
     Exited {
         pid: i32,
         exit: Exit,
+    },
+    /// Something below it was not let through its gate.
+    Turned {
+        pid: i32,
+        turned: Turned,
     },
     /// What could not be done at the end.
     Complaint {

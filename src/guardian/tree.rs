@@ -100,8 +100,9 @@ pub(super) fn send(seen: Seen, signal: Signal) {
 
 /// Ends everything below us (or only what is below and including one root): asks the topmost ones
 /// first, since they know best how to end the rest, then asks all, then kills. `reap` is called
-/// often and must wait for dead children. Returns what is still there in the end.
-pub(super) async fn stop(root: Option<i32>, mut reap: impl FnMut()) -> Vec<Seen> {
+/// often and must wait for dead children. `at_once`: nobody is asked. Returns what is still there in
+/// the end.
+pub(super) async fn stop(root: Option<i32>, at_once: bool, mut reap: impl FnMut()) -> Vec<Seen> {
     let me = std::process::id() as i32;
     let began = Instant::now();
     let mut members: HashSet<i32> = root.into_iter().collect();
@@ -127,7 +128,7 @@ pub(super) async fn stop(root: Option<i32>, mut reap: impl FnMut()) -> Vec<Seen>
             return left;
         }
         for seen in &left {
-            if elapsed > INSISTING {
+            if at_once || elapsed > INSISTING {
                 send(*seen, Signal::SIGKILL);
             } else if (seen.ppid == me && asked.insert(seen.identity()))
                 || (elapsed > POLITE && asked_again.insert(seen.identity()))

@@ -1,4 +1,5 @@
-//! A vhost that was made for a run, deleted at its end with all that is in it.
+//! A vhost that was made for a run, deleted at its end with all that is in it, and with the user of
+//! the same name that could enter it.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ impl Made {
     pub(super) async fn delete(&self) -> Option<String> {
         let complaint = |blindness: Blindness| {
             Some(format!(
-                "vhost \"{0}\", which this run made, could not be deleted: {1}; rabbitmqctl delete_vhost {0}",
+                "vhost and user \"{0}\", which this run made, could not be deleted: {1}; rabbitmqctl delete_vhost {0}; rabbitmqctl delete_user {0}",
                 self.name, blindness.reason
             ))
         };
@@ -51,15 +52,26 @@ impl Made {
             Ok(management) => management,
             Err(blindness) => return complaint(blindness),
         };
-        let path = format!("vhosts/{}", segment(&self.name));
-        let began = tokio::time::Instant::now();
-        loop {
-            match management.delete(&path).await {
-                Ok(true) => return None,
-                Ok(false) if began.elapsed() > MAY_APPEAR => return None,
-                Err(blindness) if began.elapsed() > GIVE_UP => return complaint(blindness),
-                Ok(false) | Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        // In the order in which they are made.
+        for kind in ["vhosts", "users"] {
+            let path = format!("{kind}/{}", segment(&self.name));
+            if let Err(blindness) = gone(&management, &path).await {
+                return complaint(blindness);
             }
+        }
+        None
+    }
+}
+
+/// Deletes it, even if it is only now being made.
+async fn gone(management: &Management, path: &str) -> Result<(), Blindness> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match management.delete(path).await {
+            Ok(true) => return Ok(()),
+            Ok(false) if began.elapsed() > MAY_APPEAR => return Ok(()),
+            Err(blindness) if began.elapsed() > GIVE_UP => return Err(blindness),
+            Ok(false) | Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
 }

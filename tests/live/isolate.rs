@@ -231,7 +231,14 @@ fn left(stack: &Stack) -> Vec<String> {
         name.starts_with("taskdiag.isolate.")
             .then(|| format!("vhost {name}"))
     });
-    processes.chain(made).collect()
+    let users = Lab::get().manage("GET", "users?columns=name", None);
+    let users = users.as_array().cloned().unwrap_or_default();
+    let users = users.iter().filter_map(|user| {
+        let name = user["name"].as_str()?;
+        name.starts_with("taskdiag.isolate.")
+            .then(|| format!("user {name}"))
+    });
+    processes.chain(made).chain(users).collect()
 }
 
 /// One test at a time looks for what is left.
@@ -283,10 +290,10 @@ fn the_code_is_the_culprit() {
     assert_eq!(left(&stack), Vec::<String>::new());
 }
 
-/// An application that does not take its broker from the environment never gets at the live queue
-/// for longer than it takes to see it there.
+/// An application that does not take its broker from the environment takes nothing from the live queue,
+/// where others' messages wait.
 #[test]
-fn a_worker_that_goes_to_the_live_queue_is_stopped() {
+fn a_worker_that_goes_to_the_live_queue_takes_nothing() {
     let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
     let mut stack = Stack::new("isolate-live");
     stack.api(&[]);
@@ -303,11 +310,72 @@ fn a_worker_that_goes_to_the_live_queue_is_stopped() {
     stack.set_in("worker.env", "PYTHONPATH", &folder);
     let command = ["dramatiq", "-v", "--processes", "1", "--threads", "2", "stubborn"];
     stack.set("worker.command", command.map(toml::Value::from).to_vec());
+    // The queues are there as a worker leaves them, and others' messages are in them.
+    let worker = stack.worker(healthy());
+    stack.kill(worker);
+    until("the worker is gone", || {
+        stack
+            .depth("default")
+            .is_some_and(|(_, consumers)| consumers == 0)
+    });
+    for n in 0..WAITING {
+        let body = serde_json::json!({
+            "queue_name": "default", "actor_name": "nobody", "args": [n], "kwargs": {}, "options": {},
+            "message_id": format!("waiting-{n}"), "message_timestamp": 1,
+        });
+        stack.publish("default", &body.to_string());
+    }
     let verdict = stack
         .diagnose(&["--isolate"])
         .expect("C", "no-consumer", 20)
-        .skips("clean-vhost", "came to the live `default`");
+        .skips("clean-vhost", "wanted to connect to")
+        .skips("clean-vhost", "took nothing from the live `default`");
+    let steps = verdict.json["isolation"]["steps"].as_array();
+    let sent = steps
+        .into_iter()
+        .flatten()
+        .filter(|step| step["sent"]["message_id"].is_string())
+        .count() as u64;
+    assert!(sent >= 2, "{}", verdict.explain());
+    assert_eq!(
+        stack.depth("default"),
+        Some((WAITING + 1 + sent, 0)),
+        "{}",
+        verdict.explain()
+    );
+    assert_eq!(stack.depth("default.XQ"), Some((0, 0)), "{}", verdict.explain());
     assert_eq!(left(&stack), Vec::<String>::new(), "{}", verdict.explain());
+}
+
+/// Messages of others.
+const WAITING: u64 = 50;
+
+/// It goes into the empty vhost, and its code elsewhere as well.
+#[test]
+fn a_worker_that_goes_to_both_is_not_compared() {
+    let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stack = Stack::new("isolate-both");
+    let worker = stack.worker(healthy());
+    stack.api(&[]);
+    startable(&mut stack);
+    let module = stack.dir.join("twofold.py");
+    let port = Lab::get().value("LAB_AMQP_PORT").to_owned();
+    fs::write(
+        &module,
+        format!(
+            "import socket\nimport ops_core.tasks.worker\ntry:\n    socket.create_connection(('localhost', {port}))\nexcept OSError as error:\n    print(error)\n"
+        ),
+    )
+    .expect("a module");
+    let folder = stack.dir.to_str().expect("a path").to_owned();
+    stack.set_in("worker.env", "PYTHONPATH", &folder);
+    let command = ["dramatiq", "-v", "--processes", "1", "--threads", "2", "twofold"];
+    stack.set("worker.command", command.map(toml::Value::from).to_vec());
+    signal("STOP", format!("-{worker}"));
+    let verdict = stack.diagnose(&["--isolate"]);
+    signal("CONT", format!("-{worker}"));
+    verdict.skips("clean-vhost", "not by way of RABBITMQ_URL");
+    assert_eq!(left(&stack), Vec::<String>::new());
 }
 
 /// Without a variable that leads to the broker nothing is started.

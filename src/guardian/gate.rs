@@ -1,0 +1,509 @@
+//! A gate around a started process: it and everything below it reach the broker through one door only.
+//!
+//! A worker of `--isolate` must not consume live messages, whatever its code does. So the broker's
+//! ports are shut to it, and the URL in its environment names a port that nobody listens on, the
+//! door, which is led to the broker's own. Whoever comes through the door has read that URL;
+//! whoever takes its broker from anywhere else meets a refused connection, before a byte was sent.
+//!
+//! The kernel keeps the gate: seccomp_unotify(2) asks us before every `connect`, of every descendant
+//! too, and it cannot be taken off again. No privilege is needed. Linux 5.5 or newer.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// What is open and what is shut.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Gate {
+    /// A port that stands for the next one, at whatever address.
+    pub door: u16,
+    pub leads_to: u16,
+    /// TCP ports that nothing may connect to, at whatever address.
+    pub shut: Vec<u16>,
+}
+
+/// A connection that was not let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turned {
+    pub to: String,
+    /// Not a broker, but something that starts processes which no gate would hold.
+    pub launcher: bool,
+}
+
+/// Sockets of what starts processes elsewhere, by a part of their path.
+const LAUNCHERS: &[&str] = &[
+    "docker",
+    "podman",
+    "containerd",
+    "crio",
+    "supervisor",
+    "systemd/private",
+    "system_bus_socket",
+];
+/// ssh, Docker and Kubernetes over TCP.
+const LAUNCHER_PORTS: &[u16] = &[22, 2375, 2376, 6443];
+
+/// Where somebody wants to connect to.
+#[derive(Debug, PartialEq)]
+enum Address {
+    Inet { ip: std::net::IpAddr, port: u16 },
+    Unix(String),
+    Other,
+}
+
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Pass,
+    /// Through the door.
+    Lead,
+    Turn(Turned),
+}
+
+/// `struct sockaddr` as it stands in memory.
+fn address(bytes: &[u8]) -> Address {
+    let Some(family) = bytes.first_chunk::<2>().map(|two| u16::from_ne_bytes(*two)) else {
+        return Address::Other;
+    };
+    let port = || Some(u16::from_be_bytes(*bytes.get(2..)?.first_chunk::<2>()?));
+    let found = match i32::from(family) {
+        libc::AF_INET => bytes
+            .get(4..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .map(|ip| std::net::IpAddr::from(*ip)),
+        libc::AF_INET6 => bytes
+            .get(8..)
+            .and_then(|rest| rest.first_chunk::<16>())
+            .map(|ip| std::net::IpAddr::from(*ip).to_canonical()),
+        libc::AF_UNIX => {
+            let path = bytes[2..].strip_prefix(b"\0").unwrap_or(&bytes[2..]);
+            let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+            return Address::Unix(String::from_utf8_lossy(&path[..end]).into_owned());
+        }
+        _ => None,
+    };
+    match (found, port()) {
+        (Some(ip), Some(port)) => Address::Inet { ip, port },
+        _ => Address::Other,
+    }
+}
+
+fn answer(gate: &Gate, address: &Address, datagrams: bool) -> Answer {
+    let turned = |to: String, launcher: bool| Answer::Turn(Turned { to, launcher });
+    match address {
+        // Also how a resolver looks which of several addresses can be reached; nothing is sent.
+        Address::Inet { .. } if datagrams => Answer::Pass,
+        Address::Inet { port, .. } if *port == gate.door => Answer::Lead,
+        Address::Inet { ip, port } => {
+            let to = std::net::SocketAddr::new(*ip, *port).to_string();
+            if gate.shut.contains(port) {
+                turned(to, false)
+            } else if LAUNCHER_PORTS.contains(port) {
+                turned(to, true)
+            } else {
+                Answer::Pass
+            }
+        }
+        Address::Unix(path) if LAUNCHERS.iter().any(|part| path.contains(part)) => turned(path.clone(), true),
+        Address::Unix(_) | Address::Other => Answer::Pass,
+    }
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(super) fn spawn(
+    _gate: Gate,
+    _spawn: impl FnOnce() -> io::Result<i32> + Send + 'static,
+    _tell: impl Fn(i32, Turned) + Send + 'static,
+) -> io::Result<i32> {
+    Err(no_gate("not on this system"))
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) use kernel::spawn;
+
+/// What is said where the system offers no such thing begins with this.
+pub const NO_GATE: &str = "a new process cannot be kept away from the broker here";
+
+fn no_gate(why: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("{NO_GATE} (seccomp: {why})"))
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[allow(unsafe_code)]
+mod kernel {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::unix::fs::FileExt;
+    use std::sync::mpsc;
+
+    use super::{Address, Answer, Gate, Turned, address, answer, no_gate};
+
+    /// linux/audit.h
+    #[cfg(target_arch = "x86_64")]
+    const ARCHITECTURE: u32 = 0xC000_003E;
+    #[cfg(target_arch = "aarch64")]
+    const ARCHITECTURE: u32 = 0xC000_00B7;
+
+    /// Offsets in `struct seccomp_data`; arguments are 64 bits, low half first on both of ours.
+    const NUMBER: u32 = 0;
+    const ARCH: u32 = 4;
+    const SENDTO_FLAGS: u32 = 16 + 3 * 8;
+    const SENDMSG_FLAGS: u32 = 16 + 2 * 8;
+
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const JUMP_IF_AT_LEAST: u16 = 0x35;
+    const JUMP_IF_ANY_BIT: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+
+    /// Spawns on a thread that has the gate around itself, and so around all that it spawns. The thread
+    /// stays and keeps the gate: it never connects to anything.
+    pub(in crate::guardian) fn spawn(
+        gate: Gate,
+        spawn: impl FnOnce() -> io::Result<i32> + Send + 'static,
+        tell: impl Fn(i32, Turned) + Send + 'static,
+    ) -> io::Result<i32> {
+        let (sender, spawned) = mpsc::channel();
+        std::thread::Builder::new().name("gate".into()).spawn(move || {
+            let listener = match shut() {
+                Ok(listener) => listener,
+                Err(error) => return drop(sender.send(Err(no_gate(error)))),
+            };
+            let pid = spawn();
+            let root = pid.as_ref().ok().copied();
+            if sender.send(pid).is_ok()
+                && let Some(root) = root
+            {
+                keep(&listener, &gate, &|turned| tell(root, turned));
+            }
+        })?;
+        spawned
+            .recv()
+            .unwrap_or_else(|_| Err(no_gate("its keeper is gone")))
+    }
+
+    /// Puts the filter on this thread.
+    fn shut() -> io::Result<OwnedFd> {
+        let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+        let refuse = |errno: i32| libc::SECCOMP_RET_ERRNO | errno as u32;
+        let mut filter = [
+            step(LOAD, ARCH, 0, 0),
+            step(JUMP_IF_EQUAL, ARCHITECTURE, 1, 0),
+            step(RETURN, refuse(libc::ENOSYS), 0, 0),
+            step(LOAD, NUMBER, 0, 0),
+            // The x32 calls of x86-64; no call of ours is numbered so high.
+            step(JUMP_IF_AT_LEAST, 0x4000_0000, 0, 1),
+            step(RETURN, refuse(libc::ENOSYS), 0, 0),
+            step(JUMP_IF_EQUAL, libc::SYS_connect as u32, 0, 1),
+            step(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0),
+            // Other ways to connect: io_uring, and TCP Fast Open, which sends with the first packet.
+            step(JUMP_IF_EQUAL, libc::SYS_io_uring_setup as u32, 0, 1),
+            step(RETURN, refuse(libc::ENOSYS), 0, 0),
+            step(JUMP_IF_EQUAL, libc::SYS_sendto as u32, 0, 2),
+            step(LOAD, SENDTO_FLAGS, 0, 0),
+            step(JUMP_IF_ANY_BIT, libc::MSG_FASTOPEN as u32, 3, 4),
+            step(JUMP_IF_EQUAL, libc::SYS_sendmsg as u32, 0, 3),
+            step(LOAD, SENDMSG_FLAGS, 0, 0),
+            step(JUMP_IF_ANY_BIT, libc::MSG_FASTOPEN as u32, 0, 1),
+            step(RETURN, refuse(libc::EOPNOTSUPP), 0, 0),
+            step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ];
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        let install = || {
+            // SAFETY: the program lives until the call returns; only this thread is changed.
+            let descriptor = unsafe {
+                libc::syscall(
+                    libc::SYS_seccomp,
+                    libc::SECCOMP_SET_MODE_FILTER,
+                    libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                    &program,
+                )
+            };
+            match descriptor {
+                -1 => Err(io::Error::last_os_error()),
+                // SAFETY: it was given to us just now.
+                descriptor => Ok(unsafe { OwnedFd::from_raw_fd(descriptor as i32) }),
+            }
+        };
+        match install() {
+            // Without privileges only those may have a filter who cannot get any by executing a file.
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+                // SAFETY: of this thread only.
+                unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+                install()
+            }
+            other => other,
+        }
+    }
+
+    /// Answers for as long as the guardian lives; without it every `connect` fails.
+    fn keep(listener: &OwnedFd, gate: &Gate, tell: &dyn Fn(Turned)) {
+        loop {
+            // SAFETY: plain integers, for which zero is a value; the kernel asks for zeroes.
+            let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+            // SAFETY: the structure is the one that this request fills in.
+            let received =
+                unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &mut asked) };
+            if received == -1 {
+                match io::Error::last_os_error().raw_os_error() {
+                    // Whoever asked is gone.
+                    Some(libc::ENOENT | libc::EINTR) => continue,
+                    _ => return,
+                }
+            }
+            decide(listener, gate, &asked, tell);
+        }
+    }
+
+    fn decide(listener: &OwnedFd, gate: &Gate, asked: &libc::seccomp_notif, tell: &dyn Fn(Turned)) {
+        let thread = asked.pid;
+        let at = asked.data.args[1];
+        let length = (asked.data.args[2] as usize).min(size_of::<libc::sockaddr_storage>());
+        let mut bytes = vec![0; length];
+        // As it reads its own memory; a thread that is not known any more is read by nobody else's number.
+        let memory = File::options()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{thread}/mem"));
+        let read = memory.and_then(|memory| memory.read_exact_at(&mut bytes, at).map(|()| memory));
+        let memory = match read {
+            Ok(memory) if is_waiting(listener, asked.id) => memory,
+            // What cannot be seen is not let through.
+            _ => return drop(respond(listener, asked.id, libc::EACCES)),
+        };
+        let wanted = address(&bytes);
+        let datagrams =
+            matches!(wanted, Address::Inet { .. }) && is_for_datagrams(thread, asked.data.args[0] as i32);
+        match answer(gate, &wanted, datagrams) {
+            Answer::Pass => {
+                // A kernel before 5.5 cannot carry out what it has asked about.
+                if respond(listener, asked.id, 0).is_err() {
+                    let _ = respond(listener, asked.id, libc::EACCES);
+                }
+            }
+            Answer::Lead => {
+                // Behind the family, in both of the families that have ports.
+                let port = at + 2;
+                let led = memory.write_all_at(&gate.leads_to.to_be_bytes(), port);
+                match led {
+                    // A signal came in between: it will ask again, for what it asked now.
+                    Ok(()) if respond(listener, asked.id, 0).is_err() => {
+                        let _ = memory.write_all_at(&gate.door.to_be_bytes(), port);
+                    }
+                    Ok(()) => {}
+                    Err(_) => drop(respond(listener, asked.id, libc::EACCES)),
+                }
+            }
+            Answer::Turn(turned) => {
+                let _ = respond(listener, asked.id, libc::ECONNREFUSED);
+                tell(turned);
+            }
+        }
+    }
+
+    /// `connect` fails with `error`, or is carried out where that is 0.
+    fn respond(listener: &OwnedFd, id: u64, error: i32) -> io::Result<()> {
+        let mut response = libc::seccomp_notif_resp {
+            id,
+            val: 0,
+            error: -error,
+            flags: match error {
+                0 => libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+                _ => 0,
+            },
+        };
+        // SAFETY: the structure is the one that this request reads.
+        let sent = unsafe {
+            libc::ioctl(
+                listener.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SEND,
+                &mut response,
+            )
+        };
+        match sent {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// It still waits for this answer, so its number meant nobody else when its memory was opened.
+    fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
+        // SAFETY: the request reads one number.
+        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0 }
+    }
+
+    /// The protocol's name is an attribute of the socket; lsof reads it, too. One without is taken for TCP.
+    fn is_for_datagrams(thread: u32, descriptor: i32) -> bool {
+        let Ok(path) = std::ffi::CString::new(format!("/proc/{thread}/fd/{descriptor}")) else {
+            return false;
+        };
+        let mut name = [0u8; 32];
+        // SAFETY: both strings end with zero, and the buffer is as long as said.
+        let length = unsafe {
+            libc::getxattr(
+                path.as_ptr(),
+                c"system.sockprotoname".as_ptr(),
+                name.as_mut_ptr().cast(),
+                name.len(),
+            )
+        };
+        length > 0 && name.starts_with(b"UDP")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate() -> Gate {
+        Gate {
+            door: 4000,
+            leads_to: 5672,
+            shut: vec![5671, 5672],
+        }
+    }
+
+    fn inet(port: u16) -> Address {
+        Address::Inet {
+            ip: [10, 0, 0, 9].into(),
+            port,
+        }
+    }
+
+    #[test]
+    fn one_door() {
+        let turned = |port: u16, launcher: bool| {
+            Answer::Turn(Turned {
+                to: format!("10.0.0.9:{port}"),
+                launcher,
+            })
+        };
+        let asked = |port: u16| answer(&gate(), &inet(port), false);
+        assert_eq!(asked(4000), Answer::Lead);
+        assert_eq!(asked(5672), turned(5672, false));
+        assert_eq!(asked(5671), turned(5671, false));
+        assert_eq!(asked(2375), turned(2375, true));
+        assert_eq!(asked(5432), Answer::Pass);
+        // A resolver that tries which address is near.
+        assert_eq!(answer(&gate(), &inet(5672), true), Answer::Pass);
+    }
+
+    #[test]
+    fn what_starts_processes_elsewhere() {
+        let asked = |path: &str| answer(&gate(), &Address::Unix(path.into()), false);
+        for path in [
+            "/var/run/docker.sock",
+            "/run/user/1000/podman/podman.sock",
+            "/run/systemd/private",
+        ] {
+            assert!(
+                matches!(asked(path), Answer::Turn(Turned { launcher: true, .. })),
+                "{path}"
+            );
+        }
+        for path in [
+            "/run/postgresql/.s.PGSQL.5432",
+            "/run/systemd/journal/socket",
+            "/run/nscd/socket",
+        ] {
+            assert_eq!(asked(path), Answer::Pass, "{path}");
+        }
+    }
+
+    #[test]
+    fn addresses_as_they_stand_in_memory() {
+        let with = |family: i32, rest: &[u8]| {
+            let mut bytes = (family as u16).to_ne_bytes().to_vec();
+            bytes.extend(rest);
+            address(&bytes)
+        };
+        let port = 5672u16.to_be_bytes();
+        assert_eq!(
+            with(libc::AF_INET, &[port[0], port[1], 10, 0, 0, 9, 0, 0]),
+            inet(5672)
+        );
+        let mut mapped = vec![port[0], port[1], 0, 0, 0, 0];
+        mapped.extend(
+            "::ffff:10.0.0.9"
+                .parse::<std::net::Ipv6Addr>()
+                .expect("it")
+                .octets(),
+        );
+        assert_eq!(with(libc::AF_INET6, &mapped), inet(5672));
+        assert_eq!(
+            with(libc::AF_UNIX, b"/run/x\0junk"),
+            Address::Unix("/run/x".into())
+        );
+        assert_eq!(with(libc::AF_UNIX, b"\0name"), Address::Unix("name".into()));
+        for short in [&[][..], &[2], &[2, 0, 1]] {
+            assert_eq!(address(short), Address::Other);
+        }
+        assert_eq!(with(libc::AF_UNSPEC, &[0; 14]), Address::Other);
+    }
+
+    /// The kernel itself, with processes below processes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nobody_below_gets_past_it() {
+        use std::io::Read;
+        use std::process::{Command, Stdio};
+        use std::sync::mpsc;
+
+        let live = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = |listener: &std::net::TcpListener| listener.local_addr().expect("its address").port();
+        let door = {
+            let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            port(&unused)
+        };
+        let gate = Gate {
+            door,
+            leads_to: port(&live),
+            shut: vec![port(&live)],
+        };
+        let knock = format!(
+            "for p in {door} {} {}; do (exec 3<>/dev/tcp/127.0.0.1/$p) 2>/dev/null && echo $p in || echo $p out; done",
+            port(&live),
+            port(&free)
+        );
+        let (out, printed) = mpsc::channel();
+        let (told, turned) = mpsc::channel();
+        let pid = spawn(
+            gate,
+            move || {
+                let mut child = Command::new("bash")
+                    .args(["-c", "bash -c \"$0\"", &knock])
+                    .stdout(Stdio::piped())
+                    .spawn()?;
+                let pid = child.id() as i32;
+                let mut stdout = child.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
+                std::thread::spawn(move || {
+                    let mut text = String::new();
+                    let _ = stdout.read_to_string(&mut text);
+                    let _ = child.wait();
+                    let _ = out.send(text);
+                });
+                Ok(pid)
+            },
+            move |root, turned| {
+                let _ = told.send((root, turned));
+            },
+        )
+        .expect("a gate");
+        let second = std::time::Duration::from_secs(10);
+        assert_eq!(
+            printed.recv_timeout(second).expect("what it saw"),
+            format!("{door} in\n{} out\n{} in\n", port(&live), port(&free))
+        );
+        let to = format!("127.0.0.1:{}", port(&live));
+        assert_eq!(
+            turned.recv_timeout(second).expect("the news"),
+            (pid, Turned { to, launcher: false })
+        );
+        assert!(turned.try_recv().is_err());
+        drop((live, free));
+    }
+}
