@@ -31,7 +31,7 @@ use crate::vantage::Blindness;
 pub use gate::{Gate, NO_GATE, Turned};
 pub use life::{last_words, main};
 use protocol::{Answer, Asked, Request, Said};
-pub use protocol::{Exit, Start};
+pub use protocol::{Exit, Kept, Start};
 pub use tracing::Tracing;
 
 /// The hidden first argument that makes taskdiag a guardian.
@@ -195,11 +195,16 @@ impl Guardian {
         self.ask(Request::Last { start, seconds }).await.map(drop)
     }
 
-    /// Processes and folder stay after the end; tracing is switched off all the same. Returns the
-    /// process groups of what runs on.
-    pub async fn keep(&self) -> Result<Vec<i32>, String> {
+    /// A process group that was started beside the guardian: if we are killed, it ends first of all.
+    pub async fn watch_group(&self, group: i32) -> Result<(), String> {
+        self.ask(Request::Group { group }).await.map(drop)
+    }
+
+    /// Processes and folder stay after the end; tracing is switched off all the same. Returns what
+    /// runs on.
+    pub async fn keep(&self) -> Result<Kept, String> {
         match self.ask(Request::Keep).await? {
-            Answer::Kept { groups } => Ok(groups),
+            Answer::Kept { kept } => Ok(kept),
             _ => Err("the guardian gave another answer".into()),
         }
     }

@@ -86,7 +86,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         Ok(observed) => observed,
         Err(error) => {
             if let Some(system) = &system {
-                complain_of(system.guardian.end().await);
+                complain_of(&config, system.guardian.end().await);
             }
             return Err(error);
         }
@@ -126,7 +126,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     let ending = (system.is_some() && !args.keep).then(|| Progress::start("ending what was started"));
     // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
     tokio::select! {
-        (_, _, complaints) = observed.restore() => complain_of(complaints),
+        (_, _, complaints) = observed.restore() => complain_of(&config, complaints),
         () = interrupt() => super::note(&["the rest is cleaned up in the background".into()]),
     }
     if let Some(ending) = ending {
@@ -165,7 +165,7 @@ async fn isolate(
     };
     let ladder = Ladder::new(config, plan, record);
     let isolated = ladder.climb(&original, &mut tell).await;
-    complain_of(ladder.complaints());
+    complain_of(config, ladder.complaints());
     let kind = EventKind::Isolated(isolated?);
     let ended_ms = observed.timeline.events.last().map_or(0.0, |event| event.at_ms);
     Ok(Some(Event {
@@ -177,11 +177,15 @@ async fn isolate(
     }))
 }
 
-fn complain_of(complaints: Vec<String>) {
+/// A complaint may hold what a command printed, and its hint on a second line.
+fn complain_of(config: &Config, complaints: Vec<String>) {
+    let scrubber = crate::vantage::scrubber(config, false);
     for complaint in complaints {
-        super::warn(
+        let complaint = scrubber.text(&complaint);
+        let (seen, hint) = complaint.split_once('\n').unwrap_or((
             &complaint,
             "taskdiag check shows what was left behind on the broker",
-        );
+        ));
+        super::warn(seen, hint);
     }
 }

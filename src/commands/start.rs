@@ -46,8 +46,8 @@ pub fn show(
 
 /// Says how what was left running is stopped.
 pub async fn keep(system: &System, config: &Config, timeline: &Timeline) {
-    let groups = match system.guardian.keep().await {
-        Ok(groups) => groups,
+    let kept = match system.guardian.keep().await {
+        Ok(kept) => kept,
         Err(seen) => {
             super::warn(&format!("nothing is kept: {seen}"), "what was started has ended");
             return;
@@ -64,10 +64,19 @@ pub async fn keep(system: &System, config: &Config, timeline: &Timeline) {
             lines.push(format!("{part} {state}; log: {}", log.display()));
         }
     }
-    if !groups.is_empty() {
-        // Process groups: a wrapper would not always hand the signal on. This form any shell knows.
-        let groups: Vec<String> = groups.iter().map(|group| format!("-{group}")).collect();
-        lines.push(format!("to stop what runs: kill -s TERM -- {}", groups.join(" ")));
+    if !kept.roots.is_empty() {
+        // The topmost ones only: a Dramatiq worker whose children are asked as well, after their master
+        // has asked them, takes that for "at once", and may hang in the middle of it.
+        let words = |pids: &[i32], sign: &str| -> String {
+            let words: Vec<String> = pids.iter().map(|pid| format!(" {sign}{pid}")).collect();
+            words.concat()
+        };
+        lines.push(format!("to stop what runs: kill{}", words(&kept.roots, "")));
+        // This form any shell knows.
+        lines.push(format!(
+            "if anything of it is left after 10 s: kill -s KILL --{}",
+            words(&kept.groups, "-")
+        ));
     }
     if !config.services.up.is_empty() && !config.services.down.is_empty() {
         lines.push(format!(

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::gate;
 use super::left_behind::FOLDER;
-use super::protocol::{Answer, Asked, Exit, Request, Said, Start};
+use super::protocol::{Answer, Asked, Exit, Kept, Request, Said, Start};
 use super::tracing::Traced;
 use super::tree;
 use super::trim;
@@ -29,6 +29,9 @@ const IGNORED: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, li
 
 /// The logs of what was started are looked at so often.
 const TRIM_EVERY: Duration = Duration::from_millis(200);
+
+/// The hint of a complaint stands on a line of its own.
+const BY_HAND: &str = "\nrun it by hand: the services may still be up";
 
 /// Last words stand in so much of a log's end.
 const LAST_BYTES: u64 = 64 * 1024;
@@ -44,6 +47,8 @@ struct Guardian {
     /// Locked as long as we live: so `check` tells it from one that was left behind.
     lock: Option<File>,
     last: Option<(Start, u64)>,
+    /// A process group that was started beside us and has not ended.
+    beside: Option<i32>,
     keep: bool,
     /// What is to be told of the dead; collected here because reaping cannot wait.
     news: Vec<Said>,
@@ -111,13 +116,18 @@ impl Guardian {
         match request {
             Request::Tracing(traced) => self.tracing = Some(traced),
             Request::Vhost(made) => self.vhost = Some(made),
+            Request::Group { group } => self.beside = (group > 1).then_some(group),
             Request::Keep => {
                 self.keep = true;
-                let me = HashSet::from([std::process::id() as i32]);
-                let mut groups: Vec<i32> = tree::below(&me).iter().map(|seen| seen.group).collect();
-                groups.sort_unstable();
-                groups.dedup();
-                return Answer::Kept { groups };
+                let me = std::process::id() as i32;
+                let all = tree::below(&HashSet::from([me]));
+                let mut kept = Kept::default();
+                kept.groups.extend(all.iter().map(|seen| seen.group));
+                kept.groups.sort_unstable();
+                kept.groups.dedup();
+                kept.roots
+                    .extend(all.iter().filter(|seen| seen.ppid == me).map(|seen| seen.pid));
+                return Answer::Kept { kept };
             }
             Request::Last { start, seconds } => self.last = Some((start, seconds)),
             Request::Folder { below } => match private_folder(&below) {
@@ -192,6 +202,9 @@ impl Guardian {
     /// last to go because all before needs them.
     async fn end(mut self) -> u8 {
         let mut complaints = Vec::new();
+        if let Some(group) = self.beside.take() {
+            tree::stop_group(group).await;
+        }
         if !self.keep {
             let left = tree::stop(None, false, || self.reap()).await;
             if !left.is_empty() {
@@ -228,7 +241,7 @@ impl Guardian {
         let text = start.text();
         let pid = match spawn(start) {
             Ok(pid) => pid,
-            Err(error) => return Some(format!("cannot run `{text}`: {error}")),
+            Err(error) => return Some(format!("cannot run `{text}`: {error}{BY_HAND}")),
         };
         self.started.insert(pid);
         let deadline = tokio::time::Instant::now() + limit;
@@ -241,14 +254,18 @@ impl Guardian {
             match ended {
                 Some(0) => return None,
                 Some(code) => {
-                    return Some(format!(
-                        "`{text}` ended with exit code {code}: {}",
-                        last_words(&start.log, 3)
-                    ));
+                    let words = match last_words(&start.log, 3) {
+                        none if none.is_empty() => "it printed nothing".into(),
+                        words => words,
+                    };
+                    return Some(format!("`{text}` ended with exit code {code}: {words}{BY_HAND}"));
                 }
                 None if tokio::time::Instant::now() > deadline => {
                     tree::stop(Some(pid), false, || self.reap()).await;
-                    return Some(format!("`{text}` did not end within {} s", limit.as_secs()));
+                    return Some(format!(
+                        "`{text}` did not end within {} s{BY_HAND}",
+                        limit.as_secs()
+                    ));
                 }
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }

@@ -29,6 +29,10 @@ pub(super) enum Request {
         below: PathBuf,
     },
     Start(Start),
+    /// This process group was started beside us: at the end it is ended before all else. 0: it has ended.
+    Group {
+        group: i32,
+    },
     /// Stop this process and all below it now.
     Stop {
         pid: i32,
@@ -99,8 +103,17 @@ pub(super) enum Answer {
     Done,
     Folder(PathBuf),
     Started { pid: i32 },
-    Kept { groups: Vec<i32> },
+    Kept { kept: Kept },
     Failed(String),
+}
+
+/// What `--keep` leaves running.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// The processes on top: asked to end, each ends its own.
+    pub roots: Vec<i32>,
+    /// The groups of all of them.
+    pub groups: Vec<i32>,
 }
 
 /// How a process ended.

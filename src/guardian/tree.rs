@@ -141,3 +141,23 @@ pub(super) async fn stop(root: Option<i32>, at_once: bool, mut reap: impl FnMut(
         tokio::time::sleep(EVERY).await;
     }
 }
+
+/// Ends a process group that is not below us: politely, then not. Its number stays taken as long as
+/// anybody is in it.
+pub(super) async fn stop_group(group: i32) {
+    let began = Instant::now();
+    let group = nix::unistd::Pid::from_raw(group);
+    let mut signal = Signal::SIGTERM;
+    while nix::sys::signal::killpg(group, signal).is_ok() {
+        if began.elapsed() > INSISTING + GIVE_UP {
+            return;
+        }
+        // Asked once; from then on it is only looked at, until patience ends.
+        let next = began + INSISTING;
+        while Instant::now() < next && nix::sys::signal::killpg(group, None).is_ok() {
+            tokio::time::sleep(EVERY).await;
+        }
+        signal = Signal::SIGKILL;
+        tokio::time::sleep(EVERY).await;
+    }
+}

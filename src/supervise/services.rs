@@ -9,7 +9,7 @@ use tokio::process::Command;
 use url::Url;
 
 use super::{System, environment};
-use crate::config::Services;
+use crate::config::{Config, Services};
 use crate::error::{Error, Result};
 use crate::guardian::Start;
 use crate::timeline::scrub::printable;
@@ -20,14 +20,19 @@ const UP_WITHIN: Duration = Duration::from_secs(600);
 /// Runs `services.up` to its end; from then on the guardian runs `services.down` at the end.
 ///
 /// Not below the guardian: what it leaves in the background is meant to stay.
-pub(super) async fn up(system: &System, services: &Services, tell: &(dyn Fn(&str) + Sync)) -> Result<()> {
+pub(super) async fn up(system: &System, config: &Config, tell: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    let services = &config.services;
     if services.up.is_empty() {
         return Ok(());
     }
-    let text = services.up.join(" ");
+    // Commands may hold a password, and so may what they print.
+    let scrubber = crate::vantage::scrubber(config, false);
+    let text = scrubber.one_line(&services.up.join(" "));
+    let failed = |text: &str, seen: String| failed(text, scrubber.text(&seen));
     let log = system.folder.join("services.log");
     let up = command(&services.up, "services.up", services, &log)?;
     if !services.down.is_empty() && !system.keep {
+        let log = system.folder.join("services-down.log");
         let down = command(&services.down, "services.down", services, &log)?;
         // Also after a failure: half of them may be up.
         system
@@ -52,6 +57,8 @@ pub(super) async fn up(system: &System, services: &Services, tell: &(dyn Fn(&str
     let mut child = command
         .spawn()
         .map_err(|error| failed(&text, error.to_string()))?;
+    let group = child.id().unwrap_or_default() as i32;
+    let _ = system.guardian.watch_group(group).await;
     let ended = tokio::select! {
         ended = tokio::time::timeout(UP_WITHIN, child.wait()) => ended,
         () = crate::vantage::interrupt() => {
@@ -64,6 +71,7 @@ pub(super) async fn up(system: &System, services: &Services, tell: &(dyn Fn(&str
             });
         }
     };
+    let _ = system.guardian.watch_group(0).await;
     match ended {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(failed(

@@ -195,7 +195,7 @@ fn announce(started: &Started, system: &System, tap: &Tap, asks: &mpsc::Unbounde
     tap.see(EventKind::Started {
         part: started.part.to_owned(),
         pid: started.pid,
-        command: program.map(|program| program.command.clone()).unwrap_or_default(),
+        command: process::masked(program.map(|program| program.command.clone()).unwrap_or_default()),
         cwd: program
             .map(|program| program.cwd.display().to_string())
             .unwrap_or_default(),

@@ -616,19 +616,64 @@ fn kept_processes_run_on_and_stop_as_it_says() {
     verdict.expect("A", "succeeded", 0);
 }
 
+/// What `services.down` printed, and not what `up` did; nothing of it with a password.
+#[test]
+fn services_that_fail_are_quoted_without_secrets() {
+    let mut stack = started("start-services");
+    stack.set(
+        "services.up",
+        words(&["sh", "-c", "echo up password=s3cr3t-w0rd"]),
+    );
+    stack.set("services.down", words(&["sh", "-c", "exit 4"]));
+    let verdict = start(&mut stack, &[]).finish(&stack);
+    let said = &verdict.stderr;
+    assert!(
+        said.contains("ended with exit code 4: it printed nothing"),
+        "{said}"
+    );
+    assert!(
+        said.contains("hint: run it by hand: the services may still be up"),
+        "{said}"
+    );
+    assert!(!said.contains("s3cr3t-w0rd"), "{said}");
+    verdict.expect("A", "succeeded", 0);
+    stack.set(
+        "services.up",
+        words(&["sh", "-c", "echo failed password=s3cr3t-w0rd; exit 3"]),
+    );
+    refused(&mut stack, &[], 30, &["exit code 3: failed password=***"]);
+}
+
+/// Killed while `up` runs: what it has started is gone before `down` runs.
+#[test]
+fn kill_9_while_services_come_up() {
+    let mut stack = started("start-services-kill");
+    let [up, down] = ["up", "down"].map(|name| stack.dir.join(name));
+    let script = format!("touch {}; {MARK}={} sleep 60; echo done", up.display(), stack.id);
+    stack.set("services.up", words(&["sh", "-c", &script]));
+    stack.set("services.down", words(&["touch", down.to_str().expect("a path")]));
+    let mut running = start(&mut stack, &[]);
+    until("up runs", || up.exists() && !marked(&stack).is_empty());
+    signal("KILL", running.pid());
+    running.wait();
+    until("down has run", || down.exists());
+    assert_eq!(marked(&stack), Vec::<i32>::new(), "up has ended before");
+}
+
 #[test]
 fn what_they_print_is_shown_without_secrets() {
     let mut stack = started("start-live");
-    let talk = "printf 'key s3cr3t-w0rd of amqp://u:pa55word@h/ \\033[31mred\\n'; exit 1";
+    let talk = "printf 'key s3cr3t-w0rd of amqp://u:pa55word@h/ \\033[31mred, s1gn-s3cret\\n'; exit 1";
     stack.set("worker.command", words(&["sh", "-c", talk]));
     let mut env = Table::new();
     env.insert("API_TOKEN".into(), "s3cr3t-w0rd".into());
+    env.insert("MY_OWN".into(), "s1gn-s3cret".into());
     stack.set("worker.env", env);
     let verdict = start(&mut stack, &["--verbose"]).finish(&stack);
     let line = verdict.stderr.lines().find(|line| line.starts_with("worker |"));
     assert_eq!(
         line,
-        Some("worker | key *** of amqp://u:***@h/ \\e[31mred"),
+        Some("worker | key *** of amqp://u:***@h/ \\e[31mred, ***"),
         "{}",
         verdict.stderr
     );
