@@ -68,6 +68,11 @@ const DRIVERS: &[&str] = &[
     "sqlmodel",
 ];
 
+/// Of these the ones that carry rows, not messages.
+pub(super) fn is_database_driver(package: &str) -> bool {
+    package.starts_with("psycopg") || matches!(package, "asyncpg" | "sqlalchemy" | "sqlmodel")
+}
+
 /// A library between the application, the broker and the database.
 pub fn is_driver(package: &str) -> bool {
     DRIVERS.contains(&package) || package.starts_with("dramatiq-")
@@ -129,7 +134,7 @@ const HABIT_PREFIXES: &[&str] = &[
 ];
 
 /// Whether a value, if it is a word, means "on".
-fn is_on(value: &str) -> bool {
+pub(super) fn is_on(value: &str) -> bool {
     !matches!(
         value.to_lowercase().as_str(),
         "" | "0" | "false" | "no" | "off" | "none"
@@ -217,7 +222,9 @@ pub fn is_database_variable(name: &str) -> bool {
     ["DATABASE", "POSTGRES", "SQLALCHEMY", "PGBOUNCER"]
         .iter()
         .any(|word| upper.contains(word))
-        || upper.split('_').any(|word| matches!(word, "DB" | "DSN" | "SQL"))
+        || upper
+            .split('_')
+            .any(|word| matches!(word, "DB" | "DSN" | "SQL" | "PG" | "PGSQL" | "PSQL"))
         || [
             "PGHOST",
             "PGPORT",

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::diagnosis::diagnose;
-use crate::diagnosis::testing::{API, CALL, Scene};
+use crate::diagnosis::testing::{API, CALL, Scene, WORKER};
 use crate::timeline::environment::{Code, Distribution, Environment, Found, Interpreter, Masked, Variable};
 use crate::timeline::{Ended, EventKind, Source};
 
@@ -384,4 +384,33 @@ fn runs_that_were_isolated_to_different_things() {
         text.contains("first   isolated: --isolate was not used"),
         "{text}"
     );
+}
+
+/// What the run itself refutes explains nothing.
+#[test]
+fn what_was_understood_or_consumed_is_no_reason() {
+    let pika = |scene_: Scene| {
+        telling(&scene(scene_, |_, worker| {
+            version(worker, "pika", "1.3.1");
+            version(worker, "psycopg", "3.1");
+        }))
+    };
+    assert!(pika(Scene::delivered().silence()).contains(&"package pika".to_owned()));
+    assert!(!pika(Scene::entered().silence()).contains(&"package pika".to_owned()));
+    let testing = |scene_: Scene| {
+        telling(&scene(scene_, |_, worker| {
+            set(worker, "DRAMATIQ_TESTING", "1");
+            set(worker, "DEPOT_PG", "2");
+        }))
+    };
+    // The worker's switch keeps no API from publishing, and a worker with a connection has it in vain.
+    assert_eq!(
+        testing(Scene::accepted().row("PENDING").silence()),
+        [] as [&str; 0]
+    );
+    let published = || Scene::accepted().publish("default");
+    assert_eq!(testing(published().silence()), ["variable DRAMATIQ_TESTING"]);
+    assert_eq!(testing(published().peer(WORKER, 101).silence()), [] as [&str; 0]);
+    // The actor was entered, in another database.
+    assert_eq!(testing(Scene::entered().silence()), ["variable DEPOT_PG"]);
 }

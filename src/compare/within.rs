@@ -2,7 +2,7 @@
 
 use super::difference::{Difference, Party, Shown, Subject};
 use super::facts::{Facts, fingerprints};
-use super::rank::Weight;
+use super::rank::{self, Weight};
 use super::{between, ranked};
 use crate::diagnosis::{Stage, Story, Verdict};
 
@@ -20,13 +20,17 @@ pub fn within(story: &Story<'_>, verdict: &Verdict) -> Vec<Difference> {
     let facts = Facts::of(story);
     let [api, worker] = [Party::Api, Party::Worker].map(|party| only(&facts, party));
     let (mut differences, _) = between(&api, &worker);
+    // Whoever has a connection to the broker consumes from it, whatever a switch says.
+    let consumes = worker
+        .known
+        .contains_key(&(Party::Api, Subject::BrokerAddress, String::new()));
     let same_application = same_application(story);
     differences.retain(|difference| {
         let is_code = matches!(
             difference.subject,
             Subject::CodeFolder | Subject::WorkingDirectory
         );
-        is_telling(difference) && matters(difference, verdict) && (!is_code || same_application)
+        is_telling(difference) && matters(difference, verdict, consumes) && (!is_code || same_application)
     });
     for difference in &mut differences {
         difference.of = vec![Party::Api, Party::Worker];
@@ -71,19 +75,33 @@ fn is_telling(difference: &Difference) -> bool {
 }
 
 /// Whether it could have kept the task from the stage that it did not reach.
-fn matters(difference: &Difference, verdict: &Verdict) -> bool {
+fn matters(difference: &Difference, verdict: &Verdict, consumes: bool) -> bool {
     let reached = verdict.stage;
     let delivered = reached >= Some(Stage::Delivered);
     match (difference.weight, difference.subject) {
-        // One that keeps messages to itself has kept none that was delivered …
-        (Weight::TestSwitch, _) => !delivered,
+        // One that keeps messages to itself has kept none that was delivered: the API's before it is
+        // published, the worker's after, unless that consumes from the broker …
+        (Weight::TestSwitch, _) if delivered => false,
+        (Weight::TestSwitch, _) if reached < Some(Stage::Published) => is_on(&difference.values[0]),
+        (Weight::TestSwitch, _) => is_on(&difference.values[1]) && !consumes,
         // … and once the message has come to the worker, both use one broker;
         (Weight::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => !delivered,
         // until then the worker's database has nothing to say.
         (Weight::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => delivered,
-        // Two releases declare queues and write messages differently.
-        (Weight::Driver, _) => reached >= Some(Stage::Submitted),
+        (Weight::Driver, _) if rank::is_database_driver(&difference.name) => delivered,
+        // Two releases declare queues and write messages differently; what the actor has got was
+        // understood.
+        (Weight::Driver, _) => reached >= Some(Stage::Submitted) && reached < Some(Stage::Entered),
         _ => delivered,
+    }
+}
+
+/// This side has the switch on, or may have.
+fn is_on(value: &Shown) -> bool {
+    match value {
+        Shown::Seen(text) => rank::is_on(text),
+        Shown::Masked => true,
+        Shown::Absent => false,
     }
 }
 

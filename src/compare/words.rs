@@ -78,7 +78,8 @@ fn nothing(comparison: &Comparison, width: u16) -> String {
     let mut text = String::from(if not_all {
         "No difference was seen in what could be compared; below is what could not."
     } else {
-        "No difference was seen in environment, packages, interpreter, code, services or settings."
+        "No difference was seen in environment, packages, interpreter, code folder, services or settings. Not recorded, \
+         so not compared: the code itself, and what was submitted."
     });
     let cut = comparison
         .not_compared
@@ -88,8 +89,8 @@ fn nothing(comparison: &Comparison, width: u16) -> String {
         text.push_str(" The verdicts may differ for no other reason than that a recording is incomplete.");
     } else if !comparison.same_verdict {
         text.push_str(
-            " What made the verdicts differ is something else: the code itself, data, timing, or what a process \
-             has set in its own environment after its start.",
+            " What made the verdicts differ is something else: that, other data, timing, or what a process has set in \
+             its own environment after its start.",
         );
     }
     wrapped(&text, width, "")

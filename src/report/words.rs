@@ -3,7 +3,7 @@
 use super::{Report, SourceState};
 use crate::diagnosis::isolation::{Sent, Step};
 use crate::diagnosis::{Outcome, Scenario, Stage};
-use crate::timeline::{Event, EventKind as Kind};
+use crate::timeline::{Ended, Event, EventKind as Kind};
 
 /// What the scenario's letter stands for.
 pub(super) fn scenario(report: &Report) -> &'static str {
@@ -11,8 +11,17 @@ pub(super) fn scenario(report: &Report) -> &'static str {
         Some(Scenario::A) => "A: the actor was entered",
         Some(Scenario::B) => "B: the actor was not entered, and something said why",
         Some(Scenario::C) => "C: the actor was not entered, and there was silence",
+        None if was_stopped(report) => "none: stopped before the task could be followed",
         None => "none: the task could not be followed",
     }
+}
+
+/// By whoever ran it.
+fn was_stopped(report: &Report) -> bool {
+    let interrupted = Kind::Ended {
+        why: Ended::Interrupted,
+    };
+    report.timeline.iter().any(|event| event.kind == interrupted)
 }
 
 /// The verdict in one sentence.

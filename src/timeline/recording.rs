@@ -1,7 +1,7 @@
 //! A timeline as JSON Lines: one header, then one event a line.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -118,15 +118,38 @@ pub struct Recording {
 }
 
 pub fn read(path: &Path) -> Result<Recording> {
-    let bytes = std::fs::read(path).map_err(|source| Error::ReadRecording {
+    let unreadable = |source| Error::ReadRecording {
         path: path.to_owned(),
         source,
-    })?;
-    take(&String::from_utf8_lossy(&bytes)).map_err(|(line, seen)| Error::NotARecording {
-        path: path.to_owned(),
-        line,
-        seen,
-    })
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let text = bounded(BufReader::new(file)).map_err(unreadable)?;
+    text.and_then(|bytes| take(&String::from_utf8_lossy(&bytes)))
+        .map_err(|(line, seen)| Error::NotARecording {
+            path: path.to_owned(),
+            line,
+            seen,
+        })
+}
+
+/// The first line of a recording, and any other, is no longer.
+const LONGEST: [u64; 2] = [1 << 20, 64 << 20];
+
+/// All of it, unless a line shows that it is something else: a device has no end.
+fn bounded(mut from: impl BufRead) -> std::io::Result<std::result::Result<Vec<u8>, (usize, String)>> {
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        let longest = LONGEST[usize::from(line > 1)];
+        let length = from.by_ref().take(longest + 1).read_until(b'\n', &mut bytes)?;
+        if length as u64 > longest {
+            let seen = format!("it is longer than {} MiB", longest >> 20);
+            return Ok(Err((line, seen)));
+        }
+        if length == 0 {
+            break;
+        }
+    }
+    Ok(Ok(bytes))
 }
 
 /// The timeline of a recording's text; a last line that breaks off is left out.
@@ -197,6 +220,14 @@ fn make_printable(value: &mut serde_json::Value) {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn what_has_no_end_is_no_recording() {
+        let endless = BufReader::new(std::io::repeat(0));
+        let told = bounded(endless).expect("read");
+        assert_eq!(told.err(), Some((1, "it is longer than 1 MiB".into())));
+        assert_eq!(bounded(&b"a\nb"[..]).expect("read"), Ok(b"a\nb".to_vec()));
+    }
 
     #[test]
     fn a_last_line_that_breaks_off_is_told() {

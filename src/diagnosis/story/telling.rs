@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Sight, Story};
 use crate::diagnosis::{Outcome, Reached, Stage, Task};
 use crate::framework::Mark;
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{Ended, EventKind, Source};
 
 impl<'a> Story<'a> {
     pub fn task(&self) -> Task {
@@ -84,6 +84,7 @@ impl<'a> Story<'a> {
                 None if self.post_mortem() => {
                     (None, "not observed: the task was there before this run".into())
                 }
+                None if !self.was_sent() => (Some(false), "no task was sent".into()),
                 None => (Some(false), "no HTTP answer".into()),
             },
             Stage::Recorded if !self.sees(Source::Database) => (None, blind(Source::Database)),
@@ -231,8 +232,44 @@ impl<'a> Story<'a> {
         }
     }
 
+    fn was_sent(&self) -> bool {
+        let mut kinds = self.timeline.events.iter().map(|event| &event.kind);
+        kinds.any(|kind| matches!(kind, EventKind::Submitting { .. }))
+    }
+
+    /// The user ended the run before it could decide: what is missing may just not have happened yet.
+    fn stopped(&self) -> Option<String> {
+        let events = &self.timeline.events;
+        let interrupted = EventKind::Ended {
+            why: Ended::Interrupted,
+        };
+        let end = events.iter().find(|event| event.kind == interrupted)?;
+        if self.is_trace() {
+            return None;
+        }
+        let after = (end.at_ms - events.first()?.at_ms) / 1000.0;
+        let waiting: Vec<&str> = [("api", "the API"), ("worker", "the worker")]
+            .into_iter()
+            .filter(|(part, _)| {
+                self.started(part)
+                    .is_some_and(|launch| launch.ready.is_none() && launch.not_ready.is_none())
+            })
+            .map(|(_, name)| name)
+            .collect();
+        let doing = match (self.was_sent() || self.post_mortem(), waiting.as_slice()) {
+            (true, _) => ": what had not happened by then may have come later".to_owned(),
+            (false, []) => ": no task was sent".to_owned(),
+            (false, parts) => format!(
+                ", while waiting for {} to be ready: no task was sent",
+                parts.join(" and ")
+            ),
+        };
+        Some(format!("stopped by you after {after:.1} s{doing}"))
+    }
+
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        notes.extend(self.stopped());
         if self.is_ambiguous() {
             notes.push(self.which_is_meant());
         }
