@@ -481,7 +481,7 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
             .would_decide
             .iter()
             .copied()
-            .filter(|source| !story.sees(*source))
+            .filter(|source| !story.sees(*source) || (*source == Source::Firehose && !story.sees_all(*source)))
             .collect();
         if let Some((_, cause, _)) = &winner
             && !needs.is_empty()

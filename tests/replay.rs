@@ -344,6 +344,109 @@ fn every_gap_of_the_firehose_is_weaker_or_right() {
     });
 }
 
+/// A cluster: tracing is a state of each node, so what passes through connections to another node is
+/// not seen, and the firehose says that it sees in part. Whatever is hidden by that, it is told less
+/// of, but nothing false: not with certainty, not as excluded, not as a stage that was not reached.
+#[test]
+fn every_part_of_the_firehose_is_weaker_or_right() {
+    on_every_run(|run| {
+        let whole = diagnose(&run.timeline);
+        let whole_cause = cause(&whole).map(|(id, _)| id.to_owned());
+        let right = |id: &str| {
+            id == run.expected.cause
+                || whole_cause.as_deref() == Some(id)
+                || run.expected.or_not_certain.iter().any(|other| other == id)
+        };
+        let reached: BTreeSet<Stage> = whole
+            .stages
+            .iter()
+            .filter(|stage| stage.reached == Some(true))
+            .map(|stage| stage.stage)
+            .collect();
+        let mut wrong = BTreeSet::new();
+        for (what, part) in parts_of_a_cluster(&run.timeline) {
+            let verdict = diagnose(&part);
+            if let Some((id, certainty)) = cause(&verdict) {
+                let blind = run.expected.may_say_blind.iter().any(|may| may == id);
+                if certainty == Certainty::Certain && !right(id) && !blind {
+                    wrong.insert(format!("{what}: {}", in_short(&verdict)));
+                }
+                // That it did not come to the queue, or went elsewhere, said of one that came.
+                let denies = causes::find(id).is_some_and(|cause| cause.keeps_from == [Stage::Published]);
+                if certainty >= Certainty::Likely && denies && !right(id) && reached.contains(&Stage::Published) {
+                    wrong.insert(format!("{what}: {}", in_short(&verdict)));
+                }
+            }
+            for excluded in &verdict.ruled_out {
+                let anyway = whole.ruled_out.iter().any(|known| known.id == excluded.id);
+                if excluded.id == run.expected.cause && !anyway {
+                    wrong.insert(format!("{what}: rules out {}: {}", excluded.id, excluded.because));
+                }
+            }
+            for stage in &verdict.stages {
+                if stage.reached == Some(false)
+                    && matches!(stage.stage, Stage::Published | Stage::Delivered)
+                    && reached.contains(&stage.stage)
+                {
+                    let observed = stage.observed.as_deref().unwrap_or_default();
+                    wrong.insert(format!("{what}: not {}: {observed}", stage.stage.name()));
+                }
+            }
+        }
+        wrong.into_iter().collect()
+    });
+}
+
+/// The run as a cluster would have shown it, had some of the connections been to another node: what
+/// is hidden, and what is left.
+fn parts_of_a_cluster(timeline: &Timeline) -> Vec<(String, Timeline)> {
+    let connection = |event: &Event| match &event.kind {
+        EventKind::Publish { connection, .. } | EventKind::Deliver { connection, .. } => {
+            Some(connection.clone())
+        }
+        _ => None,
+    };
+    let all: BTreeSet<String> = timeline.events.iter().filter_map(connection).collect();
+    let is_publish = |event: &Event| matches!(event.kind, EventKind::Publish { .. });
+    let mut hidden: Vec<(String, Box<dyn Fn(&Event) -> bool>)> = vec![
+        ("nothing hidden".into(), Box::new(|_| false)),
+        ("all hidden".into(), Box::new(|_| true)),
+        ("publishers hidden".into(), Box::new(is_publish)),
+        ("consumers hidden".into(), Box::new(move |event| !is_publish(event))),
+    ];
+    for one in all.into_iter().take(12) {
+        let same = one.clone();
+        hidden.push((
+            format!("{one} hidden"),
+            Box::new(move |event| connection(event).as_ref() == Some(&same)),
+        ));
+        hidden.push((
+            format!("all but {one} hidden"),
+            Box::new(move |event| connection(event).as_ref() != Some(&one)),
+        ));
+    }
+    hidden
+        .into_iter()
+        .map(|(what, is_hidden)| {
+            let mut part = Timeline::new(timeline.setup.clone(), timeline.started_at.clone());
+            for event in &timeline.events {
+                let mut event = event.clone();
+                if event.source == Source::Firehose
+                    && let EventKind::Watching { .. } = event.kind
+                {
+                    event.kind = EventKind::Partial {
+                        reason: "the cluster has 2 nodes".into(),
+                    };
+                }
+                if connection(&event).is_none() || !is_hidden(&event) {
+                    part.push(event);
+                }
+            }
+            (what, part)
+        })
+        .collect()
+}
+
 /// The same run, had nobody looked but `trace`: its task is followed, and nothing is claimed that the
 /// broker alone cannot show.
 #[test]

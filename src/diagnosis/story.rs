@@ -234,9 +234,13 @@ impl<'a> Story<'a> {
             && (source != Source::Firehose || self.missed_events() == 0)
     }
 
-    /// The firehose saw what it looked at without a gap; what it did not see did not pass there.
-    pub fn firehose_has_no_gap(&self) -> bool {
-        self.sees(Source::Firehose) && self.missed_events() == 0
+    /// Why the firehose shows only part of what passes: then what it does not show proves nothing.
+    /// Tracing is a state of each node, and in a cluster others publish and deliver as well.
+    pub fn firehose_in_part(&self) -> Option<&'a str> {
+        match self.sight(Source::Firehose) {
+            Sight::Partial(reason) => Some(reason),
+            _ => None,
+        }
     }
 
     /// Trace events that the broker or we had to drop.

@@ -45,7 +45,7 @@ fn check(story: &Story<'_>) -> Answer {
         })
         .collect();
     if others.is_empty() {
-        return if story.firehose_has_no_gap() {
+        return if story.sees_all(Source::Firehose) {
             Answer::ruled_out("nothing was delivered since", [last.n])
         } else {
             Answer::cannot_tell(&[Source::Firehose])

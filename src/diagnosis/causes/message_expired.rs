@@ -41,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
     let now = story.depths(story.queue()).last();
     let dead = dramatiq::dead_letter_queue(story.queue());
     match now {
-        Some(depth) if depth.ready == 0 && super::grew(story, &dead) && story.firehose_has_no_gap() => Answer::likely(
+        Some(depth) if depth.ready == 0 && super::grew(story, &dead) && story.sees_all(Source::Firehose) => Answer::likely(
             format!("messages on `{}` live {ttl} ms; this one is no longer there, was never delivered, and `{dead}` grew", story.queue()),
             [passage.n, info.n, depth.n],
         )

@@ -40,6 +40,10 @@ fn look(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    // Sent through a node that is not traced, or dropped before we read it.
+    if !story.sees_all(Source::Firehose) {
+        return Answer::cannot_tell(&[Source::Firehose]);
+    }
     let api = story.api_processes();
     let is_api = |connection: &str| {
         api.iter().any(|(_, process)| {

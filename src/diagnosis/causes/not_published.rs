@@ -23,7 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let seconds = story.timeline.setup.silence_ms as f64 / 1000.0;
     let mut evidence: Vec<u32> = story.answer().map(|(n, ..)| n).into_iter().collect();
-    if story.firehose_has_no_gap() {
+    if story.sees_all(Source::Firehose) {
         let text = format!(
             "no message with this task id reached vhost \"{}\" of {} within {seconds} s, so far",
             story.timeline.setup.vhost, story.timeline.setup.broker

@@ -36,7 +36,7 @@ fn check(story: &Story<'_>) -> Answer {
     let (text, certain) = match exchange {
         Some("") => (
             format!("published to `{}`, not to `{}`", passage.queue, story.queue()),
-            is_the_one && story.closed(),
+            is_the_one && story.closed() && story.sees_all(Source::Firehose),
         ),
         other => (
             format!(

@@ -50,7 +50,11 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     match super::has_consumer(story) {
-        Some(_) if passage.is_none() => Answer::ruled_out("there are consumers", [told.n]),
+        Some(_) if passage.is_none() && story.sees_all(Source::Firehose) => {
+            Answer::ruled_out("there are consumers", [told.n])
+        }
+        // Until it has stopped it goes on consuming.
+        Some(_) if passage.is_none() => Answer::cannot_tell(&[Source::Firehose]),
         _ => Answer::likely(
             format!(
                 "the worker was shutting down before the message came: {}",

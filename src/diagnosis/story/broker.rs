@@ -2,7 +2,7 @@
 
 use super::{Depth, Info, Story};
 use crate::framework::dramatiq;
-use crate::timeline::{Connection, Consumer, EventKind};
+use crate::timeline::{Connection, Consumer, EventKind, Source};
 
 impl<'a> Story<'a> {
     /// The dead-letter queue holds exactly one message more than at the first look.
@@ -118,6 +118,7 @@ impl<'a> Story<'a> {
                 if queue == self.queue()
                 && !message.message_id.as_deref().is_some_and(|id| self.message_ids.contains(id)))
         });
-        one_more && !others
+        // A delivery out of sight may be the one that was rejected.
+        one_more && !others && self.sees_all(Source::Firehose)
     }
 }

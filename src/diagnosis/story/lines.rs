@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Raised, Story, Told};
 use crate::framework::Mark;
 use crate::framework::dramatiq::Trace;
-use crate::timeline::{EventKind, Level};
+use crate::timeline::{EventKind, Level, Source};
 
 impl<'a> Story<'a> {
     /// The log lines that are this task's: by id, or between "Received message" and its settling in
@@ -73,7 +73,7 @@ impl<'a> Story<'a> {
     /// A framework or entry line without any id is the task's if the firehose shows that nothing
     /// else was delivered, before or since, that could have caused it.
     fn is_alone(&self, told: &Told<'a>) -> bool {
-        if !is_about_a_message(told) || !self.firehose_has_no_gap() {
+        if !is_about_a_message(told) || !self.sees_all(Source::Firehose) {
             return false;
         }
         // A line that names another actor than the task's message is about another message.
@@ -123,7 +123,7 @@ impl<'a> Story<'a> {
     fn is_probably_mine(&self, told: &Told<'a>) -> bool {
         let since = self.answered_at().or(self.submitted_at());
         if !is_about_a_message(told)
-            || self.firehose_has_no_gap()
+            || self.sees_all(Source::Firehose)
             || !since.is_some_and(|since| told.at_ms >= since - 50.0)
         {
             return false;

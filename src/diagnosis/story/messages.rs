@@ -12,6 +12,8 @@ impl<'a> Story<'a> {
     /// only where there is none for the configured one.
     pub(super) fn find_messages(&mut self) {
         let since = self.submitted_at();
+        // In a cluster the first publish may have passed through a node that is not traced.
+        let sees_every_publish = self.firehose_in_part().is_none();
         let mut carrying: Vec<Passage<'a>> = Vec::new();
         for event in &self.timeline.events {
             match &event.kind {
@@ -78,7 +80,7 @@ impl<'a> Story<'a> {
                 .message
                 .timestamp_ms
                 .is_some_and(|at| at < started - EARLIER_BY_MS);
-            if seen.insert(id) && (passage.message.is_retry() || (old && !all_old)) {
+            if seen.insert(id) && ((sees_every_publish && passage.message.is_retry()) || (old && !all_old)) {
                 earlier.insert(id);
             }
         }
@@ -125,6 +127,9 @@ impl<'a> Story<'a> {
                     .take(1),
             );
         }
+        if !sees_every_publish && self.message_ids.is_empty() {
+            self.find_by_delivery();
+        }
         let known = &self.message_ids;
         self.publishes = mine
             .into_iter()
@@ -157,6 +162,31 @@ impl<'a> Story<'a> {
                 });
             }
         }
+    }
+
+    /// Whose publish was out of sight is known by its delivery.
+    fn find_by_delivery(&mut self) {
+        let since = self.submitted_at();
+        let ids: Vec<&str> = self
+            .timeline
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Deliver { queue, message, .. }
+                    if message.carries_task_id
+                        && since.is_none_or(|since| event.at_ms >= since)
+                        && dramatiq::base_queue(queue) == self.queue()
+                        && self.is_for_the_actor(message) =>
+                {
+                    message.message_id.as_deref()
+                }
+                _ => None,
+            })
+            .collect();
+        // What a running actor sends on may carry the id as well, and comes later.
+        self.message_ids.extend(ids.first());
+        let ids: BTreeSet<&str> = ids.into_iter().collect();
+        self.candidates = ids.len();
     }
 
     /// Publishes of this task's message, copies for retries included.
@@ -252,3 +282,64 @@ impl<'a> Story<'a> {
 
 /// A message enqueued so long before the run is not this task's: more than clocks differ.
 const EARLIER_BY_MS: i64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::Stage;
+    use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::timeline::Source;
+
+    fn reached(scene: &Scene, stage: Stage) -> Option<bool> {
+        let stages = scene.verdict().stages;
+        let found = stages.iter().find(|reached| reached.stage == stage);
+        found.and_then(|reached| reached.reached)
+    }
+
+    /// A cluster in which the API's connection is to a node that is not traced.
+    fn publisher_out_of_sight() -> Scene {
+        Scene::accepted().partial(Source::Firehose).row("PENDING")
+    }
+
+    #[test]
+    fn a_message_whose_publish_was_out_of_sight_is_known_by_its_delivery() {
+        let delivered = publisher_out_of_sight().deliver(WORKER).silence();
+        assert_eq!(reached(&delivered, Stage::Delivered), Some(true));
+        assert_eq!(reached(&delivered, Stage::Published), Some(true));
+        assert_eq!(delivered.verdict().task.message_id.as_deref(), Some("m-1"));
+        let others = publisher_out_of_sight().deliver_as("other", WORKER, false);
+        assert_eq!(reached(&others.silence(), Stage::Delivered), None);
+    }
+
+    #[test]
+    fn a_retry_may_be_the_first_that_is_seen() {
+        let mut copy = Scene::message("m-1");
+        copy.retries = Some(1);
+        let scene = publisher_out_of_sight().publish_as("default.DQ", WORKER, copy.clone());
+        assert_eq!(reached(&scene.silence(), Stage::Published), Some(true));
+        // Where everything is seen, it is an earlier task's.
+        let earlier = Scene::accepted().row("PENDING").publish_as("default.DQ", WORKER, copy);
+        assert_eq!(reached(&earlier.silence(), Stage::Published), Some(false));
+    }
+
+    #[test]
+    fn what_the_firehose_does_not_show_in_a_cluster_is_not_denied() {
+        let silent = publisher_out_of_sight().depth("default", 0, 1).silence();
+        assert_eq!(reached(&silent, Stage::Published), None);
+        assert_eq!(reached(&silent, Stage::Delivered), None);
+        assert_eq!(silent.cause(), "none");
+    }
+
+    #[test]
+    fn without_a_consumer_the_depth_shows_the_publish() {
+        let grown = publisher_out_of_sight().depth("default", 1, 0).silence();
+        assert_eq!(reached(&grown, Stage::Published), Some(true));
+        assert_eq!(reached(&grown, Stage::Delivered), Some(false));
+        assert!(grown.cause().ends_with("no-consumer"), "{}", grown.cause());
+        // Another's message that was seen to come explains the growth.
+        let another = publisher_out_of_sight()
+            .publish_as("default", WORKER, Scene::message("other"))
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(reached(&another, Stage::Published), None);
+    }
+}

@@ -50,14 +50,21 @@ impl<'a> Story<'a> {
                 put(Stage::Published, Some(passage.at_ms), passage.n);
             }
         }
-        if !self.sees(Source::Firehose)
+        if (!self.sees(Source::Firehose) || self.firehose_in_part().is_some())
             && let Some(since) = self.submitted_at()
         {
-            // With nobody to take messages away, growth right after the submission is a publish.
+            // With nobody to take messages away, growth right after the submission is a publish. What
+            // was seen to be published for others is none of it.
             let before = self
                 .depths(queue)
                 .rfind(|depth| depth.at_ms <= since)
                 .map_or(0, |depth| depth.ready);
+            let others = self.timeline.events.iter().filter(|event| {
+                event.at_ms >= since
+                    && matches!(&event.kind, EventKind::Publish { routing_key, message, .. }
+                        if routing_key == queue && !message.carries_task_id)
+            });
+            let before = before + others.count() as u64;
             let after = self.depths_since(queue);
             if let Some(depth) = after.iter().find(|depth| depth.ready > before)
                 && after.iter().all(|depth| depth.consumers == 0)

@@ -65,9 +65,12 @@ impl<'a> Story<'a> {
             Sight::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
             _ => format!("cannot tell: {source} was not watched"),
         };
-        let missed = || match self.missed_events() {
-            0 => None,
-            count => Some(format!("cannot tell: {count} events of the firehose were missed")),
+        let missed = || match (self.missed_events(), self.firehose_in_part()) {
+            (0, Some(reason)) if !self.is_trace() => {
+                Some(format!("cannot tell: the firehose sees in part ({reason})"))
+            }
+            (0, _) => None,
+            (count, _) => Some(format!("cannot tell: {count} events of the firehose were missed")),
         };
         if self.is_trace() && self.task_id.is_none() {
             return (None, "cannot tell: no task was named".into());
@@ -114,7 +117,13 @@ impl<'a> Story<'a> {
             Stage::Published if self.publishes.is_empty() && missed().is_some() => {
                 (None, missed().unwrap_or_default())
             }
-            Stage::Delivered if missed().is_some() => (None, missed().unwrap_or_default()),
+            Stage::Delivered
+                if self.sees(Source::Firehose)
+                    && missed().is_some()
+                    && (self.missed_events() > 0 || !self.was_taken_by_nobody()) =>
+            {
+                (None, missed().unwrap_or_default())
+            }
             Stage::Delivered if self.is_trace() && !self.sees_all(Source::Firehose) => {
                 (None, "cannot tell: not everything of the vhost was traced".into())
             }
