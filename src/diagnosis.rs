@@ -481,7 +481,9 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
             .would_decide
             .iter()
             .copied()
-            .filter(|source| !story.sees(*source) || (*source == Source::Firehose && !story.sees_all(*source)))
+            .filter(|source| {
+                !story.sees(*source) || (*source == Source::Firehose && !story.sees_all(*source))
+            })
             .collect();
         if let Some((_, cause, _)) = &winner
             && !needs.is_empty()

@@ -116,9 +116,9 @@ impl Guardian {
         Ok(guardian)
     }
 
-    /// From now on the vhost's tracing is switched off at the end, once this reader has gone.
-    pub async fn restore_tracing(&self, broker: &Broker, queue: &str) -> Result<(), Blindness> {
-        let traced = tracing::Traced::new(broker, queue);
+    /// From now on the vhost's tracing is switched off at this node at the end, once this reader has gone.
+    pub async fn restore_tracing(&self, broker: &Broker, node: &str, queue: &str) -> Result<(), Blindness> {
+        let traced = tracing::Traced::new(broker, node, queue);
         self.ask(Request::Tracing(traced))
             .await
             .map(drop)

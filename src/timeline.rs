@@ -460,6 +460,11 @@ pub enum EventKind {
         ready: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unacked: Option<u64>,
+        /// Of a replicated queue: how many members it has, and how many of them are online.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        members: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        online: Option<u64>,
     },
     /// Every consumer of the vhost, when the list could be seen whole.
     Consumers {
@@ -503,6 +508,9 @@ pub enum EventKind {
         consumers: u64,
         /// Identical samples this one stands for, itself included.
         samples: u64,
+        /// It is known to the broker, but cannot be asked: why. The counts say nothing then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down: Option<String>,
     },
 
     // -- dead-letters

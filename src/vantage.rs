@@ -14,6 +14,7 @@ pub mod http;
 pub mod live;
 mod log;
 pub mod management;
+pub mod nodes;
 pub mod process;
 mod queue;
 mod started;
@@ -36,7 +37,7 @@ use crate::timeline::{Ended, Event, EventKind, LogLine, Setup, Source, Timeline}
 
 pub use amqp::connect as connect_amqp;
 pub use api::{Submission, submit_once};
-pub use declare::Prober;
+pub use declare::{Counts, Prober};
 pub use direct::{Bodies, Direct};
 pub use firehose::EXCHANGE as TRACE_EXCHANGE;
 pub use process::listeners;

@@ -174,7 +174,10 @@ impl Board {
     pub fn see(&mut self, seen: Seen) {
         let Seen { at, sight } = seen;
         self.now = self.now.max(at);
-        self.seen |= matches!(sight, Sight::Declared { .. } | Sight::Listed(_));
+        self.seen |= matches!(
+            sight,
+            Sight::Declared { .. } | Sight::Down { .. } | Sight::Listed(_)
+        );
         match sight {
             Sight::Declared { queue, counts, took } => {
                 if let Some((name, role)) = self.place(&queue) {
@@ -198,6 +201,11 @@ impl Board {
             Sight::Refused { queue, reason } => {
                 if let Some((name, role)) = self.place(&queue) {
                     self.change(&name, role, at, |family| family.refused(role, reason));
+                }
+            }
+            Sight::Down { queue, why } => {
+                if let Some((name, role)) = self.place(&queue) {
+                    self.change(&name, role, at, |family| family.is_down(role, why));
                 }
             }
             Sight::Listed(listing) => self.list(&listing, at),

@@ -9,10 +9,14 @@
 mod billing;
 #[path = "live/blind.rs"]
 mod blind;
+#[path = "live/cluster.rs"]
+mod cluster;
 #[path = "live/commands.rs"]
 mod commands;
 #[path = "live/delivered.rs"]
 mod delivered;
+#[path = "live/down.rs"]
+mod down;
 #[path = "live/entered.rs"]
 mod entered;
 #[path = "live/environment.rs"]
@@ -25,6 +29,8 @@ mod init;
 mod isolate;
 #[path = "live/lab.rs"]
 mod lab;
+#[path = "live/nodes.rs"]
+mod nodes;
 #[path = "live/promises.rs"]
 mod promises;
 #[path = "live/published.rs"]

@@ -373,7 +373,11 @@ fn every_part_of_the_firehose_is_weaker_or_right() {
                 }
                 // That it did not come to the queue, or went elsewhere, said of one that came.
                 let denies = causes::find(id).is_some_and(|cause| cause.keeps_from == [Stage::Published]);
-                if certainty >= Certainty::Likely && denies && !right(id) && reached.contains(&Stage::Published) {
+                if certainty >= Certainty::Likely
+                    && denies
+                    && !right(id)
+                    && reached.contains(&Stage::Published)
+                {
                     wrong.insert(format!("{what}: {}", in_short(&verdict)));
                 }
             }
@@ -408,11 +412,15 @@ fn parts_of_a_cluster(timeline: &Timeline) -> Vec<(String, Timeline)> {
     };
     let all: BTreeSet<String> = timeline.events.iter().filter_map(connection).collect();
     let is_publish = |event: &Event| matches!(event.kind, EventKind::Publish { .. });
-    let mut hidden: Vec<(String, Box<dyn Fn(&Event) -> bool>)> = vec![
+    type Hides = Box<dyn Fn(&Event) -> bool>;
+    let mut hidden: Vec<(String, Hides)> = vec![
         ("nothing hidden".into(), Box::new(|_| false)),
         ("all hidden".into(), Box::new(|_| true)),
         ("publishers hidden".into(), Box::new(is_publish)),
-        ("consumers hidden".into(), Box::new(move |event| !is_publish(event))),
+        (
+            "consumers hidden".into(),
+            Box::new(move |event| !is_publish(event)),
+        ),
     ];
     for one in all.into_iter().take(12) {
         let same = one.clone();

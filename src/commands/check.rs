@@ -12,7 +12,8 @@ use crate::guardian::Tracing;
 use crate::guardian::left_behind::{self, LeftBehind};
 use crate::report::{SourceState, sources};
 use crate::timeline::{EventKind, Source, Timeline};
-use crate::vantage::{Plan, http::Management, observe};
+use crate::vantage::http::{Management, segment};
+use crate::vantage::{Blindness, Plan, nodes, observe};
 
 pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     let config = load(global, &[])?;
@@ -61,18 +62,35 @@ async fn restore(config: &crate::config::Config, timeline: &Timeline) -> Result<
         .iter()
         .any(|event| matches!(event.kind, EventKind::TracingOn { readers: 0 }));
     let vhost = &config.broker.vhost;
-    if !left_on {
-        print_text(&format!(
-            "tracing of vhost \"{vhost}\" is off, or somebody reads it: nothing to restore\n"
-        ))?;
-        return Ok(());
-    }
-    let switched = match Management::new(&config.broker) {
-        Ok(management) => Tracing::set(&management, vhost, false).await,
-        Err(blindness) => Err(blindness),
+    let restored = async {
+        let management = Management::new(&config.broker)?;
+        let now = management.get(&format!("vhosts/{}", segment(vhost))).await?;
+        let nodes = nodes::of(&config.broker, &management, &now).await?;
+        if left_on {
+            Tracing::set(&management, vhost, &nodes.here, false).await?;
+        }
+        Ok::<_, Blindness>(nodes)
     };
-    match switched {
-        Ok(()) => print_text(&format!("tracing of vhost \"{vhost}\" is switched off\n")),
+    match restored.await {
+        Ok(nodes) => {
+            let here = match nodes.others.as_slice() {
+                [] => String::new(),
+                _ => format!(" at node {}", nodes.here),
+            };
+            let mut text = match left_on {
+                true => format!("tracing of vhost \"{vhost}\" is switched off{here}\n"),
+                false => format!(
+                    "tracing of vhost \"{vhost}\" is off{here}, or somebody reads it: nothing to restore\n"
+                ),
+            };
+            // Each node traces for itself, and only the one that answers was asked.
+            for other in &nodes.others {
+                text.push_str(&format!(
+                    "node {other} was not asked; to be sure: rabbitmqctl -n {other} trace_off -p {vhost}\n"
+                ));
+            }
+            print_text(&text)
+        }
         Err(blindness) => Err(Error::Could {
             action: "switch tracing off",
             target: config.broker.management.redacted(),
@@ -88,6 +106,10 @@ fn findings(timeline: &Timeline) -> Vec<String> {
     let queue = story.queue();
     let mut findings = Vec::new();
     match story.depths(queue).last() {
+        _ if story.down(queue).next().is_some() => {
+            let why = story.down(queue).last().map_or("", |(.., why)| why);
+            findings.push(format!("queue `{queue}` is down: {why}"));
+        }
         Some(depth) if !depth.exists => findings.push(format!(
             "queue `{queue}` does not exist: it is declared by the first publish or the first worker"
         )),

@@ -579,7 +579,13 @@ fn is_conflict(error: &str) -> bool {
 }
 
 fn is_missing_queue(error: &str) -> bool {
-    error.contains("NOT_FOUND - no queue") || (error.contains("404") && error.contains("queue"))
+    !is_queue_down(error)
+        && (error.contains("NOT_FOUND - no queue") || (error.contains("404") && error.contains("queue")))
+}
+
+/// RabbitMQ answers a declare of a durable classic queue like this while its node is down.
+fn is_queue_down(error: &str) -> bool {
+    error.contains("home node") && error.contains("is down or inaccessible")
 }
 
 /// The worker's consumer reports connection errors of this kind, and nobody consumes.

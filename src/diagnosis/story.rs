@@ -84,6 +84,8 @@ pub struct Info<'a> {
     pub policy_definition: &'a serde_json::Map<String, serde_json::Value>,
     pub ready: Option<u64>,
     pub unacked: Option<u64>,
+    /// Members of a replicated queue that are online, and all of them.
+    pub online: Option<(u64, u64)>,
 }
 
 /// One attempt that raised, from the log or from the copy on the delay queue.

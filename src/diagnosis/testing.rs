@@ -357,6 +357,7 @@ impl Scene {
                 ready,
                 consumers,
                 samples: 1,
+                down: None,
             },
         )
     }
@@ -370,6 +371,22 @@ impl Scene {
                 ready: 0,
                 consumers: 0,
                 samples: 1,
+                down: None,
+            },
+        )
+    }
+
+    /// Its home node is down.
+    pub fn queue_down(self, queue: &str) -> Self {
+        self.see(
+            Source::Queue,
+            EventKind::Depth {
+                queue: queue.into(),
+                exists: true,
+                ready: 0,
+                consumers: 0,
+                samples: 1,
+                down: Some("its home node b@y is down or inaccessible".into()),
             },
         )
     }
@@ -402,6 +419,27 @@ impl Scene {
                 policy_definition: Map::new(),
                 ready: Some(ready),
                 unacked: Some(unacked),
+                members: None,
+                online: None,
+            },
+        )
+    }
+
+    /// A quorum queue with so many of its members online.
+    pub fn members(self, queue: &str, online: u64, members: u64) -> Self {
+        self.see(
+            Source::Management,
+            EventKind::QueueInfo {
+                queue: queue.into(),
+                state: Some("running".into()),
+                queue_type: Some("quorum".into()),
+                arguments: Map::new(),
+                policy: None,
+                policy_definition: Map::new(),
+                ready: Some(0),
+                unacked: Some(0),
+                members: Some(members),
+                online: Some(online),
             },
         )
     }

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::config::{Broker, SecretUrl, Tls};
 use crate::vantage::Blindness;
 use crate::vantage::http::{Management, segment};
+use crate::vantage::nodes;
 
 /// How long switching it off is tried.
 pub(super) const GIVE_UP: Duration = Duration::from_secs(18);
@@ -25,8 +26,21 @@ impl Tracing {
     /// Readers with this prefix found it on.
     pub const GUEST: &'static str = "taskdiag.trace.guest.";
 
-    /// Names of the queues bound to the trace exchange.
-    pub async fn readers(management: &Management, vhost: &str) -> Result<Vec<String>, Blindness> {
+    /// The name of a queue that reads what this node traces.
+    pub fn reader(prefix: &str, node: &str, id: &str) -> String {
+        format!("{prefix}{node}.{id}")
+    }
+
+    /// A taskdiag's reader that reads another node's tracing only: the exchange is the whole cluster's.
+    fn is_of_another(reader: &str, node: &str) -> bool {
+        [Self::OWNED, Self::GUEST].iter().any(|prefix| {
+            let named = reader.strip_prefix(prefix).and_then(|rest| rest.rsplit_once('.'));
+            named.is_some_and(|(of, _)| of != node)
+        })
+    }
+
+    /// Names of the queues bound to the trace exchange, save those of taskdiags that trace another node.
+    pub async fn readers(management: &Management, vhost: &str, node: &str) -> Result<Vec<String>, Blindness> {
         let path = format!(
             "exchanges/{}/{}/bindings/source",
             segment(vhost),
@@ -43,6 +57,7 @@ impl Tracing {
                     .and_then(Json::as_str)
                     .map(str::to_owned)
             })
+            .filter(|name| !Self::is_of_another(name, node))
             .collect();
         names.sort();
         names.dedup();
@@ -55,20 +70,35 @@ impl Tracing {
     /// A node keeps the vhosts that it traces in one list, which it reads, changes and writes back
     /// without a lock: where two vhosts are switched at once, one change is lost although both were
     /// answered with success (RabbitMQ 3.10.8: 248 of 1,800 [V]). So what was set is read again.
-    pub async fn set(management: &Management, vhost: &str, on: bool) -> Result<(), Blindness> {
+    ///
+    /// Each node traces for itself, and answers for itself: another one than `node` must not be asked.
+    pub async fn set(management: &Management, vhost: &str, node: &str, on: bool) -> Result<(), Blindness> {
         let path = format!("vhosts/{}", segment(vhost));
         for _ in 0..TRIES {
+            Self::must_answer(management, vhost, node).await?;
             let now = management.get(&path).await?;
             if now.get("tracing").and_then(Json::as_bool) == Some(on) {
                 return Ok(());
             }
             management.put(&path, &preserving(&now, on)).await?;
+            Self::must_answer(management, vhost, node).await?;
             tokio::time::sleep(SETTLED).await;
         }
         Err(Blindness::new(format!(
             "RabbitMQ accepts the change and does not keep it ({TRIES} times)"
         ))
         .hint("does another program switch tracing of this node's vhosts all the time?"))
+    }
+
+    async fn must_answer(management: &Management, vhost: &str, node: &str) -> Result<(), Blindness> {
+        let answering = nodes::answering(management).await?;
+        if answering == node {
+            return Ok(());
+        }
+        Err(Blindness::new(format!(
+            "the management API is answered by node {answering}, and it is node {node} that traces: rabbitmqctl -n {node} trace_off -p {vhost}"
+        ))
+        .hint("set `broker.management_url` to the address of one node, not of a load balancer"))
     }
 }
 
@@ -80,18 +110,21 @@ pub(super) struct Traced {
     client_cert: Option<std::path::PathBuf>,
     client_key: Option<std::path::PathBuf>,
     vhost: String,
+    /// Where it was switched on.
+    node: String,
     /// Our own reader; it goes with our connection.
     queue: String,
 }
 
 impl Traced {
-    pub(super) fn new(broker: &Broker, queue: &str) -> Self {
+    pub(super) fn new(broker: &Broker, node: &str, queue: &str) -> Self {
         Self {
             management_url: broker.management.expose().to_owned(),
             ca_file: broker.tls.ca_file.clone(),
             client_cert: broker.tls.client_cert.clone(),
             client_key: broker.tls.client_key.clone(),
             vhost: broker.vhost.clone(),
+            node: node.to_owned(),
             queue: queue.to_owned(),
         }
     }
@@ -107,9 +140,10 @@ impl Traced {
             client_cert: self.client_cert.clone(),
             client_key: self.client_key.clone(),
         };
-        let management = Management::from_parts(SecretUrl::from_text(&self.management_url), &tls)?;
         let deadline = tokio::time::Instant::now() + GIVE_UP;
         loop {
+            // Behind a load balancer only a new connection may lead to the right node again.
+            let management = Management::from_parts(SecretUrl::from_text(&self.management_url), &tls)?;
             let outcome = self.try_restore(&management).await;
             let late = tokio::time::Instant::now() >= deadline;
             match outcome {
@@ -125,13 +159,21 @@ impl Traced {
 
     /// `false` while our own queue still exists: the broker has not noticed our end yet.
     async fn try_restore(&self, management: &Management) -> Result<bool, Blindness> {
-        let readers = Tracing::readers(management, &self.vhost).await?;
+        let readers = Tracing::readers(management, &self.vhost, &self.node).await?;
         if readers.contains(&self.queue) {
             return Ok(false);
         }
+        // A node that has stopped traces no more, nor when it comes back.
+        let vhost = management
+            .get(&format!("vhosts/{}", segment(&self.vhost)))
+            .await?;
+        let running = nodes::running(&vhost);
+        if !running.is_empty() && !running.contains(&self.node) {
+            return Ok(true);
+        }
         // Whoever is left reads on; a taskdiag among them switches it off when it ends.
         if readers.is_empty() {
-            Tracing::set(management, &self.vhost, false).await?;
+            Tracing::set(management, &self.vhost, &self.node, false).await?;
         }
         Ok(true)
     }
@@ -168,6 +210,16 @@ fn preserving(vhost: &Json, on: bool) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readers_of_another_node_do_not_count() {
+        let name = Tracing::reader(Tracing::OWNED, "rabbit@a.example", "1234");
+        assert!(!Tracing::is_of_another(&name, "rabbit@a.example"));
+        assert!(Tracing::is_of_another(&name, "rabbit@a"));
+        // Of an older taskdiag, and of somebody else: nothing says what they read.
+        assert!(!Tracing::is_of_another("taskdiag.trace.owned.1234", "rabbit@a"));
+        assert!(!Tracing::is_of_another("audit.of.everything", "rabbit@a"));
+    }
 
     #[test]
     fn everything_else_of_a_vhost_is_sent_back() {

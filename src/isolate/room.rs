@@ -16,7 +16,7 @@ use crate::config::{Broker, Config, LogSource, Program, SecretUrl};
 use crate::guardian::{Gate, Guardian, NO_GATE, left_behind};
 use crate::supervise::{self, Started};
 use crate::vantage::http::{Management, segment};
-use crate::vantage::{Prober, connect_amqp, interrupt};
+use crate::vantage::{Counts, Prober, connect_amqp, interrupt};
 
 /// A worker gets so long to consume.
 const READY_WITHIN: Duration = Duration::from_secs(40);
@@ -242,7 +242,9 @@ async fn counts(
     queue: &str,
 ) -> Result<(u64, u64), String> {
     match prober.look(connection, queue).await {
-        Ok(counts) => Ok(counts.unwrap_or_default()),
+        Ok(Counts::There { ready, consumers }) => Ok((ready, consumers)),
+        Ok(Counts::Missing | Counts::Silent) => Ok((0, 0)),
+        Ok(Counts::Down(why)) => Err(format!("`{queue}` is down: {why}")),
         Err(refused) => Err(refused.reason()),
     }
 }

@@ -285,10 +285,16 @@ pub(super) fn describe(event: &Event) -> String {
         ),
         Kind::Depth {
             queue,
+            down: Some(why),
+            ..
+        } => format!("{queue} is down: {why}"),
+        Kind::Depth {
+            queue,
             exists,
             ready,
             consumers,
             samples,
+            ..
         } if *exists => format!("{queue}: {ready} ready, {consumers} consumers ({samples} samples)"),
         Kind::Depth { queue, .. } => format!("{queue} does not exist"),
         Kind::Isolated(isolated) => {

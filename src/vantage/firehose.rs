@@ -87,6 +87,9 @@ pub async fn watch(
                 if !subscription.still_traced(&management).await {
                     return Err(Blindness::new("tracing was switched off by somebody during the run").hint("run it again while nobody else changes the vhost"));
                 }
+                if let Some(reason) = subscription.joined(&management).await {
+                    tap.partial(format!("{}; {reason}", subscription.detail));
+                }
                 // What is still under way belongs to the run; what the broker could not keep for us
                 // must be known before anything is concluded from absence.
                 let missed = subscription.end(|_, batch| batch.sights().for_each(|sight| see(&sight)));

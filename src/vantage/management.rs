@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 
 use super::http::{Management, segment};
-use super::{Blindness, Phases, Tap, Watched};
+use super::{Blindness, Phases, Tap, Watched, nodes};
 use crate::config::Config;
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 use crate::guardian::Tracing;
@@ -66,8 +66,9 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let target = config.broker.management.redacted();
     if sees_all {
         tap.watching(format!(
-            "RabbitMQ {} at {target}",
-            text(&overview, "rabbitmq_version")
+            "RabbitMQ {} at {target}{}",
+            text(&overview, "rabbitmq_version"),
+            cluster(&watcher.management, &text(&overview, "node")).await
         ));
     } else if statistics {
         tap.partial(format!(
@@ -108,6 +109,25 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
             watcher.look().await?;
         }
         phases.pause(Duration::from_millis(500)).await;
+    }
+}
+
+/// In a cluster: which node answers, and the others.
+async fn cluster(management: &Management, here: &str) -> String {
+    let Ok(Json::Array(nodes)) = management.get("nodes?columns=name,running").await else {
+        return String::new();
+    };
+    let others: Vec<String> = nodes
+        .iter()
+        .filter(|node| text(node, "name") != here)
+        .map(|node| match node.get("running") {
+            Some(Json::Bool(false)) => format!("{} (down)", text(node, "name")),
+            _ => text(node, "name"),
+        })
+        .collect();
+    match others.as_slice() {
+        [] => String::new(),
+        others => format!(", node {here} of a cluster with {}", others.join(", ")),
     }
 }
 
@@ -190,6 +210,10 @@ impl Watcher<'_> {
                     .filter(|value| !value.is_null())
             };
             let count = |name: &str| found.get(name).and_then(Json::as_u64);
+            let length = |name: &str| {
+                let list = field(name).and_then(Json::as_array);
+                list.map(|list| list.len() as u64)
+            };
             let kind = EventKind::QueueInfo {
                 queue: name,
                 state: field("state").and_then(Json::as_str).map(str::to_owned),
@@ -202,6 +226,8 @@ impl Watcher<'_> {
                 policy_definition: object(field("effective_policy_definition")),
                 ready: count("messages_ready"),
                 unacked: count("messages_unacknowledged"),
+                members: length("members"),
+                online: length("online"),
             };
             self.see(key, kind);
         }
@@ -276,6 +302,9 @@ impl Watcher<'_> {
     /// Looked for before our own run switches it on; a taskdiag that is just ending has a moment.
     async fn tracing(&mut self) {
         let vhost = segment(&self.config.broker.vhost);
+        let Ok(node) = nodes::answering(&self.management).await else {
+            return;
+        };
         for attempt in 0..2 {
             let Ok(answer) = self
                 .management
@@ -284,7 +313,7 @@ impl Watcher<'_> {
             else {
                 return;
             };
-            let readers = Tracing::readers(&self.management, &self.config.broker.vhost).await;
+            let readers = Tracing::readers(&self.management, &self.config.broker.vhost, &node).await;
             if answer.get("tracing") != Some(&Json::Bool(true))
                 || !readers.is_ok_and(|readers| readers.is_empty())
             {

@@ -14,35 +14,54 @@ use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 use crate::timeline::EventKind;
 
 const EVERY: Duration = Duration::from_millis(100);
+/// One late answer may be a busy broker's.
+const SILENT: u32 = 3;
 
 struct Probe {
     queue: String,
     prober: Prober,
     last: Option<Counts>,
     samples: u64,
+    /// Looks in a row that the queue's leader did not answer.
+    silent: u32,
 }
 
 impl Probe {
-    async fn look(&mut self, connection: &Connection) -> Result<Counts, Blindness> {
+    /// `None`: this look told nothing.
+    async fn look(&mut self, connection: &Connection) -> Result<Option<Counts>, Blindness> {
         let looked = self.prober.look(connection, &self.queue).await;
-        looked.map_err(|(NoCounts::Refused(blindness) | NoCounts::Lost(blindness))| blindness)
+        let counts =
+            looked.map_err(|(NoCounts::Refused(blindness) | NoCounts::Lost(blindness))| blindness)?;
+        if counts != Counts::Silent {
+            self.silent = 0;
+            return Ok(Some(counts));
+        }
+        self.silent += 1;
+        Ok((self.silent >= SILENT).then(|| Counts::Down("its leader does not answer".into())))
     }
 
     /// Reports a change at once, and sameness as a number of samples when asked to.
     fn report(&mut self, counts: Counts, tap: &Tap, force: bool) {
-        let changed = self.last != Some(counts);
+        let changed = self.last.as_ref() != Some(&counts);
         if changed {
             self.samples = 0;
         }
         self.samples += 1;
         if changed || force {
-            let (ready, consumers) = counts.unwrap_or_default();
+            let (ready, consumers) = match counts {
+                Counts::There { ready, consumers } => (ready, consumers),
+                Counts::Missing | Counts::Down(_) | Counts::Silent => (0, 0),
+            };
             tap.see(EventKind::Depth {
                 queue: self.queue.clone(),
-                exists: counts.is_some(),
+                exists: counts != Counts::Missing,
                 ready,
                 consumers,
                 samples: self.samples,
+                down: match &counts {
+                    Counts::Down(why) => Some(why.clone()),
+                    _ => None,
+                },
             });
         }
         self.last = Some(counts);
@@ -59,6 +78,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
             prober: Prober::default(),
             last: None,
             samples: 0,
+            silent: 0,
         })
         .collect();
     let mut announced = false;
@@ -69,8 +89,14 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         // consumers is concluded from samples taken since then.
         let force = phase.last_look || (phase.task_id.is_some() && !submitted);
         for probe in &mut probes {
-            let counts = probe.look(&connection).await?;
-            probe.report(counts, &tap, force);
+            let mut counts = probe.look(&connection).await?;
+            // What is concluded from needs an answer.
+            while counts.is_none() && (force || !announced) {
+                counts = probe.look(&connection).await?;
+            }
+            if let Some(counts) = counts {
+                probe.report(counts, &tap, force);
+            }
         }
         submitted |= phase.task_id.is_some();
         if !announced {

@@ -24,6 +24,8 @@ pub struct Queue {
     gone: Option<Duration>,
     pub declared: Option<At<Counts>>,
     pub refused: Option<String>,
+    /// Why it cannot be used now: its node is down, say.
+    pub down: Option<String>,
     pub totals: Option<At<Totals>>,
 }
 
@@ -195,6 +197,7 @@ impl Family {
     pub fn declared(&mut self, role: Role, counts: Option<Counts>, at: Duration) {
         let queue = self.queue_mut(role);
         queue.refused = None;
+        queue.down = None;
         queue.exists = Some(counts.is_some());
         queue.gone = counts.is_none().then_some(at);
         let before = queue.declared.map(|seen| seen.value);
@@ -267,8 +270,23 @@ impl Family {
         }
     }
 
+    /// The broker says that it is down: what was known of it is not true of now.
+    pub fn is_down(&mut self, role: Role, why: String) {
+        let queue = self.queue_mut(role);
+        queue.exists = Some(true);
+        queue.declared = None;
+        queue.totals = None;
+        queue.refused = Some(format!("the queue is down: {why}"));
+        queue.down = Some(why);
+        if role == Role::Main {
+            self.motion.nobody_since = None;
+            self.motion.ready.clear();
+        }
+    }
+
     pub fn refused(&mut self, role: Role, reason: String) {
         let queue = self.queue_mut(role);
+        queue.down = None;
         queue.exists = Some(true);
         queue.refused = Some(reason);
     }
@@ -277,7 +295,7 @@ impl Family {
     /// when it was asked for.
     pub fn listed(&mut self, role: Role, listed: Option<(Kind, Totals)>, asked: Duration, at: Duration) {
         let queue = self.queue_mut(role);
-        if queue.gone.is_some_and(|gone| gone >= asked) {
+        if queue.gone.is_some_and(|gone| gone >= asked) || queue.down.is_some() {
             return;
         }
         let Some((kind, totals)) = listed else {

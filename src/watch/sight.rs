@@ -22,6 +22,11 @@ pub enum Sight {
         queue: String,
         reason: String,
     },
+    /// The queue is known and cannot be asked: why.
+    Down {
+        queue: String,
+        why: String,
+    },
     Listed(Listing),
     Details(Details),
     /// This eye is closed: what it has seen is no longer true of now.

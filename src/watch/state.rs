@@ -15,6 +15,8 @@ pub enum State {
     NoConsumer,
     #[serde(rename = "stuck: held, not acked")]
     Held,
+    #[serde(rename = "stuck: queue is down")]
+    Down,
     #[serde(rename = "dead letters growing")]
     DeadGrowing,
     #[serde(rename = "backlog")]
@@ -38,6 +40,7 @@ impl State {
         match self {
             State::NoConsumer => "stuck: no consumer",
             State::Held => "stuck: held, not acked",
+            State::Down => "stuck: queue is down",
             State::DeadGrowing => "dead letters growing",
             State::Backlog => "backlog",
             State::Holding => "held",
@@ -50,7 +53,7 @@ impl State {
     }
 
     pub fn is_stuck(self) -> bool {
-        matches!(self, State::NoConsumer | State::Held)
+        matches!(self, State::NoConsumer | State::Held | State::Down)
     }
 }
 
@@ -97,6 +100,9 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
         Some(false) => return (State::Missing, "there is no such queue".into()),
         None => return (State::Unknown, "not looked yet".into()),
         Some(true) => {}
+    }
+    if let Some(why) = &main.down {
+        return (State::Down, why.clone());
     }
     if main.kind == Kind::Stream {
         return (

@@ -634,7 +634,7 @@ fn aged(value: Option<String>, age_ms: Option<f64>, from: f64) -> String {
 
 fn color(state: State) -> Color {
     match state {
-        State::NoConsumer | State::Held | State::DeadGrowing => Color::Red,
+        State::NoConsumer | State::Held | State::Down | State::DeadGrowing => Color::Red,
         State::Backlog | State::Holding => Color::Yellow,
         State::Flowing => Color::Green,
         State::Delayed => Color::Cyan,

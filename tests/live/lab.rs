@@ -81,18 +81,14 @@ impl Lab {
 
     /// One request to the management API as its administrator: status and answer.
     pub fn ask(&self, method: &str, path: &str, body: Option<Json>) -> (u16, Json) {
-        let url = format!("http://{}/api/{path}", self.management());
-        let method = method.parse().expect("HTTP method");
-        run(async {
-            let mut request = client().request(method, url).basic_auth("lab", Some("lab"));
-            if let Some(body) = body {
-                request = request.json(&body);
-            }
-            let response = request.send().await.expect("the management API answers");
-            let status = response.status().as_u16();
-            let text = response.text().await.unwrap_or_default();
-            (status, serde_json::from_str(&text).unwrap_or(Json::String(text)))
-        })
+        self.broker().ask(method, path, body)
+    }
+
+    pub fn broker(&self) -> Broker {
+        Broker {
+            amqp: self.amqp(),
+            management: self.management(),
+        }
     }
 
     pub async fn connect(&self, database: &str) -> PgConnection {
@@ -143,6 +139,38 @@ impl Lab {
                 self.ask("DELETE", &format!("users/{name}"), None);
             }
         }
+    }
+}
+
+/// Where one node of RabbitMQ listens: host and port.
+#[derive(Clone)]
+pub struct Broker {
+    pub amqp: String,
+    pub management: String,
+}
+
+impl Broker {
+    /// One request to its management API as administrator: status and answer.
+    pub fn ask(&self, method: &str, path: &str, body: Option<Json>) -> (u16, Json) {
+        let url = format!("http://{}/api/{path}", self.management);
+        let method = method.parse().expect("HTTP method");
+        run(async {
+            let mut request = client().request(method, url).basic_auth("lab", Some("lab"));
+            if let Some(body) = body {
+                request = request.json(&body);
+            }
+            let response = request.send().await.expect("the management API answers");
+            let status = response.status().as_u16();
+            let text = response.text().await.unwrap_or_default();
+            (status, serde_json::from_str(&text).unwrap_or(Json::String(text)))
+        })
+    }
+
+    /// The same; panics unless it succeeds.
+    pub fn manage(&self, method: &str, path: &str, body: Option<Json>) -> Json {
+        let (status, answer) = self.ask(method, path, body);
+        assert!(status < 300, "{method} /api/{path}: {status} {answer}");
+        answer
     }
 }
 

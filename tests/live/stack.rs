@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use sqlx::{AssertSqlSafe, Executor as _};
 use toml::{Table, Value as Toml};
 
-use crate::lab::{Lab, client, free_port, run, signal, until};
+use crate::lab::{Broker, Lab, client, free_port, run, signal, until};
 use crate::worker::{Dramatiq, Reaper, Worker};
 
 /// Stacks that exist at once: Python starts slowly, and several at once on few cores more so.
@@ -30,6 +30,8 @@ pub struct Stack {
     pub state: PathBuf,
     /// The vhost and the database have the same name.
     pub id: String,
+    /// The nodes of RabbitMQ, the one that taskdiag is told of first.
+    pub brokers: Vec<Broker>,
     dramatiq: Dramatiq,
     config: Table,
     services: Vec<(String, Child)>,
@@ -52,20 +54,32 @@ impl Stack {
 
     /// The same without any application configured.
     pub fn bare(name: &str, dramatiq: Dramatiq) -> Self {
+        Self::on(vec![Lab::get().broker()], name, dramatiq)
+    }
+
+    /// The sample system in a cluster; taskdiag is told of the first of these nodes.
+    pub fn clustered(brokers: Vec<Broker>, name: &str) -> Self {
+        let mut stack = Self::on(brokers, name, Dramatiq::Two);
+        stack.configure_ops_core();
+        stack
+    }
+
+    fn on(brokers: Vec<Broker>, name: &str, dramatiq: Dramatiq) -> Self {
         let place = Place::take();
         let lab = Lab::get();
+        let broker = brokers[0].clone();
         static STACKS: AtomicU16 = AtomicU16::new(0);
         let number = STACKS.fetch_add(1, Ordering::Relaxed);
         let id = format!("live-{}-{number}-{name}", std::process::id());
         let dir = std::env::temp_dir().join(format!("taskdiag-{id}"));
         fs::create_dir_all(&dir).expect("a folder for the test");
-        lab.manage(
+        broker.manage(
             "PUT",
             &format!("vhosts/{id}"),
             Some(json!({ "description": format!("live test {name}"), "tags": "live,test" })),
         );
         let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
-        lab.manage("PUT", &format!("permissions/{id}/lab"), Some(everything));
+        broker.manage("PUT", &format!("permissions/{id}/lab"), Some(everything));
         run(async {
             let mut connection = lab.connect("postgres").await;
             let create = format!("CREATE DATABASE \"{id}\"");
@@ -79,6 +93,7 @@ impl Stack {
             state: dir.join("state"),
             dir,
             id,
+            brokers,
             dramatiq,
             config: Table::new(),
             services: Vec::new(),
@@ -89,7 +104,7 @@ impl Stack {
         stack.set("broker.amqp_url", stack.amqp_url("lab:lab"));
         stack.set(
             "broker.management_url",
-            format!("http://lab:lab@{}", lab.management()),
+            format!("http://lab:lab@{}", broker.management),
         );
         stack.set("database.url", stack.database_url("lab:lab"));
         stack.set("timing.silence", "2s");
@@ -182,7 +197,13 @@ impl Stack {
     }
 
     pub fn amqp_url(&self, credentials: &str) -> String {
-        format!("amqp://{credentials}@{}/{}", Lab::get().amqp(), self.id)
+        format!("amqp://{credentials}@{}/{}", self.brokers[0].amqp, self.id)
+    }
+
+    /// The variable that takes API or worker to one of the nodes, counted from 0.
+    pub fn at_node(&self, node: usize) -> (&'static str, String) {
+        let url = format!("amqp://lab:lab@{}/{}", self.brokers[node].amqp, self.id);
+        ("RABBITMQ_URL", url)
     }
 
     pub fn database_url(&self, credentials: &str) -> String {
@@ -462,7 +483,12 @@ impl Stack {
 
     /// The vhost as it is described, without what only counts.
     pub fn vhost(&self) -> Json {
-        let vhost = Lab::get().manage("GET", &format!("vhosts/{}", self.id), None);
+        self.vhost_at(0)
+    }
+
+    /// As one of the nodes describes it: each traces for itself.
+    pub fn vhost_at(&self, node: usize) -> Json {
+        let vhost = self.brokers[node].manage("GET", &format!("vhosts/{}", self.id), None);
         let mut kept = json!({});
         for key in [
             "name",
@@ -478,7 +504,11 @@ impl Stack {
     }
 
     pub fn traces(&self) -> bool {
-        self.vhost()["tracing"] == json!(true)
+        self.traces_at(0)
+    }
+
+    pub fn traces_at(&self, node: usize) -> bool {
+        self.vhost_at(node)["tracing"] == json!(true)
     }
 
     /// Somebody switches tracing on by hand; RabbitMQ may lose that while another vhost's is switched.
@@ -486,7 +516,7 @@ impl Stack {
         let on = json!({ "description": description, "tags": "", "tracing": true });
         let path = format!("vhosts/{}", self.id);
         until("tracing is on", || {
-            Lab::get().manage("PUT", &path, Some(on.clone()));
+            self.brokers[0].manage("PUT", &path, Some(on.clone()));
             self.traces()
         });
     }
@@ -537,7 +567,7 @@ impl Drop for Stack {
             let _ = run(connection.close(200, "done".into()));
         }
         let lab = Lab::get();
-        lab.ask("DELETE", &format!("vhosts/{}", self.id), None);
+        self.brokers[0].ask("DELETE", &format!("vhosts/{}", self.id), None);
         run(async {
             let mut connection = lab.connect("postgres").await;
             let drop = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.id);

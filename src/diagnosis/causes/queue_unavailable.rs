@@ -1,38 +1,140 @@
 //! The queue itself is down.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Scenario, Stage, Story};
+use crate::framework::Mark;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "queue-unavailable",
-    keeps_from: &[Stage::Delivered],
+    keeps_from: &[Stage::Published, Stage::Delivered],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Management]],
+    needs: &[&[Source::Queue, Source::Management, Source::WorkerLog]],
     general: false,
     page: include_str!("queue_unavailable.md"),
     check,
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    match story.infos(story.queue()).last() {
-        Some(info) => match info.state {
-            None => Answer::NotApplicable,
-            Some(state @ ("running" | "idle" | "flow")) => {
-                Answer::ruled_out(format!("queue state {state}"), [info.n])
+    let queue = story.queue();
+    let down = story.down(queue).last();
+    let up = story.depths(queue).rfind(|depth| depth.exists);
+    if let Some(passage) = story.published()
+        && let Some(before) = story.dropped_by(passage)
+    {
+        let back = match up.filter(|up| up.at_ms > before.1) {
+            Some(_) => "; it is back since, without the message",
+            None => "",
+        };
+        let mut evidence = vec![before.0, passage.n];
+        evidence.extend(down.map(|(n, ..)| n).filter(|n| *n != before.0));
+        evidence.extend(up.filter(|_| !back.is_empty()).map(|up| up.n));
+        return Answer::certain(
+            format!(
+                "`{}` was down when the message was sent to it ({}): RabbitMQ dropped it{back}",
+                passage.queue, before.2
+            ),
+            evidence,
+        );
+    }
+    let matched = match (now_down(story), up) {
+        (Some(found), _) => found,
+        (None, Some(up)) => {
+            let info = story.infos(queue).last();
+            return match info.and_then(|info| info.state.map(|state| (state, info.n))) {
+                Some((state, n)) => Answer::ruled_out(format!("queue state {state}"), [n]),
+                None => Answer::ruled_out(format!("`{queue}` answers"), [up.n]),
+            };
+        }
+        (None, None) => return log_says(story),
+    };
+    let (certainty, text, evidence) = matched;
+    // Where nothing was sent to it, that is what kept the task; unseen, it may be so.
+    let held = story.reached(Stage::Published).is_some();
+    if !held && story.publishes().is_empty() && story.sees_all(Source::Firehose) {
+        return Answer::NotApplicable;
+    }
+    let certainty = if held {
+        certainty
+    } else {
+        certainty.min(Certainty::Likely)
+    };
+    Answer::matched(certainty, text, evidence).would_decide(&[Source::Firehose])
+}
+
+/// The last that was said of the queue is that it is down.
+fn now_down(story: &Story<'_>) -> Option<(Certainty, String, Vec<u32>)> {
+    let queue = story.queue();
+    let up = story.depths(queue).rfind(|depth| depth.exists);
+    let down = story.down(queue).last();
+    if let Some((n, _, why)) = down.filter(|(_, at, _)| up.is_none_or(|up| up.at_ms < *at)) {
+        // That a leader is silent is told by how long the answer took.
+        let certainty = match why.contains("home node") {
+            true => Certainty::Certain,
+            false => Certainty::Likely,
+        };
+        return Some((certainty, format!("`{queue}` is down: {why}"), vec![n]));
+    }
+    let info = story.infos(queue).last()?;
+    // Its leader may live and answer, and cannot accept or deliver anything alone. The number is the
+    // management API's, some seconds old.
+    if let Some((online, members)) = info.online
+        && online * 2 <= members
+    {
+        let text = format!("{online} of the {members} members of `{queue}` are online: a majority is needed");
+        return Some((Certainty::Likely, text, vec![info.n]));
+    }
+    let (certainty, text) = match info.state? {
+        "running" | "idle" | "flow" => return None,
+        state @ ("down" | "stopped" | "crashed" | "minority") => (
+            Certainty::Certain,
+            format!("queue `{queue}` is in state {state}: its node is down or it has no majority"),
+        ),
+        // A word that is not known to mean "down" may be a state it works in.
+        state => (
+            Certainty::Possible,
+            format!("queue `{queue}` is in state {state}"),
+        ),
+    };
+    // The state is the management API's, and seconds old: a younger answer of the queue itself counts more.
+    match up.filter(|up| up.at_ms + ONE_LOOK_MS > info.at_ms) {
+        Some(up) => Some((
+            certainty.min(Certainty::Possible),
+            format!("{text}, although it answers"),
+            vec![info.n, up.n],
+        )),
+        None => Some((certainty, text, vec![info.n])),
+    }
+}
+
+/// The last looks of all sources are not made at one moment.
+const ONE_LOOK_MS: f64 = 300.0;
+
+/// Where nobody else could look: what the worker was told when it declared the queue.
+fn log_says(story: &Story<'_>) -> Answer {
+    let refused = story
+        .worker_lines()
+        .iter()
+        .rev()
+        .find_map(|told| match told.mark {
+            Some(Mark::ConnectionError { queue, error })
+                if super::is_queue_down(error) && super::names_our_queue(story, queue.as_deref(), error) =>
+            {
+                Some((told.n, error))
             }
-            // A word that is not known to mean "down" may be a state it works in.
-            Some(state) if !matches!(state, "down" | "stopped" | "crashed" | "minority") => {
-                Answer::possible(format!("queue `{}` is in state {state}", info.queue), [info.n])
-            }
-            Some(state) => Answer::certain(
-                format!(
-                    "queue `{}` is in state {state}: its node is down or it has no majority",
-                    info.queue
-                ),
+            _ => None,
+        });
+    match refused {
+        Some((n, error)) if story.closed() => {
+            Answer::likely(format!("the worker is told: {}", super::excerpt(error)), [n])
+                .would_decide(&[Source::Queue, Source::Management])
+        }
+        _ => match story.infos(story.queue()).last() {
+            Some(info) if info.state.is_some() => Answer::ruled_out(
+                format!("queue state {}", info.state.unwrap_or_default()),
                 [info.n],
             ),
+            _ => Answer::NotApplicable,
         },
-        None => Answer::NotApplicable,
     }
 }
 
@@ -43,7 +145,10 @@ mod tests {
     use serde_json::json;
 
     fn state(state: &str) -> Scene {
-        Scene::published().totals_in_state(state, "default", 1, 0, json!({}))
+        Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .totals_in_state(state, "default", 1, 0, json!({}))
     }
 
     #[test]
@@ -52,12 +157,93 @@ mod tests {
         assert_eq!(state("minority").cause(), "certain queue-unavailable");
     }
 
+    fn sent_while_down() -> Scene {
+        Scene::new()
+            .queue_down("default")
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .queue_down("default")
+    }
+
+    #[test]
+    fn sent_to_a_queue_whose_node_is_down() {
+        assert_eq!(sent_while_down().silence().cause(), "certain queue-unavailable");
+        // It came back later, and the message is gone all the same.
+        let back = sent_while_down().at(2000.0).depth("default", 0, 1).silence();
+        assert_eq!(back.cause(), "certain queue-unavailable");
+        // The broker's word needs no management API, and says nothing of a queue that was deleted.
+        let alone = sent_while_down().silence().without(Source::Management);
+        assert_eq!(alone.cause(), "certain queue-unavailable");
+    }
+
+    #[test]
+    fn a_queue_that_was_back_in_time_is_a_near_miss() {
+        let back = Scene::new()
+            .queue_down("default")
+            .submitted()
+            .row("PENDING")
+            .depth("default", 0, 1)
+            .publish("default")
+            .depth("default", 1, 1)
+            .silence();
+        assert_eq!(back.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn nothing_was_sent_to_the_queue_that_is_down() {
+        let silent = Scene::new()
+            .queue_down("default")
+            .submitted()
+            .row("PENDING")
+            .queue_down("default")
+            .silence();
+        assert_eq!(silent.answer(&CAUSE), "not applicable");
+        assert_eq!(silent.without(Source::Firehose).answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_queue_that_answers_is_not_down_whatever_the_management_api_says() {
+        let answers = state("down").depth("default", 0, 1).silence();
+        assert_eq!(answers.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn a_quorum_queue_without_a_majority() {
+        let with = |online| {
+            Scene::published()
+                .depth("default", 0, 1)
+                .members("default", online, 3)
+                .silence()
+        };
+        assert_eq!(with(1).answer(&CAUSE), "likely");
+        assert_eq!(with(2).answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn the_log_says_it_where_nobody_else_could_look() {
+        let told = Scene::published()
+            .worker_booted()
+            .critical(
+                "dramatiq.worker.ConsumerThread(default)",
+                "Consumer encountered a connection error: (404, \"NOT_FOUND - home node 'b@y' of durable queue 'default' in vhost '/' is down or inaccessible\")",
+            )
+            .silence()
+            .without(Source::Management)
+            .without(Source::Queue);
+        assert_eq!(told.answer(&CAUSE), "likely");
+    }
+
     #[test]
     fn a_running_queue_and_an_unknown_word() {
         assert_eq!(state("running").answer(&CAUSE), "ruled out");
         assert_eq!(state("syncing").answer(&CAUSE), "possible");
         assert_eq!(
-            state("down").without(Source::Management).answer(&CAUSE),
+            state("down")
+                .without(Source::Management)
+                .without(Source::Queue)
+                .without(Source::WorkerLog)
+                .answer(&CAUSE),
             "cannot tell"
         );
     }

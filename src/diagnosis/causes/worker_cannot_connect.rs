@@ -16,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     super::connection_error(
         story,
-        |error| !super::is_conflict(error) && !super::is_missing_queue(error),
+        |error| !super::is_conflict(error) && !super::is_missing_queue(error) && !super::is_queue_down(error),
         |error, count| format!("0 consumers: the worker cannot connect ({count} in its log): {error}"),
     )
 }

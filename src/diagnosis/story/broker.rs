@@ -1,6 +1,6 @@
 //! What the broker said of queues, consumers and connections.
 
-use super::{Depth, Info, Story};
+use super::{Depth, Info, Passage, Story};
 use crate::framework::dramatiq;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
 
@@ -17,7 +17,36 @@ impl<'a> Story<'a> {
             .is_some_and(|depth| depth.ready == before + 1)
     }
 
-    /// Passive-declare counts of a queue, in order.
+    /// When the broker answered that a queue is known and cannot be asked: event, moment, why.
+    pub fn down(&self, queue: &str) -> impl DoubleEndedIterator<Item = (u32, f64, &'a str)> + use<'_, 'a> {
+        let queue = queue.to_owned();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Depth {
+                    queue: name,
+                    down: Some(why),
+                    ..
+                } if *name == queue => Some((event.n, event.at_ms, why.as_str())),
+                _ => None,
+            })
+    }
+
+    /// The message was sent to a classic queue while its node was down, and RabbitMQ drops such a one.
+    /// The look that said so: changes are reported at once, so it was down until the next one. A quorum
+    /// queue without a leader loses nothing.
+    pub fn dropped_by(&self, passage: &Passage<'_>) -> Option<(u32, f64, &'a str)> {
+        let before = self
+            .down(passage.queue)
+            .rfind(|(_, at, _)| *at <= passage.at_ms)?;
+        let up = self
+            .depths(passage.queue)
+            .any(|depth| depth.at_ms > before.1 && depth.at_ms <= passage.at_ms + BETWEEN_LOOKS_MS);
+        (before.2.contains("home node") && !up).then_some(before)
+    }
+
+    /// Passive-declare counts of a queue, in order. A queue that is down has none.
     pub fn depths(&self, queue: &str) -> impl DoubleEndedIterator<Item = Depth> + use<'_, 'a> {
         let queue = queue.to_owned();
         self.timeline
@@ -29,6 +58,7 @@ impl<'a> Story<'a> {
                     exists,
                     ready,
                     consumers,
+                    down: None,
                     ..
                 } if *name == queue => Some(Depth {
                     n: event.n,
@@ -60,6 +90,8 @@ impl<'a> Story<'a> {
                     policy_definition,
                     ready,
                     unacked,
+                    members,
+                    online,
                     ..
                 } if *name == queue => Some(Info {
                     n: event.n,
@@ -70,6 +102,7 @@ impl<'a> Story<'a> {
                     policy_definition,
                     ready: *ready,
                     unacked: *unacked,
+                    online: online.zip(*members),
                 }),
                 _ => None,
             })
@@ -122,3 +155,6 @@ impl<'a> Story<'a> {
         one_more && !others && self.sees_all(Source::Firehose)
     }
 }
+
+/// Queues are looked at ten times a second or more often.
+const BETWEEN_LOOKS_MS: f64 = 300.0;

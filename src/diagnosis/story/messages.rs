@@ -317,7 +317,9 @@ mod tests {
         let scene = publisher_out_of_sight().publish_as("default.DQ", WORKER, copy.clone());
         assert_eq!(reached(&scene.silence(), Stage::Published), Some(true));
         // Where everything is seen, it is an earlier task's.
-        let earlier = Scene::accepted().row("PENDING").publish_as("default.DQ", WORKER, copy);
+        let earlier = Scene::accepted()
+            .row("PENDING")
+            .publish_as("default.DQ", WORKER, copy);
         assert_eq!(reached(&earlier.silence(), Stage::Published), Some(false));
     }
 

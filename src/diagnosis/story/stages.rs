@@ -46,7 +46,9 @@ impl<'a> Story<'a> {
             depths.is_empty() || depths.iter().any(|depth| depth.exists)
         };
         for passage in &self.publishes {
-            if dramatiq::base_queue(passage.queue) == queue && exists(passage.queue) {
+            // What is sent to a classic queue while its node is down is dropped.
+            let dropped = self.dropped_by(passage).is_some();
+            if dramatiq::base_queue(passage.queue) == queue && exists(passage.queue) && !dropped {
                 put(Stage::Published, Some(passage.at_ms), passage.n);
             }
         }

@@ -136,6 +136,13 @@ impl<'a> Story<'a> {
                 format!("no delivery from `{queue}` until the trace ended"),
             ),
             Stage::Published => match self.publishes.first() {
+                Some(passage) if self.dropped_by(passage).is_some() => (
+                    Some(false),
+                    format!(
+                        "sent to `{}` while that was down; a queue that is up is needed",
+                        passage.queue
+                    ),
+                ),
                 Some(passage) => (
                     Some(false),
                     format!(
@@ -150,7 +157,12 @@ impl<'a> Story<'a> {
             },
             Stage::Delivered => {
                 let last = self.depths(queue).last();
+                let down = self.down(queue).last();
                 match last {
+                    _ if down.is_some_and(|(_, at, _)| last.is_none_or(|last| last.at_ms < at)) => (
+                        Some(false),
+                        format!("`{queue}` is down: {}", down.map_or("", |(.., why)| why)),
+                    ),
                     _ if !self.sees(Source::Firehose) && last.is_none() => (None, blind(Source::Firehose)),
                     Some(depth) if !depth.exists => (Some(false), format!("queue `{queue}` does not exist")),
                     Some(depth) if depth.consumers == 0 => (
@@ -297,6 +309,13 @@ impl<'a> Story<'a> {
                 "the task counts as succeeded, but nobody was seen taking a message from `{}`: something else than a worker of that queue may have set the status",
                 self.queue()
             ));
+        }
+        // What it does not show is then no proof of anything.
+        if let Some(reason) = self.firehose_in_part()
+            && !self.is_trace()
+            && self.outcome() != Outcome::Succeeded
+        {
+            notes.push(format!("the firehose sees in part: {reason}"));
         }
         // Only where a hanging thread could be the answer does a refused stack matter.
         if self.closed() && self.outcome() != Outcome::Succeeded {

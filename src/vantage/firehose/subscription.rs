@@ -16,10 +16,11 @@ use super::counting::Counting;
 use super::divert::Diverted;
 use super::missed::{Counter, Limits, Missed, declare};
 use super::sieve::Batch;
-use super::vhost::{affordable, other_nodes, readers, still_traced, traces, vhost};
+use super::vhost::{affordable, readers, still_traced, traces, vhost};
 use crate::config::{Broker, Trace};
 use crate::guardian::{Guardian, Tracing};
 use crate::vantage::http::Management;
+use crate::vantage::nodes::{self, Nodes};
 use crate::vantage::{Blindness, amqp};
 
 const CONSUMER: &str = "taskdiag";
@@ -36,6 +37,7 @@ pub struct Subscription {
     counter: Arc<Counter>,
     counting: Option<Counting>,
     vhost: String,
+    nodes: Nodes,
     /// Whether tracing was on already, in words.
     pub detail: String,
     /// Why not everything of the vhost may be seen.
@@ -69,12 +71,15 @@ impl Subscription {
                 broker.vhost
             )));
         };
-        if already && readers(management, &broker.vhost).await.is_empty() {
+        let nodes = nodes::of(broker, management, &room).await?;
+        let here = nodes.here.clone();
+        let here = here.as_str();
+        if already && readers(management, &broker.vhost, here).await.is_empty() {
             // Nobody reads it. A taskdiag that is just ending switches it off within a moment; otherwise
             // it was forgotten.
             tokio::time::sleep(Duration::from_millis(700)).await;
             already = traces(&vhost(management, &broker.vhost).await?);
-            if already && readers(management, &broker.vhost).await.is_empty() {
+            if already && readers(management, &broker.vhost, here).await.is_empty() {
                 forgotten();
             }
         }
@@ -90,14 +95,14 @@ impl Subscription {
         let counting = connection.create_channel().await.map_err(failed)?;
         // The name says whether a taskdiag switched tracing on: the last such reader switches it off.
         let inherited = already
-            && readers(management, &broker.vhost)
+            && readers(management, &broker.vhost, here)
                 .await
                 .iter()
                 .any(|name| name.starts_with(Tracing::OWNED));
         let owned = !already || inherited;
         let prefix = if owned { Tracing::OWNED } else { Tracing::GUEST };
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let queue = format!("{prefix}{id}");
+        let queue = Tracing::reader(prefix, here, &id);
         let limits = Limits::from_environment();
         let counter = Counter::declare(counting, &id, limits).await.map_err(failed)?;
         declare(&channel, &queue, counter.arguments(limits))
@@ -132,7 +137,7 @@ impl Subscription {
             // The guardian exists before anything is switched on, or nothing is.
             Guardian::of_run(guardian)
                 .await?
-                .restore_tracing(broker, &queue)
+                .restore_tracing(broker, here, &queue)
                 .await?;
         }
         // Read again after binding: a taskdiag that was just ending may have switched it off.
@@ -143,9 +148,9 @@ impl Subscription {
                         .hint("run it again"),
                 );
             }
-            Tracing::set(management, &broker.vhost, true).await.map_err(|blindness| {
+            Tracing::set(management, &broker.vhost, here, true).await.map_err(|blindness| {
                 Blindness::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(format!(
-                    "it takes the administrator tag (rabbitmqctl set_user_tags {} administrator), or switch it on by hand: rabbitmqctl trace_on -p {}",
+                    "it takes the administrator tag (rabbitmqctl set_user_tags {} administrator), or switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
                     broker.management.username(),
                     broker.vhost
                 ))
@@ -172,7 +177,8 @@ impl Subscription {
             counter,
             vhost: broker.vhost.clone(),
             detail,
-            partial: other_nodes(management).await,
+            partial: nodes.unseen(),
+            nodes,
         })
     }
 
@@ -215,6 +221,18 @@ impl Subscription {
 
     pub async fn still_traced(&self, management: &Management) -> bool {
         still_traced(management, &self.vhost).await
+    }
+
+    /// Nodes that have joined since: what passes through them is not seen either.
+    pub async fn joined(&self, management: &Management) -> Option<String> {
+        let room = vhost(management, &self.vhost).await.ok()?;
+        let mut others = nodes::running(&room);
+        others.retain(|node| *node != self.nodes.here && !self.nodes.others.contains(node));
+        Nodes {
+            here: self.nodes.here.clone(),
+            others,
+        }
+        .unseen()
     }
 
     /// Takes no more from here on. What had arrived already goes to `rest`; what is left at the

@@ -21,7 +21,7 @@ pub(super) async fn vhost(management: &Management, name: &str) -> Result<Json, B
         Err(refused) => refused,
     };
     let listed = management
-        .get("vhosts?columns=name,tracing,message_stats.publish_details.rate")
+        .get("vhosts?columns=name,tracing,cluster_state,message_stats.publish_details.rate")
         .await;
     match listed {
         Ok(Json::Array(vhosts)) => vhosts
@@ -34,17 +34,6 @@ pub(super) async fn vhost(management: &Management, name: &str) -> Result<Json, B
 
 pub(super) fn traces(vhost: &Json) -> bool {
     vhost.get("tracing") == Some(&Json::Bool(true))
-}
-
-/// Tracing is a state of each node: what happens on another one is not seen.
-pub(super) async fn other_nodes(management: &Management) -> Option<String> {
-    let nodes = management.get("nodes?columns=name").await.ok()?;
-    match nodes.as_array().map_or(0, Vec::len) {
-        0 | 1 => None,
-        count => Some(format!(
-            "the cluster has {count} nodes, and what passes through others may be missed"
-        )),
-    }
 }
 
 /// Tracing costs a busy broker up to a third of a publisher's speed: not without being told to.
@@ -74,6 +63,8 @@ pub(super) async fn affordable(management: &Management, vhost: &Json) -> Result<
 }
 
 /// Names of the queues that read the trace exchange now.
-pub(super) async fn readers(management: &Management, vhost: &str) -> Vec<String> {
-    Tracing::readers(management, vhost).await.unwrap_or_default()
+pub(super) async fn readers(management: &Management, vhost: &str, node: &str) -> Vec<String> {
+    Tracing::readers(management, vhost, node)
+        .await
+        .unwrap_or_default()
 }

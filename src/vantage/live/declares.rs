@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{Sink, Wanted};
 use crate::config::Broker;
-use crate::vantage::declare::{NoCounts, Prober};
+use crate::vantage::declare::{Counts as Looked, NoCounts, Prober};
 use crate::vantage::{Blindness, amqp};
 use crate::watch::sight::{Counts, Eye, Sight};
 
@@ -151,9 +151,24 @@ impl<'a> Looks<'a> {
             .min(Duration::from_millis(200))
     }
 
-    fn answered(&mut self, queue: String, counts: Option<(u64, u64)>, took: Duration) {
+    fn answered(&mut self, queue: String, counts: Looked, took: Duration) {
         self.best = self.best.min(took);
         self.typical = (self.typical * 7 + took) / 8;
+        let counts = match counts {
+            Looked::There { ready, consumers } => Some(Counts { ready, consumers }),
+            Looked::Missing => None,
+            // With how long it took, and what kind of queue it is, the board judges it.
+            Looked::Silent => Some(Counts {
+                ready: 0,
+                consumers: 0,
+            }),
+            Looked::Down(why) => {
+                self.missing
+                    .insert(queue.clone(), (Instant::now() + MISSING, MISSING));
+                self.said.remove(&queue);
+                return self.sink.see(Sight::Down { queue, why });
+            }
+        };
         if counts.is_none() {
             let wait = self
                 .missing
@@ -163,7 +178,6 @@ impl<'a> Looks<'a> {
         } else if !self.missing.is_empty() {
             self.missing.remove(&queue);
         }
-        let counts = counts.map(|(ready, consumers)| Counts { ready, consumers });
         let now = Instant::now();
         let news = self
             .said

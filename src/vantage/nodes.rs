@@ -1,0 +1,107 @@
+//! The nodes of a broker, and which of them answers the management API.
+//!
+//! Tracing is a state of each node: `PUT /api/vhosts/NAME` switches it at the node that answers, and
+//! `GET` tells that node's only; a message is traced where the channel of its publisher or consumer
+//! lives (RabbitMQ 3.10.8 [V]). No setting of 3.10 reaches another node, and the addresses of the
+//! other nodes' listeners that a node knows (`::`, the host in its name) often cannot be reached from
+//! outside. So it must be known which node answers, and that it is always the same.
+
+use serde_json::Value as Json;
+
+use super::Blindness;
+use super::http::Management;
+use crate::config::Broker;
+
+/// Behind a load balancer each new connection may lead to another node.
+const ASKED: usize = 4;
+
+/// A broker's nodes, as far as they run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nodes {
+    /// The one that answers.
+    pub here: String,
+    pub others: Vec<String>,
+}
+
+/// The node that answers.
+pub async fn answering(management: &Management) -> Result<String, Blindness> {
+    let overview = management.get("overview").await?;
+    match overview.get("node").and_then(Json::as_str) {
+        Some(node) => Ok(node.to_owned()),
+        None => Err(Blindness::new(
+            "the management API does not say which node answers",
+        )),
+    }
+}
+
+/// The nodes on which a vhost runs, as any user who may enter it is told.
+pub fn running(vhost: &Json) -> Vec<String> {
+    let nodes = vhost.get("cluster_state").and_then(Json::as_object);
+    nodes
+        .into_iter()
+        .flatten()
+        .map(|(node, _)| node.clone())
+        .collect()
+}
+
+/// `vhost` is the management API's answer about it.
+pub async fn of(broker: &Broker, management: &Management, vhost: &Json) -> Result<Nodes, Blindness> {
+    let here = answering(management).await?;
+    let mut others = running(vhost);
+    others.retain(|node| *node != here);
+    others.sort();
+    if others.is_empty() {
+        return Ok(Nodes { here, others });
+    }
+    for _ in 1..ASKED {
+        // A client of its own connects anew.
+        let again = answering(&Management::new(broker)?).await?;
+        if again != here {
+            return Err(Blindness::new(format!(
+                "`broker.management_url` leads to several nodes in turn ({here}, {again}), and each node traces for itself: what is switched on at one could not surely be switched off again"
+            ))
+            .hint("set management_url to the address of one node, not of the load balancer"));
+        }
+    }
+    Ok(Nodes { here, others })
+}
+
+impl Nodes {
+    /// What a firehose here cannot see, if anything.
+    pub fn unseen(&self) -> Option<String> {
+        (!self.others.is_empty()).then(|| {
+            format!(
+                "only node {} of the cluster is traced: what is published or consumed through connections to {} is not seen",
+                self.here,
+                self.others.join(", ")
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_vhost_names_the_nodes_that_run() {
+        let vhost = json!({ "cluster_state": { "a@x": "running", "b@y": "running" } });
+        assert_eq!(running(&vhost), ["a@x", "b@y"]);
+        assert!(running(&json!({ "name": "v" })).is_empty());
+    }
+
+    #[test]
+    fn a_single_node_sees_all() {
+        let nodes = |others: &[&str]| Nodes {
+            here: "a@x".into(),
+            others: others.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(nodes(&[]).unseen(), None);
+        assert!(
+            nodes(&["b@y"])
+                .unseen()
+                .is_some_and(|text| text.contains("b@y is not seen"))
+        );
+    }
+}

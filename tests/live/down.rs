@@ -1,0 +1,127 @@
+//! A node that is down, and the queues that live on it.
+
+use std::fs;
+
+use serde_json::Value as Json;
+
+use crate::cluster::{start_api, submit, watched};
+use crate::lab::until;
+use crate::nodes::alone;
+use crate::stack::Stack;
+use crate::worker::{Worker, healthy};
+
+fn at(stack: &Stack, node: usize, worker: Worker) -> Worker {
+    let (variable, url) = stack.at_node(node);
+    worker.env(variable, &url)
+}
+
+/// The classic queue lives on the node that its worker declared it at, and that node stops.
+#[test]
+fn queue_whose_node_is_down() {
+    let mut alone = alone();
+    let home = alone.cluster.names[1].clone();
+    let mut stack = Stack::clustered(alone.cluster.from(0), "queue-down");
+    let worker = at(&stack, 1, healthy());
+    let first = stack.worker(worker);
+    start_api(&mut stack, 0, &[]);
+    // The API has declared the queue once, and will not do so again.
+    submit(&stack);
+    stack.until_logged("worker.log", "Acknowledging message");
+    stack.kill(first);
+    alone.stop(1);
+    // A new worker at the node that is left is refused by the broker: its queue is not gone.
+    let worker = at(&stack, 0, healthy().without_waiting());
+    stack.worker(worker);
+    stack.until_logged("worker.log", "home node");
+    stack
+        .diagnose(&[])
+        .expect("B", "queue-unavailable", 10)
+        .certain()
+        .stage("recorded")
+        .sums_up(&home)
+        .sums_up("RabbitMQ dropped it")
+        .ruled_out("unroutable")
+        .record_as("queue-unavailable");
+    // Without the management API, and from the worker's log alone.
+    stack.set("broker.management_url", "http://127.0.0.1:1");
+    stack
+        .diagnose(&[])
+        .expect("B", "queue-unavailable", 10)
+        .at_least_likely();
+    let management = format!("http://lab:lab@{}", stack.brokers[0].management);
+    stack.set("broker.management_url", management);
+
+    let checked = stack
+        .taskdiag("check")
+        .arg("--config")
+        .arg(stack.write_config())
+        .output();
+    let checked = String::from_utf8(checked.expect("taskdiag runs").stdout).expect("text");
+    assert!(
+        checked.contains("queue `default` is down: its home node"),
+        "{checked}"
+    );
+    assert!(checked.contains("(down)"), "{checked}");
+    let rows = watched(&stack, &["default"]);
+    let last = rows.last().expect("a row");
+    assert_eq!(last["state"], "stuck: queue is down", "{rows:#?}");
+    assert_eq!(last["ready"]["value"], Json::Null, "{rows:#?}");
+
+    // It comes back during the run: the message that was sent meanwhile does not.
+    stack.set("timing.silence", "25s");
+    stack.set("timing.timeout", "40s");
+    let running = stack.start_diagnose(&[]);
+    until("the message was sent", || {
+        fs::read_to_string(&running.recording).is_ok_and(|text| text.contains("\"answered\""))
+            || stack.read("api.log").matches("POST /api/v1/tasks/").count() >= 4
+    });
+    alone.start(1);
+    running
+        .finish(&stack)
+        .expect("B", "queue-unavailable", 10)
+        .certain()
+        .sums_up("it is back since");
+}
+
+/// One node is gone, and the task's queue lives on the other one.
+#[test]
+fn queue_on_the_node_that_is_left() {
+    let mut alone = alone();
+    let mut stack = Stack::clustered(alone.cluster.from(0), "queue-elsewhere");
+    let worker = at(&stack, 0, healthy());
+    stack.worker(worker);
+    start_api(&mut stack, 0, &[]);
+    let mut quorum = quorum_system(&alone.cluster.from(0));
+    alone.stop(1);
+    let verdict = stack.diagnose(&[]).expect("A", "succeeded", 0);
+    // The only node that runs is traced: nothing is out of sight.
+    assert_eq!(verdict.state("firehose"), "watching", "{}", verdict.explain());
+    // A quorum queue of two members has lost its majority; the statistics say so some seconds later.
+    let path = format!("queues/{}/default", quorum.id);
+    until("the other member is known to be offline", || {
+        quorum.brokers[0].manage("GET", &path, None)["online"]
+            .as_array()
+            .is_some_and(|online| online.len() == 1)
+    });
+    quorum
+        .diagnose(&[])
+        .expect("B", "queue-unavailable", 10)
+        .at_least_likely();
+}
+
+/// API and worker that declare quorum queues, as an application may that has subclassed the broker.
+fn quorum_system(brokers: &[crate::lab::Broker]) -> Stack {
+    let mut stack = Stack::clustered(brokers.to_vec(), "quorum");
+    let patch = "import dramatiq.brokers.rabbitmq as r\n\
+                 b = r.RabbitmqBroker._build_queue_arguments\n\
+                 def quorum(self, *a, **k):\n    d = b(self, *a, **k)\n    d['x-queue-type'] = 'quorum'\n    return d\n\
+                 r.RabbitmqBroker._build_queue_arguments = quorum\n";
+    fs::write(stack.dir.join("sitecustomize.py"), patch).expect("written");
+    let folder = stack.dir.display().to_string();
+    let worker = at(&stack, 0, healthy()).env("PYTHONPATH", &folder);
+    stack.worker(worker);
+    start_api(&mut stack, 0, &[("PYTHONPATH", &folder)]);
+    submit(&stack);
+    stack.until_logged("worker.log", "Acknowledging message");
+    stack
+}
