@@ -41,7 +41,8 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     let text = match args.format {
         Plain::Json => {
             let report = json!({ "schema": "taskdiag.check.v1", "sources": sources, "findings": findings, "left_behind": left, "ok": !blind });
-            format!("{}\n", serde_json::to_string_pretty(&report).unwrap_or_default())
+            let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+            format!("{}\n", crate::timeline::scrub::printable_json(text))
         }
         Plain::Terminal => terminal(&sources, &findings, &wanted, global) + &left_words(&left),
     };

@@ -18,6 +18,7 @@ pub fn run(args: &Compare, global: &Global) -> Result<u8> {
     match args.format {
         Plain::Json => {
             let text = serde_json::to_string_pretty(&comparison).unwrap_or_default();
+            let text = crate::timeline::scrub::printable_json(text);
             print_text(&format!("{text}\n"))?;
         }
         Plain::Terminal => {

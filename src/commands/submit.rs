@@ -152,5 +152,6 @@ fn direct(args: &Submit, done: &Direct) -> Result<u8> {
 }
 
 fn lines(value: &serde_json::Value) -> String {
-    format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default())
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    format!("{}\n", crate::timeline::scrub::printable_json(text))
 }

@@ -254,25 +254,44 @@ fn strings(value: &Json, into: &mut Vec<String>) {
 
 /// Control characters (but newline and tab) and the ones that reorder text become visible.
 pub fn printable(text: &str) -> String {
-    let harmless = |c: char| {
-        c == '\n'
-            || c == '\t'
-            || !(c.is_control()
-                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'))
-    };
-    if text.chars().all(harmless) {
+    let is_visible = |c: char| c == '\n' || c == '\t' || is_harmless(c);
+    if text.chars().all(is_visible) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\r' => {}
-            c if harmless(c) => out.push(c),
+            c if is_visible(c) => out.push(c),
             '\u{1b}' => out.push_str("\\e"),
             c => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
         }
     }
     out
+}
+
+/// The same for JSON, without a change of what it says. JSON itself lets DEL, the C1 controls (of which
+/// U+009B begins a sequence as ESC does) and what reorders text stand in a string as they are.
+pub fn printable_json(json: String) -> String {
+    // DEL, or anything beyond ASCII: nearly all JSON has neither.
+    if json.bytes().all(|byte| byte < 0x7f) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Below U+007F only the whitespace between values is left.
+        if c < '\u{7f}' || is_harmless(c) {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\u{:04x}", c as u32));
+        }
+    }
+    out
+}
+
+fn is_harmless(c: char) -> bool {
+    !(c.is_control()
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'))
 }
 
 /// The same for what must stay on one line. Nearly everything is harmless, and borrowed.
@@ -459,6 +478,30 @@ mod tests {
         assert_eq!(
             printable("a\u{1b}[31mb\r\u{9b}\u{202e}"),
             "a\\e[31mb\\u{9b}\\u{202e}"
+        );
+    }
+
+    /// Every control character there is, as a name of a queue may hold it.
+    #[test]
+    fn json_says_the_same_without_control_characters() {
+        let name: String = ('\0'..='\u{9f}')
+            .chain(['\u{202e}', '\u{2069}', 'ü', '✓'])
+            .collect();
+        let json = printable_json(serde_json::json!({ &name: name }).to_string());
+        assert!(
+            !json.contains(|c: char| c.is_control() || c == '\u{202e}' || c == '\u{2069}'),
+            "{json:?}"
+        );
+        assert!(
+            json.contains("\\u007f") && json.contains("\\u009b") && json.contains("ü✓"),
+            "{json}"
+        );
+        let read: Json = serde_json::from_str(&json).expect("still JSON");
+        assert_eq!(read[&name], name);
+        let visible = printable(&name);
+        assert!(
+            !visible.contains(|c: char| c.is_control() && c != '\n' && c != '\t'),
+            "{visible:?}"
         );
     }
 }
