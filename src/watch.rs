@@ -13,12 +13,12 @@ pub mod table;
 mod testing;
 pub mod until;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use family::{Family, Totals};
+use family::Family;
 use pick::{Pick, Role};
-use sight::{Counts, Eye, Kind, LEADER_SILENT, Listing, Seen, Sight};
+use sight::{Counts, Eye, Kind, LEADER_SILENT, Listed, Listing, Seen, Sight};
 use state::{Limits, State};
 
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
@@ -267,101 +267,61 @@ impl Board {
         let before = family.queue(role).exists;
         change(family);
         let after = family.queue(role).exists;
-        let queue = match role {
-            Role::Main => name.to_owned(),
-            Role::Delay => delay_queue(name),
-            Role::Dead => dead_letter_queue(name),
-        };
-        match (before, after) {
-            (Some(true), Some(false)) => self.happen(at, Happening::Deleted(queue)),
-            (Some(false), Some(true)) => self.happen(at, Happening::Created(queue)),
-            _ => {}
-        }
+        self.happened.extend(news(name, role, before, after, at));
         self.dirty.insert(name.to_owned());
         // A row that nobody named has nothing more to say.
-        if role == Role::Main && after == Some(false) && !self.pick.names().iter().any(|known| known == name)
-        {
+        if role == Role::Main && after == Some(false) && !self.is_named(name) {
             self.families.remove(name);
         }
     }
 
+    fn is_named(&self, name: &str) -> bool {
+        self.pick.names().iter().any(|known| known == name)
+    }
+
     fn list(&mut self, listing: &Listing, at: Duration) {
-        // First what has gone, so that its companions become rows of their own.
-        if listing.complete && self.pick.exact().is_none() {
-            let there: HashSet<&str> = listing.queues.iter().map(|listed| listed.name.as_str()).collect();
-            let gone: Vec<String> = self
-                .families
-                .keys()
-                .filter(|name| !there.contains(name.as_str()))
-                .cloned()
-                .collect();
-            for name in gone {
-                self.change(&name, Role::Main, at, |family| {
-                    family.listed(Role::Main, None, listing.asked, at);
-                });
-            }
-        }
-        // Queues before their companions, so that these find them.
-        let is_companion = |name: &str| crate::framework::dramatiq::base_queue(name) != name;
         if self.pick.exact().is_none() {
-            for companions in [false, true] {
-                for listed in listing
-                    .queues
-                    .iter()
-                    .filter(|listed| is_companion(&listed.name) == companions)
-                {
-                    let Some((name, Role::Main)) = self.place(&listed.name) else {
-                        continue;
-                    };
-                    if !self.families.contains_key(&name) {
-                        self.families.insert(name.clone(), Family::default());
-                        // It has become somebody's companion.
-                        for row in [delay_queue(&name), dead_letter_queue(&name)] {
-                            if self.place(&row).is_some_and(|(_, role)| role != Role::Main) {
-                                self.families.remove(&row);
-                            }
-                        }
-                        if self.listed {
-                            self.happen(at, Happening::Created(name));
-                        }
-                    }
-                }
+            if listing.complete {
+                self.remove_unlisted(listing, at);
+            }
+            self.add_listed(listing, at);
+        }
+        let mut rows: HashMap<&str, [Option<&Listed>; 3]> = HashMap::with_capacity(listing.queues.len());
+        for listed in &listing.queues {
+            let exists = |base: &str| self.families.contains_key(base);
+            if let Some((name, role)) = self.pick.place(&listed.name, exists) {
+                rows.entry(name).or_default()[role as usize] = Some(listed);
             }
         }
-        let mut by_row: BTreeMap<String, Vec<(Role, usize)>> = BTreeMap::new();
-        for (index, listed) in listing.queues.iter().enumerate() {
-            if let Some((name, role)) = self.place(&listed.name) {
-                by_row.entry(name).or_default().push((role, index));
+        let mut looked = BTreeSet::new();
+        let mut gone = Vec::new();
+        for (name, family) in &mut self.families {
+            let found = rows.get(name.as_str());
+            if found.is_none() && !listing.complete {
+                continue;
             }
-        }
-        let names: Vec<String> = if listing.complete {
-            self.families.keys().cloned().collect()
-        } else {
-            by_row.keys().cloned().collect()
-        };
-        for name in names {
-            let found = by_row.remove(&name).unwrap_or_default();
             // The queue last: whether it is empty depends on its companions.
             for role in [Role::Delay, Role::Dead, Role::Main] {
-                let listed = found
-                    .iter()
-                    .find(|(known, _)| *known == role)
-                    .and_then(|(_, index)| listing.queues.get(*index));
+                let listed = found.and_then(|found| found[role as usize]);
                 if listed.is_none() && !listing.complete {
                     continue;
                 }
-                let totals = listed.map(|listed| {
-                    let totals = Totals {
-                        ready: listed.ready,
-                        unacked: listed.unacked,
-                    };
-                    (listed.kind, totals)
-                });
-                self.change(&name, role, at, |family| {
-                    family.listed(role, totals, listing.asked, at);
-                });
+                let before = family.queue(role).exists;
+                family.listed(role, listed, listing, at);
+                let after = family.queue(role).exists;
+                self.happened.extend(news(name, role, before, after, at));
+            }
+            if family.main.exists == Some(false) {
+                gone.push(name.clone());
+            }
+            looked.insert(name.clone());
+        }
+        for name in gone {
+            if !self.is_named(&name) {
+                self.families.remove(&name);
             }
         }
+        self.dirty.append(&mut looked);
         if listing.complete && !self.listed {
             self.listed = true;
             if self.pick.exact().is_some() {
@@ -372,9 +332,75 @@ impl Board {
         }
     }
 
+    /// First what has gone, so that its companions become rows of their own.
+    fn remove_unlisted(&mut self, listing: &Listing, at: Duration) {
+        let there: HashSet<&str> = listing.queues.iter().map(|listed| listed.name.as_str()).collect();
+        let gone: Vec<String> = self
+            .families
+            .keys()
+            .filter(|name| !there.contains(name.as_str()))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.change(&name, Role::Main, at, |family| {
+                family.listed(Role::Main, None, listing, at);
+            });
+        }
+    }
+
+    /// Queues before their companions, so that these find them.
+    fn add_listed(&mut self, listing: &Listing, at: Duration) {
+        let is_companion = |name: &str| crate::framework::dramatiq::base_queue(name) != name;
+        for companions in [false, true] {
+            let new: Vec<String> = listing
+                .queues
+                .iter()
+                .map(|listed| listed.name.as_str())
+                .filter(|name| is_companion(name) == companions && !self.families.contains_key(*name))
+                .filter_map(|name| match self.place(name) {
+                    Some((name, Role::Main)) => Some(name),
+                    _ => None,
+                })
+                .collect();
+            // All at once: one after the other, in their order, they would leave the map half empty,
+            // and ten thousand rows take 10 MB more.
+            let mut rows = new.iter().map(|name| (name.clone(), Family::default())).collect();
+            self.families.append(&mut rows);
+            for name in new {
+                // It has become somebody's companion.
+                for row in [delay_queue(&name), dead_letter_queue(&name)] {
+                    if self.place(&row).is_some_and(|(_, role)| role != Role::Main) {
+                        self.families.remove(&row);
+                    }
+                }
+                if self.listed {
+                    self.happen(at, Happening::Created(name));
+                }
+            }
+        }
+    }
+
     fn happen(&mut self, at: Duration, what: Happening) {
         self.happened.push(Happened { at, what });
     }
+}
+
+/// A queue that has come or gone.
+fn news(name: &str, role: Role, before: Option<bool>, after: Option<bool>, at: Duration) -> Option<Happened> {
+    let what = match (before, after) {
+        (Some(true), Some(false)) => Happening::Deleted,
+        (Some(false), Some(true)) => Happening::Created,
+        _ => return None,
+    };
+    let queue = match role {
+        Role::Main => name.to_owned(),
+        Role::Delay => delay_queue(name),
+        Role::Dead => dead_letter_queue(name),
+    };
+    Some(Happened {
+        at,
+        what: what(queue),
+    })
 }
 
 #[cfg(test)]
@@ -471,6 +497,38 @@ mod tests {
             assert_eq!(seen.is_some(), expected == State::Idle, "{kind:?}");
             scene.declared("q", 0, 0);
             assert_eq!(scene.state(), State::Idle);
+        }
+    }
+
+    /// What was shown is not replaced by what was before.
+    #[test]
+    fn no_figure_goes_back_in_time() {
+        for kind in [Kind::Classic, Kind::Quorum] {
+            let mut scene = Scene::new(kind);
+            let ready = |scene: &Scene| match scene.board.families()["q"].main.ready(scene.at) {
+                super::family::Figure::Known { value, age } => (value, age.as_secs_f64()),
+                other => panic!("{other:?}"),
+            };
+            let lag = kind.lag().as_secs_f64();
+            scene.listed(&[("q", 3, 0)]);
+            assert_eq!(ready(&scene), (3, lag));
+            scene.wait(1.0).declared("q", 7, 0).wait(0.5).blind(Eye::Amqp);
+            assert_eq!(
+                ready(&scene),
+                (7, 0.5),
+                "{kind:?}: as it was last seen, and how old that is"
+            );
+            scene.wait(3.5).listed(&[("q", 4, 0)]);
+            let lags = !kind.lag().is_zero();
+            // A quorum queue counted these some time in the last five seconds: perhaps before.
+            assert_eq!(ready(&scene), if lags { (7, 4.0) } else { (4, 0.0) });
+            scene.wait(2.0).listed(&[("q", 5, 0)]);
+            assert_eq!(ready(&scene), (5, lag));
+            scene.wait(1.0).declared("q", 9, 0);
+            assert_eq!(ready(&scene), (9, 0.0));
+            // No longer on screen, and no longer looked at: the same.
+            scene.wait(10.0);
+            assert_eq!(ready(&scene), (9, 10.0));
         }
     }
 

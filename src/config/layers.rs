@@ -188,8 +188,10 @@ impl Layers {
             let Some(rest) = name.strip_prefix("TASKDIAG_") else {
                 continue;
             };
-            // LAB… and BIN belong to fixtures/lab, PANIC and BACKLOG to the tests, LOG to our own debugging.
-            if rest.starts_with("LAB_") || matches!(rest, "LAB" | "BIN" | "PANIC" | "BACKLOG" | "LOG") {
+            // LAB… and BIN belong to fixtures/lab, PANIC, BACKLOG and PAGES to the tests, LOG to our own debugging.
+            if rest.starts_with("LAB_")
+                || matches!(rest, "LAB" | "BIN" | "PANIC" | "BACKLOG" | "PAGES" | "LOG")
+            {
                 continue;
             }
             let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {

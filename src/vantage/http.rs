@@ -14,6 +14,16 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// A client that knows the private certificate authority and never follows redirects by itself.
 pub fn client(tls: &Tls, timeout: Duration) -> Result<reqwest::Client, Blindness> {
+    build(builder(tls, timeout)?)
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Blindness> {
+    builder
+        .build()
+        .map_err(|error| Blindness::new(format!("cannot set up HTTP: {error}")))
+}
+
+fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBuilder, Blindness> {
     let wrong = |what: &str, error: &dyn std::fmt::Display| Blindness::new(format!("{what}: {error}"));
     let mut builder = reqwest::Client::builder()
         .timeout(timeout)
@@ -43,9 +53,7 @@ pub fn client(tls: &Tls, timeout: Duration) -> Result<reqwest::Client, Blindness
         })?;
         builder = builder.identity(identity);
     }
-    builder
-        .build()
-        .map_err(|error| wrong("cannot set up HTTP", &error))
+    Ok(builder)
 }
 
 /// Sorts a transport error, and says it without the URL (which may hold credentials).
@@ -92,10 +100,14 @@ impl Management {
 
     /// Without a whole configuration: for the guardian.
     pub fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Blindness> {
-        Ok(Self {
-            client: client(tls, Duration::from_secs(5))?,
-            url,
-        })
+        let mut builder = builder(tls, Duration::from_secs(5))?;
+        // Reading every certificate of the system takes longer than a request. No redirect is
+        // followed, so what begins without TLS stays without.
+        if url.expose().starts_with("http://") {
+            builder = builder.tls_certs_only([]);
+        }
+        let client = build(builder)?;
+        Ok(Self { client, url })
     }
 
     /// `GET /api/PATH` as JSON, or why not.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::leaving::{Leaving, would_have_told};
 use super::pick::Role;
-use super::sight::{Consumer, Counts, Details, Kind, STATISTICS_LAG, Stats};
+use super::sight::{Consumer, Counts, Details, Kind, Listed, Listing, STATISTICS_LAG, Stats};
 use super::state::seconds;
 
 /// So long is what has moved remembered as moving.
@@ -23,6 +23,8 @@ pub struct Queue {
     /// When a passive declare found nothing.
     gone: Option<Duration>,
     pub declared: Option<At<Counts>>,
+    /// What a passive declare said last, whether or not there are any now.
+    was_ready: Option<At<u64>>,
     pub refused: Option<String>,
     /// Why it cannot be used now: its node is down, say.
     pub down: Option<String>,
@@ -64,20 +66,18 @@ impl<T: Copy> Figure<T> {
 }
 
 impl Queue {
-    /// Ready messages: the passive declare's answer while it holds, else the totals'.
+    /// Ready messages: the passive declare's answer while it holds, then whichever of the two is
+    /// younger, so that nothing that was shown is replaced by what was before.
     pub fn ready(&self, now: Duration) -> Figure<u64> {
-        match (self.fresh_declare(now), self.totals) {
-            (Some(seen), _) => known(seen.value.ready, now, seen.at),
-            (
-                None,
-                Some(At {
-                    at,
-                    value: Totals {
-                        ready: Some(ready), ..
-                    },
-                }),
-            ) => known(ready, now + self.kind.lag(), at),
-            _ => Figure::Unknown(self.refused.clone().unwrap_or_else(|| "not looked yet".into())),
+        if let Some(seen) = self.fresh_declare(now) {
+            return known(seen.value.ready, now, seen.at);
+        }
+        let Some((totals, ready)) = self.totals.and_then(|totals| Some((totals, totals.value.ready?))) else {
+            return Figure::Unknown(self.refused.clone().unwrap_or_else(|| "not looked yet".into()));
+        };
+        match self.was_ready {
+            Some(was) if was.at + self.kind.lag() > totals.at => known(was.value, now, was.at),
+            _ => known(ready, now + self.kind.lag(), totals.at),
         }
     }
 
@@ -207,6 +207,10 @@ impl Family {
             .and_then(|totals| totals.value.ready)
             .filter(|_| !queue.lags());
         queue.declared = counts.map(|value| At { at, value });
+        queue.was_ready = counts.map(|counts| At {
+            at,
+            value: counts.ready,
+        });
         let lag = queue.kind.lag();
         let lost = queue
             .total()
@@ -291,24 +295,29 @@ impl Family {
         queue.refused = Some(reason);
     }
 
-    /// What the list of totals said; `None`: it is complete, and this queue is not on it. `asked` is
-    /// when it was asked for.
-    pub fn listed(&mut self, role: Role, listed: Option<(Kind, Totals)>, asked: Duration, at: Duration) {
+    /// What the list of totals said; `None`: it is complete, and this queue is not on it.
+    pub fn listed(&mut self, role: Role, listed: Option<&Listed>, listing: &Listing, at: Duration) {
+        let asked = listing.asked;
         let queue = self.queue_mut(role);
         if queue.gone.is_some_and(|gone| gone >= asked) || queue.down.is_some() {
             return;
         }
-        let Some((kind, totals)) = listed else {
+        let Some(listed) = listed else {
             // A passive declare is younger than any list.
-            if queue.declared.is_none() {
-                queue.exists = Some(false);
-                queue.totals = None;
+            if queue.declared.is_some() {
+                return;
             }
+            queue.exists = Some(false);
+            (queue.totals, queue.was_ready) = (None, None);
             return;
+        };
+        let totals = Totals {
+            ready: listed.ready,
+            unacked: listed.unacked,
         };
         let before = queue.total();
         let declares = queue.declared.is_some();
-        queue.kind = kind;
+        queue.kind = listed.kind;
         if !declares {
             queue.exists = Some(true);
         }

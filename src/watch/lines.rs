@@ -1,6 +1,6 @@
 //! A watch as lines: one for each change, for people or (`--format json`) for programs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -119,7 +119,9 @@ pub struct Printer {
     started: Timestamp,
     every: Duration,
     last: HashMap<String, Printed>,
-    waiting: Vec<String>,
+    /// Rows that are still to be looked at in this round, and those that are put off to the next.
+    round: std::collections::btree_set::IntoIter<String>,
+    waiting: BTreeSet<String>,
 }
 
 /// So many rows are made at once; the next call makes the next ones.
@@ -169,11 +171,12 @@ impl Printer {
             started,
             every,
             last: HashMap::new(),
-            waiting: Vec::new(),
+            round: BTreeSet::new().into_iter(),
+            waiting: BTreeSet::new(),
         }
     }
 
-    /// The lines that are due; as long as there are many, there are more.
+    /// The lines that are due, some of them: as long as it `has_more`, there are more.
     pub fn due(&mut self, board: &mut Board) -> Vec<Line> {
         let now = board.now();
         let mut lines: Vec<Line> = board
@@ -181,19 +184,20 @@ impl Printer {
             .into_iter()
             .map(|happened| self.event(&happened))
             .collect();
-        let mut names = board.take_dirty();
-        names.extend(self.waiting.drain(..));
-        for name in names {
-            if lines.len() >= BATCH {
-                self.waiting.push(name);
-                continue;
-            }
+        if !self.has_more() {
+            let mut names = board.take_dirty();
+            names.append(&mut self.waiting);
+            self.round = names.into_iter();
+        }
+        while lines.len() < BATCH
+            && let Some(name) = self.round.next()
+        {
             let Some(family) = board.families().get(&name) else {
                 self.last.remove(&name);
                 continue;
             };
             if family.main.exists.is_none() || board.is_about_to_be_seen(family) {
-                self.waiting.push(name);
+                self.waiting.insert(name);
                 continue;
             }
             let (state, why) = board.state(&name);
@@ -204,7 +208,7 @@ impl Printer {
                     continue;
                 }
                 if !key.is_urgent(&printed.key) && !printed.may_change(now, self.every) {
-                    self.waiting.push(name);
+                    self.waiting.insert(name);
                     continue;
                 }
                 if now.saturating_sub(printed.second) < Duration::from_secs(1) {
@@ -233,8 +237,9 @@ impl Printer {
             .collect()
     }
 
-    pub fn has_more(lines: &[Line]) -> bool {
-        lines.len() >= BATCH
+    /// The round is not over.
+    pub fn has_more(&self) -> bool {
+        self.round.len() > 0
     }
 
     pub fn end(&self, now: Duration, end: End) -> Line {

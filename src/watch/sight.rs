@@ -85,25 +85,19 @@ pub struct Listed {
     pub unacked: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// As the broker names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     Classic,
     Quorum,
     Stream,
     #[default]
+    #[serde(other)]
     Unknown,
 }
 
 impl Kind {
-    pub fn named(name: &str) -> Self {
-        match name {
-            "classic" => Kind::Classic,
-            "quorum" => Kind::Quorum,
-            "stream" => Kind::Stream,
-            _ => Kind::Unknown,
-        }
-    }
-
     /// So old may the totals of the management API be when they arrive: a quorum queue reports them
     /// every 5 s (`quorum_tick_interval`), a classic one is asked.
     pub fn lag(self) -> Duration {

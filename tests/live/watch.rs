@@ -27,9 +27,14 @@ struct Watch {
 
 impl Watch {
     fn start(stack: &Stack, arguments: &[&str]) -> Self {
+        Self::start_with(stack, arguments, &[])
+    }
+
+    fn start_with(stack: &Stack, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let config = stack.write_config();
         let mut child = stack
             .taskdiag("watch")
+            .envs(variables.iter().copied())
             .arg("--config")
             .arg(config)
             .args(["--format", "json"])
@@ -60,7 +65,7 @@ impl Watch {
     }
 
     /// The next line of which this is true.
-    fn next(&mut self, what: &str, is_it: impl Fn(&Json) -> bool) -> Json {
+    fn next(&mut self, what: &str, mut is_it: impl FnMut(&Json) -> bool) -> Json {
         let mut found = None;
         until(what, || {
             let is_over = self.is_over.load(Ordering::SeqCst);
@@ -384,6 +389,118 @@ fn thousands_of_queues() {
     // Hidden or not: one that nobody consumes is found.
     let (code, end) = Watch::start(&stack, &["--all", "--until", "stuck", "--for", "60s"]).end();
     assert_eq!(code, 0, "{end:#}");
+}
+
+/// A name that would clear the screen, given to a terminal: no format does.
+#[test]
+fn a_name_of_control_characters() {
+    const EVIL: &str = "evil\u{7f}\u{9b}2J\u{1b}[2J\u{202e}q";
+    let mut stack = vhost("name");
+    declare(&mut stack, EVIL, &[]);
+    let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    for format in ["lines", "json"] {
+        let output = watch(
+            &stack,
+            &["--all", "--until", "empty", "--for", "20s", "--format", format],
+        );
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(
+            text.contains("evil") && text.chars().all(harmless),
+            "{format}: {text:?}"
+        );
+    }
+    // For a program it is the name that it is.
+    Watch::start(&stack, &["--all"]).state(EVIL, "idle");
+}
+
+/// More queues than are asked for at once. One that goes between two pages moves the others up, so that
+/// one of them is on no page; it is there all the same.
+#[test]
+fn queues_that_come_and_go_between_pages() {
+    const STAYS: usize = 300;
+    let mut stack = vhost("pages");
+    let connection = stack.amqp();
+    let temporary = QueueDeclareOptions::default();
+    let channel = run(async {
+        let channel = connection.create_channel().await.expect("a channel");
+        let declares = (0..STAYS).map(|n| {
+            let name = format!("stays-{n:03}");
+            channel.queue_declare(name.into(), temporary, FieldTable::default())
+        });
+        for declared in futures_util::future::join_all(declares).await {
+            declared.expect("declared");
+        }
+        channel
+    });
+    stack.publish("stays-150", "x");
+    let mut watch = Watch::start_with(&stack, &["--all"], &[("TASKDIAG_PAGES", "100,40")]);
+    // The first by name, so that all others are moved.
+    let (mut listed, mut rounds) = (false, 0);
+    let began = Instant::now();
+    while !listed || began.elapsed() < Duration::from_secs(12) {
+        run(async {
+            let name = || ShortString::from("changes");
+            channel
+                .queue_declare(name(), temporary, FieldTable::default())
+                .await
+                .expect("declared");
+            channel
+                .queue_delete(name(), Default::default())
+                .await
+                .expect("deleted");
+        });
+        rounds += 1;
+        listed |= watch
+            .lines
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|line| line["event"] == "listed");
+        assert!(began.elapsed() < Duration::from_secs(60), "never listed");
+    }
+    let row = watch.row("stays-150", "what it holds", |row| row["ready"]["value"] == 1);
+    assert_eq!(row["unacked"]["value"], 0, "{row:#}");
+    // One that goes for good is missed, and one that has come is found.
+    run(async {
+        let gone = channel.queue_delete("stays-299".into(), Default::default()).await;
+        gone.expect("deleted");
+        channel
+            .queue_declare("new".into(), temporary, FieldTable::default())
+            .await
+            .expect("declared");
+    });
+    let (mut came, mut went) = (false, false);
+    watch.next("that one has come and one has gone", |line| {
+        came |= line["event"] == "created" && line["queue"] == "new";
+        went |= line["event"] == "deleted" && line["queue"] == "stays-299";
+        came && went
+    });
+    let lines = watch.lines.lock().unwrap();
+    let is_told = |event: &str, queue: &str| {
+        let is_it = |line: &&Json| line["event"] == event && line["queue"] == queue;
+        lines.iter().filter(is_it).count()
+    };
+    let mut rows = std::collections::HashSet::new();
+    for n in 0..STAYS {
+        let name = format!("stays-{n:03}");
+        assert_eq!(
+            is_told("created", &name),
+            0,
+            "{name} was there from the beginning; {rounds} rounds"
+        );
+        assert_eq!(
+            is_told("deleted", &name),
+            usize::from(n == 299),
+            "{name}; {rounds} rounds"
+        );
+        rows.extend(
+            lines
+                .iter()
+                .any(|line| line["queue"] == name.as_str())
+                .then_some(name),
+        );
+    }
+    assert_eq!(rows.len(), STAYS);
 }
 
 // ---- when it ends ----

@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::screen::Screen;
 use crate::cli::{Global, Watch, WatchFormat};
 use crate::error::{Error, Result};
+use crate::timeline::scrub::printable_json;
 use crate::watch::Board;
 use crate::watch::lines::{self, End, Line, Printer, What};
 use crate::watch::state::State;
@@ -73,7 +74,7 @@ impl Output {
             if !self.print(&lines)? {
                 return Ok(false);
             }
-            if !Printer::has_more(&lines) {
+            if !self.printer.has_more() {
                 break;
             }
         }
@@ -101,7 +102,7 @@ impl Output {
         let mut text = String::new();
         if self.json {
             for line in lines {
-                text.push_str(&serde_json::to_string(line).unwrap_or_default());
+                text.push_str(&printable_json(serde_json::to_string(line).unwrap_or_default()));
                 text.push('\n');
             }
         } else {

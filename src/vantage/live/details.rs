@@ -20,6 +20,9 @@ use crate::watch::sight::{Consumer, Details, Sight, Stats};
 const EVERY: Duration = Duration::from_secs(2);
 const SHARE: u32 = 20;
 
+/// One queue costs the broker no more: what takes longer was waited for.
+const MOST: Duration = Duration::from_millis(50);
+
 pub async fn look(
     management: &Management,
     vhost: &str,
@@ -62,7 +65,7 @@ pub async fn look(
             find_processes(consumers, &connections, &mut holders, scrubber).await;
         }
         sink.see(Sight::Details(details));
-        tokio::time::sleep(SHARE * took).await;
+        tokio::time::sleep(SHARE * took.min(MOST)).await;
     }
 }
 
