@@ -464,13 +464,13 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         Some(_) if exit_code == exit::OK => exit::COULD_NOT,
         _ => exit_code,
     };
-    let mut notes = story.notes();
     // Unless a cause rests on it, and says it.
     let told: Vec<u32> = winner
         .iter()
         .chain(&contributing)
         .flat_map(|(_, _, matched)| matched.evidence.iter().copied())
         .collect();
+    let mut notes = story.notes(&told);
     for remark in story.remarks_on_launches() {
         if !told.contains(&remark.evidence) {
             notes.insert(0, remark.text);

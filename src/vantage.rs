@@ -438,6 +438,10 @@ pub async fn observe(
             &mut news,
         )
         .await?;
+        // Another program may answer at its address: a task is not sent to that.
+        if over.is_none() && started::api_is_dead(&run) {
+            over = Some(Ended::Decided);
+        }
     }
     // For the test that a panic, too, leaves nothing switched on.
     if cfg!(debug_assertions) && std::env::var_os("TASKDIAG_PANIC").is_some() {

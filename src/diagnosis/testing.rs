@@ -544,6 +544,12 @@ impl Scene {
         self.see(Source::Process, value(ready))
     }
 
+    pub fn not_ready(self, part: &str, pid: i32, reason: &str) -> Self {
+        let failed =
+            json!({"kind": "not_ready", "part": part, "pid": pid, "after_ms": 1000.0, "reason": reason});
+        self.see(Source::Process, value(failed))
+    }
+
     /// What was started has ended.
     pub fn exited(self, pid: i32, code: i32) -> Self {
         let exit = Some(code);

@@ -564,6 +564,21 @@ pub(super) fn masked(command: Vec<String>) -> Vec<String> {
         .collect()
 }
 
+/// Whether a process is this one or below it.
+pub fn descends_from(mut pid: i32, ancestor: i32) -> bool {
+    // A chain of parents is short; one that is read while it changes must not be followed for ever.
+    for _ in 0..64 {
+        if pid == ancestor {
+            return true;
+        }
+        match Proc::new(pid).and_then(|process| process.stat()) {
+            Ok(stat) if stat.ppid > 1 => pid = stat.ppid,
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// Unix milliseconds of a process's start, from clock ticks since boot.
 fn started_at_ms(ticks: u64) -> Option<i64> {
     let boot = i64::try_from(procfs::boot_time_secs().ok()?).ok()?;

@@ -20,9 +20,14 @@ const EVERY: Duration = Duration::from_millis(25);
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// A worker that is ready, or cannot connect and tries again every 3 s, gets so long to consume.
 const READY_BUT_NOT_CONSUMING: Duration = Duration::from_secs(8);
+/// An answer that does not come from below what was started may be a container's, or another program's
+/// that holds the port: then what was started ends in a moment.
+const ANOTHER_ANSWERS: Duration = Duration::from_millis(2_500);
 
 /// The tables that an application makes when it starts are seen so soon.
 const TABLES_WITHIN: Duration = Duration::from_millis(1500);
+
+const ENDED: &str = "it ended with ";
 
 /// One program on its way.
 struct Part {
@@ -70,24 +75,26 @@ pub(super) async fn bring_up(
     }
     let limit = config.timing.timeout;
     let mut all_decided = None;
+    let mut answered_at = None;
     loop {
-        let api_answered = tokio::select! {
+        tokio::select! {
             biased;
             _ = interrupted.wait_for(|interrupted| *interrupted) => return Ok(Some(Ended::Interrupted)),
-            Some(()) = answers.recv() => true,
-            Some(report) = reports.recv() => {
-                run.take(report);
-                false
-            }
-            () = tokio::time::sleep(EVERY) => false,
-        };
+            Some(()) = answers.recv() => answered_at = Some(Instant::now()),
+            Some(report) = reports.recv() => { run.take(report); }
+            () = tokio::time::sleep(EVERY) => {}
+        }
         while let Ok(report) = reports.try_recv() {
             run.take(report);
         }
         let now = consumers(run);
         for part in parts.iter_mut().filter(|part| !part.decided) {
             let is_ready = match part.started.part {
-                "api" => api_answered || (part.ready && part.ended.is_none()),
+                "api" => answered_at.is_some_and(|at| {
+                    let exit = part.started.exit();
+                    let alive = exit.is_none_or(|exit| exit.code == 0 && exit.left_children);
+                    alive && (at.elapsed() >= ANOTHER_ANSWERS || listens(api_port(config), part.started.pid))
+                }),
                 _ => now > before || (!sees(run, Source::Queue) && part.claims.is_some()),
             };
             part.ready |= is_ready;
@@ -154,10 +161,7 @@ impl Part {
             let ended = *self.ended.get_or_insert_with(Instant::now);
             // One that ends well and leaves a child behind has gone into the background.
             if (exit.code != 0 || !exit.left_children) && ended.elapsed() >= LAST_WORDS {
-                return Some(format!(
-                    "it ended with {}",
-                    crate::timeline::exit_words(exit.code)
-                ));
+                return Some(format!("{ENDED}{}", crate::timeline::exit_words(exit.code)));
             }
         }
         if self.started.part == "worker" {
@@ -183,6 +187,31 @@ impl Part {
             ),
         })
     }
+}
+
+/// Whether a process that listens on the port descends from this one, or nothing can be seen of it.
+fn listens(port: Option<u16>, started: i32) -> bool {
+    let owners = port.map(process::listeners).unwrap_or_default();
+    owners.is_empty()
+        || owners
+            .iter()
+            .any(|(pid, _)| process::descends_from(*pid, started))
+}
+
+/// The API that was started has ended, and did not leave another to do its work.
+pub(super) fn api_is_dead(run: &Run<'_>) -> bool {
+    let failed = run.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::NotReady {
+            part, pid, reason, ..
+        } if part == "api" => Some((*pid, reason)),
+        _ => None,
+    });
+    failed.is_some_and(|(failed, reason)| {
+        run.timeline.events.iter().any(|event| {
+            matches!(event.kind, EventKind::Gone { pid, exit: Some(code) }
+                if pid == failed && (code != 0 || reason.starts_with(ENDED)))
+        })
+    })
 }
 
 /// Tells the timeline and the process watcher of it, and of its end whenever that comes.

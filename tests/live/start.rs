@@ -604,7 +604,16 @@ fn kept_processes_run_on_and_stop_as_it_says() {
         line.unwrap_or_else(|| panic!("{beginning}\n{}", verdict.stderr))
             .to_owned()
     };
-    for command in [said("to stop what runs: "), said("to remove the logs: ")] {
+    let remove = said("to remove the logs: ");
+    let log = Path::new(remove.trim_start_matches("rm -r ")).join("worker.log");
+    for command in [said("to stop what runs: "), remove] {
+        if command.starts_with("rm") {
+            let log = fs::read_to_string(&log).expect("the worker's log");
+            assert!(
+                log.contains("Worker has been shut down"),
+                "asked once, it ends in order: {log}"
+            );
+        }
         let status = Command::new("sh")
             .args(["-c", &command])
             .status()

@@ -39,6 +39,16 @@ fn check(story: &Story<'_>) -> Answer {
             _ => {}
         }
     }
+    // Nothing was sent: whatever answers at the address is not what was started.
+    if story.has_ended()
+        && story.submitted_at().is_none()
+        && story
+            .started("api")
+            .is_some_and(|launch| launch.ended.is_some() && launch.not_ready.is_some())
+        && let Some((text, evidence)) = why_it_does_not_listen(story)
+    {
+        return Answer::certain(format!("no task was submitted: {text}"), evidence).terminal();
+    }
     Answer::NotApplicable
 }
 
@@ -67,12 +77,25 @@ fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::timeline::Ended;
 
     #[test]
     fn refused_unresolved_and_no_tls() {
         for why in [NoAnswer::Connect, NoAnswer::Dns, NoAnswer::Tls] {
             assert_eq!(Scene::not_answered(why).cause(), "certain api-unreachable");
         }
+    }
+
+    #[test]
+    fn one_that_was_started_and_is_dead_is_not_asked() {
+        let dead = Scene::new()
+            .started("api", 50)
+            .exited(50, 1)
+            .not_ready("api", 50, "it ended");
+        assert_eq!(dead.answer(&CAUSE), "not applicable", "it goes on");
+        let dead = dead.end(Ended::Decided);
+        assert_eq!(dead.cause(), "certain api-unreachable");
+        assert_eq!(dead.verdict().scenario, None);
     }
 
     #[test]

@@ -288,9 +288,29 @@ impl<'a> Story<'a> {
         Some(format!("stopped by you after {after:.1} s{doing}"))
     }
 
-    pub fn notes(&self) -> Vec<String> {
+    /// Whose lines and exceptions these are, where the log that is watched is not his. Of a worker that
+    /// was started, `remarks_on_launches` says it.
+    fn taker(&self, told: &[u32]) -> Option<String> {
+        if self.started("worker").is_some() {
+            return None;
+        }
+        let (pid, process) = self.deliveries().find_map(|passage| {
+            let (n, pid) = self.peer(passage.connection)?;
+            let is_told = told.contains(&n) || told.contains(&passage.n);
+            (!is_told && self.is_watched(pid) == Some(false)).then(|| (pid, self.process(pid)))
+        })?;
+        let command = process.map(|(_, process)| format!(" (`{}`)", process.command.join(" ")));
+        Some(format!(
+            "the message went to pid {pid}{}, which is not the watched worker",
+            command.unwrap_or_default()
+        ))
+    }
+
+    /// `told`: the evidence of the verdict's causes, which say what they stand for by themselves.
+    pub fn notes(&self, told: &[u32]) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.stopped());
+        notes.extend(self.taker(told));
         if self.is_ambiguous() {
             notes.push(self.which_is_meant());
         }
