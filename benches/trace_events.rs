@@ -66,6 +66,7 @@ fn measure(
             let moment = Moment {
                 at_ms: n as f64,
                 unix_ms: 1_700_000_000_000 + n as i64,
+                late: false,
             };
             sieve.pour(bytes);
             for sight in sieve.batch().iter().flat_map(Batch::sights) {

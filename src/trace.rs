@@ -18,7 +18,7 @@ use crate::timeline::scrub::Scrubber;
 
 pub use filter::Filter;
 pub use json::{Entry, SCHEMA};
-pub use line::Look;
+pub use line::{Look, counted};
 use pairing::Pairing;
 
 /// One message of the trace exchange.
@@ -88,6 +88,8 @@ pub struct Moment {
     /// Since tracing began.
     pub at_ms: f64,
     pub unix_ms: i64,
+    /// It may have happened earlier: it waited somewhere until it was read.
+    pub late: bool,
 }
 
 /// Everything known of one event, before it is written.
@@ -174,7 +176,16 @@ impl Tracer {
         {
             self.tasks.insert(self.hasher.hash_one(id));
         }
-        let (queue, latency_ms) = match (&sight.passage, id) {
+        let attempt = body
+            .as_ref()
+            .map_or((None, None), |body| (body.retries, body.eta_ms));
+        // A copy with the same id that is another attempt, or differs in length, is another message.
+        let key = |queue: &str, id: &str| self.hasher.hash_one((queue, id, attempt, sight.body.len()));
+        if moment.late {
+            // Neither this nor what passed before can be set against what comes.
+            self.pairing.clear();
+        }
+        let (queue, latency_ms) = match (&sight.passage, id.filter(|_| !moment.late)) {
             (
                 Passage::Publish {
                     queues, routing_key, ..
@@ -183,8 +194,7 @@ impl Tracer {
             ) => {
                 if let Some(id) = id {
                     for queue in queues {
-                        self.pairing
-                            .published(self.hasher.hash_one((&**queue, id)), moment.at_ms);
+                        self.pairing.published(key(queue, id), moment.at_ms);
                     }
                 }
                 (queues.first().map_or(&**routing_key, |queue| &**queue), None)
@@ -195,10 +205,7 @@ impl Tracer {
                     redelivered: false,
                 },
                 Some(id),
-            ) => {
-                let key = self.hasher.hash_one((&**queue, id));
-                (&**queue, self.pairing.delivered(key, moment.at_ms))
-            }
+            ) => (&**queue, self.pairing.delivered(key(queue, id), moment.at_ms)),
             (Passage::Deliver { queue, .. }, _) => (&**queue, None),
         };
         let seen = Seen {
@@ -247,16 +254,20 @@ impl Tracer {
         }
     }
 
+    /// Events since then may be missing: the connection broke.
+    pub fn gap(&mut self, moment: Moment, since: Moment, because: &str, out: &mut Vec<u8>) {
+        self.pairing.clear();
+        match &mut self.writing {
+            Writing::Line(look) => line::gap(moment, since, because, look, out),
+            Writing::Json => json::write(&Entry::gap(moment, since, because), out),
+        }
+    }
+
     /// The terminal has so many columns now.
     pub fn resize(&mut self, width: usize) {
         if let Writing::Line(look) = &mut self.writing {
             look.width = Some(width);
         }
-    }
-
-    /// We stood still: when what arrives now happened is not known.
-    pub fn stalled(&mut self) {
-        self.pairing.clear();
     }
 
     /// The first and the last line of JSON; nothing for people.
@@ -278,223 +289,4 @@ pub enum Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use secrecy::SecretString;
-
-    use super::*;
-
-    const BODY: &str = r#"{"queue_name":"orders.DQ","actor_name":"send","args":["hunter22","x\u001b[31m"],"kwargs":{"task_id":7,"api_token":"t"},"options":{"retries":2,"max_retries":3,"eta":61000,"traceback":"Traceback\nValueError: no \u001b[31m"},"message_id":"3f96a1b2-0c4d-4e5f-8a9b-000000000001","message_timestamp":1}"#;
-
-    fn publish<'a>(queue: &'a str, body: &'a str) -> Sight<'a> {
-        Sight {
-            passage: Passage::Publish {
-                exchange: "".into(),
-                routing_key: queue.into(),
-                queues: vec![queue.into()],
-            },
-            connection: "127.0.0.1:40000 -> 127.0.0.1:5672".into(),
-            user: "guest".into(),
-            body: body.as_bytes(),
-            death: None,
-        }
-    }
-
-    fn deliver<'a>(queue: &'a str, redelivered: bool, body: &'a str) -> Sight<'a> {
-        Sight {
-            passage: Passage::Deliver {
-                queue: queue.into(),
-                redelivered,
-            },
-            ..publish(queue, body)
-        }
-    }
-
-    /// What is written of these events, a millisecond after each other.
-    fn written(filter: Filter, writing: Writing, show_args: bool, sights: &[Sight<'_>]) -> String {
-        let scrubber = Scrubber::new([SecretString::from("hunter22")], show_args);
-        let mut tracer = Tracer::new(filter, writing, show_args, scrubber);
-        let who = Who {
-            pid: 7,
-            name: "dramatiq".into(),
-            command: vec!["dramatiq".into()],
-        };
-        let mut out = Vec::new();
-        for (n, sight) in sights.iter().enumerate() {
-            let moment = Moment {
-                at_ms: n as f64,
-                unix_ms: 45_296_000 + n as i64,
-            };
-            let who = matches!(sight.passage, Passage::Deliver { .. }).then_some(&who);
-            tracer.take(moment, sight, who, &mut out);
-        }
-        String::from_utf8(out).expect("UTF-8")
-    }
-
-    fn lines(width: Option<usize>, show_args: bool, sights: &[Sight<'_>]) -> String {
-        let look = Look::new(false, false, width, 0);
-        written(Filter::default(), Writing::Line(look), show_args, sights)
-    }
-
-    #[test]
-    fn a_line_says_what_it_is() {
-        let body = BODY.replace("\"eta\":61000,", "\"eta\":45311000,");
-        let text = lines(
-            None,
-            false,
-            &[
-                publish("orders.DQ", &body),
-                deliver("orders.DQ", false, &body),
-                deliver("orders.DQ", true, &body),
-            ],
-        );
-        let expected = "\
-12:34:56.000 publish orders.DQ send     3f96a1b2 127.0.0.1:40000          retry 2/3  due in 15.0 s  after ValueError: no \\e[31m
-12:34:56.001 deliver orders.DQ send     3f96a1b2 dramatiq[7]     1.0 ms   retry 2/3  due in 15.0 s  after ValueError: no \\e[31m
-12:34:56.002 deliver orders.DQ send     3f96a1b2 dramatiq[7]              redelivered  retry 2/3  due in 15.0 s  after ValueError: no \\e[31m
-";
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn arguments_are_shown_on_request_and_without_secrets() {
-        let text = lines(None, true, &[publish("orders", BODY)]);
-        assert!(
-            text.contains(r#"["***","x\\e[31m"] {"task_id":7,"api_token":"***"}"#),
-            "{text}"
-        );
-        assert!(!lines(None, false, &[publish("orders", BODY)]).contains("task_id"));
-    }
-
-    #[test]
-    fn lines_are_cut_to_the_width_and_hold_no_control_characters() {
-        let wide = "ö漢\u{1b}[2J\u{9b}\u{202e}\n".repeat(20);
-        let body = BODY.replace("send", &serde_json::json!(wide).to_string().replace('"', ""));
-        for width in [1, 20, 50, 79, 200] {
-            for color in [false, true] {
-                let look = Look::new(color, false, Some(width), 0);
-                let text = written(
-                    Filter::default(),
-                    Writing::Line(look),
-                    true,
-                    &[publish(&wide, &body)],
-                );
-                let mut bare = text.strip_suffix('\n').expect("one line").to_owned();
-                for code in ["31", "32", "33", "36", "1", "2", "0"] {
-                    bare = bare.replace(&format!("\u{1b}[{code}m"), "");
-                }
-                assert!(
-                    !bare.contains(|c: char| c.is_control() || c == '\u{202e}'),
-                    "{bare:?}"
-                );
-                assert!(
-                    unicode_width::UnicodeWidthStr::width(bare.as_str()) <= width,
-                    "{width}: {bare:?}"
-                );
-            }
-        }
-        let json = written(Filter::default(), Writing::Json, true, &[publish(&wide, &body)]);
-        assert!(
-            !json
-                .trim_end()
-                .contains(|c: char| c.is_control() || c == '\u{202e}'),
-            "{json:?}"
-        );
-        let look = Look::new(false, true, Some(200), 0);
-        let ascii = written(
-            Filter::default(),
-            Writing::Line(look),
-            true,
-            &[publish(&wide, &body)],
-        );
-        assert!(ascii.is_ascii(), "{ascii}");
-    }
-
-    #[test]
-    fn what_is_no_message_is_still_an_event() {
-        for (body, said) in [
-            ("\u{1}pickle", "7 bytes that are not JSON"),
-            ("{\"a\":1}", "JSON without actor_name"),
-        ] {
-            let text = lines(
-                None,
-                true,
-                &[publish("orders", body), deliver("orders", false, body)],
-            );
-            assert_eq!(text.lines().count(), 2);
-            assert!(text.contains(said), "{text}");
-            assert!(!text.contains(" ms"), "nothing to match them by: {text}");
-        }
-    }
-
-    #[test]
-    fn kinds_of_filters_must_all_fit() {
-        let other = BODY
-            .replace("\"send\"", "\"pay\"")
-            .replace("00000001", "00000002");
-        let sights = || {
-            [
-                publish("orders", BODY),
-                deliver("orders.XQ", false, BODY),
-                publish("mail", &other),
-            ]
-        };
-        let shown = |queues: &[&str], actors: &[&str], tasks: &[&str], patterns: &[&str]| {
-            let all = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let filter =
-                Filter::new(&all(queues), &all(actors), &all(tasks), &all(patterns)).expect("a filter");
-            let look = Look::new(true, false, Some(30), 0);
-            written(filter, Writing::Line(look), false, &sights())
-                .lines()
-                .count()
-        };
-        assert_eq!(shown(&[], &[], &[], &[]), 3);
-        assert_eq!(shown(&["orders"], &[], &[], &[]), 2, "with its companions");
-        assert_eq!(shown(&["orders*"], &[], &[], &[]), 2);
-        assert_eq!(
-            shown(&["order?"], &[], &[], &[]),
-            1,
-            "a pattern means what it says"
-        );
-        assert_eq!(shown(&["orders", "mail"], &["pay"], &[], &[]), 1);
-        assert_eq!(shown(&[], &["se*", "pay"], &[], &[]), 3);
-        assert_eq!(shown(&[], &[], &["7"], &[]), 3, "a number among the arguments");
-        assert_eq!(
-            shown(&[], &[], &["task_id"], &[]),
-            0,
-            "the name of an argument is none"
-        );
-        let id = "3F96A1B20C4D4E5F8A9B000000000002";
-        assert_eq!(shown(&[], &[], &[id], &[]), 1, "another spelling of a message id");
-        assert_eq!(
-            shown(&[], &[], &[], &["dead letter", "^nothing"]),
-            1,
-            "what would be shown, uncut"
-        );
-        assert_eq!(shown(&[], &[], &[], &["hunter22"]), 0, "not what is masked");
-        assert!(Filter::new(&["[".into()], &[], &[], &[]).is_err());
-        assert!(Filter::new(&[], &[], &[], &["(".into()]).is_err());
-    }
-
-    #[test]
-    fn what_was_missed_is_said_at_its_place() {
-        let mut tracer = Tracer::new(Filter::default(), Writing::Json, false, Scrubber::default());
-        let moment = Moment {
-            at_ms: 1.0,
-            unix_ms: 1,
-        };
-        let mut out = Vec::new();
-        tracer.take(moment, &publish("orders", BODY), None, &mut out);
-        tracer.missed(moment, 3, Place::Broker, &mut out);
-        tracer.take(moment, &deliver("orders", false, BODY), None, &mut out);
-        let text = String::from_utf8(out).expect("UTF-8");
-        let kinds: Vec<serde_json::Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect();
-        assert_eq!(kinds[1]["events"], 3);
-        // Another copy may have been among them.
-        assert!(kinds[2].get("latency_ms").is_none(), "{text}");
-        let totals = tracer.totals();
-        assert_eq!((totals.events, totals.tasks, totals.missed), (2, 1, 3));
-    }
-}
+mod tests;

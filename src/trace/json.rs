@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::{Moment, Passage, Place, Role, Seen, Totals};
 use crate::framework::dramatiq;
-use crate::timeline::scrub::{Scrubber, printable_line};
+use crate::timeline::scrub::{Scrubber, is_harmless};
 
 /// Version of the format, in the first line.
 pub const SCHEMA: &str = "taskdiag.trace.v1";
@@ -40,6 +40,9 @@ pub enum Entry<'a> {
         at_ms: f64,
         /// Unix milliseconds at which it was read from the firehose.
         time_ms: i64,
+        /// It had waited before it was read, so that it happened earlier; how much is not known.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
         exchange: Cow<'a, str>,
         routing_key: Cow<'a, str>,
         /// Queues it was routed to. Of the default exchange: the routing key, even without such a queue.
@@ -52,6 +55,8 @@ pub enum Entry<'a> {
         n: u64,
         at_ms: f64,
         time_ms: i64,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
         queue: Cow<'a, str>,
         /// It had been delivered before.
         redelivered: bool,
@@ -67,6 +72,14 @@ pub enum Entry<'a> {
         time_ms: i64,
         events: u64,
         place: Place,
+    },
+    /// The connection broke and was made again: events in between may be missing, and nobody can say how many.
+    Gap {
+        at_ms: f64,
+        time_ms: i64,
+        /// Up to then nothing was missed but what is counted.
+        since_ms: f64,
+        because: Cow<'a, str>,
     },
     /// The last line.
     End {
@@ -159,21 +172,22 @@ impl<'a> Entry<'a> {
         let sight = seen.sight;
         let common = Common {
             role: seen.role,
-            connection: printable_line(&sight.connection),
-            user: printable_line(&sight.user),
+            connection: sight.connection.as_ref().into(),
+            user: sight.user.as_ref().into(),
             process: seen.who.map(|who| Process {
                 pid: who.pid,
                 name: &who.name,
                 command: &who.command,
             }),
             death: sight.death.as_ref().map(|death| Death {
-                queue: printable_line(&death.queue),
-                reason: printable_line(&death.reason),
+                queue: death.queue.as_ref().into(),
+                reason: death.reason.as_ref().into(),
             }),
             message: Message::of(seen, show_args, scrubber),
         };
         let at_ms = round(seen.moment.at_ms);
         let time_ms = seen.moment.unix_ms;
+        let late = seen.moment.late;
         match &sight.passage {
             Passage::Publish {
                 exchange,
@@ -183,16 +197,18 @@ impl<'a> Entry<'a> {
                 n: seen.n,
                 at_ms,
                 time_ms,
-                exchange: printable_line(exchange),
-                routing_key: printable_line(routing_key),
-                queues: queues.iter().map(|queue| printable_line(queue)).collect(),
+                late,
+                exchange: exchange.as_ref().into(),
+                routing_key: routing_key.as_ref().into(),
+                queues: queues.iter().map(|queue| queue.as_ref().into()).collect(),
                 common,
             },
             Passage::Deliver { queue, redelivered } => Entry::Deliver {
                 n: seen.n,
                 at_ms,
                 time_ms,
-                queue: printable_line(queue),
+                late,
+                queue: queue.as_ref().into(),
                 redelivered: *redelivered,
                 latency_ms: seen.latency_ms.map(round),
                 common,
@@ -206,6 +222,15 @@ impl<'a> Entry<'a> {
             time_ms: moment.unix_ms,
             events,
             place,
+        }
+    }
+
+    pub(super) fn gap(moment: Moment, since: Moment, because: &'a str) -> Self {
+        Entry::Gap {
+            at_ms: round(moment.at_ms),
+            time_ms: moment.unix_ms,
+            since_ms: round(since.at_ms),
+            because: because.into(),
         }
     }
 
@@ -242,9 +267,9 @@ impl<'a> Message<'a> {
         };
         Self {
             framework: body.known.then_some("dramatiq"),
-            message_id: body.message_id.as_deref().map(printable_line),
-            actor: body.actor.as_deref().map(printable_line),
-            queue_name: body.queue_name.as_deref().map(printable_line),
+            message_id: body.message_id.as_deref().map(Cow::Borrowed),
+            actor: body.actor.as_deref().map(Cow::Borrowed),
+            queue_name: body.queue_name.as_deref().map(Cow::Borrowed),
             args: shown(&body.args),
             kwargs: shown(&body.kwargs),
             timestamp_ms: body.timestamp_ms,
@@ -269,8 +294,36 @@ fn round(ms: f64) -> f64 {
 
 pub(super) fn write(entry: &Entry<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    match serde_json::to_writer(&mut *out, entry) {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Printable);
+    match entry.serialize(&mut serializer) {
         Ok(()) => out.push(b'\n'),
         Err(_) => out.truncate(start),
+    }
+}
+
+/// JSON as usual, with every character escaped that would change a terminal: JSON's own escapes leave some as they are.
+struct Printable;
+
+impl serde_json::ser::Formatter for Printable {
+    fn write_string_fragment<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> std::io::Result<()> {
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|c| !is_harmless(c)) {
+            let (harmless, odd) = rest.split_at(at);
+            writer.write_all(harmless.as_bytes())?;
+            let Some(c) = odd.chars().next() else {
+                break;
+            };
+            // All of them have four digits.
+            write!(writer, "\\u{:04x}", c as u32)?;
+            rest = &odd[c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
     }
 }

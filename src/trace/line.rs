@@ -170,6 +170,23 @@ pub(super) fn plain(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, o
 }
 
 pub(super) fn missed(moment: Moment, events: u64, place: Place, look: &mut Look, out: &mut Vec<u8>) {
+    let because = match place {
+        Place::Broker => "taskdiag could not keep up with the broker",
+        Place::Output => "whatever reads this output is too slow",
+    };
+    let missed = counted(events, "event", "events");
+    said(moment, &format!("{missed} missed: {because}"), look, out);
+}
+
+pub(super) fn gap(moment: Moment, since: Moment, because: &str, look: &mut Look, out: &mut Vec<u8>) {
+    let lasted = (moment.at_ms - since.at_ms) / 1000.0;
+    let because = printable_line(because);
+    let text = format!("events of the last {lasted:.1} s may be missing: {because}");
+    said(moment, &text, look, out);
+}
+
+/// Something about the trace itself.
+fn said(moment: Moment, what: &str, look: &mut Look, out: &mut Vec<u8>) {
     let mut line = String::new();
     let mut pen = Pen {
         out: &mut line,
@@ -178,13 +195,14 @@ pub(super) fn missed(moment: Moment, events: u64, place: Place, look: &mut Look,
         left: look.width.unwrap_or(usize::MAX),
     };
     time(moment, look.offset_s, &mut pen, &mut look.text);
-    let because = match place {
-        Place::Broker => "taskdiag could not keep up with the broker",
-        Place::Output => "whatever reads this output is too slow",
-    };
-    pen.put(Some(RED), &format!("{events} events missed: {because}"), 0);
+    pen.put(Some(RED), what, 0);
     out.extend_from_slice(line.as_bytes());
     out.push(b'\n');
+}
+
+/// `1 event`, `2 events`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn time(moment: Moment, offset_s: i64, pen: &mut Pen<'_>, text: &mut String) {
@@ -293,6 +311,9 @@ fn notes(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, pen: &mut Pe
             printable_line(&death.queue)
         );
         pen.note(Some(RED), &from);
+    }
+    if seen.moment.late {
+        pen.note(Some(YELLOW), "read late");
     }
     let body = match &seen.body {
         Ok(body) => body,

@@ -6,10 +6,12 @@
 mod counting;
 mod divert;
 mod missed;
+mod prompt;
 mod sieve;
 mod sight;
 mod subscription;
 mod table;
+mod traced;
 mod vhost;
 
 use std::sync::Arc;
@@ -24,12 +26,11 @@ use crate::guardian::Guardian;
 use crate::timeline::EventKind;
 use crate::trace::{Passage, Sight};
 
-pub use divert::{Diverted, connect as connect_diverting};
+pub use divert::{Arrival, Diverted, connect as connect_diverting};
 pub use missed::Missed;
 pub use sieve::{Batch, Message, Sieve};
 pub use sight::sight;
 pub use subscription::{Incoming, Subscription};
-pub use vhost::still_traced;
 
 /// The exchange the broker copies everything to while a vhost traces.
 pub const EXCHANGE: &str = "amq.rabbitmq.trace";
@@ -68,7 +69,7 @@ pub async fn watch(
         format!("deliver.{}", dramatiq::dead_letter_queue(base)),
     ];
     let forgotten = || tap.see(EventKind::TracingOn { readers: 0 });
-    let mut subscription = Subscription::open(broker, &management, &keys, guardian, &forgotten).await?;
+    let mut subscription = Subscription::open(broker, &management, &keys, guardian, Some(&forgotten)).await?;
     match &subscription.partial {
         Some(reason) => tap.partial(format!("{}; {reason}", subscription.detail)),
         None => tap.watching(subscription.detail.clone()),
@@ -76,23 +77,20 @@ pub async fn watch(
     loop {
         tokio::select! {
             incoming = subscription.next() => match incoming? {
-                Incoming::Events(_, batch) => batch.sights().for_each(|sight| see(&sight)),
+                Incoming::Events(arrival) => arrival.batch.sights().for_each(|sight| see(&sight)),
                 Incoming::Missed(events) => tap.see(EventKind::Missed { events }),
             },
             phase = phases.ending() => {
                 if phase.stop {
                     break;
                 }
-                // Whoever switched tracing off meanwhile made us deaf: say so before conclusions.
-                if !subscription.still_traced(&management).await {
-                    return Err(Blindness::new("tracing was switched off by somebody during the run").hint("run it again while nobody else changes the vhost"));
-                }
+                subscription.is_still_traced(&management).await?;
                 if let Some(reason) = subscription.joined(&management).await {
                     tap.partial(format!("{}; {reason}", subscription.detail));
                 }
                 // What is still under way belongs to the run; what the broker could not keep for us
                 // must be known before anything is concluded from absence.
-                let missed = subscription.end(|_, batch| batch.sights().for_each(|sight| see(&sight)));
+                let missed = subscription.end(|arrival| arrival.batch.sights().for_each(|sight| see(&sight)));
                 let missed = missed.await;
                 if missed.events > 0 || !missed.exact {
                     tap.see(EventKind::Missed { events: missed.events });

@@ -12,6 +12,11 @@ use crate::lab::{Lab, repository, run, signal, until};
 use crate::stack::Stack;
 use crate::worker::{Dramatiq, fault, healthy};
 
+#[path = "trace/broken.rs"]
+mod broken;
+#[path = "trace/missed.rs"]
+mod missed;
+
 /// A trace under way, its output in files.
 struct Trace {
     child: Child,
@@ -93,8 +98,43 @@ impl Trace {
     }
 }
 
-fn traces(stack: &Stack) -> bool {
-    stack.vhost()["tracing"] == json!(true)
+/// Publishes the same body so many times, and waits until the broker has it all.
+fn publish_many(stack: &mut Stack, queue: &str, body: &str, messages: usize) {
+    let connection = stack.amqp();
+    run(async {
+        let channel = connection.create_channel().await.expect("a channel");
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .expect("confirms");
+        for _ in 0..messages {
+            channel
+                .basic_publish(
+                    "".into(),
+                    queue.into(),
+                    BasicPublishOptions::default(),
+                    body.as_bytes(),
+                    lapin::BasicProperties::default(),
+                )
+                .await
+                .expect("published");
+        }
+        channel.wait_for_confirms().await.expect("confirmed");
+        let _ = channel.close(200, "done".into()).await;
+    });
+}
+
+/// Submits a task; its id.
+fn submit(stack: &mut Stack) -> String {
+    let submitted = stack
+        .taskdiag("submit")
+        .arg("--config")
+        .arg(stack.write_config())
+        .args(["--format", "json"])
+        .output()
+        .expect("taskdiag runs");
+    let submitted: Json = serde_json::from_slice(&submitted.stdout).expect("JSON");
+    submitted["task_id"].as_str().expect("an id").to_owned()
 }
 
 /// Nothing but the broker is configured.
@@ -128,14 +168,7 @@ fn a_task_is_shown_with_its_processes_through_retries() {
     let before = stack.vhost();
     let mut trace = Trace::start(&mut stack, "json", &["--format", "json"]);
     let mut people = Trace::start(&mut stack, "people", &[]);
-    let submitted = stack
-        .taskdiag("submit")
-        .arg("--config")
-        .arg(stack.write_config())
-        .args(["--format", "json"])
-        .output()
-        .expect("taskdiag runs");
-    let submitted: Json = serde_json::from_slice(&submitted.stdout).expect("JSON");
+    let task = submit(&mut stack);
     trace.until_shown(&stack, "the retry's copy is taken", |lines| {
         kind(lines, "deliver")
             .iter()
@@ -184,9 +217,8 @@ fn a_task_is_shown_with_its_processes_through_retries() {
     assert_eq!(end["missed_exact"], true);
     assert_eq!(end["tasks"], 1);
     // Arguments are masked, and so is the task's id among them.
-    let task = submitted["task_id"].as_str().expect("an id");
     for text in [trace.out(&stack), people.out(&stack)] {
-        assert!(!text.contains(task), "{text}");
+        assert!(!text.contains(&task), "{text}");
         assert!(!text.contains("why did it never run"), "{text}");
     }
     let text = people.out(&stack);
@@ -199,7 +231,7 @@ fn a_task_is_shown_with_its_processes_through_retries() {
         assert!(text.contains(&wanted), "{wanted} in\n{text}");
     }
     assert!(
-        people.err(&stack).contains("1 tasks, 0 missed"),
+        people.err(&stack).contains("1 task, 0 missed"),
         "{}",
         people.err(&stack)
     );
@@ -328,7 +360,7 @@ fn a_closed_pipe_ends_it() {
         "{}",
         stack.read("pipe.err")
     );
-    assert!(!traces(&stack));
+    assert!(!stack.traces());
 }
 
 // ---- what is refused ----
@@ -369,7 +401,7 @@ fn what_it_may_not_do_is_said() {
     );
     let said = refused(&stack, &[], 30);
     assert!(said.contains("administrator"), "{said}");
-    assert!(!traces(&stack));
+    assert!(!stack.traces());
     // With nothing but what the README asks for, and tracing on already, it reads along.
     let enough = json!({ "configure": "^taskdiag\\..*", "write": "^taskdiag\\..*", "read": "^(taskdiag\\..*|amq\\.rabbitmq\\.trace)$" });
     lab.manage("PUT", &format!("permissions/{user}/{user}"), Some(enough));
@@ -377,7 +409,7 @@ fn what_it_may_not_do_is_said() {
     let mut trace = Trace::start(&mut stack, "guest", &["--count", "1"]);
     stack.publish("orders", &body("pay", "id-1", "t"));
     assert_eq!(trace.wait().code(), Some(0), "{}", trace.err(&stack));
-    assert!(traces(&stack), "somebody else had switched it on");
+    assert!(stack.traces(), "somebody else had switched it on");
     let nothing = json!({ "configure": "^$", "write": "^$", "read": "^$" });
     lab.manage("PUT", &format!("permissions/{user}/{user}"), Some(nothing));
     let said = refused(&stack, &[], 30);
@@ -393,7 +425,7 @@ fn tracing_is_put_back_however_it_ends() {
     let before = stack.vhost();
     for how in ["INT", "TERM", "HUP", "KILL"] {
         let mut trace = Trace::start(&mut stack, how, &[]);
-        assert!(traces(&stack));
+        assert!(stack.traces());
         let status = trace.end(how);
         assert_eq!(
             status.code(),
@@ -401,7 +433,7 @@ fn tracing_is_put_back_however_it_ends() {
             "{}",
             trace.err(&stack)
         );
-        until("tracing is off again", || !traces(&stack));
+        until("tracing is off again", || !stack.traces());
         assert_eq!(stack.vhost(), before, "{how}");
     }
     let output = stack
@@ -412,7 +444,7 @@ fn tracing_is_put_back_however_it_ends() {
         .output()
         .expect("taskdiag runs");
     assert_eq!(output.status.code(), Some(1), "a bug in taskdiag");
-    until("tracing is off again", || !traces(&stack));
+    until("tracing is off again", || !stack.traces());
     assert_eq!(stack.vhost(), before, "after a panic");
     let exchanges = Lab::get().manage("GET", &format!("exchanges/{}", stack.id), None);
     let left: Vec<&Json> = exchanges
@@ -437,164 +469,14 @@ fn two_traces_and_the_last_one_switches_off() {
     first.end("KILL");
     // Longer than a guardian takes when it has reason to act.
     sleep(Duration::from_millis(1500));
-    assert!(traces(&stack), "it stays on for the second");
+    assert!(stack.traces(), "it stays on for the second");
     stack.publish("orders", &body("pay", "id-1", "t"));
     second.until_shown(&stack, "it still sees", |lines| {
         !kind(lines, "publish").is_empty()
     });
     assert_eq!(second.end("INT").code(), Some(0));
-    until("the last one switches off", || !traces(&stack));
+    until("the last one switches off", || !stack.traces());
     assert_eq!(stack.vhost(), before);
-}
-
-// ---- what is missed ----
-
-/// The reader stands still while more is published than its queue and the sockets between can hold.
-fn overrun(name: &str, limits: &str) {
-    const MESSAGES: usize = 2500;
-    let mut stack = only_a_broker(name);
-    let arguments = ["--format", "json", "--set", "broker.trace=on"];
-    let mut trace = Trace::start_with(&mut stack, "slow", &arguments, &[("TASKDIAG_BACKLOG", limits)]);
-    stack.publish("orders", &body("pay", "first", "t"));
-    trace.until_shown(&stack, "the first", |lines| !kind(lines, "publish").is_empty());
-    signal("STOP", trace.child.id());
-    let large =
-        json!({ "queue_name": "orders", "actor_name": "pay", "args": ["x".repeat(20_000)], "kwargs": {},
-                        "options": {}, "message_id": "m", "message_timestamp": 1 })
-        .to_string();
-    let connection = stack.amqp();
-    run(async {
-        let channel = connection.create_channel().await.expect("a channel");
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .expect("confirms");
-        for _ in 0..MESSAGES {
-            channel
-                .basic_publish(
-                    "".into(),
-                    "orders".into(),
-                    BasicPublishOptions::default(),
-                    large.as_bytes(),
-                    lapin::BasicProperties::default(),
-                )
-                .await
-                .expect("published")
-                .await
-                .expect("confirmed");
-        }
-    });
-    signal("CONT", trace.child.id());
-    // It has caught up once it shows what comes last.
-    stack.publish("orders", &body("pay", "last", "t"));
-    trace.until_shown(&stack, "the last", |lines| {
-        lines.iter().any(|line| line["message"]["message_id"] == "last")
-    });
-    assert_eq!(trace.end("INT").code(), Some(0), "{}", trace.err(&stack));
-    let lines = trace.lines(&stack);
-    let shown = kind(&lines, "publish").len();
-    let missed: u64 = kind(&lines, "missed")
-        .iter()
-        .filter_map(|line| line["events"].as_u64())
-        .sum();
-    let end = lines.last().expect("an end");
-    assert!(missed > 0, "it kept up, so this test shows nothing");
-    assert_eq!(shown as u64 + missed, MESSAGES as u64 + 2, "{end}");
-    assert_eq!(end["missed"], json!(missed));
-    assert_eq!(end["missed_exact"], true, "{end}");
-    assert!(
-        trace.err(&stack).contains(&format!(" {missed} missed")),
-        "{}",
-        trace.err(&stack)
-    );
-}
-
-#[test]
-fn missed_events_are_counted_exactly() {
-    overrun("trace-missed", "100,50000");
-}
-
-/// Not even what was dropped could be kept until it was counted: the broker's statistics have it.
-#[test]
-fn missed_events_beyond_count_are_counted_exactly() {
-    overrun("trace-beyond", "100,100");
-}
-
-/// Nobody reads our output: memory stays bounded, and what was dropped is said to be.
-#[test]
-fn a_blocked_output_is_counted_too() {
-    let mut stack = only_a_broker("trace-blocked");
-    let config = stack.write_config();
-    let mut taskdiag = stack
-        .taskdiag("trace")
-        .arg("--config")
-        .arg(config)
-        .args(["--format", "json", "--show-args", "--set", "broker.trace=on"])
-        .stdout(Stdio::piped())
-        .stderr(File::create(stack.dir.join("blocked.err")).expect("a file"))
-        .spawn()
-        .expect("taskdiag starts");
-    stack.reaper.watch(taskdiag.id());
-    stack.until_logged("blocked.err", "of vhost");
-    // More than what may wait in memory (64 MiB of bodies) and in the pipe.
-    const MESSAGES: usize = 400;
-    let large = json!({ "actor_name": "pay", "args": ["x".repeat(300_000)], "message_id": "m" }).to_string();
-    let connection = stack.amqp();
-    run(async {
-        let channel = connection.create_channel().await.expect("a channel");
-        for _ in 0..MESSAGES {
-            channel
-                .basic_publish(
-                    "".into(),
-                    "mail".into(),
-                    BasicPublishOptions::default(),
-                    large.as_bytes(),
-                    lapin::BasicProperties::default(),
-                )
-                .await
-                .expect("published");
-        }
-    });
-    until("all were published", || {
-        stack
-            .depth("mail")
-            .is_some_and(|(ready, _)| ready == MESSAGES as u64)
-    });
-    sleep(Duration::from_millis(500));
-    let memory = fs::read_to_string(format!("/proc/{}/status", taskdiag.id())).expect("its status");
-    let peak: u64 = memory
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .expect("VmHWM");
-    assert!(peak < 250_000, "{peak} KiB");
-    let reader = std::io::BufReader::new(taskdiag.stdout.take().expect("a pipe"));
-    let reading = std::thread::spawn(move || {
-        std::io::BufRead::lines(reader)
-            .map(|line| serde_json::from_str::<Json>(&line.expect("a line")).expect("JSON"))
-            .collect::<Vec<_>>()
-    });
-    sleep(Duration::from_millis(500));
-    signal("INT", taskdiag.id());
-    let lines = reading.join().expect("lines");
-    assert!(
-        taskdiag.wait().is_ok_and(|status| status.success()),
-        "{}",
-        stack.read("blocked.err")
-    );
-    let end = lines.last().expect("an end").clone();
-    let missed = end["missed"].as_u64().expect("a number");
-    assert_eq!(
-        kind(&lines, "publish").len() as u64 + missed,
-        MESSAGES as u64,
-        "{end}"
-    );
-    assert!(missed > 0, "{end}");
-    assert!(
-        kind(&lines, "missed")
-            .iter()
-            .any(|line| line["place"] == "output")
-    );
 }
 
 // ---- recordings ----
@@ -611,15 +493,7 @@ fn a_recording_is_the_story_of_a_task_or_says_that_it_cannot_be() {
         "record",
         &["--record", &file, "--show-args", "--queue", "nothing*"],
     );
-    let submitted = stack
-        .taskdiag("submit")
-        .arg("--config")
-        .arg(stack.write_config())
-        .args(["--format", "json"])
-        .output()
-        .expect("taskdiag runs");
-    let submitted: Json = serde_json::from_slice(&submitted.stdout).expect("JSON");
-    let task = submitted["task_id"].as_str().expect("an id");
+    let task = submit(&mut stack);
     until("it is recorded", || {
         stack.read("all.jsonl").contains("\"deliver\"")
     });
@@ -648,7 +522,7 @@ fn a_recording_is_the_story_of_a_task_or_says_that_it_cannot_be() {
     for stage in report["stages"].as_array().expect("stages") {
         assert_eq!(stage["reached"], Json::Null, "nothing is claimed: {stage}");
     }
-    let (code, report) = replay("report", &["--task", task]);
+    let (code, report) = replay("report", &["--task", &task]);
     assert_eq!((code, &report["cause"]), (Some(30), &Json::Null), "{report:#}");
     assert_eq!(report["stage"], "delivered");
     assert_eq!(report["task"]["id"], task);

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::record::Recorder;
 use crate::error::Error;
 use crate::trace::{Entry, Moment, Place, Sight, Totals, Tracer};
-use crate::vantage::firehose::Batch;
+use crate::vantage::firehose::{Arrival, Batch};
 use crate::vantage::process::names::Names;
 
 const MOST_EVENTS: usize = 50_000;
@@ -29,10 +29,10 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const FEW: usize = 200;
 
 enum Item {
-    Events(Instant, Batch),
+    Events(Arrival),
     Missed(Instant, u64, Place),
-    /// Our process stood still before what comes next.
-    Stalled,
+    /// The connection broke; since when events may be missing, and why it did.
+    Gap(Instant, Instant, String),
     /// Nothing comes after this; whether the number of missed ones is exact.
     End(Instant, bool),
 }
@@ -87,23 +87,24 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    pub fn take(&mut self, at: Instant, batch: Batch) {
+    pub fn take(&mut self, arrival: Arrival) {
+        let batch = &arrival.batch;
         for sight in batch.sights() {
             self.names.hear(&sight.connection);
         }
-        if self.dropped > 0 && self.try_send(Item::Missed(at, self.dropped, Place::Output)) {
+        if self.dropped > 0 && self.try_send(Item::Missed(arrival.at, self.dropped, Place::Output)) {
             self.dropped = 0;
         }
         let (events, bytes) = (batch.events(), batch.size());
-        if self.dropped > 0 || !self.waiting.fits(&batch) {
+        if self.dropped > 0 || !self.waiting.fits(batch) {
             self.dropped += events as u64;
             return;
         }
         // First, so that the writer never takes away what is not there.
         self.waiting.add(events, bytes);
-        if let Err(refused) = self.items.try_send(Item::Events(at, batch)) {
-            if let Item::Events(_, batch) = refused.into_inner() {
-                self.waiting.remove(&batch);
+        if let Err(refused) = self.items.try_send(Item::Events(arrival)) {
+            if let Item::Events(arrival) = refused.into_inner() {
+                self.waiting.remove(&arrival.batch);
             }
             self.dropped += events as u64;
         }
@@ -116,8 +117,9 @@ impl Inlet {
         }
     }
 
-    pub fn stalled(&mut self) {
-        self.try_send(Item::Stalled);
+    /// We read again, after the connection had broken.
+    pub fn gap(&mut self, since: Instant, because: String) {
+        self.try_send(Item::Gap(Instant::now(), since, because));
     }
 
     /// Lets what waits be written, and the last line after it.
@@ -206,9 +208,13 @@ impl<W: Write + Send + 'static> Output<W> {
 
     fn take(&mut self, item: Item, waiting: &Waiting, lines: &mut Vec<u8>) -> Option<Why> {
         match item {
-            Item::Events(at, batch) => {
-                let moment = self.moment(at);
-                for sight in batch.sights() {
+            Item::Events(arrival) => {
+                let moment = Moment {
+                    unix_ms: arrival.unix_ms,
+                    late: arrival.late,
+                    ..self.moment(arrival.at)
+                };
+                for sight in arrival.batch.sights() {
                     if lines.len() >= CHUNK
                         && let Err(why) = self.write(lines)
                     {
@@ -219,7 +225,7 @@ impl<W: Write + Send + 'static> Output<W> {
                         return Some(why);
                     }
                 }
-                waiting.remove(&batch);
+                waiting.remove(&arrival.batch);
             }
             Item::Missed(at, events, place) => {
                 let moment = self.moment(at);
@@ -230,7 +236,15 @@ impl<W: Write + Send + 'static> Output<W> {
                     return Some(Why::Failed(error));
                 }
             }
-            Item::Stalled => self.tracer.stalled(),
+            Item::Gap(at, since, because) => {
+                let (moment, since) = (self.moment(at), self.moment(since));
+                self.tracer.gap(moment, since, &because, lines);
+                if let Some(recorder) = &mut self.recorder
+                    && let Err(error) = recorder.gap(moment.at_ms, since.at_ms, &because)
+                {
+                    return Some(Why::Failed(error));
+                }
+            }
             Item::End(at, exact) => {
                 let moment = self.moment(at);
                 let end = Entry::end(moment.at_ms, self.tracer.totals(), exact);
@@ -288,6 +302,7 @@ impl<W: Write + Send + 'static> Output<W> {
         Moment {
             at_ms: since.as_secs_f64() * 1000.0,
             unix_ms: self.started_unix_ms + since.as_millis() as i64,
+            late: false,
         }
     }
 }

@@ -96,6 +96,13 @@ impl Recorder {
         self.push(at_ms, Source::Firehose, EventKind::Missed { events })
     }
 
+    /// What passed in between may not be in it.
+    pub fn gap(&mut self, at_ms: f64, since_ms: f64, because: &str) -> Result<()> {
+        let lasted = (at_ms - since_ms) / 1000.0;
+        let reason = format!("what passed within {lasted:.1} s may be missing: {because}");
+        self.push(at_ms, Source::Firehose, EventKind::Partial { reason })
+    }
+
     pub fn end(&mut self, at_ms: f64) -> Result<()> {
         self.push(
             at_ms,

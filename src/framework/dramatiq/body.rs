@@ -44,10 +44,24 @@ pub struct Wishes<'w> {
 /// Reads a body; the error says what it is instead.
 pub fn read<'a>(body: &'a [u8], wishes: &mut Wishes<'_>) -> Result<Body<'a>, String> {
     let mut input = serde_json::Deserializer::from_slice(body);
-    let not_json = |error| format!("{} bytes that are not JSON ({error})", body.len());
+    let not_json = |error: serde_json::Error| no_json(body, &error);
     let found = Outer(wishes).deserialize(&mut input).map_err(not_json)?;
     input.end().map_err(not_json)?;
     found.ok_or_else(|| "JSON, but not an object".to_owned())
+}
+
+/// What it is instead, as far as its beginning and its end tell.
+fn no_json(body: &[u8], error: &serde_json::Error) -> String {
+    let bytes = body.len();
+    match body {
+        [] => "an empty body".to_owned(),
+        [0x1f, 0x8b, ..] => format!("{bytes} bytes that are not JSON: gzip"),
+        [0xef, 0xbb, 0xbf, ..] => {
+            format!("{bytes} bytes that are not JSON: they begin with a byte order mark")
+        }
+        [b'{' | b'[', ..] if error.is_eof() => format!("{bytes} bytes of JSON that breaks off"),
+        _ => format!("{bytes} bytes that are not JSON"),
+    }
 }
 
 /// Any value: what it is as a number or a text, and nothing where it is something else.
@@ -365,6 +379,25 @@ mod tests {
             b"\x80\x04",
         ] {
             assert!(super::read(not, &mut Wishes::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_without_the_parsers_words() {
+        for (body, said) in [
+            (&b""[..], "an empty body"),
+            (b"\x1f\x8b\x08\0", "4 bytes that are not JSON: gzip"),
+            (
+                b"\xef\xbb\xbf{}",
+                "5 bytes that are not JSON: they begin with a byte order mark",
+            ),
+            (b"{\"actor_name\": \"s", "17 bytes of JSON that breaks off"),
+            (b"\x80\x04pickle", "8 bytes that are not JSON"),
+            (b"{} {}", "5 bytes that are not JSON"),
+            (b"[1]", "JSON, but not an object"),
+        ] {
+            let read = read(body, &mut Wishes::default());
+            assert_eq!(read.err().as_deref(), Some(said));
         }
     }
 }

@@ -18,10 +18,22 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use tokio::sync::mpsc;
 
+use super::prompt::PROMPT;
 use super::sieve::{BEAT, Batch, Sieve};
 
-/// What was delivered, and when it was read; the channel ends with the connection.
-pub type Diverted = mpsc::UnboundedReceiver<(Instant, Batch)>;
+/// What was delivered, as it was read.
+#[derive(Debug)]
+pub struct Arrival {
+    pub batch: Batch,
+    /// When it was read, by either clock.
+    pub at: Instant,
+    pub unix_ms: i64,
+    /// It was in the socket before, and for how long is not known.
+    pub late: bool,
+}
+
+/// The channel ends with the connection.
+pub type Diverted = mpsc::UnboundedReceiver<Arrival>;
 
 /// Connects. What is delivered to `consumer` comes through the channel.
 pub async fn connect(
@@ -67,10 +79,14 @@ struct Stream {
     sieve: Sieve,
     /// How much of what is lapin's it has taken.
     taken: usize,
-    batches: mpsc::UnboundedSender<(Instant, Batch)>,
+    batches: mpsc::UnboundedSender<Arrival>,
     chunk: Vec<u8>,
     said_alive: Instant,
     pace: Pace,
+    /// Since when there has been something to read all the time.
+    reading: Option<Instant>,
+    /// When the beginning of a message was read whose end has not come yet.
+    begun: Option<Instant>,
 }
 
 /// How many events came of late.
@@ -92,7 +108,7 @@ impl Pace {
 }
 
 impl Stream {
-    fn new(wire: Wire, consumer: &'static str, batches: mpsc::UnboundedSender<(Instant, Batch)>) -> Self {
+    fn new(wire: Wire, consumer: &'static str, batches: mpsc::UnboundedSender<Arrival>) -> Self {
         Self {
             wire,
             sieve: Sieve::new(consumer),
@@ -105,22 +121,37 @@ impl Stream {
                 events: 0,
                 many: false,
             },
+            reading: None,
+            begun: None,
         }
     }
 
     fn pour(&mut self, length: usize) {
+        let now = Instant::now();
+        let reading = *self.reading.get_or_insert(now);
         self.sieve.pour(&self.chunk[..length]);
-        let Some(batch) = self.sieve.batch() else {
+        let batch = self.sieve.batch();
+        let begun = match (self.sieve.is_within_a_message(), &batch) {
+            (true, None) => Some(*self.begun.get_or_insert(now)),
+            (true, Some(_)) => self.begun.replace(now),
+            (false, _) => self.begun.take(),
+        };
+        let Some(batch) = batch else {
             return;
         };
-        let now = Instant::now();
+        let since = begun.map_or(reading, |begun| begun.min(reading));
         self.pace.count(now, batch.events());
         if now.duration_since(self.said_alive) > ALIVE {
             self.said_alive = now;
             self.sieve.rest.extend_from_slice(&BEAT);
         }
         // Nobody takes them while the connection is being closed.
-        let _ = self.batches.send((now, batch));
+        let _ = self.batches.send(Arrival {
+            batch,
+            at: now,
+            unix_ms: jiff::Timestamp::now().as_millisecond(),
+            late: now.duration_since(since) > PROMPT,
+        });
     }
 }
 
@@ -141,7 +172,11 @@ impl AsyncRead for Stream {
             }
             this.sieve.rest.clear();
             this.taken = 0;
-            match ready!(Pin::new(&mut this.wire).poll_read(cx, &mut this.chunk))? {
+            let read = Pin::new(&mut this.wire).poll_read(cx, &mut this.chunk);
+            if read.is_pending() {
+                this.reading = None;
+            }
+            match ready!(read)? {
                 0 => return Poll::Ready(Ok(0)),
                 length => this.pour(length),
             }

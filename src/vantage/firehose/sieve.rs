@@ -126,6 +126,11 @@ impl Sieve {
         Some(batch)
     }
 
+    /// The beginning of a message has come, and not its end.
+    pub fn is_within_a_message(&self) -> bool {
+        self.unfinished.is_some() || !self.waiting.is_empty()
+    }
+
     /// Sorts whole frames; how many bytes they were.
     fn scan(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;

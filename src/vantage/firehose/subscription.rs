@@ -2,7 +2,7 @@
 //! missed, and leaves the restoring to the guardian.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, QueueBindOptions, QueuePurgeOptions};
@@ -13,9 +13,10 @@ use tokio::sync::Mutex;
 
 use super::EXCHANGE;
 use super::counting::Counting;
-use super::divert::Diverted;
+use super::divert::{Arrival, Diverted};
 use super::missed::{Counter, Limits, Missed, declare};
-use super::sieve::Batch;
+use super::prompt::Prompt;
+use super::traced::Traced;
 use super::vhost::{affordable, readers, still_traced, traces, vhost};
 use crate::config::{Broker, Trace};
 use crate::guardian::{Guardian, Tracing};
@@ -36,6 +37,8 @@ pub struct Subscription {
     keys: Vec<String>,
     counter: Arc<Counter>,
     counting: Option<Counting>,
+    prompt: Prompt,
+    traced: Traced,
     vhost: String,
     nodes: Nodes,
     /// Whether tracing was on already, in words.
@@ -47,21 +50,21 @@ pub struct Subscription {
 /// What the subscription yields.
 #[derive(Debug)]
 pub enum Incoming {
-    /// Events, and when they were read.
-    Events(Instant, Batch),
+    Events(Arrival),
     /// So many were dropped before what comes next.
     Missed(u64),
 }
 
 impl Subscription {
     /// Subscribes and switches tracing on if it is off and `broker.trace` allows it. The guardian that
-    /// will restore it is left in `guardian`. `forgotten` is called where tracing is on and nobody reads it.
+    /// will restore it is left in `guardian`. `forgotten` is called where tracing is on and nobody reads it; without it
+    /// we are the ones who did, until a moment ago.
     pub async fn open(
         broker: &Broker,
         management: &Management,
         keys: &[String],
         guardian: &Mutex<Option<Guardian>>,
-        forgotten: &(dyn Fn() + Sync),
+        forgotten: Option<&(dyn Fn() + Sync)>,
     ) -> Result<Self, Blindness> {
         let room = vhost(management, &broker.vhost).await?;
         let already = room.get("tracing").and_then(Json::as_bool);
@@ -74,7 +77,10 @@ impl Subscription {
         let nodes = nodes::of(broker, management, &room).await?;
         let here = nodes.here.clone();
         let here = here.as_str();
-        if already && readers(management, &broker.vhost, here).await.is_empty() {
+        if already
+            && let Some(forgotten) = forgotten
+            && readers(management, &broker.vhost, here).await.is_empty()
+        {
             // Nobody reads it. A taskdiag that is just ending switches it off within a moment; otherwise
             // it was forgotten.
             tokio::time::sleep(Duration::from_millis(700)).await;
@@ -167,6 +173,8 @@ impl Subscription {
         let counter = Arc::new(counter);
         Ok(Self {
             connection,
+            prompt: Prompt::start(channel.clone(), queue.clone()),
+            traced: Traced::start(management.clone(), broker.vhost.clone()),
             channel,
             consumer,
             batches,
@@ -188,7 +196,11 @@ impl Subscription {
             return incoming;
         }
         tokio::select! {
-            Some((at, batch)) = self.batches.recv() => Ok(self.lively(at, batch)),
+            Some(arrival) = self.batches.recv() => Ok(self.lively(arrival)),
+            () = self.traced.is_off() => {
+                self.over = Some(switched_off());
+                self.ready().unwrap_or_else(|| Err(switched_off()))
+            }
             ended = self.consumer.next() => {
                 self.over = Some(Blindness::new(match ended {
                     Some(Err(error)) => format!("the firehose broke off: {error}"),
@@ -207,20 +219,41 @@ impl Subscription {
             return Some(Ok(Incoming::Missed(dropped)));
         }
         match self.batches.try_recv() {
-            Ok((at, batch)) => Some(Ok(self.lively(at, batch))),
+            Ok(arrival) => Some(Ok(self.lively(arrival))),
             Err(_) => self.over.clone().map(Err),
         }
     }
 
-    fn lively(&self, at: Instant, batch: Batch) -> Incoming {
+    fn lively(&self, mut arrival: Arrival) -> Incoming {
         if let Some(counting) = &self.counting {
             counting.is_lively();
         }
-        Incoming::Events(at, batch)
+        arrival.late = self.prompt.is_late(arrival.late);
+        Incoming::Events(arrival)
     }
 
-    pub async fn still_traced(&self, management: &Management) -> bool {
-        still_traced(management, &self.vhost).await
+    /// Our process stood still: what comes now may have waited for us.
+    pub fn stalled(&self) {
+        self.prompt.stalled();
+    }
+
+    /// What was read last may have waited, and more may wait.
+    pub fn is_behind(&self) -> bool {
+        self.prompt.is_behind()
+    }
+
+    /// Somebody has switched tracing off: the connection is as it was.
+    pub fn was_untraced(&self) -> bool {
+        self.traced.was_off()
+    }
+
+    /// It is traced now, and has been whenever somebody looked. Whoever switches it off makes us deaf, and be it on
+    /// again: what was not seen since proves nothing.
+    pub async fn is_still_traced(&self, management: &Management) -> Result<(), Blindness> {
+        if self.traced.was_off() || !still_traced(management, &self.vhost).await {
+            return Err(switched_off());
+        }
+        Ok(())
     }
 
     /// Nodes that have joined since: what passes through them is not seen either.
@@ -237,7 +270,7 @@ impl Subscription {
 
     /// Takes no more from here on. What had arrived already goes to `rest`; what is left at the
     /// broker, and all that was dropped and not yet reported, is counted.
-    pub async fn end(&mut self, mut rest: impl FnMut(Instant, Batch)) -> Missed {
+    pub async fn end(&mut self, mut rest: impl FnMut(Arrival)) -> Missed {
         for key in &self.keys {
             let unbound = self.channel.queue_unbind(
                 self.queue.as_str().into(),
@@ -252,8 +285,9 @@ impl Subscription {
             .basic_cancel(CONSUMER.into(), BasicCancelOptions::default());
         let cancelled = cancelled.await;
         while let Some(Ok(_)) = self.consumer.next().await {}
-        while let Ok((at, batch)) = self.batches.try_recv() {
-            rest(at, batch);
+        while let Ok(mut arrival) = self.batches.try_recv() {
+            arrival.late = self.prompt.is_late(arrival.late);
+            rest(arrival);
         }
         let mut events = match self.counting.take() {
             Some(counting) => counting.stop().await,
@@ -284,4 +318,9 @@ impl Subscription {
     pub async fn close(&self) {
         let _ = self.connection.close(200, "done".into()).await;
     }
+}
+
+fn switched_off() -> Blindness {
+    Blindness::new("tracing was switched off by somebody during the run")
+        .hint("run it again while nobody else changes the vhost")
 }
