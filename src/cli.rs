@@ -261,6 +261,9 @@ pub struct Replay {
     pub format: Format,
     #[command(flatten)]
     pub export: Export,
+    /// Show task arguments that were recorded (--show-args); otherwise they are masked again
+    #[arg(long)]
+    pub show_args: bool,
     /// Show the timeline too
     #[arg(long, short)]
     pub verbose: bool,

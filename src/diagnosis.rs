@@ -464,6 +464,11 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         Some(_) if exit_code == exit::OK => exit::COULD_NOT,
         _ => exit_code,
     };
+    let disk_full = story.disk_full() && outcome != Outcome::Succeeded;
+    if disk_full && let Some((_, _, matched)) = &mut winner {
+        // Not the application's fault, whatever it looks like.
+        matched.certainty = Certainty::Possible;
+    }
     // Unless a cause rests on it, and says it.
     let told: Vec<u32> = winner
         .iter()
@@ -475,6 +480,12 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         if !told.contains(&remark.evidence) {
             notes.insert(0, remark.text);
         }
+    }
+    if disk_full {
+        notes.insert(
+            0,
+            "no space is left on the disk to which what was started prints: whoever prints fails, and what was not done proves nothing; free some space, or set TMPDIR".into(),
+        );
     }
     if let Some((_, _, matched)) = &winner {
         let needs: Vec<Source> = matched

@@ -5,6 +5,7 @@
 
 mod environment;
 mod services;
+pub mod space;
 
 use std::path::{Path, PathBuf};
 
@@ -245,6 +246,18 @@ impl System {
             seen,
             hint: "check ulimit -u and the space in the folder for temporary files".into(),
         };
+        let temporary = std::env::temp_dir();
+        if let Some(free) = space::free(&temporary).filter(|free| *free < space::NEEDED) {
+            return Err(Error::Start {
+                what: "the API and the worker".into(),
+                seen: format!(
+                    "only {} KiB are free in {}, where what they print is kept: they would fail at it",
+                    free >> 10,
+                    temporary.display()
+                ),
+                hint: "free some space, or set TMPDIR to a folder that has it".into(),
+            });
+        }
         let guardian = Guardian::launch()
             .await
             .map_err(|error| failed(error.to_string()))?;

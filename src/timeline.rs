@@ -6,6 +6,7 @@
 
 pub mod environment;
 pub mod isolation;
+mod masking;
 pub mod recording;
 pub mod scrub;
 
@@ -825,6 +826,9 @@ impl Timeline {
         }
     }
 }
+
+/// In what a log's source says of its sight, if what is started cannot write it any more.
+pub const NO_SPACE: &str = "no space is left where it is written";
 
 /// How a process ended, for people.
 pub fn exit_words(code: i32) -> String {

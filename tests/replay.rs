@@ -601,3 +601,27 @@ fn recordings_are_small_and_tell_nothing() {
         }
     }
 }
+
+/// A recording is masked again when it is shown: what was masked once stays as it is, and what was not
+/// (by an earlier version, by hand, with `--show-args`) is masked now.
+#[test]
+fn a_recording_is_masked_once_more() {
+    for run in runs() {
+        let masked = run.timeline.masked(false);
+        for (before, after) in run.timeline.events.iter().zip(&masked.events) {
+            assert_eq!(before, after, "{}", run.name);
+        }
+    }
+    let run = runs().into_iter().next().expect("a recording");
+    let mut text = recording::to_text(&run.timeline);
+    text.push_str("{\"n\":9999,\"at_ms\":1.0,\"source\":\"worker-log\",\"kind\":\"line\",\"text\":\"Received message x('private') with id 'm'. password=s3cretword\"}\n");
+    text.push_str("{\"n\":9999,\"at_ms\":1.0,\"source\":\"firehose\",\"kind\":\"publish\",\"exchange\":\"\",\"routing_key\":\"q\",\"connection\":\"c\",\"message\":{\"args\":[\"private\"]}}\n");
+    let edited = recording::parse(&text).expect("a recording");
+    let shown = recording::to_text(&edited.masked(false));
+    assert!(
+        !shown.contains("private") && !shown.contains("s3cretword"),
+        "{shown}"
+    );
+    let with_arguments = recording::to_text(&edited.masked(true));
+    assert!(with_arguments.contains("private") && !with_arguments.contains("s3cretword"));
+}

@@ -10,7 +10,9 @@ use crate::error::{Result, exit};
 use crate::timeline::scrub::printable;
 
 pub fn run(args: &Compare, global: &Global) -> Result<u8> {
-    let timelines = [read_recording(&args.first)?, read_recording(&args.second)?];
+    let timelines = [&args.first, &args.second].map(|path| read_recording(path));
+    let [first, second] = timelines;
+    let timelines = [first?.masked(false), second?.masked(false)];
     let verdicts = [diagnose(&timelines[0]), diagnose(&timelines[1])];
     let names = [name(&args.first), name(&args.second)];
     let comparison =

@@ -113,7 +113,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     });
     let report = Report::new(&observed.timeline, &observed.verdict);
     // The verdict is out before anything else is waited for.
-    print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
+    let printed = print_text(&(args.format.render)(&report, style(global, args.verbose)));
     let written = export::write(&report, &args.export, args.verbose);
     let recorded = match &args.record {
         Some(path) => recording::write(&observed.timeline, path),
@@ -136,6 +136,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         // The guardian has done it, unless it was killed.
         let _ = std::fs::remove_dir_all(&system.folder);
     }
+    printed?;
     written?;
     recorded?;
     isolated?;

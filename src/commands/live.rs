@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_millis(50);
 const MOST_AT_ONCE: u64 = 1024 * 1024;
 /// A line without an end is shown in parts of this size.
 const LONGEST: usize = 16 * 1024;
+/// So much of a line is shown.
+const MOST_OF_A_LINE: usize = 4 * 1024;
 
 /// One log on its way to the terminal.
 struct Tail {
@@ -102,13 +104,22 @@ impl Tail {
         self.rest.append(&mut bytes);
         while let Some(at) = self.rest.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=at).collect();
-            lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+            lines.push(shown(&line));
         }
         if self.rest.len() > LONGEST || (all && !self.rest.is_empty()) {
             let line = std::mem::take(&mut self.rest);
-            lines.push(String::from_utf8_lossy(&line).into_owned());
+            lines.push(shown(&line));
         }
         lines
+    }
+}
+
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&line[..line.len().min(MOST_OF_A_LINE)]);
+    let text = text.trim_end();
+    match line.len().saturating_sub(MOST_OF_A_LINE) {
+        0 => text.to_owned(),
+        rest => format!("{text} … {rest} bytes more"),
     }
 }
 

@@ -14,6 +14,7 @@ pub fn run(args: &Replay, global: &Global) -> Result<u8> {
     if let Some(task) = &args.task {
         timeline = following(timeline, task)?;
     }
+    let timeline = timeline.masked(args.show_args);
     let verdict = diagnose(&timeline);
     let report = Report::new(&timeline, &verdict);
     print_text(&(args.format.render)(&report, style(global, args.verbose)))?;

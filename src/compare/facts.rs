@@ -72,7 +72,12 @@ impl Facts {
             let is_old = story.has_ended()
                 && was(|kind| matches!(kind, EventKind::Process(_)))
                 && !was(|kind| matches!(kind, EventKind::Environment(_)));
-            let reason = if is_old {
+            let reason = if story.timeline.setup.trace {
+                format!(
+                    "a recording of trace does not look at what the {} runs in",
+                    party.name()
+                )
+            } else if is_old {
                 format!(
                     "the recording does not say what the {} runs in: an earlier taskdiag made it",
                     party.name()

@@ -49,11 +49,15 @@ pub fn look(root: &Path) -> Vec<Running> {
         if !launch.is_worker() && !launch.is_server() && ports.is_empty() {
             continue;
         }
+        let path = process
+            .environ()
+            .ok()
+            .and_then(|env| env.get(std::ffi::OsStr::new("PATH")).cloned());
         found.push(Running {
             pid: process.pid,
             ports,
             log: log(process.pid),
-            python: environment(&launch.words),
+            python: environment(&launch.words).or_else(|| on_path(&launch.words, path.as_deref())),
             variables: process
                 .environ()
                 .into_iter()
@@ -100,6 +104,17 @@ impl Running {
             *first = first.rsplit('/').next().unwrap_or_default().to_owned();
         }
         words
+    }
+
+    /// Where it was told to import from, if that lies in the project: then it holds no secret.
+    pub fn import_path(&self, root: &Path) -> Option<String> {
+        let (_, value) = self.variables.iter().find(|(name, _)| name == "PYTHONPATH")?;
+        let root = root.canonicalize().ok()?;
+        let inside = std::env::split_paths(value).all(|path| {
+            let path = root.join(&self.launch.folder).join(path);
+            path.canonicalize().is_ok_and(|path| path.starts_with(&root))
+        });
+        (inside && !value.is_empty()).then(|| value.clone())
     }
 
     /// What it was given: the truth about where the application looks.
@@ -164,6 +179,14 @@ pub fn beside(port: u16) -> Vec<u16> {
 fn log(pid: i32) -> Option<PathBuf> {
     let target = std::fs::read_link(format!("/proc/{pid}/fd/2")).ok()?;
     target.is_file().then_some(target)
+}
+
+/// The environment that `PATH` leads to first, for a command that names no folder.
+fn on_path(words: &[String], path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
+    let first = words.first()?.rsplit('/').next()?;
+    let bin = std::env::split_paths(path?).find(|folder| folder.join(first).is_file())?;
+    let folder = bin.parent()?;
+    folder.join("pyvenv.cfg").is_file().then(|| folder.to_owned())
 }
 
 /// The environment whose `bin` holds the program or its interpreter.

@@ -40,6 +40,9 @@ fn running(seen: &Seen, looked: &mut Looked) {
                 place.clone(),
             );
         }
+        if let Some(path) = running.import_path(&seen.project.root) {
+            draft.set("worker.env", json!({ "PYTHONPATH": path }), place.clone());
+        }
         if !running.launch.folder.is_empty() {
             draft.set("worker.cwd", running.launch.folder.clone(), place.clone());
         }

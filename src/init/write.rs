@@ -216,6 +216,12 @@ const KEYS: &[(&str, &[Row])] = &[
                 r#"["dramatiq", "-v", "app.worker"]"#,
             ),
             ("worker.python", Optional, "its Python environment", r#"".venv""#),
+            (
+                "worker.env",
+                Optional,
+                "variables that are set for it; an empty value unsets one",
+                r#"{ PYTHONPATH = "src" }"#,
+            ),
             ("worker.cwd", Optional, "where it is started", r#"".""#),
         ],
     ),

@@ -350,14 +350,25 @@ static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r#"(?i)(?P<k>\b\w*(?:pwd|passphrase)["']?\s*[=:]\s*)(?P<q>["']?)[^\s"',;)}&/][^\s"',;)}&]*"#,
             "$k$q***",
         ),
+        // A word alone may be English: "the bearer refused".
         (
-            r"(?i)\b(?P<k>bearer|basic(?:\s+auth)?)\s+[A-Za-z0-9._~+/\-]{8,}=*",
+            r"(?i)\b(?P<k>bearer|basic(?:\s+auth)?|api[_-]?key)\s+(?:[A-Za-z0-9._~+/\-]{8,}=*|[A-Za-z._~+/\-]*[0-9][A-Za-z0-9._~+/\-]*=*)",
             "$k ***",
         ),
+        // A value in quotes, in brackets, or wrapped as `SecretStr('…')` goes as a whole.
         (
-            r#"(?i)(?P<k>\b[\w\-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|dsn)["']?\s*[=:]\s*)(?P<q>["']?)[^\s"',;)}&]+"#,
-            "$k$q***",
+            r#"(?i)(?P<k>\b[\w\-]*(?:password|passwd|[_\-]pass|secret|token|(?:api|access|private|secret|signing|encryption)[_-]?key|authorization|dsn)["']?\s*(?:=>|[=:])\s*(?:[\[({]\s*)*(?:\w+\(\s*)?)(?:"[^"]*"|'[^']*'|[^\s"'\[({,;)}&>][^\s"',;)}&]*)"#,
+            "$k***",
         ),
+        (r"(?P<k>\bcurl\b[^\n]*?\s(?:-u|--user)\s+[^\s:]+:)\S+", "$k***"),
+        (r"(?P<k>\b(?:mysql|mysqldump|mariadb)\b[^\n]*?\s-p)\S+", "$k***"),
+        (r"(?i)(?P<k>\bpassword for [\w@.\-']+:\s*)\S+", "$k***"),
+        // What providers give out, by its shape; and the inside of a PEM block that came line by line.
+        (
+            r"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_\-]{16,}|xox[abprs]-[A-Za-z0-9\-]{10,})",
+            "***",
+        ),
+        (r"^[A-Za-z0-9+/]{60,76}={0,2}$", "***"),
         (
             r"(?P<s>eyJ[A-Za-z0-9_\-]{8,})\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+",
             "***",
@@ -404,7 +415,7 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert_eq!(PATTERNS.len(), 10);
+        assert_eq!(PATTERNS.len(), 15);
         assert!(ANY_PATTERN.is_some() && SECRET_NAME.is_some());
         assert_eq!(ARGUMENTS.len(), 8);
     }
@@ -427,6 +438,16 @@ mod tests {
             "postgresql+asyncpg://u:a@s3cretword@h/db",
             "-----BEGIN RSA PRIVATE KEY-----\ns3cretword\n-----END RSA PRIVATE KEY-----",
             "basic auth s3cretword",
+            "DB_PASS: s3cretword",
+            "secret-key=\"two s3cretword\"",
+            "password => s3cretword",
+            "{\"x-auth-token\": [\"s3cretword\"]}",
+            "api_token=SecretStr('s3cretword')",
+            "Bearer s3cretword",
+            "apikey s3cretword",
+            "curl -s -u me:s3cretword http://h",
+            "mysql -u me -ps3cretword",
+            "Password for user: s3cretword",
         ] {
             let clean = scrub(text);
             assert!(

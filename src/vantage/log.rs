@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt;
 use regex::Regex;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -41,6 +42,7 @@ const MOST_BEFORE: usize = 400;
 /// More than this at once and the rest is skipped, loudly. Less than what the guardian leaves of a log.
 const MOST_AT_ONCE: u64 = 32 * 1024 * 1024;
 /// Read in one go, before anything else of the run gets its turn.
+const ROOM: Duration = Duration::from_millis(500);
 const CHUNK: u64 = 1024 * 1024;
 
 /// `task`: also search what the files hold of this task, however long ago.
@@ -69,6 +71,8 @@ struct Follower {
     quota: Quota,
     /// There is more to be read.
     more: bool,
+    /// It is written for this run, by what is started: whether there is room for it is asked so often.
+    room: Option<tokio::time::Interval>,
     /// When something last came.
     fresh: Option<Instant>,
 }
@@ -92,6 +96,7 @@ async fn follow_files(
             folder: Folder::new(entry.clone()),
             quota: Quota::default(),
             more: false,
+            room: source.from_now_on.then(|| tokio::time::interval(ROOM)),
             fresh: None,
         };
         match follower.open() {
@@ -117,6 +122,7 @@ async fn follow_files(
     loop {
         let phase = phases.now();
         for follower in &mut followers {
+            follower.look_for_room();
             let opened = follower.poll(tap, phase.task_id.as_deref());
             if opened && !seen_any {
                 seen_any = true;
@@ -310,6 +316,16 @@ impl Follower {
     fn flush_folder(&mut self, tap: &Tap, task: Option<&str>) {
         for (line, stated) in self.folder.flush() {
             self.quota.line(line, stated, task, tap);
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        let due = self
+            .room
+            .as_mut()
+            .is_some_and(|room| room.tick().now_or_never().is_some());
+        if due && crate::supervise::space::is_full(&self.path) {
+            self.quota.full();
         }
     }
 

@@ -501,6 +501,28 @@ pub fn listeners(port: u16) -> Vec<(i32, Vec<String>)> {
         .collect()
 }
 
+/// Where the processes of a session listen, as `127.0.0.1:8000`: something that was started is a session.
+pub fn listens(session: i32) -> Vec<String> {
+    let listening: std::collections::BTreeMap<u64, String> = own_namespace()
+        .into_iter()
+        .filter(|entry| entry.state == TcpState::Listen)
+        .map(|entry| (entry.inode, entry.local_address.to_string()))
+        .collect();
+    let inodes = listening.keys().copied().collect();
+    let in_session = |pid: i32| {
+        let stat = Proc::new(pid).and_then(|process| process.stat());
+        stat.is_ok_and(|stat| stat.session == session)
+    };
+    let mut found: Vec<String> = owners_of(&inodes)
+        .into_iter()
+        .filter(|(_, pid)| in_session(*pid))
+        .filter_map(|(inode, _)| listening.get(&inode).cloned())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 fn own_namespace() -> Vec<TcpNetEntry> {
     let mut entries = procfs::net::tcp().unwrap_or_default();
     entries.extend(procfs::net::tcp6().unwrap_or_default());

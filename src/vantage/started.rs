@@ -179,7 +179,16 @@ impl Part {
             }
         }
         (self.began.elapsed() >= limit).then(|| match self.started.part {
-            "api" => format!("nothing answers at its address after {} s", limit.as_secs()),
+            "api" => {
+                let elsewhere = match process::listens(self.started.pid).as_slice() {
+                    [] => String::new(),
+                    places => format!("; it listens on {}", places.join(", ")),
+                };
+                format!(
+                    "nothing answers at its address after {} s{elsewhere}",
+                    limit.as_secs()
+                )
+            }
             _ => format!(
                 "no consumer came to `{}` within {} s",
                 run.timeline.setup.queue,

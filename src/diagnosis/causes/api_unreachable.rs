@@ -62,8 +62,18 @@ fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
             format!("the API that was started {ended}")
         }
         None => {
-            evidence.push(launch.not_ready?);
-            "the API that was started runs, and does not listen there".to_owned()
+            let n = launch.not_ready?;
+            evidence.push(n);
+            let elsewhere = story.timeline.event(n).and_then(|event| match &event.kind {
+                EventKind::NotReady { reason, .. } => reason.split_once("; it listens on "),
+                _ => None,
+            });
+            match elsewhere {
+                Some((_, places)) => {
+                    format!("the API that was started runs, and listens on {places} instead")
+                }
+                None => "the API that was started runs, and does not listen there".to_owned(),
+            }
         }
     };
     if let Some((n, words)) = super::last_words(story, Source::ApiLog) {

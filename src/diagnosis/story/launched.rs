@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Story;
 use super::processes::{End, Launch};
 use crate::diagnosis::causes::excerpt;
-use crate::timeline::{EventKind, Process, Source, exit_words};
+use crate::timeline::{EventKind, NO_SPACE, Process, Source, exit_words};
 
 /// One thing to say of what was started.
 pub(in crate::diagnosis) struct Remark {
@@ -56,14 +56,23 @@ impl<'a> Story<'a> {
         remarks
     }
 
-    /// The part that had ended when somebody else did its work.
+    /// The part whose work somebody else did, although it was started: it had ended, or it stood by.
     pub fn done_by_another(&self) -> Option<&'static str> {
         ["api", "worker"].into_iter().find(|part| {
             let launch = self.started(part);
             launch.is_some_and(|launch| {
-                launch.ended.is_some_and(|end| end.exit != 0)
+                let died = launch.ended.is_some_and(|end| end.exit != 0);
+                (died || self.has_own_worker(part))
                     && matches!(self.instead(part, &launch), Some(Taker::Other(_)))
             })
+        })
+    }
+
+    /// The disk for the output of what was started is full: whoever prints there fails.
+    pub fn disk_full(&self) -> bool {
+        self.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Partial { reason } => reason.contains(NO_SPACE),
+            _ => false,
         })
     }
 
@@ -102,6 +111,18 @@ impl<'a> Story<'a> {
             }
         }
         known.then_some(false)
+    }
+
+    /// A process that looks like a worker descends from the command. (One that starts a container does
+    /// the work all the same, and not in a process of ours.)
+    fn has_own_worker(&self, part: &str) -> bool {
+        self.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Process(process) => {
+                process.command.iter().any(|word| word.contains("dramatiq"))
+                    && self.is_of_started(part, process.pid) == Some(true)
+            }
+            _ => false,
+        })
     }
 
     fn root(&self, part: &str) -> Option<i32> {
@@ -245,6 +266,19 @@ mod tests {
             "{:?}",
             verdict.notes
         );
+    }
+
+    #[test]
+    fn on_a_full_disk_nothing_is_proved() {
+        let full = crate::timeline::EventKind::Partial {
+            reason: format!("api.log: {}", crate::timeline::NO_SPACE),
+        };
+        let scene = Scene::accepted().row("PENDING").silence();
+        assert_ne!(scene.verdict().cause.map(|cause| cause.certainty), None);
+        let verdict = scene.see(crate::timeline::Source::ApiLog, full).verdict();
+        let certainty = verdict.cause.map(|cause| cause.certainty);
+        assert_eq!(certainty, Some(crate::diagnosis::Certainty::Possible));
+        assert!(verdict.notes[0].contains("proves nothing"), "{:?}", verdict.notes);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! second none is; from then on the source sees in part, and says how much it left out.
 
 use crate::framework::read_line;
-use crate::timeline::{Level, LogLine};
+use crate::timeline::{Level, LogLine, NO_SPACE};
 use crate::vantage::{Phases, Tap};
 
 /// So many lines are kept whatever they say.
@@ -20,6 +20,7 @@ pub(super) struct Quota {
     left_out: u64,
     /// Bytes that were gone before they could be read.
     unread: u64,
+    full: bool,
     said: Option<String>,
 }
 
@@ -42,6 +43,11 @@ impl Quota {
         }
         self.left_out += 1;
         false
+    }
+
+    /// Whoever writes it cannot write any more.
+    pub fn full(&mut self) {
+        self.full = true;
     }
 
     pub fn unread(&mut self, bytes: u64) {
@@ -82,6 +88,9 @@ impl Quota {
                 false => "part of it".to_owned(),
             };
             parts.push(format!("{much} came too fast to be read"));
+        }
+        if self.full {
+            parts.push(NO_SPACE.to_owned());
         }
         (!parts.is_empty()).then(|| format!("{name}: {}", parts.join("; ")))
     }
