@@ -206,8 +206,7 @@ impl Facts {
         ] {
             if !found.is_empty() {
                 let text = found.into_iter().collect::<Vec<_>>().join(", ");
-                // Both are this machine.
-                let token = text.replace("[::1]:", "127.0.0.1:");
+                let token = noise::this_machine(&text);
                 self.put(party, subject, "", Fact::settled(text, token));
             }
         }
@@ -298,7 +297,6 @@ impl Facts {
         let setup = &story.timeline.setup;
         let optional = |value: &Option<String>| value.clone().unwrap_or_default();
         for (name, value) in [
-            ("broker", setup.broker.clone()),
             ("vhost", setup.vhost.clone()),
             ("queue", setup.queue.clone()),
             ("actor", optional(&setup.actor)),
@@ -316,9 +314,21 @@ impl Facts {
         ] {
             self.put(Party::Run, Subject::Setting, name, Fact::plain(value));
         }
+        let broker = &setup.broker;
+        self.put(
+            Party::Run,
+            Subject::Setting,
+            "broker",
+            Fact::settled(broker, noise::this_machine(broker)),
+        );
         // Recordings of before it was kept do not say.
         if let Some(database) = &setup.database {
-            self.put(Party::Run, Subject::Setting, "database", Fact::plain(database));
+            self.put(
+                Party::Run,
+                Subject::Setting,
+                "database",
+                Fact::settled(database, noise::this_machine(database)),
+            );
         }
         // A test's API listens on another port each time.
         let url = optional(&setup.api_url);

@@ -89,6 +89,19 @@ static TEMPORARY: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"/(?:tmp[a-z0-9_]{8}|tmp\.[A-Za-z0-9]{6,10}|pytest-\d+)(/|$)").ok()
 });
 
+/// The names of this machine are one: which of its addresses is really used is compared as the address
+/// that its connections lead to.
+pub(super) fn this_machine(text: &str) -> String {
+    match THIS_MACHINE.as_ref() {
+        Some(pattern) => pattern.replace_all(text, "${before}localhost$after").into_owned(),
+        None => text.to_owned(),
+    }
+}
+
+static THIS_MACHINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?P<before>^|[\s,/@])(?:localhost|127\.0\.0\.1|\[::1\]|\[::ffff:127\.0\.0\.1\]|::1)(?P<after>:\d|/|,|$)").ok()
+});
+
 /// A path with the invented names of temporary folders taken out.
 pub(super) fn path(text: &str) -> String {
     match TEMPORARY.as_ref() {
@@ -100,6 +113,25 @@ pub(super) fn path(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_has_one_name() {
+        for text in [
+            "localhost:5672",
+            "127.0.0.1:5672",
+            "[::1]:5672",
+            "[::ffff:127.0.0.1]:5672",
+        ] {
+            assert_eq!(this_machine(text), "localhost:5672");
+        }
+        assert_eq!(
+            this_machine("127.0.0.1:5672, 10.0.0.9:5672"),
+            "localhost:5672, 10.0.0.9:5672"
+        );
+        for other in ["10.127.0.0.1:5672", "localhost.example:5672", "127.0.0.10:5672"] {
+            assert_eq!(this_machine(other), other);
+        }
+    }
 
     #[test]
     fn ports_and_temporary_folders_are_no_difference() {

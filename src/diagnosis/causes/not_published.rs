@@ -2,7 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::dramatiq;
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "not-published",
@@ -38,14 +38,17 @@ fn check(story: &Story<'_>) -> Answer {
             }
             // A window cannot exclude a later publish, by an outbox relay say.
             None => {
-                let silent = story.api_processes().into_iter().find(|(_, process)| {
-                    process.sockets_seen && super::amqp_socket(story, process).is_none()
-                });
-                let hint = silent.map(|(n, process)| {
-                    evidence.push(n);
+                // The master of a prefork server never has one: its children publish.
+                let api = story.api_processes();
+                let silent =
+                    |process: &Process| process.sockets_seen && super::amqp_socket(story, process).is_none();
+                let all_silent = !api.is_empty() && api.iter().all(|(_, process)| silent(process));
+                let hint = all_silent.then(|| {
+                    evidence.extend(api.iter().map(|(n, _)| *n));
+                    let pids: Vec<String> = api.iter().map(|(_, process)| process.pid.to_string()).collect();
                     format!(
                         "; the API (pid {}) has no AMQP connection at all: if another process publishes for it (an outbox relay), look there",
-                        process.pid
+                        pids.join(", ")
                     )
                 });
                 Answer::likely(format!("{text}{}", hint.unwrap_or_default()), evidence)
