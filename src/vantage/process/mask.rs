@@ -4,6 +4,7 @@
 //! A plain hash of a short password is found by trying; with a key that stays in the user's state
 //! folder it is not. Whoever can read the key could try, so one that others can read is refused.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -114,14 +115,21 @@ impl Masker {
         let Some(key) = &self.key else {
             return Variable::Hidden;
         };
+        let url = value
+            .to_str()
+            .filter(|text| text.len() < 4096 && text.contains("://"))
+            .map(one_name_of_this_machine);
+        let url = url.as_deref();
         let mut masked = Masked {
-            value: keyed(key, name.as_bytes(), "", value.as_bytes()),
+            value: keyed(
+                key,
+                name.as_bytes(),
+                "",
+                url.map_or(value.as_bytes(), str::as_bytes),
+            ),
             ..Masked::default()
         };
         // Which part of a URL differs tells another broker from another password.
-        let url = value
-            .to_str()
-            .filter(|text| text.len() < 4096 && text.contains("://"));
         if let Some(url) = url.and_then(|text| Url::parse(text).ok()).filter(Url::has_host) {
             let port = url.port().map(|port| port.to_string());
             for (part, text) in [
@@ -142,6 +150,27 @@ impl Masker {
             }
         }
         Variable::Masked(masked)
+    }
+}
+
+/// `127.0.0.1` and `localhost` are no two hosts. Where they do lead to two addresses (one to `::1`, and
+/// the broker listens on the other only) the connections tell, or there is none.
+fn one_name_of_this_machine(url: &str) -> Cow<'_, str> {
+    let Some(scheme) = url.find("://") else {
+        return url.into();
+    };
+    let start = scheme + 3;
+    let end = url[start..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |at| start + at);
+    let host = url[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    let is_host = |name: &&str| {
+        let rest = url[host..end].strip_prefix(*name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    };
+    match ["127.0.0.1", "[::1]"].into_iter().find(is_host) {
+        Some(name) => format!("{}localhost{}", &url[..host], &url[host + name.len()..]).into(),
+        None => url.into(),
     }
 }
 
@@ -278,6 +307,22 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn this_machine_is_one_host() {
+        for (url, same) in [
+            (
+                "amqp://u:127.0.0.1@127.0.0.1:5672/v",
+                "amqp://u:127.0.0.1@localhost:5672/v",
+            ),
+            ("postgres://[::1]/db", "postgres://localhost/db"),
+            ("amqp://127.0.0.1", "amqp://localhost"),
+            ("amqp://127.0.0.10:5672", "amqp://127.0.0.10:5672"),
+            ("http://h/127.0.0.1:80", "http://h/127.0.0.1:80"),
+        ] {
+            assert_eq!(one_name_of_this_machine(url), same);
+        }
+    }
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("taskdiag-mask-{}-{name}", std::process::id()));
