@@ -133,7 +133,7 @@ impl Traced {
         &self.vhost
     }
 
-    /// Switches it off, once nobody reads it any more.
+    /// Switches it off, once nobody else reads it any more.
     pub(super) async fn restore(&self) -> Result<(), Blindness> {
         let tls = Tls {
             ca_file: self.ca_file.clone(),
@@ -144,11 +144,9 @@ impl Traced {
         loop {
             // Behind a load balancer only a new connection may lead to the right node again.
             let management = Management::from_parts(SecretUrl::from_text(&self.management_url), &tls)?;
-            let outcome = self.try_restore(&management).await;
             let late = tokio::time::Instant::now() >= deadline;
-            match outcome {
+            match self.try_restore(&management, late).await {
                 Ok(true) => return Ok(()),
-                // Whatever holds our queue reads on.
                 Ok(false) if late => return Ok(()),
                 Err(blindness) if late => return Err(blindness),
                 Ok(false) | Err(_) => {}
@@ -157,25 +155,50 @@ impl Traced {
         }
     }
 
-    /// `false` while our own queue still exists: the broker has not noticed our end yet.
-    async fn try_restore(&self, management: &Management) -> Result<bool, Blindness> {
+    /// `false` while it is not known who is left.
+    async fn try_restore(&self, management: &Management, late: bool) -> Result<bool, Blindness> {
         let readers = Tracing::readers(management, &self.vhost, &self.node).await?;
-        if readers.contains(&self.queue) {
-            return Ok(false);
+        match left(&readers, &self.queue, late) {
+            Left::Nobody => {}
+            Left::Others => return Ok(true),
+            Left::Unknown => return Ok(false),
         }
         // A node that has stopped traces no more, nor when it comes back.
         let vhost = management
             .get(&format!("vhosts/{}", segment(&self.vhost)))
             .await?;
         let running = nodes::running(&vhost);
-        if !running.is_empty() && !running.contains(&self.node) {
-            return Ok(true);
-        }
-        // Whoever is left reads on; a taskdiag among them switches it off when it ends.
-        if readers.is_empty() {
+        if running.is_empty() || running.contains(&self.node) {
             Tracing::set(management, &self.vhost, &self.node, false).await?;
         }
         Ok(true)
+    }
+}
+
+/// Who reads a tracing that we have switched on, at our end.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    /// Nobody, or nobody who may count on it.
+    Nobody,
+    /// Another program, or a taskdiag that switches it off when it ends.
+    Others,
+    /// Our own queue is still there beside others: they may be ending as we are.
+    Unknown,
+}
+
+fn left(readers: &[String], own: &str, late: bool) -> Left {
+    let mut others = readers.iter().filter(|name| *name != own).peekable();
+    // Of a connection that died without a word the broker keeps our queue for minutes.
+    if others.peek().is_none() {
+        return Left::Nobody;
+    }
+    // A guest found it on and leaves it on. It was on because of us, so that nobody else puts it back.
+    if others.all(|name| name.starts_with(Tracing::GUEST)) {
+        return if late { Left::Nobody } else { Left::Unknown };
+    }
+    match readers.iter().any(|name| name == own) {
+        true => Left::Unknown,
+        false => Left::Others,
     }
 }
 
@@ -219,6 +242,29 @@ mod tests {
         // Of an older taskdiag, and of somebody else: nothing says what they read.
         assert!(!Tracing::is_of_another("taskdiag.trace.owned.1234", "rabbit@a"));
         assert!(!Tracing::is_of_another("audit.of.everything", "rabbit@a"));
+    }
+
+    #[test]
+    fn who_switched_it_on_puts_it_back() {
+        let owned = |id: &str| format!("{}{id}", Tracing::OWNED);
+        let guest = format!("{}g", Tracing::GUEST);
+        let own = owned("1");
+        let who = |readers: &[&String], late| {
+            let readers: Vec<String> = readers.iter().map(|name| (*name).clone()).collect();
+            left(&readers, &own, late)
+        };
+        assert_eq!(who(&[], false), Left::Nobody);
+        assert_eq!(who(&[&own], false), Left::Nobody, "a dead connection's queue");
+        assert_eq!(
+            who(&[&own, &owned("2")], false),
+            Left::Unknown,
+            "both may be ending"
+        );
+        assert_eq!(who(&[&owned("2")], false), Left::Others);
+        assert_eq!(who(&[&"a firehose of somebody".to_owned()], true), Left::Others);
+        assert_eq!(who(&[&guest], false), Left::Unknown);
+        assert_eq!(who(&[&guest], true), Left::Nobody);
+        assert_eq!(who(&[&guest, &owned("2")], true), Left::Others);
     }
 
     #[test]

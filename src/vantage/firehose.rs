@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::http::Management;
+use super::queue::{STALLED, stalled};
 use super::{Blindness, Phases, Plan, Tap, Watched};
 use crate::config::{Config, Trace};
 use crate::framework::dramatiq;
@@ -91,7 +92,9 @@ pub async fn watch(
                 // What is still under way belongs to the run; what the broker could not keep for us
                 // must be known before anything is concluded from absence.
                 let missed = subscription.end(|arrival| arrival.batch.sights().for_each(|sight| see(&sight)));
-                let missed = missed.await;
+                let Ok(missed) = tokio::time::timeout(STALLED, missed).await else {
+                    return Err(stalled());
+                };
                 if missed.events > 0 || !missed.exact {
                     tap.see(EventKind::Missed { events: missed.events });
                 }
@@ -100,7 +103,7 @@ pub async fn watch(
             }
         }
     }
-    subscription.close().await;
+    let _ = tokio::time::timeout(STALLED, subscription.close()).await;
     Ok(())
 }
 

@@ -437,16 +437,30 @@ fn program(command: &[String]) -> String {
 /// The processes that hold the clients' ends of these connections.
 fn holders(wanted: &[(String, SocketAddr)]) -> Vec<(String, i32)> {
     let pick = |entries: Vec<TcpNetEntry>| -> HashMap<u64, &String> {
-        entries
+        let established: Vec<TcpNetEntry> = entries
             .into_iter()
             .filter(|entry| entry.state == TcpState::Established)
-            .filter_map(|entry| {
-                let (name, _) = wanted
+            .collect();
+        let mut found = HashMap::new();
+        for (name, client) in wanted {
+            let ours = || {
+                established
                     .iter()
-                    .find(|(_, client)| same(entry.local_address, *client))?;
-                Some((entry.inode, name))
-            })
-            .collect()
+                    .filter(|entry| same(entry.local_address, *client))
+            };
+            let mut inodes: Vec<u64> = ours()
+                .filter(|entry| leads(name, entry.local_address, entry.remote_address) == Some(true))
+                .map(|entry| entry.inode)
+                .collect();
+            if inodes.is_empty() {
+                inodes = ours()
+                    .filter(|entry| leads(name, entry.local_address, entry.remote_address).is_none())
+                    .map(|entry| entry.inode)
+                    .collect();
+            }
+            found.extend(inodes.into_iter().map(|inode| (inode, name)));
+        }
+        found
     };
     // Most are in our own network namespace; the others cost a look at every process.
     let mut inodes = pick(own_namespace());
@@ -458,6 +472,19 @@ fn holders(wanted: &[(String, SocketAddr)]) -> Vec<(String, i32)> {
         .into_iter()
         .filter_map(|(inode, pid)| Some(((*inodes.get(&inode)?).clone(), pid)))
         .collect()
+}
+
+/// Whether a socket leads to the broker's end of a connection, `IP:PORT -> IP:PORT`: one local port may
+/// lead to several places at once. `None`: it leads elsewhere, and the address may be translated on the
+/// way (a container's published port).
+fn leads(name: &str, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
+    let (_, broker) = name.split_once(" -> ")?;
+    let broker = client_end(broker)?;
+    if same(remote, broker) {
+        return Some(true);
+    }
+    let within = broker.ip().to_canonical() == local.ip().to_canonical();
+    within.then_some(false)
 }
 
 /// IPv4 and its IPv6-mapped form are the same address.
@@ -709,6 +736,25 @@ mod tests {
             assert_eq!(program(&words), name);
         }
         assert_eq!(program(&[]), "?");
+    }
+
+    #[test]
+    fn a_port_that_leads_elsewhere_too() {
+        let leads = |name: &str, local: &str, remote: &str| {
+            leads(
+                name,
+                local.parse().expect("an address"),
+                remote.parse().expect("an address"),
+            )
+        };
+        let here = "127.0.0.1:50088 -> 127.0.0.1:5672";
+        assert_eq!(leads(here, "127.0.0.1:50088", "127.0.0.1:5432"), Some(false));
+        assert_eq!(
+            leads("::1:50088 -> ::1:5672", "[::1]:50088", "[::1]:5672"),
+            Some(true)
+        );
+        let published = "172.17.0.1:50088 -> 10.0.0.9:5672";
+        assert_eq!(leads(published, "172.17.0.1:50088", "172.17.0.2:5672"), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::timeline::EventKind;
 const EVERY: Duration = Duration::from_millis(100);
 /// One late answer may be a busy broker's.
 const SILENT: u32 = 3;
+/// A connection that answers nothing for so long is dead, whatever TCP thinks: heartbeats miss it for minutes.
+pub(super) const STALLED: Duration = Duration::from_secs(2);
 
 struct Probe {
     queue: String,
@@ -29,7 +31,10 @@ struct Probe {
 impl Probe {
     /// `None`: this look told nothing.
     async fn look(&mut self, connection: &Connection) -> Result<Option<Counts>, Blindness> {
-        let looked = self.prober.look(connection, &self.queue).await;
+        let looking = self.prober.look(connection, &self.queue);
+        let looked = tokio::time::timeout(STALLED, looking)
+            .await
+            .map_err(|_| stalled())?;
         let counts =
             looked.map_err(|(NoCounts::Refused(blindness) | NoCounts::Lost(blindness))| blindness)?;
         if counts != Counts::Silent {
@@ -66,6 +71,15 @@ impl Probe {
         }
         self.last = Some(counts);
     }
+}
+
+/// Why a connection that stands tells nothing.
+pub(super) fn stalled() -> Blindness {
+    Blindness::new(format!(
+        "the broker answers nothing on a connection that stands, for {} s",
+        STALLED.as_secs()
+    ))
+    .hint("look at what is between here and the broker: a proxy, a VPN, a firewall; or the broker itself")
 }
 
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
@@ -105,7 +119,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         }
         if phase.last_look || phase.stop {
             tap.looked();
-            let _ = connection.close(200, "done".into()).await;
+            let _ = tokio::time::timeout(STALLED, connection.close(200, "done".into())).await;
             return Ok(());
         }
         let every = if phase.lively { EVERY / 4 } else { EVERY };
