@@ -210,8 +210,8 @@ impl Board {
             }
             Sight::Listed(listing) => self.list(&listing, at),
             Sight::Details(details) => {
-                if let Some((name, Role::Main)) = self.place(&details.queue) {
-                    self.change(&name, Role::Main, at, |family| family.detailed(details, at));
+                if let Some((name, role)) = self.place(&details.queue) {
+                    self.change(&name, role, at, |family| family.detailed(role, details));
                 }
             }
             Sight::Blind { eye, reason, hint } => self.blind(eye, reason, hint, at),
@@ -493,7 +493,7 @@ mod tests {
                 took: Duration::from_millis(251),
             });
             let family = &scene.board.families()["q"];
-            let seen = family.main.consumers(scene.at).value();
+            let seen = family.consumers(scene.at).value();
             assert_eq!(seen.is_some(), expected == State::Idle, "{kind:?}");
             scene.declared("q", 0, 0);
             assert_eq!(scene.state(), State::Idle);

@@ -17,6 +17,7 @@ use crate::error::{Error, Result, exit};
 use crate::vantage::live::{self, Wanted};
 use crate::watch::lines::End;
 use crate::watch::sight::{Eye, Seen};
+use crate::watch::until::{Condition, Outlook};
 use crate::watch::{Board, EyeState};
 use output::Output;
 use plan::Plan;
@@ -44,7 +45,9 @@ pub fn run(args: &Watch, global: &Global) -> Result<u8> {
 
 /// Why a watch ends.
 enum Ending {
-    Condition(String),
+    /// And what is worth saying of it.
+    Condition(String, Option<String>),
+    Never(String),
     Failure(String),
     Time,
     Signal,
@@ -78,8 +81,16 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
             if let Some(met) = plan.fail_on.iter().find(|condition| condition.is_met(&board)) {
                 break Ending::Failure(met.to_string());
             }
-            if let Some(met) = plan.until.iter().find(|condition| condition.is_met(&board)) {
-                break Ending::Condition(met.to_string());
+            let outlooks: Vec<Outlook> = plan
+                .until
+                .iter()
+                .map(|condition| condition.outlook(&board))
+                .collect();
+            if let Some((met, note)) = first_met(&plan.until, &outlooks) {
+                break Ending::Condition(met, note);
+            }
+            if let Some(why) = all_never(&plan.until, &outlooks) {
+                break Ending::Never(why);
             }
         }
         if !output.show(&mut board, ticked)? {
@@ -108,6 +119,29 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
     Ok(code)
 }
 
+fn first_met(conditions: &[Condition], outlooks: &[Outlook]) -> Option<(String, Option<String>)> {
+    conditions
+        .iter()
+        .zip(outlooks)
+        .find_map(|(condition, outlook)| match outlook {
+            Outlook::Met(note) => Some((condition.to_string(), note.clone())),
+            Outlook::Open | Outlook::Never(_) => None,
+        })
+}
+
+/// Nothing that could still be met is left to wait for.
+fn all_never(conditions: &[Condition], outlooks: &[Outlook]) -> Option<String> {
+    let whys = conditions
+        .iter()
+        .zip(outlooks)
+        .map(|(condition, outlook)| match outlook {
+            Outlook::Never(why) => Some(format!("{condition} cannot be met any more, or told: {why}")),
+            Outlook::Met(_) | Outlook::Open => None,
+        })
+        .collect::<Option<Vec<_>>>()?;
+    (!whys.is_empty()).then(|| whys.join("; "))
+}
+
 /// Takes everything that has come in, so that what is shown is the newest.
 fn take(board: &mut Board, first: Seen, seen: &mut tokio::sync::mpsc::UnboundedReceiver<Seen>) {
     board.see(first);
@@ -127,11 +161,20 @@ fn end(ending: &Ending, plan: &Plan, board: &Board) -> End {
         )
     };
     let (because, condition, exit_code, text) = match ending {
-        Ending::Condition(condition) => (
-            "condition",
-            Some(condition.clone()),
-            exit::OK,
-            format!("{condition}: met after {after}"),
+        Ending::Condition(condition, note) => {
+            let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+            (
+                "condition",
+                Some(condition.clone()),
+                exit::OK,
+                format!("{condition}: met after {after}{note}"),
+            )
+        }
+        Ending::Never(why) => (
+            "never",
+            None,
+            exit::COULD_NOT,
+            format!("ended after {after}, because waiting is of no use: {why}"),
         ),
         Ending::Failure(condition) => (
             "failure",

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::leaving::{Leaving, would_have_told};
+use super::leaving::{COUNTED_BY, Counters, Leaving, Outcome};
 use super::pick::Role;
 use super::sight::{Consumer, Counts, Details, Kind, Listed, Listing, STATISTICS_LAG, Stats};
-use super::state::seconds;
 
 /// So long is what has moved remembered as moving.
 pub const RECENT: Duration = Duration::from_secs(10);
@@ -29,6 +28,8 @@ pub struct Queue {
     /// Why it cannot be used now: its node is down, say.
     pub down: Option<String>,
     pub totals: Option<At<Totals>>,
+    /// The management API, which alone tells of what kind it is, does not answer.
+    unlisted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +84,12 @@ impl Queue {
 
     pub fn consumers(&self, now: Duration) -> Figure<u64> {
         match self.fresh_declare(now) {
+            Some(_) if self.kind == Kind::Stream => {
+                Figure::Unknown("a passive declare does not tell a stream's consumers".into())
+            }
+            Some(seen) if seen.value.consumers == 0 && self.may_be_a_stream() => Figure::Unknown(
+                "not known yet whether it is a stream, whose consumers are not counted".into(),
+            ),
             Some(seen) => known(seen.value.consumers, now, seen.at),
             None => {
                 Figure::Unknown(self.refused.clone().unwrap_or_else(|| {
@@ -111,6 +118,16 @@ impl Queue {
     pub fn total(&self) -> Option<u64> {
         let totals = self.totals?.value;
         Some(totals.ready? + totals.unacked?)
+    }
+
+    /// Nothing has told of what kind it is, and something is about to.
+    pub fn may_be_a_stream(&self) -> bool {
+        self.kind == Kind::Unknown && !self.unlisted
+    }
+
+    /// Ready messages as of this moment, not of a list that lags.
+    pub fn knows_ready(&self, now: Duration) -> bool {
+        !self.lags() || self.fresh_declare(now).is_some()
     }
 
     fn fresh_declare(&self, now: Duration) -> Option<At<Counts>> {
@@ -150,24 +167,36 @@ pub struct Motion {
     pub nobody_delayed_since: Option<Duration>,
     /// Unacked messages in every look since.
     pub held_since: Option<Duration>,
-    /// When a message was last seen to have left to a consumer, or as a dead letter.
-    pub left: Option<Duration>,
-    /// The same by the statistics: when their counter was last seen to have risen, and before that.
-    /// What it counts happened up to [`STATISTICS_LAG`] earlier.
+    /// When something that was held was last seen to have left: acknowledged, rejected, or returned
+    /// and expired.
+    pub released: Option<Duration>,
+    /// The first of those that the counters have not confirmed since; and that they will not: it was
+    /// not acknowledged.
+    unconfirmed: Option<Duration>,
+    pub doubted: bool,
+    /// By the statistics: when their counter of acknowledgements was last seen to have risen, and
+    /// before that. What it counts happened up to [`STATISTICS_LAG`] earlier.
     pub counted: Option<Duration>,
     pub counted_before: Option<Duration>,
+    /// When the first statistics were read.
+    counts_since: Option<Duration>,
     /// Messages that the statistics have counted as done since the watch began.
     pub done: u64,
     /// When ready messages were last seen to have become fewer.
     pub delivered: Option<Duration>,
+    /// By how many, all in all.
+    fallen: u64,
     /// When there were last more consumers than before.
     pub joined: Option<Duration>,
     /// Where the queue's messages went, and its delay queue's.
     pub leaving: Leaving,
     pub leaving_delay: Leaving,
     pub dead_grew: Option<Duration>,
-    /// Dead letters that came while we watched.
+    /// Dead letters that were seen to come.
     pub new_dead: u64,
+    /// The dead letters that are accounted for, ready or held by somebody who looks at them; and when
+    /// they were last seen to be so many.
+    dead: Option<(u64, Duration)>,
     /// Nothing ready, unacked or delayed in every look since, and how many looks at the totals.
     pub empty: Option<(Duration, u32)>,
     /// The last look that found nothing ready.
@@ -201,17 +230,11 @@ impl Family {
         queue.exists = Some(counts.is_some());
         queue.gone = counts.is_none().then_some(at);
         let before = queue.declared.map(|seen| seen.value);
-        // Before the first passive declare the list is what was; where it lags it may never have been.
-        let listed = queue
-            .totals
-            .and_then(|totals| totals.value.ready)
-            .filter(|_| !queue.lags());
         queue.declared = counts.map(|value| At { at, value });
         queue.was_ready = counts.map(|counts| At {
             at,
             value: counts.ready,
         });
-        let lag = queue.kind.lag();
         let lost = queue
             .total()
             .unwrap_or_default()
@@ -228,13 +251,12 @@ impl Family {
             (Role::Main, Some(now)) => {
                 if fell > 0 {
                     motion.delivered = Some(at);
+                    motion.fallen += fell;
                 }
                 if before.is_some_and(|before| now.consumers > before.consumers) {
                     motion.joined = Some(at);
                 }
-                if motion.leaving.declared(fell, now.consumers, at, lag) {
-                    motion.left = Some(at);
-                }
+                motion.leaving.declared(now.ready, now.consumers, at);
                 since(&mut motion.nobody_since, now.ready > 0 && now.consumers == 0, at);
                 motion.remember_ready(at, now.ready);
                 if now.ready > 0 || fell > 0 {
@@ -247,30 +269,22 @@ impl Family {
                     now.ready > 0 && now.consumers == 0,
                     at,
                 );
-                motion.leaving_delay.declared(fell, now.consumers, at, lag);
+                motion.leaving_delay.declared(now.ready, now.consumers, at);
                 if now.ready > 0 {
                     motion.empty = None;
                 }
             }
-            (Role::Dead, Some(now)) => {
-                if let Some(before) = before.map(|before| before.ready).or(listed) {
-                    motion.grew(before, now.ready, at);
-                }
+            // Before the first list it is not known how many somebody holds.
+            (Role::Dead, Some(now)) if self.dead.totals.is_some() || self.dead.unlisted => {
+                motion.saw_dead(now.ready, at);
             }
-            (Role::Main, None) => {
-                let (mut leaving, leaving_delay) = (motion.leaving.clone(), motion.leaving_delay.clone());
-                leaving.deleted(lost, at);
-                self.motion = Motion {
-                    leaving,
-                    leaving_delay,
-                    ..Motion::default()
-                }
-            }
+            (Role::Main, None) => self.begin_anew(lost, at),
             (Role::Delay, None) => {
                 motion.nobody_delayed_since = None;
                 motion.leaving_delay.deleted(lost, at);
             }
-            (Role::Dead, None) => {}
+            (Role::Dead, None) => motion.dead = Some((0, at)),
+            (Role::Dead, Some(_)) => {}
         }
     }
 
@@ -284,8 +298,25 @@ impl Family {
         queue.down = Some(why);
         if role == Role::Main {
             self.motion.nobody_since = None;
+            self.motion.held_since = None;
             self.motion.ready.clear();
         }
+        self.motion.empty = None;
+    }
+
+    /// The queue is another one from now on.
+    fn begin_anew(&mut self, lost: u64, at: Duration) {
+        self.motion.leaving.deleted(lost, at);
+        self.motion = Motion {
+            leaving: std::mem::take(&mut self.motion.leaving),
+            leaving_delay: std::mem::take(&mut self.motion.leaving_delay),
+            nobody_delayed_since: self.motion.nobody_delayed_since,
+            dead: self.motion.dead,
+            dead_grew: self.motion.dead_grew,
+            new_dead: self.motion.new_dead,
+            ..Motion::default()
+        };
+        self.details = None;
     }
 
     pub fn refused(&mut self, role: Role, reason: String) {
@@ -315,9 +346,14 @@ impl Family {
             ready: listed.ready,
             unacked: listed.unacked,
         };
-        let before = queue.total();
+        let kind = listed.kind;
+        // A queue of another kind is another queue.
+        let was = std::mem::replace(&mut queue.kind, kind);
+        let is_another = was != kind && was != Kind::Unknown && kind != Kind::Unknown;
+        queue.unlisted = false;
+        let before = queue.totals.filter(|_| !is_another);
+        let held = queue.total().unwrap_or_default();
         let declares = queue.declared.is_some();
-        queue.kind = listed.kind;
         if !declares {
             queue.exists = Some(true);
         }
@@ -328,15 +364,28 @@ impl Family {
         });
         let after = queue.total();
         let lag = queue.kind.lag();
-        let fell = match (before, after) {
-            (Some(before), Some(after)) => before.saturating_sub(after),
-            _ => 0,
-        };
+        if is_another && role == Role::Main {
+            self.begin_anew(held, at);
+        }
         let motion = &mut self.motion;
         match role {
             Role::Main => {
-                if motion.leaving.listed(fell, after, asked, at, lag) {
-                    motion.left = Some(at);
+                if kind == Kind::Stream {
+                    // Its counts say nothing of where messages went.
+                    motion.leaving = Leaving::default();
+                    return;
+                }
+                if let Some(before) = before
+                    && released(before.value, totals)
+                    // Returned by a consumer that died, and expired at once, it would look the same.
+                    && declares
+                    && !motion.leaving.was_deserted_since(before.at.saturating_sub(lag))
+                {
+                    motion.released = Some(at);
+                    motion.unconfirmed.get_or_insert(at);
+                }
+                if let Some(total) = after {
+                    motion.leaving.listed(total, asked, at, lag);
                 }
                 if let Some(unacked) = totals.unacked {
                     since(&mut motion.held_since, unacked > 0, at);
@@ -347,11 +396,21 @@ impl Family {
                 self.look_for_emptiness(at);
             }
             Role::Delay => {
-                motion.leaving_delay.listed(fell, after, asked, at, lag);
+                if let Some(total) = after {
+                    motion.leaving_delay.listed(total, asked, at, lag);
+                }
             }
             Role::Dead => {
-                if let (false, Some(before), Some(after)) = (declares, before, after) {
-                    motion.grew(before, after, at);
+                if let Some(total) = after {
+                    match motion.dead {
+                        None if lag.is_zero() => motion.dead = Some((total, at)),
+                        // Some have really left.
+                        Some((known, seen)) if total < known && asked > seen + lag => {
+                            motion.dead = Some((total, at));
+                        }
+                        _ if !lag.is_zero() => {}
+                        _ => motion.saw_dead(total, at),
+                    }
                 }
             }
         }
@@ -386,30 +445,55 @@ impl Family {
         })
     }
 
-    pub fn detailed(&mut self, details: Details, at: Duration) {
+    /// What the statistics said: counted when it was asked for, or before.
+    pub fn detailed(&mut self, role: Role, details: Details) {
+        let at = details.asked;
+        // Where they are on and say nothing, nothing was counted; where they are off, nobody counts.
+        let is_on = details.stats.is_some() || details.consumers.is_some();
+        let stats = details.stats.unwrap_or_default();
+        let counters = Counters {
+            published: stats.published.unwrap_or_default(),
+            done: stats.done.unwrap_or_default(),
+        };
+        let lag = self.queue(role).kind.lag();
+        if role != Role::Main {
+            if is_on && role == Role::Delay {
+                let leaving = &mut self.motion.leaving_delay;
+                leaving.counted(counters, details.lost_before, at, lag);
+            }
+            return;
+        }
         let before = self
             .details
             .as_ref()
             .map(|seen| seen.value.stats.unwrap_or_default());
-        if let Some(stats) = details.stats {
+        if is_on {
             let motion = &mut self.motion;
+            motion.counts_since.get_or_insert(at);
             // What was looked at and had no counter had counted nothing.
-            let rise = |before: Option<u64>, after: Option<u64>| {
-                after
-                    .unwrap_or_default()
-                    .saturating_sub(before.unwrap_or_default())
-            };
-            let done = before.map_or(0, |before| rise(before.done, stats.done));
+            let done = before.map_or(0, |before| {
+                counters.done.saturating_sub(before.done.unwrap_or_default())
+            });
             // The first look knows a rate only.
             let moves = before.is_none() && stats.ack_rate.is_some_and(|rate| rate > 0.0);
             if done > 0 || moves {
                 motion.counted_before = motion.counted;
                 motion.counted = Some(at);
                 motion.done += done;
+                motion.doubted = false;
+                motion.unconfirmed = None;
+            } else if motion
+                .unconfirmed
+                .is_some_and(|first| at >= first + STATISTICS_LAG)
+            {
+                motion.doubted = true;
             }
-            motion.leaving.counted(done, at);
-            if before.is_some_and(|before| rise(before.published, stats.published) > 0) {
-                motion.leaving.passed(at);
+            if motion.leaving.counted(counters, details.lost_before, at, lag) {
+                // Another queue of that name.
+                motion.released = None;
+                motion.unconfirmed = None;
+                motion.counted = None;
+                motion.counted_before = None;
             }
         }
         self.details = Some(Box::new(At { at, value: details }));
@@ -425,52 +509,108 @@ impl Family {
         })
     }
 
-    /// The statistics go on counting messages as done: risen twice, and lately. One rise alone is
-    /// news of something that may long be over.
-    pub fn counts_on(&self, now: Duration) -> bool {
+    /// Whether the broker counts what happens to this queue.
+    pub fn counts(&self, now: Duration) -> bool {
+        self.details.as_ref().is_some_and(|seen| {
+            let is_on = seen.value.stats.is_some() || seen.value.consumers.is_some();
+            is_on && now.saturating_sub(seen.at) <= 3 * STATISTICS_LAG
+        })
+    }
+
+    /// When the statistics were last seen to count messages as done, if that was lately enough to be
+    /// done lately: risen twice; or once, while messages were there, and not as late news of what was
+    /// before the watch.
+    pub fn counts_on(&self, now: Duration) -> Option<Duration> {
+        let motion = &self.motion;
         let lately =
             |at: Option<Duration>, most: Duration| at.is_some_and(|at| now.saturating_sub(at) <= most);
-        lately(self.motion.counted, STATISTICS_LAG) && lately(self.motion.counted_before, 2 * STATISTICS_LAG)
+        let counted = motion
+            .counted
+            .filter(|at| now.saturating_sub(*at) <= STATISTICS_LAG)?;
+        let twice = lately(motion.counted_before, 2 * STATISTICS_LAG);
+        let is_news = motion
+            .counts_since
+            .is_some_and(|since| counted >= since + STATISTICS_LAG)
+            || motion.fallen > 0 && motion.fallen >= motion.done;
+        let is_there = lately(motion.delivered, RECENT)
+            || self.main.ready(now).value().is_some_and(|ready| ready > 0)
+            || self.main.unacked(now).value().is_some_and(|held| held > 0);
+        (twice || (is_news && is_there)).then_some(counted)
     }
 
-    /// Something was taken by a consumer or acknowledged, since the watch began.
-    pub fn has_consumed(&self) -> bool {
-        self.motion.leaving.has_taken() || self.motion.leaving_delay.has_taken()
+    /// Whether what was in the queues was consumed. Asked while they are empty.
+    pub fn outcomes(&self, now: Duration) -> [Outcome; 2] {
+        if self.main.kind == Kind::Stream {
+            let why = "a stream keeps its messages, so nothing of it is ever consumed";
+            return [Outcome::Untold(why.into()), Outcome::Nothing];
+        }
+        [
+            self.motion.leaving.outcome(now),
+            self.motion.leaving_delay.outcome(now),
+        ]
     }
 
-    /// All that left was taken, as far as the last of it goes.
+    /// All that left is known to be done.
     pub fn is_accounted_for(&self) -> bool {
         self.motion.leaving.is_accounted_for() && self.motion.leaving_delay.is_accounted_for()
     }
 
-    /// What left, but not to a consumer.
-    pub fn gone(&self, now: Duration) -> Option<String> {
-        let parts = [
-            (&self.motion.leaving, ""),
-            (&self.motion.leaving_delay, " the delay queue"),
-        ];
-        let texts: Vec<String> = parts
-            .into_iter()
-            .filter_map(|(leaving, place)| {
-                if let Some(count) = leaving.unseen(now) {
-                    return Some(format!(
-                        "{count} left{place}, and whether to a consumer could not be seen"
-                    ));
-                }
-                let (when, count) = leaving.gone()?;
-                let told = self.stats(now).is_some_and(|stats| would_have_told(stats.at, when));
-                let or = if told && place.is_empty() {
-                    "expired, purged or dropped"
-                } else {
-                    "expired, purged, dropped, or fetched with basic.get, of which the statistics have told nothing yet"
-                };
-                Some(format!(
-                    "{count} left{place} without a consumer {} ago: {or}",
-                    seconds(now.saturating_sub(when))
-                ))
-            })
-            .collect();
+    /// What left, and is not known to be done.
+    pub fn fate(&self, now: Duration, flows: bool) -> Option<String> {
+        let counts = self.counts(now) || self.details.is_none() && now < 3 * STATISTICS_LAG;
+        let texts: Vec<String> = [
+            self.motion.leaving.fate(now, "", flows, counts),
+            self.motion
+                .leaving_delay
+                .fate(now, " the delay queue", flows, counts),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// All consumers, not only those that a passive declare counts.
+    pub fn consumers(&self, now: Duration) -> Figure<u64> {
+        let listed = || {
+            let seen = self.details.as_ref()?;
+            let count = seen.value.consumers.as_ref()?.len() as u64;
+            // Whoever came just before is on the list some seconds later.
+            if now < self.motion.counts_since? + COUNTED_BY {
+                let why = "the list of consumers is some seconds late, and was not looked at for so long yet";
+                return Some(Figure::Unknown(why.into()));
+            }
+            Some(Figure::Known {
+                value: count,
+                age: now.saturating_sub(seen.at) + STATISTICS_LAG,
+            })
+        };
+        let declared = self.main.consumers(now);
+        match (self.main.kind, &declared) {
+            (Kind::Stream, _) => listed().unwrap_or(declared),
+            // A passive declare counts the active one only (3.10.8, 4.0.5).
+            (Kind::Quorum, Figure::Known { value: 1.., .. }) => match &self.details {
+                Some(seen) if seen.value.single_active => listed()
+                    .filter(|listed| listed.value().is_none_or(|count| Some(count) >= declared.value()))
+                    .unwrap_or_else(|| {
+                        Figure::Unknown("one is active; those that stand by cannot be counted (yet)".into())
+                    }),
+                None if self.is_about_to_be_counted(now) => {
+                    Figure::Unknown("not known yet whether others stand by".into())
+                }
+                _ => declared,
+            },
+            _ => declared,
+        }
+    }
+
+    pub fn is_single_active(&self) -> bool {
+        self.details.as_ref().is_some_and(|seen| seen.value.single_active)
+    }
+
+    /// The first look at the consumers' list is under way.
+    fn is_about_to_be_counted(&self, now: Duration) -> bool {
+        !self.main.unlisted && now < Duration::from_secs(1)
     }
 
     pub fn who(&self) -> Option<&[Consumer]> {
@@ -479,11 +619,19 @@ impl Family {
 }
 
 impl Motion {
-    fn grew(&mut self, before: u64, after: u64, at: Duration) {
-        if after > before {
-            self.dead_grew = Some(at);
-            self.new_dead += after - before;
-            self.left = Some(at);
+    /// So many dead letters are there. More than ever accounted for are new; fewer may be in
+    /// somebody's hands, until totals say that they are gone.
+    fn saw_dead(&mut self, count: u64, at: Duration) {
+        match self.dead {
+            Some((known, _)) if count < known => {}
+            Some((known, _)) => {
+                if count > known {
+                    self.dead_grew = Some(at);
+                    self.new_dead += count - known;
+                }
+                self.dead = Some((count, at));
+            }
+            None => self.dead = Some((count, at)),
         }
     }
 
@@ -500,14 +648,24 @@ impl Motion {
             self.ready.clear();
             self.none_ready = Some(at);
         }
-        if ready > 0
-            && self
-                .ready
-                .back()
-                .is_none_or(|(seen, _)| at.saturating_sub(*seen) >= Duration::from_secs(1))
-        {
-            self.ready.push_back((at, ready));
+        match self.ready.back_mut() {
+            // Most of that second: a burst is not over with its first message.
+            Some((seen, most)) if at.saturating_sub(*seen) < Duration::from_secs(1) => {
+                *most = ready.max(*most);
+            }
+            _ if ready > 0 => self.ready.push_back((at, ready)),
+            _ => {}
         }
+    }
+}
+
+/// Something that was held is neither held nor ready any more.
+fn released(before: Totals, after: Totals) -> bool {
+    match (before.unacked, after.unacked, before.ready, after.ready) {
+        (Some(held), Some(holds), Some(was_ready), Some(ready)) => {
+            held.saturating_sub(holds) > ready.saturating_sub(was_ready)
+        }
+        _ => false,
     }
 }
 
@@ -525,6 +683,7 @@ impl Family {
         for queue in [&mut self.main, &mut self.delay, &mut self.dead] {
             queue.declared = None;
         }
+        // Whoever comes and goes meanwhile is not seen.
         self.motion.nobody_since = None;
         self.motion.nobody_delayed_since = None;
         self.motion.empty = None;
@@ -533,6 +692,7 @@ impl Family {
     pub fn management_lost(&mut self) {
         for queue in [&mut self.main, &mut self.delay, &mut self.dead] {
             queue.totals = None;
+            queue.unlisted = true;
         }
         self.details = None;
         self.motion.held_since = None;

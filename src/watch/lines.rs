@@ -104,7 +104,8 @@ pub struct Event {
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct End {
-    /// `condition`, `failure` (a condition of --fail-on), `time` (--for), `signal`.
+    /// `condition`, `failure` (a condition of --fail-on), `never` (no condition of --until can be met any
+    /// more, or nothing will tell), `time` (--for), `signal`.
     pub because: &'static str,
     /// The condition that was met.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,8 +153,8 @@ struct Key {
     state: State,
     counts: [Option<u64>; 5],
     done: u64,
-    /// Left without a consumer, from the queue and from its delay queue.
-    gone: [Option<u64>; 2],
+    /// Left without having been acknowledged, from the queue and from its delay queue.
+    lost: [u64; 2],
     who: u64,
 }
 
@@ -282,13 +283,12 @@ fn key(family: &Family, state: State, now: Duration) -> Key {
         counts: [
             family.main.ready(now).value(),
             family.main.unacked(now).value(),
-            family.main.consumers(now).value(),
+            family.consumers(now).value(),
             delayed(family, now).value(),
             dead(family, now).value(),
         ],
         done: family.motion.done,
-        gone: [&family.motion.leaving, &family.motion.leaving_delay]
-            .map(|leaving| leaving.gone().map(|(_, count)| count)),
+        lost: [&family.motion.leaving, &family.motion.leaving_delay].map(|leaving| leaving.lost()),
         who: hasher.finish(),
     }
 }
@@ -301,7 +301,7 @@ pub fn row(name: &str, family: &Family, state: State, why: String, now: Duration
         why,
         ready: number(family.main.ready(now)),
         unacked: number(family.main.unacked(now)),
-        consumers: number(family.main.consumers(now)),
+        consumers: number(family.consumers(now)),
         delayed: number(delayed(family, now)),
         dead: number(dead(family, now)),
         done: done(family, now),
@@ -345,7 +345,7 @@ fn number(figure: Figure<u64>) -> Number {
 /// Messages that the statistics have counted as done since the watch began.
 fn done(family: &Family, now: Duration) -> Number {
     number(match family.stats(now) {
-        Some(stats) if stats.value.done.is_some() => Figure::Known {
+        Some(stats) => Figure::Known {
             value: family.motion.done,
             age: now.saturating_sub(stats.at) + STATISTICS_LAG,
         },
@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn what_left_without_a_consumer_is_a_line() {
+    fn what_left_unacknowledged_is_a_line() {
         let mut scene = Scene::new(Kind::Classic);
         let mut printer = printer();
         scene.look(3, 0, 0, 0);
@@ -573,7 +573,7 @@ mod tests {
         }
         assert!(
             told.iter().any(
-                |line| matches!(&line.what, What::Queue(row) if row.why.contains("3 left without a consumer"))
+                |line| matches!(&line.what, What::Queue(row) if row.why.contains("3 left without being acknowledged"))
             ),
             "{:?}",
             rows(&told)

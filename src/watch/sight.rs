@@ -112,12 +112,19 @@ impl Kind {
 #[derive(Debug, Clone, Default)]
 pub struct Details {
     pub queue: String,
+    /// When it was asked for.
+    pub asked: Duration,
     /// `None` where the broker keeps none (yet).
     pub stats: Option<Stats>,
     /// `None` where they could not be listed.
     pub consumers: Option<Vec<Consumer>>,
     /// Unix seconds; there only if publishers set a timestamp.
     pub head_timestamp: Option<i64>,
+    /// `x-single-active-consumer`: the others stand by.
+    pub single_active: bool,
+    /// Messages that had left without being acknowledged some time in the last minutes, when nothing
+    /// moved for a while; with the first look only.
+    pub lost_before: Option<i64>,
 }
 
 /// Statistics are sent every 5 s and averaged over the last 5 s.

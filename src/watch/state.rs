@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::family::{Family, Figure, RECENT};
+use super::leaving::COUNTED_BY;
 use super::sight::{Kind, STATISTICS_LAG};
 
 /// In the order in which they are asked: the first that holds is the state.
@@ -84,8 +85,8 @@ const SOON: f64 = 5.0;
 /// The state, and the observations that make it.
 pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
     let (state, mut why) = judge(family, now, limits);
-    if let Some(gone) = family.gone(now) {
-        why.push_str(&format!("; {gone}"));
+    if let Some(fate) = family.fate(now, state == State::Flowing) {
+        why.push_str(&format!("; {fate}"));
     }
     (state, why)
 }
@@ -111,19 +112,24 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
         );
     }
     let ready = main.ready(now).value();
-    let consumers = main.consumers(now).value();
     let unacked = main.unacked(now).value();
     let delayed = family.delay.total();
 
-    if let Some(since) = for_so_long(motion.nobody_since, limits.no_consumer) {
-        return (
-            State::NoConsumer,
-            format!(
-                "{} ready, and 0 consumers for {}",
-                ready.unwrap_or_default(),
-                ago(since)
-            ),
+    if let Some(since) = for_so_long(motion.nobody_since, limits.no_consumer)
+        && !main.may_be_a_stream()
+    {
+        let mut why = format!(
+            "{} ready, and 0 consumers for {}",
+            ready.unwrap_or_default(),
+            ago(since)
         );
+        if let Some(comings) = comings(family, now) {
+            why.push_str(&format!("; {comings}"));
+        }
+        if main.kind == Kind::Unknown {
+            why.push_str("; unless it is a stream: only the management API tells, and a passive declare does not count a stream's consumers");
+        }
+        return (State::NoConsumer, why);
     }
     if let Some(since) = for_so_long(motion.nobody_delayed_since, limits.no_consumer) {
         let waiting = family.delay.ready(now).value().unwrap_or_default();
@@ -136,74 +142,94 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
         );
     }
     // Since when nothing of what is held was seen to be done.
-    let done = motion.left.max(motion.counted).unwrap_or_default();
+    let done = motion.released.max(motion.counted).unwrap_or_default();
     let quiet = motion.held_since.map(|held| held.max(done));
     let held = unacked.unwrap_or_default();
-    if let Some(since) = for_so_long(quiet, limits.held).filter(|_| held > 0)
+    if let Some(since) = quiet.filter(|_| held > 0)
         // Between two looks at the totals one may be done and the next one taken: only the counters
-        // of the statistics exclude that.
-        && family.stats(now).is_some_and(|stats| stats.value.done.is_some() && stats.at > since)
+        // of the statistics exclude that, and only as far as they know.
+        && let Some(known) = known_until(family, now)
+        && known.saturating_sub(since) >= limits.held
     {
+        let for_so_long = seconds(known - since);
         return (
             State::Held,
-            format!("{held} unacked, and none acknowledged for {}", ago(since)),
+            format!("{held} unacked, and none acknowledged for {for_so_long}"),
         );
     }
     if let Some(grew) = motion
         .dead_grew
         .filter(|grew| now.saturating_sub(*grew) <= limits.dead)
     {
+        let letters = if motion.new_dead == 1 { "letter" } else { "letters" };
         return (
             State::DeadGrowing,
             format!(
-                "{} new dead letters while watching, the last {} ago",
+                "at least {} new dead {letters} seen to come while watching, the last {} ago",
                 motion.new_dead,
                 ago(grew)
             ),
         );
     }
-    let moved = match motion.left.filter(|left| now.saturating_sub(*left) <= RECENT) {
-        Some(left) => Some(format!("the last left {} ago", ago(left))),
-        None if family.counts_on(now) => Some(format!(
-            "{} done while watching, by statistics up to {} old",
-            motion.done,
-            seconds(STATISTICS_LAG)
-        )),
-        None => None,
+    let released = motion
+        .released
+        .filter(|at| !motion.doubted && now.saturating_sub(*at) <= RECENT);
+    let counted = || family.counts_on(now).map(|_| done_by_statistics(family));
+    let moved = match released {
+        Some(at) => Some(format!("the last that was held was finished {} ago", ago(at))),
+        None => counted(),
     };
     if let Some(waiting) = ready.filter(|ready| *ready > 0) {
+        let as_of = as_of(&main.ready(now));
         if let (Some(moved), true) = (&moved, catches_up(family, waiting, now)) {
             return (
                 State::Flowing,
-                format!("{waiting} ready and being worked off; {moved}"),
+                format!("{waiting} ready{as_of} and being worked off; {moved}"),
             );
         }
-        let by = match consumers {
-            Some(0) => "no consumer yet".to_owned(),
-            Some(1) => "1 consumer".to_owned(),
-            Some(count) => format!("{count} consumers"),
-            None => "consumers cannot be seen".to_owned(),
-        };
         let (since, before) = motion.ready.front().copied().unwrap_or((now, waiting));
         let trend = if waiting < before {
-            format!("{before} {} ago, but none seen to be done", ago(since))
+            format!("{before} {} ago", ago(since))
         } else {
             format!("not fewer than {} ago", ago(since))
         };
-        return (State::Backlog, format!("{waiting} ready, {trend}; {by}"));
+        let mut why = format!("{waiting} ready{as_of}, {trend}; {}", consumers(family, now));
+        if let Some(moved) = moved {
+            why.push_str(&format!("; {moved}"));
+        }
+        return (State::Backlog, why);
+    }
+    // Without a look of this moment at ready messages nothing is said of them.
+    if ready == Some(0) && !main.knows_ready(now) {
+        let age = match main.ready(now) {
+            Figure::Known { age, .. } => age,
+            _ => Duration::ZERO,
+        };
+        return (
+            State::Unknown,
+            format!(
+                "0 ready as of {} ago; only a passive declare tells of this moment, and none was answered (yet)",
+                seconds(age)
+            ),
+        );
     }
     if let Some(moved) = moved {
         return (State::Flowing, format!("0 ready; {moved}"));
     }
     if held > 0 {
         let since = quiet.unwrap_or(now);
-        let but = match family.stats(now) {
-            Some(stats) if stats.value.done.is_some() => "",
-            _ => "; no statistics yet, so it cannot be told whether some are acknowledged between two looks",
+        let as_of = as_of(&main.unacked(now));
+        let but = if family.counts(now) {
+            ""
+        } else {
+            "; no statistics yet, so it cannot be told whether some are acknowledged between two looks"
         };
         return (
             State::Holding,
-            format!("{held} unacked, none seen to be done for {}{but}", ago(since)),
+            format!(
+                "{held} unacked{as_of}, none seen to be done for {}{but}",
+                ago(since)
+            ),
         );
     }
     let unsettled = unsettled(family, now);
@@ -214,6 +240,9 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
                 "nothing ready now, nothing unacked or delayed as of {} ago",
                 seconds(age)
             )
+        }
+        Figure::Known { age, .. } if age >= Duration::from_secs(1) => {
+            format!("nothing ready, unacked or delayed as of {} ago", seconds(age))
         }
         _ => "nothing ready, unacked or delayed".to_owned(),
     };
@@ -235,18 +264,72 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
             ),
             _ => match motion.counted.filter(|at| now.saturating_sub(*at) <= RECENT) {
                 // Too quick to be seen waiting.
-                Some(_) if motion.done > 0 => (
-                    State::Idle,
-                    format!(
-                        "{nothing}; {} done while watching, by statistics up to {} old",
-                        motion.done,
-                        seconds(STATISTICS_LAG)
-                    ),
-                ),
+                Some(_) if motion.done > 0 => {
+                    (State::Idle, format!("{nothing}; {}", done_by_statistics(family)))
+                }
                 _ => (State::Idle, nothing),
             },
         },
     }
+}
+
+/// What is a second old or more is not said of now.
+fn as_of(figure: &Figure<u64>) -> String {
+    match figure {
+        Figure::Known { age, .. } if *age >= Duration::from_secs(1) => {
+            format!(" as of {} ago", seconds(*age))
+        }
+        _ => String::new(),
+    }
+}
+
+fn done_by_statistics(family: &Family) -> String {
+    format!(
+        "{} done since the watch began or just before, by statistics up to {} old",
+        family.motion.done,
+        seconds(STATISTICS_LAG)
+    )
+}
+
+/// Until when it is known whether something that is held was acknowledged: now, if no ready message
+/// has left, of which one may have been taken in the place of one that was done; otherwise as far as
+/// the counters know.
+fn known_until(family: &Family, now: Duration) -> Option<Duration> {
+    let read = family.details.as_ref().filter(|_| family.counts(now))?.at;
+    let counted = read.saturating_sub(COUNTED_BY);
+    match family.motion.delivered {
+        Some(fell) if fell > counted => Some(counted),
+        _ => Some(now),
+    }
+}
+
+fn consumers(family: &Family, now: Duration) -> String {
+    let count = match family.consumers(now).value() {
+        Some(0) => return comings(family, now).unwrap_or_else(|| "no consumer seen yet".into()),
+        Some(1) => return "1 consumer".into(),
+        Some(count) => count,
+        None if family.main.consumers(now).value().is_some() || family.main.may_be_a_stream() => {
+            return "consumers not known yet".into();
+        }
+        None => return "consumers cannot be seen".into(),
+    };
+    if family.is_single_active() {
+        format!("{count} consumers, of which one at a time is given messages")
+    } else {
+        format!("{count} consumers")
+    }
+}
+
+/// Of a queue without a consumer: when there was one.
+fn comings(family: &Family, now: Duration) -> Option<String> {
+    let (seen, came) = family.motion.leaving.attended()?;
+    let times = if came > 1 {
+        format!(", and one has come {came} times")
+    } else {
+        String::new()
+    };
+    let ago = seconds(now.saturating_sub(seen));
+    Some(format!("no consumer now, the last one {ago} ago{times}"))
 }
 
 /// What was seen to happen that the totals cannot know yet: a message may be held.
@@ -304,7 +387,7 @@ pub fn seconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sight::{Details, Eye, Sight, Stats};
+    use super::super::sight::{Consumer, Details, Eye, Sight, Stats};
     use super::super::testing::Scene;
     use super::*;
 
@@ -362,9 +445,9 @@ mod tests {
         }
         // One acknowledgement, and the clock begins anew.
         scene.look(0, 1, 1, 1);
-        assert_eq!(scene.state(), State::Holding);
-        scene.wait(5.0).look(0, 1, 1, 1);
-        assert_eq!(scene.state(), State::Flowing, "it goes on");
+        assert_eq!(scene.state(), State::Flowing);
+        scene.wait(11.0).look(0, 1, 1, 0);
+        assert_eq!(scene.state(), State::Holding, "{}", scene.why());
     }
 
     /// Ready 0, consumers, and always one unacked: the next is taken as soon as one is done.
@@ -391,7 +474,7 @@ mod tests {
         assert!(
             scene
                 .why()
-                .contains("3 done while watching, by statistics up to 10 s old"),
+                .contains("3 done since the watch began or just before, by statistics up to 10 s old"),
             "{}",
             scene.why()
         );
@@ -463,6 +546,7 @@ mod tests {
             scene.declared("q", 3, 1).listed(&[("q", 3, 5)]);
             scene.see(Sight::Details(Details {
                 queue: "q".into(),
+                asked: scene.at,
                 stats: Some(Stats {
                     done: Some(done),
                     ack_rate: Some(100.0),
@@ -498,7 +582,7 @@ mod tests {
         assert_eq!(scene.state(), State::Idle);
         scene.wait(1.0).declared("q.XQ", 5, 0);
         assert_eq!(scene.state(), State::DeadGrowing);
-        assert!(scene.why().starts_with("1 new"), "{}", scene.why());
+        assert!(scene.why().starts_with("at least 1 new"), "{}", scene.why());
         // Removed again, and over.
         scene
             .wait(31.0)
@@ -506,6 +590,208 @@ mod tests {
             .declared("q.XQ", 0, 0)
             .listed(&all);
         assert_eq!(scene.state(), State::Idle);
+    }
+
+    /// Somebody looks at the old ones and puts them back; some are taken away for good.
+    #[test]
+    fn dead_letters_that_are_looked_at_do_not_grow() {
+        let mut scene = Scene::new(Kind::Classic);
+        let dead = |scene: &mut Scene, ready, held| {
+            scene
+                .wait(0.2)
+                .declared("q", 0, 1)
+                .declared("q.XQ", ready, 0)
+                .listed(&[("q", 0, 0), ("q.XQ", ready, held)]);
+            scene.state()
+        };
+        for (ready, held) in [(3, 0), (2, 1), (0, 3), (0, 3), (3, 0), (3, 0)] {
+            assert_eq!(dead(&mut scene, ready, held), State::Idle, "{ready} {held}");
+        }
+        assert_eq!(dead(&mut scene, 1, 0), State::Idle);
+        assert_eq!(dead(&mut scene, 2, 0), State::DeadGrowing);
+        assert!(
+            scene.why().starts_with("at least 1 new dead letter seen"),
+            "{}",
+            scene.why()
+        );
+        // Without totals nobody knows whether those that come were away only.
+        let mut blind = Scene::new(Kind::Classic);
+        blind.blind(Eye::Management).declared("q", 0, 1);
+        for ready in [3, 0, 3] {
+            blind.wait(0.2).declared("q", 0, 1).declared("q.XQ", ready, 0);
+            assert_ne!(blind.state(), State::DeadGrowing, "{}", blind.why());
+        }
+    }
+
+    /// One is held all the time, the others expire: nothing is worked off, and that is told in time.
+    #[test]
+    fn expiry_is_no_flow_and_no_sign_of_life() {
+        for kind in [Kind::Classic, Kind::Quorum] {
+            let mut scene = Scene::new(kind);
+            scene.look(0, 0, 1, 0);
+            for second in 0..80_u64 {
+                scene.publish(1);
+                for ready in [2, 3] {
+                    scene.look(ready, 1, 1, 0).wait(0.5);
+                    assert_ne!(scene.state(), State::Flowing, "{}", scene.why());
+                }
+                if second > 45 {
+                    assert_eq!(scene.state(), State::Held, "{}", scene.why());
+                }
+            }
+            assert!(
+                scene.why().contains("left without being acknowledged"),
+                "{}",
+                scene.why()
+            );
+        }
+    }
+
+    /// What was held is gone because its consumer is: that is no work.
+    #[test]
+    fn a_consumer_that_dies_has_finished_nothing() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(4, 1, 1, 0).wait(1.0).look(4, 1, 1, 0).wait(0.1);
+        // Returned, and all expire at once.
+        scene.look(0, 0, 0, 0);
+        assert_eq!(scene.state(), State::Idle, "{}", scene.why());
+        // Long after a consumer: purged.
+        let mut scene = Scene::new(Kind::Quorum);
+        scene
+            .look(4, 1, 1, 0)
+            .wait(6.0)
+            .look(5, 0, 0, 0)
+            .wait(6.0)
+            .look(5, 0, 0, 0);
+        assert_eq!(scene.state(), State::NoConsumer);
+        for _ in 0..80 {
+            scene.wait(0.2).look(0, 0, 0, 0);
+            assert_ne!(scene.state(), State::Flowing, "{}", scene.why());
+        }
+    }
+
+    /// Rejected: what was held is gone, and the counters do not confirm that it was done.
+    #[test]
+    fn the_counters_take_a_flow_back() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 0, 1, 0);
+        let mut words = std::collections::BTreeSet::new();
+        for second in 0..40 {
+            scene
+                .publish(1)
+                .look(0, 1, 1, 0)
+                .wait(0.5)
+                .look(0, 0, 1, 0)
+                .wait(0.5);
+            if second > 25 {
+                words.insert(scene.state());
+            }
+        }
+        assert_eq!(words, [State::Idle].into(), "{}", scene.why());
+        assert!(
+            scene.why().contains("left without being acknowledged"),
+            "{}",
+            scene.why()
+        );
+        scene.look(0, 1, 1, 5).wait(0.5).look(0, 0, 1, 0);
+        assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+    }
+
+    /// Steady work off a queue whose totals lag: as soon as the counters have told of it.
+    #[test]
+    fn done_is_not_denied() {
+        let mut scene = Scene::new(Kind::Quorum);
+        scene.look(0, 0, 1, 0).wait(1.0).publish(40);
+        let mut ready = 40;
+        for half in 0..20 {
+            ready -= 1;
+            scene.declared("q", ready, 1).listed(&[("q", ready, 1)]);
+            scene.statistics(if half % 10 == 9 { 9 } else { 0 }, 0).wait(0.5);
+            let expected = if half < 9 { State::Backlog } else { State::Flowing };
+            assert_eq!(scene.state(), expected, "{}", scene.why());
+            assert!(!scene.why().contains("none seen"), "{}", scene.why());
+        }
+    }
+
+    /// A list that lags says nothing of this moment.
+    #[test]
+    fn an_old_list_is_not_idle() {
+        let mut scene = Scene::new(Kind::Quorum);
+        scene.listed(&[("q", 0, 0)]);
+        assert_eq!(scene.state(), State::Unknown, "{}", scene.why());
+        assert!(scene.why().contains("0 ready as of 5.0 s ago"), "{}", scene.why());
+        scene.declared("q", 0, 1);
+        assert_eq!(scene.state(), State::Idle, "{}", scene.why());
+    }
+
+    /// Deleted and declared between two looks, as another kind of queue.
+    #[test]
+    fn another_queue_of_that_name_begins_anew() {
+        let mut scene = Scene::new(Kind::Quorum);
+        scene.look_for(3.0, 1, 0, 1).look_for(3.0, 1, 0, 0);
+        assert_eq!(scene.state(), State::NoConsumer);
+        scene.kind = Kind::Classic;
+        scene.wait(0.02).declared("q", 3, 0).listed(&[("q", 3, 0)]);
+        assert_eq!(scene.state(), State::Backlog, "{}", scene.why());
+        assert!(
+            scene.why().contains("1 was deleted with the queue"),
+            "{}",
+            scene.why()
+        );
+        for _ in 0..9 {
+            scene.wait(0.2).look(3, 0, 0, 0);
+            assert_ne!(scene.state(), State::Flowing, "{}", scene.why());
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_comes_and_goes() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(1, 0, 0, 0);
+        assert!(scene.why().ends_with("no consumer seen yet"), "{}", scene.why());
+        for _ in 0..3 {
+            scene.wait(1.0).look(0, 1, 1, 0).wait(1.0).look(1, 0, 0, 0);
+        }
+        scene.wait(0.5).look(1, 0, 0, 0);
+        assert!(
+            scene
+                .why()
+                .ends_with("no consumer now, the last one 1.5 s ago, and one has come 3 times"),
+            "{}",
+            scene.why()
+        );
+    }
+
+    /// What a passive declare does not count: a stream's consumers, those that stand by.
+    #[test]
+    fn consumers_that_a_passive_declare_does_not_count() {
+        let consumer = Consumer {
+            host: "h".into(),
+            port: None,
+            user: "u".into(),
+            tag: "t".into(),
+            prefetch: 1,
+            pid: None,
+            command: None,
+            process_state: None,
+        };
+        let consumers = |scene: &Scene| scene.board.families()["q"].consumers(scene.at).value();
+        for (kind, declared) in [(Kind::Stream, 0), (Kind::Quorum, 1)] {
+            let mut scene = Scene::new(kind);
+            scene.declared("q", 3, declared);
+            assert_eq!(consumers(&scene), if declared == 0 { None } else { Some(1) });
+            scene.listed(&[("q", 3, 0)]);
+            assert_eq!(consumers(&scene), None, "{kind:?}");
+            scene.see(Sight::Details(Details {
+                queue: "q".into(),
+                consumers: Some(vec![consumer.clone(); 3]),
+                single_active: kind == Kind::Quorum,
+                ..Details::default()
+            }));
+            assert_eq!(consumers(&scene), None, "{kind:?}: the list is late");
+            scene.wait(7.0).declared("q", 3, declared);
+            assert_eq!(consumers(&scene), Some(3), "{kind:?}");
+        }
     }
 
     /// Listed, and grown before the first passive declare; a list that lags is no such base.

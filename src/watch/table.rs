@@ -655,7 +655,7 @@ fn amount(family: &Family, column: Column, now: Duration) -> f64 {
     match column {
         Column::Ready => figure(family.main.ready(now)),
         Column::Unacked => figure(family.main.unacked(now)),
-        Column::Consumers => figure(family.main.consumers(now)),
+        Column::Consumers => figure(family.consumers(now)),
         Column::Delayed => figure(delayed(family, now)),
         Column::Dead => figure(dead(family, now)),
         Column::In => rate(|stats| stats.publish_rate),

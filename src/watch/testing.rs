@@ -13,6 +13,7 @@ pub struct Scene {
     pub kind: Kind,
     done: u64,
     delivered: u64,
+    published: u64,
 }
 
 impl Scene {
@@ -28,6 +29,7 @@ impl Scene {
             kind,
             done: 0,
             delivered: 0,
+            published: 0,
         }
     }
 
@@ -85,16 +87,32 @@ impl Scene {
         self.statistics(done, done)
     }
 
+    /// The next statistics count so many publishes more.
+    pub fn publish(&mut self, count: u64) -> &mut Self {
+        self.published += count;
+        self
+    }
+
+    /// As [`Scene::look`] five times a second, for so long.
+    pub fn look_for(&mut self, time: f64, ready: u64, unacked: u64, consumers: u64) -> &mut Self {
+        for _ in 0..(time * 5.0) as u32 {
+            self.wait(0.2).look(ready, unacked, consumers, 0);
+        }
+        self
+    }
+
     pub fn statistics(&mut self, done: u64, delivered: u64) -> &mut Self {
         self.done += done;
         self.delivered += delivered;
         let stats = Stats {
             done: Some(self.done),
             delivered: Some(self.delivered),
+            published: Some(self.published),
             ..Stats::default()
         };
         self.see(Sight::Details(Details {
             queue: "q".into(),
+            asked: self.at,
             stats: Some(stats),
             ..Details::default()
         }))

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::Board;
 use super::family::{Family, Figure};
+use super::leaving::Outcome;
+use super::sight::Kind;
+use crate::framework::dramatiq::delay_queue;
 
 /// All of its parts at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub struct Condition {
 enum Part {
     /// Every watched queue: nothing ready, unacked or delayed.
     Empty,
-    /// The same, after something was consumed, and nothing has left otherwise since.
+    /// The same, and all that was there was acknowledged, and that was something.
     Consumed,
     /// One of the queues is.
     Stuck,
@@ -108,32 +111,102 @@ fn part_of(text: &str) -> Result<Part, String> {
     Ok(Part::Compare(quantity, comparison, number))
 }
 
+/// How a condition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outlook {
+    /// With what is worth saying of it.
+    Met(Option<String>),
+    Open,
+    /// It can no longer be met, or nothing will ever tell whether it is.
+    Never(String),
+}
+
 impl Condition {
     pub fn is_met(&self, board: &Board) -> bool {
+        matches!(self.outlook(board), Outlook::Met(_))
+    }
+
+    pub fn outlook(&self, board: &Board) -> Outlook {
         // While the list of queues is not known, every "all of them" would be hasty.
-        board.is_complete()
-            && !board.families().is_empty()
-            && self.parts.iter().all(|part| part.is_met(board))
+        if !board.is_complete() || board.families().is_empty() {
+            return Outlook::Open;
+        }
+        let mut met = true;
+        let mut notes = Vec::new();
+        for part in &self.parts {
+            match part.outlook(board) {
+                Outlook::Met(note) => notes.extend(note),
+                Outlook::Open => met = false,
+                never @ Outlook::Never(_) => return never,
+            }
+        }
+        if !met {
+            return Outlook::Open;
+        }
+        Outlook::Met((!notes.is_empty()).then(|| notes.join("; ")))
     }
 }
 
 impl Part {
-    fn is_met(&self, board: &Board) -> bool {
-        let now = board.now();
-        let empty = || board.families().values().all(|family| family.is_empty(now));
-        match self {
-            Part::Empty => empty(),
-            Part::Consumed => {
-                let families = || board.families().values();
-                // What expired or was purged has left too, and nobody consumed it.
-                families().any(Family::has_consumed) && families().all(Family::is_accounted_for) && empty()
-            }
+    fn outlook(&self, board: &Board) -> Outlook {
+        let is_met = match self {
+            Part::Empty => is_empty(board),
+            Part::Consumed => return consumed(board),
             Part::Stuck => board.families().keys().any(|name| board.state(name).0.is_stuck()),
             Part::Compare(quantity, comparison, number) => {
                 sum(board, *quantity).is_some_and(|sum| comparison.holds(sum, *number))
             }
+        };
+        if is_met { Outlook::Met(None) } else { Outlook::Open }
+    }
+}
+
+fn is_empty(board: &Board) -> bool {
+    let now = board.now();
+    board.families().values().all(|family| family.is_empty(now))
+}
+
+/// What expired, was purged or rejected has left too, and nobody has done it: the broker's counters
+/// decide, and where there are none nothing does.
+fn consumed(board: &Board) -> Outlook {
+    let now = board.now();
+    let families = board.families();
+    let has_stream = families.values().any(|family| family.main.kind == Kind::Stream);
+    if !has_stream && !is_empty(board) {
+        return Outlook::Open;
+    }
+    let mut done = 0;
+    let mut open = false;
+    let mut never = Vec::new();
+    for (name, family) in families {
+        for (queue, outcome) in [name.clone(), delay_queue(name)]
+            .into_iter()
+            .zip(family.outcomes(now))
+        {
+            match outcome {
+                Outcome::Nothing => {}
+                Outcome::Open => open = true,
+                Outcome::Done(count) => done += count,
+                Outcome::Lost(why) => {
+                    let dead = match family.motion.new_dead {
+                        0 => String::new(),
+                        count => format!(", and dead letters were seen to come: {count}"),
+                    };
+                    never.push(format!("{queue}: {why}{dead}"));
+                }
+                Outcome::Untold(why) => never.push(format!("{queue}: {why}")),
+            }
         }
     }
+    if has_stream || (!open && !never.is_empty()) {
+        return Outlook::Never(never.join("; "));
+    }
+    if open || done == 0 {
+        return Outlook::Open;
+    }
+    Outlook::Met(Some(format!(
+        "{done} acknowledged, by the broker's statistics, and none left otherwise"
+    )))
 }
 
 /// Of all watched queues; `None` where one of them cannot be told.
@@ -149,7 +222,7 @@ fn sum(board: &Board, quantity: Quantity) -> Option<u64> {
             let figure = match quantity {
                 Quantity::Ready => family.main.ready(now),
                 Quantity::Unacked => family.main.unacked(now),
-                Quantity::Consumers => family.main.consumers(now),
+                Quantity::Consumers => family.consumers(now),
                 Quantity::Delayed => delayed(family, now),
                 Quantity::Dead => dead(family, now),
             };
@@ -210,7 +283,7 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::super::pick::Pick;
-    use super::super::sight::{Eye, Kind};
+    use super::super::sight::{Details, Eye, Kind, Sight, Stats};
     use super::super::state::State;
     use super::super::testing::Scene;
     use super::*;
@@ -254,7 +327,155 @@ mod tests {
         scene.wait(0.2).look(0, 1, 1, 0);
         assert!(!met(&scene, "empty"));
         scene.wait(0.2).look(0, 0, 1, 0).wait(0.2).look(0, 0, 1, 0);
-        assert!(met(&scene, "empty") && met(&scene, "consumed"));
+        assert!(met(&scene, "empty"));
+    }
+
+    fn never(scene: &Scene) -> String {
+        match "consumed"
+            .parse::<Condition>()
+            .expect("valid")
+            .outlook(&scene.board)
+        {
+            Outlook::Never(why) => why,
+            other => panic!("{other:?}, and {}", scene.why()),
+        }
+    }
+
+    /// It was held, and is gone: acknowledged or rejected, and only the counters tell which.
+    #[test]
+    fn consumed_is_what_was_counted_as_acknowledged() {
+        for acknowledged in [true, false] {
+            let mut scene = Scene::new(Kind::Classic);
+            scene
+                .look(0, 0, 1, 0)
+                .publish(1)
+                .look_for(1.0, 0, 1, 1)
+                .look_for(4.0, 0, 0, 1);
+            assert!(met(&scene, "empty") && !met(&scene, "consumed"));
+            scene
+                .look(0, 0, 1, u64::from(acknowledged))
+                .look_for(4.0, 0, 0, 1);
+            assert_eq!(met(&scene, "consumed"), acknowledged);
+            scene.look_for(10.0, 0, 0, 1);
+            if acknowledged {
+                let outlook = "consumed"
+                    .parse::<Condition>()
+                    .expect("valid")
+                    .outlook(&scene.board);
+                let note = "1 acknowledged, by the broker's statistics, and none left otherwise";
+                assert_eq!(outlook, Outlook::Met(Some(note.into())));
+            } else {
+                let why = never(&scene);
+                assert!(
+                    why.contains("q: 1 left without being acknowledged") && why.contains("0 were"),
+                    "{why}"
+                );
+            }
+        }
+    }
+
+    /// A is held, B expires, A is acknowledged: the counters know of one of two.
+    #[test]
+    fn one_of_two_is_not_consumed() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene
+            .look(0, 0, 1, 0)
+            .publish(2)
+            .look_for(2.0, 1, 1, 1)
+            .look_for(3.0, 0, 1, 1);
+        scene.look(0, 0, 1, 1).look_for(30.0, 0, 0, 1);
+        assert!(!met(&scene, "consumed"));
+        let why = never(&scene);
+        assert!(
+            why.contains("1 left without") && why.contains("1 was acknowledged"),
+            "{why}"
+        );
+    }
+
+    /// Published just before the watch, and counted later: what waits is not counted twice.
+    #[test]
+    fn late_publishes_are_no_loss() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene
+            .look(3, 0, 1, 0)
+            .publish(3)
+            .look_for(2.0, 2, 1, 1)
+            .look(0, 0, 1, 3)
+            .look_for(8.0, 0, 0, 1);
+        assert!(met(&scene, "consumed"));
+        // A queue with a past of losses says nothing sure, unless it was quiet for a while.
+        for past in [None, Some(4)] {
+            let mut scene = Scene::new(Kind::Classic);
+            let stats = |published, done, asked| {
+                Sight::Details(Details {
+                    queue: "q".into(),
+                    asked,
+                    stats: Some(Stats {
+                        published: Some(published),
+                        done: Some(done),
+                        ..Stats::default()
+                    }),
+                    lost_before: past,
+                    ..Details::default()
+                })
+            };
+            scene
+                .declared("q", 3, 1)
+                .listed(&[("q", 3, 0)])
+                .see(stats(14, 10, Duration::ZERO));
+            for second in 1..30 {
+                scene.wait(1.0).declared("q", 0, 1).listed(&[("q", 0, 0)]);
+                let at = scene.at;
+                scene.see(stats(17, if second > 4 { 13 } else { 10 }, at));
+            }
+            assert_eq!(met(&scene, "consumed"), past.is_some());
+            if past.is_none() {
+                assert!(never(&scene).contains("start the watch earlier"));
+            }
+        }
+    }
+
+    /// No statistics: nothing tells, and nobody waits for ever.
+    #[test]
+    fn without_statistics_it_cannot_be_told() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.declared("q", 1, 1).listed(&[("q", 1, 0)]);
+        for _ in 0..100 {
+            scene.wait(0.2).declared("q", 0, 1).listed(&[("q", 0, 0)]);
+            assert!(!met(&scene, "consumed"));
+        }
+        assert!(never(&scene).contains("gives no statistics"), "{}", never(&scene));
+        assert!(
+            scene.why().contains("no statistics tell which") || scene.at.as_secs() < 30,
+            "{}",
+            scene.why()
+        );
+        let mut stream = Scene::new(Kind::Stream);
+        stream.look(3, 0, 0, 0);
+        assert!(never(&stream).contains("stream"));
+    }
+
+    /// The counters began anew: the queue was deleted and declared, or the broker started.
+    #[test]
+    fn what_the_counters_forgot_is_not_told() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene
+            .look(0, 0, 1, 0)
+            .publish(5)
+            .look_for(1.0, 3, 1, 1)
+            .look(0, 0, 1, 2);
+        scene.wait(0.2).declared("q", 0, 0).listed(&[("q", 0, 0)]);
+        let at = scene.at;
+        scene.see(Sight::Details(Details {
+            queue: "q".into(),
+            asked: at,
+            consumers: Some(vec![]),
+            ..Details::default()
+        }));
+        for _ in 0..5 {
+            scene.wait(0.2).declared("q", 0, 0).listed(&[("q", 0, 0)]);
+        }
+        assert!(never(&scene).contains("began anew"), "{}", never(&scene));
     }
 
     /// Taken from the queue between two looks at the totals: it is with the worker.
@@ -271,30 +492,50 @@ mod tests {
         assert!(!met(&scene, "consumed"));
     }
 
-    /// Expired, purged, dropped or deleted: gone is not consumed.
+    /// Expired, purged, dropped or deleted: gone is not consumed, whoever was there.
     #[test]
-    fn what_left_without_a_consumer_is_not_consumed() {
+    fn what_left_unacknowledged_is_not_consumed() {
         for kind in [Kind::Classic, Kind::Quorum] {
-            let mut scene = Scene::new(kind);
-            scene.look(0, 0, 0, 0).wait(1.0).look(3, 0, 0, 0).wait(1.0);
-            for _ in 0..80 {
-                scene.look(0, 0, 0, 0).wait(0.2);
-                assert_ne!(scene.state(), State::Flowing, "{}", scene.why());
+            for consumers in [0, 1] {
+                let mut scene = Scene::new(kind);
+                scene
+                    .look_for(1.0, 0, 0, consumers)
+                    .publish(3)
+                    .look_for(1.0, 3, 0, consumers);
+                for _ in 0..5 {
+                    scene.wait(0.2).look(0, 0, consumers, 0);
+                    assert_ne!(scene.state(), State::Flowing, "{}", scene.why());
+                }
+                if kind == Kind::Classic {
+                    let alone = if consumers == 0 {
+                        " while no consumer was seen"
+                    } else {
+                        ""
+                    };
+                    let text = format!("3 left{alone}, the last ");
+                    assert!(scene.why().contains(&text), "{}", scene.why());
+                }
+                for _ in 0..80 {
+                    scene.wait(0.2).look(0, 0, consumers, 0);
+                    assert_ne!(scene.state(), State::Flowing, "{}", scene.why());
+                    assert!(!met(&scene, "consumed"));
+                }
+                assert!(met(&scene, "empty"));
+                assert_eq!(scene.state(), State::Idle);
+                assert!(
+                    scene.why().contains("3 left without being acknowledged"),
+                    "{}",
+                    scene.why()
+                );
+                assert!(never(&scene).contains("3 left"));
+                // The next one is done: that one was.
+                scene
+                    .publish(1)
+                    .look_for(0.4, 0, 1, 1)
+                    .look(0, 0, 1, 1)
+                    .look_for(16.0, 0, 0, 1);
+                assert!(never(&scene).contains("3 left"), "{}", never(&scene));
             }
-            assert!(met(&scene, "empty") && !met(&scene, "consumed"), "{kind:?}");
-            assert_eq!(scene.state(), State::Idle);
-            assert!(
-                scene.why().contains("3 left without a consumer")
-                    && scene.why().ends_with("expired, purged or dropped"),
-                "{}",
-                scene.why()
-            );
-            // A worker has come, and takes the next one.
-            scene.look(1, 0, 0, 0).wait(0.2).look(0, 1, 1, 0);
-            for _ in 0..80 {
-                scene.wait(0.2).look(0, 0, 1, 0);
-            }
-            assert!(met(&scene, "consumed"), "{kind:?}: {}", scene.why());
         }
     }
 
@@ -305,16 +546,14 @@ mod tests {
         scene.look(0, 0, 0, 0).wait(0.01).declared("q", 1, 0);
         scene.wait(0.01).declared("q", 0, 0);
         assert_eq!(scene.state(), State::Unknown, "it may be held: {}", scene.why());
-        for _ in 0..3 {
-            scene.wait(0.2).look(0, 0, 0, 0);
-        }
+        scene.look_for(0.6, 0, 0, 0);
         assert!(
             met(&scene, "empty") && !met(&scene, "consumed"),
             "{}",
             scene.why()
         );
         assert!(
-            scene.why().contains("1 left without a consumer"),
+            scene.why().contains("1 left while no consumer was seen"),
             "{}",
             scene.why()
         );
@@ -324,48 +563,44 @@ mod tests {
     #[test]
     fn an_acknowledgement_proves_what_was_fetched() {
         let mut scene = Scene::new(Kind::Classic);
-        scene.look(2, 0, 0, 0).wait(0.2);
+        scene.look(2, 0, 0, 0).publish(2).wait(0.2);
         // Held by somebody who does not subscribe.
         scene.look(0, 2, 0, 0).wait(0.2);
         assert_eq!(scene.state(), State::Holding, "{}", scene.why());
-        scene
-            .look(0, 0, 0, 0)
-            .wait(0.2)
-            .look(0, 0, 0, 0)
-            .wait(0.2)
-            .look(0, 0, 0, 0);
-        assert!(!met(&scene, "consumed"));
-        assert!(scene.why().contains("basic.get"), "{}", scene.why());
-        scene.wait(5.0).look(0, 0, 0, 1);
+        scene.look_for(1.0, 0, 0, 0);
+        assert_eq!(scene.state(), State::Flowing, "{}", scene.why());
+        scene.wait(4.0).look(0, 0, 0, 1).look_for(4.0, 0, 0, 0);
         assert!(!met(&scene, "consumed"), "one of two");
-        scene.wait(5.0).look(0, 0, 0, 1);
+        scene.look(0, 0, 0, 1).wait(0.2).look(0, 0, 0, 0);
         assert!(met(&scene, "consumed"), "{}", scene.why());
-        assert!(!scene.why().contains("without"), "{}", scene.why());
+        assert!(!scene.why().contains("2 left"), "{}", scene.why());
     }
 
     #[test]
     fn a_deleted_queue_was_not_consumed() {
         let mut scene = Scene::new(Kind::Classic);
         scene.look(1, 0, 1, 0).wait(0.2).missing("q").wait(0.2);
-        for _ in 0..3 {
-            scene.look(0, 0, 0, 0).wait(0.2);
-        }
+        scene.look_for(0.6, 0, 0, 0);
         assert!(met(&scene, "empty") && !met(&scene, "consumed"));
+        assert!(
+            scene.why().contains("1 was deleted with the queue"),
+            "{}",
+            scene.why()
+        );
+        assert!(never(&scene).contains("1 was deleted with the queue"));
     }
 
     /// A quorum queue reports what is held up to 5 s late.
     #[test]
     fn a_quorum_queue_is_not_empty_too_early() {
         let mut scene = Scene::new(Kind::Quorum);
-        scene.declared("q", 1, 1).wait(0.1);
+        scene.publish(1).look(1, 0, 1, 0).wait(0.1);
         for _ in 0..28 {
-            scene.declared("q", 0, 1).listed(&[("q", 0, 0)]).wait(0.2);
-            assert!(!met(&scene, "consumed"), "after {:?}", scene.at);
+            scene.look(0, 0, 1, 0).wait(0.2);
+            assert!(!met(&scene, "empty"), "after {:?}", scene.at);
         }
-        for _ in 0..5 {
-            scene.declared("q", 0, 1).listed(&[("q", 0, 0)]).wait(0.2);
-        }
-        assert!(met(&scene, "consumed"));
+        scene.look_for(1.0, 0, 0, 1);
+        assert!(met(&scene, "empty"));
     }
 
     #[test]
@@ -428,14 +663,25 @@ mod tests {
             .listed(&[("a", 0, 0), ("b", 0, 0)])
             .listed(&[("a", 0, 0), ("b", 0, 0)]);
         assert!(met(&scene, "empty"));
-        assert!(
-            !met(&scene, "consumed"),
-            "nobody has looked whether there are consumers"
-        );
-        scene.declared("a", 0, 1);
+        assert!(!met(&scene, "consumed"), "nothing was counted");
+        // Of one of them the broker counts all, of the other one nothing.
+        for (queue, done) in [("a", 60), ("b", 0)] {
+            for done in [0, done] {
+                let asked = scene.wait(0.1).at;
+                let stats = Some(Stats {
+                    published: Some(done),
+                    done: Some(done),
+                    ..Stats::default()
+                });
+                scene.see(Sight::Details(Details {
+                    queue: queue.into(),
+                    asked,
+                    stats,
+                    ..Details::default()
+                }));
+            }
+        }
         assert!(!met(&scene, "consumed"), "b's may have expired");
-        scene.declared("b", 0, 1);
-        assert!(met(&scene, "consumed"));
     }
 
     #[test]

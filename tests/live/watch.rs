@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use serde_json::{Value as Json, json};
 
@@ -526,28 +528,207 @@ fn consumed_means_acknowledged() {
             (0, Some("consumed")),
             "{end:#}"
         );
+        let text = end["text"].as_str().expect("a text");
+        assert!(text.contains("1 acknowledged"), "{end:#}");
         run(holder.channel.close(200, "done".into())).expect("closed");
     }
 }
 
-/// Purged, as what expires: the queue is empty, and nobody had the message.
+/// Purged; purged after a worker has died; rejected: the queue is empty, and nobody has done what was
+/// in it. All at once, because the counters take their time.
 #[test]
 fn gone_is_not_consumed() {
     let mut stack = vhost("gone");
-    declare(&mut stack, "q", &[]);
-    let mut watch = Watch::start(&stack, &["--until", "consumed", "--for", "8s"]);
-    stack.publish("q", "x");
-    watch.row("q", "the message", |row| row["ready"]["value"] == 1);
-    let connection = stack.amqp();
-    run(async {
-        let channel = connection.create_channel().await.expect("a channel");
-        let purged = channel.queue_purge("q".into(), Default::default()).await;
-        assert_eq!(purged.expect("purged"), 1);
+    let cases = ["purged", "orphaned", "rejected"];
+    let mut watches = Vec::new();
+    for queue in cases {
+        declare(&mut stack, queue, &[]);
+        watches.push(Watch::start(
+            &stack,
+            &["--queue", queue, "--until", "consumed", "--for", "60s"],
+        ));
+    }
+    let channel = run(stack.amqp().create_channel()).expect("a channel");
+    let purge = |queue: &str| run(channel.queue_purge(queue.into(), Default::default())).expect("purged");
+    for (queue, watch) in cases.iter().zip(&mut watches) {
+        watch.row(queue, "its first look", |row| !row["unacked"]["value"].is_null());
+        if *queue == "purged" {
+            stack.publish(queue, "x");
+            watch.row(queue, "the message", |row| row["ready"]["value"] == 1);
+            assert_eq!(purge(queue), 1);
+            continue;
+        }
+        let mut holder = Holder::of(&mut stack, queue);
+        stack.publish(queue, "x");
+        let delivery = holder.take();
+        if *queue == "orphaned" {
+            watch.row(queue, "that it is held", |row| row["unacked"]["value"] == 1);
+            run(holder.channel.close(200, "dead".into())).expect("closed");
+            watch.state(queue, "stuck: no consumer");
+            assert_eq!(purge(queue), 1);
+        } else {
+            let drop = BasicRejectOptions { requeue: false };
+            let rejected = holder.channel.basic_reject(delivery.delivery_tag, drop);
+            run(rejected).expect("rejected");
+        }
+    }
+    for (queue, watch) in cases.iter().zip(watches) {
+        let lines = watch.lines.clone();
+        let (code, end) = watch.end();
+        assert_eq!((code, end["because"].as_str()), (30, Some("never")), "{end:#}");
+        let text = end["text"].as_str().expect("a text");
+        assert!(
+            text.contains("left without being acknowledged") && text.contains("0 were acknowledged"),
+            "{end:#}"
+        );
+        // What was rejected was in somebody's hands, and leaves them: that may be work, for a while.
+        let flows = |line: &&Json| line["state"] == "flowing";
+        let lines = lines.lock().unwrap();
+        assert!(
+            *queue == "rejected" || lines.iter().find(flows).is_none(),
+            "{lines:#?}"
+        );
+    }
+}
+
+/// One is held for ever, the others expire: that is no flow, and does not hide that it is stuck.
+#[test]
+fn expiry_is_no_flow() {
+    let mut stack = vhost("expiry");
+    let channel = run(stack.amqp().create_channel()).expect("a channel");
+    let mut table = FieldTable::default();
+    table.insert("x-message-ttl".into(), AMQPValue::LongInt(700));
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    run(channel.queue_declare("q".into(), durable, table)).expect("declared");
+    let mut holder = Holder::of(&mut stack, "q");
+    stack.publish("q", "held");
+    let _held = holder.take();
+    run(holder.channel.basic_qos(1, Default::default())).expect("one at a time");
+    run(holder.channel.basic_cancel("holder".into(), Default::default())).expect("cancelled");
+    let mut idle = Holder {
+        consumer: run(holder.channel.basic_consume(
+            "q".into(),
+            "full".into(),
+            Default::default(),
+            FieldTable::default(),
+        ))
+        .expect("consumes"),
+        channel: holder.channel.clone(),
+    };
+    let mut watch = Watch::start(&stack, &["--stuck-after", "3s", "--for", "60s"]);
+    watch.row("q", "what is held", |row| row["unacked"]["value"] == 1);
+    let told = |row: &Json| {
+        assert_ne!(row["state"], "flowing", "{row:#}");
+        let why = row["why"].as_str().unwrap_or_default();
+        row["state"] == "stuck: held, not acked" && why.contains("without being acknowledged")
+    };
+    // With prefetch 1 the consumer has its message: all others expire.
+    let began = Instant::now();
+    let is_told = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_told.load(Ordering::SeqCst) && began.elapsed() < Duration::from_secs(60) {
+                let publish = channel.basic_publish(
+                    "".into(),
+                    "q".into(),
+                    Default::default(),
+                    b"x",
+                    Default::default(),
+                );
+                let _ = run(publish);
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        });
+        watch.row("q", "that it is stuck", told);
+        is_told.store(true, Ordering::SeqCst);
     });
-    let (code, end) = watch.end();
-    assert_eq!((code, end["because"].as_str()), (30, Some("time")), "{end:#}");
-    let text = end["text"].as_str().expect("a text");
-    assert!(text.contains("1 left without a consumer"), "{end:#}");
+    let _ = &mut idle;
+}
+
+/// Somebody looks at the dead letters and puts them back.
+#[test]
+fn a_look_at_dead_letters_brings_no_new_ones() {
+    let mut stack = vhost("peek");
+    declare(&mut stack, "q", &[]);
+    declare(&mut stack, "q.XQ", &[]);
+    for body in ["1", "2"] {
+        stack.publish("q.XQ", body);
+    }
+    let mut watch = Watch::start(&stack, &[]);
+    watch.row("q", "the dead letters", |row| row["dead"]["value"] == 2);
+    let mut reader = Holder::of(&mut stack, "q.XQ");
+    let deliveries = [reader.take(), reader.take()];
+    watch.row("q", "that they are looked at", |row| row["dead"]["value"] == 0);
+    for delivery in &deliveries {
+        let requeue = BasicNackOptions {
+            requeue: true,
+            ..Default::default()
+        };
+        run(reader.channel.basic_nack(delivery.delivery_tag, requeue)).expect("put back");
+    }
+    run(reader.channel.close(200, "done".into())).expect("closed");
+    let row = watch.row("q", "that they are back", |row| row["dead"]["value"] == 2);
+    assert_eq!(row["state"], "idle", "{row:#}");
+    stack.publish("q.XQ", "3");
+    let row = watch.state("q", "dead letters growing");
+    let why = row["why"].as_str().expect("a reason");
+    assert!(why.contains("at least 1 new dead letter seen"), "{why}");
+}
+
+/// A passive declare counts no consumer of a stream, and of single active ones the active.
+#[test]
+fn consumers_that_are_not_counted() {
+    let mut stack = vhost("uncounted");
+    declare(&mut stack, "stream", &[("x-queue-type", "stream")]);
+    let channel = run(stack.amqp().create_channel()).expect("a channel");
+    let mut table = FieldTable::default();
+    table.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    table.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    run(channel.queue_declare("single".into(), durable, table)).expect("declared");
+    let (mut held, mut watches) = (Vec::new(), Vec::new());
+    for (queue, count) in [("stream", 1), ("single", 3)] {
+        let mut consumers = Vec::new();
+        for _ in 0..count {
+            let channel = run(stack.amqp().create_channel()).expect("a channel");
+            run(channel.basic_qos(1, Default::default())).expect("one at a time");
+            let consumer =
+                channel.basic_consume(queue.into(), "".into(), Default::default(), FieldTable::default());
+            consumers.push((run(consumer).expect("consumes"), channel));
+        }
+        held.push(consumers);
+        let watch = Watch::start(
+            &stack,
+            &[
+                "--queue",
+                queue,
+                "--until",
+                &format!("consumers={count}"),
+                "--fail-on",
+                "consumers=0",
+                "--for",
+                "60s",
+            ],
+        );
+        watches.push((queue, count, watch));
+    }
+    for (queue, count, mut watch) in watches {
+        let row = watch.row(queue, "all consumers", |row| {
+            assert!(
+                row["consumers"]["value"].is_null() || row["consumers"]["value"] == count,
+                "{row:#}"
+            );
+            row["consumers"]["value"] == count
+        });
+        assert!(row["consumers"]["age_ms"].as_f64() > Some(1000.0), "{row:#}");
+        assert_eq!(watch.end().0, 0);
+    }
 }
 
 #[test]

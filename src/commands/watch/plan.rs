@@ -29,6 +29,9 @@ const CLOSELY: usize = 50;
 /// other; so many at most take part.
 const HIDDEN: usize = 1000;
 
+/// Of so few queues the delay queue's statistics are read before it has anything.
+const FEW: usize = 5;
+
 impl Plan {
     /// What is wrong with the command line is said before any configuration is looked for.
     pub fn new(args: &Watch) -> Result<Self> {
@@ -105,6 +108,12 @@ impl Plan {
                 }
             }
             wanted.details.push((*name).clone());
+            // What becomes of delayed messages is counted there.
+            if family.delay.exists == Some(true)
+                && (families.len() <= FEW || family.motion.leaving_delay.saw_any())
+            {
+                wanted.details.push(delay_queue(name));
+            }
         }
         if families.len() > closely.len() {
             let hidden = families
@@ -134,7 +143,7 @@ fn holds_ready(family: &Family) -> bool {
 
 fn is_busy(family: &Family) -> bool {
     family.main.total().is_some_and(|total| total > 0)
-        || family.motion.left.is_some()
+        || family.motion.leaving.saw_any()
         || !family.is_accounted_for()
 }
 
@@ -149,7 +158,7 @@ pub fn summary(board: &Board) -> String {
     if families.is_empty() {
         return "no queue was seen".into();
     }
-    // What left without a consumer comes first: that is why `consumed` is not met.
+    // What left and is not known to be done comes first: that is why `consumed` is not met.
     let mut worst: Vec<(bool, State, &String)> = families
         .iter()
         .map(|(name, family)| (family.is_accounted_for(), board.state(name).0, name))

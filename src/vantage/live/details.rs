@@ -2,7 +2,7 @@
 //! `/consumers` never paginates, and because below the `monitoring` tag it shows this user's own
 //! consumers only, while the single queue shows all of its own (seen on 3.10.8).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ const SHARE: u32 = 20;
 /// One queue costs the broker no more: what takes longer was waited for.
 const MOST: Duration = Duration::from_millis(50);
 
+const COLUMNS: &str = "consumer_details,message_stats,head_message_timestamp,arguments";
+const PAST: &str = ",messages_details&msg_rates_age=120&msg_rates_incr=5&lengths_age=120&lengths_incr=5";
+
 pub async fn look(
     management: &Management,
     vhost: &str,
@@ -31,11 +34,13 @@ pub async fn look(
     sink: &Sink,
 ) {
     let mut looked: HashMap<String, Instant> = HashMap::new();
+    let mut remembered: HashSet<String> = HashSet::new();
     let mut holders: HashMap<String, Option<Who>> = HashMap::new();
     loop {
         let queue = {
             let wanted = wanted.borrow_and_update();
             looked.retain(|name, _| wanted.details.contains(name));
+            remembered.retain(|name| wanted.details.contains(name));
             wanted
                 .details
                 .iter()
@@ -47,20 +52,24 @@ pub async fn look(
             let _ = tokio::time::timeout(EVERY / 10, wanted.changed()).await;
             continue;
         };
-        let began = Instant::now();
+        let (began, asked) = (Instant::now(), sink.clock.elapsed());
+        looked.insert(queue.clone(), began);
+        // The first time with what the broker remembers of the last minutes.
+        let past = if remembered.contains(&queue) { "" } else { PAST };
         let path = format!(
-            "queues/{}/{}?columns=consumer_details,message_stats,head_message_timestamp",
+            "queues/{}/{}?columns={COLUMNS}{past}",
             segment(vhost),
             segment(&queue)
         );
-        looked.insert(queue.clone(), began);
         // A queue that is missing or may not be seen is the list's business.
         let Ok(answer) = management.get(&path).await else {
             tokio::time::sleep(EVERY / 4).await;
             continue;
         };
         let took = began.elapsed();
+        remembered.insert(queue.clone());
         let (mut details, connections) = read(queue, &answer, scrubber);
+        details.asked = asked;
         if let Some(consumers) = &mut details.consumers {
             find_processes(consumers, &connections, &mut holders, scrubber).await;
         }
@@ -134,11 +143,42 @@ fn read(queue: String, answer: &Json, scrubber: &Scrubber) -> (Details, Vec<Stri
         });
     let details = Details {
         queue,
+        asked: Duration::ZERO,
         stats,
         consumers,
         head_timestamp: answer.get("head_message_timestamp").and_then(Json::as_i64),
+        single_active: answer.pointer("/arguments/x-single-active-consumer") == Some(&Json::Bool(true)),
+        lost_before: lost_before(answer),
     };
     (details, connections)
+}
+
+/// How many messages had left without being acknowledged when last nothing moved: the samples of
+/// publishes, acknowledgements and totals are of different moments, so three of them must agree.
+fn lost_before(answer: &Json) -> Option<i64> {
+    let samples = |pointer: &str| -> Vec<i64> {
+        let samples = answer.pointer(pointer).and_then(Json::as_array);
+        samples
+            .into_iter()
+            .flatten()
+            .filter_map(|sample| sample.get("sample")?.as_i64())
+            .collect()
+    };
+    let publishes = samples("/message_stats/publish_details/samples");
+    let totals = samples("/messages_details/samples");
+    let done: Vec<Vec<i64>> = ["ack", "deliver_no_ack", "get_no_ack"]
+        .iter()
+        .map(|key| samples(&format!("/message_stats/{key}_details/samples")))
+        .collect();
+    let at = |n: usize| {
+        let done: Option<i64> = done.iter().map(|samples| samples.get(n).copied()).sum();
+        Some((*publishes.get(n)?, done?, *totals.get(n)?))
+    };
+    // The newest comes first.
+    (0..publishes.len()).find_map(|n| {
+        let here = at(n)?;
+        (at(n + 1)? == here && at(n + 2)? == here).then_some(here.0 - here.1 - here.2)
+    })
 }
 
 /// Puts the processes to the consumers. `/proc` is walked for new connections only.
