@@ -219,7 +219,7 @@ fn a_chatty_worker_fills_no_disk() {
     let log = || {
         let folder = fs::read_dir(stack.dir.join("tmp")).ok()?.flatten().next()?;
         let log = fs::metadata(folder.path().join("worker.log")).ok()?;
-        Some((log.len() >> 20, log.blocks() * 512 >> 20))
+        Some((log.len() >> 20, (log.blocks() * 512) >> 20))
     };
     let mut most = (0, 0);
     until("it has printed it all, or the run is over", || {
