@@ -38,6 +38,17 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let matched = match (now_down(story), up) {
         (Some(found), _) => found,
+        // Whether the message was sent before or after it came back was out of sight.
+        (None, Some(up))
+            if down.is_some() && story.published().is_none() && !story.sees_all(Source::Firehose) =>
+        {
+            let (n, _, why) = down.unwrap_or_default();
+            return Answer::possible(
+                format!("`{queue}` was down ({why}) and is back: what was sent to it meanwhile is lost"),
+                [n, up.n],
+            )
+            .would_decide(&[Source::Firehose]);
+        }
         (None, Some(up)) => {
             let info = story.infos(queue).last();
             return match info.and_then(|info| info.state.map(|state| (state, info.n))) {
@@ -175,6 +186,18 @@ mod tests {
         // The broker's word needs no management API, and says nothing of a queue that was deleted.
         let alone = sent_while_down().silence().without(Source::Management);
         assert_eq!(alone.cause(), "certain queue-unavailable");
+    }
+
+    #[test]
+    fn back_again_and_the_publish_out_of_sight() {
+        let back = Scene::accepted()
+            .partial(Source::Firehose)
+            .row("PENDING")
+            .queue_down("default")
+            .at(2000.0)
+            .depth("default", 0, 1)
+            .silence();
+        assert_eq!(back.answer(&CAUSE), "possible");
     }
 
     #[test]
