@@ -166,7 +166,7 @@ pub struct Diagnose {
     #[arg(long)]
     pub peek: bool,
     /// If it fails, run the next smaller experiments too, and say what each proves. This submits and
-    /// publishes up to five tasks more
+    /// publishes up to seven tasks more
     #[arg(long, conflicts_with = "task")]
     pub isolate: bool,
     /// Format of the report on stdout

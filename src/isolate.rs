@@ -7,6 +7,7 @@ mod message;
 mod room;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
@@ -37,6 +38,7 @@ pub struct Ladder<'a> {
     /// Marks every message that is published here.
     run: String,
     complaints: Mutex<Vec<String>>,
+    copies: AtomicU32,
 }
 
 impl<'a> Ladder<'a> {
@@ -52,6 +54,7 @@ impl<'a> Ladder<'a> {
             record,
             run: format!("isolate-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]),
             complaints: Mutex::default(),
+            copies: AtomicU32::new(0),
         }
     }
 
@@ -69,9 +72,19 @@ impl<'a> Ladder<'a> {
         if was_interrupted(original.timeline) {
             tried.push((Rung::Again, Tried::Interrupted { sent: None }));
         }
-        while let Some(rung) = isolation::next(goal, &tried) {
-            let done = self.step(rung, goal, &ending, original, tell).await?;
+        while let Some(rung) = isolation::next(goal, &ending, &tried) {
+            let number = tried.len() + 1;
+            let done = self.step(rung, number, goal, &ending, original, tell).await?;
             tried.push((rung, done));
+        }
+        if let Some(id) = &original.verdict.task.id
+            && tried.iter().any(|(_, tried)| matches!(tried, Tried::Done { .. }))
+            && !tried
+                .iter()
+                .any(|(_, tried)| matches!(tried, Tried::Interrupted { .. }))
+        {
+            tell(Rung::Original.title());
+            tried.push((Rung::Original, self.look_back(id).await?));
         }
         Ok(isolation::record(&ending, &tried))
     }
@@ -79,6 +92,7 @@ impl<'a> Ladder<'a> {
     async fn step(
         &self,
         rung: Rung,
+        number: usize,
         goal: Goal,
         ending: &Ending,
         original: &Original<'_>,
@@ -89,23 +103,28 @@ impl<'a> Ladder<'a> {
         }
         tell(rung.title());
         match rung {
-            Rung::Again | Rung::Control => self.post(rung, self.config.clone(), "the configured body").await,
+            Rung::Again | Rung::Control => {
+                self.post(number, self.config.clone(), "the configured body", original)
+                    .await
+            }
             Rung::Direct => match self.copy(original) {
                 Ok((copy, from_configuration)) => {
-                    self.publish(rung, self.config, copy, from_configuration).await
+                    self.publish(number, self.config, copy, from_configuration).await
                 }
                 Err(why) => Ok(Tried::Skipped(why)),
             },
             Rung::Minimal => match self.minimal() {
-                Ok(config) => self.post(rung, config, "`isolate.body`").await,
+                Ok(config) => self.post(number, config, "`isolate.body`", original).await,
                 Err(why) => Ok(Tried::Skipped(why)),
             },
-            Rung::CleanVhost => self.clean(original).await,
+            Rung::CleanVhost => self.clean(number, original).await,
+            // Comes last, after all of these.
+            Rung::Original => Ok(Tried::Skipped("it comes last".into())),
         }
     }
 
     /// In an empty vhost, with a worker of our own.
-    async fn clean(&self, original: &Original<'_>) -> Result<Tried> {
+    async fn clean(&self, number: usize, original: &Original<'_>) -> Result<Tried> {
         let (copy, from_configuration) = match self.copy(original) {
             Ok(made) => made,
             Err(why) => return Ok(Tried::Skipped(why)),
@@ -121,9 +140,7 @@ impl<'a> Ladder<'a> {
                 });
             }
         };
-        let done = self
-            .publish(Rung::CleanVhost, &room.config, copy, from_configuration)
-            .await;
+        let done = self.publish(number, &room.config, copy, from_configuration).await;
         let disturbed = room.disturbed();
         self.complain(room.close().await);
         match (done, disturbed) {
@@ -146,6 +163,11 @@ impl<'a> Ladder<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Copies of one message must not have one id.
+    fn nth(&self) -> u32 {
+        self.copies.fetch_add(1, Ordering::Relaxed)
     }
 
     fn minimal(&self) -> std::result::Result<Config, String> {
@@ -173,7 +195,7 @@ impl<'a> Ladder<'a> {
         let task = &original.verdict.task;
         let seen = task.message_id.as_ref().and_then(|id| original.bodies.get(id));
         let why = match (seen, &task.id) {
-            (Some(body), Some(id)) => match message::copy(&body, id, &broker.queue, &self.run) {
+            (Some(body), Some(id)) => match message::copy(&body, id, &broker.queue, &self.run, self.nth()) {
                 Ok(copy) => return Ok((copy, false)),
                 Err(why) => why,
             },
@@ -194,27 +216,40 @@ impl<'a> Ladder<'a> {
     }
 
     /// A run through the API.
-    async fn post(&self, rung: Rung, config: Config, what: &str) -> Result<Tried> {
+    async fn post(
+        &self,
+        number: usize,
+        config: Config,
+        what: &str,
+        original: &Original<'_>,
+    ) -> Result<Tried> {
         if config.api.is_none() {
             return Ok(Tried::Skipped("no API is configured".into()));
         }
         let observed = observe(&config, &self.plan, &mut |_, _| {}).await?;
         let (timeline, verdict, complaints) = observed.restore().await;
         self.complain(complaints);
-        self.keep(rung, &timeline)?;
+        self.keep(number, &timeline)?;
         let sent = Sent {
             what: format!("{what}, posted to the API"),
             task_id: verdict.task.id.clone(),
             message_id: verdict.task.message_id.clone(),
             from_configuration: false,
         };
+        let id = &original.verdict.task.id;
+        if id.is_some() && verdict.task.id == *id {
+            return Ok(Tried::Failed {
+                sent: Some(sent),
+                why: "the API answered with the original's own id: it takes the same body for the same task, so no task was repeated".into(),
+            });
+        }
         Ok(tried(sent, &timeline, &verdict))
     }
 
     /// A run with a message of our own.
     async fn publish(
         &self,
-        rung: Rung,
+        number: usize,
         config: &Config,
         copy: Copy,
         from_configuration: bool,
@@ -246,24 +281,35 @@ impl<'a> Ladder<'a> {
         let observed = observe(&config, &plan, &mut |_, _| {}).await?;
         let (timeline, verdict, complaints) = observed.restore().await;
         self.complain(complaints);
-        self.keep(rung, &timeline)?;
+        self.keep(number, &timeline)?;
         if let Some(why) = direct.failed() {
             return Ok(Tried::Failed { sent: None, why });
         }
         Ok(tried(sent, &timeline, &verdict))
     }
 
-    fn keep(&self, rung: Rung, timeline: &Timeline) -> Result<()> {
+    /// What has become of the original by now. Nothing is sent.
+    async fn look_back(&self, task_id: &str) -> Result<Tried> {
+        let plan = Plan {
+            post_mortem: Some(task_id.to_owned()),
+            ..self.plan.clone()
+        };
+        let observed = observe(self.config, &plan, &mut |_, _| {}).await?;
+        let (timeline, verdict, complaints) = observed.restore().await;
+        self.complain(complaints);
+        Ok(tried(Sent::default(), &timeline, &verdict))
+    }
+
+    fn keep(&self, number: usize, timeline: &Timeline) -> Result<()> {
         match self.record {
-            Some(path) => recording::write(timeline, &beside(path, rung)),
+            Some(path) => recording::write(timeline, &beside(path, number)),
             None => Ok(()),
         }
     }
 }
 
 /// `RUN.jsonl` → `RUN.isolate-2.jsonl`.
-fn beside(path: &Path, rung: Rung) -> PathBuf {
-    let number = rung as usize + 1;
+fn beside(path: &Path, number: usize) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     let dot = if extension.is_empty() { "" } else { "." };
@@ -315,9 +361,9 @@ mod tests {
     #[test]
     fn recordings_stand_beside_the_first() {
         assert_eq!(
-            beside(Path::new("a/run.jsonl"), Rung::Direct),
+            beside(Path::new("a/run.jsonl"), 2),
             Path::new("a/run.isolate-2.jsonl")
         );
-        assert_eq!(beside(Path::new("run"), Rung::Again), Path::new("run.isolate-1"));
+        assert_eq!(beside(Path::new("run"), 1), Path::new("run.isolate-1"));
     }
 }

@@ -68,7 +68,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     };
     if args.isolate {
         super::warn(
-            "if the task fails, --isolate submits and publishes up to five more like it",
+            "if the task fails, --isolate submits and publishes up to seven more like it",
             "each is listed in the report; leave --isolate out to send one task only",
         );
     }

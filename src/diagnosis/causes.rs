@@ -907,7 +907,7 @@ fn misses_the_row(story: &Story<'_>) -> bool {
 }
 
 /// Where in the application's own code it was raised.
-fn own_place(raised: &Raised) -> String {
+pub(super) fn own_place(raised: &Raised) -> String {
     raised
         .trace
         .as_ref()

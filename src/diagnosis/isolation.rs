@@ -3,6 +3,7 @@
 //! A step that reaches the goal shows that what it left out, or made anew, is where the original
 //! breaks, and only that: each sentence below also says what else was different.
 
+mod reason;
 mod recorded;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub enum Rung {
     /// After one of the others worked: the same task once more. What has passed by itself meanwhile
     /// would have let any step work.
     Control,
+    /// Nothing is sent: the original is looked at again. It may only have been late.
+    Original,
 }
 
 impl Rung {
@@ -42,6 +45,7 @@ impl Rung {
             Rung::Minimal => "the smallest payload",
             Rung::CleanVhost => "the same message, a fresh worker, an empty vhost",
             Rung::Control => "the same task once more, as a control",
+            Rung::Original => "the original, looked at again",
         }
     }
 }
@@ -61,6 +65,9 @@ pub struct Ending {
     pub stage: Option<Stage>,
     /// Id of the cause.
     pub cause: Option<String>,
+    /// What tells it from others with the same cause, without ids and figures of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The connection that the message was first delivered to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
@@ -75,7 +82,33 @@ impl Ending {
             outcome: verdict.outcome,
             stage: verdict.stage,
             cause: verdict.cause.as_ref().map(|cause| cause.id.clone()),
+            reason: reason::of(&story, verdict),
             consumer: first.map(|passage| passage.connection.to_owned()),
+        }
+    }
+
+    /// The API would not have it.
+    fn is_refused(&self) -> bool {
+        matches!(self.cause.as_deref(), Some("api-rejected" | "api-unauthorized"))
+            || self
+                .reason
+                .as_deref()
+                .is_some_and(|reason| reason.starts_with("HTTP 4"))
+    }
+
+    /// With what tells it from the original, where the cause does not.
+    fn against(&self, original: &Ending) -> String {
+        let short = |reason: &Option<String>| -> String {
+            reason.as_deref().unwrap_or("?").chars().take(120).collect()
+        };
+        match (&self.cause, &original.cause) {
+            (Some(cause), Some(other)) if cause == other => format!(
+                "`{cause}` as before, but \"{}\" where the original had \"{}\"",
+                short(&self.reason),
+                short(&original.reason)
+            ),
+            _ if self.is_refused() => format!("{}, \"{}\"", self.words(), short(&self.reason)),
+            _ => self.words(),
         }
     }
 
@@ -155,25 +188,88 @@ pub fn nothing(original: &Ending) -> Isolation {
     }
 }
 
-/// The next step, until one reaches the goal; then the control, unless nothing was left out yet.
-pub fn next(goal: Goal, tried: &[(Rung, Tried)]) -> Option<Rung> {
-    let worked = tried.iter().find(
-        |(_, tried)| matches!(tried, Tried::Done { ending, .. } if reached(goal, ending) == Some(true)),
-    );
-    let is_done = |rung: Rung| tried.iter().any(|(done, _)| *done == rung);
+/// The next step, until one reaches the goal. Then the control, that step once more, and the control
+/// again: a fault that comes and goes lets any step work once.
+pub fn next(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> Option<Rung> {
     if tried
         .iter()
         .any(|(_, tried)| matches!(tried, Tried::Interrupted { .. }))
     {
         return None;
     }
-    if let Some((rung, _)) = worked {
-        let needs_it = !matches!(rung, Rung::Again | Rung::Control) && !is_done(Rung::Control);
-        return needs_it.then_some(Rung::Control);
+    let Some(worked) = Worked::find(goal, original, tried) else {
+        return Rung::ALL
+            .into_iter()
+            .find(|rung| tried.iter().all(|(done, _)| done != rung));
+    };
+    match (worked.rung, &worked.after[..]) {
+        (Rung::Again, _) => None,
+        (_, []) => Some(Rung::Control),
+        (rung, [Compared::Same]) => Some(rung),
+        (_, [Compared::Same, Compared::Reached]) => Some(Rung::Control),
+        _ => None,
     }
-    Rung::ALL
-        .into_iter()
-        .find(|rung| tried.iter().all(|(done, _)| done != rung))
+}
+
+/// The first step that reached the goal.
+struct Worked {
+    rung: Rung,
+    at: usize,
+    /// What came after it: control, the same step again, control.
+    after: Vec<Compared>,
+}
+
+impl Worked {
+    fn find(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> Option<Self> {
+        let compared = |(rung, tried): &(Rung, Tried)| (*rung, compare(goal, original, tried));
+        let at = tried.iter().position(|step| {
+            let (rung, compared) = compared(step);
+            Rung::ALL.contains(&rung) && compared == Compared::Reached
+        })?;
+        let after = tried[at + 1..]
+            .iter()
+            .map(compared)
+            .filter(|(rung, _)| *rung != Rung::Original)
+            .map(|(_, compared)| compared);
+        Some(Self {
+            rung: tried[at].0,
+            at,
+            after: after.collect(),
+        })
+    }
+
+    /// The same task ran after it.
+    fn passed(&self) -> bool {
+        [0, 2]
+            .iter()
+            .any(|at| self.after.get(*at) == Some(&Compared::Reached))
+    }
+
+    /// It did not work again.
+    fn was_once(&self) -> bool {
+        matches!(self.after.get(1), Some(Compared::Same | Compared::Other))
+    }
+
+    /// It worked twice, and the same task stopped for the original's reason between and after.
+    fn holds(&self) -> bool {
+        self.after[..] == [Compared::Same, Compared::Reached, Compared::Same]
+    }
+}
+
+/// How often, at most, a fault that comes and goes whatever the task gives this very order of successes
+/// and failures: the most likely rate of it is assumed. One in so many.
+fn by_chance(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> u64 {
+    let (mut worked, mut failed) = (0.0_f64, 0.0_f64);
+    for (_, tried) in tried.iter().filter(|(rung, _)| *rung != Rung::Original) {
+        match compare(goal, original, tried) {
+            Compared::Reached => worked += 1.0,
+            Compared::Same | Compared::Other => failed += 1.0,
+            Compared::Unknown => {}
+        }
+    }
+    let all = worked + failed;
+    let share = |part: f64| if part == 0.0 { 1.0 } else { (all / part).powf(part) };
+    (share(worked) * share(failed)).floor() as u64
 }
 
 /// A message with an id of its own has no row: what the actor makes of that says nothing. And one
@@ -203,13 +299,35 @@ fn reached(goal: Goal, ending: &Ending) -> Option<bool> {
     }
 }
 
+/// Whose entry a line in the log tells of is not sure afterwards, with other tasks beside it: that the
+/// original ran after all is told by its row only.
+fn goal_of(rung: Rung, goal: Goal) -> Goal {
+    match rung {
+        Rung::Original => Goal::Succeeded,
+        _ => goal,
+    }
+}
+
 /// It stopped for the same reason, as far as one is known.
 fn is_same(original: &Ending, ending: &Ending) -> bool {
     match (&original.cause, &ending.cause) {
-        (Some(a), Some(b)) => a == b,
+        (Some(a), Some(b)) => a == b && original.reason == ending.reason,
         (None, None) => original.scenario == ending.scenario && original.stage == ending.stage,
         _ => false,
     }
+}
+
+/// Causes that may be one obstacle, seen at different moments.
+const KIN: &[&[&str]] = &[
+    &["waiting-in-worker", "workers-busy", "backlog"],
+    &["not-published", "not-dispatched"],
+];
+
+fn may_be_one(original: &Ending, ending: &Ending) -> bool {
+    let (Some(a), Some(b)) = (original.cause.as_deref(), ending.cause.as_deref()) else {
+        return false;
+    };
+    a != b && KIN.iter().any(|kin| kin.contains(&a) && kin.contains(&b))
 }
 
 /// How a step compares with the original.
@@ -240,30 +358,43 @@ fn compare(goal: Goal, original: &Ending, tried: &Tried) -> Compared {
 /// What follows from everything that was tried.
 pub fn conclude(goal: Goal, original: &Ending, tried: Vec<(Rung, Tried)>) -> Isolation {
     let conclusion = conclusion(goal, original, &tried);
-    let control = control(goal, original, &tried);
+    let worked = Worked::find(goal, original, &tried);
+    let late = tried.iter().any(|(rung, tried)| {
+        *rung == Rung::Original && compare(goal_of(*rung, goal), original, tried) == Compared::Reached
+    });
     let as_without_api = tried
         .iter()
         .any(|(rung, tried)| *rung == Rung::Direct && compare(goal, original, tried) == Compared::Same);
     let steps = tried
         .into_iter()
-        .map(|(rung, tried)| {
+        .enumerate()
+        .map(|(at, (rung, tried))| {
             let mut proved = proved(goal, original, rung, &tried, as_without_api);
-            if !matches!(rung, Rung::Again | Rung::Control)
-                && compare(goal, original, &tried) == Compared::Reached
-            {
-                proved = match control {
-                    Some(Compared::Same) => proved,
+            if let Some(worked) = worked.as_ref().filter(|worked| worked.rung == rung && rung != Rung::Again) {
+                proved = match (at == worked.at, compare(goal, original, &tried)) {
+                    (true, _) if late => {
+                        "it works, but the original itself succeeded meanwhile, too: nothing but that it takes time".into()
+                    }
+                    (true, _) if worked.holds() => proved,
                     // It was no more than what came to its mind.
-                    Some(Compared::Reached) => {
+                    (true, _) if worked.passed() => {
                         "it works, but so did the same task after it (the control): nothing but that it works by now".into()
                     }
-                    _ => format!("{proved}. No control failed after it: it may just work by now"),
+                    (true, _) if worked.was_once() => {
+                        "it worked, but not when it was repeated: nothing but that it comes and goes".into()
+                    }
+                    (true, _) => format!("{proved}. No control failed after it and again after its repetition: it may just work by now, or by chance"),
+                    (false, Compared::Reached) => "it works again".into(),
+                    (false, Compared::Unknown) => proved,
+                    (false, _) => "it does not work this time: it comes and goes".into(),
                 };
             }
             let (sent, verdict, skipped) = match tried {
                 Tried::Skipped(why) => (None, None, Some(why)),
                 Tried::Failed { sent, why } => (sent, None, Some(why)),
                 Tried::Interrupted { sent } => (sent, None, Some("interrupted".into())),
+                // Nothing was sent.
+                Tried::Done { ending, .. } if rung == Rung::Original => (None, Some(ending), None),
                 Tried::Done { sent, ending } => (Some(sent), Some(ending), None),
             };
             Step {
@@ -282,12 +413,6 @@ pub fn conclude(goal: Goal, original: &Ending, tried: Vec<(Rung, Tried)>) -> Iso
 /// The original's message came to the queue that is watched: the API published it as it should.
 fn arrived(original: &Ending) -> bool {
     original.stage >= Some(Stage::Published)
-}
-
-/// How the control ended; `None` where there was none.
-fn control(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> Option<Compared> {
-    let (_, tried) = tried.iter().find(|(rung, _)| *rung == Rung::Control)?;
-    Some(compare(goal, original, tried))
 }
 
 /// The step's message went to somebody who has none of those that failed.
@@ -315,11 +440,13 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_a
     let Tried::Done { sent, ending } = tried else {
         return String::new();
     };
+    let goal = goal_of(rung, goal);
     let was = match goal {
         Goal::Entered => "was entered",
         Goal::Succeeded => "succeeded",
     };
     let cause = ending.words();
+    let against = ending.against(original);
     match (rung, compare(goal, original, tried)) {
         (_, Compared::Unknown) => {
             format!("nothing: how far it got could not be told ({cause})")
@@ -336,14 +463,25 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_a
             format!("the same task {was} now: what kept the original from it has passed, or comes and goes")
         }
         (Rung::Control, Compared::Same) => {
-            format!("the same task still stops for the original's reason ({cause}): the step before it did not work by chance of time")
+            format!("the same task still stops for the original's reason ({cause}): the step before it did not work only because time had passed")
         }
+        (Rung::Original, Compared::Reached) => {
+            format!("the original itself {was} meanwhile: it was only late")
+        }
+        (Rung::Original, _) => format!("it has not succeeded meanwhile ({cause})"),
+        (Rung::Again | Rung::Control, Compared::Other) if ending.is_refused() && !original.is_refused() => format!(
+            "nothing: the API refused the same task this time ({against}), as one does that takes a task only once, or only so many in a time"
+        ),
+        (_, Compared::Other) if may_be_one(original, ending) => format!(
+            "nothing: {cause} and {} may be one obstacle, seen at another moment",
+            original.words()
+        ),
         (Rung::Control, Compared::Other) => {
-            format!("the same task stops for another reason by now ({cause})")
+            format!("the same task stops for another reason by now ({against})")
         }
         (Rung::Again, Compared::Same) => format!("it happens again, with the same cause ({cause})"),
         (Rung::Again, Compared::Other) => format!(
-            "it did not work again, but for another reason ({cause}): there is more than one obstacle, or it varies"
+            "it did not work again, but for another reason ({against}): there is more than one obstacle, or it varies"
         ),
         (Rung::Direct, Compared::Reached) if arrived(original) => format!(
             "a message like the original {was}. The original had come to this queue too, so how the API publishes is not the reason: what differs is the id (this one has no row), the age, an option or argument of the original, or chance"
@@ -358,17 +496,20 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_a
             "it stops for the same reason without the API ({cause}): how the API publishes is out of the question"
         ),
         (Rung::Direct, Compared::Other) => format!(
-            "without the API it stops for another reason ({cause}): an obstacle of its own, which says nothing of the API"
+            "without the API it stops for another reason ({against}): an obstacle of its own, which says nothing of the API"
         ),
         (Rung::Minimal, Compared::Reached) => format!(
             "the smallest payload {was}: the payload, or what is made of it, is what keeps the task from it"
         ),
-        (Rung::Minimal, Compared::Same) => {
-            format!("the smallest payload stops for the same reason ({cause}): the payload is out of the question")
-        }
-        (Rung::Minimal, Compared::Other) => {
-            format!("the smallest payload stops for another reason ({cause}): the two cannot be compared")
-        }
+        (Rung::Minimal, _) if ending.is_refused() => format!(
+            "nothing: the API refuses the smallest payload ({against}), and may refuse two for two reasons. Make `isolate.body` one that it accepts"
+        ),
+        (Rung::Minimal, Compared::Same) => format!(
+            "the smallest payload stops for the same reason ({cause}): what the configured body holds beyond it is out of the question"
+        ),
+        (Rung::Minimal, Compared::Other) => format!(
+            "the smallest payload stops for another reason ({against}): the two cannot be compared"
+        ),
         (Rung::CleanVhost, Compared::Reached) if !as_without_api => "a worker that was started just now, alone with the same message in an empty vhost, entered it: its code, its configuration and this message can work. Since the step without the API did not stop for the original's reason, this does not tell what did".into(),
         (Rung::CleanVhost, Compared::Reached) => String::from(
             "a worker that was started just now, alone with the same message in an empty vhost, entered it: this code, its configuration and this message can work. What differs is what runs: the worker's processes (their age, their state, the code and environment they were started with), and the live vhost and queue (backlog, policies, other consumers)"
@@ -377,7 +518,7 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_a
             "a fresh worker in an empty vhost stops for the same reason ({cause}): neither the age or state of the running worker nor the live queue is needed for it. The code, its configuration or the message is"
         ),
         (Rung::CleanVhost, Compared::Other) => format!(
-            "a fresh worker in an empty vhost stops for another reason ({cause}), which the empty vhost itself may bring about"
+            "a fresh worker in an empty vhost stops for another reason ({against}), which the empty vhost itself may bring about"
         ),
     }
 }
@@ -387,24 +528,41 @@ fn conclusion(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> String 
         tried
             .iter()
             .find(|(done, _)| *done == rung)
-            .map(|(_, tried)| compare(goal, original, tried))
+            .map(|(_, tried)| compare(goal_of(rung, goal), original, tried))
     };
-    // Without a failure before and after it, a success may be chance.
+    if compared(Rung::Original) == Some(Compared::Reached) {
+        if compared(Rung::Again) == Some(Compared::Reached) {
+            return "Not reproducible: the same task ran now, and the original itself succeeded meanwhile, too. Look at what it waited for, or raise timing.silence if that is how long it takes".into();
+        }
+        return "Not isolated: the original itself succeeded meanwhile, so it was only late. Look at what it waited for, or raise timing.silence if that is how long it takes".into();
+    }
+    // Without failures before, between and after, a success may be chance.
     let shown_twice = compared(Rung::Again) == Some(Compared::Same);
-    let unless = if shown_twice && compared(Rung::Control) == Some(Compared::Same) {
-        ""
-    } else {
-        ". The same task was not shown to fail with the same cause both before and after it, so chance is not excluded"
-    };
-    if let Some((rung, works)) = tried
-        .iter()
-        .find(|(rung, _)| *rung != Rung::Control && compared(*rung) == Some(Compared::Reached))
-    {
-        if *rung != Rung::Again && compared(Rung::Control) == Some(Compared::Reached) {
+    if let Some(worked) = Worked::find(goal, original, tried) {
+        let (rung, works) = &tried[worked.at];
+        if worked.rung != Rung::Again && worked.passed() {
             return "Not isolated: the same task runs by now, so what kept the original has passed, or comes and goes. Look at what has changed in between".into();
         }
+        if worked.rung != Rung::Again && worked.was_once() {
+            return format!(
+                "Not isolated: it comes and goes. What worked once ({}) did not when it was repeated. Look at what differs from one time to the next",
+                rung.title()
+            );
+        }
+        let unless = if shown_twice && worked.holds() {
+            format!(
+                ". That worked twice, and the same task stopped for the same reason before, between and after; a fault that comes and goes by itself gives this very order at most once in {} times",
+                by_chance(goal, original, tried)
+            )
+        } else {
+            ". Chance is not excluded: that would take the step to work twice, with the same task stopping for the same reason before, between and after".to_owned()
+        };
         // A fresh worker is another one by design.
-        if *rung != Rung::CleanVhost && taken_by_another(goal, original, tried, works).is_some() {
+        let repeated = tried[worked.at + 1..].iter().find(|(again, _)| again == rung);
+        let mut successes = std::iter::once(works).chain(repeated.map(|(_, tried)| tried));
+        if *rung != Rung::CleanVhost
+            && successes.any(|works| taken_by_another(goal, original, tried, works).is_some())
+        {
             return match rung {
                 Rung::Again => "Not reproducible: the same task ran now, with another consumer. Compare the consumers of the queue".into(),
                 _ => "Not isolated: another consumer took the message this time, and who takes it may be what decides. Compare the consumers of the queue".into(),
@@ -415,7 +573,7 @@ fn conclusion(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> String 
                 "Not reproducible: the same task ran now. Look at what differs from one time to the next"
                     .into()
             }
-            Rung::Control => String::new(),
+            Rung::Control | Rung::Original => String::new(),
             Rung::Direct if arrived(original) => {
                 format!(
                     "It depends on what the message holds (its id, so its row; its age; its options){unless}"
@@ -435,11 +593,16 @@ fn conclusion(goal: Goal, original: &Ending, tried: &[(Rung, Tried)]) -> String 
     }
     let excluded: Vec<&str> = [
         (Rung::Direct, "how the API publishes"),
-        (Rung::Minimal, "the payload"),
+        (
+            Rung::Minimal,
+            "what the configured body holds beyond `isolate.body`",
+        ),
         (Rung::CleanVhost, "the running worker's state and the live queue"),
     ]
     .into_iter()
     .filter(|(rung, _)| compared(*rung) == Some(Compared::Same))
+    // Two refusals can have two reasons.
+    .filter(|(rung, _)| *rung != Rung::Minimal || !original.is_refused())
     .map(|(_, what)| what)
     .collect();
     let open: Vec<&str> = Rung::ALL
@@ -471,6 +634,7 @@ mod tests {
             outcome,
             stage: Some(Stage::Published),
             cause: (!cause.is_empty()).then(|| cause.to_owned()),
+            reason: None,
             consumer: None,
         }
     }
@@ -534,7 +698,7 @@ mod tests {
     #[test]
     fn the_ladder_stops_where_it_works() {
         for (at, tried) in every().into_iter().enumerate() {
-            let next = next(Goal::Entered, &[(Rung::Again, tried)]);
+            let next = next(Goal::Entered, &stuck("x"), &[(Rung::Again, tried)]);
             // Reached, and interrupted.
             let over = matches!(at, 0 | 6);
             assert_eq!(next, (!over).then_some(Rung::Direct), "{at}");
@@ -543,7 +707,7 @@ mod tests {
             .into_iter()
             .map(|rung| (rung, done(stuck("x"))))
             .collect();
-        assert_eq!(next(Goal::Entered, &all), None);
+        assert_eq!(next(Goal::Entered, &stuck("x"), &all), None);
     }
 
     /// Whatever the steps show, nothing is excluded by one that did not stop for the same reason,
@@ -626,24 +790,208 @@ mod tests {
         );
     }
 
+    /// Original, again, and what comes after: S worked, F stopped as the original did.
+    fn runs(original: &Ending, rung: Rung, order: &str) -> Vec<(Rung, Tried)> {
+        let mut tried = Vec::new();
+        for letter in order.chars() {
+            let step = match (tried.len(), letter) {
+                (0, _) => Rung::Again,
+                (at, _) if at % 2 == 1 => rung,
+                _ => Rung::Control,
+            };
+            let ending = match letter {
+                'S' => entered(),
+                _ => original.clone(),
+            };
+            tried.push((step, done(ending)));
+        }
+        tried
+    }
+
     #[test]
-    fn a_success_after_no_second_failure_may_be_chance() {
+    fn only_what_holds_twice_between_failures_is_concluded() {
         let original = stuck("worker-blocked");
-        let after = |again: Tried| {
-            conclude(
-                Goal::Entered,
-                &original,
-                vec![
-                    (Rung::Again, again),
-                    (Rung::Direct, done(entered())),
-                    (Rung::Control, done(stuck("worker-blocked"))),
-                ],
-            )
-            .conclusion
+        let conclusion = |order: &str| {
+            let tried = runs(&original, Rung::Minimal, order);
+            conclude(Goal::Entered, &original, tried).conclusion
         };
-        assert!(!after(done(stuck("worker-blocked"))).contains("chance"));
-        assert!(after(done(stuck("no-consumer"))).contains("chance"));
-        assert!(after(Tried::Skipped("x".into())).contains("chance"));
+        let whole = conclusion("FSFSF");
+        assert!(
+            whole.starts_with("It depends on the payload. That worked twice"),
+            "{whole}"
+        );
+        assert!(whole.contains("at most once in 28 times"), "{whole}");
+        for short in ["FS", "FSF", "FSFS"] {
+            let text = conclusion(short);
+            assert!(text.contains("Chance is not excluded"), "{short}: {text}");
+        }
+    }
+
+    /// A fault in two of three runs (one of three threads), or in every second.
+    #[test]
+    fn a_fault_that_comes_and_goes_is_not_isolated() {
+        for pattern in ["FFS", "FFSF", "SFFF", "FS", "FFSFFFSS"] {
+            for start in 0..pattern.len() {
+                let mut letters = pattern.chars().cycle().skip(start);
+                // The first is the original's own run: it failed.
+                if letters.next() != Some('F') {
+                    continue;
+                }
+                let original = stuck("worker-blocked");
+                let mut tried: Vec<(Rung, Tried)> = Vec::new();
+                while let Some(rung) = next(Goal::Entered, &original, &tried) {
+                    let ending = match letters.next() {
+                        Some('S') => entered(),
+                        _ => original.clone(),
+                    };
+                    tried.push((rung, done(ending)));
+                }
+                let text = conclude(Goal::Entered, &original, tried).conclusion;
+                for accusation in ["It depends on the", "breaks in the API", "what runs"] {
+                    assert!(!text.contains(accusation), "{pattern} from {start}: {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_works_once_only_is_said_so() {
+        let original = stuck("worker-blocked");
+        let isolation = conclude(Goal::Entered, &original, runs(&original, Rung::Minimal, "FSFF"));
+        assert!(
+            isolation.conclusion.contains("it comes and goes"),
+            "{isolation:?}"
+        );
+        assert!(
+            isolation.steps[1].proved.contains("not when it was repeated")
+                && isolation.steps[3].proved.contains("does not work this time"),
+            "{isolation:?}"
+        );
+    }
+
+    /// Seven tasks at most: `--help` says so.
+    #[test]
+    fn so_many_tasks_and_no_more() {
+        let original = stuck("worker-blocked");
+        let mut most = 0;
+        for works in Rung::ALL {
+            let mut tried: Vec<(Rung, Tried)> = Vec::new();
+            while let Some(rung) = next(Goal::Entered, &original, &tried) {
+                let ending = if rung == works {
+                    entered()
+                } else {
+                    original.clone()
+                };
+                tried.push((rung, done(ending)));
+            }
+            most = most.max(tried.len());
+        }
+        assert_eq!(most, 7);
+    }
+
+    fn because(cause: &str, reason: &str) -> Ending {
+        Ending {
+            reason: Some(reason.into()),
+            ..stuck(cause)
+        }
+    }
+
+    #[test]
+    fn the_same_cause_for_another_reason_excludes_nothing() {
+        let original = because("raised-before-entry", "RuntimeError: scale broken at work.py:21");
+        let other = because("raised-before-entry", "TypeError: no at work.py:9");
+        let tried = |minimal: &Ending| {
+            vec![
+                (Rung::Again, done(original.clone())),
+                (Rung::Minimal, done(minimal.clone())),
+            ]
+        };
+        let differs = conclude(Goal::Entered, &original, tried(&other));
+        assert!(
+            differs.steps[1].proved.contains("cannot be compared")
+                && differs.steps[1].proved.contains("TypeError"),
+            "{differs:?}"
+        );
+        assert!(!differs.conclusion.contains("out of the question"), "{differs:?}");
+        let same = conclude(Goal::Entered, &original, tried(&original));
+        assert!(same.conclusion.contains("beyond `isolate.body`"), "{same:?}");
+    }
+
+    /// What is required and what is not allowed are both refused; so is a second task, or the tenth.
+    #[test]
+    fn a_refusal_never_acquits_the_payload() {
+        let refused = |reason: &str| Ending {
+            stage: None,
+            scenario: Some(Scenario::B),
+            ..because("api-rejected", reason)
+        };
+        let original = refused("HTTP 422 kind: unknown value bad");
+        for minimal in [original.clone(), refused("HTTP 422 kind: field required")] {
+            let tried = vec![
+                (Rung::Again, done(original.clone())),
+                (Rung::Minimal, done(minimal)),
+            ];
+            let isolation = conclude(Goal::Entered, &original, tried);
+            assert!(isolation.steps[1].proved.starts_with("nothing"), "{isolation:?}");
+            assert!(
+                !isolation.conclusion.contains("out of the question"),
+                "{isolation:?}"
+            );
+        }
+        let stuck = stuck("worker-blocked");
+        for reason in ["HTTP 409 exists", "HTTP 429 slow down"] {
+            let isolation = conclude(Goal::Entered, &stuck, vec![(Rung::Again, done(refused(reason)))]);
+            assert!(
+                isolation.steps[0].proved.contains("takes a task only once"),
+                "{isolation:?}"
+            );
+            assert!(!isolation.conclusion.contains("Reproducible"), "{isolation:?}");
+            let after = vec![
+                (Rung::Again, done(stuck.clone())),
+                (Rung::Minimal, done(entered())),
+                (Rung::Control, done(refused(reason))),
+            ];
+            assert_eq!(next(Goal::Entered, &stuck, &after), None);
+            let text = conclude(Goal::Entered, &stuck, after).conclusion;
+            assert!(text.contains("Chance is not excluded"), "{text}");
+        }
+    }
+
+    /// A relay that publishes late, a backlog, a retry: every step may have failed only in time.
+    #[test]
+    fn an_original_that_ran_meanwhile_was_only_late() {
+        let original = unpublished("not-published");
+        let mut tried = runs(&original, Rung::Direct, "FSFSF");
+        let now = ending(Some(Scenario::A), Outcome::Succeeded, "succeeded");
+        tried.push((Rung::Original, done(now)));
+        let isolation = conclude(Goal::Entered, &original, tried.clone());
+        assert!(isolation.conclusion.contains("only late"), "{isolation:?}");
+        assert!(
+            isolation.steps[1].proved.contains("it takes time"),
+            "{isolation:?}"
+        );
+        assert!(isolation.steps[5].sent.is_none(), "{isolation:?}");
+        // Not seen, or still not run: it changes nothing.
+        for now in [original.clone(), entered(), ending(None, Outcome::Unknown, "")] {
+            let last = tried.len() - 1;
+            tried[last].1 = done(now);
+            let text = conclude(Goal::Entered, &original, tried.clone()).conclusion;
+            assert!(text.starts_with("It breaks in the API"), "{text}");
+        }
+        assert_eq!(next(Goal::Entered, &original, &tried), None);
+    }
+
+    #[test]
+    fn one_obstacle_seen_twice_is_not_two() {
+        let isolation = conclude(
+            Goal::Entered,
+            &stuck("waiting-in-worker"),
+            vec![(Rung::Direct, done(stuck("workers-busy")))],
+        );
+        assert!(
+            isolation.steps[0].proved.contains("may be one obstacle"),
+            "{isolation:?}"
+        );
     }
 
     /// A worker that was busy, a lock, a restart: what passes by itself makes any step work.
@@ -663,10 +1011,11 @@ mod tests {
             passed.steps[1].proved.contains("so did the same task"),
             "{passed:?}"
         );
-        let still = after(done(stuck("workers-busy")));
-        assert_eq!(still.conclusion, "It depends on the payload");
         let unknown = after(Tried::Skipped("x".into()));
-        assert!(unknown.conclusion.contains("chance"), "{unknown:?}");
+        assert!(
+            unknown.conclusion.contains("Chance is not excluded"),
+            "{unknown:?}"
+        );
         assert!(
             unknown.steps[1].proved.contains("may just work by now"),
             "{unknown:?}"
@@ -689,16 +1038,20 @@ mod tests {
         };
         assert!(after("a").contains("another consumer"), "{}", after("a"));
         // It failed there, too.
-        assert_eq!(after("b"), "It depends on the payload");
+        assert!(
+            after("b").starts_with("It depends on the payload"),
+            "{}",
+            after("b")
+        );
     }
 
     #[test]
     fn the_control_comes_after_a_step_that_worked() {
-        let after = |rung: Rung| next(Goal::Entered, &[(rung, done(entered()))]);
+        let after = |rung: Rung| next(Goal::Entered, &stuck("x"), &[(rung, done(entered()))]);
         assert_eq!(after(Rung::Again), None);
         assert_eq!(after(Rung::Direct), Some(Rung::Control));
         let tried = [(Rung::Direct, done(entered())), (Rung::Control, done(entered()))];
-        assert_eq!(next(Goal::Entered, &tried), None);
+        assert_eq!(next(Goal::Entered, &stuck("x"), &tried), None);
     }
 
     #[test]

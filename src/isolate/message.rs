@@ -37,10 +37,11 @@ const NOT_COPIED: &[&str] = &[
 
 /// The same message under another task id and message id, for this queue. What dramatiq does not
 /// know in `options` it passes over; `max_retries` keeps a copy that fails from coming back for days.
-pub fn copy(body: &[u8], task_id: &str, queue: &str, run: &str) -> Result<Copy, String> {
+/// `nth`: how many were made before.
+pub fn copy(body: &[u8], task_id: &str, queue: &str, run: &str, nth: u32) -> Result<Copy, String> {
     let mut message: Json =
         serde_json::from_slice(body).map_err(|_| "the original's message is not JSON".to_owned())?;
-    let fresh = fresh(task_id);
+    let fresh = fresh(task_id, nth);
     let mut replaced = 0;
     for part in ["args", "kwargs"] {
         if let Some(value) = message.get_mut(part) {
@@ -111,7 +112,8 @@ fn finish(
 }
 
 /// An id of the same shape that no row has.
-fn fresh(id: &str) -> String {
+fn fresh(id: &str, nth: u32) -> String {
+    let nth = i64::from(nth);
     let uuid = uuid::Uuid::new_v4();
     if uuid::Uuid::try_parse(id).is_ok() {
         return if id.contains('-') {
@@ -122,9 +124,9 @@ fn fresh(id: &str) -> String {
     }
     // Far behind every id that a sequence has given out, and still an integer of four bytes.
     if let Ok(number) = id.parse::<i64>() {
-        return match number.checked_add(1_000_000_000) {
+        return match number.checked_add(1_000_000_000 + nth) {
             Some(far) if far <= i64::from(i32::MAX) || number > i64::from(i32::MAX) => far.to_string(),
-            _ => (i64::from(i32::MAX) - 1).to_string(),
+            _ => (i64::from(i32::MAX) - 1 - nth).to_string(),
         };
     }
     let prefix = id.rfind(['_', '-', ':']).map_or(0, |at| at + 1);
@@ -179,7 +181,7 @@ mod tests {
             json!({"n": 1}),
             json!({"retries": 2, "traceback": "t", "eta": 5, "broker_priority": 4, "pipe_target": {}}),
         );
-        let copy = copy(&body, id, "default", "run-1").expect("a copy");
+        let copy = copy(&body, id, "default", "run-1", 0).expect("a copy");
         let message = read(&copy);
         assert_ne!(copy.task_id, id);
         assert!(
@@ -203,21 +205,23 @@ mod tests {
     #[test]
     fn ids_of_every_kind() {
         let body = original(json!([41, "41"]), json!({}), json!({}));
-        let copy = super::copy(&body, "41", "q", "r").expect("a copy");
+        let copy = super::copy(&body, "41", "q", "r", 0).expect("a copy");
         assert_eq!(read(&copy)["args"], json!([1_000_000_041, "1000000041"]));
         let uuid = "8b6e9f0e-96f6-4a0f-9c0e-1f0b6d1f2a3b";
         let body = original(json!([]), json!({"id": uuid.to_uppercase()}), json!({}));
-        let copy = super::copy(&body, uuid, "q", "r").expect("a copy");
+        let copy = super::copy(&body, uuid, "q", "r", 0).expect("a copy");
         assert!(uuid::Uuid::try_parse(&copy.task_id).is_ok());
-        assert_eq!(fresh("2000000000"), "2147483646");
-        assert_eq!(fresh("3000000000"), "4000000000");
-        assert!(fresh("short").starts_with("taskdiag-"));
+        assert_eq!(fresh("2000000000", 0), "2147483646");
+        assert_eq!(fresh("41", 1), "1000000042");
+        assert_eq!(fresh("2000000000", 1), "2147483645");
+        assert_eq!(fresh("3000000000", 0), "4000000000");
+        assert!(fresh("short", 0).starts_with("taskdiag-"));
     }
 
     #[test]
     fn what_cannot_be_told_apart_is_not_copied() {
-        assert!(copy(b"\x80\x04", "x", "q", "r").is_err());
-        assert!(copy(&original(json!([1]), json!({}), json!({})), "x", "q", "r").is_err());
-        assert!(copy(b"{\"args\": [\"x\"]}", "x", "q", "r").is_err());
+        assert!(copy(b"\x80\x04", "x", "q", "r", 0).is_err());
+        assert!(copy(&original(json!([1]), json!({}), json!({})), "x", "q", "r", 0).is_err());
+        assert!(copy(b"{\"args\": [\"x\"]}", "x", "q", "r", 0).is_err());
     }
 }

@@ -24,6 +24,9 @@ pub struct Ending {
     /// Id of the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// What tells it from others with the same cause, without ids and figures of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The connection that the message was first delivered to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
@@ -33,7 +36,7 @@ pub struct Ending {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "IsolatedStep")]
 pub struct Step {
-    /// `again`, `direct`, `minimal`, `clean-vhost` or `control`.
+    /// `again`, `direct`, `minimal`, `clean-vhost`, `control` or `original`; one that worked comes twice.
     pub step: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,

@@ -61,10 +61,12 @@ fn published_elsewhere(dramatiq: Dramatiq) {
         .expect("C", "published-to-other-queue", 20)
         .proves("again", "it happens again")
         .proves("direct", "It breaks in the API")
-        .concludes("It breaks in the API");
+        .proves("original", "has not succeeded meanwhile")
+        .concludes("It breaks in the API")
+        .concludes("at most once in 28 times");
     assert_eq!(
         verdict.steps(),
-        ["again", "direct", "control"],
+        ["again", "direct", "control", "direct", "control", "original"],
         "{}",
         verdict.explain()
     );
@@ -143,6 +145,59 @@ fn it_depends_on_the_payload() {
         .concludes("It depends on the payload");
 }
 
+/// Both are refused, each for what is wrong with it: it is the payload, and nobody may say that it is not.
+#[test]
+fn two_refusals_are_two_reasons() {
+    let mut stack = Stack::new("isolate-refusals");
+    stack.worker(healthy());
+    stack.api(&[]);
+    stack.set_all("[api]\nbody = { task_type = 'agent_task', input_data = 'no object' }\n[isolate]\nbody = { input_data = { prompt = 'no type' } }");
+    let verdict = stack
+        .diagnose(&["--isolate"])
+        .expect("B", "api-rejected", 10)
+        .proves("again", "it happens again")
+        .proves("minimal", "may refuse two for two reasons")
+        .concludes("Reproducible");
+    let conclusion = verdict.json["isolation"]["conclusion"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(!conclusion.contains("out of the question"), "{conclusion}");
+}
+
+/// The actor runs in every third attempt, whatever the task.
+#[test]
+fn a_fault_that_comes_and_goes_is_not_isolated() {
+    let mut stack = Stack::new("isolate-comes-and-goes");
+    fs::write(
+        stack.dir.join("flicker.py"),
+        "import itertools, dramatiq, ops_core.tasks.worker\n\
+         from dramatiq.middleware import Middleware, SkipMessage\n\
+         turn = itertools.count(1)\n\
+         class Flicker(Middleware):\n    \
+         def before_process_message(self, broker, message):\n        \
+         if next(turn) % 3:\n            \
+         raise SkipMessage('not now')\n\
+         dramatiq.get_broker().add_middleware(Flicker())\n",
+    )
+    .expect("a module");
+    let folder = stack.dir.clone();
+    let sample = Lab::get().value("LAB_OPS_CORE").to_owned();
+    stack.worker(healthy().module(&folder, "flicker").env("PYTHONPATH", &sample));
+    stack.api(&[]);
+    let verdict = stack
+        .diagnose(&["--isolate"])
+        .expect("B", "message-skipped", 10)
+        .proves("again", "it happens again")
+        .proves("direct", "it worked, but not when it was repeated")
+        .concludes("it comes and goes");
+    assert_eq!(
+        verdict.steps(),
+        ["again", "direct", "control", "direct", "original"],
+        "{}",
+        verdict.explain()
+    );
+}
+
 /// The worker comes while the first step is under way.
 #[test]
 fn it_does_not_happen_again() {
@@ -158,8 +213,9 @@ fn it_does_not_happen_again() {
         .finish(&stack)
         .expect("C", "no-consumer", 20)
         .proves("again", "code and configuration alone are not the reason")
+        .proves("original", "the original itself succeeded meanwhile")
         .concludes("Not reproducible");
-    assert_eq!(verdict.steps(), ["again"], "{}", verdict.explain());
+    assert_eq!(verdict.steps(), ["again", "original"], "{}", verdict.explain());
 }
 
 /// The worker wakes up while the smallest payload is under way: that works, and so would anything.
@@ -179,7 +235,7 @@ fn what_passes_by_itself_is_not_the_payload() {
         .finish(&stack)
         .expect("C", "worker-frozen", 20)
         .proves("minimal", "so did the same task after it")
-        .concludes("Not isolated: the same task runs by now");
+        .concludes("Not isolated: the original itself succeeded meanwhile");
 }
 
 #[test]
@@ -260,7 +316,7 @@ fn the_running_worker_is_the_culprit() {
     let verdict = verdict
         .proves("again", "it happens again")
         .proves("direct", "how the API publishes is out of the question")
-        .proves("minimal", "the payload is out of the question")
+        .proves("minimal", "beyond it is out of the question")
         .proves(
             "clean-vhost",
             "entered it: this code, its configuration and this message can work",

@@ -48,7 +48,11 @@ impl Stack {
         self.reaper.watch(child.id());
         Running {
             child,
-            limit: self.duration("timeout") + GRACE,
+            // Every step of --isolate is a run of its own.
+            limit: match arguments.contains(&"--isolate") {
+                true => self.duration("timeout") * 8 + GRACE,
+                false => self.duration("timeout") + GRACE,
+            },
             vhost: self.vhost(),
             stdout: file("stdout"),
             stderr: file("stderr"),

@@ -84,6 +84,7 @@ mod tests {
             outcome: Outcome::Unfinished,
             stage: Some(Stage::Published),
             cause: Some(cause.into()),
+            reason: Some("why".into()),
             consumer: Some("127.0.0.1:1 -> 127.0.0.1:5672".into()),
         }
     }
