@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::leaving::{COUNTED_BY, Counters, Leaving, Outcome};
 use super::pick::Role;
 use super::sight::{Consumer, Counts, Details, Kind, Listed, Listing, STATISTICS_LAG, Stats};
+use super::state::seconds;
 
 /// So long is what has moved remembered as moving.
 pub const RECENT: Duration = Duration::from_secs(10);
@@ -161,10 +162,10 @@ pub struct Family {
 /// What moved when; all that the state words rest on.
 #[derive(Debug, Default)]
 pub struct Motion {
-    /// Ready messages and no consumer, in every look since.
-    pub nobody_since: Option<Duration>,
+    /// Ready messages and no consumer, in every look.
+    pub nobody: Vigil,
     /// The same of the delay queue.
-    pub nobody_delayed_since: Option<Duration>,
+    pub nobody_delayed: Vigil,
     /// Unacked messages in every look since.
     pub held_since: Option<Duration>,
     /// When something that was held was last seen to have left: acknowledged, rejected, or returned
@@ -203,6 +204,56 @@ pub struct Motion {
     pub none_ready: Option<Duration>,
     /// Ready messages of the last ten seconds, one look a second.
     pub ready: VecDeque<(Duration, u64)>,
+}
+
+/// Something that was so in every look. Time without a look counts for nothing: whatever was not
+/// looked at may have been otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Vigil {
+    /// The looks since then were no further apart than [`VIGIL_HOLDS`].
+    since: Option<Duration>,
+    last: Duration,
+    /// Looks after a longer pause, one after the other, and the first of them.
+    sparse: u32,
+    first: Duration,
+}
+
+/// What was seen so long ago says nothing of now.
+const VIGIL_HOLDS: Duration = Duration::from_secs(1);
+
+/// A queue that is not on screen is looked at now and then: so often is enough.
+const ENOUGH: u32 = 3;
+
+impl Vigil {
+    fn look(&mut self, holds: bool, at: Duration) {
+        if !holds {
+            *self = Self::default();
+            return;
+        }
+        match self.since {
+            Some(_) if at.saturating_sub(self.last) <= VIGIL_HOLDS => {}
+            Some(_) => {
+                self.since = Some(at);
+                self.sparse += 1;
+            }
+            None => (self.since, self.first, self.sparse) = (Some(at), at, 1),
+        }
+        self.last = at;
+    }
+
+    /// For how long it was so, if that is as long as `limit` and the last look is of now.
+    pub fn held(&self, limit: Duration, now: Duration) -> Option<String> {
+        let since = self.since?;
+        if now.saturating_sub(self.last) > VIGIL_HOLDS {
+            return None;
+        }
+        if self.last.saturating_sub(since) >= limit {
+            return Some(format!("for {}", seconds(self.last - since)));
+        }
+        let all = self.last.saturating_sub(self.first);
+        (self.sparse >= ENOUGH && all >= limit)
+            .then(|| format!("in {} looks within {}", self.sparse, seconds(all)))
+    }
 }
 
 impl Family {
@@ -257,18 +308,16 @@ impl Family {
                     motion.joined = Some(at);
                 }
                 motion.leaving.declared(now.ready, now.consumers, at);
-                since(&mut motion.nobody_since, now.ready > 0 && now.consumers == 0, at);
+                motion.nobody.look(now.ready > 0 && now.consumers == 0, at);
                 motion.remember_ready(at, now.ready);
                 if now.ready > 0 || fell > 0 {
                     motion.empty = None;
                 }
             }
             (Role::Delay, Some(now)) => {
-                since(
-                    &mut motion.nobody_delayed_since,
-                    now.ready > 0 && now.consumers == 0,
-                    at,
-                );
+                motion
+                    .nobody_delayed
+                    .look(now.ready > 0 && now.consumers == 0, at);
                 motion.leaving_delay.declared(now.ready, now.consumers, at);
                 if now.ready > 0 {
                     motion.empty = None;
@@ -280,7 +329,7 @@ impl Family {
             }
             (Role::Main, None) => self.begin_anew(lost, at),
             (Role::Delay, None) => {
-                motion.nobody_delayed_since = None;
+                motion.nobody_delayed = Vigil::default();
                 motion.leaving_delay.deleted(lost, at);
             }
             (Role::Dead, None) => motion.dead = Some((0, at)),
@@ -297,7 +346,7 @@ impl Family {
         queue.refused = Some(format!("the queue is down: {why}"));
         queue.down = Some(why);
         if role == Role::Main {
-            self.motion.nobody_since = None;
+            self.motion.nobody = Vigil::default();
             self.motion.held_since = None;
             self.motion.ready.clear();
         }
@@ -310,7 +359,7 @@ impl Family {
         self.motion = Motion {
             leaving: std::mem::take(&mut self.motion.leaving),
             leaving_delay: std::mem::take(&mut self.motion.leaving_delay),
-            nobody_delayed_since: self.motion.nobody_delayed_since,
+            nobody_delayed: self.motion.nobody_delayed,
             dead: self.motion.dead,
             dead_grew: self.motion.dead_grew,
             new_dead: self.motion.new_dead,
@@ -354,6 +403,9 @@ impl Family {
         let before = queue.totals.filter(|_| !is_another);
         let held = queue.total().unwrap_or_default();
         let declares = queue.declared.is_some();
+        let sees_consumers = queue
+            .declared
+            .is_some_and(|seen| at.saturating_sub(seen.at) <= VIGIL_HOLDS);
         if !declares {
             queue.exists = Some(true);
         }
@@ -378,7 +430,7 @@ impl Family {
                 if let Some(before) = before
                     && released(before.value, totals)
                     // Returned by a consumer that died, and expired at once, it would look the same.
-                    && declares
+                    && sees_consumers
                     && !motion.leaving.was_deserted_since(before.at.saturating_sub(lag))
                 {
                     motion.released = Some(at);
@@ -684,8 +736,8 @@ impl Family {
             queue.declared = None;
         }
         // Whoever comes and goes meanwhile is not seen.
-        self.motion.nobody_since = None;
-        self.motion.nobody_delayed_since = None;
+        self.motion.nobody = Vigil::default();
+        self.motion.nobody_delayed = Vigil::default();
         self.motion.empty = None;
     }
 

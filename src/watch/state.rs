@@ -82,6 +82,9 @@ impl Default for Limits {
 /// Of so many seconds' work of ready messages nobody speaks as a backlog.
 const SOON: f64 = 5.0;
 
+/// Totals that were read longer ago than that prove nothing of now.
+const FRESH: Duration = Duration::from_secs(8);
+
 /// The state, and the observations that make it.
 pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
     let (state, mut why) = judge(family, now, limits);
@@ -95,8 +98,6 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
     let main = &family.main;
     let motion = &family.motion;
     let ago = |since: Duration| seconds(now.saturating_sub(since));
-    let for_so_long =
-        |since: Option<Duration>, limit: Duration| since.filter(|since| now.saturating_sub(*since) >= limit);
     match main.exists {
         Some(false) => return (State::Missing, "there is no such queue".into()),
         None => return (State::Unknown, "not looked yet".into()),
@@ -115,13 +116,12 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
     let unacked = main.unacked(now).value();
     let delayed = family.delay.total();
 
-    if let Some(since) = for_so_long(motion.nobody_since, limits.no_consumer)
+    if let Some(for_so_long) = motion.nobody.held(limits.no_consumer, now)
         && !main.may_be_a_stream()
     {
         let mut why = format!(
-            "{} ready, and 0 consumers for {}",
-            ready.unwrap_or_default(),
-            ago(since)
+            "{} ready, and 0 consumers {for_so_long}",
+            ready.unwrap_or_default()
         );
         if let Some(comings) = comings(family, now) {
             why.push_str(&format!("; {comings}"));
@@ -131,13 +131,12 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
         }
         return (State::NoConsumer, why);
     }
-    if let Some(since) = for_so_long(motion.nobody_delayed_since, limits.no_consumer) {
+    if let Some(for_so_long) = motion.nobody_delayed.held(limits.no_consumer, now) {
         let waiting = family.delay.ready(now).value().unwrap_or_default();
         return (
             State::NoConsumer,
             format!(
-                "{waiting} delayed, and 0 consumers of the delay queue for {}: nobody will move them when due",
-                ago(since)
+                "{waiting} delayed, and 0 consumers of the delay queue {for_so_long}: nobody will move them when due"
             ),
         );
     }
@@ -146,15 +145,19 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
     let quiet = motion.held_since.map(|held| held.max(done));
     let held = unacked.unwrap_or_default();
     if let Some(since) = quiet.filter(|_| held > 0)
+        && main.totals.is_some_and(|totals| now.saturating_sub(totals.at) <= FRESH)
         // Between two looks at the totals one may be done and the next one taken: only the counters
         // of the statistics exclude that, and only as far as they know.
         && let Some(known) = known_until(family, now)
         && known.saturating_sub(since) >= limits.held
     {
-        let for_so_long = seconds(known - since);
         return (
             State::Held,
-            format!("{held} unacked, and none acknowledged for {for_so_long}"),
+            format!(
+                "{held} unacked, and none acknowledged for {}, by statistics that know it until {} ago",
+                seconds(known - since),
+                ago(known)
+            ),
         );
     }
     if let Some(grew) = motion
@@ -215,6 +218,17 @@ fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
     }
     if let Some(moved) = moved {
         return (State::Flowing, format!("0 ready; {moved}"));
+    }
+    if held > 0
+        && main
+            .totals
+            .is_none_or(|totals| now.saturating_sub(totals.at) > 2 * FRESH)
+    {
+        let why = format!(
+            "0 ready; {held} unacked{}: the totals have not been read since",
+            as_of(&main.unacked(now))
+        );
+        return (State::Unknown, why);
     }
     if held > 0 {
         let since = quiet.unwrap_or(now);
@@ -291,16 +305,12 @@ fn done_by_statistics(family: &Family) -> String {
     )
 }
 
-/// Until when it is known whether something that is held was acknowledged: now, if no ready message
-/// has left, of which one may have been taken in the place of one that was done; otherwise as far as
-/// the counters know.
+/// Until when it is known whether something that is held was acknowledged: as far as the counters
+/// know, and the totals were looked at.
 fn known_until(family: &Family, now: Duration) -> Option<Duration> {
     let read = family.details.as_ref().filter(|_| family.counts(now))?.at;
-    let counted = read.saturating_sub(COUNTED_BY);
-    match family.motion.delivered {
-        Some(fell) if fell > counted => Some(counted),
-        _ => Some(now),
-    }
+    let looked = family.main.totals?.at;
+    Some(read.saturating_sub(COUNTED_BY).min(looked))
 }
 
 fn consumers(family: &Family, now: Duration) -> String {
@@ -407,7 +417,7 @@ mod tests {
         let mut scene = Scene::new(Kind::Classic);
         scene.look(1, 0, 0, 0);
         assert_eq!(scene.state(), State::Backlog, "a worker may just be restarting");
-        scene.wait(1.9).declared("q", 1, 0);
+        scene.wait(1.0).declared("q", 1, 0).wait(0.9).declared("q", 1, 0);
         assert_eq!(scene.state(), State::Backlog);
         scene.wait(0.2).declared("q", 2, 0);
         assert_eq!(scene.state(), State::NoConsumer, "{}", scene.why());
@@ -418,6 +428,64 @@ mod tests {
         assert_eq!(scene.state(), State::Backlog);
         scene.wait(3.0).declared("q", 0, 0).listed(&[("q", 0, 0)]);
         assert_ne!(scene.state(), State::NoConsumer, "nothing waits for one");
+    }
+
+    /// A stalled connection, a suspended process: what was not looked at may have been otherwise.
+    #[test]
+    fn time_without_a_look_counts_for_nothing() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(1, 0, 0, 0).look_for(1.0, 1, 0, 0);
+        // Suspended: the first thing after it is the time.
+        scene.wait(3.0);
+        assert_ne!(scene.state(), State::NoConsumer, "{}", scene.why());
+        scene.look(1, 0, 0, 0);
+        assert_eq!(scene.state(), State::Backlog, "{}", scene.why());
+        scene.look_for(1.8, 1, 0, 0);
+        assert_eq!(scene.state(), State::Backlog, "{}", scene.why());
+        scene.look_for(0.4, 1, 0, 0);
+        assert_eq!(scene.state(), State::NoConsumer, "{}", scene.why());
+        // Only the list goes on, and says that nothing waits any more.
+        scene.wait(4.0).listed(&[("q", 0, 0)]);
+        assert_ne!(scene.state(), State::NoConsumer, "{}", scene.why());
+        // Not on screen, and looked at now and then.
+        let mut hidden = Scene::new(Kind::Classic);
+        for expected in [State::Backlog, State::Backlog, State::NoConsumer] {
+            hidden.wait(5.0).look(1, 0, 0, 0);
+            assert_eq!(hidden.state(), expected, "{}", hidden.why());
+        }
+        assert!(
+            hidden.why().contains("in 3 looks within 10 s"),
+            "{}",
+            hidden.why()
+        );
+    }
+
+    /// Acknowledged in time, and the counters tell later; totals that nobody reads any more.
+    #[test]
+    fn held_is_known_as_far_as_was_looked() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(0, 0, 1, 0);
+        for task in 0..4 {
+            for tenth in 0..140 {
+                // What was done 28 s after the last is counted 5 s later.
+                scene.wait(0.2).look(0, 1, 1, u64::from(task > 0 && tenth == 25));
+                assert_ne!(scene.state(), State::Held, "{}", scene.why());
+            }
+        }
+        let mut scene = Scene::new(Kind::Classic);
+        scene
+            .look(0, 0, 1, 0)
+            .look_for(20.0, 0, 1, 1)
+            .wait(20.0)
+            .declared("q", 0, 1)
+            .statistics(0, 0);
+        assert_ne!(scene.state(), State::Held, "{}", scene.why());
+        assert_ne!(scene.state(), State::Holding, "{}", scene.why());
+        assert!(
+            scene.why().contains("1 unacked as of 20 s ago"),
+            "{}",
+            scene.why()
+        );
     }
 
     #[test]
@@ -440,7 +508,8 @@ mod tests {
         scene.look(0, 0, 1, 0).wait(1.0);
         for second in 0..45 {
             scene.look(0, 1, 1, 0).wait(1.0);
-            let expected = if second < 29 { State::Holding } else { State::Held };
+            // The statistics know it 7 s later.
+            let expected = if second < 37 { State::Holding } else { State::Held };
             assert_eq!(scene.state(), expected, "after {second} s: {}", scene.why());
         }
         // One acknowledgement, and the clock begins anew.
@@ -661,8 +730,7 @@ mod tests {
             .look(4, 1, 1, 0)
             .wait(6.0)
             .look(5, 0, 0, 0)
-            .wait(6.0)
-            .look(5, 0, 0, 0);
+            .look_for(6.0, 5, 0, 0);
         assert_eq!(scene.state(), State::NoConsumer);
         for _ in 0..80 {
             scene.wait(0.2).look(0, 0, 0, 0);
@@ -873,7 +941,13 @@ mod tests {
         assert!(scene.why().contains("idle or held"), "{}", scene.why());
         scene.declared("q", 3, 2);
         assert_eq!(scene.state(), State::Backlog);
-        scene.wait(1.0).declared("q", 3, 0).wait(2.0).declared("q", 3, 0);
+        scene
+            .wait(1.0)
+            .declared("q", 3, 0)
+            .wait(1.0)
+            .declared("q", 3, 0)
+            .wait(1.0)
+            .declared("q", 3, 0);
         assert_eq!(scene.state(), State::NoConsumer);
     }
 
