@@ -196,7 +196,7 @@ impl Management {
                 "user \"{user}\" may not use GET /api/{path} (401 not_authorised)"
             ))
             .hint(format!(
-                "give it a tag: rabbitmqctl set_user_tags {user} monitoring"
+                "give it a tag, and permissions on the vhost if it has one: rabbitmqctl set_user_tags {user} monitoring; rabbitmqctl set_permissions -p VHOST {user} '' '' '.*'"
             )),
             (401, _) => Blindness::new(format!(
                 "the management API at {target} refuses user \"{user}\": wrong user or password"

@@ -550,7 +550,7 @@ impl Table {
             Column::Dead => absent(dead(family, now), &row.dead),
             Column::Who => row.who.as_deref().map(who_text).unwrap_or_default(),
         };
-        let cell = Cell::from(one_line(&text));
+        let cell = Cell::from(fitted(&one_line(&text), width));
         match column {
             Column::State => cell.style(self.style(color(row.state))),
             _ => cell,
@@ -592,6 +592,15 @@ impl Table {
             Style::default()
         }
     }
+}
+
+/// An age that does not fit is left out, with a mark: cut, it would be another number.
+fn fitted(text: &str, width: usize) -> String {
+    let value = match text.split_once(" ≤") {
+        Some((value, _)) if Span::raw(text).width() > width => format!("{value} ≤…"),
+        _ => text.to_owned(),
+    };
+    shortened(&value, width)
 }
 
 /// With an ellipsis where it does not fit into so many cells.
@@ -680,6 +689,14 @@ mod tests {
     use super::super::sight::Kind;
     use super::super::testing::Scene;
     use super::*;
+
+    #[test]
+    fn no_number_is_cut_to_another_one() {
+        assert_eq!(fitted("0.0 ≤12s", 8), "0.0 ≤12s");
+        assert_eq!(fitted("0.0 ≤12s", 6), "0.0 ≤…");
+        assert_eq!(fitted("120.0 ≤12s", 6), "120.0…");
+        assert_eq!(fitted("1234567", 5), "1234…");
+    }
 
     fn screen(table: &mut Table, scene: &Scene, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
