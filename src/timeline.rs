@@ -457,6 +457,10 @@ pub enum EventKind {
         policy: Option<String>,
         #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
         policy_definition: serde_json::Map<String, serde_json::Value>,
+        /// Statistics of the queue, which its policy is a part of, have not come yet, and the vhost has
+        /// policies: whether one applies is not known.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        policy_unknown: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ready: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]

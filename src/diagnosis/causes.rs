@@ -744,9 +744,11 @@ fn is_on_the_queue(story: &Story<'_>) -> bool {
 fn may_lose_messages(story: &Story<'_>) -> bool {
     const LIMITS: &[&str] = &["max-length", "max-length-bytes", "message-ttl", "expires"];
     story.infos(story.queue()).last().is_none_or(|info| {
-        LIMITS.iter().any(|limit| {
-            info.arguments.contains_key(&format!("x-{limit}")) || info.policy_definition.contains_key(*limit)
-        })
+        info.policy_unknown
+            || LIMITS.iter().any(|limit| {
+                info.arguments.contains_key(&format!("x-{limit}"))
+                    || info.policy_definition.contains_key(*limit)
+            })
     })
 }
 

@@ -82,6 +82,8 @@ pub struct Info<'a> {
     pub state: Option<&'a str>,
     pub arguments: &'a serde_json::Map<String, serde_json::Value>,
     pub policy_definition: &'a serde_json::Map<String, serde_json::Value>,
+    /// Whether a policy applies is not known: none that is missing may be concluded from.
+    pub policy_unknown: bool,
     pub ready: Option<u64>,
     pub unacked: Option<u64>,
     /// Members of a replicated queue that are online, and all of them.

@@ -44,6 +44,25 @@ pub enum Submission {
     },
 }
 
+/// Without a submission: whether anything accepts connections at the API's address. Nothing is sent.
+async fn listens(url: &url::Url) -> Result<(), Blindness> {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Ok(());
+    };
+    let host = host.trim_matches(['[', ']']);
+    let connecting = tokio::net::TcpStream::connect((host, port));
+    let seen = match tokio::time::timeout(Duration::from_secs(3), connecting).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer within 3 s".into(),
+    };
+    Err(
+        Blindness::new(format!("nothing accepts connections at {host}:{port}: {seen}")).hint(
+            "start the API (`diagnose --start` does it where [api].command is set), or correct api.url",
+        ),
+    )
+}
+
 /// Reports whether the API answers at all, then the task's status as the API has it.
 pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -> Watched {
     let Some(api) = &config.api else {
@@ -52,6 +71,9 @@ pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -
         );
     };
     let client = http::client(&api.tls, api.timeout)?;
+    if plan.look_only {
+        listens(&api.url).await?;
+    }
     match (&api.status_path, plan.post_mortem.is_some()) {
         (None, true) => {
             return Err(

@@ -28,6 +28,8 @@ struct Watcher<'a> {
     tap: Tap,
     /// The whole inventory can be seen, not just this user's own.
     sees_all: bool,
+    /// The vhost has no policy at all, as far as this user may see.
+    without_policies: bool,
     last: std::collections::HashMap<&'static str, EventKind>,
 }
 
@@ -54,11 +56,13 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         && tags
             .iter()
             .any(|tag| tag == "monitoring" || tag == "administrator");
+    let without_policies = is_without_policies(&management, &config.broker.vhost).await;
     let mut watcher = Watcher {
         management,
         config,
         tap: tap.clone(),
         sees_all,
+        without_policies,
         last: std::collections::HashMap::new(),
     };
     watcher.look().await?;
@@ -110,6 +114,18 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         }
         phases.pause(Duration::from_millis(500)).await;
     }
+}
+
+/// Whether no policy of any kind exists in the vhost. Unlike a queue's own policy, which comes with its
+/// statistics some seconds after the queue, these lists are of this moment.
+async fn is_without_policies(management: &Management, vhost: &str) -> bool {
+    for kind in ["policies", "operator-policies"] {
+        match management.get(&format!("{kind}/{}", segment(vhost))).await {
+            Ok(Json::Array(list)) if list.is_empty() => {}
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// In a cluster: which node answers, and the others.
@@ -224,6 +240,7 @@ impl Watcher<'_> {
                     .filter(|name| !name.is_empty())
                     .map(str::to_owned),
                 policy_definition: object(field("effective_policy_definition")),
+                policy_unknown: !self.without_policies && single.get("effective_policy_definition").is_none(),
                 ready: count("messages_ready"),
                 unacked: count("messages_unacknowledged"),
                 members: length("members"),

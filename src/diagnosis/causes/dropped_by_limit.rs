@@ -36,6 +36,9 @@ fn check(story: &Story<'_>) -> Answer {
                     .map(|value| format!("policy {key} {value}"))
             })
         });
+    if limit.is_none() && info.policy_unknown {
+        return Answer::cannot_tell(&[Source::Management]);
+    }
     let Some(limit) = limit else {
         return Answer::ruled_out(format!("`{}` has no length limit", story.queue()), [info.n]);
     };

@@ -32,6 +32,9 @@ fn check(story: &Story<'_>) -> Answer {
         .get("x-message-ttl")
         .or_else(|| info.policy_definition.get("message-ttl"))
         .and_then(serde_json::Value::as_u64);
+    if ttl.is_none() && info.policy_unknown {
+        return Answer::cannot_tell(&[Source::Management]);
+    }
     let Some(ttl) = ttl else {
         return Answer::ruled_out(format!("`{}` has no message TTL", story.queue()), [info.n]);
     };
@@ -74,6 +77,19 @@ mod tests {
         assert_eq!(short_lived().silence().cause(), "likely message-expired");
         let seen = short_lived().dead_letter("default.XQ", "expired");
         assert_eq!(seen.silence().answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn a_policy_that_is_not_known_excludes_nothing() {
+        let without = Scene::published().totals("default", 1, 0, json!({}));
+        assert_eq!(without.clone().silence().answer(&CAUSE), "ruled out");
+        let mut unknown = without;
+        for event in &mut unknown.timeline.events {
+            if let crate::timeline::EventKind::QueueInfo { policy_unknown, .. } = &mut event.kind {
+                *policy_unknown = true;
+            }
+        }
+        assert_eq!(unknown.silence().answer(&CAUSE), "cannot tell");
     }
 
     #[test]
