@@ -290,7 +290,7 @@ pub fn printable_json(json: String) -> String {
 }
 
 /// It neither changes a terminal nor reorders text.
-pub fn is_harmless(c: char) -> bool {
+fn is_harmless(c: char) -> bool {
     !(c.is_control()
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'))
 }

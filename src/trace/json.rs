@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::{Moment, Passage, Place, Role, Seen, Totals};
 use crate::framework::dramatiq;
-use crate::timeline::scrub::{Scrubber, is_harmless};
+use crate::timeline::scrub::{Scrubber, printable_json};
 
 /// Version of the format, in the first line.
 pub const SCHEMA: &str = "taskdiag.trace.v1";
@@ -292,38 +292,17 @@ fn round(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }
 
+/// Characters that would change a terminal are escaped: JSON's own escapes leave some as they are.
 pub(super) fn write(entry: &Entry<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Printable);
-    match entry.serialize(&mut serializer) {
-        Ok(()) => out.push(b'\n'),
-        Err(_) => out.truncate(start),
+    if serde_json::to_writer(&mut *out, entry).is_err() {
+        out.truncate(start);
+        return;
     }
-}
-
-/// JSON as usual, with every character escaped that would change a terminal: JSON's own escapes leave some as they are.
-struct Printable;
-
-impl serde_json::ser::Formatter for Printable {
-    fn write_string_fragment<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> std::io::Result<()> {
-        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        let mut rest = fragment;
-        while let Some(at) = rest.find(|c| !is_harmless(c)) {
-            let (harmless, odd) = rest.split_at(at);
-            writer.write_all(harmless.as_bytes())?;
-            let Some(c) = odd.chars().next() else {
-                break;
-            };
-            // All of them have four digits.
-            write!(writer, "\\u{:04x}", c as u32)?;
-            rest = &odd[c.len_utf8()..];
-        }
-        writer.write_all(rest.as_bytes())
+    if out[start..].iter().any(|byte| *byte >= 0x7f)
+        && let Ok(json) = String::from_utf8(out.split_off(start))
+    {
+        out.extend_from_slice(printable_json(json).as_bytes());
     }
+    out.push(b'\n');
 }
