@@ -81,6 +81,9 @@ impl Scrubber {
     /// says that it is one.
     pub fn value(&self, value: &Json) -> Json {
         match value {
+            Json::String(text) if BEARER.as_ref().is_some_and(|bearer| bearer.is_match(text)) => {
+                Json::String(format!("Bearer {MASK}"))
+            }
             Json::String(text) => Json::String(self.one_line(text)),
             Json::Array(items) => items.iter().map(|item| self.value(item)).collect(),
             Json::Object(map) => map
@@ -306,10 +309,13 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
 /// Names of members and options that hold secrets.
 static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|dsn)$",
+        r"(?i)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|dsn|auth|auth[_-]?header|cookie|session|session[_-]?(?:id|key)|bearer|credential|passphrase|pwd|jwt)s?$",
     )
     .ok()
 });
+
+/// An argument that is nothing but a token: there `bearer` is no English.
+static BEARER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)^\s*bearer\s+\S+\s*$").ok());
 
 fn compile(rows: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
     rows.iter()
@@ -493,6 +499,39 @@ mod tests {
             scrubber.value(&value),
             serde_json::json!({ "db_password": "***", "n": 1, "t": ["a ***\\e\\nb"], "token_count": 3 })
         );
+    }
+
+    #[test]
+    fn arguments_under_telling_names_go_whole() {
+        let scrubber = Scrubber::new([], true);
+        for name in [
+            "auth",
+            "Authorization",
+            "x-auth",
+            "cookie",
+            "cookies",
+            "Set-Cookie",
+            "session",
+            "session_id",
+            "sessionid",
+            "bearer",
+            "credential",
+            "credentials",
+            "aws_credentials",
+            "passwords",
+            "jwt",
+        ] {
+            let shown = scrubber.value(&serde_json::json!({ "headers": { name: "s3cretword" } }));
+            assert_eq!(shown["headers"][name], MASK, "{name}");
+        }
+        for token in ["Bearer S3CRETB", "bearer secret", " Bearer x "] {
+            assert_eq!(
+                scrubber.value(&serde_json::json!([token])),
+                serde_json::json!(["Bearer ***"])
+            );
+        }
+        let harmless = serde_json::json!({ "author": "a", "sessions_left": 3, "n": ["the bearer refused"] });
+        assert_eq!(scrubber.value(&harmless), harmless);
     }
 
     #[test]

@@ -399,8 +399,14 @@ fn what_it_may_not_do_is_said() {
         "broker.management_url",
         format!("http://{user}:pw-trace@{}", lab.management()),
     );
+    let began = Instant::now();
     let said = refused(&stack, &[], 30);
     assert!(said.contains("administrator"), "{said}");
+    assert!(!said.contains("switched off"), "it was never on: {said}");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "there is nothing to put back"
+    );
     assert!(!stack.traces());
     // With nothing but what the README asks for, and tracing on already, it reads along.
     let enough = json!({ "configure": "^taskdiag\\..*", "write": "^taskdiag\\..*", "read": "^(taskdiag\\..*|amq\\.rabbitmq\\.trace)$" });
