@@ -47,6 +47,10 @@ pub enum Entry<'a> {
         routing_key: Cow<'a, str>,
         /// Queues it was routed to. Of the default exchange: the routing key, even without such a queue.
         queues: Vec<Cow<'a, str>>,
+        /// It went through the default exchange, of which the broker lists the routing key as a queue whether
+        /// there is one or not: `queues` proves nothing. Where there is none, the message was dropped.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        queues_unproven: bool,
         #[serde(flatten)]
         common: Common<'a>,
     },
@@ -201,6 +205,7 @@ impl<'a> Entry<'a> {
                 exchange: exchange.as_ref().into(),
                 routing_key: routing_key.as_ref().into(),
                 queues: queues.iter().map(|queue| queue.as_ref().into()).collect(),
+                queues_unproven: exchange.is_empty(),
                 common,
             },
             Passage::Deliver { queue, redelivered } => Entry::Deliver {

@@ -307,3 +307,18 @@ fn names_in_json_are_escaped_once() {
         "{text:?}"
     );
 }
+
+/// A misspelt queue is listed as well.
+#[test]
+fn queues_of_the_default_exchange_are_called_unproven() {
+    let exchange = |name: &'static str| {
+        let mut sight = publish("orders", BODY);
+        if let Passage::Publish { exchange, .. } = &mut sight.passage {
+            *exchange = name.into();
+        }
+        let text = written(Filter::default(), Writing::Json, false, &[sight]);
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    assert_eq!(exchange("")["queues_unproven"], true);
+    assert!(exchange("events").get("queues_unproven").is_none());
+}
