@@ -448,6 +448,10 @@ fn proved(goal: Goal, original: &Ending, rung: Rung, tried: &Tried, as_without_a
     let cause = ending.words();
     let against = ending.against(original);
     match (rung, compare(goal, original, tried)) {
+        // A late look sees the row, and not why it stands still.
+        (Rung::Original, Compared::Unknown) if ending.outcome == Outcome::Unfinished => {
+            "it has not succeeded meanwhile (its row does not say so)".into()
+        }
         (_, Compared::Unknown) => {
             format!("nothing: how far it got could not be told ({cause})")
         }

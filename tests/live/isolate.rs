@@ -234,7 +234,7 @@ fn what_passes_by_itself_is_not_the_payload() {
     running
         .finish(&stack)
         .expect("C", "worker-frozen", 20)
-        .proves("minimal", "so did the same task after it")
+        .proves("minimal", "the original itself succeeded meanwhile")
         .concludes("Not isolated: the original itself succeeded meanwhile");
 }
 
