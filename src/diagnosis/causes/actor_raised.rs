@@ -32,14 +32,20 @@ fn check(story: &Story<'_>) -> Answer {
     // `Retry` and rate limits raise without any ERROR line.
     let retrying = story.line(|mark| matches!(mark, Mark::Retrying { .. } | Mark::RateLimited));
     match retrying {
-        Some(told) if story.raised().is_empty() => Answer::likely(
-            format!(
-                "the actor raised without an error line (Retry or a rate limit){}",
-                super::retry_state(story)
-            ),
-            [told.n],
-        )
-        .terminal_if(super::final_attempt(story)),
+        Some(told) if story.raised().is_empty() => {
+            let answer = Answer::likely(
+                format!(
+                    "the actor raised without an error line (Retry or a rate limit){}",
+                    super::retry_state(story)
+                ),
+                [told.n],
+            );
+            match super::final_attempt(story) {
+                // The copy that waits for its turn holds the traceback, and is on its way to us.
+                true => answer.terminal_after(if story.sees(Source::Firehose) { 500 } else { 0 }),
+                false => answer,
+            }
+        }
         _ => Answer::NotApplicable,
     }
 }

@@ -38,6 +38,15 @@ fn check(story: &Story<'_>) -> Answer {
             }
             // A window cannot exclude a later publish, by an outbox relay say.
             None => {
+                if let Some((end, words)) = api_died(story) {
+                    evidence.push(end);
+                    return Answer::likely(
+                        format!(
+                            "{text}; the API that was started accepted the task and then {words}, so it was not published any more"
+                        ),
+                        evidence,
+                    );
+                }
                 // The master of a prefork server never has one: its children publish.
                 let api = story.api_processes();
                 let silent =
@@ -74,10 +83,39 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::cannot_tell(&[Source::Firehose])
 }
 
+/// The API of this run ended after its answer.
+fn api_died(story: &Story<'_>) -> Option<(u32, String)> {
+    let (answered, ..) = story.answer()?;
+    let launch = story.started("api")?;
+    let (end, words) = super::end_of(&launch)?;
+    (end.exit != 0 && end.n > answered).then_some((end.n, words))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
+
+    #[test]
+    fn an_api_that_died_after_its_answer() {
+        let scene = Scene::new()
+            .started("api", 50)
+            .ready("api", 50)
+            .submitted()
+            .row("PENDING")
+            .exited(50, -9)
+            .silence();
+        assert_eq!(scene.cause(), "likely not-published");
+        let summary = scene
+            .verdict()
+            .cause
+            .map(|cause| cause.summary)
+            .unwrap_or_default();
+        assert!(
+            summary.contains("accepted the task and then ended with"),
+            "{summary}"
+        );
+    }
 
     #[test]
     fn nothing_came_and_everything_was_seen() {
