@@ -847,6 +847,6 @@ pub fn exit_words(code: i32) -> String {
 }
 
 /// Microseconds are more than any of our clocks can promise.
-fn round(ms: f64) -> f64 {
+pub(crate) fn round(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }

@@ -171,7 +171,7 @@ async fn isolate(
     let ended_ms = observed.timeline.events.last().map_or(0.0, |event| event.at_ms);
     Ok(Some(Event {
         n: 0,
-        at_ms: ended_ms + began.elapsed().as_millis() as f64,
+        at_ms: crate::timeline::round(ended_ms + began.elapsed().as_millis() as f64),
         source: Source::Run,
         stated: None,
         kind: crate::vantage::scrubber(config, plan.show_args).event(kind),

@@ -230,6 +230,14 @@ impl Watcher<'_> {
                 let list = field(name).and_then(Json::as_array);
                 list.map(|list| list.len() as u64)
             };
+            let online = match length("members") {
+                // The queue's own word for it may be some seconds old.
+                Some(2..) => match (length("online"), self.members_up(field("members")).await) {
+                    (Some(said), Some(up @ 1..)) => Some(said.min(up)),
+                    (said, _) => said,
+                },
+                _ => length("online"),
+            };
             let kind = EventKind::QueueInfo {
                 queue: name,
                 state: field("state").and_then(Json::as_str).map(str::to_owned),
@@ -244,11 +252,22 @@ impl Watcher<'_> {
                 ready: count("messages_ready"),
                 unacked: count("messages_unacknowledged"),
                 members: length("members"),
-                online: length("online"),
+                online,
             };
             self.see(key, kind);
         }
         Ok(())
+    }
+
+    /// How many of these members are on nodes that run.
+    async fn members_up(&self, members: Option<&Json>) -> Option<u64> {
+        let nodes = self.management.get("nodes?columns=name,running").await.ok()?;
+        let runs = |name: &str| {
+            let mut nodes = nodes.as_array().into_iter().flatten();
+            nodes.any(|node| text(node, "name") == name && node.get("running") == Some(&Json::Bool(true)))
+        };
+        let up = members?.as_array()?.iter().filter_map(Json::as_str);
+        Some(up.filter(|name| runs(name)).count() as u64)
     }
 
     async fn consumers(&mut self, vhost: &str) {
