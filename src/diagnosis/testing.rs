@@ -706,6 +706,14 @@ impl Scene {
         diagnose(&self.timeline)
     }
 
+    /// What the verdict's cause says in one sentence; nothing without one.
+    pub fn summary(&self) -> String {
+        self.verdict()
+            .cause
+            .map(|cause| cause.summary)
+            .unwrap_or_default()
+    }
+
     /// The verdict's cause, as `certain no-consumer`; `none` where it has none. Whatever scene is
     /// asked: without one or two of its sources, or cut off anywhere, no other cause is certain.
     pub fn cause(&self) -> String {

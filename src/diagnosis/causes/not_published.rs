@@ -106,11 +106,7 @@ mod tests {
             .exited(50, -9)
             .silence();
         assert_eq!(scene.cause(), "likely not-published");
-        let summary = scene
-            .verdict()
-            .cause
-            .map(|cause| cause.summary)
-            .unwrap_or_default();
+        let summary = scene.summary();
         assert!(
             summary.contains("accepted the task and then ended with"),
             "{summary}"

@@ -82,11 +82,7 @@ mod tests {
         );
         assert_eq!(scene.cause(), "certain raised-before-entry");
         assert_eq!(scene.verdict().scenario, Some(Scenario::B));
-        let summary = scene
-            .verdict()
-            .cause
-            .map(|cause| cause.summary)
-            .unwrap_or_default();
+        let summary = scene.summary();
         assert!(
             summary.contains("TenantUnknown: acme at /app/tenants.py:12 in before_process_message"),
             "{summary}"

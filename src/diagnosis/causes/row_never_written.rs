@@ -149,13 +149,7 @@ mod tests {
 
     #[test]
     fn a_row_that_was_changed_meanwhile_is_in_the_right_database() {
-        let said = |scene: &Scene| {
-            scene
-                .verdict()
-                .cause
-                .map(|cause| cause.summary)
-                .unwrap_or_default()
-        };
+        let said = Scene::summary;
         assert!(!said(&over(Xmax::None)).contains("in this database"));
         let changed = Scene::entered()
             .completed()
