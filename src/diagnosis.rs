@@ -4,351 +4,21 @@
 //! after the furthest one reached compete; the more certain wins, the catalogue's order breaks
 //! ties, a general cause never beats a specific one. See `causes.rs` for how to add one.
 
+mod cause;
 pub mod causes;
+pub mod evidence;
 pub mod isolation;
-pub mod story;
 #[cfg(test)]
 pub mod testing;
-
-use serde::{Deserialize, Serialize};
+mod verdict;
 
 use crate::error::exit;
-use crate::timeline::{Ended, Source, Timeline};
-pub use story::{Sight, Story};
-
-/// How far a task has come.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    Submitted,
-    Recorded,
-    Published,
-    Delivered,
-    Received,
-    Entered,
-    Finished,
-    Settled,
-}
-
-impl Stage {
-    pub const ALL: [Stage; 8] = [
-        Stage::Submitted,
-        Stage::Recorded,
-        Stage::Published,
-        Stage::Delivered,
-        Stage::Received,
-        Stage::Entered,
-        Stage::Finished,
-        Stage::Settled,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Submitted => "submitted",
-            Stage::Recorded => "recorded",
-            Stage::Published => "published",
-            Stage::Delivered => "delivered",
-            Stage::Received => "received",
-            Stage::Entered => "entered",
-            Stage::Finished => "finished",
-            Stage::Settled => "settled",
-        }
-    }
-
-    /// What reaching it means, for people.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Stage::Submitted => "the API accepted it",
-            Stage::Recorded => "the row is visible",
-            Stage::Published => "a queue holds it",
-            Stage::Delivered => "the broker handed it to a consumer",
-            Stage::Received => "a worker thread took it",
-            Stage::Entered => "the actor's own code ran",
-            Stage::Finished => "the row has a final status",
-            Stage::Settled => "acked, rejected or dead-lettered",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub enum Scenario {
-    /// The actor was entered.
-    A,
-    /// Not entered, and something said why.
-    B,
-    /// Not entered, and silence.
-    C,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    Succeeded,
-    Failed,
-    Unfinished,
-    Unknown,
-}
-
-impl Outcome {
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::Unfinished => "unfinished",
-            Outcome::Unknown => "unknown",
-        }
-    }
-}
-
-/// How sure a cause is. `Certain`: one discriminating observation excludes every neighbour.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Certainty {
-    Possible,
-    Likely,
-    Certain,
-}
-
-impl Certainty {
-    pub fn name(self) -> &'static str {
-        match self {
-            Certainty::Possible => "possible",
-            Certainty::Likely => "likely",
-            Certainty::Certain => "certain",
-        }
-    }
-}
-
-/// One entry of the catalogue.
-pub struct Cause {
-    /// Public, kebab-case, never reused.
-    pub id: &'static str,
-    /// The stages it can keep a task from: nearly always one. Empty: contributing only.
-    pub keeps_from: &'static [Stage],
-    /// The scenario when the actor was not entered.
-    pub scenario: Option<Scenario>,
-    /// Sources without which it cannot be told: all of these, any of each.
-    pub needs: &'static [&'static [Source]],
-    /// Stands for "none of the specific ones could be shown".
-    pub general: bool,
-    /// Its page: `# title`, then what it means, how we know, how to confirm, fix and prevent it.
-    pub page: &'static str,
-    pub check: fn(&Story<'_>) -> Answer,
-}
-
-impl Cause {
-    /// The first line of its page.
-    pub fn title(&self) -> &'static str {
-        self.page
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("# ")
-    }
-
-    /// One section of its page, by heading.
-    pub fn section(&self, heading: &str) -> &'static str {
-        let marker = format!("\n## {heading}\n");
-        let Some(at) = self.page.find(&marker) else {
-            return "";
-        };
-        let rest = &self.page[at + marker.len()..];
-        rest.find("\n## ").map_or(rest, |end| &rest[..end]).trim()
-    }
-
-    /// The bullets below "Fix it now", each on one line.
-    pub fn remedies(&self) -> Vec<String> {
-        let mut remedies: Vec<String> = Vec::new();
-        for line in self.section("Fix it now").lines() {
-            match (line.strip_prefix("- "), remedies.last_mut()) {
-                (Some(text), _) => remedies.push(text.trim().to_owned()),
-                (None, Some(last)) if line.starts_with("  ") => {
-                    last.push(' ');
-                    last.push_str(line.trim());
-                }
-                _ => {}
-            }
-        }
-        remedies
-    }
-}
-
-/// What a cause's check says of a story.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    Matched(Match),
-    /// It applied, and this evidence excludes it.
-    RuledOut {
-        because: String,
-        evidence: Vec<u32>,
-    },
-    NotApplicable,
-    /// These sources would decide.
-    CannotTell {
-        needs: Vec<Source>,
-    },
-}
-
-#[derive(Debug, Clone)]
-pub struct Match {
-    pub certainty: Certainty,
-    /// One sentence with what was seen.
-    pub summary: String,
-    pub evidence: Vec<u32>,
-    /// This evidence ends the run at once.
-    pub terminal: bool,
-    /// Milliseconds that a better explanation may still need to come in.
-    pub linger_ms: u64,
-    /// Where what happened decides the scenario, not the catalogue.
-    pub scenario: Option<Scenario>,
-    /// Sources that would make it more certain.
-    pub would_decide: Vec<Source>,
-}
-
-impl Answer {
-    pub fn certain(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
-        Self::matched(Certainty::Certain, summary, evidence)
-    }
-
-    pub fn likely(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
-        Self::matched(Certainty::Likely, summary, evidence)
-    }
-
-    pub fn possible(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
-        Self::matched(Certainty::Possible, summary, evidence)
-    }
-
-    pub fn matched(certainty: Certainty, summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
-        Self::Matched(Match {
-            certainty,
-            summary: summary.into(),
-            evidence: evidence.into(),
-            terminal: false,
-            linger_ms: 0,
-            scenario: None,
-            would_decide: Vec::new(),
-        })
-    }
-
-    pub fn ruled_out(because: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
-        Self::RuledOut {
-            because: because.into(),
-            evidence: evidence.into(),
-        }
-    }
-
-    pub fn cannot_tell(needs: &[Source]) -> Self {
-        Self::CannotTell {
-            needs: needs.to_vec(),
-        }
-    }
-
-    pub fn terminal(self) -> Self {
-        self.with(|matched| matched.terminal = true)
-    }
-
-    pub fn terminal_if(self, terminal: bool) -> Self {
-        if terminal { self.terminal() } else { self }
-    }
-
-    /// Terminal, but a more specific explanation is often still on its way.
-    pub fn terminal_after(self, linger_ms: u64) -> Self {
-        self.with(|matched| {
-            matched.terminal = true;
-            matched.linger_ms = linger_ms;
-        })
-    }
-
-    pub fn scenario(self, scenario: Scenario) -> Self {
-        self.with(|matched| matched.scenario = Some(scenario))
-    }
-
-    pub fn would_decide(self, sources: &[Source]) -> Self {
-        self.with(|matched| matched.would_decide = sources.to_vec())
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Match)) -> Self {
-        if let Self::Matched(matched) = &mut self {
-            change(matched);
-        }
-        self
-    }
-}
-
-/// A cause as a verdict names it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Named {
-    pub id: String,
-    pub title: String,
-    pub certainty: Certainty,
-    pub summary: String,
-    pub evidence: Vec<u32>,
-    pub remedies: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Excluded {
-    pub id: String,
-    pub because: String,
-    pub evidence: Vec<u32>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Untold {
-    pub id: String,
-    pub needs: Vec<Source>,
-}
-
-/// One stage, as far as it could be seen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Reached {
-    pub stage: Stage,
-    /// `None`: cannot be told.
-    pub reached: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at_ms: Option<f64>,
-    pub evidence: Vec<u32>,
-    /// For a stage that was not reached: what was observed, and what would have let it pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Task {
-    pub id: Option<String>,
-    pub message_id: Option<String>,
-    pub actor: Option<String>,
-    pub queue: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Verdict {
-    pub scenario: Option<Scenario>,
-    pub outcome: Outcome,
-    /// The furthest stage reached.
-    pub stage: Option<Stage>,
-    pub exit_code: u8,
-    pub cause: Option<Named>,
-    pub contributing: Vec<Named>,
-    pub ruled_out: Vec<Excluded>,
-    pub cannot_tell: Vec<Untold>,
-    pub stages: Vec<Reached>,
-    pub task: Task,
-    /// What a reader should know besides: two candidates, a source that was lost …
-    pub notes: Vec<String>,
-    /// The evidence ends the run at once.
-    pub terminal: bool,
-    /// … but not before so many milliseconds without news.
-    pub linger_ms: u64,
-    /// Silence may end the run: the task is not inside an actor.
-    pub silence_counts: bool,
-    /// When something of this task last happened.
-    pub last_activity_ms: f64,
-}
+use crate::timeline::{Source, Timeline};
+pub use cause::{Answer, Cause, Match};
+pub use evidence::{Story, Visibility};
+pub use verdict::{
+    Certainty, Excluded, Named, Outcome, Reached, Scenario, Stage, Task, Undecided, Verdict, closes,
+};
 
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
@@ -387,7 +57,7 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
                     evidence,
                 },
             )),
-            Answer::CannotTell { needs } if (competes && next.is_some()) => cannot_tell.push(Untold {
+            Answer::CannotTell { needs } if (competes && next.is_some()) => cannot_tell.push(Undecided {
                 id: cause.id.to_owned(),
                 needs,
             }),
@@ -502,7 +172,7 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         {
             cannot_tell.insert(
                 0,
-                Untold {
+                Undecided {
                     id: cause.id.to_owned(),
                     needs,
                 },
@@ -582,9 +252,4 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>) -> Named {
         evidence: matched.evidence,
         remedies: cause.remedies().iter().map(|text| story.fill(text)).collect(),
     }
-}
-
-/// Whether the observation ended in a way that lets absence count.
-pub fn closes(why: Ended) -> bool {
-    matches!(why, Ended::Silence | Ended::Timeout | Ended::Looked)
 }

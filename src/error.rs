@@ -21,6 +21,27 @@ pub mod exit {
     pub const COULD_NOT: u8 = 30;
 }
 
+/// Why a source cannot see, and what would let it.
+#[derive(Clone, Debug)]
+pub struct Unavailable {
+    pub reason: String,
+    pub hint: Option<String>,
+}
+
+impl Unavailable {
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            hint: None,
+        }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]

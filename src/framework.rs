@@ -47,14 +47,14 @@ pub struct Message {
     /// Text of every argument leaf (of an undecodable body: the body), to find the task id once it
     /// is known. Never written anywhere.
     #[serde(skip)]
-    pub leaves: Leaves,
+    pub leaves: ArgumentValues,
 }
 
 /// Argument values on their way to being compared with the task id; never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Leaves(pub Vec<String>);
+pub struct ArgumentValues(pub Vec<String>);
 
-impl std::fmt::Debug for Leaves {
+impl std::fmt::Debug for ArgumentValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} leaves", self.0.len())
     }
@@ -172,7 +172,7 @@ pub fn contains_token(text: &str, word: &str) -> bool {
 
 /// What a log line says in the framework's own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
+pub enum LogEvent {
     BootingUp,
     /// Printed before any broker connection exists: proves nothing about the broker.
     Ready,
@@ -260,6 +260,6 @@ pub enum Mark {
 }
 
 /// Reads a worker's log line; `None` for anything that is not the framework's.
-pub fn read_line(line: &LogLine) -> Option<Mark> {
+pub fn read_line(line: &LogLine) -> Option<LogEvent> {
     dramatiq::read_line(line)
 }

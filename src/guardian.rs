@@ -27,7 +27,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Broker;
-use crate::vantage::Blindness;
+use crate::error::Unavailable;
 pub use gate::{Gate, NO_GATE, Turned};
 pub use life::{last_words, main};
 use protocol::{Answer, Asked, Request, Said};
@@ -104,7 +104,7 @@ impl Guardian {
     }
 
     /// The run's guardian: the one there is, or a new one.
-    pub async fn of_run(slot: &tokio::sync::Mutex<Option<Guardian>>) -> Result<Self, Blindness> {
+    pub async fn of_run(slot: &tokio::sync::Mutex<Option<Guardian>>) -> Result<Self, Unavailable> {
         let mut slot = slot.lock().await;
         if let Some(guardian) = &*slot {
             return Ok(guardian.clone());
@@ -117,7 +117,7 @@ impl Guardian {
     }
 
     /// From now on the vhost's tracing is switched off at this node at the end, once this reader has gone.
-    pub async fn restore_tracing(&self, broker: &Broker, node: &str, queue: &str) -> Result<(), Blindness> {
+    pub async fn restore_tracing(&self, broker: &Broker, node: &str, queue: &str) -> Result<(), Unavailable> {
         let traced = tracing::Traced::new(broker, node, queue);
         self.ask(Request::Tracing(traced))
             .await
@@ -285,8 +285,8 @@ async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<Stat
     state.send_modify(|state| state.over = true);
 }
 
-fn tracing_needs_it(error: String) -> Blindness {
-    Blindness::new(format!(
+fn tracing_needs_it(error: String) -> Unavailable {
+    Unavailable::new(format!(
         "cannot start the guardian that would restore tracing: {error}"
     ))
     .hint("tracing stays untouched; set trace = \"off\" to silence this")

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::diagnosis::isolation::{self, Isolation};
 use crate::diagnosis::{
-    Excluded, Named, Outcome, Reached, Scenario, Sight, Stage, Story, Task, Untold, Verdict,
+    Excluded, Named, Outcome, Reached, Scenario, Stage, Story, Task, Undecided, Verdict, Visibility,
 };
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 
@@ -97,7 +97,7 @@ pub struct Report {
     pub cause: Option<Named>,
     pub contributing: Vec<Named>,
     pub ruled_out: Vec<Excluded>,
-    pub cannot_tell: Vec<Untold>,
+    pub cannot_tell: Vec<Undecided>,
     pub task: Task,
     pub notes: Vec<String>,
     pub stages: Vec<Reached>,
@@ -149,10 +149,10 @@ pub fn sources(timeline: &Timeline) -> Vec<SourceState> {
         .into_iter()
         .filter_map(|name| {
             let (state, reason) = match story.sight(name) {
-                Sight::Watching(detail) => ("watching", detail),
-                Sight::Partial(reason) => ("partial", reason),
-                Sight::Blind(reason) => ("blind", reason),
-                Sight::Absent => return None,
+                Visibility::Watching(detail) => ("watching", detail),
+                Visibility::Partial(reason) => ("partial", reason),
+                Visibility::Blind(reason) => ("blind", reason),
+                Visibility::Absent => return None,
             };
             let hint = timeline.events.iter().rev().find_map(|event| match &event.kind {
                 EventKind::Blind { hint, .. } if event.source == name && state == "blind" => hint.clone(),

@@ -12,7 +12,7 @@ pub mod scrub;
 
 use serde::{Deserialize, Serialize};
 
-use crate::framework::{Leaves, Mark, Message, contains_token, spellings};
+use crate::framework::{ArgumentValues, LogEvent, Message, contains_token, spellings};
 use environment::{Environment, Found};
 
 /// One place we look from.
@@ -94,11 +94,11 @@ impl Event {
             | EventKind::Deliver { message, .. }
             | EventKind::DeadLetter { message, .. } => {
                 message.learn_task_id(task_id);
-                message.leaves = Leaves::default();
+                message.leaves = ArgumentValues::default();
             }
             EventKind::Line(line) => {
                 line.learn_task_id(task_id);
-                line.raw = Leaves::default();
+                line.raw = ArgumentValues::default();
             }
             _ => {}
         }
@@ -294,7 +294,7 @@ pub struct LogLine {
     pub carries_task_id: bool,
     /// The line before masking, until the task id is known. Never written anywhere.
     #[serde(skip)]
-    pub raw: Leaves,
+    pub raw: ArgumentValues,
 }
 
 impl LogLine {
@@ -678,7 +678,7 @@ pub struct Timeline {
     pub started_at: String,
     pub events: Vec<Event>,
     /// What each log line means to the framework, in step with `events`: read once, asked often.
-    marks: Vec<Option<Mark>>,
+    marks: Vec<Option<LogEvent>>,
 }
 
 impl Timeline {
@@ -799,7 +799,7 @@ impl Timeline {
     }
 
     /// What this log line means to the framework.
-    pub fn mark(&self, n: u32) -> Option<&Mark> {
+    pub fn mark(&self, n: u32) -> Option<&LogEvent> {
         self.marks.get(n as usize - 1)?.as_ref()
     }
 

@@ -28,8 +28,8 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::diagnosis::{self, Verdict};
-use crate::error::Result;
-use crate::framework::Leaves;
+use crate::error::{Result, Unavailable};
+use crate::framework::ArgumentValues;
 use crate::guardian::Guardian;
 use crate::supervise::System;
 use crate::timeline::scrub::Scrubber;
@@ -42,29 +42,8 @@ pub use direct::{Bodies, Direct};
 pub use firehose::EXCHANGE as TRACE_EXCHANGE;
 pub use process::listeners;
 
-/// Why a source cannot see, and what would let it.
-#[derive(Clone, Debug)]
-pub struct Blindness {
-    pub reason: String,
-    pub hint: Option<String>,
-}
-
-impl Blindness {
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            hint: None,
-        }
-    }
-
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
 /// What a watcher returns: it watched until told to stop, or it could not (any longer).
-pub type Watched = std::result::Result<(), Blindness>;
+pub type Watched = std::result::Result<(), Unavailable>;
 
 enum Report {
     Event(Box<Event>),
@@ -103,7 +82,7 @@ impl Tap {
             raw.push('\n');
             raw.push_str(traceback);
         }
-        line.raw = Leaves(vec![raw]);
+        line.raw = ArgumentValues(vec![raw]);
         self.send(at_ms, stated, EventKind::Line(line));
     }
 
@@ -119,7 +98,7 @@ impl Tap {
         });
     }
 
-    pub fn blind(&self, blindness: Blindness) {
+    pub fn blind(&self, blindness: Unavailable) {
         self.see(EventKind::Blind {
             reason: blindness.reason,
             hint: blindness.hint,
@@ -515,7 +494,7 @@ fn start(
                     tracing::info!(%source, reason = blindness.reason, "blind");
                     tap.blind(blindness);
                 }
-                Err(_) => tap.blind(Blindness::new("a bug in taskdiag: this watcher panicked")),
+                Err(_) => tap.blind(Unavailable::new("a bug in taskdiag: this watcher panicked")),
             }
             tap.looked();
         });

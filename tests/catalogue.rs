@@ -93,7 +93,7 @@ fn every_cause_has_remedies() {
 fn every_placeholder_is_known() {
     let braces = regex::Regex::new(r"\{[a-z_]+\}").unwrap();
     for cause in causes::ALL {
-        let plain = taskdiag::diagnosis::story::plain_placeholders(cause.page);
+        let plain = taskdiag::diagnosis::evidence::plain_placeholders(cause.page);
         // JSON and f-strings in examples are no placeholders of ours.
         let left: Vec<&str> = braces.find_iter(&plain).map(|found| found.as_str()).collect();
         assert!(left.is_empty(), "{}: {left:?}", cause.id);
@@ -198,7 +198,7 @@ fn document() -> String {
         );
     }
     for cause in causes::ALL {
-        let page = taskdiag::diagnosis::story::plain_placeholders(cause.page);
+        let page = taskdiag::diagnosis::evidence::plain_placeholders(cause.page);
         let body = page.split_once('\n').map_or("", |(_, body)| body);
         // One level down: the causes are sections of this document.
         let body = body.replace("\n## ", "\n#### ");

@@ -6,14 +6,14 @@ use serde_json::json;
 use super::{load, print_text, print_words, style};
 use crate::cli::{Check, Global, Plain};
 use crate::diagnosis::Story;
-use crate::error::{Error, Result, exit};
-use crate::framework::Mark;
+use crate::error::{Error, Result, Unavailable, exit};
+use crate::framework::LogEvent;
 use crate::guardian::Tracing;
 use crate::guardian::left_behind::{self, LeftBehind};
 use crate::report::{SourceState, sources};
 use crate::timeline::{EventKind, Source, Timeline};
 use crate::vantage::http::{Management, segment};
-use crate::vantage::{Blindness, Plan, nodes, observe};
+use crate::vantage::{Plan, nodes, observe};
 
 pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     let config = load(global, &[])?;
@@ -70,7 +70,7 @@ async fn restore(config: &crate::config::Config, timeline: &Timeline) -> Result<
         if left_on {
             Tracing::set(&management, vhost, &nodes.here, false).await?;
         }
-        Ok::<_, Blindness>(nodes)
+        Ok::<_, Unavailable>(nodes)
     };
     match restored.await {
         Ok(nodes) => {
@@ -140,7 +140,7 @@ fn findings(timeline: &Timeline) -> Vec<String> {
     if let Some(told) = story.worker_lines().iter().rev().find(|told| {
         matches!(
             told.mark,
-            Some(Mark::ImportFailed | Mark::UsageError | Mark::ChildDied { .. })
+            Some(LogEvent::ImportFailed | LogEvent::UsageError | LogEvent::ChildDied { .. })
         )
     }) {
         findings.push(format!("the worker's log: {}", told.line.text));

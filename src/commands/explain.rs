@@ -4,7 +4,7 @@ use super::print_words;
 use crate::cli::{Explain, Global};
 use crate::config::nearest;
 use crate::diagnosis::causes;
-use crate::diagnosis::story::plain_placeholders;
+use crate::diagnosis::evidence::plain_placeholders;
 use crate::error::{Error, Result, exit};
 
 pub fn run(args: &Explain, global: &Global) -> Result<u8> {

@@ -16,12 +16,12 @@ use self::record::Recorder;
 use super::{load, style, warn};
 use crate::cli::{Global, Plain, Trace};
 use crate::config::{self, Config};
-use crate::error::{Error, Result, exit};
+use crate::error::{Error, Result, Unavailable, exit};
 use crate::trace::{Entry, Filter, Look, MOST_TASKS, SCHEMA, Totals, Tracer, Writing, counted};
 use crate::vantage::firehose::Subscription;
 use crate::vantage::http::Management;
 use crate::vantage::process::names::Names;
-use crate::vantage::{Blindness, interrupt, scrubber};
+use crate::vantage::{interrupt, scrubber};
 
 pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
     let filter =
@@ -138,7 +138,7 @@ async fn open(
     keys: &[String],
     guardian: &Mutex<Option<crate::guardian::Guardian>>,
 ) -> Result<(Management, Subscription)> {
-    let could_not = |blindness: Blindness| Error::Could {
+    let could_not = |blindness: Unavailable| Error::Could {
         action: "trace",
         target: config.broker.amqp.redacted(),
         seen: blindness.reason,

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Answer, Cause, Certainty, Story, Verdict, ask, diagnose};
-use crate::framework::{Leaves, Message};
+use crate::framework::{ArgumentValues, Message};
 use crate::timeline::{
     Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer, Process, Setup, Source,
     Stack, Timeline, Xmax,
@@ -291,9 +291,9 @@ impl Scene {
             queue_name: Some("default".into()),
             timestamp_ms: Some(1_000_000),
             leaves: if id.starts_with("m-") {
-                Leaves(vec![TASK.into()])
+                ArgumentValues(vec![TASK.into()])
             } else {
-                Leaves::default()
+                ArgumentValues::default()
             },
             ..Message::default()
         }
@@ -804,7 +804,7 @@ fn read(text: &str) -> LogLine {
     };
     line.traceback = traceback;
     line.entry = head.contains("ENTRY");
-    line.raw = Leaves(vec![text.to_owned()]);
+    line.raw = ArgumentValues(vec![text.to_owned()]);
     line
 }
 

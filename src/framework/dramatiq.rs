@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex, RegexSet};
 use serde_json::Value as Json;
 
-use super::{Leaves, Mark, Message};
+use super::{ArgumentValues, LogEvent, Message};
 use crate::timeline::LogLine;
 
 /// Delayed messages and retries wait here; the worker consumes it and moves them when due.
@@ -41,7 +41,7 @@ pub fn decode(body: &[u8], show_args: bool) -> Message {
         leaves: Some(&mut leaves),
         ..body::Wishes::default()
     };
-    let whole = || Leaves(vec![String::from_utf8_lossy(body).into_owned()]);
+    let whole = || ArgumentValues(vec![String::from_utf8_lossy(body).into_owned()]);
     let read = match body::read(body, &mut wishes) {
         Ok(read) => read,
         Err(undecodable) => {
@@ -65,7 +65,11 @@ pub fn decode(body: &[u8], show_args: bool) -> Message {
         max_retries: read.max_retries,
         traceback: read.traceback.map(Cow::into_owned),
         undecodable: (!read.known).then(|| NO_MESSAGE.to_owned()),
-        leaves: if read.known { Leaves(leaves) } else { whole() },
+        leaves: if read.known {
+            ArgumentValues(leaves)
+        } else {
+            whole()
+        },
     }
 }
 
@@ -93,7 +97,7 @@ pub fn encode(
     body.to_string().into_bytes()
 }
 
-type Reader = fn(&Captures<'_>) -> Mark;
+type Reader = fn(&Captures<'_>) -> LogEvent;
 
 fn group(captures: &Captures<'_>, index: usize) -> String {
     captures
@@ -103,114 +107,116 @@ fn group(captures: &Captures<'_>, index: usize) -> String {
 
 /// Every line a diagnosis uses. The first that matches wins.
 const LINES: &[(&str, Reader)] = &[
-    (r"Dramatiq '[^']*' is booting up", |_| Mark::BootingUp),
-    (r"Worker process is ready for action", |_| Mark::Ready),
-    (r"Failed to import module", |_| Mark::ImportFailed),
-    (r"^(?:usage: dramatiq|dramatiq: error:)", |_| Mark::UsageError),
-    (r"Address already in use", |_| Mark::AddressInUse),
+    (r"Dramatiq '[^']*' is booting up", |_| LogEvent::BootingUp),
+    (r"Worker process is ready for action", |_| LogEvent::Ready),
+    (r"Failed to import module", |_| LogEvent::ImportFailed),
+    (r"^(?:usage: dramatiq|dramatiq: error:)", |_| LogEvent::UsageError),
+    (r"Address already in use", |_| LogEvent::AddressInUse),
     (r"Adding consumer for (?:delay )?queue '([^']*)'", |c| {
-        Mark::AddingConsumer { queue: group(c, 1) }
+        LogEvent::AddingConsumer { queue: group(c, 1) }
     }),
     (
         r"Dropping consumer for (?:delay )?queue '([^']*)': not whitelisted",
-        |c| Mark::DroppingConsumer { queue: group(c, 1) },
+        |c| LogEvent::DroppingConsumer { queue: group(c, 1) },
     ),
     (r"Consumer encountered a connection error: (.*)", |c| {
-        Mark::ConnectionError {
+        LogEvent::ConnectionError {
             queue: None,
             error: group(c, 1),
         }
     }),
     (r"Consumer encountered an unexpected error", |_| {
-        Mark::ConnectionError {
+        LogEvent::ConnectionError {
             queue: None,
             error: String::new(),
         }
     }),
-    (r"Restarting consumer in", |_| Mark::RestartingConsumer),
+    (r"Restarting consumer in", |_| LogEvent::RestartingConsumer),
     (r"Pushing message '([^']+)' onto (work|delay) queue", |c| {
-        Mark::Pushed {
+        LogEvent::Pushed {
             id: group(c, 1),
             delay: &c[2] == "delay",
         }
     }),
     (r"Received message for undefined actor '([^']*)'", |c| {
-        Mark::UndefinedActor { actor: group(c, 1) }
+        LogEvent::UndefinedActor { actor: group(c, 1) }
     }),
-    (r"Failed to decode message", |_| Mark::DecodeFailed),
+    (r"Failed to decode message", |_| LogEvent::DecodeFailed),
     (r"(?s)Received message ([\w.\-]+)\(.*\) with id '([^']+)'", |c| {
-        Mark::Received {
+        LogEvent::Received {
             actor: group(c, 1),
             id: group(c, 2),
         }
     }),
-    (r"Received args=", |_| Mark::Called),
-    (r"Completed after [\d.]+ms", |_| Mark::Completed),
-    (r"Acknowledging message '([^']+)'", |c| Mark::Acknowledging {
+    (r"Received args=", |_| LogEvent::Called),
+    (r"Completed after [\d.]+ms", |_| LogEvent::Completed),
+    (r"Acknowledging message '([^']+)'", |c| LogEvent::Acknowledging {
         id: group(c, 1),
     }),
-    (r"Rejecting message '([^']+)'", |c| Mark::Rejecting {
+    (r"Rejecting message '([^']+)'", |c| LogEvent::Rejecting {
         id: group(c, 1),
     }),
     (r"Actor '([^']*)' returned a value that is not None", |c| {
-        Mark::ReturnedValue { actor: group(c, 1) }
+        LogEvent::ReturnedValue { actor: group(c, 1) }
     }),
     (
         r"(?s)Failed to process message ([\w.\-]+)\(.*\) with unhandled exception",
-        |c| Mark::Failed { actor: group(c, 1) },
+        |c| LogEvent::Failed { actor: group(c, 1) },
     ),
     (
         r"(?s)Failed to process message .* with expected exception (\S+)\.",
-        |c| Mark::ExpectedException {
+        |c| LogEvent::ExpectedException {
             exception: group(c, 1),
         },
     ),
-    (r"Aborting message '([^']+)'", |c| Mark::Aborting {
+    (r"Aborting message '([^']+)'", |c| LogEvent::Aborting {
         id: group(c, 1),
     }),
-    (r"Rate limit exceeded in message", |_| Mark::RateLimited),
+    (r"Rate limit exceeded in message", |_| LogEvent::RateLimited),
     (r"Retrying message '([^']+)' in (\d+) milliseconds", |c| {
-        Mark::Retrying {
+        LogEvent::Retrying {
             id: group(c, 1),
             in_ms: group(c, 2).parse().unwrap_or(0),
         }
     }),
     (r"Enqueueing message '([^']+)' on queue '([^']+)'", |c| {
-        Mark::Enqueueing {
+        LogEvent::Enqueueing {
             id: group(c, 1),
             queue: group(c, 2),
         }
     }),
     (r"Retries exceeded for message '([^']+)'", |c| {
-        Mark::RetriesExceeded { id: group(c, 1) }
+        LogEvent::RetriesExceeded { id: group(c, 1) }
     }),
     (r"Message '([^']+)' has exceeded its age limit", |c| {
-        Mark::TooOld { id: group(c, 1) }
+        LogEvent::TooOld { id: group(c, 1) }
     }),
-    (r"(?s)Message ([\w.\-]+)\(.*\) was skipped", |c| Mark::Skipped {
-        actor: group(c, 1),
+    (r"(?s)Message ([\w.\-]+)\(.*\) was skipped", |c| {
+        LogEvent::Skipped { actor: group(c, 1) }
     }),
     (r"Unexpected failure in (before_\w+|after_\w+)", |c| {
-        Mark::HookFailed { hook: group(c, 1) }
+        LogEvent::HookFailed { hook: group(c, 1) }
     }),
     (
         r"Time limit exceeded\. Raising exception in worker thread",
-        |_| Mark::TimeLimit,
+        |_| LogEvent::TimeLimit,
     ),
-    (r"Failed to ack message: not in known tags", |_| Mark::AckFailed),
-    (r"Global event loop thread not set", |_| Mark::NoEventLoop),
-    (r"coroutine '[^']*' was never awaited", |_| Mark::NeverAwaited),
+    (r"Failed to ack message: not in known tags", |_| {
+        LogEvent::AckFailed
+    }),
+    (r"Global event loop thread not set", |_| LogEvent::NoEventLoop),
+    (r"coroutine '[^']*' was never awaited", |_| LogEvent::NeverAwaited),
     // The children's own "Stopping worker process..." is written in a signal handler, and may be lost.
     (
         r"(?:Stopping|Killing) worker process|Sending signal '[^']*' to subprocesses",
-        |_| Mark::Stopping,
+        |_| LogEvent::Stopping,
     ),
     (r"Worker has been shut down|Shutting down\.\.\.$", |_| {
-        Mark::ShutDown
+        LogEvent::ShutDown
     }),
     (
         r"Worker with PID (\d+) exited unexpectedly \(code (-?\d+)\)",
-        |c| Mark::ChildDied {
+        |c| LogEvent::ChildDied {
             pid: group(c, 1).parse().unwrap_or(0),
             code: group(c, 2).parse().unwrap_or(0),
         },
@@ -228,7 +234,7 @@ static SET: LazyLock<Option<(RegexSet, Vec<Regex>)>> = LazyLock::new(|| {
     Some((set, each))
 });
 
-pub fn read_line(line: &LogLine) -> Option<Mark> {
+pub fn read_line(line: &LogLine) -> Option<LogEvent> {
     let (set, each) = SET.as_ref()?;
     // `Worker with PID … Shutting down...` is a death: its row stands below, so ask for it first.
     let matched = set.matches(&line.text);
@@ -240,7 +246,7 @@ pub fn read_line(line: &LogLine) -> Option<Mark> {
     let captures = each[index].captures(&line.text)?;
     let mark = LINES[index].1(&captures);
     Some(match mark {
-        Mark::ConnectionError { error, .. } => Mark::ConnectionError {
+        LogEvent::ConnectionError { error, .. } => LogEvent::ConnectionError {
             queue: consumer_queue(line),
             error: if error.is_empty() {
                 last_line(line.traceback.as_deref())
@@ -423,26 +429,29 @@ mod tests {
         for (text, mark) in [
             (
                 "Received message act('x') with id '1-2'.",
-                Mark::Received {
+                LogEvent::Received {
                     actor: "act".into(),
                     id: "1-2".into(),
                 },
             ),
-            ("2025 INFO something Received args=(1,) kwargs={}.", Mark::Called),
+            (
+                "2025 INFO something Received args=(1,) kwargs={}.",
+                LogEvent::Called,
+            ),
             (
                 "Worker with PID 12 exited unexpectedly (code -9). Shutting down...",
-                Mark::ChildDied { pid: 12, code: -9 },
+                LogEvent::ChildDied { pid: 12, code: -9 },
             ),
             (
                 "Retrying message 'a' in 15342 milliseconds.",
-                Mark::Retrying {
+                LogEvent::Retrying {
                     id: "a".into(),
                     in_ms: 15342,
                 },
             ),
             (
                 "Failed to process message act(a='b\nc') with unhandled exception.",
-                Mark::Failed { actor: "act".into() },
+                LogEvent::Failed { actor: "act".into() },
             ),
         ] {
             assert_eq!(read_line(&line(text)), Some(mark), "{text}");

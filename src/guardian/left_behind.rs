@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 
 use super::trim;
 use crate::config::Broker;
+use crate::error::Unavailable;
 use crate::timeline::scrub::printable_line;
-use crate::vantage::Blindness;
 use crate::vantage::http::{Management, segment};
 
 /// Vhosts that `diagnose --isolate` makes are called so.
@@ -37,7 +37,7 @@ pub struct LeftBehind {
 }
 
 /// On the broker: every vhost of ours that nobody uses, as far as this user may see vhosts.
-pub async fn vhosts(broker: &Broker) -> Result<Vec<LeftBehind>, Blindness> {
+pub async fn vhosts(broker: &Broker) -> Result<Vec<LeftBehind>, Unavailable> {
     let management = Management::new(broker)?;
     let all = management
         .get("vhosts?columns=name,description,metadata.description")

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::config::{Broker, SecretUrl, Tls};
-use crate::vantage::Blindness;
+use crate::error::Unavailable;
 use crate::vantage::http::{Management, segment};
 use crate::vantage::nodes;
 
@@ -40,7 +40,11 @@ impl Tracing {
     }
 
     /// Names of the queues bound to the trace exchange, save those of taskdiags that trace another node.
-    pub async fn readers(management: &Management, vhost: &str, node: &str) -> Result<Vec<String>, Blindness> {
+    pub async fn readers(
+        management: &Management,
+        vhost: &str,
+        node: &str,
+    ) -> Result<Vec<String>, Unavailable> {
         let path = format!(
             "exchanges/{}/{}/bindings/source",
             segment(vhost),
@@ -72,7 +76,7 @@ impl Tracing {
     /// answered with success (RabbitMQ 3.10.8: 248 of 1,800 [V]). So what was set is read again.
     ///
     /// Each node traces for itself, and answers for itself: another one than `node` must not be asked.
-    pub async fn set(management: &Management, vhost: &str, node: &str, on: bool) -> Result<(), Blindness> {
+    pub async fn set(management: &Management, vhost: &str, node: &str, on: bool) -> Result<(), Unavailable> {
         let path = format!("vhosts/{}", segment(vhost));
         for _ in 0..TRIES {
             Self::must_answer(management, vhost, node).await?;
@@ -93,18 +97,18 @@ impl Tracing {
             Self::must_answer(management, vhost, node).await?;
             tokio::time::sleep(SETTLED).await;
         }
-        Err(Blindness::new(format!(
+        Err(Unavailable::new(format!(
             "RabbitMQ accepts the change and does not keep it ({TRIES} times)"
         ))
         .hint("does another program switch tracing of this node's vhosts all the time?"))
     }
 
-    async fn must_answer(management: &Management, vhost: &str, node: &str) -> Result<(), Blindness> {
+    async fn must_answer(management: &Management, vhost: &str, node: &str) -> Result<(), Unavailable> {
         let answering = nodes::answering(management).await?;
         if answering == node {
             return Ok(());
         }
-        Err(Blindness::new(format!(
+        Err(Unavailable::new(format!(
             "the management API is answered by node {answering}, and it is node {node} that traces: rabbitmqctl -n {node} trace_off -p {vhost}"
         ))
         .hint("set `broker.management_url` to the address of one node, not of a load balancer"))
@@ -143,7 +147,7 @@ impl Traced {
     }
 
     /// Switches it off, once nobody else reads it any more.
-    pub(super) async fn restore(&self) -> Result<(), Blindness> {
+    pub(super) async fn restore(&self) -> Result<(), Unavailable> {
         let tls = Tls {
             ca_file: self.ca_file.clone(),
             client_cert: self.client_cert.clone(),
@@ -165,7 +169,7 @@ impl Traced {
     }
 
     /// `false` while it is not known who is left.
-    async fn try_restore(&self, management: &Management, late: bool) -> Result<bool, Blindness> {
+    async fn try_restore(&self, management: &Management, late: bool) -> Result<bool, Unavailable> {
         let readers = Tracing::readers(management, &self.vhost, &self.node).await?;
         match left(&readers, &self.queue, late) {
             Left::Nobody => {}

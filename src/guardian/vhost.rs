@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Broker, SecretUrl, Tls};
-use crate::vantage::Blindness;
+use crate::error::Unavailable;
 use crate::vantage::http::{Management, segment};
 
 /// How long deleting it is tried.
@@ -37,7 +37,7 @@ impl Made {
 
     /// Deletes it; a complaint if that fails.
     pub(super) async fn delete(&self) -> Option<String> {
-        let complaint = |blindness: Blindness| {
+        let complaint = |blindness: Unavailable| {
             Some(format!(
                 "vhost and user \"{0}\", which this run made, could not be deleted: {1}; rabbitmqctl delete_vhost {0}; rabbitmqctl delete_user {0}",
                 self.name, blindness.reason
@@ -64,7 +64,7 @@ impl Made {
 }
 
 /// Deletes it, even if it is only now being made.
-async fn gone(management: &Management, path: &str) -> Result<(), Blindness> {
+async fn gone(management: &Management, path: &str) -> Result<(), Unavailable> {
     let began = tokio::time::Instant::now();
     loop {
         match management.delete(path).await {

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
 use super::EventKind;
-use crate::framework::{Leaves, Message, contains_token};
+use crate::framework::{ArgumentValues, Message, contains_token};
 
 /// What must not be seen, known once the configuration is.
 #[derive(Clone, Default)]
@@ -195,7 +195,7 @@ impl Scrubber {
     fn message(&self, message: Message) -> Message {
         let leaves = message.leaves;
         Message {
-            leaves: Leaves::default(),
+            leaves: ArgumentValues::default(),
             traceback: message.traceback.as_deref().map(|text| self.outside_text(text)),
             message_id: message.message_id.as_deref().map(printable),
             actor: message.actor.as_deref().map(printable),
@@ -240,7 +240,7 @@ pub fn printable_names(map: &mut serde_json::Map<String, Json>) {
 }
 
 impl Message {
-    fn with_leaves(mut self, leaves: Leaves) -> Self {
+    fn with_leaves(mut self, leaves: ArgumentValues) -> Self {
         self.leaves = leaves;
         self
     }

@@ -4,14 +4,14 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
-use super::Blindness;
 use super::firehose::{self, Diverted};
 use crate::config::Broker;
+use crate::error::Unavailable;
 
 /// Connects to the configured vhost. A failure says what the broker said, never the password.
-pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Blindness> {
+pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Unavailable> {
     let (uri, properties, tls) = parts(broker, purpose)?;
-    let runtime = lapin::runtime::default_runtime().map_err(|error| Blindness::new(error.to_string()))?;
+    let runtime = lapin::runtime::default_runtime().map_err(|error| Unavailable::new(error.to_string()))?;
     within(
         broker,
         Connection::connect_uri_with_config(uri, properties, tls, runtime),
@@ -24,7 +24,7 @@ pub async fn connect_diverting(
     broker: &Broker,
     purpose: &str,
     consumer: &'static str,
-) -> Result<(Connection, Diverted), Blindness> {
+) -> Result<(Connection, Diverted), Unavailable> {
     let (uri, properties, tls) = parts(broker, purpose)?;
     within(
         broker,
@@ -36,13 +36,13 @@ pub async fn connect_diverting(
 async fn within<T>(
     broker: &Broker,
     connecting: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, Blindness> {
+) -> Result<T, Unavailable> {
     let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
     match tokio::time::timeout(std::time::Duration::from_secs(6), connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(explain(&error, &target, broker)),
         Err(_) => Err(
-            Blindness::new(format!("{target} accepted no AMQP connection within 6 s"))
+            Unavailable::new(format!("{target} accepted no AMQP connection within 6 s"))
                 .hint("check `broker.amqp_url`: host, port, and whether TLS is expected there"),
         ),
     }
@@ -51,12 +51,11 @@ async fn within<T>(
 fn parts(
     broker: &Broker,
     purpose: &str,
-) -> Result<(AMQPUri, ConnectionProperties, OwnedTLSConfig), Blindness> {
-    let mut uri: AMQPUri = broker
-        .amqp
-        .expose()
-        .parse()
-        .map_err(|error: String| Blindness::new(format!("`broker.amqp_url` cannot be used: {error}")))?;
+) -> Result<(AMQPUri, ConnectionProperties, OwnedTLSConfig), Unavailable> {
+    let mut uri: AMQPUri =
+        broker.amqp.expose().parse().map_err(|error: String| {
+            Unavailable::new(format!("`broker.amqp_url` cannot be used: {error}"))
+        })?;
     // An empty path means `/` to every client library but this one.
     uri.vhost = broker.vhost.clone();
     // Recovery stays off: a diagnosis must see the failure.
@@ -68,10 +67,10 @@ fn parts(
     Ok((uri, properties, tls(broker)?))
 }
 
-fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Blindness> {
+fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Unavailable> {
     let read = |path: &std::path::Path| {
         std::fs::read(path)
-            .map_err(|error| Blindness::new(format!("cannot read {}: {error}", path.display())))
+            .map_err(|error| Unavailable::new(format!("cannot read {}: {error}", path.display())))
     };
     let mut config = OwnedTLSConfig::default();
     if let Some(path) = &broker.tls.ca_file {
@@ -86,9 +85,9 @@ fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Blindness> {
     Ok(config)
 }
 
-fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Blindness {
+fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
     let text = error.to_string();
-    let seen = Blindness::new(format!("AMQP connection to {target} failed: {text}"));
+    let seen = Unavailable::new(format!("AMQP connection to {target} failed: {text}"));
     let user = broker.amqp.username();
     if text.contains("ACCESS_REFUSED") || text.contains("403") {
         seen.hint(format!(

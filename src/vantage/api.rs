@@ -6,8 +6,9 @@ use reqwest::header::LOCATION;
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
-use super::{Blindness, Phases, Plan, Tap, Watched, http};
+use super::{Phases, Plan, Tap, Watched, http};
 use crate::config::{Api, Config};
+use crate::error::Unavailable;
 use crate::timeline::{EventKind, NoAnswer};
 
 /// Names under which APIs answer a task id, most usual first.
@@ -45,7 +46,7 @@ pub enum Submission {
 }
 
 /// Without a submission: whether anything accepts connections at the API's address. Nothing is sent.
-async fn listens(url: &url::Url) -> Result<(), Blindness> {
+async fn listens(url: &url::Url) -> Result<(), Unavailable> {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Ok(());
     };
@@ -57,7 +58,7 @@ async fn listens(url: &url::Url) -> Result<(), Blindness> {
         Err(_) => "no answer within 3 s".into(),
     };
     Err(
-        Blindness::new(format!("nothing accepts connections at {host}:{port}: {seen}")).hint(
+        Unavailable::new(format!("nothing accepts connections at {host}:{port}: {seen}")).hint(
             "start the API (`diagnose --start` does it where [api].command is set), or correct api.url",
         ),
     )
@@ -67,7 +68,7 @@ async fn listens(url: &url::Url) -> Result<(), Blindness> {
 pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -> Watched {
     let Some(api) = &config.api else {
         return Err(
-            Blindness::new("no API is configured").hint("add [api] url and submit_path to taskdiag.toml")
+            Unavailable::new("no API is configured").hint("add [api] url and submit_path to taskdiag.toml")
         );
     };
     let client = http::client(&api.tls, api.timeout)?;
@@ -77,7 +78,7 @@ pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -
     match (&api.status_path, plan.post_mortem.is_some()) {
         (None, true) => {
             return Err(
-                Blindness::new("no status_path is configured, and nothing is submitted")
+                Unavailable::new("no status_path is configured, and nothing is submitted")
                     .hint("add [api] status_path = \"/api/v1/tasks/{task_id}\""),
             );
         }

@@ -10,8 +10,9 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
-use super::{Blindness, Phases, Tap, Watched};
+use super::{Phases, Tap, Watched};
 use crate::config::{Config, Database};
+use crate::error::Unavailable;
 use crate::timeline::{Blocker, EventKind, LockWait, Row, Xmax};
 
 const CALM: Duration = Duration::from_millis(50);
@@ -23,10 +24,10 @@ const LOCKS_EVERY: Duration = Duration::from_millis(300);
 const SNAPSHOTS: usize = 4096;
 
 /// Connects, or says which part of the URL is wrong.
-pub async fn connect(database: &Database) -> Result<PgConnection, Blindness> {
+pub async fn connect(database: &Database) -> Result<PgConnection, Unavailable> {
     let target = format!("{}:{}", database.url.host(), database.url.port());
     let options: PgConnectOptions = database.url.expose().parse().map_err(|_| {
-        Blindness::new("`database.url` cannot be used")
+        Unavailable::new("`database.url` cannot be used")
             .hint("write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE")
     })?;
     let options = options.application_name("taskdiag").statement_cache_capacity(0);
@@ -34,14 +35,14 @@ pub async fn connect(database: &Database) -> Result<PgConnection, Blindness> {
     match tokio::time::timeout(Duration::from_secs(6), connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(explain_connect(&error, &target, database)),
-        Err(_) => Err(Blindness::new(format!(
+        Err(_) => Err(Unavailable::new(format!(
             "PostgreSQL at {target} accepted no connection within 6 s"
         ))
         .hint("check host and port in `database.url`")),
     }
 }
 
-fn explain_connect(error: &sqlx::Error, target: &str, database: &Database) -> Blindness {
+fn explain_connect(error: &sqlx::Error, target: &str, database: &Database) -> Unavailable {
     let seen = match error {
         sqlx::Error::Database(inner) => inner.message().to_owned(),
         other => other.to_string(),
@@ -60,7 +61,7 @@ fn explain_connect(error: &sqlx::Error, target: &str, database: &Database) -> Bl
         Some("53300") => "the server has no free connection slot: raise max_connections or use a pooler",
         _ => "is PostgreSQL running there? check host and port in `database.url`",
     };
-    Blindness::new(format!("PostgreSQL at {target}: {seen}")).hint(hint)
+    Unavailable::new(format!("PostgreSQL at {target}: {seen}")).hint(hint)
 }
 
 /// A quoted identifier, for `schema.table` part by part.
@@ -72,12 +73,12 @@ fn quote_table(table: &str) -> String {
     table.split('.').map(quote).collect::<Vec<_>>().join(".")
 }
 
-fn lost(error: sqlx::Error) -> Blindness {
+fn lost(error: sqlx::Error) -> Unavailable {
     let text = match &error {
         sqlx::Error::Database(inner) => format!("{} ({})", inner.message(), inner.code().unwrap_or_default()),
         other => other.to_string(),
     };
-    Blindness::new(format!("the database stopped answering: {text}"))
+    Unavailable::new(format!("the database stopped answering: {text}"))
 }
 
 /// What the catalogue of the database says about the configured table.
@@ -112,7 +113,7 @@ async fn read(connection: &mut PgConnection, sql: &str, binds: &[&str]) -> Resul
     rows
 }
 
-async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<Table, Blindness> {
+async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<Table, Unavailable> {
     let server = read(
         connection,
         "SELECT current_setting('server_version'), current_setting('server_version_num')::int,
@@ -124,7 +125,7 @@ async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<T
     .map_err(lost)?;
     let server = server
         .first()
-        .ok_or_else(|| Blindness::new("the database answered nothing"))?;
+        .ok_or_else(|| Unavailable::new("the database answered nothing"))?;
     let place: String = server.get(3);
     let path: String = server.get::<Option<String>, _>(4).unwrap_or_default();
     let found = read(
@@ -143,7 +144,7 @@ async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<T
     let relkind: String = found.get(1);
     let name: String = found.get(3);
     if !found.get::<bool, _>(4) {
-        return Err(Blindness::new(format!(
+        return Err(Unavailable::new(format!(
             "user \"{}\" may not read {name} in database \"{place}\"",
             database.url.username()
         ))
@@ -172,7 +173,7 @@ async fn inspect(connection: &mut PgConnection, database: &Database) -> Result<T
     for (key, column) in wanted {
         if let Some(column) = column.filter(|column| columns.iter().all(|(name, _)| name != *column)) {
             let existing: Vec<_> = columns.iter().map(|(name, _)| name.clone()).collect();
-            return Err(Blindness::new(format!(
+            return Err(Unavailable::new(format!(
                 "table {name} has no column \"{column}\" (`database.{key}`)"
             ))
             .hint(format!("its columns: {}", existing.join(", "))));
@@ -226,7 +227,7 @@ async fn missing_table(
     database: &Database,
     place: &str,
     path: &str,
-) -> Blindness {
+) -> Unavailable {
     let there = read(
         connection,
         "SELECT CASE WHEN table_schema = ANY(current_schemas(false)) THEN table_name ELSE table_schema || '.' || table_name END
@@ -247,7 +248,7 @@ async fn missing_table(
             names.join(", ")
         )
     };
-    Blindness::new(format!(
+    Unavailable::new(format!(
         "no table \"{}\" in database \"{place}\" (search path: {path})",
         database.table
     ))
@@ -310,7 +311,7 @@ struct Watcher<'a> {
 
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let Some(database) = &config.database else {
-        return Err(Blindness::new("no database is configured")
+        return Err(Unavailable::new("no database is configured")
             .hint("add [database] url, table, id_column and status_column to taskdiag.toml"));
     };
     let mut connection = connect(database).await?;
@@ -400,7 +401,7 @@ impl Watcher<'_> {
     }
 
     /// Before there is a row to look for: only what had committed when.
-    async fn sample(&mut self) -> Result<(), Blindness> {
+    async fn sample(&mut self) -> Result<(), Unavailable> {
         let before = self.tap.now_ms();
         let sql = format!("SELECT {}", self.snapshot_sql());
         let rows = read(&mut self.connection, &sql, &[]).await.map_err(lost)?;
@@ -420,7 +421,7 @@ impl Watcher<'_> {
         self.snapshots.push_back(snapshot);
     }
 
-    async fn look(&mut self, task_id: &str, thorough: bool) -> Result<(), Blindness> {
+    async fn look(&mut self, task_id: &str, thorough: bool) -> Result<(), Unavailable> {
         let header = if self.table.has_header {
             "t.xmin::text, t.xmax::text, t.ctid::text"
         } else {
@@ -445,7 +446,7 @@ impl Watcher<'_> {
             Err(sqlx::Error::Database(error))
                 if matches!(error.code().as_deref(), Some("22P02" | "22003")) =>
             {
-                return Err(Blindness::new(format!(
+                return Err(Unavailable::new(format!(
                     "the task id \"{task_id}\" is not a {}, the type of {}.{}",
                     self.table.id_type, self.table.name, self.database.id_column
                 ))
@@ -650,7 +651,7 @@ impl Watcher<'_> {
     }
 
     /// Who waits for this very row (a `tuple` lock carries its page and tuple), or for the table.
-    async fn look_for_locks(&mut self) -> Result<(), Blindness> {
+    async fn look_for_locks(&mut self) -> Result<(), Unavailable> {
         let Some(ctid) = self.last.as_ref().and_then(|row| row.ctid.clone()) else {
             return Ok(());
         };
@@ -703,7 +704,7 @@ impl Watcher<'_> {
         Ok(())
     }
 
-    async fn blockers(&mut self, pids: &str) -> Result<Vec<Blocker>, Blindness> {
+    async fn blockers(&mut self, pids: &str) -> Result<Vec<Blocker>, Unavailable> {
         let rows = read(
             &mut self.connection,
             "SELECT pid, usename::text, application_name, state, left(query, 500),

@@ -9,8 +9,9 @@ use base64::Engine as _;
 use serde_json::{Value as Json, json};
 
 use super::http::{Management, segment};
-use super::{Blindness, Phases, Tap, Watched};
+use super::{Phases, Tap, Watched};
 use crate::config::Config;
+use crate::error::Unavailable;
 use crate::framework::dramatiq;
 use crate::timeline::EventKind;
 
@@ -20,7 +21,7 @@ const MOST: u32 = 500;
 pub async fn watch(config: &Config, peek: bool, show_args: bool, tap: Tap, mut phases: Phases) -> Watched {
     if !peek {
         return Err(
-            Blindness::new("not looked at: a look marks messages as redelivered")
+            Unavailable::new("not looked at: a look marks messages as redelivered")
                 .hint("--peek looks at the delay and dead-letter queues"),
         );
     }
@@ -39,7 +40,7 @@ pub async fn watch(config: &Config, peek: bool, show_args: bool, tap: Tap, mut p
         }
     }
     if seen.is_empty() && !trouble.is_empty() {
-        return Err(Blindness::new(trouble.join("; ")));
+        return Err(Unavailable::new(trouble.join("; ")));
     }
     if trouble.is_empty() {
         tap.watching(seen.join(", "));
@@ -59,13 +60,13 @@ async fn look(
     queue: &str,
     show_args: bool,
     tap: &Tap,
-) -> Result<(usize, usize), Blindness> {
+) -> Result<(usize, usize), Unavailable> {
     let vhost = segment(&config.broker.vhost);
     let path = format!("queues/{vhost}/{}", segment(queue));
     let info = management.get(&path).await?;
     let kind = info.get("type").and_then(Json::as_str).unwrap_or("classic");
     if kind != "classic" {
-        return Err(Blindness::new(format!(
+        return Err(Unavailable::new(format!(
             "refused: it is a {kind} queue, on which every look counts as a delivery and may be the one too many"
         )));
     }

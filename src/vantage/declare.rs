@@ -6,7 +6,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 
-use super::Blindness;
+use crate::error::Unavailable;
 
 /// What the broker says of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,9 @@ pub struct Prober {
 /// Why there is no answer.
 pub enum NoCounts {
     /// This queue may not be looked at; others may.
-    Refused(Blindness),
+    Refused(Unavailable),
     /// The connection is gone.
-    Lost(Blindness),
+    Lost(Unavailable),
 }
 
 impl NoCounts {
@@ -58,7 +58,7 @@ impl NoCounts {
 impl Prober {
     pub async fn look(&mut self, connection: &Connection, queue: &str) -> Result<Counts, NoCounts> {
         let lost = |error: lapin::Error| {
-            NoCounts::Lost(Blindness::new(format!("lost the AMQP connection: {error}")))
+            NoCounts::Lost(Unavailable::new(format!("lost the AMQP connection: {error}")))
         };
         let channel = match self.channel.take() {
             Some(channel) if channel.status().connected() => channel,
@@ -88,11 +88,11 @@ impl Prober {
                 })
             }
             Err(error) if is_code(&error, 403) => Err(NoCounts::Refused(
-                Blindness::new(format!("the broker refuses a passive declare of `{queue}`: {error}"))
+                Unavailable::new(format!("the broker refuses a passive declare of `{queue}`: {error}"))
                     .hint("from RabbitMQ 4.2.6 on it takes one permission on the queue: rabbitmqctl set_permissions -p VHOST USER '' '' '.*'"),
             )),
             // A queue of somebody else's connection.
-            Err(error) if is_code(&error, 405) => Err(NoCounts::Refused(Blindness::new(format!(
+            Err(error) if is_code(&error, 405) => Err(NoCounts::Refused(Unavailable::new(format!(
                 "`{queue}` is exclusive to another connection"
             )))),
             Err(error) => Err(lost(error)),

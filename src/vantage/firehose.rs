@@ -20,8 +20,9 @@ use tokio::sync::Mutex;
 
 use super::http::Management;
 use super::queue::{STALLED, stalled};
-use super::{Blindness, Phases, Plan, Tap, Watched};
+use super::{Phases, Plan, Tap, Watched};
 use crate::config::{Config, Trace};
+use crate::error::Unavailable;
 use crate::framework::dramatiq;
 use crate::guardian::Guardian;
 use crate::timeline::EventKind;
@@ -55,11 +56,13 @@ pub async fn watch(
         tap.see(kind);
     };
     if broker.trace == Trace::Off {
-        return Err(Blindness::new("switched off by `broker.trace = \"off\"`").hint("set trace = \"auto\""));
+        return Err(Unavailable::new("switched off by `broker.trace = \"off\"`").hint("set trace = \"auto\""));
     }
     if !wanted {
-        return Err(Blindness::new("not used here: nothing is published in this run")
-            .hint("a run that submits a task uses it"));
+        return Err(
+            Unavailable::new("not used here: nothing is published in this run")
+                .hint("a run that submits a task uses it"),
+        );
     }
     let management = Management::new(broker)?;
     let base = &broker.queue;

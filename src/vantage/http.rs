@@ -5,26 +5,26 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
-use super::Blindness;
 use crate::config::{Broker, SecretUrl, Tls};
+use crate::error::Unavailable;
 use crate::timeline::NoAnswer;
 
 /// What a list of many thousand queues may take.
 const LONG: Duration = Duration::from_secs(30);
 
 /// A client that knows the private certificate authority and never follows redirects by itself.
-pub fn client(tls: &Tls, timeout: Duration) -> Result<reqwest::Client, Blindness> {
+pub fn client(tls: &Tls, timeout: Duration) -> Result<reqwest::Client, Unavailable> {
     build(builder(tls, timeout)?)
 }
 
-fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Blindness> {
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Unavailable> {
     builder
         .build()
-        .map_err(|error| Blindness::new(format!("cannot set up HTTP: {error}")))
+        .map_err(|error| Unavailable::new(format!("cannot set up HTTP: {error}")))
 }
 
-fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBuilder, Blindness> {
-    let wrong = |what: &str, error: &dyn std::fmt::Display| Blindness::new(format!("{what}: {error}"));
+fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBuilder, Unavailable> {
+    let wrong = |what: &str, error: &dyn std::fmt::Display| Unavailable::new(format!("{what}: {error}"));
     let mut builder = reqwest::Client::builder()
         .timeout(timeout)
         .connect_timeout(timeout)
@@ -94,12 +94,12 @@ pub struct Management {
 }
 
 impl Management {
-    pub fn new(broker: &Broker) -> Result<Self, Blindness> {
+    pub fn new(broker: &Broker) -> Result<Self, Unavailable> {
         Self::from_parts(broker.management.clone(), &broker.tls)
     }
 
     /// Without a whole configuration: for the guardian.
-    pub fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Blindness> {
+    pub fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Unavailable> {
         let mut builder = builder(tls, Duration::from_secs(5))?;
         // Reading every certificate of the system takes longer than a request. No redirect is
         // followed, so what begins without TLS stays without.
@@ -111,25 +111,25 @@ impl Management {
     }
 
     /// `GET /api/PATH` as JSON, or why not.
-    pub async fn get(&self, path: &str) -> Result<Json, Blindness> {
+    pub async fn get(&self, path: &str) -> Result<Json, Unavailable> {
         let response = self.request(reqwest::Method::GET, path).send().await;
         self.read(path, response).await
     }
 
     /// A long list, read into what is needed of it.
-    pub async fn list<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Blindness> {
+    pub async fn list<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Unavailable> {
         let request = self.request(reqwest::Method::GET, path).timeout(LONG);
         let target = self.url.redacted();
         match request.send().await {
             Ok(response) if response.status().is_success() => {
                 let body = response.bytes().await.map_err(|error| {
                     let (_, chain) = no_answer(error);
-                    Blindness::new(format!(
+                    Unavailable::new(format!(
                         "the answer of the management API at {target} broke off: {chain}"
                     ))
                 })?;
                 serde_json::from_slice(&body).map_err(|error| {
-                    Blindness::new(format!(
+                    Unavailable::new(format!(
                         "{target} answers /api/{path} with something else: {error}"
                     ))
                     .hint("is `broker.management_url` a RabbitMQ management API?")
@@ -137,18 +137,18 @@ impl Management {
             }
             other => match self.read(path, other).await {
                 Err(blindness) => Err(blindness),
-                Ok(_) => Err(Blindness::new(format!("{target} does not answer /api/{path}"))),
+                Ok(_) => Err(Unavailable::new(format!("{target} does not answer /api/{path}"))),
             },
         }
     }
 
-    pub async fn put(&self, path: &str, body: &Json) -> Result<(), Blindness> {
+    pub async fn put(&self, path: &str, body: &Json) -> Result<(), Unavailable> {
         let response = self.request(reqwest::Method::PUT, path).json(body).send().await;
         self.read(path, response).await.map(drop)
     }
 
     /// `DELETE /api/PATH`; `false` where there is nothing to delete.
-    pub async fn delete(&self, path: &str) -> Result<bool, Blindness> {
+    pub async fn delete(&self, path: &str) -> Result<bool, Unavailable> {
         let response = self.request(reqwest::Method::DELETE, path).send().await;
         if matches!(&response, Ok(response) if response.status().as_u16() == 404) {
             return Ok(false);
@@ -157,7 +157,7 @@ impl Management {
     }
 
     /// `POST /api/PATH`; used for looking at messages only.
-    pub async fn post(&self, path: &str, body: &Json) -> Result<Json, Blindness> {
+    pub async fn post(&self, path: &str, body: &Json) -> Result<Json, Unavailable> {
         let response = self.request(reqwest::Method::POST, path).json(body).send().await;
         self.read(path, response).await
     }
@@ -176,11 +176,11 @@ impl Management {
         &self,
         path: &str,
         response: reqwest::Result<reqwest::Response>,
-    ) -> Result<Json, Blindness> {
+    ) -> Result<Json, Unavailable> {
         let target = self.url.redacted();
         let response = response.map_err(|error| {
             let (_, chain) = no_answer(error);
-            Blindness::new(format!("no answer from the management API at {target}: {chain}"))
+            Unavailable::new(format!("no answer from the management API at {target}: {chain}"))
                 .hint("check `broker.management_url`; is the plugin on? rabbitmq-plugins enable rabbitmq_management")
         })?;
         let status = response.status();
@@ -192,19 +192,19 @@ impl Management {
         let error = body.get("error").and_then(Json::as_str).unwrap_or_default();
         // A missing tag is `not_authorised`, a wrong password `not_authorized`: RabbitMQ's words.
         Err(match (status.as_u16(), error) {
-            (401, "not_authorised") => Blindness::new(format!(
+            (401, "not_authorised") => Unavailable::new(format!(
                 "user \"{user}\" may not use GET /api/{path} (401 not_authorised)"
             ))
             .hint(format!(
                 "give it a tag, and permissions on the vhost if it has one: rabbitmqctl set_user_tags {user} monitoring; rabbitmqctl set_permissions -p VHOST {user} '' '' '.*'"
             )),
-            (401, _) => Blindness::new(format!(
+            (401, _) => Unavailable::new(format!(
                 "the management API at {target} refuses user \"{user}\": wrong user or password"
             ))
             .hint("check the credentials in `broker.management_url`"),
-            (404, _) => Blindness::new(format!("404 for /api/{path} at {target}"))
+            (404, _) => Unavailable::new(format!("404 for /api/{path} at {target}"))
                 .hint("the object does not exist, or this is not a RabbitMQ management API"),
-            (code, _) => Blindness::new(format!("HTTP {code} for /api/{path} at {target} {error}")),
+            (code, _) => Unavailable::new(format!("HTTP {code} for /api/{path} at {target} {error}")),
         })
     }
 }

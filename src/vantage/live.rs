@@ -43,7 +43,7 @@ impl Sink {
         });
     }
 
-    fn blind(&self, eye: Eye, blindness: super::Blindness) {
+    fn blind(&self, eye: Eye, blindness: crate::error::Unavailable) {
         self.see(Sight::Blind {
             eye,
             reason: blindness.reason,
@@ -99,6 +99,6 @@ async fn manage(
             );
         }
         Ok(Err(blindness)) => sink.blind(Eye::Management, blindness),
-        Err(error) => sink.blind(Eye::Management, super::Blindness::new(error.to_string())),
+        Err(error) => sink.blind(Eye::Management, crate::error::Unavailable::new(error.to_string())),
     }
 }

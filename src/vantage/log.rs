@@ -22,9 +22,10 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use super::{Blindness, Phases, Tap, Watched};
+use super::{Phases, Tap, Watched};
 use crate::config::LogSource;
-use crate::framework::{Mark, read_line};
+use crate::error::Unavailable;
+use crate::framework::{LogEvent, read_line};
 use crate::timeline::EventKind;
 use clock::Clock;
 use format::Folder;
@@ -55,7 +56,7 @@ pub async fn watch(
 ) -> Watched {
     match &source.command {
         Some(command) => follow_command(command, entry, &tap, phases).await,
-        None if source.files.is_empty() => Err(Blindness::new("no log is configured")
+        None if source.files.is_empty() => Err(Unavailable::new("no log is configured")
             .hint("add log = [\"worker.log\"] (or log_command) to its section in taskdiag.toml")),
         None => follow_files(&source, entry, task.as_deref(), &tap, phases).await,
     }
@@ -112,7 +113,7 @@ async fn follow_files(
     }
     if trouble.len() == paths.len() {
         // It goes on looking: a worker that is started later creates its log then.
-        tap.blind(Blindness::new(trouble.join("; ")).hint("check the path (relative to taskdiag.toml) and its permissions; the worker writes to stderr unless told otherwise"));
+        tap.blind(Unavailable::new(trouble.join("; ")).hint("check the path (relative to taskdiag.toml) and its permissions; the worker writes to stderr unless told otherwise"));
     } else if trouble.is_empty() {
         tap.watching(list(paths));
     } else {
@@ -339,15 +340,15 @@ impl Follower {
 /// Children speak before their master says that it is booting up, so a boot begins with the first
 /// line of a process that had not spoken before the boot before it was complete.
 fn since_last_boot(lines: Vec<format::Parsed>) -> Vec<format::Parsed> {
-    let marks: Vec<Option<Mark>> = lines.iter().map(|(line, _)| read_line(line)).collect();
-    let last = |wanted: fn(&Mark) -> bool, below: usize| {
+    let marks: Vec<Option<LogEvent>> = lines.iter().map(|(line, _)| read_line(line)).collect();
+    let last = |wanted: fn(&LogEvent) -> bool, below: usize| {
         marks[..below]
             .iter()
             .rposition(|mark| mark.as_ref().is_some_and(wanted))
     };
-    let booting = |mark: &Mark| matches!(mark, Mark::BootingUp);
-    let ready = |mark: &Mark| matches!(mark, Mark::BootingUp | Mark::Ready);
-    let ended = |mark: &Mark| matches!(mark, Mark::ShutDown | Mark::ChildDied { .. });
+    let booting = |mark: &LogEvent| matches!(mark, LogEvent::BootingUp);
+    let ready = |mark: &LogEvent| matches!(mark, LogEvent::BootingUp | LogEvent::Ready);
+    let ended = |mark: &LogEvent| matches!(mark, LogEvent::ShutDown | LogEvent::ChildDied { .. });
     let mut start = lines.len().saturating_sub(MOST_BEFORE);
     if let Some(this) = last(ready, lines.len()) {
         let previous = last(booting, this).map_or(0, |at| at + 1);
@@ -374,7 +375,7 @@ async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut p
         .kill_on_drop(true)
         .process_group(0);
     let mut child = command.spawn().map_err(|error| {
-        Blindness::new(format!("cannot run `{text}`: {error}"))
+        Unavailable::new(format!("cannot run `{text}`: {error}"))
             .hint("try it in a shell; its output must be the log")
     })?;
     let (sender, mut chunks) = mpsc::channel::<(usize, Vec<u8>)>(256);
@@ -413,7 +414,7 @@ async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut p
                         tap.line(line, stated);
                     }
                     let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-                    return Err(Blindness::new(format!("`{text}` ended ({status})")).hint("the command must keep following the log, e.g. with -f"));
+                    return Err(Unavailable::new(format!("`{text}` ended ({status})")).hint("the command must keep following the log, e.g. with -f"));
                 }
             },
             () = tokio::time::sleep(lull) => {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 
 use super::http::{Management, segment};
-use super::{Blindness, Phases, Tap, Watched, nodes};
+use super::{Phases, Tap, Watched, nodes};
 use crate::config::Config;
+use crate::error::Unavailable;
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 use crate::guardian::Tracing;
 use crate::timeline::{Connection, Consumer, EventKind};
@@ -148,7 +149,7 @@ async fn cluster(management: &Management, here: &str) -> String {
 }
 
 /// A vhost that does not exist is the commonest mistake in a URL: name those that do.
-async fn vhost_exists(management: &Management, vhost: &str) -> Result<(), Blindness> {
+async fn vhost_exists(management: &Management, vhost: &str) -> Result<(), Unavailable> {
     let Err(missing) = management
         .get(&format!("vhosts/{}?columns=name", segment(vhost)))
         .await
@@ -168,7 +169,7 @@ async fn vhost_exists(management: &Management, vhost: &str) -> Result<(), Blindn
         .take(20)
         .collect();
     Err(
-        Blindness::new(format!("vhost \"{vhost}\" does not exist on this broker")).hint(format!(
+        Unavailable::new(format!("vhost \"{vhost}\" does not exist on this broker")).hint(format!(
             "its vhosts: {}; the vhost is the path of `broker.amqp_url`",
             names.join(", ")
         )),
@@ -176,7 +177,7 @@ async fn vhost_exists(management: &Management, vhost: &str) -> Result<(), Blindn
 }
 
 impl Watcher<'_> {
-    async fn look(&mut self) -> Result<(), Blindness> {
+    async fn look(&mut self) -> Result<(), Unavailable> {
         let vhost = segment(&self.config.broker.vhost);
         self.queues(&vhost).await?;
         if self.sees_all {
@@ -189,7 +190,7 @@ impl Watcher<'_> {
 
     /// Fresh totals come only from the list with statistics disabled; before 3.13.7 the
     /// single-queue URL has none. A regular expression keeps the list to three queues.
-    async fn queues(&mut self, vhost: &str) -> Result<(), Blindness> {
+    async fn queues(&mut self, vhost: &str) -> Result<(), Unavailable> {
         let queue = &self.config.broker.queue;
         let pattern = segment(&format!("^{}(\\.DQ|\\.XQ)?$", regex::escape(queue)));
         let path = format!(

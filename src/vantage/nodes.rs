@@ -8,9 +8,9 @@
 
 use serde_json::Value as Json;
 
-use super::Blindness;
 use super::http::Management;
 use crate::config::Broker;
+use crate::error::Unavailable;
 
 /// Behind a load balancer each new connection may lead to another node.
 const ASKED: usize = 4;
@@ -24,11 +24,11 @@ pub struct Nodes {
 }
 
 /// The node that answers.
-pub async fn answering(management: &Management) -> Result<String, Blindness> {
+pub async fn answering(management: &Management) -> Result<String, Unavailable> {
     let overview = management.get("overview").await?;
     match overview.get("node").and_then(Json::as_str) {
         Some(node) => Ok(node.to_owned()),
-        None => Err(Blindness::new(
+        None => Err(Unavailable::new(
             "the management API does not say which node answers",
         )),
     }
@@ -45,7 +45,7 @@ pub fn running(vhost: &Json) -> Vec<String> {
 }
 
 /// `vhost` is the management API's answer about it.
-pub async fn of(broker: &Broker, management: &Management, vhost: &Json) -> Result<Nodes, Blindness> {
+pub async fn of(broker: &Broker, management: &Management, vhost: &Json) -> Result<Nodes, Unavailable> {
     let here = answering(management).await?;
     let mut others = running(vhost);
     others.retain(|node| *node != here);
@@ -57,7 +57,7 @@ pub async fn of(broker: &Broker, management: &Management, vhost: &Json) -> Resul
         // A client of its own connects anew.
         let again = answering(&Management::new(broker)?).await?;
         if again != here {
-            return Err(Blindness::new(format!(
+            return Err(Unavailable::new(format!(
                 "`broker.management_url` leads to several nodes in turn ({here}, {again}), and each node traces for itself: what is switched on at one could not surely be switched off again"
             ))
             .hint("set management_url to the address of one node, not of the load balancer"));

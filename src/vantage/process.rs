@@ -22,8 +22,9 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process as Proc};
 use tokio::sync::mpsc;
 
-use super::{Blindness, Phases, Tap, Watched};
+use super::{Phases, Tap, Watched};
 use crate::config::Config;
+use crate::error::Unavailable;
 use crate::timeline::environment::Found;
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{EventKind, Process};
@@ -94,12 +95,12 @@ pub async fn watch(
     mut phases: Phases,
 ) -> Watched {
     if !cfg!(target_os = "linux") {
-        return Err(Blindness::new("processes can be looked at on Linux only"));
+        return Err(Unavailable::new("processes can be looked at on Linux only"));
     }
     let local = is_local(&config.broker.amqp.host()).await;
     if procfs::net::tcp().is_err() {
         return Err(
-            Blindness::new("/proc/net/tcp cannot be read").hint("run taskdiag where /proc is mounted")
+            Unavailable::new("/proc/net/tcp cannot be read").hint("run taskdiag where /proc is mounted")
         );
     }
     let mut watcher = Watcher {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use lapin::Connection;
 
 use super::declare::{Counts, NoCounts, Prober};
-use super::{Blindness, Phases, Tap, Watched, amqp};
+use super::{Phases, Tap, Watched, amqp};
 use crate::config::Config;
+use crate::error::Unavailable;
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 use crate::timeline::EventKind;
 
@@ -30,7 +31,7 @@ struct Probe {
 
 impl Probe {
     /// `None`: this look told nothing.
-    async fn look(&mut self, connection: &Connection) -> Result<Option<Counts>, Blindness> {
+    async fn look(&mut self, connection: &Connection) -> Result<Option<Counts>, Unavailable> {
         let looking = self.prober.look(connection, &self.queue);
         let looked = tokio::time::timeout(STALLED, looking)
             .await
@@ -74,8 +75,8 @@ impl Probe {
 }
 
 /// Why a connection that stands tells nothing.
-pub(super) fn stalled() -> Blindness {
-    Blindness::new(format!(
+pub(super) fn stalled() -> Unavailable {
+    Unavailable::new(format!(
         "the broker answers nothing on a connection that stands, for {} s",
         STALLED.as_secs()
     ))

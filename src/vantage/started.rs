@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Report, Run, Tap, http, process};
 use crate::config::{Api, Config};
 use crate::error::Result;
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::supervise::{Started, System};
 use crate::timeline::{Ended, EventKind, Source};
 
@@ -297,7 +297,7 @@ fn says_that_it_works(run: &Run<'_>) -> bool {
     run.timeline.events.iter().any(|event| {
         matches!(
             run.timeline.mark(event.n),
-            Some(Mark::Ready | Mark::ConnectionError { .. })
+            Some(LogEvent::Ready | LogEvent::ConnectionError { .. })
         )
     })
 }

@@ -9,12 +9,12 @@ use tokio::sync::{Mutex, oneshot};
 use super::output::{Done, Inlet, Output, Why};
 use super::say;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unavailable};
 use crate::guardian::Guardian;
 use crate::trace::Totals;
 use crate::vantage::firehose::{Incoming, Missed, Subscription};
 use crate::vantage::http::Management;
-use crate::vantage::{Blindness, interrupt};
+use crate::vantage::interrupt;
 
 /// How often we look at what nobody tells us: a closed pipe, our own standing still.
 const BEAT: Duration = Duration::from_millis(100);
@@ -207,10 +207,10 @@ async fn stuck(totals: &impl Fn() -> Totals) {
 }
 
 fn take(
-    first: Result<Incoming, Blindness>,
+    first: Result<Incoming, Unavailable>,
     subscription: &mut Subscription,
     inlet: &mut Inlet,
-) -> Result<(), Blindness> {
+) -> Result<(), Unavailable> {
     let mut next = Some(first);
     let mut taken = 0;
     while let Some(incoming) = next {
@@ -256,7 +256,7 @@ async fn closed(subscription: &mut Subscription, inlet: Inlet, done: oneshot::Re
     }
 }
 
-fn broke_off(config: &Config, blindness: Blindness) -> Error {
+fn broke_off(config: &Config, blindness: Unavailable) -> Error {
     Error::Could {
         action: "go on tracing",
         target: config.broker.amqp.redacted(),

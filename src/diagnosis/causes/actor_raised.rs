@@ -1,7 +1,8 @@
 //! The actor raised.
 
+use crate::diagnosis::evidence::{retries, stacks};
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -24,23 +25,23 @@ fn check(story: &Story<'_>) -> Answer {
         let text = format!(
             "the actor raised {}{}{}",
             raised.exception(),
-            super::own_place(raised),
-            super::retry_state(story)
+            stacks::own_place(raised),
+            retries::retry_state(story)
         );
-        return Answer::certain(text, [raised.n]).terminal_if(super::final_attempt(story));
+        return Answer::certain(text, [raised.n]).terminal_if(retries::final_attempt(story));
     }
     // `Retry` and rate limits raise without any ERROR line.
-    let retrying = story.line(|mark| matches!(mark, Mark::Retrying { .. } | Mark::RateLimited));
+    let retrying = story.line(|mark| matches!(mark, LogEvent::Retrying { .. } | LogEvent::RateLimited));
     match retrying {
         Some(told) if story.raised().is_empty() => {
             let answer = Answer::likely(
                 format!(
                     "the actor raised without an error line (Retry or a rate limit){}",
-                    super::retry_state(story)
+                    retries::retry_state(story)
                 ),
                 [told.n],
             );
-            match super::final_attempt(story) {
+            match retries::final_attempt(story) {
                 // The copy that waits for its turn holds the traceback, and is on its way to us.
                 true => answer.terminal_after(if story.sees(Source::Firehose) { 500 } else { 0 }),
                 false => answer,

@@ -1,7 +1,8 @@
 //! The actor is still at work.
 
+use crate::diagnosis::evidence::stacks;
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -21,8 +22,8 @@ fn has_returned(story: &Story<'_>) -> bool {
         .iter()
         .rev()
         .find_map(|told| match told.mark {
-            Some(Mark::Completed | Mark::Failed { .. }) => Some(true),
-            Some(Mark::Received { .. } | Mark::Called) => Some(false),
+            Some(LogEvent::Completed | LogEvent::Failed { .. }) => Some(true),
+            Some(LogEvent::Received { .. } | LogEvent::Called) => Some(false),
             _ => None,
         })
         .unwrap_or(false)
@@ -50,11 +51,11 @@ fn check(story: &Story<'_>) -> Answer {
     });
     // The thread that has the task, where the log says which: another one runs something else.
     let thread = story
-        .line(|mark| matches!(mark, Mark::Received { .. }))
+        .line(|mark| matches!(mark, LogEvent::Received { .. }))
         .and_then(|told| told.line.thread.clone());
     let mut same_thread = false;
-    let place = super::own_frame(story, pid, "").map(|(n, frame)| {
-        same_thread = thread.is_some() && super::thread_of(story, n, &frame) == thread;
+    let place = stacks::own_frame(story, pid, "").map(|(n, frame)| {
+        same_thread = thread.is_some() && stacks::thread_of(story, n, &frame) == thread;
         evidence.push(n);
         format!(": {frame}")
     });
@@ -68,8 +69,10 @@ fn check(story: &Story<'_>) -> Answer {
     // Without DEBUG lines a return is invisible; the broker's count of unacknowledged messages
     // then says whether somebody still holds one. And the log must be that of the worker which runs
     // it: it shows this very call.
-    let completed_would_show =
-        story.debug_log() && story.line(|mark| matches!(mark, Mark::Received { .. })).is_some();
+    let completed_would_show = story.debug_log()
+        && story
+            .line(|mark| matches!(mark, LogEvent::Received { .. }))
+            .is_some();
     // A count from before the delivery says nothing of it.
     let since = story
         .deliveries()

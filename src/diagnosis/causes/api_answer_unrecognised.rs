@@ -1,6 +1,7 @@
 //! A success without a task id where one is expected.
 
 use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::text;
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
@@ -39,7 +40,7 @@ fn check(story: &Story<'_>) -> Answer {
                     Answer::certain(
                         format!(
                             "HTTP {status} without a task id {place}{suggestion}. The answer: {}",
-                            super::excerpt(body)
+                            text::excerpt(body)
                         ),
                         [event.n],
                     )

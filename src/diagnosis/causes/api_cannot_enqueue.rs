@@ -1,5 +1,6 @@
 //! The API's publish failed.
 
+use crate::diagnosis::evidence::{api, broker};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -18,7 +19,7 @@ fn check(story: &Story<'_>) -> Answer {
         .answer()
         .filter(|(_, status, _)| *status >= 500 || *status < 300)
         .map(|(n, status, _)| (n, format!("HTTP {status}"), status < 300));
-    let broken_off = || super::broken_off(story).map(|(n, _)| (n, "no answer".to_owned(), false));
+    let broken_off = || api::broken_off(story).map(|(n, _)| (n, "no answer".to_owned(), false));
     let Some((n, status, swallowed)) = answered.or_else(broken_off) else {
         return Answer::NotApplicable;
     };
@@ -48,16 +49,16 @@ fn check(story: &Story<'_>) -> Answer {
     };
     // pika logs a traceback of its own for each attempt, also for one that a later attempt made good.
     let raised = |text: &str| from_publish(text) && (text.contains("/dramatiq/") || text.contains("/kombu/"));
-    match super::api_traceback(story, raised).or_else(|| super::api_traceback(story, from_publish)) {
+    match api::api_traceback(story, raised).or_else(|| api::api_traceback(story, from_publish)) {
         Some((line, exception)) if swallowed => {
             let text = format!("the API could not publish ({exception}), and answered {status} all the same");
-            if story.closed() && super::saw_every_publish(story) {
+            if story.closed() && broker::saw_every_publish(story) {
                 Answer::certain(text, [n, line])
             } else {
                 Answer::likely(text, [n, line]).would_decide(&[Source::Firehose])
             }
         }
-        Some((line, exception)) if super::api_traceback(story, raised).is_none() => Answer::likely(
+        Some((line, exception)) if api::api_traceback(story, raised).is_none() => Answer::likely(
             format!("{status}: the API could not publish: {exception}"),
             [n, line],
         )

@@ -1,6 +1,8 @@
 //! The API failed, and nothing more specific is known.
 
+use crate::diagnosis::evidence::{api, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -14,20 +16,20 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, error)) = super::broken_off(story) {
+    if let Some((n, error)) = api::broken_off(story) {
         let text = format!("the API closed the connection without an answer: {error}");
         // One that was started in this run and died of the request.
         let launch = story.started("api");
-        if let Some((end, words)) = launch.as_ref().and_then(super::end_of) {
+        if let Some((end, words)) = launch.as_ref().and_then(workers::end_of) {
             let mut evidence = vec![n, end.n];
-            let last = super::last_words(story, Source::ApiLog);
+            let last = workers::last_words(story, Source::ApiLog);
             evidence.extend(last.as_ref().map(|(n, _)| *n));
             let said = last.map_or(String::new(), |(_, said)| {
                 format!("; the last that it said: {said}")
             });
             return Answer::certain(format!("{text}; it {words}{said}"), evidence).terminal_after(150);
         }
-        return match super::api_traceback(story, |_| true) {
+        return match api::api_traceback(story, |_| true) {
             Some((line, exception)) => {
                 Answer::certain(format!("{text}; its log: {exception}"), [n, line]).terminal()
             }
@@ -37,13 +39,13 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     match story.answer() {
-        Some((n, status, body)) if status >= 500 => match super::api_traceback(story, |_| true) {
+        Some((n, status, body)) if status >= 500 => match api::api_traceback(story, |_| true) {
             Some((line, exception)) => {
                 Answer::certain(format!("the API answered HTTP {status}: {exception}"), [n, line]).terminal()
             }
             // Servers answer first and log the traceback after that.
             None => Answer::likely(
-                format!("the API answered HTTP {status}: {}", super::excerpt(body)),
+                format!("the API answered HTTP {status}: {}", text::excerpt(body)),
                 [n],
             )
             .would_decide(&[Source::ApiLog])

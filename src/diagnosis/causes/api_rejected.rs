@@ -1,5 +1,6 @@
 //! The API refused the request, or sent it elsewhere.
 
+use crate::diagnosis::evidence::api;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -16,7 +17,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some((n, status, body)) if (300..500).contains(&status) && !matches!(status, 401 | 403) => {
-            Answer::certain(super::rejection(story, status, body), [n]).terminal()
+            Answer::certain(api::rejection(story, status, body), [n]).terminal()
         }
         _ => Answer::NotApplicable,
     }

@@ -1,5 +1,6 @@
 //! The API shows an old status.
 
+use crate::diagnosis::evidence::row;
 use crate::diagnosis::{Answer, Cause, Story};
 use crate::timeline::{EventKind, Source};
 
@@ -38,7 +39,7 @@ fn check(story: &Story<'_>) -> Answer {
         at - latency.unwrap_or(2.0) >= final_since
     };
     match story.api_status().filter(|(n, at, _)| asked_since(*n, *at)) {
-        Some((api, _, value)) if Some(value) != row.status.as_deref() && super::same_words(story, value) => {
+        Some((api, _, value)) if Some(value) != row.status.as_deref() && row::same_words(story, value) => {
             Answer::certain(
                 format!(
                     "the row says {}, the API still says {value}",

@@ -1,5 +1,6 @@
 //! Connected, but no answer in time.
 
+use crate::diagnosis::evidence::{connections, workers};
 use crate::diagnosis::{Answer, Cause, Stage, Story};
 use crate::timeline::Source;
 use crate::timeline::{EventKind, NoAnswer};
@@ -30,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
                 let mut text =
                     format!("the API accepted the connection and gave no answer within {seconds:.1} s");
                 // A synchronous publish to an unreachable broker hangs the whole event loop.
-                if let Some((n, socket)) = super::connecting_to_a_broker(story) {
+                if let Some((n, socket)) = connections::connecting_to_a_broker(story) {
                     evidence.push(n);
                     text.push_str(&format!(
                         "; its process is connecting to a broker at that moment ({socket})"
@@ -39,7 +40,7 @@ fn check(story: &Story<'_>) -> Answer {
                 // Started in this run, and never answered anything: a reloader listens for a child that
                 // cannot be imported.
                 if let Some(n) = story.started("api").and_then(|launch| launch.not_ready)
-                    && let Some((line, words)) = super::last_words(story, Source::ApiLog)
+                    && let Some((line, words)) = workers::last_words(story, Source::ApiLog)
                 {
                     evidence.extend([n, line]);
                     text.push_str(&format!("; it never became ready, and its log ends in: {words}"));

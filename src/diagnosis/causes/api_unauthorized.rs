@@ -1,6 +1,7 @@
 //! The API does not know or does not allow the caller.
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -16,7 +17,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some((n, status, body)) if matches!(status, 401 | 403) => Answer::certain(
-            format!("the API answered HTTP {status}: {}", super::excerpt(body)),
+            format!("the API answered HTTP {status}: {}", text::excerpt(body)),
             [n],
         )
         .terminal(),

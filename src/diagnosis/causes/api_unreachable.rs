@@ -1,5 +1,6 @@
 //! Nothing answered at the API's address.
 
+use crate::diagnosis::evidence::workers;
 use crate::diagnosis::{Answer, Cause, Stage, Story};
 use crate::timeline::Source;
 use crate::timeline::{EventKind, NoAnswer};
@@ -56,7 +57,7 @@ fn check(story: &Story<'_>) -> Answer {
 fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
     let launch = story.started("api")?;
     let mut evidence = vec![launch.n];
-    let mut text = match super::end_of(&launch) {
+    let mut text = match workers::end_of(&launch) {
         Some((end, ended)) => {
             evidence.push(end.n);
             format!("the API that was started {ended}")
@@ -76,7 +77,7 @@ fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
             }
         }
     };
-    if let Some((n, words)) = super::last_words(story, Source::ApiLog) {
+    if let Some((n, words)) = workers::last_words(story, Source::ApiLog) {
         evidence.push(n);
         text.push_str(&format!("; the last that it said: {words}"));
     }

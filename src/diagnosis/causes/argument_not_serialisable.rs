@@ -1,5 +1,6 @@
 //! An argument of the message cannot be encoded as JSON.
 
+use crate::diagnosis::evidence::api;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -24,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
     let from_encoder = |text: &str| {
         text.contains("is not JSON serializable") && text.replace('\\', "/").contains("/dramatiq/")
     };
-    match super::api_traceback(story, from_encoder) {
+    match api::api_traceback(story, from_encoder) {
         Some((line, exception)) => Answer::certain(
             format!("HTTP {status}: {exception} while the message was encoded"),
             [n, line],

@@ -1,8 +1,10 @@
 //! The queue moves, and the message is behind others.
 
+use crate::diagnosis::evidence::{broker, retries};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "backlog",
@@ -23,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || last.consumers == 0 || last.ready == 0 {
         return Answer::NotApplicable;
     }
-    let Some(passage) = story.published().filter(|_| super::is_on_the_queue(story)) else {
+    let Some(passage) = story.published().filter(|_| retries::is_on_the_queue(story)) else {
         return Answer::NotApplicable;
     };
     // Deliveries of others since our publish: how fast the queue moves. One that comes again is no
@@ -52,7 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     // It must go on to the end: a queue that has come to a stop is another matter.
-    if super::still_moves(story).is_none() {
+    if broker::still_moves(story).is_none() {
         return Answer::NotApplicable;
     }
     // One that was sent later and came first: ours is not in the line, or has a lower priority.
@@ -73,7 +75,7 @@ fn check(story: &Story<'_>) -> Answer {
     let text = format!(
         "{} messages are ready ahead of or behind it; {rate:.1} a second are delivered: up to {} more",
         last.ready,
-        super::span(wait * 1000.0)
+        units::span(wait * 1000.0)
     );
     match overtaken {
         Some(n) => {
@@ -83,7 +85,7 @@ fn check(story: &Story<'_>) -> Answer {
                 evidence,
             )
         }
-        None if super::saw_every_publish(story) && !super::may_lose_messages(story) => {
+        None if broker::saw_every_publish(story) && !broker::may_lose_messages(story) => {
             Answer::certain(text, evidence)
         }
         None => Answer::likely(text, evidence),

@@ -1,5 +1,6 @@
 //! The arguments do not fit the actor's signature.
 
+use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -27,7 +28,7 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             [raised.n],
         )
-        .terminal_if(super::final_attempt(story)),
+        .terminal_if(retries::final_attempt(story)),
         None => Answer::NotApplicable,
     }
 }

@@ -1,7 +1,8 @@
 //! A hook before the actor hangs.
 
+use crate::diagnosis::evidence::{stacks, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,29 +16,29 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(received) = story.line(|mark| matches!(mark, Mark::Received { .. })) else {
+    let Some(received) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) else {
         return Answer::NotApplicable;
     };
-    if let Some(called) = story.line(|mark| matches!(mark, Mark::Called)) {
+    if let Some(called) = story.line(|mark| matches!(mark, LogEvent::Called)) {
         return Answer::ruled_out("the framework called the actor", [called.n]);
     }
     if !story.closed() || story.attempt_over().is_some() {
         return Answer::NotApplicable;
     }
-    let hook = super::own_frame(story, received.line.pid, "before_process_message");
+    let hook = stacks::own_frame(story, received.line.pid, "before_process_message");
     let text =
         "a thread received the message and never called the actor: it hangs in a before_process_message hook";
     match hook {
         Some((n, frame)) => {
             let text = format!("the worker thread hangs in a hook before the actor: {frame}");
             // Another thread may hang there with another message.
-            if received.line.thread.is_some() && super::thread_of(story, n, &frame) == received.line.thread {
+            if received.line.thread.is_some() && stacks::thread_of(story, n, &frame) == received.line.thread {
                 Answer::certain(text, [received.n, n])
             } else {
                 Answer::likely(text, [received.n, n])
             }
         }
-        None if super::shows_calls(story) => {
+        None if workers::shows_calls(story) => {
             Answer::likely(text, [received.n]).would_decide(&[Source::Process])
         }
         None => Answer::possible(text, [received.n]).would_decide(&[Source::Process]),

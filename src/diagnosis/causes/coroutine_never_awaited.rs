@@ -1,7 +1,7 @@
 //! The actor is a coroutine function that nobody awaits.
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,11 +15,11 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let value = story.line(|mark| matches!(mark, Mark::ReturnedValue { .. }));
+    let value = story.line(|mark| matches!(mark, LogEvent::ReturnedValue { .. }));
     let warning = story
         .worker_lines()
         .iter()
-        .find(|told| story.counts(told) && matches!(told.mark, Some(Mark::NeverAwaited)));
+        .find(|told| story.counts(told) && matches!(told.mark, Some(LogEvent::NeverAwaited)));
     // The warning comes when the object is collected, in any thread: it must name this actor's.
     let same = |actor: &str, text: &str| {
         text.split('\'')
@@ -35,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
             let evidence = [value.n, warning.n];
             let mine = story.lines().iter().any(|told| told.n == warning.n);
             match value.mark {
-                Some(Mark::ReturnedValue { actor }) if mine || same(actor, &warning.line.text) => {
+                Some(LogEvent::ReturnedValue { actor }) if mine || same(actor, &warning.line.text) => {
                     Answer::certain(text, evidence).terminal()
                 }
                 _ if story.closed() => Answer::likely(text, evidence),

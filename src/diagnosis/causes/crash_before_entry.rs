@@ -1,7 +1,8 @@
 //! The process died between receiving and entering.
 
+use crate::diagnosis::evidence::{row, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(received) = story.line(|mark| matches!(mark, Mark::Received { .. })) else {
+    let Some(received) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) else {
         return Answer::NotApplicable;
     };
     let Some(died) = story.died_in_actor() else {
@@ -29,10 +30,10 @@ fn check(story: &Story<'_>) -> Answer {
     // unwritten. Before that, nothing of it can have run; but only a log at DEBUG shows the call,
     // and only if it shows the application's loggers too.
     let evidence = [received.n, died.n];
-    let answer = match story.line(|mark| matches!(mark, Mark::Called)) {
+    let answer = match story.line(|mark| matches!(mark, LogEvent::Called)) {
         Some(_) if story.timeline.setup.entry_pattern.is_some() => Answer::likely(text, evidence),
         Some(_) => Answer::possible(text, evidence),
-        None if super::shows_calls(story) || super::could_see_row_change(story) => {
+        None if workers::shows_calls(story) || row::could_see_row_change(story) => {
             Answer::certain(text, evidence)
         }
         None => Answer::likely(text, evidence),

@@ -1,7 +1,8 @@
 //! The worker cannot read the message.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::framework::dramatiq::Trace;
 use crate::timeline::Source;
 
@@ -16,7 +17,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(told) = story.line(|mark| matches!(mark, Mark::DecodeFailed)) {
+    if let Some(told) = story.line(|mark| matches!(mark, LogEvent::DecodeFailed)) {
         let reason = told
             .line
             .traceback
@@ -41,7 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let logged = story.worker_lines().iter().find(|told| {
-        story.counts(told) && told.at_ms >= passage.at_ms && matches!(told.mark, Some(Mark::DecodeFailed))
+        story.counts(told) && told.at_ms >= passage.at_ms && matches!(told.mark, Some(LogEvent::DecodeFailed))
     });
     match logged {
         Some(told) => Answer::certain(
@@ -53,7 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
         None if story.closed() => {
             let dead = crate::framework::dramatiq::dead_letter_queue(story.queue());
             let text = format!("the body holds {why}");
-            if super::grew(story, &dead) && !story.sees(Source::WorkerLog) {
+            if broker::grew(story, &dead) && !story.sees(Source::WorkerLog) {
                 Answer::likely(text, [passage.n]).would_decide(&[Source::WorkerLog])
             } else {
                 Answer::possible(text, [passage.n]).would_decide(&[Source::WorkerLog])
@@ -73,7 +74,7 @@ mod tests {
         message.message_id = None;
         message.actor = None;
         message.undecodable = Some("12 bytes that are not JSON".into());
-        message.leaves = crate::framework::Leaves(vec!["task_1".into()]);
+        message.leaves = crate::framework::ArgumentValues(vec!["task_1".into()]);
         Scene::new()
             .worker_booted()
             .depth("default", 0, 1)

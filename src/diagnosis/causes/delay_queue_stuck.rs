@@ -1,7 +1,9 @@
 //! The message's time has come, and nobody moves it on.
 
+use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "delay-queue-stuck",
@@ -14,15 +16,15 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(passage) = super::waiting_message(story)
+    let Some(passage) = retries::waiting_message(story)
         .filter(|passage| passage.message.is_delayed() && !passage.message.is_retry())
     else {
         return Answer::NotApplicable;
     };
-    let Some(left) = super::eta_left_ms(story, passage) else {
+    let Some(left) = retries::eta_left_ms(story, passage) else {
         return Answer::NotApplicable;
     };
-    if super::moved_on(story) {
+    if retries::moved_on(story) {
         return Answer::ruled_out("it was moved on to its queue", [passage.n]);
     }
 
@@ -34,7 +36,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some(depth) if depth.consumers == 0 && depth.ready > 0 => Answer::certain(
             format!(
                 "its time came {} ago, and `{}` has no consumer to move it on",
-                super::span(-left),
+                units::span(-left),
                 passage.queue
             ),
             [passage.n, depth.n],
@@ -42,7 +44,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some(depth) if depth.ready > 0 => Answer::likely(
             format!(
                 "its time came {} ago, and {} messages are still ready on `{}`: its consumer's prefetch is full",
-                super::span(-left),
+                units::span(-left),
                 depth.ready,
                 passage.queue
             ),

@@ -1,7 +1,9 @@
 //! The message waits for its time.
 
+use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "delayed",
@@ -14,26 +16,26 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(passage) = super::waiting_message(story)
+    let Some(passage) = retries::waiting_message(story)
         .filter(|passage| passage.message.is_delayed() && !passage.message.is_retry())
     else {
         return Answer::NotApplicable;
     };
-    let Some(left) = super::eta_left_ms(story, passage) else {
+    let Some(left) = retries::eta_left_ms(story, passage) else {
         return Answer::NotApplicable;
     };
 
-    if super::moved_on(story) {
+    if retries::moved_on(story) {
         return Answer::ruled_out("it was moved on to its queue", [passage.n]);
     }
     if left <= 0.0 {
-        return Answer::ruled_out(format!("its time came {} ago", super::span(-left)), [passage.n]);
+        return Answer::ruled_out(format!("its time came {} ago", units::span(-left)), [passage.n]);
     }
     Answer::certain(
         format!(
             "published with a delay: it waits on `{}` for another {}",
             passage.queue,
-            super::span(left)
+            units::span(left)
         ),
         [passage.n],
     )

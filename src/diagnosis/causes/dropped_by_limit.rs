@@ -1,5 +1,6 @@
 //! A length limit dropped the message.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
 
@@ -17,7 +18,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.published() else {
         return Answer::NotApplicable;
     };
-    if let Some((n, from)) = super::dead_lettered(story, "maxlen") {
+    if let Some((n, from)) = broker::dead_lettered(story, "maxlen") {
         return Answer::certain(
             format!("the message is on the dead-letter queue: dropped from `{from}` by its length limit"),
             [passage.n, n],

@@ -1,7 +1,8 @@
 //! The message was sent before the row's transaction was committed.
 
+use crate::diagnosis::evidence::{retries, row};
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
@@ -50,11 +51,12 @@ fn check(story: &Story<'_>) -> Answer {
     }
     // A later attempt found the row committed, and did no better.
     let again = story.lines().iter().rfind(|told| {
-        told.at_ms > visible && (told.line.entry || matches!(told.mark, Some(Mark::Received { .. })))
+        told.at_ms > visible && (told.line.entry || matches!(told.mark, Some(LogEvent::Received { .. })))
     });
     if let Some(again) = again
         && story.lines().iter().any(|told| {
-            told.at_ms > again.at_ms && matches!(told.mark, Some(Mark::Completed | Mark::Failed { .. }))
+            told.at_ms > again.at_ms
+                && matches!(told.mark, Some(LogEvent::Completed | LogEvent::Failed { .. }))
         })
     {
         return Answer::ruled_out(
@@ -65,11 +67,11 @@ fn check(story: &Story<'_>) -> Answer {
     let entered = story
         .lines()
         .iter()
-        .find(|told| told.line.entry || matches!(told.mark, Some(Mark::Called)));
+        .find(|told| told.line.entry || matches!(told.mark, Some(LogEvent::Called)));
     let over = story
         .lines()
         .iter()
-        .find(|told| matches!(told.mark, Some(Mark::Completed | Mark::Failed { .. })))
+        .find(|told| matches!(told.mark, Some(LogEvent::Completed | LogEvent::Failed { .. })))
         .map(|told| (told.n, told.at_ms));
     let start = entered.map(|told| (told.n, told.at_ms)).or_else(|| {
         story
@@ -83,8 +85,8 @@ fn check(story: &Story<'_>) -> Answer {
                 "the actor ran from {at:.0} to {end:.0} ms; the row was still invisible at {invisible:.0} ms and visible at {visible:.0} ms: the message was sent before the commit"
             );
             // What it raised may have nothing to do with the row.
-            if story.raised().is_empty() || super::misses_the_row(story) {
-                Answer::certain(text, [from, to, n]).terminal_if(super::final_attempt(story))
+            if story.raised().is_empty() || row::misses_the_row(story) {
+                Answer::certain(text, [from, to, n]).terminal_if(retries::final_attempt(story))
             } else {
                 Answer::likely(text, [from, to, n])
             }

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Story};
 use crate::framework::dramatiq::Trace;
+use crate::text;
 use crate::timeline::Level;
 use crate::timeline::Source;
 
@@ -34,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::certain(
                 format!(
                     "the application logged an error for this task and set a success status all the same: {} {exception}",
-                    super::excerpt(&told.line.text)
+                    text::excerpt(&told.line.text)
                 ),
                 [told.n],
             )

@@ -1,7 +1,8 @@
 //! The event loop is blocked by another coroutine.
 
+use crate::diagnosis::evidence::stacks;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source, Stack};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -48,16 +49,16 @@ fn threads<'a>(story: &Story<'a>, n: u32) -> &'a [Stack] {
 }
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(called) = story.line(|mark| matches!(mark, Mark::Called)) else {
+    let Some(called) = story.line(|mark| matches!(mark, LogEvent::Called)) else {
         return Answer::NotApplicable;
     };
     if !story.closed()
         || story.attempt_over().is_some()
-        || story.line(|mark| matches!(mark, Mark::Completed)).is_some()
+        || story.line(|mark| matches!(mark, LogEvent::Completed)).is_some()
     {
         return Answer::NotApplicable;
     }
-    match super::blocked_loop(story, called.line.pid) {
+    match stacks::blocked_loop(story, called.line.pid) {
         Some((n, frame)) => {
             let text = format!(
                 "the event loop of pid {} sits in a blocking call: {frame}",

@@ -1,7 +1,7 @@
 //! The actor raised what it declares to throw.
 
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    match story.line(|mark| matches!(mark, Mark::ExpectedException { .. })) {
+    match story.line(|mark| matches!(mark, LogEvent::ExpectedException { .. })) {
         Some(told) => Answer::certain(
             format!(
                 "the actor raised an exception that it declares in `throws`, so it is not retried: {}",

@@ -1,5 +1,6 @@
 //! A TTL ended before anybody took the message.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::dramatiq;
 use crate::timeline::Source;
@@ -18,7 +19,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.published() else {
         return Answer::NotApplicable;
     };
-    if let Some((n, from)) = super::dead_lettered(story, "expired") {
+    if let Some((n, from)) = broker::dead_lettered(story, "expired") {
         return Answer::certain(
             format!("the message expired on `{from}` before anybody took it"),
             [passage.n, n],
@@ -44,7 +45,7 @@ fn check(story: &Story<'_>) -> Answer {
     let now = story.depths(story.queue()).last();
     let dead = dramatiq::dead_letter_queue(story.queue());
     match now {
-        Some(depth) if depth.ready == 0 && super::grew(story, &dead) && story.sees_all(Source::Firehose) => Answer::likely(
+        Some(depth) if depth.ready == 0 && broker::grew(story, &dead) && story.sees_all(Source::Firehose) => Answer::likely(
             format!("messages on `{}` live {ttl} ms; this one is no longer there, was never delivered, and `{dead}` grew", story.queue()),
             [passage.n, info.n, depth.n],
         )

@@ -1,7 +1,7 @@
 //! A middleware skipped the message.
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,25 +15,28 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if story.line(|mark| matches!(mark, Mark::TooOld { .. })).is_some() {
+    if story
+        .line(|mark| matches!(mark, LogEvent::TooOld { .. }))
+        .is_some()
+    {
         return Answer::NotApplicable;
     }
-    if let Some(told) = story.line(|mark| matches!(mark, Mark::Skipped { .. })) {
+    if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Skipped { .. })) {
         return Answer::certain(format!("a middleware skipped it: {}", told.line.text), [told.n]).terminal();
     }
     // A hook that calls `message.fail()` keeps the actor from running without a word: only the
     // rejection shows, between a reception and no call.
-    let received = story.line(|mark| matches!(mark, Mark::Received { .. }));
-    let rejected = story.line(|mark| matches!(mark, Mark::Rejecting { .. }));
+    let received = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
+    let rejected = story.line(|mark| matches!(mark, LogEvent::Rejecting { .. }));
     let explained = story.lines().iter().any(|told| {
         matches!(
             told.mark,
             Some(
-                Mark::Called
-                    | Mark::Failed { .. }
-                    | Mark::ExpectedException { .. }
-                    | Mark::HookFailed { .. }
-                    | Mark::RetriesExceeded { .. }
+                LogEvent::Called
+                    | LogEvent::Failed { .. }
+                    | LogEvent::ExpectedException { .. }
+                    | LogEvent::HookFailed { .. }
+                    | LogEvent::RetriesExceeded { .. }
             )
         )
     });

@@ -1,7 +1,7 @@
 //! The message exceeded its age limit.
 
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    match story.line(|mark| matches!(mark, Mark::TooOld { .. })) {
+    match story.line(|mark| matches!(mark, LogEvent::TooOld { .. })) {
         Some(told) => Answer::certain(
             format!("{} Retries keep the first timestamp", told.line.text),
             [told.n],

@@ -1,5 +1,6 @@
 //! Nobody is subscribed to the queue.
 
+use crate::diagnosis::evidence::{retries, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -35,16 +36,16 @@ fn check(story: &Story<'_>) -> Answer {
         last.ready
     );
     // A worker that lives has a reason of its own not to consume, even if it could not be shown.
-    if let Some(n) = super::watched_is_alive(story) {
+    if let Some(n) = workers::watched_is_alive(story) {
         evidence.push(n);
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
-    let ended = story.started("worker").as_ref().and_then(super::end_of);
+    let ended = story.started("worker").as_ref().and_then(workers::end_of);
     let (text, scenario) = match ended {
         // A process that ends says something by that.
         Some((end, words)) => {
             evidence.push(end.n);
-            let last = super::last_words(story, Source::WorkerLog);
+            let last = workers::last_words(story, Source::WorkerLog);
             evidence.extend(last.as_ref().map(|(n, _)| *n));
             let said = last.map_or(String::new(), |(_, said)| {
                 format!("; the last that it said: {said}")
@@ -56,7 +57,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
         None => (format!("{text}: no worker runs"), Scenario::C),
     };
-    let answer = if last.ready > 0 && super::is_on_the_queue(story) {
+    let answer = if last.ready > 0 && retries::is_on_the_queue(story) {
         Answer::certain(text, evidence)
     } else {
         Answer::likely(text, evidence)

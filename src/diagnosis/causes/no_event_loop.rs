@@ -1,7 +1,8 @@
 //! An async actor, and no event loop in the worker.
 
+use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -24,10 +25,10 @@ fn check(story: &Story<'_>) -> Answer {
             format!("{}: the AsyncIO middleware is missing", raised.exception()),
             [raised.n],
         )
-        .terminal_if(super::final_attempt(story)),
-        None => match story.line(|mark| matches!(mark, Mark::NoEventLoop)) {
+        .terminal_if(retries::final_attempt(story)),
+        None => match story.line(|mark| matches!(mark, LogEvent::NoEventLoop)) {
             Some(told) => {
-                Answer::certain(told.line.text.clone(), [told.n]).terminal_if(super::final_attempt(story))
+                Answer::certain(told.line.text.clone(), [told.n]).terminal_if(retries::final_attempt(story))
             }
             None => Answer::NotApplicable,
         },

@@ -1,5 +1,6 @@
 //! The API could have published, and did not.
 
+use crate::diagnosis::evidence::{broker, connections};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -47,12 +48,12 @@ fn look(story: &Story<'_>) -> Answer {
     let api = story.api_processes();
     let is_api = |connection: &str| {
         api.iter().any(|(_, process)| {
-            super::is_socket_of(process, connection)
+            connections::is_socket_of(process, connection)
                 || story.peer(connection).is_some_and(|(_, pid)| pid == process.pid)
         })
     };
     // Never certain: an outbox may send it later, and it may travel under another id.
-    if let Some((n, what)) = super::disguised(story) {
+    if let Some((n, what)) = broker::disguised(story) {
         return Answer::possible(
             format!("the API sent nothing that carries the task id, but a message {what} was published"),
             [n],
@@ -74,7 +75,7 @@ fn look(story: &Story<'_>) -> Answer {
         for (n, process) in &api {
             if connections.iter().any(|connection| {
                 connection.vhost == story.timeline.setup.vhost
-                    && super::is_socket_of(process, &connection.name)
+                    && connections::is_socket_of(process, &connection.name)
             }) {
                 return Answer::likely(
                     format!(
@@ -89,7 +90,7 @@ fn look(story: &Story<'_>) -> Answer {
     // A new connection is listed 2 to 5 s late: until then nothing says which vhost it is in.
     let unlisted = api
         .iter()
-        .any(|(_, process)| super::amqp_socket(story, process).is_some());
+        .any(|(_, process)| connections::amqp_socket(story, process).is_some());
     if api.is_empty() {
         Answer::cannot_tell(&[Source::Process])
     } else if unlisted || api.iter().any(|(_, process)| !process.sockets_seen) {

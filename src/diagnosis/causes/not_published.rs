@@ -1,5 +1,6 @@
 //! Nothing reached this broker, and nobody could say why.
 
+use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::dramatiq;
 use crate::timeline::{Process, Source};
@@ -28,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
             "no message with this task id reached vhost \"{}\" of {} within {seconds} s, so far",
             story.timeline.setup.vhost, story.timeline.setup.broker
         );
-        return match super::disguised(story) {
+        return match broker::disguised(story) {
             Some((n, what)) => {
                 evidence.push(n);
                 Answer::possible(
@@ -49,8 +50,9 @@ fn check(story: &Story<'_>) -> Answer {
                 }
                 // The master of a prefork server never has one: its children publish.
                 let api = story.api_processes();
-                let silent =
-                    |process: &Process| process.sockets_seen && super::amqp_socket(story, process).is_none();
+                let silent = |process: &Process| {
+                    process.sockets_seen && connections::amqp_socket(story, process).is_none()
+                };
                 let all_silent = !api.is_empty() && api.iter().all(|(_, process)| silent(process));
                 let hint = all_silent.then(|| {
                     evidence.extend(api.iter().map(|(n, _)| *n));
@@ -74,7 +76,7 @@ fn check(story: &Story<'_>) -> Answer {
         dramatiq::dead_letter_queue(queue),
     ]
     .iter()
-    .any(|name| super::grew(story, name));
+    .any(|name| broker::grew(story, name));
     if nobody && !grew {
         evidence.extend(depths.last().map(|depth| depth.n));
         return Answer::likely(format!("`{queue}` has no consumer and did not grow"), evidence)
@@ -87,7 +89,7 @@ fn check(story: &Story<'_>) -> Answer {
 fn api_died(story: &Story<'_>) -> Option<(u32, String)> {
     let (answered, ..) = story.answer()?;
     let launch = story.started("api")?;
-    let (end, words) = super::end_of(&launch)?;
+    let (end, words) = workers::end_of(&launch)?;
     (end.exit != 0 && end.n > answered).then_some((end.n, words))
 }
 

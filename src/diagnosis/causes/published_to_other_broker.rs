@@ -1,5 +1,6 @@
 //! The API talks to another broker.
 
+use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -17,7 +18,7 @@ fn check(story: &Story<'_>) -> Answer {
     if story.published().is_some() {
         return Answer::NotApplicable;
     }
-    super::other_broker(story, &story.api_processes(), "the API")
+    connections::other_broker(story, &story.api_processes(), "the API")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The API talks to another vhost of this broker.
 
+use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -25,7 +26,7 @@ fn check(story: &Story<'_>) -> Answer {
     for (n, process) in story.api_processes() {
         for connection in connections
             .iter()
-            .filter(|connection| super::is_socket_of(process, &connection.name))
+            .filter(|connection| connections::is_socket_of(process, &connection.name))
         {
             if connection.vhost == *vhost {
                 return Answer::ruled_out(

@@ -1,5 +1,6 @@
 //! A memory or disk alarm holds publishers back.
 
+use crate::diagnosis::evidence::{broker, connections};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -32,10 +33,10 @@ fn check(story: &Story<'_>) -> Answer {
             && (api.is_empty()
                 || api
                     .iter()
-                    .any(|(_, process)| super::is_socket_of(process, &connection.name)))
+                    .any(|(_, process)| connections::is_socket_of(process, &connection.name)))
     });
     let unlisted = api.iter().any(|(_, process)| {
-        super::amqp_socket(story, process)
+        connections::amqp_socket(story, process)
             .is_some_and(|socket| connections.iter().all(|connection| connection.name != socket))
     });
     match (alarm, blocked) {
@@ -45,7 +46,7 @@ fn check(story: &Story<'_>) -> Answer {
                 connection.name, connection.state
             );
             // Without the firehose the message may have been published before the alarm.
-            if !api.is_empty() && story.closed() && super::saw_every_publish(story) {
+            if !api.is_empty() && story.closed() && broker::saw_every_publish(story) {
                 Answer::certain(text, [n, listed])
             } else {
                 Answer::likely(text, [n, listed])

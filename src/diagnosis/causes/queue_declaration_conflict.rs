@@ -1,5 +1,6 @@
 //! The queue exists with other arguments than the worker declares.
 
+use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -14,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    super::connection_error(story, super::is_conflict, |error, _| {
+    connections::connection_error(story, connections::is_conflict, |error, _| {
         format!("the worker cannot declare its queue as it wants it: {error}")
     })
 }

@@ -1,7 +1,8 @@
 //! Somebody deleted the queue under the running worker.
 
+use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let missing = super::connection_error(story, super::is_missing_queue, |error, _| {
+    let missing = connections::connection_error(story, connections::is_missing_queue, |error, _| {
         format!("the worker's queue is gone: {error}")
     });
     if matches!(missing, Answer::Matched(_)) {
@@ -40,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
     let restarts: Vec<u32> = story
         .worker_lines()
         .iter()
-        .filter(|told| !told.line.before && matches!(told.mark, Some(Mark::RestartingConsumer)))
+        .filter(|told| !told.line.before && matches!(told.mark, Some(LogEvent::RestartingConsumer)))
         .map(|told| told.n)
         .collect();
     if restarts.len() >= 2 && story.closed() {

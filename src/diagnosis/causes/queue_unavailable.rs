@@ -1,7 +1,9 @@
 //! The queue itself is down.
 
+use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Certainty, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
+use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -127,8 +129,9 @@ fn log_says(story: &Story<'_>) -> Answer {
         .iter()
         .rev()
         .find_map(|told| match told.mark {
-            Some(Mark::ConnectionError { queue, error })
-                if super::is_queue_down(error) && super::names_our_queue(story, queue.as_deref(), error) =>
+            Some(LogEvent::ConnectionError { queue, error })
+                if connections::is_queue_down(error)
+                    && connections::names_our_queue(story, queue.as_deref(), error) =>
             {
                 Some((told.n, error))
             }
@@ -136,7 +139,7 @@ fn log_says(story: &Story<'_>) -> Answer {
         });
     match refused {
         Some((n, error)) if story.closed() => {
-            Answer::likely(format!("the worker is told: {}", super::excerpt(error)), [n])
+            Answer::likely(format!("the worker is told: {}", text::excerpt(error)), [n])
                 .would_decide(&[Source::Queue, Source::Management])
         }
         _ => match story.infos(story.queue()).last() {

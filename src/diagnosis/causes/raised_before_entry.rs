@@ -1,5 +1,6 @@
 //! Something on the way into the actor raised: a middleware's hook, or a wrapper around the actor.
 
+use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::framework::dramatiq::Trace;
 use crate::timeline::Source;
@@ -28,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
             "{who} raised {}{}{}",
             raised.exception(),
             place(trace),
-            super::retry_state(story)
+            retries::retry_state(story)
         )
     };
     let answer = if trace.in_a_hook_before() {
@@ -39,7 +40,7 @@ fn check(story: &Story<'_>) -> Answer {
         // A coroutine's frames are not on the thread that waits for it: without any nothing is known.
         return Answer::NotApplicable;
     };
-    answer.terminal_if(super::final_attempt(story))
+    answer.terminal_if(retries::final_attempt(story))
 }
 
 fn place(trace: &Trace) -> String {

@@ -1,7 +1,8 @@
 //! A failure was acknowledged as if it were a success.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -21,21 +22,21 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(acked) = story
         .lines()
         .iter()
-        .find(|told| told.at_ms >= raised.at_ms && matches!(told.mark, Some(Mark::Acknowledging { .. })))
+        .find(|told| told.at_ms >= raised.at_ms && matches!(told.mark, Some(LogEvent::Acknowledging { .. })))
     else {
         return Answer::NotApplicable;
     };
     if let Some(told) = story.line(|mark| {
         matches!(
             mark,
-            Mark::Retrying { .. } | Mark::RetriesExceeded { .. } | Mark::Enqueueing { .. }
+            LogEvent::Retrying { .. } | LogEvent::RetriesExceeded { .. } | LogEvent::Enqueueing { .. }
         )
     }) {
         return Answer::ruled_out("the Retries middleware was at work", [told.n]);
     }
     // The middleware is there and its hook failed: the message is lost all the same, but not
     // because the middleware is missing.
-    if let Some(told) = story.line(|mark| matches!(mark, Mark::HookFailed { .. })) {
+    if let Some(told) = story.line(|mark| matches!(mark, LogEvent::HookFailed { .. })) {
         return Answer::ruled_out("a hook failed after the actor", [told.n]);
     }
     if story.publishes().iter().any(|passage| passage.message.is_retry()) {
@@ -46,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
         raised.exception()
     );
     // A middleware of the application's own may retry without these lines.
-    if super::saw_every_publish(story) {
+    if broker::saw_every_publish(story) {
         Answer::certain(text, [raised.n, acked.n]).terminal()
     } else {
         Answer::likely(text, [raised.n, acked.n]).would_decide(&[Source::Firehose])

@@ -1,5 +1,6 @@
 //! The row exists, but not where taskdiag looks.
 
+use crate::diagnosis::evidence::row;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -26,7 +27,7 @@ fn check(story: &Story<'_>) -> Answer {
         let status = status.as_deref().unwrap_or("unknown");
         let text = format!(
             "the row is not in {} but in {place}, with status {status}",
-            super::table(story)
+            row::table(story)
         );
         // Every schema may have a row of its own with this number: that of another tenant's task.
         let unique = story.task_id().is_some_and(|id| id.parse::<u64>().is_err());
@@ -40,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some((n, _, value)) => Answer::likely(
             format!(
                 "the API reads this task (status {value}), but no row is visible in {}",
-                super::table(story)
+                row::table(story)
             ),
             [n],
         ),

@@ -1,6 +1,7 @@
 //! The application itself marked the task as failed.
 
 use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -20,7 +21,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .error
                 .as_deref()
                 .filter(|text| !text.is_empty())
-                .map(|text| format!(": {}", super::excerpt(text)))
+                .map(|text| format!(": {}", text::excerpt(text)))
                 .unwrap_or_default();
             let text = format!(
                 "the application set {}{error}",

@@ -1,5 +1,6 @@
 //! The API accepted the task and wrote no row.
 
+use crate::diagnosis::evidence::{broker, row};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -33,14 +34,15 @@ fn check(story: &Story<'_>) -> Answer {
     if entered
         && story.attempt_over().is_none()
         && story.raised().is_empty()
-        && super::drained(story).is_none()
+        && broker::drained(story).is_none()
     {
         return Answer::NotApplicable;
     }
     // Unseen, a message may have been published, and the row be the worker's to create.
-    let nothing_published = entered || (super::saw_every_publish(story) && super::disguised(story).is_none());
+    let nothing_published =
+        entered || (broker::saw_every_publish(story) && broker::disguised(story).is_none());
     // An actor that raised for another reason may have done so before it wrote the row.
-    let explained = !entered || story.raised().is_empty() || super::misses_the_row(story);
+    let explained = !entered || story.raised().is_empty() || row::misses_the_row(story);
     let mut evidence = vec![n];
     evidence.extend(story.answer().map(|(n, ..)| n));
     let gone = story
@@ -54,7 +56,7 @@ fn check(story: &Story<'_>) -> Answer {
         });
     let text = format!(
         "the API accepted the task, but {} has no row with this id",
-        super::table(story)
+        row::table(story)
     );
     // An id found under a usual name may be another one's: a request's, say.
     if story.id_was_guessed() && story.publishes().is_empty() {

@@ -1,7 +1,8 @@
 //! The actor completed and wrote no final status.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 use crate::timeline::Xmax;
 
@@ -20,16 +21,16 @@ pub(super) const CAUSE: Cause = Cause {
 fn did_not_complete(story: &Story<'_>) -> bool {
     let over = story.attempt_over();
     story.publishes().iter().any(|passage| passage.message.is_retry())
-        || over.is_some_and(|told| matches!(told.mark, Some(Mark::Rejecting { .. })))
+        || over.is_some_and(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. })))
         || story.lines().iter().any(|told| {
             matches!(
                 told.mark,
                 Some(
-                    Mark::Retrying { .. }
-                        | Mark::RetriesExceeded { .. }
-                        | Mark::RateLimited
-                        | Mark::TimeLimit
-                        | Mark::ExpectedException { .. }
+                    LogEvent::Retrying { .. }
+                        | LogEvent::RetriesExceeded { .. }
+                        | LogEvent::RateLimited
+                        | LogEvent::TimeLimit
+                        | LogEvent::ExpectedException { .. }
                 )
             )
         })
@@ -121,7 +122,7 @@ fn check(story: &Story<'_>) -> Answer {
     match story.attempt_over() {
         Some(over) if untouched => Answer::certain(text, [over.n, n]),
         Some(over) => Answer::likely(text, [over.n, n]),
-        None => match super::drained(story) {
+        None => match broker::drained(story) {
             Some(evidence) => Answer::likely(text, [evidence, n]).would_decide(&[Source::WorkerLog]),
             None => Answer::NotApplicable,
         },

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Stage, Story};
 use crate::framework::contains_token;
+use crate::text;
 use crate::timeline::Source;
 use crate::timeline::Xmax;
 
@@ -56,14 +57,14 @@ fn check(story: &Story<'_>) -> Answer {
         (Some(told), [_, ..]) if let Some(seen) = story.seen_writing(row.xmax) => Answer::likely(
             format!(
                 "{text}, that transaction was seen with a writer's lock on the table, and the worker's log says `{}`",
-                super::excerpt(&told.line.text)
+                text::excerpt(&told.line.text)
             ),
             [seen, n, told.n],
         ),
         (Some(told), []) => Answer::certain(
             format!(
                 "{text}, while the worker's log says `{}`",
-                super::excerpt(&told.line.text)
+                text::excerpt(&told.line.text)
             ),
             [n, told.n],
         ),

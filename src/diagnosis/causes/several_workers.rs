@@ -3,7 +3,7 @@
 use crate::diagnosis::{Answer, Cause, Story};
 use std::collections::BTreeSet;
 
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -54,7 +54,9 @@ fn by_count(story: &Story<'_>) -> Answer {
     let own: BTreeSet<i32> = story
         .worker_lines()
         .iter()
-        .filter(|told| matches!(told.mark, Some(Mark::AddingConsumer { queue }) if queue == story.queue()))
+        .filter(
+            |told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue()),
+        )
         .filter_map(|told| told.line.pid)
         .collect();
     match story.depths(story.queue()).last() {

@@ -1,5 +1,6 @@
 //! Only one consumer is served, and it is another one.
 
+use crate::diagnosis::evidence::{connections, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -45,9 +46,9 @@ fn check(story: &Story<'_>) -> Answer {
             None => {
                 // The worker's connections are known, and another one of them waits in the list.
                 let waits = |connection: &str| {
-                    super::live_workers(story)
+                    workers::live_workers(story)
                         .iter()
-                        .any(|(_, process)| super::is_socket_of(process, connection))
+                        .any(|(_, process)| connections::is_socket_of(process, connection))
                 };
                 let text = format!("only {} is served", active.connection);
                 let idle = consumers.iter().any(|consumer| {

@@ -1,5 +1,6 @@
 //! A worker whose master was killed took the message; its log goes nowhere.
 
+use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -23,14 +24,14 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let name = process.command.join(" ");
-    if !super::is_worker(process) {
+    if !workers::is_worker(process) {
         return Answer::NotApplicable;
     }
     let parent = process.parent_command.as_deref().unwrap_or_default();
     // The healthy child of a master shares its command line; one started by `spawn` or by a fork
     // server is a child of a Python process that is.
     let related = parent == process.command
-        || super::is_worker_command(parent)
+        || workers::is_worker_command(parent)
         || parent
             .iter()
             .any(|word| word.contains("forkserver") || word.contains("multiprocessing"));
@@ -48,9 +49,9 @@ fn check(story: &Story<'_>) -> Answer {
         Some(true) => Answer::NotApplicable,
         // Without the parent's command line it may be the container's healthy master.
         Some(false) if process.ppid == 1 && !parent.is_empty() => {
-            super::taken(story, Answer::certain(text, [passage.n, n]))
+            broker::taken(story, Answer::certain(text, [passage.n, n]))
         }
-        _ => super::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
+        _ => broker::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Something that is not a worker took the message.
 
+use crate::diagnosis::evidence::workers;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
 
@@ -40,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     if let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) {
-        if super::is_worker(process) || super::acts_as_worker(story, process) {
+        if workers::is_worker(process) || workers::acts_as_worker(story, process) {
             return Answer::ruled_out("it is a worker", [n]);
         }
         if story.is_watched(process.pid) == Some(true) {
@@ -87,7 +88,7 @@ fn check(story: &Story<'_>) -> Answer {
             .map(|connection| (n, connection))
     });
     match listed {
-        Some((n, connection)) if !super::is_worker_product(&connection.product) => Answer::likely(
+        Some((n, connection)) if !workers::is_worker_product(&connection.product) => Answer::likely(
             format!(
                 "delivered to {}, a {} client, which is not a worker",
                 connection.name,

@@ -1,7 +1,8 @@
 //! Another worker took the message.
 
+use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -26,14 +27,14 @@ fn check(story: &Story<'_>) -> Answer {
                 format!("delivered to pid {pid}, the watched worker's"),
                 [passage.n, found],
             ),
-            (_, Some((_, process))) if !super::is_worker(process) => Answer::NotApplicable,
+            (_, Some((_, process))) if !workers::is_worker(process) => Answer::NotApplicable,
             (Some(false), Some((n, process))) => {
                 let place = process
                     .cwd
                     .as_deref()
                     .map(|cwd| format!(" in {cwd}"))
                     .unwrap_or_default();
-                super::taken(
+                broker::taken(
                     story,
                     Answer::certain(
                         format!(
@@ -44,7 +45,7 @@ fn check(story: &Story<'_>) -> Answer {
                     ),
                 )
             }
-            (Some(false), None) => super::taken(
+            (Some(false), None) => broker::taken(
                 story,
                 Answer::likely(
                     format!("delivered to pid {pid}, which is not the watched worker"),
@@ -63,16 +64,16 @@ fn check(story: &Story<'_>) -> Answer {
             .map(|connection| (n, connection))
     });
     match listed {
-        Some((_, connection)) if !super::is_worker_product(&connection.product) => Answer::NotApplicable,
+        Some((_, connection)) if !workers::is_worker_product(&connection.product) => Answer::NotApplicable,
         _ if story
-            .line(|mark| matches!(mark, Mark::Pushed { .. } | Mark::Received { .. }))
+            .line(|mark| matches!(mark, LogEvent::Pushed { .. } | LogEvent::Received { .. }))
             .is_some() =>
         {
             Answer::ruled_out("the watched worker's log has it", [passage.n])
         }
         _ if !story.sees(Source::Process) => Answer::cannot_tell(&[Source::Process]),
         Some((n, connection)) if story.debug_log() && story.closed() && story.watched_is_local() => {
-            super::taken(
+            broker::taken(
                 story,
                 Answer::likely(
                     format!(
@@ -97,7 +98,7 @@ fn check(story: &Story<'_>) -> Answer {
                 Some(told) => Answer::likely(text, [passage.n, told.n]),
                 None => Answer::possible(text, [passage.n]),
             };
-            super::taken(story, answer).would_decide(&[Source::Process])
+            broker::taken(story, answer).would_decide(&[Source::Process])
         }
         _ => Answer::cannot_tell(&[Source::Process, Source::WorkerLog]),
     }

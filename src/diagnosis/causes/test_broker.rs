@@ -1,5 +1,6 @@
 //! The API sends into a stub broker.
 
+use crate::diagnosis::evidence::{connections, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -18,7 +19,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let api = story.api_processes();
-    if let Some((n, thread)) = super::stub_frame(
+    if let Some((n, thread)) = stacks::stub_frame(
         story,
         &api.iter().map(|(_, process)| process.pid).collect::<Vec<_>>(),
     ) {
@@ -31,7 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::cannot_tell(&[Source::Process]);
     }
     for (n, process) in &api {
-        if let Some(socket) = super::amqp_socket(story, process) {
+        if let Some(socket) = connections::amqp_socket(story, process) {
             return Answer::ruled_out(
                 format!("the API (pid {}) has an AMQP connection: {socket}", process.pid),
                 [*n],
@@ -39,7 +40,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
     for (n, process) in &api {
-        if let Some((name, value)) = super::test_switch(process)
+        if let Some((name, value)) = workers::test_switch(process)
             && process.sockets_seen
             && story.closed()
         {

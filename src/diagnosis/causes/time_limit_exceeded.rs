@@ -1,7 +1,8 @@
 //! The actor ran longer than it may.
 
+use crate::diagnosis::evidence::{retries, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -20,19 +21,19 @@ fn check(story: &Story<'_>) -> Answer {
         raised.exception().contains("TimeLimitExceeded") || raised.chained("TimeLimitExceeded")
     });
     if let Some(raised) = over {
-        let place = super::own_place(raised);
+        let place = stacks::own_place(raised);
         return Answer::certain(
             format!(
                 "the actor's time limit was exceeded{place}{}",
-                super::retry_state(story)
+                retries::retry_state(story)
             ),
             [raised.n],
         )
-        .terminal_if(super::final_attempt(story));
+        .terminal_if(retries::final_attempt(story));
     }
     let pid = story.lines().iter().find_map(|told| told.line.pid);
     let warned = story.worker_lines().iter().find(|told| {
-        story.counts(told) && matches!(told.mark, Some(Mark::TimeLimit)) && told.line.pid == pid
+        story.counts(told) && matches!(told.mark, Some(LogEvent::TimeLimit)) && told.line.pid == pid
     });
     match warned {
         Some(told) if story.closed() && story.attempt_over().is_none() => {
@@ -41,7 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
                 told.line.text
             );
             // The line does not say which message it is about.
-            if super::running_others(story).is_empty() {
+            if workers::running_others(story).is_empty() {
                 Answer::likely(text, [told.n]).would_decide(&[Source::Process])
             } else {
                 Answer::possible(text, [told.n]).would_decide(&[Source::Process])

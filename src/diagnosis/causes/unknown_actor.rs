@@ -1,8 +1,8 @@
 //! The worker does not know the actor that the message names.
 
-use crate::diagnosis::story::Told;
+use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -16,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(told) = story.line(|mark| matches!(mark, Mark::UndefinedActor { .. })) {
+    if let Some(told) = story.line(|mark| matches!(mark, LogEvent::UndefinedActor { .. })) {
         return settled(story, &told, vec![told.n]);
     }
     if let Some((told, rejected)) = refused_and_rejected(story) {
@@ -30,7 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
         let refused = story.worker_lines().iter().find(|told| {
             story.counts(told)
                 && story.submitted_at().is_none_or(|since| told.at_ms >= since)
-                && matches!(told.mark, Some(Mark::UndefinedActor { actor: undefined }) if undefined == actor)
+                && matches!(told.mark, Some(LogEvent::UndefinedActor { actor: undefined }) if undefined == actor)
         });
         let Some(told) = refused else { continue };
         let others = story
@@ -60,24 +60,24 @@ fn check(story: &Story<'_>) -> Answer {
 
 /// The refusal itself has no id; the consumer thread's next line rejects the message by its id. Over
 /// a slow link both come before the firehose tells of the message at all.
-fn refused_and_rejected<'a>(story: &Story<'a>) -> Option<(Told<'a>, u32)> {
+fn refused_and_rejected<'a>(story: &Story<'a>) -> Option<(WorkerLine<'a>, u32)> {
     let rejected = story
         .lines()
         .iter()
-        .find(|told| matches!(told.mark, Some(Mark::Rejecting { .. })))?;
+        .find(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. })))?;
     let before = story.worker_lines().iter().rfind(|told| {
         told.n < rejected.n
             && told.line.pid.is_some()
             && told.line.pid == rejected.line.pid
             && told.line.thread == rejected.line.thread
     })?;
-    matches!(before.mark, Some(Mark::UndefinedActor { .. })).then_some((*before, rejected.n))
+    matches!(before.mark, Some(LogEvent::UndefinedActor { .. })).then_some((*before, rejected.n))
 }
 
 /// With an actor configured, a message for another one may be a stranger's that happens to carry
 /// the same value (a short number, say), or come before the one that is meant: wait for that.
-fn settled(story: &Story<'_>, told: &Told<'_>, evidence: Vec<u32>) -> Answer {
-    let Some(Mark::UndefinedActor { actor }) = told.mark else {
+fn settled(story: &Story<'_>, told: &WorkerLine<'_>, evidence: Vec<u32>) -> Answer {
+    let Some(LogEvent::UndefinedActor { actor }) = told.mark else {
         return Answer::NotApplicable;
     };
     let text = format!("the worker knows no actor `{actor}`: {}", told.line.text);

@@ -1,7 +1,8 @@
 //! The worker holds the message behind busy threads.
 
+use crate::diagnosis::evidence::workers;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,14 +16,14 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(pushed) = story.line(|mark| matches!(mark, Mark::Pushed { delay: false, .. })) else {
+    let Some(pushed) = story.line(|mark| matches!(mark, LogEvent::Pushed { delay: false, .. })) else {
         return Answer::NotApplicable;
     };
-    if let Some(told) = story.line(|mark| matches!(mark, Mark::Received { .. })) {
+    if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) {
         return Answer::ruled_out("a thread received it", [told.n]);
     }
     // Behind threads of the same process: another one's have nothing to do with it.
-    let mut running = super::running_others(story);
+    let mut running = workers::running_others(story);
     running.retain(|(n, _)| {
         let of = story.timeline.event(*n).and_then(|event| match &event.kind {
             EventKind::Line(line) => line.pid,
@@ -61,13 +62,13 @@ fn check(story: &Story<'_>) -> Answer {
 /// How many worker threads the process has, by its command line: 8 unless told otherwise.
 fn threads_of(story: &Story<'_>, pid: i32) -> Option<(u32, usize)> {
     let (n, process) = story.process(pid)?;
-    let command = if super::is_worker_command(&process.command) {
+    let command = if workers::is_worker_command(&process.command) {
         &process.command
     } else {
         process
             .parent_command
             .as_ref()
-            .filter(|command| super::is_worker_command(command))?
+            .filter(|command| workers::is_worker_command(command))?
     };
     let given = command.iter().enumerate().find_map(|(at, word)| {
         let next = || command.get(at + 1).map(String::as_str);

@@ -1,5 +1,6 @@
 //! The worker tries to connect to the broker, and fails.
 
+use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -14,9 +15,13 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    super::connection_error(
+    connections::connection_error(
         story,
-        |error| !super::is_conflict(error) && !super::is_missing_queue(error) && !super::is_queue_down(error),
+        |error| {
+            !connections::is_conflict(error)
+                && !connections::is_missing_queue(error)
+                && !connections::is_queue_down(error)
+        },
         |error, count| format!("0 consumers: the worker cannot connect ({count} in its log): {error}"),
     )
 }

@@ -1,7 +1,8 @@
 //! The process died inside the actor.
 
+use crate::diagnosis::evidence::workers;
 use crate::diagnosis::{Answer, Cause, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -23,7 +24,11 @@ fn check(story: &Story<'_>) -> Answer {
         };
         let text = format!("the worker process died while it ran the actor: {text}");
         // Without a line of its own, and before it comes back, it may have been settled long ago.
-        return if again > 0 || story.line(|mark| matches!(mark, Mark::Received { .. })).is_some() {
+        return if again > 0
+            || story
+                .line(|mark| matches!(mark, LogEvent::Received { .. }))
+                .is_some()
+        {
             Answer::certain(text, [told.n]).terminal()
         } else {
             Answer::likely(text, [told.n])
@@ -40,7 +45,7 @@ fn check(story: &Story<'_>) -> Answer {
     let received = story
         .lines()
         .iter()
-        .find(|told| matches!(told.mark, Some(Mark::Received { .. })));
+        .find(|told| matches!(told.mark, Some(LogEvent::Received { .. })));
     let pid = story
         .peer(passage.connection)
         .map(|(_, pid)| pid)
@@ -51,7 +56,7 @@ fn check(story: &Story<'_>) -> Answer {
     let stopped = story
         .worker_lines()
         .iter()
-        .any(|told| story.counts(told) && matches!(told.mark, Some(Mark::Stopping | Mark::ShutDown)));
+        .any(|told| story.counts(told) && matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown)));
     let Some(n) = story.gone(pid) else {
         return Answer::NotApplicable;
     };
@@ -61,7 +66,7 @@ fn check(story: &Story<'_>) -> Answer {
         .map(|passage| passage.n);
     let was_worker = story
         .process(pid)
-        .is_some_and(|(_, process)| super::is_worker(process))
+        .is_some_and(|(_, process)| workers::is_worker(process))
         || story.is_watched(pid) == Some(true);
     match again {
         // A worker that is told to stop gives back what it has not begun.
@@ -73,11 +78,16 @@ fn check(story: &Story<'_>) -> Answer {
             [passage.n, n, again],
         ),
         // Below DEBUG an acknowledgement is invisible: it may have ended in peace since.
-        None if story.line(|mark| matches!(mark, Mark::Received { .. })).is_some() => Answer::certain(
-            format!("pid {pid} had the message and is gone; nothing acknowledged it"),
-            [passage.n, n],
-        )
-        .terminal(),
+        None if story
+            .line(|mark| matches!(mark, LogEvent::Received { .. }))
+            .is_some() =>
+        {
+            Answer::certain(
+                format!("pid {pid} had the message and is gone; nothing acknowledged it"),
+                [passage.n, n],
+            )
+            .terminal()
+        }
         None if story.closed() => {
             Answer::possible(format!("pid {pid} had the message and is gone"), [passage.n, n])
                 .would_decide(&[Source::WorkerLog])

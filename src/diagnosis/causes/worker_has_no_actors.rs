@@ -1,7 +1,8 @@
 //! The worker found no actors on its broker object.
 
+use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,20 +16,20 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = super::has_consumer(story) {
+    if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
     let lines = story.worker_lines();
     let Some(ready) = lines
         .iter()
         .rev()
-        .find(|told| matches!(told.mark, Some(Mark::Ready)))
+        .find(|told| matches!(told.mark, Some(LogEvent::Ready)))
     else {
         return Answer::NotApplicable;
     };
     if let Some(adding) = lines
         .iter()
-        .find(|told| matches!(told.mark, Some(Mark::AddingConsumer { .. })))
+        .find(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { .. })))
     {
         return Answer::ruled_out("it added a consumer", [adding.n]);
     }
@@ -42,10 +43,10 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence = vec![ready.n];
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     // The master never has a connection: it must be the process that said "ready".
-    let idle = super::live_workers(story).into_iter().find(|(_, process)| {
+    let idle = workers::live_workers(story).into_iter().find(|(_, process)| {
         ready.line.pid == Some(process.pid)
             && process.sockets_seen
-            && super::amqp_socket(story, process).is_none()
+            && connections::amqp_socket(story, process).is_none()
     });
     let text = "the worker is ready and added no consumer: no actor is declared on its broker";
     match idle {

@@ -1,5 +1,6 @@
 //! Nobody reads the worker's log pipe, and it is full.
 
+use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -37,7 +38,7 @@ fn check(story: &Story<'_>) -> Answer {
         .and_then(|passage| story.peer(passage.connection))
         .map(|(_, pid)| pid);
     // A worker that has not come to consuming is still booting, whatever it waits for.
-    if holder.is_none() && !matches!(super::has_consumer(story), Some(Answer::RuledOut { .. })) {
+    if holder.is_none() && !matches!(broker::has_consumer(story), Some(Answer::RuledOut { .. })) {
         return Answer::NotApplicable;
     }
     for event in story.timeline.events.iter().rev() {
@@ -50,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
         // Whoever has the message; before anybody has it, the watched worker.
         let concerned = match holder {
             Some(pid) => pid == process.pid || process.ppid == pid,
-            None => super::is_worker(process) && story.is_watched(process.pid) != Some(false),
+            None => workers::is_worker(process) && story.is_watched(process.pid) != Some(false),
         };
         let still = story
             .process(process.pid)

@@ -1,8 +1,9 @@
 //! The worker died while it started.
 
-use crate::diagnosis::story::Told;
+use crate::diagnosis::evidence::WorkerLine;
+use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::framework::dramatiq::Trace;
 use crate::timeline::Source;
 
@@ -17,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = super::has_consumer(story) {
+    if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
     if let Some(answer) = was_started(story) {
@@ -35,10 +36,10 @@ fn check(story: &Story<'_>) -> Answer {
         matches!(
             told.mark,
             Some(
-                Mark::Ready
-                    | Mark::AddingConsumer { .. }
-                    | Mark::Received { .. }
-                    | Mark::ConnectionError { .. }
+                LogEvent::Ready
+                    | LogEvent::AddingConsumer { .. }
+                    | LogEvent::Received { .. }
+                    | LogEvent::ConnectionError { .. }
             )
         )
     }) {
@@ -61,8 +62,8 @@ fn check(story: &Story<'_>) -> Answer {
             .iter()
             .rev()
             .find_map(|told| match told.mark {
-                Some(Mark::Ready) => Some(true),
-                Some(Mark::Stopping | Mark::ShutDown | Mark::ChildDied { .. }) => Some(false),
+                Some(LogEvent::Ready) => Some(true),
+                Some(LogEvent::Stopping | LogEvent::ShutDown | LogEvent::ChildDied { .. }) => Some(false),
                 _ => None,
             })
             .unwrap_or(false);
@@ -79,17 +80,20 @@ fn check(story: &Story<'_>) -> Answer {
 /// A worker that was started in this run: its exit code decides, and its log says why.
 fn was_started(story: &Story<'_>) -> Option<Answer> {
     let launch = story.started("worker")?;
-    let (end, ended) = super::end_of(&launch)?;
+    let (end, ended) = workers::end_of(&launch)?;
     if let Some(ready) = launch.ready {
         return Some(Answer::ruled_out("it consumed, and ended later", [ready]));
     }
     let lines = story.worker_lines();
     // It had booted: what ended it came later, another message perhaps.
     let booted = lines.iter().find(|told| {
-        let booted = |mark: &Mark| {
+        let booted = |mark: &LogEvent| {
             matches!(
                 mark,
-                Mark::Ready | Mark::AddingConsumer { .. } | Mark::Pushed { .. } | Mark::Received { .. }
+                LogEvent::Ready
+                    | LogEvent::AddingConsumer { .. }
+                    | LogEvent::Pushed { .. }
+                    | LogEvent::Received { .. }
             )
         };
         told.mark.is_some_and(booted)
@@ -103,7 +107,7 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
             evidence.push(told.n);
             reason(story, told)
         }
-        None => match super::last_words(story, Source::WorkerLog) {
+        None => match workers::last_words(story, Source::WorkerLog) {
             Some((n, words)) => {
                 evidence.push(n);
                 format!("the last that it said: {words}")
@@ -114,16 +118,16 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     let text = format!("the worker that was started {ended}: {why}");
     // One that ends well may have put itself into the background and still be on its way.
-    if end.exit == 0 && (!story.closed() || super::watched_is_alive(story).is_some()) {
+    if end.exit == 0 && (!story.closed() || workers::watched_is_alive(story).is_some()) {
         return story.closed().then(|| Answer::possible(text, evidence));
     }
     // Its last lines may still be on their way.
     Some(Answer::certain(text, evidence).terminal_after(150))
 }
 
-fn died_at_start(told: &Told<'_>) -> bool {
+fn died_at_start(told: &WorkerLine<'_>) -> bool {
     match told.mark {
-        Some(Mark::ImportFailed | Mark::UsageError) => true,
+        Some(LogEvent::ImportFailed | LogEvent::UsageError) => true,
         // The exporter's port is taken: only its own process dies, the worker goes on. So a taken
         // port counts only as the end of a bare traceback. An application that logs an exception
         // in a format of its own has something else before it.
@@ -142,7 +146,7 @@ fn died_at_start(told: &Told<'_>) -> bool {
 }
 
 /// The reason in one line.
-fn reason(story: &Story<'_>, told: &Told<'_>) -> String {
+fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
     let exception = told
         .line
         .traceback
@@ -171,7 +175,7 @@ enum Number {
 }
 
 /// Only where the failure is what Dramatiq makes of such a number.
-fn number_after_verbose(story: &Story<'_>, told: &Told<'_>, text: &str) -> Option<Number> {
+fn number_after_verbose(story: &Story<'_>, told: &WorkerLine<'_>, text: &str) -> Option<Number> {
     let digits = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
     let is_flag = |word: &str| {
         word == "--verbose"
@@ -180,7 +184,7 @@ fn number_after_verbose(story: &Story<'_>, told: &Told<'_>, text: &str) -> Optio
                 .is_some_and(|letters| !letters.is_empty() && letters.chars().all(|c| c == 'v'))
     };
     let command = &story.timeline.setup.worker_command;
-    let usage = matches!(told.mark, Some(Mark::UsageError));
+    let usage = matches!(told.mark, Some(LogEvent::UsageError));
     let module = text
         .strip_prefix("ModuleNotFoundError: No module named '")
         .map(|rest| rest.trim_end_matches('\''))

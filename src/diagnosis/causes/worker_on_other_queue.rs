@@ -1,7 +1,8 @@
 //! The worker consumes other queues only.
 
+use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::framework::dramatiq;
 use crate::timeline::Source;
 
@@ -16,15 +17,14 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = super::has_consumer(story) {
+    if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
     let lines = story.worker_lines();
     let queue = story.queue();
-    if let Some(told) = lines
-        .iter()
-        .find(|told| matches!(told.mark, Some(Mark::DroppingConsumer { queue: dropped }) if dropped == queue))
-    {
+    if let Some(told) = lines.iter().find(
+        |told| matches!(told.mark, Some(LogEvent::DroppingConsumer { queue: dropped }) if dropped == queue),
+    ) {
         if !story.closed() {
             return Answer::NotApplicable;
         }
@@ -40,7 +40,7 @@ fn check(story: &Story<'_>) -> Answer {
     let others: Vec<&str> = lines
         .iter()
         .filter_map(|told| match told.mark {
-            Some(Mark::AddingConsumer { queue: added }) if dramatiq::base_queue(added) != queue => {
+            Some(LogEvent::AddingConsumer { queue: added }) if dramatiq::base_queue(added) != queue => {
                 Some(added.as_str())
             }
             _ => None,
@@ -49,14 +49,14 @@ fn check(story: &Story<'_>) -> Answer {
         .collect();
     if lines
         .iter()
-        .any(|told| matches!(told.mark, Some(Mark::AddingConsumer { queue: added }) if added == queue))
+        .any(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue: added }) if added == queue))
     {
         return Answer::NotApplicable;
     }
     if let Some(first) = others.first() {
         let evidence: Vec<u32> = lines
             .iter()
-            .filter(|told| matches!(told.mark, Some(Mark::AddingConsumer { .. })))
+            .filter(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { .. })))
             .map(|told| told.n)
             .take(3)
             .collect();
@@ -70,9 +70,9 @@ fn check(story: &Story<'_>) -> Answer {
     let Some((listed, consumers)) = story.consumers() else {
         return Answer::NotApplicable;
     };
-    for (n, process) in super::live_workers(story) {
+    for (n, process) in workers::live_workers(story) {
         if let Some(consumer) = consumers.iter().find(|consumer| {
-            super::is_socket_of(process, &consumer.connection)
+            connections::is_socket_of(process, &consumer.connection)
                 && dramatiq::base_queue(&consumer.queue) != queue
         }) {
             return Answer::likely(
@@ -89,7 +89,7 @@ fn check(story: &Story<'_>) -> Answer {
 
 /// A worker that is dead by now is not what keeps the task.
 fn alive_or_likely(story: &Story<'_>, text: String, mut evidence: Vec<u32>) -> Answer {
-    match super::watched_is_alive(story) {
+    match workers::watched_is_alive(story) {
         Some(n) => {
             evidence.push(n);
             Answer::certain(text, evidence)

@@ -1,5 +1,6 @@
 //! The worker talks to another vhost or another broker.
 
+use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -14,19 +15,19 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = super::has_consumer(story) {
+    if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
     if !story.closed() {
         return Answer::NotApplicable;
     }
     let vhost = &story.timeline.setup.vhost;
-    let workers = super::live_workers(story);
+    let workers = workers::live_workers(story);
     if let Some((listed, connections)) = story.connections() {
         for (n, process) in &workers {
             let mine: Vec<_> = connections
                 .iter()
-                .filter(|connection| super::is_socket_of(process, &connection.name))
+                .filter(|connection| connections::is_socket_of(process, &connection.name))
                 .collect();
             if let Some(other) = mine.iter().find(|connection| connection.vhost != *vhost)
                 && mine.iter().all(|connection| connection.vhost != *vhost)
@@ -41,7 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
     }
-    super::other_broker(story, &workers, "the worker")
+    connections::other_broker(story, &workers, "the worker")
 }
 
 #[cfg(test)]

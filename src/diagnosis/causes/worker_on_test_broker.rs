@@ -1,7 +1,8 @@
 //! The worker consumes from a stub broker.
 
+use crate::diagnosis::evidence::{broker, connections, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,11 +16,11 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = super::has_consumer(story) {
+    if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
     let pids: Vec<i32> = story.log_pids().into_iter().collect();
-    if let Some((n, thread)) = super::stub_frame(story, &pids) {
+    if let Some((n, thread)) = stacks::stub_frame(story, &pids) {
         return Answer::certain(
             format!("the worker consumes from Dramatiq's stub broker (thread {thread}), not from RabbitMQ"),
             [n],
@@ -31,20 +32,20 @@ fn check(story: &Story<'_>) -> Answer {
     let adding = story
         .worker_lines()
         .iter()
-        .find(|told| matches!(told.mark, Some(Mark::AddingConsumer { queue }) if queue == story.queue()));
+        .find(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue()));
     let error = story
         .worker_lines()
         .iter()
-        .any(|told| matches!(told.mark, Some(Mark::ConnectionError { .. })));
+        .any(|told| matches!(told.mark, Some(LogEvent::ConnectionError { .. })));
     let Some(adding) = adding.filter(|_| !error) else {
         return Answer::NotApplicable;
     };
-    let consumer = super::live_workers(story)
+    let consumer = workers::live_workers(story)
         .into_iter()
         .find(|(_, process)| adding.line.pid == Some(process.pid));
     match consumer {
-        Some((n, process)) if process.sockets_seen && super::amqp_socket(story, process).is_none() => {
-            let switch = super::test_switch(process);
+        Some((n, process)) if process.sockets_seen && connections::amqp_socket(story, process).is_none() => {
+            let switch = workers::test_switch(process);
             let hint = switch
                 .map(|(name, value)| format!("; its environment has {name}={value}"))
                 .unwrap_or_default();

@@ -1,7 +1,8 @@
 //! The worker was told to stop.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -21,14 +22,14 @@ fn check(story: &Story<'_>) -> Answer {
     let lines = story.worker_lines();
     let Some(at) = lines
         .iter()
-        .rposition(|told| matches!(told.mark, Some(Mark::Stopping | Mark::ShutDown)))
+        .rposition(|told| matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown)))
     else {
         return Answer::NotApplicable;
     };
     let told = lines[at];
     if lines[at..]
         .iter()
-        .any(|later| matches!(later.mark, Some(Mark::Ready | Mark::BootingUp)))
+        .any(|later| matches!(later.mark, Some(LogEvent::Ready | LogEvent::BootingUp)))
     {
         return Answer::ruled_out("it started again after that", [told.n]);
     }
@@ -49,7 +50,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
-    match super::has_consumer(story) {
+    match broker::has_consumer(story) {
         Some(_) if passage.is_none() && story.sees_all(Source::Firehose) => {
             Answer::ruled_out("there are consumers", [told.n])
         }

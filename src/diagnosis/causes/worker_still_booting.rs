@@ -1,7 +1,8 @@
 //! The worker is alive, but has not come to consuming yet.
 
+use crate::diagnosis::evidence::{broker, connections, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,7 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = super::has_consumer(story) {
+    if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
     if !story.closed() {
@@ -24,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
     let lines = story.worker_lines();
     if let Some(ready) = lines
         .iter()
-        .find(|told| matches!(told.mark, Some(Mark::Ready | Mark::AddingConsumer { .. })))
+        .find(|told| matches!(told.mark, Some(LogEvent::Ready | LogEvent::AddingConsumer { .. })))
     {
         return Answer::ruled_out("the worker has come past its imports", [ready.n]);
     }
@@ -32,11 +33,11 @@ fn check(story: &Story<'_>) -> Answer {
         matches!(
             told.mark,
             Some(
-                Mark::ImportFailed
-                    | Mark::UsageError
-                    | Mark::ChildDied { .. }
-                    | Mark::Stopping
-                    | Mark::ShutDown
+                LogEvent::ImportFailed
+                    | LogEvent::UsageError
+                    | LogEvent::ChildDied { .. }
+                    | LogEvent::Stopping
+                    | LogEvent::ShutDown
             )
         )
     });
@@ -52,16 +53,16 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence: Vec<u32> = booting.map(|told| told.n).into_iter().collect();
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     // Alive, nothing that says "ready", and no connection to the broker.
-    let alive = super::live_workers(story)
+    let alive = workers::live_workers(story)
         .into_iter()
-        .find(|(_, process)| process.sockets_seen && super::amqp_socket(story, process).is_none());
+        .find(|(_, process)| process.sockets_seen && connections::amqp_socket(story, process).is_none());
     if let Some((n, process)) = alive {
         // A worker started by a script never says "ready": its running threads do.
-        if super::acts_as_worker(story, process) {
+        if workers::acts_as_worker(story, process) {
             return Answer::ruled_out("its worker threads run", [n]);
         }
         evidence.push(n);
-        let place = super::boot_frame(story, process.pid);
+        let place = stacks::boot_frame(story, process.pid);
         let text = format!(
             "the worker (pid {}) is alive, has no AMQP connection and never said that it is ready",
             process.pid
@@ -85,10 +86,10 @@ fn check(story: &Story<'_>) -> Answer {
                 if process.is_configured
                     && lines.is_empty()
                     && process.sockets_seen
-                    && super::amqp_socket(story, process).is_none()
+                    && connections::amqp_socket(story, process).is_none()
                     && story.gone(process.pid).is_none() =>
             {
-                super::boot_frame(story, process.pid).map(|(n, frame)| (event.n, n, process.pid, frame))
+                stacks::boot_frame(story, process.pid).map(|(n, frame)| (event.n, n, process.pid, frame))
             }
             _ => None,
         });

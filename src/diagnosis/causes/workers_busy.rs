@@ -1,5 +1,6 @@
 //! All consumers are full.
 
+use crate::diagnosis::evidence::{broker, retries, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -17,17 +18,17 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(depth) = story.depths_since(story.queue()).last().copied() else {
         return Answer::NotApplicable;
     };
-    if !story.closed() || !super::is_on_the_queue(story) || depth.consumers == 0 || depth.ready == 0 {
+    if !story.closed() || !retries::is_on_the_queue(story) || depth.consumers == 0 || depth.ready == 0 {
         return Answer::NotApplicable;
     }
     // Full before the publish and not a message more after it: it is not among those that wait.
-    if super::did_not_grow(story) {
+    if broker::did_not_grow(story) {
         return Answer::NotApplicable;
     }
-    if let Some(n) = super::still_moves(story) {
+    if let Some(n) = broker::still_moves(story) {
         return Answer::ruled_out("others go on being delivered", [n]);
     }
-    let running = super::running_others(story);
+    let running = workers::running_others(story);
     let listed = story.consumers();
     let slots: Vec<u64> = listed.map_or_else(Vec::new, |(_, consumers)| {
         consumers
@@ -40,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
     // A list that is late, or a consumer without a limit: then the slots cannot be counted. And a
     // queue that drops or expires messages may not hold this one any more.
     let counted = slots.len() as u64 == depth.consumers && slots.iter().all(|slot| *slot > 0);
-    let kept = super::saw_every_publish(story) && !super::may_lose_messages(story);
+    let kept = broker::saw_every_publish(story) && !broker::may_lose_messages(story);
     let unacked = story
         .infos(story.queue())
         .last()

@@ -1,5 +1,6 @@
 //! The configured log is not that of the worker that consumes.
 
+use crate::diagnosis::evidence::workers;
 use crate::diagnosis::{Answer, Cause, Story};
 use crate::timeline::Source;
 
@@ -27,7 +28,7 @@ fn check(story: &Story<'_>) -> Answer {
         .and_then(|passage| Some((passage, story.peer(passage.connection)?.1)))
         .filter(|(_, pid)| story.is_watched(*pid) == Some(false));
     let by_delivery = match delivered {
-        Some((passage, pid)) if super::live_workers(story).is_empty() => Answer::likely(
+        Some((passage, pid)) if workers::live_workers(story).is_empty() => Answer::likely(
             format!(
                 "the log's lines are of pid {}, the message went to pid {pid}",
                 text(&in_log)

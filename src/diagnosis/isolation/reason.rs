@@ -1,11 +1,12 @@
 //! Why a run stopped, in more than the name of its cause: two refusals or two exceptions are two
 //! reasons, unless what tells them apart is alike.
 
+use crate::diagnosis::evidence::stacks;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::diagnosis::{Story, Verdict, causes};
+use crate::diagnosis::{Story, Verdict};
 
 /// So much of an answer or a message tells one from another.
 const MOST: usize = 300;
@@ -24,7 +25,7 @@ pub(super) fn of(story: &Story<'_>, verdict: &Verdict) -> Option<String> {
     let text = match raised {
         Some(raised) => {
             let text = without_ids(&raised.exception(), verdict);
-            format!("{}{}", without_numbers(&text), causes::own_place(raised))
+            format!("{}{}", without_numbers(&text), stacks::own_place(raised))
         }
         None => without_numbers(&without_ids(&cause.summary, verdict)),
     };

@@ -19,10 +19,11 @@ use super::prompt::Prompt;
 use super::traced::Traced;
 use super::vhost::{affordable, readers, still_traced, traces, vhost};
 use crate::config::{Broker, Trace};
+use crate::error::Unavailable;
 use crate::guardian::{Guardian, Tracing};
+use crate::vantage::amqp;
 use crate::vantage::http::Management;
 use crate::vantage::nodes::{self, Nodes};
-use crate::vantage::{Blindness, amqp};
 
 const CONSUMER: &str = "taskdiag";
 
@@ -32,7 +33,7 @@ pub struct Subscription {
     consumer: Consumer,
     batches: Diverted,
     /// Why nothing more comes.
-    over: Option<Blindness>,
+    over: Option<Unavailable>,
     queue: String,
     keys: Vec<String>,
     counter: Arc<Counter>,
@@ -65,11 +66,11 @@ impl Subscription {
         keys: &[String],
         guardian: &Mutex<Option<Guardian>>,
         forgotten: Option<&(dyn Fn() + Sync)>,
-    ) -> Result<Self, Blindness> {
+    ) -> Result<Self, Unavailable> {
         let room = vhost(management, &broker.vhost).await?;
         let already = room.get("tracing").and_then(Json::as_bool);
         let Some(mut already) = already else {
-            return Err(Blindness::new(format!(
+            return Err(Unavailable::new(format!(
                 "the management API does not say whether vhost \"{}\" traces",
                 broker.vhost
             )));
@@ -94,7 +95,7 @@ impl Subscription {
         }
         let (connection, batches) = amqp::connect_diverting(broker, "firehose", CONSUMER).await?;
         let failed = |error: lapin::Error| {
-            Blindness::new(format!("cannot read {EXCHANGE}: {error}"))
+            Unavailable::new(format!("cannot read {EXCHANGE}: {error}"))
                 .hint(format!("rabbitmqctl set_permissions -p {} {} needs read on {EXCHANGE} and configure, write, read on taskdiag\\..*", broker.vhost, broker.amqp.username()))
         };
         let channel = connection.create_channel().await.map_err(failed)?;
@@ -150,12 +151,12 @@ impl Subscription {
         if !traces(&vhost(management, &broker.vhost).await?) {
             if !owned {
                 return Err(
-                    Blindness::new("tracing was switched off by somebody while we joined")
+                    Unavailable::new("tracing was switched off by somebody while we joined")
                         .hint("run it again"),
                 );
             }
             Tracing::set(management, &broker.vhost, here, true).await.map_err(|blindness| {
-                Blindness::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(format!(
+                Unavailable::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(format!(
                     "it takes the administrator tag (rabbitmqctl set_user_tags {} administrator), or switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
                     broker.management.username(),
                     broker.vhost
@@ -191,7 +192,7 @@ impl Subscription {
     }
 
     /// What comes next. May be given up and called again.
-    pub async fn next(&mut self) -> Result<Incoming, Blindness> {
+    pub async fn next(&mut self) -> Result<Incoming, Unavailable> {
         if let Some(incoming) = self.ready() {
             return incoming;
         }
@@ -202,18 +203,18 @@ impl Subscription {
                 self.ready().unwrap_or_else(|| Err(switched_off()))
             }
             ended = self.consumer.next() => {
-                self.over = Some(Blindness::new(match ended {
+                self.over = Some(Unavailable::new(match ended {
                     Some(Err(error)) => format!("the firehose broke off: {error}"),
                     None | Some(Ok(_)) => "the firehose broke off: the broker cancelled our consumer".to_owned(),
                 }));
                 // What came before the end has not been taken yet.
-                self.ready().unwrap_or_else(|| Err(Blindness::new("the firehose broke off")))
+                self.ready().unwrap_or_else(|| Err(Unavailable::new("the firehose broke off")))
             }
         }
     }
 
     /// What is there already, without waiting.
-    pub fn ready(&mut self) -> Option<Result<Incoming, Blindness>> {
+    pub fn ready(&mut self) -> Option<Result<Incoming, Unavailable>> {
         let dropped = self.counting.as_ref().map_or(0, Counting::dropped);
         if dropped > 0 {
             return Some(Ok(Incoming::Missed(dropped)));
@@ -249,7 +250,7 @@ impl Subscription {
 
     /// It is traced now, and has been whenever somebody looked. Whoever switches it off makes us deaf, and be it on
     /// again: what was not seen since proves nothing.
-    pub async fn is_still_traced(&self, management: &Management) -> Result<(), Blindness> {
+    pub async fn is_still_traced(&self, management: &Management) -> Result<(), Unavailable> {
         if self.traced.was_off() || !still_traced(management, &self.vhost).await {
             return Err(switched_off());
         }
@@ -320,7 +321,7 @@ impl Subscription {
     }
 }
 
-fn switched_off() -> Blindness {
-    Blindness::new("tracing was switched off by somebody during the run")
+fn switched_off() -> Unavailable {
+    Unavailable::new("tracing was switched off by somebody during the run")
         .hint("run it again while nobody else changes the vhost")
 }

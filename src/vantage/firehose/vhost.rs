@@ -2,8 +2,8 @@
 
 use serde_json::Value as Json;
 
+use crate::error::Unavailable;
 use crate::guardian::Tracing;
-use crate::vantage::Blindness;
 use crate::vantage::http::{Management, segment};
 
 /// `auto` stays off above this many publishes a second: tracing costs the broker.
@@ -15,7 +15,7 @@ pub async fn still_traced(management: &Management, vhost: &str) -> bool {
 }
 
 /// Only an administrator may ask for one vhost; anybody may list those that he can enter.
-pub(super) async fn vhost(management: &Management, name: &str) -> Result<Json, Blindness> {
+pub(super) async fn vhost(management: &Management, name: &str) -> Result<Json, Unavailable> {
     let refused = match management.get(&format!("vhosts/{}", segment(name))).await {
         Ok(vhost) => return Ok(vhost),
         Err(refused) => refused,
@@ -37,13 +37,13 @@ pub(super) fn traces(vhost: &Json) -> bool {
 }
 
 /// Tracing costs a busy broker up to a third of a publisher's speed: not without being told to.
-pub(super) async fn affordable(management: &Management, vhost: &Json) -> Result<(), Blindness> {
+pub(super) async fn affordable(management: &Management, vhost: &Json) -> Result<(), Unavailable> {
     let overview = management.get("overview").await?;
     let statistics_off = overview.get("disable_stats") == Some(&Json::Bool(true))
         || overview.get("rates_mode").and_then(Json::as_str) == Some("none");
     let forced = "set trace = \"on\" if the broker can afford it";
     if statistics_off {
-        return Err(Blindness::new(
+        return Err(Unavailable::new(
             "the broker keeps no statistics, so the publish rate of the vhost cannot be told",
         )
         .hint(forced));
@@ -54,7 +54,7 @@ pub(super) async fn affordable(management: &Management, vhost: &Json) -> Result<
         .and_then(Json::as_f64)
         .unwrap_or(0.0);
     if rate > MOST_PER_SECOND {
-        return Err(Blindness::new(format!(
+        return Err(Unavailable::new(format!(
             "the vhost publishes {rate:.0} messages a second, more than {MOST_PER_SECOND:.0}"
         ))
         .hint(forced));

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use super::{Sink, Wanted};
 use crate::config::Broker;
+use crate::error::Unavailable;
+use crate::vantage::amqp;
 use crate::vantage::declare::{Counts as Looked, NoCounts, Prober};
-use crate::vantage::{Blindness, amqp};
 use crate::watch::sight::{Counts, Eye, Sight};
 
 /// From one passive declare to the next, at best: 250 a second cost a broker 2 to 3 % of a core.
@@ -82,7 +83,7 @@ impl<'a> Looks<'a> {
         &mut self,
         connection: &lapin::Connection,
         wanted: &mut watch::Receiver<Wanted>,
-    ) -> Blindness {
+    ) -> Unavailable {
         let mut round = 0_u32;
         let (mut often, mut seldom) = (0, 0);
         loop {
@@ -120,7 +121,7 @@ impl<'a> Looks<'a> {
                     }
                     Ok(Err(NoCounts::Lost(blindness))) => return blindness,
                     Err(_) => {
-                        return Blindness::new(format!(
+                        return Unavailable::new(format!(
                             "no answer to a passive declare within {} s",
                             NO_ANSWER.as_secs()
                         ));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::Sink;
-use crate::vantage::Blindness;
+use crate::error::Unavailable;
 use crate::vantage::http::{Management, segment};
 use crate::watch::pick::Pick;
 use crate::watch::sight::{Eye, Kind, Listed, Listing, Sight};
@@ -48,7 +48,7 @@ pub async fn look(management: &Management, vhost: &str, pick: &Pick, sink: &Sink
             Err(_) => {
                 is_open = false;
                 let reason = format!("no answer to a look at the totals for {} s", patience.as_secs());
-                sink.blind(Eye::Management, Blindness::new(reason));
+                sink.blind(Eye::Management, Unavailable::new(reason));
                 listing.await
             }
         };
@@ -81,14 +81,14 @@ async fn list(
     paged: Option<bool>,
     limits: Limits,
     sink: &Sink,
-) -> Result<(Listing, usize, Option<bool>), Blindness> {
+) -> Result<(Listing, usize, Option<bool>), Unavailable> {
     let asked = sink.clock.elapsed();
     let path = format!("queues/{}?{QUERY}", segment(vhost));
     let in_pages = |pattern| pages::read(management, vhost, QUERY, pattern, limits);
     let whole = async |path: &str| {
         let items = management.list::<Vec<Item>>(path).await?;
         let count = items.len();
-        Ok::<_, Blindness>((items, count))
+        Ok::<_, Unavailable>((items, count))
     };
     let mut many = None;
     let (items, count) = match pattern(pick) {
@@ -144,7 +144,7 @@ async fn count(management: &Management) -> Option<u64> {
 }
 
 /// An empty list means something only to a user who has permissions on the vhost.
-async fn may_look(management: &Management, vhost: &str) -> Result<bool, Blindness> {
+async fn may_look(management: &Management, vhost: &str) -> Result<bool, Unavailable> {
     let vhosts = management.get("vhosts?columns=name").await?;
     let found = vhosts
         .as_array()
@@ -154,7 +154,7 @@ async fn may_look(management: &Management, vhost: &str) -> Result<bool, Blindnes
     if found {
         return Ok(true);
     }
-    Err(Blindness::new(format!(
+    Err(Unavailable::new(format!(
         "vhost \"{vhost}\" does not exist, or this user has no permission on it"
     ))
     .hint("the vhost is the path of `broker.amqp_url`; rabbitmqctl set_permissions -p VHOST USER '' '' '.*'"))

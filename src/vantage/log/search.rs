@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Result, Seek, SeekFrom};
 use memchr::memmem;
 
 use super::format::{Folder, Parsed};
-use crate::framework::{Mark, contains_token, read_line};
+use crate::framework::{LogEvent, contains_token, read_line};
 
 const CHUNK: u64 = 4 * 1024 * 1024;
 /// Lines kept of one task.
@@ -146,13 +146,13 @@ impl Search {
         // A short id stands everywhere: only what the framework says of a message counts.
         let unmistakable = self.task.len() >= 6;
         let names_task = (contains_token(&line.text, &self.task)
-            && (unmistakable || matches!(mark, Some(Mark::Received { .. }))))
+            && (unmistakable || matches!(mark, Some(LogEvent::Received { .. }))))
             || unmistakable
                 && line
                     .traceback
                     .as_deref()
                     .is_some_and(|text| contains_token(text, &self.task));
-        if let Some(Mark::Received { id, .. }) = &mark {
+        if let Some(LogEvent::Received { id, .. }) = &mark {
             if names_task || self.messages.contains(id) {
                 self.messages.insert(id.clone());
                 self.active.insert(key.clone());
@@ -161,12 +161,12 @@ impl Search {
             }
         }
         let by_message = self.messages.iter().any(|id| line.text.contains(id.as_str()));
-        let died = matches!(mark, Some(Mark::ChildDied { .. }));
+        let died = matches!(mark, Some(LogEvent::ChildDied { .. }));
         let mine = names_task || by_message || self.active.contains(&key) || died;
         if died {
             self.active.clear();
         }
-        if let Some(Mark::Acknowledging { id } | Mark::Rejecting { id }) = &mark
+        if let Some(LogEvent::Acknowledging { id } | LogEvent::Rejecting { id }) = &mark
             && self.messages.contains(id)
         {
             self.active.remove(&key);

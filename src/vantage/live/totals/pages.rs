@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 
 use super::{Item, LONGEST};
-use crate::vantage::Blindness;
+use crate::error::Unavailable;
 use crate::vantage::http::{Management, segment};
 
 /// More queues than these are asked for in pages: one answer is then some 16 MB.
@@ -77,7 +77,7 @@ pub async fn read(
     query: &str,
     pattern: Option<&str>,
     limits: Limits,
-) -> Result<(Vec<Item>, usize), Blindness> {
+) -> Result<(Vec<Item>, usize), Unavailable> {
     let vhost = segment(vhost);
     let named = |pattern: &str| format!("&use_regex=true&name={}", segment(pattern));
     let path = format!("queues/{vhost}?{query}{}", pattern.map(named).unwrap_or_default());

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Story, Told};
+use super::{Story, WorkerLine};
 use crate::diagnosis::{Outcome, Stage};
-use crate::framework::{Mark, dramatiq};
+use crate::framework::{LogEvent, dramatiq};
 use crate::timeline::{EventKind, Row, Source};
 
 impl<'a> Story<'a> {
@@ -102,21 +102,25 @@ impl<'a> Story<'a> {
             let at = Some(told.at_ms);
             match told.mark {
                 Some(
-                    Mark::Pushed { delay: false, .. } | Mark::UndefinedActor { .. } | Mark::DecodeFailed,
+                    LogEvent::Pushed { delay: false, .. }
+                    | LogEvent::UndefinedActor { .. }
+                    | LogEvent::DecodeFailed,
                 ) => put(Stage::Delivered, at, told.n),
                 Some(
-                    Mark::Received { .. }
-                    | Mark::Called
-                    | Mark::Failed { .. }
-                    | Mark::Skipped { .. }
-                    | Mark::TooOld { .. }
-                    | Mark::Retrying { .. }
-                    | Mark::RetriesExceeded { .. }
-                    | Mark::ExpectedException { .. }
-                    | Mark::ReturnedValue { .. }
-                    | Mark::HookFailed { .. },
+                    LogEvent::Received { .. }
+                    | LogEvent::Called
+                    | LogEvent::Failed { .. }
+                    | LogEvent::Skipped { .. }
+                    | LogEvent::TooOld { .. }
+                    | LogEvent::Retrying { .. }
+                    | LogEvent::RetriesExceeded { .. }
+                    | LogEvent::ExpectedException { .. }
+                    | LogEvent::ReturnedValue { .. }
+                    | LogEvent::HookFailed { .. },
                 ) => put(Stage::Received, at, told.n),
-                Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. }) => put(Stage::Settled, at, told.n),
+                Some(LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. }) => {
+                    put(Stage::Settled, at, told.n)
+                }
                 _ => {}
             }
         }
@@ -207,12 +211,12 @@ impl<'a> Story<'a> {
                 matches!(
                     told.mark,
                     Some(
-                        Mark::UndefinedActor { .. }
-                            | Mark::DecodeFailed
-                            | Mark::Skipped { .. }
-                            | Mark::TooOld { .. }
-                            | Mark::NoEventLoop
-                            | Mark::NeverAwaited
+                        LogEvent::UndefinedActor { .. }
+                            | LogEvent::DecodeFailed
+                            | LogEvent::Skipped { .. }
+                            | LogEvent::TooOld { .. }
+                            | LogEvent::NoEventLoop
+                            | LogEvent::NeverAwaited
                     )
                 )
             })
@@ -251,7 +255,11 @@ impl<'a> Story<'a> {
                 || self.lines.iter().any(|told| {
                     matches!(
                         told.mark,
-                        Some(Mark::ExpectedException { .. } | Mark::TimeLimit | Mark::RetriesExceeded { .. })
+                        Some(
+                            LogEvent::ExpectedException { .. }
+                                | LogEvent::TimeLimit
+                                | LogEvent::RetriesExceeded { .. }
+                        )
                     )
                 })
                 || self.died_in_actor().is_some());
@@ -267,9 +275,9 @@ impl<'a> Story<'a> {
 
     /// The log says that a process died which had this task in its hands: it had said something of
     /// it before, and had not settled it.
-    pub fn died_in_actor(&self) -> Option<Told<'a>> {
+    pub fn died_in_actor(&self) -> Option<WorkerLine<'a>> {
         self.worker_lines.iter().copied().find(|died| {
-            let Some(Mark::ChildDied { pid, .. }) = died.mark else {
+            let Some(LogEvent::ChildDied { pid, .. }) = died.mark else {
                 return false;
             };
             let delivered = || {
@@ -289,7 +297,7 @@ impl<'a> Story<'a> {
             let settled = last.is_some_and(|told| {
                 matches!(
                     told.mark,
-                    Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. })
+                    Some(LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. })
                 )
             });
             self.counts(died) && !settled && (last.is_some() || delivered())

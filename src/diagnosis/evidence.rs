@@ -3,28 +3,33 @@
 //! The questions causes ask: which messages and lines are the task's, how far it came, who took
 //! it, what the row said. Built anew for every look at a timeline; it borrows, and cannot fail.
 
-mod broker;
-mod launched;
+pub(in crate::diagnosis) mod api;
+pub(in crate::diagnosis) mod broker;
+pub(in crate::diagnosis) mod connections;
 mod lines;
 mod messages;
 mod processes;
-mod row;
+pub(in crate::diagnosis) mod retries;
+pub(in crate::diagnosis) mod row;
+pub(in crate::diagnosis) mod stacks;
 mod stages;
-mod telling;
+mod started;
+mod summary;
+pub(in crate::diagnosis) mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Stage, closes};
 use crate::framework::dramatiq::Trace;
-use crate::framework::{Mark, Message};
+use crate::framework::{LogEvent, Message};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
 pub use processes::{End, Launch};
-pub use telling::plain_placeholders;
+pub use summary::plain_placeholders;
 
 /// Whether a source could see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight<'a> {
+pub enum Visibility<'a> {
     Watching(&'a str),
     /// Sees, but not everything.
     Partial(&'a str),
@@ -35,7 +40,7 @@ pub enum Sight<'a> {
 
 /// A publish or a delivery of this task.
 #[derive(Debug, Clone, Copy)]
-pub struct Passage<'a> {
+pub struct Transfer<'a> {
     pub n: u32,
     pub at_ms: f64,
     /// Publishes: the routing key on the default exchange. Deliveries: the queue.
@@ -47,19 +52,19 @@ pub struct Passage<'a> {
 
 /// A copy of this task's message at rest on a companion queue.
 #[derive(Debug, Clone, Copy)]
-pub struct Held<'a> {
-    pub passage: Passage<'a>,
+pub struct QueuedCopy<'a> {
+    pub passage: Transfer<'a>,
     /// `x-death`'s reason, on the dead-letter queue.
     pub reason: Option<&'a str>,
 }
 
 /// A line of the watched worker's log.
 #[derive(Debug, Clone, Copy)]
-pub struct Told<'a> {
+pub struct WorkerLine<'a> {
     pub n: u32,
     pub at_ms: f64,
     pub line: &'a LogLine,
-    pub mark: Option<&'a Mark>,
+    pub mark: Option<&'a LogEvent>,
     pub stated: Option<&'a str>,
 }
 
@@ -133,22 +138,22 @@ impl Raised {
 
 pub struct Story<'a> {
     pub timeline: &'a Timeline,
-    sights: BTreeMap<Source, (Sight<'a>, u32)>,
+    sights: BTreeMap<Source, (Visibility<'a>, u32)>,
     missed: u64,
     ended: Option<Ended>,
     task_id: Option<&'a str>,
     message_ids: BTreeSet<&'a str>,
-    publishes: Vec<Passage<'a>>,
-    deliveries: Vec<Passage<'a>>,
-    stray_publishes: Vec<Passage<'a>>,
+    publishes: Vec<Transfer<'a>>,
+    deliveries: Vec<Transfer<'a>>,
+    stray_publishes: Vec<Transfer<'a>>,
     /// Copies that lie on the delay or dead-letter queue: seen with `--peek` only.
-    held: Vec<Held<'a>>,
+    held: Vec<QueuedCopy<'a>>,
     candidates: usize,
-    worker_lines: Vec<Told<'a>>,
-    lines: Vec<Told<'a>>,
+    worker_lines: Vec<WorkerLine<'a>>,
+    lines: Vec<WorkerLine<'a>>,
     /// Lines taken to be the task's only because nothing else seems to have happened.
     weak: BTreeSet<u32>,
-    entries: Vec<Told<'a>>,
+    entries: Vec<WorkerLine<'a>>,
     raised: Vec<Raised>,
     rows: Vec<(u32, f64, &'a Row)>,
     reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)>,
@@ -189,14 +194,15 @@ impl<'a> Story<'a> {
             match &event.kind {
                 EventKind::Watching { detail } => {
                     self.sights
-                        .insert(event.source, (Sight::Watching(detail), event.n));
+                        .insert(event.source, (Visibility::Watching(detail), event.n));
                 }
                 EventKind::Partial { reason } => {
                     self.sights
-                        .insert(event.source, (Sight::Partial(reason), event.n));
+                        .insert(event.source, (Visibility::Partial(reason), event.n));
                 }
                 EventKind::Blind { reason, .. } => {
-                    self.sights.insert(event.source, (Sight::Blind(reason), event.n));
+                    self.sights
+                        .insert(event.source, (Visibility::Blind(reason), event.n));
                 }
                 EventKind::Ended { why } => self.ended = Some(*why),
                 EventKind::Missed { events } => self.missed += events,
@@ -205,13 +211,15 @@ impl<'a> Story<'a> {
                 }
                 | EventKind::Given { task_id: id } => self.task_id = Some(id),
                 EventKind::Row(row) => self.rows.push((event.n, event.at_ms, row)),
-                EventKind::Line(line) if event.source == Source::WorkerLog => self.worker_lines.push(Told {
-                    n: event.n,
-                    at_ms: event.at_ms,
-                    line,
-                    mark: self.timeline.mark(event.n),
-                    stated: event.stated.as_deref(),
-                }),
+                EventKind::Line(line) if event.source == Source::WorkerLog => {
+                    self.worker_lines.push(WorkerLine {
+                        n: event.n,
+                        at_ms: event.at_ms,
+                        line,
+                        mark: self.timeline.mark(event.n),
+                        stated: event.stated.as_deref(),
+                    })
+                }
                 _ => {}
             }
         }
@@ -221,20 +229,23 @@ impl<'a> Story<'a> {
         self.find(|event| matches!(event.kind, EventKind::Answered { .. }).then_some(event.at_ms))
     }
 
-    pub fn sight(&self, source: Source) -> Sight<'a> {
+    pub fn sight(&self, source: Source) -> Visibility<'a> {
         self.sights
             .get(&source)
-            .map_or(Sight::Absent, |(sight, _)| *sight)
+            .map_or(Visibility::Absent, |(sight, _)| *sight)
     }
 
     /// It could see, wholly or in part.
     pub fn sees(&self, source: Source) -> bool {
-        matches!(self.sight(source), Sight::Watching(_) | Sight::Partial(_))
+        matches!(
+            self.sight(source),
+            Visibility::Watching(_) | Visibility::Partial(_)
+        )
     }
 
     /// It could see everything it was asked to: absence counts.
     pub fn sees_all(&self, source: Source) -> bool {
-        matches!(self.sight(source), Sight::Watching(_))
+        matches!(self.sight(source), Visibility::Watching(_))
             && (source != Source::Firehose || self.missed_events() == 0)
     }
 
@@ -242,7 +253,7 @@ impl<'a> Story<'a> {
     /// Tracing is a state of each node, and in a cluster others publish and deliver as well.
     pub fn firehose_in_part(&self) -> Option<&'a str> {
         match self.sight(Source::Firehose) {
-            Sight::Partial(reason) => Some(reason),
+            Visibility::Partial(reason) => Some(reason),
             _ => None,
         }
     }

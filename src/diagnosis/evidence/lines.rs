@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Raised, Story, Told};
-use crate::framework::Mark;
+use super::{Raised, Story, WorkerLine};
+use crate::framework::LogEvent;
 use crate::framework::dramatiq::Trace;
 use crate::timeline::{EventKind, Level, Source};
 
@@ -24,7 +24,7 @@ impl<'a> Story<'a> {
             let counts = self.counts(&told) && since.is_none_or(|since| told.at_ms >= since);
             let key: Key<'a> = (told.line.pid, told.line.thread.as_deref());
             let id = told.mark.and_then(id_of);
-            if let Some(Mark::Received { id, actor }) = told.mark {
+            if let Some(LogEvent::Received { id, actor }) = told.mark {
                 // The first one: what a running actor sends on may carry the task id as well.
                 if counts
                     && told.line.carries_task_id
@@ -60,7 +60,7 @@ impl<'a> Story<'a> {
                     entries.push(told);
                 }
             }
-            if let Some(Mark::Acknowledging { id } | Mark::Rejecting { id }) = told.mark {
+            if let Some(LogEvent::Acknowledging { id } | LogEvent::Rejecting { id }) = told.mark {
                 active.retain(|_, active| *active != id.as_str());
                 unkeyed.remove(id.as_str());
             }
@@ -72,7 +72,7 @@ impl<'a> Story<'a> {
 
     /// A framework or entry line without any id is the task's if the firehose shows that nothing
     /// else was delivered, before or since, that could have caused it.
-    fn is_alone(&self, told: &Told<'a>) -> bool {
+    fn is_alone(&self, told: &WorkerLine<'a>) -> bool {
         if !is_about_a_message(told) || !self.sees_all(Source::Firehose) {
             return false;
         }
@@ -120,7 +120,7 @@ impl<'a> Story<'a> {
 
     /// The same without the firehose: the log shows no other message since the submission, and one
     /// came to its end. Never more than likely.
-    fn is_probably_mine(&self, told: &Told<'a>) -> bool {
+    fn is_probably_mine(&self, told: &WorkerLine<'a>) -> bool {
         let since = self.answered_at().or(self.submitted_at());
         if !is_about_a_message(told)
             || self.sees_all(Source::Firehose)
@@ -174,7 +174,7 @@ impl<'a> Story<'a> {
             .lines
             .iter()
             .filter_map(|told| match told.mark {
-                Some(Mark::Failed { actor }) => Some(Raised {
+                Some(LogEvent::Failed { actor }) => Some(Raised {
                     n: told.n,
                     at_ms: told.at_ms,
                     trace: told.line.traceback.as_deref().and_then(Trace::parse),
@@ -221,10 +221,10 @@ impl<'a> Story<'a> {
             };
             let key = (Some(pid), Some(thread));
             match told.mark {
-                Some(Mark::Called) => {
+                Some(LogEvent::Called) => {
                     called.insert(key, true);
                 }
-                Some(Mark::Completed) => {
+                Some(LogEvent::Completed) => {
                     called.insert(key, false);
                 }
                 None if called.get(&key) == Some(&true) => {
@@ -243,22 +243,22 @@ impl<'a> Story<'a> {
     }
 
     /// All lines of the watched worker's log since its boot.
-    pub fn worker_lines(&self) -> &[Told<'a>] {
+    pub fn worker_lines(&self) -> &[WorkerLine<'a>] {
         &self.worker_lines
     }
 
     /// A line that may be about this task: in a live run only what was written during it.
-    pub fn counts(&self, told: &Told<'_>) -> bool {
+    pub fn counts(&self, told: &WorkerLine<'_>) -> bool {
         !told.line.before || self.post_mortem()
     }
 
     /// This task's lines.
-    pub fn lines(&self) -> &[Told<'a>] {
+    pub fn lines(&self) -> &[WorkerLine<'a>] {
         &self.lines
     }
 
     /// This task's first line with such a mark.
-    pub fn line(&self, pick: impl Fn(&Mark) -> bool) -> Option<Told<'a>> {
+    pub fn line(&self, pick: impl Fn(&LogEvent) -> bool) -> Option<WorkerLine<'a>> {
         self.lines
             .iter()
             .copied()
@@ -284,18 +284,18 @@ impl<'a> Story<'a> {
     }
 
     /// The attempt in hand is over: settled, or handed to a retry.
-    pub fn attempt_over(&self) -> Option<Told<'a>> {
+    pub fn attempt_over(&self) -> Option<WorkerLine<'a>> {
         self.lines.iter().rev().copied().find(|told| {
             matches!(
                 told.mark,
-                Some(Mark::Acknowledging { .. } | Mark::Rejecting { .. })
+                Some(LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. })
             )
         })
     }
 
     /// A line from before the run whose file was written to only just before it: the log ended
     /// with it minutes ago, not yesterday.
-    pub fn ended_recently(&self, told: &Told<'_>) -> bool {
+    pub fn ended_recently(&self, told: &WorkerLine<'_>) -> bool {
         told.line.age_s.is_some_and(|age| age < 600)
     }
 
@@ -312,11 +312,11 @@ impl<'a> Story<'a> {
     }
 
     /// The thread that wrote the line had another message in hand.
-    fn is_anothers(&self, told: &Told<'a>) -> bool {
+    fn is_anothers(&self, told: &WorkerLine<'a>) -> bool {
         if told.line.pid.is_none() && told.line.thread.is_none() {
             return false;
         }
-        let same = |other: &&Told<'a>| {
+        let same = |other: &&WorkerLine<'a>| {
             other.at_ms <= told.at_ms
                 && other.line.pid == told.line.pid
                 && other.line.thread == told.line.thread
@@ -325,41 +325,41 @@ impl<'a> Story<'a> {
             .worker_lines
             .iter()
             .filter(same)
-            .rfind(|other| matches!(other.mark, Some(Mark::Received { .. })));
+            .rfind(|other| matches!(other.mark, Some(LogEvent::Received { .. })));
         last.and_then(|other| other.mark.and_then(id_of))
             .is_some_and(|id| !self.message_ids.contains(id))
     }
 }
 
 /// A line that is about some message without saying which.
-fn is_about_a_message(told: &Told<'_>) -> bool {
+fn is_about_a_message(told: &WorkerLine<'_>) -> bool {
     told.line.entry
         || matches!(
             told.mark,
             Some(
-                Mark::Failed { .. }
-                    | Mark::Skipped { .. }
-                    | Mark::UndefinedActor { .. }
-                    | Mark::DecodeFailed
-                    | Mark::ExpectedException { .. }
-                    | Mark::RateLimited
-                    | Mark::ReturnedValue { .. }
-                    | Mark::NoEventLoop
-                    | Mark::NeverAwaited
-                    | Mark::HookFailed { .. }
-                    | Mark::TimeLimit
+                LogEvent::Failed { .. }
+                    | LogEvent::Skipped { .. }
+                    | LogEvent::UndefinedActor { .. }
+                    | LogEvent::DecodeFailed
+                    | LogEvent::ExpectedException { .. }
+                    | LogEvent::RateLimited
+                    | LogEvent::ReturnedValue { .. }
+                    | LogEvent::NoEventLoop
+                    | LogEvent::NeverAwaited
+                    | LogEvent::HookFailed { .. }
+                    | LogEvent::TimeLimit
             )
         )
 }
 
 /// The actor a mark names.
-fn actor_of(mark: &Mark) -> Option<&str> {
+fn actor_of(mark: &LogEvent) -> Option<&str> {
     match mark {
-        Mark::Failed { actor }
-        | Mark::Skipped { actor }
-        | Mark::UndefinedActor { actor }
-        | Mark::ReturnedValue { actor }
-        | Mark::Received { actor, .. } => Some(actor),
+        LogEvent::Failed { actor }
+        | LogEvent::Skipped { actor }
+        | LogEvent::UndefinedActor { actor }
+        | LogEvent::ReturnedValue { actor }
+        | LogEvent::Received { actor, .. } => Some(actor),
         _ => None,
     }
 }
@@ -368,17 +368,17 @@ fn actor_of(mark: &Mark) -> Option<&str> {
 const LOG_AHEAD_MS: f64 = 500.0;
 
 /// The message id a mark names.
-fn id_of(mark: &Mark) -> Option<&str> {
+fn id_of(mark: &LogEvent) -> Option<&str> {
     match mark {
-        Mark::Pushed { id, .. }
-        | Mark::Received { id, .. }
-        | Mark::Acknowledging { id }
-        | Mark::Rejecting { id }
-        | Mark::Aborting { id }
-        | Mark::Retrying { id, .. }
-        | Mark::Enqueueing { id, .. }
-        | Mark::RetriesExceeded { id }
-        | Mark::TooOld { id } => Some(id),
+        LogEvent::Pushed { id, .. }
+        | LogEvent::Received { id, .. }
+        | LogEvent::Acknowledging { id }
+        | LogEvent::Rejecting { id }
+        | LogEvent::Aborting { id }
+        | LogEvent::Retrying { id, .. }
+        | LogEvent::Enqueueing { id, .. }
+        | LogEvent::RetriesExceeded { id }
+        | LogEvent::TooOld { id } => Some(id),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Held, Passage, Story};
+use super::{QueuedCopy, Story, Transfer};
 use crate::diagnosis::Answer;
 use crate::framework::{Message, dramatiq};
 use crate::timeline::{EventKind, Source};
@@ -14,7 +14,7 @@ impl<'a> Story<'a> {
         let since = self.submitted_at();
         // In a cluster the first publish may have passed through a node that is not traced.
         let sees_every_publish = self.firehose_in_part().is_none();
-        let mut carrying: Vec<Passage<'a>> = Vec::new();
+        let mut carrying: Vec<Transfer<'a>> = Vec::new();
         for event in &self.timeline.events {
             match &event.kind {
                 EventKind::Publish {
@@ -23,7 +23,7 @@ impl<'a> Story<'a> {
                     message,
                     ..
                 } if message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) => {
-                    carrying.push(Passage {
+                    carrying.push(Transfer {
                         n: event.n,
                         at_ms: event.at_ms,
                         queue: routing_key,
@@ -41,8 +41,8 @@ impl<'a> Story<'a> {
                     if let Some(id) = &message.message_id {
                         self.message_ids.insert(id);
                     }
-                    self.held.push(Held {
-                        passage: Passage {
+                    self.held.push(QueuedCopy {
+                        passage: Transfer {
                             n: event.n,
                             at_ms: event.at_ms,
                             queue,
@@ -92,7 +92,7 @@ impl<'a> Story<'a> {
                 .is_none_or(|id| !earlier.contains(id))
         });
         let wanted = self.timeline.setup.actor.as_deref();
-        let for_wanted = |passage: &Passage<'_>| {
+        let for_wanted = |passage: &Transfer<'_>| {
             wanted.is_none()
                 || passage.message.actor.as_deref() == wanted
                 || passage.message.undecodable.is_some()
@@ -100,7 +100,7 @@ impl<'a> Story<'a> {
         let any_wanted = carrying.iter().any(for_wanted);
         // Where none is for the configured actor, one for another actor on this very queue may be
         // meant all the same; on another queue it is a different step of the application.
-        let here = |passage: &Passage<'_>| dramatiq::base_queue(passage.queue) == self.timeline.setup.queue;
+        let here = |passage: &Transfer<'_>| dramatiq::base_queue(passage.queue) == self.timeline.setup.queue;
         let (mine, strays): (Vec<_>, Vec<_>) = carrying
             .into_iter()
             .partition(|passage| for_wanted(passage) || (!any_wanted && here(passage)));
@@ -152,7 +152,7 @@ impl<'a> Story<'a> {
                 && (message.message_id.as_deref().is_some_and(|id| known.contains(id))
                     || (message.undecodable.is_some() && message.carries_task_id))
             {
-                self.deliveries.push(Passage {
+                self.deliveries.push(Transfer {
                     n: event.n,
                     at_ms: event.at_ms,
                     queue,
@@ -190,19 +190,19 @@ impl<'a> Story<'a> {
     }
 
     /// Publishes of this task's message, copies for retries included.
-    pub fn publishes(&self) -> &[Passage<'a>] {
+    pub fn publishes(&self) -> &[Transfer<'a>] {
         &self.publishes
     }
 
     /// The first publish that put it on the configured queue or its delay queue.
-    pub fn published(&self) -> Option<&Passage<'a>> {
+    pub fn published(&self) -> Option<&Transfer<'a>> {
         self.publishes
             .iter()
             .find(|passage| dramatiq::base_queue(passage.queue) == self.queue())
     }
 
     /// Copies at rest on the delay and dead-letter queues.
-    pub fn held(&self) -> &[Held<'a>] {
+    pub fn held(&self) -> &[QueuedCopy<'a>] {
         &self.held
     }
 
@@ -235,12 +235,12 @@ impl<'a> Story<'a> {
     }
 
     /// Messages that carry the task id, but for another actor than the configured one.
-    pub fn stray_publishes(&self) -> &[Passage<'a>] {
+    pub fn stray_publishes(&self) -> &[Transfer<'a>] {
         &self.stray_publishes
     }
 
     /// Deliveries of this task's message from its queue, in order.
-    pub fn deliveries(&self) -> impl DoubleEndedIterator<Item = &Passage<'a>> {
+    pub fn deliveries(&self) -> impl DoubleEndedIterator<Item = &Transfer<'a>> {
         self.deliveries
             .iter()
             .filter(|passage| passage.queue == self.queue())

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Story;
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Process, Source};
 
 /// A part of the system that was started in this run.
@@ -153,8 +153,8 @@ impl<'a> Story<'a> {
         // goodbye. Otherwise the log's pids may be those of a container, which count from 1 and
         // mean others here.
         let ended = self.worker_lines.iter().rev().find_map(|told| match told.mark {
-            Some(Mark::Stopping | Mark::ShutDown) => Some(true),
-            Some(Mark::Ready | Mark::BootingUp | Mark::Received { .. }) => Some(false),
+            Some(LogEvent::Stopping | LogEvent::ShutDown) => Some(true),
+            Some(LogEvent::Ready | LogEvent::BootingUp | LogEvent::Received { .. }) => Some(false),
             _ => None,
         });
         let known = ended == Some(true)

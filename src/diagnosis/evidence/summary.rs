@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Sight, Story};
+use super::{Story, Visibility};
 use crate::diagnosis::{Outcome, Reached, Stage, Task};
-use crate::framework::Mark;
+use crate::framework::LogEvent;
 use crate::timeline::{Ended, EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -23,7 +23,9 @@ impl<'a> Story<'a> {
                 .and_then(|passage| passage.message.actor.clone())
                 .or_else(|| {
                     self.lines.iter().find_map(|told| match told.mark {
-                        Some(Mark::Received { actor, .. } | Mark::Failed { actor }) => Some(actor.clone()),
+                        Some(LogEvent::Received { actor, .. } | LogEvent::Failed { actor }) => {
+                            Some(actor.clone())
+                        }
                         _ => None,
                     })
                 }),
@@ -62,7 +64,7 @@ impl<'a> Story<'a> {
     pub(super) fn missing(&self, stage: Stage) -> (Option<bool>, String) {
         let queue = self.queue();
         let blind = |source: Source| match self.sight(source) {
-            Sight::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
+            Visibility::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
             _ => format!("cannot tell: {source} was not watched"),
         };
         let missed = || match (self.missed_events(), self.firehose_in_part()) {
@@ -105,7 +107,7 @@ impl<'a> Story<'a> {
                 (
                     None,
                     match self.sight(Source::Firehose) {
-                        Sight::Partial(reason) => format!("cannot tell: {reason}"),
+                        Visibility::Partial(reason) => format!("cannot tell: {reason}"),
                         _ => missed().unwrap_or_default(),
                     },
                 )

@@ -1,12 +1,13 @@
 //! What `--start` started, against what did the work: a run that was asked to try one system and
 //! tried another has not done what was asked.
 
+use crate::text;
 use std::collections::BTreeSet;
 
 use super::Story;
 use super::processes::{End, Launch};
-use crate::diagnosis::causes::excerpt;
 use crate::timeline::{EventKind, NO_SPACE, Process, Source, exit_words};
+use text::excerpt;
 
 /// One thing to say of what was started.
 pub(in crate::diagnosis) struct Remark {

@@ -88,3 +88,52 @@ impl<'a> Story<'a> {
             .then_some(n)
     }
 }
+
+pub(in crate::diagnosis) fn table<'a>(story: &Story<'a>) -> &'a str {
+    story.timeline.setup.table.as_deref().unwrap_or("the table")
+}
+
+/// The last attempt raised because it did not find something: the row, by all appearances.
+pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> bool {
+    const WORDS: &[&str] = &[
+        "not found",
+        "notfound",
+        "noresultfound",
+        "no row",
+        "doesnotexist",
+        "does not exist",
+        "lookuperror",
+        "nonetype",
+        "foreignkeyviolation",
+        "foreign key",
+    ];
+    story.raised().last().is_some_and(|raised| {
+        let text = raised.exception();
+        let named = story
+            .task_id()
+            .is_some_and(|id| id.len() >= 6 && text.contains(id));
+        let text = text.to_lowercase();
+        named || WORDS.iter().any(|word| text.contains(word))
+    })
+}
+
+/// The actor marks its row as running, and the row is in sight.
+pub(in crate::diagnosis) fn could_see_row_change(story: &Story<'_>) -> bool {
+    story.sees(Source::Database)
+        && !story.timeline.setup.running.is_empty()
+        && story.last_row().is_some_and(|(_, row)| row.present)
+}
+
+/// The API speaks the row's language: its value is one of the configured words, so a difference is
+/// a difference and not another vocabulary.
+pub(in crate::diagnosis) fn same_words(story: &Story<'_>, value: &str) -> bool {
+    let setup = &story.timeline.setup;
+    let known = |word: &String| word == value;
+    setup.running.iter().any(known)
+        || setup.succeeded.iter().any(known)
+        || setup.failed.iter().any(known)
+        || story
+            .rows()
+            .iter()
+            .any(|(_, _, row)| row.status.as_deref() == Some(value))
+}

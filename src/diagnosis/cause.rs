@@ -1,0 +1,160 @@
+//! What an entry of the catalogue is, and what its check may answer.
+
+use super::{Certainty, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+/// One entry of the catalogue.
+pub struct Cause {
+    /// Public, kebab-case, never reused.
+    pub id: &'static str,
+    /// The stages it can keep a task from: nearly always one. Empty: contributing only.
+    pub keeps_from: &'static [Stage],
+    /// The scenario when the actor was not entered.
+    pub scenario: Option<Scenario>,
+    /// Sources without which it cannot be told: all of these, any of each.
+    pub needs: &'static [&'static [Source]],
+    /// Stands for "none of the specific ones could be shown".
+    pub general: bool,
+    /// Its page: `# title`, then what it means, how we know, how to confirm, fix and prevent it.
+    pub page: &'static str,
+    pub check: fn(&Story<'_>) -> Answer,
+}
+
+impl Cause {
+    /// The first line of its page.
+    pub fn title(&self) -> &'static str {
+        self.page
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("# ")
+    }
+
+    /// One section of its page, by heading.
+    pub fn section(&self, heading: &str) -> &'static str {
+        let marker = format!("\n## {heading}\n");
+        let Some(at) = self.page.find(&marker) else {
+            return "";
+        };
+        let rest = &self.page[at + marker.len()..];
+        rest.find("\n## ").map_or(rest, |end| &rest[..end]).trim()
+    }
+
+    /// The bullets below "Fix it now", each on one line.
+    pub fn remedies(&self) -> Vec<String> {
+        let mut remedies: Vec<String> = Vec::new();
+        for line in self.section("Fix it now").lines() {
+            match (line.strip_prefix("- "), remedies.last_mut()) {
+                (Some(text), _) => remedies.push(text.trim().to_owned()),
+                (None, Some(last)) if line.starts_with("  ") => {
+                    last.push(' ');
+                    last.push_str(line.trim());
+                }
+                _ => {}
+            }
+        }
+        remedies
+    }
+}
+
+/// What a cause's check says of a story.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    Matched(Match),
+    /// It applied, and this evidence excludes it.
+    RuledOut {
+        because: String,
+        evidence: Vec<u32>,
+    },
+    NotApplicable,
+    /// These sources would decide.
+    CannotTell {
+        needs: Vec<Source>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Match {
+    pub certainty: Certainty,
+    /// One sentence with what was seen.
+    pub summary: String,
+    pub evidence: Vec<u32>,
+    /// This evidence ends the run at once.
+    pub terminal: bool,
+    /// Milliseconds that a better explanation may still need to come in.
+    pub linger_ms: u64,
+    /// Where what happened decides the scenario, not the catalogue.
+    pub scenario: Option<Scenario>,
+    /// Sources that would make it more certain.
+    pub would_decide: Vec<Source>,
+}
+
+impl Answer {
+    pub fn certain(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+        Self::matched(Certainty::Certain, summary, evidence)
+    }
+
+    pub fn likely(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+        Self::matched(Certainty::Likely, summary, evidence)
+    }
+
+    pub fn possible(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+        Self::matched(Certainty::Possible, summary, evidence)
+    }
+
+    pub fn matched(certainty: Certainty, summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+        Self::Matched(Match {
+            certainty,
+            summary: summary.into(),
+            evidence: evidence.into(),
+            terminal: false,
+            linger_ms: 0,
+            scenario: None,
+            would_decide: Vec::new(),
+        })
+    }
+
+    pub fn ruled_out(because: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+        Self::RuledOut {
+            because: because.into(),
+            evidence: evidence.into(),
+        }
+    }
+
+    pub fn cannot_tell(needs: &[Source]) -> Self {
+        Self::CannotTell {
+            needs: needs.to_vec(),
+        }
+    }
+
+    pub fn terminal(self) -> Self {
+        self.with(|matched| matched.terminal = true)
+    }
+
+    pub fn terminal_if(self, terminal: bool) -> Self {
+        if terminal { self.terminal() } else { self }
+    }
+
+    /// Terminal, but a more specific explanation is often still on its way.
+    pub fn terminal_after(self, linger_ms: u64) -> Self {
+        self.with(|matched| {
+            matched.terminal = true;
+            matched.linger_ms = linger_ms;
+        })
+    }
+
+    pub fn scenario(self, scenario: Scenario) -> Self {
+        self.with(|matched| matched.scenario = Some(scenario))
+    }
+
+    pub fn would_decide(self, sources: &[Source]) -> Self {
+        self.with(|matched| matched.would_decide = sources.to_vec())
+    }
+
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Match)) -> Self {
+        if let Self::Matched(matched) = &mut self {
+            change(matched);
+        }
+        self
+    }
+}

@@ -1,0 +1,66 @@
+//! What the API answered, and what its log says of it.
+
+use super::Story;
+use crate::framework::dramatiq::Trace;
+use crate::text;
+use crate::timeline::{EventKind, NoAnswer, Source};
+
+/// A refusal in the API's own words, or where a redirect points.
+pub(in crate::diagnosis) fn rejection(story: &Story<'_>, status: u16, body: &str) -> String {
+    let location = story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Answered {
+            location: Some(location),
+            ..
+        } => Some(location.as_str()),
+        _ => None,
+    });
+    if let (300..400, Some(location)) = (status, location) {
+        return format!(
+            "the API redirects to {location} with HTTP {status}, which drops method and body: set api.submit_path to that path"
+        );
+    }
+    let detail = serde_json::from_str::<serde_json::Value>(body)
+        .ok()
+        .and_then(|body| {
+            ["detail", "message", "error", "title"].iter().find_map(|key| {
+                body.get(key).map(|value| match value {
+                    serde_json::Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+            })
+        });
+    format!(
+        "the API refused the request with HTTP {status}: {}",
+        text::excerpt(detail.as_deref().unwrap_or(body))
+    )
+}
+
+/// A line of the API's log since the submission whose traceback satisfies the question.
+pub(in crate::diagnosis) fn api_traceback(
+    story: &Story<'_>,
+    wanted: impl Fn(&str) -> bool,
+) -> Option<(u32, String)> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Line(line) if event.source == Source::ApiLog && !line.before => {
+            let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
+            let exception = Trace::parse(traceback)
+                .map(|trace| trace.exception)
+                .filter(|text| !text.is_empty())
+                .unwrap_or_else(|| line.text.clone());
+            Some((event.n, text::excerpt(&exception)))
+        }
+        _ => None,
+    })
+}
+
+/// The request was taken and the connection closed without an answer.
+pub(in crate::diagnosis) fn broken_off<'a>(story: &Story<'a>) -> Option<(u32, &'a str)> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::NotAnswered {
+            why: NoAnswer::Broken,
+            error,
+            ..
+        } => Some((event.n, error.as_str())),
+        _ => None,
+    })
+}

@@ -1,0 +1,324 @@
+//! What the broker said of queues, consumers and connections.
+
+use super::{Depth, Info, Story, Transfer, connections};
+use crate::diagnosis::{Answer, Scenario};
+use crate::framework::dramatiq;
+use crate::timeline::{Connection, Consumer, EventKind, Source};
+
+impl<'a> Story<'a> {
+    /// The dead-letter queue holds exactly one message more than at the first look.
+    pub fn one_dead_letter_more(&self) -> bool {
+        let dead = dramatiq::dead_letter_queue(self.queue());
+        let before = self
+            .depths(&dead)
+            .find(|depth| depth.exists)
+            .map_or(0, |depth| depth.ready);
+        self.depths(&dead)
+            .last()
+            .is_some_and(|depth| depth.ready == before + 1)
+    }
+
+    /// When the broker answered that a queue is known and cannot be asked: event, moment, why.
+    pub fn down(&self, queue: &str) -> impl DoubleEndedIterator<Item = (u32, f64, &'a str)> + use<'_, 'a> {
+        let queue = queue.to_owned();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Depth {
+                    queue: name,
+                    down: Some(why),
+                    ..
+                } if *name == queue => Some((event.n, event.at_ms, why.as_str())),
+                _ => None,
+            })
+    }
+
+    /// The message was sent to a classic queue while its node was down, and RabbitMQ drops such a one.
+    /// The look that said so: changes are reported at once, so it was down until the next one. A quorum
+    /// queue without a leader loses nothing.
+    pub fn dropped_by(&self, passage: &Transfer<'_>) -> Option<(u32, f64, &'a str)> {
+        let before = self
+            .down(passage.queue)
+            .rfind(|(_, at, _)| *at <= passage.at_ms)?;
+        let up = self
+            .depths(passage.queue)
+            .any(|depth| depth.at_ms > before.1 && depth.at_ms <= passage.at_ms + BETWEEN_LOOKS_MS);
+        (before.2.contains("home node") && !up).then_some(before)
+    }
+
+    /// Passive-declare counts of a queue, in order. A queue that is down has none.
+    pub fn depths(&self, queue: &str) -> impl DoubleEndedIterator<Item = Depth> + use<'_, 'a> {
+        let queue = queue.to_owned();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Depth {
+                    queue: name,
+                    exists,
+                    ready,
+                    consumers,
+                    down: None,
+                    ..
+                } if *name == queue => Some(Depth {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    exists: *exists,
+                    ready: *ready,
+                    consumers: *consumers,
+                }),
+                _ => None,
+            })
+    }
+
+    /// Counts taken since the submission.
+    pub fn depths_since(&self, queue: &str) -> Vec<Depth> {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        self.depths(queue).filter(|depth| depth.at_ms >= since).collect()
+    }
+
+    pub fn infos(&self, queue: &str) -> impl DoubleEndedIterator<Item = Info<'a>> + use<'_, 'a> {
+        let queue = queue.to_owned();
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::QueueInfo {
+                    queue: name,
+                    state,
+                    arguments,
+                    policy_definition,
+                    policy_unknown,
+                    ready,
+                    unacked,
+                    members,
+                    online,
+                    ..
+                } if *name == queue => Some(Info {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    queue: name,
+                    state: state.as_deref(),
+                    arguments,
+                    policy_definition,
+                    policy_unknown: *policy_unknown,
+                    ready: *ready,
+                    unacked: *unacked,
+                    online: online.zip(*members),
+                }),
+                _ => None,
+            })
+    }
+
+    /// The last list of consumers, if all of them could be seen.
+    pub fn consumers(&self) -> Option<(u32, &'a [Consumer])> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Consumers { consumers } => Some((event.n, consumers.as_slice())),
+                _ => None,
+            })
+    }
+
+    pub fn connections(&self) -> Option<(u32, &'a [Connection])> {
+        self.timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::Connections { connections } => Some((event.n, connections.as_slice())),
+                _ => None,
+            })
+    }
+
+    /// After our message was delivered the dead-letter queue grew by one, and it was the only
+    /// delivery: it was rejected.
+    pub fn dead_letters_grew(&self) -> bool {
+        let Some(passage) = self.deliveries().last() else {
+            return false;
+        };
+        let dead = dramatiq::dead_letter_queue(self.queue());
+        let before = self
+            .depths(&dead)
+            .rfind(|depth| depth.at_ms <= passage.at_ms)
+            .map_or(0, |depth| depth.ready);
+        let one_more = self
+            .depths(&dead)
+            .last()
+            .is_some_and(|depth| depth.ready == before + 1);
+        let others = self.timeline.events.iter().any(|event| {
+            matches!(&event.kind, EventKind::Deliver { queue, message, .. }
+                if queue == self.queue()
+                && !message.message_id.as_deref().is_some_and(|id| self.message_ids.contains(id)))
+        });
+        // A delivery out of sight may be the one that was rejected.
+        one_more && !others && self.sees_all(Source::Firehose)
+    }
+}
+
+/// Queues are looked at ten times a second or more often.
+const BETWEEN_LOOKS_MS: f64 = 300.0;
+
+/// Nothing published since the submission can have escaped the firehose.
+pub(in crate::diagnosis) fn saw_every_publish(story: &Story<'_>) -> bool {
+    story.sees_all(Source::Firehose)
+        // Events of strangers beyond what a run keeps are a gap of no events.
+        && !story
+            .timeline
+            .events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::Missed { .. }))
+}
+
+/// A message without the task id that may be the task's all the same: the API may send another id
+/// than it answers with, or a body that cannot be read. One from a worker is none.
+pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<(u32, &'static str)> {
+    let wanted = story.timeline.setup.actor.as_deref();
+    let api = story.api_processes();
+    story.other_publishes().find_map(|(n, connection, message)| {
+        let from_api = api
+            .iter()
+            .any(|(_, process)| connections::is_socket_of(process, connection))
+            || story
+                .peer(connection)
+                .is_some_and(|(_, pid)| api.iter().any(|(_, process)| process.pid == pid));
+        let from_elsewhere = story.peer(connection).is_some() && !from_api && !api.is_empty();
+        let fits = wanted.is_none_or(|wanted| message.actor.as_deref().is_none_or(|actor| actor == wanted));
+        match (from_elsewhere, message.undecodable.is_some(), fits) {
+            (true, ..) | (false, false, false) => None,
+            (false, true, _) => Some((n, "whose body cannot be read")),
+            (false, false, true) => Some((n, "without this task's id")),
+        }
+    })
+}
+
+/// Somebody consumed the queue at some time since the submission: whatever keeps a worker from
+/// consuming is ruled out. Before there was any sample, nothing can be told.
+pub(in crate::diagnosis) fn has_consumer(story: &Story<'_>) -> Option<Answer> {
+    let depths = story.depths_since(story.queue());
+    if depths.is_empty() {
+        return Some(Answer::cannot_tell(&[Source::Queue]));
+    }
+    depths.iter().find(|depth| depth.consumers > 0).map(|depth| {
+        Answer::ruled_out(
+            format!("{} consumers on `{}`", depth.consumers, story.queue()),
+            [depth.n],
+        )
+    })
+}
+
+/// The queue's ready count rose after the submission.
+pub(in crate::diagnosis) fn grew(story: &Story<'_>, queue: &str) -> bool {
+    let since = story.submitted_at().unwrap_or(f64::MIN);
+    let before = story
+        .depths(queue)
+        .rfind(|depth| depth.at_ms <= since)
+        .map_or(0, |depth| depth.ready);
+    story.depths_since(queue).iter().any(|depth| depth.ready > before)
+}
+
+/// The publish did not add a message to the queue, though none was taken away meanwhile: the broker
+/// did not keep it. Only the firehose can say that none was taken.
+pub(in crate::diagnosis) fn did_not_grow(story: &Story<'_>) -> bool {
+    let Some(passage) = story.published().filter(|_| story.sees_all(Source::Firehose)) else {
+        return false;
+    };
+    let depths: Vec<_> = story.depths(story.queue()).collect();
+    let (Some(before), Some(after)) = (
+        depths.iter().rfind(|depth| depth.at_ms < passage.at_ms),
+        depths.last(),
+    ) else {
+        return false;
+    };
+    let taken = story.timeline.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Deliver { queue, .. } if queue == story.queue() && event.at_ms >= before.at_ms)
+    });
+    passage.queue == story.queue() && before.exists && after.exists && after.ready <= before.ready && !taken
+}
+
+/// The message lies on a dead-letter queue for this reason: seen with `--peek` only.
+pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -> Option<(u32, &'a str)> {
+    story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::DeadLetter {
+            reason: Some(reason),
+            from_queue,
+            message,
+            ..
+        } if reason == wanted
+            && message
+                .message_id
+                .as_deref()
+                .is_some_and(|id| story.is_my_message(id)) =>
+        {
+            Some((event.n, from_queue.as_deref().unwrap_or("?")))
+        }
+        _ => None,
+    })
+}
+
+/// The queue has a length limit or a time to live, or nobody can say: it may not hold every message
+/// that was sent to it.
+pub(in crate::diagnosis) fn may_lose_messages(story: &Story<'_>) -> bool {
+    const LIMITS: &[&str] = &["max-length", "max-length-bytes", "message-ttl", "expires"];
+    story.infos(story.queue()).last().is_none_or(|info| {
+        info.policy_unknown
+            || LIMITS.iter().any(|limit| {
+                info.arguments.contains_key(&format!("x-{limit}"))
+                    || info.policy_definition.contains_key(*limit)
+            })
+    })
+}
+
+/// Other messages were delivered in the second half of the time since ours was sent. One that comes
+/// again is no progress.
+pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
+    let sent = story.published()?.at_ms;
+    let end = story.depths(story.queue()).last()?.at_ms;
+    let half = sent + (end - sent) / 2.0;
+    story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Deliver {
+                queue,
+                redelivered: false,
+                ..
+            } if queue == story.queue() && event.at_ms >= half => Some(event.n),
+            _ => None,
+        })
+}
+
+/// Whoever took it may have rejected it: then it is on the dead-letter queue, and that is an
+/// explicit failure.
+pub(in crate::diagnosis) fn taken(story: &Story<'_>, answer: Answer) -> Answer {
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let dead = dramatiq::dead_letter_queue(story.queue());
+    if grew(story, &dead) {
+        answer.scenario(Scenario::B)
+    } else {
+        answer
+    }
+}
+
+/// Everything was taken from the queue and nothing is unacknowledged any more.
+pub(in crate::diagnosis) fn drained(story: &Story<'_>) -> Option<u32> {
+    story
+        .infos(story.queue())
+        .last()
+        .filter(|info| info.ready == Some(0) && info.unacked == Some(0))
+        // A count from before the delivery says nothing of it.
+        .filter(|info| {
+            story
+                .deliveries()
+                .last()
+                .is_some_and(|passage| info.at_ms > passage.at_ms)
+        })
+        .map(|info| info.n)
+}

@@ -1,0 +1,210 @@
+//! AMQP connections and connection errors: whose they are, and what they say.
+
+use super::Story;
+use crate::diagnosis::{Answer, Certainty};
+use crate::framework::LogEvent;
+use crate::framework::dramatiq;
+use crate::text;
+use crate::timeline::{EventKind, Process, Source};
+
+/// An AMQP connection attempt of the API's process that had not been answered.
+pub(in crate::diagnosis) fn connecting_to_a_broker(story: &Story<'_>) -> Option<(u32, String)> {
+    story.api_processes().into_iter().find_map(|(n, process)| {
+        let socket = process.sockets.iter().find(|socket| {
+            socket.ends_with(" (connecting)") && is_amqp_port(story, socket.trim_end_matches(" (connecting)"))
+        })?;
+        Some((n, socket.clone()))
+    })
+}
+
+/// Whether the process holds the client's end of this connection.
+pub(in crate::diagnosis) fn is_socket_of(process: &Process, connection: &str) -> bool {
+    process.sockets.iter().any(|socket| socket == connection)
+}
+
+/// The remote end has the broker's port, or a standard AMQP one.
+pub(in crate::diagnosis) fn is_amqp_port(story: &Story<'_>, socket: &str) -> bool {
+    let configured = story.timeline.setup.broker.rsplit(':').next();
+    let port = socket.rsplit(':').next();
+    port.is_some() && (port == configured || matches!(port, Some("5672" | "5671")))
+}
+
+/// An established AMQP connection of the process.
+pub(in crate::diagnosis) fn amqp_socket<'a>(story: &Story<'_>, process: &'a Process) -> Option<&'a str> {
+    process
+        .sockets
+        .iter()
+        .map(String::as_str)
+        .find(|socket| is_amqp_port(story, socket))
+}
+
+/// The process is connected to a broker, but not to the configured one.
+pub(in crate::diagnosis) fn other_broker(
+    story: &Story<'_>,
+    processes: &[(u32, &Process)],
+    who: &str,
+) -> Answer {
+    let broker = &story.timeline.setup.broker;
+    let port = broker.rsplit(':').next().unwrap_or_default();
+    for (n, process) in processes {
+        if !process.sockets_seen {
+            continue;
+        }
+        let remotes: Vec<&str> = process
+            .sockets
+            .iter()
+            .filter(|socket| is_amqp_port(story, socket.trim_end_matches(" (connecting)")))
+            .filter_map(|socket| socket.split(" -> ").nth(1))
+            .collect();
+        // The configured broker's connections as it lists them itself: one of them is decisive.
+        let listed = story.connections().map(|(n, connections)| {
+            (
+                n,
+                connections
+                    .iter()
+                    .any(|connection| is_socket_of(process, &connection.name)),
+            )
+        });
+        match listed {
+            Some((listed, true)) => {
+                return Answer::ruled_out(
+                    format!("{who} (pid {}) is connected to {broker}", process.pid),
+                    [*n, listed],
+                );
+            }
+            Some((listed, false)) => {
+                if let Some(other) = remotes
+                    .iter()
+                    .find(|remote| remote.rsplit(':').next() != Some(port))
+                {
+                    let text = format!(
+                        "{who} (pid {}) talks AMQP to {other}, not to {broker}",
+                        process.pid
+                    );
+                    // Behind a forwarded port the same broker lists another address.
+                    return if story.closed() && lists_this_machine(story) {
+                        Answer::certain(text, [*n, listed])
+                    } else {
+                        Answer::likely(text, [*n, listed])
+                    };
+                }
+            }
+            None => {
+                if let Some(other) = remotes
+                    .iter()
+                    .find(|remote| remote.rsplit(':').next() != Some(port))
+                {
+                    return Answer::likely(
+                        format!(
+                            "{who} (pid {}) talks AMQP to {other}, not to {broker}",
+                            process.pid
+                        ),
+                        [*n],
+                    )
+                    .would_decide(&[Source::Management]);
+                }
+            }
+        }
+    }
+    Answer::NotApplicable
+}
+
+/// The broker lists a connection under the very addresses that a process of this machine has.
+pub(in crate::diagnosis) fn lists_this_machine(story: &Story<'_>) -> bool {
+    let Some((_, connections)) = story.connections() else {
+        return false;
+    };
+    story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::Process(process) => connections
+            .iter()
+            .any(|connection| is_socket_of(process, &connection.name)),
+        EventKind::Peer { connection: name, .. } => {
+            connections.iter().any(|connection| connection.name == *name)
+        }
+        _ => false,
+    })
+}
+
+pub(in crate::diagnosis) fn is_conflict(error: &str) -> bool {
+    error.contains("PRECONDITION_FAILED") || error.contains("406")
+}
+
+pub(in crate::diagnosis) fn is_missing_queue(error: &str) -> bool {
+    !is_queue_down(error)
+        && (error.contains("NOT_FOUND - no queue") || (error.contains("404") && error.contains("queue")))
+}
+
+/// RabbitMQ answers a declare of a durable classic queue like this while its node is down.
+pub(in crate::diagnosis) fn is_queue_down(error: &str) -> bool {
+    error.contains("home node") && error.contains("is down or inaccessible")
+}
+
+/// The worker's consumer reports connection errors of this kind, and nobody consumes.
+pub(in crate::diagnosis) fn connection_error(
+    story: &Story<'_>,
+    kind: impl Fn(&str) -> bool,
+    say: impl Fn(&str, usize) -> String,
+) -> Answer {
+    // Consumers may have been there before the trouble began: the last sample counts.
+    match story.depths_since(story.queue()).last() {
+        None => return Answer::cannot_tell(&[Source::Queue]),
+        Some(depth) if depth.consumers > 0 => {
+            return Answer::ruled_out(
+                format!("{} consumers on `{}`", depth.consumers, story.queue()),
+                [depth.n],
+            );
+        }
+        Some(_) => {}
+    }
+    if !story.sees(Source::WorkerLog) {
+        return Answer::cannot_tell(&[Source::WorkerLog]);
+    }
+    let errors: Vec<_> = story
+        .worker_lines()
+        .iter()
+        .filter_map(|told| match told.mark {
+            Some(LogEvent::ConnectionError { queue, error })
+                if names_our_queue(story, queue.as_deref(), error) && kind(error) =>
+            {
+                Some((told, error))
+            }
+            _ => None,
+        })
+        .collect();
+    let Some((last, error)) = errors.last() else {
+        return Answer::NotApplicable;
+    };
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let mut evidence: Vec<u32> = errors
+        .iter()
+        .rev()
+        .take(3)
+        .rev()
+        .map(|(told, _)| told.n)
+        .collect();
+    evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
+    let text = say(&text::excerpt(error), errors.len());
+    // The worker tries again every few seconds: an error during this run is today's. One from before
+    // it may be a dead worker's.
+    let current = !last.line.before || last.line.age_s.is_some_and(|age| age < 10);
+    let certainty = if current {
+        Certainty::Certain
+    } else {
+        Certainty::Likely
+    };
+    Answer::matched(certainty, text, evidence)
+}
+
+/// The consumer of our queue had this error. Where the log does not say whose it was, a refusal of
+/// a queue names it; a broken connection hits all of them.
+pub(in crate::diagnosis) fn names_our_queue(story: &Story<'_>, consumer: Option<&str>, error: &str) -> bool {
+    match consumer {
+        Some(name) => dramatiq::base_queue(name) == story.queue(),
+        None if is_conflict(error) || is_missing_queue(error) => error
+            .split(['\'', '"'])
+            .any(|part| dramatiq::base_queue(part) == story.queue()),
+        None => true,
+    }
+}

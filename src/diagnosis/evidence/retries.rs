@@ -1,0 +1,111 @@
+//! What comes after a failed attempt, and what waits for its time.
+
+use super::{Story, Transfer};
+use crate::framework::LogEvent;
+use crate::framework::dramatiq;
+use crate::units;
+
+/// Milliseconds until the message's eta at the end of what was seen; negative: it has passed.
+/// Counted from the enqueue by the publisher's clock and the publish by ours.
+pub(in crate::diagnosis) fn eta_left_ms(story: &Story<'_>, passage: &Transfer<'_>) -> Option<f64> {
+    let now = story
+        .timeline
+        .events
+        .last()
+        .map_or(passage.at_ms, |event| event.at_ms);
+    if story.post_mortem() {
+        // There was no publish to count from: wall clocks must do.
+        let started: jiff::Timestamp = story.timeline.started_at.parse().ok()?;
+        return Some(passage.message.eta_ms? as f64 - (started.as_millisecond() as f64 + now));
+    }
+    let delay = (passage.message.eta_ms? - passage.message.timestamp_ms?) as f64;
+    Some(delay - (now - passage.at_ms))
+}
+
+/// The message on its way through the delay queue: as it was published, or where it lies.
+pub(in crate::diagnosis) fn waiting_message<'s, 'a>(story: &'s Story<'a>) -> Option<&'s Transfer<'a>> {
+    story.published().or_else(|| {
+        story
+            .held()
+            .iter()
+            .map(|held| &held.passage)
+            .find(|passage| passage.queue == dramatiq::delay_queue(story.queue()))
+    })
+}
+
+/// Published to the queue itself, or moved on to it.
+pub(in crate::diagnosis) fn is_on_the_queue(story: &Story<'_>) -> bool {
+    story
+        .published()
+        .is_some_and(|passage| passage.queue == story.queue())
+        || moved_on(story)
+}
+
+/// A worker has moved the delayed message on to the queue itself.
+pub(in crate::diagnosis) fn moved_on(story: &Story<'_>) -> bool {
+    story
+        .publishes()
+        .iter()
+        .any(|passage| passage.queue == story.queue())
+}
+
+/// No further attempt is waited for.
+pub(in crate::diagnosis) fn final_attempt(story: &Story<'_>) -> bool {
+    // An actor that ran without its row: whether the row still comes decides what the cause is.
+    if story.row_absent() && !story.closed() {
+        return false;
+    }
+    !story.timeline.setup.wait_retries
+        || story
+            .line(|mark| matches!(mark, LogEvent::RetriesExceeded { .. } | LogEvent::Aborting { .. }))
+            .is_some()
+}
+
+/// What comes next after a failed attempt, from the log or from the copy on the delay queue.
+pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
+    if story
+        .line(|mark| matches!(mark, LogEvent::RetriesExceeded { .. }))
+        .is_some()
+    {
+        return "; retries are exhausted".into();
+    }
+    let copy = story
+        .publishes()
+        .iter()
+        .rfind(|passage| passage.message.is_retry());
+    let line = story.lines().iter().rev().find_map(|told| match told.mark {
+        Some(LogEvent::Retrying { in_ms, .. }) => Some(*in_ms as f64),
+        _ => None,
+    });
+    let wait = line.or_else(|| {
+        copy.and_then(|passage| eta_left_ms(story, passage))
+            .filter(|left| *left > 0.0)
+    });
+    match (wait, copy.and_then(|passage| passage.message.retries)) {
+        (Some(wait), Some(done)) => {
+            let left = copy
+                .and_then(|passage| passage.message.max_retries)
+                .map(|most| format!(" of at most {most}"))
+                .unwrap_or_default();
+            format!("; retry {done}{left} comes in {}", units::span(wait))
+        }
+        (Some(wait), None) if story.post_mortem() => {
+            format!("; it was to be retried {} later", units::span(wait))
+        }
+        (Some(wait), None) => format!("; it is retried in {}", units::span(wait)),
+        (None, Some(done)) if retry_was_delivered(story) => {
+            format!("; retry {done} was delivered since, and what became of it was not seen")
+        }
+        (None, Some(done)) => format!("; retry {done} is waiting"),
+        (None, None) => String::new(),
+    }
+}
+
+/// The copy has been handed to a worker again, and nobody saw how that ended.
+pub(in crate::diagnosis) fn retry_was_delivered(story: &Story<'_>) -> bool {
+    story
+        .deliveries()
+        .last()
+        .is_some_and(|passage| passage.message.is_retry() && passage.queue == story.queue())
+        && story.is_trace()
+}

@@ -1,0 +1,191 @@
+//! Worker processes: which there are, which is watched, what they run and how they ended.
+
+use super::{End, Launch, Story, connections};
+use crate::framework::LogEvent;
+use crate::framework::dramatiq;
+use crate::framework::dramatiq::Trace;
+use crate::text;
+use crate::timeline::{EventKind, Level, Process, Source, exit_words};
+use crate::units;
+
+/// A test switch that is on in the process's environment.
+pub(in crate::diagnosis) fn test_switch(process: &Process) -> Option<(&str, &str)> {
+    const SWITCHES: &[&str] = &[
+        "DRAMATIQ_TESTING",
+        "UNIT_TESTS",
+        "UNIT_TESTING",
+        "TESTING",
+        "PYTEST_CURRENT_TEST",
+    ];
+    let on = |value: &str| !matches!(value.to_lowercase().as_str(), "" | "0" | "false" | "no" | "off");
+    SWITCHES
+        .iter()
+        .find_map(|name| process.env.get_key_value(*name).filter(|(_, value)| on(value)))
+        .or_else(|| {
+            ["ENV", "APP_ENV", "ENVIRONMENT"].iter().find_map(|name| {
+                process
+                    .env
+                    .get_key_value(*name)
+                    .filter(|(_, value)| matches!(value.to_lowercase().as_str(), "test" | "testing"))
+            })
+        })
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// A worker by its command line: the framework's own start script or module.
+pub(in crate::diagnosis) fn is_worker_command(command: &[String]) -> bool {
+    command.iter().take(3).any(|word| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        name == "dramatiq" || name == "dramatiq-gevent" || name == "rundramatiq" || name == "celery"
+    })
+}
+
+pub(in crate::diagnosis) fn is_worker(process: &Process) -> bool {
+    is_worker_command(&process.command) || process.parent_command.as_deref().is_some_and(is_worker_command)
+}
+
+/// A worker by what it does: its stack is a worker's, or it consumes the delay queue, which only a
+/// Dramatiq worker does. A worker started by a script of the application is known by nothing else.
+pub(in crate::diagnosis) fn acts_as_worker(story: &Story<'_>, process: &Process) -> bool {
+    let by_stack = story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::Stacks { pid, threads } if *pid == process.pid => threads.iter().any(|thread| {
+            thread
+                .frames
+                .iter()
+                .any(|frame| frame.file.ends_with("dramatiq/worker.py"))
+        }),
+        _ => false,
+    });
+    let delay = dramatiq::delay_queue(story.queue());
+    let by_queue = story.consumers().is_some_and(|(_, consumers)| {
+        consumers.iter().any(|consumer| {
+            consumer.queue == delay && connections::is_socket_of(process, &consumer.connection)
+        })
+    });
+    by_stack || by_queue
+}
+
+/// Client libraries that task workers use.
+pub(in crate::diagnosis) fn is_worker_product(product: &str) -> bool {
+    product.contains("Pika") || product.contains("py-amqp")
+}
+
+/// Live processes of the watched worker.
+pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process)> {
+    let mut found: Vec<(u32, &'a Process)> = Vec::new();
+    for pid in story.log_pids().into_iter().chain(story.log_holders()) {
+        if found.iter().any(|(_, process)| process.pid == pid) {
+            continue;
+        }
+        // An old log's pid may be another program's by now.
+        if let Some(process) = story.process(pid)
+            && story.gone(pid).is_none()
+            && (is_worker(process.1) || process.1.command.iter().any(|word| word.contains("python")))
+        {
+            found.push(process);
+        }
+    }
+    found
+}
+
+/// A started program's end in words, if it has ended: `ended with exit code 2, 0.9 s after its start`.
+pub(in crate::diagnosis) fn end_of(launch: &Launch) -> Option<(End, String)> {
+    let end = launch.ended?;
+    let text = format!(
+        "ended with {}, {} after its start",
+        exit_words(end.exit),
+        units::span(end.after_ms)
+    );
+    Some((end, text))
+}
+
+/// What a log ends in that gives a reason: the exception of its last traceback, its last line at ERROR
+/// or above, or else its last line.
+pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Option<(u32, String)> {
+    let lines = || {
+        let events = story.timeline.events.iter().rev();
+        events.filter_map(|event| match &event.kind {
+            EventKind::Line(line) if event.source == source && !line.before => Some((event.n, line)),
+            _ => None,
+        })
+    };
+    let (n, line) = lines()
+        .find(|(_, line)| line.traceback.is_some() || line.level >= Some(Level::Error))
+        .or_else(|| lines().next())?;
+    let exception = line
+        .traceback
+        .as_deref()
+        .and_then(Trace::parse)
+        .map(|trace| trace.exception)
+        .filter(|text| !text.is_empty());
+    Some((n, text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
+}
+
+/// Something of the watched worker is alive: a process of its log's, or a line during the run.
+pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
+    let ended = story
+        .started("worker")
+        .is_some_and(|launch| launch.ended.is_some());
+    live_workers(story).first().map(|(n, _)| *n).or_else(|| {
+        // Its lines tell of a life that is over.
+        if ended {
+            return None;
+        }
+        story
+            .worker_lines()
+            .iter()
+            .rev()
+            .find(|told| {
+                !told.line.before
+                    && !matches!(
+                        told.mark,
+                        Some(
+                            LogEvent::Stopping
+                                | LogEvent::ShutDown
+                                | LogEvent::ChildDied { .. }
+                                | LogEvent::ImportFailed
+                        )
+                    )
+            })
+            .map(|told| told.n)
+    })
+}
+
+/// What else the watched worker has received and not settled: line and actor.
+pub(in crate::diagnosis) fn running_others(story: &Story<'_>) -> Vec<(u32, String)> {
+    // Where events were left out, a settling may be among them.
+    if story
+        .timeline
+        .events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::Missed { .. }))
+    {
+        return Vec::new();
+    }
+    let mut running: Vec<(&str, u32, &str)> = Vec::new();
+    for told in story.worker_lines() {
+        match told.mark {
+            Some(LogEvent::Received { id, actor }) if !story.is_my_message(id) => {
+                running.push((id, told.n, actor))
+            }
+            Some(LogEvent::Acknowledging { id } | LogEvent::Rejecting { id }) => {
+                running.retain(|(other, ..)| other != id)
+            }
+            Some(LogEvent::ShutDown | LogEvent::BootingUp) => running.clear(),
+            _ => {}
+        }
+    }
+    running
+        .into_iter()
+        .map(|(_, n, actor)| (n, actor.to_owned()))
+        .collect()
+}
+
+/// The log has shown the framework's call of an actor: its absence says that there was none. The
+/// line is the application's logger's, which may be quieter than the framework's.
+pub(in crate::diagnosis) fn shows_calls(story: &Story<'_>) -> bool {
+    story
+        .worker_lines()
+        .iter()
+        .any(|told| matches!(told.mark, Some(LogEvent::Called)))
+}

@@ -1,0 +1,188 @@
+//! What is said of a run: the words of the public contract.
+
+use serde::{Deserialize, Serialize};
+
+use crate::timeline::{Ended, Source};
+
+/// How far a task has come.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    Submitted,
+    Recorded,
+    Published,
+    Delivered,
+    Received,
+    Entered,
+    Finished,
+    Settled,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 8] = [
+        Stage::Submitted,
+        Stage::Recorded,
+        Stage::Published,
+        Stage::Delivered,
+        Stage::Received,
+        Stage::Entered,
+        Stage::Finished,
+        Stage::Settled,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Submitted => "submitted",
+            Stage::Recorded => "recorded",
+            Stage::Published => "published",
+            Stage::Delivered => "delivered",
+            Stage::Received => "received",
+            Stage::Entered => "entered",
+            Stage::Finished => "finished",
+            Stage::Settled => "settled",
+        }
+    }
+
+    /// What reaching it means, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Stage::Submitted => "the API accepted it",
+            Stage::Recorded => "the row is visible",
+            Stage::Published => "a queue holds it",
+            Stage::Delivered => "the broker handed it to a consumer",
+            Stage::Received => "a worker thread took it",
+            Stage::Entered => "the actor's own code ran",
+            Stage::Finished => "the row has a final status",
+            Stage::Settled => "acked, rejected or dead-lettered",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Scenario {
+    /// The actor was entered.
+    A,
+    /// Not entered, and something said why.
+    B,
+    /// Not entered, and silence.
+    C,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Succeeded,
+    Failed,
+    Unfinished,
+    Unknown,
+}
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Unfinished => "unfinished",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+/// How sure a cause is. `Certain`: one discriminating observation excludes every neighbour.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Certainty {
+    Possible,
+    Likely,
+    Certain,
+}
+
+impl Certainty {
+    pub fn name(self) -> &'static str {
+        match self {
+            Certainty::Possible => "possible",
+            Certainty::Likely => "likely",
+            Certainty::Certain => "certain",
+        }
+    }
+}
+
+/// A cause as a verdict names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Named {
+    pub id: String,
+    pub title: String,
+    pub certainty: Certainty,
+    pub summary: String,
+    pub evidence: Vec<u32>,
+    pub remedies: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Excluded {
+    pub id: String,
+    pub because: String,
+    pub evidence: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Undecided {
+    pub id: String,
+    pub needs: Vec<Source>,
+}
+
+/// One stage, as far as it could be seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Reached {
+    pub stage: Stage,
+    /// `None`: cannot be told.
+    pub reached: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<f64>,
+    pub evidence: Vec<u32>,
+    /// For a stage that was not reached: what was observed, and what would have let it pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Task {
+    pub id: Option<String>,
+    pub message_id: Option<String>,
+    pub actor: Option<String>,
+    pub queue: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    pub scenario: Option<Scenario>,
+    pub outcome: Outcome,
+    /// The furthest stage reached.
+    pub stage: Option<Stage>,
+    pub exit_code: u8,
+    pub cause: Option<Named>,
+    pub contributing: Vec<Named>,
+    pub ruled_out: Vec<Excluded>,
+    pub cannot_tell: Vec<Undecided>,
+    pub stages: Vec<Reached>,
+    pub task: Task,
+    /// What a reader should know besides: two candidates, a source that was lost …
+    pub notes: Vec<String>,
+    /// The evidence ends the run at once.
+    pub terminal: bool,
+    /// … but not before so many milliseconds without news.
+    pub linger_ms: u64,
+    /// Silence may end the run: the task is not inside an actor.
+    pub silence_counts: bool,
+    /// When something of this task last happened.
+    pub last_activity_ms: f64,
+}
+
+/// Whether the observation ended in a way that lets absence count.
+pub fn closes(why: Ended) -> bool {
+    matches!(why, Ended::Silence | Ended::Timeout | Ended::Looked)
+}
