@@ -295,7 +295,8 @@ fn a_jsonl_report_is_the_recording() {
 /// `fixtures/record` submits this prompt with every task.
 #[test]
 fn task_arguments_are_in_no_format() {
-    let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/record")).unwrap();
+    let script =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/record.d/stack.py")).unwrap();
     const PROMPT: &str = "why did it never run";
     assert!(script.contains(PROMPT));
     for (name, timeline) in all() {
