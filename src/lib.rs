@@ -25,6 +25,8 @@ pub mod diagnosis;
 pub mod error;
 pub mod framework;
 pub mod guardian;
+#[doc(hidden)]
+pub mod hooks;
 pub mod init;
 pub mod isolate;
 pub mod report;

@@ -31,6 +31,7 @@ use crate::diagnosis::{self, Verdict};
 use crate::error::{Result, Unavailable};
 use crate::framework::ArgumentValues;
 use crate::guardian::Guardian;
+use crate::hooks::Hooks;
 use crate::supervise::System;
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{Ended, Event, EventKind, LogLine, Setup, Source, Timeline};
@@ -422,10 +423,7 @@ pub async fn observe(
             over = Some(Ended::Decided);
         }
     }
-    // For the test that a panic, too, leaves nothing switched on.
-    if cfg!(debug_assertions) && std::env::var_os("TASKDIAG_PANIC").is_some() {
-        std::panic::panic_any("TASKDIAG_PANIC is set");
-    }
+    Hooks::from_env().panic_if_asked();
     let mut submitting = None;
     if plan.post_mortem.is_none() && !plan.look_only && over.is_none() {
         let tap = tap.of(Source::Api);

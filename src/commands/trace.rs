@@ -17,6 +17,7 @@ use super::{load, style, warn};
 use crate::cli::{Global, Plain, Trace};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Unavailable, exit};
+use crate::hooks::Hooks;
 use crate::trace::{Entry, Filter, Look, MOST_TASKS, SCHEMA, Totals, Tracer, Writing, counted};
 use crate::vantage::firehose::Subscription;
 use crate::vantage::http::Management;
@@ -70,10 +71,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
             return Err(error);
         }
     };
-    // For the test that a panic, too, leaves nothing switched on.
-    if cfg!(debug_assertions) && std::env::var_os("TASKDIAG_PANIC").is_some() {
-        std::panic::panic_any("TASKDIAG_PANIC is set");
-    }
+    Hooks::from_env().panic_if_asked();
     let opened = Instant::now();
     let target = format!("{}:{}", config.broker.amqp.host(), config.broker.amqp.port());
     if let Some(recorder) = &mut recorder {

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::hooks;
 
 /// Every key there is. Free tables (`body`, `headers` …) are one key.
 pub const KEYS: &[&str] = &[
@@ -188,10 +189,9 @@ impl Layers {
             let Some(rest) = name.strip_prefix("TASKDIAG_") else {
                 continue;
             };
-            // LAB… and BIN belong to fixtures/lab, PANIC, BACKLOG and PAGES to the tests, LOG to our own debugging.
-            if rest.starts_with("LAB_")
-                || matches!(rest, "LAB" | "BIN" | "PANIC" | "BACKLOG" | "PAGES" | "LOG")
-            {
+            // LAB… and BIN belong to fixtures/lab, LOG to our own debugging.
+            let is_no_key = rest.starts_with("LAB_") || matches!(rest, "LAB" | "BIN" | "LOG");
+            if is_no_key || hooks::VARIABLES.contains(&name) {
                 continue;
             }
             let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {

@@ -16,6 +16,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 use serde_json::Value as Json;
 
+use crate::hooks::Hooks;
 use crate::vantage::http::{Management, segment};
 
 /// How much each queue keeps. Bodies count for the bytes, headers (some 500 bytes each) do not: a
@@ -42,11 +43,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Tests overrun a small backlog: `TASKDIAG_BACKLOG=50,100`.
-    pub fn from_environment() -> Self {
+    /// Tests overrun a small backlog.
+    pub fn of(hooks: &Hooks) -> Self {
         let set = || -> Option<Self> {
-            let text = std::env::var("TASKDIAG_BACKLOG").ok()?;
-            let (backlog, counted) = text.split_once(',')?;
+            let (backlog, counted) = hooks.backlog.as_deref()?.split_once(',')?;
             Some(Self {
                 backlog: backlog.trim().parse().ok().filter(|limit| *limit > 0)?,
                 counted: counted.trim().parse().ok().filter(|limit| *limit > 0)?,

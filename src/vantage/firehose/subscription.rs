@@ -22,6 +22,7 @@ use crate::config::{Broker, Trace};
 use crate::error::Unavailable;
 use crate::guardian::{Guardian, Tracing};
 use crate::vantage::amqp;
+use crate::hooks::Hooks;
 use crate::vantage::http::Management;
 use crate::vantage::nodes::{self, Nodes};
 
@@ -110,7 +111,7 @@ impl Subscription {
         let prefix = if owned { Tracing::OWNED } else { Tracing::GUEST };
         let id = uuid::Uuid::new_v4().simple().to_string();
         let queue = Tracing::reader(prefix, here, &id);
-        let limits = Limits::from_environment();
+        let limits = Limits::of(&Hooks::from_env());
         let counter = Counter::declare(counting, &id, limits).await.map_err(failed)?;
         declare(&channel, &queue, counter.arguments(limits))
             .await

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Sink;
 use crate::error::Unavailable;
+use crate::hooks::Hooks;
 use crate::vantage::http::{Management, segment};
 use crate::watch::pick::Pick;
 use crate::watch::sight::{Eye, Kind, Listed, Listing, Sight};
@@ -33,7 +34,7 @@ struct Item {
 }
 
 pub async fn look(management: &Management, vhost: &str, pick: &Pick, sink: &Sink) {
-    let limits = Limits::from_environment();
+    let limits = Limits::of(&Hooks::from_env());
     let mut paged = pick.exact().is_some().then_some(false);
     let mut pace = Pace::default();
     let mut is_open = false;

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{Item, LONGEST};
 use crate::error::Unavailable;
+use crate::hooks::Hooks;
 use crate::vantage::http::{Management, segment};
 
 /// More queues than these are asked for in pages: one answer is then some 16 MB.
@@ -39,13 +40,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Tests have fewer queues: `TASKDIAG_PAGES=100,40` asks for more than 100 in pages of 40.
-    pub fn from_environment() -> Self {
-        let set = || {
-            let text = std::env::var("TASKDIAG_PAGES").ok()?;
-            Self::read(&text)
-        };
-        set().unwrap_or_default()
+    /// Tests have fewer queues.
+    pub fn of(hooks: &Hooks) -> Self {
+        hooks.pages.as_deref().and_then(Self::read).unwrap_or_default()
     }
 
     fn read(text: &str) -> Option<Self> {
