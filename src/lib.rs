@@ -29,6 +29,8 @@ pub mod guardian;
 pub mod hooks;
 pub mod init;
 pub mod isolate;
+#[doc(hidden)]
+pub mod links;
 pub mod report;
 pub mod submit;
 pub mod supervise;

@@ -3,6 +3,7 @@
 use super::{Report, SourceState};
 use crate::diagnosis::isolation::{Sent, Step};
 use crate::diagnosis::{Outcome, Scenario, Stage};
+use crate::links;
 use crate::timeline::{Ended, Event, EventKind as Kind};
 
 /// What the scenario's letter stands for.
@@ -170,10 +171,10 @@ pub(super) fn surroundings(report: &Report) -> Vec<String> {
         .collect()
 }
 
-/// The command that says more.
+/// The page or the command that says more.
 pub(super) fn more(report: &Report) -> String {
     match &report.cause {
-        Some(cause) => format!("taskdiag explain {}", cause.id),
+        Some(cause) => links::cause(&cause.id).unwrap_or_else(|| format!("taskdiag explain {}", cause.id)),
         None => "taskdiag check".into(),
     }
 }
