@@ -6,9 +6,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::Parser;
 use regex::Regex;
+use taskdiag::cli::Cli;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "BENCHMARKS.md"];
+/// Every document there is.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["", "docs"] {
+        for entry in fs::read_dir(path(folder)).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                found.push(format!("{folder}/{name}").trim_start_matches('/').to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
 
 fn path(inside: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(inside)
@@ -109,34 +124,212 @@ fn every_subcommand_is_in_the_readme() {
 }
 
 #[test]
+fn every_command_in_the_documents_is_understood() {
+    let command = Regex::new(r"(?m)^[ -]*(taskdiag .+)$").unwrap();
+    let mut commands = 0;
+    for name in ["ci.md", "reports.md"] {
+        let text = read(&format!("docs/{name}")).replace("\\\n", " ");
+        for found in command.captures_iter(&text) {
+            let words: Vec<&str> = found[1].split_whitespace().collect();
+            Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{name}: {}: {error}", &found[1]));
+            commands += 1;
+        }
+    }
+    assert!(commands >= 5, "{commands}");
+}
+
+#[test]
 fn every_link_leads_somewhere() {
-    let link = Regex::new(r"\]\(([^)#:]+)(#[^)]*)?\)").unwrap();
-    for document in DOCUMENTS {
-        for found in link.captures_iter(&read(document)) {
-            assert!(path(&found[1]).exists(), "{document} links to {}", &found[1]);
+    let link = Regex::new(r"\]\(([^)#:|\s]+)(#[^)]*)?\)").unwrap();
+    for document in documents() {
+        let folder = path(&document).parent().unwrap().to_owned();
+        for found in link.captures_iter(&read(&document)) {
+            assert!(
+                folder.join(&found[1]).exists(),
+                "{document} links to {}",
+                &found[1]
+            );
         }
     }
 }
 
+/// `` `src/file.rs` `` exists, and in `` `src/file.rs`: `one`, `two` `` it holds these words; how many words.
+/// What stands in capitals in a file's name is for the reader to replace.
+fn must_name_what_exists(document: &str) -> usize {
+    let named = Regex::new(
+        r"`((?:src|tests|fixtures|docs|benches|\.ci|\.github)/[A-Za-z0-9_./-]*|justfile|[a-z]+\.toml)`(?:: ((?:`[A-Za-z_0-9]+`(?:, )?)+))?",
+    )
+    .unwrap();
+    let mut words = 0;
+    for found in named.captures_iter(&read(document)) {
+        let file = &found[1];
+        let own = ["taskdiag.toml", "expected.toml"];
+        if own.contains(&file) || file.contains("ITS") {
+            continue;
+        }
+        assert!(path(file).exists(), "{document} names {file}");
+        let Some(named) = found.get(2) else { continue };
+        let source = read(file);
+        for word in named.as_str().split(", ").map(|word| word.trim_matches('`')) {
+            let whole = Regex::new(&format!(r"\b{word}\b")).unwrap();
+            assert!(whole.is_match(&source), "{document} names {word} in {file}");
+            words += 1;
+        }
+    }
+    words
+}
+
 #[test]
-fn every_file_and_test_of_the_architecture_exists() {
-    let text = read("ARCHITECTURE.md");
-    let named =
-        Regex::new(r"`((?:src|tests|fixtures|docs)/[A-Za-z0-9_./]+)`(?:: ((?:`[a-z_0-9]+`(?:, )?)+))?")
-            .unwrap();
+fn the_architecture_is_one_page_and_names_what_exists() {
+    let words = must_name_what_exists("ARCHITECTURE.md");
+    assert!(words >= 10, "{words} tests are named");
+    let lines = read("ARCHITECTURE.md").lines().count();
+    assert!(lines <= 80, "{lines} lines");
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let words = must_name_what_exists("docs/promises.md");
+    assert!(words >= 40, "{words} tests are named");
+}
+
+#[test]
+fn who_contributes_is_led_to_what_exists() {
+    must_name_what_exists("CONTRIBUTING.md");
+    // Words of the code in the how-tos that are not tied to a file.
+    let text = read("CONTRIBUTING.md");
+    for (word, file) in [
+        ("CAUSE", "src/diagnosis/causes/no_consumer.rs"),
+        ("check", "src/diagnosis/causes/no_consumer.rs"),
+        ("ALL", "src/diagnosis/causes.rs"),
+        ("FORMAT", "src/report/github.rs"),
+        ("FORMATS", "src/report.rs"),
+        ("Report", "src/report.rs"),
+        ("HOSTILE", "tests/runs/mod.rs"),
+        ("Tap", "src/vantage.rs"),
+    ] {
+        assert!(text.contains(&format!("`{word}`")), "{word} is in no how-to");
+        let whole = Regex::new(&format!(r"\b{word}\b")).unwrap();
+        assert!(whole.is_match(&read(file)), "{word} is not in {file} any more");
+    }
+}
+
+/// Commands of the justfile, each with its recipe. (`just` itself need not be installed.)
+fn recipes() -> Vec<(String, Vec<String>)> {
+    let head = Regex::new(r"^([a-z][a-z-]*)((?: \*?[A-Z]+(?:=\S+)?)*):$").unwrap();
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for line in read("justfile").lines() {
+        if let Some(command) = line.strip_prefix("    ") {
+            found.last_mut().expect("a recipe").1.push(command.to_owned());
+        } else if let Some(head) = head.captures(line) {
+            let takes = &head[2];
+            found.push((format!("{}{takes}", &head[1]), Vec::new()));
+        } else {
+            assert!(line.is_empty() || line.starts_with('#'), "justfile: {line}");
+        }
+    }
+    found
+}
+
+#[test]
+fn every_recipe_of_the_justfile_can_be_run() {
+    let parameter = Regex::new(r"\{\{ ([A-Z]+) \}\}").unwrap();
+    let script = Regex::new(r"^(?:[A-Z_]+=\S+ )?((?:\.ci|fixtures|benches)/[a-z]+)").unwrap();
+    let test = Regex::new(r"--test ([a-z]+)").unwrap();
+    let recipes = recipes();
+    assert!(recipes.len() >= 15, "{}", recipes.len());
+    let usage = read("fixtures/lab");
+    for (head, commands) in &recipes {
+        assert!(!commands.is_empty(), "{head} does nothing");
+        for command in commands {
+            for found in parameter.captures_iter(command) {
+                assert!(head.contains(&found[1]), "{head} does not take {}", &found[1]);
+            }
+            if let Some(found) = script.captures(command) {
+                assert!(path(&found[1]).is_file(), "{head}: {}", &found[1]);
+            }
+            if let Some(rest) = command.strip_prefix("fixtures/lab ") {
+                let word = rest.split(' ').next().unwrap();
+                assert!(usage.contains(&format!("        {word}) cmd_")), "{head}: {word}");
+            }
+            for found in test.captures_iter(command) {
+                let file = format!("tests/{}.rs", &found[1]);
+                assert!(path(&file).is_file(), "{head}: {file}");
+            }
+            if command.contains("cargo quick") {
+                assert!(read(".cargo/config.toml").contains("\nquick = "), "{head}");
+            }
+        }
+    }
+}
+
+/// What a test or a script can be told by a variable is said where all incantations stand.
+#[test]
+fn every_incantation_is_in_the_justfile() {
+    let justfile = read("justfile");
+    let told = Regex::new(r"\b([A-Z_]+=[^ `]+) cargo test").unwrap();
     let mut count = 0;
-    for found in named.captures_iter(&text) {
-        assert!(path(&found[1]).exists(), "{}", &found[1]);
-        let Some(tests) = found.get(2) else { continue };
-        let source = read(&found[1]);
-        for test in tests.as_str().split(", ").map(|word| word.trim_matches('`')) {
-            assert!(source.contains(&format!("fn {test}(")), "{test} in {}", &found[1]);
+    for entry in fs::read_dir(path("tests")).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if !name.ends_with(".rs") || name == "documents.rs" {
+            continue;
+        }
+        for found in told.captures_iter(&read(&format!("tests/{name}"))) {
+            let variable = found[1].split('=').next().unwrap();
+            assert!(justfile.contains(&format!("{variable}=")), "{name}: {variable}");
             count += 1;
         }
     }
-    assert!(count >= 10, "{count} tests are named");
-    // One page.
-    assert!(text.lines().count() <= 80, "{} lines", text.lines().count());
+    assert!(count >= 5, "{count}");
+}
+
+/// Jobs run the scripts that everybody can run; actions are pinned to a commit.
+#[test]
+fn workflows_run_what_exists() {
+    let script = Regex::new(r"\.ci/[a-z]+").unwrap();
+    let pinned = Regex::new(r"uses: [a-z-]+/[a-z-]+@[0-9a-f]{40} # v").unwrap();
+    let mut scripts = Vec::new();
+    for name in ["ci.yml", "nightly.yml"] {
+        let text = read(&format!(".github/workflows/{name}"));
+        scripts.extend(script.find_iter(&text).map(|found| found.as_str().to_owned()));
+        for line in text.lines().filter(|line| line.contains("uses: ")) {
+            assert!(pinned.is_match(line), "{name}: {line}");
+        }
+    }
+    for wanted in [".ci/run", ".ci/nightly"] {
+        assert!(scripts.iter().any(|script| script == wanted), "{wanted}");
+    }
+    for script in scripts {
+        assert!(path(&script).is_file(), "{script}");
+    }
+}
+
+/// Where the project lives is said in Cargo.toml (`repository`), and nowhere else.
+#[test]
+fn the_address_stands_in_one_place() {
+    let own = Regex::new(r"(github|gitlab|codeberg)\.(com|org)/[A-Za-z0-9_-]+/taskdiag").unwrap();
+    for document in documents() {
+        assert!(!own.is_match(&read(&document)), "{document}");
+    }
+}
+
+/// Recordings and tests are for those who build from the repository.
+#[test]
+fn a_package_holds_no_recording() {
+    let output = Command::new(env!("CARGO"))
+        .args(["package", "--list", "--allow-dirty", "--offline"])
+        .current_dir(path(""))
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let files = String::from_utf8(output.stdout).unwrap();
+    assert!(files.lines().any(|file| file == "src/main.rs"), "{files}");
+    for file in files.lines() {
+        let outside = ["fixtures/", "tests/", "benches/", ".ci/", ".github/"];
+        let is_outside = outside.iter().any(|folder| file.starts_with(folder));
+        assert!(!is_outside && !file.ends_with(".jsonl"), "{file}");
+    }
 }
 
 /// The number of causes that the README boasts of.

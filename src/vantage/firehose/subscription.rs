@@ -21,8 +21,8 @@ use super::vhost::{affordable, readers, still_traced, traces, vhost};
 use crate::config::{Broker, Trace};
 use crate::error::Unavailable;
 use crate::guardian::{Guardian, Tracing};
-use crate::vantage::amqp;
 use crate::hooks::Hooks;
+use crate::vantage::amqp;
 use crate::vantage::http::Management;
 use crate::vantage::nodes::{self, Nodes};
 
