@@ -214,22 +214,31 @@ impl Browser {
 
 const ZOOM: &str = "return Number(document.querySelector('svg').dataset.zoom)";
 
-#[tokio::test]
-async fn a_reader_finds_the_way_through_the_page() {
-    let browser = Browser::start("reader", json!({})).await;
+/// The page of a run with evidence; its first proof.
+async fn opened(name: &str) -> (Browser, Report, u64) {
+    let browser = Browser::start(name, json!({})).await;
     let report = report(&read("row-rolled-back"));
     browser.open(&report).await;
-    browser.picture("light").await;
+    let proof = json!(report.cause.as_ref().unwrap().evidence[0]);
+    (browser, report, proof.as_u64().unwrap())
+}
 
+#[tokio::test]
+async fn the_page_says_the_verdict_and_has_a_dot_for_each_event() {
+    let (browser, report, _) = opened("verdict").await;
+    browser.picture("light").await;
     let said = browser.run("return document.querySelector('h1').innerText").await;
     assert!(said.as_str().unwrap().starts_with("Scenario A"), "{said}");
     let dots = browser
         .number("return document.querySelectorAll('.dot').length")
         .await;
     assert_eq!(dots as usize, report.timeline.len());
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
 
-    // A number of the evidence leads to its event, opened.
-    let proof = report.cause.as_ref().unwrap().evidence[0];
+#[tokio::test]
+async fn a_number_of_the_evidence_leads_to_its_event_unfolded() {
+    let (browser, _, proof) = opened("evidence").await;
     browser.click(".evidence a.ref").await;
     let hash = browser.run("return location.hash").await;
     assert_eq!(hash, format!("#e{proof}"));
@@ -240,8 +249,12 @@ async fn a_reader_finds_the_way_through_the_page() {
         .await;
     let event: Json = serde_json::from_str(raw.as_str().unwrap()).expect("the raw event, unfolded");
     assert_eq!(event["n"], proof);
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
 
-    // Pointing at a dot shows its raw event; so does reaching it with the keyboard.
+#[tokio::test]
+async fn a_dot_shows_its_event_to_pointer_and_keyboard_and_enter_follows_it() {
+    let (browser, _, proof) = opened("dots").await;
     let dot = format!(".dot[data-n='{proof}']");
     browser.point(&format!("{dot} circle"), 0).await;
     let shown = browser
@@ -265,7 +278,6 @@ async fn a_reader_finds_the_way_through_the_page() {
             .contains(&format!("\"n\": {}", focused.as_str().unwrap())),
         "{shown}"
     );
-    // Enter on a dot follows it.
     browser
         .keys(
             &format!(".dot[data-n='{}']", focused.as_str().unwrap()),
@@ -276,8 +288,13 @@ async fn a_reader_finds_the_way_through_the_page() {
         browser.run("return location.hash").await,
         format!("#e{}", focused.as_str().unwrap())
     );
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
 
-    // Zoom: wheel, keys, buttons; then pan.
+#[tokio::test]
+async fn wheel_keys_and_buttons_zoom_and_arrows_move() {
+    let (browser, _, proof) = opened("zoom").await;
+    let dot = format!(".dot[data-n='{proof}']");
     assert_eq!(browser.number(ZOOM).await, 1.0);
     browser.point(&format!("{dot} circle"), -400).await;
     let zoomed = browser.number(ZOOM).await;
@@ -300,8 +317,12 @@ async fn a_reader_finds_the_way_through_the_page() {
     browser.click("#in").await;
     assert_eq!(browser.number(ZOOM).await, 2.0);
     browser.picture("zoomed").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
 
-    // Light and dark.
+#[tokio::test]
+async fn it_is_light_or_dark_nameable_and_printable() {
+    let (browser, _, _) = opened("theme").await;
     let page = "return getComputedStyle(document.body).backgroundColor";
     let light = browser.run(page).await;
     browser.run("scrollTo(0, 0)").await;
@@ -321,7 +342,6 @@ async fn a_reader_finds_the_way_through_the_page() {
     // Paper: the folded parts are open, the tools are gone.
     let pdf = browser.post("/print", json!({})).await;
     assert!(pdf.as_str().unwrap().len() > 20_000);
-
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 

@@ -161,7 +161,7 @@ fn vantage_points_observe_and_do_not_judge() {
 
 /// The eyes of a watch say what they see; states and conditions are the board's.
 #[test]
-fn eyes_do_not_judge() {
+fn probes_of_a_watch_do_not_judge() {
     must_not_use(
         &["vantage/live"],
         &[],

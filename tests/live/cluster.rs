@@ -164,7 +164,7 @@ fn the_node_of_the_management_url_traces() {
 
 /// Each has switched on another node: neither leaves its own to the other.
 #[test]
-fn two_at_once_at_two_nodes() {
+fn two_runs_at_two_nodes_put_tracing_back() {
     let shared = shared();
     let mut stack = Stack::clustered(shared.cluster.from(0), "cluster-two");
     start_api(&mut stack, 0, &[]);
@@ -185,7 +185,7 @@ fn two_at_once_at_two_nodes() {
 
 /// Behind a load balancer it cannot be known which node is switched on: so none is.
 #[test]
-fn a_load_balancer_before_the_management_api() {
+fn tracing_behind_a_load_balancer_is_left_alone() {
     let shared = shared();
     let mut stack = Stack::clustered(shared.cluster.from(0), "cluster-balanced");
     start_api(&mut stack, 0, &[]);

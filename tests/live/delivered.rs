@@ -111,7 +111,7 @@ fn worker_cannot_connect() {
 }
 
 #[test]
-fn worker_cannot_connect_1() {
+fn worker_cannot_connect_with_dramatiq_1() {
     worker_cannot_connect_on(Dramatiq::One);
 }
 

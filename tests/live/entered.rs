@@ -19,7 +19,7 @@ fn unknown_actor() {
 }
 
 #[test]
-fn unknown_actor_1() {
+fn unknown_actor_with_dramatiq_1() {
     unknown_actor_on(Dramatiq::One);
 }
 
@@ -68,7 +68,7 @@ fn bad_arguments() {
 }
 
 #[test]
-fn bad_arguments_1() {
+fn bad_arguments_with_dramatiq_1() {
     bad_arguments_on(Dramatiq::One);
 }
 

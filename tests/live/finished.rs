@@ -26,7 +26,7 @@ fn actor_raised() {
 }
 
 #[test]
-fn actor_raised_1() {
+fn actor_raised_with_dramatiq_1() {
     actor_raised_on(Dramatiq::One);
 }
 
@@ -92,7 +92,7 @@ fn worker_died_in_actor() {
 }
 
 #[test]
-fn worker_died_in_actor_1() {
+fn worker_died_in_actor_with_dramatiq_1() {
     worker_died_in_actor_on(Dramatiq::One);
 }
 

@@ -106,7 +106,7 @@ fn the_api_publishes_elsewhere_for_an_old_worker() {
 
 /// Ids that are numbers: the copy's lies where no sequence has come yet.
 #[test]
-fn a_number_for_an_id() {
+fn numeric_ids_are_copied_with_a_free_number() {
     let mut stack = crate::billing::billing("isolate", "other-queue", Some(""));
     let verdict = stack
         .diagnose(&["--isolate"])
@@ -118,7 +118,7 @@ fn a_number_for_an_id() {
 }
 
 #[test]
-fn the_message_does_not_fit_the_actor() {
+fn bad_arguments_are_reproduced_without_the_api() {
     let mut stack = Stack::new("isolate-arguments");
     stack.worker(healthy());
     stack.api_with_fault("bad-arguments");
@@ -132,7 +132,7 @@ fn the_message_does_not_fit_the_actor() {
 }
 
 #[test]
-fn it_depends_on_the_payload() {
+fn a_smaller_payload_that_works_accuses_the_payload() {
     let mut stack = Stack::new("isolate-payload");
     stack.worker(healthy());
     stack.api(&[]);
@@ -147,7 +147,7 @@ fn it_depends_on_the_payload() {
 
 /// Both are refused, each for what is wrong with it: it is the payload, and nobody may say that it is not.
 #[test]
-fn two_refusals_are_two_reasons() {
+fn different_refusals_are_different_reasons() {
     let mut stack = Stack::new("isolate-refusals");
     stack.worker(healthy());
     stack.api(&[]);
@@ -200,7 +200,7 @@ fn a_fault_that_comes_and_goes_is_not_isolated() {
 
 /// The worker comes while the first step is under way.
 #[test]
-fn it_does_not_happen_again() {
+fn a_task_that_works_again_is_not_reproducible() {
     let mut stack = Stack::new("isolate-flaky");
     stack.api(&[]);
     stack.set("timing.silence", "6s");
@@ -220,7 +220,7 @@ fn it_does_not_happen_again() {
 
 /// The worker wakes up while the smallest payload is under way: that works, and so would anything.
 #[test]
-fn what_passes_by_itself_is_not_the_payload() {
+fn a_fault_that_passes_by_itself_does_not_accuse_the_payload() {
     let mut stack = Stack::new("isolate-passes");
     let worker = stack.worker(healthy());
     stack.api(&[]);
@@ -302,7 +302,7 @@ pub static ROOM: Mutex<()> = Mutex::new(());
 
 /// The worker is stopped: only one that was started now, elsewhere, gets into the actor.
 #[test]
-fn the_running_worker_is_the_culprit() {
+fn a_fresh_worker_that_works_accuses_the_running_one() {
     let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
     let mut stack = Stack::new("isolate-stopped");
     let worker = stack.worker(healthy());
@@ -331,7 +331,7 @@ fn the_running_worker_is_the_culprit() {
 
 /// The fault is in the code: a fresh worker has it, too.
 #[test]
-fn the_code_is_the_culprit() {
+fn a_fault_that_a_fresh_worker_has_too_is_in_the_code() {
     let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
     let mut stack = Stack::new("isolate-code");
     stack.worker(crate::worker::fault("skip"));
@@ -408,7 +408,7 @@ const WAITING: u64 = 50;
 
 /// It goes into the empty vhost, and its code elsewhere as well.
 #[test]
-fn a_worker_that_goes_to_both_is_not_compared() {
+fn a_worker_that_uses_both_vhosts_is_not_compared() {
     let _alone = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
     let mut stack = Stack::new("isolate-both");
     let worker = stack.worker(healthy());
@@ -468,7 +468,7 @@ fn nothing_is_left_after_kill_9() {
 
 /// A failure inside the actor is isolated through the API only.
 #[test]
-fn the_actor_raises_every_time() {
+fn an_exception_is_reproduced_through_the_api_only() {
     let mut stack = Stack::new("isolate-raises");
     stack.worker(crate::worker::fault("raise-final"));
     stack.api(&[]);
@@ -482,7 +482,7 @@ fn the_actor_raises_every_time() {
 
 /// Interrupted in the middle of a step: what was found until then is said.
 #[test]
-fn interrupted() {
+fn an_interrupted_isolation_says_what_was_found() {
     let mut stack = Stack::new("isolate-interrupted");
     stack.api(&[]);
     let mut running = stack.start_diagnose(&["--isolate", "--silence", "5s"]);

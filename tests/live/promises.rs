@@ -13,7 +13,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use crate::lab::{Lab, run, signal, until};
 use crate::stack::Stack;
-use crate::verdict::Running;
+use crate::verdict::{Running, Verdict};
 use crate::worker::healthy;
 
 // ---- the database is only read ----
@@ -200,7 +200,7 @@ fn tracing_is_put_back_after_a_normal_end() {
 
 /// One is killed, the other goes on with open eyes; the last one switches off.
 #[test]
-fn two_at_once_on_one_vhost() {
+fn two_runs_on_one_vhost_put_tracing_back() {
     let mut stack = long_run("two-at-once");
     let before = stack.vhost();
     let mut first = stack.start_diagnose(&[]);
@@ -222,7 +222,7 @@ fn two_at_once_on_one_vhost() {
 
 /// The one that switched it on ends first, in peace.
 #[test]
-fn two_at_once_the_first_ends() {
+fn tracing_stays_on_until_the_last_run_ends() {
     let mut stack = long_run("two-in-turn");
     let mut first = stack.start_diagnose(&[]);
     until("tracing is on", || stack.traces());
@@ -366,115 +366,166 @@ fn messages_of_others_are_not_touched() {
 
 // ---- secrets ----
 
-#[test]
-fn passwords_are_never_shown() {
-    let mut stack = Stack::new("secrets");
-    let secret = |of: &str| format!("{of}-{}", uuid::Uuid::new_v4().simple());
-    let (rabbit, postgres, token, stranger) = (
-        secret("rabbit"),
-        secret("postgres"),
-        secret("token"),
-        secret("stranger"),
-    );
-    let user = stack.id.clone();
-    let lab = Lab::get();
-    lab.manage(
-        "PUT",
-        &format!("users/{user}"),
-        Some(json!({ "password": rabbit, "tags": "administrator" })),
-    );
-    let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
-    lab.manage("PUT", &format!("permissions/{user}/{user}"), Some(everything));
-    let worker_url = stack.amqp_url(&format!("{user}:{rabbit}"));
-    stack.worker(healthy().env("RABBITMQ_URL", &worker_url));
-    stack.api(&[("OPS_API_FAULT", "unauthorized"), ("OPS_TOKEN", &token)]);
-    stack.sql(&format!(
-        "CREATE ROLE \"{user}\" LOGIN PASSWORD '{postgres}'; GRANT SELECT ON task TO \"{user}\""
-    ));
-    stack.set("broker.amqp_url", worker_url);
-    stack.set(
-        "broker.management_url",
-        format!("http://{user}:{rabbit}@{}", lab.management()),
-    );
-    stack.set("database.url", stack.database_url(&format!("{user}:{postgres}")));
-    stack.set_all(&format!(
-        "[api]\nheaders = {{ Authorization = \"Bearer {token}\", X-Api-Key = \"{token}\" }}"
-    ));
-    // The worker's log tells everything, of our secrets and of others'.
-    let mut log = fs::File::options()
-        .append(true)
-        .open(stack.dir.join("worker.log"))
-        .expect("the log");
-    let line = |text: &str| format!("[2026-01-01 00:00:00,000] [PID 1] [MainThread] [ops] [ERROR] {text}\n");
-    let chatter = format!(
-        "{}{}{}",
-        line(&format!(
-            "connecting to postgres://app:{stranger}@db.internal:5432/ops"
-        )),
-        line(&format!(
-            "headers: {{'Authorization': 'Bearer {token}'}}, password={stranger}"
-        )),
-        line(&format!("broker says no to {rabbit} and {postgres}")),
-    );
-    log.write_all(chatter.as_bytes()).expect("the log is written");
+/// A system whose every password is known to this test, and whose worker's log tells all of them.
+struct Secretive {
+    stack: Stack,
+    user: String,
+    rabbit: String,
+    postgres: String,
+    token: String,
+    /// Of others: taskdiag was never told of it.
+    stranger: String,
+    chatter: String,
+    shown: Vec<(String, String)>,
+}
 
-    let secrets = [rabbit.as_str(), &postgres, &token, &stranger];
-    let mut shown: Vec<(String, String)> = Vec::new();
-    let mut look = |stack: &mut Stack| {
-        let mut running = stack.start_diagnose(&[]);
+impl Secretive {
+    fn new(name: &str) -> Self {
+        let mut stack = Stack::new(name);
+        let secret = |of: &str| format!("{of}-{}", uuid::Uuid::new_v4().simple());
+        let (rabbit, postgres, token, stranger) = (
+            secret("rabbit"),
+            secret("postgres"),
+            secret("token"),
+            secret("stranger"),
+        );
+        let user = stack.id.clone();
+        let lab = Lab::get();
+        lab.manage(
+            "PUT",
+            &format!("users/{user}"),
+            Some(json!({ "password": rabbit, "tags": "administrator" })),
+        );
+        let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        lab.manage("PUT", &format!("permissions/{user}/{user}"), Some(everything));
+        let worker_url = stack.amqp_url(&format!("{user}:{rabbit}"));
+        stack.worker(healthy().env("RABBITMQ_URL", &worker_url));
+        stack.api(&[("OPS_API_FAULT", "unauthorized"), ("OPS_TOKEN", &token)]);
+        stack.sql(&format!(
+            "CREATE ROLE \"{user}\" LOGIN PASSWORD '{postgres}'; GRANT SELECT ON task TO \"{user}\""
+        ));
+        stack.set_all(&format!(
+            "[api]\nheaders = {{ Authorization = \"Bearer {token}\", X-Api-Key = \"{token}\" }}"
+        ));
+        let line =
+            |text: &str| format!("[2026-01-01 00:00:00,000] [PID 1] [MainThread] [ops] [ERROR] {text}\n");
+        let chatter = format!(
+            "{}{}{}",
+            line(&format!(
+                "connecting to postgres://app:{stranger}@db.internal:5432/ops"
+            )),
+            line(&format!(
+                "headers: {{'Authorization': 'Bearer {token}'}}, password={stranger}"
+            )),
+            line(&format!("broker says no to {rabbit} and {postgres}")),
+        );
+        let mut system = Self {
+            stack,
+            user,
+            rabbit,
+            postgres,
+            token,
+            stranger,
+            chatter,
+            shown: Vec::new(),
+        };
+        system.log_everything();
+        system
+    }
+
+    fn log_everything(&mut self) {
+        let mut log = fs::File::options()
+            .append(true)
+            .open(self.stack.dir.join("worker.log"))
+            .expect("the log");
+        log.write_all(self.chatter.as_bytes())
+            .expect("the log is written");
+    }
+
+    fn configure(&mut self, rabbit: &str, postgres: &str) {
+        let (stack, user) = (&mut self.stack, &self.user);
+        stack.set("broker.amqp_url", stack.amqp_url(&format!("{user}:{rabbit}")));
+        stack.set(
+            "broker.management_url",
+            format!("http://{user}:{rabbit}@{}", Lab::get().management()),
+        );
+        stack.set("database.url", stack.database_url(&format!("{user}:{postgres}")));
+    }
+
+    /// A run, with all that it shows to anybody.
+    fn diagnose(&mut self) -> Verdict {
+        let mut running = self.stack.start_diagnose(&[]);
         let mut commands = 0;
         let mut chatted = false;
         while !running.has_ended() {
             for pid in [Some(running.pid()), guardian_of(&running)].into_iter().flatten() {
                 let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                shown.push((
+                self.shown.push((
                     format!("command line of {pid}"),
                     String::from_utf8_lossy(&command).into_owned(),
                 ));
                 commands += 1;
             }
-            if !chatted && stack.traces() {
-                log.write_all(chatter.as_bytes()).expect("the log is written");
+            if !chatted && self.stack.traces() {
+                self.log_everything();
                 chatted = true;
             }
             sleep(Duration::from_millis(5));
         }
         assert!(commands > 0);
-        let verdict = running.finish_quietly(stack);
-        shown.push(("stdout".into(), verdict.stdout.clone()));
-        shown.push(("stderr".into(), verdict.stderr.clone()));
-        shown.push(("report".into(), verdict.text.clone()));
-        shown.push((
-            "recording".into(),
-            fs::read_to_string(&verdict.recording).expect("a recording"),
-        ));
+        let verdict = running.finish_quietly(&self.stack);
+        let recording = fs::read_to_string(&verdict.recording).expect("a recording");
+        for (place, text) in [
+            ("stdout", &verdict.stdout),
+            ("stderr", &verdict.stderr),
+            ("report", &verdict.text),
+            ("recording", &recording),
+        ] {
+            self.shown.push((place.into(), text.clone()));
+        }
         verdict
-    };
-    look(&mut stack)
+    }
+
+    fn has_shown_none(self) {
+        let user = &self.user;
+        self.stack
+            .sql(&format!("DROP OWNED BY \"{user}\"; DROP ROLE \"{user}\""));
+        Lab::get().manage("DELETE", &format!("users/{user}"), None);
+        for (place, text) in &self.shown {
+            for secret in [&self.rabbit, &self.postgres, &self.token, &self.stranger] {
+                assert!(!text.contains(secret.as_str()), "{secret} in {place}:\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn passwords_are_never_shown() {
+    let mut system = Secretive::new("secrets");
+    let (rabbit, postgres) = (system.rabbit.clone(), system.postgres.clone());
+    system.configure(&rabbit, &postgres);
+    system
+        .diagnose()
         .expect("A", "succeeded", 0)
         .sees(&["database", "management", "firehose", "queue"]);
-    // What fails says why, without the password that did not do.
-    stack.set("broker.amqp_url", stack.amqp_url(&format!("{user}:{stranger}")));
-    stack.set(
-        "broker.management_url",
-        format!("http://{user}:{stranger}@{}", lab.management()),
-    );
-    stack.set("database.url", stack.database_url(&format!("{user}:{stranger}")));
-    // Now the right ones are secrets that nobody has told taskdiag of: their log is left out.
-    stack.unset("worker.log");
-    look(&mut stack)
+    system.has_shown_none();
+}
+
+/// What fails says why, without the password that did not do.
+#[test]
+fn wrong_passwords_are_never_shown() {
+    let mut system = Secretive::new("wrong-secrets");
+    let stranger = system.stranger.clone();
+    system.configure(&stranger, &stranger);
+    // The right ones are secrets that nobody has told taskdiag of: their log is left out.
+    system.stack.unset("worker.log");
+    system
+        .diagnose()
         .blind("database")
         .blind("management")
         .blind("firehose")
         .blind("queue");
-
-    stack.sql(&format!("DROP OWNED BY \"{user}\"; DROP ROLE \"{user}\""));
-    lab.manage("DELETE", &format!("users/{user}"), None);
-    for (place, text) in &shown {
-        for secret in secrets {
-            assert!(!text.contains(secret), "{secret} in {place}:\n{text}");
-        }
-    }
+    system.has_shown_none();
 }
 
 // ---- control characters ----

@@ -157,7 +157,7 @@ fn a_healthy_system_is_started_and_gone_afterwards() {
 }
 
 #[test]
-fn what_escapes_is_found_and_ended() {
+fn descendants_in_other_sessions_are_ended() {
     let mut stack = started("start-escapes");
     wrapper(&mut stack, ESCAPES);
     start(&mut stack, &[]).finish(&stack).expect("A", "succeeded", 0);
@@ -373,7 +373,7 @@ fn a_worker_that_dies_at_import() {
 
 /// The worker command of the plan that this tool began with, literally.
 #[test]
-fn a_number_after_v_is_explained_in_one_line() {
+fn dramatiq_v_2_is_explained_in_one_line() {
     let mut stack = started("start-v2");
     stack.set(
         "worker.command",
@@ -485,7 +485,7 @@ fn refused(stack: &mut Stack, arguments: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
-fn what_is_configured_wrongly_is_said_before_anything_starts() {
+fn wrong_commands_are_refused_before_anything_starts() {
     let mut stack = started("start-wrong");
     stack.set("worker.python", "nowhere");
     refused(
@@ -559,7 +559,7 @@ fn only_the_worker_is_started_where_the_api_runs() {
 }
 
 #[test]
-fn consumers_from_before_are_pointed_out() {
+fn consumers_that_were_there_before_are_named() {
     let mut stack = started("start-other-worker");
     stack.unset("api.command");
     stack.api(&[]);
@@ -670,7 +670,7 @@ fn kill_9_while_services_come_up() {
 }
 
 #[test]
-fn what_they_print_is_shown_without_secrets() {
+fn output_of_api_and_worker_is_shown_without_secrets() {
     let mut stack = started("start-live");
     let talk = "printf 'key s3cr3t-w0rd of amqp://u:pa55word@h/ \\033[31mred, s1gn-s3cret\\n'; exit 1";
     stack.set("worker.command", words(&["sh", "-c", talk]));
@@ -691,7 +691,7 @@ fn what_they_print_is_shown_without_secrets() {
 }
 
 #[test]
-fn it_goes_with_a_new_task_only() {
+fn start_refuses_an_existing_task() {
     let stack = started("start-usage");
     let ask = |arguments: &[&str]| -> Output {
         let mut command = stack.taskdiag("diagnose");

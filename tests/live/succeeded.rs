@@ -37,7 +37,7 @@ fn succeeded() {
 
 /// At its very first boot a 1.x worker logs a CRITICAL 404 once, and recovers.
 #[test]
-fn succeeded_1() {
+fn succeeded_with_dramatiq_1() {
     let mut stack = Stack::with("succeeded-1", Dramatiq::One);
     stack.worker(healthy());
     stack.api(&[]);

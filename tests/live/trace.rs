@@ -160,9 +160,18 @@ fn kind<'j>(lines: &'j [Json], kind: &str) -> Vec<&'j Json> {
 
 // ---- what is shown ----
 
-#[test]
-fn a_task_is_shown_with_its_processes_through_retries() {
-    let mut stack = Stack::new("trace-retry");
+/// One attempt that raises, and the retry's copy in the delay queue, as seen by two traces.
+struct Retried {
+    stack: Stack,
+    api: u32,
+    worker: u32,
+    task: String,
+    trace: Trace,
+    people: Trace,
+}
+
+fn retried(name: &str) -> Retried {
+    let mut stack = Stack::new(name);
     let worker = stack.worker(fault("raise"));
     let api = stack.api(&[]);
     let before = stack.vhost();
@@ -177,7 +186,25 @@ fn a_task_is_shown_with_its_processes_through_retries() {
     assert_eq!(trace.end("INT").code(), Some(0), "{}", trace.err(&stack));
     assert_eq!(people.end("TERM").code(), Some(0), "{}", people.err(&stack));
     assert_eq!(stack.vhost(), before);
+    Retried {
+        stack,
+        api,
+        worker,
+        task,
+        trace,
+        people,
+    }
+}
 
+#[test]
+fn a_task_is_traced_with_its_processes_through_retries() {
+    let Retried {
+        stack,
+        api,
+        worker,
+        trace,
+        ..
+    } = retried("trace-retry");
     let lines = trace.lines(&stack);
     assert_eq!(lines[0]["schema"], "taskdiag.trace.v1");
     let id = &lines[1]["message"]["message_id"];
@@ -216,11 +243,27 @@ fn a_task_is_shown_with_its_processes_through_retries() {
     assert_eq!(end["missed"], 0);
     assert_eq!(end["missed_exact"], true);
     assert_eq!(end["tasks"], 1);
+    fits_the_schema(&stack, "json.out");
+}
+
+#[test]
+fn people_read_processes_and_retries_and_no_arguments() {
+    let Retried {
+        stack,
+        api,
+        task,
+        trace,
+        people,
+        ..
+    } = retried("trace-people");
     // Arguments are masked, and so is the task's id among them.
     for text in [trace.out(&stack), people.out(&stack)] {
         assert!(!text.contains(&task), "{text}");
         assert!(!text.contains("why did it never run"), "{text}");
     }
+    let lines = trace.lines(&stack);
+    let delivered = kind(&lines, "deliver")[0];
+    let child = delivered["process"]["pid"].as_i64().expect("a pid");
     let text = people.out(&stack);
     for wanted in [
         format!("uvicorn[{api}]"),
@@ -235,7 +278,6 @@ fn a_task_is_shown_with_its_processes_through_retries() {
         "{}",
         people.err(&stack)
     );
-    fits_the_schema(&stack, "json.out");
 }
 
 const VALIDATE: &str = r#"
@@ -313,7 +355,7 @@ fn filters_choose_and_arguments_are_shown_on_request() {
 }
 
 #[test]
-fn it_ends_when_it_was_told_to() {
+fn a_count_and_a_duration_end_a_trace() {
     let mut stack = only_a_broker("trace-ends");
     let before = stack.vhost();
     let mut counted = Trace::start(&mut stack, "count", &["--count", "2"]);
@@ -366,7 +408,7 @@ fn a_closed_pipe_ends_it() {
 // ---- what is refused ----
 
 #[test]
-fn what_it_may_not_do_is_said() {
+fn wrong_arguments_and_missing_permissions_are_named() {
     let mut stack = only_a_broker("trace-refused");
     let refused = |stack: &Stack, arguments: &[&str], code: i32| -> String {
         let output = stack
@@ -464,7 +506,7 @@ fn tracing_is_put_back_however_it_ends() {
 }
 
 #[test]
-fn two_traces_and_the_last_one_switches_off() {
+fn the_last_of_two_traces_switches_tracing_off() {
     let mut stack = only_a_broker("trace-two");
     let before = stack.vhost();
     let mut first = Trace::start(&mut stack, "first", &["--format", "json"]);

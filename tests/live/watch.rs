@@ -241,7 +241,7 @@ fn a_publish_is_shown_at_once() {
 
 /// Delivered to a worker that is stopped: nothing ready, and nothing done.
 #[test]
-fn a_stopped_worker_holds() {
+fn a_stopped_worker_gets_from_held_to_stuck() {
     let mut stack = Stack::new("watch-stopped");
     let pid = stack.worker(healthy());
     let mut watch = Watch::start(
@@ -281,7 +281,7 @@ fn a_stopped_worker_holds() {
 }
 
 #[test]
-fn dead_letters_grow() {
+fn new_dead_letters_are_a_state() {
     let mut stack = vhost("dead");
     let dead = [
         ("x-dead-letter-exchange", ""),
@@ -312,7 +312,7 @@ fn dead_letters_grow() {
 }
 
 #[test]
-fn queues_come_and_go() {
+fn created_and_deleted_queues_are_shown() {
     let mut stack = vhost("come-and-go");
     let mut watch = Watch::start(&stack, &[]);
     watch.state("q", "missing");
@@ -356,7 +356,7 @@ fn a_lost_connection_is_told_and_made_anew() {
 
 /// More than 2000 queues: those that were asked for, folded, with one list for all.
 #[test]
-fn thousands_of_queues() {
+fn thousands_of_queues_are_listed_together() {
     let mut stack = vhost("thousands");
     let connection = stack.amqp();
     run(async {
@@ -395,7 +395,7 @@ fn thousands_of_queues() {
 
 /// A name that would clear the screen, given to a terminal: no format does.
 #[test]
-fn a_name_of_control_characters() {
+fn control_characters_in_a_queue_name_are_harmless() {
     const EVIL: &str = "evil\u{7f}\u{9b}2J\u{1b}[2J\u{202e}q";
     let mut stack = vhost("name");
     declare(&mut stack, EVIL, &[]);
@@ -537,7 +537,7 @@ fn consumed_means_acknowledged() {
 /// Purged; purged after a worker has died; rejected: the queue is empty, and nobody has done what was
 /// in it. All at once, because the counters take their time.
 #[test]
-fn gone_is_not_consumed() {
+fn purged_and_rejected_messages_are_not_consumed() {
     let mut stack = vhost("gone");
     let cases = ["purged", "orphaned", "rejected"];
     let mut watches = Vec::new();
@@ -593,7 +593,7 @@ fn gone_is_not_consumed() {
 
 /// One is held for ever, the others expire: that is no flow, and does not hide that it is stuck.
 #[test]
-fn expiry_is_no_flow() {
+fn expired_messages_are_not_flowing() {
     let mut stack = vhost("expiry");
     let channel = run(stack.amqp().create_channel()).expect("a channel");
     let mut table = FieldTable::default();
@@ -680,7 +680,7 @@ fn a_look_at_dead_letters_brings_no_new_ones() {
 
 /// A passive declare counts no consumer of a stream, and of single active ones the active.
 #[test]
-fn consumers_that_are_not_counted() {
+fn consumers_of_streams_and_standbys_are_found() {
     let mut stack = vhost("uncounted");
     declare(&mut stack, "stream", &[("x-queue-type", "stream")]);
     let channel = run(stack.amqp().create_channel()).expect("a channel");
@@ -736,7 +736,7 @@ fn consumers_that_are_not_counted() {
 }
 
 #[test]
-fn exit_codes() {
+fn exit_codes_follow_the_conditions() {
     let mut stack = vhost("codes");
     declare(&mut stack, "q", &[]);
     let code = |stack: &Stack, arguments: &[&str]| {
@@ -772,7 +772,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn a_broker_that_cannot_be_asked() {
+fn one_way_to_the_broker_is_enough_and_the_lost_one_is_named() {
     let mut stack = vhost("unasked");
     declare(&mut stack, "q", &[]);
     let nobody = free_port();
@@ -821,7 +821,7 @@ fn a_broker_that_cannot_be_asked() {
 
 /// Below the `monitoring` tag others' consumers are not listed: they are counted all the same.
 #[test]
-fn a_user_without_the_monitoring_tag() {
+fn consumers_are_counted_without_the_monitoring_tag() {
     let mut stack = vhost("user");
     declare(&mut stack, "q", &[]);
     let mut holder = Holder::of(&mut stack, "q");
@@ -855,7 +855,7 @@ fn a_user_without_the_monitoring_tag() {
 // ---- what it leaves alone ----
 
 #[test]
-fn nothing_is_changed() {
+fn a_watch_changes_nothing() {
     let mut stack = vhost("unchanged");
     for kind in ["classic", "quorum"] {
         declare(&mut stack, kind, &[("x-queue-type", kind)]);

@@ -28,6 +28,7 @@ impl Traced {
                 while still_traced(&management, &vhost).await {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
+                tracing::debug!(vhost, "tracing was seen to be off");
                 shared.0.store(true, Ordering::Relaxed);
                 shared.1.notify_one();
             }

@@ -11,6 +11,9 @@ use crate::lab::{Lab, run, signal, until};
 use crate::stack::Stack;
 use crate::worker::healthy;
 
+/// So that a test knows what taskdiag has seen.
+const LOGGING: [(&str, &str); 1] = [("TASKDIAG_LOG", "debug")];
+
 /// By hand, as `rabbitmqctl trace_on` and `trace_off` do. RabbitMQ may lose it while another vhost's is switched.
 fn switch_tracing(stack: &Stack, on: bool) {
     let vhost = stack.vhost();
@@ -25,6 +28,15 @@ fn switch_tracing(stack: &Stack, on: bool) {
         Lab::get().manage("PUT", &format!("vhosts/{}", stack.id), Some(wanted.clone()));
         stack.traces() == on
     });
+}
+
+/// Off and on again, as briefly as it can be noticed. `says` is what taskdiag logs.
+fn switch_off_until_seen(stack: &Stack, says: impl Fn() -> String) {
+    switch_tracing(stack, false);
+    until("taskdiag has seen that tracing is off", || {
+        says().contains("tracing was seen to be off")
+    });
+    switch_tracing(stack, true);
 }
 
 /// Ends our own connections: the broker says that it was told to.
@@ -113,10 +125,8 @@ fn tracing_that_is_switched_off_ends_the_trace() {
     switch_tracing(&stack, false);
     assert_eq!(off.wait().code(), Some(30), "{}", off.err(&stack));
     // On again before anybody has looked twice: what passed in between was not seen all the same.
-    let mut back = Trace::start(&mut stack, "back", &["--format", "json"]);
-    switch_tracing(&stack, false);
-    sleep(Duration::from_millis(800));
-    switch_tracing(&stack, true);
+    let mut back = Trace::start_with(&mut stack, "back", &["--format", "json"], &LOGGING);
+    switch_off_until_seen(&stack, || back.err(&stack));
     assert_eq!(back.wait().code(), Some(30), "{}", back.err(&stack));
     for trace in [&off, &back] {
         let err = trace.err(&stack);
@@ -132,19 +142,17 @@ fn the_silence_of_a_firehose_that_was_switched_off_proves_nothing() {
     let mut stack = Stack::new("firehose-off");
     stack.worker(healthy());
     stack.api_with_fault("not-dispatched-unconnected");
-    let running = stack.start_diagnose(&[]);
+    let running = stack.start_diagnose_with(&[], &LOGGING);
     until("it watches, and has submitted", || {
         running.stderr().contains("recorded")
     });
-    switch_tracing(&stack, false);
-    sleep(Duration::from_millis(800));
-    switch_tracing(&stack, true);
+    switch_off_until_seen(&stack, || running.stderr());
     running.finish(&stack).blind("firehose").not_certain();
 }
 
 /// What waited while we stood still has neither a time nor a latency.
 #[test]
-fn what_waited_for_us_is_not_timed() {
+fn events_read_late_have_no_time() {
     let mut stack = only_a_broker("trace-late");
     let mut trace = Trace::start(&mut stack, "late", &["--format", "json"]);
     let passes = |stack: &mut Stack, id: &str| {
