@@ -1,5 +1,5 @@
-//! The jobs of `docs/ci.md`, as far as they can be tried without a runner: the files are valid for
-//! GitHub and GitLab. (`tests/documents.rs` tries the commands in them.)
+//! The jobs of `docs/ci.md` and our own, as far as they can be tried without a runner: the files are valid
+//! for GitHub and GitLab. (`tests/documents.rs` tries the commands in them.)
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,6 +23,11 @@ fn job(heading: &str) -> String {
 fn must_be_valid(heading: &str, schema: &str) {
     let file = std::env::temp_dir().join(format!("taskdiag-ci-{}-{schema}.yml", std::process::id()));
     fs::write(&file, job(heading)).unwrap();
+    must_fit(&file, schema);
+    fs::remove_file(&file).unwrap();
+}
+
+fn must_fit(file: &Path, schema: &str) {
     let mut python = lab::python();
     python
         .args(["-m", "check_jsonschema", "--builtin-schema"])
@@ -30,9 +35,23 @@ fn must_be_valid(heading: &str, schema: &str) {
     if schema == "gitlab-ci" {
         python.args(["--data-transform", "gitlab-ci"]);
     }
-    python.arg(&file);
+    python.arg(file);
     lab::must_succeed(python);
-    fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn our_own_workflows_and_forms_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github");
+    for (file, schema) in [
+        ("workflows/ci.yml", "github-workflows"),
+        ("workflows/nightly.yml", "github-workflows"),
+        ("dependabot.yml", "dependabot"),
+        ("ISSUE_TEMPLATE/bug.yml", "github-issue-forms"),
+        ("ISSUE_TEMPLATE/wrong-verdict.yml", "github-issue-forms"),
+        ("ISSUE_TEMPLATE/config.yml", "github-issue-config"),
+    ] {
+        must_fit(&folder.join(file), schema);
+    }
 }
 
 #[test]
