@@ -1,12 +1,15 @@
-//! The live view of queues: what the eyes see becomes rows with a state, conditions, lines.
+//! The live view of queues: what the probes see becomes rows with a state, conditions, lines.
 //!
 //! Pure: time comes in with each look, as a duration since the watch began.
 
-pub mod family;
-mod leaving;
+pub mod group;
+mod ledger;
 pub mod lines;
-pub mod pick;
-pub mod sight;
+pub mod observation;
+pub mod printer;
+pub mod queue;
+pub mod selector;
+mod series;
 pub mod state;
 pub mod table;
 #[cfg(test)]
@@ -16,35 +19,35 @@ pub mod until;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use family::Family;
-use pick::{Pick, Role};
-use sight::{Counts, Eye, Kind, LEADER_SILENT, Listed, Listing, Seen, Sight};
+use group::QueueGroup;
+use observation::{Counts, Kind, LEADER_SILENT, Listed, Listing, Observation, Probe, Timed};
+use selector::{QueueSelector, Role};
 use state::{Limits, State};
 
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 
 /// All that is known of the watched queues.
 #[derive(Debug)]
-pub struct Board {
-    pick: Pick,
-    pub limits: Limits,
-    families: BTreeMap<String, Family>,
-    amqp: EyeState,
-    management: EyeState,
+pub struct QueueModel {
+    selector: QueueSelector,
+    limits: Limits,
+    groups: BTreeMap<String, QueueGroup>,
+    amqp: Connectivity,
+    management: Connectivity,
     /// A complete list has come in: what appears from now on is new.
     listed: bool,
     dirty: BTreeSet<String>,
-    happened: Vec<Happened>,
-    seen: bool,
+    events: Vec<Timed<QueueEvent>>,
+    has_seen: bool,
     now: Duration,
 }
 
 /// An AMQP connection that is not open by then is not waited for.
 const SOON: Duration = Duration::from_millis(500);
 
-/// Whether an eye is open.
+/// Whether a probe gets answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EyeState {
+pub enum Connectivity {
     Opening,
     Open,
     Closed { reason: String, hint: Option<String> },
@@ -52,22 +55,16 @@ pub enum EyeState {
 
 /// What is told as an event, not as a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happened {
-    pub at: Duration,
-    pub what: Happening,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
+pub enum QueueEvent {
     Created(String),
     Deleted(String),
     Lost {
-        eye: Eye,
+        probe: Probe,
         reason: String,
         hint: Option<String>,
     },
     Found {
-        eye: Eye,
+        probe: Probe,
     },
     /// The first complete list: so many queues are watched.
     Listed {
@@ -75,23 +72,19 @@ pub enum Happening {
     },
 }
 
-impl Board {
-    pub fn new(pick: Pick, limits: Limits) -> Self {
-        let families: BTreeMap<String, Family> = pick
-            .names()
-            .iter()
-            .map(|name| (name.clone(), Family::default()))
-            .collect();
+impl QueueModel {
+    pub fn new(selector: QueueSelector, limits: Limits) -> Self {
+        let names = selector.names().iter();
         Self {
-            pick,
+            groups: names.map(|name| (name.clone(), QueueGroup::default())).collect(),
+            selector,
             limits,
-            families,
-            amqp: EyeState::Opening,
-            management: EyeState::Opening,
+            amqp: Connectivity::Opening,
+            management: Connectivity::Opening,
             listed: false,
             dirty: BTreeSet::new(),
-            happened: Vec::new(),
-            seen: false,
+            events: Vec::new(),
+            has_seen: false,
             now: Duration::ZERO,
         }
     }
@@ -105,25 +98,32 @@ impl Board {
         self.now = self.now.max(now);
     }
 
-    pub fn families(&self) -> &BTreeMap<String, Family> {
-        &self.families
+    pub fn groups(&self) -> &BTreeMap<String, QueueGroup> {
+        &self.groups
     }
 
-    pub fn eye(&self, eye: Eye) -> &EyeState {
-        match eye {
-            Eye::Amqp => &self.amqp,
-            Eye::Management => &self.management,
+    pub fn connectivity(&self, probe: Probe) -> &Connectivity {
+        match probe {
+            Probe::Amqp => &self.amqp,
+            Probe::Management => &self.management,
+        }
+    }
+
+    fn connectivity_mut(&mut self, probe: Probe) -> &mut Connectivity {
+        match probe {
+            Probe::Amqp => &mut self.amqp,
+            Probe::Management => &mut self.management,
         }
     }
 
     /// Something could be looked at.
     pub fn has_seen(&self) -> bool {
-        self.seen
+        self.has_seen
     }
 
     /// The queues were listed once, or are known by name.
     pub fn is_complete(&self) -> bool {
-        self.listed || self.pick.exact().is_some()
+        self.listed || self.selector.exact().is_some()
     }
 
     /// Names of rows about which something new was seen since the last call.
@@ -133,154 +133,123 @@ impl Board {
 
     /// So few queues were asked for that each is about to be looked at by passive declare, and has
     /// not been yet.
-    pub fn is_about_to_be_seen(&self, family: &Family) -> bool {
-        self.amqp == EyeState::Opening
+    pub fn is_about_to_be_seen(&self, group: &QueueGroup) -> bool {
+        self.amqp == Connectivity::Opening
             && self.now < SOON
-            && family.main.declared.is_none()
-            && self.pick.exact().is_some_and(|names| names.len() <= 5)
+            && !group.main.is_declared
+            && self.selector.exact().is_some_and(|names| names.len() <= 5)
     }
 
     pub fn mark_dirty(&mut self, names: impl IntoIterator<Item = String>) {
         self.dirty.extend(names);
     }
 
-    pub fn take_happened(&mut self) -> Vec<Happened> {
-        std::mem::take(&mut self.happened)
+    pub fn take_events(&mut self) -> Vec<Timed<QueueEvent>> {
+        std::mem::take(&mut self.events)
     }
 
     pub fn state(&self, name: &str) -> (State, String) {
-        match self.families.get(name) {
-            Some(family) => {
-                let (state, mut why) = state::state(family, self.now, &self.limits);
-                if state == State::Unknown {
-                    for (eye, sight) in [(Eye::Amqp, &self.amqp), (Eye::Management, &self.management)] {
-                        match sight {
-                            EyeState::Closed { reason, .. } => {
-                                why.push_str(&format!(" ({}: {reason})", eye.name()));
-                            }
-                            EyeState::Opening => {
-                                why.push_str(&format!(" ({} has not answered yet)", eye.name()));
-                            }
-                            EyeState::Open => {}
-                        }
-                    }
-                }
-                (state, why)
-            }
-            None => (State::Missing, "there is no such queue".into()),
-        }
-    }
-
-    pub fn see(&mut self, seen: Seen) {
-        let Seen { at, sight } = seen;
-        self.now = self.now.max(at);
-        self.seen |= matches!(
-            sight,
-            Sight::Declared { .. } | Sight::Down { .. } | Sight::Listed(_)
-        );
-        match sight {
-            Sight::Declared { queue, counts, took } => {
-                if let Some((name, role)) = self.place(&queue) {
-                    let nothing = Counts {
-                        ready: 0,
-                        consumers: 0,
-                    };
-                    self.change(&name, role, at, |family| {
-                        let is_doubtful = counts == Some(nothing)
-                            && took >= LEADER_SILENT
-                            && family.queue(role).kind != Kind::Classic;
-                        if is_doubtful {
-                            let reason = "the answer took so long that it may only mean that the queue's leader is silent";
-                            family.refused(role, reason.into());
-                        } else {
-                            family.declared(role, counts, at);
-                        }
-                    });
-                }
-            }
-            Sight::Refused { queue, reason } => {
-                if let Some((name, role)) = self.place(&queue) {
-                    self.change(&name, role, at, |family| family.refused(role, reason));
-                }
-            }
-            Sight::Down { queue, why } => {
-                if let Some((name, role)) = self.place(&queue) {
-                    self.change(&name, role, at, |family| family.is_down(role, why));
-                }
-            }
-            Sight::Listed(listing) => self.list(&listing, at),
-            Sight::Details(details) => {
-                if let Some((name, role)) = self.place(&details.queue) {
-                    self.change(&name, role, at, |family| family.detailed(role, details));
-                }
-            }
-            Sight::Blind { eye, reason, hint } => self.blind(eye, reason, hint, at),
-            Sight::Sees { eye } => {
-                let sight = match eye {
-                    Eye::Amqp => &mut self.amqp,
-                    Eye::Management => &mut self.management,
-                };
-                let was_closed = matches!(sight, EyeState::Closed { .. });
-                *sight = EyeState::Open;
-                if was_closed {
-                    self.happen(at, Happening::Found { eye });
-                }
-            }
-        }
-    }
-
-    fn blind(&mut self, eye: Eye, reason: String, hint: Option<String>, at: Duration) {
-        let sight = match eye {
-            Eye::Amqp => &mut self.amqp,
-            Eye::Management => &mut self.management,
+        let Some(group) = self.groups.get(name) else {
+            return (State::Missing, "there is no such queue".into());
         };
-        let closed = EyeState::Closed {
+        let (state, mut why) = state::state(group, self.now, &self.limits);
+        if state == State::Unknown {
+            for probe in [Probe::Amqp, Probe::Management] {
+                match self.connectivity(probe) {
+                    Connectivity::Closed { reason, .. } => {
+                        why.push_str(&format!(" ({}: {reason})", probe.name()));
+                    }
+                    Connectivity::Opening => {
+                        why.push_str(&format!(" ({} has not answered yet)", probe.name()));
+                    }
+                    Connectivity::Open => {}
+                }
+            }
+        }
+        (state, why)
+    }
+
+    pub fn see(&mut self, seen: Timed<Observation>) {
+        let at = seen.at;
+        self.tick(at);
+        self.has_seen |= matches!(
+            seen.value,
+            Observation::Declared { .. } | Observation::Down { .. } | Observation::Listed(_)
+        );
+        match seen.value {
+            Observation::Declared { queue, counts, took } => {
+                self.change(&queue, at, |group, role| declared(group, role, counts, took, at));
+            }
+            Observation::Refused { queue, reason } => {
+                self.change(&queue, at, |group, role| group.refused(role, reason));
+            }
+            Observation::Down { queue, why } => {
+                self.change(&queue, at, |group, role| group.is_down(role, why));
+            }
+            Observation::Listed(listing) => self.list(&listing, at),
+            Observation::Details(details) => {
+                let queue = details.queue.clone();
+                self.change(&queue, at, |group, role| group.detailed(role, details));
+            }
+            Observation::Unreachable { probe, reason, hint } => self.lose(probe, reason, hint, at),
+            Observation::Reachable { probe } => {
+                let before = std::mem::replace(self.connectivity_mut(probe), Connectivity::Open);
+                if matches!(before, Connectivity::Closed { .. }) {
+                    self.happen(at, QueueEvent::Found { probe });
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, probe: Probe, reason: String, hint: Option<String>, at: Duration) {
+        let closed = Connectivity::Closed {
             reason: reason.clone(),
             hint: hint.clone(),
         };
-        let news = !matches!(sight, EyeState::Closed { .. });
-        *sight = closed;
-        if news {
-            for family in self.families.values_mut() {
-                match eye {
-                    Eye::Amqp => family.amqp_lost(),
-                    Eye::Management => family.management_lost(),
-                }
-            }
-            self.dirty.extend(self.families.keys().cloned());
-            self.happen(at, Happening::Lost { eye, reason, hint });
+        let before = std::mem::replace(self.connectivity_mut(probe), closed);
+        if matches!(before, Connectivity::Closed { .. }) {
+            return;
         }
+        for group in self.groups.values_mut() {
+            match probe {
+                Probe::Amqp => group.amqp_lost(),
+                Probe::Management => group.management_lost(),
+            }
+        }
+        self.dirty.extend(self.groups.keys().cloned());
+        self.happen(at, QueueEvent::Lost { probe, reason, hint });
     }
 
-    fn place(&self, queue: &str) -> Option<(String, Role)> {
-        let exists = |base: &str| self.families.contains_key(base);
-        self.pick
-            .place(queue, exists)
-            .map(|(name, role)| (name.to_owned(), role))
+    /// The row that shows this queue, as far as there are rows.
+    fn place<'a>(&self, queue: &'a str) -> Option<(&'a str, Role)> {
+        self.selector.place(queue, |base| self.groups.contains_key(base))
     }
 
-    /// Changes a row, and tells if a queue has come or gone.
-    fn change(&mut self, name: &str, role: Role, at: Duration, change: impl FnOnce(&mut Family)) {
-        let Some(family) = self.families.get_mut(name) else {
+    /// Changes the row of a queue, and tells if the queue has come or gone.
+    fn change(&mut self, queue: &str, at: Duration, change: impl FnOnce(&mut QueueGroup, Role)) {
+        let Some((name, role)) = self.place(queue) else {
             return;
         };
-        let before = family.queue(role).exists;
-        change(family);
-        let after = family.queue(role).exists;
-        self.happened.extend(news(name, role, before, after, at));
+        let Some(group) = self.groups.get_mut(name) else {
+            return;
+        };
+        let before = group.queue(role).exists;
+        change(group, role);
+        let after = group.queue(role).exists;
+        self.events.extend(news(name, role, before, after, at));
         self.dirty.insert(name.to_owned());
         // A row that nobody named has nothing more to say.
         if role == Role::Main && after == Some(false) && !self.is_named(name) {
-            self.families.remove(name);
+            self.groups.remove(name);
         }
     }
 
     fn is_named(&self, name: &str) -> bool {
-        self.pick.names().iter().any(|known| known == name)
+        self.selector.names().iter().any(|known| known == name)
     }
 
     fn list(&mut self, listing: &Listing, at: Duration) {
-        if self.pick.exact().is_none() {
+        if self.selector.exact().is_none() {
             if listing.complete {
                 self.remove_unlisted(listing, at);
             }
@@ -288,14 +257,12 @@ impl Board {
         }
         let mut rows: HashMap<&str, [Option<&Listed>; 3]> = HashMap::with_capacity(listing.queues.len());
         for listed in &listing.queues {
-            let exists = |base: &str| self.families.contains_key(base);
-            if let Some((name, role)) = self.pick.place(&listed.name, exists) {
+            if let Some((name, role)) = self.place(&listed.name) {
                 rows.entry(name).or_default()[role as usize] = Some(listed);
             }
         }
         let mut looked = BTreeSet::new();
-        let mut gone = Vec::new();
-        for (name, family) in &mut self.families {
+        for (name, group) in &mut self.groups {
             let found = rows.get(name.as_str());
             if found.is_none() && !listing.complete {
                 continue;
@@ -306,45 +273,29 @@ impl Board {
                 if listed.is_none() && !listing.complete {
                     continue;
                 }
-                let before = family.queue(role).exists;
-                family.listed(role, listed, listing, at);
-                let after = family.queue(role).exists;
-                self.happened.extend(news(name, role, before, after, at));
-            }
-            if family.main.exists == Some(false) {
-                gone.push(name.clone());
+                let before = group.queue(role).exists;
+                group.listed(role, listed, listing, at);
+                let after = group.queue(role).exists;
+                self.events.extend(news(name, role, before, after, at));
             }
             looked.insert(name.clone());
         }
-        for name in gone {
-            if !self.is_named(&name) {
-                self.families.remove(&name);
-            }
-        }
+        let named = self.selector.names();
+        self.groups
+            .retain(|name, group| group.main.exists != Some(false) || named.contains(name));
         self.dirty.append(&mut looked);
-        if listing.complete && !self.listed {
-            self.listed = true;
-            if self.pick.exact().is_some() {
-                return;
-            }
-            let queues = self.families.len();
-            self.happen(at, Happening::Listed { queues });
+        if listing.complete && !std::mem::replace(&mut self.listed, true) && self.selector.exact().is_none() {
+            let queues = self.groups.len();
+            self.happen(at, QueueEvent::Listed { queues });
         }
     }
 
     /// First what has gone, so that its companions become rows of their own.
     fn remove_unlisted(&mut self, listing: &Listing, at: Duration) {
         let there: HashSet<&str> = listing.queues.iter().map(|listed| listed.name.as_str()).collect();
-        let gone: Vec<String> = self
-            .families
-            .keys()
-            .filter(|name| !there.contains(name.as_str()))
-            .cloned()
-            .collect();
-        for name in gone {
-            self.change(&name, Role::Main, at, |family| {
-                family.listed(Role::Main, None, listing, at);
-            });
+        let names = self.groups.keys().filter(|name| !there.contains(name.as_str()));
+        for name in names.cloned().collect::<Vec<_>>() {
+            self.change(&name, at, |group, role| group.listed(role, None, listing, at));
         }
     }
 
@@ -352,55 +303,64 @@ impl Board {
     fn add_listed(&mut self, listing: &Listing, at: Duration) {
         let is_companion = |name: &str| crate::framework::dramatiq::base_queue(name) != name;
         for companions in [false, true] {
-            let new: Vec<String> = listing
-                .queues
-                .iter()
-                .map(|listed| listed.name.as_str())
-                .filter(|name| is_companion(name) == companions && !self.families.contains_key(*name))
-                .filter_map(|name| match self.place(name) {
-                    Some((name, Role::Main)) => Some(name),
-                    _ => None,
-                })
+            let listed = listing.queues.iter().map(|listed| listed.name.as_str());
+            let new: Vec<&str> = listed
+                .filter(|name| is_companion(name) == companions && !self.groups.contains_key(*name))
+                .filter(|name| matches!(self.place(name), Some((_, Role::Main))))
                 .collect();
             // All at once: one after the other, in their order, they would leave the map half empty,
             // and ten thousand rows take 10 MB more.
-            let mut rows = new.iter().map(|name| (name.clone(), Family::default())).collect();
-            self.families.append(&mut rows);
+            let rows = new.iter().map(|name| ((*name).to_owned(), QueueGroup::default()));
+            self.groups.append(&mut rows.collect());
             for name in new {
                 // It has become somebody's companion.
-                for row in [delay_queue(&name), dead_letter_queue(&name)] {
+                for row in [delay_queue(name), dead_letter_queue(name)] {
                     if self.place(&row).is_some_and(|(_, role)| role != Role::Main) {
-                        self.families.remove(&row);
+                        self.groups.remove(&row);
                     }
                 }
                 if self.listed {
-                    self.happen(at, Happening::Created(name));
+                    self.happen(at, QueueEvent::Created(name.to_owned()));
                 }
             }
         }
     }
 
-    fn happen(&mut self, at: Duration, what: Happening) {
-        self.happened.push(Happened { at, what });
+    fn happen(&mut self, at: Duration, value: QueueEvent) {
+        self.events.push(Timed { at, value });
+    }
+}
+
+/// A passive declare: nothing, after a long time, may only mean that nobody answered for the queue.
+fn declared(group: &mut QueueGroup, role: Role, counts: Option<Counts>, took: Duration, at: Duration) {
+    let has_nothing = counts.is_some_and(|counts| counts.ready == 0 && counts.consumers == 0);
+    if has_nothing && took >= LEADER_SILENT && group.queue(role).kind != Kind::Classic {
+        let reason = "the answer took so long that it may only mean that the queue's leader is silent";
+        group.refused(role, reason.into());
+    } else {
+        group.declared(role, counts, at);
     }
 }
 
 /// A queue that has come or gone.
-fn news(name: &str, role: Role, before: Option<bool>, after: Option<bool>, at: Duration) -> Option<Happened> {
-    let what = match (before, after) {
-        (Some(true), Some(false)) => Happening::Deleted,
-        (Some(false), Some(true)) => Happening::Created,
+fn news(
+    name: &str,
+    role: Role,
+    before: Option<bool>,
+    after: Option<bool>,
+    at: Duration,
+) -> Option<Timed<QueueEvent>> {
+    let event = match (before, after) {
+        (Some(true), Some(false)) => QueueEvent::Deleted,
+        (Some(false), Some(true)) => QueueEvent::Created,
         _ => return None,
     };
-    let queue = match role {
+    let value = event(match role {
         Role::Main => name.to_owned(),
         Role::Delay => delay_queue(name),
         Role::Dead => dead_letter_queue(name),
-    };
-    Some(Happened {
-        at,
-        what: what(queue),
-    })
+    });
+    Some(Timed { at, value })
 }
 
 #[cfg(test)]
@@ -409,37 +369,37 @@ mod tests {
     use super::*;
 
     fn rows(scene: &Scene) -> Vec<&str> {
-        scene.board.families().keys().map(String::as_str).collect()
+        scene.model.groups().keys().map(String::as_str).collect()
     }
 
-    fn happened(scene: &mut Scene) -> Vec<Happening> {
+    fn happened(scene: &mut Scene) -> Vec<QueueEvent> {
         scene
-            .board
-            .take_happened()
+            .model
+            .take_events()
             .into_iter()
-            .map(|happened| happened.what)
+            .map(|happened| happened.value)
             .collect()
     }
 
     #[test]
     fn queues_come_and_go() {
-        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        let mut scene = Scene::of(QueueSelector::all(), Kind::Classic);
         scene.listed(&[("a.XQ", 1, 0), ("a", 0, 0), ("b", 0, 0)]);
         assert_eq!(rows(&scene), ["a", "b"]);
-        assert_eq!(happened(&mut scene), [Happening::Listed { queues: 2 }]);
+        assert_eq!(happened(&mut scene), [QueueEvent::Listed { queues: 2 }]);
         scene
             .wait(1.0)
             .listed(&[("a.XQ", 1, 0), ("b", 0, 0), ("c", 0, 0)]);
         // Nobody's companion is a row of its own.
         assert_eq!(rows(&scene), ["a.XQ", "b", "c"]);
         let news = happened(&mut scene);
-        assert!(news.contains(&Happening::Deleted("a".into())), "{news:?}");
-        assert!(news.contains(&Happening::Created("c".into())), "{news:?}");
+        assert!(news.contains(&QueueEvent::Deleted("a".into())), "{news:?}");
+        assert!(news.contains(&QueueEvent::Created("c".into())), "{news:?}");
         scene
             .wait(1.0)
             .listed(&[("a", 0, 0), ("a.XQ", 1, 0), ("b", 0, 0), ("c", 0, 0)]);
         assert_eq!(rows(&scene), ["a", "b", "c"]);
-        assert_eq!(scene.board.families()["a"].dead.total(), Some(1));
+        assert_eq!(scene.model.groups()["a"].dead.total(), Some(1));
     }
 
     #[test]
@@ -448,10 +408,10 @@ mod tests {
         scene.look(1, 0, 0, 0).wait(0.1);
         let asked = scene.at;
         scene.wait(0.1).missing("q");
-        assert_eq!(happened(&mut scene), [Happening::Deleted("q".into())]);
+        assert_eq!(happened(&mut scene), [QueueEvent::Deleted("q".into())]);
         // A list that was asked for before says nothing new.
         let listing = Listing {
-            queues: vec![sight::Listed {
+            queues: vec![Listed {
                 name: "q".into(),
                 kind: Kind::Classic,
                 ready: Some(1),
@@ -460,20 +420,20 @@ mod tests {
             complete: true,
             asked,
         };
-        scene.see(Sight::Listed(listing));
+        scene.see(Observation::Listed(listing));
         assert_eq!((scene.state(), happened(&mut scene)), (State::Missing, vec![]));
         scene.wait(1.0).declared("q", 0, 0);
-        assert_eq!(happened(&mut scene), [Happening::Created("q".into())]);
+        assert_eq!(happened(&mut scene), [QueueEvent::Created("q".into())]);
     }
 
     #[test]
     fn a_lost_eye_is_told_once() {
         let mut scene = Scene::new(Kind::Classic);
-        scene.blind(Eye::Amqp).blind(Eye::Amqp);
+        scene.blind(Probe::Amqp).blind(Probe::Amqp);
         assert_eq!(happened(&mut scene).len(), 1);
-        scene.see(Sight::Sees { eye: Eye::Amqp });
-        assert_eq!(happened(&mut scene), [Happening::Found { eye: Eye::Amqp }]);
-        scene.see(Sight::Sees { eye: Eye::Amqp });
+        scene.see(Observation::Reachable { probe: Probe::Amqp });
+        assert_eq!(happened(&mut scene), [QueueEvent::Found { probe: Probe::Amqp }]);
+        scene.see(Observation::Reachable { probe: Probe::Amqp });
         assert!(happened(&mut scene).is_empty());
     }
 
@@ -487,13 +447,12 @@ mod tests {
                 ready: 0,
                 consumers: 0,
             });
-            scene.see(Sight::Declared {
+            scene.see(Observation::Declared {
                 queue: "q".into(),
                 counts,
                 took: Duration::from_millis(251),
             });
-            let family = &scene.board.families()["q"];
-            let seen = family.consumers(scene.at).value();
+            let seen = scene.group().figure(group::Quantity::Consumers, scene.at).value();
             assert_eq!(seen.is_some(), expected == State::Idle, "{kind:?}");
             scene.declared("q", 0, 0);
             assert_eq!(scene.state(), State::Idle);
@@ -505,14 +464,14 @@ mod tests {
     fn no_figure_goes_back_in_time() {
         for kind in [Kind::Classic, Kind::Quorum] {
             let mut scene = Scene::new(kind);
-            let ready = |scene: &Scene| match scene.board.families()["q"].main.ready(scene.at) {
-                super::family::Figure::Known { value, age } => (value, age.as_secs_f64()),
+            let ready = |scene: &Scene| match scene.group().main.ready(scene.at) {
+                queue::Figure::Known { value, age } => (value, age.as_secs_f64()),
                 other => panic!("{other:?}"),
             };
             let lag = kind.lag().as_secs_f64();
             scene.listed(&[("q", 3, 0)]);
             assert_eq!(ready(&scene), (3, lag));
-            scene.wait(1.0).declared("q", 7, 0).wait(0.5).blind(Eye::Amqp);
+            scene.wait(1.0).declared("q", 7, 0).wait(0.5).blind(Probe::Amqp);
             assert_eq!(
                 ready(&scene),
                 (7, 0.5),
@@ -535,13 +494,13 @@ mod tests {
     /// Part of a list: what is not in it may exist.
     #[test]
     fn an_incomplete_list_removes_nothing() {
-        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        let mut scene = Scene::of(QueueSelector::all(), Kind::Classic);
         scene.listed(&[("a", 0, 0)]);
         let listing = Listing {
             complete: false,
             ..Listing::default()
         };
-        scene.wait(1.0).see(Sight::Listed(listing));
+        scene.wait(1.0).see(Observation::Listed(listing));
         assert_eq!(rows(&scene), ["a"]);
     }
 }

@@ -159,7 +159,7 @@ fn vantage_points_observe_and_do_not_judge() {
     must_not_use(&["vantage/"], &[], &["crate::diagnosis"]);
 }
 
-/// The eyes of a watch say what they see; states and conditions are the board's.
+/// The probes of a watch say what they see; states and conditions are the model's.
 #[test]
 fn probes_of_a_watch_do_not_judge() {
     must_not_use(
@@ -168,9 +168,9 @@ fn probes_of_a_watch_do_not_judge() {
         &[
             "watch::state",
             "watch::until",
-            "watch::family",
+            "watch::group",
             "watch::lines",
-            "watch::Board",
+            "watch::QueueModel",
         ],
     );
     must_not_use(&["watch"], &[], &["crate::diagnosis", "crate::report"]);

@@ -16,9 +16,9 @@ use crate::config::Config;
 use crate::error::{Error, Result, exit};
 use crate::vantage::live::{self, Wanted};
 use crate::watch::lines::End;
-use crate::watch::sight::{Eye, Seen};
-use crate::watch::until::{Condition, Outlook};
-use crate::watch::{Board, EyeState};
+use crate::watch::observation::{Observation, Probe, Timed};
+use crate::watch::until::{Condition, ConditionStatus};
+use crate::watch::{Connectivity, QueueModel};
 use output::Output;
 use plan::Plan;
 
@@ -59,9 +59,9 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
     let clock = Instant::now();
     let started = Timestamp::now();
     let (want, wanted) = watch::channel(Wanted::default());
-    let mut board = Board::new(plan.pick.clone(), plan.limits);
-    want.send_replace(plan.wanted(&board, None));
-    let (eyes, mut seen) = live::open(config, &plan.pick, plan.every, clock, &wanted);
+    let mut model = QueueModel::new(plan.selector.clone(), plan.limits);
+    want.send_replace(plan.wanted(&model, None));
+    let (probes, mut seen) = live::open(config, &plan.selector, plan.every, clock, &wanted);
     let mut output = Output::new(plan, args, global, started)?;
     let mut signals = Signals::new()?;
     let mut tick = tokio::time::interval(TICK);
@@ -71,35 +71,35 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
         tokio::select! {
             biased;
             () = signals.any() => break Ending::Signal,
-            Some(first) = seen.recv() => take(&mut board, first, &mut seen),
+            Some(first) = seen.recv() => take(&mut model, first, &mut seen),
             ended = output.input() => if ended { break Ending::Signal },
             _ = tick.tick() => ticked = true,
         }
-        board.tick(clock.elapsed());
-        fail_at_start(&board, plan)?;
-        if ticked || board.families().len() <= FEW {
-            if let Some(met) = plan.fail_on.iter().find(|condition| condition.is_met(&board)) {
+        model.tick(clock.elapsed());
+        fail_at_start(&model, plan)?;
+        if ticked || model.groups().len() <= FEW {
+            if let Some(met) = plan.fail_on.iter().find(|condition| condition.is_met(&model)) {
                 break Ending::Failure(met.to_string());
             }
-            let outlooks: Vec<Outlook> = plan
+            let statuses: Vec<ConditionStatus> = plan
                 .until
                 .iter()
-                .map(|condition| condition.outlook(&board))
+                .map(|condition| condition.status(&model))
                 .collect();
-            if let Some((met, note)) = first_met(&plan.until, &outlooks) {
+            if let Some((met, note)) = first_met(&plan.until, &statuses) {
                 break Ending::Condition(met, note);
             }
-            if let Some(why) = all_never(&plan.until, &outlooks) {
+            if let Some(why) = all_never(&plan.until, &statuses) {
                 break Ending::Never(why);
             }
         }
-        if !output.show(&mut board, ticked)? {
+        if !output.show(&mut model, ticked)? {
             break Ending::NoReader;
         }
         // With many queues this looks at each of them: not with each of 250 looks a second.
-        if ticked || board.families().len() <= FEW {
+        if ticked || model.groups().len() <= FEW {
             let shown = output.shown();
-            let now_wanted = plan.wanted(&board, shown.as_deref());
+            let now_wanted = plan.wanted(&model, shown.as_deref());
             want.send_if_modified(|last| {
                 let changed = *last != now_wanted;
                 *last = now_wanted;
@@ -110,54 +110,60 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
             break Ending::Time;
         }
     };
-    board.tick(clock.elapsed());
-    output.show(&mut board, true)?;
-    drop(eyes);
-    let end = end(&ending, plan, &board);
+    model.tick(clock.elapsed());
+    output.show(&mut model, true)?;
+    drop(probes);
+    let end = end(&ending, plan, &model);
     let code = end.exit_code;
-    output.end(&board, end)?;
+    output.end(&model, end)?;
     Ok(code)
 }
 
-fn first_met(conditions: &[Condition], outlooks: &[Outlook]) -> Option<(String, Option<String>)> {
+fn first_met(conditions: &[Condition], statuses: &[ConditionStatus]) -> Option<(String, Option<String>)> {
     conditions
         .iter()
-        .zip(outlooks)
-        .find_map(|(condition, outlook)| match outlook {
-            Outlook::Met(note) => Some((condition.to_string(), note.clone())),
-            Outlook::Open | Outlook::Never(_) => None,
+        .zip(statuses)
+        .find_map(|(condition, status)| match status {
+            ConditionStatus::Met(note) => Some((condition.to_string(), note.clone())),
+            ConditionStatus::Open | ConditionStatus::Never(_) => None,
         })
 }
 
 /// Nothing that could still be met is left to wait for.
-fn all_never(conditions: &[Condition], outlooks: &[Outlook]) -> Option<String> {
+fn all_never(conditions: &[Condition], statuses: &[ConditionStatus]) -> Option<String> {
     let whys = conditions
         .iter()
-        .zip(outlooks)
-        .map(|(condition, outlook)| match outlook {
-            Outlook::Never(why) => Some(format!("{condition} cannot be met any more, or told: {why}")),
-            Outlook::Met(_) | Outlook::Open => None,
+        .zip(statuses)
+        .map(|(condition, status)| match status {
+            ConditionStatus::Never(why) => {
+                Some(format!("{condition} cannot be met any more, or told: {why}"))
+            }
+            ConditionStatus::Met(_) | ConditionStatus::Open => None,
         })
         .collect::<Option<Vec<_>>>()?;
     (!whys.is_empty()).then(|| whys.join("; "))
 }
 
 /// Takes everything that has come in, so that what is shown is the newest.
-fn take(board: &mut Board, first: Seen, seen: &mut tokio::sync::mpsc::UnboundedReceiver<Seen>) {
-    board.see(first);
+fn take(
+    model: &mut QueueModel,
+    first: Timed<Observation>,
+    seen: &mut tokio::sync::mpsc::UnboundedReceiver<Timed<Observation>>,
+) {
+    model.see(first);
     while let Ok(more) = seen.try_recv() {
-        board.see(more);
+        model.see(more);
     }
 }
 
-fn end(ending: &Ending, plan: &Plan, board: &Board) -> End {
-    let after = crate::watch::state::seconds(board.now());
+fn end(ending: &Ending, plan: &Plan, model: &QueueModel) -> End {
+    let after = crate::watch::observation::seconds(model.now());
     let unmet = || {
         let conditions: Vec<String> = plan.until.iter().map(ToString::to_string).collect();
         format!(
             "{} was not met: {}",
             conditions.join(" or "),
-            plan::summary(board)
+            plan::summary(model)
         )
     };
     let (because, condition, exit_code, text) = match ending {
@@ -182,17 +188,17 @@ fn end(ending: &Ending, plan: &Plan, board: &Board) -> End {
             exit::FAILED,
             format!(
                 "{condition}: met after {after}, and it must not be: {}",
-                plan::summary(board)
+                plan::summary(model)
             ),
         ),
-        Ending::Time if plan.until.is_empty() && plan::could_look(board) => {
+        Ending::Time if plan.until.is_empty() && plan::could_look(model) => {
             ("time", None, exit::OK, format!("watched for {after}"))
         }
         Ending::Time if plan.until.is_empty() => (
             "time",
             None,
             exit::COULD_NOT,
-            format!("could not look for {after}: {}", plan::summary(board)),
+            format!("could not look for {after}: {}", plan::summary(model)),
         ),
         Ending::Time => (
             "time",
@@ -218,22 +224,22 @@ fn end(ending: &Ending, plan: &Plan, board: &Board) -> End {
 }
 
 /// A watch that has never seen anything ends at once, unless it was told how long to try.
-fn fail_at_start(board: &Board, plan: &Plan) -> Result<()> {
-    if board.has_seen() {
+fn fail_at_start(model: &QueueModel, plan: &Plan) -> Result<()> {
+    if model.has_seen() {
         return Ok(());
     }
-    let closed = |eye: Eye| match board.eye(eye) {
-        EyeState::Closed { reason, hint } => Some((eye, reason.clone(), hint.clone())),
+    let closed = |probe: Probe| match model.connectivity(probe) {
+        Connectivity::Closed { reason, hint } => Some((probe, reason.clone(), hint.clone())),
         _ => None,
     };
-    let (amqp, management) = (closed(Eye::Amqp), closed(Eye::Management));
-    let needs_list = plan.pick.exact().is_none();
+    let (amqp, management) = (closed(Probe::Amqp), closed(Probe::Management));
+    let needs_list = plan.selector.exact().is_none();
     let failed = match (amqp, management) {
         (Some(amqp), Some(_)) if !needs_list => amqp,
         (_, Some(management)) if needs_list => management,
         _ => return Ok(()),
     };
-    let (eye, seen, hint) = failed;
+    let (probe, seen, hint) = failed;
     // What waiting cannot mend.
     let refused = [
         "ACCESS_REFUSED",
@@ -249,7 +255,7 @@ fn fail_at_start(board: &Board, plan: &Plan) -> Result<()> {
     }
     Err(Error::Could {
         action: "watch",
-        target: format!("{} ({})", plan.pick, eye.name()),
+        target: format!("{} ({})", plan.selector, probe.name()),
         seen,
         hint: hint.unwrap_or_else(|| "check [broker] in taskdiag.toml; `taskdiag check` says more".into()),
     })

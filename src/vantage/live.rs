@@ -1,4 +1,4 @@
-//! The eyes of `taskdiag watch`: passive declares for what is on screen, fresh totals of all queues,
+//! The probes of `taskdiag watch`: passive declares for what is on screen, fresh totals of all queues,
 //! and the statistics of the few that are looked at. Each goes on until it is dropped, says when it
 //! cannot see, and tries again.
 
@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::http::Management;
 use crate::config::{Broker, Config};
+use crate::error::Unavailable;
 use crate::timeline::scrub::Scrubber;
-use crate::watch::pick::Pick;
-use crate::watch::sight::{Eye, Seen, Sight};
+use crate::watch::observation::{Observation, Probe, Timed};
+use crate::watch::selector::QueueSelector;
 
 /// The queues to look at, the most interesting first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,63 +29,64 @@ pub struct Wanted {
     pub details: Vec<String>,
 }
 
-/// Where the eyes report to.
+/// Where the probes report to.
 #[derive(Clone)]
 pub struct Sink {
-    sender: mpsc::UnboundedSender<Seen>,
+    sender: mpsc::UnboundedSender<Timed<Observation>>,
     clock: Instant,
 }
 
 impl Sink {
-    fn see(&self, sight: Sight) {
-        let _ = self.sender.send(Seen {
-            at: self.clock.elapsed(),
-            sight,
-        });
+    fn see(&self, value: Observation) {
+        let at = self.clock.elapsed();
+        let _ = self.sender.send(Timed { at, value });
     }
 
-    fn blind(&self, eye: Eye, blindness: crate::error::Unavailable) {
-        self.see(Sight::Blind {
-            eye,
+    fn blind(&self, probe: Probe, blindness: Unavailable) {
+        self.see(Observation::Unreachable {
+            probe,
             reason: blindness.reason,
             hint: blindness.hint,
         });
     }
 }
 
-/// Opens all eyes at once. They close when the returned set is dropped.
+/// Starts all probes at once. They end when the returned set is dropped.
 pub fn open(
     config: &Config,
-    pick: &Pick,
+    selector: &QueueSelector,
     every: Duration,
     clock: Instant,
     wanted: &watch::Receiver<Wanted>,
-) -> (tokio::task::JoinSet<()>, mpsc::UnboundedReceiver<Seen>) {
+) -> (
+    tokio::task::JoinSet<()>,
+    mpsc::UnboundedReceiver<Timed<Observation>>,
+) {
     let (sender, seen) = mpsc::unbounded_channel();
     let sink = Sink { sender, clock };
-    let mut eyes = tokio::task::JoinSet::new();
-    eyes.spawn(declares::look(
+    let mut probes = tokio::task::JoinSet::new();
+    probes.spawn(declares::look(
         config.broker.clone(),
         wanted.clone(),
         declares::pace(every),
         sink.clone(),
     ));
     let scrubber = Arc::new(super::scrubber(config, false));
-    eyes.spawn(manage(
+    probes.spawn(manage(
         config.broker.clone(),
-        pick.clone(),
+        selector.clone(),
         wanted.clone(),
         scrubber,
         sink,
     ));
-    (eyes, seen)
+    (probes, seen)
 }
 
 /// Everything that goes through the management API. Its client reads certificates: not on the
 /// thread that is about to make the first passive declare.
 async fn manage(
     broker: Broker,
-    pick: Pick,
+    selector: QueueSelector,
     wanted: watch::Receiver<Wanted>,
     scrubber: Arc<Scrubber>,
     sink: Sink,
@@ -94,11 +96,11 @@ async fn manage(
     match built {
         Ok(Ok(management)) => {
             tokio::join!(
-                totals::look(&management, &vhost, &pick, &sink),
+                totals::look(&management, &vhost, &selector, &sink),
                 details::look(&management, &vhost, wanted, &scrubber, &sink),
             );
         }
-        Ok(Err(blindness)) => sink.blind(Eye::Management, blindness),
-        Err(error) => sink.blind(Eye::Management, crate::error::Unavailable::new(error.to_string())),
+        Ok(Err(blindness)) => sink.blind(Probe::Management, blindness),
+        Err(error) => sink.blind(Probe::Management, Unavailable::new(error.to_string())),
     }
 }

@@ -1,17 +1,17 @@
 //! A watch as lines: one for each change, for people or (`--format json`) for programs.
 
-use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ratatui::text::Span;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::family::{Family, Figure};
-use super::sight::{Consumer, STATISTICS_LAG};
-use super::state::{State, seconds};
-use super::until::{dead, delayed};
-use super::{Board, Happened, Happening};
+use super::QueueEvent;
+use super::group::{Quantity, QueueGroup};
+use super::observation::{Consumer, STATISTICS_LAG, Stats, seconds};
+use super::queue::Figure;
+use super::state::State;
 use crate::timeline::scrub::printable;
 
 pub const SCHEMA: &str = "taskdiag.watch.v1";
@@ -114,286 +114,107 @@ pub struct End {
     pub text: String,
 }
 
-/// Decides what is worth a line: each change, but a number that changes all the time once per
-/// interval only.
-pub struct Printer {
-    started: Timestamp,
-    every: Duration,
-    last: HashMap<String, Printed>,
-    /// Rows that are still to be looked at in this round, and those that are put off to the next.
-    round: std::collections::btree_set::IntoIter<String>,
-    waiting: BTreeSet<String>,
-}
-
-/// So many rows are made at once; the next call makes the next ones.
-const BATCH: usize = 200;
-
-/// So many changes of one queue within a second are told at once; from there on, one per interval.
-const BURST: u32 = 10;
-
-struct Printed {
-    at: Duration,
-    key: Key,
-    /// The second that is counted, and the changes told in it.
-    second: Duration,
-    told: u32,
-}
-
-impl Printed {
-    fn may_change(&self, now: Duration, every: Duration) -> bool {
-        self.told < BURST
-            || now.saturating_sub(self.second) >= Duration::from_secs(1)
-            || now.saturating_sub(self.at) >= every
-    }
-}
-
-/// What a change is a change of: not ages, rates and words.
-#[derive(Debug, Clone, PartialEq)]
-struct Key {
+/// The row of a queue, as it is now.
+pub fn row(
+    name: &str,
+    group: &QueueGroup,
     state: State,
-    counts: [Option<u64>; 5],
-    done: u64,
-    /// Left without having been acknowledged, from the queue and from its delay queue.
-    lost: [u64; 2],
-    who: u64,
-}
-
-impl Key {
-    /// Another state, or a figure that could not be seen before or cannot any more.
-    fn is_urgent(&self, last: &Key) -> bool {
-        let seen = |key: &Key| key.counts.map(|count| count.is_some());
-        self.state != last.state || seen(self) != seen(last)
-    }
-}
-
-impl Printer {
-    pub fn new(started: Timestamp, every: Duration) -> Self {
-        Self {
-            started,
-            every,
-            last: HashMap::new(),
-            round: BTreeSet::new().into_iter(),
-            waiting: BTreeSet::new(),
-        }
-    }
-
-    /// The lines that are due, some of them: as long as it `has_more`, there are more.
-    pub fn due(&mut self, board: &mut Board) -> Vec<Line> {
-        let now = board.now();
-        let mut lines: Vec<Line> = board
-            .take_happened()
-            .into_iter()
-            .map(|happened| self.event(&happened))
-            .collect();
-        if !self.has_more() {
-            let mut names = board.take_dirty();
-            names.append(&mut self.waiting);
-            self.round = names.into_iter();
-        }
-        while lines.len() < BATCH
-            && let Some(name) = self.round.next()
-        {
-            let Some(family) = board.families().get(&name) else {
-                self.last.remove(&name);
-                continue;
-            };
-            if family.main.exists.is_none() || board.is_about_to_be_seen(family) {
-                self.waiting.insert(name);
-                continue;
-            }
-            let (state, why) = board.state(&name);
-            let key = key(family, state, now);
-            let (mut second, mut told) = (now, 0);
-            if let Some(printed) = self.last.get(&name) {
-                if printed.key == key {
-                    continue;
-                }
-                if !key.is_urgent(&printed.key) && !printed.may_change(now, self.every) {
-                    self.waiting.insert(name);
-                    continue;
-                }
-                if now.saturating_sub(printed.second) < Duration::from_secs(1) {
-                    (second, told) = (printed.second, printed.told);
-                }
-            }
-            let row = row(&name, family, state, why, now, self.started);
-            lines.push(self.line(now, What::Queue(Box::new(row))));
-            let printed = Printed {
-                at: now,
-                key,
-                second,
-                told: told + 1,
-            };
-            self.last.insert(name, printed);
-        }
-        lines
-    }
-
-    /// Rows whose state can change with time alone.
-    pub fn unsettled(&self) -> Vec<String> {
-        self.last
-            .iter()
-            .filter(|(_, printed)| !matches!(printed.key.state, State::Idle | State::Missing))
-            .map(|(name, _)| name.clone())
-            .collect()
-    }
-
-    /// The round is not over.
-    pub fn has_more(&self) -> bool {
-        self.round.len() > 0
-    }
-
-    pub fn end(&self, now: Duration, end: End) -> Line {
-        self.line(now, What::End(end))
-    }
-
-    fn event(&self, happened: &Happened) -> Line {
-        self.line(happened.at, What::Event(event(&happened.what)))
-    }
-
-    fn line(&self, at: Duration, what: What) -> Line {
-        let stamp = jiff::SignedDuration::try_from(at)
-            .ok()
-            .and_then(|at| self.started.checked_add(at).ok())
-            .unwrap_or(self.started);
-        Line {
-            schema: SCHEMA,
-            at: format!("{stamp:.3}"),
-            at_ms: milliseconds(at),
-            what,
-        }
-    }
-}
-
-fn key(family: &Family, state: State, now: Duration) -> Key {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    for consumer in family.who().into_iter().flatten() {
-        (
-            &consumer.host,
-            consumer.port,
-            &consumer.tag,
-            consumer.pid,
-            consumer.process_state,
-        )
-            .hash(&mut hasher);
-    }
-    Key {
-        state,
-        counts: [
-            family.main.ready(now).value(),
-            family.main.unacked(now).value(),
-            family.consumers(now).value(),
-            delayed(family, now).value(),
-            dead(family, now).value(),
-        ],
-        done: family.motion.done,
-        lost: [&family.motion.leaving, &family.motion.leaving_delay].map(|leaving| leaving.lost()),
-        who: hasher.finish(),
-    }
-}
-
-pub fn row(name: &str, family: &Family, state: State, why: String, now: Duration, started: Timestamp) -> Row {
-    let rates = |pick: fn(&super::sight::Stats) -> Option<f64>| rate(family, now, pick);
+    why: String,
+    now: Duration,
+    started: Timestamp,
+) -> Row {
+    let number = |quantity| number(group.figure(quantity, now));
+    let rate = |pick| rate(group, now, pick);
     Row {
         queue: name.to_owned(),
         state,
         why,
-        ready: number(family.main.ready(now)),
-        unacked: number(family.main.unacked(now)),
-        consumers: number(family.consumers(now)),
-        delayed: number(delayed(family, now)),
-        dead: number(dead(family, now)),
-        done: done(family, now),
+        ready: number(Quantity::Ready),
+        unacked: number(Quantity::Unacked),
+        consumers: number(Quantity::Consumers),
+        delayed: number(Quantity::Delayed),
+        dead: number(Quantity::Dead),
+        done: done(group, now),
         rates: Rates {
-            publish: rates(|stats| stats.publish_rate),
-            deliver: rates(|stats| stats.deliver_rate),
-            ack: rates(|stats| stats.ack_rate),
+            publish: rate(|stats| stats.publish_rate),
+            deliver: rate(|stats| stats.deliver_rate),
+            ack: rate(|stats| stats.ack_rate),
         },
-        oldest_ms: oldest(family, now, started),
-        who: family.who().map(<[Consumer]>::to_vec),
+        oldest_ms: oldest(group, now, started),
+        who: group.who().map(<[Consumer]>::to_vec),
     }
 }
 
 /// Age of the message at the head, from the timestamp that its publisher set.
-pub fn oldest(family: &Family, now: Duration, started: Timestamp) -> Option<i64> {
-    let head = family.details.as_ref()?.value.head_timestamp?;
+pub fn oldest(group: &QueueGroup, now: Duration, started: Timestamp) -> Option<i64> {
+    let head = group.details.as_ref()?.value.head_timestamp?;
     let now = started.as_millisecond() + i64::try_from(now.as_millis()).ok()?;
     Some(now - head.checked_mul(1000)?).filter(|age| *age >= 0)
 }
 
-fn number(figure: Figure<u64>) -> Number {
-    match figure {
-        Figure::Known { value, age } => Number {
-            value: Some(value),
-            age_ms: Some(milliseconds(age)),
-            because: None,
-        },
-        Figure::Unknown(because) => Number {
-            value: None,
-            age_ms: None,
-            because: Some(because),
-        },
-        Figure::None => Number {
-            value: None,
-            age_ms: None,
-            because: Some("there is no such queue".into()),
-        },
+fn number(figure: Figure) -> Number {
+    let (value, age, because) = match figure {
+        Figure::Known { value, age } => (Some(value), Some(age), None),
+        Figure::Unknown(because) => (None, None, Some(because)),
+        Figure::None => (None, None, Some("there is no such queue".into())),
+    };
+    Number {
+        value,
+        age_ms: age.map(milliseconds),
+        because,
     }
 }
 
+const NO_STATISTICS: &str = "the broker has no statistics of this queue (yet)";
+
 /// Messages that the statistics have counted as done since the watch began.
-fn done(family: &Family, now: Duration) -> Number {
-    number(match family.stats(now) {
+fn done(group: &QueueGroup, now: Duration) -> Number {
+    number(match group.stats(now) {
         Some(stats) => Figure::Known {
-            value: family.motion.done,
+            value: group.ledger.done(),
             age: now.saturating_sub(stats.at) + STATISTICS_LAG,
         },
-        _ => Figure::Unknown("the broker has no statistics of this queue (yet)".into()),
+        None => Figure::Unknown(NO_STATISTICS.into()),
     })
 }
 
-fn rate(family: &Family, now: Duration, pick: fn(&super::sight::Stats) -> Option<f64>) -> Rate {
-    let Some(stats) = family.stats(now) else {
-        return Rate {
-            value: None,
-            age_ms: None,
-            because: Some("the broker has no statistics of this queue (yet)".into()),
-        };
+fn rate(group: &QueueGroup, now: Duration, pick: fn(&Stats) -> Option<f64>) -> Rate {
+    let stats = group.stats(now);
+    let value = stats.and_then(|stats| pick(&stats.value));
+    let because = match stats {
+        None => NO_STATISTICS,
+        Some(_) => "nothing of this kind has happened since the queue's statistics began",
     };
-    match pick(&stats.value) {
-        Some(value) => Rate {
-            value: Some(value),
-            age_ms: Some(milliseconds(now.saturating_sub(stats.at) + STATISTICS_LAG)),
-            because: None,
-        },
-        None => Rate {
-            value: None,
-            age_ms: None,
-            because: Some("nothing of this kind has happened since the queue's statistics began".into()),
-        },
+    let age = stats.map(|stats| milliseconds(now.saturating_sub(stats.at) + STATISTICS_LAG));
+    Rate {
+        value,
+        age_ms: value.and(age),
+        because: value.is_none().then(|| because.to_owned()),
     }
 }
 
+/// The time of day, so long after the start.
+pub fn moment(started: Timestamp, at: Duration) -> Timestamp {
+    let at = jiff::SignedDuration::try_from(at).ok();
+    at.and_then(|at| started.checked_add(at).ok()).unwrap_or(started)
+}
+
 /// Tenths of a millisecond: more would be noise.
-fn milliseconds(duration: Duration) -> f64 {
+pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-pub fn event(what: &Happening) -> Event {
+pub fn event(what: &QueueEvent) -> Event {
     let (event, queue, text) = match what {
-        Happening::Created(queue) => ("created", Some(queue), format!("queue {queue} was created")),
-        Happening::Deleted(queue) => ("deleted", Some(queue), format!("queue {queue} was deleted")),
-        Happening::Lost { eye, reason, hint } => {
+        QueueEvent::Created(queue) => ("created", Some(queue), format!("queue {queue} was created")),
+        QueueEvent::Deleted(queue) => ("deleted", Some(queue), format!("queue {queue} was deleted")),
+        QueueEvent::Lost { probe, reason, hint } => {
             let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            (
-                "lost",
-                None,
-                format!("{} cannot be asked: {reason}{hint}", eye.name()),
-            )
+            let text = format!("{} cannot be asked: {reason}{hint}", probe.name());
+            ("lost", None, text)
         }
-        Happening::Found { eye } => ("found", None, format!("{} answers again", eye.name())),
-        Happening::Listed { queues } => ("listed", None, format!("{queues} queues are watched")),
+        QueueEvent::Found { probe } => ("found", None, format!("{} answers again", probe.name())),
+        QueueEvent::Listed { queues } => ("listed", None, format!("{queues} queues are watched")),
     };
     Event {
         event,
@@ -425,21 +246,17 @@ pub fn one_line(text: &str) -> String {
 
 fn row_text(row: &Row) -> String {
     let mut text = format!("{}  {}", row.queue, row.state.word());
-    let mut add = |word: &str, number: &Number| {
-        text.push_str(&format!("  {word} {}", count(number)));
-    };
-    if row.state != State::Missing {
-        add("ready", &row.ready);
-        add("unacked", &row.unacked);
-        add("consumers", &row.consumers);
-        if row.delayed.value.is_some() {
-            add("delayed", &row.delayed);
-        }
-        if row.dead.value.is_some() {
-            add("dead", &row.dead);
-        }
-        if row.done.value.is_some_and(|done| done > 0) {
-            add("done", &row.done);
+    let numbers = [
+        ("ready", &row.ready, true),
+        ("unacked", &row.unacked, true),
+        ("consumers", &row.consumers, true),
+        ("delayed", &row.delayed, row.delayed.value.is_some()),
+        ("dead", &row.dead, row.dead.value.is_some()),
+        ("done", &row.done, row.done.value.is_some_and(|done| done > 0)),
+    ];
+    for (word, number, is_told) in numbers {
+        if is_told && row.state != State::Missing {
+            text.push_str(&format!("  {word} {}", count(number)));
         }
     }
     text.push_str(&format!("  ({})", row.why));
@@ -465,173 +282,69 @@ pub fn count(number: &Number) -> String {
 
 /// Consumers of one process together: `host pid 123 dramatiq …`.
 pub fn who_text(who: &[Consumer]) -> String {
+    let texts = grouped(who.iter().map(consumer_text));
+    let more = texts.len().saturating_sub(4);
+    let mut told: Vec<String> = texts.into_iter().take(4).collect();
+    if more > 0 {
+        told.push(format!("{more} more"));
+    }
+    told.join(", ")
+}
+
+fn consumer_text(consumer: &Consumer) -> String {
+    let mut text = match (consumer.pid, consumer.port) {
+        (Some(pid), _) => format!("{} pid {pid}", consumer.host),
+        (None, Some(port)) => format!("{}:{port}", consumer.host),
+        (None, None) => consumer.host.clone(),
+    };
+    match consumer.process_state {
+        Some('T' | 't') => text.push_str(" (stopped)"),
+        Some('Z') => text.push_str(" (zombie)"),
+        _ => {}
+    }
+    if let Some(command) = &consumer.command {
+        text.push_str(&format!(" {}", shortened(command, 60)));
+    }
+    text
+}
+
+/// Equal ones together: `this ×2`.
+pub fn grouped(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut groups: Vec<(String, usize)> = Vec::new();
-    for consumer in who {
-        let mut text = match (consumer.pid, consumer.port) {
-            (Some(pid), _) => format!("{} pid {pid}", consumer.host),
-            (None, Some(port)) => format!("{}:{port}", consumer.host),
-            (None, None) => consumer.host.clone(),
-        };
-        match consumer.process_state {
-            Some('T' | 't') => text.push_str(" (stopped)"),
-            Some('Z') => text.push_str(" (zombie)"),
-            _ => {}
-        }
-        if let Some(command) = &consumer.command {
-            text.push_str(&format!(" {}", shortened(command, 60)));
-        }
+    for text in texts {
         match groups.iter_mut().find(|(known, _)| *known == text) {
             Some((_, count)) => *count += 1,
             None => groups.push((text, 1)),
         }
     }
-    let more = groups.len().saturating_sub(4);
-    let mut texts: Vec<String> = groups
-        .into_iter()
-        .take(4)
-        .map(|(text, count)| {
-            if count > 1 {
-                format!("{text} ×{count}")
-            } else {
-                text
-            }
+    let groups = groups.into_iter();
+    groups
+        .map(|(text, count)| match count {
+            1 => text,
+            _ => format!("{text} ×{count}"),
         })
-        .collect();
-    if more > 0 {
-        texts.push(format!("{more} more"));
-    }
-    texts.join(", ")
+        .collect()
 }
 
-fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+/// With an ellipsis where it does not fit into so many cells.
+pub fn shortened(text: &str, cells: usize) -> String {
+    let width = |text: &str| Span::raw(text).width();
+    if width(text) <= cells {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(most - 1).collect();
+    let mut short = text.to_owned();
+    while short.pop().is_some() {
+        if width(&short) < cells {
+            break;
+        }
+    }
     short.push('…');
     short
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::pick::Pick;
-    use super::super::sight::Kind;
-    use super::super::testing::Scene;
     use super::*;
-
-    fn printer() -> Printer {
-        Printer::new(Timestamp::UNIX_EPOCH, Duration::from_millis(250))
-    }
-
-    fn rows(lines: &[Line]) -> Vec<(Option<u64>, State)> {
-        lines
-            .iter()
-            .filter_map(|line| match &line.what {
-                What::Queue(row) => Some((row.ready.value, row.state)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn sameness_is_no_line_and_changes_of_numbers_wait() {
-        let mut scene = Scene::new(Kind::Classic);
-        let mut printer = printer();
-        scene.look(5, 0, 1, 0);
-        assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(5), State::Backlog)]);
-        scene.wait(0.01).look(5, 0, 1, 0);
-        assert!(printer.due(&mut scene.board).is_empty());
-        // A short burst is told at once.
-        for ready in 6..15 {
-            scene.wait(0.01).declared("q", ready, 1);
-            assert_eq!(
-                rows(&printer.due(&mut scene.board)),
-                [(Some(ready), State::Backlog)]
-            );
-        }
-        for ready in [6, 7, 8] {
-            scene.wait(0.05).declared("q", ready, 1);
-            assert!(printer.due(&mut scene.board).is_empty(), "{ready}");
-        }
-        // The last of them is told, without any news.
-        scene.wait(0.2);
-        assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(8), State::Backlog)]);
-        // A change of state does not wait.
-        scene.wait(0.01).look(0, 0, 1, 8);
-        assert_eq!(rows(&printer.due(&mut scene.board)), [(Some(0), State::Flowing)]);
-    }
-
-    #[test]
-    fn what_left_unacknowledged_is_a_line() {
-        let mut scene = Scene::new(Kind::Classic);
-        let mut printer = printer();
-        scene.look(3, 0, 0, 0);
-        let mut told = printer.due(&mut scene.board);
-        for _ in 0..12 {
-            scene.wait(1.0).look(0, 0, 0, 0);
-            told.extend(printer.due(&mut scene.board));
-        }
-        assert!(
-            told.iter().any(
-                |line| matches!(&line.what, What::Queue(row) if row.why.contains("3 left without being acknowledged"))
-            ),
-            "{:?}",
-            rows(&told)
-        );
-    }
-
-    #[test]
-    fn a_row_is_not_told_before_it_was_looked_at() {
-        let mut scene = Scene::new(Kind::Classic);
-        let mut printer = printer();
-        scene.listed(&[("q", 1, 0)]);
-        assert!(
-            printer.due(&mut scene.board).is_empty(),
-            "a passive declare is under way"
-        );
-        scene.wait(0.02).declared("q", 1, 2);
-        let lines = printer.due(&mut scene.board);
-        assert_eq!(rows(&lines), [(Some(1), State::Backlog)]);
-        let text = text(&lines[0], "12:00:00.000");
-        assert_eq!(
-            text,
-            "12:00:00.000  q  backlog  ready 1  unacked 0  consumers 2  (1 ready, not fewer than 0.0 s ago; 2 consumers)"
-        );
-    }
-
-    #[test]
-    fn what_is_old_says_so_and_what_is_unknown_is_not_zero() {
-        let mut scene = Scene::new(Kind::Quorum);
-        scene.declared("q", 0, 1).listed(&[("q", 0, 3)]);
-        let lines = printer().due(&mut scene.board);
-        let json = serde_json::to_value(&lines[0]).expect("JSON");
-        assert_eq!(
-            json["unacked"],
-            serde_json::json!({ "value": 3, "age_ms": 5000.0 })
-        );
-        assert_eq!(json["ready"], serde_json::json!({ "value": 0, "age_ms": 0.0 }));
-        assert_eq!(json["rates"]["ack"]["value"], serde_json::Value::Null);
-        assert!(json["rates"]["ack"]["because"].is_string());
-        assert_eq!(
-            (&json["who"], &json["kind"]),
-            (&serde_json::Value::Null, &serde_json::json!("queue"))
-        );
-        assert!(text(&lines[0], "").contains("unacked 3 (≤ 5.0 s old)"));
-    }
-
-    #[test]
-    fn a_name_moves_no_cursor() {
-        let mut scene = Scene::of(Pick::all(), Kind::Classic);
-        let name = "a\tb\rc\u{1b}[2Jd\u{9b}e";
-        scene.listed(&[(name, 0, 0)]).declared(name, 0, 0);
-        let lines = printer().due(&mut scene.board);
-        for line in &lines {
-            let text = text(line, "12:00");
-            assert!(!text.contains(char::is_control), "{text:?}");
-        }
-        let told = lines.iter().map(|line| text(line, "12:00")).collect::<String>();
-        assert!(told.contains("a\\tb\\rc\\e[2Jd\\u{9b}e  idle"), "{told}");
-    }
 
     #[test]
     fn consumers_of_one_process_are_one() {

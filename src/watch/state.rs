@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::family::{Family, Figure, RECENT};
-use super::leaving::COUNTED_BY;
-use super::sight::{Kind, STATISTICS_LAG};
+use super::group::{Quantity, QueueGroup, is_recent};
+use super::ledger::COUNTED_BY;
+use super::observation::{Kind, STATISTICS_LAG, seconds};
+use super::queue::Figure;
 
-/// In the order in which they are asked: the first that holds is the state.
+/// In the order in which they are sorted, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
 pub enum State {
     #[serde(rename = "stuck: no consumer")]
@@ -85,319 +86,338 @@ const SOON: f64 = 5.0;
 /// Totals that were read longer ago than that prove nothing of now.
 const FRESH: Duration = Duration::from_secs(8);
 
+/// What a rule is asked with: when, and what is called long.
+#[derive(Debug, Clone, Copy)]
+pub struct Now<'a> {
+    pub at: Duration,
+    pub limits: &'a Limits,
+}
+
+impl Now<'_> {
+    fn ago(self, since: Duration) -> String {
+        seconds(self.at.saturating_sub(since))
+    }
+}
+
+/// `None`: it is not so. Otherwise the observations that make it so.
+type Rule = fn(&QueueGroup, Now) -> Option<String>;
+
+/// The first that holds is the state.
+const STATES: &[(State, Rule)] = &[
+    (State::Missing, is_missing),
+    (State::Unknown, is_not_judged),
+    (State::Down, is_down),
+    (State::NoConsumer, has_no_consumer),
+    (State::NoConsumer, has_no_consumer_of_delayed),
+    (State::Held, holds_too_long),
+    (State::DeadGrowing, has_new_dead_letters),
+    (State::Flowing, works_off_its_backlog),
+    (State::Backlog, has_a_backlog),
+    (State::Unknown, knows_ready_from_long_ago),
+    (State::Flowing, flows),
+    (State::Unknown, knows_unacked_from_long_ago),
+    (State::Holding, holds),
+    (State::Unknown, cannot_be_seen),
+    (State::Delayed, has_delayed_messages),
+    (State::Idle, has_nothing),
+];
+
 /// The state, and the observations that make it.
-pub fn state(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
-    let (state, mut why) = judge(family, now, limits);
-    if let Some(fate) = family.fate(now, state == State::Flowing) {
-        why.push_str(&format!("; {fate}"));
+pub fn state(group: &QueueGroup, now: Duration, limits: &Limits) -> (State, String) {
+    let asked = Now { at: now, limits };
+    let (state, mut why) = STATES
+        .iter()
+        .find_map(|(state, rule)| Some((*state, rule(group, asked)?)))
+        .unwrap_or((State::Unknown, "no state fits what was seen".into()));
+    if let Some(unaccounted) = group.unaccounted(now, state == State::Flowing) {
+        why.push_str(&format!("; {unaccounted}"));
     }
     (state, why)
 }
 
-fn judge(family: &Family, now: Duration, limits: &Limits) -> (State, String) {
-    let main = &family.main;
-    let motion = &family.motion;
-    let ago = |since: Duration| seconds(now.saturating_sub(since));
-    match main.exists {
-        Some(false) => return (State::Missing, "there is no such queue".into()),
-        None => return (State::Unknown, "not looked yet".into()),
-        Some(true) => {}
-    }
-    if let Some(why) = &main.down {
-        return (State::Down, why.clone());
-    }
-    if main.kind == Kind::Stream {
-        return (
-            State::Unknown,
-            "a stream keeps its messages, so its counts tell no state".into(),
-        );
-    }
-    let ready = main.ready(now).value();
-    let unacked = main.unacked(now).value();
-    let delayed = family.delay.total();
+fn is_missing(group: &QueueGroup, _: Now) -> Option<String> {
+    (group.main.exists == Some(false)).then(|| "there is no such queue".into())
+}
 
-    if let Some(for_so_long) = motion.nobody.held(limits.no_consumer, now)
-        && !main.may_be_a_stream()
-    {
-        let mut why = format!(
-            "{} ready, and 0 consumers {for_so_long}",
-            ready.unwrap_or_default()
-        );
-        if let Some(comings) = comings(family, now) {
-            why.push_str(&format!("; {comings}"));
+fn is_not_judged(group: &QueueGroup, _: Now) -> Option<String> {
+    let why = match group.main.kind {
+        _ if group.main.exists.is_none() => "not looked yet",
+        Kind::Stream if group.main.down.is_none() => {
+            "a stream keeps its messages, so its counts tell no state"
         }
-        if main.kind == Kind::Unknown {
-            why.push_str("; unless it is a stream: only the management API tells, and a passive declare does not count a stream's consumers");
-        }
-        return (State::NoConsumer, why);
-    }
-    if let Some(for_so_long) = motion.nobody_delayed.held(limits.no_consumer, now) {
-        let waiting = family.delay.ready(now).value().unwrap_or_default();
-        return (
-            State::NoConsumer,
-            format!(
-                "{waiting} delayed, and 0 consumers of the delay queue {for_so_long}: nobody will move them when due"
-            ),
-        );
-    }
-    // Since when nothing of what is held was seen to be done.
-    let done = motion.released.max(motion.counted).unwrap_or_default();
-    let quiet = motion.held_since.map(|held| held.max(done));
-    let held = unacked.unwrap_or_default();
-    if let Some(since) = quiet.filter(|_| held > 0)
-        && main.totals.is_some_and(|totals| now.saturating_sub(totals.at) <= FRESH)
-        // Between two looks at the totals one may be done and the next one taken: only the counters
-        // of the statistics exclude that, and only as far as they know.
-        && let Some(known) = known_until(family, now)
-        && known.saturating_sub(since) >= limits.held
-    {
-        return (
-            State::Held,
-            format!(
-                "{held} unacked, and none acknowledged for {}, by statistics that know it until {} ago",
-                seconds(known - since),
-                ago(known)
-            ),
-        );
-    }
-    if let Some(grew) = motion
-        .dead_grew
-        .filter(|grew| now.saturating_sub(*grew) <= limits.dead)
-    {
-        let letters = if motion.new_dead == 1 { "letter" } else { "letters" };
-        return (
-            State::DeadGrowing,
-            format!(
-                "at least {} new dead {letters} seen to come while watching, the last {} ago",
-                motion.new_dead,
-                ago(grew)
-            ),
-        );
-    }
-    let released = motion
-        .released
-        .filter(|at| !motion.doubted && now.saturating_sub(*at) <= RECENT);
-    let counted = || family.counts_on(now).map(|_| done_by_statistics(family));
-    let moved = match released {
-        Some(at) => Some(format!("the last that was held was finished {} ago", ago(at))),
-        None => counted(),
+        _ => return None,
     };
-    if let Some(waiting) = ready.filter(|ready| *ready > 0) {
-        let as_of = as_of(&main.ready(now));
-        if let (Some(moved), true) = (&moved, catches_up(family, waiting, now)) {
-            return (
-                State::Flowing,
-                format!("{waiting} ready{as_of} and being worked off; {moved}"),
-            );
-        }
-        let (since, before) = motion.ready.front().copied().unwrap_or((now, waiting));
-        let trend = if waiting < before {
-            format!("{before} {} ago", ago(since))
-        } else {
-            format!("not fewer than {} ago", ago(since))
-        };
-        let mut why = format!("{waiting} ready{as_of}, {trend}; {}", consumers(family, now));
-        if let Some(moved) = moved {
-            why.push_str(&format!("; {moved}"));
-        }
-        return (State::Backlog, why);
-    }
-    // Without a look of this moment at ready messages nothing is said of them.
-    if ready == Some(0) && !main.knows_ready(now) {
-        let age = match main.ready(now) {
-            Figure::Known { age, .. } => age,
-            _ => Duration::ZERO,
-        };
-        return (
-            State::Unknown,
-            format!(
-                "0 ready as of {} ago; only a passive declare tells of this moment, and none was answered (yet)",
-                seconds(age)
-            ),
-        );
-    }
-    if let Some(moved) = moved {
-        return (State::Flowing, format!("0 ready; {moved}"));
-    }
-    if held > 0
-        && main
-            .totals
-            .is_none_or(|totals| now.saturating_sub(totals.at) > 2 * FRESH)
-    {
-        let why = format!(
-            "0 ready; {held} unacked{}: the totals have not been read since",
-            as_of(&main.unacked(now))
-        );
-        return (State::Unknown, why);
-    }
-    if held > 0 {
-        let since = quiet.unwrap_or(now);
-        let as_of = as_of(&main.unacked(now));
-        let but = if family.counts(now) {
-            ""
-        } else {
-            "; no statistics yet, so it cannot be told whether some are acknowledged between two looks"
-        };
-        return (
-            State::Holding,
-            format!(
-                "{held} unacked{as_of}, none seen to be done for {}{but}",
-                ago(since)
-            ),
-        );
-    }
-    let unsettled = unsettled(family, now);
-    // What totals do not know yet is not said of now.
-    let nothing = match main.unacked(now) {
-        Figure::Known { age, .. } if !main.kind.lag().is_zero() => {
-            format!(
-                "nothing ready now, nothing unacked or delayed as of {} ago",
-                seconds(age)
-            )
-        }
-        Figure::Known { age, .. } if age >= Duration::from_secs(1) => {
-            format!("nothing ready, unacked or delayed as of {} ago", seconds(age))
-        }
-        _ => "nothing ready, unacked or delayed".to_owned(),
-    };
-    match (ready, unacked, unsettled) {
-        (None, _, _) => (State::Unknown, "ready messages cannot be seen".into()),
-        (Some(0), None, _) => (
-            State::Unknown,
-            "0 ready; unacked messages cannot be seen, so it is idle or held".into(),
-        ),
-        (Some(0), Some(0), Some(why)) => (State::Unknown, why),
-        _ => match delayed {
-            Some(count) if count > 0 => (
-                State::Delayed,
-                format!("nothing ready or unacked; {count} delayed or waiting for a retry"),
-            ),
-            None if family.delay.exists == Some(true) => (
-                State::Unknown,
-                "nothing ready or unacked; delayed messages cannot be seen".into(),
-            ),
-            _ => match motion.counted.filter(|at| now.saturating_sub(*at) <= RECENT) {
-                // Too quick to be seen waiting.
-                Some(_) if motion.done > 0 => {
-                    (State::Idle, format!("{nothing}; {}", done_by_statistics(family)))
-                }
-                _ => (State::Idle, nothing),
-            },
-        },
-    }
+    Some(why.into())
 }
 
-/// What is a second old or more is not said of now.
-fn as_of(figure: &Figure<u64>) -> String {
-    match figure {
-        Figure::Known { age, .. } if *age >= Duration::from_secs(1) => {
-            format!(" as of {} ago", seconds(*age))
-        }
-        _ => String::new(),
+fn is_down(group: &QueueGroup, _: Now) -> Option<String> {
+    group.main.down.clone()
+}
+
+fn has_no_consumer(group: &QueueGroup, now: Now) -> Option<String> {
+    let main = &group.main;
+    let for_so_long = main.unattended.held_for(now.limits.no_consumer, now.at)?;
+    if main.may_be_a_stream() {
+        return None;
     }
-}
-
-fn done_by_statistics(family: &Family) -> String {
-    format!(
-        "{} done since the watch began or just before, by statistics up to {} old",
-        family.motion.done,
-        seconds(STATISTICS_LAG)
-    )
-}
-
-/// Until when it is known whether something that is held was acknowledged: as far as the counters
-/// know, and the totals were looked at.
-fn known_until(family: &Family, now: Duration) -> Option<Duration> {
-    let read = family.details.as_ref().filter(|_| family.counts(now))?.at;
-    let looked = family.main.totals?.at;
-    Some(read.saturating_sub(COUNTED_BY).min(looked))
-}
-
-fn consumers(family: &Family, now: Duration) -> String {
-    let count = match family.consumers(now).value() {
-        Some(0) => return comings(family, now).unwrap_or_else(|| "no consumer seen yet".into()),
-        Some(1) => return "1 consumer".into(),
-        Some(count) => count,
-        None if family.main.consumers(now).value().is_some() || family.main.may_be_a_stream() => {
-            return "consumers not known yet".into();
-        }
-        None => return "consumers cannot be seen".into(),
-    };
-    if family.is_single_active() {
-        format!("{count} consumers, of which one at a time is given messages")
-    } else {
-        format!("{count} consumers")
+    let ready = main.ready(now.at).value().unwrap_or_default();
+    let mut why = format!("{ready} ready, and 0 consumers {for_so_long}");
+    if let Some(last) = last_consumer(group, now) {
+        why.push_str(&format!("; {last}"));
     }
+    if main.kind == Kind::Unknown {
+        why.push_str("; unless it is a stream: only the management API tells, and a passive declare does not count a stream's consumers");
+    }
+    Some(why)
 }
 
-/// Of a queue without a consumer: when there was one.
-fn comings(family: &Family, now: Duration) -> Option<String> {
-    let (seen, came) = family.motion.leaving.attended()?;
-    let times = if came > 1 {
-        format!(", and one has come {came} times")
-    } else {
-        String::new()
-    };
-    let ago = seconds(now.saturating_sub(seen));
-    Some(format!("no consumer now, the last one {ago} ago{times}"))
+fn has_no_consumer_of_delayed(group: &QueueGroup, now: Now) -> Option<String> {
+    let for_so_long = group.delay.unattended.held_for(now.limits.no_consumer, now.at)?;
+    let waiting = group.delay.ready(now.at).value().unwrap_or_default();
+    Some(format!(
+        "{waiting} delayed, and 0 consumers of the delay queue {for_so_long}: nobody will move them when due"
+    ))
 }
 
-/// What was seen to happen that the totals cannot know yet: a message may be held.
-fn unsettled(family: &Family, now: Duration) -> Option<String> {
-    let main = &family.main;
-    let lag = main.kind.lag();
-    let is_news = |at: &Duration| main.totals.is_none_or(|totals| totals.at < *at + lag);
-    let (what, at) = match (
-        family.motion.delivered.filter(is_news),
-        // A queue that says at once what is held needs no such doubt.
-        family.motion.joined.filter(is_news).filter(|_| !lag.is_zero()),
-    ) {
-        (Some(fell), _) => ("ready messages were taken or left", fell),
-        (None, Some(joined)) => ("a consumer came", joined),
-        (None, None) => return None,
-    };
-    let ago = seconds(now.saturating_sub(at));
-    Some(if lag.is_zero() {
-        format!("{what} {ago} ago: the next look at the totals says whether one is held")
-    } else {
+/// Between two looks at the totals one may be done and the next one taken: only the counters of the
+/// statistics exclude that, and only as far as they know.
+fn holds_too_long(group: &QueueGroup, now: Now) -> Option<String> {
+    let unacked = unacked(group, now)?;
+    let looked = group.main.totals.latest_not_older_than(FRESH, now.at)?.at;
+    let counted = group.counts(now.at)?.saturating_sub(COUNTED_BY);
+    let known = counted.min(looked);
+    let held = known.saturating_sub(group.held_since()?);
+    (held >= now.limits.held).then(|| {
         format!(
-            "{what} {ago} ago: this kind of queue says up to {} later whether one is held",
-            seconds(lag)
+            "{unacked} unacked, and none acknowledged for {}, by statistics that know it until {} ago",
+            seconds(held),
+            now.ago(known)
         )
     })
 }
 
-/// Whether the ready messages become fewer, or are only what is on its way.
-fn catches_up(family: &Family, waiting: u64, now: Duration) -> bool {
-    let motion = &family.motion;
-    let fewer = motion.ready.front().is_some_and(|(_, before)| waiting < *before);
-    let was_empty = motion
-        .none_ready
-        .is_some_and(|at| now.saturating_sub(at) <= RECENT);
-    let soon = family
-        .stats(now)
-        .and_then(|stats| stats.value.ack_rate)
-        .is_some_and(|rate| waiting as f64 <= rate * SOON);
-    fewer || was_empty || soon
+fn has_new_dead_letters(group: &QueueGroup, now: Now) -> Option<String> {
+    let last = group.new_letters.last()?;
+    let count = group.new_letters.sum();
+    let letters = if count == 1 { "letter" } else { "letters" };
+    (now.at.saturating_sub(last) <= now.limits.dead).then(|| {
+        format!(
+            "at least {count} new dead {letters} since the watch began, the last one {} ago",
+            now.ago(last)
+        )
+    })
 }
 
-/// A duration for people: `0.3 s`, `12 s`, `4 min`, `2 h`.
-pub fn seconds(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds < 9.95 {
-        format!("{seconds:.1} s")
-    } else if seconds < 120.0 {
-        format!("{seconds:.0} s")
-    } else if seconds < 7200.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else {
-        format!("{:.0} h", seconds / 3600.0)
+/// That messages were done lately.
+fn work(group: &QueueGroup, now: Now) -> Option<String> {
+    if let Some(last) = group.finished(now.at) {
+        return Some(format!(
+            "the last that was held was finished {} ago",
+            now.ago(last)
+        ));
     }
+    group.is_counted_on(now.at).then(|| done_by_statistics(group))
+}
+
+fn done_by_statistics(group: &QueueGroup) -> String {
+    format!(
+        "{} done since the watch began or just before, by statistics up to {} old",
+        group.ledger.done(),
+        seconds(STATISTICS_LAG)
+    )
+}
+
+fn waiting(group: &QueueGroup, now: Now) -> Option<u64> {
+    group.main.ready(now.at).value().filter(|ready| *ready > 0)
+}
+
+/// The ready messages become fewer, or are only what is on its way.
+fn works_off_its_backlog(group: &QueueGroup, now: Now) -> Option<String> {
+    let waiting = waiting(group, now)?;
+    let work = work(group, now)?;
+    let is_fewer = group
+        .ready_before(now.at)
+        .is_some_and(|before| waiting < before.value);
+    let rate = group.stats(now.at).and_then(|stats| stats.value.ack_rate);
+    let is_soon = rate.is_some_and(|rate| waiting as f64 <= rate * SOON);
+    (is_fewer || is_soon || group.had_none_ready(now.at)).then(|| {
+        let as_of = as_of(&group.main.ready(now.at));
+        format!("{waiting} ready{as_of} and being worked off; {work}")
+    })
+}
+
+fn has_a_backlog(group: &QueueGroup, now: Now) -> Option<String> {
+    let waiting = waiting(group, now)?;
+    let trend = match group.ready_before(now.at) {
+        Some(before) if waiting < before.value => format!("{} {} ago", before.value, now.ago(before.at)),
+        before => {
+            let since = before.map_or(now.at, |before| before.at);
+            format!("not fewer than {} ago", now.ago(since))
+        }
+    };
+    let as_of = as_of(&group.main.ready(now.at));
+    let mut why = format!("{waiting} ready{as_of}, {trend}; {}", consumers(group, now));
+    if let Some(work) = work(group, now) {
+        why.push_str(&format!("; {work}"));
+    }
+    Some(why)
+}
+
+/// Without a look of this moment at ready messages nothing is said of them.
+fn knows_ready_from_long_ago(group: &QueueGroup, now: Now) -> Option<String> {
+    let ready = group.main.ready(now.at);
+    (ready.value() == Some(0) && !group.main.knows_ready(now.at)).then(|| {
+        format!(
+            "0 ready as of {} ago; only a passive declare tells of this moment, and none was answered (yet)",
+            seconds(ready.age())
+        )
+    })
+}
+
+fn flows(group: &QueueGroup, now: Now) -> Option<String> {
+    Some(format!("0 ready; {}", work(group, now)?))
+}
+
+fn unacked(group: &QueueGroup, now: Now) -> Option<u64> {
+    group.main.unacked(now.at).value().filter(|held| *held > 0)
+}
+
+fn knows_unacked_from_long_ago(group: &QueueGroup, now: Now) -> Option<String> {
+    let held = unacked(group, now)?;
+    let is_old = group
+        .main
+        .totals
+        .latest_not_older_than(2 * FRESH, now.at)
+        .is_none();
+    is_old.then(|| {
+        let as_of = as_of(&group.main.unacked(now.at));
+        format!("0 ready; {held} unacked{as_of}: the totals have not been read since")
+    })
+}
+
+fn holds(group: &QueueGroup, now: Now) -> Option<String> {
+    let held = unacked(group, now)?;
+    let since = group.held_since().unwrap_or(now.at);
+    let as_of = as_of(&group.main.unacked(now.at));
+    let but = match group.counts(now.at) {
+        Some(_) => "",
+        None => "; no statistics yet, so it cannot be told whether some are acknowledged between two looks",
+    };
+    Some(format!(
+        "{held} unacked{as_of}, none seen to be done for {}{but}",
+        now.ago(since)
+    ))
+}
+
+fn cannot_be_seen(group: &QueueGroup, now: Now) -> Option<String> {
+    let why = match (
+        group.main.ready(now.at).value(),
+        group.main.unacked(now.at).value(),
+    ) {
+        (None, _) => "ready messages cannot be seen",
+        (_, None) => "0 ready; unacked messages cannot be seen, so it is idle or held",
+        _ => {
+            if let Some(why) = may_just_have_been_taken(group, now) {
+                return Some(why);
+            }
+            if group.delay.exists != Some(true) || group.delay.total().is_some() {
+                return None;
+            }
+            "nothing ready or unacked; delayed messages cannot be seen"
+        }
+    };
+    Some(why.into())
+}
+
+/// What was seen to happen that the totals cannot know yet: a message may be held.
+fn may_just_have_been_taken(group: &QueueGroup, now: Now) -> Option<String> {
+    let lag = group.main.kind.lag();
+    let totals = group.main.totals.latest();
+    let is_news = |at: &Duration| totals.is_none_or(|totals| totals.at < *at + lag);
+    let (_, taken) = group.ledger.taken();
+    let (what, at) = match taken.filter(is_news) {
+        Some(taken) => ("ready messages were taken or left", taken),
+        // A queue that says at once what is held needs no such doubt.
+        None if lag.is_zero() => return None,
+        None => ("a consumer came", group.ledger.consumer_came().filter(is_news)?),
+    };
+    let then = match lag.is_zero() {
+        true => "the next look at the totals says whether one is held".to_owned(),
+        false => format!(
+            "this kind of queue says up to {} later whether one is held",
+            seconds(lag)
+        ),
+    };
+    Some(format!("{what} {} ago: {then}", now.ago(at)))
+}
+
+fn has_delayed_messages(group: &QueueGroup, _: Now) -> Option<String> {
+    let delayed = group.delay.total().filter(|delayed| *delayed > 0)?;
+    Some(format!(
+        "nothing ready or unacked; {delayed} delayed or waiting for a retry"
+    ))
+}
+
+/// What totals do not know yet is not said of now.
+fn has_nothing(group: &QueueGroup, now: Now) -> Option<String> {
+    let age = group.main.unacked(now.at).age();
+    let nothing = if group.main.lags() {
+        format!(
+            "nothing ready now, nothing unacked or delayed as of {} ago",
+            seconds(age)
+        )
+    } else if age >= Duration::from_secs(1) {
+        format!("nothing ready, unacked or delayed as of {} ago", seconds(age))
+    } else {
+        "nothing ready, unacked or delayed".to_owned()
+    };
+    let [counted, _] = group.ledger.counted_at();
+    Some(match counted.filter(|at| is_recent(*at, now.at)) {
+        // Too quick to be seen waiting.
+        Some(_) if group.ledger.done() > 0 => format!("{nothing}; {}", done_by_statistics(group)),
+        _ => nothing,
+    })
+}
+
+/// What is a second old or more is not said of now.
+fn as_of(figure: &Figure) -> String {
+    match figure.age() {
+        age if age >= Duration::from_secs(1) => format!(" as of {} ago", seconds(age)),
+        _ => String::new(),
+    }
+}
+
+fn consumers(group: &QueueGroup, now: Now) -> String {
+    match group.figure(Quantity::Consumers, now.at).value() {
+        Some(0) => last_consumer(group, now).unwrap_or_else(|| "no consumer seen yet".into()),
+        Some(1) => "1 consumer".into(),
+        Some(count) if group.is_single_active() => {
+            format!("{count} consumers, of which one at a time is given messages")
+        }
+        Some(count) => format!("{count} consumers"),
+        None if group.main.consumers(now.at).value().is_some() || group.main.may_be_a_stream() => {
+            "consumers not known yet".into()
+        }
+        None => "consumers cannot be seen".into(),
+    }
+}
+
+/// Of a queue without a consumer: when there was one.
+fn last_consumer(group: &QueueGroup, now: Now) -> Option<String> {
+    let (seen, arrivals) = group.ledger.attended()?;
+    let times = match arrivals {
+        2.. => format!(", and one has come {arrivals} times"),
+        _ => String::new(),
+    };
+    Some(format!(
+        "no consumer now, the last one {} ago{times}",
+        now.ago(seen)
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::sight::{Consumer, Details, Eye, Sight, Stats};
+    use super::super::observation::{Consumer, Details, Observation, Probe, Stats};
     use super::super::testing::Scene;
     use super::*;
 
@@ -613,7 +633,7 @@ mod tests {
         for _ in 0..30 {
             done += 100;
             scene.declared("q", 3, 1).listed(&[("q", 3, 5)]);
-            scene.see(Sight::Details(Details {
+            scene.see(Observation::Details(Details {
                 queue: "q".into(),
                 asked: scene.at,
                 stats: Some(Stats {
@@ -679,13 +699,13 @@ mod tests {
         assert_eq!(dead(&mut scene, 1, 0), State::Idle);
         assert_eq!(dead(&mut scene, 2, 0), State::DeadGrowing);
         assert!(
-            scene.why().starts_with("at least 1 new dead letter seen"),
+            scene.why().starts_with("at least 1 new dead letter since"),
             "{}",
             scene.why()
         );
         // Without totals nobody knows whether those that come were away only.
         let mut blind = Scene::new(Kind::Classic);
-        blind.blind(Eye::Management).declared("q", 0, 1);
+        blind.blind(Probe::Management).declared("q", 0, 1);
         for ready in [3, 0, 3] {
             blind.wait(0.2).declared("q", 0, 1).declared("q.XQ", ready, 0);
             assert_ne!(blind.state(), State::DeadGrowing, "{}", blind.why());
@@ -843,14 +863,14 @@ mod tests {
             command: None,
             process_state: None,
         };
-        let consumers = |scene: &Scene| scene.board.families()["q"].consumers(scene.at).value();
+        let consumers = |scene: &Scene| scene.group().figure(Quantity::Consumers, scene.at).value();
         for (kind, declared) in [(Kind::Stream, 0), (Kind::Quorum, 1)] {
             let mut scene = Scene::new(kind);
             scene.declared("q", 3, declared);
             assert_eq!(consumers(&scene), if declared == 0 { None } else { Some(1) });
             scene.listed(&[("q", 3, 0)]);
             assert_eq!(consumers(&scene), None, "{kind:?}");
-            scene.see(Sight::Details(Details {
+            scene.see(Observation::Details(Details {
                 queue: "q".into(),
                 consumers: Some(vec![consumer.clone(); 3]),
                 single_active: kind == Kind::Quorum,
@@ -936,7 +956,7 @@ mod tests {
     #[test]
     fn without_management_ready_zero_is_not_idle() {
         let mut scene = Scene::new(Kind::Classic);
-        scene.blind(Eye::Management).declared("q", 0, 2);
+        scene.blind(Probe::Management).declared("q", 0, 2);
         assert_eq!(scene.state(), State::Unknown);
         assert!(scene.why().contains("idle or held"), "{}", scene.why());
         scene.declared("q", 3, 2);
@@ -957,9 +977,9 @@ mod tests {
         let mut scene = Scene::new(Kind::Classic);
         scene.look(0, 0, 1, 0);
         assert_eq!(scene.state(), State::Idle);
-        scene.blind(Eye::Amqp);
+        scene.blind(Probe::Amqp);
         assert_eq!(scene.state(), State::Idle, "the other eye still sees it");
-        scene.blind(Eye::Management);
+        scene.blind(Probe::Management);
         assert_eq!(scene.state(), State::Unknown);
         assert!(scene.why().contains("closed"), "{}", scene.why());
     }
@@ -968,7 +988,7 @@ mod tests {
     #[test]
     fn without_amqp_consumers_are_not_zero() {
         let mut scene = Scene::new(Kind::Classic);
-        scene.blind(Eye::Amqp);
+        scene.blind(Probe::Amqp);
         for _ in 0..10 {
             scene.listed(&[("q", 2, 0)]).wait(1.0);
         }
@@ -996,15 +1016,5 @@ mod tests {
         let mut scene = Scene::new(Kind::Stream);
         scene.look(9, 0, 0, 0).wait(5.0).look(9, 0, 0, 0);
         assert_eq!(scene.state(), State::Unknown);
-    }
-
-    #[test]
-    fn durations_are_short() {
-        let text = |s: f64| seconds(Duration::from_secs_f64(s));
-        assert_eq!(
-            (text(0.04), text(9.9), text(10.4)),
-            ("0.0 s".into(), "9.9 s".into(), "10 s".into())
-        );
-        assert_eq!((text(150.0), text(9000.0)), ("2 min".into(), "2 h".into()));
     }
 }

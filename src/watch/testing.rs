@@ -1,14 +1,15 @@
-//! Scenes for the tests of this module: what the eyes say, second by second.
+//! Scenes for the tests of this module: what the probes say, second by second.
 
 use std::time::Duration;
 
-use super::Board;
-use super::pick::Pick;
-use super::sight::{Counts, Details, Eye, Kind, Listed, Listing, Seen, Sight, Stats};
+use super::QueueModel;
+use super::group::QueueGroup;
+use super::observation::{Counts, Details, Kind, Listed, Listing, Observation, Probe, Stats, Timed};
+use super::selector::QueueSelector;
 use super::state::{Limits, State};
 
 pub struct Scene {
-    pub board: Board,
+    pub model: QueueModel,
     pub at: Duration,
     pub kind: Kind,
     done: u64,
@@ -19,12 +20,12 @@ pub struct Scene {
 impl Scene {
     /// One queue `q`.
     pub fn new(kind: Kind) -> Self {
-        Self::of(Pick::new(&["q".to_owned()]).expect("valid"), kind)
+        Self::of(QueueSelector::new(&["q".to_owned()]).expect("valid"), kind)
     }
 
-    pub fn of(pick: Pick, kind: Kind) -> Self {
+    pub fn of(selector: QueueSelector, kind: Kind) -> Self {
         Self {
-            board: Board::new(pick, Limits::default()),
+            model: QueueModel::new(selector, Limits::default()),
             at: Duration::ZERO,
             kind,
             done: 0,
@@ -33,20 +34,21 @@ impl Scene {
         }
     }
 
-    pub fn see(&mut self, sight: Sight) -> &mut Self {
-        self.board.see(Seen { at: self.at, sight });
+    pub fn see(&mut self, observation: Observation) -> &mut Self {
+        let (at, value) = (self.at, observation);
+        self.model.see(Timed { at, value });
         self
     }
 
     pub fn wait(&mut self, seconds: f64) -> &mut Self {
         self.at += Duration::from_secs_f64(seconds);
-        self.board.tick(self.at);
+        self.model.tick(self.at);
         self
     }
 
     /// A passive declare.
     pub fn declared(&mut self, queue: &str, ready: u64, consumers: u64) -> &mut Self {
-        self.see(Sight::Declared {
+        self.see(Observation::Declared {
             queue: queue.into(),
             counts: Some(Counts { ready, consumers }),
             took: Duration::ZERO,
@@ -54,7 +56,7 @@ impl Scene {
     }
 
     pub fn missing(&mut self, queue: &str) -> &mut Self {
-        self.see(Sight::Declared {
+        self.see(Observation::Declared {
             queue: queue.into(),
             counts: None,
             took: Duration::ZERO,
@@ -73,14 +75,14 @@ impl Scene {
             })
             .collect();
         let asked = self.at;
-        self.see(Sight::Listed(Listing {
+        self.see(Observation::Listed(Listing {
             queues,
             complete: true,
             asked,
         }))
     }
 
-    /// Both eyes on `q`, with statistics of so many acknowledgements and deliveries more.
+    /// Both probes on `q`, with statistics of so many acknowledgements and deliveries more.
     pub fn look(&mut self, ready: u64, unacked: u64, consumers: u64, done: u64) -> &mut Self {
         self.declared("q", ready, consumers)
             .listed(&[("q", ready, unacked)]);
@@ -110,7 +112,7 @@ impl Scene {
             published: Some(self.published),
             ..Stats::default()
         };
-        self.see(Sight::Details(Details {
+        self.see(Observation::Details(Details {
             queue: "q".into(),
             asked: self.at,
             stats: Some(stats),
@@ -118,19 +120,24 @@ impl Scene {
         }))
     }
 
-    pub fn blind(&mut self, eye: Eye) -> &mut Self {
-        self.see(Sight::Blind {
-            eye,
+    pub fn blind(&mut self, probe: Probe) -> &mut Self {
+        self.see(Observation::Unreachable {
+            probe,
             reason: "closed".into(),
             hint: None,
         })
     }
 
+    /// What is known of `q`.
+    pub fn group(&self) -> &QueueGroup {
+        &self.model.groups()["q"]
+    }
+
     pub fn state(&self) -> State {
-        self.board.state("q").0
+        self.model.state("q").0
     }
 
     pub fn why(&self) -> String {
-        self.board.state("q").1
+        self.model.state("q").1
     }
 }

@@ -1,12 +1,14 @@
 //! Conditions that end a watch: `empty`, `consumed`, `stuck`, `ready>100,consumers=0`.
 
+use std::cmp::Ordering;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Board;
-use super::family::{Family, Figure};
-use super::leaving::Outcome;
-use super::sight::Kind;
+use super::QueueModel;
+use super::group::Quantity;
+use super::ledger::Outcome;
+use super::observation::Kind;
+use super::queue::Figure;
 use crate::framework::dramatiq::delay_queue;
 
 /// All of its parts at once.
@@ -25,27 +27,21 @@ enum Part {
     /// One of the queues is.
     Stuck,
     /// Of all watched queues together.
-    Compare(Quantity, Comparison, u64),
+    Compare(Quantity, &'static [Ordering], u64),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quantity {
-    Ready,
-    Unacked,
-    Consumers,
-    Delayed,
-    Dead,
-}
+/// A longer sign before those that it begins with.
+const OPERATORS: &[(&str, &[Ordering])] = &[
+    ("<=", &[Ordering::Less, Ordering::Equal]),
+    (">=", &[Ordering::Greater, Ordering::Equal]),
+    ("!=", &[Ordering::Less, Ordering::Greater]),
+    ("==", &[Ordering::Equal]),
+    ("<", &[Ordering::Less]),
+    (">", &[Ordering::Greater]),
+    ("=", &[Ordering::Equal]),
+];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comparison {
-    Less,
-    LessOrEqual,
-    Equal,
-    NotEqual,
-    MoreOrEqual,
-    More,
-}
+const KNOWN: &str = "write empty, consumed, stuck, or ready, unacked, consumers, delayed or dead with <, <=, =, !=, >= or > and a number, e.g. 'ready>100'";
 
 /// A figure older than this decides nothing.
 const FRESH: Duration = Duration::from_secs(15);
@@ -54,12 +50,9 @@ impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text
-            .split(',')
-            .map(|part| part_of(part.trim()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let parts = text.split(',').map(|part| part_of(part.trim()));
         Ok(Self {
-            parts,
+            parts: parts.collect::<Result<_, _>>()?,
             text: text.to_owned(),
         })
     }
@@ -78,42 +71,27 @@ fn part_of(text: &str) -> Result<Part, String> {
         "stuck" => return Ok(Part::Stuck),
         _ => {}
     }
-    let known = "write empty, consumed, stuck, or ready, unacked, consumers, delayed or dead with <, <=, =, !=, >= or > and a number, e.g. 'ready>100'";
-    let at = text
-        .find(['<', '>', '=', '!'])
-        .ok_or_else(|| format!("\"{text}\" is no condition: {known}"))?;
+    let no_condition = || format!("\"{text}\" is no condition: {KNOWN}");
+    let at = text.find(['<', '>', '=', '!']).ok_or_else(no_condition)?;
     let (name, rest) = text.split_at(at);
-    let quantity = match name.trim() {
-        "ready" => Quantity::Ready,
-        "unacked" => Quantity::Unacked,
-        "consumers" => Quantity::Consumers,
-        "delayed" => Quantity::Delayed,
-        "dead" => Quantity::Dead,
-        other => return Err(format!("\"{other}\" cannot be compared: {known}")),
-    };
-    let operators = [
-        ("<=", Comparison::LessOrEqual),
-        (">=", Comparison::MoreOrEqual),
-        ("!=", Comparison::NotEqual),
-        ("==", Comparison::Equal),
-        ("<", Comparison::Less),
-        (">", Comparison::More),
-        ("=", Comparison::Equal),
-    ];
-    let (comparison, number) = operators
+    let name = name.trim();
+    let quantity = Quantity::ALL
+        .into_iter()
+        .find(|quantity| quantity.name() == name)
+        .ok_or_else(|| format!("\"{name}\" cannot be compared: {KNOWN}"))?;
+    let (orderings, number) = OPERATORS
         .iter()
-        .find_map(|(sign, comparison)| Some((*comparison, rest.strip_prefix(sign)?)))
-        .ok_or_else(|| format!("\"{text}\" is no condition: {known}"))?;
+        .find_map(|(sign, orderings)| Some((*orderings, rest.strip_prefix(sign)?.trim())))
+        .ok_or_else(no_condition)?;
     let number = number
-        .trim()
         .parse()
-        .map_err(|_| format!("\"{}\" in \"{text}\" is not a whole number", number.trim()))?;
-    Ok(Part::Compare(quantity, comparison, number))
+        .map_err(|_| format!("\"{number}\" in \"{text}\" is not a whole number"))?;
+    Ok(Part::Compare(quantity, orderings, number))
 }
 
 /// How a condition stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outlook {
+pub enum ConditionStatus {
     /// With what is worth saying of it.
     Met(Option<String>),
     Open,
@@ -122,168 +100,111 @@ pub enum Outlook {
 }
 
 impl Condition {
-    pub fn is_met(&self, board: &Board) -> bool {
-        matches!(self.outlook(board), Outlook::Met(_))
+    pub fn is_met(&self, model: &QueueModel) -> bool {
+        matches!(self.status(model), ConditionStatus::Met(_))
     }
 
-    pub fn outlook(&self, board: &Board) -> Outlook {
+    pub fn status(&self, model: &QueueModel) -> ConditionStatus {
         // While the list of queues is not known, every "all of them" would be hasty.
-        if !board.is_complete() || board.families().is_empty() {
-            return Outlook::Open;
+        if !model.is_complete() || model.groups().is_empty() {
+            return ConditionStatus::Open;
         }
-        let mut met = true;
+        let mut is_met = true;
         let mut notes = Vec::new();
         for part in &self.parts {
-            match part.outlook(board) {
-                Outlook::Met(note) => notes.extend(note),
-                Outlook::Open => met = false,
-                never @ Outlook::Never(_) => return never,
+            match part.status(model) {
+                ConditionStatus::Met(note) => notes.extend(note),
+                ConditionStatus::Open => is_met = false,
+                never @ ConditionStatus::Never(_) => return never,
             }
         }
-        if !met {
-            return Outlook::Open;
+        if !is_met {
+            return ConditionStatus::Open;
         }
-        Outlook::Met((!notes.is_empty()).then(|| notes.join("; ")))
+        ConditionStatus::Met((!notes.is_empty()).then(|| notes.join("; ")))
     }
 }
 
 impl Part {
-    fn outlook(&self, board: &Board) -> Outlook {
+    fn status(&self, model: &QueueModel) -> ConditionStatus {
         let is_met = match self {
-            Part::Empty => is_empty(board),
-            Part::Consumed => return consumed(board),
-            Part::Stuck => board.families().keys().any(|name| board.state(name).0.is_stuck()),
-            Part::Compare(quantity, comparison, number) => {
-                sum(board, *quantity).is_some_and(|sum| comparison.holds(sum, *number))
+            Part::Empty => is_empty(model),
+            Part::Consumed => return consumed(model),
+            Part::Stuck => model.groups().keys().any(|name| model.state(name).0.is_stuck()),
+            Part::Compare(quantity, orderings, number) => {
+                sum(model, *quantity).is_some_and(|sum| orderings.contains(&sum.cmp(number)))
             }
         };
-        if is_met { Outlook::Met(None) } else { Outlook::Open }
+        if is_met {
+            ConditionStatus::Met(None)
+        } else {
+            ConditionStatus::Open
+        }
     }
 }
 
-fn is_empty(board: &Board) -> bool {
-    let now = board.now();
-    board.families().values().all(|family| family.is_empty(now))
+fn is_empty(model: &QueueModel) -> bool {
+    let now = model.now();
+    model.groups().values().all(|group| group.is_empty(now))
 }
 
 /// What expired, was purged or rejected has left too, and nobody has done it: the broker's counters
 /// decide, and where there are none nothing does.
-fn consumed(board: &Board) -> Outlook {
-    let now = board.now();
-    let families = board.families();
-    let has_stream = families.values().any(|family| family.main.kind == Kind::Stream);
-    if !has_stream && !is_empty(board) {
-        return Outlook::Open;
+fn consumed(model: &QueueModel) -> ConditionStatus {
+    let groups = model.groups();
+    let has_stream = groups.values().any(|group| group.main.kind == Kind::Stream);
+    if !has_stream && !is_empty(model) {
+        return ConditionStatus::Open;
     }
     let mut done = 0;
-    let mut open = false;
+    let mut is_open = false;
     let mut never = Vec::new();
-    for (name, family) in families {
-        for (queue, outcome) in [name.clone(), delay_queue(name)]
-            .into_iter()
-            .zip(family.outcomes(now))
-        {
+    for (name, group) in groups {
+        let queues = [name.clone(), delay_queue(name)];
+        for (queue, outcome) in queues.into_iter().zip(group.outcomes(model.now())) {
             match outcome {
                 Outcome::Nothing => {}
-                Outcome::Open => open = true,
+                Outcome::Open => is_open = true,
                 Outcome::Done(count) => done += count,
                 Outcome::Lost(why) => {
-                    let dead = match family.motion.new_dead {
+                    let dead = match group.new_letters.sum() {
                         0 => String::new(),
                         count => format!(", and dead letters were seen to come: {count}"),
                     };
                     never.push(format!("{queue}: {why}{dead}"));
                 }
-                Outcome::Untold(why) => never.push(format!("{queue}: {why}")),
+                Outcome::Undecided(why) => never.push(format!("{queue}: {why}")),
             }
         }
     }
-    if has_stream || (!open && !never.is_empty()) {
-        return Outlook::Never(never.join("; "));
+    if has_stream || (!is_open && !never.is_empty()) {
+        return ConditionStatus::Never(never.join("; "));
     }
-    if open || done == 0 {
-        return Outlook::Open;
+    if is_open || done == 0 {
+        return ConditionStatus::Open;
     }
-    Outlook::Met(Some(format!(
+    ConditionStatus::Met(Some(format!(
         "{done} acknowledged, by the broker's statistics, and none left otherwise"
     )))
 }
 
 /// Of all watched queues; `None` where one of them cannot be told.
-fn sum(board: &Board, quantity: Quantity) -> Option<u64> {
-    let now = board.now();
-    board
-        .families()
-        .values()
-        .map(|family| {
-            if family.main.exists != Some(true) {
-                return None;
-            }
-            let figure = match quantity {
-                Quantity::Ready => family.main.ready(now),
-                Quantity::Unacked => family.main.unacked(now),
-                Quantity::Consumers => family.consumers(now),
-                Quantity::Delayed => delayed(family, now),
-                Quantity::Dead => dead(family, now),
-            };
-            match figure {
-                Figure::Known { value, age } => (age <= FRESH).then_some(value),
-                Figure::None => Some(0),
-                Figure::Unknown(_) => None,
-            }
+fn sum(model: &QueueModel, quantity: Quantity) -> Option<u64> {
+    let groups = model.groups().values();
+    groups
+        .map(|group| match group.figure(quantity, model.now()) {
+            _ if group.main.exists != Some(true) => None,
+            Figure::Known { value, age } => (age <= FRESH).then_some(value),
+            Figure::None => Some(0),
+            Figure::Unknown(_) => None,
         })
         .sum()
 }
 
-/// Delayed messages and retries: a worker holds them unacked until they are due.
-pub fn delayed(family: &Family, now: Duration) -> Figure<u64> {
-    let queue = &family.delay;
-    match queue.exists {
-        Some(false) => return Figure::None,
-        None => return Figure::Unknown("not looked yet".into()),
-        Some(true) => {}
-    }
-    match (queue.ready(now), queue.unacked(now)) {
-        (
-            Figure::Known { value: ready, age },
-            Figure::Known {
-                value: unacked,
-                age: older,
-            },
-        ) => Figure::Known {
-            value: ready + unacked,
-            age: age.max(older),
-        },
-        (Figure::Known { .. }, unknown) | (unknown, _) => unknown,
-    }
-}
-
-/// Dead letters: nobody consumes them, so ready is all.
-pub fn dead(family: &Family, now: Duration) -> Figure<u64> {
-    match family.dead.exists {
-        Some(false) => Figure::None,
-        None => Figure::Unknown("not looked yet".into()),
-        Some(true) => family.dead.ready(now),
-    }
-}
-
-impl Comparison {
-    fn holds(self, a: u64, b: u64) -> bool {
-        match self {
-            Comparison::Less => a < b,
-            Comparison::LessOrEqual => a <= b,
-            Comparison::Equal => a == b,
-            Comparison::NotEqual => a != b,
-            Comparison::MoreOrEqual => a >= b,
-            Comparison::More => a > b,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::pick::Pick;
-    use super::super::sight::{Details, Eye, Kind, Sight, Stats};
+    use super::super::observation::{Details, Kind, Observation, Probe, Stats};
+    use super::super::selector::QueueSelector;
     use super::super::state::State;
     use super::super::testing::Scene;
     use super::*;
@@ -292,7 +213,7 @@ mod tests {
         condition
             .parse::<Condition>()
             .expect("valid")
-            .is_met(&scene.board)
+            .is_met(&scene.model)
     }
 
     #[test]
@@ -334,9 +255,9 @@ mod tests {
         match "consumed"
             .parse::<Condition>()
             .expect("valid")
-            .outlook(&scene.board)
+            .status(&scene.model)
         {
-            Outlook::Never(why) => why,
+            ConditionStatus::Never(why) => why,
             other => panic!("{other:?}, and {}", scene.why()),
         }
     }
@@ -358,12 +279,12 @@ mod tests {
             assert_eq!(met(&scene, "consumed"), acknowledged);
             scene.look_for(10.0, 0, 0, 1);
             if acknowledged {
-                let outlook = "consumed"
+                let status = "consumed"
                     .parse::<Condition>()
                     .expect("valid")
-                    .outlook(&scene.board);
+                    .status(&scene.model);
                 let note = "1 acknowledged, by the broker's statistics, and none left otherwise";
-                assert_eq!(outlook, Outlook::Met(Some(note.into())));
+                assert_eq!(status, ConditionStatus::Met(Some(note.into())));
             } else {
                 let why = never(&scene);
                 assert!(
@@ -407,7 +328,7 @@ mod tests {
         for past in [None, Some(4)] {
             let mut scene = Scene::new(Kind::Classic);
             let stats = |published, done, asked| {
-                Sight::Details(Details {
+                Observation::Details(Details {
                     queue: "q".into(),
                     asked,
                     stats: Some(Stats {
@@ -466,7 +387,7 @@ mod tests {
             .look(0, 0, 1, 2);
         scene.wait(0.2).declared("q", 0, 0).listed(&[("q", 0, 0)]);
         let at = scene.at;
-        scene.see(Sight::Details(Details {
+        scene.see(Observation::Details(Details {
             queue: "q".into(),
             asked: at,
             consumers: Some(vec![]),
@@ -630,7 +551,7 @@ mod tests {
             assert!(!met(&scene, condition), "{condition}");
         }
         scene
-            .blind(Eye::Management)
+            .blind(Probe::Management)
             .declared("q", 0, 0)
             .wait(1.0)
             .declared("q", 0, 0);
@@ -647,7 +568,7 @@ mod tests {
 
     #[test]
     fn several_queues_are_counted_together() {
-        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        let mut scene = Scene::of(QueueSelector::all(), Kind::Classic);
         assert!(!met(&scene, "empty") && !met(&scene, "ready=0"), "not listed yet");
         for _ in 0..3 {
             scene.wait(0.2).listed(&[("a", 60, 0), ("b", 50, 1)]);
@@ -673,7 +594,7 @@ mod tests {
                     done: Some(done),
                     ..Stats::default()
                 });
-                scene.see(Sight::Details(Details {
+                scene.see(Observation::Details(Details {
                     queue: queue.into(),
                     asked,
                     stats,
@@ -686,7 +607,7 @@ mod tests {
 
     #[test]
     fn stuck_is_met_by_one_of_them() {
-        let mut scene = Scene::of(Pick::all(), Kind::Classic);
+        let mut scene = Scene::of(QueueSelector::all(), Kind::Classic);
         for _ in 0..4 {
             scene
                 .listed(&[("a", 0, 0), ("b", 1, 0)])

@@ -12,8 +12,9 @@ use super::screen::Screen;
 use crate::cli::{Global, Watch, WatchFormat};
 use crate::error::{Error, Result};
 use crate::timeline::scrub::printable_json;
-use crate::watch::Board;
-use crate::watch::lines::{self, End, Line, Printer, What};
+use crate::watch::QueueModel;
+use crate::watch::lines::{self, End, Line, What};
+use crate::watch::printer::Printer;
 use crate::watch::state::State;
 
 /// So many rows at once are told in full; of more, only those with something to say.
@@ -62,17 +63,17 @@ impl Output {
     }
 
     /// `false`: nobody reads any more.
-    pub fn show(&mut self, board: &mut Board, ticked: bool) -> Result<bool> {
+    pub fn show(&mut self, model: &mut QueueModel, ticked: bool) -> Result<bool> {
         if let Some(screen) = &mut self.screen {
-            screen.show(board, ticked)?;
+            screen.show(model, ticked)?;
             return Ok(true);
         }
         if ticked {
-            board.mark_dirty(self.printer.unsettled());
+            model.mark_dirty(self.printer.unsettled());
         }
         self.quiet = 0;
         loop {
-            let lines = self.printer.due(board);
+            let lines = self.printer.due(model);
             if !self.print(&lines)? {
                 return Ok(false);
             }
@@ -85,15 +86,15 @@ impl Output {
         }
         let text = format!(
             "{}  -- {} more queues are idle\n",
-            self.of_day(board.now()),
+            self.of_day(model.now()),
             self.quiet
         );
         self.write(&text)
     }
 
-    pub fn end(&mut self, board: &Board, end: End) -> Result<bool> {
+    pub fn end(&mut self, model: &QueueModel, end: End) -> Result<bool> {
         self.screen = None;
-        let line = self.printer.end(board.now(), end);
+        let line = self.printer.end(model.now(), end);
         self.print(&[line])
     }
 
@@ -153,11 +154,7 @@ impl Output {
     }
 
     fn of_day(&self, at: Duration) -> String {
-        let stamp = jiff::SignedDuration::try_from(at)
-            .ok()
-            .and_then(|at| self.started.checked_add(at).ok())
-            .unwrap_or(self.started);
-        stamp
+        lines::moment(self.started, at)
             .to_zoned(self.zone.clone())
             .strftime("%H:%M:%S%.3f")
             .to_string()

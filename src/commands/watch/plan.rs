@@ -6,15 +6,15 @@ use crate::cli::Watch;
 use crate::error::{Error, Result};
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 use crate::vantage::live::Wanted;
-use crate::watch::family::Family;
-use crate::watch::pick::Pick;
-use crate::watch::sight::Eye;
+use crate::watch::group::QueueGroup;
+use crate::watch::observation::Probe;
+use crate::watch::selector::QueueSelector;
 use crate::watch::state::{Limits, State};
 use crate::watch::until::Condition;
-use crate::watch::{Board, EyeState};
+use crate::watch::{Connectivity, QueueModel};
 
 pub struct Plan {
-    pub pick: Pick,
+    pub selector: QueueSelector,
     pub limits: Limits,
     pub until: Vec<Condition>,
     pub fail_on: Vec<Condition>,
@@ -35,7 +35,11 @@ const FEW: usize = 5;
 impl Plan {
     /// What is wrong with the command line is said before any configuration is looked for.
     pub fn new(args: &Watch) -> Result<Self> {
-        let pick = if args.all { Pick::all() } else { pick(&args.queue)? };
+        let selector = if args.all {
+            QueueSelector::all()
+        } else {
+            select(&args.queue)?
+        };
         let conditions = |flag: &str, texts: &[String]| {
             texts
                 .iter()
@@ -48,7 +52,7 @@ impl Plan {
                 .collect::<Result<Vec<_>>>()
         };
         Ok(Self {
-            pick,
+            selector,
             limits: Limits {
                 held: duration("--stuck-after", &args.stuck_after)?,
                 ..Limits::default()
@@ -66,59 +70,57 @@ impl Plan {
 
     /// Without --queue and --all: the queue of the configuration.
     pub fn default_queue(&mut self, queue: &str) -> Result<()> {
-        if self.pick.exact().is_some_and(<[String]>::is_empty) {
-            self.pick = pick(&[queue.to_owned()])?;
+        if self.selector.exact().is_some_and(<[String]>::is_empty) {
+            self.selector = select(&[queue.to_owned()])?;
         }
         Ok(())
     }
 
     /// The queues to look at closely: those on screen, or without a screen those with something to
     /// see. Hidden ones that hold messages are asked now and then who consumes them.
-    pub fn wanted(&self, board: &Board, shown: Option<&[String]>) -> Wanted {
+    pub fn wanted(&self, model: &QueueModel, shown: Option<&[String]>) -> Wanted {
         let mut wanted = Wanted::default();
-        let families = board.families();
+        let groups = model.groups();
         let mut closely: Vec<&String> = match shown {
-            Some(shown) => shown.iter().filter(|name| families.contains_key(*name)).collect(),
-            None if families.len() <= CLOSELY => families.keys().collect(),
-            None => families
+            Some(shown) => shown.iter().filter(|name| groups.contains_key(*name)).collect(),
+            None if groups.len() <= CLOSELY => groups.keys().collect(),
+            None => groups
                 .iter()
-                .filter(|(_, family)| is_busy(family))
+                .filter(|(_, group)| is_busy(group))
                 .map(|(name, _)| name)
                 .take(CLOSELY)
                 .collect(),
         };
         // Those that were named come first, so that they are seen first.
         if shown.is_none() {
-            closely.sort_by_key(|name| !self.pick.names().contains(name));
+            closely.sort_by_key(|name| !self.selector.names().contains(name));
         }
-        let listless = matches!(board.eye(Eye::Management), EyeState::Closed { .. });
+        let listless = matches!(model.connectivity(Probe::Management), Connectivity::Closed { .. });
         for name in &closely {
-            let Some(family) = families.get(*name) else {
+            let Some(group) = groups.get(*name) else {
                 continue;
             };
             wanted.often.push((*name).clone());
             for (queue, companion) in [
-                (delay_queue(name), &family.delay),
-                (dead_letter_queue(name), &family.dead),
+                (delay_queue(name), &group.delay),
+                (dead_letter_queue(name), &group.dead),
             ] {
                 // Each look at a missing queue is a line in the broker's log: only where no list
                 // can tell whether it is there.
-                if companion.exists == Some(true) || (listless && self.pick.exact().is_some()) {
+                if companion.exists == Some(true) || (listless && self.selector.exact().is_some()) {
                     wanted.seldom.push(queue);
                 }
             }
             wanted.details.push((*name).clone());
             // What becomes of delayed messages is counted there.
-            if family.delay.exists == Some(true)
-                && (families.len() <= FEW || family.motion.leaving_delay.saw_any())
-            {
+            if group.delay.exists == Some(true) && (groups.len() <= FEW || group.delay_ledger.saw_any()) {
                 wanted.details.push(delay_queue(name));
             }
         }
-        if families.len() > closely.len() {
-            let hidden = families
+        if groups.len() > closely.len() {
+            let hidden = groups
                 .iter()
-                .filter(|(name, family)| holds_ready(family) && !closely.contains(name))
+                .filter(|(name, group)| holds_ready(group) && !closely.contains(name))
                 .map(|(name, _)| name.clone())
                 .take(HIDDEN);
             wanted.seldom.extend(hidden);
@@ -127,47 +129,46 @@ impl Plan {
     }
 }
 
-fn pick(words: &[String]) -> Result<Pick> {
-    Pick::new(words).map_err(|seen| Error::Usage {
+fn select(words: &[String]) -> Result<QueueSelector> {
+    QueueSelector::new(words).map_err(|seen| Error::Usage {
         message: format!("--queue {seen}"),
         hint: "a glob knows * ? [a-z] {a,b}; quote it, so that the shell leaves it alone".into(),
     })
 }
 
-fn holds_ready(family: &Family) -> bool {
-    family
+fn holds_ready(group: &QueueGroup) -> bool {
+    group
         .main
         .totals
+        .latest()
         .is_some_and(|totals| totals.value.ready.is_some_and(|ready| ready > 0))
 }
 
-fn is_busy(family: &Family) -> bool {
-    family.main.total().is_some_and(|total| total > 0)
-        || family.motion.leaving.saw_any()
-        || !family.is_accounted_for()
+fn is_busy(group: &QueueGroup) -> bool {
+    group.main.total().is_some_and(|total| total > 0) || group.ledger.saw_any() || !group.is_accounted_for()
 }
 
 /// Looked at something, at least in the end.
-pub fn could_look(board: &Board) -> bool {
-    board.has_seen()
+pub fn could_look(model: &QueueModel) -> bool {
+    model.has_seen()
 }
 
 /// Where things stand, for the last words.
-pub fn summary(board: &Board) -> String {
-    let families = board.families();
-    if families.is_empty() {
+pub fn summary(model: &QueueModel) -> String {
+    let groups = model.groups();
+    if groups.is_empty() {
         return "no queue was seen".into();
     }
     // What left and is not known to be done comes first: that is why `consumed` is not met.
-    let mut worst: Vec<(bool, State, &String)> = families
+    let mut worst: Vec<(bool, State, &String)> = groups
         .iter()
-        .map(|(name, family)| (family.is_accounted_for(), board.state(name).0, name))
+        .map(|(name, group)| (group.is_accounted_for(), model.state(name).0, name))
         .collect();
     worst.sort();
     let mut texts: Vec<String> = worst
         .iter()
         .take(3)
-        .map(|(_, state, name)| format!("{name} is `{}`: {}", state.word(), board.state(name).1))
+        .map(|(_, state, name)| format!("{name} is `{}`: {}", state.word(), model.state(name).1))
         .collect();
     if worst.len() > texts.len() {
         texts.push(format!("{} more queues", worst.len() - texts.len()));

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::{Global, Watch};
 use crate::error::{Error, Result};
-use crate::watch::Board;
+use crate::watch::QueueModel;
 use crate::watch::lines;
 use crate::watch::table::{Key, Table};
 
@@ -54,7 +54,7 @@ impl Screen {
     /// Waits for a key or a new size; `true`: the user wants to end.
     pub async fn input(&mut self) -> bool {
         let Some(event) = self.events.recv().await else {
-            // No keyboard: only signals end it.
+            // No keymodel: only signals end it.
             return std::future::pending().await;
         };
         self.touched = true;
@@ -86,12 +86,12 @@ impl Screen {
         self.table.visible().to_vec()
     }
 
-    pub fn show(&mut self, board: &mut Board, ticked: bool) -> Result<()> {
-        for happened in board.take_happened() {
-            self.table.notice(happened.at, lines::event(&happened.what).text);
+    pub fn show(&mut self, model: &mut QueueModel, ticked: bool) -> Result<()> {
+        for event in model.take_events() {
+            self.table.notice(event.at, lines::event(&event.value).text);
             self.touched = true;
         }
-        let changed = !board.take_dirty().is_empty();
+        let changed = !model.take_dirty().is_empty();
         let early = self.drawn.is_some_and(|at| at.elapsed() < FRAME);
         if !self.touched && (early || !(changed || ticked)) {
             return Ok(());
@@ -99,7 +99,7 @@ impl Screen {
         let (table, started, ascii) = (&mut self.table, self.started, self.ascii);
         self.terminal
             .draw(|frame| {
-                table.draw(frame, board, started);
+                table.draw(frame, model, started);
                 if ascii {
                     for cell in &mut frame.buffer_mut().content {
                         let plain = crate::report::ascii(cell.symbol());

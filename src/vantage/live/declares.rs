@@ -10,7 +10,7 @@ use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::vantage::amqp;
 use crate::vantage::declare::{Counts as Looked, NoCounts, Prober};
-use crate::watch::sight::{Counts, Eye, Sight};
+use crate::watch::observation::{Counts, Observation, Probe};
 
 /// From one passive declare to the next, at best: 250 a second cost a broker 2 to 3 % of a core.
 const FASTEST: Duration = Duration::from_millis(4);
@@ -41,9 +41,9 @@ pub async fn look(broker: Broker, mut wanted: watch::Receiver<Wanted>, pace: Dur
                 wait = Duration::from_millis(200);
                 let mut looks = Looks::new(pace, &sink);
                 let blindness = looks.go_on(&connection, &mut wanted).await;
-                sink.blind(Eye::Amqp, blindness);
+                sink.blind(Probe::Amqp, blindness);
             }
-            Err(blindness) => sink.blind(Eye::Amqp, blindness),
+            Err(blindness) => sink.blind(Probe::Amqp, blindness),
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(3));
@@ -114,7 +114,7 @@ impl<'a> Looks<'a> {
                         let hint = blindness.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
                         self.missing
                             .insert(queue.clone(), (Instant::now() + LONG_MISSING, LONG_MISSING));
-                        self.sink.see(Sight::Refused {
+                        self.sink.see(Observation::Refused {
                             queue,
                             reason: format!("{}{hint}", blindness.reason),
                         });
@@ -130,7 +130,7 @@ impl<'a> Looks<'a> {
             }
             if !self.open {
                 self.open = true;
-                self.sink.see(Sight::Sees { eye: Eye::Amqp });
+                self.sink.see(Observation::Reachable { probe: Probe::Amqp });
             }
             tokio::time::sleep(self.pause()).await;
         }
@@ -158,7 +158,7 @@ impl<'a> Looks<'a> {
         let counts = match counts {
             Looked::There { ready, consumers } => Some(Counts { ready, consumers }),
             Looked::Missing => None,
-            // With how long it took, and what kind of queue it is, the board judges it.
+            // With how long it took, and what kind of queue it is, the model judges it.
             Looked::Silent => Some(Counts {
                 ready: 0,
                 consumers: 0,
@@ -167,7 +167,7 @@ impl<'a> Looks<'a> {
                 self.missing
                     .insert(queue.clone(), (Instant::now() + MISSING, MISSING));
                 self.said.remove(&queue);
-                return self.sink.see(Sight::Down { queue, why });
+                return self.sink.see(Observation::Down { queue, why });
             }
         };
         if counts.is_none() {
@@ -186,7 +186,7 @@ impl<'a> Looks<'a> {
             .is_none_or(|(last, at)| *last != counts || now.duration_since(*at) >= STILL);
         if news {
             self.said.insert(queue.clone(), (counts, now));
-            self.sink.see(Sight::Declared { queue, counts, took });
+            self.sink.see(Observation::Declared { queue, counts, took });
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::timeline::scrub::Scrubber;
 use crate::trace::Who;
 use crate::vantage::http::{Management, segment};
 use crate::vantage::process;
-use crate::watch::sight::{Consumer, Details, Sight, Stats};
+use crate::watch::observation::{Consumer, Details, Observation, Stats};
 
 /// Each queue so often at most; statistics themselves are new every 5 s.
 const EVERY: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ pub async fn look(
         if let Some(consumers) = &mut details.consumers {
             find_processes(consumers, &connections, &mut holders, scrubber).await;
         }
-        sink.see(Sight::Details(details));
+        sink.see(Observation::Details(details));
         tokio::time::sleep(SHARE * took.min(MOST)).await;
     }
 }

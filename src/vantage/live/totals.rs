@@ -11,8 +11,8 @@ use super::Sink;
 use crate::error::Unavailable;
 use crate::hooks::Hooks;
 use crate::vantage::http::{Management, segment};
-use crate::watch::pick::Pick;
-use crate::watch::sight::{Eye, Kind, Listed, Listing, Sight};
+use crate::watch::observation::{Kind, Listed, Listing, Observation, Probe};
+use crate::watch::selector::QueueSelector;
 use pace::Pace;
 use pages::Limits;
 
@@ -33,14 +33,14 @@ struct Item {
     messages_unacknowledged: Option<u64>,
 }
 
-pub async fn look(management: &Management, vhost: &str, pick: &Pick, sink: &Sink) {
+pub async fn look(management: &Management, vhost: &str, selector: &QueueSelector, sink: &Sink) {
     let limits = Limits::of(&Hooks::from_env());
-    let mut paged = pick.exact().is_some().then_some(false);
+    let mut paged = selector.exact().is_some().then_some(false);
     let mut pace = Pace::default();
     let mut is_open = false;
     loop {
         let began = Instant::now();
-        let mut listing = Box::pin(list(management, vhost, pick, paged, limits, sink));
+        let mut listing = Box::pin(list(management, vhost, selector, paged, limits, sink));
         // An answer that does not come is told, and waited for all the same: asking once more would
         // only double the work of a broker that is behind.
         let patience = pace.patience();
@@ -49,7 +49,7 @@ pub async fn look(management: &Management, vhost: &str, pick: &Pick, sink: &Sink
             Err(_) => {
                 is_open = false;
                 let reason = format!("no answer to a look at the totals for {} s", patience.as_secs());
-                sink.blind(Eye::Management, Unavailable::new(reason));
+                sink.blind(Probe::Management, Unavailable::new(reason));
                 listing.await
             }
         };
@@ -58,15 +58,17 @@ pub async fn look(management: &Management, vhost: &str, pick: &Pick, sink: &Sink
                 paged = paged.or(many);
                 if !is_open {
                     is_open = true;
-                    sink.see(Sight::Sees { eye: Eye::Management });
+                    sink.see(Observation::Reachable {
+                        probe: Probe::Management,
+                    });
                 }
                 let took = began.elapsed();
-                sink.see(Sight::Listed(listing));
+                sink.see(Observation::Listed(listing));
                 pace.wait(management, vhost, took, queues).await;
             }
             Err(blindness) => {
                 is_open = false;
-                sink.blind(Eye::Management, blindness);
+                sink.blind(Probe::Management, blindness);
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
@@ -78,7 +80,7 @@ pub async fn look(management: &Management, vhost: &str, pick: &Pick, sink: &Sink
 async fn list(
     management: &Management,
     vhost: &str,
-    pick: &Pick,
+    selector: &QueueSelector,
     paged: Option<bool>,
     limits: Limits,
     sink: &Sink,
@@ -92,7 +94,7 @@ async fn list(
         Ok::<_, Unavailable>((items, count))
     };
     let mut many = None;
-    let (items, count) = match pattern(pick) {
+    let (items, count) = match pattern(selector) {
         Some(pattern) => in_pages(Some(&pattern)).await?,
         None if paged == Some(true) => in_pages(None).await?,
         None if paged.is_some() => whole(&path).await?,
@@ -162,13 +164,13 @@ async fn may_look(management: &Management, vhost: &str) -> Result<bool, Unavaila
 }
 
 /// A regular expression for the names that can match, understood by PCRE too.
-fn pattern(pick: &Pick) -> Option<String> {
+fn pattern(selector: &QueueSelector) -> Option<String> {
     let mut words: Vec<String> = Vec::new();
-    for name in pick.names() {
+    for name in selector.names() {
         words.push(format!("{}(\\.DQ|\\.XQ)?$", regex::escape(name)));
     }
-    if pick.exact().is_none() {
-        for beginning in pick.beginnings()? {
+    if selector.exact().is_none() {
+        for beginning in selector.beginnings()? {
             words.push(regex::escape(beginning));
         }
     }
@@ -182,7 +184,7 @@ mod tests {
 
     fn of(words: &[&str]) -> Option<String> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        pattern(&Pick::new(&words).expect("valid"))
+        pattern(&QueueSelector::new(&words).expect("valid"))
     }
 
     /// As seen on 3.10.8: a queue that has just been declared, and one whose counts are not known.
@@ -211,8 +213,8 @@ mod tests {
         assert_eq!(of(&["a.b"]).as_deref(), Some("^(a\\.b(\\.DQ|\\.XQ)?$)"));
         assert_eq!(of(&["ord*", "x"]).as_deref(), Some("^(x(\\.DQ|\\.XQ)?$|ord)"));
         assert_eq!(of(&["*.XQ", "x"]), None);
-        assert_eq!(pattern(&Pick::all()), None);
+        assert_eq!(pattern(&QueueSelector::all()), None);
         let many: Vec<String> = (0..900).map(|n| format!("queue-{n}")).collect();
-        assert_eq!(pattern(&Pick::new(&many).expect("valid")), None);
+        assert_eq!(pattern(&QueueSelector::new(&many).expect("valid")), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::framework::dramatiq::base_queue;
 const OWN: [&str; 2] = ["taskdiag.trace.", "taskdiag.missed."];
 
 #[derive(Debug, Clone)]
-pub struct Pick {
+pub struct QueueSelector {
     /// Queues named without a wildcard.
     names: Vec<String>,
     globs: Option<GlobSet>,
@@ -25,7 +25,7 @@ pub enum Role {
     Dead,
 }
 
-impl Pick {
+impl QueueSelector {
     pub fn all() -> Self {
         Self {
             names: Vec::new(),
@@ -119,7 +119,7 @@ impl Pick {
     }
 }
 
-impl std::fmt::Display for Pick {
+impl std::fmt::Display for QueueSelector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.all {
             return f.write_str("every queue");
@@ -138,14 +138,14 @@ impl std::fmt::Display for Pick {
 mod tests {
     use super::*;
 
-    fn pick(words: &[&str]) -> Pick {
+    fn selector(words: &[&str]) -> QueueSelector {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        Pick::new(&words).expect("valid")
+        QueueSelector::new(&words).expect("valid")
     }
 
     #[test]
     fn companions_are_folded_under_a_queue_that_is_there() {
-        let both = pick(&["ord*"]);
+        let both = selector(&["ord*"]);
         assert_eq!(both.place("orders.DQ", |_| true), Some(("orders", Role::Delay)));
         assert_eq!(both.place("orders.XQ", |_| true), Some(("orders", Role::Dead)));
         // Nobody's companion is a queue of its own.
@@ -155,31 +155,31 @@ mod tests {
         );
         // Asked for as such.
         assert_eq!(
-            pick(&["*.XQ"]).place("orders.XQ", |_| true),
+            selector(&["*.XQ"]).place("orders.XQ", |_| true),
             Some(("orders.XQ", Role::Main))
         );
         assert_eq!(
-            pick(&["orders.XQ", "orders"]).place("orders.XQ", |_| true),
+            selector(&["orders.XQ", "orders"]).place("orders.XQ", |_| true),
             Some(("orders.XQ", Role::Main))
         );
-        assert_eq!(pick(&["orders"]).place("emails", |_| true), None);
-        assert_eq!(pick(&["orders"]).place("emails.DQ", |_| true), None);
+        assert_eq!(selector(&["orders"]).place("emails", |_| true), None);
+        assert_eq!(selector(&["orders"]).place("emails.DQ", |_| true), None);
     }
 
     #[test]
     fn our_own_queues_are_never_shown() {
-        assert!(!Pick::all().matches("taskdiag.trace.1234"));
-        assert!(!Pick::all().matches("taskdiag.missed.1234"));
-        assert!(!pick(&["task*"]).matches("taskdiag.trace.1234"));
-        assert!(pick(&["task*"]).matches("tasks"));
+        assert!(!QueueSelector::all().matches("taskdiag.trace.1234"));
+        assert!(!QueueSelector::all().matches("taskdiag.missed.1234"));
+        assert!(!selector(&["task*"]).matches("taskdiag.trace.1234"));
+        assert!(selector(&["task*"]).matches("tasks"));
     }
 
     #[test]
     fn globs_have_a_beginning_unless_they_begin_with_a_wildcard() {
-        assert_eq!(pick(&["ord*", "b?"]).beginnings(), Some(vec!["ord", "b"]));
-        assert_eq!(pick(&["*.XQ"]).beginnings(), None);
-        assert_eq!(Pick::all().beginnings(), None);
-        assert!(pick(&["a", "b"]).exact().is_some());
-        assert!(Pick::new(&["a[".to_owned()]).is_err());
+        assert_eq!(selector(&["ord*", "b?"]).beginnings(), Some(vec!["ord", "b"]));
+        assert_eq!(selector(&["*.XQ"]).beginnings(), None);
+        assert_eq!(QueueSelector::all().beginnings(), None);
+        assert!(selector(&["a", "b"]).exact().is_some());
+        assert!(QueueSelector::new(&["a[".to_owned()]).is_err());
     }
 }

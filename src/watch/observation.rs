@@ -1,16 +1,16 @@
-//! What the vantage points of `watch` say, each with the moment it was so.
+//! What the probes of `watch` say, each with the moment it was so.
 
 use std::time::Duration;
 
-/// One look. `at` counts from the start of the watch.
-#[derive(Debug, Clone)]
-pub struct Seen {
+/// Something with its moment, counted from the start of the watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timed<T> {
     pub at: Duration,
-    pub sight: Sight,
+    pub value: T,
 }
 
 #[derive(Debug, Clone)]
-pub enum Sight {
+pub enum Observation {
     /// A passive declare: exact, of this instant. `None`: there is no such queue.
     Declared {
         queue: String,
@@ -29,14 +29,14 @@ pub enum Sight {
     },
     Listed(Listing),
     Details(Details),
-    /// This eye is closed: what it has seen is no longer true of now.
-    Blind {
-        eye: Eye,
+    /// This probe gets no answer: what it has seen is no longer true of now.
+    Unreachable {
+        probe: Probe,
         reason: String,
         hint: Option<String>,
     },
-    Sees {
-        eye: Eye,
+    Reachable {
+        probe: Probe,
     },
 }
 
@@ -52,16 +52,16 @@ pub const LEADER_SILENT: Duration = Duration::from_millis(240);
 
 /// The two ways in which a broker is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Eye {
+pub enum Probe {
     Amqp,
     Management,
 }
 
-impl Eye {
+impl Probe {
     pub fn name(self) -> &'static str {
         match self {
-            Eye::Amqp => "AMQP",
-            Eye::Management => "the management API",
+            Probe::Amqp => "AMQP",
+            Probe::Management => "the management API",
         }
     }
 }
@@ -127,6 +127,13 @@ pub struct Details {
     pub lost_before: Option<i64>,
 }
 
+impl Details {
+    /// The broker keeps statistics of this queue, whether or not they have counted anything.
+    pub fn is_on(&self) -> bool {
+        self.stats.is_some() || self.consumers.is_some()
+    }
+}
+
 /// Statistics are sent every 5 s and averaged over the last 5 s.
 pub const STATISTICS_LAG: Duration = Duration::from_secs(10);
 
@@ -159,4 +166,33 @@ pub struct Consumer {
     /// `T`: stopped, `Z`: zombie, `D`: waits for a disk; otherwise not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_state: Option<char>,
+}
+
+/// A duration for people: `0.3 s`, `12 s`, `4 min`, `2 h`.
+pub fn seconds(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 9.95 {
+        format!("{seconds:.1} s")
+    } else if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 7200.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{:.0} h", seconds / 3600.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        let text = |s: f64| seconds(Duration::from_secs_f64(s));
+        assert_eq!(
+            (text(0.04), text(9.9), text(10.4)),
+            ("0.0 s".into(), "9.9 s".into(), "10 s".into())
+        );
+        assert_eq!((text(150.0), text(9000.0)), ("2 min".into(), "2 h".into()));
+    }
 }
