@@ -36,6 +36,7 @@ pub mod submit;
 pub mod supervise;
 pub mod text;
 pub mod timeline;
+pub mod tls;
 pub mod trace;
 pub mod units;
 pub mod vantage;

@@ -66,7 +66,7 @@ impl Browser {
             .expect("chromedriver says its port");
         // It goes on talking; nobody listening would block it.
         std::thread::spawn(move || lines.for_each(drop));
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = taskdiag::tls::http().no_proxy().build().unwrap();
         let folder = std::env::temp_dir().join(format!("taskdiag-html-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let profile = format!("--user-data-dir={}", folder.join("profile").display());

@@ -58,7 +58,7 @@ pub async fn send(report: &Report, export: &Export) -> Result<()> {
         hint: "the URL is that of an OTLP/HTTP receiver (usually port 4318); --otlp-file writes the same to a file".into(),
     }
     };
-    let client = reqwest::Client::builder()
+    let client = crate::tls::http()
         .timeout(TIMEOUT)
         .user_agent(concat!("taskdiag/", env!("CARGO_PKG_VERSION")))
         .build()

@@ -25,7 +25,7 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Unavailable
 
 fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBuilder, Unavailable> {
     let wrong = |what: &str, error: &dyn std::fmt::Display| Unavailable::new(format!("{what}: {error}"));
-    let mut builder = reqwest::Client::builder()
+    let mut builder = crate::tls::http()
         .timeout(timeout)
         .connect_timeout(timeout)
         .redirect(reqwest::redirect::Policy::none())

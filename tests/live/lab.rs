@@ -192,7 +192,8 @@ pub fn run<F: Future>(future: F) -> F::Output {
 }
 
 pub fn client() -> &'static reqwest::Client {
-    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+    static CLIENT: LazyLock<reqwest::Client> =
+        LazyLock::new(|| taskdiag::tls::http().build().expect("an HTTP client"));
     &CLIENT
 }
 
