@@ -153,6 +153,7 @@ fn see(root: &Path, complaints: &mut Vec<String>) -> Seen {
     }
     let launches = launches(&project, &services);
     let code = python::scan(&project.python, &project.others);
+    complaints.extend(code.complaint.clone());
     Seen {
         project,
         variables,

@@ -1,15 +1,20 @@
 //! What Python sources say of the application, without running them: actors, queues, the worker's
 //! module, tables, statuses, routes, URLs.
 //!
-//! Read with patterns, not parsed: what is computed at run time stays unknown and is left out.
-//! Comments and documentation are blanked out first, so that they are not taken for code.
+//! What is computed at run time stays unknown and is left out.
+
+mod actors;
+mod models;
+mod syntax;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use regex::Regex;
+use std::time::{Duration, Instant};
 
 use super::walk::File;
+use syntax::{Node, Source};
+
+/// Some 5 MB are read in a second; what lies near the root comes first.
+const WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Actor {
@@ -65,149 +70,65 @@ pub struct Code {
     pub modules: Vec<(String, String)>,
     /// `FastAPI()`, with its place.
     pub fastapi: Option<String>,
+    /// What was not read, and why.
+    pub complaint: Option<String>,
 }
 
-macro_rules! pattern {
-    ($name:ident, $text:expr) => {
-        static $name: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new($text).ok());
-    };
-}
-
-pattern!(
-    ACTOR,
-    r"(?m)^([ \t]*)@(?:dramatiq\s*\.\s*|[a-z_]*broker\s*\.\s*)?actor\b"
-);
-pattern!(FUNCTION, r"^\s*(?:@[^\n]*\n\s*)*(?:async\s+)?def\s+(\w+)\s*");
-pattern!(
-    CLASS_ACTOR,
-    r"(?m)^class\s+(\w+)\s*\([^)]*GenericActor[^)]*\)\s*:"
-);
-pattern!(QUEUE_NAME, r#"queue_name\s*=\s*(?:["']([^"']+)["']|([\w.]+))"#);
-pattern!(ACTOR_NAME, r#"actor_name\s*=\s*["']([^"']+)["']"#);
-pattern!(
-    ASSIGNED,
-    r#"(?m)^[ \t]*(\w+)\s*(?::\s*[\w\[\]. |]+)?\s*=\s*(?:(?:os\.)?(?:environ\.get|getenv|environ\.setdefault)\(\s*["']\w+["']\s*,\s*)?["']([^"'\n]*)["']"#
-);
-pattern!(
-    URL,
-    r#"["']((?:amqps?|postgres(?:ql)?(?:\+\w+)?)://[^"'\s]+)["']"#
-);
-pattern!(
-    READS,
-    r#"(?:environ(?:\.get)?|getenv|env(?:\.str|\.url)?|config)\s*[\(\[]\s*["']([A-Z][A-Z0-9_]+)["']"#
-);
-pattern!(
-    ROUTE,
-    r#"@\w+\.post\(\s*["']([^"']*)["']|@\w+\.route\(\s*["']([^"']*)["'][^)]*POST"#
-);
-pattern!(TABLENAME, r#"(?m)^([ \t]+)__tablename__\s*=\s*["'](\w+)["']"#);
-pattern!(
-    COLUMN,
-    r#"(?m)^[ \t]+(\w+)\s*(?::\s*[^=\n]+)?=\s*(?:\w+\.)?(?:mapped_column|Column|Field)\s*\("#
-);
-pattern!(
-    CREATE,
-    r#"(?is)CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?((?:"?\w+"?\.)?"?\w+"?)\s*\("#
-);
-pattern!(
-    ENUM_CLASS,
-    r"(?m)^class\s+(\w*(?:[Ss]tatus|[Ss]tate)\w*)\s*\([^)]*Enum[^)]*\)\s*:"
-);
-pattern!(
-    MEMBER,
-    r#"(?m)^[ \t]+(\w+)\s*=\s*(?:["']([^"'\n]+)["']|\w+\.?auto\(\)|auto\(\)|\d+)"#
-);
-pattern!(
-    SET_STATUS,
-    r#"(?i)\b(?:\w*_)?(?:status|state)\b\s*(?:=|:|==)\s*["'](\w+)["']"#
-);
-pattern!(
-    LOGS,
-    r#"^(?:\w+\.)*(?:info|warning|warn|error|critical|print)\s*\(\s*f?["']([^"'\n]+)["']"#
-);
-pattern!(FASTAPI, r"=\s*(?:fastapi\.)?FastAPI\s*\(");
-pattern!(
-    SENDS,
-    r"\b(\w+)\.(?:send|send_with_options|message|message_with_options)\s*\("
-);
-
-/// Matches of a pattern, with their capture groups.
-fn all<'t>(pattern: &'static LazyLock<Option<Regex>>, text: &'t str) -> Vec<regex::Captures<'t>> {
-    pattern
-        .as_ref()
-        .map(|pattern| pattern.captures_iter(text).collect())
-        .unwrap_or_default()
+/// What one file says that means something only together with the others.
+struct Mentions<'a> {
+    file: &'a File,
+    /// Words of its `import` statements.
+    imports: Vec<String>,
+    /// Names that it sends messages with: `NAME.send()`.
+    sends: Vec<String>,
+    sets_broker: bool,
 }
 
 pub fn scan(python: &[File], others: &[File]) -> Code {
     let mut code = Code::default();
-    let mut constants: BTreeMap<String, String> = BTreeMap::new();
-    let files: Vec<(&File, String)> = python
-        .iter()
-        .filter(|file| !is_test(&file.place))
-        .map(|file| (file, without_comments(&file.text)))
-        .collect();
-    for (_, text) in &files {
-        for found in all(&ASSIGNED, text) {
-            constants
-                .entry(found[1].to_owned())
-                .or_insert_with(|| found[2].to_owned());
+    let mut constants = BTreeMap::new();
+    let mut mentions = Vec::new();
+    let files: Vec<&File> = python.iter().filter(|file| !is_test(&file.place)).collect();
+    let began = Instant::now();
+    let Some(mut parser) = syntax::parser() else {
+        return code;
+    };
+    for file in &files {
+        if began.elapsed() > WITHIN {
+            code.complaint = Some("the project is large: not all of its Python was read".into());
+            break;
         }
-    }
-    let mut literals: BTreeMap<String, usize> = BTreeMap::new();
-    for (file, text) in &files {
-        actors(file, text, &constants, &mut code.actors);
-        tables(file, text, &mut code.tables);
-        statuses(text, &mut code.statuses);
-        for found in all(&URL, text) {
-            code.urls.push((found[1].to_owned(), at(file, text, &found)));
-        }
-        for found in all(&READS, text) {
-            code.reads
-                .entry(found[1].to_owned())
-                .or_insert_with(|| at(file, text, &found));
-        }
-        for found in all(&ROUTE, text) {
-            let path = found.get(1).or(found.get(2)).map_or("", |m| m.as_str());
-            code.routes.push((path.to_owned(), at(file, text, &found)));
-        }
-        if code.fastapi.is_none() {
-            code.fastapi = all(&FASTAPI, text).first().map(|found| at(file, text, found));
-        }
-        for line in text.lines() {
-            if let Some(found) = LOGS.as_ref().and_then(|logs| logs.captures(line.trim_start()))
-                && let Some(words) = constant_part(&found[1])
+        let Some(source) = Source::parse(&mut parser, file) else {
+            continue;
+        };
+        let mut mentioned = Mentions {
+            file,
+            imports: Vec::new(),
+            sends: Vec::new(),
+            sets_broker: false,
+        };
+        for node in source.root().all() {
+            code.read(node);
+            mentioned.read(node);
+            if let Some((left, right)) = node.sides()
+                && node.kind() == "assignment"
+                && left.kind() == "identifier"
+                && let Some(value) = right.constant()
             {
-                *literals.entry(words).or_default() += 1;
+                constants.entry(left.text().to_owned()).or_insert(value);
             }
         }
+        mentions.push(mentioned);
+        // SQL stands in strings.
+        models::created(file, &mut code.tables);
     }
     for file in others {
-        for found in all(&CREATE, &file.text) {
-            create_table(file, &file.text, &found, &mut code.tables);
-        }
+        models::created(file, &mut code.tables);
     }
-    // The same actor in two branches of an `if` is one, and says the same twice.
-    let written: BTreeMap<String, usize> = code.actors.iter().fold(BTreeMap::new(), |mut seen, actor| {
-        if let Some((words, _)) = &actor.entry {
-            *seen.entry(words.clone()).or_default() += 1;
-        }
-        seen
-    });
-    let names: BTreeMap<String, usize> = code.actors.iter().fold(BTreeMap::new(), |mut seen, actor| {
-        *seen.entry(actor.name.clone()).or_default() += 1;
-        seen
-    });
     for actor in &mut code.actors {
-        if let Some((words, _)) = &actor.entry {
-            let by_actors = written.get(words).copied().unwrap_or(0);
-            let by_all = literals.get(words).copied().unwrap_or(0);
-            let same_name = names.get(&actor.name).copied().unwrap_or(0);
-            if by_all > by_actors || by_actors > same_name {
-                actor.entry = None;
-            }
-        }
+        actor.queue.follow(&constants);
     }
+    keep_what_only_one_logs(&mut code.actors, &files);
     let mut known: Vec<(String, String)> = Vec::new();
     code.actors.retain(|actor| {
         let id = (actor.module.clone(), actor.name.clone());
@@ -217,9 +138,108 @@ pub fn scan(python: &[File], others: &[File]) -> Code {
     });
     code.statuses.sort();
     code.statuses.dedup();
-    code.modules = modules(&files, &code.actors, python);
-    prefer_what_is_sent(&files, &mut code.actors);
+    code.modules = modules(&mentions, &code.actors, python);
+    prefer_what_is_sent(&mentions, &mut code.actors);
     code
+}
+
+impl Code {
+    fn read(&mut self, node: Node) {
+        self.actors.extend(actors::read(node));
+        models::statuses(node, &mut self.statuses);
+        match node.kind() {
+            "class_definition" => self.tables.extend(models::mapped(node)),
+            "string" => {
+                if let Some(url) = node.string().filter(|text| is_address(text)) {
+                    self.urls.push((url, node.place()));
+                }
+            }
+            "decorator" => {
+                if let Some(path) = node.children().first().copied().and_then(posted_to) {
+                    self.routes.push((path, node.place()));
+                }
+            }
+            "assignment" if self.fastapi.is_none() => {
+                let value = node.field("right").filter(|value| value.kind() == "call");
+                if value.is_some_and(|value| value.last_name() == "FastAPI") {
+                    self.fastapi = Some(node.place());
+                }
+            }
+            "call" | "subscript" => {
+                if let Some(name) = variable(node) {
+                    self.reads.entry(name).or_insert_with(|| node.place());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The URL of a broker or a database.
+fn is_address(text: &str) -> bool {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    let scheme = scheme.split('+').next().unwrap_or_default();
+    matches!(scheme, "amqp" | "amqps" | "postgres" | "postgresql") && !text.contains(char::is_whitespace)
+}
+
+/// The path of `@router.post("/path")` or `@app.route("/path", methods=["POST"])`.
+fn posted_to(decorator: Node) -> Option<String> {
+    let posts = match decorator.last_name() {
+        "post" => true,
+        "route" => decorator.argument("methods")?.text().contains("POST"),
+        _ => false,
+    };
+    posts.then(|| decorator.first_argument()?.string()).flatten()
+}
+
+/// The variable of the environment that an expression reads.
+fn variable(node: Node) -> Option<String> {
+    let (reader, name) = match node.kind() {
+        "call" => (node.field("function")?, node.first_argument()?),
+        _ => (node.field("value")?, node.field("subscript")?),
+    };
+    let reader = reader.text();
+    let reads = [
+        "environ",
+        "environ.get",
+        "getenv",
+        "env",
+        "env.str",
+        "env.url",
+        "config",
+    ]
+    .iter()
+    .any(|known| reader.ends_with(known));
+    name.string().filter(|name| {
+        reads
+            && name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    })
+}
+
+impl Mentions<'_> {
+    fn read(&mut self, node: Node) {
+        match node.kind() {
+            "import_statement" | "import_from_statement" => {
+                let words = node.all().filter(|inner| inner.kind() == "identifier");
+                self.imports.extend(words.map(|word| word.text().to_owned()));
+            }
+            "call" => match node.last_name() {
+                "set_broker" | "RabbitmqBroker" => self.sets_broker = true,
+                "send" | "send_with_options" | "message" | "message_with_options" => {
+                    let actor = node
+                        .field("function")
+                        .and_then(|function| function.field("object"));
+                    self.sends.extend(actor.map(|actor| actor.last_name().to_owned()));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
 }
 
 /// Tests define actors and brokers of their own.
@@ -231,277 +251,30 @@ fn is_test(place: &str) -> bool {
     })
 }
 
-fn at(file: &File, text: &str, found: &regex::Captures) -> String {
-    let start = found.get(0).map_or(0, |whole| {
-        let skipped = whole.as_str().len() - whole.as_str().trim_start().len();
-        whole.start() + skipped
-    });
-    place(file, text, start)
-}
-
-fn place(file: &File, text: &str, offset: usize) -> String {
-    format!("{} line {}", file.place, text[..offset].matches('\n').count() + 1)
-}
-
-/// Comments and strings in triple quotes blanked out, every line where it was.
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut blank: Option<&str> = None;
-    while let Some(c) = rest.chars().next() {
-        if let Some(end) = blank {
-            if rest.starts_with(end) {
-                out.push_str("   ");
-                rest = &rest[3..];
-                blank = None;
-            } else {
-                out.push(if c == '\n' { '\n' } else { ' ' });
-                rest = &rest[c.len_utf8()..];
-            }
-            continue;
-        }
-        if rest.starts_with("\"\"\"") || rest.starts_with("'''") {
-            blank = Some(if c == '"' { "\"\"\"" } else { "'''" });
-            out.push_str("   ");
-            rest = &rest[3..];
-        } else if c == '#' {
-            let end = rest.find('\n').unwrap_or(rest.len());
-            rest = &rest[end..];
-        } else if c == '"' || c == '\'' {
-            // A string of one line stays: what is looked for stands in it.
-            let end = closing(rest, c);
-            out.push_str(&rest[..end]);
-            rest = &rest[end..];
-        } else {
-            out.push(c);
-            rest = &rest[c.len_utf8()..];
+/// A line that something else may log as well says nothing of the actor. The same actor in two
+/// branches of an `if` is one, and says the same twice.
+fn keep_what_only_one_logs(actors: &mut [Actor], files: &[&File]) {
+    let mut own: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for actor in actors.iter() {
+        if let Some((words, _)) = &actor.entry {
+            *own.entry((actor.name.clone(), words.clone())).or_default() += 1;
         }
     }
-    out
-}
-
-/// Where a one-line string that starts here ends.
-fn closing(text: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            '\n' => return at,
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// What stands between the parenthesis that opens here and the one that closes it.
-fn inside(text: &str) -> Option<(&str, &str)> {
-    let open = text.trim_start();
-    if !open.starts_with('(') {
-        return None;
-    }
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while at < open.len() {
-        let c = open[at..].chars().next()?;
-        match c {
-            '"' | '\'' => {
-                at += closing(&open[at..], c);
-                continue;
-            }
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => {
-                depth = depth.checked_sub(1)?;
-                if depth == 0 {
-                    return Some((&open[1..at], &open[at + 1..]));
-                }
-            }
-            _ => {}
-        }
-        at += c.len_utf8();
-    }
-    None
-}
-
-fn actors(file: &File, text: &str, constants: &BTreeMap<String, String>, found: &mut Vec<Actor>) {
-    let module = module_of(file);
-    for decorator in all(&ACTOR, text) {
-        let Some(whole) = decorator.get(0) else { continue };
-        let (options, after) = inside_or_none(&text[whole.end()..]);
-        let Some(function) = FUNCTION.as_ref().and_then(|function| function.captures(after)) else {
-            continue;
-        };
-        let Some((parameters, body)) = inside(&after[function.get(0).map_or(0, |m| m.end())..]) else {
-            continue;
-        };
-        let name = ACTOR_NAME
-            .as_ref()
-            .and_then(|name| name.captures(options))
-            .map_or_else(|| function[1].to_owned(), |name| name[1].to_owned());
-        found.push(Actor {
-            name,
-            queue: queue(options, constants),
-            place: at(file, text, &decorator),
-            module: module.clone(),
-            parameters: parameters_of(parameters),
-            entry: entry(body).map(|(words, lines)| {
-                let offset = text.len() - body.len();
-                let line = text[..offset].matches('\n').count() + 1 + lines;
-                (words, format!("{} line {line}", file.place))
-            }),
-            sent: false,
-        });
-    }
-    for class in all(&CLASS_ACTOR, text) {
-        let Some(whole) = class.get(0) else { continue };
-        let end = text[whole.end()..]
-            .find("\nclass ")
-            .map_or(text.len(), |end| whole.end() + end);
-        let body = &text[whole.end()..end];
-        found.push(Actor {
-            name: class[1].to_owned(),
-            queue: queue(body, constants),
-            place: at(file, text, &class),
-            module: module.clone(),
-            parameters: Vec::new(),
-            entry: None,
-            sent: false,
+    for actor in actors {
+        actor.entry = actor.entry.take().filter(|(words, _)| {
+            let by_itself = own.get(&(actor.name.clone(), words.clone()));
+            let anywhere: usize = files
+                .iter()
+                .map(|file| file.text.matches(words.as_str()).count())
+                .sum();
+            by_itself == Some(&anywhere)
         });
     }
 }
 
-fn inside_or_none(text: &str) -> (&str, &str) {
-    // `@actor` without parentheses is followed by the function.
-    if text.starts_with('(') {
-        inside(text).unwrap_or(("", text))
-    } else {
-        ("", text)
-    }
-}
-
-fn queue(options: &str, constants: &BTreeMap<String, String>) -> Queue {
-    match QUEUE_NAME.as_ref().and_then(|name| name.captures(options)) {
-        None => Queue::Default,
-        Some(found) => match (found.get(1), found.get(2)) {
-            (Some(name), _) => Queue::Named(name.as_str().to_owned()),
-            (None, Some(expression)) => {
-                let last = expression.as_str().rsplit('.').next().unwrap_or_default();
-                match constants.get(last).filter(|value| !value.is_empty()) {
-                    Some(value) => Queue::Named(value.clone()),
-                    None => Queue::Computed(expression.as_str().to_owned()),
-                }
-            }
-            _ => Queue::Default,
-        },
-    }
-}
-
-fn parameters_of(text: &str) -> Vec<Parameter> {
-    let mut depth = 0_i32;
-    let mut parts = vec![String::new()];
-    for c in text.chars() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(String::new());
-                continue;
-            }
-            _ => {}
-        }
-        if let Some(part) = parts.last_mut() {
-            part.push(c);
-        }
-    }
-    parts
-        .iter()
-        .map(|part| part.trim())
-        .filter(|part| !part.is_empty() && !part.starts_with('*') && *part != "/" && *part != "self")
-        .map(|part| {
-            let (declared, has_default) = match part.split_once('=') {
-                Some((declared, _)) => (declared, true),
-                None => (part, false),
-            };
-            let (name, annotation) = declared.split_once(':').unwrap_or((declared, ""));
-            Parameter {
-                name: name.trim().to_owned(),
-                annotation: annotation.trim().to_owned(),
-                has_default,
-            }
-        })
-        .collect()
-}
-
-/// The constant words of the log call that the body begins with, and its line in the body.
-fn entry(body: &str) -> Option<(String, usize)> {
-    // What stands before it must not be able to end the function or to pass over the call.
-    let decides = [
-        "if ", "for ", "while ", "try:", "with ", "return", "raise", "async ", "match ", "await ",
-    ];
-    // The signature ends with a colon, after a return annotation perhaps.
-    let mut lines = body.lines().enumerate();
-    lines.find(|(_, line)| line.trim_end().ends_with(':'))?;
-    for (count, line) in lines.filter(|(_, line)| !line.trim().is_empty()).take(3) {
-        let line = line.trim_start();
-        if let Some(found) = LOGS.as_ref().and_then(|logs| logs.captures(line)) {
-            return constant_part(&found[1]).map(|words| (words, count));
-        }
-        if decides.iter().any(|word| line.starts_with(word)) {
-            return None;
-        }
-    }
-    None
-}
-
-/// The longest piece of a format string that is the same every time.
-fn constant_part(text: &str) -> Option<String> {
-    let mut pieces: Vec<String> = vec![String::new()];
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '{' => {
-                for inner in chars.by_ref() {
-                    if inner == '}' {
-                        break;
-                    }
-                }
-                pieces.push(String::new());
-            }
-            '%' => {
-                if chars.peek() == Some(&'(') {
-                    for inner in chars.by_ref() {
-                        if inner == ')' {
-                            break;
-                        }
-                    }
-                }
-                chars.next();
-                pieces.push(String::new());
-            }
-            // An escape is another character in the log than in the source.
-            '\\' => {
-                chars.next();
-                pieces.push(String::new());
-            }
-            c => {
-                if let Some(piece) = pieces.last_mut() {
-                    piece.push(c);
-                }
-            }
-        }
-    }
-    pieces
-        .into_iter()
-        .map(|piece| piece.trim().to_owned())
-        .max_by_key(String::len)
-        .filter(|piece| piece.len() >= 8)
-}
-
-/// The dotted name by which a file is imported: from the topmost package.
-fn module_of(file: &File) -> String {
-    // Without the other files it is taken from the path; `modules` corrects the beginning.
-    file.place
+/// The dotted name of a file, from the root; `dotted` leaves out what is no package.
+fn module_of(place: &str) -> String {
+    place
         .trim_end_matches(".py")
         .trim_end_matches("/__init__")
         .replace('/', ".")
@@ -509,164 +282,59 @@ fn module_of(file: &File) -> String {
 
 /// Folders above a file that are packages belong to its name; those that are not do not.
 fn dotted(place: &str, python: &[File]) -> String {
-    let parts: Vec<&str> = place.trim_end_matches(".py").split('/').collect();
-    let mut from = 0;
-    for depth in 0..parts.len().saturating_sub(1) {
-        let package = format!("{}/__init__.py", parts[..=depth].join("/"));
+    let mut name = place.trim_end_matches(".py");
+    for (at, _) in place.match_indices('/') {
+        let package = format!("{}/__init__.py", &place[..at]);
         if !python.iter().any(|file| file.place == package) {
-            from = depth + 1;
+            name = place[at + 1..].trim_end_matches(".py");
         }
     }
-    let mut name = parts[from..].to_vec();
-    if name.last() == Some(&"__init__") {
-        name.pop();
-    }
-    name.join(".")
-}
-
-fn tables(file: &File, text: &str, found: &mut Vec<Table>) {
-    for name in all(&TABLENAME, text) {
-        let Some(whole) = name.get(0) else { continue };
-        let end = text[whole.end()..]
-            .find("\nclass ")
-            .map_or(text.len(), |end| whole.end() + end);
-        let body = &text[whole.end()..end];
-        let columns: Vec<String> = all(&COLUMN, body)
-            .iter()
-            .map(|column| column[1].to_owned())
-            .collect();
-        let mut bare: Vec<String> = body
-            .lines()
-            .filter_map(|line| line.trim_start().split_once(": Mapped["))
-            .map(|(name, _)| name.trim().to_owned())
-            .filter(|name| !columns.contains(name))
-            .collect();
-        let key = body
-            .lines()
-            .find(|line| line.contains("primary_key=True") || line.contains("primary_key = True"))
-            .and_then(|line| line.trim_start().split([':', '=', ' ']).next())
-            .map(str::to_owned);
-        let mut columns = columns;
-        columns.append(&mut bare);
-        found.push(Table {
-            name: name[2].to_owned(),
-            columns,
-            key,
-            place: at(file, text, &name),
-        });
-    }
-    // SQL stands in strings, triple-quoted ones too.
-    for create in all(&CREATE, &file.text) {
-        create_table(file, &file.text, &create, found);
-    }
-}
-
-fn create_table(file: &File, text: &str, create: &regex::Captures, found: &mut Vec<Table>) {
-    let Some(whole) = create.get(0) else { return };
-    let Some((columns, _)) = inside(&text[whole.end() - 1..]) else {
-        return;
-    };
-    let words = [
-        "constraint",
-        "primary",
-        "foreign",
-        "unique",
-        "check",
-        "exclude",
-        "like",
-    ];
-    let mut table = Table {
-        name: create[1].replace('"', ""),
-        columns: Vec::new(),
-        key: None,
-        place: at(file, text, create),
-    };
-    for part in parameters_of(columns) {
-        let whole = format!("{} {}", part.name, part.annotation);
-        let Some(name) = whole
-            .split_whitespace()
-            .next()
-            .map(|name| name.trim_matches('"').to_owned())
-        else {
-            continue;
-        };
-        if words.contains(&name.to_lowercase().as_str()) || name.starts_with("--") {
-            continue;
-        }
-        if table.key.is_none() && whole.to_uppercase().contains("PRIMARY KEY") {
-            table.key = Some(name.clone());
-        }
-        table.columns.push(name);
-    }
-    if !found.iter().any(|known| known.name == table.name) {
-        found.push(table);
-    }
-}
-
-fn statuses(text: &str, found: &mut Vec<String>) {
-    for class in all(&ENUM_CLASS, text) {
-        let Some(whole) = class.get(0) else { continue };
-        for line in text[whole.end()..].lines().skip(1) {
-            if !line.trim().is_empty() && !line.starts_with([' ', '\t']) {
-                break;
-            }
-            if let Some(member) = MEMBER.as_ref().and_then(|member| member.captures(line)) {
-                // SQLAlchemy stores an enum's names, everybody else its values: both are given.
-                found.push(member[1].to_owned());
-                found.extend(member.get(2).map(|value| value.as_str().to_owned()));
-            }
-        }
-    }
-    found.extend(all(&SET_STATUS, text).iter().map(|set| set[1].to_owned()));
+    name.trim_end_matches("/__init__").replace('/', ".")
 }
 
 /// Modules that may be given to `dramatiq`: those that bring the broker and the actors.
-fn modules(files: &[(&File, String)], actors: &[Actor], python: &[File]) -> Vec<(String, String)> {
+fn modules(mentions: &[Mentions], actors: &[Actor], python: &[File]) -> Vec<(String, String)> {
     let mut found: Vec<(u8, String, String)> = Vec::new();
-    for (file, text) in files {
-        let name = file.place.rsplit('/').next().unwrap_or_default();
-        let defines = actors.iter().any(|actor| actor.module == module_of(file));
+    for Mentions {
+        file,
+        imports,
+        sets_broker,
+        ..
+    } in mentions
+    {
+        let place = &file.place;
+        let name = place.rsplit('/').next().unwrap_or_default();
+        let defines = actors.iter().any(|actor| actor.module == module_of(place));
         let imports = actors.iter().any(|actor| {
             let last = actor.module.rsplit('.').next().unwrap_or_default();
-            text.lines().any(|line| {
-                (line.trim_start().starts_with("import ") || line.trim_start().starts_with("from "))
-                    && line
-                        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-                        .any(|word| word == last)
-            })
+            imports.iter().any(|word| word == last)
         });
-        let sets = text.contains("set_broker(") || text.contains("RabbitmqBroker(");
-        let module = dotted(&file.place, python);
-        if name.starts_with("worker") && (imports || defines) {
-            found.push((0, module, format!("{} imports the actors", file.place)));
-        } else if defines && sets {
-            found.push((1, module, format!("{} has the broker and actors", file.place)));
-        } else if defines {
-            found.push((2, module, format!("{} has actors", file.place)));
-        }
+        let (rank, why) = match (name.starts_with("worker"), defines, sets_broker) {
+            (true, ..) if imports || defines => (0, "imports the actors"),
+            (_, true, true) => (1, "has the broker and actors"),
+            (_, true, false) => (2, "has actors"),
+            _ => continue,
+        };
+        found.push((rank, dotted(place, python), format!("{place} {why}")));
     }
     found.sort();
     found.into_iter().map(|(_, module, why)| (module, why)).collect()
 }
 
 /// Actors that something outside of their own module sends to come first.
-fn prefer_what_is_sent(files: &[(&File, String)], actors: &mut [Actor]) {
-    let mut sent: Vec<String> = Vec::new();
-    for (file, text) in files {
-        let module = module_of(file);
-        sent.extend(
-            all(&SENDS, text)
+fn prefer_what_is_sent(mentions: &[Mentions], actors: &mut [Actor]) {
+    let mut sent: Vec<&String> = Vec::new();
+    for Mentions { file, sends, .. } in mentions {
+        let module = module_of(&file.place);
+        let own = |name: &&String| {
+            actors
                 .iter()
-                .map(|found| found[1].to_owned())
-                .filter(|name| {
-                    actors
-                        .iter()
-                        .all(|actor| actor.name != *name || actor.module != module)
-                }),
-        );
+                .any(|actor| actor.name == **name && actor.module == module)
+        };
+        sent.extend(sends.iter().filter(|name| !own(name)));
     }
     for actor in actors.iter_mut() {
-        actor.sent = sent.contains(&actor.name);
+        actor.sent = sent.contains(&&actor.name);
     }
     actors.sort_by_key(|actor| !actor.sent);
 }
@@ -822,6 +490,23 @@ job.status = "RUNNING"
         assert_eq!(code.routes[0].0, "/run");
         assert!(code.reads.contains_key("MQ") && code.reads.contains_key("DB_URL"));
         assert_eq!(code.fastapi.as_deref(), Some("m.py line 5"));
+    }
+
+    #[test]
+    fn what_is_around_a_syntax_error_is_read() {
+        let text = "def broken(:\n    x = = 3\n\n@dramatiq.actor(queue_name='q')\ndef a(x): pass\n\nprint 'old'\nclass S(Enum:\n\n@actor\nasync def b(): ...\n";
+        let code = scan(&[file("m.py", text)], &[]);
+        let names: Vec<_> = code.actors.iter().map(|actor| actor.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    /// The words are a pattern for lines of the log, so another text that holds them is in the way.
+    #[test]
+    fn an_entry_line_is_no_part_of_another() {
+        let text = "@actor\ndef a():\n    log.info('work begins now')\n";
+        let other = "log.info('no work begins now, since nobody asked')\n";
+        let code = scan(&[file("a.py", text), file("b.py", other)], &[]);
+        assert_eq!(code.actors[0].entry, None);
     }
 
     #[test]

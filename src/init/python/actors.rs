@@ -1,0 +1,178 @@
+//! Actors: their queues, their parameters, and what they log first.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::syntax::Node;
+use super::{Actor, Parameter, Queue};
+
+/// What stands for another text each time in a format, and escapes, which are another character in
+/// the log than in the source.
+static VARIES: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?s)\{[^}]*\}?|%(?:\([^)]*\))?.?|\\.").ok());
+
+/// An actor, if the node declares one: a decorated function, or a class of Dramatiq's.
+pub fn read(node: Node) -> Option<Actor> {
+    if node.extends("GenericActor") {
+        let name = node.field("name")?.text().to_owned();
+        let queue = node
+            .all()
+            .filter_map(Node::sides)
+            .find(|(left, _)| left.text() == "queue_name");
+        return Some(Actor {
+            queue: queue_of(queue.map(|(_, value)| value)),
+            ..actor(node, name)
+        });
+    }
+    if node.kind() != "decorated_definition" {
+        return None;
+    }
+    let decorator = node
+        .children()
+        .into_iter()
+        .filter(|child| child.kind() == "decorator")
+        .find_map(|decorator| decorator.children().into_iter().next().filter(declares))?;
+    let function = node.field("definition")?;
+    if function.kind() != "function_definition" {
+        return None;
+    }
+    let option = |name| {
+        (decorator.kind() == "call")
+            .then(|| decorator.argument(name))
+            .flatten()
+    };
+    let name = option("actor_name")
+        .and_then(Node::string)
+        .or_else(|| Some(function.field("name")?.text().to_owned()))?;
+    Some(Actor {
+        queue: queue_of(option("queue_name")),
+        parameters: function.field("parameters").map(parameters).unwrap_or_default(),
+        entry: function.field("body").and_then(entry),
+        ..actor(decorator, name)
+    })
+}
+
+fn actor(node: Node, name: String) -> Actor {
+    Actor {
+        name,
+        queue: Queue::Default,
+        place: node.place(),
+        module: super::module_of(&node.file().place),
+        parameters: Vec::new(),
+        entry: None,
+        sent: false,
+    }
+}
+
+/// `actor`, `dramatiq.actor` or `my_broker.actor`, called or not.
+fn declares(decorator: &Node) -> bool {
+    let called = match decorator.kind() {
+        "call" => decorator.field("function"),
+        _ => Some(*decorator),
+    };
+    let Some(called) = called.filter(|called| called.last_name() == "actor") else {
+        return false;
+    };
+    called.field("object").is_none_or(|owner| {
+        owner.text() == "dramatiq" || (owner.kind() == "identifier" && owner.text().ends_with("broker"))
+    })
+}
+
+fn queue_of(value: Option<Node>) -> Queue {
+    match value.map(|value| (value, value.string())) {
+        None => Queue::Default,
+        Some((_, Some(name))) => Queue::Named(name),
+        Some((value, None)) => {
+            let called = value.field("function").unwrap_or(value);
+            Queue::Computed(called.text().to_owned())
+        }
+    }
+}
+
+impl Queue {
+    /// What an expression ends with may be a constant of the project.
+    pub fn follow(&mut self, constants: &BTreeMap<String, String>) {
+        if let Self::Computed(expression) = self
+            && let Some(value) = constants.get(expression.rsplit('.').next().unwrap_or_default())
+            && !value.is_empty()
+        {
+            *self = Self::Named(value.clone());
+        }
+    }
+}
+
+fn parameters(node: Node) -> Vec<Parameter> {
+    node.children()
+        .into_iter()
+        .filter_map(|declared| {
+            let (name, has_default) = match declared.kind() {
+                "identifier" => (declared, false),
+                "typed_parameter" => (*declared.children().first()?, false),
+                "default_parameter" | "typed_default_parameter" => (declared.field("name")?, true),
+                _ => return None,
+            };
+            (name.kind() == "identifier" && name.text() != "self").then(|| Parameter {
+                name: name.text().to_owned(),
+                annotation: declared.field("type").map_or("", Node::text).to_owned(),
+                has_default,
+            })
+        })
+        .collect()
+}
+
+/// The constant words of the log call that the body begins with, and where it stands. What stands
+/// before it must not be able to end the function or to pass over the call.
+fn entry(body: Node) -> Option<(String, String)> {
+    let statements = body.children().into_iter();
+    let is_doc = |statement: &Node| {
+        statement
+            .children()
+            .first()
+            .is_some_and(|inner| inner.kind() == "string")
+    };
+    for statement in statements.filter(|statement| !is_doc(statement)).take(3) {
+        if let Some(format) = logged(statement) {
+            return Some((constant_words(format)?, statement.place()));
+        }
+        let passes = matches!(
+            statement.kind(),
+            "expression_statement" | "import_statement" | "import_from_statement"
+        ) && statement
+            .all()
+            .all(|inner| !matches!(inner.kind(), "await" | "yield"));
+        if !passes {
+            return None;
+        }
+    }
+    None
+}
+
+/// The format that a statement logs.
+fn logged(statement: Node) -> Option<Node> {
+    let call = *statement.children().first()?;
+    let logs = matches!(
+        call.last_name(),
+        "info" | "warning" | "warn" | "error" | "critical" | "print"
+    );
+    let format = (call.kind() == "call" && logs).then(|| call.first_argument())??;
+    match format.kind() {
+        "string" => Some(format),
+        "concatenated_string" => format.children().into_iter().next(),
+        _ => None,
+    }
+}
+
+/// The longest piece of a format string that is the same every time.
+fn constant_words(format: Node) -> Option<String> {
+    let varies = VARIES.as_ref()?;
+    format
+        .children()
+        .into_iter()
+        .filter(|part| part.kind() == "string_content")
+        .flat_map(|part| varies.split(part.text()))
+        .map(|piece| piece.trim().to_owned())
+        .max_by_key(String::len)
+        .filter(|piece| piece.len() >= 8)
+}

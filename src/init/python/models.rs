@@ -1,0 +1,143 @@
+//! Tables that classes and statements declare, and the words that a status can be.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::Table;
+use super::syntax::Node;
+use crate::init::walk::File;
+
+static CREATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?is)CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?((?:"?\w+"?\.)?"?\w+"?)\s*\("#).ok()
+});
+
+/// What begins a line of `CREATE TABLE` that declares no column.
+const CONSTRAINTS: &[&str] = &[
+    "constraint",
+    "primary",
+    "foreign",
+    "unique",
+    "check",
+    "exclude",
+    "like",
+];
+
+/// The table of a class with a `__tablename__`.
+pub fn mapped(class: Node) -> Option<Table> {
+    let members = class.members();
+    let (place, name) = members.iter().find_map(|member| {
+        let (left, right) = member.sides()?;
+        (left.text() == "__tablename__").then_some((member.place(), right.string()?))
+    })?;
+    let column = |member: &&Node| match member.field("right") {
+        Some(value) => matches!(value.last_name(), "mapped_column" | "Column" | "Field"),
+        None => member
+            .field("type")
+            .is_some_and(|kind| kind.text().starts_with("Mapped[")),
+    };
+    let columns: Vec<&Node> = members.iter().filter(column).collect();
+    let named = |member: &Node| member.field("left").map_or("", Node::text).to_owned();
+    let is_key = |member: &&&Node| {
+        let value = member
+            .field("right")
+            .and_then(|value| value.argument("primary_key"));
+        value.is_some_and(|value| value.kind() == "true")
+    };
+    Some(Table {
+        name,
+        key: columns.iter().find(is_key).map(|member| named(member)),
+        columns: columns.into_iter().map(named).collect(),
+        place,
+    })
+}
+
+/// Tables that statements create, wherever a text holds them.
+pub fn created(file: &File, found: &mut Vec<Table>) {
+    let Some(create) = CREATE.as_ref() else { return };
+    for statement in create.captures_iter(&file.text) {
+        let Some(whole) = statement.get(0) else { continue };
+        let Some(parts) = parts(&file.text[whole.end()..]) else {
+            continue;
+        };
+        let line = file.text[..whole.start()].matches('\n').count() + 1;
+        let mut table = Table {
+            name: statement[1].replace('"', ""),
+            columns: Vec::new(),
+            key: None,
+            place: format!("{} line {line}", file.place),
+        };
+        for part in parts {
+            let Some(name) = part.split_whitespace().next() else {
+                continue;
+            };
+            let name = name.trim_matches('"');
+            if CONSTRAINTS.contains(&name.to_lowercase().as_str()) || name.starts_with("--") {
+                continue;
+            }
+            if table.key.is_none() && part.to_uppercase().contains("PRIMARY KEY") {
+                table.key = Some(name.to_owned());
+            }
+            table.columns.push(name.to_owned());
+        }
+        if found.iter().all(|known| known.name != table.name) {
+            found.push(table);
+        }
+    }
+}
+
+/// What commas part, up to the parenthesis that closes; `None` if none does.
+fn parts(text: &str) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    let (mut depth, mut from, mut quoted) = (0_usize, 0, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            '\'' => quoted = !quoted,
+            _ if quoted => {}
+            '(' | '[' => depth += 1,
+            ')' if depth == 0 => {
+                parts.push(&text[from..at]);
+                return Some(parts);
+            }
+            ')' | ']' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The members of an enum of statuses, or the word that a status is set to or compared with.
+pub fn statuses(node: Node, found: &mut Vec<String>) {
+    if node.extends("Enum") {
+        let name = node.field("name").map_or("", Node::text).to_lowercase();
+        if name.contains("status") || name.contains("state") {
+            for (member, value) in node.members().into_iter().filter_map(Node::sides) {
+                let word = value.string();
+                if word.is_some() || value.kind() == "integer" || value.last_name() == "auto" {
+                    // SQLAlchemy stores an enum's names, everybody else its values: both are given.
+                    found.push(member.text().to_owned());
+                    found.extend(word);
+                }
+            }
+        }
+    } else if let Some((left, right)) = node.sides()
+        && is_status(left.last_name())
+        && let Some(word) = right.string()
+        && !word.is_empty()
+        && word.chars().all(|c| c.is_alphanumeric() || c == '_')
+    {
+        found.push(word);
+    }
+}
+
+fn is_status(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["status", "state"].iter().any(|word| {
+        name.strip_suffix(word)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+    })
+}

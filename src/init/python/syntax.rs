@@ -1,0 +1,179 @@
+//! Python's syntax tree, as far as the readers of this folder ask it questions. A file with errors in
+//! it has a tree too: what is around an error is read all the same.
+
+use tree_sitter::{Parser, Tree};
+
+use crate::init::walk::File;
+
+pub struct Source<'a> {
+    file: &'a File,
+    tree: Tree,
+}
+
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    node: tree_sitter::Node<'a>,
+    file: &'a File,
+}
+
+pub fn parser() -> Option<Parser> {
+    let mut parser = Parser::new();
+    parser.set_language(&tree_sitter_python::LANGUAGE.into()).ok()?;
+    Some(parser)
+}
+
+impl<'a> Source<'a> {
+    pub fn parse(parser: &mut Parser, file: &'a File) -> Option<Self> {
+        let tree = parser.parse(&file.text, None)?;
+        Some(Self { file, tree })
+    }
+
+    pub fn root(&self) -> Node<'_> {
+        Node {
+            node: self.tree.root_node(),
+            file: self.file,
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    pub fn kind(self) -> &'a str {
+        self.node.kind()
+    }
+
+    pub fn file(self) -> &'a File {
+        self.file
+    }
+
+    pub fn text(self) -> &'a str {
+        self.file.text.get(self.node.byte_range()).unwrap_or_default()
+    }
+
+    /// File and line, as messages name them.
+    pub fn place(self) -> String {
+        format!("{} line {}", self.file.place, self.node.start_position().row + 1)
+    }
+
+    fn with(self, node: tree_sitter::Node<'a>) -> Self {
+        Self { node, ..self }
+    }
+
+    pub fn field(self, name: &str) -> Option<Self> {
+        Some(self.with(self.node.child_by_field_name(name)?))
+    }
+
+    /// What it consists of, without comments and signs.
+    pub fn children(self) -> Vec<Self> {
+        let mut cursor = self.node.walk();
+        self.node
+            .named_children(&mut cursor)
+            .filter(|node| !node.is_extra())
+            .map(|node| self.with(node))
+            .collect()
+    }
+
+    /// Itself and everything below it, in the order of the text.
+    pub fn all(self) -> impl Iterator<Item = Self> {
+        let mut cursor = self.node.walk();
+        let mut next = Some(self.node);
+        std::iter::from_fn(move || {
+            let node = next?;
+            let mut more = cursor.goto_first_child() || cursor.goto_next_sibling();
+            while !more && cursor.goto_parent() {
+                more = cursor.goto_next_sibling();
+            }
+            next = more.then(|| cursor.node());
+            Some(self.with(node))
+        })
+    }
+
+    /// `queue` of `settings.amqp.queue`, of a call what is called: `actor` of `@dramatiq.actor()`.
+    pub fn last_name(self) -> &'a str {
+        match self.kind() {
+            "identifier" => self.text(),
+            "attribute" => self.field("attribute").map_or("", Self::text),
+            "call" => self.field("function").map_or("", Self::last_name),
+            _ => "",
+        }
+    }
+
+    /// The value of an argument that is given by name.
+    pub fn argument(self, name: &str) -> Option<Self> {
+        self.field("arguments")?
+            .children()
+            .into_iter()
+            .filter(|argument| argument.kind() == "keyword_argument")
+            .find(|argument| argument.field("name").is_some_and(|known| known.text() == name))?
+            .field("value")
+    }
+
+    /// The first argument that is given by its place.
+    pub fn first_argument(self) -> Option<Self> {
+        let arguments = self.field("arguments")?.children();
+        let first = *arguments.first()?;
+        (first.kind() != "keyword_argument").then_some(first)
+    }
+
+    /// Text that is the same every time.
+    pub fn string(self) -> Option<String> {
+        if self.kind() != "string" {
+            return None;
+        }
+        let parts = self.children();
+        let mut text = String::new();
+        for part in &parts {
+            match part.kind() {
+                "string_content" if part.children().is_empty() => text.push_str(part.text()),
+                "string_start" | "string_end" => {}
+                _ => return None,
+            }
+        }
+        Some(text)
+    }
+
+    /// Such a text, or the default of a variable: `os.environ.get("NAME", "default")`.
+    pub fn constant(self) -> Option<String> {
+        if self.kind() != "call" {
+            return self.string();
+        }
+        let function = self.field("function")?.text();
+        let reads = ["environ.get", "getenv", "environ.setdefault"]
+            .iter()
+            .any(|name| function.ends_with(name));
+        let default = self.field("arguments")?.children().into_iter().nth(1)?;
+        reads.then(|| default.string()).flatten()
+    }
+
+    /// The two sides of what assigns or compares: `state = "x"`, `f(state="x")`, `state == "x"`.
+    pub fn sides(self) -> Option<(Self, Self)> {
+        let by = |left: &str, right: &str| Some((self.field(left)?, self.field(right)?));
+        match self.kind() {
+            "assignment" => by("left", "right"),
+            "keyword_argument" | "default_parameter" | "typed_default_parameter" => by("name", "value"),
+            "comparison_operator" if self.field("operators")?.text() == "==" => {
+                let sides = self.children();
+                Some((*sides.first()?, *sides.get(1)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// The assignments that a class holds directly, those without a value too.
+    pub fn members(self) -> Vec<Self> {
+        let statements = self.field("body").map(Self::children).unwrap_or_default();
+        statements
+            .into_iter()
+            .filter(|statement| statement.kind() == "expression_statement")
+            .flat_map(Self::children)
+            .filter(|inner| inner.kind() == "assignment")
+            .collect()
+    }
+
+    /// Whether it is a class with such a base.
+    pub fn extends(self, base: &str) -> bool {
+        self.kind() == "class_definition"
+            && self
+                .field("superclasses")
+                .is_some_and(|bases| bases.text().contains(base))
+    }
+}
