@@ -6,6 +6,7 @@
 mod difference;
 mod facts;
 mod noise;
+mod parties;
 mod rank;
 mod within;
 mod words;

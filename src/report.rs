@@ -4,11 +4,13 @@
 //! worded once, in `words.rs`.
 
 mod environment;
+mod events;
 mod github;
 mod html;
 mod json;
 mod jsonl;
 mod junit;
+mod layout;
 mod markdown;
 mod mermaid;
 mod otlp;
@@ -24,7 +26,7 @@ use crate::diagnosis::{
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 
 pub use environment::Surroundings;
-pub use terminal::ascii;
+pub use layout::ascii;
 
 /// One way to arrange a report.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ mod filter;
 mod json;
 mod line;
 mod pairing;
+mod writer;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -18,8 +19,9 @@ use crate::timeline::scrub::Scrubber;
 
 pub use filter::Filter;
 pub use json::{Entry, SCHEMA};
-pub use line::{Look, counted};
+pub use line::counted;
 use pairing::Pairing;
+pub use writer::LineStyle;
 
 /// One message of the trace exchange.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ pub struct Seen<'s, 'a> {
 
 /// How events are written.
 pub enum Writing {
-    Line(Look),
+    Line(LineStyle),
     Json,
 }
 
@@ -229,9 +231,9 @@ impl Tracer {
             }
         }
         match &mut self.writing {
-            Writing::Line(look) => line::write(
+            Writing::Line(style) => line::write(
                 &seen,
-                look,
+                style,
                 self.show_args,
                 &self.scrubber,
                 &mut self.scratch,
@@ -249,7 +251,7 @@ impl Tracer {
         // Which deliveries belong to which publishes is not known any more.
         self.pairing.clear();
         match &mut self.writing {
-            Writing::Line(look) => line::missed(moment, events, place, look, out),
+            Writing::Line(style) => line::missed(moment, events, place, style, out),
             Writing::Json => json::write(&Entry::missed(moment, events, place), out),
         }
     }
@@ -258,15 +260,15 @@ impl Tracer {
     pub fn gap(&mut self, moment: Moment, since: Moment, because: &str, out: &mut Vec<u8>) {
         self.pairing.clear();
         match &mut self.writing {
-            Writing::Line(look) => line::gap(moment, since, because, look, out),
+            Writing::Line(style) => line::gap(moment, since, because, style, out),
             Writing::Json => json::write(&Entry::gap(moment, since, because), out),
         }
     }
 
     /// The terminal has so many columns now.
     pub fn resize(&mut self, width: usize) {
-        if let Writing::Line(look) = &mut self.writing {
-            look.width = Some(width);
+        if let Writing::Line(style) = &mut self.writing {
+            style.width = Some(width);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::cli::{Global, Plain, Trace};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Unavailable, exit};
 use crate::hooks::Hooks;
-use crate::trace::{Entry, Filter, Look, MOST_TASKS, SCHEMA, Totals, Tracer, Writing, counted};
+use crate::trace::{Entry, Filter, LineStyle, MOST_TASKS, SCHEMA, Totals, Tracer, Writing, counted};
 use crate::vantage::firehose::Subscription;
 use crate::vantage::http::Management;
 use crate::vantage::process::names::Names;
@@ -185,7 +185,7 @@ fn writing(args: &Trace, global: &Global) -> Writing {
     let width = std::io::stdout().is_terminal().then(terminal_width);
     let now = jiff::Timestamp::now();
     let offset = jiff::tz::TimeZone::system().to_offset(now).seconds();
-    Writing::Line(Look::new(style.color, style.ascii, width, i64::from(offset)))
+    Writing::Line(LineStyle::new(style.color, style.ascii, width, i64::from(offset)))
 }
 
 /// Columns of the terminal, now.

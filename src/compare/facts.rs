@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::{Fact, Party, Shown, Subject, Token};
 use super::noise;
+use super::parties::{environment, parties};
 use crate::diagnosis::Story;
 use crate::framework::dramatiq;
 use crate::timeline::EventKind;
-use crate::timeline::environment::{Environment, Found, Variable};
+use crate::timeline::environment::{Environment, Variable};
 
 pub(super) type Key = (Party, Subject, String);
 
@@ -337,11 +338,6 @@ impl Facts {
     }
 }
 
-/// The parties of a run, each with its processes, the representative first.
-fn parties(story: &Story<'_>) -> [(Party, Vec<i32>); 2] {
-    [(Party::Api, api(story)), (Party::Worker, worker(story))]
-}
-
 /// What the parties run in, and where their connections to a broker and a database lead.
 pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Party, &'a Environment, [Option<String>; 2])> {
     let mut found = Vec::new();
@@ -387,116 +383,4 @@ fn variable(environment: &Environment, value: &Variable) -> Fact {
             token: Token::Hidden,
         },
     }
-}
-
-/// What a process runs in, its own or that of the one it is like.
-fn environment<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Environment> {
-    let like = story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::SameEnvironment { pid: of, like, .. } if *of == pid => Some(*like),
-        _ => None,
-    });
-    story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::Environment(environment) if [Some(pid), like].contains(&Some(environment.pid)) => {
-            Some(environment.as_ref())
-        }
-        _ => None,
-    })
-}
-
-/// Pids that were found in this way.
-fn found(story: &Story<'_>, ways: &[Found]) -> BTreeSet<i32> {
-    story
-        .timeline
-        .events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::Environment(environment) => Some((environment.pid, environment.found.as_slice())),
-            EventKind::SameEnvironment { pid, found, .. } => Some((*pid, found.as_slice())),
-            _ => None,
-        })
-        .filter(|(_, found)| found.iter().any(|way| ways.contains(way)))
-        .map(|(pid, _)| pid)
-        .collect()
-}
-
-/// What taskdiag started as this part.
-fn started(story: &Story<'_>, wanted: &str) -> Option<i32> {
-    story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::Started { part, pid, .. } if part == wanted => Some(*pid),
-        _ => None,
-    })
-}
-
-/// The processes that serve the API.
-fn api(story: &Story<'_>) -> Vec<i32> {
-    let mut pids = found(story, &[Found::ApiPort]);
-    pids.extend(started(story, "api"));
-    pids.extend(story.api_processes().iter().map(|(_, process)| process.pid));
-    pids.into_iter().collect()
-}
-
-/// The watched worker's processes; where nothing says which those are, whoever took the task, else
-/// whoever runs the configured command, else whoever consumes the queue.
-fn worker(story: &Story<'_>) -> Vec<i32> {
-    let api: BTreeSet<i32> = api(story).into_iter().collect();
-    let peers = |connections: Vec<&str>| -> BTreeSet<i32> {
-        connections
-            .into_iter()
-            .filter_map(|connection| story.peer(connection))
-            .map(|(_, pid)| pid)
-            .collect()
-    };
-    let takers = peers(
-        story
-            .deliveries()
-            .filter(|passage| passage.queue == story.queue())
-            .map(|passage| passage.connection)
-            .collect(),
-    );
-    let configured = found(story, &[Found::WorkerCommand]);
-    let mut watched = found(story, &[Found::WorkerLog]);
-    watched.extend(started(story, "worker"));
-    // The pids in a container's log count from 1, and are other processes here.
-    watched.extend(found(story, &[Found::LogLine]).into_iter().filter(|pid| {
-        let is_worker = |environment: &Environment| {
-            environment
-                .command
-                .iter()
-                .take(3)
-                .any(|word| word.contains("dramatiq"))
-        };
-        takers.contains(pid) || configured.contains(pid) || environment(story, *pid).is_some_and(is_worker)
-    }));
-    let consumers = peers(
-        story
-            .consumers()
-            .map(|(_, consumers)| consumers)
-            .unwrap_or_default()
-            .iter()
-            .filter(|consumer| consumer.queue == story.queue())
-            .map(|consumer| consumer.connection.as_str())
-            .collect(),
-    );
-    // Where a worker was started, one beside it is another party's: whatever it runs in says nothing of
-    // the one that was to be tried.
-    let ended = story
-        .started("worker")
-        .is_some_and(|launch| launch.ended.is_some_and(|end| end.exit != 0));
-    let is_ours = |pid: &i32| story.is_of_started("worker", *pid);
-    let any_ours = [&watched, &takers, &configured, &consumers]
-        .into_iter()
-        .flatten()
-        .any(|pid| is_ours(pid) == Some(true));
-    let may_be = |pids: BTreeSet<i32>| -> BTreeSet<i32> {
-        let strangers = ended || any_ours;
-        pids.into_iter()
-            .filter(|pid| !strangers || is_ours(pid) != Some(false))
-            .collect()
-    };
-    [watched, takers, configured, consumers]
-        .map(may_be)
-        .into_iter()
-        .map(|pids| pids.difference(&api).copied().collect::<Vec<i32>>())
-        .find(|pids| pids.iter().any(|pid| environment(story, *pid).is_some()))
-        .unwrap_or_default()
 }

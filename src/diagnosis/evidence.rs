@@ -20,8 +20,7 @@ pub(in crate::diagnosis) mod workers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Stage, closes};
-use crate::framework::dramatiq::Trace;
-use crate::framework::{LogEvent, Message};
+use crate::framework::{LogEvent, Message, Traceback};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
 pub use processes::{End, Launch};
@@ -100,7 +99,7 @@ pub struct Info<'a> {
 pub struct Raised {
     pub n: u32,
     pub at_ms: f64,
-    pub trace: Option<Trace>,
+    pub trace: Option<Traceback>,
     pub actor: String,
     /// The whole traceback, chain included.
     text: String,

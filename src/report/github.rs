@@ -4,7 +4,8 @@
 //! with its line, so `%`, CR and LF are escaped, in properties `:` and `,` as well. A runner shows
 //! ten annotations of each kind and step.
 
-use super::words::{self, describe, flat, moment, references};
+use super::events::describe;
+use super::words::{self, flat, moment, references};
 use super::{Format, Report, Style};
 use crate::error::exit;
 

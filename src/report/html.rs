@@ -10,7 +10,8 @@ use minijinja::value::Serde;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::words::{self, describe, flat, moment};
+use super::events::describe;
+use super::words::{self, flat, moment};
 use super::{Format, Report, Style};
 use crate::diagnosis::{Outcome, Scenario};
 use crate::timeline::{Event, EventKind, Level, Source};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
-use super::words::{self, describe, moment};
+use super::events::describe;
+use super::words::{self, moment};
 use super::{Format, Report, Style};
 use crate::diagnosis::Reached;
 use crate::error::exit;

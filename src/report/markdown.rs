@@ -3,7 +3,8 @@
 //! Whatever was seen outside stands in code spans or is escaped: a log line must not mention a
 //! user, link an issue, or end a table.
 
-use super::words::{self, describe, flat, moment};
+use super::events::describe;
+use super::words::{self, flat, moment};
 use super::{Format, Report, Style, mermaid};
 use crate::diagnosis::{Outcome, Scenario};
 use crate::timeline::Event;

@@ -1,7 +1,8 @@
 //! What really happened, as a Mermaid sequence diagram: user, API, PostgreSQL, RabbitMQ, worker.
 //! It ends where the task ended.
 
-use super::words::{self, describe, flat, moment};
+use super::events::describe;
+use super::words::{self, flat, moment};
 use super::{Format, Report, Style};
 use crate::diagnosis::{Certainty, Stage};
 use crate::framework::Message;
@@ -165,7 +166,7 @@ impl Steps<'_> {
                     } else {
                         WORKER
                     };
-                    self.push(at_ms, &format!("Note over {place}"), &words::describe(event));
+                    self.push(at_ms, &format!("Note over {place}"), &describe(event));
                 }
                 _ => {}
             }

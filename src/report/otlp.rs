@@ -7,7 +7,8 @@
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::words::{self, describe, flat, moment};
+use super::events::describe;
+use super::words::{self, flat, moment};
 use super::{Format, Report, Style};
 use crate::diagnosis::{Reached, Stage};
 use crate::timeline::{Event, EventKind};

@@ -2,15 +2,18 @@
 //!
 //! Applied to every event as it arrives, before anything keeps, shows or writes it.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
+mod patterns;
+mod printable;
 
-use regex::{Captures, Regex, RegexSet};
+use regex::Captures;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
 use super::EventKind;
 use crate::framework::{ArgumentValues, Message, contains_token};
+use patterns::{ANY_PATTERN, ARGUMENTS, BEARER, PATTERNS, SECRET_NAME};
+
+pub use printable::{printable, printable_json, printable_line, printable_names};
 
 /// What must not be seen, known once the configuration is.
 #[derive(Clone, Default)]
@@ -229,16 +232,6 @@ impl Scrubber {
     }
 }
 
-/// Names of variables and arguments come from outside as well.
-pub fn printable_names(map: &mut serde_json::Map<String, Json>) {
-    if map.keys().any(|name| printable(name) != *name) {
-        *map = std::mem::take(map)
-            .into_iter()
-            .map(|(name, value)| (printable(&name), value))
-            .collect();
-    }
-}
-
 impl Message {
     fn with_leaves(mut self, leaves: ArgumentValues) -> Self {
         self.leaves = leaves;
@@ -254,162 +247,6 @@ fn strings(value: &Json, into: &mut Vec<String>) {
         _ => {}
     }
 }
-
-/// Control characters (but newline and tab) and the ones that reorder text become visible.
-pub fn printable(text: &str) -> String {
-    let is_visible = |c: char| c == '\n' || c == '\t' || is_harmless(c);
-    if text.chars().all(is_visible) {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\r' => {}
-            c if is_visible(c) => out.push(c),
-            '\u{1b}' => out.push_str("\\e"),
-            c => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
-        }
-    }
-    out
-}
-
-/// The same for JSON, without a change of what it says. JSON itself lets DEL, the C1 controls (of which
-/// U+009B begins a sequence as ESC does) and what reorders text stand in a string as they are.
-pub fn printable_json(json: String) -> String {
-    // DEL, or anything beyond ASCII: nearly all JSON has neither.
-    if json.bytes().all(|byte| byte < 0x7f) {
-        return json;
-    }
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        // Below U+007F only the whitespace between values is left.
-        if c < '\u{7f}' || is_harmless(c) {
-            out.push(c);
-        } else {
-            out.push_str(&format!("\\u{:04x}", c as u32));
-        }
-    }
-    out
-}
-
-/// It neither changes a terminal nor reorders text.
-fn is_harmless(c: char) -> bool {
-    !(c.is_control()
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'))
-}
-
-/// The same for what must stay on one line. Nearly everything is harmless, and borrowed.
-pub fn printable_line(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(printable(text).replace('\n', "\\n").replace('\t', " "))
-}
-
-/// Names of members and options that hold secrets.
-static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r"(?i)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|dsn|auth|auth[_-]?header|cookie|session|session[_-]?(?:id|key)|bearer|credential|passphrase|pwd|jwt)s?$",
-    )
-    .ok()
-});
-
-/// An argument that is nothing but a token: there `bearer` is no English.
-static BEARER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)^\s*bearer\s+\S+\s*$").ok());
-
-fn compile(rows: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
-    rows.iter()
-        .filter_map(|(pattern, replacement)| Some((Regex::new(pattern).ok()?, *replacement)))
-        .collect()
-}
-
-/// Secrets by their shape: user info of URLs, bearer tokens, `password=…` in any common notation.
-static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
-    compile(&[
-        (
-            r"(?s)(?P<k>-----BEGIN [A-Z ]*PRIVATE KEY-----).+?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
-            "$k***",
-        ),
-        // Up to the last @ of the authority: an unescaped one may stand in the password.
-        (
-            r#"(?P<s>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*):[^\s/"'<>]+@"#,
-            "$s:***@",
-        ),
-        // A token as the user.
-        (r"(?i)(?P<s>\bhttps?://)[^\s:/@]+@", "$s***@"),
-        // The whole value of a header, its scheme included.
-        (
-            r#"(?i)(?P<k>\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^"'\r\n,;}]+"#,
-            "$k***",
-        ),
-        (
-            r#"(?i)(?P<k>\b(?:set-)?cookie["']?\s*[:=]\s*["']?)[^"'\r\n}]+"#,
-            "$k***",
-        ),
-        // A flag and its value.
-        (
-            r"(?i)(?P<k>(?:^|\s)--?[\w\-]*(?:password|passwd|secret|token|api[_-]?key|dsn)\s+)[^\s\-]\S*",
-            "$k***",
-        ),
-        // Not the shell's working directory.
-        (
-            r#"(?i)(?P<k>\b\w*(?:pwd|passphrase)["']?\s*[=:]\s*)(?P<q>["']?)[^\s"',;)}&/][^\s"',;)}&]*"#,
-            "$k$q***",
-        ),
-        // A word alone may be English: "the bearer refused".
-        (
-            r"(?i)\b(?P<k>bearer|basic(?:\s+auth)?|api[_-]?key)\s+(?:[A-Za-z0-9._~+/\-]{8,}=*|[A-Za-z._~+/\-]*[0-9][A-Za-z0-9._~+/\-]*=*)",
-            "$k ***",
-        ),
-        // A value in quotes, in brackets, or wrapped as `SecretStr('…')` goes as a whole.
-        (
-            r#"(?i)(?P<k>\b[\w\-]*(?:password|passwd|[_\-]pass|secret|token|(?:api|access|private|secret|signing|encryption)[_-]?key|authorization|dsn)["']?\s*(?:=>|[=:])\s*(?:[\[({]\s*)*(?:\w+\(\s*)?)(?:"[^"]*"|'[^']*'|[^\s"'\[({,;)}&>][^\s"',;)}&]*)"#,
-            "$k***",
-        ),
-        (r"(?P<k>\bcurl\b[^\n]*?\s(?:-u|--user)\s+[^\s:]+:)\S+", "$k***"),
-        (r"(?P<k>\b(?:mysql|mysqldump|mariadb)\b[^\n]*?\s-p)\S+", "$k***"),
-        (r"(?i)(?P<k>\bpassword for [\w@.\-']+:\s*)\S+", "$k***"),
-        // What providers give out, by its shape; and the inside of a PEM block that came line by line.
-        (
-            r"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_\-]{16,}|xox[abprs]-[A-Za-z0-9\-]{10,})",
-            "***",
-        ),
-        (r"^[A-Za-z0-9+/]{60,76}={0,2}$", "***"),
-        (
-            r"(?P<s>eyJ[A-Za-z0-9_\-]{8,})\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+",
-            "***",
-        ),
-    ])
-});
-
-static ANY_PATTERN: LazyLock<Option<RegexSet>> =
-    LazyLock::new(|| RegexSet::new(PATTERNS.iter().map(|(pattern, _)| pattern.as_str())).ok());
-
-/// Task arguments where the framework and SQLAlchemy print them.
-static ARGUMENTS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
-    compile(&[
-        (
-            r"(?s)(?P<k>Received message [\w.\-]+\().+(?P<e>\) with id ')",
-            "$k…$e",
-        ),
-        (
-            r"(?s)(?P<k>Failed to process message [\w.\-]+\().+(?P<e>\) with )",
-            "$k…$e",
-        ),
-        (
-            r"(?s)(?P<k>Rate limit exceeded in message [\w.\-]+\().+(?P<e>\))",
-            "$k…$e",
-        ),
-        (r"(?s)(?P<k>Message [\w.\-]+\().+(?P<e>\) was skipped)", "$k…$e"),
-        (r"(?s)(?P<k>Received args=).+", "$k(…) kwargs={…}."),
-        (r"(?s)(?P<k>\[parameters: ).+?\]\n", "$k…]\n"),
-        (r"(?s)(?P<k>\[parameters: ).+\]$", "$k…]"),
-        (
-            r#"(?P<k>"input"\s*:\s*)(?:"[^"]*"|\{[^{}]*\}|\[[^\[\]]*\]|[^,}\]]+)"#,
-            "$k\"…\"",
-        ),
-    ])
-});
 
 #[cfg(test)]
 mod tests {

@@ -4,45 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::Value as Json;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::writer::{LineStyle, LineWriter, cut, width};
 use super::{Moment, Passage, Place, Role, Seen};
 use crate::framework::dramatiq;
 use crate::timeline::scrub::{Scrubber, printable_line};
 
-/// How lines are drawn. Columns grow with what they hold, and never shrink.
-#[derive(Debug, Clone)]
-pub struct Look {
-    pub color: bool,
-    pub ascii: bool,
-    /// Columns of the terminal; none where nothing is to be cut.
-    pub width: Option<usize>,
-    /// Seconds east of UTC.
-    pub offset_s: i64,
-    queue: usize,
-    actor: usize,
-    who: usize,
-    text: String,
-}
-
-impl Look {
-    pub fn new(color: bool, ascii: bool, width: Option<usize>, offset_s: i64) -> Self {
-        Self {
-            color,
-            ascii,
-            width,
-            offset_s,
-            queue: 8,
-            actor: 8,
-            who: 12,
-            text: String::new(),
-        }
-    }
-}
-
-/// Columns of queue, actor and process take no more than this, so that one long name does not push
-/// everything else off the screen.
-const MOST: usize = 28;
 /// Arguments are shortened to this many characters even where lines are not cut.
 const MOST_ARGS: usize = 200;
 
@@ -53,102 +20,27 @@ const YELLOW: &str = "33";
 const RED: &str = "31";
 const BOLD: &str = "1";
 
-/// Writes texts until the line is full.
-struct Pen<'o> {
-    out: &'o mut String,
-    color: bool,
-    ascii: bool,
-    left: usize,
-}
-
-impl Pen<'_> {
-    /// Appends a text, and blanks up to `pad` columns.
-    fn put(&mut self, style: Option<&str>, text: &str, pad: usize) {
-        let width = width(text);
-        if self.left == 0 {
-            return;
-        }
-        let style = style.filter(|_| self.color && !text.is_empty());
-        if let Some(style) = style {
-            self.out.push_str("\u{1b}[");
-            self.out.push_str(style);
-            self.out.push('m');
-        }
-        if width <= self.left {
-            self.out.push_str(text);
-            self.left -= width;
-        } else {
-            cut(text, self.left, self.ascii, self.out);
-            self.left = 0;
-        }
-        if style.is_some() {
-            self.out.push_str("\u{1b}[0m");
-        }
-        let blanks = pad.saturating_sub(width).min(self.left);
-        self.out.extend(std::iter::repeat_n(' ', blanks));
-        self.left -= blanks;
-    }
-
-    /// A text after a gap, where there is one.
-    fn note(&mut self, style: Option<&str>, text: &str) {
-        if !text.is_empty() {
-            self.put(None, "  ", 0);
-            self.put(style, text, 0);
-        }
-    }
-
-    fn column(&mut self, style: Option<&str>, text: &str, widest: &mut usize) {
-        let mut short = String::new();
-        let text = if width(text) > MOST {
-            cut(text, MOST, self.ascii, &mut short);
-            &short
-        } else {
-            text
-        };
-        *widest = (*widest).max(width(text));
-        self.put(style, text, *widest + 1);
-    }
-}
-
-fn width(text: &str) -> usize {
-    if text.is_ascii() { text.len() } else { text.width() }
-}
-
-fn cut(text: &str, most: usize, ascii: bool, into: &mut String) {
-    let (end, taken) = if ascii { ("~", 1) } else { ("…", 1) };
-    let mut used = 0;
-    for c in text.chars() {
-        let columns = c.width().unwrap_or(0);
-        if used + columns + taken > most {
-            break;
-        }
-        used += columns;
-        into.push(c);
-    }
-    into.push_str(end);
-}
-
 pub(super) fn write(
     seen: &Seen<'_, '_>,
-    look: &mut Look,
+    style: &mut LineStyle,
     show_args: bool,
     scrubber: &Scrubber,
     scratch: &mut String,
     out: &mut Vec<u8>,
 ) {
     scratch.clear();
-    let mut text = std::mem::take(&mut look.text);
-    let mut pen = Pen {
+    let mut text = std::mem::take(&mut style.text);
+    let mut line = LineWriter {
         out: scratch,
-        color: look.color,
-        ascii: look.ascii,
-        left: look.width.unwrap_or(usize::MAX),
+        color: style.color,
+        ascii: style.ascii,
+        left: style.width.unwrap_or(usize::MAX),
     };
-    time(seen.moment, look.offset_s, &mut pen, &mut text);
-    compose(seen, look, show_args, scrubber, &mut pen, &mut text);
-    look.text = text;
+    time(seen.moment, style.offset_s, &mut line, &mut text);
+    compose(seen, style, show_args, scrubber, &mut line, &mut text);
+    style.text = text;
     let line = scratch.trim_end_matches(' ');
-    if look.ascii && !line.is_ascii() {
+    if style.ascii && !line.is_ascii() {
         out.extend_from_slice(crate::report::ascii(line).as_bytes());
     } else {
         out.extend_from_slice(line.as_bytes());
@@ -158,45 +50,52 @@ pub(super) fn write(
 
 /// The same without time, colour and cuts: what `--grep` looks at.
 pub(super) fn plain(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, out: &mut String) {
-    let mut look = Look::new(false, false, None, 0);
-    (look.queue, look.actor, look.who) = (0, 0, 0);
-    let mut pen = Pen {
+    let mut style = LineStyle::new(false, false, None, 0);
+    (style.queue, style.actor, style.who) = (0, 0, 0);
+    let mut line = LineWriter {
         out,
         color: false,
         ascii: false,
         left: usize::MAX,
     };
-    compose(seen, &mut look, show_args, scrubber, &mut pen, &mut String::new());
+    compose(
+        seen,
+        &mut style,
+        show_args,
+        scrubber,
+        &mut line,
+        &mut String::new(),
+    );
 }
 
-pub(super) fn missed(moment: Moment, events: u64, place: Place, look: &mut Look, out: &mut Vec<u8>) {
+pub(super) fn missed(moment: Moment, events: u64, place: Place, style: &mut LineStyle, out: &mut Vec<u8>) {
     let because = match place {
         Place::Broker => "taskdiag could not keep up with the broker",
         Place::Output => "whatever reads this output is too slow",
     };
     let missed = counted(events, "event", "events");
-    said(moment, &format!("{missed} missed: {because}"), look, out);
+    said(moment, &format!("{missed} missed: {because}"), style, out);
 }
 
-pub(super) fn gap(moment: Moment, since: Moment, because: &str, look: &mut Look, out: &mut Vec<u8>) {
+pub(super) fn gap(moment: Moment, since: Moment, because: &str, style: &mut LineStyle, out: &mut Vec<u8>) {
     let lasted = (moment.at_ms - since.at_ms) / 1000.0;
     let because = printable_line(because);
     let text = format!("events of the last {lasted:.1} s may be missing: {because}");
-    said(moment, &text, look, out);
+    said(moment, &text, style, out);
 }
 
 /// Something about the trace itself.
-fn said(moment: Moment, what: &str, look: &mut Look, out: &mut Vec<u8>) {
-    let mut line = String::new();
-    let mut pen = Pen {
-        out: &mut line,
-        color: look.color,
-        ascii: look.ascii,
-        left: look.width.unwrap_or(usize::MAX),
+fn said(moment: Moment, what: &str, style: &mut LineStyle, out: &mut Vec<u8>) {
+    let mut written = String::new();
+    let mut line = LineWriter {
+        out: &mut written,
+        color: style.color,
+        ascii: style.ascii,
+        left: style.width.unwrap_or(usize::MAX),
     };
-    time(moment, look.offset_s, &mut pen, &mut look.text);
-    pen.put(Some(RED), what, 0);
-    out.extend_from_slice(line.as_bytes());
+    time(moment, style.offset_s, &mut line, &mut style.text);
+    line.put(Some(RED), what, 0);
+    out.extend_from_slice(written.as_bytes());
     out.push(b'\n');
 }
 
@@ -205,7 +104,7 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-fn time(moment: Moment, offset_s: i64, pen: &mut Pen<'_>, text: &mut String) {
+fn time(moment: Moment, offset_s: i64, line: &mut LineWriter<'_>, text: &mut String) {
     let ms = (moment.unix_ms + offset_s * 1000).rem_euclid(86_400_000);
     text.clear();
     let (seconds, ms) = (ms / 1000, ms % 1000);
@@ -216,24 +115,24 @@ fn time(moment: Moment, offset_s: i64, pen: &mut Pen<'_>, text: &mut String) {
         seconds / 60 % 60,
         seconds % 60
     );
-    pen.put(Some(DIM), text, 13);
+    line.put(Some(DIM), text, 13);
 }
 
 fn compose(
     seen: &Seen<'_, '_>,
-    look: &mut Look,
+    style: &mut LineStyle,
     show_args: bool,
     scrubber: &Scrubber,
-    pen: &mut Pen<'_>,
+    line: &mut LineWriter<'_>,
     text: &mut String,
 ) {
     let sight = seen.sight;
     let body = seen.body.as_ref().ok();
-    let (verb, style) = match &sight.passage {
+    let (verb, color) = match &sight.passage {
         Passage::Publish { .. } => ("publish", CYAN),
         Passage::Deliver { .. } => ("deliver", GREEN),
     };
-    pen.put(Some(style), verb, 8);
+    line.put(Some(color), verb, 8);
     let more = match &sight.passage {
         Passage::Publish { queues, .. } => queues.len().saturating_sub(1),
         Passage::Deliver { .. } => 0,
@@ -251,31 +150,31 @@ fn compose(
         Some(Role::DeadLetter) => Some(RED),
         None => None,
     };
-    pen.column(role, queue, &mut look.queue);
+    line.column(role, queue, &mut style.queue);
     let actor = body
         .and_then(|body| body.actor.as_deref())
         .map_or(Cow::Borrowed("-"), printable_line);
-    pen.column(Some(BOLD), &actor, &mut look.actor);
+    line.column(Some(BOLD), &actor, &mut style.actor);
     let id = body
         .and_then(|body| body.message_id.as_deref())
         .map_or(Cow::Borrowed("-"), printable_line);
     // The beginning of a UUID tells one message from its neighbours; `--format json` has it whole.
     let short = id.char_indices().nth(8).map_or(&*id, |(at, _)| &id[..at]);
-    pen.put(Some(DIM), short, 9);
+    line.put(Some(DIM), short, 9);
     match seen.who {
         Some(who) => {
             text.clear();
             let _ = write!(text, "{}[{}]", who.name, who.pid);
-            pen.column(None, text, &mut look.who);
+            line.column(None, text, &mut style.who);
         }
-        None => pen.column(None, &printable_line(client(&sight.connection)), &mut look.who),
+        None => line.column(None, &printable_line(client(&sight.connection)), &mut style.who),
     }
     text.clear();
     if let Some(latency) = seen.latency_ms {
         duration(latency, text);
     }
-    pen.put(None, text, 7);
-    notes(seen, show_args, scrubber, pen, text);
+    line.put(None, text, 7);
+    notes(seen, show_args, scrubber, line, text);
 }
 
 /// The client's half of a connection's name says it all: the other half is the broker.
@@ -285,24 +184,30 @@ fn client(connection: &str) -> &str {
         .map_or(connection, |(client, _)| client)
 }
 
-fn notes(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, pen: &mut Pen<'_>, text: &mut String) {
+fn notes(
+    seen: &Seen<'_, '_>,
+    show_args: bool,
+    scrubber: &Scrubber,
+    line: &mut LineWriter<'_>,
+    text: &mut String,
+) {
     let sight = seen.sight;
     match &sight.passage {
         Passage::Deliver {
             redelivered: true, ..
-        } => pen.note(Some(YELLOW), "redelivered"),
+        } => line.note(Some(YELLOW), "redelivered"),
         Passage::Publish { exchange, queues, .. } => {
             if queues.is_empty() {
-                pen.note(Some(RED), "routed to no queue");
+                line.note(Some(RED), "routed to no queue");
             }
             if !exchange.is_empty() {
-                pen.note(Some(DIM), &format!("exchange {}", printable_line(exchange)));
+                line.note(Some(DIM), &format!("exchange {}", printable_line(exchange)));
             }
         }
         Passage::Deliver { .. } => {}
     }
     if seen.role == Some(Role::DeadLetter) {
-        pen.note(Some(RED), "dead letter");
+        line.note(Some(RED), "dead letter");
     }
     if let Some(death) = &sight.death {
         let from = format!(
@@ -310,17 +215,17 @@ fn notes(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, pen: &mut Pe
             printable_line(&death.reason),
             printable_line(&death.queue)
         );
-        pen.note(Some(RED), &from);
+        line.note(Some(RED), &from);
     }
     if seen.moment.late {
-        pen.note(Some(YELLOW), "read late");
+        line.note(Some(YELLOW), "read late");
     }
     let body = match &seen.body {
         Ok(body) => body,
-        Err(undecodable) => return pen.note(Some(RED), &printable_line(undecodable)),
+        Err(undecodable) => return line.note(Some(RED), &printable_line(undecodable)),
     };
     if !body.known {
-        return pen.note(Some(RED), dramatiq::NO_MESSAGE);
+        return line.note(Some(RED), dramatiq::NO_MESSAGE);
     }
     if let Some(retries) = body.retries.filter(|retries| *retries > 0) {
         text.clear();
@@ -332,7 +237,7 @@ fn notes(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, pen: &mut Pe
                 let _ = write!(text, "retry {retries}");
             }
         }
-        pen.note(Some(YELLOW), text);
+        line.note(Some(YELLOW), text);
     }
     if let Some(eta) = body.eta_ms {
         text.clear();
@@ -343,10 +248,10 @@ fn notes(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, pen: &mut Pe
         } else {
             text.push_str("due");
         }
-        pen.note(Some(YELLOW), text);
+        line.note(Some(YELLOW), text);
     }
     if let Some(error) = body.traceback.as_deref().and_then(last_line) {
-        pen.note(Some(YELLOW), &format!("after {}", scrubber.one_line(error)));
+        line.note(Some(YELLOW), &format!("after {}", scrubber.one_line(error)));
     }
     if show_args {
         let mut args = String::new();
@@ -369,10 +274,10 @@ fn notes(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, pen: &mut Pe
         let args = printable_line(&args);
         text.clear();
         if width(&args) > MOST_ARGS {
-            cut(&args, MOST_ARGS, pen.ascii, text);
-            pen.note(Some(DIM), text);
+            cut(&args, MOST_ARGS, line.ascii, text);
+            line.note(Some(DIM), text);
         } else {
-            pen.note(Some(DIM), &args);
+            line.note(Some(DIM), &args);
         }
     }
 }

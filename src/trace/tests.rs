@@ -51,7 +51,7 @@ fn written(filter: Filter, writing: Writing, show_args: bool, sights: &[Sight<'_
 }
 
 fn lines(width: Option<usize>, show_args: bool, sights: &[Sight<'_>]) -> String {
-    let look = Look::new(false, false, width, 0);
+    let look = LineStyle::new(false, false, width, 0);
     written(Filter::default(), Writing::Line(look), show_args, sights)
 }
 
@@ -91,7 +91,7 @@ fn lines_are_cut_to_the_width_and_hold_no_control_characters() {
     let body = BODY.replace("send", &serde_json::json!(wide).to_string().replace('"', ""));
     for width in [1, 20, 50, 79, 200] {
         for color in [false, true] {
-            let look = Look::new(color, false, Some(width), 0);
+            let look = LineStyle::new(color, false, Some(width), 0);
             let text = written(
                 Filter::default(),
                 Writing::Line(look),
@@ -119,7 +119,7 @@ fn lines_are_cut_to_the_width_and_hold_no_control_characters() {
             .contains(|c: char| c.is_control() || c == '\u{202e}'),
         "{json:?}"
     );
-    let look = Look::new(false, true, Some(200), 0);
+    let look = LineStyle::new(false, true, Some(200), 0);
     let ascii = written(
         Filter::default(),
         Writing::Line(look),
@@ -161,7 +161,7 @@ fn kinds_of_filters_must_all_fit() {
     let shown = |queues: &[&str], actors: &[&str], tasks: &[&str], patterns: &[&str]| {
         let all = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         let filter = Filter::new(&all(queues), &all(actors), &all(tasks), &all(patterns)).expect("a filter");
-        let look = Look::new(true, false, Some(30), 0);
+        let look = LineStyle::new(true, false, Some(30), 0);
         written(filter, Writing::Line(look), false, &sights())
             .lines()
             .count()
@@ -241,7 +241,7 @@ fn what_was_read_late_has_no_latency() {
     let text = String::from_utf8(out).expect("UTF-8");
     assert!(!text.contains("latency_ms"), "{text}");
     assert_eq!(text.matches("\"late\":true").count(), 3, "{text}");
-    let look = Look::new(false, false, None, 0);
+    let look = LineStyle::new(false, false, None, 0);
     let mut tracer = Tracer::new(Filter::default(), Writing::Line(look), false, Scrubber::default());
     let mut out = Vec::new();
     tracer.take(moment(1.0, true), &publish("orders", BODY), None, &mut out);
@@ -272,7 +272,7 @@ fn what_is_wrong_with_the_trace_is_said_in_plain_words() {
         unix_ms: 45_296_000 + at_ms as i64,
         late: false,
     };
-    let look = Look::new(false, false, None, 0);
+    let look = LineStyle::new(false, false, None, 0);
     let mut tracer = Tracer::new(Filter::default(), Writing::Line(look), false, Scrubber::default());
     let mut out = Vec::new();
     tracer.missed(moment(0.0), 1, Place::Broker, &mut out);

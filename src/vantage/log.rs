@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::{Phases, Tap, Watched};
 use crate::config::LogSource;
 use crate::error::Unavailable;
-use crate::framework::{LogEvent, read_line};
+use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 use clock::Clock;
 use format::Folder;
@@ -340,7 +340,7 @@ impl Follower {
 /// Children speak before their master says that it is booting up, so a boot begins with the first
 /// line of a process that had not spoken before the boot before it was complete.
 fn since_last_boot(lines: Vec<format::Parsed>) -> Vec<format::Parsed> {
-    let marks: Vec<Option<LogEvent>> = lines.iter().map(|(line, _)| read_line(line)).collect();
+    let marks: Vec<Option<LogEvent>> = lines.iter().map(|(line, _)| line.log_event()).collect();
     let last = |wanted: fn(&LogEvent) -> bool, below: usize| {
         marks[..below]
             .iter()

@@ -2,8 +2,7 @@
 
 use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::LogEvent;
-use crate::framework::dramatiq::Trace;
+use crate::framework::{LogEvent, Traceback};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -22,7 +21,7 @@ fn check(story: &Story<'_>) -> Answer {
             .line
             .traceback
             .as_deref()
-            .and_then(Trace::parse)
+            .and_then(Traceback::parse)
             .map(|trace| trace.exception)
             .filter(|text| !text.is_empty());
         return Answer::certain(

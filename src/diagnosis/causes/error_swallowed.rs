@@ -1,7 +1,7 @@
 //! An error was logged, and success was reported.
 
 use crate::diagnosis::{Answer, Cause, Story};
-use crate::framework::dramatiq::Trace;
+use crate::framework::Traceback;
 use crate::text;
 use crate::timeline::Level;
 use crate::timeline::Source;
@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .line
                 .traceback
                 .as_deref()
-                .and_then(Trace::parse)
+                .and_then(Traceback::parse)
                 .map(|trace| trace.exception)
                 .unwrap_or_default();
             Answer::certain(

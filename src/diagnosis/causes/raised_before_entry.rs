@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::dramatiq::Trace;
+use crate::framework::Traceback;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -43,7 +43,7 @@ fn check(story: &Story<'_>) -> Answer {
     answer.terminal_if(retries::final_attempt(story))
 }
 
-fn place(trace: &Trace) -> String {
+fn place(trace: &Traceback) -> String {
     trace
         .frames
         .last()

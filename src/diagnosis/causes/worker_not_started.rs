@@ -3,8 +3,7 @@
 use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
-use crate::framework::LogEvent;
-use crate::framework::dramatiq::Trace;
+use crate::framework::{LogEvent, Traceback};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -151,7 +150,7 @@ fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
         .line
         .traceback
         .as_deref()
-        .and_then(Trace::parse)
+        .and_then(Traceback::parse)
         .map(|trace| trace.exception)
         .filter(|text| !text.is_empty());
     let text = exception.unwrap_or_else(|| told.line.text.trim().to_owned());

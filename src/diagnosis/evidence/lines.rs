@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Raised, Story, WorkerLine};
-use crate::framework::LogEvent;
-use crate::framework::dramatiq::Trace;
+use crate::framework::{LogEvent, Traceback};
 use crate::timeline::{EventKind, Level, Source};
 
 impl<'a> Story<'a> {
@@ -177,7 +176,7 @@ impl<'a> Story<'a> {
                 Some(LogEvent::Failed { actor }) => Some(Raised {
                     n: told.n,
                     at_ms: told.at_ms,
-                    trace: told.line.traceback.as_deref().and_then(Trace::parse),
+                    trace: told.line.traceback.as_deref().and_then(Traceback::parse),
                     actor: actor.clone(),
                     text: told.line.traceback.clone().unwrap_or_default(),
                     wrapper: false,
@@ -194,7 +193,7 @@ impl<'a> Story<'a> {
                 raised.push(Raised {
                     n: passage.n,
                     at_ms: passage.at_ms,
-                    trace: Trace::parse(text),
+                    trace: Traceback::parse(text),
                     actor: actor.clone(),
                     text: text.clone(),
                     wrapper: false,

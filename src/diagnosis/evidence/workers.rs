@@ -1,9 +1,8 @@
 //! Worker processes: which there are, which is watched, what they run and how they ended.
 
 use super::{End, Launch, Story, connections};
-use crate::framework::LogEvent;
 use crate::framework::dramatiq;
-use crate::framework::dramatiq::Trace;
+use crate::framework::{LogEvent, Traceback};
 use crate::text;
 use crate::timeline::{EventKind, Level, Process, Source, exit_words};
 use crate::units;
@@ -115,7 +114,7 @@ pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Opt
     let exception = line
         .traceback
         .as_deref()
-        .and_then(Trace::parse)
+        .and_then(Traceback::parse)
         .map(|trace| trace.exception)
         .filter(|text| !text.is_empty());
     Some((n, text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))

@@ -3,7 +3,6 @@
 //! Nothing is lost silently. Past the first limit the lines that tell something are kept on, past the
 //! second none is; from then on the source sees in part, and says how much it left out.
 
-use crate::framework::read_line;
 use crate::timeline::{Level, LogLine, NO_SPACE};
 use crate::vantage::{Phases, Tap};
 
@@ -102,7 +101,7 @@ fn tells(line: &LogLine, task_id: Option<&str>) -> bool {
         || line.traceback.is_some()
         || line.level >= Some(Level::Warning)
         || task_id.is_some_and(|id| line.text.contains(id))
-        || read_line(line).is_some()
+        || line.log_event().is_some()
 }
 
 /// The task's id, once it is known.

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Result, Seek, SeekFrom};
 use memchr::memmem;
 
 use super::format::{Folder, Parsed};
-use crate::framework::{LogEvent, contains_token, read_line};
+use crate::framework::{LogEvent, contains_token};
 
 const CHUNK: u64 = 4 * 1024 * 1024;
 /// Lines kept of one task.
@@ -141,7 +141,7 @@ impl Search {
     /// Keeps a line that is the task's; says whether it was.
     fn keep(&mut self, parsed: Parsed) -> bool {
         let line = &parsed.0;
-        let mark = read_line(line);
+        let mark = line.log_event();
         let key = (line.pid, line.thread.clone());
         // A short id stands everywhere: only what the framework says of a message counts.
         let unmistakable = self.task.len() >= 6;

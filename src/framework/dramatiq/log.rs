@@ -1,0 +1,229 @@
+//! Lines of a worker's log.
+//!
+//! Texts are matched anywhere in a line, not at its start, so that applications with their own log
+//! format are understood too.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex, RegexSet};
+
+use crate::framework::LogEvent;
+
+/// Every line a diagnosis uses. The first that matches wins.
+const LINES: &[(&str, Reader)] = &[
+    (r"Dramatiq '[^']*' is booting up", |_| LogEvent::BootingUp),
+    (r"Worker process is ready for action", |_| LogEvent::Ready),
+    (r"Failed to import module", |_| LogEvent::ImportFailed),
+    (r"^(?:usage: dramatiq|dramatiq: error:)", |_| LogEvent::UsageError),
+    (r"Address already in use", |_| LogEvent::AddressInUse),
+    (r"Adding consumer for (?:delay )?queue '([^']*)'", |c| {
+        LogEvent::AddingConsumer { queue: group(c, 1) }
+    }),
+    (
+        r"Dropping consumer for (?:delay )?queue '([^']*)': not whitelisted",
+        |c| LogEvent::DroppingConsumer { queue: group(c, 1) },
+    ),
+    (r"Consumer encountered a connection error: (.*)", |c| {
+        LogEvent::ConnectionError {
+            queue: None,
+            error: group(c, 1),
+        }
+    }),
+    (r"Consumer encountered an unexpected error", |_| {
+        LogEvent::ConnectionError {
+            queue: None,
+            error: String::new(),
+        }
+    }),
+    (r"Restarting consumer in", |_| LogEvent::RestartingConsumer),
+    (r"Pushing message '([^']+)' onto (work|delay) queue", |c| {
+        LogEvent::Pushed {
+            id: group(c, 1),
+            delay: &c[2] == "delay",
+        }
+    }),
+    (r"Received message for undefined actor '([^']*)'", |c| {
+        LogEvent::UndefinedActor { actor: group(c, 1) }
+    }),
+    (r"Failed to decode message", |_| LogEvent::DecodeFailed),
+    (r"(?s)Received message ([\w.\-]+)\(.*\) with id '([^']+)'", |c| {
+        LogEvent::Received {
+            actor: group(c, 1),
+            id: group(c, 2),
+        }
+    }),
+    (r"Received args=", |_| LogEvent::Called),
+    (r"Completed after [\d.]+ms", |_| LogEvent::Completed),
+    (r"Acknowledging message '([^']+)'", |c| LogEvent::Acknowledging {
+        id: group(c, 1),
+    }),
+    (r"Rejecting message '([^']+)'", |c| LogEvent::Rejecting {
+        id: group(c, 1),
+    }),
+    (r"Actor '([^']*)' returned a value that is not None", |c| {
+        LogEvent::ReturnedValue { actor: group(c, 1) }
+    }),
+    (
+        r"(?s)Failed to process message ([\w.\-]+)\(.*\) with unhandled exception",
+        |c| LogEvent::Failed { actor: group(c, 1) },
+    ),
+    (
+        r"(?s)Failed to process message .* with expected exception (\S+)\.",
+        |c| LogEvent::ExpectedException {
+            exception: group(c, 1),
+        },
+    ),
+    (r"Aborting message '([^']+)'", |c| LogEvent::Aborting {
+        id: group(c, 1),
+    }),
+    (r"Rate limit exceeded in message", |_| LogEvent::RateLimited),
+    (r"Retrying message '([^']+)' in (\d+) milliseconds", |c| {
+        LogEvent::Retrying {
+            id: group(c, 1),
+            in_ms: group(c, 2).parse().unwrap_or(0),
+        }
+    }),
+    (r"Enqueueing message '([^']+)' on queue '([^']+)'", |c| {
+        LogEvent::Enqueueing {
+            id: group(c, 1),
+            queue: group(c, 2),
+        }
+    }),
+    (r"Retries exceeded for message '([^']+)'", |c| {
+        LogEvent::RetriesExceeded { id: group(c, 1) }
+    }),
+    (r"Message '([^']+)' has exceeded its age limit", |c| {
+        LogEvent::TooOld { id: group(c, 1) }
+    }),
+    (r"(?s)Message ([\w.\-]+)\(.*\) was skipped", |c| {
+        LogEvent::Skipped { actor: group(c, 1) }
+    }),
+    (r"Unexpected failure in (before_\w+|after_\w+)", |c| {
+        LogEvent::HookFailed { hook: group(c, 1) }
+    }),
+    (
+        r"Time limit exceeded\. Raising exception in worker thread",
+        |_| LogEvent::TimeLimit,
+    ),
+    (r"Failed to ack message: not in known tags", |_| {
+        LogEvent::AckFailed
+    }),
+    (r"Global event loop thread not set", |_| LogEvent::NoEventLoop),
+    (r"coroutine '[^']*' was never awaited", |_| LogEvent::NeverAwaited),
+    // The children's own "Stopping worker process..." is written in a signal handler, and may be lost.
+    (
+        r"(?:Stopping|Killing) worker process|Sending signal '[^']*' to subprocesses",
+        |_| LogEvent::Stopping,
+    ),
+    (r"Worker has been shut down|Shutting down\.\.\.$", |_| {
+        LogEvent::ShutDown
+    }),
+    (
+        r"Worker with PID (\d+) exited unexpectedly \(code (-?\d+)\)",
+        |c| LogEvent::ChildDied {
+            pid: group(c, 1).parse().unwrap_or(0),
+            code: group(c, 2).parse().unwrap_or(0),
+        },
+    ),
+];
+
+type Reader = fn(&Captures<'_>) -> LogEvent;
+
+fn group(captures: &Captures<'_>, index: usize) -> String {
+    captures
+        .get(index)
+        .map_or_else(String::new, |found| found.as_str().to_owned())
+}
+
+static SET: LazyLock<Option<(RegexSet, Vec<Regex>)>> = LazyLock::new(|| {
+    // The patterns are constants: a test compiles them all.
+    let set = RegexSet::new(LINES.iter().map(|(pattern, _)| *pattern)).ok()?;
+    let each = LINES
+        .iter()
+        .map(|(pattern, _)| Regex::new(pattern))
+        .collect::<Result<_, _>>()
+        .ok()?;
+    Some((set, each))
+});
+
+/// Reads a worker's log line; `None` for anything that is not the framework's.
+pub fn read_line(text: &str, logger: Option<&str>, traceback: Option<&str>) -> Option<LogEvent> {
+    let (set, each) = SET.as_ref()?;
+    // `Worker with PID … Shutting down...` is a death: its row stands below, so ask for it first.
+    let matched = set.matches(text);
+    let mut indices: Vec<usize> = matched.iter().collect();
+    if indices.len() > 1 {
+        indices.sort_by_key(|&index| !LINES[index].0.starts_with("Worker with PID"));
+    }
+    let index = *indices.first()?;
+    let captures = each[index].captures(text)?;
+    let event = LINES[index].1(&captures);
+    Some(match event {
+        LogEvent::ConnectionError { error, .. } => LogEvent::ConnectionError {
+            queue: consumer_queue(logger),
+            error: if error.is_empty() {
+                last_line(traceback)
+            } else {
+                error
+            },
+        },
+        other => other,
+    })
+}
+
+/// The queue in a logger's name, `dramatiq.worker.ConsumerThread(default)`.
+fn consumer_queue(logger: Option<&str>) -> Option<String> {
+    let inside = logger?.split_once("ConsumerThread(")?.1;
+    Some(inside.strip_suffix(')')?.to_owned())
+}
+
+fn last_line(text: Option<&str>) -> String {
+    text.and_then(|text| text.trim_end().lines().next_back())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_compiles() {
+        assert!(SET.is_some());
+    }
+
+    #[test]
+    fn lines_of_a_life() {
+        for (text, mark) in [
+            (
+                "Received message act('x') with id '1-2'.",
+                LogEvent::Received {
+                    actor: "act".into(),
+                    id: "1-2".into(),
+                },
+            ),
+            (
+                "2025 INFO something Received args=(1,) kwargs={}.",
+                LogEvent::Called,
+            ),
+            (
+                "Worker with PID 12 exited unexpectedly (code -9). Shutting down...",
+                LogEvent::ChildDied { pid: 12, code: -9 },
+            ),
+            (
+                "Retrying message 'a' in 15342 milliseconds.",
+                LogEvent::Retrying {
+                    id: "a".into(),
+                    in_ms: 15342,
+                },
+            ),
+            (
+                "Failed to process message act(a='b\nc') with unhandled exception.",
+                LogEvent::Failed { actor: "act".into() },
+            ),
+        ] {
+            assert_eq!(read_line(text, None, None), Some(mark), "{text}");
+        }
+        assert_eq!(read_line("order 7 received", None, None), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! Ids of tasks and messages, and how they are found in texts.
+
+/// The same id: the same text, or the same UUID in another spelling (dashes, case, braces).
+pub fn is_same_id(a: &str, b: &str) -> bool {
+    a == b || matches!((uuid::Uuid::try_parse(a), uuid::Uuid::try_parse(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// An id that many texts are compared with.
+#[derive(Debug, Clone)]
+pub struct WantedId {
+    text: String,
+    uuid: Option<uuid::Uuid>,
+}
+
+impl WantedId {
+    pub fn new(id: &str) -> Self {
+        Self {
+            text: id.to_owned(),
+            uuid: uuid::Uuid::try_parse(id).ok(),
+        }
+    }
+
+    /// The same as `is_same_id`, without reading the id again each time.
+    pub fn is(&self, text: &str) -> bool {
+        // The shortest spelling of a UUID has 32 digits, the longest (`urn:uuid:…`) 45 characters.
+        text == self.text
+            || (self.uuid.is_some()
+                && (32..=45).contains(&text.len())
+                && uuid::Uuid::try_parse(text).ok() == self.uuid)
+    }
+
+    /// It stands somewhere in a body that cannot be read. A short id stands everywhere.
+    pub fn is_in(&self, text: &str) -> bool {
+        self.text.len() >= 6 && spellings(&self.text).iter().any(|id| contains_token(text, id))
+    }
+}
+
+/// The spellings under which an id may stand in a text.
+pub fn spellings(id: &str) -> Vec<String> {
+    let mut all = vec![id.to_owned()];
+    if let Ok(uuid) = uuid::Uuid::try_parse(id) {
+        let (dashed, bare) = (uuid.hyphenated().to_string(), uuid.simple().to_string());
+        all.extend([dashed.to_uppercase(), bare.to_uppercase(), dashed, bare]);
+        all.sort();
+        all.dedup();
+    }
+    all
+}
+
+/// Whether `word` stands in `text` with no letter, digit or underscore touching it.
+pub fn contains_token(text: &str, word: &str) -> bool {
+    if word.is_empty() {
+        return false;
+    }
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut from = 0;
+    while let Some(at) = text[from..].find(word) {
+        let start = from + at;
+        let end = start + word.len();
+        let before = text[..start].chars().next_back().is_none_or(|c| !part(c));
+        let after = text[end..].chars().next().is_none_or(|c| !part(c));
+        if before && after {
+            return true;
+        }
+        from = start + text[start..].chars().next().map_or(1, char::len_utf8);
+    }
+    false
+}

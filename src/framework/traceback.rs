@@ -1,0 +1,182 @@
+//! A Python traceback, and whose code raised.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// One `File "…", line N, in NAME` of a traceback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TracebackFrame {
+    pub file: String,
+    pub line: u32,
+    pub function: String,
+}
+
+/// A traceback, taken apart as far as "whose code was running?" needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traceback {
+    /// Exception as printed: `TypeError: …`, first line only.
+    pub exception: String,
+    pub frames: Vec<TracebackFrame>,
+}
+
+static FRAME: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"^\s*(?:\|\s*)*File "([^"]+)", line (\d+), in (.+)$"#).ok());
+
+impl Traceback {
+    /// The last traceback of a chain: the one that was finally raised.
+    pub fn parse(text: &str) -> Option<Self> {
+        let frame = FRAME.as_ref()?;
+        let start = text.rfind("Traceback (most recent call last)").unwrap_or(0);
+        let mut frames = Vec::new();
+        let mut exception = String::new();
+        for line in text[start..].lines().skip(1) {
+            if let Some(found) = frame.captures(line) {
+                frames.push(TracebackFrame {
+                    file: found[1].to_owned(),
+                    line: found[2].parse().unwrap_or(0),
+                    function: found[3].trim().to_owned(),
+                });
+            } else if exception.is_empty() && !line.starts_with(char::is_whitespace) && !line.is_empty() {
+                exception = line.trim_end().to_owned();
+            }
+        }
+        (!frames.is_empty() || !exception.is_empty()).then_some(Self { exception, frames })
+    }
+
+    /// Frames below the framework's call of the actor that are not the framework's or the
+    /// standard library's: the application's own code, entered.
+    pub fn own_frames(&self) -> &[TracebackFrame] {
+        let called = self.frames.iter().rposition(|frame| {
+            is_framework(&frame.file) && frame.function == "__call__" && frame.file.ends_with("actor.py")
+        });
+        match called {
+            None => &[],
+            Some(at) => {
+                let below = &self.frames[at + 1..];
+                match below
+                    .iter()
+                    .position(|frame| !is_framework(&frame.file) && !is_standard(&frame.file))
+                {
+                    Some(first) => &below[first..],
+                    None => &[],
+                }
+            }
+        }
+    }
+
+    /// Raised while the middleware's hooks before the actor ran.
+    pub fn in_a_hook_before(&self) -> bool {
+        !self.reached_the_call()
+            && self
+                .frames
+                .iter()
+                .any(|frame| is_framework(&frame.file) && frame.function == "emit_before")
+    }
+
+    /// Below the framework's call there are installed libraries only, and nothing that is named as
+    /// the actor: what is wrapped around it (validation, a transaction) may have raised.
+    pub fn only_libraries(&self, actor: &str) -> bool {
+        let own = self.own_frames();
+        !own.is_empty()
+            && own.iter().all(|frame| {
+                let installed = ["/site-packages/", "/dist-packages/"];
+                installed.iter().any(|folder| frame.file.contains(folder)) && frame.function != actor
+            })
+    }
+
+    /// The framework's call of the actor is on the stack.
+    pub fn reached_the_call(&self) -> bool {
+        self.frames.iter().any(|frame| {
+            is_framework(&frame.file) && frame.function == "__call__" && frame.file.ends_with("actor.py")
+        })
+    }
+
+    /// `TypeError` of a call that does not fit a signature; the name of what was called.
+    pub fn arity_error_of(&self) -> Option<&str> {
+        let text = self.exception.strip_prefix("TypeError: ")?;
+        let (name, rest) = text.split_once("()")?;
+        let fits = [
+            " got an unexpected keyword argument",
+            " missing ",
+            " takes ",
+            " got multiple values for",
+            " got some positional-only",
+        ];
+        fits.iter().any(|start| rest.starts_with(start)).then_some(name)
+    }
+
+    /// The actor could not be called with these arguments, so not a line of its body ran. Frames
+    /// of a wrapper above the failed call are not the actor's: the error names what was called.
+    pub fn is_bad_call(&self, actor: &str) -> bool {
+        let Some(name) = self.arity_error_of() else {
+            return false;
+        };
+        let function = name.rsplit('.').next().unwrap_or(name);
+        let own = self.own_frames();
+        match own {
+            [] => self.reached_the_call(),
+            _ => function == actor && own.iter().all(|frame| frame.function != function),
+        }
+    }
+}
+
+fn is_framework(file: &str) -> bool {
+    file.contains("/dramatiq/")
+}
+
+fn is_standard(file: &str) -> bool {
+    let standard = [
+        "/asyncio/",
+        "/concurrent/futures/",
+        "/threading.py",
+        "/contextlib.py",
+        "/functools.py",
+        "/contextvars.py",
+    ];
+    file.starts_with('<')
+        || (!file.contains("/site-packages/")
+            && file.contains("/lib/python")
+            && standard.iter().any(|part| file.contains(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: &str = "Traceback (most recent call last):\n  File \"/v/site-packages/dramatiq/worker.py\", line 5, in process_message\n    res = actor(*message.args, **message.kwargs)\n  File \"/v/site-packages/dramatiq/actor.py\", line 9, in __call__\n    return self.fn(*args, **kwargs)\n";
+
+    #[test]
+    fn the_pattern_compiles() {
+        assert!(FRAME.is_some());
+    }
+
+    #[test]
+    fn a_call_that_does_not_fit_is_not_an_entry() {
+        let trace = Traceback::parse(&format!(
+            "{CALL}TypeError: act() got an unexpected keyword argument 'x'"
+        ))
+        .expect("trace");
+        assert!(trace.is_bad_call("act"));
+        assert!(trace.own_frames().is_empty());
+    }
+
+    #[test]
+    fn a_type_error_inside_the_actor_is_an_entry() {
+        let trace = Traceback::parse(&format!("{CALL}  File \"/app/tasks.py\", line 3, in act\n    helper(1)\nTypeError: helper() takes 0 positional arguments but 1 was given")).expect("trace");
+        assert!(!trace.is_bad_call("act"));
+        assert_eq!(trace.own_frames().len(), 1);
+    }
+
+    #[test]
+    fn a_wrapper_around_a_bad_call_is_not_the_actor() {
+        let trace = Traceback::parse(&format!("{CALL}  File \"/app/deco.py\", line 3, in wrapper\n    return fn(*a, **k)\nTypeError: act() missing 1 required positional argument: 'x'")).expect("trace");
+        assert!(trace.is_bad_call("act"));
+    }
+
+    #[test]
+    fn a_chain_is_read_from_its_last_traceback() {
+        let trace = Traceback::parse(&format!("Traceback (most recent call last):\n  File \"/x.py\", line 1, in f\nKeyError: 1\n\nDuring handling of the above exception, another exception occurred:\n\n{CALL}  File \"/app/t.py\", line 3, in act\nValueError: no\n[SQL: x]")).expect("trace");
+        assert_eq!(trace.exception, "ValueError: no");
+    }
+}

@@ -1,0 +1,181 @@
+//! One event of the timeline in a few words.
+
+use super::words::moment;
+use crate::timeline::{Event, EventKind as Kind};
+
+/// One event in a few words.
+pub(super) fn describe(event: &Event) -> String {
+    match &event.kind {
+        Kind::Line(line) => {
+            let exception = line
+                .traceback
+                .as_deref()
+                .and_then(crate::framework::Traceback::parse)
+                .map(|trace| format!(" ⟶ {}", trace.exception))
+                .unwrap_or_default();
+            let level = line
+                .level
+                .map(|level| format!("{level:?} ").to_uppercase())
+                .unwrap_or_default();
+            format!("{level}{}{exception}", line.text)
+        }
+        Kind::Submitting { method, url } => format!("{method} {url}"),
+        Kind::Answered {
+            status,
+            latency_ms,
+            task_id,
+            body,
+            ..
+        } => match task_id {
+            Some(id) => format!("HTTP {status} in {latency_ms:.1} ms, task {id}"),
+            None => format!("HTTP {status} in {latency_ms:.1} ms: {body}"),
+        },
+        Kind::NotAnswered { error, .. } => error.clone(),
+        Kind::ApiStatus {
+            http_status, value, ..
+        } => {
+            format!("HTTP {http_status}, status {}", value.as_deref().unwrap_or("-"))
+        }
+        Kind::Row(row) if row.present => format!(
+            "status {}, xmin {}, xmax {}{}",
+            row.status.as_deref().unwrap_or("NULL"),
+            row.xmin.map_or("-".into(), |xid| xid.to_string()),
+            row.xmax.map_or("-".into(), |xid| xid.to_string()),
+            row.xmax_state
+                .map(|state| format!(
+                    " ({})",
+                    serde_json::to_value(state)
+                        .ok()
+                        .and_then(|value| value.as_str().map(str::to_owned))
+                        .unwrap_or_default()
+                ))
+                .unwrap_or_default()
+        ),
+        Kind::Row(_) => "no such row".into(),
+        Kind::RowCommitted {
+            invisible_at_ms,
+            visible_at_ms,
+            ..
+        } => match invisible_at_ms {
+            Some(before) => format!("row committed between {before:.1} and {visible_at_ms:.1} ms"),
+            None => format!("row committed before {visible_at_ms:.1} ms"),
+        },
+        Kind::Publish {
+            routing_key,
+            connection,
+            message,
+            ..
+        } => format!(
+            "publish to {routing_key} from {connection}: {} {}",
+            message.actor.as_deref().unwrap_or("undecodable"),
+            message.message_id.as_deref().unwrap_or_default()
+        ),
+        Kind::Deliver {
+            queue,
+            connection,
+            redelivered,
+            message,
+        } => format!(
+            "deliver from {queue} to {connection}{}: {} {}",
+            if *redelivered { " (redelivered)" } else { "" },
+            message.actor.as_deref().unwrap_or("undecodable"),
+            message.message_id.as_deref().unwrap_or_default()
+        ),
+        Kind::Depth {
+            queue,
+            down: Some(why),
+            ..
+        } => format!("{queue} is down: {why}"),
+        Kind::Depth {
+            queue,
+            exists,
+            ready,
+            consumers,
+            samples,
+            ..
+        } if *exists => format!("{queue}: {ready} ready, {consumers} consumers ({samples} samples)"),
+        Kind::Depth { queue, .. } => format!("{queue} does not exist"),
+        Kind::Isolated(isolated) => {
+            let steps: Vec<&str> = isolated.steps.iter().map(|step| step.step.as_str()).collect();
+            match steps.as_slice() {
+                [] => "--isolate found nothing to isolate".into(),
+                steps => format!("--isolate tried {}", steps.join(", ")),
+            }
+        }
+        Kind::Process(process) => format!(
+            "pid {} (parent {}, state {}): {}",
+            process.pid,
+            process.ppid,
+            process.state,
+            process.command.join(" ")
+        ),
+        Kind::Environment(environment) => format!(
+            "pid {} runs in {}: {} variables, {} distributions",
+            environment.pid,
+            environment.interpreter.as_ref().map_or(
+                "no Python that is known".to_owned(),
+                |interpreter| format!(
+                    "{} {} of {}",
+                    interpreter.implementation,
+                    interpreter.version.as_deref().unwrap_or("?"),
+                    interpreter.prefix
+                )
+            ),
+            environment
+                .variables
+                .as_ref()
+                .map_or("unseen".to_owned(), |all| all.len().to_string()),
+            environment
+                .distributions
+                .as_ref()
+                .map_or("unseen".to_owned(), |all| all.len().to_string()),
+        ),
+        Kind::SameEnvironment { pid, like, .. } if pid == like => {
+            format!("pid {pid} was found in another way too")
+        }
+        Kind::SameEnvironment { pid, like, .. } => format!("pid {pid} runs in the same as pid {like}"),
+        Kind::Peer { connection, pid } => format!("{connection} is pid {pid}"),
+        Kind::Stacks { pid, threads } => {
+            let threads: Vec<String> = threads
+                .iter()
+                .filter_map(|stack| {
+                    let frame = stack.frames.first()?;
+                    Some(format!(
+                        "{} in {} ({}:{})",
+                        stack.thread, frame.function, frame.file, frame.line
+                    ))
+                })
+                .collect();
+            format!("stacks of pid {pid}: {}", threads.join("; "))
+        }
+        Kind::Gone {
+            pid,
+            exit: Some(code),
+        } => format!("pid {pid} ended with {}", crate::timeline::exit_words(*code)),
+        Kind::Gone { pid, .. } => format!("pid {pid} is gone"),
+        Kind::Started {
+            part, pid, command, ..
+        } => format!("{part} started as pid {pid}: {}", command.join(" ")),
+        Kind::Ready { part, after_ms, .. } => format!("{part} ready after {}", moment(*after_ms)),
+        Kind::NotReady {
+            part,
+            after_ms,
+            reason,
+            ..
+        } => format!("{part} not ready after {}: {reason}", moment(*after_ms)),
+        Kind::Blind { reason, .. } => format!("blind: {reason}"),
+        Kind::Partial { reason } => format!("sees in part: {reason}"),
+        Kind::Watching { detail } => format!("watching {detail}"),
+        other => {
+            // The rest is for the curious: its fields as they are recorded.
+            let mut value = serde_json::to_value(other).unwrap_or_default();
+            let kind = value.as_object_mut().and_then(|map| map.remove("kind"));
+            format!(
+                "{} {value}",
+                kind.as_ref()
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or_default()
+            )
+        }
+    }
+}

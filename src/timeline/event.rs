@@ -1,0 +1,334 @@
+//! One timestamped thing that one source saw: the closed list of what there is to see.
+
+use serde::{Deserialize, Serialize};
+
+use super::environment::{Environment, Found};
+use super::{Connection, Consumer, LockWait, LogLine, Process, Row, Source, Stack, isolation};
+use crate::framework::{ArgumentValues, Message};
+
+/// One timestamped thing one source saw.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Event {
+    /// Number by which evidence points at this event; counts from 1.
+    pub n: u32,
+    /// Milliseconds since the submission (post-mortem: since the start of the run), by our clock.
+    pub at_ms: f64,
+    pub source: Source,
+    /// The time the source itself stated, as it wrote it, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<String>,
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+impl Event {
+    /// Marks the event if it carries the task id, and forgets the unmasked text.
+    pub fn learn_task_id(&mut self, task_id: &str) {
+        match &mut self.kind {
+            EventKind::Publish { message, .. }
+            | EventKind::Deliver { message, .. }
+            | EventKind::DeadLetter { message, .. } => {
+                message.learn_task_id(task_id);
+                message.leaves = ArgumentValues::default();
+            }
+            EventKind::Line(line) => {
+                line.learn_task_id(task_id);
+                line.raw = ArgumentValues::default();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What was seen. Closed and owned: it is written and read as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    // -- any source
+    /// The source can see all it was asked to see.
+    Watching {
+        detail: String,
+    },
+    /// It sees, but not everything.
+    Partial {
+        reason: String,
+    },
+    /// It cannot see. `hint` is the next step for whoever wants it to.
+    Blind {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+
+    // -- api
+    /// The request leaves now; everything counts from here.
+    Submitting {
+        method: String,
+        url: String,
+    },
+    /// The API answered.
+    Answered {
+        status: u16,
+        latency_ms: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task_id: Option<String>,
+        /// Start of the answer's body, secrets masked.
+        body: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        location: Option<String>,
+        /// For a 2xx without a task id: pointers in the body that might be it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        candidates: Vec<String>,
+    },
+    /// No HTTP answer at all.
+    NotAnswered {
+        why: NoAnswer,
+        error: String,
+        latency_ms: f64,
+    },
+    /// What the API itself reports as the task's status.
+    ApiStatus {
+        http_status: u16,
+        /// How long the answer took: the question was asked so long before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latency_ms: Option<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+    },
+    /// The post-mortem's task.
+    Given {
+        task_id: String,
+    },
+
+    // -- database
+    DatabaseServer {
+        version: String,
+        /// Tables with a foreign key to the task's table: their inserts lock its rows.
+        referencing: Vec<String>,
+        reads_all_stats: bool,
+    },
+    Row(Row),
+    /// When the transaction that first made the row visible committed: between these two samples.
+    RowCommitted {
+        xmin: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invisible_at_ms: Option<f64>,
+        visible_at_ms: f64,
+    },
+    LockWait(LockWait),
+    /// Nobody waits for the row any more.
+    LockFree,
+    /// The same table name in another schema or database holds the row.
+    RowElsewhere {
+        place: String,
+        status: Option<String>,
+    },
+
+    // -- management
+    Broker {
+        product: String,
+        version: String,
+        user: String,
+        tags: Vec<String>,
+        statistics: bool,
+    },
+    /// A node raised a memory or disk alarm.
+    Alarm {
+        node: String,
+        alarm: String,
+    },
+    /// A queue's definition and fresh totals; counts are absent where the broker gave none.
+    QueueInfo {
+        queue: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queue_type: Option<String>,
+        arguments: serde_json::Map<String, serde_json::Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
+        #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+        policy_definition: serde_json::Map<String, serde_json::Value>,
+        /// Statistics of the queue, which its policy is a part of, have not come yet, and the vhost has
+        /// policies: whether one applies is not known.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        policy_unknown: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ready: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unacked: Option<u64>,
+        /// Of a replicated queue: how many members it has, and how many of them are online.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        members: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        online: Option<u64>,
+    },
+    /// Every consumer of the vhost, when the list could be seen whole.
+    Consumers {
+        consumers: Vec<Consumer>,
+    },
+    /// Every connection of the broker, when the list could be seen whole.
+    Connections {
+        connections: Vec<Connection>,
+    },
+    /// The vhost traces although no taskdiag of this run switched it on.
+    TracingOn {
+        readers: usize,
+    },
+
+    // -- firehose
+    Publish {
+        exchange: String,
+        routing_key: String,
+        connection: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        message: Message,
+    },
+    Deliver {
+        queue: String,
+        connection: String,
+        redelivered: bool,
+        message: Message,
+    },
+    /// Trace events that were lost because we could not keep up.
+    Missed {
+        events: u64,
+    },
+
+    // -- queue
+    /// Passive declare: exact and instant. `exists: false` is the broker's 404.
+    Depth {
+        queue: String,
+        exists: bool,
+        ready: u64,
+        consumers: u64,
+        /// Identical samples this one stands for, itself included.
+        samples: u64,
+        /// It is known to the broker, but cannot be asked: why. The counts say nothing then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down: Option<String>,
+    },
+
+    // -- dead-letters
+    DeadLetter {
+        queue: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_queue: Option<String>,
+        message: Message,
+    },
+
+    // -- api-log, worker-log
+    Line(LogLine),
+    /// The log was rotated or truncated and is read from its new start.
+    Rotated {
+        path: String,
+    },
+
+    // -- process
+    /// `--start` started a part of the system.
+    Started {
+        /// `api` or `worker`.
+        part: String,
+        /// The process that all of it descends from.
+        pid: i32,
+        command: Vec<String>,
+        cwd: String,
+        /// Its virtual environment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        python: Option<String>,
+        /// Names of the variables that the configuration sets or unsets for it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        env: Vec<String>,
+    },
+    /// It does its work: the API answers, the worker consumes.
+    Ready {
+        part: String,
+        pid: i32,
+        after_ms: f64,
+    },
+    /// It will not, or not in time; the task is submitted all the same.
+    NotReady {
+        part: String,
+        pid: i32,
+        after_ms: f64,
+        reason: String,
+    },
+    /// The process at the client's end of an AMQP connection.
+    Peer {
+        connection: String,
+        pid: i32,
+    },
+    Process(Process),
+    /// A process seen before no longer exists.
+    Gone {
+        pid: i32,
+        /// Its exit code, if we started it; the signal that ended it as a negative number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<i32>,
+    },
+    /// The process that listens on the API's address.
+    ApiProcess {
+        pid: i32,
+    },
+    /// What one of these processes runs in.
+    Environment(Box<Environment>),
+    /// It runs in the same as another one: command line, user, folder, variables, interpreter.
+    SameEnvironment {
+        pid: i32,
+        like: i32,
+        found: Vec<Found>,
+    },
+    /// Python stacks of every thread, equal in two dumps 200 ms apart.
+    Stacks {
+        pid: i32,
+        threads: Vec<Stack>,
+    },
+
+    /// They may not be read; the reason says what would permit it.
+    StacksRefused {
+        pid: i32,
+        reason: String,
+    },
+
+    // -- run
+    Ended {
+        why: Ended,
+    },
+    /// After the end: `--isolate` repeated the task.
+    Isolated(isolation::Isolated),
+}
+
+/// Whether a submission that failed at the transport level was refused, unresolvable, or late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoAnswer {
+    /// Nothing listens, or the host is unreachable.
+    Connect,
+    /// The host name does not resolve.
+    Dns,
+    /// The TLS handshake failed.
+    Tls,
+    /// Connected, but no answer within `[api].timeout`.
+    Timeout,
+    /// The connection was closed in the middle of the answer.
+    Broken,
+}
+
+/// Why the observation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// Terminal evidence.
+    Decided,
+    /// Nothing of this task for the silence window.
+    Silence,
+    /// The run's own time limit.
+    Timeout,
+    /// Ctrl-C or a signal.
+    Interrupted,
+    /// A post-mortem has looked everywhere.
+    Looked,
+}

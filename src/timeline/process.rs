@@ -1,0 +1,78 @@
+//! Processes that take part, and the Python stacks of their threads.
+
+use serde::{Deserialize, Serialize};
+
+/// A process that takes part: it consumes, publishes, or serves the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Process {
+    pub pid: i32,
+    pub ppid: i32,
+    /// One letter as in `ps`: R S D T Z …
+    pub state: char,
+    /// Arguments with secrets masked.
+    pub command: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at_ms: Option<i64>,
+    /// Names of environment variables at exec; later changes are invisible.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_names: Vec<String>,
+    /// Values of a short list known to be harmless and relevant.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub env: std::collections::BTreeMap<String, String>,
+    /// Its established TCP connections, `ip:port -> ip:port`, its own end first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<String>,
+    /// Its sockets could be read; otherwise an empty list says nothing.
+    #[serde(default)]
+    pub sockets_seen: bool,
+    /// Its command line is the one configured for the worker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_configured: bool,
+    /// Threads that wait to write to a full pipe; absent where that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipe_write: Option<u32>,
+    /// It or a near ancestor has the watched worker's log file open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_log: bool,
+}
+
+/// One thread's Python frames, innermost first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Stack {
+    pub thread: String,
+    pub stable: bool,
+    pub frames: Vec<Frame>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Frame {
+    pub function: String,
+    pub file: String,
+    pub line: i32,
+}
+
+impl Frame {
+    /// Neither the framework's nor what lies in a Python library folder: the application's own.
+    pub fn is_application(&self) -> bool {
+        !self.file.contains("/dramatiq/") && !self.file.contains("/lib/python")
+    }
+}
+
+/// How a process ended, for people.
+pub fn exit_words(code: i32) -> String {
+    match code {
+        -9 => "signal 9 (SIGKILL)".into(),
+        -15 => "signal 15 (SIGTERM)".into(),
+        -11 => "signal 11 (SIGSEGV)".into(),
+        -6 => "signal 6 (SIGABRT)".into(),
+        code if code < 0 => format!("signal {}", -code),
+        code => format!("exit code {code}"),
+    }
+}

@@ -1,0 +1,79 @@
+//! The row of the task, and who keeps it locked.
+
+use serde::{Deserialize, Serialize};
+
+/// What the database's transaction status says of the row's `xmax`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Xmax {
+    /// Zero: no later transaction touched this version of the row.
+    None,
+    /// A transaction that is still open holds it: an update not yet committed, or a lock.
+    InProgress,
+    /// On a visible row this is a lock, never a write.
+    Committed,
+    /// An update that was rolled back, or a lock of a transaction that was.
+    Aborted,
+    /// A MultiXact one of whose members is an update by an aborted transaction.
+    UpdateAborted,
+    /// Only locks.
+    Locks,
+    /// Too old, or not readable.
+    Unknown,
+}
+
+/// The row of the task as one poll saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Row {
+    /// Whether a row with the task id is visible.
+    pub present: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Transaction that wrote this version (`xmin`); absent for a view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xmin: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xmax: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xmax_state: Option<Xmax>,
+    /// While the transaction in `xmax` was open: whether it held the lock on the table that a write
+    /// takes (`RowExclusiveLock`), and not just the one of a row lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_writes: Option<bool>,
+    /// Address of the row version, as `(page,tuple)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctid: Option<String>,
+}
+
+/// A backend that waits for a lock on the task's row, and who holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LockWait {
+    pub pid: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// `ip:port` of the waiting client, where visible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    pub blockers: Vec<Blocker>,
+}
+
+/// One backend that stands in the way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Blocker {
+    pub pid: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Seconds since its transaction began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_s: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
