@@ -11,7 +11,7 @@ use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod, AMQPProperties, Deliver};
 use amq_protocol::types::{AMQPValue, FieldArray, FieldTable, LongString};
 use taskdiag::timeline::scrub::Scrubber;
-use taskdiag::trace::{Filter, Look, Moment, Tracer, Who, Writing};
+use taskdiag::trace::{Filter, LineStyle, Moment, Tracer, Who, Writing};
 use taskdiag::vantage::firehose::{Batch, Sieve};
 
 const MESSAGES: usize = 20_000;
@@ -19,7 +19,7 @@ const ROUNDS: usize = 10;
 
 fn main() -> std::io::Result<()> {
     let wire: Vec<Vec<u8>> = (0..MESSAGES).map(pair).collect();
-    let line = || Writing::Line(Look::new(true, false, Some(120), 0));
+    let line = || Writing::Line(LineStyle::new(true, false, Some(120), 0));
     let filtered = Filter::new(
         &["orders*".into()],
         &["send_email".into()],
