@@ -6,86 +6,100 @@
 
 mod cause;
 pub mod causes;
+mod choice;
+mod consistency;
 pub mod evidence;
 pub mod isolation;
+pub mod premises;
 #[cfg(test)]
 pub mod testing;
 mod verdict;
 
 use crate::error::exit;
 use crate::timeline::{Source, Timeline};
-pub use cause::{Answer, Cause, Match};
+pub use cause::{Answer, Cause, Match, Proof};
+use choice::{Asked, Candidate};
 pub use evidence::{Story, Visibility};
+use premises::{EventId, Premise, State};
 pub use verdict::{
-    Certainty, Excluded, Named, Outcome, Reached, Scenario, Stage, Task, Undecided, Verdict, closes,
+    Certainty, Excluded, Link, Named, Outcome, Owner, Reached, Scenario, Stage, Task, Undecided, Verdict,
+    closes,
 };
 
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
     let story = Story::new(timeline);
-    let outcome = story.outcome();
-    let furthest = story.furthest();
-    let next = match (furthest, outcome) {
-        (_, Outcome::Succeeded) => None,
-        (None, _) => Some(Stage::Submitted),
-        (Some(stage), _) => Stage::ALL
+    let next = next_stage(&story);
+    let mut asked = Asked::new(&story, next);
+    let choice = asked.choose(&story);
+    let mut winner = choice.winner;
+    let outcome = outcome(&story, winner.as_ref());
+    let scenario = scenario(&story, winner.as_ref(), &choice.chain);
+    let disk_full = story.disk_full() && outcome != Outcome::Succeeded;
+    if disk_full && let Some((_, _, matched)) = &mut winner {
+        // Not the application's fault, whatever it looks like.
+        matched.certainty = Certainty::Possible;
+    }
+    let surest = winner
+        .iter()
+        .chain(&choice.chain)
+        .map(|(_, _, matched)| matched.certainty)
+        .max();
+    let exit_code = exit_code(&story, scenario, outcome, surest);
+    let notes = notes(&story, &winner, &choice.contributing, disk_full);
+    let mut cannot_tell = asked.cannot_tell;
+    if let Some(undecided) = winner.as_ref().and_then(|winner| would_decide(&story, winner)) {
+        cannot_tell.insert(0, undecided);
+    }
+    let links = choice.chain.into_iter().rev().map(|(_, cause, matched)| Link {
+        id: cause.id.to_owned(),
+        certainty: matched.certainty,
+        summary: matched.summary,
+        evidence: matched.evidence,
+    });
+    let links: Vec<Link> = links.collect();
+    Verdict {
+        scenario,
+        outcome,
+        stage: story.furthest(),
+        exit_code,
+        terminal: winner.as_ref().is_some_and(|(_, _, matched)| matched.terminal),
+        linger_ms: winner.as_ref().map_or(0, |(_, _, matched)| matched.linger_ms),
+        silence_counts: story.silence_counts(),
+        last_activity_ms: story.last_activity_ms(),
+        cause: winner.map(|(_, cause, matched)| Named {
+            explains: links,
+            ..name(cause, matched, &story)
+        }),
+        contributing: choice
+            .contributing
+            .into_iter()
+            .map(|(_, cause, matched)| name(cause, matched, &story))
+            .collect(),
+        ruled_out: asked.ruled_out,
+        cannot_tell,
+        stages: story.stages(),
+        task: story.task(),
+        notes,
+    }
+}
+
+/// The first stage missing after the furthest one reached; `None`: the task succeeded.
+fn next_stage(story: &Story<'_>) -> Option<Stage> {
+    if story.outcome() == Outcome::Succeeded {
+        return None;
+    }
+    let next = match story.furthest() {
+        None => Some(Stage::Submitted),
+        Some(stage) => Stage::ALL
             .into_iter()
             .find(|later| *later > stage && *later != Stage::Settled && story.reached(*later).is_none()),
     };
     // A row that says "failed" is finished, and its cause is one that kept it from success.
-    let next = next.or((outcome != Outcome::Succeeded).then_some(Stage::Finished));
+    next.or(Some(Stage::Finished))
+}
 
-    let mut competing: Vec<(usize, &Cause, Match)> = Vec::new();
-    let mut contributing: Vec<(usize, &Cause, Match)> = Vec::new();
-    // What competed and was excluded comes first: that is what a reader would have guessed.
-    let mut ruled_out: Vec<(bool, Excluded)> = Vec::new();
-    let mut cannot_tell = Vec::new();
-    for (order, cause) in causes::ALL.iter().enumerate() {
-        let competes = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
-            || (cause.id == "succeeded" && next.is_none());
-        match ask(cause, &story) {
-            Answer::Matched(matched) if competes => competing.push((order, cause, matched)),
-            Answer::Matched(matched) if cause.keeps_from.is_empty() || next.is_none() => {
-                contributing.push((order, cause, matched))
-            }
-            Answer::Matched(_) | Answer::NotApplicable => {}
-            Answer::RuledOut { because, evidence } => ruled_out.push((
-                !competes,
-                Excluded {
-                    id: cause.id.to_owned(),
-                    because,
-                    evidence,
-                },
-            )),
-            Answer::CannotTell { needs } if (competes && next.is_some()) => cannot_tell.push(Undecided {
-                id: cause.id.to_owned(),
-                needs,
-            }),
-            Answer::CannotTell { .. } => {}
-        }
-    }
-    ruled_out.sort_by_key(|(other, _)| *other);
-    let ruled_out: Vec<Excluded> = ruled_out.into_iter().map(|(_, excluded)| excluded).collect();
-    let specific = competing
-        .iter()
-        .any(|(_, cause, matched)| !cause.general && matched.certainty >= Certainty::Likely);
-    competing.sort_by_key(|(order, cause, matched)| {
-        (
-            cause.general && specific,
-            std::cmp::Reverse(matched.certainty),
-            *order,
-        )
-    });
-    let mut competing = competing.into_iter();
-    let mut winner = competing.next();
-    // "None of the specific ones could be shown" is certain only where all of them were excluded.
-    let rivals = competing.clone().any(|(_, cause, _)| !cause.general);
-    if let Some((_, cause, matched)) = &mut winner
-        && cause.general
-        && (rivals || !cannot_tell.is_empty())
-    {
-        matched.certainty = matched.certainty.min(Certainty::Likely);
-    }
+fn outcome(story: &Story<'_>, winner: Option<&Candidate>) -> Outcome {
     // These causes are a failed attempt by themselves, whatever else could be seen of it.
     let failed_by = [
         "actor-raised",
@@ -94,7 +108,8 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         "expected-exception",
         "retries-missing",
     ];
-    let outcome = match &winner {
+    let outcome = story.outcome();
+    match winner {
         Some((_, cause, matched))
             if outcome != Outcome::Succeeded
                 && failed_by.contains(&cause.id)
@@ -103,46 +118,64 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
             Outcome::Failed
         }
         _ => outcome,
-    };
-    // What stands beside a specific cause only because nothing better was known adds nothing.
-    contributing.extend(competing.filter(|(_, cause, _)| !cause.general));
-    contributing.sort_by_key(|(order, ..)| *order);
+    }
+}
 
-    let entered = story.reached(Stage::Entered).is_some();
-    let scenario = if entered {
-        Some(Scenario::A)
-    } else {
-        match &winner {
-            Some((_, cause, matched)) => matched.scenario.or(cause.scenario),
-            // Nobody could say why, but the log has an error for it or the broker has it as rejected.
-            None if story.closed() && (story.says_not_entered() || story.dead_letters_grew()) => {
-                Some(Scenario::B)
+fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) -> Option<Scenario> {
+    if story.reached(Stage::Entered).is_some() {
+        return Some(Scenario::A);
+    }
+    let of = |(_, cause, matched): &Candidate| matched.scenario.or(cause.scenario);
+    match winner {
+        // B if any link says why; else the effect's at the task's own stage.
+        Some(winner) => {
+            let links = std::iter::once(winner).chain(chain);
+            let said_why = links.map(of).any(|scenario| scenario == Some(Scenario::B));
+            match said_why {
+                true => Some(Scenario::B),
+                false => of(chain.first().unwrap_or(winner)),
             }
-            None => (story.closed() && story.could_see_entry()).then_some(Scenario::C),
         }
-    };
-    let exit_code = match (scenario, outcome) {
-        (Some(Scenario::A), Outcome::Succeeded) => exit::OK,
-        (Some(Scenario::A), _) if timeline.setup.expect_entered => exit::OK,
-        (Some(Scenario::A), Outcome::Unknown) => exit::COULD_NOT,
-        (Some(Scenario::A | Scenario::B), _) => exit::FAILED,
+        // Nobody could say why, but the log has an error for it or the broker has it as rejected.
+        None if story.closed() && (story.says_not_entered() || story.dead_letters_grew()) => {
+            Some(Scenario::B)
+        }
+        None => (story.closed() && story.could_see_entry()).then_some(Scenario::C),
+    }
+}
+
+fn exit_code(
+    story: &Story<'_>,
+    scenario: Option<Scenario>,
+    outcome: Outcome,
+    surest: Option<Certainty>,
+) -> u8 {
+    let named = surest.is_some_and(|certainty| certainty >= Certainty::Likely);
+    let code = match (scenario, outcome) {
         (Some(Scenario::C), _) => exit::SILENCE,
-        (None, _) => exit::COULD_NOT,
+        (Some(Scenario::A), Outcome::Succeeded) => exit::OK,
+        (Some(Scenario::A), _) if story.timeline.setup.expect_entered => exit::OK,
+        (Some(Scenario::A), Outcome::Failed | Outcome::Unfinished) | (Some(Scenario::B), _) => exit::FAILED,
+        _ if named => exit::FAILED,
+        _ => exit::COULD_NOT,
     };
     // What was to be tried is not what worked.
-    let exit_code = match story.done_by_another() {
-        Some(_) if exit_code == exit::OK => exit::COULD_NOT,
-        _ => exit_code,
-    };
-    let disk_full = story.disk_full() && outcome != Outcome::Succeeded;
-    if disk_full && let Some((_, _, matched)) = &mut winner {
-        // Not the application's fault, whatever it looks like.
-        matched.certainty = Certainty::Possible;
+    match story.done_by_another() {
+        Some(_) if code == exit::OK => exit::COULD_NOT,
+        _ => code,
     }
-    // Unless a cause rests on it, and says it.
+}
+
+/// What a reader should know besides, unless a cause rests on it and says it.
+fn notes(
+    story: &Story<'_>,
+    winner: &Option<Candidate>,
+    contributing: &[Candidate],
+    disk_full: bool,
+) -> Vec<String> {
     let told: Vec<u32> = winner
         .iter()
-        .chain(&contributing)
+        .chain(contributing)
         .flat_map(|(_, _, matched)| matched.evidence.iter().copied())
         .collect();
     let mut notes = story.notes(&told);
@@ -157,48 +190,18 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
             "no space is left on the disk to which what was started prints: whoever prints fails, and what was not done proves nothing; free some space, or set TMPDIR".into(),
         );
     }
-    if let Some((_, _, matched)) = &winner {
-        let needs: Vec<Source> = matched
-            .would_decide
-            .iter()
-            .copied()
-            .filter(|source| {
-                !story.sees(*source) || (*source == Source::Firehose && !story.sees_all(*source))
-            })
-            .collect();
-        if let Some((_, cause, _)) = &winner
-            && !needs.is_empty()
-            && matched.certainty < Certainty::Certain
-        {
-            cannot_tell.insert(
-                0,
-                Undecided {
-                    id: cause.id.to_owned(),
-                    needs,
-                },
-            );
-        }
-    }
-    Verdict {
-        scenario,
-        outcome,
-        stage: furthest,
-        exit_code,
-        terminal: winner.as_ref().is_some_and(|(_, _, matched)| matched.terminal),
-        linger_ms: winner.as_ref().map_or(0, |(_, _, matched)| matched.linger_ms),
-        silence_counts: story.silence_counts(),
-        last_activity_ms: story.last_activity_ms(),
-        cause: winner.map(|(_, cause, matched)| name(cause, matched, &story)),
-        contributing: contributing
-            .into_iter()
-            .map(|(_, cause, matched)| name(cause, matched, &story))
-            .collect(),
-        ruled_out,
-        cannot_tell,
-        stages: story.stages(),
-        task: story.task(),
-        notes,
-    }
+    notes
+}
+
+/// The sources that would make the winner more certain, and do not see.
+fn would_decide(story: &Story<'_>, (_, cause, matched): &Candidate) -> Option<Undecided> {
+    let unseen =
+        |source: &Source| !story.sees(*source) || (*source == Source::Firehose && !story.sees_all(*source));
+    let needs: Vec<Source> = matched.would_decide.iter().copied().filter(unseen).collect();
+    (!needs.is_empty() && matched.certainty < Certainty::Certain).then(|| Undecided {
+        id: cause.id.to_owned(),
+        needs,
+    })
 }
 
 fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
@@ -209,7 +212,7 @@ fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
         .flat_map(|any| any.iter().copied())
         .collect();
     if unmet.is_empty() {
-        let answer = (cause.check)(story);
+        let answer = weigh(cause, (cause.check)(story), story);
         let weak = matches!(&answer, Answer::Matched(matched) if story.is_weak(&matched.evidence));
         // Two messages carry the id, and nothing says which one is meant: what became of one of them
         // may be the other's story.
@@ -243,13 +246,65 @@ fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
     }
 }
 
+/// Certainty from premises: the best proof counts, and a refuted premise takes its proof away.
+fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
+    let Answer::Matched(mut matched) = answer else {
+        return answer;
+    };
+    let mut best: Option<(Vec<Premise>, Vec<EventId>)> = None;
+    for proof in &matched.proofs {
+        let mut premises = proof.premises.clone();
+        if story.waits_by_assumption && cause.keeps_from.contains(&Stage::Delivered) {
+            premises.push(Premise::IsAmongTheWaiting);
+        }
+        for n in &proof.evidence {
+            premises.extend_from_slice(story.premises_of(*n));
+        }
+        premises.sort();
+        premises.dedup();
+        let mut assumed = Vec::new();
+        let mut refuted = false;
+        for premise in premises {
+            match story.state(&premise) {
+                State::Proved(_) => {}
+                State::Refuted(_) => refuted = true,
+                State::Assumed => assumed.push(premise),
+            }
+        }
+        if !refuted && best.as_ref().is_none_or(|(least, _)| assumed.len() < least.len()) {
+            best = Some((assumed, proof.evidence.clone()));
+        }
+    }
+    let Some((assumed, evidence)) = best else {
+        return Answer::NotApplicable;
+    };
+    let most = match assumed.len() {
+        0 => Certainty::Certain,
+        1 => Certainty::Likely,
+        _ => Certainty::Possible,
+    };
+    matched.certainty = matched.certainty.min(most);
+    matched.evidence = evidence;
+    matched.assumed = assumed;
+    if let Some(against) = consistency::contradiction(story, cause.id, &matched.evidence) {
+        matched.certainty = Certainty::Possible;
+        matched.terminal = false;
+        matched.summary.push_str(&format!("; but {}", against.text));
+        matched.evidence.push(against.n);
+    }
+    Answer::Matched(matched)
+}
+
 fn name(cause: &Cause, matched: Match, story: &Story<'_>) -> Named {
     Named {
         id: cause.id.to_owned(),
         title: cause.title().to_owned(),
         certainty: matched.certainty,
         summary: matched.summary,
+        premises: matched.assumed.iter().map(Premise::sentence).collect(),
         evidence: matched.evidence,
+        owner: cause.owner.to_vec(),
+        explains: Vec::new(),
         remedies: cause.remedies().iter().map(|text| story.fill(text)).collect(),
     }
 }

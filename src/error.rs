@@ -13,11 +13,11 @@ pub mod exit {
     pub const BUG: u8 = 1;
     /// Wrong usage or configuration.
     pub const USAGE: u8 = 2;
-    /// An explicit failure: scenario B, or A with outcome failed or unfinished.
+    /// A reason is named: scenario B, A with outcome failed or unfinished, or a cause that is at least likely.
     pub const FAILED: u8 = 10;
     /// Scenario C.
     pub const SILENCE: u8 = 20;
-    /// No scenario, A with outcome unknown, or the command could not do what was asked.
+    /// Could not tell, or the command could not do what was asked.
     pub const COULD_NOT: u8 = 30;
 }
 

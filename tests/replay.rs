@@ -206,7 +206,9 @@ fn recordings_get_the_expected_verdict() {
         );
         check("exit code", verdict.exit_code == expected.exit_code);
         for id in &expected.contributing {
-            let found = verdict.contributing.iter().any(|named| named.id == *id);
+            let effects = verdict.cause.iter().flat_map(|cause| &cause.explains);
+            let found = verdict.contributing.iter().any(|named| named.id == *id)
+                || effects.into_iter().any(|effect| effect.id == *id);
             check(&format!("contributing {id}"), found);
         }
         // What only contributes is a fact of its own: it is there, or it is a false alarm.

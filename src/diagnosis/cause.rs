@@ -1,6 +1,7 @@
 //! What an entry of the catalogue is, and what its check may answer.
 
-use super::{Certainty, Scenario, Stage, Story};
+use super::premises::{EventId, Premise};
+use super::{Certainty, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 /// One entry of the catalogue.
@@ -9,6 +10,10 @@ pub struct Cause {
     pub id: &'static str,
     /// The stages it can keep a task from: nearly always one. Empty: contributing only.
     pub keeps_from: &'static [Stage],
+    /// Who must act.
+    pub owner: &'static [Owner],
+    /// Causes that are no more than effects of this one, where both are seen of one thing.
+    pub explains: &'static [&'static str],
     /// The scenario when the actor was not entered.
     pub scenario: Option<Scenario>,
     /// Sources without which it cannot be told: all of these, any of each.
@@ -73,12 +78,26 @@ pub enum Answer {
     },
 }
 
+/// Facts that together show the cause, and what they are facts under.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
+    pub evidence: Vec<EventId>,
+    /// Beside those that lie in the events themselves: whose line it is, who is at a connection.
+    pub premises: Vec<Premise>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Match {
+    /// The most that it can be, whatever its premises.
     pub certainty: Certainty,
     /// One sentence with what was seen.
     pub summary: String,
-    pub evidence: Vec<u32>,
+    /// Of the proof that counts.
+    pub evidence: Vec<EventId>,
+    /// Each shows it alone; the best counts.
+    pub proofs: Vec<Proof>,
+    /// What could not be proved of the premises of the best proof.
+    pub assumed: Vec<Premise>,
     /// This evidence ends the run at once.
     pub terminal: bool,
     /// Milliseconds that a better explanation may still need to come in.
@@ -90,27 +109,55 @@ pub struct Match {
 }
 
 impl Answer {
-    pub fn certain(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+    /// These events show it: how certainly follows from the premises that lie in them, and from those
+    /// that `given` adds.
+    pub fn shown(summary: impl Into<String>, evidence: impl Into<Vec<EventId>>) -> Self {
         Self::matched(Certainty::Certain, summary, evidence)
     }
 
-    pub fn likely(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+    /// Something is missing that no premise stands for.
+    pub fn likely(summary: impl Into<String>, evidence: impl Into<Vec<EventId>>) -> Self {
         Self::matched(Certainty::Likely, summary, evidence)
     }
 
-    pub fn possible(summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+    pub fn possible(summary: impl Into<String>, evidence: impl Into<Vec<EventId>>) -> Self {
         Self::matched(Certainty::Possible, summary, evidence)
     }
 
-    pub fn matched(certainty: Certainty, summary: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
+    pub fn matched(most: Certainty, summary: impl Into<String>, evidence: impl Into<Vec<EventId>>) -> Self {
+        let evidence = evidence.into();
         Self::Matched(Match {
-            certainty,
+            certainty: most,
             summary: summary.into(),
-            evidence: evidence.into(),
+            proofs: vec![Proof {
+                evidence: evidence.clone(),
+                premises: Vec::new(),
+            }],
+            evidence,
+            assumed: Vec::new(),
             terminal: false,
             linger_ms: 0,
             scenario: None,
             would_decide: Vec::new(),
+        })
+    }
+
+    /// The last proof holds only if these do.
+    pub fn given(self, premises: impl IntoIterator<Item = Premise>) -> Self {
+        self.with(|matched| {
+            if let Some(proof) = matched.proofs.last_mut() {
+                proof.premises.extend(premises);
+            }
+        })
+    }
+
+    /// Another proof of the same: the better one counts.
+    pub fn or_by(self, evidence: impl Into<Vec<EventId>>) -> Self {
+        self.with(|matched| {
+            matched.proofs.push(Proof {
+                evidence: evidence.into(),
+                premises: Vec::new(),
+            });
         })
     }
 

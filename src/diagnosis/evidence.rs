@@ -19,10 +19,12 @@ pub(in crate::diagnosis) mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::premises::{EventId, Premise};
 use super::{Stage, closes};
 use crate::framework::{LogEvent, Message, Traceback};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
+pub use lines::id_of;
 pub use processes::{End, Launch};
 pub use summary::plain_placeholders;
 
@@ -150,12 +152,18 @@ pub struct Story<'a> {
     candidates: usize,
     worker_lines: Vec<WorkerLine<'a>>,
     lines: Vec<WorkerLine<'a>>,
+    /// What an event's being the task's, or somebody's, rests on.
+    premises: BTreeMap<EventId, Vec<Premise>>,
     /// Lines taken to be the task's only because nothing else seems to have happened.
     weak: BTreeSet<u32>,
+    /// Lines known to be the task's by the pid and thread that wrote them.
+    by_thread: BTreeSet<EventId>,
     entries: Vec<WorkerLine<'a>>,
     raised: Vec<Raised>,
     rows: Vec<(u32, f64, &'a Row)>,
     reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)>,
+    /// A message of its queue waits, and nothing says whose: that it is the task's is assumed.
+    pub(super) waits_by_assumption: bool,
 }
 
 impl<'a> Story<'a> {
@@ -174,16 +182,20 @@ impl<'a> Story<'a> {
             candidates: 0,
             worker_lines: Vec::new(),
             lines: Vec::new(),
+            premises: BTreeMap::new(),
             weak: BTreeSet::new(),
+            by_thread: BTreeSet::new(),
             entries: Vec::new(),
             raised: Vec::new(),
             rows: Vec::new(),
             reached: BTreeMap::new(),
+            waits_by_assumption: false,
         };
         story.read();
         story.find_messages();
         story.find_lines();
         story.find_raised();
+        story.find_premises();
         story.find_stages();
         story
     }
@@ -222,6 +234,41 @@ impl<'a> Story<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// What the attribution of each event rests on: a line that carries no id, a message that is
+    /// known by a number, the process at the end of a connection.
+    fn find_premises(&mut self) {
+        let mut premises: BTreeMap<EventId, Vec<Premise>> = BTreeMap::new();
+        let ours = |id: Option<&str>| id.map(|id| Premise::MessageIsOurs(id.to_owned()));
+        for line in &self.lines {
+            let found = premises.entry(line.n).or_default();
+            match line.mark.and_then(id_of) {
+                Some(id) => found.extend(ours(Some(id))),
+                None if line.line.carries_task_id => {}
+                None if self.by_thread.contains(&line.n) => {
+                    found.push(Premise::OneProcessPerLogThread { pid: line.line.pid })
+                }
+                None => {}
+            }
+        }
+        let transfers = self.publishes.iter().chain(&self.deliveries);
+        for transfer in transfers.chain(self.held.iter().map(|held| &held.passage)) {
+            premises
+                .entry(transfer.n)
+                .or_default()
+                .extend(ours(transfer.message.message_id.as_deref()));
+        }
+        for event in &self.timeline.events {
+            if let EventKind::Peer { connection, .. } = &event.kind {
+                premises.insert(event.n, vec![Premise::PeerIsProcess(connection.clone())]);
+            }
+        }
+        self.premises = premises;
+    }
+
+    pub fn premises_of(&self, n: EventId) -> &[Premise] {
+        self.premises.get(&n).map_or(&[], Vec::as_slice)
     }
 
     fn answered_at(&self) -> Option<f64> {

@@ -510,6 +510,8 @@ impl Scene {
         let mut process: Process = value(json!({
             "pid": pid, "ppid": ppid, "state": "S", "command": words(command),
             "parent_command": words(parent), "cwd": "/app", "sockets_seen": true, "pipe_write": 0,
+            // The watched worker has its log open, as any that writes to a file of this machine.
+            "holds_log": matches!(pid, 100 | 101),
         }));
         change(&mut process);
         self.see(Source::Process, EventKind::Process(process))

@@ -111,6 +111,21 @@ impl Certainty {
     }
 }
 
+/// Who must act for the task to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    ApiCode,
+    WorkerCode,
+    Deployment,
+    Broker,
+    DatabaseHost,
+    /// Nobody yet: it will run, or needs more capacity.
+    Wait,
+    /// Whoever configured taskdiag.
+    Diagnosis,
+}
+
 /// A cause as a verdict names it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Named {
@@ -119,7 +134,25 @@ pub struct Named {
     pub certainty: Certainty,
     pub summary: String,
     pub evidence: Vec<u32>,
+    /// What it rests on and could not be proved: it holds unless one of these does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub premises: Vec<String>,
+    /// Whose turn it is; the second where the evidence decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner: Vec<Owner>,
     pub remedies: Vec<String>,
+    /// From this cause to the effect at the task's stage, each link with its own certainty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub explains: Vec<Link>,
+}
+
+/// An effect of the cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Link {
+    pub id: String,
+    pub certainty: Certainty,
+    pub summary: String,
+    pub evidence: Vec<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

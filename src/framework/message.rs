@@ -57,7 +57,12 @@ impl Message {
         } else {
             self.leaves.0.iter().any(|leaf| is_same_id(leaf, task_id))
         };
-        self.carries_task_id |= carries;
+        // Some APIs answer with the message's own id: then it is in no argument.
+        let is_it = self
+            .message_id
+            .as_deref()
+            .is_some_and(|own| is_same_id(own, task_id));
+        self.carries_task_id |= carries || is_it;
     }
 
     /// As far as was kept of it: the id is its own, or a leaf of its arguments.

@@ -92,7 +92,7 @@ fn rows_are_not_touched() {
     let before = headers(&stack);
     assert_eq!(before.len(), 2);
     // Nothing but taskdiag is left that could write.
-    stack.diagnose(&[]).expect("none", "api-unreachable", 30);
+    stack.diagnose(&[]).expect("none", "api-unreachable", 10);
     assert_eq!(headers(&stack), before);
 }
 

@@ -410,7 +410,7 @@ fn an_api_that_dies_at_its_start() {
     stack.set("api.command", words(&["uvicorn", "ops_core.nowhere:app"]));
     start(&mut stack, &[])
         .finish(&stack)
-        .expect("none", "api-unreachable", 30)
+        .expect("none", "api-unreachable", 10)
         .certain()
         .sums_up("exit code")
         .sums_up("Could not import module");

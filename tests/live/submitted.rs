@@ -8,13 +8,13 @@ fn api_unreachable() {
     let mut stack = Stack::new("api-unreachable");
     stack
         .diagnose(&[])
-        .expect("none", "api-unreachable", 30)
+        .expect("none", "api-unreachable", 10)
         .certain()
         .record_as("api-unreachable");
     stack.set("api.url", "http://no-such-host.invalid:8000");
     stack
         .diagnose(&[])
-        .expect("none", "api-unreachable", 30)
+        .expect("none", "api-unreachable", 10)
         .certain();
 }
 
@@ -25,7 +25,7 @@ fn api_timeout() {
     stack.set("api.timeout", "1s");
     stack
         .diagnose(&[])
-        .expect("none", "api-timeout", 30)
+        .expect("none", "api-timeout", 10)
         .certain()
         .record_as("api-timeout");
 }
@@ -112,7 +112,7 @@ fn api_answer_unrecognised() {
     stack.api_with_fault("no-id");
     stack
         .diagnose(&[])
-        .expect("none", "api-answer-unrecognised", 30)
+        .expect("none", "api-answer-unrecognised", 10)
         .certain()
         .says("your task has been queued")
         .record_as("api-answer-unrecognised");
@@ -124,7 +124,7 @@ fn api_answer_is_html() {
     stack.api_with_fault("not-json");
     stack
         .diagnose(&[])
-        .expect("none", "api-answer-unrecognised", 30)
+        .expect("none", "api-answer-unrecognised", 10)
         .says("Welcome to ops-core");
 }
 
@@ -167,6 +167,6 @@ fn api_answer_with_the_id_elsewhere() {
     stack.set("api.task_id_pointer", "/data/task/id");
     stack
         .diagnose(&[])
-        .expect("none", "api-answer-unrecognised", 30)
+        .expect("none", "api-answer-unrecognised", 10)
         .says("/task_id");
 }

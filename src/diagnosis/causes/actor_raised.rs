@@ -1,13 +1,15 @@
 //! The actor raised.
 
 use crate::diagnosis::evidence::{retries, stacks};
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "actor-raised",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
@@ -28,7 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
             stacks::own_place(raised),
             retries::retry_state(story)
         );
-        return Answer::certain(text, [raised.n]).terminal_if(retries::final_attempt(story));
+        return Answer::shown(text, [raised.n]).terminal_if(retries::final_attempt(story));
     }
     // `Retry` and rate limits raise without any ERROR line.
     let retrying = story.line(|mark| matches!(mark, LogEvent::Retrying { .. } | LogEvent::RateLimited));

@@ -1,13 +1,16 @@
 //! The actor is still at work.
 
 use crate::diagnosis::evidence::stacks;
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "actor-still-running",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[],
     general: true,
@@ -84,7 +87,10 @@ fn check(story: &Story<'_>) -> Answer {
         .filter(|info| info.at_ms > since)
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     match held {
-        _ if completed_would_show || same_thread => Answer::certain(text, evidence),
+        _ if completed_would_show || same_thread => Answer::shown(text, evidence).given([
+            Premise::WorkIsRunning(pid.unwrap_or(0)),
+            Premise::OneProcessPerLogThread { pid },
+        ]),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
         Some((n, _)) => {
             evidence.push(n);
@@ -103,8 +109,31 @@ mod tests {
 
     #[test]
     fn called_and_not_returned() {
-        assert_eq!(Scene::entered().timeout().cause(), "certain actor-still-running");
+        let at_work = Scene::entered().at(3000.0).stack(
+            101,
+            "Thread-4",
+            &[
+                ("crunch", "/app/core.py"),
+                ("__call__", "/v/site-packages/dramatiq/actor.py"),
+                ("process_message", "/v/site-packages/dramatiq/worker.py"),
+            ],
+        );
+        assert_eq!(at_work.timeout().cause(), "certain actor-still-running");
         assert_eq!(Scene::entered().cause(), "none");
+    }
+
+    /// The framework may poll a finished future for ever, or its thread be dead: only a stack shows
+    /// that the application's code runs.
+    #[test]
+    fn without_a_stack_that_it_works_is_assumed() {
+        let scene = Scene::entered().timeout();
+        assert_eq!(scene.cause(), "likely actor-still-running");
+        let cause = scene.verdict().cause.expect("a cause");
+        assert!(
+            cause.premises[0].starts_with("if pid 101 still works"),
+            "{:?}",
+            cause.premises
+        );
     }
 
     #[test]

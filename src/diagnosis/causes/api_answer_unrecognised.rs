@@ -1,6 +1,6 @@
 //! A success without a task id where one is expected.
 
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text;
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -8,6 +8,8 @@ use crate::timeline::Source;
 pub(super) const CAUSE: Cause = Cause {
     id: "api-answer-unrecognised",
     keeps_from: &[Stage::Submitted],
+    owner: &[Owner::Diagnosis],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Api]],
     general: false,
@@ -37,7 +39,7 @@ fn check(story: &Story<'_>) -> Answer {
                     None => String::new(),
                 };
                 Some(
-                    Answer::certain(
+                    Answer::shown(
                         format!(
                             "HTTP {status} without a task id {place}{suggestion}. The answer: {}",
                             text::excerpt(body)

@@ -1,12 +1,14 @@
 //! The API's publish failed.
 
 use crate::diagnosis::evidence::{api, broker};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-cannot-enqueue",
     keeps_from: &[Stage::Submitted, Stage::Published],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: false,
@@ -53,7 +55,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some((line, exception)) if swallowed => {
             let text = format!("the API could not publish ({exception}), and answered {status} all the same");
             if story.closed() && broker::saw_every_publish(story) {
-                Answer::certain(text, [n, line])
+                Answer::shown(text, [n, line])
             } else {
                 Answer::likely(text, [n, line]).would_decide(&[Source::Firehose])
             }
@@ -63,7 +65,7 @@ fn check(story: &Story<'_>) -> Answer {
             [n, line],
         )
         .terminal(),
-        Some((line, exception)) => Answer::certain(
+        Some((line, exception)) => Answer::shown(
             format!("{status}: the API could not publish: {exception}"),
             [n, line],
         )

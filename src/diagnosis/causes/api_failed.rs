@@ -1,13 +1,15 @@
 //! The API failed, and nothing more specific is known.
 
 use crate::diagnosis::evidence::{api, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-failed",
     keeps_from: &[Stage::Submitted],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: true,
@@ -27,11 +29,11 @@ fn check(story: &Story<'_>) -> Answer {
             let said = last.map_or(String::new(), |(_, said)| {
                 format!("; the last that it said: {said}")
             });
-            return Answer::certain(format!("{text}; it {words}{said}"), evidence).terminal_after(150);
+            return Answer::shown(format!("{text}; it {words}{said}"), evidence).terminal_after(150);
         }
         return match api::api_traceback(story, |_| true) {
             Some((line, exception)) => {
-                Answer::certain(format!("{text}; its log: {exception}"), [n, line]).terminal()
+                Answer::shown(format!("{text}; its log: {exception}"), [n, line]).terminal()
             }
             None => Answer::likely(text, [n])
                 .would_decide(&[Source::ApiLog])
@@ -41,7 +43,7 @@ fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some((n, status, body)) if status >= 500 => match api::api_traceback(story, |_| true) {
             Some((line, exception)) => {
-                Answer::certain(format!("the API answered HTTP {status}: {exception}"), [n, line]).terminal()
+                Answer::shown(format!("the API answered HTTP {status}: {exception}"), [n, line]).terminal()
             }
             // Servers answer first and log the traceback after that.
             None => Answer::likely(

@@ -1,12 +1,14 @@
 //! The API refused the request, or sent it elsewhere.
 
 use crate::diagnosis::evidence::api;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-rejected",
     keeps_from: &[Stage::Submitted],
+    owner: &[Owner::Diagnosis],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: false,
@@ -17,7 +19,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some((n, status, body)) if (300..500).contains(&status) && !matches!(status, 401 | 403) => {
-            Answer::certain(api::rejection(story, status, body), [n]).terminal()
+            Answer::shown(api::rejection(story, status, body), [n]).terminal()
         }
         _ => Answer::NotApplicable,
     }

@@ -1,18 +1,27 @@
 //! The API shows an old status.
 
 use crate::diagnosis::evidence::row;
-use crate::diagnosis::{Answer, Cause, Story};
-use crate::timeline::{EventKind, Source};
+use crate::diagnosis::{Answer, Cause, Owner, Story};
+use crate::timeline::{EventKind, Row, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-stale-read",
     keeps_from: &[],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Api], &[Source::Database]],
     general: false,
     page: include_str!("api_stale_read.md"),
     check,
 };
+
+/// The API may write the status in another case than the row.
+fn says_the_same(row: &Row, value: &str) -> bool {
+    row.status
+        .as_deref()
+        .is_some_and(|status| status.eq_ignore_ascii_case(value))
+}
 
 fn check(story: &Story<'_>) -> Answer {
     let Some((n, row)) = story.row_succeeded().or_else(|| story.row_failed()) else {
@@ -39,8 +48,8 @@ fn check(story: &Story<'_>) -> Answer {
         at - latency.unwrap_or(2.0) >= final_since
     };
     match story.api_status().filter(|(n, at, _)| asked_since(*n, *at)) {
-        Some((api, _, value)) if Some(value) != row.status.as_deref() && row::same_words(story, value) => {
-            Answer::certain(
+        Some((api, _, value)) if !says_the_same(row, value) && row::same_words(story, value) => {
+            Answer::shown(
                 format!(
                     "the row says {}, the API still says {value}",
                     row.status.as_deref().unwrap_or_default()
@@ -48,7 +57,7 @@ fn check(story: &Story<'_>) -> Answer {
                 [n, api],
             )
         }
-        Some((api, _, value)) if Some(value) == row.status.as_deref() => {
+        Some((api, _, value)) if says_the_same(row, value) => {
             Answer::ruled_out(format!("the API says {value} too"), [n, api])
         }
         _ => Answer::NotApplicable,

@@ -1,13 +1,15 @@
 //! Connected, but no answer in time.
 
 use crate::diagnosis::evidence::{connections, workers};
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::timeline::{EventKind, NoAnswer};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-timeout",
     keeps_from: &[Stage::Submitted],
+    owner: &[Owner::DatabaseHost],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Api]],
     general: false,
@@ -45,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.extend([n, line]);
                     text.push_str(&format!("; it never became ready, and its log ends in: {words}"));
                 }
-                Some(Answer::certain(text, evidence).terminal())
+                Some(Answer::shown(text, evidence).terminal())
             }
             _ => None,
         })

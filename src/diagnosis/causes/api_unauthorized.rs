@@ -1,12 +1,14 @@
 //! The API does not know or does not allow the caller.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-unauthorized",
     keeps_from: &[Stage::Submitted],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: false,
@@ -16,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
-        Some((n, status, body)) if matches!(status, 401 | 403) => Answer::certain(
+        Some((n, status, body)) if matches!(status, 401 | 403) => Answer::shown(
             format!("the API answered HTTP {status}: {}", text::excerpt(body)),
             [n],
         )

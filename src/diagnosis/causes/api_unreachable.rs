@@ -1,13 +1,15 @@
 //! Nothing answered at the API's address.
 
 use crate::diagnosis::evidence::workers;
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::timeline::{EventKind, NoAnswer};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-unreachable",
     keeps_from: &[Stage::Submitted],
+    owner: &[Owner::DatabaseHost],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Api]],
     general: false,
@@ -30,9 +32,9 @@ fn check(story: &Story<'_>) -> Answer {
                 };
                 if let Some((text, mut evidence)) = why_it_does_not_listen(story) {
                     evidence.push(event.n);
-                    return Answer::certain(format!("{what}: {text}"), evidence).terminal();
+                    return Answer::shown(format!("{what}: {text}"), evidence).terminal();
                 }
-                return Answer::certain(format!("{what}: {error}"), [event.n]).terminal();
+                return Answer::shown(format!("{what}: {error}"), [event.n]).terminal();
             }
             EventKind::Answered { status, .. } => {
                 return Answer::ruled_out(format!("it answered HTTP {status}"), [event.n]);
@@ -48,7 +50,7 @@ fn check(story: &Story<'_>) -> Answer {
             .is_some_and(|launch| launch.ended.is_some() && launch.not_ready.is_some())
         && let Some((text, evidence)) = why_it_does_not_listen(story)
     {
-        return Answer::certain(format!("no task was submitted: {text}"), evidence).terminal();
+        return Answer::shown(format!("no task was submitted: {text}"), evidence).terminal();
     }
     Answer::NotApplicable
 }

@@ -1,12 +1,14 @@
 //! An argument of the message cannot be encoded as JSON.
 
 use crate::diagnosis::evidence::api;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "argument-not-serialisable",
     keeps_from: &[Stage::Submitted],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: false,
@@ -26,7 +28,7 @@ fn check(story: &Story<'_>) -> Answer {
         text.contains("is not JSON serializable") && text.replace('\\', "/").contains("/dramatiq/")
     };
     match api::api_traceback(story, from_encoder) {
-        Some((line, exception)) => Answer::certain(
+        Some((line, exception)) => Answer::shown(
             format!("HTTP {status}: {exception} while the message was encoded"),
             [n, line],
         )

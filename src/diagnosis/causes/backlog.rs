@@ -1,7 +1,7 @@
 //! The queue moves, and the message is behind others.
 
 use crate::diagnosis::evidence::{broker, retries};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 use crate::units;
@@ -9,6 +9,8 @@ use crate::units;
 pub(super) const CAUSE: Cause = Cause {
     id: "backlog",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Wait],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: false,
@@ -86,7 +88,7 @@ fn check(story: &Story<'_>) -> Answer {
             )
         }
         None if broker::saw_every_publish(story) && !broker::may_lose_messages(story) => {
-            Answer::certain(text, evidence)
+            Answer::shown(text, evidence)
         }
         None => Answer::likely(text, evidence),
     }

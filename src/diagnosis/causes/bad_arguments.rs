@@ -1,12 +1,14 @@
 //! The arguments do not fit the actor's signature.
 
 use crate::diagnosis::evidence::retries;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "bad-arguments",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
@@ -21,7 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
             .as_ref()
             .is_some_and(|trace| trace.is_bad_call(&raised.actor))
     }) {
-        Some(raised) => Answer::certain(
+        Some(raised) => Answer::shown(
             format!(
                 "the actor cannot be called with these arguments: {}",
                 raised.exception()

@@ -1,13 +1,16 @@
 //! A hook before the actor hangs.
 
 use crate::diagnosis::evidence::{stacks, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "blocked-before-entry",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::WorkerCode],
+    explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -33,7 +36,7 @@ fn check(story: &Story<'_>) -> Answer {
             let text = format!("the worker thread hangs in a hook before the actor: {frame}");
             // Another thread may hang there with another message.
             if received.line.thread.is_some() && stacks::thread_of(story, n, &frame) == received.line.thread {
-                Answer::certain(text, [received.n, n])
+                Answer::shown(text, [received.n, n]).given([Premise::SamePidSpace])
             } else {
                 Answer::likely(text, [received.n, n])
             }

@@ -1,12 +1,14 @@
 //! The actor is a coroutine function that nobody awaits.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "coroutine-never-awaited",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -36,13 +38,13 @@ fn check(story: &Story<'_>) -> Answer {
             let mine = story.lines().iter().any(|told| told.n == warning.n);
             match value.mark {
                 Some(LogEvent::ReturnedValue { actor }) if mine || same(actor, &warning.line.text) => {
-                    Answer::certain(text, evidence).terminal()
+                    Answer::shown(text, evidence).terminal()
                 }
                 _ if story.closed() => Answer::likely(text, evidence),
                 _ => Answer::NotApplicable,
             }
         }
-        (None, Some(warning)) if story.lines().iter().any(|told| told.n == warning.n) => Answer::certain(
+        (None, Some(warning)) if story.lines().iter().any(|told| told.n == warning.n) => Answer::shown(
             format!("nobody awaited the coroutine: {}", warning.line.text.trim()),
             [warning.n],
         )

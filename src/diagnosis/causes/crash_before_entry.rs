@@ -1,13 +1,16 @@
 //! The process died between receiving and entering.
 
 use crate::diagnosis::evidence::{row, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "crash-before-entry",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::DatabaseHost],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -34,7 +37,9 @@ fn check(story: &Story<'_>) -> Answer {
         Some(_) if story.timeline.setup.entry_pattern.is_some() => Answer::likely(text, evidence),
         Some(_) => Answer::possible(text, evidence),
         None if workers::shows_calls(story) || row::could_see_row_change(story) => {
-            Answer::certain(text, evidence)
+            Answer::shown(text, evidence).given([Premise::OneProcessPerLogThread {
+                pid: received.line.pid,
+            }])
         }
         None => Answer::likely(text, evidence),
     };

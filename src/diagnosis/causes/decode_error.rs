@@ -1,13 +1,15 @@
 //! The worker cannot read the message.
 
 use crate::diagnosis::evidence::broker;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, Traceback};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "decode-error",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
@@ -24,7 +26,7 @@ fn check(story: &Story<'_>) -> Answer {
             .and_then(Traceback::parse)
             .map(|trace| trace.exception)
             .filter(|text| !text.is_empty());
-        return Answer::certain(
+        return Answer::shown(
             format!(
                 "the worker could not decode the message: {}",
                 reason.unwrap_or_else(|| told.line.text.clone())
@@ -44,7 +46,7 @@ fn check(story: &Story<'_>) -> Answer {
         story.counts(told) && told.at_ms >= passage.at_ms && matches!(told.mark, Some(LogEvent::DecodeFailed))
     });
     match logged {
-        Some(told) => Answer::certain(
+        Some(told) => Answer::shown(
             format!("the body holds {why}; the worker's log: {}", told.line.text),
             [passage.n, told.n],
         )

@@ -1,13 +1,15 @@
 //! The message's time has come, and nobody moves it on.
 
 use crate::diagnosis::evidence::retries;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "delay-queue-stuck",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Broker],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::DeadLetters], &[Source::Queue]],
     general: false,
@@ -33,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     match story.depths(passage.queue).last() {
-        Some(depth) if depth.consumers == 0 && depth.ready > 0 => Answer::certain(
+        Some(depth) if depth.consumers == 0 && depth.ready > 0 => Answer::shown(
             format!(
                 "its time came {} ago, and `{}` has no consumer to move it on",
                 units::span(-left),

@@ -1,13 +1,15 @@
 //! The message waits for its time.
 
 use crate::diagnosis::evidence::retries;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "delayed",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Wait],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::DeadLetters]],
     general: false,
@@ -31,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
     if left <= 0.0 {
         return Answer::ruled_out(format!("its time came {} ago", units::span(-left)), [passage.n]);
     }
-    Answer::certain(
+    Answer::shown(
         format!(
             "published with a delay: it waits on `{}` for another {}",
             passage.queue,

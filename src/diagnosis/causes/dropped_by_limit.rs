@@ -1,12 +1,14 @@
 //! A length limit dropped the message.
 
 use crate::diagnosis::evidence::broker;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "dropped-by-limit",
     keeps_from: &[Stage::Published, Stage::Delivered],
+    owner: &[Owner::Broker],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management]],
     general: false,
@@ -19,7 +21,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     if let Some((n, from)) = broker::dead_lettered(story, "maxlen") {
-        return Answer::certain(
+        return Answer::shown(
             format!("the message is on the dead-letter queue: dropped from `{from}` by its length limit"),
             [passage.n, n],
         );

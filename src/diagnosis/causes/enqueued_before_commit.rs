@@ -1,7 +1,8 @@
 //! The message was sent before the row's transaction was committed.
 
 use crate::diagnosis::evidence::{retries, row};
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -9,6 +10,8 @@ use crate::timeline::Source;
 pub(super) const CAUSE: Cause = Cause {
     id: "enqueued-before-commit",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::ApiCode],
+    explains: &["actor-raised", "row-never-written"],
     scenario: None,
     needs: &[&[Source::Database]],
     general: false,
@@ -86,9 +89,11 @@ fn check(story: &Story<'_>) -> Answer {
             );
             // What it raised may have nothing to do with the row.
             if story.raised().is_empty() || row::misses_the_row(story) {
-                Answer::certain(text, [from, to, n]).terminal_if(retries::final_attempt(story))
+                Answer::shown(text, [from, to, n])
+                    .given([Premise::FirstVersionIsInsert])
+                    .terminal_if(retries::final_attempt(story))
             } else {
-                Answer::likely(text, [from, to, n])
+                Answer::possible(text, [from, to, n])
             }
         }
         (Some((from, at)), _) if at < invisible => Answer::likely(
@@ -112,7 +117,9 @@ mod tests {
 
     /// The actor ran from 100 ms on; the row became visible between 2900 and 3000 ms.
     fn early(exception: Option<&str>) -> Scene {
-        let scene = Scene::accepted()
+        let scene = Scene::new()
+            .worker_booted()
+            .submitted()
             .publish("default")
             .deliver(WORKER)
             .at(100.0)
@@ -127,6 +134,7 @@ mod tests {
         };
         scene
             .acked("m-1")
+            .no_row()
             .at(3000.0)
             .row("PENDING")
             .committed(2900.0, 3000.0)
@@ -139,6 +147,28 @@ mod tests {
             early(Some("NoResultFound: no row")).silence().cause(),
             "certain enqueued-before-commit"
         );
+    }
+
+    /// The API may have stored the message's id in the row after it sent the message: then the first
+    /// version that is seen is that update.
+    #[test]
+    fn a_first_version_that_may_be_an_update_is_a_near_miss() {
+        let scene = Scene::accepted()
+            .publish("default")
+            .deliver(WORKER)
+            .at(100.0)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .completed()
+            .acked("m-1")
+            .at(3000.0)
+            .row("PENDING")
+            .committed(2900.0, 3000.0)
+            .silence();
+        assert_ne!(scene.answer(&CAUSE), "certain");
     }
 
     #[test]

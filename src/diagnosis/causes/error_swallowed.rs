@@ -1,6 +1,6 @@
 //! An error was logged, and success was reported.
 
-use crate::diagnosis::{Answer, Cause, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Story};
 use crate::framework::Traceback;
 use crate::text;
 use crate::timeline::Level;
@@ -9,6 +9,8 @@ use crate::timeline::Source;
 pub(super) const CAUSE: Cause = Cause {
     id: "error-swallowed",
     keeps_from: &[],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -32,7 +34,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .and_then(Traceback::parse)
                 .map(|trace| trace.exception)
                 .unwrap_or_default();
-            Answer::certain(
+            Answer::shown(
                 format!(
                     "the application logged an error for this task and set a success status all the same: {} {exception}",
                     text::excerpt(&told.line.text)

@@ -1,13 +1,22 @@
 //! The event loop is blocked by another coroutine.
 
 use crate::diagnosis::evidence::stacks;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source, Stack};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "event-loop-blocked",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::WorkerCode],
+    explains: &[
+        "workers-busy",
+        "waiting-in-worker",
+        "worker-blocked",
+        "backlog",
+        "actor-still-running",
+    ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -71,7 +80,7 @@ fn check(story: &Story<'_>) -> Answer {
             if itself || actor.is_empty() {
                 Answer::possible(text, [called.n, n])
             } else if waits_for_the_loop(story, n, called.line.thread.as_deref()) {
-                Answer::certain(text, [called.n, n])
+                Answer::shown(text, [called.n, n]).given([Premise::SamePidSpace])
             } else {
                 Answer::likely(text, [called.n, n])
             }

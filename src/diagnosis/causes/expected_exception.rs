@@ -1,12 +1,14 @@
 //! The actor raised what it declares to throw.
 
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "expected-exception",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -16,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     match story.line(|mark| matches!(mark, LogEvent::ExpectedException { .. })) {
-        Some(told) => Answer::certain(
+        Some(told) => Answer::shown(
             format!(
                 "the actor raised an exception that it declares in `throws`, so it is not retried: {}",
                 told.line.text

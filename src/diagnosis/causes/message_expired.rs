@@ -1,13 +1,15 @@
 //! A TTL ended before anybody took the message.
 
 use crate::diagnosis::evidence::broker;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::dramatiq;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "message-expired",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Broker],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Management]],
     general: false,
@@ -20,7 +22,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     if let Some((n, from)) = broker::dead_lettered(story, "expired") {
-        return Answer::certain(
+        return Answer::shown(
             format!("the message expired on `{from}` before anybody took it"),
             [passage.n, n],
         );

@@ -1,12 +1,14 @@
 //! A middleware skipped the message.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "message-skipped",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -22,7 +24,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Skipped { .. })) {
-        return Answer::certain(format!("a middleware skipped it: {}", told.line.text), [told.n]).terminal();
+        return Answer::shown(format!("a middleware skipped it: {}", told.line.text), [told.n]).terminal();
     }
     // A hook that calls `message.fail()` keeps the actor from running without a word: only the
     // rejection shows, between a reception and no call.

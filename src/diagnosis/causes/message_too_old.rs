@@ -1,12 +1,14 @@
 //! The message exceeded its age limit.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "message-too-old",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -16,7 +18,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     match story.line(|mark| matches!(mark, LogEvent::TooOld { .. })) {
-        Some(told) => Answer::certain(
+        Some(told) => Answer::shown(
             format!("{} Retries keep the first timestamp", told.line.text),
             [told.n],
         )

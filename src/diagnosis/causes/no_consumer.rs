@@ -1,12 +1,14 @@
 //! Nobody is subscribed to the queue.
 
 use crate::diagnosis::evidence::{retries, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "no-consumer",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: true,
@@ -58,7 +60,7 @@ fn check(story: &Story<'_>) -> Answer {
         None => (format!("{text}: no worker runs"), Scenario::C),
     };
     let answer = if last.ready > 0 && retries::is_on_the_queue(story) {
-        Answer::certain(text, evidence)
+        Answer::shown(text, evidence)
     } else {
         Answer::likely(text, evidence)
     };

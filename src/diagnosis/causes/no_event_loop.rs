@@ -1,13 +1,15 @@
 //! An async actor, and no event loop in the worker.
 
 use crate::diagnosis::evidence::retries;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "no-event-loop",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
@@ -21,14 +23,14 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .find(|raised| raised.exception().contains("Global event loop thread not set"));
     match in_trace {
-        Some(raised) => Answer::certain(
+        Some(raised) => Answer::shown(
             format!("{}: the AsyncIO middleware is missing", raised.exception()),
             [raised.n],
         )
         .terminal_if(retries::final_attempt(story)),
         None => match story.line(|mark| matches!(mark, LogEvent::NoEventLoop)) {
             Some(told) => {
-                Answer::certain(told.line.text.clone(), [told.n]).terminal_if(retries::final_attempt(story))
+                Answer::shown(told.line.text.clone(), [told.n]).terminal_if(retries::final_attempt(story))
             }
             None => Answer::NotApplicable,
         },

@@ -1,12 +1,14 @@
 //! The API could have published, and did not.
 
 use crate::diagnosis::evidence::{broker, connections};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "not-dispatched",
     keeps_from: &[Stage::Published],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
     general: false,

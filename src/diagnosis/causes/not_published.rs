@@ -1,13 +1,15 @@
 //! Nothing reached this broker, and nobody could say why.
 
 use crate::diagnosis::evidence::{broker, connections, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::dramatiq;
 use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "not-published",
     keeps_from: &[Stage::Published],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Queue]],
     general: true,

@@ -1,12 +1,14 @@
 //! The message went to a queue that is not the configured one.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "published-to-other-queue",
     keeps_from: &[Stage::Published],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
     general: false,
@@ -49,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
         ),
     };
     if certain {
-        Answer::certain(text, [passage.n])
+        Answer::shown(text, [passage.n])
     } else {
         Answer::likely(text, [passage.n])
     }

@@ -1,12 +1,14 @@
 //! The API talks to another vhost of this broker.
 
 use crate::diagnosis::evidence::connections;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "published-to-other-vhost",
     keeps_from: &[Stage::Published],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management], &[Source::Process]],
     general: false,

@@ -1,13 +1,15 @@
 //! A memory or disk alarm holds publishers back.
 
 use crate::diagnosis::evidence::{broker, connections};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "publisher-blocked",
     keeps_from: &[Stage::Published],
+    owner: &[Owner::Broker],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management]],
     general: false,
@@ -47,7 +49,7 @@ fn check(story: &Story<'_>) -> Answer {
             );
             // Without the firehose the message may have been published before the alarm.
             if !api.is_empty() && story.closed() && broker::saw_every_publish(story) {
-                Answer::certain(text, [n, listed])
+                Answer::shown(text, [n, listed])
             } else {
                 Answer::likely(text, [n, listed])
             }

@@ -1,12 +1,14 @@
 //! The queue exists with other arguments than the worker declares.
 
 use crate::diagnosis::evidence::connections;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "queue-declaration-conflict",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
     general: false,

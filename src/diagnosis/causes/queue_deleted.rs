@@ -1,13 +1,15 @@
 //! Somebody deleted the queue under the running worker.
 
 use crate::diagnosis::evidence::connections;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "queue-deleted",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Broker],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
     general: false,
@@ -30,7 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let (Some(there), Some(passage)) = (depths.iter().rfind(|depth| depth.exists), story.published())
         && story.closed()
     {
-        return Answer::certain(
+        return Answer::shown(
             format!(
                 "`{}` was deleted during the run, and the message with it",
                 story.queue()

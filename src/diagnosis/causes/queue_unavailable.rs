@@ -1,7 +1,7 @@
 //! The queue itself is down.
 
 use crate::diagnosis::evidence::connections;
-use crate::diagnosis::{Answer, Cause, Certainty, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text;
 use crate::timeline::Source;
@@ -9,6 +9,8 @@ use crate::timeline::Source;
 pub(super) const CAUSE: Cause = Cause {
     id: "queue-unavailable",
     keeps_from: &[Stage::Published, Stage::Delivered],
+    owner: &[Owner::Broker],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue, Source::Management, Source::WorkerLog]],
     general: false,
@@ -30,7 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
         let mut evidence = vec![before.0, passage.n];
         evidence.extend(down.map(|(n, ..)| n).filter(|n| *n != before.0));
         evidence.extend(up.filter(|_| !back.is_empty()).map(|up| up.n));
-        return Answer::certain(
+        return Answer::shown(
             format!(
                 "`{}` was down when the message was sent to it ({}): RabbitMQ dropped it{back}",
                 passage.queue, before.2

@@ -1,13 +1,15 @@
 //! Something on the way into the actor raised: a middleware's hook, or a wrapper around the actor.
 
 use crate::diagnosis::evidence::retries;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::Traceback;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "raised-before-entry",
     keeps_from: &[Stage::Entered],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
@@ -33,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
         )
     };
     let answer = if trace.in_a_hook_before() {
-        Answer::certain(text("a middleware's hook before the actor"), [raised.n])
+        Answer::shown(text("a middleware's hook before the actor"), [raised.n])
     } else if raised.in_a_wrapper() {
         Answer::likely(text("what is wrapped around the actor"), [raised.n])
     } else {

@@ -1,11 +1,13 @@
 //! The broker redelivers it again and again.
 
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "redelivery-loop",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::Broker],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
@@ -30,7 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
             // The channel is closed for whichever message waited longest: only one that came again
             // shows that this was among them.
             match again.last() {
-                Some(last) if count > 0 => Answer::certain(text, [told.n, *last]),
+                Some(last) if count > 0 => Answer::shown(text, [told.n, *last]),
                 _ => Answer::likely(text, [told.n]),
             }
         }

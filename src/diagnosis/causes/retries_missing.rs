@@ -1,13 +1,15 @@
 //! A failure was acknowledged as if it were a success.
 
 use crate::diagnosis::evidence::broker;
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "retries-missing",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -48,7 +50,7 @@ fn check(story: &Story<'_>) -> Answer {
     );
     // A middleware of the application's own may retry without these lines.
     if broker::saw_every_publish(story) {
-        Answer::certain(text, [raised.n, acked.n]).terminal()
+        Answer::shown(text, [raised.n, acked.n]).terminal()
     } else {
         Answer::likely(text, [raised.n, acked.n]).would_decide(&[Source::Firehose])
     }

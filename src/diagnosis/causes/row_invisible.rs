@@ -1,13 +1,15 @@
 //! The row exists, but not where taskdiag looks.
 
 use crate::diagnosis::evidence::row;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-invisible",
     keeps_from: &[Stage::Recorded, Stage::Finished],
+    owner: &[Owner::DatabaseHost],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Database]],
     general: false,
@@ -32,7 +34,7 @@ fn check(story: &Story<'_>) -> Answer {
         // Every schema may have a row of its own with this number: that of another tenant's task.
         let unique = story.task_id().is_some_and(|id| id.parse::<u64>().is_err());
         return if unique {
-            Answer::certain(text, [n])
+            Answer::shown(text, [n])
         } else {
             Answer::possible(text, [n])
         };

@@ -1,12 +1,20 @@
 //! The actor waits for a lock on the task's row.
 
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-locked",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::DatabaseHost],
+    explains: &[
+        "workers-busy",
+        "waiting-in-worker",
+        "worker-blocked",
+        "backlog",
+        "actor-still-running",
+    ],
     scenario: None,
     needs: &[&[Source::Database]],
     general: false,
@@ -70,7 +78,7 @@ fn check(story: &Story<'_>) -> Answer {
             let text = format!("the worker (pid {pid}) waits: {text}");
             // Until the end it may be one of the waits that every system has.
             if story.closed() {
-                Answer::certain(text, [n, found])
+                Answer::shown(text, [n, found])
             } else {
                 Answer::likely(text, [n, found])
             }

@@ -1,12 +1,14 @@
 //! The application itself marked the task as failed.
 
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-marked-failed",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Database]],
     general: false,
@@ -29,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
             );
             // Whether an exception led to it stands in the worker's log.
             let answer = if story.sees(Source::WorkerLog) {
-                Answer::certain(text, [n])
+                Answer::shown(text, [n])
             } else {
                 Answer::likely(text, [n]).would_decide(&[Source::WorkerLog])
             };

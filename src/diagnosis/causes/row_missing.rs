@@ -1,13 +1,15 @@
 //! The API accepted the task and wrote no row.
 
 use crate::diagnosis::evidence::{broker, row};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-missing",
     keeps_from: &[Stage::Recorded, Stage::Finished],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Database]],
     general: false,
@@ -69,7 +71,7 @@ fn check(story: &Story<'_>) -> Answer {
         _ if !nothing_published => Answer::possible(text, evidence).would_decide(&[Source::Firehose]),
         Some(n) if explained => {
             evidence.push(n);
-            Answer::certain(format!("{text}, and the API itself answers 404 for it"), evidence)
+            Answer::shown(format!("{text}, and the API itself answers 404 for it"), evidence)
         }
         _ if explained => Answer::likely(text, evidence),
         _ => Answer::possible(text, evidence),

@@ -1,7 +1,8 @@
 //! The actor completed and wrote no final status.
 
 use crate::diagnosis::evidence::broker;
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 use crate::timeline::Xmax;
@@ -9,6 +10,8 @@ use crate::timeline::Xmax;
 pub(super) const CAUSE: Cause = Cause {
     id: "row-never-written",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Database]],
     general: false,
@@ -120,7 +123,7 @@ fn check(story: &Story<'_>) -> Answer {
     let untouched = row.xmax_state == Some(Xmax::None)
         || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin);
     match story.attempt_over() {
-        Some(over) if untouched => Answer::certain(text, [over.n, n]),
+        Some(over) if untouched => Answer::shown(text, [over.n, n]).given([Premise::SawEveryVersion]),
         Some(over) => Answer::likely(text, [over.n, n]),
         None => match broker::drained(story) {
             Some(evidence) => Answer::likely(text, [evidence, n]).would_decide(&[Source::WorkerLog]),
@@ -168,7 +171,8 @@ mod tests {
                 _ => None,
             });
         last.expect("a row").xmin = Some(99);
-        assert_eq!(changed.cause(), "certain row-never-written");
+        // What it was changed to last may have been written over.
+        assert_eq!(changed.cause(), "likely row-never-written");
         assert!(
             said(&changed).contains("was changed to RUNNING"),
             "{}",

@@ -1,6 +1,6 @@
 //! The actor's update of the row was rolled back.
 
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::contains_token;
 use crate::text;
 use crate::timeline::Source;
@@ -9,6 +9,8 @@ use crate::timeline::Xmax;
 pub(super) const CAUSE: Cause = Cause {
     id: "row-rolled-back",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Database]],
     general: false,
@@ -61,7 +63,7 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             [seen, n, told.n],
         ),
-        (Some(told), []) => Answer::certain(
+        (Some(told), []) => Answer::shown(
             format!(
                 "{text}, while the worker's log says `{}`",
                 text::excerpt(&told.line.text)

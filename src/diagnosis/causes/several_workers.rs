@@ -1,6 +1,7 @@
 //! More workers consume the queue than the watched one.
 
-use crate::diagnosis::{Answer, Cause, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Story};
 use std::collections::BTreeSet;
 
 use crate::framework::LogEvent;
@@ -9,6 +10,8 @@ use crate::timeline::Source;
 pub(super) const CAUSE: Cause = Cause {
     id: "several-workers",
     keeps_from: &[],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Management]],
     general: false,
@@ -21,15 +24,16 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let mut strangers = Vec::new();
+    let mut evidence = vec![listed];
     let mut own = 0;
     for consumer in consumers
         .iter()
         .filter(|consumer| consumer.queue == story.queue())
     {
-        match story
-            .peer(&consumer.connection)
-            .map(|(_, pid)| (pid, story.is_watched(pid)))
-        {
+        match story.peer(&consumer.connection).map(|(n, pid)| {
+            evidence.push(n);
+            (pid, story.is_watched(pid))
+        }) {
             Some((_, Some(true))) => own += 1,
             Some((pid, Some(false))) => strangers.push(format!("pid {pid}")),
             _ => return Answer::NotApplicable,
@@ -38,14 +42,15 @@ fn check(story: &Story<'_>) -> Answer {
     if strangers.is_empty() || own == 0 {
         return by_count(story);
     }
-    Answer::certain(
+    Answer::shown(
         format!(
             "besides the watched worker, `{}` is consumed by {}",
             story.queue(),
             strangers.join(", ")
         ),
-        [listed],
+        evidence,
     )
+    .given([Premise::SamePidSpace])
 }
 
 /// The list of consumers is seconds late, the passive declare is not: a Dramatiq process has one

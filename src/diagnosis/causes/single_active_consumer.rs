@@ -1,12 +1,15 @@
 //! Only one consumer is served, and it is another one.
 
 use crate::diagnosis::evidence::{connections, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "single-active-consumer",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management]],
     general: false,
@@ -36,13 +39,17 @@ fn check(story: &Story<'_>) -> Answer {
             .and_then(|(_, pid)| story.is_watched(pid))
         {
             Some(true) => Answer::ruled_out("the watched worker is the active consumer", [listed]),
-            Some(false) => Answer::certain(
+            Some(false) => Answer::shown(
                 format!(
                     "only {} is served, and it is not the watched worker",
                     active.connection
                 ),
                 [info.n, listed],
-            ),
+            )
+            .given([
+                Premise::PeerIsProcess(active.connection.clone()),
+                Premise::SamePidSpace,
+            ]),
             None => {
                 // The worker's connections are known, and another one of them waits in the list.
                 let waits = |connection: &str| {

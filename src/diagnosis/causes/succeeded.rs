@@ -1,11 +1,13 @@
 //! The task succeeded.
 
-use crate::diagnosis::{Answer, Cause, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "succeeded",
     keeps_from: &[],
+    owner: &[Owner::Diagnosis],
+    explains: &[],
     scenario: None,
     needs: &[],
     general: false,
@@ -15,7 +17,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     if let Some((n, row)) = story.row_succeeded() {
-        return Answer::certain(
+        return Answer::shown(
             format!("the row says {}", row.status.as_deref().unwrap_or_default()),
             [n],
         )

@@ -1,12 +1,15 @@
 //! A worker whose master was killed took the message; its log goes nowhere.
 
 use crate::diagnosis::evidence::{broker, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-orphaned-worker",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose], &[Source::Process]],
     general: false,
@@ -45,12 +48,14 @@ fn check(story: &Story<'_>) -> Answer {
         "delivered to pid {} (`{name}`), a worker whose master is gone: its parent is pid {}",
         process.pid, process.ppid
     );
+    let client = Premise::PeerIsProcess(passage.connection.to_owned());
     match story.is_watched(process.pid) {
         Some(true) => Answer::NotApplicable,
         // Without the parent's command line it may be the container's healthy master.
-        Some(false) if process.ppid == 1 && !parent.is_empty() => {
-            broker::taken(story, Answer::certain(text, [passage.n, n]))
-        }
+        Some(false) if process.ppid == 1 && !parent.is_empty() => broker::taken(
+            story,
+            Answer::shown(text, [passage.n, n]).given([client, Premise::SamePidSpace]),
+        ),
         _ => broker::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
     }
 }

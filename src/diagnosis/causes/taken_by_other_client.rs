@@ -1,12 +1,14 @@
 //! Something that is not a worker took the message.
 
 use crate::diagnosis::evidence::workers;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-client",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
     general: false,
@@ -33,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
             .is_none_or(|depth| depth.ready > 0);
         return match (story.closed(), back) {
             (false, _) => Answer::NotApplicable,
-            (true, false) => Answer::certain(text, [passage.n]),
+            (true, false) => Answer::shown(text, [passage.n]),
             (true, true) => Answer::possible(
                 format!("{text}, and by all appearances put back: messages are ready"),
                 [passage.n],

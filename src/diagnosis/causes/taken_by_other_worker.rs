@@ -1,13 +1,16 @@
 //! Another worker took the message.
 
 use crate::diagnosis::evidence::{broker, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::{Premise, State};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-worker",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
     general: false,
@@ -34,16 +37,25 @@ fn check(story: &Story<'_>) -> Answer {
                     .as_deref()
                     .map(|cwd| format!(" in {cwd}"))
                     .unwrap_or_default();
-                broker::taken(
-                    story,
-                    Answer::certain(
+                let command = process.command.join(" ");
+                let evidence = [passage.n, found, n];
+                let replica = Premise::NotAReplica(pid);
+                let answer = match story.state(&replica) {
+                    State::Refuted(_) => Answer::likely(
                         format!(
-                            "delivered to pid {pid} (`{}`{place}), which is not the watched worker",
-                            process.command.join(" ")
+                            "delivered to pid {pid} (`{command}`{place}), another start of the watched worker, whose log is not watched"
                         ),
-                        [passage.n, found, n],
+                        evidence,
                     ),
-                )
+                    _ => Answer::shown(
+                        format!(
+                            "delivered to pid {pid} (`{command}`{place}), which is not the watched worker"
+                        ),
+                        evidence,
+                    )
+                    .given([replica, Premise::SamePidSpace]),
+                };
+                broker::taken(story, answer)
             }
             (Some(false), None) => broker::taken(
                 story,

@@ -1,12 +1,14 @@
 //! The API sends into a stub broker.
 
 use crate::diagnosis::evidence::{connections, stacks, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "test-broker",
     keeps_from: &[Stage::Published],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
@@ -23,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
         story,
         &api.iter().map(|(_, process)| process.pid).collect::<Vec<_>>(),
     ) {
-        return Answer::certain(
+        return Answer::shown(
             format!("the API runs Dramatiq's stub broker (thread {thread}): messages stay in its memory"),
             [n],
         );

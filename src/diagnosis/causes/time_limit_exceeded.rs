@@ -1,13 +1,15 @@
 //! The actor ran longer than it may.
 
 use crate::diagnosis::evidence::{retries, stacks, workers};
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "time-limit-exceeded",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
@@ -22,7 +24,7 @@ fn check(story: &Story<'_>) -> Answer {
     });
     if let Some(raised) = over {
         let place = stacks::own_place(raised);
-        return Answer::certain(
+        return Answer::shown(
             format!(
                 "the actor's time limit was exceeded{place}{}",
                 retries::retry_state(story)

@@ -1,12 +1,14 @@
 //! A forgotten trace slows the broker down.
 
-use crate::diagnosis::{Answer, Cause, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "tracing-left-on",
     keeps_from: &[],
+    owner: &[Owner::Diagnosis],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::Management]],
     general: false,
@@ -20,7 +22,7 @@ fn check(story: &Story<'_>) -> Answer {
         .events
         .iter()
         .find_map(|event| match &event.kind {
-            EventKind::TracingOn { readers: 0 } => Some(Answer::certain(
+            EventKind::TracingOn { readers: 0 } => Some(Answer::shown(
                 format!("vhost \"{}\" traces every message, and nobody reads it: `taskdiag check --restore-tracing` switches it off", story.timeline.setup.vhost),
                 [event.n],
             )),

@@ -1,13 +1,15 @@
 //! The worker does not know the actor that the message names.
 
 use crate::diagnosis::evidence::WorkerLine;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "unknown-actor",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -83,7 +85,7 @@ fn settled(story: &Story<'_>, told: &WorkerLine<'_>, evidence: Vec<u32>) -> Answ
     let text = format!("the worker knows no actor `{actor}`: {}", told.line.text);
     let wanted = story.timeline.setup.actor.as_deref();
     if wanted.is_none_or(|wanted| wanted == actor) {
-        return Answer::certain(text, evidence).terminal();
+        return Answer::shown(text, evidence).terminal();
     }
     // A number may be anybody's; a long id is this task's.
     if story.task_id().is_none_or(|id| id.len() < 6) {
@@ -99,7 +101,7 @@ fn settled(story: &Story<'_>, told: &WorkerLine<'_>, evidence: Vec<u32>) -> Answ
         .last()
         .map_or(0.0, |event| event.at_ms - told.at_ms);
     if story.closed() || waited >= ANOTHER_WITHIN as f64 * 0.9 {
-        Answer::certain(text, evidence).terminal()
+        Answer::shown(text, evidence).terminal()
     } else {
         Answer::likely(text, evidence).terminal_after(ANOTHER_WITHIN)
     }

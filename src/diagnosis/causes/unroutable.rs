@@ -1,11 +1,13 @@
 //! The queue does not exist, so the broker dropped the message.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "unroutable",
     keeps_from: &[Stage::Published],
+    owner: &[Owner::ApiCode],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose], &[Source::Queue]],
     general: false,
@@ -29,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     // A sample on its way while the API declared the queue says nothing: it must be a later one.
     match depths.last() {
-        Some(depth) if depth.at_ms >= passage.at_ms + LATER_MS => Answer::certain(
+        Some(depth) if depth.at_ms >= passage.at_ms + LATER_MS => Answer::shown(
             format!(
                 "published to `{}`, which does not exist: the broker dropped the message",
                 passage.queue

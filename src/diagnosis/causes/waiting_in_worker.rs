@@ -1,13 +1,16 @@
 //! The worker holds the message behind busy threads.
 
 use crate::diagnosis::evidence::workers;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "waiting-in-worker",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::Wait],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     general: false,
@@ -49,7 +52,11 @@ fn check(story: &Story<'_>) -> Answer {
     match pushed.line.pid.and_then(|pid| threads_of(story, pid)) {
         Some((n, threads)) if running.len() >= threads => {
             evidence.push(n);
-            Answer::certain(text, evidence)
+            let pid = pushed.line.pid;
+            Answer::shown(text, evidence).given([
+                Premise::WorkIsRunning(pid.unwrap_or(0)),
+                Premise::OneProcessPerLogThread { pid },
+            ])
         }
         Some((n, threads)) => {
             evidence.push(n);
@@ -109,9 +116,18 @@ mod tests {
             .depth("default", 0, 1)
     }
 
+    const AT_WORK: &[(&str, &str)] = &[
+        ("crunch", "/app/core.py"),
+        ("__call__", "/v/site-packages/dramatiq/actor.py"),
+        ("process_message", "/v/site-packages/dramatiq/worker.py"),
+    ];
+
     #[test]
     fn all_threads_are_busy() {
-        assert_eq!(behind(&[101, 101]).silence().cause(), "certain waiting-in-worker");
+        let busy = behind(&[101, 101]).stack(101, "Thread-0", AT_WORK);
+        assert_eq!(busy.silence().cause(), "certain waiting-in-worker");
+        // Received and not acknowledged is not running: the threads may be dead.
+        assert_eq!(behind(&[101, 101]).silence().cause(), "likely waiting-in-worker");
         assert_eq!(behind(&[101, 101]).answer(&CAUSE), "not applicable");
     }
 

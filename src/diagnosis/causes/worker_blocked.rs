@@ -1,11 +1,13 @@
 //! The watched worker has it, and nothing more is known.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-blocked",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::WorkerLog]],
     general: true,

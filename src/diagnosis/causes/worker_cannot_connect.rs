@@ -1,12 +1,14 @@
 //! The worker tries to connect to the broker, and fails.
 
 use crate::diagnosis::evidence::connections;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-cannot-connect",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
     general: false,

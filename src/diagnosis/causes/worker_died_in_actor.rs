@@ -1,13 +1,15 @@
 //! The process died inside the actor.
 
 use crate::diagnosis::evidence::workers;
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-died-in-actor",
     keeps_from: &[Stage::Finished],
+    owner: &[Owner::DatabaseHost],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Process]],
     general: false,
@@ -29,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .line(|mark| matches!(mark, LogEvent::Received { .. }))
                 .is_some()
         {
-            Answer::certain(text, [told.n]).terminal()
+            Answer::shown(text, [told.n]).terminal()
         } else {
             Answer::likely(text, [told.n])
         };
@@ -82,7 +84,7 @@ fn check(story: &Story<'_>) -> Answer {
             .line(|mark| matches!(mark, LogEvent::Received { .. }))
             .is_some() =>
         {
-            Answer::certain(
+            Answer::shown(
                 format!("pid {pid} had the message and is gone; nothing acknowledged it"),
                 [passage.n, n],
             )

@@ -1,11 +1,14 @@
 //! The worker process is stopped.
 
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",
     keeps_from: &[Stage::Received],
+    owner: &[Owner::DatabaseHost],
+    explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
@@ -23,13 +26,14 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     match process.state {
-        'T' | 't' => Answer::certain(
+        'T' | 't' => Answer::shown(
             format!(
                 "pid {} is stopped (state {}): it was sent SIGSTOP, or a debugger holds it",
                 process.pid, process.state
             ),
             [passage.n, n],
-        ),
+        )
+        .given([Premise::PeerIsProcess(passage.connection.to_owned())]),
         'Z' => Answer::NotApplicable,
         'D' if story.closed() => Answer::likely(
             format!("pid {} is in uninterruptible sleep (state D)", process.pid),

@@ -1,13 +1,16 @@
 //! The worker found no actors on its broker object.
 
 use crate::diagnosis::evidence::{broker, connections, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-has-no-actors",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::WorkerLog]],
     general: false,
@@ -52,10 +55,11 @@ fn check(story: &Story<'_>) -> Answer {
     match idle {
         Some((n, process)) => {
             evidence.push(n);
-            Answer::certain(
+            Answer::shown(
                 format!("{text}; pid {} has no AMQP connection", process.pid),
                 evidence,
             )
+            .given([Premise::SamePidSpace])
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }

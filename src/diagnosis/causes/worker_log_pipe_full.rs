@@ -1,13 +1,15 @@
 //! Nobody reads the worker's log pipe, and it is full.
 
 use crate::diagnosis::evidence::{broker, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-log-pipe-full",
     keeps_from: &[Stage::Received, Stage::Delivered],
+    owner: &[Owner::DatabaseHost],
+    explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
@@ -70,7 +72,7 @@ fn check(story: &Story<'_>) -> Answer {
             .iter()
             .any(|told| told.line.pid == Some(process.pid) && !told.line.before);
         return if !wrote && stands_in_write(story, process.pid) {
-            Answer::certain(text, [event.n])
+            Answer::shown(text, [event.n])
         } else if wrote {
             Answer::possible(text, [event.n])
         } else {

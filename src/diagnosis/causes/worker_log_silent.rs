@@ -1,11 +1,13 @@
 //! The worker's log does not show what it does.
 
-use crate::diagnosis::{Answer, Cause, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-log-silent",
     keeps_from: &[],
+    owner: &[Owner::Diagnosis],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog]],
     general: false,

@@ -2,13 +2,15 @@
 
 use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::evidence::{broker, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, Traceback};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-not-started",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
     general: false,
@@ -72,7 +74,7 @@ fn check(story: &Story<'_>) -> Answer {
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
-        Answer::certain(text, evidence)
+        Answer::shown(text, evidence)
     }
 }
 
@@ -121,7 +123,7 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
         return story.closed().then(|| Answer::possible(text, evidence));
     }
     // Its last lines may still be on their way.
-    Some(Answer::certain(text, evidence).terminal_after(150))
+    Some(Answer::shown(text, evidence).terminal_after(150))
 }
 
 fn died_at_start(told: &WorkerLine<'_>) -> bool {

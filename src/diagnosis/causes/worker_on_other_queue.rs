@@ -1,7 +1,8 @@
 //! The worker consumes other queues only.
 
 use crate::diagnosis::evidence::{broker, connections, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::framework::dramatiq;
 use crate::timeline::Source;
@@ -9,6 +10,8 @@ use crate::timeline::Source;
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-queue",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: false,
@@ -92,7 +95,12 @@ fn alive_or_likely(story: &Story<'_>, text: String, mut evidence: Vec<u32>) -> A
     match workers::watched_is_alive(story) {
         Some(n) => {
             evidence.push(n);
-            Answer::certain(text, evidence)
+            // A line of the log says that it lives whatever its pid means here.
+            let by_pid = story
+                .timeline
+                .event(n)
+                .is_some_and(|event| event.source == Source::Process);
+            Answer::shown(text, evidence).given(by_pid.then_some(Premise::SamePidSpace))
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }

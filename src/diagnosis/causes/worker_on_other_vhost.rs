@@ -1,12 +1,15 @@
 //! The worker talks to another vhost or another broker.
 
 use crate::diagnosis::evidence::{broker, connections, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-vhost",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::Process]],
     general: false,
@@ -32,17 +35,18 @@ fn check(story: &Story<'_>) -> Answer {
             if let Some(other) = mine.iter().find(|connection| connection.vhost != *vhost)
                 && mine.iter().all(|connection| connection.vhost != *vhost)
             {
-                return Answer::certain(
+                return Answer::shown(
                     format!(
                         "the worker (pid {}) is connected to vhost \"{}\", not to \"{vhost}\"",
                         process.pid, other.vhost
                     ),
                     [*n, listed],
-                );
+                )
+                .given([Premise::SamePidSpace]);
             }
         }
     }
-    connections::other_broker(story, &workers, "the worker")
+    connections::other_broker(story, &workers, "the worker").given([Premise::SamePidSpace])
 }
 
 #[cfg(test)]

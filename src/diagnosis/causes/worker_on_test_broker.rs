@@ -1,13 +1,16 @@
 //! The worker consumes from a stub broker.
 
 use crate::diagnosis::evidence::{broker, connections, stacks, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-test-broker",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::Process]],
     general: false,
@@ -21,10 +24,11 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let pids: Vec<i32> = story.log_pids().into_iter().collect();
     if let Some((n, thread)) = stacks::stub_frame(story, &pids) {
-        return Answer::certain(
+        return Answer::shown(
             format!("the worker consumes from Dramatiq's stub broker (thread {thread}), not from RabbitMQ"),
             [n],
-        );
+        )
+        .given([Premise::SamePidSpace]);
     }
     if !story.closed() {
         return Answer::NotApplicable;

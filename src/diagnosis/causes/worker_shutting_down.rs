@@ -1,13 +1,15 @@
 //! The worker was told to stop.
 
 use crate::diagnosis::evidence::broker;
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-shutting-down",
     keeps_from: &[Stage::Received, Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     general: false,

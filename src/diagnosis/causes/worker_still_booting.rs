@@ -1,13 +1,16 @@
 //! The worker is alive, but has not come to consuming yet.
 
 use crate::diagnosis::evidence::{broker, connections, stacks, workers};
-use crate::diagnosis::{Answer, Cause, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-still-booting",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Wait],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::WorkerLog, Source::Process]],
     general: false,
@@ -70,7 +73,7 @@ fn check(story: &Story<'_>) -> Answer {
         return match place {
             Some((n, frame)) => {
                 evidence.push(n);
-                Answer::certain(format!("{text}: it is at {frame}"), evidence)
+                Answer::shown(format!("{text}: it is at {frame}"), evidence).given([Premise::SamePidSpace])
             }
             None => Answer::likely(text, evidence),
         };

@@ -1,12 +1,14 @@
 //! All consumers are full.
 
 use crate::diagnosis::evidence::{broker, retries, workers};
-use crate::diagnosis::{Answer, Cause, Certainty, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "workers-busy",
     keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Wait],
+    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: false,

@@ -1,12 +1,15 @@
 //! The configured log is not that of the worker that consumes.
 
 use crate::diagnosis::evidence::workers;
-use crate::diagnosis::{Answer, Cause, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "wrong-worker-log",
     keeps_from: &[],
+    owner: &[Owner::Diagnosis],
+    explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog], &[Source::Process]],
     general: false,
@@ -61,12 +64,16 @@ fn check(story: &Story<'_>) -> Answer {
         return by_delivery;
     };
     let mut pids = Vec::new();
+    let mut peers = Vec::new();
     for consumer in consumers
         .iter()
         .filter(|consumer| consumer.queue == story.queue())
     {
         match story.peer(&consumer.connection) {
-            Some((_, pid)) => pids.push(pid),
+            Some((n, pid)) => {
+                pids.push(pid);
+                peers.push(n);
+            }
             None => return by_delivery,
         }
     }
@@ -81,14 +88,16 @@ fn check(story: &Story<'_>) -> Answer {
     if pids.iter().any(|pid| story.is_watched(*pid) != Some(false)) {
         return Answer::NotApplicable;
     }
-    Answer::certain(
+    Answer::shown(
         format!(
             "the log's lines are of pid {}, the queue's consumers are pid {}",
             text(&in_log),
             text(&pids)
         ),
-        [listed],
+        [vec![listed], peers].concat(),
     )
+    .given(pids.iter().map(|pid| Premise::NotAReplica(*pid)))
+    .given([Premise::SamePidSpace])
 }
 
 #[cfg(test)]
@@ -108,9 +117,10 @@ mod tests {
 
     #[test]
     fn the_consumers_are_others() {
+        // The ended worker's pids may be those of a container, whose worker pid 900 is.
         assert_eq!(
             ended().consumers(&[("default", OTHER, 16)]).answer(&CAUSE),
-            "certain"
+            "possible"
         );
     }
 

@@ -83,7 +83,7 @@ pub(in crate::diagnosis) fn other_broker(
                     );
                     // Behind a forwarded port the same broker lists another address.
                     return if story.closed() && lists_this_machine(story) {
-                        Answer::certain(text, [*n, listed])
+                        Answer::shown(text, [*n, listed])
                     } else {
                         Answer::likely(text, [*n, listed])
                     };

@@ -15,6 +15,7 @@ impl<'a> Story<'a> {
         let mut unkeyed: BTreeSet<&'a str> = BTreeSet::new();
         let mut lines = Vec::new();
         let mut weak = BTreeSet::new();
+        let mut by_thread = BTreeSet::new();
         let mut entries = Vec::new();
         let since = self.submitted_at();
         let wanted = self.timeline.setup.actor.as_deref();
@@ -52,6 +53,9 @@ impl<'a> Story<'a> {
                 mine = true;
                 weak.insert(told.n);
             }
+            if mine && id.is_none() && in_interval {
+                by_thread.insert(told.n);
+            }
             if mine {
                 lines.push(told);
                 // A pattern that fits the framework's own lines proves nothing by them.
@@ -66,6 +70,7 @@ impl<'a> Story<'a> {
         }
         self.lines = lines;
         self.weak = weak;
+        self.by_thread = by_thread;
         self.entries = entries;
     }
 
@@ -367,7 +372,7 @@ fn actor_of(mark: &LogEvent) -> Option<&str> {
 const LOG_AHEAD_MS: f64 = 500.0;
 
 /// The message id a mark names.
-fn id_of(mark: &LogEvent) -> Option<&str> {
+pub fn id_of(mark: &LogEvent) -> Option<&str> {
     match mark {
         LogEvent::Pushed { id, .. }
         | LogEvent::Received { id, .. }

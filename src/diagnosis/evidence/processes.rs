@@ -1,6 +1,6 @@
 //! Processes: who is at the end of a connection, and which are the watched worker's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Story;
 use crate::framework::LogEvent;
@@ -47,6 +47,17 @@ impl<'a> Story<'a> {
                 EventKind::Process(process) if process.pid == pid => Some((event.n, process)),
                 _ => None,
             })
+    }
+
+    /// Every process that was seen, as it was seen last.
+    pub fn all_processes(&self) -> impl Iterator<Item = (u32, &'a Process)> {
+        let mut last = BTreeMap::new();
+        for event in &self.timeline.events {
+            if let EventKind::Process(process) = &event.kind {
+                last.insert(process.pid, (event.n, process));
+            }
+        }
+        last.into_values()
     }
 
     /// Processes that ended during the run.

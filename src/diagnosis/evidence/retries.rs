@@ -1,6 +1,6 @@
 //! What comes after a failed attempt, and what waits for its time.
 
-use super::{Story, Transfer};
+use super::{Story, Transfer, broker};
 use crate::framework::LogEvent;
 use crate::framework::dramatiq;
 use crate::units;
@@ -92,7 +92,11 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
         (Some(wait), None) if story.post_mortem() => {
             format!("; it was to be retried {} later", units::span(wait))
         }
-        (Some(wait), None) => format!("; it is retried in {}", units::span(wait)),
+        (Some(wait), None) if broker::saw_every_publish(story) => format!(
+            "; it said that it would retry in {}, and no copy was seen",
+            units::span(wait)
+        ),
+        (Some(wait), None) => format!("; it said that it would retry in {}", units::span(wait)),
         (None, Some(done)) if retry_was_delivered(story) => {
             format!("; retry {done} was delivered since, and what became of it was not seen")
         }

@@ -82,8 +82,9 @@ impl<'a> Story<'a> {
                 .filter(|depth| depth.ready > 0 && depth.consumers == 0)
             && self.worker_lines.iter().all(|told| !told.line.carries_task_id)
         {
-            // Nobody takes messages away and some wait: this one is probably among them.
+            // Nobody takes messages away and some wait: this one may be among them.
             put(Stage::Published, None, depth.n);
+            self.waits_by_assumption = true;
         }
         for held in &self.held {
             put(Stage::Published, None, held.passage.n);

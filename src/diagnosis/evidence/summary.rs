@@ -39,6 +39,16 @@ impl<'a> Story<'a> {
         Stage::ALL
             .into_iter()
             .map(|stage| match self.reached.get(&stage) {
+                Some((_, evidence)) if stage == Stage::Published && self.waits_by_assumption => Reached {
+                    stage,
+                    reached: None,
+                    at_ms: None,
+                    evidence: evidence.clone(),
+                    observed: Some(format!(
+                        "cannot tell: messages wait on `{}`, and this one may be among them or never have been sent",
+                        self.queue()
+                    )),
+                },
                 Some((at_ms, evidence)) => Reached {
                     stage,
                     reached: Some(true),

@@ -79,6 +79,7 @@ pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a
         // An old log's pid may be another program's by now.
         if let Some(process) = story.process(pid)
             && story.gone(pid).is_none()
+            && !matches!(process.1.state, 'Z' | 'X')
             && (is_worker(process.1) || process.1.command.iter().any(|word| word.contains("python")))
         {
             found.push(process);

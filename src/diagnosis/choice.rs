@@ -1,0 +1,187 @@
+//! Which of the causes that match is named.
+//!
+//! Those that keep a task from the first missing stage compete: the more certain wins, the
+//! catalogue's order breaks ties, a general one never beats a specific one. Then the winner may be
+//! the effect of another cause that is seen at the same process, queue, row or message: the deepest
+//! such cause is the one that is named, and the chain leads from it to the effect.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::{Answer, Cause, Certainty, Excluded, Match, Stage, Story, Undecided, ask, causes};
+use crate::timeline::{EventKind, Source};
+
+/// A cause that matched, with its place in the catalogue.
+pub(super) type Candidate = (usize, &'static Cause, Match);
+
+/// What all causes answered.
+pub(super) struct Asked {
+    competing: Vec<Candidate>,
+    contributing: Vec<Candidate>,
+    /// Matched, and about a stage that is not the missing one: they may explain the winner.
+    elsewhere: Vec<Candidate>,
+    pub(super) ruled_out: Vec<Excluded>,
+    pub(super) cannot_tell: Vec<Undecided>,
+}
+
+pub(super) struct Choice {
+    pub(super) winner: Option<Candidate>,
+    /// The winner's effects, from the one at the task's stage down to the one that it causes itself.
+    pub(super) chain: Vec<Candidate>,
+    pub(super) contributing: Vec<Candidate>,
+}
+
+impl Asked {
+    pub(super) fn new(story: &Story<'_>, next: Option<Stage>) -> Self {
+        let mut asked = Self {
+            competing: Vec::new(),
+            contributing: Vec::new(),
+            elsewhere: Vec::new(),
+            ruled_out: Vec::new(),
+            cannot_tell: Vec::new(),
+        };
+        // What competed and was excluded comes first: that is what a reader would have guessed.
+        let mut ruled_out: Vec<(bool, Excluded)> = Vec::new();
+        for (order, cause) in causes::ALL.iter().enumerate() {
+            let competes = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
+                || (cause.id == "succeeded" && next.is_none());
+            let id = cause.id.to_owned();
+            match ask(cause, story) {
+                Answer::Matched(matched) if competes => asked.competing.push((order, cause, matched)),
+                Answer::Matched(matched) if cause.keeps_from.is_empty() || next.is_none() => {
+                    asked.contributing.push((order, cause, matched))
+                }
+                Answer::Matched(matched) => asked.elsewhere.push((order, cause, matched)),
+                Answer::RuledOut { because, evidence } => ruled_out.push((
+                    !competes,
+                    Excluded {
+                        id,
+                        because,
+                        evidence,
+                    },
+                )),
+                Answer::CannotTell { needs } if competes && next.is_some() => {
+                    asked.cannot_tell.push(Undecided { id, needs })
+                }
+                Answer::CannotTell { .. } | Answer::NotApplicable => {}
+            }
+        }
+        ruled_out.sort_by_key(|(other, _)| *other);
+        asked.ruled_out = ruled_out.into_iter().map(|(_, excluded)| excluded).collect();
+        asked
+    }
+
+    pub(super) fn choose(&mut self, story: &Story<'_>) -> Choice {
+        let mut competing = std::mem::take(&mut self.competing);
+        let mut contributing = std::mem::take(&mut self.contributing);
+        let specific = competing
+            .iter()
+            .any(|(_, cause, matched)| !cause.general && matched.certainty >= Certainty::Likely);
+        competing.sort_by_key(|(order, cause, matched)| {
+            (cause.general && specific, Reverse(matched.certainty), *order)
+        });
+        let mut rest: Vec<Candidate> = competing;
+        let mut winner = (!rest.is_empty()).then(|| rest.remove(0));
+        // "None of the specific ones could be shown" is certain only where all of them were excluded.
+        let rivals = rest.iter().any(|(_, cause, _)| !cause.general);
+        if let Some((_, cause, matched)) = &mut winner
+            && cause.general
+            && (rivals || !self.cannot_tell.is_empty())
+        {
+            matched.certainty = matched.certainty.min(Certainty::Likely);
+        }
+        let mut chain = Vec::new();
+        while let Some(effect) = winner.take() {
+            match self.take_reason(story, &effect, &mut rest) {
+                Some(reason) => {
+                    chain.push(effect);
+                    winner = Some(reason);
+                }
+                None => {
+                    winner = Some(effect);
+                    break;
+                }
+            }
+        }
+        // What stands beside a specific cause only because nothing better was known adds nothing.
+        contributing.extend(rest.into_iter().filter(|(_, cause, _)| !cause.general));
+        contributing.sort_by_key(|(order, ..)| *order);
+        Choice {
+            winner,
+            chain,
+            contributing,
+        }
+    }
+
+    /// The cause of which this one is an effect, if one is at least likely and seen at the same thing.
+    fn take_reason(
+        &mut self,
+        story: &Story<'_>,
+        (_, effect, matched): &Candidate,
+        rest: &mut Vec<Candidate>,
+    ) -> Option<Candidate> {
+        let of_effect = subjects(story, &matched.evidence);
+        let explains = |(_, cause, reason): &Candidate| {
+            cause.explains.contains(&effect.id)
+                && reason.certainty >= Certainty::Likely
+                && !subjects(story, &reason.evidence).is_disjoint(&of_effect)
+        };
+        for candidates in [rest, &mut self.elsewhere] {
+            if let Some(at) = candidates.iter().position(explains) {
+                return Some(candidates.remove(at));
+            }
+        }
+        None
+    }
+}
+
+/// What an event is about: two causes are linked only by something that both were seen at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject<'a> {
+    Process(i32),
+    Queue(&'a str),
+    /// The task's own message.
+    Task,
+    /// Another one.
+    Message(&'a str),
+    Row,
+}
+
+fn subjects<'a>(story: &Story<'a>, evidence: &[u32]) -> BTreeSet<Subject<'a>> {
+    let mut found = BTreeSet::new();
+    let of_message = |id: &'a str| match story.is_my_message(id) {
+        true => Subject::Task,
+        false => Subject::Message(id),
+    };
+    for event in evidence.iter().filter_map(|n| story.timeline.event(*n)) {
+        match &event.kind {
+            EventKind::Process(process) => {
+                found.insert(Subject::Process(process.pid));
+            }
+            EventKind::Peer { pid, .. } | EventKind::Stacks { pid, .. } | EventKind::Gone { pid, .. } => {
+                found.insert(Subject::Process(*pid));
+            }
+            EventKind::Depth { queue, .. } | EventKind::QueueInfo { queue, .. } => {
+                found.insert(Subject::Queue(queue));
+            }
+            EventKind::Publish { message, .. } => {
+                found.extend(message.message_id.as_deref().map(of_message));
+            }
+            EventKind::Deliver { message, queue, .. } => {
+                found.insert(Subject::Queue(queue));
+                found.extend(message.message_id.as_deref().map(of_message));
+            }
+            EventKind::Row(_) | EventKind::RowCommitted { .. } | EventKind::LockWait(_) => {
+                found.insert(Subject::Row);
+            }
+            EventKind::Line(line) if event.source == Source::WorkerLog => {
+                found.extend(line.pid.map(Subject::Process));
+                if story.lines().iter().any(|own| own.n == event.n) {
+                    found.insert(Subject::Task);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,145 @@
+//! No verdict against its own recording: what each cause claims, held against everything that was
+//! seen. A contradiction makes the cause `possible` and is shown with it.
+
+use super::evidence::{Story, workers};
+use crate::framework::LogEvent;
+use crate::timeline::{EventKind, Source};
+
+/// What contradicts a claim.
+pub(super) struct Contradiction {
+    pub(super) n: u32,
+    pub(super) text: String,
+}
+
+/// A cause's claim about the world, as data: its words are not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// No process runs that would consume the queue.
+    NoWorkerRuns,
+    /// The watched worker's log has nothing of the task.
+    LogsNothing,
+    /// The call of the actor has not returned.
+    IsRunning,
+    /// There is no row.
+    NoRow,
+    /// The process lives.
+    IsAlive,
+    /// The API sent nothing.
+    NothingSent,
+    /// No final status was written.
+    NotFinal,
+}
+
+/// The claims of each cause that has any.
+const CLAIMS: &[(&str, &[Claim])] = &[
+    ("no-consumer", &[Claim::NoWorkerRuns]),
+    ("worker-blocked", &[Claim::LogsNothing, Claim::IsAlive]),
+    ("worker-log-silent", &[Claim::LogsNothing]),
+    ("actor-still-running", &[Claim::IsRunning, Claim::NotFinal]),
+    ("event-loop-blocked", &[Claim::IsRunning]),
+    ("row-missing", &[Claim::NoRow]),
+    ("row-never-written", &[Claim::NotFinal]),
+    ("row-rolled-back", &[Claim::NotFinal]),
+    ("worker-frozen", &[Claim::IsAlive]),
+    ("not-dispatched", &[Claim::NothingSent]),
+    ("not-published", &[Claim::NothingSent]),
+    ("test-broker", &[Claim::NothingSent]),
+    ("published-to-other-broker", &[Claim::NothingSent]),
+];
+
+/// The first thing that was seen and cannot be where the cause holds.
+pub(super) fn contradiction(story: &Story<'_>, cause: &str, evidence: &[u32]) -> Option<Contradiction> {
+    let (_, claims) = CLAIMS.iter().find(|(id, _)| *id == cause)?;
+    claims.iter().find_map(|claim| against(story, *claim, evidence))
+}
+
+fn against(story: &Story<'_>, claim: Claim, evidence: &[u32]) -> Option<Contradiction> {
+    let found = |n: u32, text: String| Some(Contradiction { n, text });
+    match claim {
+        Claim::NoWorkerRuns => {
+            let (n, process) = story.all_processes().find(|(_, process)| {
+                workers::is_worker_command(&process.command)
+                    && !matches!(process.state, 'Z' | 'X')
+                    && story.gone(process.pid).is_none()
+            })?;
+            // The cause knows of it, and says so.
+            if evidence.contains(&n) {
+                return None;
+            }
+            found(n, format!("pid {} runs a worker's command", process.pid))
+        }
+        Claim::LogsNothing => {
+            let line = story.worker_lines().iter().find(|line| {
+                line.line.carries_task_id && story.counts(line) && !evidence.contains(&line.n)
+            })?;
+            found(
+                line.n,
+                format!(
+                    "its log names the task: {}",
+                    crate::text::excerpt(&line.line.text)
+                ),
+            )
+        }
+        Claim::IsRunning => {
+            let line = story.lines().iter().rev().find_map(|line| match line.mark {
+                Some(LogEvent::Received { .. } | LogEvent::Called) => Some(None),
+                Some(LogEvent::Completed | LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. }) => {
+                    Some(Some(line.n))
+                }
+                _ => None,
+            });
+            found(line??, "its log says that the call returned".into())
+        }
+        Claim::NoRow => {
+            let (n, ..) = story.rows().iter().find(|(_, _, row)| row.present)?;
+            found(*n, "the row was seen".into())
+        }
+        Claim::IsAlive => {
+            let pid = evidence
+                .iter()
+                .find_map(|n| match &story.timeline.event(*n)?.kind {
+                    EventKind::Peer { pid, .. } => Some(*pid),
+                    EventKind::Process(process) => Some(process.pid),
+                    _ => None,
+                })?;
+            let (n, process) = story.process(pid)?;
+            if let Some(n) = story.gone(pid) {
+                return found(n, format!("pid {pid} has ended"));
+            }
+            match process.state {
+                'Z' | 'X' => found(n, format!("pid {pid} is a zombie: it has ended")),
+                _ => None,
+            }
+        }
+        Claim::NothingSent => {
+            let publish = story.publishes().first()?;
+            found(publish.n, "a message of this task was published".into())
+        }
+        Claim::NotFinal => {
+            let setup = &story.timeline.setup;
+            let is_final = |value: &str| {
+                setup
+                    .succeeded
+                    .iter()
+                    .chain(&setup.failed)
+                    .any(|word| word.eq_ignore_ascii_case(value))
+            };
+            let api = story
+                .timeline
+                .events
+                .iter()
+                .rev()
+                .find_map(|event| match &event.kind {
+                    EventKind::ApiStatus {
+                        value: Some(value), ..
+                    } if event.source == Source::Api => Some((event.n, value)),
+                    _ => None,
+                });
+            let (n, value) = api?;
+            match is_final(value) {
+                true => found(n, format!("the API itself says {value}")),
+                false => None,
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The assumptions that inferences rest on: what each is, what proves it, what refutes it.
+//!
+//! Certainty is computed from here and nowhere else. A claim whose premises are all proved is
+//! certain; one assumption makes it likely, more make it possible; a refuted premise takes the
+//! claim away. *Not contradicted is not proved*: an observation that a recording lacks leaves its
+//! premise assumed.
+
+use std::collections::BTreeSet;
+
+use super::evidence::{Story, id_of, workers};
+use crate::timeline::{EventKind, Process, Source};
+
+/// The number by which evidence points at an event.
+pub type EventId = u32;
+
+/// One assumption, with its subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Premise {
+    /// The pids in the watched worker's log are pids of this machine. In a container they are not.
+    SamePidSpace,
+    /// What one pid and thread wrote to the watched log was written by one process. Replicas that
+    /// share a log may have the same pid and thread.
+    OneProcessPerLogThread { pid: Option<i32> },
+    /// The process at our end of this connection is the client, and not a relay before it.
+    PeerIsProcess(String),
+    /// This process is none of the watched worker's replicas: it runs another command, for another
+    /// user, or in another folder.
+    NotAReplica(i32),
+    /// This message is the task's, and no other with the same number in it.
+    MessageIsOurs(String),
+    /// The first version of the row that was seen is its INSERT.
+    FirstVersionIsInsert,
+    /// No version of the row came and went between two looks.
+    SawEveryVersion,
+    /// Nothing was published that the broker refused after `send()` had returned.
+    NothingRefused,
+    /// What is unacknowledged is being worked on.
+    WorkIsRunning(i32),
+    /// The source still answered after this moment, in milliseconds.
+    StillAnswers(Source, i64),
+    /// The code of this process looks at the variable that is set in its environment.
+    VariableIsRead(i32),
+    /// The task's message is among those that wait on its queue.
+    IsAmongTheWaiting,
+    /// No earlier task had this id.
+    IdIsNew,
+    /// The log holds everything that the worker wrote.
+    LogIsWhole,
+}
+
+/// What is known of a premise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    Proved(Proved),
+    Refuted(Vec<EventId>),
+    Assumed,
+}
+
+/// By these events. Nothing outside this file can make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved(Vec<EventId>);
+
+impl Proved {
+    pub fn events(&self) -> &[EventId] {
+        &self.0
+    }
+}
+
+fn proved(events: impl IntoIterator<Item = EventId>) -> State {
+    State::Proved(Proved(events.into_iter().collect()))
+}
+
+impl Premise {
+    /// What people are told when it could not be proved: the verdict holds unless this is otherwise.
+    pub fn sentence(&self) -> String {
+        match self {
+            Premise::SamePidSpace => {
+                "if the pids in the worker's log are pids of this machine: in a container they are not".into()
+            }
+            Premise::OneProcessPerLogThread { pid: Some(pid) } => {
+                format!("if all lines of pid {pid} come from one process: two replicas may share this log")
+            }
+            Premise::OneProcessPerLogThread { pid: None } => {
+                "if all lines of one thread come from one process: several may share this log".into()
+            }
+            Premise::PeerIsProcess(connection) => {
+                format!(
+                    "if the process that holds {connection} is the client itself, and not a proxy before it"
+                )
+            }
+            Premise::NotAReplica(pid) => {
+                format!("if pid {pid} is not another start of the watched worker")
+            }
+            Premise::MessageIsOurs(id) => {
+                format!("if message {id} belongs to this task, and does not merely hold the same number")
+            }
+            Premise::FirstVersionIsInsert => {
+                "if the first version of the row that was seen is the one that was inserted".into()
+            }
+            Premise::SawEveryVersion => "if nothing wrote over the row between two looks at it".into(),
+            Premise::NothingRefused => {
+                "if the broker did not refuse the message after send() had returned".into()
+            }
+            Premise::WorkIsRunning(pid) => {
+                format!("if pid {pid} still works on what it has not acknowledged")
+            }
+            Premise::StillAnswers(source, _) => {
+                format!("if {source} still answered at the end: nothing new came from it")
+            }
+            Premise::VariableIsRead(pid) => {
+                format!("if the code of pid {pid} looks at that variable")
+            }
+            Premise::IsAmongTheWaiting => {
+                "if this task's message is among those that wait: it may never have been sent".into()
+            }
+            Premise::IdIsNew => "if no earlier task had this id".into(),
+            Premise::LogIsWhole => "if the log holds everything that the worker wrote".into(),
+        }
+    }
+}
+
+impl Story<'_> {
+    /// What is known of this premise, from everything that was seen.
+    pub fn state(&self, premise: &Premise) -> State {
+        match premise {
+            Premise::SamePidSpace => self.same_pid_space(),
+            Premise::OneProcessPerLogThread { pid } => self.one_process_per_log_thread(*pid),
+            Premise::PeerIsProcess(connection) => self.peer_is_process(connection),
+            Premise::NotAReplica(pid) => self.not_a_replica(*pid),
+            Premise::MessageIsOurs(id) => self.message_is_ours(id),
+            Premise::FirstVersionIsInsert => self.first_version_is_insert(),
+            Premise::SawEveryVersion => self.saw_every_version(),
+            // The broker closes a channel without a word to us; only an unbroken channel would show it.
+            Premise::NothingRefused => State::Assumed,
+            Premise::WorkIsRunning(pid) => self.work_is_running(*pid),
+            Premise::StillAnswers(source, since) => self.still_answers(*source, *since as f64),
+            Premise::IsAmongTheWaiting
+            | Premise::VariableIsRead(_)
+            | Premise::IdIsNew
+            | Premise::LogIsWhole => State::Assumed,
+        }
+    }
+
+    /// A pid of the log is a worker of this machine that the log or the broker knows by something
+    /// else, too: it holds the log open, or our message went to it and the log has it under that pid.
+    fn same_pid_space(&self) -> State {
+        let logged = self.log_pids();
+        for &pid in &logged {
+            let Some((n, process)) = self.process(pid) else {
+                continue;
+            };
+            if workers::is_worker(process) && process.holds_log {
+                return proved([n]);
+            }
+        }
+        for told in self.lines() {
+            let (Some(pid), Some(id)) = (told.line.pid, told.mark.and_then(id_of)) else {
+                continue;
+            };
+            let taker = self
+                .deliveries()
+                .filter(|delivery| delivery.message.message_id.as_deref() == Some(id))
+                .find_map(|delivery| self.peer(delivery.connection));
+            match taker {
+                Some((n, peer)) if peer == pid => return proved([told.n, n]),
+                // Ours went to one process, and the log has it under another's pid.
+                Some((n, peer))
+                    if self
+                        .process(peer)
+                        .is_some_and(|(_, process)| workers::is_worker(process)) =>
+                {
+                    return State::Refuted(vec![told.n, n]);
+                }
+                _ => {}
+            }
+        }
+        State::Assumed
+    }
+
+    /// The log is a file, and every worker process that holds it open belongs to the tree of this pid.
+    fn one_process_per_log_thread(&self, pid: Option<i32>) -> State {
+        let (Some(pid), State::Proved(space)) = (pid, self.same_pid_space()) else {
+            return State::Assumed;
+        };
+        let Some((n, process)) = self.process(pid) else {
+            return State::Assumed;
+        };
+        let same_tree = |other: &Process| {
+            other.pid == pid
+                || other.ppid == pid
+                || process.ppid == other.pid
+                || (process.ppid > 1 && process.ppid == other.ppid)
+        };
+        let writers = self
+            .all_processes()
+            .filter(|(_, other)| other.holds_log && workers::is_worker(other));
+        let mut events: Vec<EventId> = space.0;
+        events.push(n);
+        let mut holds = false;
+        for (n, other) in writers {
+            if !same_tree(other) {
+                return State::Assumed;
+            }
+            holds = true;
+            events.push(n);
+        }
+        // A boot of another master in the middle of it is another writer.
+        if holds
+            || self
+                .log_pids()
+                .iter()
+                .all(|pid| self.process(*pid).is_some_and(|(_, other)| same_tree(other)))
+        {
+            proved(events)
+        } else {
+            State::Assumed
+        }
+    }
+
+    /// It is known as what it is by something else than the connection.
+    fn peer_is_process(&self, connection: &str) -> State {
+        let Some((n, pid)) = self.peer(connection) else {
+            return State::Assumed;
+        };
+        let Some((seen, process)) = self.process(pid) else {
+            return State::Assumed;
+        };
+        if is_relay(process) {
+            return State::Refuted(vec![n, seen]);
+        }
+        let serves = self.api_processes().iter().any(|(_, api)| api.pid == pid);
+        if serves || workers::is_worker(process) || workers::acts_as_worker(self, process) {
+            return proved([n, seen]);
+        }
+        State::Assumed
+    }
+
+    /// The same command of the same user in the same folder is the same worker, started twice.
+    fn not_a_replica(&self, pid: i32) -> State {
+        let Some((n, other)) = self.process(pid) else {
+            return State::Assumed;
+        };
+        let mut known = false;
+        for (seen, own) in workers::live_workers(self) {
+            if own.pid == pid {
+                continue;
+            }
+            known = true;
+            let command = |process: &Process| {
+                process
+                    .parent_command
+                    .clone()
+                    .filter(|words| workers::is_worker_command(words))
+                    .unwrap_or_else(|| process.command.clone())
+            };
+            if command(own) == command(other) && own.cwd == other.cwd && own.user == other.user {
+                return State::Refuted(vec![n, seen]);
+            }
+        }
+        match known && other.cwd.is_some() {
+            true => proved([n]),
+            false => State::Assumed,
+        }
+    }
+
+    /// A long id is nobody else's; a short number needs the API's own connection.
+    fn message_is_ours(&self, id: &str) -> State {
+        let Some(task) = self.task_id() else {
+            return State::Assumed;
+        };
+        if crate::framework::is_same_id(task, id) || !is_common(task) {
+            return proved([]);
+        }
+        let api: BTreeSet<i32> = self
+            .api_processes()
+            .iter()
+            .map(|(_, process)| process.pid)
+            .collect();
+        let mut carriers = BTreeSet::new();
+        let mut from_api = None;
+        for publish in self.publishes() {
+            carriers.insert(publish.message.message_id.as_deref());
+            if publish.message.message_id.as_deref() == Some(id)
+                && let Some((n, pid)) = self.peer(publish.connection)
+                && api.contains(&pid)
+            {
+                from_api = Some((publish.n, n));
+            }
+        }
+        match from_api {
+            Some((publish, peer)) => proved([publish, peer]),
+            None => State::Assumed,
+        }
+    }
+
+    /// Only a look that began after the publish and found no row shows that.
+    fn first_version_is_insert(&self) -> State {
+        let Some(published) = self.published() else {
+            return State::Assumed;
+        };
+        let absent = self
+            .rows()
+            .iter()
+            .find(|(_, at, row)| !row.present && *at > published.at_ms);
+        match absent {
+            Some((n, ..)) => proved([published.n, *n]),
+            None => State::Assumed,
+        }
+    }
+
+    /// Polling alone cannot: a version may live for less than a poll. But a version that was there
+    /// before the actor began and is there after it ended had none between: an update leaves another
+    /// `xmin`, and no later one brings the old one back.
+    fn saw_every_version(&self) -> State {
+        let (Some(began), Some(over)) = (self.began_at(), self.attempt_over()) else {
+            return State::Assumed;
+        };
+        let Some((last, row)) = self.last_row() else {
+            return State::Assumed;
+        };
+        let before = self
+            .rows()
+            .iter()
+            .find(|(_, at, seen)| *at < began && seen.present && seen.xmin == row.xmin);
+        match before {
+            Some((first, ..)) if row.xmin.is_some() => proved([*first, over.n, last]),
+            _ => State::Assumed,
+        }
+    }
+
+    /// When the message was first handed to a consumer, or the actor first called.
+    fn began_at(&self) -> Option<f64> {
+        let delivered = self.deliveries().next().map(|delivery| delivery.at_ms);
+        let line = self.lines().first().map(|line| line.at_ms);
+        match (delivered, line) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Its stack stands in the application's code below the framework's call.
+    fn work_is_running(&self, pid: i32) -> State {
+        match super::evidence::stacks::own_frame(self, Some(pid), "") {
+            Some((n, _)) => proved([n]),
+            None => State::Assumed,
+        }
+    }
+
+    /// Something came from the source after that moment.
+    fn still_answers(&self, source: Source, since: f64) -> State {
+        let later = self.timeline.events.iter().rev().find(|event| {
+            event.source == source && event.at_ms > since && !matches!(event.kind, EventKind::Blind { .. })
+        });
+        match later {
+            Some(event) => proved([event.n]),
+            None => State::Assumed,
+        }
+    }
+}
+
+/// A number, or a word so short that it stands in other tasks' messages, too.
+pub fn is_common(id: &str) -> bool {
+    id.len() < 6 || (id.len() < 12 && id.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// Programs that pass connections on.
+fn is_relay(process: &Process) -> bool {
+    const RELAYS: &[&str] = &[
+        "docker-proxy",
+        "rootlessport",
+        "slirp4netns",
+        "pasta",
+        "haproxy",
+        "nginx",
+        "envoy",
+        "traefik",
+        "caddy",
+        "stunnel",
+        "stunnel4",
+        "ssh",
+        "sshd",
+        "socat",
+        "kubectl",
+        "telepresence",
+        "tailscaled",
+        "amqproxy",
+        "toxiproxy",
+        "cloud_sql_proxy",
+    ];
+    process.command.first().is_some_and(|program| {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        RELAYS.contains(&name.trim_end_matches(':'))
+    })
+}
