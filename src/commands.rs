@@ -8,6 +8,7 @@ mod explain;
 mod export;
 mod init;
 mod live;
+mod printer;
 mod progress;
 mod replay;
 mod start;
@@ -81,6 +82,12 @@ pub fn complain(error: &Error) {
 
 /// Words for a person, where stdout is for something else.
 fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// What a command that goes on for long has to tell about itself, on stderr.
+fn tell(text: &str) {
+    let text = crate::timeline::scrub::printable(&format!("taskdiag: {text}\n"));
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

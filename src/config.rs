@@ -6,6 +6,7 @@
 
 mod layers;
 mod program;
+pub mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -32,7 +32,6 @@ pub use gate::{Gate, NO_GATE, Turned};
 pub use life::{last_words, main};
 use protocol::{Answer, Asked, Request, Said};
 pub use protocol::{Exit, Kept, Start};
-pub use tracing::Tracing;
 
 /// The hidden first argument that makes taskdiag a guardian.
 pub const ARGUMENT: &str = "__guardian";

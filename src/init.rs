@@ -26,7 +26,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use crate::config::{SecretUrl, Tls};
-use crate::vantage::http::Management;
+use crate::rabbitmq::management::Management;
 use address::{Address, BROKER, DATABASE, Known};
 use compose::Service;
 use launch::Launch;

@@ -3,7 +3,7 @@
 //! Each step is a run of its own, with its own task, timeline and verdict. What follows from them is
 //! decided in [`crate::diagnosis::isolation`].
 
-mod message;
+pub mod message;
 mod room;
 
 use std::path::{Path, PathBuf};
@@ -15,17 +15,18 @@ use crate::diagnosis::Verdict;
 use crate::diagnosis::isolation::{self, Ending, Goal, Rung, Sent, Tried};
 use crate::error::Result;
 use crate::report::{SourceState, sources};
+use crate::run::{Direct, Plan, observe};
 use crate::timeline::isolation::Isolated;
 use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
-use crate::vantage::{Bodies, Direct, Plan, observe};
-pub use message::Copy;
+use crate::vantage::firehose::PublishedBodies;
+use message::Copy;
 use room::Room;
 
 /// The run that is to be explained.
 pub struct Original<'a> {
     pub timeline: &'a Timeline,
     pub verdict: &'a Verdict,
-    pub bodies: &'a Bodies,
+    pub bodies: &'a PublishedBodies,
 }
 
 /// How the steps are carried out.

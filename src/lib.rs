@@ -13,7 +13,8 @@
 //! asking each cause of the catalogue; [`compare`] says what differs between two runs, or between the
 //! API and the worker of one; [`report`] arranges it all for its readers.
 //! [`trace`] writes the events of the firehose as they pass.
-//! [`framework`] is all that is known of Dramatiq; [`supervise`] starts the system for `--start`,
+//! [`framework`] is all that is known of Dramatiq; [`rabbitmq`] speaks to the broker; [`run`] is one diagnosis
+//! from submission to end; [`supervise`] starts the system for `--start`,
 //! and [`guardian`] undoes what was done.
 //! [`init`] drafts a configuration from a project; [`isolate`] repeats a failed run with less and less.
 
@@ -22,16 +23,22 @@ pub mod commands;
 pub mod compare;
 pub mod config;
 pub mod diagnosis;
+pub mod disk;
 pub mod error;
 pub mod framework;
 pub mod guardian;
 #[doc(hidden)]
 pub mod hooks;
+pub mod http;
 pub mod init;
+pub mod interrupt;
 pub mod isolate;
 #[doc(hidden)]
 pub mod links;
+pub mod rabbitmq;
 pub mod report;
+pub mod run;
+pub mod scrubber;
 pub mod submit;
 pub mod supervise;
 pub mod text;

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::config::{Broker, Config};
 use crate::error::{Error, Result};
 use crate::framework::dramatiq;
-use crate::vantage::connect_amqp;
+use crate::rabbitmq::amqp::connect;
 
 /// How a direct publish went.
 pub struct Direct {
@@ -77,7 +77,7 @@ pub async fn send(broker: &Broker, queue: &str, body: &[u8]) -> Result<Taken> {
             broker.vhost
         ),
     };
-    let connection = connect_amqp(broker, "submit")
+    let connection = connect(broker, "submit")
         .await
         .map_err(|blindness| Error::Could {
             action: "publish",

@@ -147,16 +147,53 @@ fn a_diagnosis_knows_no_report() {
     must_not_use(&["compare"], &[], &["crate::report"]);
 }
 
-/// Watchers say what they see. What it means is the diagnosis's business; only the loop that ends
-/// the run asks for the verdict.
+/// Watchers say what they see. What it means is the diagnosis's business, and when it is over is the
+/// run's.
 #[test]
 fn vantage_points_observe_and_do_not_judge() {
     must_not_use(
         &["vantage"],
         &[],
-        &["crate::report", "crate::commands", "crate::cli"],
+        &[
+            "crate::report",
+            "crate::commands",
+            "crate::cli",
+            "crate::diagnosis",
+            "crate::supervise",
+            "crate::run",
+        ],
     );
-    must_not_use(&["vantage/"], &[], &["crate::diagnosis"]);
+}
+
+/// It undoes what a run did, and needs no eyes for that.
+#[test]
+fn the_guardian_watches_nothing() {
+    must_not_use(
+        &["guardian"],
+        &[],
+        &[
+            "crate::vantage",
+            "crate::run",
+            "crate::supervise",
+            "crate::diagnosis",
+        ],
+    );
+}
+
+/// The broker's own ideas know of no task.
+#[test]
+fn the_broker_is_below_everything_that_watches_it() {
+    must_not_use(
+        &["rabbitmq", "http"],
+        &[],
+        &[
+            "crate::vantage",
+            "crate::guardian",
+            "crate::framework",
+            "crate::diagnosis",
+            "crate::run",
+        ],
+    );
 }
 
 /// The probes of a watch say what they see; states and conditions are the model's.

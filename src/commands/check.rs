@@ -8,12 +8,14 @@ use crate::cli::{Check, Global, Plain};
 use crate::diagnosis::Story;
 use crate::error::{Error, Result, Unavailable, exit};
 use crate::framework::LogEvent;
-use crate::guardian::Tracing;
 use crate::guardian::left_behind::{self, LeftBehind};
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
+use crate::rabbitmq::nodes;
+use crate::rabbitmq::tracing::Tracing;
 use crate::report::{SourceState, sources};
+use crate::run::{Plan, observe};
 use crate::timeline::{EventKind, Source, Timeline};
-use crate::vantage::http::{Management, segment};
-use crate::vantage::{Plan, nodes, observe};
 
 pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     let config = load(global, &[])?;

@@ -8,10 +8,12 @@ use std::time::Instant;
 use crate::cli::{Diagnose, Expect, Global};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::interrupt::interrupt;
 use crate::isolate::{Ladder, Original};
 use crate::report::Report;
+use crate::run::{Observed, Plan, observe};
 use crate::timeline::{Event, EventKind, Source, recording};
-use crate::vantage::{Bodies, Observed, Plan, interrupt, observe};
+use crate::vantage::firehose::PublishedBodies;
 
 pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     export::ready(&args.export)?;
@@ -150,7 +152,7 @@ async fn isolate(
     plan: &Plan,
     record: Option<&Path>,
     observed: &Observed,
-    bodies: &Bodies,
+    bodies: &PublishedBodies,
     progress: &Progress,
 ) -> Result<Option<Event>> {
     let began = Instant::now();
@@ -174,13 +176,13 @@ async fn isolate(
         at_ms: crate::timeline::round(ended_ms + began.elapsed().as_millis() as f64),
         source: Source::Run,
         stated: None,
-        kind: crate::vantage::scrubber(config, plan.show_args).event(kind),
+        kind: crate::scrubber::scrubber(config, plan.show_args).event(kind),
     }))
 }
 
 /// A complaint may hold what a command printed, and its hint on a second line.
 fn complain_of(config: &Config, complaints: Vec<String>) {
-    let scrubber = crate::vantage::scrubber(config, false);
+    let scrubber = crate::scrubber::scrubber(config, false);
     for complaint in complaints {
         let complaint = scrubber.text(&complaint);
         let (seen, hint) = complaint.split_once('\n').unwrap_or((

@@ -73,7 +73,7 @@ pub async fn send(report: &Report, export: &Export) -> Result<()> {
     let answer = request
         .send()
         .await
-        .map_err(|error| failed(crate::vantage::http::no_answer(error).1))?;
+        .map_err(|error| failed(crate::http::no_answer(error).1))?;
     if !answer.status().is_success() {
         return Err(failed(format!("HTTP {}", answer.status().as_u16())));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::progress::Printer;
+use super::printer::Printer;
 use crate::timeline::scrub::Scrubber;
 
 const EVERY: Duration = Duration::from_millis(50);

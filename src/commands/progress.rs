@@ -2,11 +2,12 @@
 //! one awaited; plain lines where stderr is not a terminal.
 
 use std::collections::HashSet;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::printer::Printer;
 use crate::diagnosis::{Reached, Stage, Verdict};
 use crate::timeline::{EventKind, Timeline, scrub::printable};
 
@@ -16,22 +17,6 @@ pub struct Progress {
     looked: usize,
     started: bool,
     printer: Printer,
-}
-
-/// Prints lines above the spinner, from wherever they come.
-#[derive(Clone)]
-pub struct Printer(Option<ProgressBar>);
-
-impl Printer {
-    pub fn line(&self, text: &str) {
-        let print = || {
-            let _ = writeln!(std::io::stderr(), "{text}");
-        };
-        match &self.0 {
-            Some(spinner) => spinner.suspend(print),
-            None => print(),
-        }
-    }
 }
 
 impl Progress {
@@ -93,7 +78,7 @@ impl Progress {
                 } => {
                     self.started = true;
                     if part == "worker" {
-                        for warning in super::start::already_there(timeline) {
+                        for warning in already_there(timeline) {
                             self.printer.line(&printable(&warning));
                         }
                     }
@@ -122,4 +107,32 @@ impl Progress {
             spinner.finish_and_clear();
         }
     }
+}
+
+/// What was on the queue before: others that might take the task, and messages that the worker takes
+/// first. To be asked as soon as the worker has been started.
+fn already_there(timeline: &Timeline) -> Vec<String> {
+    let queue = &timeline.setup.queue;
+    let last = timeline.events.iter().rev().find_map(|event| match &event.kind {
+        EventKind::Depth {
+            queue: name,
+            ready,
+            consumers,
+            ..
+        } if name == queue => Some((*ready, *consumers)),
+        _ => None,
+    });
+    let (ready, consumers) = last.unwrap_or_default();
+    let mut warnings = Vec::new();
+    if consumers > 0 {
+        warnings.push(format!(
+            "warning: {consumers} consumer(s) are on queue `{queue}` already: the task may go to them\nhint: stop them, or diagnose without [worker].command if they are the ones you mean"
+        ));
+    }
+    if ready > 0 {
+        warnings.push(format!(
+            "warning: {ready} message(s) wait on queue `{queue}` already: the worker that is started takes them, too\nhint: use a vhost of its own for this if they are not meant for this worker"
+        ));
+    }
+    warnings
 }

@@ -39,7 +39,7 @@ pub fn show(
         .iter()
         .map(|prepared| (prepared.part, system.log(prepared.part)));
     (terminal || verbose).then(|| {
-        let scrubber = crate::vantage::scrubber(config, show_args);
+        let scrubber = crate::scrubber::scrubber(config, show_args);
         Live::show(logs.collect(), scrubber, color, progress.printer())
     })
 }
@@ -86,32 +86,4 @@ pub async fn keep(system: &System, config: &Config, timeline: &Timeline) {
     }
     lines.push(format!("to remove the logs: rm -r {}", system.folder.display()));
     super::note(&lines);
-}
-
-/// What was on the queue before: others that might take the task, and messages that the worker takes
-/// first. To be asked as soon as the worker has been started.
-pub fn already_there(timeline: &Timeline) -> Vec<String> {
-    let queue = &timeline.setup.queue;
-    let last = timeline.events.iter().rev().find_map(|event| match &event.kind {
-        EventKind::Depth {
-            queue: name,
-            ready,
-            consumers,
-            ..
-        } if name == queue => Some((*ready, *consumers)),
-        _ => None,
-    });
-    let (ready, consumers) = last.unwrap_or_default();
-    let mut warnings = Vec::new();
-    if consumers > 0 {
-        warnings.push(format!(
-            "warning: {consumers} consumer(s) are on queue `{queue}` already: the task may go to them\nhint: stop them, or diagnose without [worker].command if they are the ones you mean"
-        ));
-    }
-    if ready > 0 {
-        warnings.push(format!(
-            "warning: {ready} message(s) wait on queue `{queue}` already: the worker that is started takes them, too\nhint: use a vhost of its own for this if they are not meant for this worker"
-        ));
-    }
-    warnings
 }

@@ -5,9 +5,10 @@ use serde_json::json;
 use super::{load, print_text};
 use crate::cli::{Global, Plain, Submit};
 use crate::error::{Error, Result, exit};
+use crate::scrubber::scrubber;
 use crate::submit::{Direct, publish};
 use crate::timeline::{NoAnswer, scrub::printable};
-use crate::vantage::{Submission, scrubber, submit_once};
+use crate::vantage::api::{Submission, submit_once};
 
 pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
     let config = load(

@@ -13,16 +13,17 @@ use tokio::sync::Mutex;
 use self::follow::{Finished, Spring, follow};
 use self::output::Output;
 use self::record::Recorder;
-use super::{load, style, warn};
+use super::{load, style, tell, warn};
 use crate::cli::{Global, Plain, Trace};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Unavailable, exit};
 use crate::hooks::Hooks;
+use crate::interrupt::interrupt;
+use crate::rabbitmq::management::Management;
+use crate::scrubber::scrubber;
 use crate::trace::{Entry, Filter, LineStyle, MOST_TASKS, SCHEMA, Totals, Tracer, Writing, counted};
 use crate::vantage::firehose::Subscription;
-use crate::vantage::http::Management;
 use crate::vantage::process::names::Names;
-use crate::vantage::{interrupt, scrubber};
 
 pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
     let filter =
@@ -93,7 +94,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         },
         &mut first,
     );
-    say(&match &subscription.partial {
+    tell(&match &subscription.partial {
         Some(partial) => format!("{}; {partial}", subscription.detail),
         None => subscription.detail.clone(),
     });
@@ -124,7 +125,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
     subscription.close().await;
     restore(guardian).await;
     let finished = finished?;
-    say(&summary(&finished, args, opened.elapsed()));
+    tell(&summary(&finished, args, opened.elapsed()));
     match finished.error {
         Some(error) => Err(error),
         None => Ok(exit::OK),
@@ -172,7 +173,7 @@ async fn restore(guardian: Mutex<Option<crate::guardian::Guardian>>) {
                 warn(&complaint, "taskdiag check shows what was left behind on the broker");
             }
         }
-        () = interrupt() => say("tracing is restored in the background"),
+        () = interrupt() => tell("tracing is restored in the background"),
     }
 }
 
@@ -235,12 +236,6 @@ fn summary(finished: &Finished, args: &Trace, lasted: Duration) -> String {
         counted(tasks, "task", "tasks"),
         lasted.as_secs_f64()
     )
-}
-
-/// One line on stderr: stdout is for events.
-fn say(text: &str) {
-    let text = crate::timeline::scrub::printable(&format!("taskdiag: {text}\n"));
-    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn lasting(text: &str) -> Result<Duration> {

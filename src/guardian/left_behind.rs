@@ -13,8 +13,9 @@ use serde_json::Value as Json;
 use super::trim;
 use crate::config::Broker;
 use crate::error::Unavailable;
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
 use crate::timeline::scrub::printable_line;
-use crate::vantage::http::{Management, segment};
 
 /// Vhosts that `diagnose --isolate` makes are called so.
 pub const VHOST: &str = "taskdiag.isolate.";

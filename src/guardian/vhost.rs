@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Broker, SecretUrl, Tls};
 use crate::error::Unavailable;
-use crate::vantage::http::{Management, segment};
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
 
 /// How long deleting it is tried.
 const GIVE_UP: Duration = Duration::from_secs(15);

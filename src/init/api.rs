@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::openapi::{self, Api};
 use super::{Looked, Seen, follow, relative};
 use crate::config::Tls;
-use crate::vantage::http;
+use crate::http;
 
 const WITHIN: Duration = Duration::from_secs(2);
 

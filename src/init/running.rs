@@ -165,7 +165,7 @@ fn ports(process: &Process, listening: &BTreeMap<u64, u16>) -> Vec<u16> {
 pub fn beside(port: u16) -> Vec<u16> {
     let listening = listening();
     let mut found = Vec::new();
-    for (pid, _) in crate::vantage::listeners(port) {
+    for (pid, _) in crate::vantage::process::sockets::listeners(port) {
         if let Ok(process) = Process::new(pid) {
             found.extend(ports(&process, &listening));
         }

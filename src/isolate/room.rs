@@ -14,9 +14,12 @@ use url::Url;
 
 use crate::config::{Broker, Config, LogSource, Program, SecretUrl};
 use crate::guardian::{Gate, Guardian, NO_GATE, left_behind};
+use crate::http::segment;
+use crate::interrupt::interrupt;
+use crate::rabbitmq::amqp::connect;
+use crate::rabbitmq::declare::{Counts, Prober};
+use crate::rabbitmq::management::Management;
 use crate::supervise::{self, Started};
-use crate::vantage::http::{Management, segment};
-use crate::vantage::{Counts, Prober, connect_amqp, interrupt};
 
 /// A worker gets so long to consume.
 const READY_WITHIN: Duration = Duration::from_secs(40);
@@ -184,10 +187,10 @@ async fn furnish(
     let prepared = supervise::prepare(program, &extra)
         .map_err(|error| error.to_string())?
         .behind(gate);
-    let live = connect_amqp(&config.broker, "isolate")
+    let live = connect(&config.broker, "isolate")
         .await
         .map_err(|blindness| blindness.reason)?;
-    let clean = connect_amqp(&room.broker, "isolate")
+    let clean = connect(&room.broker, "isolate")
         .await
         .map_err(|blindness| blindness.reason)?;
     let queue = &config.broker.queue;
@@ -329,7 +332,7 @@ fn names(replaced: &[(String, String)]) -> String {
 /// The end of what it printed, without secrets.
 fn last_words(config: &Config, log: &std::path::Path) -> String {
     let end = crate::guardian::last_words(log, 2);
-    let end = crate::vantage::scrubber(config, false).text(&end);
+    let end = crate::scrubber::scrubber(config, false).text(&end);
     end.chars().take(400).collect()
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn up(system: &System, config: &Config, tell: &(dyn Fn(&str) + 
         return Ok(());
     }
     // Commands may hold a password, and so may what they print.
-    let scrubber = crate::vantage::scrubber(config, false);
+    let scrubber = crate::scrubber::scrubber(config, false);
     let text = scrubber.one_line(&services.up.join(" "));
     let failed = |text: &str, seen: String| failed(text, scrubber.text(&seen));
     let log = system.folder.join("services.log");
@@ -61,7 +61,7 @@ pub(super) async fn up(system: &System, config: &Config, tell: &(dyn Fn(&str) + 
     let _ = system.guardian.watch_group(group).await;
     let ended = tokio::select! {
         ended = tokio::time::timeout(UP_WITHIN, child.wait()) => ended,
-        () = crate::vantage::interrupt() => {
+        () = crate::interrupt::interrupt() => {
             end_group(&child);
             let _ = child.wait().await;
             return Err(Error::Start {
@@ -164,7 +164,7 @@ pub(super) async fn refuse_taken(url: &Url) -> Result<()> {
     ) {
         return Ok(());
     }
-    let owners: Vec<String> = crate::vantage::listeners(port)
+    let owners: Vec<String> = crate::vantage::process::sockets::listeners(port)
         .into_iter()
         .map(|(pid, command)| format!("pid {pid} (`{}`)", printable(&command.join(" "))))
         .collect();

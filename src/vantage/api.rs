@@ -6,9 +6,10 @@ use reqwest::header::LOCATION;
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
-use super::{Phases, Plan, Tap, Watched, http};
+use super::{Phases, Tap, Watched};
 use crate::config::{Api, Config};
 use crate::error::Unavailable;
+use crate::http;
 use crate::timeline::{EventKind, NoAnswer};
 
 /// Names under which APIs answer a task id, most usual first.
@@ -65,17 +66,23 @@ async fn listens(url: &url::Url) -> Result<(), Unavailable> {
 }
 
 /// Reports whether the API answers at all, then the task's status as the API has it.
-pub async fn watch(config: &Config, plan: &Plan, tap: Tap, mut phases: Phases) -> Watched {
+pub async fn watch(
+    config: &Config,
+    look_only: bool,
+    post_mortem: bool,
+    tap: Tap,
+    mut phases: Phases,
+) -> Watched {
     let Some(api) = &config.api else {
         return Err(
             Unavailable::new("no API is configured").hint("add [api] url and submit_path to taskdiag.toml")
         );
     };
     let client = http::client(&api.tls, api.timeout)?;
-    if plan.look_only {
+    if look_only {
         listens(&api.url).await?;
     }
-    match (&api.status_path, plan.post_mortem.is_some()) {
+    match (&api.status_path, post_mortem) {
         (None, true) => {
             return Err(
                 Unavailable::new("no status_path is configured, and nothing is submitted")

@@ -8,11 +8,12 @@
 use base64::Engine as _;
 use serde_json::{Value as Json, json};
 
-use super::http::{Management, segment};
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
 use crate::framework::dramatiq;
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
 use crate::timeline::EventKind;
 
 /// Messages that one look takes at most.

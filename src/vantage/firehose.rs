@@ -3,6 +3,7 @@
 //! Nothing of the task's own queue is touched: we read copies from an exclusive queue of our own.
 //! `diagnose` watches three queues through it, `trace` the whole vhost.
 
+mod bodies;
 mod counting;
 mod divert;
 mod missed;
@@ -18,37 +19,49 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::http::Management;
-use super::queue::{STALLED, stalled};
-use super::{Phases, Plan, Tap, Watched};
+use super::{Phases, Tap, Watched};
 use crate::config::{Config, Trace};
 use crate::error::Unavailable;
 use crate::framework::dramatiq;
 use crate::guardian::Guardian;
+use crate::rabbitmq::amqp::{STALLED, stalled};
+use crate::rabbitmq::management::Management;
 use crate::timeline::EventKind;
 use crate::trace::{Passage, Sight};
 
-pub use divert::{Arrival, Diverted, connect as connect_diverting};
+pub use bodies::PublishedBodies;
+pub use divert::Arrival;
 pub use missed::Missed;
 pub use sieve::{Batch, Message, Sieve};
 pub use sight::sight;
 pub use subscription::{Incoming, Subscription};
 
-/// The exchange the broker copies everything to while a vhost traces.
-pub const EXCHANGE: &str = "amq.rabbitmq.trace";
+/// Why it sees nothing of a run that publishes nothing.
+pub fn not_used(config: &Config) -> Unavailable {
+    match config.broker.trace {
+        Trace::Off => switched_off(),
+        _ => Unavailable::new("not used here: nothing is published in this run")
+            .hint("a run that submits a task uses it"),
+    }
+}
 
+fn switched_off() -> Unavailable {
+    Unavailable::new("switched off by `broker.trace = \"off\"`").hint("set trace = \"auto\"")
+}
+
+/// `bodies` keeps what is published as it is.
 pub async fn watch(
     config: &Config,
-    plan: &Plan,
+    show_args: bool,
+    bodies: Option<Arc<PublishedBodies>>,
     tap: Tap,
     mut phases: Phases,
-    guardian: &Arc<Mutex<Option<Guardian>>>,
+    guardian: &Mutex<Option<Guardian>>,
 ) -> Watched {
     let broker = &config.broker;
-    let wanted = plan.post_mortem.is_none() && !plan.look_only;
     let see = |sight: &Sight<'_>| {
-        let kind = event(sight, plan.show_args);
-        if let (Some(bodies), EventKind::Publish { message, .. }) = (&plan.bodies, &kind)
+        let kind = event(sight, show_args);
+        if let (Some(bodies), EventKind::Publish { message, .. }) = (&bodies, &kind)
             && let Some(id) = &message.message_id
         {
             bodies.keep(id, sight.body);
@@ -56,13 +69,7 @@ pub async fn watch(
         tap.see(kind);
     };
     if broker.trace == Trace::Off {
-        return Err(Unavailable::new("switched off by `broker.trace = \"off\"`").hint("set trace = \"auto\""));
-    }
-    if !wanted {
-        return Err(
-            Unavailable::new("not used here: nothing is published in this run")
-                .hint("a run that submits a task uses it"),
-        );
+        return Err(switched_off());
     }
     let management = Management::new(broker)?;
     let base = &broker.queue;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::http::Management;
 use crate::config::{Broker, Config};
 use crate::error::Unavailable;
+use crate::rabbitmq::management::Management;
 use crate::timeline::scrub::Scrubber;
 use crate::watch::observation::{Observation, Probe, Timed};
 use crate::watch::selector::QueueSelector;
@@ -71,7 +71,7 @@ pub fn open(
         declares::pace(every),
         sink.clone(),
     ));
-    let scrubber = Arc::new(super::scrubber(config, false));
+    let scrubber = Arc::new(crate::scrubber::scrubber(config, false));
     probes.spawn(manage(
         config.broker.clone(),
         selector.clone(),

@@ -325,7 +325,7 @@ impl Follower {
             .room
             .as_mut()
             .is_some_and(|room| room.tick().now_or_never().is_some());
-        if due && crate::supervise::space::is_full(&self.path) {
+        if due && crate::disk::is_full(&self.path) {
             self.quota.full();
         }
     }

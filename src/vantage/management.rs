@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
 
-use super::http::{Management, segment};
-use super::{Phases, Tap, Watched, nodes};
+use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
-use crate::guardian::Tracing;
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
+use crate::rabbitmq::nodes;
+use crate::rabbitmq::tracing::Tracing;
 use crate::timeline::{Connection, Consumer, EventKind};
 
 /// The inventory is read when the run starts, again once the task has been quiet for a while, and
@@ -416,7 +418,7 @@ fn object(value: Option<&Json>) -> Map<String, Json> {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::sync::{mpsc, watch as phase_channel};
+    use tokio::sync::watch as phase_channel;
     use wiremock::matchers::{method, path, path_regex};
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -471,18 +473,12 @@ mod tests {
             ("api.url".to_owned(), "http://localhost:1".to_owned()),
         ];
         let config = Config::load(None, &flags).expect("a configuration");
-        let (sender, mut reports) = mpsc::unbounded_channel();
         let (_keep, phases) = phase_channel::channel(Phase {
             last_look: true,
             ..Phase::default()
         });
-        let tap = Tap {
-            source: Source::Management,
-            sender,
-            clock: Instant::now(),
-            scrubber: Arc::new(Scrubber::default()),
-        };
-        watch(&config, tap, Phases(phases))
+        let (tap, mut reports) = Tap::new(Source::Management, Instant::now(), Arc::new(Scrubber::default()));
+        watch(&config, tap, Phases::new(phases))
             .await
             .expect("it sees something");
         let mut kinds = Vec::new();

@@ -7,19 +7,17 @@ use std::time::Duration;
 
 use lapin::Connection;
 
-use super::declare::{Counts, NoCounts, Prober};
-use super::{Phases, Tap, Watched, amqp};
+use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
 use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
+use crate::rabbitmq::amqp::{self, STALLED, stalled};
+use crate::rabbitmq::declare::{Counts, NoCounts, Prober};
 use crate::timeline::EventKind;
 
 const EVERY: Duration = Duration::from_millis(100);
 /// One late answer may be a busy broker's.
 const SILENT: u32 = 3;
-/// A connection that answers nothing for so long is dead, whatever TCP thinks: heartbeats miss it for minutes.
-pub(super) const STALLED: Duration = Duration::from_secs(2);
-
 struct Probe {
     queue: String,
     prober: Prober,
@@ -72,15 +70,6 @@ impl Probe {
         }
         self.last = Some(counts);
     }
-}
-
-/// Why a connection that stands tells nothing.
-pub(super) fn stalled() -> Unavailable {
-    Unavailable::new(format!(
-        "the broker answers nothing on a connection that stands, for {} s",
-        STALLED.as_secs()
-    ))
-    .hint("look at what is between here and the broker: a proxy, a VPN, a firewall; or the broker itself")
 }
 
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 
 use super::output::{Done, Inlet, Output, Why};
-use super::say;
+use crate::commands::tell;
 use crate::config::Config;
 use crate::error::{Error, Result, Unavailable};
 use crate::guardian::Guardian;
+use crate::interrupt::interrupt;
+use crate::rabbitmq::management::Management;
 use crate::trace::Totals;
 use crate::vantage::firehose::{Incoming, Missed, Subscription};
-use crate::vantage::http::Management;
-use crate::vantage::interrupt;
 
 /// How often we look at what nobody tells us: a closed pipe, our own standing still.
 const BEAT: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ impl Spring<'_> {
             match Subscription::open(broker, self.management, self.keys, self.guardian, None).await {
                 Ok(subscription) => return subscription,
                 Err(blindness) if blindness.reason != said => {
-                    say(&format!("not connected again yet: {}", blindness.reason));
+                    tell(&format!("not connected again yet: {}", blindness.reason));
                     said = blindness.reason;
                 }
                 Err(_) => {}
@@ -116,7 +116,7 @@ pub async fn follow<W: Write + Send + 'static>(
                     error = Some(broke_off(spring.config, blindness));
                     break;
                 }
-                say(&format!("{}; connecting again", blindness.reason));
+                tell(&format!("{}; connecting again", blindness.reason));
                 let _ = tokio::time::timeout(LET_GO, subscription.close()).await;
                 let mut reopening = Box::pin(spring.reopen());
                 let reopened = loop {
@@ -136,7 +136,7 @@ pub async fn follow<W: Write + Send + 'static>(
                 };
                 *subscription = reopened;
                 gaps = true;
-                say(&format!("connected again; {}", subscription.detail));
+                tell(&format!("connected again; {}", subscription.detail));
                 inlet.gap(well, blindness.reason);
                 last_beat = Instant::now();
                 well = last_beat;

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::run::{Plan, setup};
 use crate::timeline::recording::Writer;
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{Ended, Event, EventKind, Setup, Source};
 use crate::trace::{Sight, Who};
-use crate::vantage::{Plan, firehose, process, setup};
+use crate::vantage::{firehose, process};
 
 pub struct Recorder {
     writer: Writer,

@@ -20,6 +20,9 @@ use tokio::sync::mpsc;
 
 use super::prompt::PROMPT;
 use super::sieve::{BEAT, Batch, Sieve};
+use crate::config::Broker;
+use crate::error::Unavailable;
+use crate::rabbitmq::amqp;
 
 /// What was delivered, as it was read.
 #[derive(Debug)]
@@ -35,8 +38,17 @@ pub struct Arrival {
 /// The channel ends with the connection.
 pub type Diverted = mpsc::UnboundedReceiver<Arrival>;
 
-/// Connects. What is delivered to `consumer` comes through the channel.
-pub async fn connect(
+/// Connects to the configured vhost. What is delivered to `consumer` comes through the channel.
+pub async fn connect_diverting(
+    broker: &Broker,
+    purpose: &str,
+    consumer: &'static str,
+) -> Result<(Connection, Diverted), Unavailable> {
+    let (uri, properties, tls) = amqp::parts(broker, purpose)?;
+    amqp::within(broker, connect(uri, properties, tls, consumer)).await
+}
+
+async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,

@@ -17,9 +17,10 @@ use lapin::{Channel, ExchangeKind};
 use serde_json::Value as Json;
 
 use crate::hooks::Hooks;
-use crate::vantage::http::{Management, segment};
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
 
-/// How much each queue keeps. Bodies count for the bytes, headers (some 500 bytes each) do not: a
+/// How much each queue keeps. PublishedBodies count for the bytes, headers (some 500 bytes each) do not: a
 /// waiting event takes RabbitMQ 3.10 some 4 KB [V]. It closes the connection of a reader that takes
 /// nothing for a while, so that even this does not last.
 #[derive(Debug, Clone, Copy)]

@@ -3,9 +3,7 @@
 //! What is left is what lapin gets: methods, heartbeats, other consumers' messages. lapin would wake three
 //! threads and build a tree of headers for each delivery, some 15 µs; here it costs a copy of its bytes.
 
-use super::sight::sight;
 use super::table::Bytes;
-use crate::trace::Sight;
 
 /// Some whole messages, as they came.
 #[derive(Debug, Default)]
@@ -36,11 +34,6 @@ impl Batch {
             start = body;
             message
         })
-    }
-
-    /// What they say.
-    pub fn sights(&self) -> impl Iterator<Item = Sight<'_>> {
-        self.messages().filter_map(|message| sight(&message))
     }
 
     pub fn events(&self) -> usize {
@@ -252,6 +245,7 @@ mod tests {
     use amq_protocol::types::{AMQPValue, FieldArray, FieldTable};
     use proptest::prelude::*;
 
+    use super::super::sight::sight;
     use super::*;
     use crate::trace::Passage;
 

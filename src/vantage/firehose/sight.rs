@@ -2,9 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::sieve::Message;
+use super::sieve::{Batch, Message};
 use super::table::{Fields, Value};
 use crate::trace::{Death, Passage, Sight};
+
+impl Batch {
+    /// What they say.
+    pub fn sights(&self) -> impl Iterator<Item = Sight<'_>> {
+        self.messages().filter_map(|message| sight(&message))
+    }
+}
 
 /// `None` for what is neither a publish nor a delivery: other plugins may use the exchange too.
 pub fn sight<'a>(message: &Message<'a>) -> Option<Sight<'a>> {

@@ -11,20 +11,19 @@ use lapin::{Channel, Connection, Consumer};
 use serde_json::Value as Json;
 use tokio::sync::Mutex;
 
-use super::EXCHANGE;
 use super::counting::Counting;
-use super::divert::{Arrival, Diverted};
+use super::divert::{Arrival, Diverted, connect_diverting};
 use super::missed::{Counter, Limits, Missed, declare};
 use super::prompt::Prompt;
 use super::traced::Traced;
 use super::vhost::{affordable, readers, still_traced, traces, vhost};
 use crate::config::{Broker, Trace};
 use crate::error::Unavailable;
-use crate::guardian::{Guardian, Tracing};
+use crate::guardian::Guardian;
 use crate::hooks::Hooks;
-use crate::vantage::amqp;
-use crate::vantage::http::Management;
-use crate::vantage::nodes::{self, Nodes};
+use crate::rabbitmq::management::Management;
+use crate::rabbitmq::nodes::{self, Nodes};
+use crate::rabbitmq::tracing::{EXCHANGE, Tracing};
 
 const CONSUMER: &str = "taskdiag";
 
@@ -94,7 +93,7 @@ impl Subscription {
         if !already && broker.trace == Trace::Auto {
             affordable(management, &room).await?;
         }
-        let (connection, batches) = amqp::connect_diverting(broker, "firehose", CONSUMER).await?;
+        let (connection, batches) = connect_diverting(broker, "firehose", CONSUMER).await?;
         let failed = |error: lapin::Error| {
             Unavailable::new(format!("cannot read {EXCHANGE}: {error}"))
                 .hint(format!("rabbitmqctl set_permissions -p {} {} needs read on {EXCHANGE} and configure, write, read on taskdiag\\..*", broker.vhost, broker.amqp.username()))

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::vhost::still_traced;
-use crate::vantage::http::Management;
+use crate::rabbitmq::management::Management;
 
 /// So often we look, so that one who switches it off and on again is seen as well.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

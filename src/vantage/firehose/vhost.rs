@@ -3,8 +3,9 @@
 use serde_json::Value as Json;
 
 use crate::error::Unavailable;
-use crate::guardian::Tracing;
-use crate::vantage::http::{Management, segment};
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
+use crate::rabbitmq::tracing::Tracing;
 
 /// `auto` stays off above this many publishes a second: tracing costs the broker.
 const MOST_PER_SECOND: f64 = 200.0;

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use super::{Sink, Wanted};
 use crate::config::Broker;
 use crate::error::Unavailable;
-use crate::vantage::amqp;
-use crate::vantage::declare::{Counts as Looked, NoCounts, Prober};
+use crate::rabbitmq::amqp;
+use crate::rabbitmq::declare::{Counts as Looked, NoCounts, Prober};
 use crate::watch::observation::{Counts, Observation, Probe};
 
 /// From one passive declare to the next, at best: 250 a second cost a broker 2 to 3 % of a core.

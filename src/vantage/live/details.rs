@@ -10,9 +10,10 @@ use serde_json::Value as Json;
 use tokio::sync::watch;
 
 use super::{Sink, Wanted};
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
 use crate::timeline::scrub::Scrubber;
 use crate::trace::Who;
-use crate::vantage::http::{Management, segment};
 use crate::vantage::process;
 use crate::watch::observation::{Consumer, Details, Observation, Stats};
 

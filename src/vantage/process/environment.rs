@@ -142,7 +142,7 @@ fn raw(pid: i32) -> Option<Raw> {
         started_at_ms: process
             .stat()
             .ok()
-            .and_then(|stat| super::started_at_ms(stat.starttime)),
+            .and_then(|stat| super::describe::started_at_ms(stat.starttime)),
         variables: process.environ().ok(),
     })
 }
@@ -187,7 +187,7 @@ fn read(raw: &Raw, found: Found, masker: &Masker, known: &Mutex<Known>) -> Envir
     let mut environment = Environment {
         pid: raw.pid,
         found: vec![found],
-        command: super::masked(raw.command.clone()),
+        command: super::command::masked(raw.command.clone()),
         uid: raw.uid,
         cwd: raw.cwd.as_deref().map(shown),
         key: masker.id.clone(),

@@ -129,7 +129,7 @@ fn answer(known: &Known, asked: &Receiver<String>, scrubber: &Scrubber) {
         };
         let mut connections = vec![first];
         connections.extend(asked.try_iter());
-        let mut found = super::peers_without(&connections, scrubber);
+        let mut found = super::peers::peers_without(&connections, scrubber);
         let now = Instant::now();
         let mut answers = known.lock();
         for connection in connections {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::vantage::http::{Management, segment};
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
 
 /// From one list to the next, at best.
 const EVERY: Duration = Duration::from_millis(200);

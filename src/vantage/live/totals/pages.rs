@@ -15,7 +15,8 @@ use serde::Deserialize;
 use super::{Item, LONGEST};
 use crate::error::Unavailable;
 use crate::hooks::Hooks;
-use crate::vantage::http::{Management, segment};
+use crate::http::segment;
+use crate::rabbitmq::management::Management;
 
 /// More queues than these are asked for in pages: one answer is then some 16 MB.
 const MOST: u64 = 200_000;

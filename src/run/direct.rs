@@ -1,49 +1,13 @@
-//! A run in which taskdiag publishes the message itself, and what such a message is made from.
+//! A run in which taskdiag publishes the message itself.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::Tap;
 use crate::config::Broker;
 use crate::framework::dramatiq;
-use crate::isolate::Copy;
+use crate::isolate::message::Copy;
 use crate::submit;
 use crate::timeline::{EventKind, NoAnswer};
-
-/// So many bytes are kept in all, so that a busy vhost cannot fill the memory.
-const MOST: usize = 32 << 20;
-
-/// Messages as they were published, by id. Never written anywhere.
-#[derive(Default)]
-pub struct Bodies(Mutex<Kept>);
-
-#[derive(Default)]
-struct Kept {
-    bodies: BTreeMap<String, Vec<u8>>,
-    bytes: usize,
-}
-
-impl std::fmt::Debug for Bodies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Bodies")
-    }
-}
-
-impl Bodies {
-    pub fn keep(&self, id: &str, body: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first one is the original; what comes later under this id is a retry.
-        if kept.bytes + body.len() <= MOST && !kept.bodies.contains_key(id) {
-            kept.bytes += body.len();
-            kept.bodies.insert(id.to_owned(), body.to_vec());
-        }
-    }
-
-    pub fn get(&self, id: &str) -> Option<Vec<u8>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.bodies.get(id).cloned()
-    }
-}
+use crate::vantage::Tap;
 
 /// A message to publish, and what became of that.
 #[derive(Debug)]
@@ -109,20 +73,5 @@ impl Direct {
             location: None,
             candidates: Vec::new(),
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bodies_are_kept_up_to_a_limit_and_the_first_counts() {
-        let bodies = Bodies::default();
-        bodies.keep("a", b"first");
-        bodies.keep("a", b"retry");
-        bodies.keep("b", &vec![0; MOST]);
-        assert_eq!(bodies.get("a").as_deref(), Some(b"first".as_slice()));
-        assert_eq!(bodies.get("b"), None);
     }
 }

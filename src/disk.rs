@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// So much must be free before anything is started.
-pub(super) const NEEDED: u64 = 4 << 20;
+pub(crate) const NEEDED: u64 = 4 << 20;
 /// With less than this left, writes fail.
 const NONE: u64 = 64 << 10;
 
@@ -15,7 +15,7 @@ pub fn is_full(path: &Path) -> bool {
 
 /// Bytes that this user may still write there.
 #[allow(unsafe_code)]
-pub(super) fn free(path: &Path) -> Option<u64> {
+pub(crate) fn free(path: &Path) -> Option<u64> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
     // SAFETY: the kernel fills the struct or says that it did not.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };

@@ -6,14 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::{Report, Run, Tap, http, process};
+use super::follow::Run;
+use super::plan::OnNews;
 use crate::config::{Api, Config};
+use crate::diagnosis;
 use crate::error::Result;
 use crate::framework::LogEvent;
+use crate::http;
 use crate::supervise::{Started, System};
 use crate::timeline::{Ended, EventKind, Source};
+use crate::vantage::Tap;
+use crate::vantage::process::{self, ProcessQuery, sockets};
 
 const EVERY: Duration = Duration::from_millis(25);
 /// The last lines of a process that has ended may still be on their way through its log.
@@ -42,19 +47,74 @@ struct Part {
 
 /// Returns early with why the run is over, if it is: the user has seen enough.
 pub(super) async fn bring_up(
-    run: &mut Run<'_>,
+    run: &mut Run,
     system: &System,
     config: &Config,
     tap: &Tap,
-    reports: &mut mpsc::UnboundedReceiver<Report>,
-    interrupted: &mut watch::Receiver<bool>,
-    news: &mut (dyn FnMut(&Run<'_>) + Send),
+    progress: &mut OnNews<'_>,
 ) -> Result<Option<Ended>> {
+    // Nothing can be said of a task yet.
+    let nothing = diagnosis::diagnose(&run.timeline);
     let before = consumers(run);
-    let (answered, mut answers) = mpsc::channel(1);
+    let (mut parts, mut answers) = launch(run, system, config, tap).await?;
+    let mut interrupted = run.interrupted.clone();
+    let mut all_decided = None;
+    let mut answered_at = None;
+    loop {
+        tokio::select! {
+            biased;
+            _ = interrupted.wait_for(|interrupted| *interrupted) => return Ok(Some(Ended::Interrupted)),
+            Some(()) = answers.recv() => answered_at = Some(Instant::now()),
+            Some(report) = run.reports.recv() => { run.take(report); }
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        run.take_waiting();
+        let consumes = consumers(run) > before;
+        for part in parts.iter_mut().filter(|part| !part.decided) {
+            part.ready = match part.started.part {
+                "api" => answered_at.is_some_and(|at| part.answers_itself(config, at)),
+                _ => consumes || (!sees(run, Source::Queue) && part.claims.is_some()),
+            };
+            let reason = match part.ready {
+                true => None,
+                false => part.hopeless(run, config.timing.timeout),
+            };
+            if part.ready || reason.is_some() {
+                part.decide(run, config, tap, reason);
+            }
+        }
+        progress(&run.timeline, &nothing);
+        // Without an API nothing can be submitted, however well the worker is.
+        let no_api = parts
+            .iter()
+            .any(|part| part.started.part == "api" && part.decided && !part.ready);
+        if no_api || parts.iter().all(|part| part.decided) {
+            let since = *all_decided.get_or_insert_with(Instant::now);
+            if !no_api
+                && config.database.is_some()
+                && !sees(run, Source::Database)
+                && since.elapsed() < TABLES_WITHIN
+            {
+                continue;
+            }
+            run.take_waiting();
+            progress(&run.timeline, &nothing);
+            return Ok(None);
+        }
+    }
+}
+
+/// Starts all of them. The channel tells when something answers at the API's address.
+async fn launch(
+    run: &Run,
+    system: &System,
+    config: &Config,
+    tap: &Tap,
+) -> Result<(Vec<Part>, mpsc::Receiver<()>)> {
+    let (answered, answers) = mpsc::channel(1);
     let mut parts = Vec::new();
     for started in system.start().await? {
-        announce(&started, system, tap, &run.asks);
+        announce(&started, system, tap, &run.queries);
         if started.part == "api"
             && let Some(api) = config.api.clone()
         {
@@ -73,81 +133,7 @@ pub(super) async fn bring_up(
             ready: false,
         });
     }
-    let limit = config.timing.timeout;
-    let mut all_decided = None;
-    let mut answered_at = None;
-    loop {
-        tokio::select! {
-            biased;
-            _ = interrupted.wait_for(|interrupted| *interrupted) => return Ok(Some(Ended::Interrupted)),
-            Some(()) = answers.recv() => answered_at = Some(Instant::now()),
-            Some(report) = reports.recv() => { run.take(report); }
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        while let Ok(report) = reports.try_recv() {
-            run.take(report);
-        }
-        let now = consumers(run);
-        for part in parts.iter_mut().filter(|part| !part.decided) {
-            let is_ready = match part.started.part {
-                "api" => answered_at.is_some_and(|at| {
-                    let exit = part.started.exit();
-                    let alive = exit.is_none_or(|exit| exit.code == 0 && exit.left_children);
-                    alive && (at.elapsed() >= ANOTHER_ANSWERS || listens(api_port(config), part.started.pid))
-                }),
-                _ => now > before || (!sees(run, Source::Queue) && part.claims.is_some()),
-            };
-            part.ready |= is_ready;
-            let after_ms = part.began.elapsed().as_secs_f64() * 1000.0;
-            let name = part.started.part.to_owned();
-            let pid = part.started.pid;
-            if part.ready {
-                part.decided = true;
-                if let Some(port) = api_port(config).filter(|_| name == "api") {
-                    let _ = run.asks.send(process::Ask::Api(port));
-                }
-                let _ = run.asks.send(process::Ask::Writers);
-                tap.see(EventKind::Ready {
-                    part: name,
-                    pid,
-                    after_ms,
-                });
-            } else if let Some(reason) = part.hopeless(run, limit) {
-                part.decided = true;
-                let _ = run.asks.send(process::Ask::Writers);
-                // Whoever answers in its place is worth knowing.
-                if let Some(port) = api_port(config).filter(|_| name == "api") {
-                    let _ = run.asks.send(process::Ask::Api(port));
-                }
-                tap.see(EventKind::NotReady {
-                    part: name,
-                    pid,
-                    after_ms,
-                    reason,
-                });
-            }
-        }
-        news(run);
-        // Without an API nothing can be submitted, however well the worker is.
-        let no_api = parts
-            .iter()
-            .any(|part| part.started.part == "api" && part.decided && !part.ready);
-        if no_api || parts.iter().all(|part| part.decided) {
-            let since = *all_decided.get_or_insert_with(Instant::now);
-            if !no_api
-                && config.database.is_some()
-                && !sees(run, Source::Database)
-                && since.elapsed() < TABLES_WITHIN
-            {
-                continue;
-            }
-            while let Ok(report) = reports.try_recv() {
-                run.take(report);
-            }
-            news(run);
-            return Ok(None);
-        }
-    }
+    Ok((parts, answers))
 }
 
 fn api_port(config: &Config) -> Option<u16> {
@@ -155,8 +141,37 @@ fn api_port(config: &Config) -> Option<u16> {
 }
 
 impl Part {
+    /// It is what answers at the API's address since then.
+    fn answers_itself(&self, config: &Config, since: Instant) -> bool {
+        let exit = self.started.exit();
+        let alive = exit.is_none_or(|exit| exit.code == 0 && exit.left_children);
+        alive && (since.elapsed() >= ANOTHER_ANSWERS || listens(api_port(config), self.started.pid))
+    }
+
+    /// Says that it is ready, or why it will not be.
+    fn decide(&mut self, run: &Run, config: &Config, tap: &Tap, reason: Option<String>) {
+        self.decided = true;
+        let part = self.started.part.to_owned();
+        let pid = self.started.pid;
+        let after_ms = self.began.elapsed().as_secs_f64() * 1000.0;
+        // Whoever answers in its place is worth knowing, too.
+        if let Some(port) = api_port(config).filter(|_| part == "api") {
+            let _ = run.queries.send(ProcessQuery::Api(port));
+        }
+        let _ = run.queries.send(ProcessQuery::Writers);
+        tap.see(match reason {
+            None => EventKind::Ready { part, pid, after_ms },
+            Some(reason) => EventKind::NotReady {
+                part,
+                pid,
+                after_ms,
+                reason,
+            },
+        });
+    }
+
     /// Why it will not become ready any more, or not in time.
-    fn hopeless(&mut self, run: &Run<'_>, limit: Duration) -> Option<String> {
+    fn hopeless(&mut self, run: &Run, limit: Duration) -> Option<String> {
         if let Some(exit) = self.started.exit() {
             let ended = *self.ended.get_or_insert_with(Instant::now);
             // One that ends well and leaves a child behind has gone into the background.
@@ -180,7 +195,7 @@ impl Part {
         }
         (self.began.elapsed() >= limit).then(|| match self.started.part {
             "api" => {
-                let elsewhere = match process::listens(self.started.pid).as_slice() {
+                let elsewhere = match sockets::listens(self.started.pid).as_slice() {
                     [] => String::new(),
                     places => format!("; it listens on {}", places.join(", ")),
                 };
@@ -200,7 +215,7 @@ impl Part {
 
 /// Whether a process that listens on the port descends from this one, or nothing can be seen of it.
 fn listens(port: Option<u16>, started: i32) -> bool {
-    let owners = port.map(process::listeners).unwrap_or_default();
+    let owners = port.map(sockets::listeners).unwrap_or_default();
     owners.is_empty()
         || owners
             .iter()
@@ -208,7 +223,7 @@ fn listens(port: Option<u16>, started: i32) -> bool {
 }
 
 /// The API that was started has ended, and did not leave another to do its work.
-pub(super) fn api_is_dead(run: &Run<'_>) -> bool {
+pub(super) fn api_is_dead(run: &Run) -> bool {
     let failed = run.timeline.events.iter().find_map(|event| match &event.kind {
         EventKind::NotReady {
             part, pid, reason, ..
@@ -224,7 +239,7 @@ pub(super) fn api_is_dead(run: &Run<'_>) -> bool {
 }
 
 /// Tells the timeline and the process watcher of it, and of its end whenever that comes.
-fn announce(started: &Started, system: &System, tap: &Tap, asks: &mpsc::UnboundedSender<process::Ask>) {
+fn announce(started: &Started, system: &System, tap: &Tap, queries: &mpsc::UnboundedSender<ProcessQuery>) {
     let prepared = system
         .programs
         .iter()
@@ -233,7 +248,7 @@ fn announce(started: &Started, system: &System, tap: &Tap, asks: &mpsc::Unbounde
     tap.see(EventKind::Started {
         part: started.part.to_owned(),
         pid: started.pid,
-        command: process::masked(program.map(|program| program.command.clone()).unwrap_or_default()),
+        command: process::command::masked(program.map(|program| program.command.clone()).unwrap_or_default()),
         cwd: program
             .map(|program| program.cwd.display().to_string())
             .unwrap_or_default(),
@@ -244,7 +259,7 @@ fn announce(started: &Started, system: &System, tap: &Tap, asks: &mpsc::Unbounde
             .map(|program| program.env.iter().map(|(name, _)| name.clone()).collect())
             .unwrap_or_default(),
     });
-    let _ = asks.send(process::Ask::Started(started.pid));
+    let _ = queries.send(ProcessQuery::Started(started.pid));
     let (started, tap) = (started.clone(), tap.clone());
     tokio::spawn(async move {
         if let Some(exit) = started.ended().await {
@@ -257,7 +272,7 @@ fn announce(started: &Started, system: &System, tap: &Tap, asks: &mpsc::Unbounde
 }
 
 /// Consumers of the task's queue, as last seen.
-fn consumers(run: &Run<'_>) -> u64 {
+fn consumers(run: &Run) -> u64 {
     let queue = &run.timeline.setup.queue;
     let last = run
         .timeline
@@ -276,7 +291,7 @@ fn consumers(run: &Run<'_>) -> u64 {
 }
 
 /// Whether this source can see now.
-fn sees(run: &Run<'_>, source: Source) -> bool {
+fn sees(run: &Run, source: Source) -> bool {
     let said = run
         .timeline
         .events
@@ -293,7 +308,7 @@ fn sees(run: &Run<'_>, source: Source) -> bool {
 }
 
 /// A line from which on it should consume, or has tried to.
-fn says_that_it_works(run: &Run<'_>) -> bool {
+fn says_that_it_works(run: &Run) -> bool {
     run.timeline.events.iter().any(|event| {
         matches!(
             run.timeline.mark(event.n),

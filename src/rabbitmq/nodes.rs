@@ -8,7 +8,7 @@
 
 use serde_json::Value as Json;
 
-use super::http::Management;
+use super::management::Management;
 use crate::config::Broker;
 use crate::error::Unavailable;
 

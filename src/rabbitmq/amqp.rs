@@ -1,12 +1,16 @@
 //! Our own AMQP connections: named `taskdiag`, never recovering by themselves.
 
+use std::time::Duration;
+
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
-use super::firehose::{self, Diverted};
 use crate::config::Broker;
 use crate::error::Unavailable;
+
+/// A connection that answers nothing for so long is dead, whatever TCP thinks: heartbeats miss it for minutes.
+pub const STALLED: Duration = Duration::from_secs(2);
 
 /// Connects to the configured vhost. A failure says what the broker said, never the password.
 pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Unavailable> {
@@ -19,26 +23,13 @@ pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Unava
     .await
 }
 
-/// The same; what is delivered to `consumer` comes through the channel.
-pub async fn connect_diverting(
-    broker: &Broker,
-    purpose: &str,
-    consumer: &'static str,
-) -> Result<(Connection, Diverted), Unavailable> {
-    let (uri, properties, tls) = parts(broker, purpose)?;
-    within(
-        broker,
-        firehose::connect_diverting(uri, properties, tls, consumer),
-    )
-    .await
-}
-
-async fn within<T>(
+/// Gives up after a while, and says why it failed.
+pub(crate) async fn within<T>(
     broker: &Broker,
     connecting: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, Unavailable> {
     let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
-    match tokio::time::timeout(std::time::Duration::from_secs(6), connecting).await {
+    match tokio::time::timeout(Duration::from_secs(6), connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(explain(&error, &target, broker)),
         Err(_) => Err(
@@ -48,7 +39,8 @@ async fn within<T>(
     }
 }
 
-fn parts(
+/// What every connection of ours is made from.
+pub(crate) fn parts(
     broker: &Broker,
     purpose: &str,
 ) -> Result<(AMQPUri, ConnectionProperties, OwnedTLSConfig), Unavailable> {
@@ -102,4 +94,13 @@ fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
     } else {
         seen.hint("is RabbitMQ running there? check host and port in `broker.amqp_url`")
     }
+}
+
+/// Why a connection that stands tells nothing.
+pub fn stalled() -> Unavailable {
+    Unavailable::new(format!(
+        "the broker answers nothing on a connection that stands, for {} s",
+        STALLED.as_secs()
+    ))
+    .hint("look at what is between here and the broker: a proxy, a VPN, a firewall; or the broker itself")
 }

@@ -1,0 +1,182 @@
+//! Starts every watcher, and waits until each has said what it can see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::GuardianSlot;
+use super::follow::{ARMED, Run};
+use super::plan::Plan;
+use crate::config::Config;
+use crate::error::Unavailable;
+use crate::timeline::{EventKind, Source};
+use crate::vantage::process::{self, ProcessQuery};
+use crate::vantage::{Phases, Report, Tap, Watched};
+use crate::vantage::{api, database, dead_letters, firehose, log, management, queue};
+
+/// Starts watchers, each with the tap of its source.
+struct Watchers<'a> {
+    tap: &'a Tap,
+    phases: &'a Phases,
+    running: JoinSet<()>,
+}
+
+impl Watchers<'_> {
+    fn start<F>(&mut self, source: Source, watcher: impl FnOnce(Tap, Phases) -> F)
+    where
+        F: Future<Output = Watched> + Send + 'static,
+    {
+        let tap = self.tap.of(source);
+        let watcher: BoxFuture<'static, Watched> = watcher(tap.clone(), self.phases.clone()).boxed();
+        self.running.spawn(async move {
+            // A bug in one watcher costs its sight, not the run.
+            match std::panic::AssertUnwindSafe(watcher).catch_unwind().await {
+                Ok(Ok(())) => {}
+                Ok(Err(blindness)) => {
+                    tracing::info!(%source, reason = blindness.reason, "blind");
+                    tap.blind(blindness);
+                }
+                Err(_) => tap.blind(Unavailable::new("a bug in taskdiag: this watcher panicked")),
+            }
+            tap.looked();
+        });
+    }
+}
+
+/// Starts every watcher that the plan wants. Returns them, and the way to ask for processes.
+pub(super) fn start(
+    config: &Config,
+    plan: &Plan,
+    tap: &Tap,
+    phases: &Phases,
+    guardian: &GuardianSlot,
+) -> (JoinSet<()>, mpsc::UnboundedSender<ProcessQuery>) {
+    let (queries, queried) = mpsc::unbounded_channel();
+    let mut watchers = Watchers {
+        tap,
+        phases,
+        running: JoinSet::new(),
+    };
+    let shared = Arc::new(config.clone());
+    let config = shared.clone();
+    let awaits_start = plan.system.is_some();
+    watchers.start(Source::Database, move |tap, phases| async move {
+        watch_database(&config, awaits_start, tap, phases).await
+    });
+    let config = shared.clone();
+    watchers.start(Source::Management, move |tap, phases| async move {
+        management::watch(&config, tap, phases).await
+    });
+    let config = shared.clone();
+    watchers.start(Source::Queue, move |tap, phases| async move {
+        queue::watch(&config, tap, phases).await
+    });
+    let (config, guardian) = (shared.clone(), guardian.clone());
+    let (show_args, bodies) = (plan.show_args, plan.bodies.clone());
+    // Nothing is published otherwise.
+    let publishes = plan.post_mortem.is_none() && !plan.look_only;
+    watchers.start(Source::Firehose, move |tap, phases| async move {
+        match publishes {
+            true => firehose::watch(&config, show_args, bodies, tap, phases, &guardian).await,
+            false => Err(firehose::not_used(&config)),
+        }
+    });
+    let config = shared.clone();
+    let (peek, show_args) = (plan.peek, plan.show_args);
+    watchers.start(Source::DeadLetters, move |tap, phases| async move {
+        dead_letters::watch(&config, peek, show_args, tap, phases).await
+    });
+    for (source, log) in [
+        (Source::ApiLog, shared.api_log.clone()),
+        (Source::WorkerLog, shared.worker.log.clone()),
+    ] {
+        let entry = (source == Source::WorkerLog)
+            .then(|| shared.worker.entry_pattern.clone())
+            .flatten();
+        let task = plan.post_mortem.clone();
+        watchers.start(source, move |tap, phases| {
+            log::watch(log, entry, task, tap, phases)
+        });
+    }
+    let config = shared.clone();
+    watchers.start(Source::Process, move |tap, phases| async move {
+        process::watch(&config, queried, tap, phases).await
+    });
+    let (look_only, post_mortem) = (plan.look_only, plan.post_mortem.is_some());
+    watchers.start(Source::Api, move |tap, phases| async move {
+        api::watch(&shared, look_only, post_mortem, tap, phases).await
+    });
+    (watchers.running, queries)
+}
+
+/// An application that is started in this run may make its tables only then: until the submission a
+/// database that shows nothing is asked again.
+async fn watch_database(config: &Config, awaits_start: bool, tap: Tap, mut phases: Phases) -> Watched {
+    let mut said = None;
+    loop {
+        let blindness = match database::watch(config, tap.clone(), phases.clone()).await {
+            Err(blindness) if awaits_start && config.database.is_some() => blindness,
+            watched => return watched,
+        };
+        let phase = phases.now();
+        if phase.submitted || phase.stop || phase.last_look {
+            return Err(blindness);
+        }
+        if said.as_ref() != Some(&blindness.reason) {
+            said = Some(blindness.reason.clone());
+            tap.blind(blindness);
+        }
+        phases.pause(Duration::from_millis(150)).await;
+    }
+}
+
+/// Sources get this long to be ready before the submission.
+const ARMING: Duration = Duration::from_secs(8);
+
+/// Waits until every source has said that it watches or is blind; one that is late is told to be blind.
+pub(super) async fn wait(run: &mut Run, config: &Config, plan: &Plan) {
+    // A post-mortem searches whole logs while it arms: there is nothing it could miss meanwhile.
+    let limit = match plan.post_mortem {
+        Some(_) => config.timing.timeout,
+        None => ARMING,
+    };
+    for source in late(run, limit).await {
+        run.note(
+            source,
+            EventKind::Blind {
+                reason: format!("not ready within {} s", limit.as_secs()),
+                hint: Some("the service answers too slowly; it goes on trying while the run lasts".into()),
+            },
+        );
+    }
+}
+
+/// The sources that have not said by then whether they see; none, if the user does not want to wait.
+async fn late(run: &mut Run, limit: Duration) -> Vec<Source> {
+    let mut interrupted = run.interrupted.clone();
+    let mut waiting: Vec<Source> = ARMED.to_vec();
+    while !waiting.is_empty() {
+        let left = limit.saturating_sub(run.clock.elapsed());
+        let report = tokio::select! {
+            _ = interrupted.wait_for(|interrupted| *interrupted) => return Vec::new(),
+            report = tokio::time::timeout(left, run.reports.recv()) => report,
+        };
+        let Ok(Some(report)) = report else {
+            return waiting;
+        };
+        if let Report::Event(event) = &report
+            && matches!(
+                event.kind,
+                EventKind::Watching { .. } | EventKind::Partial { .. } | EventKind::Blind { .. }
+            )
+        {
+            waiting.retain(|source| *source != event.source);
+        }
+        run.take(report);
+    }
+    waiting
+}

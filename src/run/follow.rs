@@ -1,0 +1,347 @@
+//! A run under way: merges what the watchers see into one timeline, and knows when it is over.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::plan::OnNews;
+use crate::diagnosis::{self, Verdict};
+use crate::framework::dramatiq;
+use crate::timeline::{Ended, Event, EventKind, Source, Timeline};
+use crate::vantage::process::ProcessQuery;
+use crate::vantage::{Phase, Report};
+
+/// The sources that are watched in every run.
+pub(super) const ARMED: [Source; 9] = [
+    Source::Api,
+    Source::ApiLog,
+    Source::Database,
+    Source::Management,
+    Source::Firehose,
+    Source::Queue,
+    Source::DeadLetters,
+    Source::WorkerLog,
+    Source::Process,
+];
+
+/// A source's last look may take this long.
+const LAST_LOOK: Duration = Duration::from_millis(2500);
+/// After terminal evidence: wait for companions of the deciding event that are still under way
+/// (a log line behind a pipe, the row behind a poll), but no longer than this.
+const SETTLE_QUIET: Duration = Duration::from_millis(35);
+const SETTLE_MOST: Duration = Duration::from_millis(80);
+/// Events of other tasks that are kept, so that a busy system cannot fill the memory.
+const MOST_STRANGERS: usize = 50_000;
+/// Looking at everything again may take one part in so many of the time.
+const DIAGNOSE_SHARE: u32 = 25;
+const DIAGNOSE_AFTER: Duration = Duration::from_millis(150);
+/// So long after something happened the watchers look more eagerly.
+const LIVELY: Duration = Duration::from_millis(500);
+
+/// The timeline that grows, and the channels that it grows from.
+pub(super) struct Run {
+    pub timeline: Timeline,
+    /// Asks the process watcher to look at one.
+    pub queries: mpsc::UnboundedSender<ProcessQuery>,
+    pub clock: Instant,
+    pub phase: watch::Sender<Phase>,
+    pub reports: mpsc::UnboundedReceiver<Report>,
+    pub interrupted: watch::Receiver<bool>,
+    /// The sources that have taken their last look.
+    looked: Vec<Source>,
+    /// Events of other tasks so far.
+    strangers: usize,
+}
+
+impl Run {
+    pub(super) fn new(
+        timeline: Timeline,
+        clock: Instant,
+        phase: watch::Sender<Phase>,
+        queries: mpsc::UnboundedSender<ProcessQuery>,
+        reports: mpsc::UnboundedReceiver<Report>,
+        interrupted: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            timeline,
+            queries,
+            clock,
+            phase,
+            reports,
+            interrupted,
+            looked: Vec::new(),
+            strangers: 0,
+        }
+    }
+
+    fn now_ms(&self) -> f64 {
+        self.clock.elapsed().as_secs_f64() * 1000.0
+    }
+
+    /// Adds what the run itself knows, without a watcher.
+    pub(super) fn note(&mut self, source: Source, kind: EventKind) {
+        self.timeline.push(Event {
+            n: 0,
+            at_ms: self.now_ms(),
+            source,
+            stated: None,
+            kind,
+        });
+    }
+
+    /// Adds whatever has been reported by now; tells whether an event was among it.
+    pub(super) fn take_waiting(&mut self) -> bool {
+        let mut new = false;
+        while let Ok(report) = self.reports.try_recv() {
+            new |= self.take(report);
+        }
+        new
+    }
+
+    /// Adds a report to the timeline; tells whether it was an event.
+    pub(super) fn take(&mut self, report: Report) -> bool {
+        let mut event = match report {
+            Report::Looked(source) => {
+                self.looked.push(source);
+                return false;
+            }
+            Report::Event(event) => *event,
+        };
+        let learned = match &event.kind {
+            EventKind::Answered {
+                task_id: Some(id), ..
+            } => Some(id.clone()),
+            EventKind::Given { task_id } => Some(task_id.clone()),
+            _ => None,
+        };
+        if let Some(id) = &learned {
+            self.timeline.learn_task_id(id);
+            self.phase.send_modify(|phase| phase.task_id = Some(id.clone()));
+        }
+        let known = self.phase.borrow().task_id.clone();
+        if let Some(id) = &known {
+            event.learn_task_id(id);
+            if !self.worth_keeping(&event) {
+                return false;
+            }
+        }
+        match &event.kind {
+            EventKind::Row(row) => {
+                let setup = &self.timeline.setup;
+                let is_final = row
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| setup.succeeded.contains(status) || setup.failed.contains(status));
+                if is_final && !self.phase.borrow().row_final {
+                    self.phase.send_modify(|phase| phase.row_final = true);
+                }
+            }
+            EventKind::LockWait(wait) => {
+                if let Some(client) = &wait.client {
+                    let _ = self
+                        .queries
+                        .send(ProcessQuery::Connection(format!("{client} -> database")));
+                }
+            }
+            EventKind::Publish { connection, .. } | EventKind::Deliver { connection, .. } => {
+                let _ = self.queries.send(ProcessQuery::Connection(connection.clone()));
+            }
+            EventKind::Consumers { consumers } => {
+                for consumer in consumers.iter().filter(|c| self.is_ours(&c.queue)) {
+                    let _ = self
+                        .queries
+                        .send(ProcessQuery::Connection(consumer.connection.clone()));
+                }
+            }
+            EventKind::Line(line) if event.source == Source::WorkerLog => {
+                if let Some(pid) = line.pid {
+                    let _ = self.queries.send(ProcessQuery::Pid(pid));
+                }
+            }
+            _ => {}
+        }
+        self.timeline.push(event);
+        true
+    }
+
+    /// Whether a source said last that it sees everything.
+    pub(super) fn sees(&self, source: Source) -> bool {
+        let mut words = self
+            .timeline
+            .events
+            .iter()
+            .rev()
+            .filter(|event| event.source == source);
+        words
+            .find_map(|event| match event.kind {
+                EventKind::Watching { .. } => Some(true),
+                EventKind::Partial { .. } | EventKind::Blind { .. } => Some(false),
+                _ => None,
+            })
+            .unwrap_or(false)
+    }
+
+    fn is_ours(&self, queue: &str) -> bool {
+        dramatiq::base_queue(queue) == self.timeline.setup.queue
+    }
+
+    /// Other tasks' messages and lines matter (what keeps the worker busy, what else was
+    /// delivered), but only so many of them.
+    fn worth_keeping(&mut self, event: &Event) -> bool {
+        let stranger = match &event.kind {
+            EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } => {
+                !message.carries_task_id
+            }
+            EventKind::Line(line) => !line.carries_task_id && !line.entry,
+            _ => false,
+        };
+        if !stranger {
+            return true;
+        }
+        self.strangers += 1;
+        if self.strangers == MOST_STRANGERS {
+            // From here on nothing may be concluded from what others did not do.
+            self.timeline.push(Event {
+                n: 0,
+                at_ms: event.at_ms,
+                source: event.source,
+                stated: None,
+                kind: EventKind::Missed { events: 0 },
+            });
+        }
+        self.strangers < MOST_STRANGERS
+    }
+
+    fn set_lively(&self, lively: bool) {
+        if self.phase.borrow().lively != lively {
+            self.phase.send_modify(|phase| phase.lively = lively);
+        }
+    }
+
+    /// Lets every source look once more, thoroughly, before anything is concluded from absence.
+    pub(super) async fn last_look(&mut self) {
+        self.phase.send_modify(|phase| phase.last_look = true);
+        let deadline = tokio::time::Instant::now() + LAST_LOOK;
+        while ARMED.iter().any(|source| !self.looked.contains(source)) {
+            match tokio::time::timeout_at(deadline, self.reports.recv()).await {
+                Ok(Some(report)) => {
+                    self.take(report);
+                }
+                _ => break,
+            }
+        }
+        self.take_waiting();
+    }
+}
+
+/// What is to be made of the timeline so far.
+struct Assessment {
+    verdict: Verdict,
+    /// Something has been seen since.
+    stale: bool,
+    made: Instant,
+    cost: Duration,
+}
+
+impl Assessment {
+    fn of(timeline: &Timeline) -> Self {
+        Self {
+            verdict: diagnosis::diagnose(timeline),
+            stale: false,
+            made: Instant::now(),
+            cost: Duration::ZERO,
+        }
+    }
+
+    /// A busy system's events are looked at together: diagnosing must not become the load.
+    fn due(&self) -> Duration {
+        (self.cost * DIAGNOSE_SHARE)
+            .min(DIAGNOSE_AFTER)
+            .saturating_sub(self.made.elapsed())
+    }
+
+    fn renew(&mut self, timeline: &Timeline) {
+        let began = Instant::now();
+        self.verdict = diagnosis::diagnose(timeline);
+        self.cost = began.elapsed();
+        self.made = Instant::now();
+        self.stale = false;
+    }
+}
+
+/// Follows the task until its fate is decided, nothing happens any more, or time is up.
+pub(super) async fn follow(run: &mut Run, progress: &mut OnNews<'_>) -> Ended {
+    let mut interrupted = run.interrupted.clone();
+    let began = Instant::now();
+    let silence = Duration::from_millis(run.timeline.setup.silence_ms);
+    let timeout = Duration::from_millis(run.timeline.setup.timeout_ms);
+    let mut settled: Option<Instant> = None;
+    let mut last_event = Instant::now();
+    let mut known = Assessment::of(&run.timeline);
+    loop {
+        let verdict = &known.verdict;
+        let quiet = Duration::from_secs_f64(((run.now_ms() - verdict.last_activity_ms) / 1000.0).max(0.0));
+        run.set_lively(quiet < LIVELY);
+        let mut left = match settled {
+            Some(since) => {
+                let linger = Duration::from_millis(verdict.linger_ms);
+                SETTLE_QUIET
+                    .max(linger)
+                    .saturating_sub(last_event.elapsed())
+                    .min(SETTLE_MOST.max(linger).saturating_sub(since.elapsed()))
+            }
+            None => {
+                let mut left = timeout.saturating_sub(began.elapsed());
+                if verdict.silence_counts {
+                    left = left.min(silence.saturating_sub(quiet));
+                }
+                if quiet < LIVELY {
+                    left = left.min(LIVELY - quiet);
+                }
+                left
+            }
+        };
+        if known.stale {
+            let due = known.due();
+            if due.is_zero() {
+                known.renew(&run.timeline);
+                settled = known
+                    .verdict
+                    .terminal
+                    .then(|| settled.unwrap_or_else(Instant::now));
+                progress(&run.timeline, &known.verdict);
+                continue;
+            }
+            left = left.min(due).max(Duration::from_millis(1));
+        }
+        if left.is_zero() {
+            if settled.is_some() {
+                return Ended::Decided;
+            }
+            let why = if began.elapsed() >= timeout {
+                Some(Ended::Timeout)
+            } else if verdict.silence_counts && quiet >= silence {
+                Some(Ended::Silence)
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                run.last_look().await;
+                return why;
+            }
+        }
+        tokio::select! {
+            biased;
+            _ = interrupted.wait_for(|interrupted| *interrupted) => return Ended::Interrupted,
+            report = run.reports.recv() => {
+                let Some(report) = report else { return Ended::Interrupted };
+                let is_event = run.take(report);
+                if run.take_waiting() | is_event {
+                    known.stale = true;
+                    last_event = Instant::now();
+                }
+            }
+            () = tokio::time::sleep(left.max(Duration::from_millis(1))) => {}
+        }
+    }
+}

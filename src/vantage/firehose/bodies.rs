@@ -1,0 +1,54 @@
+//! What was published, as it was: what a copy can be made of.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// So many bytes are kept in all, so that a busy vhost cannot fill the memory.
+const MOST: usize = 32 << 20;
+
+/// Messages as they were published, by id. Never written anywhere.
+#[derive(Default)]
+pub struct PublishedBodies(Mutex<Stored>);
+
+#[derive(Default)]
+struct Stored {
+    bodies: BTreeMap<String, Vec<u8>>,
+    bytes: usize,
+}
+
+impl std::fmt::Debug for PublishedBodies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PublishedBodies")
+    }
+}
+
+impl PublishedBodies {
+    pub fn keep(&self, id: &str, body: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first one is the original; what comes later under this id is a retry.
+        if kept.bytes + body.len() <= MOST && !kept.bodies.contains_key(id) {
+            kept.bytes += body.len();
+            kept.bodies.insert(id.to_owned(), body.to_vec());
+        }
+    }
+
+    pub fn get(&self, id: &str) -> Option<Vec<u8>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.bodies.get(id).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_kept_up_to_a_limit_and_the_first_counts() {
+        let bodies = PublishedBodies::default();
+        bodies.keep("a", b"first");
+        bodies.keep("a", b"retry");
+        bodies.keep("b", &vec![0; MOST]);
+        assert_eq!(bodies.get("a").as_deref(), Some(b"first".as_slice()));
+        assert_eq!(bodies.get("b"), None);
+    }
+}

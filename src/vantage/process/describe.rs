@@ -1,0 +1,110 @@
+//! A process as the timeline keeps it, and what can be asked of one.
+
+use std::collections::BTreeMap;
+
+use procfs::process::Process as Proc;
+
+use super::command::masked;
+use super::sockets::own_sockets;
+use crate::timeline::Process;
+
+/// A switch is a word; what is longer is something else.
+const MOST_SHOWN: usize = 400;
+
+/// Environment variables whose values are harmless and tell something; of all others only the
+/// name is kept.
+const HARMLESS: &[&str] = &[
+    "DRAMATIQ_TESTING",
+    "UNIT_TESTS",
+    "UNIT_TESTING",
+    "TESTING",
+    "ENV",
+    "ENVIRONMENT",
+    "APP_ENV",
+    "PYTEST_CURRENT_TEST",
+    "VIRTUAL_ENV",
+    "PYTHONUNBUFFERED",
+    "TZ",
+    "LANG",
+    "dramatiq_queue_prefetch",
+    "dramatiq_delay_queue_prefetch",
+    "dramatiq_restart_delay",
+];
+
+/// `None`: it is gone.
+pub fn state_of(pid: i32) -> Option<char> {
+    Some(Proc::new(pid).ok()?.stat().ok()?.state)
+}
+
+/// Whether a process is this one or below it.
+pub fn descends_from(mut pid: i32, ancestor: i32) -> bool {
+    // A chain of parents is short; one that is read while it changes must not be followed for ever.
+    for _ in 0..64 {
+        if pid == ancestor {
+            return true;
+        }
+        match Proc::new(pid).and_then(|process| process.stat()) {
+            Ok(stat) if stat.ppid > 1 => pid = stat.ppid,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Unix milliseconds of a process's start, from clock ticks since boot.
+pub(super) fn started_at_ms(ticks: u64) -> Option<i64> {
+    let boot = i64::try_from(procfs::boot_time_secs().ok()?).ok()?;
+    let per_second = procfs::ticks_per_second();
+    Some(boot * 1000 + i64::try_from(ticks * 1000 / per_second).ok()?)
+}
+
+/// A process as the timeline keeps it.
+pub fn read(pid: i32) -> Option<Process> {
+    let process = Proc::new(pid).ok()?;
+    let stat = process.stat().ok()?;
+    let environ = process.environ().unwrap_or_default();
+    let mut env_names: Vec<String> = environ
+        .keys()
+        .filter_map(|name| name.to_str().map(str::to_owned))
+        .collect();
+    env_names.sort();
+    let env: BTreeMap<String, String> = HARMLESS
+        .iter()
+        .filter_map(|name| {
+            let value = environ.get(std::ffi::OsStr::new(name))?;
+            (value.len() <= MOST_SHOWN).then(|| ((*name).to_owned(), value.to_string_lossy().into_owned()))
+        })
+        .collect();
+    Some(Process {
+        pid,
+        ppid: stat.ppid,
+        state: stat.state,
+        command: masked(process.cmdline().unwrap_or_default()),
+        parent_command: Proc::new(stat.ppid)
+            .and_then(|parent| parent.cmdline())
+            .map(masked)
+            .ok(),
+        cwd: process.cwd().ok().map(|path| path.display().to_string()),
+        user: process.uid().ok().map(|uid| uid.to_string()),
+        started_at_ms: started_at_ms(stat.starttime),
+        env_names,
+        env,
+        sockets_seen: process.fd().is_ok(),
+        sockets: own_sockets(&process),
+        holds_log: false,
+        is_configured: false,
+        pipe_write: pipe_write(&process),
+    })
+}
+
+/// Threads that the kernel shows waiting in a pipe's write (named `anon_pipe_write` since 6.12).
+fn pipe_write(process: &Proc) -> Option<u32> {
+    let mut count = 0;
+    for task in process.tasks().ok()?.flatten() {
+        let wchan = std::fs::read_to_string(format!("/proc/{}/task/{}/wchan", process.pid, task.tid)).ok()?;
+        if wchan.contains("pipe_write") {
+            count += 1;
+        }
+    }
+    Some(count)
+}
