@@ -34,6 +34,13 @@ install_compiler() {
             apt-get install -y --no-install-recommends gcc libc6-dev
 }
 
+# cargo-deny is built from crates.io where it is missing, which takes about a minute. No advisories: their
+# database is no package registry.
+supply_chain() {
+    { cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny; } &&
+        cargo deny --locked check bans licenses sources
+}
+
 # The lab for the rest of this script; one that was up before stays up.
 lab_up() {
     # Read whole: a reader that stops early would make `status` fail.
