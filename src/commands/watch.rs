@@ -157,7 +157,7 @@ fn take(
 }
 
 fn end(ending: &Ending, plan: &Plan, model: &QueueModel) -> End {
-    let after = crate::watch::observation::seconds(model.now());
+    let after = crate::units::seconds(model.now());
     let unmet = || {
         let conditions: Vec<String> = plan.until.iter().map(ToString::to_string).collect();
         format!(

@@ -1,12 +1,17 @@
 //! A queue with its companions: one row, and all that its state rests on.
 
+mod figures;
+
 use std::time::Duration;
 
-use super::ledger::{COUNTED_BY, Ledger, Outcome};
-use super::observation::{Consumer, Counts, Details, Kind, Listed, Listing, STATISTICS_LAG, Stats, Timed};
+use super::ledger::{Ledger, Outcome};
+use super::observation::{
+    Counts, Details, Kind, Listed, Listing, STATISTICS_HOLD, STATISTICS_LAG, Stats, Timed,
+};
 use super::queue::{Figure, Queue, Totals};
 use super::selector::Role;
 use super::series::{Look, PAUSE, Series};
+pub use figures::Quantity;
 
 /// So long is what has moved remembered as moving.
 pub const RECENT: Duration = Duration::from_secs(10);
@@ -34,38 +39,6 @@ pub struct QueueGroup {
     /// Nothing ready, unacked or delayed.
     empty: Series<bool>,
 }
-
-/// What can be counted of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantity {
-    Ready,
-    Unacked,
-    Consumers,
-    Delayed,
-    Dead,
-}
-
-impl Quantity {
-    pub const ALL: [Self; 5] = [
-        Self::Ready,
-        Self::Unacked,
-        Self::Consumers,
-        Self::Delayed,
-        Self::Dead,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Unacked => "unacked",
-            Self::Consumers => "consumers",
-            Self::Delayed => "delayed",
-            Self::Dead => "dead",
-        }
-    }
-}
-
-// -- what was seen
 
 impl QueueGroup {
     pub fn queue(&self, role: Role) -> &Queue {
@@ -278,78 +251,8 @@ fn finished(before: Totals, after: Totals) -> bool {
     }
 }
 
-// -- what it means
-
+/// What it means.
 impl QueueGroup {
-    pub fn figure(&self, quantity: Quantity, now: Duration) -> Figure {
-        let companion = |queue: &Queue, figure: fn(&Self, Duration) -> Figure| match queue.exists {
-            Some(true) => figure(self, now),
-            Some(false) => Figure::None,
-            None => Figure::Unknown("not looked yet".into()),
-        };
-        match quantity {
-            Quantity::Ready => self.main.ready(now),
-            Quantity::Unacked => self.main.unacked(now),
-            Quantity::Consumers => self.consumers(now),
-            Quantity::Delayed => companion(&self.delay, Self::delayed),
-            // Nobody consumes them, so ready is all.
-            Quantity::Dead => companion(&self.dead, |group, now| group.dead.ready(now)),
-        }
-    }
-
-    /// Delayed messages and retries: a worker holds them unacked until they are due.
-    fn delayed(&self, now: Duration) -> Figure {
-        let (ready, unacked) = (self.delay.ready(now), self.delay.unacked(now));
-        match (ready.value(), unacked.value()) {
-            (Some(waiting), Some(held)) => Figure::Known {
-                value: waiting + held,
-                age: ready.age().max(unacked.age()),
-            },
-            (None, _) => ready,
-            _ => unacked,
-        }
-    }
-
-    /// All consumers, not only those that a passive declare counts.
-    fn consumers(&self, now: Duration) -> Figure {
-        let declared = self.main.consumers(now);
-        match (self.main.kind, declared.value(), &self.details) {
-            (Kind::Stream, ..) => self.listed_consumers(now).unwrap_or(declared),
-            // A passive declare counts the active one only (3.10.8, 4.0.5).
-            (Kind::Quorum, Some(active @ 1..), Some(seen)) if seen.value.single_active => self
-                .listed_consumers(now)
-                .filter(|listed| listed.value().is_none_or(|count| count >= active))
-                .unwrap_or_else(|| {
-                    Figure::Unknown("one is active; those that stand by cannot be counted (yet)".into())
-                }),
-            // The first look at the consumers' list is under way.
-            (Kind::Quorum, Some(1..), None) if !self.main.is_unlisted && now < Duration::from_secs(1) => {
-                Figure::Unknown("not known yet whether others stand by".into())
-            }
-            _ => declared,
-        }
-    }
-
-    fn listed_consumers(&self, now: Duration) -> Option<Figure> {
-        let value = self.who()?.len() as u64;
-        let (since, _) = self.ledger.read()?;
-        // Whoever came just before is on the list some seconds later.
-        if now < since + COUNTED_BY {
-            let why = "the list of consumers is some seconds late, and was not looked at for so long yet";
-            return Some(Figure::Unknown(why.into()));
-        }
-        let age = now.saturating_sub(self.details.as_ref()?.at) + STATISTICS_LAG;
-        Some(Figure::Known { value, age })
-    }
-
-    pub fn is_single_active(&self) -> bool {
-        self.details.as_ref().is_some_and(|seen| seen.value.single_active)
-    }
-
-    pub fn who(&self) -> Option<&[Consumer]> {
-        self.details.as_ref()?.value.consumers.as_deref()
-    }
-
     /// The statistics, while they are looked at.
     pub fn stats(&self, now: Duration) -> Option<Timed<Stats>> {
         let seen = self.current_details(now)?;
@@ -365,7 +268,7 @@ impl QueueGroup {
 
     fn current_details(&self, now: Duration) -> Option<&Timed<Details>> {
         let seen = self.details.as_deref()?;
-        (now.saturating_sub(seen.at) <= 3 * STATISTICS_LAG).then_some(seen)
+        (now.saturating_sub(seen.at) <= STATISTICS_HOLD).then_some(seen)
     }
 
     /// When a message that was held was last seen to be gone; not if the counters deny that it was acknowledged:
@@ -458,7 +361,7 @@ impl QueueGroup {
 
     /// What left, and is not known to be done.
     pub fn unaccounted(&self, now: Duration, flows: bool) -> Option<String> {
-        let is_early = self.details.is_none() && now < 3 * STATISTICS_LAG;
+        let is_early = self.details.is_none() && now < STATISTICS_HOLD;
         let counts = self.counts(now).is_some() || is_early;
         let of = |ledger: &Ledger, queue: &Queue, place| {
             ledger.unaccounted(now, place, queue.kind.lag(), flows, counts)

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::QueueEvent;
 use super::group::{Quantity, QueueGroup};
-use super::observation::{Consumer, STATISTICS_LAG, Stats, seconds};
+use super::observation::{Consumer, STATISTICS_LAG, Stats};
 use super::queue::Figure;
 use super::state::State;
 use crate::timeline::scrub::printable;
+use crate::units::seconds;
 
 pub const SCHEMA: &str = "taskdiag.watch.v1";
 

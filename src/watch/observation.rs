@@ -137,6 +137,9 @@ impl Details {
 /// Statistics are sent every 5 s and averaged over the last 5 s.
 pub const STATISTICS_LAG: Duration = Duration::from_secs(10);
 
+/// Statistics that were read longer ago than that say nothing of now.
+pub const STATISTICS_HOLD: Duration = Duration::from_secs(30);
+
 /// Counters since the queue's process started, and rates per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stats {
@@ -166,33 +169,4 @@ pub struct Consumer {
     /// `T`: stopped, `Z`: zombie, `D`: waits for a disk; otherwise not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_state: Option<char>,
-}
-
-/// A duration for people: `0.3 s`, `12 s`, `4 min`, `2 h`.
-pub fn seconds(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds < 9.95 {
-        format!("{seconds:.1} s")
-    } else if seconds < 120.0 {
-        format!("{seconds:.0} s")
-    } else if seconds < 7200.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else {
-        format!("{:.0} h", seconds / 3600.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        let text = |s: f64| seconds(Duration::from_secs_f64(s));
-        assert_eq!(
-            (text(0.04), text(9.9), text(10.4)),
-            ("0.0 s".into(), "9.9 s".into(), "10 s".into())
-        );
-        assert_eq!((text(150.0), text(9000.0)), ("2 min".into(), "2 h".into()));
-    }
 }

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use strum::VariantArray;
 
 use super::group::{Quantity, QueueGroup};
 use super::lines::{self, End, Line, SCHEMA, What};
@@ -49,7 +50,7 @@ impl Printed {
 #[derive(Debug, Clone, PartialEq)]
 struct Key {
     state: State,
-    counts: [Option<u64>; 5],
+    counts: Vec<Option<u64>>,
     done: u64,
     /// Left without having been acknowledged, from the queue and from its delay queue.
     lost: [u64; 2],
@@ -59,8 +60,8 @@ struct Key {
 impl Key {
     /// Another state, or a figure that could not be seen before or cannot any more.
     fn is_urgent(&self, last: &Key) -> bool {
-        let seen = |key: &Key| key.counts.map(|count| count.is_some());
-        self.state != last.state || seen(self) != seen(last)
+        let mut counts = self.counts.iter().zip(&last.counts);
+        self.state != last.state || counts.any(|(now, before)| now.is_some() != before.is_some())
     }
 }
 
@@ -173,7 +174,10 @@ fn key(group: &QueueGroup, state: State, now: Duration) -> Key {
     }
     Key {
         state,
-        counts: Quantity::ALL.map(|quantity| group.figure(quantity, now).value()),
+        counts: Quantity::VARIANTS
+            .iter()
+            .map(|quantity| group.figure(*quantity, now).value())
+            .collect(),
         done: group.ledger.done(),
         lost: [&group.ledger, &group.delay_ledger].map(|ledger| ledger.lost()),
         who: hasher.finish(),

@@ -69,8 +69,8 @@ impl Figure {
         }
     }
 
-    fn of<T>(sample: Sample<T>, value: u64, now: Duration) -> Self {
-        let age = (now + sample.lag).saturating_sub(sample.at);
+    fn of<T>(sample: Sample<T>, lag: Duration, value: u64, now: Duration) -> Self {
+        let age = (now + lag).saturating_sub(sample.at);
         Figure::Known { value, age }
     }
 }
@@ -145,15 +145,18 @@ impl Queue {
     /// younger, so that nothing that was shown is replaced by what was before.
     pub fn ready(&self, now: Duration) -> Figure {
         if let Some(seen) = self.answer(now) {
-            return Figure::of(seen, seen.value.ready, now);
+            return Figure::of(seen, Duration::ZERO, seen.value.ready, now);
         }
         let listed = self.totals.latest();
         let Some((listed, ready)) = listed.and_then(|listed| Some((listed, listed.value.ready?))) else {
             return self.unknown("not looked yet");
         };
+        let lag = self.kind.lag();
         match self.counts.latest() {
-            Some(seen) if seen.at + listed.lag > listed.at => Figure::of(seen, seen.value.ready, now),
-            _ => Figure::of(listed, ready, now),
+            Some(seen) if seen.at + lag > listed.at => {
+                Figure::of(seen, Duration::ZERO, seen.value.ready, now)
+            }
+            _ => Figure::of(listed, lag, ready, now),
         }
     }
 
@@ -168,14 +171,14 @@ impl Queue {
             0 if self.may_be_a_stream() => Figure::Unknown(
                 "not known yet whether it is a stream, whose consumers are not counted".into(),
             ),
-            consumers => Figure::of(seen, consumers, now),
+            consumers => Figure::of(seen, Duration::ZERO, consumers, now),
         }
     }
 
     pub fn unacked(&self, now: Duration) -> Figure {
         let listed = self.totals.latest();
         match listed.map(|listed| (listed, listed.value.unacked)) {
-            Some((listed, Some(unacked))) => Figure::of(listed, unacked, now),
+            Some((listed, Some(unacked))) => Figure::of(listed, self.kind.lag(), unacked, now),
             Some(_) => Figure::Unknown("the broker has not counted this queue yet".into()),
             None => Figure::Unknown("the management API has not told it".into()),
         }

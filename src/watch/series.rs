@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::observation::seconds;
+use crate::units::seconds;
 
 /// So many samples are kept.
 const MOST: usize = 16;
@@ -42,7 +42,6 @@ pub struct Sample<T> {
     pub since: Duration,
     /// When the last of them was asked for.
     pub at: Duration,
-    pub lag: Duration,
     pub looks: u32,
 }
 
@@ -69,7 +68,6 @@ impl<T: Copy + PartialEq> Series<T> {
         match self.0.back_mut() {
             Some(last) if last.value == value && look.asked.saturating_sub(last.at) <= pause => {
                 last.at = last.at.max(look.asked);
-                last.lag = look.lag;
                 last.looks += 1;
             }
             _ => self.append(value, look),
@@ -87,7 +85,6 @@ impl<T: Copy + PartialEq> Series<T> {
             value,
             since: look.at,
             at: look.asked,
-            lag: look.lag,
             looks: 1,
         });
     }
@@ -128,9 +125,9 @@ impl<T: Copy + PartialEq> Series<T> {
     }
 
     /// When one value followed another for which this is true, the newest first.
-    pub fn steps(&self, is_it: impl Fn(T, T) -> bool) -> impl Iterator<Item = Duration> {
+    pub fn steps(&self, is_it: impl Fn(&Sample<T>, &Sample<T>) -> bool) -> impl Iterator<Item = Duration> {
         let pairs = self.0.iter().zip(self.0.iter().skip(1)).rev();
-        pairs.filter_map(move |(before, after)| is_it(before.value, after.value).then_some(after.since))
+        pairs.filter_map(move |(before, after)| is_it(before, after).then_some(after.since))
     }
 }
 
@@ -256,7 +253,7 @@ mod tests {
         let nobody = |from: f64, to: f64| consumers.held_throughout(secs(from)..=secs(to), |n| n == 0);
         assert!(nobody(1.5, 9.0) && nobody(20.0, 30.0));
         assert!(!nobody(0.5, 9.0) && !nobody(1.0, 1.0));
-        assert_eq!(consumers.steps(|a, b| b < a).next(), Some(secs(2.0)));
-        assert_eq!(consumers.steps(|a, b| b > a).next(), None);
+        assert_eq!(consumers.steps(|a, b| b.value < a.value).next(), Some(secs(2.0)));
+        assert_eq!(consumers.steps(|a, b| b.value > a.value).next(), None);
     }
 }

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::str::FromStr;
 use std::time::Duration;
 
+use strum::VariantArray;
+
 use super::QueueModel;
 use super::group::Quantity;
 use super::ledger::Outcome;
@@ -75,9 +77,9 @@ fn part_of(text: &str) -> Result<Part, String> {
     let at = text.find(['<', '>', '=', '!']).ok_or_else(no_condition)?;
     let (name, rest) = text.split_at(at);
     let name = name.trim();
-    let quantity = Quantity::ALL
-        .into_iter()
-        .find(|quantity| quantity.name() == name)
+    let quantity = Quantity::VARIANTS
+        .iter()
+        .find(|quantity| <&str>::from(**quantity) == name)
         .ok_or_else(|| format!("\"{name}\" cannot be compared: {KNOWN}"))?;
     let (orderings, number) = OPERATORS
         .iter()
@@ -86,7 +88,7 @@ fn part_of(text: &str) -> Result<Part, String> {
     let number = number
         .parse()
         .map_err(|_| format!("\"{number}\" in \"{text}\" is not a whole number"))?;
-    Ok(Part::Compare(quantity, orderings, number))
+    Ok(Part::Compare(*quantity, orderings, number))
 }
 
 /// How a condition stands.

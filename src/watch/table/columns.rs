@@ -7,8 +7,9 @@ use ratatui::text::Span;
 
 use super::super::group::{Quantity, QueueGroup};
 use super::super::lines::{Number, Row, one_line, shortened, who_text};
-use super::super::observation::{Stats, seconds};
+use super::super::observation::Stats;
 use super::super::queue::Figure;
+use crate::units::seconds;
 
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

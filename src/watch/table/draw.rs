@@ -10,11 +10,12 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table as Grid, TableState};
 
 use super::super::lines::{self, grouped, one_line, who_text};
-use super::super::observation::{Probe, seconds};
+use super::super::observation::Probe;
 use super::super::state::State;
 use super::super::{Connectivity, QueueModel};
 use super::columns::{Column, fitting};
 use super::{Mode, Table};
+use crate::units::seconds;
 
 impl Table {
     pub fn draw(&mut self, frame: &mut Frame<'_>, model: &QueueModel, started: Timestamp) {
