@@ -1,0 +1,124 @@
+//! Between the processes and the broker stands a proxy: the peer of a connection is not its user.
+
+use std::collections::BTreeSet;
+
+use taskdiag::timeline::{EventKind, Process, Source};
+
+use super::run::{Run, Wild, event, process, wild};
+
+/// `docker-proxy` on this machine, or a service's address with the proxy elsewhere.
+pub fn through_a_proxy(run: &Run) -> Vec<Wild> {
+    if !run
+        .events()
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::Peer { .. }))
+    {
+        return Vec::new();
+    }
+    vec![
+        wild("local", proxied(run, true)),
+        wild("elsewhere", proxied(run, false)),
+    ]
+}
+
+const PROXY: i32 = 812;
+
+/// Every connection to the broker as the broker sees it: from the proxy. The processes' own sockets
+/// still lead to the published port.
+fn proxied(run: &Run, local: bool) -> Run {
+    let port = run
+        .timeline
+        .setup
+        .broker
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let seen_by_broker = |name: &mut String| {
+        let Some((client, server)) = name.split_once(" -> ") else {
+            return false;
+        };
+        if server.rsplit(':').next() != Some(port.as_str()) {
+            return false;
+        }
+        let client = client.rsplit(':').next().unwrap_or_default();
+        *name = if local {
+            format!("172.17.0.1:{client} -> 172.17.0.2:5672")
+        } else {
+            format!("10.42.3.7:{client} -> 10.42.1.20:5672")
+        };
+        true
+    };
+    // Known by its connection only: then it is not found any more.
+    let otherwise: BTreeSet<i32> = run
+        .events()
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::ApiProcess { pid } | EventKind::Started { pid, .. } => Some(*pid),
+            EventKind::Process(process) if process.is_configured || process.holds_log => Some(process.pid),
+            _ => None,
+        })
+        .chain(run.log_pids())
+        .collect();
+    let mut names: Vec<String> = Vec::new();
+    let mut events = Vec::new();
+    for one in run.events() {
+        let mut one = one.clone();
+        match &mut one.kind {
+            EventKind::Publish { connection, .. } | EventKind::Deliver { connection, .. } => {
+                seen_by_broker(connection);
+            }
+            EventKind::Consumers { consumers } => {
+                for consumer in consumers {
+                    seen_by_broker(&mut consumer.connection);
+                }
+            }
+            EventKind::Connections { connections } => {
+                for connection in connections {
+                    seen_by_broker(&mut connection.name);
+                }
+            }
+            EventKind::Peer { connection, pid } => {
+                if seen_by_broker(connection) {
+                    if !local {
+                        continue;
+                    }
+                    *pid = PROXY;
+                    names.push(connection.clone());
+                    let at_ms = one.at_ms;
+                    events.push(one);
+                    events.push(event(
+                        at_ms,
+                        Source::Process,
+                        EventKind::Process(docker_proxy(&names)),
+                    ));
+                    continue;
+                }
+            }
+            EventKind::Process(process) if !otherwise.contains(&process.pid) => continue,
+            EventKind::Gone { pid, .. }
+            | EventKind::Stacks { pid, .. }
+            | EventKind::StacksRefused { pid, .. }
+            | EventKind::SameEnvironment { pid, .. }
+                if !otherwise.contains(pid) =>
+            {
+                continue;
+            }
+            _ => {}
+        }
+        events.push(one);
+    }
+    run.with(events).told(run.truth.seen_in_part())
+}
+
+fn docker_proxy(names: &[String]) -> Process {
+    process(serde_json::json!({
+        "pid": PROXY, "ppid": 640, "state": "S", "cwd": "/", "user": "0",
+        "command": [
+            "/usr/bin/docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "5672",
+            "-container-ip", "172.17.0.2", "-container-port", "5672",
+        ],
+        "parent_command": ["/usr/bin/dockerd", "-H", "fd://"],
+        "started_at_ms": 1_795_000_000_000_i64, "sockets": names, "sockets_seen": true, "pipe_write": 0,
+    }))
+}
