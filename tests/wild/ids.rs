@@ -97,11 +97,13 @@ pub fn worker_connection(run: &Run) -> Option<String> {
 /// A worker thread of the watched worker, preferably not the one that has the task.
 pub fn free_thread(run: &Run) -> Option<Thread> {
     let mine = run.received().map(|(_, thread)| thread);
-    let mut threads = run.worker_lines().filter_map(|(_, line)| {
-        (line.logger.as_deref() == Some("dramatiq.worker.WorkerThread")
-            && line.text.starts_with("Running worker"))
-        .then(|| (line.pid, line.thread.clone()))
-    });
+    let mut threads = run
+        .worker_lines()
+        .filter(|(_, line)| {
+            line.logger.as_deref() == Some("dramatiq.worker.WorkerThread")
+                && line.text.starts_with("Running worker")
+        })
+        .map(|(_, line)| (line.pid, line.thread.clone()));
     threads.find(|thread| mine.as_ref() != Some(thread))
 }
 

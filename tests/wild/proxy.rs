@@ -34,20 +34,18 @@ fn proxied(run: &Run, local: bool) -> Run {
         .next()
         .unwrap_or_default()
         .to_owned();
+    let leads_to_broker = |name: &str| {
+        name.split_once(" -> ")
+            .is_some_and(|(_, server)| server.rsplit(':').next() == Some(port.as_str()))
+    };
     let seen_by_broker = |name: &mut String| {
-        let Some((client, server)) = name.split_once(" -> ") else {
-            return false;
-        };
-        if server.rsplit(':').next() != Some(port.as_str()) {
-            return false;
-        }
+        let (client, _) = name.split_once(" -> ").unwrap_or_default();
         let client = client.rsplit(':').next().unwrap_or_default();
-        *name = if local {
-            format!("172.17.0.1:{client} -> 172.17.0.2:5672")
-        } else {
-            format!("10.42.3.7:{client} -> 10.42.1.20:5672")
-        };
-        true
+        if leads_to_broker(name) && local {
+            *name = format!("172.17.0.1:{client} -> 172.17.0.2:5672");
+        } else if leads_to_broker(name) {
+            *name = format!("10.42.3.7:{client} -> 10.42.1.20:5672");
+        }
     };
     // Known by its connection only: then it is not found any more.
     let otherwise: BTreeSet<i32> = run
@@ -78,22 +76,19 @@ fn proxied(run: &Run, local: bool) -> Run {
                     seen_by_broker(&mut connection.name);
                 }
             }
-            EventKind::Peer { connection, pid } => {
-                if seen_by_broker(connection) {
-                    if !local {
-                        continue;
-                    }
-                    *pid = PROXY;
-                    names.push(connection.clone());
-                    let at_ms = one.at_ms;
-                    events.push(one);
-                    events.push(event(
-                        at_ms,
-                        Source::Process,
-                        EventKind::Process(docker_proxy(&names)),
-                    ));
-                    continue;
-                }
+            EventKind::Peer { connection, .. } if !local && leads_to_broker(connection) => continue,
+            EventKind::Peer { connection, pid } if leads_to_broker(connection) => {
+                seen_by_broker(connection);
+                *pid = PROXY;
+                names.push(connection.clone());
+                let at_ms = one.at_ms;
+                events.push(one);
+                events.push(event(
+                    at_ms,
+                    Source::Process,
+                    EventKind::Process(docker_proxy(&names)),
+                ));
+                continue;
             }
             EventKind::Process(process) if !otherwise.contains(&process.pid) => continue,
             EventKind::Gone { pid, .. }

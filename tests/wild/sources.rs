@@ -123,7 +123,7 @@ pub fn afterwards(run: &Run) -> Option<Run> {
             events.push(one);
         }
     }
-    events.sort_by(|a, b| (a.source, a.at_ms > 0.0).cmp(&(b.source, b.at_ms > 0.0)));
+    events.sort_by_key(|event| (event.source, event.at_ms > 0.0));
     events.push(event(
         80.0,
         Source::Firehose,
@@ -267,10 +267,11 @@ fn refused(run: &Run) -> Option<Run> {
             }
             EventKind::ApiStatus { value, .. } => *value = Some(first.clone()),
             EventKind::LockWait(_) | EventKind::LockFree => continue,
-            EventKind::Depth { queue, ready, .. } if one.at_ms > published => {
-                if *queue == run.queue() || *queue == dead || queue.ends_with(".DQ") {
-                    *ready = 0;
-                }
+            EventKind::Depth { queue, ready, .. }
+                if one.at_ms > published
+                    && (*queue == run.queue() || *queue == dead || queue.ends_with(".DQ")) =>
+            {
+                *ready = 0;
             }
             EventKind::QueueInfo { ready, unacked, .. } if one.at_ms > published => {
                 *ready = Some(0);
