@@ -57,6 +57,8 @@ pub enum Error {
         key: String,
         origin: String,
         nearest: Option<String>,
+        /// What there is instead.
+        known: String,
     },
     #[error("`{key}` ({origin}): {seen}")]
     BadValue {
@@ -119,9 +121,9 @@ impl Error {
         match self {
             Error::NoConfig { .. } => "`taskdiag init` drafts one from your project; or name one with --config FILE".into(),
             Error::ReadConfig { .. } => "check the path and its permissions".into(),
-            Error::Syntax { .. } => "correct the line; every key is listed in README.md".into(),
+            Error::Syntax { .. } => "correct the line; docs/configuration.md explains every key".into(),
             Error::UnknownKey { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
-            Error::UnknownKey { .. } => "every key is listed in README.md".into(),
+            Error::UnknownKey { known, .. } => format!("{known}; docs/configuration.md explains every key"),
             Error::BadValue { hint, .. }
             | Error::Usage { hint, .. }
             | Error::Start { hint, .. }

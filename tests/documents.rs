@@ -42,21 +42,6 @@ fn configuration() -> String {
     format!("framework{}", rest.split_once("```").expect("its end").0)
 }
 
-/// Every key there is, from the list that the configuration is checked against.
-fn keys() -> Vec<String> {
-    let source = read("src/config/layers.rs");
-    let list = source
-        .split_once("pub const KEYS")
-        .and_then(|(_, rest)| rest.split_once("];"))
-        .expect("the list of keys")
-        .0;
-    let quoted = Regex::new("\"([a-z_.]+)\"").unwrap();
-    quoted
-        .captures_iter(list)
-        .map(|found| found[1].to_owned())
-        .collect()
-}
-
 /// With the commented keys too, it is a configuration that taskdiag accepts.
 #[test]
 fn the_configuration_in_the_readme_is_accepted() {
@@ -81,10 +66,8 @@ fn the_configuration_in_the_readme_is_accepted() {
 fn every_key_is_in_the_readme() {
     let readme = read("README.md");
     let configuration = configuration();
-    let keys = keys();
-    assert!(keys.len() > 40, "{keys:?}");
-    for key in keys {
-        let (section, name) = key.split_once('.').unwrap_or(("", &key));
+    for key in taskdiag::config::keys::all().map(|key| key.name) {
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
         let shown = configuration
             .split("\n[")
             .find(|part| part.starts_with(&format!("{section}]")) || section.is_empty())

@@ -2,86 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
-use url::Url;
 
+use super::keys::{self, Key, SECTIONS, last};
 use crate::error::{Error, Result};
 use crate::hooks;
-
-/// Every key there is. Free tables (`body`, `headers` …) are one key.
-pub const KEYS: &[&str] = &[
-    "framework",
-    "api.url",
-    "api.submit_path",
-    "api.body",
-    "api.body_file",
-    "api.headers",
-    "api.task_id_pointer",
-    "api.status_path",
-    "api.status_pointer",
-    "api.timeout",
-    "api.log",
-    "api.log_command",
-    "api.command",
-    "api.python",
-    "api.env",
-    "api.cwd",
-    "broker.amqp_url",
-    "broker.management_url",
-    "broker.queue",
-    "broker.actor",
-    "broker.args",
-    "broker.kwargs",
-    "broker.trace",
-    "broker.ca_file",
-    "broker.client_cert",
-    "broker.client_key",
-    "database.url",
-    "database.table",
-    "database.id_column",
-    "database.status_column",
-    "database.running",
-    "database.succeeded",
-    "database.failed",
-    "database.error_column",
-    "worker.log",
-    "worker.log_command",
-    "worker.entry_pattern",
-    "worker.command",
-    "worker.python",
-    "worker.env",
-    "worker.cwd",
-    "services.up",
-    "services.down",
-    "isolate.body",
-    "timing.silence",
-    "timing.timeout",
-];
-
-/// Keys whose text is a string even where it looks like a number, in variables and flags.
-const LISTS_AND_TABLES: &[&str] = &[
-    "api.body",
-    "api.headers",
-    "api.log",
-    "api.log_command",
-    "api.command",
-    "api.env",
-    "broker.args",
-    "broker.kwargs",
-    "database.running",
-    "database.succeeded",
-    "database.failed",
-    "worker.log",
-    "worker.log_command",
-    "worker.command",
-    "worker.env",
-    "services.up",
-    "services.down",
-    "isolate.body",
-];
 
 #[derive(Debug, Clone)]
 struct Layered {
@@ -152,12 +79,12 @@ impl Layers {
             let dotted = format!("{prefix}{}", key.get_ref());
             let line = text[..key.span().start].matches('\n').count() + 1;
             let origin = format!("{name} line {line}");
-            if KEYS.contains(&dotted.as_str()) {
+            if keys::find(&dotted).is_some() {
                 let value = expand(&dotted, &origin, to_json(value.get_ref()))?;
                 self.values.insert(dotted, Layered { value, origin });
                 continue;
             }
-            let is_section = KEYS.iter().any(|known| known.starts_with(&format!("{dotted}.")));
+            let is_section = SECTIONS.iter().any(|section| section.name == dotted);
             match value.get_ref() {
                 DeValue::Table(inner) if prefix.is_empty() && is_section => {
                     self.add_table(&format!("{dotted}."), inner, text, name)?;
@@ -194,25 +121,26 @@ impl Layers {
             if is_no_key || hooks::VARIABLES.contains(&name) {
                 continue;
             }
-            let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {
-                let nearest = nearest(name, KEYS.iter().map(|key| variable(key)));
+            let Some(key) = keys::all().find(|key| key.variable() == name) else {
+                let nearest = nearest(name, keys::all().map(Key::variable));
                 return Err(Error::UnknownKey {
                     key: name.to_owned(),
                     origin: "environment".into(),
                     nearest,
+                    known: "TASKDIAG_ and the key in capitals, e.g. TASKDIAG_BROKER_QUEUE".into(),
                 });
             };
             any = true;
-            self.add_text(key, value, &format!("environment variable {name}"))?;
+            self.add_text(key.name, value, &format!("environment variable {name}"))?;
         }
         Ok(any)
     }
 
     fn add_text(&mut self, key: &str, text: &str, origin: &str) -> Result<()> {
-        if !KEYS.contains(&key) {
+        let Some(known) = keys::find(key) else {
             return Err(unknown(key.to_owned(), origin.to_owned()));
-        }
-        let structured = LISTS_AND_TABLES.contains(&key) && text.trim_start().starts_with(['[', '{']);
+        };
+        let structured = known.kind.is_structured() && text.trim_start().starts_with(['[', '{']);
         let value = if structured {
             match DeValue::parse(text) {
                 Ok(value) => to_json(value.get_ref()),
@@ -262,6 +190,11 @@ impl Layers {
             .find(|key| key.starts_with(prefix) && !except.contains(key))
     }
 
+    /// What a key is set to, unchecked.
+    pub fn value(&self, key: &str) -> Option<&Json> {
+        self.values.get(key).map(|layered| &layered.value)
+    }
+
     pub fn bad(&self, key: &str, seen: impl Into<String>, hint: &str) -> Error {
         Error::BadValue {
             key: key.to_owned(),
@@ -270,125 +203,6 @@ impl Layers {
             hint: hint.to_owned(),
         }
     }
-
-    pub fn json(&self, key: &str) -> Result<Option<Json>> {
-        Ok(self.values.get(key).map(|layered| layered.value.clone()))
-    }
-
-    pub fn string(&self, key: &str) -> Result<Option<String>> {
-        match self.values.get(key).map(|layered| &layered.value) {
-            None => Ok(None),
-            Some(Json::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(self.bad(
-                key,
-                format!("expected a string, found {other}"),
-                &format!("write {} = \"…\"", last(key)),
-            )),
-        }
-    }
-
-    /// A list of strings; one bare string is a list of one.
-    pub fn strings(&self, key: &str) -> Result<Option<Vec<String>>> {
-        let wrong = |seen: &Json| {
-            self.bad(
-                key,
-                format!("expected a list of strings, found {seen}"),
-                &format!("write {} = [\"…\"]", last(key)),
-            )
-        };
-        match self.values.get(key).map(|layered| &layered.value) {
-            None => Ok(None),
-            Some(Json::String(text)) => Ok(Some(vec![text.clone()])),
-            Some(Json::Array(items)) => items
-                .iter()
-                .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong(item)))
-                .collect::<Result<Vec<_>>>()
-                .map(Some),
-            Some(other) => Err(wrong(other)),
-        }
-    }
-
-    pub fn table(&self, key: &str) -> Result<Option<Map<String, Json>>> {
-        match self.values.get(key).map(|layered| &layered.value) {
-            None => Ok(None),
-            Some(Json::Object(map)) => Ok(Some(map.clone())),
-            Some(other) => Err(self.bad(
-                key,
-                format!("expected a table, found {other}"),
-                &format!("write {} = {{ NAME = \"value\" }}", last(key)),
-            )),
-        }
-    }
-
-    pub fn path(&self, key: &str) -> Result<Option<PathBuf>> {
-        Ok(self.string(key)?.map(|path| self.base.join(path)))
-    }
-
-    pub fn duration(&self, key: &str) -> Result<Option<Duration>> {
-        let hint = format!("write a duration with a unit, e.g. {} = \"10s\"", last(key));
-        let Some(layered) = self.values.get(key) else {
-            return Ok(None);
-        };
-        let Json::String(text) = &layered.value else {
-            return Err(self.bad(key, format!("{} has no unit", layered.value), &hint));
-        };
-        text.parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok())
-            .filter(|duration| !duration.is_zero())
-            .map(Some)
-            .ok_or_else(|| self.bad(key, format!("\"{text}\" is not a duration above zero"), &hint))
-    }
-
-    pub fn url(&self, key: &str, schemes: &[&str]) -> Result<Option<Url>> {
-        let Some(text) = self.string(key)? else {
-            return Ok(None);
-        };
-        let text = without_driver(text);
-        // The text may hold a password, so it is never repeated in a message.
-        let hint = format!(
-            "write it as {}://USER:PASSWORD@HOST:PORT/… (percent-encode special characters of the password)",
-            schemes[0]
-        );
-        let url =
-            Url::parse(&text).map_err(|error| self.bad(key, format!("is not a URL: {error}"), &hint))?;
-        if !schemes.contains(&url.scheme()) {
-            return Err(self.bad(
-                key,
-                format!(
-                    "has the scheme {}://, expected {}://",
-                    url.scheme(),
-                    schemes.join(":// or ")
-                ),
-                &hint,
-            ));
-        }
-        if url.host_str().is_none_or(str::is_empty) && !schemes.contains(&"postgres") {
-            return Err(self.bad(key, "names no host", &hint));
-        }
-        Ok(Some(url))
-    }
-}
-
-/// `postgresql+asyncpg://…` as SQLAlchemy writes it, without the driver: one variable can then serve
-/// the application and taskdiag.
-fn without_driver(url: String) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => match scheme.split_once('+') {
-            Some((bare, _)) => format!("{bare}://{rest}"),
-            None => url,
-        },
-        None => url,
-    }
-}
-
-fn last(key: &str) -> &str {
-    key.rsplit('.').next().unwrap_or(key)
-}
-
-/// The environment variable for a key.
-fn variable(key: &str) -> String {
-    format!("TASKDIAG_{}", key.replace('.', "_").to_uppercase())
 }
 
 /// A whole TOML string, as one writes it in the file, without its quotes.
@@ -403,8 +217,14 @@ fn unquoted(text: &str) -> String {
 }
 
 fn unknown(key: String, origin: String) -> Error {
-    let nearest = nearest(&key, KEYS.iter().map(|&known| known.to_owned()));
-    Error::UnknownKey { key, origin, nearest }
+    let nearest = nearest(&key, keys::all().map(|key| key.name.to_owned()));
+    let known = keys::known(&key);
+    Error::UnknownKey {
+        key,
+        origin,
+        nearest,
+        known,
+    }
 }
 
 /// The candidate a reader most likely meant: closest by edits, or the same last part elsewhere.
@@ -546,7 +366,7 @@ mod tests {
                 .add_text("broker.queue", text, "command line")
                 .expect("a value");
             assert_eq!(
-                layers.string("broker.queue").expect("a string").as_deref(),
+                layers.text("broker.queue").expect("a string").as_deref(),
                 Some(value)
             );
         }
@@ -586,26 +406,6 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_in_the_scheme_is_left_out() {
-        let layers = layers("[database]\nurl = \"postgresql+asyncpg://u:a+b@h/d\"").expect("valid");
-        let url = layers
-            .url("database.url", &["postgres", "postgresql"])
-            .expect("ok")
-            .expect("set");
-        assert_eq!(url.as_str(), "postgresql://u:a+b@h/d");
-    }
-
-    #[test]
-    fn a_duration_needs_a_unit() {
-        let layers = layers("[timing]\nsilence = 10\ntimeout = \"1m 30s\"").expect("valid");
-        assert!(layers.duration("timing.silence").is_err());
-        assert_eq!(
-            layers.duration("timing.timeout").expect("ok"),
-            Some(Duration::from_secs(90))
-        );
-    }
-
-    #[test]
     fn the_environment_reaches_every_key() {
         let mut layers = Layers::default();
         let set = [
@@ -619,6 +419,6 @@ mod tests {
             layers.strings("worker.log").expect("ok").map(|l| l.len()),
             Some(2)
         );
-        assert_eq!(layers.string("broker.queue").expect("ok").as_deref(), Some("7"));
+        assert_eq!(layers.text("broker.queue").expect("ok").as_deref(), Some("7"));
     }
 }

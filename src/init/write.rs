@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
+use crate::config::keys::{self, InDraft, Key, SECTIONS, Section};
+
 /// What is to be written, by key.
 #[derive(Debug, Default)]
 pub struct Draft {
@@ -20,264 +22,6 @@ struct Found {
     value: Json,
     from: String,
 }
-
-/// Whether a key is worth a complaint when nothing was found for it.
-#[derive(Clone, Copy, PartialEq)]
-enum Want {
-    Wanted,
-    Optional,
-}
-use Want::{Optional, Wanted};
-
-type Row = (&'static str, Want, &'static str, &'static str);
-
-/// Every key that is written, with what it is for and an example.
-const KEYS: &[(&str, &[Row])] = &[
-    (
-        "api",
-        &[
-            (
-                "api.url",
-                Wanted,
-                "where the API answers",
-                r#""http://localhost:8000""#,
-            ),
-            (
-                "api.submit_path",
-                Wanted,
-                "where a task is posted",
-                r#""/api/v1/tasks/""#,
-            ),
-            (
-                "api.body",
-                Wanted,
-                "what is posted",
-                r#"{ task_type = "example" }"#,
-            ),
-            (
-                "api.headers",
-                Optional,
-                "sent with every request",
-                r#"{ Authorization = "Bearer ${API_TOKEN}" }"#,
-            ),
-            (
-                "api.task_id_pointer",
-                Optional,
-                "where the answer holds the task's id; without it the usual names are tried",
-                r#""/task_id""#,
-            ),
-            (
-                "api.status_path",
-                Optional,
-                "what the API says of a task",
-                r#""/api/v1/tasks/{task_id}""#,
-            ),
-            (
-                "api.status_pointer",
-                Optional,
-                "where that answer holds the status",
-                r#""/status""#,
-            ),
-            (
-                "api.log",
-                Wanted,
-                "the API's log: why it failed, or swallowed an error",
-                r#"["api.log"]"#,
-            ),
-            (
-                "api.log_command",
-                Optional,
-                "or a command that prints it",
-                r#"["docker", "compose", "logs", "-f", "--no-log-prefix", "api"]"#,
-            ),
-            (
-                "api.command",
-                Optional,
-                "how it is started",
-                r#"["uvicorn", "app.main:app"]"#,
-            ),
-            ("api.python", Optional, "its Python environment", r#"".venv""#),
-            ("api.cwd", Optional, "where it is started", r#"".""#),
-        ],
-    ),
-    (
-        "broker",
-        &[
-            (
-                "broker.amqp_url",
-                Wanted,
-                "RabbitMQ; the path is the vhost",
-                r#""amqp://guest:guest@localhost:5672/%2F""#,
-            ),
-            (
-                "broker.management_url",
-                Optional,
-                "its management API; default: the broker's host, port 15672, the same user",
-                r#""http://localhost:15672""#,
-            ),
-            (
-                "broker.queue",
-                Wanted,
-                "the queue that the task's message goes to",
-                r#""default""#,
-            ),
-            (
-                "broker.actor",
-                Wanted,
-                "the actor that the message names",
-                r#""my_actor""#,
-            ),
-            (
-                "broker.kwargs",
-                Optional,
-                "arguments for `submit --direct`; \"{task_id}\" stands for a fresh id",
-                r#"{ task_id = "{task_id}" }"#,
-            ),
-        ],
-    ),
-    (
-        "database",
-        &[
-            (
-                "database.url",
-                Wanted,
-                "PostgreSQL; only read",
-                r#""postgres://readonly:${POSTGRES_PASSWORD}@localhost:5432/app""#,
-            ),
-            (
-                "database.table",
-                Wanted,
-                "the table with a row for each task",
-                r#""task""#,
-            ),
-            (
-                "database.id_column",
-                Wanted,
-                "its column with the task's id",
-                r#""task_id""#,
-            ),
-            (
-                "database.status_column",
-                Wanted,
-                "its column with the status",
-                r#""status""#,
-            ),
-            (
-                "database.running",
-                Wanted,
-                "statuses that only the actor sets while it runs",
-                r#"["RUNNING"]"#,
-            ),
-            (
-                "database.succeeded",
-                Wanted,
-                "statuses of a task that is done",
-                r#"["COMPLETED"]"#,
-            ),
-            (
-                "database.failed",
-                Wanted,
-                "statuses of a task that failed",
-                r#"["FAILED"]"#,
-            ),
-            (
-                "database.error_column",
-                Optional,
-                "shown with a failed status",
-                r#""error_message""#,
-            ),
-        ],
-    ),
-    (
-        "worker",
-        &[
-            (
-                "worker.log",
-                Wanted,
-                "the worker's log, from this machine",
-                r#"["worker.log"]"#,
-            ),
-            (
-                "worker.log_command",
-                Optional,
-                "or a command that prints it",
-                r#"["docker", "compose", "logs", "-f", "--no-log-prefix", "worker"]"#,
-            ),
-            (
-                "worker.entry_pattern",
-                Wanted,
-                "a regular expression for the line that the actor logs first",
-                r#""actor started""#,
-            ),
-            (
-                "worker.command",
-                Wanted,
-                "how it is started: tells its processes from others; -v logs every message",
-                r#"["dramatiq", "-v", "app.worker"]"#,
-            ),
-            ("worker.python", Optional, "its Python environment", r#"".venv""#),
-            (
-                "worker.env",
-                Optional,
-                "variables that are set for it; an empty value unsets one",
-                r#"{ PYTHONPATH = "src" }"#,
-            ),
-            ("worker.cwd", Optional, "where it is started", r#"".""#),
-        ],
-    ),
-    (
-        "services",
-        &[
-            (
-                "services.up",
-                Optional,
-                "brings up what --start needs besides",
-                r#"["docker", "compose", "up", "-d", "--wait", "postgres", "rabbitmq"]"#,
-            ),
-            (
-                "services.down",
-                Optional,
-                "and stops it again",
-                r#"["docker", "compose", "stop", "postgres", "rabbitmq"]"#,
-            ),
-        ],
-    ),
-    (
-        "isolate",
-        &[(
-            "isolate.body",
-            Optional,
-            "the smallest body that the API accepts",
-            "{ }",
-        )],
-    ),
-    (
-        "timing",
-        &[
-            (
-                "timing.silence",
-                Optional,
-                "so long must nothing happen before silence is the answer",
-                r#""10s""#,
-            ),
-            ("timing.timeout", Optional, "the whole run", r#""60s""#),
-        ],
-    ),
-];
-
-/// Without all of these the section says nothing, and would not be accepted.
-const NEEDED: &[(&str, &[&str])] = &[
-    ("api", &["api.url"]),
-    (
-        "database",
-        &[
-            "database.url",
-            "database.table",
-            "database.id_column",
-            "database.status_column",
-        ],
-    ),
-];
 
 impl Draft {
     /// Sets a key unless it is set already: the best source speaks first.
@@ -316,36 +60,45 @@ impl Draft {
 
     /// What stands in the file: key, value and where it was seen.
     pub fn found(&self) -> Vec<(&'static str, String, String)> {
-        rows()
-            .filter_map(|(key, ..)| {
-                let found = self.values.get(key)?;
-                let held_back = if self.is_held_back(key) {
+        keys::all()
+            .filter_map(|key| {
+                let found = self.values.get(key.name)?;
+                let held_back = if self.is_held_back(key.name) {
                     "; commented out until the section is complete"
                 } else {
                     ""
                 };
                 let from = self.clean(&format!("{}{held_back}", found.from));
-                Some((*key, self.clean(&toml(&found.value)), from))
+                Some((key.name, self.clean(&toml(&found.value)), from))
             })
             .collect()
     }
 
     /// What was looked for in vain.
     pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
-        rows()
-            .filter(|(key, want, ..)| {
+        keys::all()
+            .filter(|key| {
                 // A command that prints the log serves as well.
-                let instead = self.has(&format!("{key}_command")) && key.ends_with(".log");
-                *want == Wanted && !self.has(key) && !instead
+                let instead = self.has(&format!("{}_command", key.name)) && key.name.ends_with(".log");
+                key.in_draft == InDraft::Wanted && !self.has(key.name) && !instead
             })
-            .map(|(key, _, what, _)| (*key, *what))
+            .map(|key| (key.name, key.about))
             .collect()
     }
 
     fn is_held_back(&self, key: &str) -> bool {
-        NEEDED.iter().any(|(section, keys)| {
-            key.starts_with(&format!("{section}.")) && keys.iter().any(|key| !self.has(key))
-        })
+        let section = SECTIONS.iter().find(|section| section.holds(key));
+        section.is_some_and(|section| !self.lacks(section).is_empty())
+    }
+
+    /// The keys without which a section would not be accepted.
+    fn lacks(&self, section: &Section) -> Vec<&'static str> {
+        section
+            .needs
+            .iter()
+            .filter(|key| !self.has(key))
+            .copied()
+            .collect()
     }
 
     /// The file.
@@ -362,40 +115,34 @@ impl Draft {
             }
         }
         out.push_str("\nframework = \"dramatiq\"\n");
-        for (section, rows) in KEYS {
-            out.push_str(&format!("\n[{section}]\n"));
-            let held_back = NEEDED
-                .iter()
-                .find(|(name, _)| name == section)
-                .filter(|(_, keys)| {
-                    keys.iter().any(|key| !self.has(key)) && rows.iter().any(|(key, ..)| self.has(key))
-                });
-            if let Some((_, keys)) = held_back {
-                let missing: Vec<&str> = keys.iter().filter(|key| !self.has(key)).copied().collect();
+        for section in SECTIONS.iter().filter(|section| !section.name.is_empty()) {
+            out.push_str(&format!("\n[{}]\n", section.name));
+            let lacks = self.lacks(section);
+            if !lacks.is_empty() && section.keys.iter().any(|key| self.has(key.name)) {
                 out.push_str(&comment(&format!(
                     "this section is commented out until it has {}",
-                    missing.join(", ")
+                    lacks.join(", ")
                 )));
             }
-            for row in *rows {
-                out.push_str(&self.row(row));
+            for key in section.keys {
+                out.push_str(&self.row(key));
             }
         }
         out
     }
 
-    fn row(&self, (key, want, what, example): &Row) -> String {
-        let name = key.rsplit('.').next().unwrap_or(key);
+    fn row(&self, key: &Key) -> String {
+        let (name, about, example) = (key.last(), key.about_with_default(), key.example);
         let notes: String = self
             .notes
-            .get(key)
+            .get(key.name)
             .into_iter()
             .flatten()
             .map(|note| comment(&self.clean(note)))
             .collect();
-        match self.values.get(key) {
+        match self.values.get(key.name) {
             Some(found) => {
-                let sign = if self.is_held_back(key) { "# " } else { "" };
+                let sign = if self.is_held_back(key.name) { "# " } else { "" };
                 let line = format!("{name} = {}", toml(&found.value));
                 format!(
                     "{}{notes}{sign}{}\n",
@@ -403,17 +150,15 @@ impl Draft {
                     self.clean(&line)
                 )
             }
-            None if self.suggestions.contains_key(key) => {
-                let value = self.suggestions.get(key).map(toml).unwrap_or_default();
-                format!("{notes}# {name} = {}    # {what}\n", self.clean(&value))
-            }
-            None if *want == Wanted => {
-                format!(
-                    "{}{notes}# {name} = {example}\n",
-                    comment(&format!("not found: {what}"))
-                )
-            }
-            None => format!("{notes}# {name} = {example}    # {what}\n"),
+            None => match (self.suggestions.get(key.name), key.in_draft) {
+                (Some(value), _) => format!("{notes}# {name} = {}    # {about}\n", self.clean(&toml(value))),
+                (None, InDraft::Wanted) => {
+                    let missing = comment(&format!("not found: {}", key.about));
+                    format!("{missing}{notes}# {name} = {example}\n")
+                }
+                (None, InDraft::Optional) => format!("{notes}# {name} = {example}    # {about}\n"),
+                (None, InDraft::Absent) => notes,
+            },
         }
     }
 
@@ -426,10 +171,6 @@ impl Draft {
         }
         text
     }
-}
-
-fn rows() -> impl Iterator<Item = &'static Row> {
-    KEYS.iter().flat_map(|(_, rows)| rows.iter())
 }
 
 /// One line, whatever is in it: a control character would end a TOML comment or be refused.
