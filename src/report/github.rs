@@ -67,6 +67,7 @@ fn verdict(report: &Report) -> String {
     lines.push(subject.join(" · "));
     if let Some(cause) = &report.cause {
         lines.push(format!("{}: {}", cause.id, cause.summary));
+        lines.extend(words::reasoning(cause));
         for event in cause.evidence.iter().filter_map(|n| report.event(*n)) {
             let text = words::cut(&flat(&describe(event)), 160);
             lines.push(format!(

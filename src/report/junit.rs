@@ -68,6 +68,7 @@ fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {
             status.set_type(cause.id.as_str());
             status.set_message(format!("{} ({})", cause.title, cause.certainty.name()));
             lines.push(cause.summary.clone());
+            lines.extend(words::reasoning(cause));
             lines.push(String::new());
             lines.extend(
                 cause

@@ -125,6 +125,9 @@ fn cause(report: &Report) -> String {
         cause.certainty.name(),
         prose(&cause.summary)
     );
+    for line in words::reasoning(cause) {
+        text.push_str(&format!("\n\n{}", prose(&line)));
+    }
     if !cause.evidence.is_empty() {
         text.push_str("\n\n");
         text.push_str(&events(cause.evidence.iter().filter_map(|n| report.event(*n))));

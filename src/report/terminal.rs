@@ -205,6 +205,9 @@ fn cause(report: &Report, style: Style) -> String {
         cause.certainty.name()
     )];
     lines.push(hanging("  ", &cause.summary, 2, style));
+    for line in words::reasoning(cause) {
+        lines.push(hanging("  ", &line, 2, style));
+    }
     lines.extend(
         cause
             .evidence

@@ -2,7 +2,7 @@
 
 use super::{Report, SourceState};
 use crate::diagnosis::isolation::{Sent, Step};
-use crate::diagnosis::{Outcome, Scenario, Stage};
+use crate::diagnosis::{Named, Outcome, Owner, Scenario, Stage};
 use crate::links;
 use crate::timeline::{Ended, EventKind as Kind};
 
@@ -247,4 +247,38 @@ pub(super) fn sent(sent: &Sent) -> String {
         }
     }
     text
+}
+
+/// What belongs to a cause beside its one sentence: who must act, what it explains, and what it rests
+/// on without proof.
+pub(super) fn reasoning(cause: &Named) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !cause.owner.is_empty() {
+        let owners: Vec<&str> = cause.owner.iter().copied().map(acts).collect();
+        lines.push(format!("Who must act: {}.", owners.join(", or ")));
+    }
+    for effect in &cause.explains {
+        lines.push(format!(
+            "It explains {} ({}): {}.",
+            effect.id,
+            effect.certainty.name(),
+            effect.summary.trim_end_matches('.')
+        ));
+    }
+    for premise in &cause.premises {
+        lines.push(format!("It holds {premise}."));
+    }
+    lines
+}
+
+fn acts(owner: Owner) -> &'static str {
+    match owner {
+        Owner::ApiCode => "whoever owns the API's code",
+        Owner::WorkerCode => "whoever owns the worker's code",
+        Owner::Deployment => "whoever deploys and configures the system",
+        Owner::Broker => "whoever runs the broker",
+        Owner::DatabaseHost => "whoever runs the database or the host",
+        Owner::Wait => "nobody yet (wait, or add capacity)",
+        Owner::Diagnosis => "whoever configured taskdiag",
+    }
 }
