@@ -98,16 +98,14 @@ pub fn scan(python: &[File], others: &[File]) -> Code {
             code.complaint = Some("the project is large: not all of its Python was read".into());
             break;
         }
-        let Some(source) = Source::parse(&mut parser, file) else {
-            continue;
-        };
+        let source = Source::parse(&mut parser, file);
         let mut mentioned = Mentions {
             file,
             imports: Vec::new(),
             sends: Vec::new(),
             sets_broker: false,
         };
-        for node in source.root().all() {
+        for node in source.nodes() {
             code.read(node);
             mentioned.read(node);
             if let Some((left, right)) = node.sides()
@@ -496,8 +494,12 @@ job.status = "RUNNING"
     fn what_is_around_a_syntax_error_is_read() {
         let text = "def broken(:\n    x = = 3\n\n@dramatiq.actor(queue_name='q')\ndef a(x): pass\n\nprint 'old'\nclass S(Enum:\n\n@actor\nasync def b(): ...\n";
         let code = scan(&[file("m.py", text)], &[]);
-        let names: Vec<_> = code.actors.iter().map(|actor| actor.name.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
+        let found: Vec<_> = code
+            .actors
+            .iter()
+            .map(|actor| (actor.name.as_str(), actor.place.as_str()))
+            .collect();
+        assert_eq!(found, [("a", "m.py line 4"), ("b", "m.py line 10")]);
     }
 
     /// The words are a pattern for lines of the log, so another text that holds them is in the way.

@@ -1,13 +1,14 @@
-//! Python's syntax tree, as far as the readers of this folder ask it questions. A file with errors in
-//! it has a tree too: what is around an error is read all the same.
+//! Python's syntax tree, as far as the readers of this folder ask it questions.
 
-use tree_sitter::{Parser, Tree};
+use tree_sitter::{Parser, Point, Range, Tree};
 
 use crate::init::walk::File;
 
+/// A file as one tree, or as a tree for each block where it has errors: a parenthesis that nothing
+/// closes must not swallow the rest of the file.
 pub struct Source<'a> {
     file: &'a File,
-    tree: Tree,
+    trees: Vec<Tree>,
 }
 
 #[derive(Clone, Copy)]
@@ -23,17 +24,65 @@ pub fn parser() -> Option<Parser> {
 }
 
 impl<'a> Source<'a> {
-    pub fn parse(parser: &mut Parser, file: &'a File) -> Option<Self> {
-        let tree = parser.parse(&file.text, None)?;
-        Some(Self { file, tree })
+    pub fn parse(parser: &mut Parser, file: &'a File) -> Self {
+        let mut trees: Vec<Tree> = parser.parse(&file.text, None).into_iter().collect();
+        if trees.iter().any(|tree| tree.root_node().has_error()) {
+            trees.clear();
+            for block in blocks(&file.text) {
+                if parser.set_included_ranges(&[block]).is_ok() {
+                    trees.extend(parser.parse(&file.text, None));
+                }
+            }
+            // No range at all is the whole text again.
+            let _ = parser.set_included_ranges(&[]);
+        }
+        Self { file, trees }
     }
 
-    pub fn root(&self) -> Node<'_> {
-        Node {
-            node: self.tree.root_node(),
-            file: self.file,
-        }
+    /// Everything in it, in the order of the text.
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        self.trees.iter().flat_map(|tree| {
+            let root = Node {
+                node: tree.root_node(),
+                file: self.file,
+            };
+            root.all()
+        })
     }
+}
+
+/// The pieces of a text that begin with a definition at its left edge, decorators included.
+fn blocks(text: &str) -> Vec<Range> {
+    let mut starts = vec![(0, 0)];
+    let mut decorated = false;
+    let mut at = 0;
+    for (row, line) in text.split_inclusive('\n').enumerate() {
+        let decorates = line.starts_with('@');
+        let defines = ["def ", "async def ", "class "]
+            .iter()
+            .any(|word| line.starts_with(word));
+        if (decorates || defines) && !decorated && row > 0 {
+            starts.push((at, row));
+        }
+        decorated = decorates || (decorated && !defines);
+        at += line.len();
+    }
+    let ends = starts
+        .clone()
+        .into_iter()
+        .skip(1)
+        .chain([(at, text.lines().count())]);
+    let edge = |row| Point { row, column: 0 };
+    starts
+        .iter()
+        .zip(ends)
+        .map(|((from, row), (to, end))| Range {
+            start_byte: *from,
+            end_byte: to,
+            start_point: edge(*row),
+            end_point: edge(end),
+        })
+        .collect()
 }
 
 impl<'a> Node<'a> {
