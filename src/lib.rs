@@ -25,6 +25,7 @@ pub mod config;
 pub mod diagnosis;
 pub mod disk;
 pub mod error;
+mod expand;
 pub mod framework;
 pub mod guardian;
 #[doc(hidden)]

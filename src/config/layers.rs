@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Key, SECTIONS, last};
 use crate::error::{Error, Result};
+use crate::expand::{Choice, Syntax};
 use crate::hooks;
 
 #[derive(Debug, Clone)]
@@ -295,44 +296,25 @@ fn expand(key: &str, origin: &str, value: Json) -> Result<Json> {
 }
 
 fn expand_text(key: &str, origin: &str, text: &str) -> Result<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        if rest[..at].ends_with('$') {
-            out.push_str(&rest[..at]);
-            out.push('{');
-            rest = &rest[at + 2..];
-            continue;
-        }
-        out.push_str(&rest[..at]);
-        let Some(end) = rest[at..].find('}') else {
+    crate::expand::expand(text, Syntax::Braces, &mut |reference| {
+        if !reference.is_closed {
             return Err(Error::BadValue {
                 key: key.to_owned(),
                 origin: origin.to_owned(),
                 seen: "has a ${ without its }".into(),
                 hint: "close it, or write $${ for a literal ${".into(),
             });
-        };
-        let inside = &rest[at + 2..at + end];
-        let (name, default) = match inside.split_once(":-") {
-            Some((name, default)) => (name, Some(default)),
-            None => (inside, None),
-        };
-        match (std::env::var(name), default) {
-            (Ok(value), _) => out.push_str(&value),
-            (Err(_), Some(default)) => out.push_str(default),
-            (Err(_), None) => {
-                return Err(Error::UnsetVariable {
-                    key: key.to_owned(),
-                    origin: origin.to_owned(),
-                    variable: name.to_owned(),
-                });
-            }
         }
-        rest = &rest[at + end + 1..];
-    }
-    out.push_str(rest);
-    Ok(out)
+        match reference.choose(std::env::var(reference.name).ok().as_deref()) {
+            Choice::Value(value) => Ok(value.to_owned()),
+            Choice::Word(word) => expand_text(key, origin, word),
+            Choice::Unset => Err(Error::UnsetVariable {
+                key: key.to_owned(),
+                origin: origin.to_owned(),
+                variable: reference.name.to_owned(),
+            }),
+        }
+    })
 }
 
 #[cfg(test)]

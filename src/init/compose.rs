@@ -1,4 +1,5 @@
-//! Docker Compose files: services, their published ports, environment and commands.
+//! Docker Compose files: services, their published ports, environment and commands. Read as they
+//! stand: nothing is executed, and nothing is fetched.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::launch;
 use super::walk::File;
+use crate::expand::{Choice, Reference, Syntax, expand};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Service {
@@ -129,27 +131,32 @@ const OVERRIDES: &[&str] = &[
 /// How many services may extend one another in a row.
 const MOST_EXTENDS: usize = 4;
 
-/// Services of all files, those of an override merged into what they override. `variables` are
-/// what the environment and `.env` set; `named` reads a file that a service extends.
+/// What the environment and `.env` set.
+type Variables = BTreeMap<String, String>;
+
+/// A service as a file defines it.
+type Definition = Map<String, Json>;
+
+/// Services of all files, those of an override merged into what they override; `named` reads a file
+/// that a service extends.
 pub fn read(
     files: &[File],
     named: &dyn Fn(&str) -> Option<File>,
-    variables: &BTreeMap<String, String>,
+    variables: &Variables,
     complaints: &mut Vec<String>,
 ) -> Vec<Service> {
-    let mut services: Vec<Service> = Vec::new();
+    let sources = Sources {
+        files,
+        named,
+        variables,
+    };
+    let mut found: Vec<(String, &File, Definition, Option<String>)> = Vec::new();
     let mut ordered: Vec<&File> = files.iter().collect();
     // Near the root first; in a folder the file that Compose takes by itself, then its override.
-    ordered.sort_by_key(|file| {
-        (
-            file.place.matches('/').count(),
-            rank(&file.place),
-            file.place.clone(),
-        )
-    });
+    ordered.sort_by_key(|file| (file.place.matches('/').count(), rank(&file.place), &file.place));
     for file in ordered {
-        let parsed = match parse(file) {
-            Ok(parsed) => parsed,
+        let document = match parse(file) {
+            Ok(document) => document,
             Err(error) => {
                 let first = error.lines().next().unwrap_or_default();
                 complaints.push(format!("{} is not valid YAML: {first}", file.place));
@@ -157,31 +164,31 @@ pub fn read(
             }
         };
         // Version 1 files had no `services`.
-        let Some(found) = parsed.get("services").and_then(Json::as_object) else {
-            continue;
-        };
-        for (name, definition) in found {
-            let Some(definition) = definition.as_object() else {
+        for (name, definition) in services(&document).into_iter().flatten() {
+            let Some(own) = definition.as_object() else {
                 continue;
             };
-            let sources = Sources {
-                files,
-                named,
-                variables,
-            };
-            let (service, _) = sources.service(name, &file.place, &parsed, definition, MOST_EXTENDS);
-            let known = services
+            let (whole, unread) = sources.whole(&file.place, &document, name, own, MOST_EXTENDS);
+            let known = found
                 .iter_mut()
-                .find(|known| known.name == *name && folder(&known.file) == folder(&file.place));
+                .find(|(known, at, ..)| known == name && folder(&at.place) == folder(&file.place));
             match known {
-                Some(known) if rank(&file.place) == 1 => overlay(known, service),
+                Some((_, _, known, _)) if rank(&file.place) == 1 => *known = over(known.clone(), whole),
                 // Of another variant of the same file: the first one counts.
                 Some(_) => {}
-                None => services.push(service),
+                None => found.push((name.clone(), file, whole, unread)),
             }
         }
     }
-    services
+    found
+        .into_iter()
+        .map(|(name, file, definition, unread)| Service {
+            name,
+            file: file.place.clone(),
+            unread,
+            ..service(&definition, variables)
+        })
+        .collect()
 }
 
 fn parse(file: &File) -> Result<Json, String> {
@@ -191,83 +198,101 @@ fn parse(file: &File) -> Result<Json, String> {
     serde_saphyr::from_str_with_options(&file.text, options).map_err(|error| error.to_string())
 }
 
+fn services(document: &Json) -> Option<&Map<String, Json>> {
+    document.get("services")?.as_object()
+}
+
 /// What a definition may refer to.
 struct Sources<'a> {
     files: &'a [File],
     named: &'a dyn Fn(&str) -> Option<File>,
-    variables: &'a BTreeMap<String, String>,
+    variables: &'a Variables,
 }
 
 impl Sources<'_> {
-    /// A service upon what it extends, and its definition with what of a command it takes from there.
-    fn service(
+    /// A definition upon what it extends, and what of that could not be read.
+    fn whole(
         &self,
-        name: &str,
         file: &str,
         document: &Json,
-        definition: &Map<String, Json>,
+        name: &str,
+        own: &Definition,
         more: usize,
-    ) -> (Service, Map<String, Json>) {
-        let own = service(name, file, definition, self.variables);
-        let (other, base_name) = match definition.get("extends") {
-            Some(Json::String(base)) => (None, plain_of(base, self.variables)),
+    ) -> (Definition, Option<String>) {
+        let own = with_variables_by_name(own.clone());
+        let text = |value: &Json| interpolate(&plain(value), self.variables).0;
+        let (other, base) = match own.get("extends") {
             Some(Json::Object(map)) => {
-                let text = |key: &str| {
-                    map.get(key)
-                        .filter(|value| !value.is_null())
-                        .map(|value| plain_of(&plain(value), self.variables))
-                };
-                (text("file"), text("service").unwrap_or_else(|| name.to_owned()))
+                let get = |key: &str| map.get(key).filter(|value| !value.is_null()).map(text);
+                (get("file"), get("service").unwrap_or_else(|| name.to_owned()))
             }
-            _ => return (own, definition.clone()),
+            Some(base @ Json::String(_)) => (None, text(base)),
+            _ => return (own, None),
         };
-        let unread = match &other {
-            Some(other) => format!("service {base_name} of {other}"),
-            None => format!("service {base_name}"),
+        let place = match &other {
+            Some(other) => below(folder(file), other),
+            None => Some(file.to_owned()),
         };
-        let unknown = Service {
-            unread: Some(unread),
-            ..own
+        let fetched = other
+            .as_ref()
+            .and(place.as_deref())
+            .and_then(|place| self.document(place));
+        let document = if other.is_some() {
+            fetched.as_ref()
+        } else {
+            Some(document)
         };
-        let (place, parsed);
-        let (place, document) = match &other {
-            None => (file, document),
-            Some(other) => {
-                let Some(found) = below(folder(file), other) else {
-                    return (unknown, definition.clone());
-                };
-                place = found;
-                let known = self.files.iter().find(|file| file.place == place).cloned();
-                let Some(Ok(found)) = known.or_else(|| (self.named)(&place)).map(|file| parse(&file)) else {
-                    return (unknown, definition.clone());
-                };
-                parsed = found;
-                (place.as_str(), &parsed)
-            }
-        };
-        let base = document
-            .get("services")
-            .and_then(|services| services.get(&base_name))
-            .and_then(Json::as_object);
-        let (Some(base), true) = (base, more > 0) else {
-            return (unknown, definition.clone());
-        };
-        let (mut merged, base) = self.service(&base_name, place, document, base, more - 1);
-        // Both may say half of what is run.
-        let mut whole = definition.clone();
-        for key in ["command", "entrypoint"] {
-            if !whole.contains_key(key)
-                && let Some(value) = base.get(key)
-            {
-                whole.insert(key.to_owned(), value.clone());
-            }
+        let extended = document
+            .and_then(|document| Some((document, services(document)?.get(&base)?.as_object()?)))
+            .filter(|_| more > 0);
+        if let (Some(place), Some((document, definition))) = (place, extended) {
+            let (whole, unread) = self.whole(&place, document, &base, definition, more - 1);
+            return (over(whole, own), unread);
         }
-        let over = service(name, file, &whole, self.variables);
-        overlay(&mut merged, over);
-        merged.name = name.to_owned();
-        merged.file = file.to_owned();
-        (merged, whole)
+        let unread = match other {
+            Some(other) => format!("service {base} of {other}"),
+            None => format!("service {base}"),
+        };
+        (own, Some(unread))
     }
+
+    fn document(&self, place: &str) -> Option<Json> {
+        let known = self.files.iter().find(|file| file.place == place).cloned();
+        parse(&known.or_else(|| (self.named)(place))?).ok()
+    }
+}
+
+/// `environment` as a table, if it is a list: a name without a value takes that of the shell.
+fn with_variables_by_name(mut definition: Definition) -> Definition {
+    if let Some(Json::Array(items)) = definition.get("environment") {
+        let table: Definition = items
+            .iter()
+            .map(plain)
+            .map(|item| match item.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Json::from(value)),
+                None => (item, Json::Null),
+            })
+            .collect();
+        definition.insert("environment".into(), table.into());
+    }
+    definition
+}
+
+/// A definition with what another adds or replaces.
+fn over(mut base: Definition, own: Definition) -> Definition {
+    for (key, mut value) in own {
+        match (base.get_mut(&key), &mut value) {
+            (_, Json::Null) => {}
+            (Some(Json::Object(known)), Json::Object(more)) if key == "environment" => known.append(more),
+            (Some(Json::Array(known)), Json::Array(more)) if key == "ports" => {
+                // The later ones come first: they are meant for this machine.
+                more.append(known);
+                std::mem::swap(known, more);
+            }
+            _ => drop(base.insert(key, value)),
+        }
+    }
+    base
 }
 
 /// A path that a file of the folder names, as a place below the root.
@@ -286,10 +311,6 @@ fn below(folder: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn plain_of(text: &str, variables: &BTreeMap<String, String>) -> String {
-    interpolate(text, variables).0
-}
-
 fn rank(place: &str) -> u8 {
     let name = place.rsplit('/').next().unwrap_or(place);
     match name {
@@ -304,117 +325,66 @@ fn folder(place: &str) -> &str {
     place.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-fn service(
-    name: &str,
-    file: &str,
-    definition: &Map<String, Json>,
-    variables: &BTreeMap<String, String>,
-) -> Service {
+fn service(definition: &Definition, variables: &Variables) -> Service {
     let text = |value: &Json| interpolate(&plain(value), variables).0;
-    let command = match definition.get("command").filter(|value| !value.is_null()) {
-        Some(Json::Array(words)) => words.iter().map(text).collect(),
-        Some(line) => launch::words(&text(line)),
-        None => Vec::new(),
+    let words = |key: &str| -> Vec<String> {
+        match definition.get(key) {
+            Some(Json::Array(words)) => words.iter().map(text).collect(),
+            Some(line) => launch::words(&text(line)),
+            None => Vec::new(),
+        }
     };
-    let mut command = command;
-    if let Some(entry) = definition.get("entrypoint").filter(|value| !value.is_null()) {
-        let mut entry: Vec<String> = match entry {
-            Json::Array(words) => words.iter().map(text).collect(),
-            line => launch::words(&text(line)),
+    let environment = definition.get("environment").and_then(Json::as_object);
+    let environment = environment.into_iter().flatten().map(|(name, value)| {
+        let raw = match value {
+            Json::Null => format!("${{{name}}}"),
+            value => plain(value),
         };
-        entry.append(&mut command);
-        command = entry;
-    }
-    let pairs: Vec<(String, String)> = match definition.get("environment") {
-        Some(Json::Object(map)) => map
-            .iter()
-            .map(|(name, value)| {
-                let raw = if value.is_null() {
-                    format!("${{{name}}}")
-                } else {
-                    plain(value)
-                };
-                (name.clone(), raw)
-            })
-            .collect(),
-        Some(Json::Array(items)) => items
-            .iter()
-            .map(|item| {
-                let item = plain(item);
-                match item.split_once('=') {
-                    Some((name, value)) => (name.to_owned(), value.to_owned()),
-                    None => (item.clone(), format!("${{{item}}}")),
-                }
-            })
-            .collect(),
-        _ => Vec::new(),
-    };
-    let environment = pairs
-        .into_iter()
-        .map(|(name, raw)| {
-            let (value, uses) = interpolate(&raw, variables);
-            Setting { name, value, uses }
-        })
-        .collect();
-    let host_network = definition.get("network_mode").and_then(Json::as_str) == Some("host");
-    let mut ports: Vec<Port> = definition
-        .get("ports")
-        .and_then(Json::as_array)
+        let (value, uses) = interpolate(&raw, variables);
+        Setting {
+            name: name.clone(),
+            value,
+            uses,
+        }
+    });
+    let published = definition.get("ports").and_then(Json::as_array);
+    let mut ports: Vec<Port> = published
         .into_iter()
         .flatten()
         .flat_map(|port| self::ports(port, &text))
         .collect();
-    if host_network {
+    if definition.get("network_mode").and_then(Json::as_str) == Some("host") {
         ports.extend([5432, 5672, 15672, 8000].map(|port| Port {
             published: port,
             target: port,
         }));
     }
     Service {
-        name: name.to_owned(),
-        file: file.to_owned(),
         image: definition.get("image").map(text),
-        command,
-        environment,
+        command: [words("entrypoint"), words("command")].concat(),
+        environment: environment.collect(),
         ports,
-        unread: None,
+        ..Service::default()
     }
 }
 
-/// What an override adds or replaces.
-fn overlay(known: &mut Service, mut over: Service) {
-    if over.image.is_some() {
-        known.image = over.image;
-    }
-    if !over.command.is_empty() {
-        known.command = over.command;
-    }
-    known
-        .environment
-        .retain(|setting| over.environment.iter().all(|new| new.name != setting.name));
-    known.environment.append(&mut over.environment);
-    // The override's own come first: they are meant for this machine.
-    over.ports.append(&mut known.ports);
-    known.ports = over.ports;
-}
-
-/// `"127.0.0.1:5433:5432/tcp"`, `"5000-5002:5000-5002"` or the long form.
+/// `"127.0.0.1:5433:5432/tcp"`, `"5000-5002:5000-5002"` or the long form. Without a published port
+/// Docker takes any: it cannot be known from here.
 fn ports(value: &Json, text: &dyn Fn(&Json) -> String) -> Vec<Port> {
-    let number = |value: Option<&Json>| value.and_then(|value| text(value).parse::<u16>().ok());
-    if let Json::Object(map) = value {
-        return match (number(map.get("published")), number(map.get("target"))) {
-            (Some(published), Some(target)) => vec![Port { published, target }],
-            _ => Vec::new(),
-        };
-    }
-    let whole = text(value);
-    let whole = whole.split('/').next().unwrap_or_default();
-    let mut parts = whole.rsplit(':');
-    // Without a published port Docker takes any: it cannot be known from here.
-    let (Some(target), Some(published)) = (parts.next(), parts.next()) else {
-        return Vec::new();
+    let (published, target) = match value {
+        Json::Object(map) => {
+            let get = |key: &str| map.get(key).map(text).unwrap_or_default();
+            (get("published"), get("target"))
+        }
+        short => {
+            let whole = text(short);
+            let whole = whole.split('/').next().unwrap_or_default();
+            let (rest, target) = whole.rsplit_once(':').unwrap_or(("", whole));
+            let published = rest.rsplit(':').next().unwrap_or_default();
+            (published.to_owned(), target.to_owned())
+        }
     };
-    match (range(published), range(target)) {
+    match (range(&published), range(&target)) {
         (Some(published), Some(target)) if published.len() == target.len() => published
             .zip(target)
             .map(|(published, target)| Port { published, target })
@@ -443,76 +413,23 @@ fn plain(value: &Json) -> String {
     }
 }
 
-/// `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:?error}`, `${NAME:+other}`
-/// and `$$`. Also tells which variables were used, and what they were taken to be.
-fn interpolate(text: &str, variables: &BTreeMap<String, String>) -> (String, Vec<(String, String)>) {
-    let mut out = String::new();
+/// A text as Compose reads it, with the variables that were used and what they were taken to be.
+fn interpolate(text: &str, variables: &Variables) -> (String, Vec<(String, String)>) {
     let mut uses = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if let Some(escaped) = after.strip_prefix('$') {
-            out.push('$');
-            rest = escaped;
-        } else if let Some(inner) = after.strip_prefix('{') {
-            let Some(end) = closing(inner) else {
-                out.push_str(&rest[at..]);
-                return (out, uses);
-            };
-            let inside = &inner[..end];
-            let split = inside
-                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .unwrap_or(inside.len());
-            let (name, operator) = inside.split_at(split);
-            let set = variables.get(name);
-            let filled = set.filter(|value| !value.is_empty());
-            let value = if let Some(default) = operator.strip_prefix(":-") {
-                filled
-                    .cloned()
-                    .unwrap_or_else(|| interpolate(default, variables).0)
-            } else if let Some(default) = operator.strip_prefix('-') {
-                set.cloned().unwrap_or_else(|| interpolate(default, variables).0)
-            } else if let Some(other) = operator.strip_prefix(":+").or(operator.strip_prefix('+')) {
-                set.map(|_| interpolate(other, variables).0).unwrap_or_default()
-            } else {
-                set.cloned().unwrap_or_default()
-            };
-            out.push_str(&value);
-            uses.push((name.to_owned(), value));
-            rest = &inner[end + 1..];
-        } else {
-            let end = after
-                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .unwrap_or(after.len());
-            if end == 0 {
-                out.push('$');
-            } else {
-                let value = variables.get(&after[..end]).cloned().unwrap_or_default();
-                out.push_str(&value);
-                uses.push((after[..end].to_owned(), value));
-            }
-            rest = &after[end..];
+    let mut fill = |reference: &Reference| {
+        if !reference.is_closed {
+            return Ok(reference.whole.to_owned());
         }
-    }
-    out.push_str(rest);
-    (out, uses)
-}
-
-/// The `}` that belongs to a `${` before this text.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut before = ' ';
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' if before == '$' => depth += 1,
-            '}' if depth == 0 => return Some(at),
-            '}' => depth -= 1,
-            _ => {}
-        }
-        before = c;
-    }
-    None
+        let value = match reference.choose(variables.get(reference.name).map(String::as_str)) {
+            Choice::Value(value) => value.to_owned(),
+            Choice::Word(word) => interpolate(word, variables).0,
+            Choice::Unset => String::new(),
+        };
+        uses.push((reference.name.to_owned(), value.clone()));
+        Ok::<_, std::convert::Infallible>(value)
+    };
+    let Ok(expanded) = expand(text, Syntax::Dollars, &mut fill);
+    (expanded, uses)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The variables of `.env` files, and how a shell gets them into its environment.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use super::Variable;
 use super::walk::File;
+use crate::expand::{Choice, Reference, Syntax, expand};
 
 /// Names that a shell sets itself, or that change what it does next.
 const OF_THE_SHELL: &[&str] = &["UID", "EUID", "GID", "PPID", "PATH", "IFS"];
@@ -11,7 +13,7 @@ const OF_THE_SHELL: &[&str] = &["UID", "EUID", "GID", "PPID", "PATH", "IFS"];
 /// Every variable of a file that can be read; lines that cannot be are passed over.
 pub fn parse(file: &File) -> Vec<Variable> {
     let text = file.text.trim_start_matches('\u{feff}');
-    let read: Vec<(String, String)> = dotenvy::from_read_iter(text.as_bytes()).flatten().collect();
+    let read: Vec<(String, String)> = variables(&with_defaults(text)).collect();
     let can_be_sourced = text == file.text && is_for_a_shell(text, &read);
     let mut found: Vec<Variable> = Vec::new();
     for (name, value) in read {
@@ -33,6 +35,35 @@ pub fn parse(file: &File) -> Vec<Variable> {
         });
     }
     found
+}
+
+fn variables(text: &str) -> impl Iterator<Item = (String, String)> {
+    dotenvy::from_read_iter(text.as_bytes()).flatten()
+}
+
+/// With every `${NAME:-default}`, which Compose and Python's dotenv know and this parser does not, in
+/// its place. Nothing is expanded in single quotes.
+fn with_defaults(text: &str) -> String {
+    let set: BTreeMap<String, String> = variables(text).collect();
+    let mut fill = |reference: &Reference| {
+        let set = std::env::var(reference.name)
+            .ok()
+            .or_else(|| set.get(reference.name).cloned());
+        Ok::<_, Infallible>(match reference.choose(set.as_deref()) {
+            Choice::Value(value) if reference.has_default() => value.to_owned(),
+            Choice::Word(word) => word.to_owned(),
+            _ => reference.whole.to_owned(),
+        })
+    };
+    text.split_inclusive('\n')
+        .map(|line| {
+            if !line.contains(":-") || line.contains('\'') {
+                return line.to_owned();
+            }
+            let Ok(line) = expand(line, Syntax::Braces, &mut fill);
+            line
+        })
+        .collect()
 }
 
 /// What to type where sourcing the file would cut a value at a `&`, or run what is in it.
@@ -225,6 +256,17 @@ mod tests {
         assert!(
             sourced >= 5 && by_sed >= 4 && by_hand >= 6,
             "{sourced} {by_sed} {by_hand}"
+        );
+    }
+
+    #[test]
+    fn a_default_is_taken_where_nothing_is_set() {
+        let found = read("U=me\nE=\nA=${U:-you}@${TASKDIAG_NO_SUCH:-host}\nB=\"${E:-x y}\"\nC='${U:-you}'\n");
+        let values: Vec<_> = found.iter().map(|variable| variable.value.as_str()).collect();
+        assert_eq!(values, ["me", "", "me@host", "x y", "${U:-you}"]);
+        assert!(
+            found.iter().all(|variable| !variable.how.contains("set -a")),
+            "{found:?}"
         );
     }
 

@@ -156,41 +156,9 @@ pub fn find(text: &str, place: &str) -> Vec<Launch> {
     found
 }
 
-/// Splits as a shell would, without expanding anything.
+/// Splits as a shell would, without expanding anything; prose with an apostrophe at its spaces.
 pub fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut inside = false;
-    let mut quote = None;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(q), c) if c == q => quote = None,
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                inside = true;
-            }
-            (None, '#') if !inside => break,
-            (None, c) if c.is_whitespace() => {
-                if inside {
-                    words.push(std::mem::take(&mut word));
-                }
-                inside = false;
-            }
-            (None | Some('"'), '\\') => {
-                word.extend(chars.next());
-                inside = true;
-            }
-            (_, c) => {
-                word.push(c);
-                inside = true;
-            }
-        }
-    }
-    if inside {
-        words.push(word);
-    }
-    words
+    shell_words::split(line).unwrap_or_else(|_| line.split_whitespace().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
