@@ -1,16 +1,17 @@
-//! What can be said on the command line: clap types only.
+//! The command line: clap types only.
 
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::keys;
 use crate::report::{self, Format};
 use crate::watch::table::Column;
 
 const EXAMPLES: &str = "\
 Examples:
-  taskdiag diagnose                     submit one task and explain what becomes of it
+  taskdiag diagnose                     submit one task and explain what happens to it
   taskdiag diagnose --start             the same with an API and a worker started just for it
   taskdiag diagnose --record run.jsonl  the same, recorded; `taskdiag replay run.jsonl` explains it again
   taskdiag diagnose --task task_f644    explain a task that is already stuck
@@ -34,8 +35,7 @@ pub struct Global {
     /// Configuration file [default: taskdiag.toml in this folder or one above]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Override one key of the configuration, e.g. --set broker.queue=emails (repeatable)
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help = keys::help_of_set())]
     pub set: Vec<String>,
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
@@ -68,9 +68,9 @@ pub enum Command {
     Trace(Trace),
     /// Diagnose a recording again, with no service at all
     Replay(Replay),
-    /// Arrange a recording as any report
+    /// Render a recording in any format
     Report(Replay),
-    /// What differed between two recorded runs, the most telling first
+    /// What differed between two recorded runs, the most relevant first
     Compare(Compare),
     /// What a cause means, how we know, what to do
     Explain(Explain),
@@ -115,20 +115,20 @@ pub struct Watch {
     /// How to show it
     #[arg(long, value_enum, default_value_t = WatchFormat::Terminal)]
     pub format: WatchFormat,
-    /// End with exit code 0 once this is so: empty, consumed, stuck, or a comparison like 'ready>100'
-    /// (ready, unacked, consumers, delayed, dead; several joined by commas: all of them; repeated: any)
+    /// End with exit code 0 once this holds: empty, consumed, stuck, or a comparison like 'ready>100'
+    /// (ready, unacked, consumers, delayed, dead; joined by commas: all of them; repeated: any of them)
     #[arg(long, value_name = "CONDITION")]
     pub until: Vec<String>,
-    /// End with exit code 10 once this is so; the same conditions
+    /// End with exit code 10 once this holds; the same conditions
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<String>,
-    /// End after so long; exit code 30 if there was an --until that was not met
+    /// End after this long; exit code 30 if an --until was not met
     #[arg(long = "for", value_name = "DURATION")]
     pub duration: Option<String>,
-    /// Show a queue that changes more than ten times a second so often at most
+    /// Shortest time between two lines for a fast-changing queue
     #[arg(long, value_name = "DURATION", default_value = "250ms")]
     pub interval: String,
-    /// Unacked messages of which none is done for so long are stuck
+    /// Report a queue as stuck if none of its unacked messages is acknowledged for this long
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub stuck_after: String,
     /// Columns of the live table, in this order
@@ -154,19 +154,19 @@ pub struct Diagnose {
     /// Explain this task instead of submitting one
     #[arg(long, value_name = "ID")]
     pub task: Option<String>,
-    /// Start the API and the worker first, as [services], [api] and [worker] of taskdiag.toml say, and end
-    /// them again afterwards with everything that they started
+    /// Start the API and the worker first, as [services], [api] and [worker] of taskdiag.toml say, and stop
+    /// them afterwards with everything that they started
     #[arg(long, conflicts_with = "task")]
     pub start: bool,
     /// With --start: leave them running, and say how to stop them
     #[arg(long, requires = "start")]
     pub keep: bool,
     /// Look at the messages of the delay and dead-letter queues too. This gets and requeues them, which
-    /// marks them as redelivered; refused where it could cost a message
+    /// marks them as redelivered; refused where a message could be lost
     #[arg(long)]
     pub peek: bool,
-    /// If it fails, run the next smaller experiments too, and say what each proves. This submits and
-    /// publishes up to seven tasks more
+    /// If the task fails, repeat it in progressively simpler setups and say what each result proves. This
+    /// submits and publishes up to seven more tasks
     #[arg(long, conflicts_with = "task")]
     pub isolate: bool,
     /// Format of the report on stdout
@@ -180,7 +180,7 @@ pub struct Diagnose {
     /// What counts as success for the exit code
     #[arg(long, value_enum, default_value_t = Expect::Succeeded)]
     pub expect: Expect,
-    /// Go on through retries instead of ending at the first failed attempt
+    /// Wait for retries instead of stopping at the first failed attempt
     #[arg(long)]
     pub wait_retries: bool,
     /// Show task arguments; otherwise they are masked everywhere
@@ -212,23 +212,23 @@ pub struct Check {
 #[derive(Debug, Args)]
 #[command(after_help = TRACE_HELP)]
 pub struct Trace {
-    /// Only messages of this queue, its delay and its dead-letter queue; or of queues that fit a pattern
+    /// Only messages of this queue, its delay and its dead-letter queue; or of queues that match a pattern
     /// with * ? [] (repeatable)
     #[arg(long, value_name = "NAME|GLOB")]
     pub queue: Vec<String>,
-    /// Only messages for this actor, or for actors that fit a pattern (repeatable)
+    /// Only messages for this actor, or for actors that match a pattern (repeatable)
     #[arg(long, value_name = "NAME|GLOB")]
     pub actor: Vec<String>,
     /// Only messages that carry this id among their arguments, or as their message id (repeatable)
     #[arg(long, value_name = "ID")]
     pub task: Vec<String>,
-    /// Only lines in which this regular expression is found (repeatable: any of them)
+    /// Only lines that match this regular expression (repeatable: any of them)
     #[arg(long, value_name = "REGEX")]
     pub grep: Vec<String>,
-    /// End after so long, e.g. 30s, 5m
+    /// End after this long, e.g. 30s, 5m
     #[arg(long = "for", value_name = "DURATION")]
     pub lasting: Option<String>,
-    /// End after so many lines
+    /// End after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Lines for people, or JSON Lines (docs/trace.v1.schema.json)
@@ -237,15 +237,15 @@ pub struct Trace {
     /// Show task arguments; otherwise they are masked
     #[arg(long)]
     pub show_args: bool,
-    /// Record everything that is traced, whatever the filters hide
+    /// Record everything that is traced, also what the filters hide
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 }
 
 const TRACE_HELP: &str = "\
-Filters of different kinds must all fit. Where the vhost publishes more than 200 messages a
-second, or its rate is unknown, it takes --set broker.trace=on: tracing costs a busy publisher up
-to a third of its rate. Tracing is put back as it was, however taskdiag ends.
+Filters of different kinds must all match. If the vhost publishes more than 200 messages a second,
+or its rate is unknown, tracing has to be allowed with --set broker.trace=on: it costs a busy
+publisher up to a third of its rate. However taskdiag ends, tracing is left as it was before.
 
 Exit codes: 0 traced as asked · 30 could not, or not to the end · 2 wrong usage or configuration";
 
@@ -253,8 +253,8 @@ Exit codes: 0 traced as asked · 30 could not, or not to the end · 2 wrong usag
 pub struct Replay {
     /// What `diagnose --record` or `trace --record` wrote
     pub recording: PathBuf,
-    /// In a recording of trace: follow this task. Its id is looked for among the arguments where they
-    /// were recorded (trace --show-args), and among the message ids
+    /// In a recording of trace: follow this task. Its id is looked for among the message ids, and among the
+    /// arguments if they were recorded (trace --show-args)
     #[arg(long, value_name = "ID")]
     pub task: Option<String>,
     #[arg(long, value_enum, default_value = "terminal")]
@@ -310,7 +310,7 @@ pub struct Causes {
     pub format: Plain,
 }
 
-/// Of answers that are no report.
+/// Formats of output that is not a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Plain {
     /// For people
@@ -343,6 +343,6 @@ impl ValueEnum for Format {
 pub enum Expect {
     /// The row reaches a success status
     Succeeded,
-    /// The actor's own code runs; what comes of it does not matter
+    /// The actor's own code runs; its result does not matter
     Entered,
 }

@@ -21,7 +21,7 @@ fn path(inside: &str) -> PathBuf {
 const HEAD: &str = "\
 # Configuration
 
-Made from the table of keys in `src/config/keys.rs`; `UPDATE=1 cargo test --test configuration` writes it.
+Made from the table of keys in `src/config/keys/table.rs`; `UPDATE=1 cargo test --test configuration` writes it.
 
 `taskdiag.toml` is looked for in the working directory and above it, or named with `--config`. Only what differs
 from the defaults is needed, and `taskdiag init` drafts it. Each key can also be set by an environment variable
