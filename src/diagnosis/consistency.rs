@@ -1,7 +1,7 @@
 //! No verdict against its own recording: what each cause claims, held against everything that was
 //! seen. A contradiction makes the cause `possible` and is shown with it.
 
-use super::evidence::{Story, workers};
+use super::evidence::Story;
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
@@ -14,8 +14,6 @@ pub(super) struct Contradiction {
 /// A cause's claim about the world, as data: its words are not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Claim {
-    /// No process runs that would consume the queue.
-    NoWorkerRuns,
     /// The watched worker's log has nothing of the task.
     LogsNothing,
     /// The call of the actor has not returned.
@@ -32,7 +30,6 @@ enum Claim {
 
 /// The claims of each cause that has any.
 const CLAIMS: &[(&str, &[Claim])] = &[
-    ("no-consumer", &[Claim::NoWorkerRuns]),
     ("worker-blocked", &[Claim::LogsNothing, Claim::IsAlive]),
     ("worker-log-silent", &[Claim::LogsNothing]),
     ("actor-still-running", &[Claim::IsRunning, Claim::NotFinal]),
@@ -56,18 +53,6 @@ pub(super) fn contradiction(story: &Story<'_>, cause: &str, evidence: &[u32]) ->
 fn against(story: &Story<'_>, claim: Claim, evidence: &[u32]) -> Option<Contradiction> {
     let found = |n: u32, text: String| Some(Contradiction { n, text });
     match claim {
-        Claim::NoWorkerRuns => {
-            let (n, process) = story.all_processes().find(|(_, process)| {
-                workers::is_worker_command(&process.command)
-                    && !matches!(process.state, 'Z' | 'X')
-                    && story.gone(process.pid).is_none()
-            })?;
-            // The cause knows of it, and says so.
-            if evidence.contains(&n) {
-                return None;
-            }
-            found(n, format!("pid {} runs a worker's command", process.pid))
-        }
         Claim::LogsNothing => {
             let line = story.worker_lines().iter().find(|line| {
                 line.line.carries_task_id && story.counts(line) && !evidence.contains(&line.n)

@@ -1,12 +1,12 @@
 //! The task succeeded.
 
-use crate::diagnosis::{Answer, Cause, Owner, Story};
+use crate::diagnosis::{Answer, Cause, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "succeeded",
     keeps_from: &[],
-    owner: &[Owner::Diagnosis],
+    owner: &[],
     explains: &[],
     scenario: None,
     needs: &[],
