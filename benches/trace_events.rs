@@ -10,9 +10,10 @@ use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, gen_frame};
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod, AMQPProperties, Deliver};
 use amq_protocol::types::{AMQPValue, FieldArray, FieldTable, LongString};
+use taskdiag::framework::Framework;
 use taskdiag::timeline::scrub::Scrubber;
-use taskdiag::trace::{Filter, LineStyle, Moment, Tracer, Who, Writing};
-use taskdiag::vantage::firehose::{Batch, Sieve};
+use taskdiag::trace::{Filter, LineStyle, Moment, PeerProcess, Tracer, Writing};
+use taskdiag::vantage::firehose::{Batch, DeliveryExtractor};
 
 const MESSAGES: usize = 20_000;
 const ROUNDS: usize = 10;
@@ -48,29 +49,35 @@ fn measure(
     filter: Filter,
     show_args: bool,
 ) -> std::io::Result<(u128, u64)> {
-    let who = Who {
+    let peer = PeerProcess {
         pid: 4711,
         name: "dramatiq".into(),
         command: ["/srv/venv/bin/python", "/srv/venv/bin/dramatiq", "app.worker"]
             .map(str::to_owned)
             .to_vec(),
     };
-    let mut tracer = Tracer::new(filter, writing, show_args, Scrubber::new([], show_args));
+    let mut tracer = Tracer::new(
+        Framework::usual(),
+        filter,
+        writing,
+        show_args,
+        Scrubber::new([], show_args),
+    );
     let mut sink = std::fs::File::create("/dev/null")?;
     let mut lines = Vec::new();
     let mut best = u128::MAX;
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let mut sieve = Sieve::new("taskdiag");
+        let mut extractor = DeliveryExtractor::new("taskdiag");
         for (n, bytes) in wire.iter().enumerate() {
             let moment = Moment {
                 at_ms: n as f64,
                 unix_ms: 1_700_000_000_000 + n as i64,
                 late: false,
             };
-            sieve.pour(bytes);
-            for sight in sieve.batch().iter().flat_map(Batch::sights) {
-                tracer.take(moment, &sight, Some(&who), &mut lines);
+            extractor.feed(bytes);
+            for event in extractor.batch().iter().flat_map(Batch::trace_events) {
+                tracer.take(moment, &event, Some(&peer), &mut lines);
             }
             if lines.len() > 32 << 10 {
                 sink.write_all(&lines)?;

@@ -6,9 +6,9 @@
 mod difference;
 mod facts;
 mod noise;
+mod one_run;
 mod parties;
 mod rank;
-mod within;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +20,11 @@ use crate::diagnosis::isolation;
 use crate::diagnosis::{Certainty, Outcome, Scenario, Stage, Story, Task, Verdict};
 use crate::timeline::Timeline;
 use difference::{Compared, Fact};
-pub use difference::{Difference, NotCompared, Party, Shown, Subject};
+pub use difference::{Difference, FactValue, NotCompared, Side, Subject};
 pub use facts::fingerprints;
 use facts::{Facts, Key};
-pub use rank::Weight;
-pub use within::within;
+pub use one_run::within;
+pub use rank::Relevance;
 pub use words::render;
 
 /// Version of the JSON, a public contract.
@@ -83,13 +83,13 @@ pub fn compare(runs: [Recorded<'_>; 2]) -> Comparison {
     let setups = runs.map(|(_, timeline, _)| &timeline.setup);
     for difference in &mut differences {
         if rank::moved_together(difference, setups) {
-            difference.weight = Weight::Service;
+            difference.relevance = Relevance::Service;
         }
     }
     let mut differences = ranked(differences, &verdicts);
     if !same_verdict {
         for difference in &mut differences {
-            difference.why = difference.weight.why().map(str::to_owned);
+            difference.why = difference.relevance.why().map(str::to_owned);
         }
     }
     Comparison {
@@ -112,17 +112,17 @@ fn ranked(mut differences: Vec<Difference>, verdicts: &[&Verdict]) -> Vec<Differ
             .iter()
             .any(|verdict| rank::is_named(verdict, difference.subject, &difference.name))
         {
-            difference.weight = Weight::Named;
+            difference.relevance = Relevance::Named;
         }
     }
     let blamed = verdicts.iter().find_map(|verdict| rank::blamed(verdict));
     differences.sort_by_key(|difference| {
         let elsewhere = blamed.is_some_and(|party| !difference.of.contains(&party));
         (
-            difference.weight,
+            difference.relevance,
             elsewhere,
             // One package more or less is often a tool; another version was wanted by somebody.
-            difference.subject == Subject::Package && difference.values.contains(&Shown::Absent),
+            difference.subject == Subject::Package && difference.values.contains(&FactValue::Absent),
             difference.subject,
             difference.name.clone(),
             difference.of.clone(),
@@ -179,8 +179,8 @@ fn pairs(verdicts: [&Verdict; 2], ended: [bool; 2]) -> Vec<Pair> {
 fn between(one: &Facts, other: &Facts) -> (Vec<Difference>, Vec<NotCompared>) {
     let keys: BTreeSet<&Key> = one.known.keys().chain(other.known.keys()).collect();
     let mut differences = Vec::new();
-    let mut skipped: BTreeMap<(Party, Option<Subject>, String), Vec<String>> = BTreeMap::new();
-    let mut skip = |party: Party, subject: Option<Subject>, name: &str, reason: String| {
+    let mut skipped: BTreeMap<(Side, Option<Subject>, String), Vec<String>> = BTreeMap::new();
+    let mut skip = |party: Side, subject: Option<Subject>, name: &str, reason: String| {
         let names = skipped.entry((party, subject, reason)).or_default();
         if !name.is_empty() {
             names.push(name.to_owned());
@@ -197,7 +197,7 @@ fn between(one: &Facts, other: &Facts) -> (Vec<Difference>, Vec<NotCompared>) {
         let (party, subject, name) = key;
         let sides = [one.known.get(key), other.known.get(key)];
         let complete = [one, other].map(|facts| facts.complete.contains(&(*party, *subject)));
-        let values = sides.map(|fact| fact.map_or(Shown::Absent, |fact| fact.shown.clone()));
+        let values = sides.map(|fact| fact.map_or(FactValue::Absent, |fact| fact.shown.clone()));
         let parts = match sides {
             [Some(first), Some(second)] => match first.compare(second) {
                 Compared::Equal => continue,
@@ -227,7 +227,7 @@ fn between(one: &Facts, other: &Facts) -> (Vec<Difference>, Vec<NotCompared>) {
             subject: *subject,
             of: vec![*party],
             name: name.clone(),
-            weight: rank::weight(*subject, name, &values, code_known),
+            relevance: rank::relevance(*subject, name, &values, code_known),
             values,
             parts,
             why: None,
@@ -249,8 +249,8 @@ fn between(one: &Facts, other: &Facts) -> (Vec<Difference>, Vec<NotCompared>) {
 const ORDINALS: [&str; 2] = ["first", "second"];
 
 /// Nothing of what this party runs in was seen.
-fn is_unseen(facts: &Facts, party: Party) -> bool {
-    matches!(party, Party::Api | Party::Worker)
+fn is_unseen(facts: &Facts, party: Side) -> bool {
+    matches!(party, Side::Api | Side::Worker)
         && !facts
             .known
             .contains_key(&(party, Subject::Command, String::new()))

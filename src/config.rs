@@ -22,6 +22,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
+use crate::framework::Framework;
 pub use api::Api;
 pub use broker::{Broker, Tls, Trace};
 pub use database::Database;
@@ -33,6 +34,8 @@ pub use worker::{LogSource, Worker};
 /// Everything one run needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Of the API and the worker.
+    pub framework: &'static Framework,
     pub api: Option<Api>,
     pub broker: Broker,
     pub database: Option<Database>,
@@ -68,21 +71,23 @@ impl Config {
     }
 
     fn from_layers(layers: &Layers) -> Result<Self> {
-        let framework = layers.text("framework")?.unwrap_or_else(|| "dramatiq".into());
-        if framework != "dramatiq" {
-            if framework == "celery" {
+        let name = layers.text("framework")?;
+        let Some(framework) = name.as_deref().map_or(Some(Framework::usual()), Framework::named) else {
+            let name = name.unwrap_or_default();
+            if name == "celery" {
                 return Err(Error::Framework {
-                    name: framework,
+                    name,
                     origin: layers.origin("framework"),
                 });
             }
             return Err(layers.bad(
                 "framework",
-                format!("\"{framework}\" is not a framework"),
-                "write framework = \"dramatiq\"",
+                format!("\"{name}\" is not a framework"),
+                &format!("write framework = \"{}\"", Framework::usual().name),
             ));
-        }
+        };
         let config = Self {
+            framework,
             api: api::api(layers)?,
             broker: broker::broker(layers)?,
             database: database::database(layers)?,

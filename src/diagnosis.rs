@@ -100,19 +100,11 @@ fn next_stage(story: &Story<'_>) -> Option<Stage> {
 }
 
 fn outcome(story: &Story<'_>, winner: Option<&Candidate>) -> Outcome {
-    // These causes are a failed attempt by themselves, whatever else could be seen of it.
-    let failed_by = [
-        "actor-raised",
-        "time-limit-exceeded",
-        "worker-died-in-actor",
-        "expected-exception",
-        "retries-missing",
-    ];
     let outcome = story.outcome();
     match winner {
         Some((_, cause, matched))
             if outcome != Outcome::Succeeded
-                && failed_by.contains(&cause.id)
+                && cause.fails_attempt
                 && matched.certainty >= Certainty::Likely =>
         {
             Outcome::Failed
@@ -305,6 +297,10 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>) -> Named {
         evidence: matched.evidence,
         owner: cause.owner.to_vec(),
         explains: Vec::new(),
-        remedies: cause.remedies().iter().map(|text| story.fill(text)).collect(),
+        remedies: cause
+            .remedies(story.framework())
+            .iter()
+            .map(|text| story.fill(text))
+            .collect(),
     }
 }

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::framework::Framework;
+
 /// Exit codes, a public contract.
 pub mod exit {
     /// Scenario A and the outcome that was expected.
@@ -132,7 +134,10 @@ impl Error {
             Error::UnsetVariable { variable, .. } => {
                 format!("export {variable}=…, or write ${{{variable}:-default}}")
             }
-            Error::Framework { .. } => "set framework = \"dramatiq\"; Celery is planned, and guessing at it would give wrong answers".into(),
+            Error::Framework { .. } => format!(
+                "set framework = \"{}\"; Celery is planned, and guessing at it would give wrong answers",
+                Framework::usual().name
+            ),
             Error::UnknownCause { nearest: Some(near), .. } => {
                 format!("did you mean `{near}`? `taskdiag causes` lists them all")
             }

@@ -1,15 +1,189 @@
-//! What a task framework is to us: a message codec, names of companion queues, and log lines.
+//! What a task framework is to us: one table of data and functions for each.
 //!
-//! Only Dramatiq so far. Everything the rest of taskdiag knows of a framework goes through here.
+//! To add one: a folder with its `FRAMEWORK`, one row of [`ALL`], and the pages and causes that only it has.
+//! Everything the rest of taskdiag knows of a framework goes through here.
 
+mod codec;
 pub mod dramatiq;
 mod ids;
+mod log;
 mod log_event;
 mod message;
+mod queues;
+mod stack;
+#[cfg(test)]
+pub mod toy;
 mod traceback;
 
-pub use dramatiq::read_line;
+pub use codec::{Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, with_task_id};
 pub use ids::{WantedId, contains_token, is_same_id, spellings};
-pub use log_event::LogEvent;
-pub use message::{ArgumentValues, Message};
-pub use traceback::{Traceback, TracebackFrame};
+pub use log::{LineMeaning, LogReader, LogShape};
+pub use log_event::{Handling, LogEvent, WorkerLife};
+pub use message::{ArgumentValues, BorrowedMessage, Message};
+pub use queues::{Queues, Role};
+pub use stack::{FrameMatch, StackShape};
+pub use traceback::{Traceback, TracebackFrame, exception_in};
+
+/// One task framework.
+#[derive(Debug)]
+pub struct Framework {
+    /// In `taskdiag.toml`, in recordings and in the JSON of `trace`.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    pub queues: Queues,
+    pub codec: Codec,
+    pub log: LogShape,
+    pub stack: StackShape,
+    pub worker: WorkerShape,
+    pub source: SourceShape,
+    pub acknowledges: Acknowledges,
+    pub delays: Delays,
+}
+
+/// Every framework; the first is meant where nothing says which.
+pub static ALL: &[&Framework] = &[
+    &dramatiq::FRAMEWORK,
+    #[cfg(test)]
+    &toy::FRAMEWORK,
+];
+
+/// A program of this name starts some framework's worker.
+pub fn is_worker_program(name: &str) -> bool {
+    ALL.iter().any(|framework| framework.worker.is_program(name))
+}
+
+/// A text names some framework's worker.
+pub fn is_worker_named_in(text: &str) -> bool {
+    ALL.iter().any(|framework| framework.worker.is_named_in(text))
+}
+
+/// A variable that usually holds the broker's URL for some framework.
+pub fn is_broker_variable(name: &str) -> bool {
+    ALL.iter()
+        .any(|framework| framework.worker.broker_variable == name)
+}
+
+/// A variable whose value is a switch or a number of some framework's: harmless, and telling.
+pub fn is_harmless_variable(name: &str) -> bool {
+    ALL.iter().any(|framework| {
+        let worker = &framework.worker;
+        worker.test_switches.contains(&name)
+            || worker
+                .tuning_prefixes
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+    })
+}
+
+/// Frameworks whose tasks run inside a chain of middleware.
+pub const WITH_MIDDLEWARE: &[&str] = &["dramatiq"];
+
+impl Framework {
+    /// The one that is called so.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().copied().find(|framework| framework.name == name)
+    }
+
+    /// What is meant where nothing says which.
+    pub fn usual() -> &'static Self {
+        ALL[0]
+    }
+
+    /// Reads a message; one that cannot be read says why.
+    pub fn decode(&self, envelope: &Envelope<'_>, show_args: bool) -> Message {
+        codec::decode(&self.codec, envelope, show_args)
+    }
+
+    /// A traceback in which this framework's own frames are known.
+    pub fn traceback(&'static self, text: &str) -> Option<Traceback> {
+        Traceback::new(text, &self.stack)
+    }
+}
+
+/// A worker's processes, and what is theirs to be set.
+#[derive(Debug)]
+pub struct WorkerShape {
+    /// Programs that start it, by the last part of their paths.
+    pub programs: &'static [&'static str],
+    /// What makes it log at DEBUG.
+    pub debug_flag: &'static str,
+    /// In `taskdiag.toml`: how it is started.
+    pub start_example: &'static str,
+    /// What a wrong use of its command line comes to, in words: from the command, whether the log holds the
+    /// program's own complaint, and the exception or line that the log ends in.
+    pub misuse: fn(command: &[String], usage_error: bool, text: &str) -> Option<String>,
+    /// Distributions that carry its messages.
+    pub packages: &'static [&'static str],
+    /// Distributions with such a beginning extend it.
+    pub package_prefix: &'static str,
+    /// Variables that only it reads begin so.
+    pub variable_prefix: &'static str,
+    /// A variable that often holds the broker's URL.
+    pub broker_variable: &'static str,
+    /// Variables that make it keep messages to itself, as for tests.
+    pub test_switches: &'static [&'static str],
+    /// Variables whose values are numbers that tell something and hide nothing.
+    pub tuning_variables: &'static [&'static str],
+    /// … and families of them.
+    pub tuning_prefixes: &'static [&'static str],
+}
+
+impl WorkerShape {
+    /// A word of a command line is one of its programs.
+    pub fn is_program(&self, word: &str) -> bool {
+        self.programs.contains(&word.rsplit('/').next().unwrap_or(word))
+    }
+
+    /// A word of a command line names it.
+    pub fn is_named_in(&self, word: &str) -> bool {
+        self.programs.iter().any(|program| word.contains(program))
+    }
+
+    /// The distribution carries its messages, or extends it.
+    pub fn is_package(&self, name: &str) -> bool {
+        self.packages.contains(&name) || name.starts_with(self.package_prefix)
+    }
+}
+
+/// How its workers and tasks look in Python sources: what `init` searches for.
+#[derive(Debug)]
+pub struct SourceShape {
+    /// The module that is imported.
+    pub module: &'static str,
+    /// What makes a function a task.
+    pub decorator: &'static str,
+    /// The queue of a task that names none.
+    pub default_queue: &'static str,
+}
+
+/// When a worker acknowledges a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledges {
+    /// Whatever is unacknowledged may be running; what is acknowledged is over.
+    AfterRun,
+    /// An acknowledgement says nothing of the task: it may not have begun.
+    BeforeRun,
+}
+
+/// Where a message is while it waits for its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delays {
+    /// On the delay queue.
+    OnCompanion,
+    /// Unacknowledged, in the hands of a worker.
+    InWorker,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        for framework in ALL {
+            let found = Framework::named(framework.name).expect("it is in the table");
+            assert!(std::ptr::eq(*framework, found), "{}", framework.name);
+        }
+    }
+}

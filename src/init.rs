@@ -26,6 +26,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use crate::config::{SecretUrl, Tls};
+use crate::framework::Framework;
 use crate::rabbitmq::management::Management;
 use address::{Address, BROKER, DATABASE, Known};
 use compose::Service;
@@ -199,9 +200,10 @@ impl Seen {
 
     /// The virtual environment for what runs in a folder: one in it, or one at the root.
     fn environment(&self, draft: &mut Draft, key: &'static str, folder: &str) {
+        let program = Framework::usual().worker.programs[0];
         let found = self.project.environments.iter().max_by_key(|path| {
             let inside = !folder.is_empty() && path.starts_with(&format!("{folder}/"));
-            let has = self.project.root.join(path).join("bin/dramatiq").exists();
+            let has = self.project.root.join(path).join("bin").join(program).exists();
             (has, inside, std::cmp::Reverse(path.len()))
         });
         if let Some(path) = found {

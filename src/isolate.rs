@@ -3,7 +3,6 @@
 //! Each step is a run of its own, with its own task, timeline and verdict. What follows from them is
 //! decided in [`crate::diagnosis::isolation`].
 
-pub mod message;
 mod room;
 
 use std::path::{Path, PathBuf};
@@ -14,12 +13,12 @@ use crate::config::Config;
 use crate::diagnosis::Verdict;
 use crate::diagnosis::isolation::{self, Ending, Goal, Rung, Sent, Tried};
 use crate::error::Result;
+use crate::framework::{Call, Copy, CopyOrder, with_task_id};
 use crate::report::{SourceState, sources};
 use crate::run::{Direct, Plan, observe};
 use crate::timeline::isolation::Isolated;
 use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
 use crate::vantage::firehose::PublishedBodies;
-use message::Copy;
 use room::Room;
 
 /// The run that is to be explained.
@@ -196,7 +195,16 @@ impl<'a> Ladder<'a> {
         let task = &original.verdict.task;
         let seen = task.message_id.as_ref().and_then(|id| original.bodies.get(id));
         let why = match (seen, &task.id) {
-            (Some(body), Some(id)) => match message::copy(&body, id, &broker.queue, &self.run, self.nth()) {
+            (Some(message), Some(id)) => match (self.config.framework.codec.copy)(
+                &message,
+                &CopyOrder {
+                    task_id: id,
+                    queue: &broker.queue,
+                    run: &self.run,
+                    nth: self.nth(),
+                    now_ms: jiff::Timestamp::now().as_millisecond(),
+                },
+            ) {
                 Ok(copy) => return Ok((copy, false)),
                 Err(why) => why,
             },
@@ -206,13 +214,33 @@ impl<'a> Ladder<'a> {
             .iter()
             .any(|key| self.config.origins.contains_key(*key));
         match &broker.actor {
-            Some(actor) if configured => Ok((
-                message::from_configuration(&broker.args, &broker.kwargs, actor, &broker.queue, &self.run),
-                true,
-            )),
+            Some(actor) if configured => Ok((self.from_configuration(actor), true)),
             _ => Err(format!(
                 "{why}; with `broker.actor` and `broker.kwargs` (or `args`) configured a message could be made"
             )),
+        }
+    }
+
+    /// A message made from what the configuration says.
+    fn from_configuration(&self, actor: &str) -> Copy {
+        let broker = &self.config.broker;
+        let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
+        let message_id = uuid::Uuid::new_v4().to_string();
+        let envelope = (self.config.framework.codec.encode)(&Call {
+            queue: &broker.queue,
+            actor,
+            args: &with_task_id(&broker.args, &task_id),
+            kwargs: &with_task_id(&broker.kwargs, &task_id),
+            message_id: &message_id,
+            now_ms: jiff::Timestamp::now().as_millisecond(),
+            run: Some(&self.run),
+        });
+        Copy {
+            task_id,
+            message_id,
+            actor: actor.to_owned(),
+            queue: broker.queue.clone(),
+            envelope,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::diagnosis::{
 };
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 
-pub use environment::Surroundings;
+pub use environment::Environments;
 pub use layout::ascii;
 
 /// One way to arrange a report.
@@ -108,7 +108,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
     pub timeline: Vec<Event>,
-    pub environment: Surroundings,
+    pub environment: Environments,
     /// What the run was asked; part of the recording, not of the report.
     #[serde(skip)]
     pub setup: Setup,
@@ -138,7 +138,7 @@ impl Report {
             sources: sources(timeline),
             isolation: isolation::of(timeline),
             timeline: timeline.events.clone(),
-            environment: Surroundings::new(timeline, verdict),
+            environment: Environments::new(timeline, verdict),
             setup: timeline.setup.clone(),
         }
     }

@@ -74,7 +74,12 @@ pub async fn observe(config: &Config, plan: &Plan, progress: &mut OnNews<'_>) ->
         task_id: plan.post_mortem.clone(),
         ..Phase::default()
     });
-    let (tap, reports) = Tap::new(Source::Run, clock, Arc::new(scrubber(config, plan.show_args)));
+    let (tap, reports) = Tap::new(
+        config.framework,
+        Source::Run,
+        clock,
+        Arc::new(scrubber(config, plan.show_args)),
+    );
     let guardian = plan.system.as_ref().map(|system| system.guardian.clone());
     let guardian = Arc::new(Mutex::new(guardian));
     let interrupted = listen_for_interrupt();

@@ -6,12 +6,13 @@
 use std::time::Instant;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use lapin::{BasicProperties, Confirmation};
 use serde_json::Value as Json;
 
 use crate::config::{Broker, Config};
 use crate::error::{Error, Result};
-use crate::framework::dramatiq;
+use crate::framework::{Call, Envelope, Header, with_task_id};
 use crate::rabbitmq::amqp::connect;
 
 /// How a direct publish went.
@@ -37,15 +38,16 @@ pub async fn publish(config: &Config) -> Result<Direct> {
     };
     let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
     let message_id = uuid::Uuid::new_v4().to_string();
-    let body = dramatiq::encode(
-        &broker.queue,
-        &actor,
-        &with_task_id(&broker.args, &task_id),
-        &with_task_id(&broker.kwargs, &task_id),
-        &message_id,
-        jiff::Timestamp::now().as_millisecond(),
-    );
-    let taken = send(broker, &broker.queue, &body).await?;
+    let envelope = (config.framework.codec.encode)(&Call {
+        queue: &broker.queue,
+        actor: &actor,
+        args: &with_task_id(&broker.args, &task_id),
+        kwargs: &with_task_id(&broker.kwargs, &task_id),
+        message_id: &message_id,
+        now_ms: jiff::Timestamp::now().as_millisecond(),
+        run: None,
+    });
+    let taken = send(broker, &broker.queue, &envelope).await?;
     Ok(Direct {
         task_id,
         message_id,
@@ -64,8 +66,8 @@ pub struct Taken {
     pub latency_ms: f64,
 }
 
-/// Publishes a body to a queue and waits for the broker's word.
-pub async fn send(broker: &Broker, queue: &str, body: &[u8]) -> Result<Taken> {
+/// Publishes a message to a queue and waits for the broker's word.
+pub async fn send(broker: &Broker, queue: &str, envelope: &Envelope<'_>) -> Result<Taken> {
     let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
     let failed = |error: lapin::Error| Error::Could {
         action: "publish",
@@ -95,9 +97,14 @@ pub async fn send(broker: &Broker, queue: &str, body: &[u8]) -> Result<Taken> {
         mandatory: true,
         ..BasicPublishOptions::default()
     };
-    let properties = BasicProperties::default().with_delivery_mode(2);
     let confirmation = channel
-        .basic_publish("".into(), queue.into(), options, body, properties)
+        .basic_publish(
+            "".into(),
+            queue.into(),
+            options,
+            &envelope.body,
+            properties(envelope),
+        )
         .await
         .map_err(failed)?
         .await
@@ -116,16 +123,58 @@ pub async fn send(broker: &Broker, queue: &str, body: &[u8]) -> Result<Taken> {
     })
 }
 
-/// `{task_id}` stands for the fresh id, wherever it occurs in a string.
-pub fn with_task_id(value: &Json, task_id: &str) -> Json {
+/// Persistent, with what the framework put beside the body.
+fn properties(envelope: &Envelope<'_>) -> BasicProperties {
+    let mut properties = BasicProperties::default().with_delivery_mode(2);
+    let own = &envelope.properties;
+    if let Some(text) = &own.content_type {
+        properties = properties.with_content_type(text.as_ref().into());
+    }
+    if let Some(text) = &own.content_encoding {
+        properties = properties.with_content_encoding(text.as_ref().into());
+    }
+    if let Some(text) = &own.correlation_id {
+        properties = properties.with_correlation_id(text.as_ref().into());
+    }
+    if let Some(text) = &own.reply_to {
+        properties = properties.with_reply_to(text.as_ref().into());
+    }
+    if let Some(priority) = own.priority {
+        properties = properties.with_priority(priority);
+    }
+    if envelope.headers.is_empty() {
+        return properties;
+    }
+    let mut headers = FieldTable::default();
+    for (name, value) in &envelope.headers {
+        let value = match value {
+            Header::Text(text) => AMQPValue::LongString(text.as_ref().into()),
+            Header::Other(json) => field(json),
+        };
+        headers.insert(name.as_ref().into(), value);
+    }
+    properties.with_headers(headers)
+}
+
+/// A value of JSON as one of AMQP's.
+fn field(value: &Json) -> AMQPValue {
     match value {
-        Json::String(text) => Json::String(text.replace("{task_id}", task_id)),
-        Json::Array(items) => items.iter().map(|item| with_task_id(item, task_id)).collect(),
-        Json::Object(map) => Json::Object(
-            map.iter()
-                .map(|(key, item)| (key.clone(), with_task_id(item, task_id)))
-                .collect(),
-        ),
-        other => other.clone(),
+        Json::Null => AMQPValue::Void,
+        Json::Bool(is) => AMQPValue::Boolean(*is),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => AMQPValue::LongLongInt(whole),
+            None => AMQPValue::Double(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => AMQPValue::LongString(text.as_str().into()),
+        Json::Array(items) => {
+            AMQPValue::FieldArray(FieldArray::from(items.iter().map(field).collect::<Vec<_>>()))
+        }
+        Json::Object(map) => {
+            let mut table = FieldTable::default();
+            for (name, value) in map {
+                table.insert(name.as_str().into(), field(value));
+            }
+            AMQPValue::FieldTable(table)
+        }
     }
 }

@@ -227,7 +227,7 @@ impl System {
             return Err(Error::MissingKey {
                 key: "worker.command",
                 needed_for: "--start",
-                example: "[worker] command = [\"dramatiq\", \"-v\", \"app.tasks\"], and [api] command likewise",
+                example: config.framework.worker.start_example,
             });
         }
         let programs = wanted

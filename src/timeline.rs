@@ -17,7 +17,7 @@ pub mod scrub;
 mod setup;
 mod source;
 
-use crate::framework::LogEvent;
+use crate::framework::{Framework, LogEvent};
 
 pub use broker::{Connection, Consumer};
 pub use event::{Ended, Event, EventKind, NoAnswer};
@@ -48,12 +48,17 @@ impl Timeline {
         }
     }
 
+    /// The framework of the API and the worker.
+    pub fn framework(&self) -> &'static Framework {
+        self.setup.framework()
+    }
+
     /// Appends an event and numbers it.
     pub fn push(&mut self, mut event: Event) -> u32 {
         event.n = self.events.len() as u32 + 1;
         let n = event.n;
         self.marks.push(match (&event.source, &event.kind) {
-            (Source::WorkerLog, EventKind::Line(line)) => line.log_event(),
+            (Source::WorkerLog, EventKind::Line(line)) => line.log_event(self.framework()),
             _ => None,
         });
         self.events.push(event);
@@ -150,7 +155,7 @@ impl Timeline {
             _ => None,
         });
         if let Some(queue) = queue {
-            self.setup.queue = crate::framework::dramatiq::base_queue(queue).to_owned();
+            self.setup.queue = self.framework().queues.base(queue).to_owned();
             self.setup.actor = None;
         }
     }

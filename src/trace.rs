@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::framework::dramatiq::{self, body};
+use crate::framework::{BorrowedMessage, DecodeOptions, Envelope, Framework, Role};
 use crate::timeline::scrub::Scrubber;
 
 pub use filter::Filter;
@@ -25,17 +25,17 @@ pub use writer::LineStyle;
 
 /// One message of the trace exchange.
 #[derive(Debug)]
-pub struct Sight<'a> {
-    pub passage: Passage<'a>,
+pub struct TraceEvent<'a> {
+    pub kind: TraceKind<'a>,
     /// `ip:port -> ip:port` of the publisher or consumer, or an Erlang pid of the broker's own.
     pub connection: Cow<'a, str>,
     pub user: Cow<'a, str>,
-    pub body: &'a [u8],
+    pub envelope: Envelope<'a>,
     pub death: Option<Death<'a>>,
 }
 
 #[derive(Debug)]
-pub enum Passage<'a> {
+pub enum TraceKind<'a> {
     Publish {
         exchange: Cow<'a, str>,
         routing_key: Cow<'a, str>,
@@ -57,31 +57,11 @@ pub struct Death<'a> {
 
 /// The process at the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+pub struct PeerProcess {
     pub pid: i32,
-    /// What people call it: `dramatiq`, `uvicorn`.
+    /// What people call it, such as `uvicorn`.
     pub name: String,
     pub command: Vec<String>,
-}
-
-/// What the queue of a message is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// `NAME.DQ`: delayed messages and retries wait here.
-    Delay,
-    /// `NAME.XQ`: messages that failed for good.
-    DeadLetter,
-}
-
-impl Role {
-    fn of(queue: &str) -> Option<Self> {
-        match dramatiq::base_queue(queue) == queue {
-            true => None,
-            false if queue == dramatiq::delay_queue(dramatiq::base_queue(queue)) => Some(Role::Delay),
-            false => Some(Role::DeadLetter),
-        }
-    }
 }
 
 /// When something happened, by our clock.
@@ -95,16 +75,17 @@ pub struct Moment {
 }
 
 /// Everything known of one event, before it is written.
-pub struct Seen<'s, 'a> {
+pub struct EventDetails<'s, 'a> {
+    pub framework: &'static Framework,
     pub n: u64,
     pub moment: Moment,
-    pub sight: &'s Sight<'a>,
-    pub body: Result<body::Body<'a>, String>,
+    pub event: &'s TraceEvent<'a>,
+    pub message: Result<BorrowedMessage<'s>, String>,
     /// The queue it is about; of several the first.
     pub queue: &'s str,
-    pub role: Option<Role>,
+    pub role: Role,
     pub latency_ms: Option<f64>,
-    pub who: Option<&'s Who>,
+    pub peer: Option<&'s PeerProcess>,
 }
 
 /// How events are written.
@@ -127,8 +108,9 @@ pub struct Totals {
 /// Ids are remembered up to here: a trace may go on for weeks.
 pub const MOST_TASKS: usize = 1_000_000;
 
-/// Turns sights into written lines.
+/// Turns trace events into written lines.
 pub struct Tracer {
+    framework: &'static Framework,
     filter: Filter,
     writing: Writing,
     show_args: bool,
@@ -141,8 +123,15 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    pub fn new(filter: Filter, writing: Writing, show_args: bool, scrubber: Scrubber) -> Self {
+    pub fn new(
+        framework: &'static Framework,
+        filter: Filter,
+        writing: Writing,
+        show_args: bool,
+        scrubber: Scrubber,
+    ) -> Self {
         Self {
+            framework,
             filter,
             writing,
             show_args,
@@ -163,33 +152,45 @@ impl Tracer {
     }
 
     /// Takes one event; appends its line where it is asked for, and tells whether it was.
-    pub fn take(&mut self, moment: Moment, sight: &Sight<'_>, who: Option<&Who>, out: &mut Vec<u8>) -> bool {
+    pub fn take(
+        &mut self,
+        moment: Moment,
+        event: &TraceEvent<'_>,
+        peer: Option<&PeerProcess>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         self.totals.events += 1;
-        let mut wishes = body::Wishes {
+        let mut options = DecodeOptions {
             keep: self.show_args,
             ids: self.filter.ids(),
-            ..body::Wishes::default()
+            ..DecodeOptions::default()
         };
-        let body = body::read(sight.body, &mut wishes);
-        let found = wishes.found;
-        let id = body.as_ref().ok().and_then(|body| body.message_id.as_deref());
+        let message = (self.framework.codec.read)(&event.envelope, &mut options);
+        let found = options.found;
+        let id = message
+            .as_ref()
+            .ok()
+            .and_then(|message| message.message_id.as_deref());
         if let Some(id) = id
             && self.tasks.len() < MOST_TASKS
         {
             self.tasks.insert(self.hasher.hash_one(id));
         }
-        let attempt = body
+        let attempt = message
             .as_ref()
-            .map_or((None, None), |body| (body.retries, body.eta_ms));
+            .map_or((None, None), |message| (message.retries, message.eta_ms));
         // A copy with the same id that is another attempt, or differs in length, is another message.
-        let key = |queue: &str, id: &str| self.hasher.hash_one((queue, id, attempt, sight.body.len()));
+        let key = |queue: &str, id: &str| {
+            self.hasher
+                .hash_one((queue, id, attempt, event.envelope.body.len()))
+        };
         if moment.late {
             // Neither this nor what passed before can be set against what comes.
             self.pairing.clear();
         }
-        let (queue, latency_ms) = match (&sight.passage, id.filter(|_| !moment.late)) {
+        let (queue, latency_ms) = match (&event.kind, id.filter(|_| !moment.late)) {
             (
-                Passage::Publish {
+                TraceKind::Publish {
                     queues, routing_key, ..
                 },
                 id,
@@ -202,23 +203,24 @@ impl Tracer {
                 (queues.first().map_or(&**routing_key, |queue| &**queue), None)
             }
             (
-                Passage::Deliver {
+                TraceKind::Deliver {
                     queue,
                     redelivered: false,
                 },
                 Some(id),
             ) => (&**queue, self.pairing.delivered(key(queue, id), moment.at_ms)),
-            (Passage::Deliver { queue, .. }, _) => (&**queue, None),
+            (TraceKind::Deliver { queue, .. }, _) => (&**queue, None),
         };
-        let seen = Seen {
+        let seen = EventDetails {
+            framework: self.framework,
             n: self.totals.events,
             moment,
-            sight,
+            event,
             queue,
-            role: Role::of(queue),
+            role: self.framework.queues.split(queue).1,
             latency_ms,
-            who,
-            body,
+            peer,
+            message,
         };
         if !self.filter.passes(&seen, found) {
             return false;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::error::Unavailable;
-use crate::framework::ArgumentValues;
+use crate::framework::{ArgumentValues, Framework};
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{Event, EventKind, LogLine, Source};
 
@@ -36,6 +36,8 @@ pub enum Report {
 /// A watcher's way to say what it sees: stamps our monotonic time and removes secrets.
 #[derive(Clone)]
 pub struct Tap {
+    /// Of the API and the worker.
+    framework: &'static Framework,
     source: Source,
     sender: mpsc::UnboundedSender<Report>,
     clock: Instant,
@@ -45,12 +47,14 @@ pub struct Tap {
 impl Tap {
     /// The first tap of a run, and where all that is reported comes out.
     pub fn new(
+        framework: &'static Framework,
         source: Source,
         clock: Instant,
         scrubber: Arc<Scrubber>,
     ) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (sender, reports) = mpsc::unbounded_channel();
         let tap = Self {
+            framework,
             source,
             sender,
             clock,
@@ -65,6 +69,10 @@ impl Tap {
             source,
             ..self.clone()
         }
+    }
+
+    pub fn framework(&self) -> &'static Framework {
+        self.framework
     }
 
     pub fn see(&self, kind: EventKind) {

@@ -24,7 +24,7 @@ use observation::{Counts, Kind, LEADER_SILENT, Listed, Listing, Observation, Pro
 use selector::{QueueSelector, Role};
 use state::{Limits, State};
 
-use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
+use crate::framework::Queues;
 
 /// All that is known of the watched queues.
 #[derive(Debug)]
@@ -91,6 +91,11 @@ impl QueueModel {
 
     pub fn now(&self) -> Duration {
         self.now
+    }
+
+    /// How companions are named.
+    pub fn queues(&self) -> &'static Queues {
+        self.selector.queues()
     }
 
     /// Time passes; what depends on it is looked at again.
@@ -236,7 +241,8 @@ impl QueueModel {
         let before = group.queue(role).exists;
         change(group, role);
         let after = group.queue(role).exists;
-        self.events.extend(news(name, role, before, after, at));
+        self.events
+            .extend(news(self.queues(), name, role, before, after, at));
         self.dirty.insert(name.to_owned());
         // A row that nobody named has nothing more to say.
         if role == Role::Main && after == Some(false) && !self.is_named(name) {
@@ -262,13 +268,14 @@ impl QueueModel {
             }
         }
         let mut looked = BTreeSet::new();
+        let queues = self.queues();
         for (name, group) in &mut self.groups {
             let found = rows.get(name.as_str());
             if found.is_none() && !listing.complete {
                 continue;
             }
             // The queue last: whether it is empty depends on its companions.
-            for role in [Role::Delay, Role::Dead, Role::Main] {
+            for role in [Role::Delay, Role::DeadLetter, Role::Main] {
                 let listed = found.and_then(|found| found[role as usize]);
                 if listed.is_none() && !listing.complete {
                     continue;
@@ -276,7 +283,7 @@ impl QueueModel {
                 let before = group.queue(role).exists;
                 group.listed(role, listed, listing, at);
                 let after = group.queue(role).exists;
-                self.events.extend(news(name, role, before, after, at));
+                self.events.extend(news(queues, name, role, before, after, at));
             }
             looked.insert(name.clone());
         }
@@ -301,7 +308,8 @@ impl QueueModel {
 
     /// Queues before their companions, so that these find them.
     fn add_listed(&mut self, listing: &Listing, at: Duration) {
-        let is_companion = |name: &str| crate::framework::dramatiq::base_queue(name) != name;
+        let queues = self.selector.queues();
+        let is_companion = |name: &str| queues.split(name).1 != Role::Main;
         for companions in [false, true] {
             let listed = listing.queues.iter().map(|listed| listed.name.as_str());
             let new: Vec<&str> = listed
@@ -314,7 +322,7 @@ impl QueueModel {
             self.groups.append(&mut rows.collect());
             for name in new {
                 // It has become somebody's companion.
-                for row in [delay_queue(name), dead_letter_queue(name)] {
+                for (_, row) in queues.family(name) {
                     if self.place(&row).is_some_and(|(_, role)| role != Role::Main) {
                         self.groups.remove(&row);
                     }
@@ -344,6 +352,7 @@ fn declared(group: &mut QueueGroup, role: Role, counts: Option<Counts>, took: Du
 
 /// A queue that has come or gone.
 fn news(
+    queues: &Queues,
     name: &str,
     role: Role,
     before: Option<bool>,
@@ -355,11 +364,7 @@ fn news(
         (Some(false), Some(true)) => QueueEvent::Created,
         _ => return None,
     };
-    let value = event(match role {
-        Role::Main => name.to_owned(),
-        Role::Delay => delay_queue(name),
-        Role::Dead => dead_letter_queue(name),
-    });
+    let value = event(queues.companion(name, role)?);
     Some(Timed { at, value })
 }
 

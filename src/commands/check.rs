@@ -122,7 +122,7 @@ fn findings(timeline: &Timeline) -> Vec<String> {
         )),
         _ => {}
     }
-    let dead = crate::framework::dramatiq::dead_letter_queue(queue);
+    let dead = story.dead_letter_queue().unwrap_or_default();
     if let Some(depth) = story.depths(&dead).last().filter(|depth| depth.ready > 0) {
         findings.push(format!("{} dead letters on `{dead}`", depth.ready));
     }

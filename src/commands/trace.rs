@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use self::follow::{Finished, Spring, follow};
+use self::follow::{Finished, Reconnector, follow};
 use self::output::Output;
 use self::record::Recorder;
 use super::{load, style, tell, warn};
@@ -43,7 +43,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
             hint: "set it to \"auto\", or add --set broker.trace=auto".into(),
         });
     }
-    let keys = filter.binding_keys();
+    let keys = filter.binding_keys(&config.framework.queues);
     let scrubber = scrubber(&config, args.show_args);
     let (started, started_at) = (Instant::now(), jiff::Timestamp::now());
     let stamp = format!("{started_at:.3}");
@@ -80,7 +80,13 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         recorder.started(&subscription.detail, partial.as_deref())?;
     }
     let names = Names::start(scrubber.clone());
-    let tracer = Tracer::new(filter, writing(args, global), args.show_args, scrubber);
+    let tracer = Tracer::new(
+        config.framework,
+        filter,
+        writing(args, global),
+        args.show_args,
+        scrubber,
+    );
     let mut first = Vec::new();
     tracer.mark(
         &Entry::Start {
@@ -112,14 +118,14 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         written: Arc::default(),
         out,
     };
-    let spring = Spring {
+    let reconnector = Reconnector {
         config: &config,
         management: &management,
         keys: &keys,
         guardian: &guardian,
     };
     let finished = match written {
-        Ok(()) => follow(output, &mut subscription, &spring, lasting).await,
+        Ok(()) => follow(output, &mut subscription, &reconnector, lasting).await,
         Err(_) => Ok(Finished::nothing()),
     };
     subscription.close().await;

@@ -32,6 +32,7 @@ pub fn run(args: &Watch, global: &Global) -> Result<u8> {
     let mut plan = Plan::new(args)?;
     let config = load(global, &[])?;
     plan.default_queue(&config.broker.queue)?;
+    plan.selector = plan.selector.of(config.framework);
     // One thread: a look at the broker is a few microseconds of work, and threads only cost.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

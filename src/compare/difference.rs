@@ -8,7 +8,8 @@ use serde::Serialize;
 /// Whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Party {
+#[schemars(rename = "Party")]
+pub enum Side {
     Api,
     Worker,
     /// The broker and the database.
@@ -17,13 +18,13 @@ pub enum Party {
     Run,
 }
 
-impl Party {
+impl Side {
     pub fn name(self) -> &'static str {
         match self {
-            Party::Api => "API",
-            Party::Worker => "worker",
-            Party::Services => "services",
-            Party::Run => "run",
+            Side::Api => "API",
+            Side::Worker => "worker",
+            Side::Services => "services",
+            Side::Run => "run",
         }
     }
 }
@@ -103,7 +104,8 @@ impl Subject {
 /// One side of a difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "text")]
-pub enum Shown {
+#[schemars(rename = "Shown")]
+pub enum FactValue {
     Seen(String),
     /// It is there, and must not be shown.
     Masked,
@@ -116,10 +118,10 @@ pub enum Shown {
 pub struct Difference {
     pub subject: Subject,
     /// Whose it is; both, where API and worker differ in the same way.
-    pub of: Vec<Party>,
+    pub of: Vec<Side>,
     /// Name of the variable, package, setting …; empty where there is only one.
     pub name: String,
-    pub values: [Shown; 2],
+    pub values: [FactValue; 2],
     /// For masked values: the parts of a URL that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<String>,
@@ -127,7 +129,7 @@ pub struct Difference {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     #[serde(skip)]
-    pub(super) weight: super::rank::Weight,
+    pub(super) relevance: super::rank::Relevance,
     #[serde(skip)]
     pub(super) tokens: [Option<String>; 2],
 }
@@ -144,7 +146,7 @@ impl Difference {
 
     /// Neither side may be shown.
     pub fn is_masked(&self) -> bool {
-        self.values == [Shown::Masked, Shown::Masked]
+        self.values == [FactValue::Masked, FactValue::Masked]
     }
 
     /// `another host, another password`; of a value that is no URL `another value`.
@@ -159,16 +161,16 @@ impl Difference {
     /// One side in words.
     pub fn side(&self, index: usize) -> String {
         match &self.values[index] {
-            Shown::Seen(text) if text.is_empty() => "(empty)".into(),
-            Shown::Seen(text) => text.clone(),
-            Shown::Absent if matches!(self.subject, Subject::Variable | Subject::DotenvVariable) => {
+            FactValue::Seen(text) if text.is_empty() => "(empty)".into(),
+            FactValue::Seen(text) => text.clone(),
+            FactValue::Absent if matches!(self.subject, Subject::Variable | Subject::DotenvVariable) => {
                 "(not set)".into()
             }
-            Shown::Absent if self.subject == Subject::Package => "(not installed)".into(),
-            Shown::Absent => "(none)".into(),
+            FactValue::Absent if self.subject == Subject::Package => "(not installed)".into(),
+            FactValue::Absent => "(none)".into(),
             // What the second has that the first has not.
-            Shown::Masked if index == 1 && self.is_masked() => format!("*** ({})", self.other_parts()),
-            Shown::Masked => "***".into(),
+            FactValue::Masked if index == 1 && self.is_masked() => format!("*** ({})", self.other_parts()),
+            FactValue::Masked => "***".into(),
         }
     }
 }
@@ -176,7 +178,7 @@ impl Difference {
 /// What was seen on one side only, or cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct NotCompared {
-    pub of: Party,
+    pub of: Side,
     /// Absent: nothing at all is known of this party.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
@@ -188,7 +190,7 @@ pub struct NotCompared {
 /// One thing that is known of a party.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fact {
-    pub shown: Shown,
+    pub shown: FactValue,
     /// What decides equality: without ports, temporary folders and the like.
     pub token: Token,
 }
@@ -221,14 +223,14 @@ impl Fact {
         let text = text.into();
         Self {
             token: Token::Plain(text.clone()),
-            shown: Shown::Seen(text),
+            shown: FactValue::Seen(text),
         }
     }
 
-    /// Shown as it is, compared without what changes from run to run.
+    /// FactValue as it is, compared without what changes from run to run.
     pub fn settled(text: impl Into<String>, token: String) -> Self {
         Self {
-            shown: Shown::Seen(text.into()),
+            shown: FactValue::Seen(text.into()),
             token: Token::Plain(token),
         }
     }
@@ -293,7 +295,7 @@ mod tests {
             .map(|(part, hash)| ((*part).into(), (*hash).into()))
             .collect();
         Fact {
-            shown: Shown::Masked,
+            shown: FactValue::Masked,
             token: Token::Masked {
                 key: key.into(),
                 value: value.into(),
@@ -311,7 +313,7 @@ mod tests {
         let foreign = masked("k2", "aa", &[]);
         assert!(matches!(one.compare(&foreign), Compared::Cannot(OTHER_KEY)));
         let hidden = Fact {
-            shown: Shown::Masked,
+            shown: FactValue::Masked,
             token: Token::Hidden,
         };
         assert!(matches!(one.compare(&hidden), Compared::Cannot(NO_KEY)));

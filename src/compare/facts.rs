@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::difference::{Fact, Party, Shown, Subject, Token};
+use super::difference::{Fact, FactValue, Side, Subject, Token};
 use super::noise;
 use super::parties::{environment, parties};
 use crate::diagnosis::Story;
-use crate::framework::dramatiq;
 use crate::timeline::EventKind;
 use crate::timeline::environment::{Environment, Variable};
 
-pub(super) type Key = (Party, Subject, String);
+pub(super) type Key = (Side, Subject, String);
 
 /// Of a recording that was cut, or of a run that was killed.
 pub(super) const INCOMPLETE: &str =
@@ -21,9 +20,9 @@ pub(super) const INCOMPLETE: &str =
 pub(super) struct Facts {
     pub known: BTreeMap<Key, Fact>,
     /// Everything of this kind could be seen: what is missing is absent.
-    pub complete: BTreeSet<(Party, Subject)>,
+    pub complete: BTreeSet<(Side, Subject)>,
     /// Parties of which nothing could be seen, or not all; with the reason.
-    pub hidden: BTreeMap<Party, Vec<String>>,
+    pub hidden: BTreeMap<Side, Vec<String>>,
 }
 
 impl Facts {
@@ -54,16 +53,16 @@ impl Facts {
             )
         });
         self.hidden
-            .entry(Party::Run)
+            .entry(Side::Run)
             .or_default()
             .insert(0, INCOMPLETE.to_owned());
     }
 
-    fn put(&mut self, party: Party, subject: Subject, name: &str, fact: Fact) {
+    fn put(&mut self, party: Side, subject: Subject, name: &str, fact: Fact) {
         self.known.insert((party, subject, name.to_owned()), fact);
     }
 
-    fn party(&mut self, story: &Story<'_>, party: Party, pids: &[i32]) {
+    fn party(&mut self, story: &Story<'_>, party: Side, pids: &[i32]) {
         self.addresses(story, party, pids);
         let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
             let was = |wanted: fn(&EventKind) -> bool| {
@@ -167,7 +166,7 @@ impl Facts {
     }
 
     /// Where its sockets lead: what it really connects to, whatever the settings say.
-    fn addresses(&mut self, story: &Story<'_>, party: Party, pids: &[i32]) {
+    fn addresses(&mut self, story: &Story<'_>, party: Side, pids: &[i32]) {
         let setup = &story.timeline.setup;
         let (mut brokers, mut databases, mut vhosts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let connections = story
@@ -214,7 +213,7 @@ impl Facts {
     }
 
     fn services(&mut self, story: &Story<'_>) {
-        let of = Party::Services;
+        let of = Side::Services;
         let mut queues: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         for event in &story.timeline.events {
             match &event.kind {
@@ -241,7 +240,7 @@ impl Facts {
                     policy,
                     policy_definition,
                     ..
-                } if dramatiq::base_queue(queue) == story.queue() => {
+                } if story.is_of_my_queue(queue) => {
                     let mut facts = BTreeMap::new();
                     facts.extend(queue_type.iter().map(|kind| ("type".to_owned(), kind.clone())));
                     facts.extend(policy.iter().map(|name| ("policy".to_owned(), name.clone())));
@@ -313,11 +312,11 @@ impl Facts {
                 },
             ),
         ] {
-            self.put(Party::Run, Subject::Setting, name, Fact::plain(value));
+            self.put(Side::Run, Subject::Setting, name, Fact::plain(value));
         }
         let broker = &setup.broker;
         self.put(
-            Party::Run,
+            Side::Run,
             Subject::Setting,
             "broker",
             Fact::settled(broker, noise::this_machine(broker)),
@@ -325,7 +324,7 @@ impl Facts {
         // Recordings of before it was kept do not say.
         if let Some(database) = &setup.database {
             self.put(
-                Party::Run,
+                Side::Run,
                 Subject::Setting,
                 "database",
                 Fact::settled(database, noise::this_machine(database)),
@@ -334,12 +333,12 @@ impl Facts {
         // A test's API listens on another port each time.
         let url = optional(&setup.api_url);
         let token = noise::without_port(url.trim_end_matches('/'));
-        self.put(Party::Run, Subject::Setting, "api.url", Fact::settled(url, token));
+        self.put(Side::Run, Subject::Setting, "api.url", Fact::settled(url, token));
     }
 }
 
 /// What the parties run in, and where their connections to a broker and a database lead.
-pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Party, &'a Environment, [Option<String>; 2])> {
+pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Side, &'a Environment, [Option<String>; 2])> {
     let mut found = Vec::new();
     for (party, pids) in parties(story) {
         let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
@@ -349,7 +348,7 @@ pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Party, &'a Environment, [Opti
         facts.addresses(story, party, &pids);
         let leads = [Subject::BrokerAddress, Subject::DatabaseAddress].map(|subject| {
             match &facts.known.get(&(party, subject, String::new()))?.shown {
-                Shown::Seen(text) => Some(text.clone()),
+                FactValue::Seen(text) => Some(text.clone()),
                 _ => None,
             }
         });
@@ -371,7 +370,7 @@ fn variable(environment: &Environment, value: &Variable) -> Fact {
     match value {
         Variable::Plain(text) => Fact::settled(text, noise::path(text)),
         Variable::Masked(masked) => Fact {
-            shown: Shown::Masked,
+            shown: FactValue::Masked,
             token: Token::Masked {
                 key: environment.key.clone().unwrap_or_default(),
                 value: masked.value.clone(),
@@ -379,7 +378,7 @@ fn variable(environment: &Environment, value: &Variable) -> Fact {
             },
         },
         Variable::Hidden => Fact {
-            shown: Shown::Masked,
+            shown: FactValue::Masked,
             token: Token::Hidden,
         },
     }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::difference::Party;
+use super::difference::Side;
 use crate::diagnosis::Story;
 use crate::timeline::EventKind;
 use crate::timeline::environment::{Environment, Found};
 
 /// The parties of a run, each with its processes, the representative first.
-pub(super) fn parties(story: &Story<'_>) -> [(Party, Vec<i32>); 2] {
-    [(Party::Api, api(story)), (Party::Worker, worker(story))]
+pub(super) fn parties(story: &Story<'_>) -> [(Side, Vec<i32>); 2] {
+    [(Side::Api, api(story)), (Side::Worker, worker(story))]
 }
 
 /// What a process runs in, its own or that of the one it is like.
@@ -86,7 +86,7 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
                 .command
                 .iter()
                 .take(3)
-                .any(|word| word.contains("dramatiq"))
+                .any(|word| story.framework().worker.is_named_in(word))
         };
         takers.contains(pid) || configured.contains(pid) || environment(story, *pid).is_some_and(is_worker)
     }));

@@ -7,13 +7,14 @@
 //! message, how it was started, and all other variables; the interpreter and other packages; what
 //! the services look like; last what hardly ever matters.
 
-use super::difference::{Difference, Party, Shown, Subject};
+use super::difference::{Difference, FactValue, Side, Subject};
 use crate::diagnosis::{Stage, Verdict};
+use crate::framework;
 use crate::timeline::Setup;
 
 /// Smaller is more telling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
+pub enum Relevance {
     /// The verdict names it.
     Named,
     TestSwitch,
@@ -26,26 +27,26 @@ pub enum Weight {
     Interpreter,
     Package,
     Service,
-    Person,
-    Habit,
+    User,
+    Cosmetic,
 }
 
-impl Weight {
+impl Relevance {
     /// Why such a difference may explain a verdict.
     pub fn why(self) -> Option<&'static str> {
         Some(match self {
-            Weight::Named => "the verdict names it",
-            Weight::TestSwitch => "a test switch makes an application keep messages to itself",
-            Weight::BrokerVariable => "it may lead to another broker, vhost or queue",
-            Weight::DatabaseVariable => "it may lead to another database",
-            Weight::Code => "other code runs",
-            Weight::Driver => "this library carries the message or the row",
-            Weight::Start => "it was started differently",
-            Weight::Variable => "the application may read it",
-            Weight::Interpreter => "the code runs on another Python",
-            Weight::Package => "other library code runs",
-            Weight::Service => "the services are not the same",
-            Weight::Person | Weight::Habit => return None,
+            Relevance::Named => "the verdict names it",
+            Relevance::TestSwitch => "a test switch makes an application keep messages to itself",
+            Relevance::BrokerVariable => "it may lead to another broker, vhost or queue",
+            Relevance::DatabaseVariable => "it may lead to another database",
+            Relevance::Code => "other code runs",
+            Relevance::Driver => "this library carries the message or the row",
+            Relevance::Start => "it was started differently",
+            Relevance::Variable => "the application may read it",
+            Relevance::Interpreter => "the code runs on another Python",
+            Relevance::Package => "other library code runs",
+            Relevance::Service => "the services are not the same",
+            Relevance::User | Relevance::Cosmetic => return None,
         })
     }
 }
@@ -55,9 +56,6 @@ const DRIVERS: &[&str] = &[
     "aio-pika",
     "amqp",
     "asyncpg",
-    "django-dramatiq",
-    "dramatiq",
-    "flask-dramatiq",
     "pika",
     "psycopg",
     "psycopg-binary",
@@ -75,11 +73,14 @@ pub(super) fn is_database_driver(package: &str) -> bool {
 
 /// A library between the application, the broker and the database.
 pub fn is_driver(package: &str) -> bool {
-    DRIVERS.contains(&package) || package.starts_with("dramatiq-")
+    DRIVERS.contains(&package)
+        || framework::ALL
+            .iter()
+            .any(|framework| framework.worker.is_package(package))
 }
 
 /// Variables of shells, locales and build machines.
-const HABITS: &[&str] = &[
+const COSMETIC: &[&str] = &[
     "CI",
     "DISPLAY",
     "EDITOR",
@@ -108,7 +109,7 @@ const HABITS: &[&str] = &[
     "GPG_KEY",
 ];
 
-const HABIT_PREFIXES: &[&str] = &[
+const COSMETIC_PREFIXES: &[&str] = &[
     "BUILD_",
     "BUILDKITE",
     "CI_",
@@ -158,7 +159,7 @@ pub fn is_test_switch(name: &str) -> bool {
 }
 
 /// A name of the kind of installation whose value is a test's.
-fn is_test_environment(name: &str, values: &[Shown; 2]) -> bool {
+fn is_test_environment(name: &str, values: &[FactValue; 2]) -> bool {
     let upper = name.to_uppercase();
     let names_it = upper == "ENV"
         || upper.ends_with("_ENV")
@@ -166,7 +167,7 @@ fn is_test_environment(name: &str, values: &[Shown; 2]) -> bool {
         || upper.ends_with("_SETTINGS_MODULE");
     names_it
         && values.iter().any(|value| match value {
-            Shown::Seen(text) => text
+            FactValue::Seen(text) => text
                 .to_lowercase()
                 .split(['.', '_', '-'])
                 .any(|word| matches!(word, "test" | "tests" | "testing")),
@@ -208,7 +209,9 @@ pub fn is_broker_variable(name: &str) -> bool {
     ["RABBIT", "AMQP", "BROKER", "PIKA", "VHOST"]
         .iter()
         .any(|word| upper.contains(word))
-        || upper.starts_with("DRAMATIQ_")
+        || framework::ALL
+            .iter()
+            .any(|framework| upper.starts_with(framework.worker.variable_prefix))
         || upper
             .split('_')
             .any(|word| matches!(word, "QUEUE" | "QUEUES" | "MQ"))
@@ -237,45 +240,47 @@ pub fn is_database_variable(name: &str) -> bool {
         .contains(&upper.as_str())
 }
 
-/// The weight of a difference by itself. `code_known`: where the code lies is compared directly, so
+/// The relevance of a difference by itself. `code_known`: where the code lies is compared directly, so
 /// that the variables that decide it add nothing.
-pub fn weight(subject: Subject, name: &str, values: &[Shown; 2], code_known: bool) -> Weight {
+pub fn relevance(subject: Subject, name: &str, values: &[FactValue; 2], code_known: bool) -> Relevance {
     match subject {
         Subject::Variable | Subject::DotenvVariable => {
             let both_off = values.iter().all(|value| match value {
-                Shown::Seen(text) => !is_on(text),
-                Shown::Masked => false,
-                Shown::Absent => true,
+                FactValue::Seen(text) => !is_on(text),
+                FactValue::Masked => false,
+                FactValue::Absent => true,
             });
             if (is_test_switch(name) && !both_off) || is_test_environment(name, values) {
-                Weight::TestSwitch
+                Relevance::TestSwitch
             } else if is_test_switch(name) {
                 // Off on both sides.
-                Weight::Variable
+                Relevance::Variable
             } else if name == "PYTHONPATH" && !code_known {
-                Weight::Code
-            } else if HABITS.contains(&name) || HABIT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-                Weight::Habit
+                Relevance::Code
+            } else if COSMETIC.contains(&name)
+                || COSMETIC_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            {
+                Relevance::Cosmetic
             } else if is_broker_variable(name) {
-                Weight::BrokerVariable
+                Relevance::BrokerVariable
             } else if is_database_variable(name) {
-                Weight::DatabaseVariable
+                Relevance::DatabaseVariable
             } else if name.ends_with("_SERVICE_HOST")
                 || name.ends_with("_SERVICE_PORT")
                 || name.contains("_PORT_")
             {
                 // What Kubernetes and Docker links set for every service there is.
-                Weight::Habit
+                Relevance::Cosmetic
             } else {
-                Weight::Variable
+                Relevance::Variable
             }
         }
-        Subject::Package if is_driver(name) => Weight::Driver,
-        Subject::Package => Weight::Package,
-        Subject::CodeFolder => Weight::Code,
-        Subject::WorkingDirectory if !code_known => Weight::Code,
-        Subject::Command => Weight::Start,
-        Subject::Interpreter => Weight::Interpreter,
+        Subject::Package if is_driver(name) => Relevance::Driver,
+        Subject::Package => Relevance::Package,
+        Subject::CodeFolder => Relevance::Code,
+        Subject::WorkingDirectory if !code_known => Relevance::Code,
+        Subject::Command => Relevance::Start,
+        Subject::Interpreter => Relevance::Interpreter,
         Subject::BrokerAddress
         | Subject::Vhost
         | Subject::DatabaseAddress
@@ -284,9 +289,9 @@ pub fn weight(subject: Subject, name: &str, values: &[Shown; 2], code_known: boo
         | Subject::Queue
         | Subject::Consumers
         | Subject::ConsumerHosts
-        | Subject::Setting => Weight::Service,
-        Subject::User => Weight::Person,
-        Subject::InterpreterFolder | Subject::WorkingDirectory => Weight::Habit,
+        | Subject::Setting => Relevance::Service,
+        Subject::User => Relevance::User,
+        Subject::InterpreterFolder | Subject::WorkingDirectory => Relevance::Cosmetic,
     }
 }
 
@@ -301,7 +306,7 @@ pub fn moved_together(difference: &Difference, setups: [&Setup; 2]) -> bool {
     let address = differ(|setup| setup.database.as_deref()?.split('/').next());
     let name = differ(|setup| setup.database.as_deref()?.split_once('/').map(|(_, name)| name));
     difference.subject == Subject::Variable
-        && difference.of == [Party::Api, Party::Worker]
+        && difference.of == [Side::Api, Side::Worker]
         && !difference.parts.is_empty()
         && difference.parts.iter().all(|part| match part.as_str() {
             "path" => vhost || name,
@@ -335,13 +340,13 @@ pub fn is_named(verdict: &Verdict, subject: Subject, name: &str) -> bool {
 }
 
 /// The party that a task which stopped here has to thank for it.
-pub fn blamed(verdict: &Verdict) -> Option<Party> {
+pub fn blamed(verdict: &Verdict) -> Option<Side> {
     if verdict.exit_code == crate::error::exit::OK {
         return None;
     }
     Some(match verdict.stage {
-        None | Some(Stage::Submitted | Stage::Recorded) => Party::Api,
-        Some(_) => Party::Worker,
+        None | Some(Stage::Submitted | Stage::Recorded) => Side::Api,
+        Some(_) => Side::Worker,
     })
 }
 
@@ -349,64 +354,76 @@ pub fn blamed(verdict: &Verdict) -> Option<Party> {
 mod tests {
     use super::*;
 
-    fn of(name: &str, one: Shown, other: Shown) -> Weight {
-        weight(Subject::Variable, name, &[one, other], true)
+    fn of(name: &str, one: FactValue, other: FactValue) -> Relevance {
+        relevance(Subject::Variable, name, &[one, other], true)
     }
 
     #[test]
     fn variables_are_told_by_their_names() {
-        let seen = |text: &str| Shown::Seen(text.into());
+        let seen = |text: &str| FactValue::Seen(text.into());
         assert_eq!(
-            of("DRAMATIQ_TESTING", seen("1"), Shown::Absent),
-            Weight::TestSwitch
+            of("DRAMATIQ_TESTING", seen("1"), FactValue::Absent),
+            Relevance::TestSwitch
         );
-        assert_eq!(of("OPS_TEST", Shown::Masked, Shown::Absent), Weight::TestSwitch);
+        assert_eq!(
+            of("OPS_TEST", FactValue::Masked, FactValue::Absent),
+            Relevance::TestSwitch
+        );
         assert_ne!(
-            of("UNIT_TESTS", seen("0"), Shown::Absent),
-            Weight::TestSwitch,
+            of("UNIT_TESTS", seen("0"), FactValue::Absent),
+            Relevance::TestSwitch,
             "both off"
         );
         assert_eq!(
             of("APP_ENV", seen("test"), seen("production")),
-            Weight::TestSwitch
+            Relevance::TestSwitch
         );
         assert_eq!(
             of("APP_ENV", seen("staging"), seen("production")),
-            Weight::Variable
-        );
-        assert_eq!(of("DRAMATIQ_TESTING", seen("0"), Shown::Absent), Weight::Variable);
-        assert_eq!(
-            of("TEST_DATA_DIR", Shown::Masked, Shown::Absent),
-            Weight::Variable
-        );
-        assert_eq!(of("DATABASE_POOL_SIZE", seen("5"), seen("20")), Weight::Variable);
-        assert_eq!(
-            of("RABBITMQ_URL", Shown::Masked, Shown::Masked),
-            Weight::BrokerVariable
+            Relevance::Variable
         );
         assert_eq!(
-            of("DATABASE_URL", Shown::Masked, Shown::Masked),
-            Weight::DatabaseVariable
+            of("DRAMATIQ_TESTING", seen("0"), FactValue::Absent),
+            Relevance::Variable
         );
         assert_eq!(
-            of("PGHOST", Shown::Masked, Shown::Absent),
-            Weight::DatabaseVariable
+            of("TEST_DATA_DIR", FactValue::Masked, FactValue::Absent),
+            Relevance::Variable
         );
         assert_eq!(
-            of("LATEST_TAG", Shown::Masked, Shown::Masked),
-            Weight::Variable,
+            of("DATABASE_POOL_SIZE", seen("5"), seen("20")),
+            Relevance::Variable
+        );
+        assert_eq!(
+            of("RABBITMQ_URL", FactValue::Masked, FactValue::Masked),
+            Relevance::BrokerVariable
+        );
+        assert_eq!(
+            of("DATABASE_URL", FactValue::Masked, FactValue::Masked),
+            Relevance::DatabaseVariable
+        );
+        assert_eq!(
+            of("PGHOST", FactValue::Masked, FactValue::Absent),
+            Relevance::DatabaseVariable
+        );
+        assert_eq!(
+            of("LATEST_TAG", FactValue::Masked, FactValue::Masked),
+            Relevance::Variable,
             "no switch"
         );
-        assert_eq!(of("GITHUB_SHA", Shown::Masked, Shown::Masked), Weight::Habit);
-        assert_eq!(of("PYTHONPATH", seen("a"), seen("b")), Weight::Habit);
-        let unknown = weight(Subject::Variable, "PYTHONPATH", &[seen("a"), seen("b")], false);
-        assert_eq!(unknown, Weight::Code);
+        assert_eq!(
+            of("GITHUB_SHA", FactValue::Masked, FactValue::Masked),
+            Relevance::Cosmetic
+        );
+        assert_eq!(of("PYTHONPATH", seen("a"), seen("b")), Relevance::Cosmetic);
+        let unknown = relevance(Subject::Variable, "PYTHONPATH", &[seen("a"), seen("b")], false);
+        assert_eq!(unknown, Relevance::Code);
     }
 
     #[test]
     fn what_was_given_stands_above_what_followed() {
-        assert!(Weight::Variable < Weight::Service && Weight::Package < Weight::Service);
-        assert!(Weight::TestSwitch < Weight::Driver && Weight::Driver < Weight::Package);
+        assert!(Relevance::Variable < Relevance::Service && Relevance::Package < Relevance::Service);
+        assert!(Relevance::TestSwitch < Relevance::Driver && Relevance::Driver < Relevance::Package);
         assert!(is_driver("pika") && is_driver("dramatiq-crontab") && !is_driver("requests"));
     }
 }

@@ -4,7 +4,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::facts::INCOMPLETE;
-use super::{Comparison, Difference, Pair, Party, Run, Subject};
+use super::{Comparison, Difference, Pair, Run, Side, Subject};
 use crate::diagnosis::Outcome;
 
 /// `width` in columns; `all`: the last row too.
@@ -154,7 +154,7 @@ fn not_compared(comparison: &Comparison, width: u16, all: bool) -> Option<String
         .peekable();
     skipped.peek()?;
     // A line for each reason of each party: the subjects, of those with names how many.
-    let mut lines: Vec<((Party, &str), Vec<String>)> = Vec::new();
+    let mut lines: Vec<((Side, &str), Vec<String>)> = Vec::new();
     for skipped in skipped {
         let subject = skipped.subject.map(|subject| match skipped.names.as_slice() {
             [] => subject.name().to_owned(),

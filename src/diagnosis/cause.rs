@@ -2,6 +2,7 @@
 
 use super::premises::{EventId, Premise};
 use super::{Certainty, Owner, Scenario, Stage, Story};
+use crate::framework::Framework;
 use crate::timeline::Source;
 
 /// One entry of the catalogue.
@@ -20,12 +21,21 @@ pub struct Cause {
     pub needs: &'static [&'static [Source]],
     /// Stands for "none of the specific ones could be shown".
     pub general: bool,
+    /// It is a failed attempt by itself, whatever else could be seen of it.
+    pub fails_attempt: bool,
+    /// The frameworks that can have it, by name; of an empty list all.
+    pub applies_to: &'static [&'static str],
     /// Its page: `# title`, then what it means, how we know, how to confirm, fix and prevent it.
     pub page: &'static str,
     pub check: fn(&Story<'_>) -> Answer,
 }
 
 impl Cause {
+    /// Something that a system with this framework can have.
+    pub fn is_one_of(&self, framework: &Framework) -> bool {
+        self.applies_to.is_empty() || self.applies_to.contains(&framework.name)
+    }
+
     /// The first line of its page.
     pub fn title(&self) -> &'static str {
         self.page
@@ -45,10 +55,10 @@ impl Cause {
         rest.find("\n## ").map_or(rest, |end| &rest[..end]).trim()
     }
 
-    /// The bullets below "Fix it now", each on one line.
-    pub fn remedies(&self) -> Vec<String> {
+    /// The bullets below "Fix it now", each on one line, as far as they concern this framework.
+    pub fn remedies(&self, framework: &Framework) -> Vec<String> {
         let mut remedies: Vec<String> = Vec::new();
-        for line in self.section("Fix it now").lines() {
+        for line in without_others(self.section("Fix it now"), framework).lines() {
             match (line.strip_prefix("- "), remedies.last_mut()) {
                 (Some(text), _) => remedies.push(text.trim().to_owned()),
                 (None, Some(last)) if line.starts_with("  ") => {
@@ -59,6 +69,62 @@ impl Cause {
             }
         }
         remedies
+    }
+
+    /// Its page without what concerns other frameworks only.
+    pub fn page_for(&self, framework: &Framework) -> String {
+        without_others(self.page, framework)
+    }
+}
+
+/// A text without the code that is fenced for other frameworks: what stands between "```sh NAME" and "```" is
+/// for the one called `NAME`, and code without a name for all.
+fn without_others(page: &str, framework: &Framework) -> String {
+    let mut text = String::with_capacity(page.len());
+    let mut is_left_out = false;
+    for line in page.lines() {
+        let fence = line.trim_start().strip_prefix("```");
+        let named = fence
+            .and_then(|info| info.rsplit_once(' '))
+            .and_then(|(_, name)| Framework::named(name));
+        if let Some(named) = named {
+            is_left_out = named.name != framework.name;
+            if !is_left_out {
+                text.push_str(line.trim_end_matches(named.name).trim_end());
+                text.push('\n');
+            }
+        } else if is_left_out {
+            is_left_out = fence.is_none();
+        } else {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framework::{dramatiq, toy};
+
+    const PAGE: &str = "# a\n\n```sh dramatiq\none\n```\n```sh toy\ntwo\n```\n```sh\nboth\n```\nend\n";
+
+    #[test]
+    fn code_for_another_framework_is_left_out() {
+        let one = "# a\n\n```sh\none\n```\n```sh\nboth\n```\nend\n";
+        assert_eq!(without_others(PAGE, &dramatiq::FRAMEWORK), one);
+        assert_eq!(without_others(PAGE, &toy::FRAMEWORK), one.replace("one", "two"));
+    }
+
+    #[test]
+    fn a_page_without_such_code_stays_as_it_is() {
+        for cause in crate::diagnosis::causes::ALL {
+            assert_eq!(
+                cause.page_for(&dramatiq::FRAMEWORK).trim_end(),
+                cause.page.trim_end()
+            );
+        }
     }
 }
 

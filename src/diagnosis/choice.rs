@@ -42,7 +42,9 @@ impl Asked {
         };
         // What competed and was excluded comes first: that is what a reader would have guessed.
         let mut ruled_out: Vec<(bool, Excluded)> = Vec::new();
-        for (order, cause) in causes::ALL.iter().enumerate() {
+        let framework = story.framework();
+        let possible = |(_, cause): &(usize, &Cause)| cause.is_one_of(framework);
+        for (order, cause) in causes::ALL.iter().enumerate().filter(possible) {
             let competes = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
                 || (cause.id == "succeeded" && next.is_none());
             let id = cause.id.to_owned();

@@ -68,9 +68,8 @@ fn against(story: &Story<'_>, claim: Claim, evidence: &[u32]) -> Option<Contradi
         Claim::IsRunning => {
             let line = story.lines().iter().rev().find_map(|line| match line.mark {
                 Some(LogEvent::Received { .. } | LogEvent::Called) => Some(None),
-                Some(LogEvent::Completed | LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. }) => {
-                    Some(Some(line.n))
-                }
+                Some(LogEvent::Completed) => Some(Some(line.n)),
+                Some(_) if story.ends_attempt(line) => Some(Some(line.n)),
                 _ => None,
             });
             found(line??, "its log says that the call returned".into())

@@ -21,10 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::premises::{EventId, Premise};
 use super::{Stage, closes};
-use crate::framework::{LogEvent, Message, Traceback};
+use crate::framework::{Acknowledges, Framework, LogEvent, Message, Traceback, WorkerLife};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
-pub use lines::id_of;
 pub use processes::{End, Launch};
 pub use summary::plain_placeholders;
 
@@ -67,6 +66,28 @@ pub struct WorkerLine<'a> {
     pub line: &'a LogLine,
     pub mark: Option<&'a LogEvent>,
     pub stated: Option<&'a str>,
+}
+
+impl<'a> WorkerLine<'a> {
+    /// The id of the message that it names.
+    pub fn message_id(&self) -> Option<&'a str> {
+        self.mark.and_then(LogEvent::message_id)
+    }
+
+    /// The actor that it names.
+    pub fn task_name(&self) -> Option<&'a str> {
+        self.mark.and_then(LogEvent::task_name)
+    }
+
+    /// The broker is told what became of the message.
+    pub fn settles(&self) -> bool {
+        self.mark.is_some_and(LogEvent::settles)
+    }
+
+    /// What it says of the worker's own life.
+    pub fn life(&self) -> Option<WorkerLife> {
+        self.mark.and_then(LogEvent::worker_life)
+    }
 }
 
 /// Passive-declare counts.
@@ -243,7 +264,7 @@ impl<'a> Story<'a> {
         let ours = |id: Option<&str>| id.map(|id| Premise::MessageIsOurs(id.to_owned()));
         for line in &self.lines {
             let found = premises.entry(line.n).or_default();
-            match line.mark.and_then(id_of) {
+            match line.message_id() {
                 Some(id) => found.extend(ours(Some(id))),
                 None if line.line.carries_task_id => {}
                 None if self.by_thread.contains(&line.n) => {
@@ -316,6 +337,41 @@ impl<'a> Story<'a> {
 
     pub fn queue(&self) -> &'a str {
         &self.timeline.setup.queue
+    }
+
+    /// The framework of the API and the worker.
+    pub fn framework(&self) -> &'static Framework {
+        self.timeline.framework()
+    }
+
+    /// A message that is acknowledged is one whose run is over: what the broker counts as unacknowledged is
+    /// what may be running.
+    pub fn acknowledges_after_the_run(&self) -> bool {
+        self.framework().acknowledges == Acknowledges::AfterRun
+    }
+
+    /// By this line the attempt in hand is over.
+    pub fn ends_attempt(&self, told: &WorkerLine<'_>) -> bool {
+        if self.acknowledges_after_the_run() {
+            told.settles()
+        } else {
+            told.mark.is_some_and(LogEvent::ends_run)
+        }
+    }
+
+    /// The logical queue behind a name is the task's.
+    pub fn is_of_my_queue(&self, name: &str) -> bool {
+        self.framework().queues.base(name) == self.queue()
+    }
+
+    /// Where delayed messages of the queue wait, if that is a queue.
+    pub fn delay_queue(&self) -> Option<String> {
+        self.framework().queues.delay(self.queue())
+    }
+
+    /// Where rejected messages of the queue end, if that is a queue.
+    pub fn dead_letter_queue(&self) -> Option<String> {
+        self.framework().queues.dead_letter(self.queue())
     }
 
     /// The recording says how the run ended: nothing of it is missing.

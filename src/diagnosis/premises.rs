@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::evidence::{Story, id_of, workers};
+use super::evidence::{Story, workers};
 use crate::timeline::{EventKind, Process, Source};
 
 /// The number by which evidence points at an event.
@@ -154,7 +154,7 @@ impl Story<'_> {
             }
         }
         for told in self.lines() {
-            let (Some(pid), Some(id)) = (told.line.pid, told.mark.and_then(id_of)) else {
+            let (Some(pid), Some(id)) = (told.line.pid, told.message_id()) else {
                 continue;
             };
             let taker = self

@@ -1,12 +1,62 @@
-//! Dramatiq over RabbitMQ, 1.14 to 2.2: topology, message body and log lines.
+//! Dramatiq over RabbitMQ, 1.14 to 2.2: topology, messages, log lines, stacks and workers.
 //!
 //! Verified on 1.14.2, 1.17.1 and 2.2.1 with pika.
 
-pub mod body;
+mod body;
 mod codec;
+mod copy;
 mod log;
-mod queues;
+mod worker;
 
-pub use codec::{NO_MESSAGE, decode, encode};
-pub use log::read_line;
-pub use queues::{base_queue, dead_letter_queue, delay_queue};
+use super::{Acknowledges, Delays, FrameMatch, Framework, Queues, SourceShape, StackShape};
+
+pub static FRAMEWORK: Framework = Framework {
+    name: "dramatiq",
+    title: "Dramatiq",
+    queues: Queues {
+        delay: Some(".DQ"),
+        dead_letter: Some(".XQ"),
+    },
+    codec: codec::CODEC,
+    log: log::LOG,
+    stack: StackShape {
+        library: "/dramatiq/",
+        worker: FrameMatch {
+            file: "dramatiq/worker.py",
+            function: "",
+        },
+        worker_loop: FrameMatch {
+            file: "dramatiq/worker.py",
+            function: "process_message",
+        },
+        call: FrameMatch {
+            file: "dramatiq/actor.py",
+            function: "__call__",
+        },
+        before_call: FrameMatch {
+            file: "dramatiq/broker.py",
+            function: "emit_before",
+        },
+        hook: "before_process_message",
+        async_bridge: FrameMatch {
+            file: "dramatiq/asyncio.py",
+            function: "",
+        },
+        test_broker: FrameMatch {
+            file: "dramatiq/brokers/stub.py",
+            function: "",
+        },
+        log_pipe: FrameMatch {
+            file: "dramatiq/compat.py",
+            function: "",
+        },
+    },
+    worker: worker::WORKER,
+    source: SourceShape {
+        module: "dramatiq",
+        decorator: "actor",
+        default_queue: "default",
+    },
+    acknowledges: Acknowledges::AfterRun,
+    delays: Delays::OnCompanion,
+};

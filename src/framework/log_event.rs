@@ -88,3 +88,138 @@ pub enum LogEvent {
         code: i32,
     },
 }
+
+/// In whose hands a message is by a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Handling {
+    /// The worker process has it.
+    Delivered,
+    /// A thread or child has begun with it.
+    Received,
+    /// The broker was told what became of it.
+    Settled,
+}
+
+/// What a line says of the worker's own life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerLife {
+    Booting,
+    /// It has booted.
+    Up,
+    /// It stops, or a process of it has died.
+    Ending,
+}
+
+impl LogEvent {
+    /// The id of the message that it names.
+    pub fn message_id(&self) -> Option<&str> {
+        match self {
+            Self::Pushed { id, .. }
+            | Self::Received { id, .. }
+            | Self::Acknowledging { id }
+            | Self::Rejecting { id }
+            | Self::Aborting { id }
+            | Self::Retrying { id, .. }
+            | Self::Enqueueing { id, .. }
+            | Self::RetriesExceeded { id }
+            | Self::TooOld { id } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The actor that it names.
+    pub fn task_name(&self) -> Option<&str> {
+        match self {
+            Self::Failed { actor }
+            | Self::Skipped { actor }
+            | Self::UndefinedActor { actor }
+            | Self::ReturnedValue { actor }
+            | Self::Received { actor, .. } => Some(actor),
+            _ => None,
+        }
+    }
+
+    /// It is about some message, and does not say which.
+    pub fn leaves_the_message_open(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed { .. }
+                | Self::Skipped { .. }
+                | Self::UndefinedActor { .. }
+                | Self::DecodeFailed
+                | Self::ExpectedException { .. }
+                | Self::RateLimited
+                | Self::ReturnedValue { .. }
+                | Self::NoEventLoop
+                | Self::NeverAwaited
+                | Self::HookFailed { .. }
+                | Self::TimeLimit
+        )
+    }
+
+    /// How far its message has come by it.
+    pub fn handling(&self) -> Option<Handling> {
+        match self {
+            Self::Pushed { delay: false, .. } | Self::UndefinedActor { .. } | Self::DecodeFailed => {
+                Some(Handling::Delivered)
+            }
+            Self::Received { .. }
+            | Self::Called
+            | Self::Failed { .. }
+            | Self::Skipped { .. }
+            | Self::TooOld { .. }
+            | Self::Retrying { .. }
+            | Self::RetriesExceeded { .. }
+            | Self::ExpectedException { .. }
+            | Self::ReturnedValue { .. }
+            | Self::HookFailed { .. } => Some(Handling::Received),
+            Self::Acknowledging { .. } | Self::Rejecting { .. } => Some(Handling::Settled),
+            _ => None,
+        }
+    }
+
+    /// The broker is told what became of the message.
+    pub fn settles(&self) -> bool {
+        self.handling() == Some(Handling::Settled)
+    }
+
+    /// The run of the actor is over, or will not come.
+    pub fn ends_run(&self) -> bool {
+        self.denies_entry()
+            || matches!(
+                self,
+                Self::Completed | Self::Failed { .. } | Self::ExpectedException { .. }
+            )
+    }
+
+    /// The message will not run, or did not get into the actor.
+    pub fn denies_entry(&self) -> bool {
+        matches!(
+            self,
+            Self::UndefinedActor { .. }
+                | Self::DecodeFailed
+                | Self::Skipped { .. }
+                | Self::TooOld { .. }
+                | Self::NoEventLoop
+                | Self::NeverAwaited
+        )
+    }
+
+    /// The actor was entered, and the attempt failed.
+    pub fn fails_attempt(&self) -> bool {
+        matches!(
+            self,
+            Self::ExpectedException { .. } | Self::TimeLimit | Self::RetriesExceeded { .. }
+        )
+    }
+
+    /// What it says of the worker's own life.
+    pub fn worker_life(&self) -> Option<WorkerLife> {
+        match self {
+            Self::BootingUp => Some(WorkerLife::Booting),
+            Self::Ready => Some(WorkerLife::Up),
+            Self::Stopping | Self::ShutDown | Self::ChildDied { .. } => Some(WorkerLife::Ending),
+            _ => None,
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! A task message, as far as a diagnosis needs it.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -102,4 +104,21 @@ impl std::fmt::Debug for ArgumentValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} leaves", self.0.len())
     }
+}
+
+/// What a message says of itself, borrowed from it.
+#[derive(Debug, Default)]
+pub struct BorrowedMessage<'a> {
+    pub message_id: Option<Cow<'a, str>>,
+    pub actor: Option<Cow<'a, str>>,
+    pub queue_name: Option<Cow<'a, str>>,
+    pub timestamp_ms: Option<i64>,
+    pub eta_ms: Option<i64>,
+    pub retries: Option<u64>,
+    pub max_retries: Option<u64>,
+    pub traceback: Option<Cow<'a, str>>,
+    pub args: Option<Json>,
+    pub kwargs: Option<Json>,
+    /// It has both an actor and an id, whatever their types: it is the framework's.
+    pub known: bool,
 }

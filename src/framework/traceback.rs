@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::StackShape;
+
 /// One `File "…", line N, in NAME` of a traceback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracebackFrame {
@@ -18,6 +20,13 @@ pub struct Traceback {
     /// Exception as printed: `TypeError: …`, first line only.
     pub exception: String,
     pub frames: Vec<TracebackFrame>,
+    /// By which the framework's own frames are known.
+    stack: &'static StackShape,
+}
+
+/// The exception of the last traceback of a chain, as printed; empty where the text breaks off before it.
+pub fn exception_in(text: &str) -> Option<String> {
+    parse(text).map(|(exception, _)| exception)
 }
 
 static FRAME: LazyLock<Option<Regex>> =
@@ -25,38 +34,32 @@ static FRAME: LazyLock<Option<Regex>> =
 
 impl Traceback {
     /// The last traceback of a chain: the one that was finally raised.
-    pub fn parse(text: &str) -> Option<Self> {
-        let frame = FRAME.as_ref()?;
-        let start = text.rfind("Traceback (most recent call last)").unwrap_or(0);
-        let mut frames = Vec::new();
-        let mut exception = String::new();
-        for line in text[start..].lines().skip(1) {
-            if let Some(found) = frame.captures(line) {
-                frames.push(TracebackFrame {
-                    file: found[1].to_owned(),
-                    line: found[2].parse().unwrap_or(0),
-                    function: found[3].trim().to_owned(),
-                });
-            } else if exception.is_empty() && !line.starts_with(char::is_whitespace) && !line.is_empty() {
-                exception = line.trim_end().to_owned();
-            }
-        }
-        (!frames.is_empty() || !exception.is_empty()).then_some(Self { exception, frames })
+    pub(super) fn new(text: &str, stack: &'static StackShape) -> Option<Self> {
+        let (exception, frames) = parse(text)?;
+        Some(Self {
+            exception,
+            frames,
+            stack,
+        })
+    }
+
+    /// The framework's call of the actor, if it is on the stack.
+    fn call(&self) -> Option<usize> {
+        self.frames
+            .iter()
+            .rposition(|frame| self.stack.call.fits(&frame.file, &frame.function))
     }
 
     /// Frames below the framework's call of the actor that are not the framework's or the
     /// standard library's: the application's own code, entered.
     pub fn own_frames(&self) -> &[TracebackFrame] {
-        let called = self.frames.iter().rposition(|frame| {
-            is_framework(&frame.file) && frame.function == "__call__" && frame.file.ends_with("actor.py")
-        });
-        match called {
+        match self.call() {
             None => &[],
             Some(at) => {
                 let below = &self.frames[at + 1..];
                 match below
                     .iter()
-                    .position(|frame| !is_framework(&frame.file) && !is_standard(&frame.file))
+                    .position(|frame| !self.stack.is_library(&frame.file) && !is_standard(&frame.file))
                 {
                     Some(first) => &below[first..],
                     None => &[],
@@ -71,7 +74,7 @@ impl Traceback {
             && self
                 .frames
                 .iter()
-                .any(|frame| is_framework(&frame.file) && frame.function == "emit_before")
+                .any(|frame| self.stack.before_call.fits(&frame.file, &frame.function))
     }
 
     /// Below the framework's call there are installed libraries only, and nothing that is named as
@@ -87,9 +90,7 @@ impl Traceback {
 
     /// The framework's call of the actor is on the stack.
     pub fn reached_the_call(&self) -> bool {
-        self.frames.iter().any(|frame| {
-            is_framework(&frame.file) && frame.function == "__call__" && frame.file.ends_with("actor.py")
-        })
+        self.call().is_some()
     }
 
     /// `TypeError` of a call that does not fit a signature; the name of what was called.
@@ -121,8 +122,23 @@ impl Traceback {
     }
 }
 
-fn is_framework(file: &str) -> bool {
-    file.contains("/dramatiq/")
+fn parse(text: &str) -> Option<(String, Vec<TracebackFrame>)> {
+    let frame = FRAME.as_ref()?;
+    let start = text.rfind("Traceback (most recent call last)").unwrap_or(0);
+    let mut frames = Vec::new();
+    let mut exception = String::new();
+    for line in text[start..].lines().skip(1) {
+        if let Some(found) = frame.captures(line) {
+            frames.push(TracebackFrame {
+                file: found[1].to_owned(),
+                line: found[2].parse().unwrap_or(0),
+                function: found[3].trim().to_owned(),
+            });
+        } else if exception.is_empty() && !line.starts_with(char::is_whitespace) && !line.is_empty() {
+            exception = line.trim_end().to_owned();
+        }
+    }
+    (!frames.is_empty() || !exception.is_empty()).then_some((exception, frames))
 }
 
 fn is_standard(file: &str) -> bool {
@@ -144,6 +160,10 @@ fn is_standard(file: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Option<Traceback> {
+        crate::framework::dramatiq::FRAMEWORK.traceback(text)
+    }
+
     const CALL: &str = "Traceback (most recent call last):\n  File \"/v/site-packages/dramatiq/worker.py\", line 5, in process_message\n    res = actor(*message.args, **message.kwargs)\n  File \"/v/site-packages/dramatiq/actor.py\", line 9, in __call__\n    return self.fn(*args, **kwargs)\n";
 
     #[test]
@@ -153,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_call_that_does_not_fit_is_not_an_entry() {
-        let trace = Traceback::parse(&format!(
+        let trace = parse(&format!(
             "{CALL}TypeError: act() got an unexpected keyword argument 'x'"
         ))
         .expect("trace");
@@ -163,20 +183,20 @@ mod tests {
 
     #[test]
     fn a_type_error_inside_the_actor_is_an_entry() {
-        let trace = Traceback::parse(&format!("{CALL}  File \"/app/tasks.py\", line 3, in act\n    helper(1)\nTypeError: helper() takes 0 positional arguments but 1 was given")).expect("trace");
+        let trace = parse(&format!("{CALL}  File \"/app/tasks.py\", line 3, in act\n    helper(1)\nTypeError: helper() takes 0 positional arguments but 1 was given")).expect("trace");
         assert!(!trace.is_bad_call("act"));
         assert_eq!(trace.own_frames().len(), 1);
     }
 
     #[test]
     fn a_wrapper_around_a_bad_call_is_not_the_actor() {
-        let trace = Traceback::parse(&format!("{CALL}  File \"/app/deco.py\", line 3, in wrapper\n    return fn(*a, **k)\nTypeError: act() missing 1 required positional argument: 'x'")).expect("trace");
+        let trace = parse(&format!("{CALL}  File \"/app/deco.py\", line 3, in wrapper\n    return fn(*a, **k)\nTypeError: act() missing 1 required positional argument: 'x'")).expect("trace");
         assert!(trace.is_bad_call("act"));
     }
 
     #[test]
     fn a_chain_is_read_from_its_last_traceback() {
-        let trace = Traceback::parse(&format!("Traceback (most recent call last):\n  File \"/x.py\", line 1, in f\nKeyError: 1\n\nDuring handling of the above exception, another exception occurred:\n\n{CALL}  File \"/app/t.py\", line 3, in act\nValueError: no\n[SQL: x]")).expect("trace");
+        let trace = parse(&format!("Traceback (most recent call last):\n  File \"/x.py\", line 1, in f\nKeyError: 1\n\nDuring handling of the above exception, another exception occurred:\n\n{CALL}  File \"/app/t.py\", line 3, in act\nValueError: no\n[SQL: x]")).expect("trace");
         assert_eq!(trace.exception, "ValueError: no");
     }
 }

@@ -9,6 +9,7 @@ use url::Url;
 use super::Variable;
 use super::compose::Service;
 use crate::config::SecretUrl;
+use crate::framework;
 
 /// What is looked for: the broker or the database.
 pub struct Kind {
@@ -19,6 +20,8 @@ pub struct Kind {
     hosts: &'static [&'static str],
     ports: &'static [&'static str],
     users: &'static [&'static str],
+    /// The variables of task frameworks are meant as well.
+    of_frameworks: bool,
     passwords: &'static [&'static str],
     paths: &'static [&'static str],
     /// Of the server's image, where its environment says nothing else.
@@ -28,6 +31,7 @@ pub struct Kind {
 }
 
 pub const BROKER: Kind = Kind {
+    of_frameworks: true,
     schemes: &["amqp", "amqps"],
     port: 5672,
     whole: &[
@@ -35,7 +39,6 @@ pub const BROKER: Kind = Kind {
         "AMQP_URL",
         "BROKER_URL",
         "CLOUDAMQP_URL",
-        "DRAMATIQ_BROKER_URL",
         "RABBIT_URL",
         "RABBITMQ_URI",
         "AMQP_URI",
@@ -87,6 +90,7 @@ pub const BROKER: Kind = Kind {
 };
 
 pub const DATABASE: Kind = Kind {
+    of_frameworks: false,
     schemes: &["postgres", "postgresql"],
     port: 5432,
     whole: &[
@@ -140,7 +144,7 @@ pub const DATABASE: Kind = Kind {
 impl Kind {
     /// Whether a variable of this name usually holds the whole URL.
     pub fn is_usual(&self, name: &str) -> bool {
-        self.whole.contains(&name)
+        self.whole.contains(&name) || (self.of_frameworks && framework::is_broker_variable(name))
     }
 }
 

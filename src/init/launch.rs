@@ -1,5 +1,7 @@
 //! Commands that start an API or a worker, wherever they are written down.
 
+use crate::framework;
+
 /// A command and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
@@ -21,7 +23,8 @@ const SERVERS: &[&str] = &[
 
 impl Launch {
     pub fn is_worker(&self) -> bool {
-        program(&self.words).is_some_and(|(at, name)| name == "dramatiq" && self.words.len() > at + 1)
+        program(&self.words)
+            .is_some_and(|(at, name)| framework::is_worker_program(&name) && self.words.len() > at + 1)
     }
 
     pub fn is_server(&self) -> bool {
@@ -74,7 +77,7 @@ impl Launch {
 fn program(words: &[String]) -> Option<(usize, String)> {
     words.iter().enumerate().take(8).find_map(|(at, word)| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        (name == "dramatiq" || SERVERS.contains(&name)).then(|| (at, name.to_owned()))
+        (framework::is_worker_program(name) || SERVERS.contains(&name)).then(|| (at, name.to_owned()))
     })
 }
 
@@ -98,7 +101,7 @@ pub fn find(text: &str, place: &str) -> Vec<Launch> {
         let here = next;
         next += 1 + line.matches('\u{1}').count();
         let line = line.replace('\u{1}', " ");
-        if !line.contains("dramatiq") && !SERVERS.iter().any(|name| line.contains(name)) {
+        if !framework::is_worker_named_in(&line) && !SERVERS.iter().any(|name| line.contains(name)) {
             continue;
         }
         for part in line.split(['`', ';', '|', '&', '>']) {

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::python::{self, Actor, Parameter, Queue};
 use super::write::literal;
 use super::{Looked, Seen, follow, relative};
+use crate::framework::Framework;
 
 pub fn fill(seen: &Seen, looked: &mut Looked) {
     running(seen, looked);
@@ -13,7 +14,7 @@ pub fn fill(seen: &Seen, looked: &mut Looked) {
     let draft = &mut looked.draft;
     if !draft.has("worker.log")
         && !draft.has("worker.log_command")
-        && let Some(log) = seen.log(&["worker", "dramatiq"])
+        && let Some(log) = seen.log(&["worker", Framework::usual().name])
     {
         draft.set("worker.log", json!([log]), "a file of that name".to_owned());
     }
@@ -94,6 +95,7 @@ fn written(seen: &Seen, looked: &mut Looked) {
 }
 
 fn guessed(seen: &Seen, looked: &mut Looked) {
+    let worker = &Framework::usual().worker;
     let draft = &mut looked.draft;
     // A command may stand where it was not read: a guess must not take its place.
     let unread = seen.services.iter().find_map(|service| {
@@ -104,7 +106,10 @@ fn guessed(seen: &Seen, looked: &mut Looked) {
         let text = format!("{place} extends {extends}, which was not read: the command may stand there");
         draft.note("worker.command", text);
         if let Some((module, _)) = seen.code.modules.first() {
-            draft.suggest("worker.command", json!(["dramatiq", "-v", module]));
+            draft.suggest(
+                "worker.command",
+                json!([worker.programs[0], worker.debug_flag, module]),
+            );
         }
         return;
     }
@@ -114,7 +119,7 @@ fn guessed(seen: &Seen, looked: &mut Looked) {
         }
         draft.set(
             "worker.command",
-            json!(["dramatiq", "-v", module]),
+            json!([worker.programs[0], worker.debug_flag, module]),
             format!("{why}: a guess, no command was seen"),
         );
         if let Some(folder) = seen.folder_of(module, "") {
@@ -170,8 +175,11 @@ fn actor(seen: &Seen, looked: &mut Looked) {
             Queue::Default if !draft.has("broker.queue") => {
                 draft.set(
                     "broker.queue",
-                    "default",
-                    format!("{place}: no queue_name, so Dramatiq's default"),
+                    Framework::usual().source.default_queue,
+                    format!(
+                        "{place}: no queue_name, so {}'s default",
+                        Framework::usual().title
+                    ),
                 );
             }
             Queue::Default => draft.note("broker.queue", format!("also seen: default in {place}")),

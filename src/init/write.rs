@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::config::keys::{self, InDraft, Key, SECTIONS, Section};
+use crate::framework::Framework;
 
 /// What is to be written, by key.
 #[derive(Debug, Default)]
@@ -114,7 +115,7 @@ impl Draft {
                 out.push_str(&comment(&self.clean(line)));
             }
         }
-        out.push_str("\nframework = \"dramatiq\"\n");
+        out.push_str(&format!("\nframework = \"{}\"\n", Framework::usual().name));
         for section in SECTIONS.iter().filter(|section| !section.name.is_empty()) {
             out.push_str(&format!("\n[{}]\n", section.name));
             let lacks = self.lacks(section);

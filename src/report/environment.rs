@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use crate::compare::{self, Difference, Party};
+use crate::compare::{self, Difference, Side};
 use crate::diagnosis::{Story, Verdict};
 use crate::timeline::environment::Environment;
 use crate::timeline::{EventKind, Process, Timeline};
 
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct Surroundings {
+#[schemars(rename = "Surroundings")]
+pub struct Environments {
     /// The version that wrote this report.
     pub taskdiag: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +32,7 @@ pub struct Surroundings {
 
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Fingerprint {
-    pub of: Party,
+    pub of: Side,
     /// Where its connections to a broker lead, whatever its settings say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_to_broker: Option<String>,
@@ -41,7 +42,7 @@ pub struct Fingerprint {
     pub environment: Environment,
 }
 
-impl Surroundings {
+impl Environments {
     pub fn new(timeline: &Timeline, verdict: &Verdict) -> Self {
         let story = Story::new(timeline);
         let last = |wanted: &dyn Fn(&EventKind) -> Option<String>| {

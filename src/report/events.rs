@@ -1,6 +1,7 @@
 //! One event of the timeline in a few words.
 
 use super::words::moment;
+use crate::framework::exception_in;
 use crate::timeline::{Event, EventKind as Kind};
 
 /// One event in a few words.
@@ -10,8 +11,8 @@ pub(super) fn describe(event: &Event) -> String {
             let exception = line
                 .traceback
                 .as_deref()
-                .and_then(crate::framework::Traceback::parse)
-                .map(|trace| format!(" ⟶ {}", trace.exception))
+                .and_then(exception_in)
+                .map(|exception| format!(" ⟶ {exception}"))
                 .unwrap_or_default();
             let level = line
                 .level

@@ -116,7 +116,7 @@ fn context(report: &Report) -> Json {
         "stacks": stacks(report),
         "drawing": drawing(report),
         "rows": rows,
-        "surroundings": words::surroundings(report),
+        "surroundings": words::environments(report),
         "environment": environment,
         "more": words::more(report),
     })

@@ -46,8 +46,8 @@ fn render(report: &Report, _: Style) -> String {
         reached(report, Stage::Delivered),
         reached(report, Stage::Received),
     ) {
-        (Some(true), Some(false)) => "Consumer",
-        _ => "Dramatiq worker",
+        (Some(true), Some(false)) => "Consumer".to_owned(),
+        _ => format!("{} worker", report.setup.framework().title),
     };
     let mut text = format!(
         "sequenceDiagram\n    actor {USER}\n    participant {API}\n    participant {DATABASE}\n    \

@@ -51,7 +51,7 @@ fn render(report: &Report, style: Style) -> String {
     parts.extend(isolated(report, style));
     parts.extend(excluded(report, style));
     if style.timeline {
-        let lines: Vec<String> = words::surroundings(report)
+        let lines: Vec<String> = words::environments(report)
             .iter()
             .map(|line| bullet(line, style))
             .collect();

@@ -118,7 +118,7 @@ pub(super) fn differences(report: &Report) -> Vec<String> {
 }
 
 /// What API and worker run in, a line each.
-pub(super) fn surroundings(report: &Report) -> Vec<String> {
+pub(super) fn environments(report: &Report) -> Vec<String> {
     report
         .environment
         .fingerprints

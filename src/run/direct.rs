@@ -3,8 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::Broker;
-use crate::framework::dramatiq;
-use crate::isolate::message::Copy;
+use crate::framework::Copy;
 use crate::submit;
 use crate::timeline::{EventKind, NoAnswer};
 use crate::vantage::Tap;
@@ -32,14 +31,17 @@ impl Direct {
     /// Publishes it. The confirmation stands for the API's answer: the task is accepted.
     pub(super) async fn publish(&self, broker: &Broker, seen: bool, tap: &Tap) {
         let Copy {
-            task_id, queue, body, ..
+            task_id,
+            queue,
+            envelope,
+            ..
         } = &self.copy;
         tap.see(EventKind::Submitting {
             method: "PUBLISH".into(),
             url: format!("queue {queue} of vhost {}", broker.vhost),
         });
         let began = tap.now_ms();
-        let taken = submit::send(broker, queue, body).await;
+        let taken = submit::send(broker, queue, envelope).await;
         let failed = match &taken {
             Ok(taken) if !taken.routed => Some(format!("it was returned: there is no queue `{queue}`")),
             Ok(taken) if !taken.confirmed => Some("the broker refused it (nack)".to_owned()),
@@ -62,7 +64,7 @@ impl Direct {
                 routing_key: queue.clone(),
                 connection: "taskdiag".into(),
                 user: None,
-                message: dramatiq::decode(body, false),
+                message: tap.framework().decode(envelope, false),
             });
         }
         tap.see(EventKind::Answered {

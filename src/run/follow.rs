@@ -6,7 +6,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::plan::OnNews;
 use crate::diagnosis::{self, Verdict};
-use crate::framework::dramatiq;
 use crate::timeline::{Ended, Event, EventKind, Source, Timeline};
 use crate::vantage::process::ProcessQuery;
 use crate::vantage::{Phase, Report};
@@ -182,7 +181,7 @@ impl Run {
     }
 
     fn is_ours(&self, queue: &str) -> bool {
-        dramatiq::base_queue(queue) == self.timeline.setup.queue
+        self.timeline.framework().queues.base(queue) == self.timeline.setup.queue
     }
 
     /// Other tasks' messages and lines matter (what keeps the worker busy, what else was

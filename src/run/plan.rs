@@ -37,7 +37,7 @@ pub struct Plan {
 pub fn setup(config: &Config, plan: &Plan) -> Setup {
     let database = config.database.as_ref();
     Setup {
-        framework: "dramatiq".into(),
+        framework: config.framework.name.into(),
         queue: config.broker.queue.clone(),
         vhost: config.broker.vhost.clone(),
         broker: format!("{}:{}", config.broker.amqp.host(), config.broker.amqp.port()),

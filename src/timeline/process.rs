@@ -59,9 +59,9 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Neither the framework's nor what lies in a Python library folder: the application's own.
-    pub fn is_application(&self) -> bool {
-        !self.file.contains("/dramatiq/") && !self.file.contains("/lib/python")
+    /// Where it stands, in words: `tasks.py:12 in act`.
+    pub fn place(&self) -> String {
+        format!("{}:{} in {}", self.file, self.line, self.function)
     }
 }
 

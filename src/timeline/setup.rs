@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::framework::Framework;
+
 /// What the run was asked: the part of the configuration a diagnosis depends on, without secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Setup {
@@ -39,4 +41,12 @@ pub struct Setup {
     pub trace: bool,
     pub expect_entered: bool,
     pub show_args: bool,
+}
+
+impl Setup {
+    /// A recording of a framework that is not known is read as if it were the usual one's: what does not
+    /// depend on it can be told all the same.
+    pub fn framework(&self) -> &'static Framework {
+        Framework::named(&self.framework).unwrap_or_else(Framework::usual)
+    }
 }

@@ -3,9 +3,8 @@
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
 
-use super::{Passage, Seen};
-use crate::framework::WantedId;
-use crate::framework::dramatiq;
+use super::{EventDetails, TraceKind};
+use crate::framework::{Queues, WantedId};
 
 #[derive(Debug, Default)]
 pub struct Filter {
@@ -42,8 +41,8 @@ impl Name {
     }
 
     /// A plain name means the queue with its delay and dead-letter queue.
-    fn is_queue(&self, queue: &str) -> bool {
-        self.is(queue) || matches!(self, Name::Plain(wanted) if wanted == dramatiq::base_queue(queue))
+    fn is_queue(&self, queue: &str, queues: &Queues) -> bool {
+        self.is(queue) || matches!(self, Name::Plain(wanted) if wanted == queues.base(queue))
     }
 }
 
@@ -73,7 +72,7 @@ impl Filter {
     }
 
     /// Binding keys for all that can pass: of plain queue names only their deliveries.
-    pub fn binding_keys(&self) -> Vec<String> {
+    pub fn binding_keys(&self, queues: &Queues) -> Vec<String> {
         let mut keys = vec!["publish.#".to_owned()];
         let plain: Option<Vec<&String>> = self
             .queues
@@ -87,9 +86,8 @@ impl Filter {
             None => keys.push("deliver.#".to_owned()),
             Some(names) => {
                 for name in names {
-                    keys.push(format!("deliver.{name}"));
-                    keys.push(format!("deliver.{}", dramatiq::delay_queue(name)));
-                    keys.push(format!("deliver.{}", dramatiq::dead_letter_queue(name)));
+                    let family = queues.family(name).into_iter();
+                    keys.extend(family.map(|(_, queue)| format!("deliver.{queue}")));
                 }
             }
         }
@@ -111,43 +109,49 @@ impl Filter {
     }
 
     /// All but the patterns. `found`: one of the ids is among the arguments.
-    pub fn passes(&self, seen: &Seen<'_, '_>, found: bool) -> bool {
+    pub fn passes(&self, seen: &EventDetails<'_, '_>, found: bool) -> bool {
         self.passes_queue(seen) && self.passes_actor(seen) && self.passes_task(seen, found)
     }
 
-    fn passes_queue(&self, seen: &Seen<'_, '_>) -> bool {
+    fn passes_queue(&self, seen: &EventDetails<'_, '_>) -> bool {
         if self.queues.is_empty() {
             return true;
         }
-        let wanted = |queue: &str| self.queues.iter().any(|name| name.is_queue(queue));
-        match &seen.sight.passage {
-            Passage::Deliver { queue, .. } => wanted(queue),
+        let wanted = |queue: &str| {
+            self.queues
+                .iter()
+                .any(|name| name.is_queue(queue, &seen.framework.queues))
+        };
+        match &seen.event.kind {
+            TraceKind::Deliver { queue, .. } => wanted(queue),
             // A message that was routed nowhere is asked for by its key.
-            Passage::Publish { queues, .. } => wanted(seen.queue) || queues.iter().any(|queue| wanted(queue)),
+            TraceKind::Publish { queues, .. } => {
+                wanted(seen.queue) || queues.iter().any(|queue| wanted(queue))
+            }
         }
     }
 
-    fn passes_actor(&self, seen: &Seen<'_, '_>) -> bool {
+    fn passes_actor(&self, seen: &EventDetails<'_, '_>) -> bool {
         self.actors.is_empty()
             || seen
-                .body
+                .message
                 .as_ref()
                 .ok()
-                .and_then(|body| body.actor.as_deref())
+                .and_then(|message| message.actor.as_deref())
                 .is_some_and(|actor| self.actors.iter().any(|name| name.is(actor)))
     }
 
-    fn passes_task(&self, seen: &Seen<'_, '_>, found: bool) -> bool {
+    fn passes_task(&self, seen: &EventDetails<'_, '_>, found: bool) -> bool {
         if self.tasks.is_empty() || found {
             return true;
         }
-        match &seen.body {
-            Ok(body) if body.known => body
+        match &seen.message {
+            Ok(message) if message.known => message
                 .message_id
                 .as_deref()
                 .is_some_and(|id| self.tasks.iter().any(|task| task.is(id))),
             _ => {
-                let text = String::from_utf8_lossy(seen.sight.body);
+                let text = String::from_utf8_lossy(&seen.event.envelope.body);
                 self.tasks.iter().any(|task| task.is_in(&text))
             }
         }

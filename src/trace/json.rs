@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{Moment, Passage, Place, Role, Seen, Totals};
-use crate::framework::dramatiq;
+use super::{EventDetails, Moment, Place, Totals, TraceKind};
+use crate::framework::Role;
 use crate::timeline::scrub::{Scrubber, printable_json};
 
 /// Version of the format, in the first line.
@@ -172,18 +172,18 @@ struct Message<'a> {
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn of(seen: &'a Seen<'_, '_>, show_args: bool, scrubber: &Scrubber) -> Self {
-        let sight = seen.sight;
+    pub(super) fn of(seen: &'a EventDetails<'_, '_>, show_args: bool, scrubber: &Scrubber) -> Self {
+        let event = seen.event;
         let common = Common {
-            role: seen.role,
-            connection: sight.connection.as_ref().into(),
-            user: sight.user.as_ref().into(),
-            process: seen.who.map(|who| Process {
-                pid: who.pid,
-                name: &who.name,
-                command: &who.command,
+            role: Some(seen.role).filter(|role| *role != Role::Main),
+            connection: event.connection.as_ref().into(),
+            user: event.user.as_ref().into(),
+            process: seen.peer.map(|peer| Process {
+                pid: peer.pid,
+                name: &peer.name,
+                command: &peer.command,
             }),
-            death: sight.death.as_ref().map(|death| Death {
+            death: event.death.as_ref().map(|death| Death {
                 queue: death.queue.as_ref().into(),
                 reason: death.reason.as_ref().into(),
             }),
@@ -192,8 +192,8 @@ impl<'a> Entry<'a> {
         let at_ms = round(seen.moment.at_ms);
         let time_ms = seen.moment.unix_ms;
         let late = seen.moment.late;
-        match &sight.passage {
-            Passage::Publish {
+        match &event.kind {
+            TraceKind::Publish {
                 exchange,
                 routing_key,
                 queues,
@@ -208,7 +208,7 @@ impl<'a> Entry<'a> {
                 queues_unproven: exchange.is_empty(),
                 common,
             },
-            Passage::Deliver { queue, redelivered } => Entry::Deliver {
+            TraceKind::Deliver { queue, redelivered } => Entry::Deliver {
                 n: seen.n,
                 at_ms,
                 time_ms,
@@ -252,10 +252,10 @@ impl<'a> Entry<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn of(seen: &'a Seen<'_, '_>, show_args: bool, scrubber: &Scrubber) -> Self {
-        let bytes = seen.sight.body.len();
-        let body = match &seen.body {
-            Ok(body) => body,
+    fn of(seen: &'a EventDetails<'_, '_>, show_args: bool, scrubber: &Scrubber) -> Self {
+        let bytes = seen.event.envelope.body.len();
+        let message = match &seen.message {
+            Ok(message) => message,
             Err(undecodable) => {
                 return Self {
                     undecodable: Some(undecodable),
@@ -271,22 +271,22 @@ impl<'a> Message<'a> {
                 .map(|value| scrubber.value(value))
         };
         Self {
-            framework: body.known.then_some("dramatiq"),
-            message_id: body.message_id.as_deref().map(Cow::Borrowed),
-            actor: body.actor.as_deref().map(Cow::Borrowed),
-            queue_name: body.queue_name.as_deref().map(Cow::Borrowed),
-            args: shown(&body.args),
-            kwargs: shown(&body.kwargs),
-            timestamp_ms: body.timestamp_ms,
-            eta_ms: body.eta_ms,
-            retries: body.retries,
-            max_retries: body.max_retries,
-            error: body
+            framework: message.known.then_some(seen.framework.name),
+            message_id: message.message_id.as_deref().map(Cow::Borrowed),
+            actor: message.actor.as_deref().map(Cow::Borrowed),
+            queue_name: message.queue_name.as_deref().map(Cow::Borrowed),
+            args: shown(&message.args),
+            kwargs: shown(&message.kwargs),
+            timestamp_ms: message.timestamp_ms,
+            eta_ms: message.eta_ms,
+            retries: message.retries,
+            max_retries: message.max_retries,
+            error: message
                 .traceback
                 .as_deref()
                 .and_then(super::line::last_line)
                 .map(|error| Cow::Owned(scrubber.one_line(error))),
-            undecodable: (!body.known).then_some(dramatiq::NO_MESSAGE),
+            undecodable: (!message.known).then_some(seen.framework.codec.not_a_message),
             bytes,
         }
     }

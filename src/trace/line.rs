@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use super::writer::{LineStyle, LineWriter, cut, width};
-use super::{Moment, Passage, Place, Role, Seen};
-use crate::framework::dramatiq;
+use super::{EventDetails, Moment, Place, TraceKind};
+use crate::framework::Role;
 use crate::timeline::scrub::{Scrubber, printable_line};
 
 /// Arguments are shortened to this many characters even where lines are not cut.
@@ -21,7 +21,7 @@ const RED: &str = "31";
 const BOLD: &str = "1";
 
 pub(super) fn write(
-    seen: &Seen<'_, '_>,
+    seen: &EventDetails<'_, '_>,
     style: &mut LineStyle,
     show_args: bool,
     scrubber: &Scrubber,
@@ -49,9 +49,9 @@ pub(super) fn write(
 }
 
 /// The same without time, colour and cuts: what `--grep` looks at.
-pub(super) fn plain(seen: &Seen<'_, '_>, show_args: bool, scrubber: &Scrubber, out: &mut String) {
+pub(super) fn plain(seen: &EventDetails<'_, '_>, show_args: bool, scrubber: &Scrubber, out: &mut String) {
     let mut style = LineStyle::new(false, false, None, 0);
-    (style.queue, style.actor, style.who) = (0, 0, 0);
+    (style.queue, style.actor, style.peer) = (0, 0, 0);
     let mut line = LineWriter {
         out,
         color: false,
@@ -119,23 +119,23 @@ fn time(moment: Moment, offset_s: i64, line: &mut LineWriter<'_>, text: &mut Str
 }
 
 fn compose(
-    seen: &Seen<'_, '_>,
+    seen: &EventDetails<'_, '_>,
     style: &mut LineStyle,
     show_args: bool,
     scrubber: &Scrubber,
     line: &mut LineWriter<'_>,
     text: &mut String,
 ) {
-    let sight = seen.sight;
-    let body = seen.body.as_ref().ok();
-    let (verb, color) = match &sight.passage {
-        Passage::Publish { .. } => ("publish", CYAN),
-        Passage::Deliver { .. } => ("deliver", GREEN),
+    let event = seen.event;
+    let message = seen.message.as_ref().ok();
+    let (verb, color) = match &event.kind {
+        TraceKind::Publish { .. } => ("publish", CYAN),
+        TraceKind::Deliver { .. } => ("deliver", GREEN),
     };
     line.put(Some(color), verb, 8);
-    let more = match &sight.passage {
-        Passage::Publish { queues, .. } => queues.len().saturating_sub(1),
-        Passage::Deliver { .. } => 0,
+    let more = match &event.kind {
+        TraceKind::Publish { queues, .. } => queues.len().saturating_sub(1),
+        TraceKind::Deliver { .. } => 0,
     };
     let queue = printable_line(seen.queue);
     text.clear();
@@ -146,28 +146,28 @@ fn compose(
         &queue
     };
     let role = match seen.role {
-        Some(Role::Delay) => Some(YELLOW),
-        Some(Role::DeadLetter) => Some(RED),
-        None => None,
+        Role::Delay => Some(YELLOW),
+        Role::DeadLetter => Some(RED),
+        Role::Main => None,
     };
     line.column(role, queue, &mut style.queue);
-    let actor = body
-        .and_then(|body| body.actor.as_deref())
+    let actor = message
+        .and_then(|message| message.actor.as_deref())
         .map_or(Cow::Borrowed("-"), printable_line);
     line.column(Some(BOLD), &actor, &mut style.actor);
-    let id = body
-        .and_then(|body| body.message_id.as_deref())
+    let id = message
+        .and_then(|message| message.message_id.as_deref())
         .map_or(Cow::Borrowed("-"), printable_line);
     // The beginning of a UUID tells one message from its neighbours; `--format json` has it whole.
     let short = id.char_indices().nth(8).map_or(&*id, |(at, _)| &id[..at]);
     line.put(Some(DIM), short, 9);
-    match seen.who {
-        Some(who) => {
+    match seen.peer {
+        Some(peer) => {
             text.clear();
-            let _ = write!(text, "{}[{}]", who.name, who.pid);
-            line.column(None, text, &mut style.who);
+            let _ = write!(text, "{}[{}]", peer.name, peer.pid);
+            line.column(None, text, &mut style.peer);
         }
-        None => line.column(None, &printable_line(client(&sight.connection)), &mut style.who),
+        None => line.column(None, &printable_line(client(&event.connection)), &mut style.peer),
     }
     text.clear();
     if let Some(latency) = seen.latency_ms {
@@ -185,18 +185,18 @@ fn client(connection: &str) -> &str {
 }
 
 fn notes(
-    seen: &Seen<'_, '_>,
+    seen: &EventDetails<'_, '_>,
     show_args: bool,
     scrubber: &Scrubber,
     line: &mut LineWriter<'_>,
     text: &mut String,
 ) {
-    let sight = seen.sight;
-    match &sight.passage {
-        Passage::Deliver {
+    let event = seen.event;
+    match &event.kind {
+        TraceKind::Deliver {
             redelivered: true, ..
         } => line.note(Some(YELLOW), "redelivered"),
-        Passage::Publish { exchange, queues, .. } => {
+        TraceKind::Publish { exchange, queues, .. } => {
             if queues.is_empty() {
                 line.note(Some(RED), "routed to no queue");
             }
@@ -204,12 +204,12 @@ fn notes(
                 line.note(Some(DIM), &format!("exchange {}", printable_line(exchange)));
             }
         }
-        Passage::Deliver { .. } => {}
+        TraceKind::Deliver { .. } => {}
     }
-    if seen.role == Some(Role::DeadLetter) {
+    if seen.role == Role::DeadLetter {
         line.note(Some(RED), "dead letter");
     }
-    if let Some(death) = &sight.death {
+    if let Some(death) = &event.death {
         let from = format!(
             "{} from {}",
             printable_line(&death.reason),
@@ -220,16 +220,16 @@ fn notes(
     if seen.moment.late {
         line.note(Some(YELLOW), "read late");
     }
-    let body = match &seen.body {
-        Ok(body) => body,
+    let message = match &seen.message {
+        Ok(message) => message,
         Err(undecodable) => return line.note(Some(RED), &printable_line(undecodable)),
     };
-    if !body.known {
-        return line.note(Some(RED), dramatiq::NO_MESSAGE);
+    if !message.known {
+        return line.note(Some(RED), seen.framework.codec.not_a_message);
     }
-    if let Some(retries) = body.retries.filter(|retries| *retries > 0) {
+    if let Some(retries) = message.retries.filter(|retries| *retries > 0) {
         text.clear();
-        match body.max_retries {
+        match message.max_retries {
             Some(most) => {
                 let _ = write!(text, "retry {retries}/{most}");
             }
@@ -239,7 +239,7 @@ fn notes(
         }
         line.note(Some(YELLOW), text);
     }
-    if let Some(eta) = body.eta_ms {
+    if let Some(eta) = message.eta_ms {
         text.clear();
         let left = eta - seen.moment.unix_ms;
         if left > 0 {
@@ -250,12 +250,12 @@ fn notes(
         }
         line.note(Some(YELLOW), text);
     }
-    if let Some(error) = body.traceback.as_deref().and_then(last_line) {
+    if let Some(error) = message.traceback.as_deref().and_then(last_line) {
         line.note(Some(YELLOW), &format!("after {}", scrubber.one_line(error)));
     }
     if show_args {
         let mut args = String::new();
-        for value in [&body.args, &body.kwargs].into_iter().flatten() {
+        for value in [&message.args, &message.kwargs].into_iter().flatten() {
             let empty = match value {
                 Json::Array(items) => items.is_empty(),
                 Json::Object(map) => map.is_empty(),

@@ -4,23 +4,23 @@ use super::*;
 
 const BODY: &str = r#"{"queue_name":"orders.DQ","actor_name":"send","args":["hunter22","x\u001b[31m"],"kwargs":{"task_id":7,"api_token":"t"},"options":{"retries":2,"max_retries":3,"eta":61000,"traceback":"Traceback\nValueError: no \u001b[31m"},"message_id":"3f96a1b2-0c4d-4e5f-8a9b-000000000001","message_timestamp":1}"#;
 
-fn publish<'a>(queue: &'a str, body: &'a str) -> Sight<'a> {
-    Sight {
-        passage: Passage::Publish {
+fn publish<'a>(queue: &'a str, body: &'a str) -> TraceEvent<'a> {
+    TraceEvent {
+        kind: TraceKind::Publish {
             exchange: "".into(),
             routing_key: queue.into(),
             queues: vec![queue.into()],
         },
         connection: "127.0.0.1:40000 -> 127.0.0.1:5672".into(),
         user: "guest".into(),
-        body: body.as_bytes(),
+        envelope: Envelope::of_body(body.as_bytes()),
         death: None,
     }
 }
 
-fn deliver<'a>(queue: &'a str, redelivered: bool, body: &'a str) -> Sight<'a> {
-    Sight {
-        passage: Passage::Deliver {
+fn deliver<'a>(queue: &'a str, redelivered: bool, body: &'a str) -> TraceEvent<'a> {
+    TraceEvent {
+        kind: TraceKind::Deliver {
             queue: queue.into(),
             redelivered,
         },
@@ -29,30 +29,30 @@ fn deliver<'a>(queue: &'a str, redelivered: bool, body: &'a str) -> Sight<'a> {
 }
 
 /// What is written of these events, a millisecond after each other.
-fn written(filter: Filter, writing: Writing, show_args: bool, sights: &[Sight<'_>]) -> String {
+fn written(filter: Filter, writing: Writing, show_args: bool, events: &[TraceEvent<'_>]) -> String {
     let scrubber = Scrubber::new([SecretString::from("hunter22")], show_args);
-    let mut tracer = Tracer::new(filter, writing, show_args, scrubber);
-    let who = Who {
+    let mut tracer = Tracer::new(Framework::usual(), filter, writing, show_args, scrubber);
+    let peer = PeerProcess {
         pid: 7,
         name: "dramatiq".into(),
         command: vec!["dramatiq".into()],
     };
     let mut out = Vec::new();
-    for (n, sight) in sights.iter().enumerate() {
+    for (n, event) in events.iter().enumerate() {
         let moment = Moment {
             at_ms: n as f64,
             unix_ms: 45_296_000 + n as i64,
             late: false,
         };
-        let who = matches!(sight.passage, Passage::Deliver { .. }).then_some(&who);
-        tracer.take(moment, sight, who, &mut out);
+        let peer = matches!(event.kind, TraceKind::Deliver { .. }).then_some(&peer);
+        tracer.take(moment, event, peer, &mut out);
     }
     String::from_utf8(out).expect("UTF-8")
 }
 
-fn lines(width: Option<usize>, show_args: bool, sights: &[Sight<'_>]) -> String {
+fn lines(width: Option<usize>, show_args: bool, events: &[TraceEvent<'_>]) -> String {
     let look = LineStyle::new(false, false, width, 0);
-    written(Filter::default(), Writing::Line(look), show_args, sights)
+    written(Filter::default(), Writing::Line(look), show_args, events)
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn kinds_of_filters_must_all_fit() {
     let other = BODY
         .replace("\"send\"", "\"pay\"")
         .replace("00000001", "00000002");
-    let sights = || {
+    let events = || {
         [
             publish("orders", BODY),
             deliver("orders.XQ", false, BODY),
@@ -162,7 +162,7 @@ fn kinds_of_filters_must_all_fit() {
         let all = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         let filter = Filter::new(&all(queues), &all(actors), &all(tasks), &all(patterns)).expect("a filter");
         let look = LineStyle::new(true, false, Some(30), 0);
-        written(filter, Writing::Line(look), false, &sights())
+        written(filter, Writing::Line(look), false, &events())
             .lines()
             .count()
     };
@@ -196,7 +196,13 @@ fn kinds_of_filters_must_all_fit() {
 
 #[test]
 fn what_was_missed_is_said_at_its_place() {
-    let mut tracer = Tracer::new(Filter::default(), Writing::Json, false, Scrubber::default());
+    let mut tracer = Tracer::new(
+        Framework::usual(),
+        Filter::default(),
+        Writing::Json,
+        false,
+        Scrubber::default(),
+    );
     let moment = Moment {
         late: false,
         at_ms: 1.0,
@@ -220,7 +226,13 @@ fn what_was_missed_is_said_at_its_place() {
 
 #[test]
 fn what_was_read_late_has_no_latency() {
-    let mut tracer = Tracer::new(Filter::default(), Writing::Json, false, Scrubber::default());
+    let mut tracer = Tracer::new(
+        Framework::usual(),
+        Filter::default(),
+        Writing::Json,
+        false,
+        Scrubber::default(),
+    );
     let mut out = Vec::new();
     let moment = |at_ms, late| Moment {
         at_ms,
@@ -242,7 +254,13 @@ fn what_was_read_late_has_no_latency() {
     assert!(!text.contains("latency_ms"), "{text}");
     assert_eq!(text.matches("\"late\":true").count(), 3, "{text}");
     let look = LineStyle::new(false, false, None, 0);
-    let mut tracer = Tracer::new(Filter::default(), Writing::Line(look), false, Scrubber::default());
+    let mut tracer = Tracer::new(
+        Framework::usual(),
+        Filter::default(),
+        Writing::Line(look),
+        false,
+        Scrubber::default(),
+    );
     let mut out = Vec::new();
     tracer.take(moment(1.0, true), &publish("orders", BODY), None, &mut out);
     assert!(String::from_utf8(out).expect("UTF-8").contains("read late"));
@@ -273,7 +291,13 @@ fn what_is_wrong_with_the_trace_is_said_in_plain_words() {
         late: false,
     };
     let look = LineStyle::new(false, false, None, 0);
-    let mut tracer = Tracer::new(Filter::default(), Writing::Line(look), false, Scrubber::default());
+    let mut tracer = Tracer::new(
+        Framework::usual(),
+        Filter::default(),
+        Writing::Line(look),
+        false,
+        Scrubber::default(),
+    );
     let mut out = Vec::new();
     tracer.missed(moment(0.0), 1, Place::Broker, &mut out);
     tracer.missed(moment(1.0), 2, Place::Output, &mut out);
@@ -312,11 +336,11 @@ fn names_in_json_are_escaped_once() {
 #[test]
 fn queues_of_the_default_exchange_are_called_unproven() {
     let exchange = |name: &'static str| {
-        let mut sight = publish("orders", BODY);
-        if let Passage::Publish { exchange, .. } = &mut sight.passage {
+        let mut event = publish("orders", BODY);
+        if let TraceKind::Publish { exchange, .. } = &mut event.kind {
             *exchange = name.into();
         }
-        let text = written(Filter::default(), Writing::Json, false, &[sight]);
+        let text = written(Filter::default(), Writing::Json, false, &[event]);
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
     };
     assert_eq!(exchange("")["queues_unproven"], true);

@@ -13,7 +13,7 @@ pub struct LineStyle {
     pub offset_s: i64,
     pub(super) queue: usize,
     pub(super) actor: usize,
-    pub(super) who: usize,
+    pub(super) peer: usize,
     pub(super) text: String,
 }
 
@@ -26,7 +26,7 @@ impl LineStyle {
             offset_s,
             queue: 8,
             actor: 8,
-            who: 12,
+            peer: 12,
             text: String::new(),
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
-use crate::framework::dramatiq;
+use crate::framework::{Envelope, Header, Properties, Role};
 use crate::http::segment;
 use crate::rabbitmq::management::Management;
 use crate::timeline::EventKind;
@@ -28,11 +28,12 @@ pub async fn watch(config: &Config, peek: bool, show_args: bool, tap: Tap, mut p
     }
     let management = Management::new(&config.broker)?;
     let queue = &config.broker.queue;
-    let queues = [dramatiq::delay_queue(queue), dramatiq::dead_letter_queue(queue)];
+    let companions = config.framework.queues.family(queue).into_iter();
+    let companions = companions.filter(|(role, _)| *role != Role::Main);
     let mut seen = Vec::new();
     let mut trouble = Vec::new();
-    for queue in &queues {
-        match look(&management, config, queue, show_args, &tap).await {
+    for (_, queue) in companions {
+        match look(&management, config, &queue, show_args, &tap).await {
             Ok((got, ready)) if got < ready => {
                 trouble.push(format!("`{queue}`: only the first {got} of {ready} messages"))
             }
@@ -98,8 +99,39 @@ async fn look(
             queue: queue.to_owned(),
             reason: death("reason"),
             from_queue: death("queue"),
-            message: dramatiq::decode(&body, show_args),
+            message: config.framework.decode(&envelope(message, &body), show_args),
         });
     }
     Ok((messages.len(), messages.len() + ready))
+}
+
+/// What the management API says of a message.
+fn envelope<'a>(message: &'a Json, body: &'a [u8]) -> Envelope<'a> {
+    let property = |name: &str| message.pointer(&format!("/properties/{name}"));
+    let text = |name: &str| property(name).and_then(Json::as_str).map(Into::into);
+    let headers = property("headers")
+        .and_then(Json::as_object)
+        .into_iter()
+        .flatten();
+    Envelope {
+        headers: headers
+            .map(|(name, value)| {
+                let value = match value {
+                    Json::String(text) => Header::Text(text.as_str().into()),
+                    other => Header::Other(other.clone()),
+                };
+                (name.as_str().into(), value)
+            })
+            .collect(),
+        properties: Properties {
+            content_type: text("content_type"),
+            content_encoding: text("content_encoding"),
+            correlation_id: text("correlation_id"),
+            reply_to: text("reply_to"),
+            priority: property("priority")
+                .and_then(Json::as_u64)
+                .and_then(|priority| u8::try_from(priority).ok()),
+        },
+        body: body.into(),
+    }
 }

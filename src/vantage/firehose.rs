@@ -4,15 +4,15 @@
 //! `diagnose` watches three queues through it, `trace` the whole vhost.
 
 mod bodies;
-mod counting;
 mod divert;
+mod drops;
+mod event;
+mod extractor;
+mod lag;
 mod missed;
-mod prompt;
-mod sieve;
-mod sight;
+mod monitor;
 mod subscription;
 mod table;
-mod traced;
 mod vhost;
 
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use tokio::sync::Mutex;
 use super::{Phases, Tap, Watched};
 use crate::config::{Config, Trace};
 use crate::error::Unavailable;
-use crate::framework::dramatiq;
+use crate::framework::Framework;
 use crate::guardian::Guardian;
 use crate::rabbitmq::amqp::{STALLED, stalled};
 use crate::rabbitmq::management::Management;
 use crate::timeline::EventKind;
-use crate::trace::{Passage, Sight};
+use crate::trace::{TraceEvent, TraceKind};
 
 pub use bodies::PublishedBodies;
 pub use divert::Arrival;
+pub use event::trace_event;
+pub use extractor::{Batch, DeliveryExtractor, RawDelivery};
 pub use missed::Missed;
-pub use sieve::{Batch, Message, Sieve};
-pub use sight::sight;
 pub use subscription::{Incoming, Subscription};
 
 /// Why it sees nothing of a run that publishes nothing.
@@ -59,12 +59,12 @@ pub async fn watch(
     guardian: &Mutex<Option<Guardian>>,
 ) -> Watched {
     let broker = &config.broker;
-    let see = |sight: &Sight<'_>| {
-        let kind = event(sight, show_args);
+    let see = |traced: &TraceEvent<'_>| {
+        let kind = event(config.framework, traced, show_args);
         if let (Some(bodies), EventKind::Publish { message, .. }) = (&bodies, &kind)
             && let Some(id) = &message.message_id
         {
-            bodies.keep(id, sight.body);
+            bodies.keep(id, &traced.envelope);
         }
         tap.see(kind);
     };
@@ -73,12 +73,10 @@ pub async fn watch(
     }
     let management = Management::new(broker)?;
     let base = &broker.queue;
-    let keys = [
-        "publish.#".to_owned(),
-        format!("deliver.{base}"),
-        format!("deliver.{}", dramatiq::delay_queue(base)),
-        format!("deliver.{}", dramatiq::dead_letter_queue(base)),
-    ];
+    let deliveries = config.framework.queues.family(base).into_iter();
+    let keys: Vec<String> = std::iter::once("publish.#".to_owned())
+        .chain(deliveries.map(|(_, queue)| format!("deliver.{queue}")))
+        .collect();
     let forgotten = || tap.see(EventKind::TracingOn { readers: 0 });
     let mut subscription = Subscription::open(broker, &management, &keys, guardian, Some(&forgotten)).await?;
     match &subscription.partial {
@@ -88,7 +86,7 @@ pub async fn watch(
     loop {
         tokio::select! {
             incoming = subscription.next() => match incoming? {
-                Incoming::Events(arrival) => arrival.batch.sights().for_each(|sight| see(&sight)),
+                Incoming::Events(arrival) => arrival.batch.trace_events().for_each(|traced| see(&traced)),
                 Incoming::Missed(events) => tap.see(EventKind::Missed { events }),
             },
             phase = phases.ending() => {
@@ -101,7 +99,7 @@ pub async fn watch(
                 }
                 // What is still under way belongs to the run; what the broker could not keep for us
                 // must be known before anything is concluded from absence.
-                let missed = subscription.end(|arrival| arrival.batch.sights().for_each(|sight| see(&sight)));
+                let missed = subscription.end(|arrival| arrival.batch.trace_events().for_each(|traced| see(&traced)));
                 let Ok(missed) = tokio::time::timeout(STALLED, missed).await else {
                     return Err(stalled());
                 };
@@ -117,13 +115,13 @@ pub async fn watch(
     Ok(())
 }
 
-/// A sight as the timeline keeps it. The management API's own gets and publishes show an Erlang
+/// A trace event as the timeline keeps it. The management API's own gets and publishes show an Erlang
 /// pid as their connection; they are somebody's, so they are kept.
-pub fn event(sight: &Sight<'_>, show_args: bool) -> EventKind {
-    let message = dramatiq::decode(sight.body, show_args);
-    let connection = sight.connection.to_string();
-    match &sight.passage {
-        Passage::Publish {
+pub fn event(framework: &Framework, traced: &TraceEvent<'_>, show_args: bool) -> EventKind {
+    let message = framework.decode(&traced.envelope, show_args);
+    let connection = traced.connection.to_string();
+    match &traced.kind {
+        TraceKind::Publish {
             exchange,
             routing_key,
             ..
@@ -131,10 +129,10 @@ pub fn event(sight: &Sight<'_>, show_args: bool) -> EventKind {
             exchange: exchange.to_string(),
             routing_key: routing_key.to_string(),
             connection,
-            user: (!sight.user.is_empty()).then(|| sight.user.to_string()),
+            user: (!traced.user.is_empty()).then(|| traced.user.to_string()),
             message,
         },
-        Passage::Deliver { queue, redelivered } => EventKind::Deliver {
+        TraceKind::Deliver { queue, redelivered } => EventKind::Deliver {
             queue: queue.to_string(),
             connection,
             redelivered: *redelivered,

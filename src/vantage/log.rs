@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::{Phases, Tap, Watched};
 use crate::config::LogSource;
 use crate::error::Unavailable;
-use crate::framework::LogEvent;
+use crate::framework::{Framework, LogEvent};
 use crate::timeline::EventKind;
 use clock::Clock;
 use format::Folder;
@@ -205,10 +205,11 @@ impl Follower {
         let mut folder = self.folder.fresh();
         let mut lines = folder.feed(&bytes[..complete]);
         lines.extend(folder.flush());
-        let recent = since_last_boot(lines);
+        let recent = since_last_boot(lines, tap.framework);
         let mut earlier = Vec::new();
         if let (Some(task), Some(file)) = (task, &mut self.file) {
-            earlier = search::lines_of(file, end, task, self.folder.fresh()).unwrap_or_default();
+            earlier =
+                search::lines_of(file, end, task, self.folder.fresh(), tap.framework).unwrap_or_default();
             earlier.retain(|line| !recent.contains(line));
         }
         let clock = recent
@@ -339,8 +340,8 @@ impl Follower {
 ///
 /// Children speak before their master says that it is booting up, so a boot begins with the first
 /// line of a process that had not spoken before the boot before it was complete.
-fn since_last_boot(lines: Vec<format::Parsed>) -> Vec<format::Parsed> {
-    let marks: Vec<Option<LogEvent>> = lines.iter().map(|(line, _)| line.log_event()).collect();
+fn since_last_boot(lines: Vec<format::Parsed>, framework: &Framework) -> Vec<format::Parsed> {
+    let marks: Vec<Option<LogEvent>> = lines.iter().map(|(line, _)| line.log_event(framework)).collect();
     let last = |wanted: fn(&LogEvent) -> bool, below: usize| {
         marks[..below]
             .iter()
@@ -423,7 +424,7 @@ async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut p
                     for folder in &mut folders {
                         past.extend(folder.flush());
                     }
-                    for (mut line, stated) in since_last_boot(std::mem::take(&mut past)) {
+                    for (mut line, stated) in since_last_boot(std::mem::take(&mut past), tap.framework) {
                         line.before = true;
                         tap.line(line, stated);
                     }
@@ -472,7 +473,7 @@ mod tests {
         let mut folder = Folder::new(None);
         let mut lines = folder.feed(text.as_bytes());
         lines.extend(folder.flush());
-        since_last_boot(lines)
+        since_last_boot(lines, Framework::usual())
             .into_iter()
             .map(|(line, _)| line.text)
             .collect()

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
-use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
+use crate::framework::Role;
 use crate::http::segment;
 use crate::rabbitmq::management::Management;
 use crate::rabbitmq::nodes;
@@ -194,7 +194,8 @@ impl Watcher<'_> {
     /// single-queue URL has none. A regular expression keeps the list to three queues.
     async fn queues(&mut self, vhost: &str) -> Result<(), Unavailable> {
         let queue = &self.config.broker.queue;
-        let pattern = segment(&format!("^{}(\\.DQ|\\.XQ)?$", regex::escape(queue)));
+        let queues = &self.config.framework.queues;
+        let pattern = segment(&queues.pattern(queue));
         let path = format!(
             "queues/{vhost}?page=1&page_size=10&use_regex=true&name={pattern}&disable_stats=true&enable_queue_totals=true"
         );
@@ -205,11 +206,12 @@ impl Watcher<'_> {
             .and_then(Json::as_array)
             .cloned()
             .unwrap_or_default();
-        for (key, name) in [
-            ("main", queue.clone()),
-            ("delay", delay_queue(queue)),
-            ("dead", dead_letter_queue(queue)),
-        ] {
+        for (role, name) in queues.family(queue) {
+            let key = match role {
+                Role::Main => "main",
+                Role::Delay => "delay",
+                Role::DeadLetter => "dead",
+            };
             let Some(found) = items
                 .iter()
                 .find(|item| item.get("name").and_then(Json::as_str) == Some(&name))
@@ -423,6 +425,7 @@ mod tests {
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     use super::*;
+    use crate::framework::Framework;
     use crate::timeline::scrub::Scrubber;
     use crate::timeline::{Event, Source};
     use crate::vantage::{Phase, Report};
@@ -477,7 +480,12 @@ mod tests {
             last_look: true,
             ..Phase::default()
         });
-        let (tap, mut reports) = Tap::new(Source::Management, Instant::now(), Arc::new(Scrubber::default()));
+        let (tap, mut reports) = Tap::new(
+            Framework::usual(),
+            Source::Management,
+            Instant::now(),
+            Arc::new(Scrubber::default()),
+        );
         watch(&config, tap, Phases::new(phases))
             .await
             .expect("it sees something");

@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
+use crate::framework;
 use crate::timeline::environment::Found;
 use crate::timeline::{EventKind, Process};
 use describe::started_at_ms;
@@ -302,9 +303,10 @@ impl Watcher {
         let python = |process: &&Process| {
             process.command.iter().take(2).any(|word| {
                 let name = word.rsplit('/').next().unwrap_or(word);
-                ["python", "dramatiq", "uvicorn", "gunicorn", "celery", "hypercorn"]
+                ["python", "uvicorn", "gunicorn", "celery", "hypercorn"]
                     .iter()
                     .any(|known| name.starts_with(known))
+                    || framework::is_worker_program(name)
             })
         };
         let mut dumps = tokio::task::JoinSet::new();

@@ -10,7 +10,6 @@ use lapin::Connection;
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
-use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
 use crate::rabbitmq::amqp::{self, STALLED, stalled};
 use crate::rabbitmq::declare::{Counts, NoCounts, Prober};
 use crate::timeline::EventKind;
@@ -75,9 +74,12 @@ impl Probe {
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let connection = amqp::connect(&config.broker, "queue").await?;
     let queue = &config.broker.queue;
-    let mut probes: Vec<Probe> = [queue.clone(), delay_queue(queue), dead_letter_queue(queue)]
+    let mut probes: Vec<Probe> = config
+        .framework
+        .queues
+        .family(queue)
         .into_iter()
-        .map(|queue| Probe {
+        .map(|(_, queue)| Probe {
             queue,
             prober: Prober::default(),
             last: None,

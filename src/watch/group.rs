@@ -45,7 +45,7 @@ impl QueueGroup {
         match role {
             Role::Main => &self.main,
             Role::Delay => &self.delay,
-            Role::Dead => &self.dead,
+            Role::DeadLetter => &self.dead,
         }
     }
 
@@ -53,7 +53,7 @@ impl QueueGroup {
         match role {
             Role::Main => &mut self.main,
             Role::Delay => &mut self.delay,
-            Role::Dead => &mut self.dead,
+            Role::DeadLetter => &mut self.dead,
         }
     }
 
@@ -71,19 +71,19 @@ impl QueueGroup {
                 }
                 Role::Delay => self.delay_ledger.declared(counts, look),
                 // Before the first list it is not known how many somebody holds.
-                Role::Dead if self.dead.totals.latest().is_some() || self.dead.is_unlisted => {
+                Role::DeadLetter if self.dead.totals.latest().is_some() || self.dead.is_unlisted => {
                     self.saw_letters(counts.ready, look);
                 }
-                Role::Dead => {}
+                Role::DeadLetter => {}
             }
-            if counts.ready > 0 && role != Role::Dead {
+            if counts.ready > 0 && role != Role::DeadLetter {
                 self.empty.clear();
             }
         } else {
             match role {
                 Role::Main => self.begin_anew(known, at),
                 Role::Delay => self.delay_ledger.delete(known, at),
-                Role::Dead => self.letters.push(0, look),
+                Role::DeadLetter => self.letters.push(0, look),
             }
         }
     }
@@ -175,7 +175,7 @@ impl QueueGroup {
                     self.delay_ledger.listed(total, look);
                 }
             }
-            Role::Dead => {
+            Role::DeadLetter => {
                 if let Some(total) = total {
                     self.letters_listed(total, look);
                 }
@@ -220,7 +220,7 @@ impl QueueGroup {
                 self.details = Some(Box::new(Timed { at, value: details }));
             }
             Role::Delay if is_on => drop(self.delay_ledger.counted(&details, lag)),
-            Role::Delay | Role::Dead => {}
+            Role::Delay | Role::DeadLetter => {}
         }
     }
 

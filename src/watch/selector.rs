@@ -2,7 +2,9 @@
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::framework::dramatiq::base_queue;
+use crate::framework::{Framework, Queues};
+
+pub use crate::framework::Role;
 
 /// Our own: the queues through which the firehose is read and counted.
 const OWN: [&str; 2] = ["taskdiag.trace.", "taskdiag.missed."];
@@ -14,15 +16,8 @@ pub struct QueueSelector {
     globs: Option<GlobSet>,
     patterns: Vec<String>,
     all: bool,
-}
-
-/// What a physical queue is to the row it is shown in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Main,
-    /// Delayed messages and retries.
-    Delay,
-    Dead,
+    /// How companions are named.
+    queues: &'static Queues,
 }
 
 impl QueueSelector {
@@ -32,6 +27,7 @@ impl QueueSelector {
             globs: None,
             patterns: Vec::new(),
             all: true,
+            queues: &Framework::usual().queues,
         }
     }
 
@@ -55,7 +51,21 @@ impl QueueSelector {
             globs: (!patterns.is_empty()).then_some(globs),
             patterns,
             all: false,
+            queues: &Framework::usual().queues,
         })
+    }
+
+    /// The same for the queues of this framework.
+    pub fn of(self, framework: &'static Framework) -> Self {
+        Self {
+            queues: &framework.queues,
+            ..self
+        }
+    }
+
+    /// How companions are named.
+    pub fn queues(&self) -> &'static Queues {
+        self.queues
     }
 
     /// The queues, if they are known without asking the broker which ones there are.
@@ -103,16 +113,11 @@ impl QueueSelector {
         if self.names.iter().any(|known| known == name) {
             return Some((name, Role::Main));
         }
-        let base = base_queue(name);
-        if base != name
+        let (base, role) = self.queues.split(name);
+        if role != Role::Main
             && self.matches(base)
             && (self.names.iter().any(|known| known == base) || exists(base))
         {
-            let role = if name.ends_with(".DQ") {
-                Role::Delay
-            } else {
-                Role::Dead
-            };
             return Some((base, role));
         }
         self.matches(name).then_some((name, Role::Main))
@@ -147,7 +152,10 @@ mod tests {
     fn companions_are_folded_under_a_queue_that_is_there() {
         let both = selector(&["ord*"]);
         assert_eq!(both.place("orders.DQ", |_| true), Some(("orders", Role::Delay)));
-        assert_eq!(both.place("orders.XQ", |_| true), Some(("orders", Role::Dead)));
+        assert_eq!(
+            both.place("orders.XQ", |_| true),
+            Some(("orders", Role::DeadLetter))
+        );
         // Nobody's companion is a queue of its own.
         assert_eq!(
             both.place("orders.XQ", |_| false),

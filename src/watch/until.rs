@@ -11,7 +11,6 @@ use super::group::Quantity;
 use super::ledger::Outcome;
 use super::observation::Kind;
 use super::queue::Figure;
-use crate::framework::dramatiq::delay_queue;
 
 /// All of its parts at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +161,8 @@ fn consumed(model: &QueueModel) -> ConditionStatus {
     let mut is_open = false;
     let mut never = Vec::new();
     for (name, group) in groups {
-        let queues = [name.clone(), delay_queue(name)];
+        let delay = model.queues().delay(name).unwrap_or_default();
+        let queues = [name.clone(), delay];
         for (queue, outcome) in queues.into_iter().zip(group.outcomes(model.now())) {
             match outcome {
                 Outcome::Nothing => {}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
-use super::output::{Done, Inlet, Output, Why};
+use super::output::{Done, Output, OutputEnd, OutputQueue};
 use crate::commands::tell;
 use crate::config::Config;
 use crate::error::{Error, Result, Unavailable};
@@ -32,7 +32,7 @@ pub struct Finished {
     pub totals: Totals,
     /// Not one more and not one less was missed.
     pub exact: bool,
-    /// Why it is not all that was asked for.
+    /// OutputEnd it is not all that was asked for.
     pub error: Option<Error>,
 }
 
@@ -46,15 +46,15 @@ impl Finished {
     }
 }
 
-/// Where the firehose comes from.
-pub struct Spring<'s> {
+/// Opens the firehose again after its connection broke.
+pub struct Reconnector<'s> {
     pub config: &'s Config,
     pub management: &'s Management,
     pub keys: &'s [String],
     pub guardian: &'s Mutex<Option<Guardian>>,
 }
 
-impl Spring<'_> {
+impl Reconnector<'_> {
     /// Tries until it succeeds.
     async fn reopen(&self) -> Subscription {
         let mut said = String::new();
@@ -77,11 +77,11 @@ impl Spring<'_> {
 pub async fn follow<W: Write + Send + 'static>(
     output: Output<W>,
     subscription: &mut Subscription,
-    spring: &Spring<'_>,
+    reconnector: &Reconnector<'_>,
     lasting: Option<Duration>,
 ) -> Result<Finished> {
     let written = output.written.clone();
-    let (mut inlet, mut done) = output.start().map_err(|source| Error::Write {
+    let (mut queue, mut done) = output.start().map_err(|source| Error::Write {
         path: "stdout".into(),
         source,
     })?;
@@ -109,21 +109,21 @@ pub async fn follow<W: Write + Send + 'static>(
                     }
                     last_beat = Instant::now();
                 }
-                let Err(blindness) = take(incoming, subscription, &mut inlet) else {
+                let Err(blindness) = take(incoming, subscription, &mut queue) else {
                     continue;
                 };
                 if subscription.was_untraced() {
-                    error = Some(broke_off(spring.config, blindness));
+                    error = Some(broke_off(reconnector.config, blindness));
                     break;
                 }
                 tell(&format!("{}; connecting again", blindness.reason));
                 let _ = tokio::time::timeout(LET_GO, subscription.close()).await;
-                let mut reopening = Box::pin(spring.reopen());
+                let mut reopening = Box::pin(reconnector.reopen());
                 let reopened = loop {
                     tokio::select! {
                         reopened = &mut reopening => break Some(reopened),
                         _ = beat.tick() => if is_closed() {
-                            return Ok(closed(subscription, inlet, done).await);
+                            return Ok(closed(subscription, queue, done).await);
                         },
                         ended = &mut done => return Ok(enough(subscription, ended).await),
                         () = &mut interrupted => break None,
@@ -131,13 +131,13 @@ pub async fn follow<W: Write + Send + 'static>(
                     }
                 };
                 let Some(reopened) = reopened else {
-                    error = Some(broke_off(spring.config, blindness));
+                    error = Some(broke_off(reconnector.config, blindness));
                     break;
                 };
                 *subscription = reopened;
                 gaps = true;
                 tell(&format!("connected again; {}", subscription.detail));
-                inlet.gap(well, blindness.reason);
+                queue.gap(well, blindness.reason);
                 last_beat = Instant::now();
                 well = last_beat;
             }
@@ -150,7 +150,7 @@ pub async fn follow<W: Write + Send + 'static>(
                     well = last_beat;
                 }
                 if is_closed() {
-                    return Ok(closed(subscription, inlet, done).await);
+                    return Ok(closed(subscription, queue, done).await);
                 }
             }
             ended = &mut done => return Ok(enough(subscription, ended).await),
@@ -159,17 +159,17 @@ pub async fn follow<W: Write + Send + 'static>(
         }
     }
     // Everything that was captured until now is still shown.
-    let mut missed = subscription.end(|arrival| inlet.take(arrival)).await;
+    let mut missed = subscription.end(|arrival| queue.take(arrival)).await;
     let beyond = tokio::select! {
-        beyond = subscription.beyond(spring.management) => beyond,
+        beyond = subscription.beyond(reconnector.management) => beyond,
         // Whoever presses Ctrl-C once more does not want to wait for the exact number.
         () = interrupt() => Missed { events: 0, exact: false },
     };
     missed.events += beyond.events;
     let exact = missed.exact && beyond.exact && error.is_none() && !gaps;
-    inlet.missed(missed.events);
+    queue.missed(missed.events);
     let waiting = async {
-        inlet.end(exact).await;
+        queue.end(exact).await;
         (&mut done).await
     };
     let totals = || *written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,14 +209,14 @@ async fn stuck(totals: &impl Fn() -> Totals) {
 fn take(
     first: Result<Incoming, Unavailable>,
     subscription: &mut Subscription,
-    inlet: &mut Inlet,
+    queue: &mut OutputQueue,
 ) -> Result<(), Unavailable> {
     let mut next = Some(first);
     let mut taken = 0;
     while let Some(incoming) = next {
         match incoming? {
-            Incoming::Events(arrival) => inlet.take(arrival),
-            Incoming::Missed(events) => inlet.missed(events),
+            Incoming::Events(arrival) => queue.take(arrival),
+            Incoming::Missed(events) => queue.missed(events),
         }
         taken += 1;
         // Everything else has its turn, too.
@@ -230,8 +230,8 @@ fn conclude(done: Done, exact: bool, error: Option<Error>) -> Finished {
         totals: done.totals,
         exact,
         error: match done.why {
-            Why::Failed(failed) => Some(failed),
-            Why::Drained | Why::Enough | Why::Closed => error,
+            OutputEnd::Failed(failed) => Some(failed),
+            OutputEnd::Drained | OutputEnd::Enough | OutputEnd::Closed => error,
         },
     }
 }
@@ -247,8 +247,12 @@ async fn enough(subscription: &mut Subscription, done: Result<Done, oneshot::err
     conclude(done, missed.exact, None)
 }
 
-async fn closed(subscription: &mut Subscription, inlet: Inlet, done: oneshot::Receiver<Done>) -> Finished {
-    drop(inlet);
+async fn closed(
+    subscription: &mut Subscription,
+    queue: OutputQueue,
+    done: oneshot::Receiver<Done>,
+) -> Finished {
+    drop(queue);
     let missed = subscription.end(drop).await;
     match tokio::time::timeout(LAST_LINES, done).await {
         Ok(Ok(done)) => conclude(done, missed.exact, None),

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::record::Recorder;
 use crate::error::Error;
-use crate::trace::{Entry, Moment, Place, Sight, Totals, Tracer};
+use crate::trace::{Entry, Moment, Place, Totals, TraceEvent, Tracer};
 use crate::vantage::firehose::{Arrival, Batch};
 use crate::vantage::process::names::Names;
 
@@ -37,13 +37,13 @@ enum Item {
     End(Instant, bool),
 }
 
-/// Why the thread ended, and what it has written.
+/// OutputEnd the thread ended, and what it has written.
 pub struct Done {
     pub totals: Totals,
-    pub why: Why,
+    pub why: OutputEnd,
 }
 
-pub enum Why {
+pub enum OutputEnd {
     /// Everything was written.
     Drained,
     /// As many lines as were asked for.
@@ -62,7 +62,7 @@ struct Waiting {
 
 impl Waiting {
     fn fits(&self, batch: &Batch) -> bool {
-        let events = self.events.load(Ordering::Relaxed) + batch.events();
+        let events = self.events.load(Ordering::Relaxed) + batch.len();
         let bytes = self.bytes.load(Ordering::Relaxed) + batch.size();
         events <= MOST_EVENTS && bytes <= MOST_BYTES
     }
@@ -73,29 +73,29 @@ impl Waiting {
     }
 
     fn remove(&self, batch: &Batch) {
-        self.events.fetch_sub(batch.events(), Ordering::Relaxed);
+        self.events.fetch_sub(batch.len(), Ordering::Relaxed);
         self.bytes.fetch_sub(batch.size(), Ordering::Relaxed);
     }
 }
 
 /// The reader's end: takes events and never waits.
-pub struct Inlet {
+pub struct OutputQueue {
     items: mpsc::Sender<Item>,
     waiting: Arc<Waiting>,
     dropped: u64,
     names: Names,
 }
 
-impl Inlet {
+impl OutputQueue {
     pub fn take(&mut self, arrival: Arrival) {
         let batch = &arrival.batch;
-        for sight in batch.sights() {
-            self.names.hear(&sight.connection);
+        for event in batch.trace_events() {
+            self.names.hear(&event.connection);
         }
         if self.dropped > 0 && self.try_send(Item::Missed(arrival.at, self.dropped, Place::Output)) {
             self.dropped = 0;
         }
-        let (events, bytes) = (batch.events(), batch.size());
+        let (events, bytes) = (batch.len(), batch.size());
         if self.dropped > 0 || !self.waiting.fits(batch) {
             self.dropped += events as u64;
             return;
@@ -155,11 +155,11 @@ pub struct Output<W> {
 impl<W: Write + Send + 'static> Output<W> {
     /// Starts the thread. What has become of it comes through the channel, which is closed without
     /// a word only by a panic.
-    pub fn start(self) -> std::io::Result<(Inlet, oneshot::Receiver<Done>)> {
+    pub fn start(self) -> std::io::Result<(OutputQueue, oneshot::Receiver<Done>)> {
         let (items, queue) = mpsc::channel(MOST_ITEMS);
         let (done, is_done) = oneshot::channel();
         let waiting = Arc::new(Waiting::default());
-        let inlet = Inlet {
+        let input = OutputQueue {
             items,
             waiting: waiting.clone(),
             dropped: 0,
@@ -168,14 +168,14 @@ impl<W: Write + Send + 'static> Output<W> {
         std::thread::Builder::new().name("output".into()).spawn(move || {
             let _ = done.send(self.run(queue, &waiting));
         })?;
-        Ok((inlet, is_done))
+        Ok((input, is_done))
     }
 
     fn run(mut self, mut items: mpsc::Receiver<Item>, waiting: &Waiting) -> Done {
         let mut lines = Vec::with_capacity(2 * CHUNK);
         let why = loop {
             let Some(first) = items.blocking_recv() else {
-                break Why::Drained;
+                break OutputEnd::Drained;
             };
             if let Some(width) = self.width {
                 self.tracer.resize(width());
@@ -202,11 +202,11 @@ impl<W: Write + Send + 'static> Output<W> {
         };
         Done {
             totals: self.tracer.totals(),
-            why: recorded.err().map_or(why, Why::Failed),
+            why: recorded.err().map_or(why, OutputEnd::Failed),
         }
     }
 
-    fn take(&mut self, item: Item, waiting: &Waiting, lines: &mut Vec<u8>) -> Option<Why> {
+    fn take(&mut self, item: Item, waiting: &Waiting, lines: &mut Vec<u8>) -> Option<OutputEnd> {
         match item {
             Item::Events(arrival) => {
                 let moment = Moment {
@@ -214,14 +214,14 @@ impl<W: Write + Send + 'static> Output<W> {
                     late: arrival.late,
                     ..self.moment(arrival.at)
                 };
-                for sight in arrival.batch.sights() {
+                for event in arrival.batch.trace_events() {
                     if lines.len() >= CHUNK
                         && let Err(why) = self.write(lines)
                     {
                         return Some(why);
                     }
                     let few = waiting.events.load(Ordering::Relaxed) < FEW;
-                    if let Some(why) = self.event(moment, &sight, few, lines) {
+                    if let Some(why) = self.event(moment, &event, few, lines) {
                         return Some(why);
                     }
                 }
@@ -233,7 +233,7 @@ impl<W: Write + Send + 'static> Output<W> {
                 if let Some(recorder) = &mut self.recorder
                     && let Err(error) = recorder.missed(moment.at_ms, events)
                 {
-                    return Some(Why::Failed(error));
+                    return Some(OutputEnd::Failed(error));
                 }
             }
             Item::Gap(at, since, because) => {
@@ -242,57 +242,63 @@ impl<W: Write + Send + 'static> Output<W> {
                 if let Some(recorder) = &mut self.recorder
                     && let Err(error) = recorder.gap(moment.at_ms, since.at_ms, &because)
                 {
-                    return Some(Why::Failed(error));
+                    return Some(OutputEnd::Failed(error));
                 }
             }
             Item::End(at, exact) => {
                 let moment = self.moment(at);
                 let end = Entry::end(moment.at_ms, self.tracer.totals(), exact);
                 self.tracer.mark(&end, lines);
-                return Some(Why::Drained);
+                return Some(OutputEnd::Drained);
             }
         }
         None
     }
 
-    fn event(&mut self, moment: Moment, sight: &Sight<'_>, few: bool, lines: &mut Vec<u8>) -> Option<Why> {
+    fn event(
+        &mut self,
+        moment: Moment,
+        event: &TraceEvent<'_>,
+        few: bool,
+        lines: &mut Vec<u8>,
+    ) -> Option<OutputEnd> {
         // Whoever waits for the name of a process waits with what came before it on the screen.
         if few
-            && self.names.is_awaited(&sight.connection)
+            && self.names.is_awaited(&event.connection)
             && let Err(why) = self.write(lines)
         {
             return Some(why);
         }
         let patience = if few { PATIENCE } else { Duration::ZERO };
-        let who = self.names.of(&sight.connection, patience);
+        let peer = self.names.of(&event.connection, patience);
         if let Some(recorder) = &mut self.recorder
-            && let Err(error) = recorder.take(moment.at_ms, sight, who.as_deref())
+            && let Err(error) = recorder.take(moment.at_ms, event, peer.as_deref())
         {
-            return Some(Why::Failed(error));
+            return Some(OutputEnd::Failed(error));
         }
-        let shown = self.tracer.take(moment, sight, who.as_deref(), lines);
+        let shown = self.tracer.take(moment, event, peer.as_deref(), lines);
         let enough = self
             .count
             .is_some_and(|count| self.tracer.totals().shown >= count);
-        (shown && enough).then_some(Why::Enough)
+        (shown && enough).then_some(OutputEnd::Enough)
     }
 
-    fn write(&mut self, lines: &mut Vec<u8>) -> Result<(), Why> {
+    fn write(&mut self, lines: &mut Vec<u8>) -> Result<(), OutputEnd> {
         let written = self.out.write_all(lines).and_then(|()| self.out.flush());
         lines.clear();
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = self.tracer.totals();
         match written {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Err(Why::Closed),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Err(OutputEnd::Closed),
             Err(source) => {
-                return Err(Why::Failed(Error::Write {
+                return Err(OutputEnd::Failed(Error::Write {
                     path: "stdout".into(),
                     source,
                 }));
             }
         }
         match &mut self.recorder {
-            Some(recorder) => recorder.flush().map_err(Why::Failed),
+            Some(recorder) => recorder.flush().map_err(OutputEnd::Failed),
             None => Ok(()),
         }
     }

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::framework::Framework;
 use crate::run::{Plan, setup};
 use crate::timeline::recording::Writer;
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{Ended, Event, EventKind, Setup, Source};
-use crate::trace::{Sight, Who};
+use crate::trace::{PeerProcess, TraceEvent};
 use crate::vantage::{firehose, process};
 
 pub struct Recorder {
+    framework: &'static Framework,
     writer: Writer,
     scrubber: Scrubber,
     show_args: bool,
@@ -42,6 +44,7 @@ impl Recorder {
             ..setup(config, &plan)
         };
         let mut recorder = Self {
+            framework: config.framework,
             writer: Writer::create(path, &setup, started_at)?,
             scrubber,
             show_args,
@@ -68,25 +71,29 @@ impl Recorder {
         self.push(0.0, Source::Firehose, kind)
     }
 
-    pub fn take(&mut self, at_ms: f64, sight: &Sight<'_>, who: Option<&Who>) -> Result<()> {
-        self.push(at_ms, Source::Firehose, firehose::event(sight, self.show_args))?;
-        let Some(who) = who else {
+    pub fn take(&mut self, at_ms: f64, event: &TraceEvent<'_>, peer: Option<&PeerProcess>) -> Result<()> {
+        self.push(
+            at_ms,
+            Source::Firehose,
+            firehose::event(self.framework, event, self.show_args),
+        )?;
+        let Some(peer) = peer else {
             return Ok(());
         };
-        if !self.named.insert(sight.connection.to_string()) {
+        if !self.named.insert(event.connection.to_string()) {
             return Ok(());
         }
-        let connection = sight.connection.to_string();
+        let connection = event.connection.to_string();
         self.push(
             at_ms,
             Source::Process,
             EventKind::Peer {
                 connection,
-                pid: who.pid,
+                pid: peer.pid,
             },
         )?;
-        if self.shown.insert(who.pid)
-            && let Some(process) = process::read(who.pid)
+        if self.shown.insert(peer.pid)
+            && let Some(process) = process::read(peer.pid)
         {
             self.push(at_ms, Source::Process, EventKind::Process(process))?;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cli::Watch;
 use crate::error::{Error, Result};
-use crate::framework::dramatiq::{dead_letter_queue, delay_queue};
+use crate::framework::Role;
 use crate::vantage::live::Wanted;
 use crate::watch::group::QueueGroup;
 use crate::watch::observation::Probe;
@@ -101,10 +101,12 @@ impl Plan {
                 continue;
             };
             wanted.often.push((*name).clone());
-            for (queue, companion) in [
-                (delay_queue(name), &group.delay),
-                (dead_letter_queue(name), &group.dead),
-            ] {
+            let queues = self.selector.queues();
+            let companions = [Role::Delay, Role::DeadLetter].map(|role| (queues.companion(name, role), role));
+            for (queue, role) in companions {
+                let (Some(queue), companion) = (queue, group.queue(role)) else {
+                    continue;
+                };
                 // Each look at a missing queue is a line in the broker's log: only where no list
                 // can tell whether it is there.
                 if companion.exists == Some(true) || (listless && self.selector.exact().is_some()) {
@@ -114,7 +116,7 @@ impl Plan {
             wanted.details.push((*name).clone());
             // What becomes of delayed messages is counted there.
             if group.delay.exists == Some(true) && (groups.len() <= FEW || group.delay_ledger.saw_any()) {
-                wanted.details.push(delay_queue(name));
+                wanted.details.extend(queues.delay(name));
             }
         }
         if groups.len() > closely.len() {

@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
+    fails_attempt: true,
+    applies_to: &[],
     page: include_str!("actor_raised.md"),
     check,
 };

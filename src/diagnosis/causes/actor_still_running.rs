@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[],
     general: true,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("actor_still_running.md"),
     check,
 };
@@ -84,7 +86,7 @@ fn check(story: &Story<'_>) -> Answer {
     let held = story
         .infos(story.queue())
         .last()
-        .filter(|info| info.at_ms > since)
+        .filter(|info| info.at_ms > since && story.acknowledges_after_the_run())
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     match held {
         _ if completed_would_show || same_thread => Answer::shown(text, evidence).given([

@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("api_cannot_enqueue.md"),
     check,
 };
@@ -29,8 +31,9 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::cannot_tell(&[Source::ApiLog]);
     }
     // The database's connection errors look alike: a frame of the broker's client library decides.
+    let framework = story.framework().stack.library;
     let from_publish = |text: &str| {
-        let library = ["/dramatiq/", "/pika/", "/kombu/", "/amqp/"]
+        let library = [framework, "/pika/", "/kombu/", "/amqp/"]
             .iter()
             .any(|part| text.contains(part));
         let refused = [
@@ -50,7 +53,7 @@ fn check(story: &Story<'_>) -> Answer {
         library && refused
     };
     // pika logs a traceback of its own for each attempt, also for one that a later attempt made good.
-    let raised = |text: &str| from_publish(text) && (text.contains("/dramatiq/") || text.contains("/kombu/"));
+    let raised = |text: &str| from_publish(text) && (text.contains(framework) || text.contains("/kombu/"));
     match api::api_traceback(story, raised).or_else(|| api::api_traceback(story, from_publish)) {
         Some((line, exception)) if swallowed => {
             let text = format!("the API could not publish ({exception}), and answered {status} all the same");

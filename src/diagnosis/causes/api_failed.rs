@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: true,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("api_failed.md"),
     check,
 };

@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("api_rejected.md"),
     check,
 };

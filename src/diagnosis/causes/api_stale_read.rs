@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::Api], &[Source::Database]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("api_stale_read.md"),
     check,
 };

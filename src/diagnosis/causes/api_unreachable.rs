@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::Api]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("api_unreachable.md"),
     check,
 };

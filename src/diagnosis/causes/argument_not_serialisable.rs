@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("argument_not_serialisable.md"),
     check,
 };
@@ -25,7 +27,8 @@ fn check(story: &Story<'_>) -> Answer {
     }
     // The API may fail to encode its own answer in the same words: the message's encoder decides.
     let from_encoder = |text: &str| {
-        text.contains("is not JSON serializable") && text.replace('\\', "/").contains("/dramatiq/")
+        text.contains("is not JSON serializable")
+            && story.framework().stack.is_library(&text.replace('\\', "/"))
     };
     match api::api_traceback(story, from_encoder) {
         Some((line, exception)) => Answer::shown(

@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("blocked_before_entry.md"),
     check,
 };
@@ -28,10 +30,10 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || story.attempt_over().is_some() {
         return Answer::NotApplicable;
     }
-    let hook = stacks::own_frame(story, received.line.pid, "before_process_message");
-    let text =
-        "a thread received the message and never called the actor: it hangs in a before_process_message hook";
-    match hook {
+    let hook = story.framework().stack.hook;
+    let frame = stacks::own_frame(story, received.line.pid, hook);
+    let text = format!("a thread received the message and never called the actor: it hangs in a {hook} hook");
+    match frame {
         Some((n, frame)) => {
             let text = format!("the worker thread hangs in a hook before the actor: {frame}");
             // Another thread may hang there with another message.

@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("coroutine_never_awaited.md"),
     check,
 };

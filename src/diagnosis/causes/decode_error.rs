@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, Traceback};
+use crate::framework::{LogEvent, exception_in};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("decode_error.md"),
     check,
 };
@@ -23,8 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
             .line
             .traceback
             .as_deref()
-            .and_then(Traceback::parse)
-            .map(|trace| trace.exception)
+            .and_then(exception_in)
             .filter(|text| !text.is_empty());
         return Answer::shown(
             format!(
@@ -53,9 +54,8 @@ fn check(story: &Story<'_>) -> Answer {
         .terminal(),
         // The worker may well have an encoder for it; one that has not says so.
         None if story.closed() => {
-            let dead = crate::framework::dramatiq::dead_letter_queue(story.queue());
             let text = format!("the body holds {why}");
-            if broker::grew(story, &dead) && !story.sees(Source::WorkerLog) {
+            if broker::dead_letters_rose(story) && !story.sees(Source::WorkerLog) {
                 Answer::likely(text, [passage.n]).would_decide(&[Source::WorkerLog])
             } else {
                 Answer::possible(text, [passage.n]).would_decide(&[Source::WorkerLog])

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::Delays;
 use crate::timeline::Source;
 use crate::units;
 
@@ -13,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::DeadLetters], &[Source::Queue]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("delay_queue_stuck.md"),
     check,
 };
@@ -20,6 +23,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = retries::waiting_message(story)
         .filter(|passage| passage.message.is_delayed() && !passage.message.is_retry())
+        .filter(|_| story.framework().delays == Delays::OnCompanion)
     else {
         return Answer::NotApplicable;
     };

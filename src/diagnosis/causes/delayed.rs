@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::DeadLetters]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("delayed.md"),
     check,
 };

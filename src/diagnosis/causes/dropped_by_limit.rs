@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("dropped_by_limit.md"),
     check,
 };

@@ -1,7 +1,7 @@
 //! An error was logged, and success was reported.
 
 use crate::diagnosis::{Answer, Cause, Owner, Story};
-use crate::framework::Traceback;
+use crate::framework::exception_in;
 use crate::text;
 use crate::timeline::Level;
 use crate::timeline::Source;
@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("error_swallowed.md"),
     check,
 };
@@ -31,8 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .line
                 .traceback
                 .as_deref()
-                .and_then(Traceback::parse)
-                .map(|trace| trace.exception)
+                .and_then(exception_in)
                 .unwrap_or_default();
             Answer::shown(
                 format!(

@@ -1,10 +1,10 @@
 //! The event loop is blocked by another coroutine.
 
-use crate::diagnosis::evidence::stacks;
+use crate::diagnosis::evidence::stacks::{self, Thread};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Source, Stack};
+use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "event-loop-blocked",
@@ -20,41 +20,29 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("event_loop_blocked.md"),
     check,
 };
 
 /// A function of the actor's name is on the loop's stack.
 fn own_coroutine(story: &Story<'_>, n: u32, actor: &str) -> bool {
-    threads(story, n)
-        .iter()
-        .filter(|thread| {
-            thread
-                .frames
-                .iter()
-                .any(|frame| frame.function.contains("run_forever"))
-        })
-        .flat_map(|thread| &thread.frames)
+    story
+        .stacks()
+        .of_event(n)
+        .filter(|thread| thread.is_in("run_forever"))
+        .flat_map(Thread::frames)
         .any(|frame| frame.function.rsplit('.').next() == Some(actor))
 }
 
 /// The thread that called the actor waits for its coroutine's result.
 fn waits_for_the_loop(story: &Story<'_>, n: u32, thread: Option<&str>) -> bool {
-    threads(story, n).iter().any(|stack| {
-        stack.stable
-            && thread.is_none_or(|name| name == stack.thread)
-            && stack
-                .frames
-                .iter()
-                .any(|frame| frame.file.ends_with("dramatiq/asyncio.py"))
-    })
-}
-
-fn threads<'a>(story: &Story<'a>, n: u32) -> &'a [Stack] {
-    match story.timeline.event(n).map(|event| &event.kind) {
-        Some(EventKind::Stacks { threads, .. }) => threads,
-        _ => &[],
-    }
+    let bridge = story.framework().stack.async_bridge;
+    story
+        .stacks()
+        .of_event(n)
+        .any(|stack| stack.is_still() && thread.is_none_or(|name| name == stack.name()) && stack.has(bridge))
 }
 
 fn check(story: &Story<'_>) -> Answer {

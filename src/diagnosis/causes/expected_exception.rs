@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: true,
+    applies_to: &[],
     page: include_str!("expected_exception.md"),
     check,
 };

@@ -2,7 +2,6 @@
 
 use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::dramatiq;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Management]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("message_expired.md"),
     check,
 };
@@ -45,9 +46,8 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let now = story.depths(story.queue()).last();
-    let dead = dramatiq::dead_letter_queue(story.queue());
-    match now {
-        Some(depth) if depth.ready == 0 && broker::grew(story, &dead) && story.sees_all(Source::Firehose) => Answer::likely(
+    match now.zip(story.dead_letter_queue()) {
+        Some((depth, dead)) if depth.ready == 0 && broker::grew(story, &dead) && story.sees_all(Source::Firehose) => Answer::likely(
             format!("messages on `{}` live {ttl} ms; this one is no longer there, was never delivered, and `{dead}` grew", story.queue()),
             [passage.n, info.n, depth.n],
         )

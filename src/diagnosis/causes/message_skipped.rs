@@ -1,7 +1,7 @@
 //! A middleware skipped the message.
 
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{self, LogEvent};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: framework::WITH_MIDDLEWARE,
     page: include_str!("message_skipped.md"),
     check,
 };

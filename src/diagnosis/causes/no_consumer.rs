@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: true,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("no_consumer.md"),
     check,
 };

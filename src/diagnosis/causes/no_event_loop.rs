@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::retries;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{self, LogEvent};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
+    fails_attempt: false,
+    applies_to: framework::WITH_MIDDLEWARE,
     page: include_str!("no_event_loop.md"),
     check,
 };

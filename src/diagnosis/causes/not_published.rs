@@ -2,7 +2,6 @@
 
 use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::dramatiq;
 use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Queue]],
     general: true,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("not_published.md"),
     check,
 };
@@ -72,13 +73,8 @@ fn check(story: &Story<'_>) -> Answer {
     let queue = story.queue();
     let depths = story.depths_since(queue);
     let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
-    let grew = [
-        queue.to_owned(),
-        dramatiq::delay_queue(queue),
-        dramatiq::dead_letter_queue(queue),
-    ]
-    .iter()
-    .any(|name| broker::grew(story, name));
+    let family = story.framework().queues.family(queue);
+    let grew = family.iter().any(|(_, name)| broker::grew(story, name));
     if nobody && !grew {
         evidence.extend(depths.last().map(|depth| depth.n));
         return Answer::likely(format!("`{queue}` has no consumer and did not grow"), evidence)

@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management], &[Source::Process]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("published_to_other_vhost.md"),
     check,
 };

@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("queue_declaration_conflict.md"),
     check,
 };

@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue, Source::Management, Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("queue_unavailable.md"),
     check,
 };

@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("raised_before_entry.md"),
     check,
 };

@@ -11,6 +11,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("redelivery_loop.md"),
     check,
 };

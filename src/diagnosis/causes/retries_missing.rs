@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{self, LogEvent};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: true,
+    applies_to: framework::WITH_MIDDLEWARE,
     page: include_str!("retries_missing.md"),
     check,
 };

@@ -18,6 +18,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::Database]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("row_locked.md"),
     check,
 };

@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Database]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("row_missing.md"),
     check,
 };

@@ -15,6 +15,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::Management]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("several_workers.md"),
     check,
 };
@@ -53,7 +55,7 @@ fn check(story: &Story<'_>) -> Answer {
     .given([Premise::SamePidSpace])
 }
 
-/// The list of consumers is seconds late, the passive declare is not: a Dramatiq process has one
+/// The list of consumers is seconds late, the passive declare is not: a worker process has one
 /// consumer a queue, and says so at DEBUG when it adds it.
 fn by_count(story: &Story<'_>) -> Answer {
     let own: BTreeSet<i32> = story

@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("single_active_consumer.md"),
     check,
 };

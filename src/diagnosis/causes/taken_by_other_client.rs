@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::workers;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::{EventKind, Source};
+use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-client",
@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("taken_by_other_client.md"),
     check,
 };
@@ -59,11 +61,7 @@ fn check(story: &Story<'_>) -> Answer {
             return Answer::NotApplicable;
         }
         // A Python script may run a worker of its own; only its stacks would show it.
-        let stacks = story
-            .timeline
-            .events
-            .iter()
-            .any(|event| matches!(&event.kind, EventKind::Stacks { pid, .. } if *pid == process.pid));
+        let stacks = story.stacks().dumps().any(|dump| dump.pid == process.pid);
         if !stacks && process.command.iter().any(|word| word.contains("python")) {
             return Answer::possible(
                 format!(

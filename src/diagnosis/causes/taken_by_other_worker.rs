@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("taken_by_other_worker.md"),
     check,
 };

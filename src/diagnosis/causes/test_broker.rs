@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("test_broker.md"),
     check,
 };
@@ -26,7 +28,10 @@ fn check(story: &Story<'_>) -> Answer {
         &api.iter().map(|(_, process)| process.pid).collect::<Vec<_>>(),
     ) {
         return Answer::shown(
-            format!("the API runs Dramatiq's stub broker (thread {thread}): messages stay in its memory"),
+            format!(
+                "the API runs {}'s stub broker (thread {thread}): messages stay in its memory",
+                story.framework().title
+            ),
             [n],
         );
     }
@@ -42,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
     for (n, process) in &api {
-        if let Some((name, value)) = workers::test_switch(process)
+        if let Some((name, value)) = workers::test_switch(story, process)
             && process.sockets_seen
             && story.closed()
         {

@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::Management]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("tracing_left_on.md"),
     check,
 };

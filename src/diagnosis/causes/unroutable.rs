@@ -11,6 +11,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose], &[Source::Queue]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("unroutable.md"),
     check,
 };

@@ -11,6 +11,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::WorkerLog]],
     general: true,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_blocked.md"),
     check,
 };

@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Process]],
     general: false,
+    fails_attempt: true,
+    applies_to: &[],
     page: include_str!("worker_died_in_actor.md"),
     check,
 };

@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_frozen.md"),
     check,
 };

@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_has_no_actors.md"),
     check,
 };

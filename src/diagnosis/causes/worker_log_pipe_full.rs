@@ -13,20 +13,20 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_log_pipe_full.md"),
     check,
 };
 
 /// A thread of the process did not move while it logged.
 fn stands_in_write(story: &Story<'_>, pid: i32) -> bool {
-    story.timeline.events.iter().any(|event| match &event.kind {
-        EventKind::Stacks { pid: of, threads } if *of == pid => threads.iter().any(|thread| {
-            thread.stable
-                && thread.frames.iter().take(4).any(|frame| {
-                    frame.file.ends_with("logging/__init__.py") || frame.file.ends_with("dramatiq/compat.py")
-                })
-        }),
-        _ => false,
+    let own = story.framework().stack.log_pipe;
+    story.stacks().threads(Some(pid)).any(|thread| {
+        thread.is_still()
+            && thread.frames().iter().take(4).any(|frame| {
+                frame.file.ends_with("logging/__init__.py") || own.fits(&frame.file, &frame.function)
+            })
     })
 }
 

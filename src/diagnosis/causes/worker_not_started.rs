@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, Traceback};
+use crate::framework::{LogEvent, WorkerLife, exception_in};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_not_started.md"),
     check,
 };
@@ -62,10 +64,10 @@ fn check(story: &Story<'_>) -> Answer {
         && lines[..at]
             .iter()
             .rev()
-            .find_map(|told| match told.mark {
-                Some(LogEvent::Ready) => Some(true),
-                Some(LogEvent::Stopping | LogEvent::ShutDown | LogEvent::ChildDied { .. }) => Some(false),
-                _ => None,
+            .find_map(|told| match told.life()? {
+                WorkerLife::Booting => None,
+                WorkerLife::Up => Some(true),
+                WorkerLife::Ending => Some(false),
             })
             .unwrap_or(false);
     // Seen as it happened it is certain; an old line may be yesterday's crash, and a supervisor may
@@ -152,70 +154,12 @@ fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
         .line
         .traceback
         .as_deref()
-        .and_then(Traceback::parse)
-        .map(|trace| trace.exception)
+        .and_then(exception_in)
         .filter(|text| !text.is_empty());
     let text = exception.unwrap_or_else(|| told.line.text.trim().to_owned());
-    match number_after_verbose(story, told, &text) {
-        Some(Number::Apart { flag, number }) => format!(
-            "the `{number}` after `{flag}` is read as the broker module, since `{flag}` takes no value ({text}); write `-v`, or `-vv`"
-        ),
-        Some(Number::Joined { word }) => {
-            format!("`{word}`: `-v` takes no value ({text}); write `-v`, or `-vv`")
-        }
-        None => text,
-    }
-}
-
-/// A number meant as a value of `-v`, which never took one in any release of Dramatiq.
-enum Number {
-    /// `-v 2`
-    Apart { flag: String, number: String },
-    /// `-v2`, `--verbose=2`
-    Joined { word: String },
-}
-
-/// Only where the failure is what Dramatiq makes of such a number.
-fn number_after_verbose(story: &Story<'_>, told: &WorkerLine<'_>, text: &str) -> Option<Number> {
-    let digits = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
-    let is_flag = |word: &str| {
-        word == "--verbose"
-            || word
-                .strip_prefix('-')
-                .is_some_and(|letters| !letters.is_empty() && letters.chars().all(|c| c == 'v'))
-    };
     let command = &story.timeline.setup.worker_command;
-    let usage = matches!(told.mark, Some(LogEvent::UsageError));
-    let module = text
-        .strip_prefix("ModuleNotFoundError: No module named '")
-        .map(|rest| rest.trim_end_matches('\''))
-        .filter(|name| digits(name));
-    let apart = command
-        .windows(2)
-        .find(|pair| is_flag(&pair[0]) && digits(&pair[1]));
-    if let Some([flag, number]) = apart
-        && (usage || module == Some(number.as_str()))
-    {
-        return Some(Number::Apart {
-            flag: flag.clone(),
-            number: number.clone(),
-        });
-    }
-    let joined = command.iter().find(|word| {
-        let value = word.strip_prefix("--verbose=").or_else(|| {
-            let rest = word.strip_prefix("-v")?;
-            Some(rest.trim_start_matches('v'))
-        });
-        value.is_some_and(digits)
-    });
-    if let Some(word) = joined.filter(|_| usage) {
-        return Some(Number::Joined { word: word.clone() });
-    }
-    // The command is not known: nothing else names a module like that.
-    module.filter(|_| command.is_empty()).map(|number| Number::Apart {
-        flag: "-v".into(),
-        number: number.to_owned(),
-    })
+    let usage_error = matches!(told.mark, Some(LogEvent::UsageError));
+    (story.framework().worker.misuse)(command, usage_error, &text).unwrap_or(text)
 }
 
 #[cfg(test)]

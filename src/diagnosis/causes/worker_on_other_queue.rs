@@ -3,8 +3,7 @@
 use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
-use crate::framework::dramatiq;
+use crate::framework::{LogEvent, Role};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_on_other_queue.md"),
     check,
 };
@@ -43,12 +44,12 @@ fn check(story: &Story<'_>) -> Answer {
     let others: Vec<&str> = lines
         .iter()
         .filter_map(|told| match told.mark {
-            Some(LogEvent::AddingConsumer { queue: added }) if dramatiq::base_queue(added) != queue => {
+            Some(LogEvent::AddingConsumer { queue: added }) if !story.is_of_my_queue(added) => {
                 Some(added.as_str())
             }
             _ => None,
         })
-        .filter(|name| dramatiq::base_queue(name) == *name)
+        .filter(|name| story.framework().queues.split(name).1 == Role::Main)
         .collect();
     if lines
         .iter()
@@ -75,8 +76,7 @@ fn check(story: &Story<'_>) -> Answer {
     };
     for (n, process) in workers::live_workers(story) {
         if let Some(consumer) = consumers.iter().find(|consumer| {
-            connections::is_socket_of(process, &consumer.connection)
-                && dramatiq::base_queue(&consumer.queue) != queue
+            connections::is_socket_of(process, &consumer.connection) && !story.is_of_my_queue(&consumer.queue)
         }) {
             return Answer::likely(
                 format!(

@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::Process]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_on_test_broker.md"),
     check,
 };
@@ -25,7 +27,10 @@ fn check(story: &Story<'_>) -> Answer {
     let pids: Vec<i32> = story.log_pids().into_iter().collect();
     if let Some((n, thread)) = stacks::stub_frame(story, &pids) {
         return Answer::shown(
-            format!("the worker consumes from Dramatiq's stub broker (thread {thread}), not from RabbitMQ"),
+            format!(
+                "the worker consumes from {}'s stub broker (thread {thread}), not from RabbitMQ",
+                story.framework().title
+            ),
             [n],
         )
         .given([Premise::SamePidSpace]);
@@ -49,7 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
         .find(|(_, process)| adding.line.pid == Some(process.pid));
     match consumer {
         Some((n, process)) if process.sockets_seen && connections::amqp_socket(story, process).is_none() => {
-            let switch = workers::test_switch(process);
+            let switch = workers::test_switch(story, process);
             let hint = switch
                 .map(|(name, value)| format!("; its environment has {name}={value}"))
                 .unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_shutting_down.md"),
     check,
 };
@@ -31,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
     let told = lines[at];
     if lines[at..]
         .iter()
-        .any(|later| matches!(later.mark, Some(LogEvent::Ready | LogEvent::BootingUp)))
+        .any(|later| matches!(later.life(), Some(WorkerLife::Up | WorkerLife::Booting)))
     {
         return Answer::ruled_out("it started again after that", [told.n]);
     }

@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{broker, connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -14,6 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::WorkerLog, Source::Process]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("worker_still_booting.md"),
     check,
 };
@@ -33,16 +35,8 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("the worker has come past its imports", [ready.n]);
     }
     let dead = lines.iter().any(|told| {
-        matches!(
-            told.mark,
-            Some(
-                LogEvent::ImportFailed
-                    | LogEvent::UsageError
-                    | LogEvent::ChildDied { .. }
-                    | LogEvent::Stopping
-                    | LogEvent::ShutDown
-            )
-        )
+        told.life() == Some(WorkerLife::Ending)
+            || matches!(told.mark, Some(LogEvent::ImportFailed | LogEvent::UsageError))
     });
     if dead {
         return Answer::NotApplicable;

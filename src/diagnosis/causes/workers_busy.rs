@@ -12,6 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("workers_busy.md"),
     check,
 };

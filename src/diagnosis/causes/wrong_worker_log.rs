@@ -13,6 +13,8 @@ pub(super) const CAUSE: Cause = Cause {
     scenario: None,
     needs: &[&[Source::WorkerLog], &[Source::Process]],
     general: false,
+    fails_attempt: false,
+    applies_to: &[],
     page: include_str!("wrong_worker_log.md"),
     check,
 };

@@ -1,7 +1,7 @@
 //! What the API answered, and what its log says of it.
 
 use super::Story;
-use crate::framework::Traceback;
+use crate::framework::exception_in;
 use crate::text;
 use crate::timeline::{EventKind, NoAnswer, Source};
 
@@ -43,8 +43,7 @@ pub(in crate::diagnosis) fn api_traceback(
     story.timeline.events.iter().find_map(|event| match &event.kind {
         EventKind::Line(line) if event.source == Source::ApiLog && !line.before => {
             let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
-            let exception = Traceback::parse(traceback)
-                .map(|trace| trace.exception)
+            let exception = exception_in(traceback)
                 .filter(|text| !text.is_empty())
                 .unwrap_or_else(|| line.text.clone());
             Some((event.n, text::excerpt(&exception)))

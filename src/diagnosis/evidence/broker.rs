@@ -2,13 +2,14 @@
 
 use super::{Depth, Info, Story, Transfer, connections};
 use crate::diagnosis::{Answer, Scenario};
-use crate::framework::dramatiq;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
 
 impl<'a> Story<'a> {
     /// The dead-letter queue holds exactly one message more than at the first look.
     pub fn one_dead_letter_more(&self) -> bool {
-        let dead = dramatiq::dead_letter_queue(self.queue());
+        let Some(dead) = self.dead_letter_queue() else {
+            return false;
+        };
         let before = self
             .depths(&dead)
             .find(|depth| depth.exists)
@@ -140,7 +141,9 @@ impl<'a> Story<'a> {
         let Some(passage) = self.deliveries().last() else {
             return false;
         };
-        let dead = dramatiq::dead_letter_queue(self.queue());
+        let Some(dead) = self.dead_letter_queue() else {
+            return false;
+        };
         let before = self
             .depths(&dead)
             .rfind(|depth| depth.at_ms <= passage.at_ms)
@@ -218,6 +221,11 @@ pub(in crate::diagnosis) fn grew(story: &Story<'_>, queue: &str) -> bool {
         .rfind(|depth| depth.at_ms <= since)
         .map_or(0, |depth| depth.ready);
     story.depths_since(queue).iter().any(|depth| depth.ready > before)
+}
+
+/// The dead-letter queue's ready count rose after the submission.
+pub(in crate::diagnosis) fn dead_letters_rose(story: &Story<'_>) -> bool {
+    story.dead_letter_queue().is_some_and(|dead| grew(story, &dead))
 }
 
 /// The publish did not add a message to the queue, though none was taken away meanwhile: the broker
@@ -299,8 +307,7 @@ pub(in crate::diagnosis) fn taken(story: &Story<'_>, answer: Answer) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
-    let dead = dramatiq::dead_letter_queue(story.queue());
-    if grew(story, &dead) {
+    if dead_letters_rose(story) {
         answer.scenario(Scenario::B)
     } else {
         answer
@@ -313,6 +320,7 @@ pub(in crate::diagnosis) fn drained(story: &Story<'_>) -> Option<u32> {
         .infos(story.queue())
         .last()
         .filter(|info| info.ready == Some(0) && info.unacked == Some(0))
+        .filter(|_| story.acknowledges_after_the_run())
         // A count from before the delivery says nothing of it.
         .filter(|info| {
             story

@@ -3,7 +3,6 @@
 use super::Story;
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
-use crate::framework::dramatiq;
 use crate::text;
 use crate::timeline::{EventKind, Process, Source};
 
@@ -201,10 +200,10 @@ pub(in crate::diagnosis) fn connection_error(
 /// a queue names it; a broken connection hits all of them.
 pub(in crate::diagnosis) fn names_our_queue(story: &Story<'_>, consumer: Option<&str>, error: &str) -> bool {
     match consumer {
-        Some(name) => dramatiq::base_queue(name) == story.queue(),
-        None if is_conflict(error) || is_missing_queue(error) => error
-            .split(['\'', '"'])
-            .any(|part| dramatiq::base_queue(part) == story.queue()),
+        Some(name) => story.is_of_my_queue(name),
+        None if is_conflict(error) || is_missing_queue(error) => {
+            error.split(['\'', '"']).any(|part| story.is_of_my_queue(part))
+        }
         None => true,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Raised, Story, WorkerLine};
-use crate::framework::{LogEvent, Traceback};
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Level, Source};
 
 impl<'a> Story<'a> {
@@ -23,7 +23,7 @@ impl<'a> Story<'a> {
             // What came before cannot be the task's, but it may still be in a thread's hands.
             let counts = self.counts(&told) && since.is_none_or(|since| told.at_ms >= since);
             let key: Key<'a> = (told.line.pid, told.line.thread.as_deref());
-            let id = told.mark.and_then(id_of);
+            let id = told.message_id();
             if let Some(LogEvent::Received { id, actor }) = told.mark {
                 // The first one: what a running actor sends on may carry the task id as well.
                 if counts
@@ -63,9 +63,12 @@ impl<'a> Story<'a> {
                     entries.push(told);
                 }
             }
-            if let Some(LogEvent::Acknowledging { id } | LogEvent::Rejecting { id }) = told.mark {
-                active.retain(|_, active| *active != id.as_str());
-                unkeyed.remove(id.as_str());
+            if self.ends_attempt(&told) {
+                // A line without an id is about what its thread has in hand.
+                if let Some(id) = id.or_else(|| active.get(&key).copied()) {
+                    active.retain(|_, active| *active != id);
+                    unkeyed.remove(id);
+                }
             }
         }
         self.lines = lines;
@@ -81,7 +84,7 @@ impl<'a> Story<'a> {
             return false;
         }
         // A line that names another actor than the task's message is about another message.
-        let named = told.mark.and_then(actor_of);
+        let named = told.task_name();
         if let (Some(named), Some(mine)) = (
             named,
             self.publishes
@@ -147,18 +150,16 @@ impl<'a> Story<'a> {
             !other.line.before
                 && other.at_ms <= told.at_ms
                 && other
-                    .mark
-                    .and_then(id_of)
+                    .message_id()
                     .is_some_and(|id| !self.message_ids.contains(id))
         });
         // Two such lines of different actors are about two messages.
-        let named = told.mark.and_then(actor_of);
+        let named = told.task_name();
         let several = self.worker_lines.iter().any(|other| {
             !other.line.before
                 && is_about_a_message(other)
                 && other
-                    .mark
-                    .and_then(actor_of)
+                    .task_name()
                     .is_some_and(|actor| named.is_some_and(|named| actor != named))
         });
         // An actor that is not the configured one: only where a message was rejected meanwhile.
@@ -181,7 +182,11 @@ impl<'a> Story<'a> {
                 Some(LogEvent::Failed { actor }) => Some(Raised {
                     n: told.n,
                     at_ms: told.at_ms,
-                    trace: told.line.traceback.as_deref().and_then(Traceback::parse),
+                    trace: told
+                        .line
+                        .traceback
+                        .as_deref()
+                        .and_then(|text| self.framework().traceback(text)),
                     actor: actor.clone(),
                     text: told.line.traceback.clone().unwrap_or_default(),
                     wrapper: false,
@@ -198,7 +203,7 @@ impl<'a> Story<'a> {
                 raised.push(Raised {
                     n: passage.n,
                     at_ms: passage.at_ms,
-                    trace: Traceback::parse(text),
+                    trace: self.framework().traceback(text),
                     actor: actor.clone(),
                     text: text.clone(),
                     wrapper: false,
@@ -233,7 +238,8 @@ impl<'a> Story<'a> {
                 }
                 None if called.get(&key) == Some(&true) => {
                     let logger = told.line.logger.as_deref().unwrap_or_default();
-                    let library = ["dramatiq", "pika", "asyncio", "py.warnings", "concurrent"]
+                    let framework = self.framework().log.logger;
+                    let library = [framework, "pika", "asyncio", "py.warnings", "concurrent"]
                         .iter()
                         .any(|name| logger == *name || logger.starts_with(&format!("{name}.")));
                     if !logger.is_empty() && !library {
@@ -278,7 +284,7 @@ impl<'a> Story<'a> {
                         .line
                         .logger
                         .as_deref()
-                        .is_some_and(|name| name.starts_with("dramatiq")))
+                        .is_some_and(|name| name.starts_with(self.framework().log.logger)))
         })
     }
 
@@ -289,12 +295,11 @@ impl<'a> Story<'a> {
 
     /// The attempt in hand is over: settled, or handed to a retry.
     pub fn attempt_over(&self) -> Option<WorkerLine<'a>> {
-        self.lines.iter().rev().copied().find(|told| {
-            matches!(
-                told.mark,
-                Some(LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. })
-            )
-        })
+        self.lines
+            .iter()
+            .rev()
+            .copied()
+            .find(|told| self.ends_attempt(told))
     }
 
     /// A line from before the run whose file was written to only just before it: the log ended
@@ -330,59 +335,15 @@ impl<'a> Story<'a> {
             .iter()
             .filter(same)
             .rfind(|other| matches!(other.mark, Some(LogEvent::Received { .. })));
-        last.and_then(|other| other.mark.and_then(id_of))
+        last.and_then(|other| other.message_id())
             .is_some_and(|id| !self.message_ids.contains(id))
     }
 }
 
 /// A line that is about some message without saying which.
 fn is_about_a_message(told: &WorkerLine<'_>) -> bool {
-    told.line.entry
-        || matches!(
-            told.mark,
-            Some(
-                LogEvent::Failed { .. }
-                    | LogEvent::Skipped { .. }
-                    | LogEvent::UndefinedActor { .. }
-                    | LogEvent::DecodeFailed
-                    | LogEvent::ExpectedException { .. }
-                    | LogEvent::RateLimited
-                    | LogEvent::ReturnedValue { .. }
-                    | LogEvent::NoEventLoop
-                    | LogEvent::NeverAwaited
-                    | LogEvent::HookFailed { .. }
-                    | LogEvent::TimeLimit
-            )
-        )
-}
-
-/// The actor a mark names.
-fn actor_of(mark: &LogEvent) -> Option<&str> {
-    match mark {
-        LogEvent::Failed { actor }
-        | LogEvent::Skipped { actor }
-        | LogEvent::UndefinedActor { actor }
-        | LogEvent::ReturnedValue { actor }
-        | LogEvent::Received { actor, .. } => Some(actor),
-        _ => None,
-    }
+    told.line.entry || told.mark.is_some_and(LogEvent::leaves_the_message_open)
 }
 
 /// How far a log line may reach us before the delivery it follows.
 const LOG_AHEAD_MS: f64 = 500.0;
-
-/// The message id a mark names.
-pub fn id_of(mark: &LogEvent) -> Option<&str> {
-    match mark {
-        LogEvent::Pushed { id, .. }
-        | LogEvent::Received { id, .. }
-        | LogEvent::Acknowledging { id }
-        | LogEvent::Rejecting { id }
-        | LogEvent::Aborting { id }
-        | LogEvent::Retrying { id, .. }
-        | LogEvent::Enqueueing { id, .. }
-        | LogEvent::RetriesExceeded { id }
-        | LogEvent::TooOld { id } => Some(id),
-        _ => None,
-    }
-}

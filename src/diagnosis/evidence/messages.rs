@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{QueuedCopy, Story, Transfer};
 use crate::diagnosis::Answer;
-use crate::framework::{Message, dramatiq};
+use crate::framework::Message;
 use crate::timeline::{EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -100,7 +100,7 @@ impl<'a> Story<'a> {
         let any_wanted = carrying.iter().any(for_wanted);
         // Where none is for the configured actor, one for another actor on this very queue may be
         // meant all the same; on another queue it is a different step of the application.
-        let here = |passage: &Transfer<'_>| dramatiq::base_queue(passage.queue) == self.timeline.setup.queue;
+        let here = |passage: &Transfer<'_>| self.is_of_my_queue(passage.queue);
         let (mine, strays): (Vec<_>, Vec<_>) = carrying
             .into_iter()
             .partition(|passage| for_wanted(passage) || (!any_wanted && here(passage)));
@@ -175,7 +175,7 @@ impl<'a> Story<'a> {
                 EventKind::Deliver { queue, message, .. }
                     if message.carries_task_id
                         && since.is_none_or(|since| event.at_ms >= since)
-                        && dramatiq::base_queue(queue) == self.queue()
+                        && self.is_of_my_queue(queue)
                         && self.is_for_the_actor(message) =>
                 {
                     message.message_id.as_deref()
@@ -198,7 +198,7 @@ impl<'a> Story<'a> {
     pub fn published(&self) -> Option<&Transfer<'a>> {
         self.publishes
             .iter()
-            .find(|passage| dramatiq::base_queue(passage.queue) == self.queue())
+            .find(|passage| self.is_of_my_queue(passage.queue))
     }
 
     /// Copies at rest on the delay and dead-letter queues.

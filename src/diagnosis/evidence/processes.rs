@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Story;
+use super::stacks::Thread;
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Process, Source};
 
@@ -153,7 +154,7 @@ impl<'a> Story<'a> {
         if pids.contains(&pid)
             || process.is_some_and(|process| {
                 // An orphan inherited the file from its dead master: holding it proves nothing.
-                let orphan = process.ppid <= 1 && looks_like_a_worker(process);
+                let orphan = process.ppid <= 1 && self.looks_like_a_worker(process);
                 (process.holds_log && !orphan) || pids.contains(&process.ppid)
             })
             || self.logged_workers().any(related)
@@ -171,7 +172,7 @@ impl<'a> Story<'a> {
         let known = ended == Some(true)
             || self.logged_workers().next().is_some()
             || self.timeline.events.iter().any(|event| {
-                matches!(&event.kind, EventKind::Process(process) if process.holds_log && looks_like_a_worker(process))
+                matches!(&event.kind, EventKind::Process(process) if process.holds_log && self.looks_like_a_worker(process))
             });
         known.then_some(false)
     }
@@ -182,7 +183,7 @@ impl<'a> Story<'a> {
         self.log_pids()
             .into_iter()
             .filter_map(|pid| self.process(pid).map(|(_, process)| process))
-            .filter(|process| looks_like_a_worker(process))
+            .filter(|process| self.looks_like_a_worker(process))
     }
 
     /// The process at the client's end of a database connection, `ip:port`.
@@ -210,54 +211,40 @@ impl<'a> Story<'a> {
             .infos(self.queue())
             .last()
             .is_some_and(|info| info.at_ms > passage.at_ms && info.unacked == Some(1));
-        self.timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::Stacks { pid, threads }
-                    if *pid == taker && alone && event.at_ms > passage.at_ms =>
-                {
-                    let mut inside = threads.iter().filter(|thread| {
-                        let call = thread.frames.iter().position(|frame| {
-                            frame.function.ends_with("__call__") && frame.file.ends_with("dramatiq/actor.py")
-                        });
-                        thread.stable
-                            && call.is_some_and(|at| {
-                                thread.frames[..at].iter().any(|frame| frame.is_application())
-                            })
-                    });
-                    (inside.next().is_some() && inside.next().is_none()).then_some((event.n, event.at_ms))
-                }
-                _ => None,
-            })
+        let shape = &self.framework().stack;
+        let in_the_actor = |thread: &Thread<'_>| {
+            let own = |at: usize| {
+                let mut below = thread.frames()[..at].iter();
+                below.any(|frame| shape.is_application(&frame.file))
+            };
+            thread.is_still() && thread.position(shape.call).is_some_and(own)
+        };
+        let mut dumps = self.stacks().dumps().rev();
+        dumps.find_map(|dump| {
+            let mut inside = dump.threads().filter(in_the_actor);
+            let one = inside.next().is_some() && inside.next().is_none();
+            (alone && dump.pid == taker && dump.at_ms > passage.at_ms && one).then_some((dump.n, dump.at_ms))
+        })
     }
 
     /// The worker thread that has a message stands in a hook before the actor.
     pub(super) fn stands_before_the_actor(&self) -> bool {
-        self.timeline.events.iter().any(|event| match &event.kind {
-            EventKind::Stacks { threads, .. } => threads.iter().any(|thread| {
-                let has = |function: &str, file: &str| {
-                    thread
-                        .frames
-                        .iter()
-                        .any(|frame| frame.function.ends_with(function) && frame.file.ends_with(file))
-                };
-                thread.stable
-                    && has("process_message", "dramatiq/worker.py")
-                    && has("emit_before", "dramatiq/broker.py")
-                    && !has("__call__", "dramatiq/actor.py")
-            }),
-            _ => false,
+        let shape = &self.framework().stack;
+        self.stacks().threads(None).any(|thread| {
+            thread.is_still()
+                && thread.has(shape.worker_loop)
+                && thread.has(shape.before_call)
+                && !thread.has(shape.call)
         })
     }
-}
 
-/// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a
-/// container's pid by chance.
-fn looks_like_a_worker(process: &Process) -> bool {
-    process
-        .command
-        .iter()
-        .any(|word| word.contains("dramatiq") || word.contains("python"))
+    /// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a
+    /// container's pid by chance.
+    fn looks_like_a_worker(&self, process: &Process) -> bool {
+        let worker = &self.framework().worker;
+        process
+            .command
+            .iter()
+            .any(|word| worker.is_named_in(word) || word.contains("python"))
+    }
 }

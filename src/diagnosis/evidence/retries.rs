@@ -1,8 +1,7 @@
 //! What comes after a failed attempt, and what waits for its time.
 
 use super::{Story, Transfer, broker};
-use crate::framework::LogEvent;
-use crate::framework::dramatiq;
+use crate::framework::{Delays, LogEvent};
 use crate::units;
 
 /// Milliseconds until the message's eta at the end of what was seen; negative: it has passed.
@@ -25,11 +24,9 @@ pub(in crate::diagnosis) fn eta_left_ms(story: &Story<'_>, passage: &Transfer<'_
 /// The message on its way through the delay queue: as it was published, or where it lies.
 pub(in crate::diagnosis) fn waiting_message<'s, 'a>(story: &'s Story<'a>) -> Option<&'s Transfer<'a>> {
     story.published().or_else(|| {
-        story
-            .held()
-            .iter()
-            .map(|held| &held.passage)
-            .find(|passage| passage.queue == dramatiq::delay_queue(story.queue()))
+        let delay = story.delay_queue()?;
+        let mut copies = story.held().iter().map(|held| &held.passage);
+        copies.find(|passage| passage.queue == delay)
     })
 }
 
@@ -43,10 +40,9 @@ pub(in crate::diagnosis) fn is_on_the_queue(story: &Story<'_>) -> bool {
 
 /// A worker has moved the delayed message on to the queue itself.
 pub(in crate::diagnosis) fn moved_on(story: &Story<'_>) -> bool {
-    story
-        .publishes()
-        .iter()
-        .any(|passage| passage.queue == story.queue())
+    let mut publishes = story.publishes().iter();
+    // Where workers keep what is delayed, it is on its queue from the start.
+    story.framework().delays == Delays::OnCompanion && publishes.any(|passage| passage.queue == story.queue())
 }
 
 /// No further attempt is waited for.

@@ -1,22 +1,122 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
 use super::{Raised, Story};
-use crate::timeline::EventKind;
+use crate::framework::FrameMatch;
+use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
-/// A frame of Dramatiq's stub broker in one of these processes.
-pub(in crate::diagnosis) fn stub_frame(story: &Story<'_>, pids: &[i32]) -> Option<(u32, String)> {
-    story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::Stacks { pid, threads } if pids.contains(pid) => threads
+/// All stacks that were read.
+#[derive(Clone, Copy)]
+pub(in crate::diagnosis) struct Stacks<'a> {
+    timeline: &'a Timeline,
+}
+
+/// The threads of one process at one moment.
+#[derive(Clone, Copy)]
+pub(in crate::diagnosis) struct Dump<'a> {
+    pub n: u32,
+    pub at_ms: f64,
+    pub pid: i32,
+    threads: &'a [Stack],
+}
+
+/// One thread of a dump.
+#[derive(Clone, Copy)]
+pub(in crate::diagnosis) struct Thread<'a> {
+    /// The event that shows it.
+    pub n: u32,
+    stack: &'a Stack,
+}
+
+impl<'a> Story<'a> {
+    pub(in crate::diagnosis) fn stacks(&self) -> Stacks<'a> {
+        Stacks {
+            timeline: self.timeline,
+        }
+    }
+}
+
+impl<'a> Stacks<'a> {
+    /// In the order in which they were read.
+    pub fn dumps(self) -> impl DoubleEndedIterator<Item = Dump<'a>> {
+        self.timeline.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Stacks { pid, threads } => Some(Dump {
+                n: event.n,
+                at_ms: event.at_ms,
+                pid: *pid,
+                threads,
+            }),
+            _ => None,
+        })
+    }
+
+    /// Threads of this process (or of all), those of its last dump first.
+    pub fn threads(self, pid: Option<i32>) -> impl Iterator<Item = Thread<'a>> {
+        self.dumps()
+            .rev()
+            .filter(move |dump| pid.is_none_or(|pid| pid == dump.pid))
+            .flat_map(Dump::threads)
+    }
+
+    /// A thread of this process (or of any) with such a frame.
+    pub fn find(self, pid: Option<i32>, pattern: FrameMatch) -> Option<Thread<'a>> {
+        self.threads(pid).find(|thread| thread.has(pattern))
+    }
+
+    /// The threads that this event shows.
+    pub fn of_event(self, n: u32) -> impl Iterator<Item = Thread<'a>> {
+        self.dumps()
+            .filter(move |dump| dump.n == n)
+            .flat_map(Dump::threads)
+    }
+}
+
+impl<'a> Dump<'a> {
+    pub fn threads(self) -> impl Iterator<Item = Thread<'a>> {
+        self.threads.iter().map(move |stack| Thread { n: self.n, stack })
+    }
+}
+
+impl<'a> Thread<'a> {
+    pub fn name(self) -> &'a str {
+        &self.stack.thread
+    }
+
+    /// It stood in the same place a moment later.
+    pub fn is_still(self) -> bool {
+        self.stack.stable
+    }
+
+    /// Innermost first.
+    pub fn frames(self) -> &'a [Frame] {
+        &self.stack.frames
+    }
+
+    pub fn has(self, pattern: FrameMatch) -> bool {
+        self.position(pattern).is_some()
+    }
+
+    /// A function with this word in its name is on the stack.
+    pub fn is_in(self, word: &str) -> bool {
+        self.frames().iter().any(|frame| frame.function.contains(word))
+    }
+
+    /// How many frames stand above the innermost one that fits.
+    pub fn position(self, pattern: FrameMatch) -> Option<usize> {
+        self.frames()
             .iter()
-            .find(|thread| {
-                thread
-                    .frames
-                    .iter()
-                    .any(|frame| frame.file.ends_with("dramatiq/brokers/stub.py"))
-            })
-            .map(|thread| (event.n, thread.thread.clone())),
-        _ => None,
-    })
+            .position(|frame| pattern.fits(&frame.file, &frame.function))
+    }
+}
+
+/// A frame of the framework's test broker in one of these processes.
+pub(in crate::diagnosis) fn stub_frame(story: &Story<'_>, pids: &[i32]) -> Option<(u32, String)> {
+    let pattern = story.framework().stack.test_broker;
+    story
+        .stacks()
+        .dumps()
+        .filter(|dump| pids.contains(&dump.pid))
+        .find_map(|dump| dump.threads().find(|thread| thread.has(pattern)))
+        .map(|thread| (thread.n, thread.name().to_owned()))
 }
 
 /// Where in the application's own code it was raised.
@@ -36,65 +136,35 @@ pub(in crate::diagnosis) fn own_frame(
     pid: Option<i32>,
     below: &str,
 ) -> Option<(u32, String)> {
+    let shape = &story.framework().stack;
     story
-        .timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Stacks { pid: of, threads } if pid.is_none_or(|pid| pid == *of) => threads
-                .iter()
-                .filter(|thread| {
-                    thread.stable
-                        && thread.frames.iter().any(|frame| {
-                            frame.file.contains("dramatiq/worker.py")
-                                && frame.function.contains("process_message")
-                        })
-                })
-                .filter(|thread| {
-                    below.is_empty() || thread.frames.iter().any(|frame| frame.function.contains(below))
-                })
-                .find_map(|thread| {
-                    thread
-                        .frames
-                        .iter()
-                        .find(|frame| frame.is_application())
-                        .map(|frame| {
-                            (
-                                event.n,
-                                format!("{}:{} in {}", frame.file, frame.line, frame.function),
-                            )
-                        })
-                }),
-            _ => None,
+        .stacks()
+        .threads(pid)
+        .filter(|thread| thread.is_still() && thread.has(shape.worker_loop))
+        .filter(|thread| below.is_empty() || thread.is_in(below))
+        .find_map(|thread| {
+            let mut frames = thread.frames().iter();
+            let own = frames.find(|frame| shape.is_application(&frame.file))?;
+            Some((thread.n, own.place()))
         })
 }
 
 /// Where the main thread of a booting worker stands still: an import, or a full log pipe.
 pub(in crate::diagnosis) fn boot_frame(story: &Story<'_>, pid: i32) -> Option<(u32, String)> {
+    let imports = |thread: &Thread<'_>| {
+        let mut frames = thread.frames().iter();
+        frames.any(|frame| frame.function == "_find_and_load" || frame.function == "import_module")
+    };
     story
-        .timeline
-        .events
-        .iter()
+        .stacks()
+        .dumps()
         .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Stacks { pid: of, threads } if *of == pid => threads
-                .iter()
-                .filter(|thread| thread.stable)
-                .find(|thread| {
-                    thread
-                        .frames
-                        .iter()
-                        .any(|frame| frame.function == "_find_and_load" || frame.function == "import_module")
-                })
-                .and_then(|thread| thread.frames.iter().find(|frame| !is_library(&frame.file)))
-                .map(|frame| {
-                    (
-                        event.n,
-                        format!("{}:{} in {}", frame.file, frame.line, frame.function),
-                    )
-                }),
-            _ => None,
+        .filter(|dump| dump.pid == pid)
+        .find_map(|dump| {
+            let thread = dump.threads().filter(|thread| thread.is_still()).find(imports)?;
+            let mut frames = thread.frames().iter();
+            let own = frames.find(|frame| !is_library(&frame.file))?;
+            Some((dump.n, own.place()))
         })
 }
 
@@ -105,54 +175,27 @@ pub(in crate::diagnosis) fn is_library(file: &str) -> bool {
 
 /// The thread of this dump that stands in this frame.
 pub(in crate::diagnosis) fn thread_of(story: &Story<'_>, n: u32, place: &str) -> Option<String> {
-    match &story.timeline.event(n)?.kind {
-        EventKind::Stacks { threads, .. } => threads
-            .iter()
-            .find(|thread| {
-                thread.stable
-                    && thread
-                        .frames
-                        .iter()
-                        .any(|frame| format!("{}:{} in {}", frame.file, frame.line, frame.function) == place)
-            })
-            .map(|thread| thread.thread.clone()),
-        _ => None,
-    }
+    story
+        .stacks()
+        .of_event(n)
+        .find(|thread| thread.is_still() && thread.frames().iter().any(|frame| frame.place() == place))
+        .map(|thread| thread.name().to_owned())
 }
 
 /// The event loop thread sits in something that is not the loop's own waiting.
 pub(in crate::diagnosis) fn blocked_loop(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
+    let waits = |thread: &Thread<'_>| {
+        let innermost = thread.frames().first();
+        innermost.is_some_and(|frame| frame.file.ends_with("selectors.py"))
+    };
     story
-        .timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Stacks { pid: of, threads } if pid.is_none_or(|pid| pid == *of) => threads
-                .iter()
-                .filter(|thread| {
-                    thread.stable
-                        && thread.frames.iter().any(|frame| {
-                            frame.function.contains("run_forever") || frame.function.contains("_run_once")
-                        })
-                })
-                .filter(|thread| {
-                    !thread
-                        .frames
-                        .first()
-                        .is_some_and(|frame| frame.file.ends_with("selectors.py"))
-                })
-                .find_map(|thread| {
-                    let frame = thread
-                        .frames
-                        .iter()
-                        .find(|frame| !frame.file.contains("/lib/python"))
-                        .or(thread.frames.first())?;
-                    Some((
-                        event.n,
-                        format!("{}:{} in {}", frame.file, frame.line, frame.function),
-                    ))
-                }),
-            _ => None,
+        .stacks()
+        .threads(pid)
+        .filter(|thread| thread.is_still() && (thread.is_in("run_forever") || thread.is_in("_run_once")))
+        .filter(|thread| !waits(thread))
+        .find_map(|thread| {
+            let frames = thread.frames();
+            let outside = frames.iter().find(|frame| !frame.file.contains("/lib/python"));
+            Some((thread.n, outside.or(frames.first())?.place()))
         })
 }

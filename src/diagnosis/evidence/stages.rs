@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Story, WorkerLine};
 use crate::diagnosis::{Outcome, Stage};
-use crate::framework::{LogEvent, dramatiq};
+use crate::framework::{Handling, LogEvent};
 use crate::timeline::{EventKind, Row, Source};
 
 impl<'a> Story<'a> {
@@ -48,7 +48,7 @@ impl<'a> Story<'a> {
         for passage in &self.publishes {
             // What is sent to a classic queue while its node is down is dropped.
             let dropped = self.dropped_by(passage).is_some();
-            if dramatiq::base_queue(passage.queue) == queue && exists(passage.queue) && !dropped {
+            if self.is_of_my_queue(passage.queue) && exists(passage.queue) && !dropped {
                 put(Stage::Published, Some(passage.at_ms), passage.n);
             }
         }
@@ -101,28 +101,11 @@ impl<'a> Story<'a> {
         }
         for told in &self.lines {
             let at = Some(told.at_ms);
-            match told.mark {
-                Some(
-                    LogEvent::Pushed { delay: false, .. }
-                    | LogEvent::UndefinedActor { .. }
-                    | LogEvent::DecodeFailed,
-                ) => put(Stage::Delivered, at, told.n),
-                Some(
-                    LogEvent::Received { .. }
-                    | LogEvent::Called
-                    | LogEvent::Failed { .. }
-                    | LogEvent::Skipped { .. }
-                    | LogEvent::TooOld { .. }
-                    | LogEvent::Retrying { .. }
-                    | LogEvent::RetriesExceeded { .. }
-                    | LogEvent::ExpectedException { .. }
-                    | LogEvent::ReturnedValue { .. }
-                    | LogEvent::HookFailed { .. },
-                ) => put(Stage::Received, at, told.n),
-                Some(LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. }) => {
-                    put(Stage::Settled, at, told.n)
-                }
-                _ => {}
+            match told.mark.and_then(LogEvent::handling) {
+                Some(Handling::Delivered) => put(Stage::Delivered, at, told.n),
+                Some(Handling::Received) => put(Stage::Received, at, told.n),
+                Some(Handling::Settled) => put(Stage::Settled, at, told.n),
+                None => {}
             }
         }
         for told in &self.entries {
@@ -196,6 +179,7 @@ impl<'a> Story<'a> {
             .into_iter()
             .rev()
             .filter(|stage| *stage != Stage::Recorded)
+            .filter(|stage| *stage != Stage::Settled || self.acknowledges_after_the_run())
         {
             if let Some((Some(at), _)) = reached.get_mut(&stage) {
                 *at = at.min(bound);
@@ -208,19 +192,10 @@ impl<'a> Story<'a> {
     /// A line says that this message will not run, or did not get into the actor.
     pub fn says_not_entered(&self) -> bool {
         self.raised.iter().any(|raised| !raised.entered())
-            || self.lines.iter().any(|told| {
-                matches!(
-                    told.mark,
-                    Some(
-                        LogEvent::UndefinedActor { .. }
-                            | LogEvent::DecodeFailed
-                            | LogEvent::Skipped { .. }
-                            | LogEvent::TooOld { .. }
-                            | LogEvent::NoEventLoop
-                            | LogEvent::NeverAwaited
-                    )
-                )
-            })
+            || self
+                .lines
+                .iter()
+                .any(|told| told.mark.is_some_and(LogEvent::denies_entry))
     }
 
     pub fn reached(&self, stage: Stage) -> Option<&(Option<f64>, Vec<u32>)> {
@@ -253,16 +228,10 @@ impl<'a> Story<'a> {
         }
         let failed_attempt = self.reached.contains_key(&Stage::Entered)
             && (self.raised.last().is_some()
-                || self.lines.iter().any(|told| {
-                    matches!(
-                        told.mark,
-                        Some(
-                            LogEvent::ExpectedException { .. }
-                                | LogEvent::TimeLimit
-                                | LogEvent::RetriesExceeded { .. }
-                        )
-                    )
-                })
+                || self
+                    .lines
+                    .iter()
+                    .any(|told| told.mark.is_some_and(LogEvent::fails_attempt))
                 || self.died_in_actor().is_some());
         if self.row_failed().is_some() || failed_attempt {
             return Outcome::Failed;
@@ -295,12 +264,7 @@ impl<'a> Story<'a> {
                 told.line.pid.is_none_or(|of| of == *pid)
                     && (told.at_ms <= died.at_ms || told.line.pid.is_some())
             });
-            let settled = last.is_some_and(|told| {
-                matches!(
-                    told.mark,
-                    Some(LogEvent::Acknowledging { .. } | LogEvent::Rejecting { .. })
-                )
-            });
+            let settled = last.is_some_and(|told| self.ends_attempt(told));
             self.counts(died) && !settled && (last.is_some() || delivered())
         })
     }

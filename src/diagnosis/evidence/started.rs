@@ -119,7 +119,10 @@ impl<'a> Story<'a> {
     fn has_own_worker(&self, part: &str) -> bool {
         self.timeline.events.iter().any(|event| match &event.kind {
             EventKind::Process(process) => {
-                process.command.iter().any(|word| word.contains("dramatiq"))
+                process
+                    .command
+                    .iter()
+                    .any(|word| self.framework().worker.is_named_in(word))
                     && self.is_of_started(part, process.pid) == Some(true)
             }
             _ => false,

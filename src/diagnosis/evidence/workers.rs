@@ -1,24 +1,21 @@
 //! Worker processes: which there are, which is watched, what they run and how they ended.
 
 use super::{End, Launch, Story, connections};
-use crate::framework::dramatiq;
-use crate::framework::{LogEvent, Traceback};
+use crate::framework::{self, Framework, LogEvent, WorkerLife};
 use crate::text;
 use crate::timeline::{EventKind, Level, Process, Source, exit_words};
 use crate::units;
 
 /// A test switch that is on in the process's environment.
-pub(in crate::diagnosis) fn test_switch(process: &Process) -> Option<(&str, &str)> {
-    const SWITCHES: &[&str] = &[
-        "DRAMATIQ_TESTING",
-        "UNIT_TESTS",
-        "UNIT_TESTING",
-        "TESTING",
-        "PYTEST_CURRENT_TEST",
-    ];
+pub(in crate::diagnosis) fn test_switch<'p>(
+    story: &Story<'_>,
+    process: &'p Process,
+) -> Option<(&'p str, &'p str)> {
+    const SWITCHES: &[&str] = &["UNIT_TESTS", "UNIT_TESTING", "TESTING", "PYTEST_CURRENT_TEST"];
     let on = |value: &str| !matches!(value.to_lowercase().as_str(), "" | "0" | "false" | "no" | "off");
-    SWITCHES
-        .iter()
+    let own = story.framework().worker.test_switches;
+    own.iter()
+        .chain(SWITCHES)
         .find_map(|name| process.env.get_key_value(*name).filter(|(_, value)| on(value)))
         .or_else(|| {
             ["ENV", "APP_ENV", "ENVIRONMENT"].iter().find_map(|name| {
@@ -31,11 +28,11 @@ pub(in crate::diagnosis) fn test_switch(process: &Process) -> Option<(&str, &str
         .map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
-/// A worker by its command line: the framework's own start script or module.
+/// A worker by its command line: a framework's own start script or module, be it another framework's.
 pub(in crate::diagnosis) fn is_worker_command(command: &[String]) -> bool {
     command.iter().take(3).any(|word| {
-        let name = word.rsplit('/').next().unwrap_or(word);
-        name == "dramatiq" || name == "dramatiq-gevent" || name == "rundramatiq" || name == "celery"
+        let is_program = |framework: &&Framework| framework.worker.is_program(word);
+        framework::ALL.iter().any(is_program) || word.rsplit('/').next() == Some("celery")
     })
 }
 
@@ -44,21 +41,15 @@ pub(in crate::diagnosis) fn is_worker(process: &Process) -> bool {
 }
 
 /// A worker by what it does: its stack is a worker's, or it consumes the delay queue, which only a
-/// Dramatiq worker does. A worker started by a script of the application is known by nothing else.
+/// worker does. A worker started by a script of the application is known by nothing else.
 pub(in crate::diagnosis) fn acts_as_worker(story: &Story<'_>, process: &Process) -> bool {
-    let by_stack = story.timeline.events.iter().any(|event| match &event.kind {
-        EventKind::Stacks { pid, threads } if *pid == process.pid => threads.iter().any(|thread| {
-            thread
-                .frames
-                .iter()
-                .any(|frame| frame.file.ends_with("dramatiq/worker.py"))
-        }),
-        _ => false,
-    });
-    let delay = dramatiq::delay_queue(story.queue());
+    let worker = story.framework().stack.worker;
+    let by_stack = story.stacks().find(Some(process.pid), worker).is_some();
+    let delay = story.delay_queue();
     let by_queue = story.consumers().is_some_and(|(_, consumers)| {
         consumers.iter().any(|consumer| {
-            consumer.queue == delay && connections::is_socket_of(process, &consumer.connection)
+            delay.as_ref() == Some(&consumer.queue)
+                && connections::is_socket_of(process, &consumer.connection)
         })
     });
     by_stack || by_queue
@@ -115,8 +106,7 @@ pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Opt
     let exception = line
         .traceback
         .as_deref()
-        .and_then(Traceback::parse)
-        .map(|trace| trace.exception)
+        .and_then(framework::exception_in)
         .filter(|text| !text.is_empty());
     Some((n, text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
 }
@@ -137,15 +127,8 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
             .rev()
             .find(|told| {
                 !told.line.before
-                    && !matches!(
-                        told.mark,
-                        Some(
-                            LogEvent::Stopping
-                                | LogEvent::ShutDown
-                                | LogEvent::ChildDied { .. }
-                                | LogEvent::ImportFailed
-                        )
-                    )
+                    && told.life() != Some(WorkerLife::Ending)
+                    && !matches!(told.mark, Some(LogEvent::ImportFailed))
             })
             .map(|told| told.n)
     })
@@ -162,15 +145,17 @@ pub(in crate::diagnosis) fn running_others(story: &Story<'_>) -> Vec<(u32, Strin
     {
         return Vec::new();
     }
+    // No line says which message a run that is over was about.
+    if !story.acknowledges_after_the_run() {
+        return Vec::new();
+    }
     let mut running: Vec<(&str, u32, &str)> = Vec::new();
     for told in story.worker_lines() {
         match told.mark {
             Some(LogEvent::Received { id, actor }) if !story.is_my_message(id) => {
                 running.push((id, told.n, actor))
             }
-            Some(LogEvent::Acknowledging { id } | LogEvent::Rejecting { id }) => {
-                running.retain(|(other, ..)| other != id)
-            }
+            Some(mark) if mark.settles() => running.retain(|(other, ..)| Some(*other) != mark.message_id()),
             Some(LogEvent::ShutDown | LogEvent::BootingUp) => running.clear(),
             _ => {}
         }

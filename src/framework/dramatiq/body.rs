@@ -7,45 +7,13 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
-use crate::framework::WantedId;
-
-/// What a body says of itself.
-#[derive(Debug, Default)]
-pub struct Body<'a> {
-    pub message_id: Option<Cow<'a, str>>,
-    pub actor: Option<Cow<'a, str>>,
-    pub queue_name: Option<Cow<'a, str>>,
-    pub timestamp_ms: Option<i64>,
-    pub eta_ms: Option<i64>,
-    pub retries: Option<u64>,
-    pub max_retries: Option<u64>,
-    pub traceback: Option<Cow<'a, str>>,
-    pub args: Option<Json>,
-    pub kwargs: Option<Json>,
-    /// It has both an actor and an id, whatever their types.
-    pub known: bool,
-    has_actor: bool,
-    has_id: bool,
-}
-
-/// What to do with the arguments.
-#[derive(Default)]
-pub struct Wishes<'w> {
-    /// Keep them whole.
-    pub keep: bool,
-    /// Look for these ids among their leaves.
-    pub ids: &'w [WantedId],
-    /// Collect the text of every leaf.
-    pub leaves: Option<&'w mut Vec<String>>,
-    /// One of the ids was found.
-    pub found: bool,
-}
+use crate::framework::{BorrowedMessage, DecodeOptions};
 
 /// Reads a body; the error says what it is instead.
-pub fn read<'a>(body: &'a [u8], wishes: &mut Wishes<'_>) -> Result<Body<'a>, String> {
+pub fn read<'a>(body: &'a [u8], options: &mut DecodeOptions<'_>) -> Result<BorrowedMessage<'a>, String> {
     let mut input = serde_json::Deserializer::from_slice(body);
     let not_json = |error: serde_json::Error| no_json(body, &error);
-    let found = Outer(wishes).deserialize(&mut input).map_err(not_json)?;
+    let found = Outer(options).deserialize(&mut input).map_err(not_json)?;
     input.end().map_err(not_json)?;
     found.ok_or_else(|| "JSON, but not an object".to_owned())
 }
@@ -139,10 +107,10 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
     }
 }
 
-struct Outer<'o, 'w>(&'o mut Wishes<'w>);
+struct Outer<'o, 'w>(&'o mut DecodeOptions<'w>);
 
 impl<'de> DeserializeSeed<'de> for Outer<'_, '_> {
-    type Value = Option<Body<'de>>;
+    type Value = Option<BorrowedMessage<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -150,21 +118,22 @@ impl<'de> DeserializeSeed<'de> for Outer<'_, '_> {
 }
 
 impl<'de> Visitor<'de> for Outer<'_, '_> {
-    type Value = Option<Body<'de>>;
+    type Value = Option<BorrowedMessage<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a message")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut body = Body::default();
+        let mut body = BorrowedMessage::default();
+        let (mut has_actor, mut has_id) = (false, false);
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
                 "message_id" => {
-                    body.has_id = true;
+                    has_id = true;
                     body.message_id = map.next_value::<Lenient<'de>>()?.text;
                 }
                 "actor_name" => {
-                    body.has_actor = true;
+                    has_actor = true;
                     body.actor = map.next_value::<Lenient<'de>>()?.text;
                 }
                 "queue_name" => body.queue_name = map.next_value::<Lenient<'de>>()?.text,
@@ -175,7 +144,7 @@ impl<'de> Visitor<'de> for Outer<'_, '_> {
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        body.known = body.has_actor && body.has_id;
+        body.known = has_actor && has_id;
         Ok(Some(body))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -202,41 +171,35 @@ impl<'de> Visitor<'de> for Outer<'_, '_> {
     }
 }
 
-fn arguments<'de, A: MapAccess<'de>>(map: &mut A, wishes: &mut Wishes<'_>) -> Result<Option<Json>, A::Error> {
-    if wishes.keep {
+fn arguments<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    options: &mut DecodeOptions<'_>,
+) -> Result<Option<Json>, A::Error> {
+    if options.keep {
         let value: Json = map.next_value()?;
-        look_at(&value, wishes);
+        look_at(&value, options);
         return Ok(Some(value));
     }
-    if wishes.ids.is_empty() && wishes.leaves.is_none() {
+    if options.ids.is_empty() && options.leaves.is_none() {
         map.next_value::<IgnoredAny>()?;
     } else {
-        map.next_value_seed(Leaf(wishes))?;
+        map.next_value_seed(Leaf(options))?;
     }
     Ok(None)
 }
 
-fn look_at(value: &Json, wishes: &mut Wishes<'_>) {
+fn look_at(value: &Json, options: &mut DecodeOptions<'_>) {
     match value {
         Json::Null => {}
-        Json::String(text) => wishes.leaf(text),
-        Json::Array(items) => items.iter().for_each(|item| look_at(item, wishes)),
-        Json::Object(map) => map.values().for_each(|item| look_at(item, wishes)),
-        other => wishes.leaf(&other.to_string()),
-    }
-}
-
-impl Wishes<'_> {
-    fn leaf(&mut self, text: &str) {
-        self.found = self.found || self.ids.iter().any(|id| id.is(text));
-        if let Some(leaves) = &mut self.leaves {
-            leaves.push(text.to_owned());
-        }
+        Json::String(text) => options.see(text),
+        Json::Array(items) => items.iter().for_each(|item| look_at(item, options)),
+        Json::Object(map) => map.values().for_each(|item| look_at(item, options)),
+        other => options.see(&other.to_string()),
     }
 }
 
 /// One value of the arguments, whatever it is.
-struct Leaf<'o, 'w>(&'o mut Wishes<'w>);
+struct Leaf<'o, 'w>(&'o mut DecodeOptions<'w>);
 
 impl<'de> DeserializeSeed<'de> for Leaf<'_, '_> {
     type Value = ();
@@ -253,23 +216,23 @@ impl<'de> Visitor<'de> for Leaf<'_, '_> {
         f.write_str("any JSON")
     }
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.leaf(text);
+        self.0.see(text);
         Ok(())
     }
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.0.leaf(&number.to_string());
+        self.0.see(&number.to_string());
         Ok(())
     }
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.0.leaf(&number.to_string());
+        self.0.see(&number.to_string());
         Ok(())
     }
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.0.leaf(&Json::from(number).to_string());
+        self.0.see(&Json::from(number).to_string());
         Ok(())
     }
     fn visit_bool<E>(self, is: bool) -> Result<(), E> {
-        self.0.leaf(if is { "true" } else { "false" });
+        self.0.see(if is { "true" } else { "false" });
         Ok(())
     }
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -287,7 +250,7 @@ impl<'de> Visitor<'de> for Leaf<'_, '_> {
     }
 }
 
-struct Options<'o, 'de>(&'o mut Body<'de>);
+struct Options<'o, 'de>(&'o mut BorrowedMessage<'de>);
 
 impl<'de> DeserializeSeed<'de> for Options<'_, 'de> {
     type Value = ();
@@ -342,32 +305,33 @@ impl<'de> Visitor<'de> for Options<'_, 'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framework::WantedId;
 
     #[test]
     fn texts_are_borrowed_and_arguments_only_looked_at() {
         let body = br#"{"queue_name":"q","actor_name":"a","args":[7,{"x":["t_1",null,1.5,true]}],"kwargs":{},"options":{"eta":5,"retries":2,"other":{"deep":[1]}},"message_id":"m","message_timestamp":1,"more":[{}]}"#;
         let ids = [WantedId::new("t_1")];
-        let mut wishes = Wishes {
+        let mut options = DecodeOptions {
             ids: &ids,
-            ..Wishes::default()
+            ..DecodeOptions::default()
         };
-        let read = read(body, &mut wishes).expect("a body");
+        let read = read(body, &mut options).expect("a body");
         assert!(matches!(read.actor, Some(Cow::Borrowed("a"))));
         assert_eq!((read.eta_ms, read.retries, read.known), (Some(5), Some(2), true));
-        assert!(wishes.found && read.args.is_none());
+        assert!(options.found && read.args.is_none());
         let mut leaves = Vec::new();
-        let mut wishes = Wishes {
+        let mut options = DecodeOptions {
             leaves: Some(&mut leaves),
-            ..Wishes::default()
+            ..DecodeOptions::default()
         };
-        super::read(body, &mut wishes).expect("a body");
+        super::read(body, &mut options).expect("a body");
         assert_eq!(leaves, ["7", "t_1", "1.5", "true"]);
     }
 
     #[test]
     fn odd_types_are_no_error() {
         let body = br#"{"actor_name":7,"message_id":{"a":[1]},"options":[1,"x"],"args":"text","message_timestamp":"soon"}"#;
-        let read = read(body, &mut Wishes::default()).expect("an object");
+        let read = read(body, &mut DecodeOptions::default()).expect("an object");
         assert!(read.known && read.actor.is_none() && read.timestamp_ms.is_none());
         for not in [
             &b"7"[..],
@@ -378,7 +342,7 @@ mod tests {
             b"{\"a\":1} x",
             b"\x80\x04",
         ] {
-            assert!(super::read(not, &mut Wishes::default()).is_err());
+            assert!(super::read(not, &mut DecodeOptions::default()).is_err());
         }
     }
 
@@ -396,7 +360,7 @@ mod tests {
             (b"{} {}", "5 bytes that are not JSON"),
             (b"[1]", "JSON, but not an object"),
         ] {
-            let read = read(body, &mut Wishes::default());
+            let read = read(body, &mut DecodeOptions::default());
             assert_eq!(read.err().as_deref(), Some(said));
         }
     }

@@ -5,12 +5,44 @@
 
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex, RegexSet};
+use regex::Captures;
 
-use crate::framework::LogEvent;
+use crate::framework::{LineMeaning, LogEvent, LogReader, LogShape};
+
+pub(super) const LOG: LogShape = LogShape {
+    // `[2025-01-01 00:00:00,000] [PID 1] [MainThread] [dramatiq.worker] [INFO] text`
+    format: r"^\[(?P<time>[^\]]+)\] \[PID (?P<pid>\d+)\] \[(?P<thread>[^\]]*)\] \[(?P<logger>[^\]]*)\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$",
+    read,
+    death: "exited unexpectedly",
+    logger: "dramatiq",
+    argument_masks: &[
+        (
+            r"(?s)(?P<k>Received message [\w.\-]+\().+(?P<e>\) with id ')",
+            "$k…$e",
+        ),
+        (
+            r"(?s)(?P<k>Failed to process message [\w.\-]+\().+(?P<e>\) with )",
+            "$k…$e",
+        ),
+        (
+            r"(?s)(?P<k>Rate limit exceeded in message [\w.\-]+\().+(?P<e>\))",
+            "$k…$e",
+        ),
+        (r"(?s)(?P<k>Message [\w.\-]+\().+(?P<e>\) was skipped)", "$k…$e"),
+        (r"(?s)(?P<k>Received args=).+", "$k(…) kwargs={…}."),
+    ],
+};
 
 /// Every line a diagnosis uses. The first that matches wins.
-const LINES: &[(&str, Reader)] = &[
+const LINES: &[(&str, LineMeaning)] = &[
+    // It also says that the others shut down.
+    (
+        r"Worker with PID (\d+) exited unexpectedly \(code (-?\d+)\)",
+        |c| LogEvent::ChildDied {
+            pid: group(c, 1).parse().unwrap_or(0),
+            code: group(c, 2).parse().unwrap_or(0),
+        },
+    ),
     (r"Dramatiq '[^']*' is booting up", |_| LogEvent::BootingUp),
     (r"Worker process is ready for action", |_| LogEvent::Ready),
     (r"Failed to import module", |_| LogEvent::ImportFailed),
@@ -118,16 +150,7 @@ const LINES: &[(&str, Reader)] = &[
     (r"Worker has been shut down|Shutting down\.\.\.$", |_| {
         LogEvent::ShutDown
     }),
-    (
-        r"Worker with PID (\d+) exited unexpectedly \(code (-?\d+)\)",
-        |c| LogEvent::ChildDied {
-            pid: group(c, 1).parse().unwrap_or(0),
-            code: group(c, 2).parse().unwrap_or(0),
-        },
-    ),
 ];
-
-type Reader = fn(&Captures<'_>) -> LogEvent;
 
 fn group(captures: &Captures<'_>, index: usize) -> String {
     captures
@@ -135,30 +158,11 @@ fn group(captures: &Captures<'_>, index: usize) -> String {
         .map_or_else(String::new, |found| found.as_str().to_owned())
 }
 
-static SET: LazyLock<Option<(RegexSet, Vec<Regex>)>> = LazyLock::new(|| {
-    // The patterns are constants: a test compiles them all.
-    let set = RegexSet::new(LINES.iter().map(|(pattern, _)| *pattern)).ok()?;
-    let each = LINES
-        .iter()
-        .map(|(pattern, _)| Regex::new(pattern))
-        .collect::<Result<_, _>>()
-        .ok()?;
-    Some((set, each))
-});
+/// The patterns are constants: a test compiles them all.
+static READER: LazyLock<Option<LogReader>> = LazyLock::new(|| LogReader::new(LINES).ok());
 
-/// Reads a worker's log line; `None` for anything that is not the framework's.
-pub fn read_line(text: &str, logger: Option<&str>, traceback: Option<&str>) -> Option<LogEvent> {
-    let (set, each) = SET.as_ref()?;
-    // `Worker with PID … Shutting down...` is a death: its row stands below, so ask for it first.
-    let matched = set.matches(text);
-    let mut indices: Vec<usize> = matched.iter().collect();
-    if indices.len() > 1 {
-        indices.sort_by_key(|&index| !LINES[index].0.starts_with("Worker with PID"));
-    }
-    let index = *indices.first()?;
-    let captures = each[index].captures(text)?;
-    let event = LINES[index].1(&captures);
-    Some(match event {
+fn read(text: &str, logger: Option<&str>, traceback: Option<&str>) -> Option<LogEvent> {
+    Some(match READER.as_ref()?.read(text)? {
         LogEvent::ConnectionError { error, .. } => LogEvent::ConnectionError {
             queue: consumer_queue(logger),
             error: if error.is_empty() {
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert!(SET.is_some());
+        assert!(READER.is_some());
     }
 
     #[test]
@@ -222,8 +226,8 @@ mod tests {
                 LogEvent::Failed { actor: "act".into() },
             ),
         ] {
-            assert_eq!(read_line(text, None, None), Some(mark), "{text}");
+            assert_eq!(read(text, None, None), Some(mark), "{text}");
         }
-        assert_eq!(read_line("order 7 received", None, None), None);
+        assert_eq!(read("order 7 received", None, None), None);
     }
 }

@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::syntax::Node;
 use super::{Actor, Parameter, Queue};
+use crate::framework::Framework;
 
 /// What stands for another text each time in a format, and escapes, which are another character in
 /// the log than in the source.
@@ -72,11 +73,12 @@ fn declares(decorator: &Node) -> bool {
         "call" => decorator.field("function"),
         _ => Some(*decorator),
     };
-    let Some(called) = called.filter(|called| called.last_name() == "actor") else {
+    let shape = &Framework::usual().source;
+    let Some(called) = called.filter(|called| called.last_name() == shape.decorator) else {
         return false;
     };
     called.field("object").is_none_or(|owner| {
-        owner.text() == "dramatiq" || (owner.kind() == "identifier" && owner.text().ends_with("broker"))
+        owner.text() == shape.module || (owner.kind() == "identifier" && owner.text().ends_with("broker"))
     })
 }
 

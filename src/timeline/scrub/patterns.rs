@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
 
+use crate::framework;
+
 /// Names of members and options that hold secrets.
 pub(super) static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
@@ -16,7 +18,7 @@ pub(super) static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
 pub(super) static BEARER: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?i)^\s*bearer\s+\S+\s*$").ok());
 
-fn compile(rows: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
+fn compile(rows: &[(&'static str, &'static str)]) -> Vec<(Regex, &'static str)> {
     rows.iter()
         .filter_map(|(pattern, replacement)| Some((Regex::new(pattern).ok()?, *replacement)))
         .collect()
@@ -84,28 +86,18 @@ pub(super) static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new
 pub(super) static ANY_PATTERN: LazyLock<Option<RegexSet>> =
     LazyLock::new(|| RegexSet::new(PATTERNS.iter().map(|(pattern, _)| pattern.as_str())).ok());
 
-/// Task arguments where the framework and SQLAlchemy print them.
+/// Task arguments where frameworks and SQLAlchemy print them.
 pub(super) static ARGUMENTS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
-    compile(&[
-        (
-            r"(?s)(?P<k>Received message [\w.\-]+\().+(?P<e>\) with id ')",
-            "$k…$e",
-        ),
-        (
-            r"(?s)(?P<k>Failed to process message [\w.\-]+\().+(?P<e>\) with )",
-            "$k…$e",
-        ),
-        (
-            r"(?s)(?P<k>Rate limit exceeded in message [\w.\-]+\().+(?P<e>\))",
-            "$k…$e",
-        ),
-        (r"(?s)(?P<k>Message [\w.\-]+\().+(?P<e>\) was skipped)", "$k…$e"),
-        (r"(?s)(?P<k>Received args=).+", "$k(…) kwargs={…}."),
+    let of_frameworks = framework::ALL
+        .iter()
+        .flat_map(|framework| compile(framework.log.argument_masks));
+    let of_others = compile(&[
         (r"(?s)(?P<k>\[parameters: ).+?\]\n", "$k…]\n"),
         (r"(?s)(?P<k>\[parameters: ).+\]$", "$k…]"),
         (
             r#"(?P<k>"input"\s*:\s*)(?:"[^"]*"|\{[^{}]*\}|\[[^\[\]]*\]|[^,}\]]+)"#,
             "$k\"…\"",
         ),
-    ])
+    ]);
+    of_frameworks.chain(of_others).collect()
 });

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::framework::Envelope;
+
 /// So many bytes are kept in all, so that a busy vhost cannot fill the memory.
 const MOST: usize = 32 << 20;
 
@@ -12,7 +14,7 @@ pub struct PublishedBodies(Mutex<Stored>);
 
 #[derive(Default)]
 struct Stored {
-    bodies: BTreeMap<String, Vec<u8>>,
+    bodies: BTreeMap<String, Envelope<'static>>,
     bytes: usize,
 }
 
@@ -23,16 +25,17 @@ impl std::fmt::Debug for PublishedBodies {
 }
 
 impl PublishedBodies {
-    pub fn keep(&self, id: &str, body: &[u8]) {
+    pub fn keep(&self, id: &str, message: &Envelope<'_>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The first one is the original; what comes later under this id is a retry.
-        if kept.bytes + body.len() <= MOST && !kept.bodies.contains_key(id) {
-            kept.bytes += body.len();
-            kept.bodies.insert(id.to_owned(), body.to_vec());
+        let size = message.size();
+        if kept.bytes + size <= MOST && !kept.bodies.contains_key(id) {
+            kept.bytes += size;
+            kept.bodies.insert(id.to_owned(), message.clone().into_owned());
         }
     }
 
-    pub fn get(&self, id: &str) -> Option<Vec<u8>> {
+    pub fn get(&self, id: &str) -> Option<Envelope<'static>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bodies.get(id).cloned()
     }
@@ -45,10 +48,11 @@ mod tests {
     #[test]
     fn bodies_are_kept_up_to_a_limit_and_the_first_counts() {
         let bodies = PublishedBodies::default();
-        bodies.keep("a", b"first");
-        bodies.keep("a", b"retry");
-        bodies.keep("b", &vec![0; MOST]);
-        assert_eq!(bodies.get("a").as_deref(), Some(b"first".as_slice()));
+        let message = |body: &'static [u8]| Envelope::of_body(body);
+        bodies.keep("a", &message(b"first"));
+        bodies.keep("a", &message(b"retry"));
+        bodies.keep("b", &Envelope::of_body(vec![0; MOST]));
+        assert_eq!(bodies.get("a"), Some(message(b"first")));
         assert_eq!(bodies.get("b"), None);
     }
 }

@@ -18,8 +18,8 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use tokio::sync::mpsc;
 
-use super::prompt::PROMPT;
-use super::sieve::{BEAT, Batch, Sieve};
+use super::extractor::{BEAT, Batch, DeliveryExtractor};
+use super::lag::PROMPT;
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::rabbitmq::amqp;
@@ -88,7 +88,7 @@ type Wire = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 /// What lapin reads from and writes to.
 struct Stream {
     wire: Wire,
-    sieve: Sieve,
+    extractor: DeliveryExtractor,
     /// How much of what is lapin's it has taken.
     taken: usize,
     batches: mpsc::UnboundedSender<Arrival>,
@@ -123,7 +123,7 @@ impl Stream {
     fn new(wire: Wire, consumer: &'static str, batches: mpsc::UnboundedSender<Arrival>) -> Self {
         Self {
             wire,
-            sieve: Sieve::new(consumer),
+            extractor: DeliveryExtractor::new(consumer),
             taken: 0,
             batches,
             chunk: vec![0; CHUNK],
@@ -138,12 +138,12 @@ impl Stream {
         }
     }
 
-    fn pour(&mut self, length: usize) {
+    fn take(&mut self, length: usize) {
         let now = Instant::now();
         let reading = *self.reading.get_or_insert(now);
-        self.sieve.pour(&self.chunk[..length]);
-        let batch = self.sieve.batch();
-        let begun = match (self.sieve.is_within_a_message(), &batch) {
+        self.extractor.feed(&self.chunk[..length]);
+        let batch = self.extractor.batch();
+        let begun = match (self.extractor.is_within_a_message(), &batch) {
             (true, None) => Some(*self.begun.get_or_insert(now)),
             (true, Some(_)) => self.begun.replace(now),
             (false, _) => self.begun.take(),
@@ -152,10 +152,10 @@ impl Stream {
             return;
         };
         let since = begun.map_or(reading, |begun| begun.min(reading));
-        self.pace.count(now, batch.events());
+        self.pace.count(now, batch.len());
         if now.duration_since(self.said_alive) > ALIVE {
             self.said_alive = now;
-            self.sieve.rest.extend_from_slice(&BEAT);
+            self.extractor.rest.extend_from_slice(&BEAT);
         }
         // Nobody takes them while the connection is being closed.
         let _ = self.batches.send(Arrival {
@@ -170,19 +170,19 @@ impl Stream {
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.pace.many && this.sieve.rest.len() == this.taken {
+        if this.pace.many && this.extractor.rest.len() == this.taken {
             // lapin reads with a thread of its own, which waits like this when there is nothing to read.
             std::thread::sleep(PAUSE);
         }
         for _ in 0..READS {
-            let rest = &this.sieve.rest[this.taken..];
+            let rest = &this.extractor.rest[this.taken..];
             if !rest.is_empty() {
                 let length = rest.len().min(into.len());
                 into[..length].copy_from_slice(&rest[..length]);
                 this.taken += length;
                 return Poll::Ready(Ok(length));
             }
-            this.sieve.rest.clear();
+            this.extractor.rest.clear();
             this.taken = 0;
             let read = Pin::new(&mut this.wire).poll_read(cx, &mut this.chunk);
             if read.is_pending() {
@@ -190,7 +190,7 @@ impl AsyncRead for Stream {
             }
             match ready!(read)? {
                 0 => return Poll::Ready(Ok(0)),
-                length => this.pour(length),
+                length => this.take(length),
             }
         }
         cx.waker().wake_by_ref();

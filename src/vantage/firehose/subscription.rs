@@ -11,11 +11,11 @@ use lapin::{Channel, Connection, Consumer};
 use serde_json::Value as Json;
 use tokio::sync::Mutex;
 
-use super::counting::Counting;
 use super::divert::{Arrival, Diverted, connect_diverting};
+use super::drops::DropCounter;
+use super::lag::LagProbe;
 use super::missed::{Counter, Limits, Missed, declare};
-use super::prompt::Prompt;
-use super::traced::Traced;
+use super::monitor::TracingMonitor;
 use super::vhost::{affordable, readers, still_traced, traces, vhost};
 use crate::config::{Broker, Trace};
 use crate::error::Unavailable;
@@ -37,9 +37,9 @@ pub struct Subscription {
     queue: String,
     keys: Vec<String>,
     counter: Arc<Counter>,
-    counting: Option<Counting>,
-    prompt: Prompt,
-    traced: Traced,
+    drops: Option<DropCounter>,
+    lag: LagProbe,
+    monitor: TracingMonitor,
     vhost: String,
     nodes: Nodes,
     /// Whether tracing was on already, in words.
@@ -174,15 +174,15 @@ impl Subscription {
         let counter = Arc::new(counter);
         Ok(Self {
             connection,
-            prompt: Prompt::start(channel.clone(), queue.clone()),
-            traced: Traced::start(management.clone(), broker.vhost.clone()),
+            lag: LagProbe::start(channel.clone(), queue.clone()),
+            monitor: TracingMonitor::start(management.clone(), broker.vhost.clone()),
             channel,
             consumer,
             batches,
             over: None,
             queue,
             keys: keys.to_vec(),
-            counting: Some(Counting::start(counter.clone())),
+            drops: Some(DropCounter::start(counter.clone())),
             counter,
             vhost: broker.vhost.clone(),
             detail,
@@ -198,7 +198,7 @@ impl Subscription {
         }
         tokio::select! {
             Some(arrival) = self.batches.recv() => Ok(self.lively(arrival)),
-            () = self.traced.is_off() => {
+            () = self.monitor.is_off() => {
                 self.over = Some(switched_off());
                 self.ready().unwrap_or_else(|| Err(switched_off()))
             }
@@ -215,7 +215,7 @@ impl Subscription {
 
     /// What is there already, without waiting.
     pub fn ready(&mut self) -> Option<Result<Incoming, Unavailable>> {
-        let dropped = self.counting.as_ref().map_or(0, Counting::dropped);
+        let dropped = self.drops.as_ref().map_or(0, DropCounter::dropped);
         if dropped > 0 {
             return Some(Ok(Incoming::Missed(dropped)));
         }
@@ -226,32 +226,32 @@ impl Subscription {
     }
 
     fn lively(&self, mut arrival: Arrival) -> Incoming {
-        if let Some(counting) = &self.counting {
-            counting.is_lively();
+        if let Some(drops) = &self.drops {
+            drops.is_lively();
         }
-        arrival.late = self.prompt.is_late(arrival.late);
+        arrival.late = self.lag.is_late(arrival.late);
         Incoming::Events(arrival)
     }
 
     /// Our process stood still: what comes now may have waited for us.
     pub fn stalled(&self) {
-        self.prompt.stalled();
+        self.lag.stalled();
     }
 
     /// What was read last may have waited, and more may wait.
     pub fn is_behind(&self) -> bool {
-        self.prompt.is_behind()
+        self.lag.is_behind()
     }
 
     /// Somebody has switched tracing off: the connection is as it was.
     pub fn was_untraced(&self) -> bool {
-        self.traced.was_off()
+        self.monitor.was_off()
     }
 
     /// It is traced now, and has been whenever somebody looked. Whoever switches it off makes us deaf, and be it on
     /// again: what was not seen since proves nothing.
     pub async fn is_still_traced(&self, management: &Management) -> Result<(), Unavailable> {
-        if self.traced.was_off() || !still_traced(management, &self.vhost).await {
+        if self.monitor.was_off() || !still_traced(management, &self.vhost).await {
             return Err(switched_off());
         }
         Ok(())
@@ -287,11 +287,11 @@ impl Subscription {
         let cancelled = cancelled.await;
         while let Some(Ok(_)) = self.consumer.next().await {}
         while let Ok(mut arrival) = self.batches.try_recv() {
-            arrival.late = self.prompt.is_late(arrival.late);
+            arrival.late = self.lag.is_late(arrival.late);
             rest(arrival);
         }
-        let mut events = match self.counting.take() {
-            Some(counting) => counting.stop().await,
+        let mut events = match self.drops.take() {
+            Some(drops) => drops.stop().await,
             None => 0,
         };
         let mut exact = cancelled.is_ok();

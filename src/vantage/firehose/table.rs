@@ -16,6 +16,7 @@ pub struct Values<'a>(Bytes<'a>);
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     Text(&'a [u8]),
+    Flag(bool),
     Number(i64),
     Table(Fields<'a>),
     List(Values<'a>),
@@ -116,7 +117,8 @@ impl<'a> Bytes<'a> {
     fn value(&mut self) -> Option<Value<'a>> {
         Some(match self.byte()? {
             b'S' | b'x' => Value::Text(self.long()?),
-            b't' | b'B' => Value::Number(self.number(1)? as i64),
+            b't' => Value::Flag(self.number(1)? != 0),
+            b'B' => Value::Number(self.number(1)? as i64),
             b'b' => Value::Number(i64::from(self.number(1)? as i8)),
             b's' => Value::Number(i64::from(self.number(2)? as i16)),
             b'u' => Value::Number(self.number(2)? as i64),

@@ -13,7 +13,7 @@ use super::{Sink, Wanted};
 use crate::http::segment;
 use crate::rabbitmq::management::Management;
 use crate::timeline::scrub::Scrubber;
-use crate::trace::Who;
+use crate::trace::PeerProcess;
 use crate::vantage::process;
 use crate::watch::observation::{Consumer, Details, Observation, Stats};
 
@@ -36,7 +36,7 @@ pub async fn look(
 ) {
     let mut looked: HashMap<String, Instant> = HashMap::new();
     let mut remembered: HashSet<String> = HashSet::new();
-    let mut holders: HashMap<String, Option<Who>> = HashMap::new();
+    let mut holders: HashMap<String, Option<PeerProcess>> = HashMap::new();
     loop {
         let queue = {
             let wanted = wanted.borrow_and_update();
@@ -186,7 +186,7 @@ fn lost_before(answer: &Json) -> Option<i64> {
 async fn find_processes(
     consumers: &mut [Consumer],
     connections: &[String],
-    holders: &mut HashMap<String, Option<Who>>,
+    holders: &mut HashMap<String, Option<PeerProcess>>,
     scrubber: &Arc<Scrubber>,
 ) {
     let new: Vec<String> = connections

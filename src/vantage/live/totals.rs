@@ -168,7 +168,7 @@ async fn may_look(management: &Management, vhost: &str) -> Result<bool, Unavaila
 fn pattern(selector: &QueueSelector) -> Option<String> {
     let mut words: Vec<String> = Vec::new();
     for name in selector.names() {
-        words.push(format!("{}(\\.DQ|\\.XQ)?$", regex::escape(name)));
+        words.push(format!("{}{}", regex::escape(name), selector.queues().ends()));
     }
     if selector.exact().is_none() {
         for beginning in selector.beginnings()? {

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value as Json;
 
+use crate::framework;
 use crate::timeline::{Level, LogLine};
 
 /// A line and the time it states, as written.
@@ -146,11 +147,12 @@ fn regex(pattern: &str) -> Option<Regex> {
     Regex::new(pattern).ok()
 }
 
-/// `[2025-01-01 00:00:00,000] [PID 1] [MainThread] [dramatiq.worker] [INFO] text`
-static DRAMATIQ: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    regex(
-        r"^\[(?P<time>[^\]]+)\] \[PID (?P<pid>\d+)\] \[(?P<thread>[^\]]*)\] \[(?P<logger>[^\]]*)\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$",
-    )
+/// Of frameworks, as their own handlers write.
+static FRAMEWORKS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    framework::ALL
+        .iter()
+        .filter_map(|framework| regex(framework.log.format))
+        .collect()
 });
 /// `[2025-01-01 00:00:00,000: INFO/ForkPoolWorker-1] text`
 static CELERY: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -180,11 +182,14 @@ static THREAD: LazyLock<Option<Regex>> =
 /// How far into a line its head may reach.
 const HEAD: usize = 160;
 
+/// Formats of whole lines: the first that fits is the line's.
+fn formats() -> impl Iterator<Item = &'static Regex> {
+    FRAMEWORKS.iter().chain(&*CELERY).chain(&*BASIC)
+}
+
 fn has_head(text: &str) -> bool {
     let head = head_of(text);
-    [&*DRAMATIQ, &*CELERY, &*BASIC]
-        .iter()
-        .any(|format| format.as_ref().is_some_and(|format| format.is_match(text)))
+    formats().any(|format| format.is_match(text))
         || TIME.as_ref().is_some_and(|time| time.is_match(head))
         || (text.starts_with('{') && text.ends_with('}'))
         || leading_level(head)
@@ -228,8 +233,8 @@ fn parse(text: &str) -> (LogLine, Option<String>, bool) {
     {
         return (parsed.0, parsed.1, true);
     }
-    for format in [&*DRAMATIQ, &*CELERY, &*BASIC] {
-        let Some(found) = format.as_ref().and_then(|format| format.captures(text)) else {
+    for format in formats() {
+        let Some(found) = format.captures(text) else {
             continue;
         };
         let group = |name: &str| found.name(name).map(|part| part.as_str().to_owned());
@@ -356,7 +361,8 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        for pattern in [&*DRAMATIQ, &*CELERY, &*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD] {
+        assert_eq!(FRAMEWORKS.len(), framework::ALL.len());
+        for pattern in [&*CELERY, &*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD] {
             assert!(pattern.is_some());
         }
     }

@@ -3,6 +3,7 @@
 //! Nothing is lost silently. Past the first limit the lines that tell something are kept on, past the
 //! second none is; from then on the source sees in part, and says how much it left out.
 
+use crate::framework::Framework;
 use crate::timeline::{Level, LogLine, NO_SPACE};
 use crate::vantage::{Phases, Tap};
 
@@ -26,17 +27,17 @@ pub(super) struct Quota {
 impl Quota {
     /// Passes the line on, if there is room for it.
     pub fn line(&mut self, line: LogLine, stated: Option<String>, task_id: Option<&str>, tap: &Tap) {
-        if self.takes(&line, task_id) {
+        if self.takes(&line, task_id, tap.framework) {
             tap.line(line, stated);
         }
     }
 
-    fn takes(&mut self, line: &LogLine, task_id: Option<&str>) -> bool {
+    fn takes(&mut self, line: &LogLine, task_id: Option<&str>, framework: &Framework) -> bool {
         if self.lines < MOST {
             self.lines += 1;
             return true;
         }
-        if self.telling < MOST_TELLING && tells(line, task_id) {
+        if self.telling < MOST_TELLING && tells(line, task_id, framework) {
             self.telling += 1;
             return true;
         }
@@ -96,12 +97,12 @@ impl Quota {
 }
 
 /// Whether a cause could rest on it.
-fn tells(line: &LogLine, task_id: Option<&str>) -> bool {
+fn tells(line: &LogLine, task_id: Option<&str>, framework: &Framework) -> bool {
     line.entry
         || line.traceback.is_some()
         || line.level >= Some(Level::Warning)
         || task_id.is_some_and(|id| line.text.contains(id))
-        || line.log_event().is_some()
+        || line.log_event(framework).is_some()
 }
 
 /// The task's id, once it is known.
@@ -126,21 +127,25 @@ mod tests {
         let mut quota = Quota::default();
         let chat = line("y", Level::Info);
         for _ in 0..MOST {
-            assert!(quota.takes(&chat, None));
+            assert!(quota.takes(&chat, None, Framework::usual()));
         }
         assert_eq!(quota.words("w.log", true), None);
-        assert!(!quota.takes(&chat, Some("task_1")));
-        assert!(quota.takes(&line("done with task_1", Level::Info), Some("task_1")));
-        assert!(quota.takes(&line("y", Level::Error), None));
+        assert!(!quota.takes(&chat, Some("task_1"), Framework::usual()));
+        assert!(quota.takes(
+            &line("done with task_1", Level::Info),
+            Some("task_1"),
+            Framework::usual()
+        ));
+        assert!(quota.takes(&line("y", Level::Error), None, Framework::usual()));
         let words = quota.words("w.log", true).expect("words");
         assert!(
             words.contains("after the first 10000, 1 that are neither"),
             "{words}"
         );
         for _ in 0..MOST_TELLING {
-            quota.takes(&line("y", Level::Error), None);
+            quota.takes(&line("y", Level::Error), None, Framework::usual());
         }
-        assert!(!quota.takes(&line("y", Level::Error), None));
+        assert!(!quota.takes(&line("y", Level::Error), None, Framework::usual()));
         quota.unread(3 << 20);
         let words = quota.words("w.log", true).expect("words");
         assert!(

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Result, Seek, SeekFrom};
 use memchr::memmem;
 
 use super::format::{Folder, Parsed};
-use crate::framework::{LogEvent, contains_token};
+use crate::framework::{Acknowledges, Framework, LogEvent, contains_token};
 
 const CHUNK: u64 = 4 * 1024 * 1024;
 /// Lines kept of one task.
@@ -17,9 +17,15 @@ const MOST: usize = 2000;
 const GIVE_UP_AFTER: u64 = 8 * 1024 * 1024 * 1024;
 
 /// The task's lines up to `end`, oldest first.
-pub fn lines_of(file: &mut File, end: u64, task: &str, folder: Folder) -> Result<Vec<Parsed>> {
+pub fn lines_of(
+    file: &mut File,
+    end: u64,
+    task: &str,
+    folder: Folder,
+    framework: &'static Framework,
+) -> Result<Vec<Parsed>> {
     match first_trace(file, end, task.as_bytes())? {
-        Some(at) => collect(file, at, end, task, folder),
+        Some(at) => collect(file, at, end, task, folder, framework),
         None => Ok(Vec::new()),
     }
 }
@@ -51,8 +57,16 @@ fn first_trace(file: &mut File, end: u64, needle: &[u8]) -> Result<Option<u64>> 
 
 /// Reads on from the first trace, from hit to hit. Lines of the task are those that carry its id or
 /// its message's, and what the same thread of the same process says in between.
-fn collect(file: &mut File, from: u64, end: u64, task: &str, mut folder: Folder) -> Result<Vec<Parsed>> {
+fn collect(
+    file: &mut File,
+    from: u64,
+    end: u64,
+    task: &str,
+    mut folder: Folder,
+    framework: &'static Framework,
+) -> Result<Vec<Parsed>> {
     let mut search = Search {
+        framework,
         task: task.to_owned(),
         messages: HashSet::new(),
         active: HashSet::new(),
@@ -70,6 +84,7 @@ fn collect(file: &mut File, from: u64, end: u64, task: &str, mut folder: Folder)
 }
 
 struct Search {
+    framework: &'static Framework,
     task: String,
     /// Ids of the task's messages, as the log names them.
     messages: HashSet<String>,
@@ -83,7 +98,7 @@ impl Search {
     fn next_hit(&self, file: &mut File, from: u64, end: u64) -> Result<Option<u64>> {
         let words = std::iter::once(self.task.as_str())
             .chain(self.messages.iter().map(String::as_str))
-            .chain(std::iter::once("exited unexpectedly"));
+            .chain(std::iter::once(self.framework.log.death));
         let finders: Vec<_> = words.map(|word| memmem::Finder::new(word.as_bytes())).collect();
         let overlap = finders
             .iter()
@@ -141,7 +156,7 @@ impl Search {
     /// Keeps a line that is the task's; says whether it was.
     fn keep(&mut self, parsed: Parsed) -> bool {
         let line = &parsed.0;
-        let mark = line.log_event();
+        let mark = line.log_event(self.framework);
         let key = (line.pid, line.thread.clone());
         // A short id stands everywhere: only what the framework says of a message counts.
         let unmistakable = self.task.len() >= 6;
@@ -166,8 +181,9 @@ impl Search {
         if died {
             self.active.clear();
         }
-        if let Some(LogEvent::Acknowledging { id } | LogEvent::Rejecting { id }) = &mark
-            && self.messages.contains(id)
+        if self.framework.acknowledges == Acknowledges::AfterRun
+            && let Some(settled) = mark.filter(LogEvent::settles)
+            && settled.message_id().is_some_and(|id| self.messages.contains(id))
         {
             self.active.remove(&key);
         }
@@ -215,7 +231,14 @@ mod tests {
         let path = std::env::temp_dir().join(format!("taskdiag-search-{}", std::process::id()));
         std::fs::write(&path, &text).unwrap();
         let mut file = File::open(&path).unwrap();
-        let lines = lines_of(&mut file, text.len() as u64, "task_42", Folder::new(None)).unwrap();
+        let lines = lines_of(
+            &mut file,
+            text.len() as u64,
+            "task_42",
+            Folder::new(None),
+            Framework::usual(),
+        )
+        .unwrap();
         std::fs::remove_file(&path).unwrap();
         let texts: Vec<&str> = lines.iter().map(|(line, _)| line.text.as_str()).collect();
         assert_eq!(texts.len(), 5, "{texts:?}");

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::view::View;
+use crate::framework;
 use crate::timeline::environment::Code;
 
 /// What a module is looked for in.
@@ -22,7 +23,6 @@ const LAUNCHERS: &[&str] = &[
     "celery",
     "daphne",
     "debugpy",
-    "dramatiq",
     "fastapi",
     "flask",
     "granian",
@@ -88,6 +88,7 @@ fn modules(command: &[String]) -> Vec<&str> {
                     .chars()
                     .all(|c| c.is_alphanumeric() || "_.()".contains(c))
                 && !LAUNCHERS.contains(&name(word).as_str())
+                && !framework::is_worker_program(&name(word))
         })
         .take(20)
         .collect()

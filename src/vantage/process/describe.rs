@@ -6,6 +6,7 @@ use procfs::process::Process as Proc;
 
 use super::command::masked;
 use super::sockets::own_sockets;
+use crate::framework;
 use crate::timeline::Process;
 
 /// A switch is a word; what is longer is something else.
@@ -14,7 +15,6 @@ const MOST_SHOWN: usize = 400;
 /// Environment variables whose values are harmless and tell something; of all others only the
 /// name is kept.
 const HARMLESS: &[&str] = &[
-    "DRAMATIQ_TESTING",
     "UNIT_TESTS",
     "UNIT_TESTING",
     "TESTING",
@@ -26,9 +26,6 @@ const HARMLESS: &[&str] = &[
     "PYTHONUNBUFFERED",
     "TZ",
     "LANG",
-    "dramatiq_queue_prefetch",
-    "dramatiq_delay_queue_prefetch",
-    "dramatiq_restart_delay",
 ];
 
 /// `None`: it is gone.
@@ -68,8 +65,13 @@ pub fn read(pid: i32) -> Option<Process> {
         .filter_map(|name| name.to_str().map(str::to_owned))
         .collect();
     env_names.sort();
+    let of_frameworks = framework::ALL.iter().flat_map(|framework| {
+        let worker = &framework.worker;
+        worker.test_switches.iter().chain(worker.tuning_variables)
+    });
     let env: BTreeMap<String, String> = HARMLESS
         .iter()
+        .chain(of_frameworks)
         .filter_map(|name| {
             let value = environ.get(std::ffi::OsStr::new(name))?;
             (value.len() <= MOST_SHOWN).then(|| ((*name).to_owned(), value.to_string_lossy().into_owned()))

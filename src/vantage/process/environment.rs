@@ -17,6 +17,7 @@ use super::dotenv;
 use super::interpreter::{self, Python};
 use super::mask::Masker;
 use super::view::View;
+use crate::framework;
 use crate::timeline::EventKind;
 use crate::timeline::environment::{Environment, Found};
 use crate::timeline::scrub::printable;
@@ -151,17 +152,10 @@ fn raw(pid: i32) -> Option<Raw> {
 fn is_python(raw: &Raw) -> bool {
     let names = |word: &str| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        [
-            "python",
-            "pypy",
-            "dramatiq",
-            "uvicorn",
-            "gunicorn",
-            "celery",
-            "hypercorn",
-        ]
-        .iter()
-        .any(|known| name.starts_with(known))
+        ["python", "pypy", "uvicorn", "gunicorn", "celery", "hypercorn"]
+            .iter()
+            .any(|known| name.starts_with(known))
+            || framework::is_worker_program(name)
     };
     raw.executable
         .as_ref()

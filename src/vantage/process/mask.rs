@@ -16,12 +16,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::framework;
 use crate::timeline::environment::{Masked, Variable};
 
 /// Environment variables whose values are harmless and tell something.
 const HARMLESS: &[&str] = &[
     "DJANGO_SETTINGS_MODULE",
-    "DRAMATIQ_TESTING",
     "APP_ENV",
     "ENV",
     "ENVIRONMENT",
@@ -45,16 +45,8 @@ const HARMLESS: &[&str] = &[
     "WEB_CONCURRENCY",
 ];
 
-/// … and families of them: the interpreter's own, the locale's, and Dramatiq's numbers.
-const HARMLESS_PREFIXES: &[&str] = &[
-    "PYTHON",
-    "LC_",
-    "dramatiq_queue_",
-    "dramatiq_delay_",
-    "dramatiq_restart_",
-    "dramatiq_dead_",
-    "dramatiq_worker_",
-];
+/// … and families of them: the interpreter's own, and the locale's.
+const HARMLESS_PREFIXES: &[&str] = &["PYTHON", "LC_"];
 
 /// A harmless value is a word, a path or a list of paths; nobody needs more of it.
 const MOST_SHOWN: usize = 400;
@@ -107,7 +99,9 @@ impl Masker {
             return Variable::Plain(String::new());
         }
         let shown = name.to_str().is_some_and(|name| {
-            HARMLESS.contains(&name) || HARMLESS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            HARMLESS.contains(&name)
+                || HARMLESS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || framework::is_harmless_variable(name)
         });
         if shown && let Some(value) = value.to_str().filter(|value| value.len() <= MOST_SHOWN) {
             return Variable::Plain(value.to_owned());

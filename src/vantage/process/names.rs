@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::timeline::scrub::Scrubber;
-use crate::trace::Who;
+use crate::trace::PeerProcess;
 
 /// After so long an answer is asked for again, while the old one is still given.
 const FRESH: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const MOST: usize = 10_000;
 
 #[derive(Default)]
 struct Answer {
-    who: Option<Arc<Who>>,
+    who: Option<Arc<PeerProcess>>,
     /// None until the first answer is there.
     at: Option<Instant>,
     asked: bool,
@@ -104,7 +104,7 @@ impl Names {
     }
 
     /// Who it is, if that is known within `patience`. Nobody waits for the same answer twice.
-    pub fn of(&self, connection: &str, patience: Duration) -> Option<Arc<Who>> {
+    pub fn of(&self, connection: &str, patience: Duration) -> Option<Arc<PeerProcess>> {
         let mut answers = self.known.lock();
         if !patience.is_zero() && answers.get(connection).is_some_and(Answer::is_awaited) {
             let waited = self

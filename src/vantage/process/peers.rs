@@ -8,20 +8,20 @@ use procfs::process::Process as Proc;
 use super::command::{masked, program};
 use super::sockets::{client_end, holders};
 use crate::timeline::scrub::Scrubber;
-use crate::trace::Who;
+use crate::trace::PeerProcess;
 
 /// Who is at the client's end of these connections: by name, as far as it can be seen.
-pub fn peers(connections: &[String]) -> HashMap<String, Who> {
+pub fn peers(connections: &[String]) -> HashMap<String, PeerProcess> {
     peers_without(connections, &Scrubber::default())
 }
 
 /// The same, their command lines without what this scrubber knows to be secret.
-pub fn peers_without(connections: &[String], scrubber: &Scrubber) -> HashMap<String, Who> {
+pub fn peers_without(connections: &[String], scrubber: &Scrubber) -> HashMap<String, PeerProcess> {
     let wanted: Vec<(String, SocketAddr)> = connections
         .iter()
         .filter_map(|name| Some((name.clone(), client_end(name)?)))
         .collect();
-    let mut commands: HashMap<i32, Who> = HashMap::new();
+    let mut commands: HashMap<i32, PeerProcess> = HashMap::new();
     holders(&wanted)
         .into_iter()
         .map(|(name, pid)| {
@@ -31,7 +31,7 @@ pub fn peers_without(connections: &[String], scrubber: &Scrubber) -> HashMap<Str
         .collect()
 }
 
-fn who(pid: i32, scrubber: &Scrubber) -> Who {
+fn who(pid: i32, scrubber: &Scrubber) -> PeerProcess {
     let command = |pid: i32| -> Vec<String> {
         let command = Proc::new(pid).and_then(|process| process.cmdline());
         masked(command.unwrap_or_default())
@@ -46,7 +46,7 @@ fn who(pid: i32, scrubber: &Scrubber) -> Who {
         .then(|| Proc::new(pid).and_then(|process| process.stat()).ok())
         .flatten()
         .map(|stat| command(stat.ppid));
-    Who {
+    PeerProcess {
         pid,
         name: program(parent.as_ref().unwrap_or(&own)),
         command: own,

@@ -13,7 +13,7 @@ use super::missed::Counter;
 /// While messages arrive, what was dropped is counted so often.
 const COUNT_EVERY: Duration = Duration::from_millis(250);
 
-pub struct Counting {
+pub struct DropCounter {
     shared: Arc<Shared>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -27,7 +27,7 @@ struct Shared {
     dropped: AtomicU64,
 }
 
-impl Counting {
+impl DropCounter {
     pub fn start(counter: Arc<Counter>) -> Self {
         let shared = Arc::new(Shared::default());
         let (stop, mut stopped) = oneshot::channel();

@@ -1,8 +1,8 @@
 //! API against worker within one run: what they ought to have in common, and do not.
 
-use super::difference::{Difference, Party, Shown, Subject};
+use super::difference::{Difference, FactValue, Side, Subject};
 use super::facts::{Facts, fingerprints};
-use super::rank::{self, Weight};
+use super::rank::{self, Relevance};
 use super::{between, ranked};
 use crate::diagnosis::{Stage, Story, Verdict};
 
@@ -18,12 +18,12 @@ pub fn within(story: &Story<'_>, verdict: &Verdict) -> Vec<Difference> {
         return Vec::new();
     }
     let facts = Facts::of(story);
-    let [api, worker] = [Party::Api, Party::Worker].map(|party| only(&facts, party));
+    let [api, worker] = [Side::Api, Side::Worker].map(|party| only(&facts, party));
     let (mut differences, _) = between(&api, &worker);
     // Whoever has a connection to the broker consumes from it, whatever a switch says.
     let consumes = worker
         .known
-        .contains_key(&(Party::Api, Subject::BrokerAddress, String::new()));
+        .contains_key(&(Side::Api, Subject::BrokerAddress, String::new()));
     let same_application = same_application(story);
     differences.retain(|difference| {
         let is_code = matches!(
@@ -33,26 +33,26 @@ pub fn within(story: &Story<'_>, verdict: &Verdict) -> Vec<Difference> {
         is_telling(difference) && matters(difference, verdict, consumes) && (!is_code || same_application)
     });
     for difference in &mut differences {
-        difference.of = vec![Party::Api, Party::Worker];
+        difference.of = vec![Side::Api, Side::Worker];
         difference.why = Some(why(difference).to_owned());
     }
     ranked(differences, &[verdict])
 }
 
 /// One party's facts, under one name for both.
-fn only(facts: &Facts, party: Party) -> Facts {
+fn only(facts: &Facts, party: Side) -> Facts {
     Facts {
         known: facts
             .known
             .iter()
             .filter(|((of, ..), _)| *of == party)
-            .map(|((_, subject, name), fact)| ((Party::Api, *subject, name.clone()), fact.clone()))
+            .map(|((_, subject, name), fact)| ((Side::Api, *subject, name.clone()), fact.clone()))
             .collect(),
         complete: facts
             .complete
             .iter()
             .filter(|(of, _)| *of == party)
-            .map(|(_, subject)| (Party::Api, *subject))
+            .map(|(_, subject)| (Side::Api, *subject))
             .collect(),
         hidden: Default::default(),
     }
@@ -60,17 +60,21 @@ fn only(facts: &Facts, party: Party) -> Facts {
 
 /// Two programs have many differences that mean nothing: only these can part them.
 fn is_telling(difference: &Difference) -> bool {
-    let both = !difference.values.contains(&Shown::Absent);
-    match difference.weight {
-        Weight::TestSwitch | Weight::BrokerVariable | Weight::DatabaseVariable | Weight::Code => true,
+    let both = !difference.values.contains(&FactValue::Absent);
+    match difference.relevance {
+        Relevance::TestSwitch | Relevance::BrokerVariable | Relevance::DatabaseVariable | Relevance::Code => {
+            true
+        }
         // One may well do without a library that the other needs.
-        Weight::Driver | Weight::Package => both,
-        Weight::Interpreter => true,
-        Weight::Service => matches!(
+        Relevance::Driver | Relevance::Package => both,
+        Relevance::Interpreter => true,
+        Relevance::Service => matches!(
             difference.subject,
             Subject::BrokerAddress | Subject::Vhost | Subject::DatabaseAddress
         ),
-        Weight::Named | Weight::Start | Weight::Variable | Weight::Person | Weight::Habit => false,
+        Relevance::Named | Relevance::Start | Relevance::Variable | Relevance::User | Relevance::Cosmetic => {
+            false
+        }
     }
 }
 
@@ -78,42 +82,44 @@ fn is_telling(difference: &Difference) -> bool {
 fn matters(difference: &Difference, verdict: &Verdict, consumes: bool) -> bool {
     let reached = verdict.stage;
     let delivered = reached >= Some(Stage::Delivered);
-    match (difference.weight, difference.subject) {
+    match (difference.relevance, difference.subject) {
         // One that keeps messages to itself has kept none that was delivered: the API's before it is
         // published, the worker's after, unless that consumes from the broker …
-        (Weight::TestSwitch, _) if delivered => false,
-        (Weight::TestSwitch, _) if reached < Some(Stage::Published) => is_on(&difference.values[0]),
-        (Weight::TestSwitch, _) => is_on(&difference.values[1]) && !consumes,
+        (Relevance::TestSwitch, _) if delivered => false,
+        (Relevance::TestSwitch, _) if reached < Some(Stage::Published) => is_on(&difference.values[0]),
+        (Relevance::TestSwitch, _) => is_on(&difference.values[1]) && !consumes,
         // … and once the message has come to the worker, both use one broker;
-        (Weight::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => !delivered,
+        (Relevance::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => !delivered,
         // until then the worker's database has nothing to say.
-        (Weight::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => delivered,
-        (Weight::Driver, _) if rank::is_database_driver(&difference.name) => delivered,
+        (Relevance::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => delivered,
+        (Relevance::Driver, _) if rank::is_database_driver(&difference.name) => delivered,
         // Two releases declare queues and write messages differently; what the actor has got was
         // understood.
-        (Weight::Driver, _) => reached >= Some(Stage::Submitted) && reached < Some(Stage::Entered),
+        (Relevance::Driver, _) => reached >= Some(Stage::Submitted) && reached < Some(Stage::Entered),
         _ => delivered,
     }
 }
 
 /// This side has the switch on, or may have.
-fn is_on(value: &Shown) -> bool {
+fn is_on(value: &FactValue) -> bool {
     match value {
-        Shown::Seen(text) => rank::is_on(text),
-        Shown::Masked => true,
-        Shown::Absent => false,
+        FactValue::Seen(text) => rank::is_on(text),
+        FactValue::Masked => true,
+        FactValue::Absent => false,
     }
 }
 
 fn why(difference: &Difference) -> &'static str {
-    match (difference.weight, difference.subject) {
-        (Weight::TestSwitch, _) => "whoever has it on keeps its messages to itself",
-        (Weight::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => {
+    match (difference.relevance, difference.subject) {
+        (Relevance::TestSwitch, _) => "whoever has it on keeps its messages to itself",
+        (Relevance::BrokerVariable, _) | (_, Subject::BrokerAddress | Subject::Vhost) => {
             "they may not use the same broker, vhost or queue"
         }
-        (Weight::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => "they may not use the same database",
-        (Weight::Driver, _) => "they may not understand each other",
-        (Weight::Code, _) => "they may not run the same code",
+        (Relevance::DatabaseVariable, _) | (_, Subject::DatabaseAddress) => {
+            "they may not use the same database"
+        }
+        (Relevance::Driver, _) => "they may not understand each other",
+        (Relevance::Code, _) => "they may not run the same code",
         _ => "the same code may behave differently",
     }
 }

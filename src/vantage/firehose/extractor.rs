@@ -15,7 +15,7 @@ pub struct Batch {
 
 /// One of them.
 #[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
+pub struct RawDelivery<'a> {
     pub routing_key: &'a [u8],
     /// The table of headers, behind its length.
     pub headers: &'a [u8],
@@ -23,10 +23,10 @@ pub struct Message<'a> {
 }
 
 impl Batch {
-    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+    pub fn messages(&self) -> impl Iterator<Item = RawDelivery<'_>> {
         let mut start = 0;
         self.ends.iter().map(move |&[key, headers, body]| {
-            let message = Message {
+            let message = RawDelivery {
                 routing_key: &self.bytes[start..key],
                 headers: &self.bytes[key..headers],
                 body: &self.bytes[headers..body],
@@ -36,7 +36,7 @@ impl Batch {
         })
     }
 
-    pub fn events(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
@@ -57,7 +57,7 @@ struct Unfinished {
 }
 
 #[derive(Debug)]
-pub struct Sieve {
+pub struct DeliveryExtractor {
     consumer: &'static str,
     /// The beginning of a frame whose end has not come yet.
     waiting: Vec<u8>,
@@ -81,7 +81,7 @@ const DELIVER: [u8; 4] = [0, 60, 0, 60];
 /// A frame that says nothing but that the other side lives.
 pub const BEAT: [u8; AROUND] = [HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END];
 
-impl Sieve {
+impl DeliveryExtractor {
     pub fn new(consumer: &'static str) -> Self {
         Self {
             consumer,
@@ -93,7 +93,7 @@ impl Sieve {
         }
     }
 
-    pub fn pour(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         if self.waiting.is_empty() {
             let used = self.scan(bytes);
             self.waiting.extend_from_slice(&bytes[used..]);
@@ -245,9 +245,9 @@ mod tests {
     use amq_protocol::types::{AMQPValue, FieldArray, FieldTable};
     use proptest::prelude::*;
 
-    use super::super::sight::sight;
+    use super::super::event::trace_event;
     use super::*;
-    use crate::trace::Passage;
+    use crate::trace::TraceKind;
 
     fn bytes(frame: AMQPFrame) -> Vec<u8> {
         let written = gen_frame(&frame)(Vec::new().into()).expect("a frame");
@@ -361,18 +361,18 @@ mod tests {
             .messages()
             .map(|message| {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let seen = sight(&message).expect("an event");
+                let seen = trace_event(&message).expect("an event");
                 assert_eq!(seen.connection, "1.2.3.4:5 -> 6.7.8.9:5672");
                 assert_eq!(seen.user, "guest");
                 let death = seen.death.expect("it died");
                 assert_eq!((&*death.queue, &*death.reason), ("orders", "rejected"));
-                match seen.passage {
-                    Passage::Publish {
+                match seen.kind {
+                    TraceKind::Publish {
                         routing_key, queues, ..
                     } => {
                         assert_eq!((&*routing_key, &*queues[0]), ("key", "orders.XQ"));
                     }
-                    Passage::Deliver { redelivered, .. } => assert!(redelivered),
+                    TraceKind::Deliver { redelivered, .. } => assert!(redelivered),
                 }
                 (text(message.routing_key), text(message.body))
             })
@@ -383,7 +383,7 @@ mod tests {
         #[test]
         fn however_it_is_cut_the_same_comes_out(cuts in prop::collection::vec(1..400_usize, 1..60), often in any::<bool>()) {
             let (stream, expected) = stream();
-            let mut sieve = Sieve::new("taskdiag");
+            let mut extractor = DeliveryExtractor::new("taskdiag");
             let mut seen = Vec::new();
             let mut left = &stream[..];
             for cut in cuts.iter().cycle() {
@@ -391,16 +391,16 @@ mod tests {
                     break;
                 }
                 let (now, later) = left.split_at((*cut).min(left.len()));
-                sieve.pour(now);
+                extractor.feed(now);
                 left = later;
                 if often {
-                    seen.extend(sieve.batch().iter().flat_map(told));
+                    seen.extend(extractor.batch().iter().flat_map(told));
                 }
             }
-            seen.extend(sieve.batch().iter().flat_map(told));
+            seen.extend(extractor.batch().iter().flat_map(told));
             let all = [("publish.", "one"), ("deliver.orders", ""), ("deliver.q", "two, in three frames"), ("publish.last", "four")];
             prop_assert_eq!(seen, all.map(|(key, body)| (key.to_owned(), body.to_owned())));
-            prop_assert_eq!(&sieve.rest, &expected);
+            prop_assert_eq!(&extractor.rest, &expected);
         }
 
         #[test]
@@ -408,11 +408,11 @@ mod tests {
             let (mut stream, _) = stream();
             let at = at.min(stream.len());
             stream.splice(at..(at + noise.len()).min(stream.len()), noise.iter().copied());
-            let mut sieve = Sieve::new("taskdiag");
+            let mut extractor = DeliveryExtractor::new("taskdiag");
             for part in stream.chunks(97) {
-                sieve.pour(part);
-                for message in sieve.batch().iter().flat_map(Batch::messages) {
-                    drop(sight(&message));
+                extractor.feed(part);
+                for message in extractor.batch().iter().flat_map(Batch::messages) {
+                    drop(trace_event(&message));
                 }
             }
         }
@@ -420,9 +420,9 @@ mod tests {
 
     #[test]
     fn another_protocol_is_somebody_elses_to_refuse() {
-        let mut sieve = Sieve::new("taskdiag");
-        sieve.pour(b"AMQP\0\0\x09\x01");
-        sieve.pour(b"HTTP");
-        assert_eq!(sieve.rest, b"AMQP\0\0\x09\x01HTTP");
+        let mut extractor = DeliveryExtractor::new("taskdiag");
+        extractor.feed(b"AMQP\0\0\x09\x01");
+        extractor.feed(b"HTTP");
+        assert_eq!(extractor.rest, b"AMQP\0\0\x09\x01HTTP");
     }
 }

@@ -2,24 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::framework::is_same_id;
-
-/// A message of our own, ready to be published.
-#[derive(Clone)]
-pub struct Copy {
-    pub task_id: String,
-    pub message_id: String,
-    pub actor: String,
-    pub queue: String,
-    pub body: Vec<u8>,
-}
-
-impl std::fmt::Debug for Copy {
-    /// Its arguments are the user's.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "message {} for {}", self.message_id, self.actor)
-    }
-}
+use crate::framework::{Copy, CopyOrder, Envelope, is_same_id};
 
 /// Options of what has happened to the original, or would set other things going after it.
 const NOT_COPIED: &[&str] = &[
@@ -35,17 +18,26 @@ const NOT_COPIED: &[&str] = &[
     "redis_message_id",
 ];
 
-/// The same message under another task id and message id, for this queue. What dramatiq does not
-/// know in `options` it passes over; `max_retries` keeps a copy that fails from coming back for days.
-/// `nth`: how many were made before.
-pub fn copy(body: &[u8], task_id: &str, queue: &str, run: &str, nth: u32) -> Result<Copy, String> {
-    let mut message: Json =
-        serde_json::from_slice(body).map_err(|_| "the original's message is not JSON".to_owned())?;
-    let fresh = fresh(task_id, nth);
+/// What dramatiq does not know in `options` it passes over; `max_retries` keeps a copy that fails from coming
+/// back for days.
+pub(super) fn marks(run: &str) -> serde_json::Map<String, Json> {
+    [
+        ("taskdiag".to_owned(), json!(run)),
+        ("max_retries".to_owned(), json!(0)),
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// The same message under another task id and message id.
+pub(super) fn copy(original: &Envelope<'_>, order: &CopyOrder<'_>) -> Result<Copy, String> {
+    let mut message: Json = serde_json::from_slice(&original.body)
+        .map_err(|_| "the original's message is not JSON".to_owned())?;
+    let fresh = fresh(order.task_id, order.nth);
     let mut replaced = 0;
     for part in ["args", "kwargs"] {
         if let Some(value) = message.get_mut(part) {
-            replaced += replace(value, task_id, &fresh);
+            replaced += replace(value, order.task_id, &fresh);
         }
     }
     if replaced == 0 {
@@ -65,50 +57,19 @@ pub fn copy(body: &[u8], task_id: &str, queue: &str, run: &str, nth: u32) -> Res
         .cloned()
         .unwrap_or_default();
     options.retain(|name, _| !NOT_COPIED.contains(&name.as_str()));
-    Ok(finish(message, options, fresh, actor, queue, run))
-}
-
-/// A message made from what the configuration says.
-pub fn from_configuration(args: &Json, kwargs: &Json, actor: &str, queue: &str, run: &str) -> Copy {
-    let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
-    let message = json!({
-        "queue_name": queue,
-        "actor_name": actor,
-        "args": crate::submit::with_task_id(args, &task_id),
-        "kwargs": crate::submit::with_task_id(kwargs, &task_id),
-    });
-    finish(
-        message,
-        serde_json::Map::new(),
-        task_id,
-        actor.to_owned(),
-        queue,
-        run,
-    )
-}
-
-fn finish(
-    mut message: Json,
-    mut options: serde_json::Map<String, Json>,
-    task_id: String,
-    actor: String,
-    queue: &str,
-    run: &str,
-) -> Copy {
+    options.extend(marks(order.run));
     let message_id = uuid::Uuid::new_v4().to_string();
-    options.insert("taskdiag".into(), json!(run));
-    options.insert("max_retries".into(), json!(0));
-    message["queue_name"] = json!(queue);
+    message["queue_name"] = json!(order.queue);
     message["options"] = Json::Object(options);
     message["message_id"] = json!(message_id);
-    message["message_timestamp"] = json!(jiff::Timestamp::now().as_millisecond());
-    Copy {
-        task_id,
+    message["message_timestamp"] = json!(order.now_ms);
+    Ok(Copy {
+        task_id: fresh,
         message_id,
         actor,
-        queue: queue.to_owned(),
-        body: message.to_string().into_bytes(),
-    }
+        queue: order.queue.to_owned(),
+        envelope: Envelope::of_body(message.to_string().into_bytes()),
+    })
 }
 
 /// An id of the same shape that no row has.
@@ -169,8 +130,19 @@ mod tests {
         .into_bytes()
     }
 
+    fn copy(body: &[u8], task_id: &str, queue: &str, run: &str, nth: u32) -> Result<Copy, String> {
+        let order = CopyOrder {
+            task_id,
+            queue,
+            run,
+            nth,
+            now_ms: 1,
+        };
+        super::copy(&Envelope::of_body(body), &order)
+    }
+
     fn read(copy: &Copy) -> Json {
-        serde_json::from_slice(&copy.body).expect("JSON")
+        serde_json::from_slice(&copy.envelope.body).expect("JSON")
     }
 
     #[test]
@@ -205,11 +177,11 @@ mod tests {
     #[test]
     fn ids_of_every_kind() {
         let body = original(json!([41, "41"]), json!({}), json!({}));
-        let copy = super::copy(&body, "41", "q", "r", 0).expect("a copy");
-        assert_eq!(read(&copy)["args"], json!([1_000_000_041, "1000000041"]));
+        let made = copy(&body, "41", "q", "r", 0).expect("a copy");
+        assert_eq!(read(&made)["args"], json!([1_000_000_041, "1000000041"]));
         let uuid = "8b6e9f0e-96f6-4a0f-9c0e-1f0b6d1f2a3b";
         let body = original(json!([]), json!({"id": uuid.to_uppercase()}), json!({}));
-        let copy = super::copy(&body, uuid, "q", "r", 0).expect("a copy");
+        let copy = copy(&body, uuid, "q", "r", 0).expect("a copy");
         assert!(uuid::Uuid::try_parse(&copy.task_id).is_ok());
         assert_eq!(fresh("2000000000", 0), "2147483646");
         assert_eq!(fresh("41", 1), "1000000042");

@@ -14,12 +14,12 @@ use crate::rabbitmq::management::Management;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Looks until it is dropped, or has seen that tracing is off.
-pub struct Traced {
+pub struct TracingMonitor {
     shared: Arc<(AtomicBool, Notify)>,
     task: JoinHandle<()>,
 }
 
-impl Traced {
+impl TracingMonitor {
     pub fn start(management: Management, vhost: String) -> Self {
         let shared = Arc::new((AtomicBool::new(false), Notify::new()));
         let task = tokio::spawn({
@@ -49,7 +49,7 @@ impl Traced {
     }
 }
 
-impl Drop for Traced {
+impl Drop for TracingMonitor {
     fn drop(&mut self) {
         self.task.abort();
     }

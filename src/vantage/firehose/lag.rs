@@ -19,7 +19,7 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 /// While we are behind.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-pub struct Prompt {
+pub struct LagProbe {
     shared: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-impl Prompt {
+impl LagProbe {
     pub fn start(channel: Channel, queue: String) -> Self {
         let shared = Arc::new(Mutex::new(State::default()));
         let task = tokio::spawn({
@@ -99,7 +99,7 @@ impl Prompt {
     }
 }
 
-impl Drop for Prompt {
+impl Drop for LagProbe {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -1,0 +1,50 @@
+//! The log of a worker: how its lines are formatted, and what they say in the framework's own words.
+
+use regex::{Captures, Regex, RegexSet};
+
+use super::LogEvent;
+
+#[derive(Debug)]
+pub struct LogShape {
+    /// A line as the framework formats it: a regular expression with some of the groups `time`, `pid`,
+    /// `thread`, `logger`, `level` and `text`.
+    pub format: &'static str,
+    /// What a line says, from its text, its logger and the traceback below it; `None` for anything that is
+    /// not the framework's.
+    pub read: fn(text: &str, logger: Option<&str>, traceback: Option<&str>) -> Option<LogEvent>,
+    /// A part of every line that tells of the death of a process.
+    pub death: &'static str,
+    /// Its loggers' names begin so.
+    pub logger: &'static str,
+    /// Task arguments where it prints them: a regular expression, and what stands in place of what it fits.
+    pub argument_masks: &'static [(&'static str, &'static str)],
+}
+
+/// What a line means whose text fits a pattern.
+pub type LineMeaning = fn(&Captures<'_>) -> LogEvent;
+
+/// Many patterns, searched at once.
+#[derive(Debug)]
+pub struct LogReader {
+    set: RegexSet,
+    each: Vec<(Regex, LineMeaning)>,
+}
+
+impl LogReader {
+    pub fn new(lines: &[(&str, LineMeaning)]) -> Result<Self, regex::Error> {
+        Ok(Self {
+            set: RegexSet::new(lines.iter().map(|(pattern, _)| *pattern))?,
+            each: lines
+                .iter()
+                .map(|(pattern, meaning)| Ok((Regex::new(pattern)?, *meaning)))
+                .collect::<Result<_, regex::Error>>()?,
+        })
+    }
+
+    /// What the first line that fits means.
+    pub fn read(&self, text: &str) -> Option<LogEvent> {
+        let first = self.set.matches(text).iter().next()?;
+        let (pattern, meaning) = &self.each[first];
+        pattern.captures(text).map(|captures| meaning(&captures))
+    }
+}

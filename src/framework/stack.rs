@@ -1,0 +1,48 @@
+//! Where a framework's own code stands on a Python stack.
+
+/// A frame, by the ends of its file's path and of its function's name. An empty one fits anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameMatch {
+    pub file: &'static str,
+    pub function: &'static str,
+}
+
+impl FrameMatch {
+    pub fn fits(&self, file: &str, function: &str) -> bool {
+        file.ends_with(self.file) && function.ends_with(self.function)
+    }
+}
+
+/// The frames of a framework that tell what its worker is at.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StackShape {
+    /// Part of the path of every file of the framework.
+    pub library: &'static str,
+    /// Any frame of a worker.
+    pub worker: FrameMatch,
+    /// A worker has a message in its hands.
+    pub worker_loop: FrameMatch,
+    /// The call of the task's function: what is called from here is the application's.
+    pub call: FrameMatch,
+    /// Hooks that run before that call.
+    pub before_call: FrameMatch,
+    /// A name that such a hook has.
+    pub hook: &'static str,
+    /// A thread waits here for a coroutine's result.
+    pub async_bridge: FrameMatch,
+    /// A broker that keeps messages to itself, as for tests.
+    pub test_broker: FrameMatch,
+    /// What the worker writes its log through, besides Python's own `logging`.
+    pub log_pipe: FrameMatch,
+}
+
+impl StackShape {
+    pub fn is_library(&self, file: &str) -> bool {
+        file.contains(self.library)
+    }
+
+    /// Neither the framework's nor what lies in a Python library folder: the application's own.
+    pub fn is_application(&self, file: &str) -> bool {
+        !self.is_library(file) && !file.contains("/lib/python")
+    }
+}
