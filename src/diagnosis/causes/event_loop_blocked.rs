@@ -85,6 +85,7 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::timeline::{EventKind, Stack};
 
     fn stuck_in(function: &str) -> Scene {
         let frame = |function: &str, file: &str| crate::timeline::Frame {
