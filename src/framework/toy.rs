@@ -197,7 +197,7 @@ mod tests {
         let delayed = accepted(1).publish_as("default", API, message(Some(60_000)));
         let done = entered().debug("toy", "done").row("COMPLETED").silence();
         for (scene, cause) in [
-            (published(0).silence(), "certain no-consumer"),
+            (published(0).silence(), "likely no-consumer"),
             (undefined.silence(), "certain unknown-actor"),
             (raised().silence(), "certain actor-raised"),
             // Without a stack that it still works is assumed.

@@ -23,6 +23,8 @@ pub struct QueueGroup {
     pub dead: Queue,
     /// Boxed: of ten thousand queues a few have them.
     pub details: Option<Box<Timed<Details>>>,
+    /// Since when its counters and consumers have been read.
+    details_since: Option<Duration>,
     /// Where the queue's messages went, and its delay queue's.
     pub ledger: Ledger,
     pub delay_ledger: Ledger,
@@ -217,6 +219,9 @@ impl QueueGroup {
                     self.finished.clear();
                 }
                 let at = details.asked;
+                if is_on {
+                    self.details_since.get_or_insert(at);
+                }
                 self.details = Some(Box::new(Timed { at, value: details }));
             }
             Role::Delay if is_on => drop(self.delay_ledger.counted(&details, lag)),

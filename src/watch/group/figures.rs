@@ -69,7 +69,8 @@ impl QueueGroup {
 
     fn listed_consumers(&self, now: Duration) -> Option<Figure> {
         let value = self.who()?.len() as u64;
-        let (since, _) = self.ledger.read()?;
+        // Not the ledger's: a stream keeps none.
+        let since = self.details_since?;
         // Whoever came just before is on the list some seconds later.
         if now < since + COUNTED_BY {
             let why = "the list of consumers is some seconds late, and was not looked at for so long yet";
