@@ -214,7 +214,7 @@ impl<'a> Ladder<'a> {
             .iter()
             .any(|key| self.config.origins.contains_key(*key));
         match &broker.actor {
-            Some(actor) if configured => Ok((self.from_configuration(actor), true)),
+            Some(actor) if configured => Ok((self.configured_copy(actor), true)),
             _ => Err(format!(
                 "{why}; with `broker.actor` and `broker.kwargs` (or `args`) configured a message could be made"
             )),
@@ -222,7 +222,7 @@ impl<'a> Ladder<'a> {
     }
 
     /// A message made from what the configuration says.
-    fn from_configuration(&self, actor: &str) -> Copy {
+    fn configured_copy(&self, actor: &str) -> Copy {
         let broker = &self.config.broker;
         let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
         let message_id = uuid::Uuid::new_v4().to_string();

@@ -40,6 +40,10 @@ impl Batch {
         self.ends.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// What it takes in memory, about.
     pub fn size(&self) -> usize {
         self.bytes.len()
