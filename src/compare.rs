@@ -159,8 +159,7 @@ fn run((name, timeline, verdict): Recorded<'_>) -> Run {
 }
 
 fn pairs(verdicts: [&Verdict; 2], ended: [bool; 2]) -> Vec<Pair> {
-    Stage::ALL
-        .into_iter()
+    Stage::all()
         .map(|stage| {
             let of = verdicts.map(|verdict| verdict.stages.iter().find(|reached| reached.stage == stage));
             Pair {

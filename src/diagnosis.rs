@@ -91,8 +91,7 @@ fn next_stage(story: &Story<'_>) -> Option<Stage> {
     }
     let next = match story.furthest() {
         None => Some(Stage::Submitted),
-        Some(stage) => Stage::ALL
-            .into_iter()
+        Some(stage) => Stage::all()
             .find(|later| *later > stage && *later != Stage::Settled && story.reached(*later).is_none()),
     };
     // A row that says "failed" is finished, and its cause is one that kept it from success.

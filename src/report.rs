@@ -147,8 +147,7 @@ impl Report {
 /// The last word of each source about its own sight.
 pub fn sources(timeline: &Timeline) -> Vec<SourceState> {
     let story = Story::new(timeline);
-    Source::ALL
-        .into_iter()
+    Source::all()
         .filter_map(|name| {
             let (state, reason) = match story.sight(name) {
                 Visibility::Watching(detail) => ("watching", detail),

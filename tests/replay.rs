@@ -289,12 +289,12 @@ fn every_removal_of_sources_is_weaker_or_right() {
                 }
             }
         };
-        for source in Source::ALL {
+        for source in Source::all() {
             look(&run.timeline.without(source), source.to_string());
         }
-        for (at, first) in Source::ALL.into_iter().enumerate() {
+        for (at, first) in Source::all().enumerate() {
             let less = run.timeline.without(first);
-            for second in Source::ALL.into_iter().skip(at + 1) {
+            for second in Source::all().skip(at + 1) {
                 look(&less.without(second), format!("{first} and {second}"));
             }
         }

@@ -4,88 +4,87 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 /// Whose it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Party")]
 pub enum Side {
+    #[strum(serialize = "API")]
     Api,
+    #[strum(serialize = "worker")]
     Worker,
     /// The broker and the database.
+    #[strum(serialize = "services")]
     Services,
     /// What taskdiag was asked.
+    #[strum(serialize = "run")]
     Run,
 }
 
 impl Side {
     pub fn name(self) -> &'static str {
-        match self {
-            Side::Api => "API",
-            Side::Worker => "worker",
-            Side::Services => "services",
-            Side::Run => "run",
-        }
+        self.into()
     }
 }
 
 /// What kind of thing it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// An environment variable.
+    #[strum(serialize = "variable")]
     Variable,
     /// A setting of a `.env` file.
+    #[strum(serialize = ".env variable")]
     DotenvVariable,
     /// An installed distribution.
+    #[strum(serialize = "package")]
     Package,
     /// Implementation and version of Python.
+    #[strum(serialize = "Python")]
     Interpreter,
     /// Folder of the virtual environment or installation.
+    #[strum(serialize = "Python's folder")]
     InterpreterFolder,
     /// The folder from which the application is imported.
+    #[strum(serialize = "code folder")]
     CodeFolder,
+    #[strum(serialize = "working directory")]
     WorkingDirectory,
+    #[strum(serialize = "command")]
     Command,
+    #[strum(serialize = "user")]
     User,
     /// Where its AMQP connections lead.
+    #[strum(serialize = "broker address")]
     BrokerAddress,
     /// The vhost of its AMQP connections.
+    #[strum(serialize = "vhost")]
     Vhost,
+    #[strum(serialize = "database address")]
     DatabaseAddress,
+    #[strum(serialize = "broker version")]
     BrokerVersion,
+    #[strum(serialize = "database version")]
     DatabaseVersion,
     /// Type, argument or policy of a queue.
+    #[strum(serialize = "queue")]
     Queue,
     /// How many consume the queue.
+    #[strum(serialize = "consumers")]
     Consumers,
+    #[strum(serialize = "consumer hosts")]
     ConsumerHosts,
     /// A setting of taskdiag.
+    #[strum(serialize = "setting")]
     Setting,
 }
 
 impl Subject {
     pub fn name(self) -> &'static str {
-        match self {
-            Subject::Variable => "variable",
-            Subject::DotenvVariable => ".env variable",
-            Subject::Package => "package",
-            Subject::Interpreter => "Python",
-            Subject::InterpreterFolder => "Python's folder",
-            Subject::CodeFolder => "code folder",
-            Subject::WorkingDirectory => "working directory",
-            Subject::Command => "command",
-            Subject::User => "user",
-            Subject::BrokerAddress => "broker address",
-            Subject::Vhost => "vhost",
-            Subject::DatabaseAddress => "database address",
-            Subject::BrokerVersion => "broker version",
-            Subject::DatabaseVersion => "database version",
-            Subject::Queue => "queue",
-            Subject::Consumers => "consumers",
-            Subject::ConsumerHosts => "consumer hosts",
-            Subject::Setting => "setting",
-        }
+        self.into()
     }
 
     /// There are many of them, each with a name of its own.

@@ -64,7 +64,7 @@ impl Scene {
             now: -1000.0,
             before: None,
         };
-        for source in Source::ALL {
+        for source in Source::all() {
             scene = scene.see(source, EventKind::Watching { detail: "".into() });
         }
         scene
@@ -731,11 +731,11 @@ impl Scene {
                 whole.as_ref().map(|whole| &whole.id)
             );
         };
-        for (at, first) in Source::ALL.into_iter().enumerate() {
+        for (at, first) in Source::all().enumerate() {
             let less = self.timeline.without(first);
             // It did raise, whatever else explains why.
             same(&less, &format!("without {first}"), &["actor-raised"]);
-            for second in Source::ALL.into_iter().skip(at + 1) {
+            for second in Source::all().skip(at + 1) {
                 let how = format!("without {first} and {second}");
                 same(&less.without(second), &how, &["actor-raised"]);
             }

@@ -1,14 +1,28 @@
 //! What is said of a run: the words of the public contract.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::timeline::{Ended, Source};
 
 /// How far a task has come.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    IntoStaticStr,
+    VariantArray,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Stage {
     Submitted,
     Recorded,
@@ -21,28 +35,13 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 8] = [
-        Stage::Submitted,
-        Stage::Recorded,
-        Stage::Published,
-        Stage::Delivered,
-        Stage::Received,
-        Stage::Entered,
-        Stage::Finished,
-        Stage::Settled,
-    ];
+    /// In the order in which they are reached.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        Self::VARIANTS.iter().copied()
+    }
 
     pub fn name(self) -> &'static str {
-        match self {
-            Stage::Submitted => "submitted",
-            Stage::Recorded => "recorded",
-            Stage::Published => "published",
-            Stage::Delivered => "delivered",
-            Stage::Received => "received",
-            Stage::Entered => "entered",
-            Stage::Finished => "finished",
-            Stage::Settled => "settled",
-        }
+        self.into()
     }
 
     /// What reaching it means, for people.
@@ -70,8 +69,9 @@ pub enum Scenario {
     C,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Outcome {
     Succeeded,
     Failed,
@@ -81,20 +81,26 @@ pub enum Outcome {
 
 impl Outcome {
     pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::Unfinished => "unfinished",
-            Outcome::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 
 /// How sure a cause is. `Certain`: one discriminating observation excludes every neighbour.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    IntoStaticStr,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Certainty {
     Possible,
     Likely,
@@ -103,11 +109,7 @@ pub enum Certainty {
 
 impl Certainty {
     pub fn name(self) -> &'static str {
-        match self {
-            Certainty::Possible => "possible",
-            Certainty::Likely => "likely",
-            Certainty::Certain => "certain",
-        }
+        self.into()
     }
 }
 

@@ -178,8 +178,7 @@ fn stacks(report: &Report) -> Vec<Json> {
 /// Lanes, dots and ticks. Time is drawn so that everything can be seen at once: the gap between
 /// two neighbours grows with the logarithm of its length, so order is kept and silence is short.
 fn drawing(report: &Report) -> Json {
-    let sources: Vec<Source> = Source::ALL
-        .into_iter()
+    let sources: Vec<Source> = Source::all()
         .chain([Source::Run])
         .filter(|source| report.timeline.iter().any(|event| event.source == *source))
         .collect();

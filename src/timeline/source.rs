@@ -1,12 +1,26 @@
 //! The places that taskdiag looks from.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// One place we look from.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    IntoStaticStr,
+    VariantArray,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Source {
     Api,
     ApiLog,
@@ -23,32 +37,16 @@ pub enum Source {
 
 impl Source {
     /// The sources that look at the world, in the order reports list them.
-    pub const ALL: [Source; 9] = [
-        Source::Api,
-        Source::ApiLog,
-        Source::Database,
-        Source::Management,
-        Source::Firehose,
-        Source::Queue,
-        Source::DeadLetters,
-        Source::WorkerLog,
-        Source::Process,
-    ];
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        Self::VARIANTS
+            .iter()
+            .copied()
+            .filter(|source| *source != Self::Run)
+    }
 
     /// The word for it in every output.
     pub fn name(self) -> &'static str {
-        match self {
-            Source::Api => "api",
-            Source::ApiLog => "api-log",
-            Source::Database => "database",
-            Source::Management => "management",
-            Source::Firehose => "firehose",
-            Source::Queue => "queue",
-            Source::DeadLetters => "dead-letters",
-            Source::WorkerLog => "worker-log",
-            Source::Process => "process",
-            Source::Run => "run",
-        }
+        self.into()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use strum::IntoStaticStr;
+
 /// Something with its moment, counted from the start of the watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timed<T> {
@@ -51,18 +53,17 @@ pub struct Counts {
 pub const LEADER_SILENT: Duration = Duration::from_millis(240);
 
 /// The two ways in which a broker is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 pub enum Probe {
+    #[strum(serialize = "AMQP")]
     Amqp,
+    #[strum(serialize = "the management API")]
     Management,
 }
 
 impl Probe {
     pub fn name(self) -> &'static str {
-        match self {
-            Probe::Amqp => "AMQP",
-            Probe::Management => "the management API",
-        }
+        self.into()
     }
 }
 

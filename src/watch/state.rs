@@ -6,52 +6,54 @@ mod rules;
 use std::time::Duration;
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use super::group::QueueGroup;
 use crate::units::seconds;
 
 /// In the order in which they are sorted, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, Serialize, schemars::JsonSchema,
+)]
 pub enum State {
     #[serde(rename = "stuck: no consumer")]
+    #[strum(serialize = "stuck: no consumer")]
     NoConsumer,
     #[serde(rename = "stuck: held, not acked")]
+    #[strum(serialize = "stuck: held, not acked")]
     Held,
     #[serde(rename = "stuck: queue is down")]
+    #[strum(serialize = "stuck: queue is down")]
     Down,
     #[serde(rename = "dead letters growing")]
+    #[strum(serialize = "dead letters growing")]
     DeadGrowing,
     #[serde(rename = "backlog")]
+    #[strum(serialize = "backlog")]
     Backlog,
     #[serde(rename = "held")]
+    #[strum(serialize = "held")]
     Holding,
     #[serde(rename = "flowing")]
+    #[strum(serialize = "flowing")]
     Flowing,
     #[serde(rename = "delayed")]
+    #[strum(serialize = "delayed")]
     Delayed,
     #[serde(rename = "idle")]
+    #[strum(serialize = "idle")]
     Idle,
     #[serde(rename = "missing")]
+    #[strum(serialize = "missing")]
     Missing,
     #[serde(rename = "?")]
+    #[strum(serialize = "?")]
     Unknown,
 }
 
 impl State {
     pub fn word(self) -> &'static str {
-        match self {
-            State::NoConsumer => "stuck: no consumer",
-            State::Held => "stuck: held, not acked",
-            State::Down => "stuck: queue is down",
-            State::DeadGrowing => "dead letters growing",
-            State::Backlog => "backlog",
-            State::Holding => "held",
-            State::Flowing => "flowing",
-            State::Delayed => "delayed",
-            State::Idle => "idle",
-            State::Missing => "missing",
-            State::Unknown => "?",
-        }
+        self.into()
     }
 
     pub fn is_stuck(self) -> bool {

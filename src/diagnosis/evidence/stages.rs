@@ -155,7 +155,7 @@ impl<'a> Story<'a> {
             reached.insert(Stage::Entered, (None, evidence.1));
         }
         // What came later proves what came before, except the row, which may really be missing.
-        for later in Stage::ALL.into_iter().rev() {
+        for later in Stage::all().rev() {
             let Some((_, evidence)) = reached.get(&later).cloned() else {
                 continue;
             };
@@ -165,8 +165,7 @@ impl<'a> Story<'a> {
             ) {
                 continue;
             }
-            for earlier in Stage::ALL
-                .into_iter()
+            for earlier in Stage::all()
                 .filter(|stage| *stage < later && *stage != Stage::Recorded && *stage != Stage::Submitted)
             {
                 reached.entry(earlier).or_insert((None, evidence.clone()));
@@ -175,8 +174,7 @@ impl<'a> Story<'a> {
         // One moment reaches us through several sources with different delays: no stage can have
         // been reached after a later one.
         let mut bound = f64::INFINITY;
-        for stage in Stage::ALL
-            .into_iter()
+        for stage in Stage::all()
             .rev()
             .filter(|stage| *stage != Stage::Recorded)
             .filter(|stage| *stage != Stage::Settled || self.acknowledges_after_the_run())

@@ -36,8 +36,7 @@ impl<'a> Story<'a> {
     }
 
     pub fn stages(&self) -> Vec<Reached> {
-        Stage::ALL
-            .into_iter()
+        Stage::all()
             .map(|stage| match self.reached.get(&stage) {
                 Some((_, evidence)) if stage == Stage::Published && self.waits_by_assumption => Reached {
                     stage,
