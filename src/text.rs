@@ -1,11 +1,110 @@
 //! Text for people: cut, joined, on one line.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// On one line, with single spaces.
+pub fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text, cut after so many characters.
+pub fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// The start of a text, on one line.
 pub fn excerpt(text: &str) -> String {
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match flat.char_indices().nth(200) {
-        Some((at, _)) => format!("{}…", &flat[..at]),
-        None if flat.is_empty() => "(empty)".into(),
-        None => flat,
+    match flat(text) {
+        flat if flat.is_empty() => "(empty)".into(),
+        flat => cut(&flat, 200),
+    }
+}
+
+/// With an ellipsis where it does not fit into so many cells of a terminal.
+pub fn fitted(text: &str, cells: usize) -> String {
+    if width(text) <= cells {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    fit(text, cells, '…', &mut short);
+    short
+}
+
+/// The start of a text and `end`, in so many cells together.
+pub fn fit(text: &str, cells: usize, end: char, into: &mut String) {
+    let mut used = 1;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > cells {
+            break;
+        }
+        into.push(c);
+    }
+    into.push(end);
+}
+
+/// Cells of a terminal.
+pub fn width(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
+}
+
+/// Lines of words; a word longer than a line is cut.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let mut piece = String::new();
+        for c in word.chars() {
+            if piece.width() + c.width().unwrap_or(0) > width {
+                words.push(std::mem::take(&mut piece));
+            }
+            piece.push(c);
+        }
+        words.push(piece);
+    }
+    packed(&words, " ", width)
+}
+
+/// Pieces joined into lines; none is torn.
+pub fn packed(pieces: &[String], between: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in pieces {
+        match lines.last_mut() {
+            Some(line) if line.width() + between.width() + piece.width() <= width => {
+                line.push_str(between);
+                line.push_str(piece);
+            }
+            _ => lines.push(piece.clone()),
+        }
+    }
+    lines
+}
+
+/// `1 event`, `2 events`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_at_a_character() {
+        assert_eq!(cut("Größe", 3), "Grö…");
+        assert_eq!(cut("Größe", 5), "Größe");
+        assert_eq!(excerpt(" a\n  b "), "a b");
+        assert_eq!(excerpt(" \n "), "(empty)");
+    }
+
+    #[test]
+    fn what_does_not_fit_ends_in_an_ellipsis() {
+        assert_eq!(fitted("queue", 5), "queue");
+        assert_eq!(fitted("queues", 5), "queu…");
+        // Each of these takes two cells.
+        assert_eq!(fitted("日本語", 5), "日本…");
+        assert_eq!(fitted("日本語", 4), "日…");
     }
 }

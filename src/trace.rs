@@ -19,7 +19,6 @@ use crate::timeline::scrub::Scrubber;
 
 pub use filter::Filter;
 pub use json::{Entry, SCHEMA};
-pub use line::counted;
 use pairing::Pairing;
 pub use writer::LineStyle;
 

@@ -21,7 +21,8 @@ use crate::hooks::Hooks;
 use crate::interrupt::interrupt;
 use crate::rabbitmq::management::Management;
 use crate::scrubber::scrubber;
-use crate::trace::{Entry, Filter, LineStyle, MOST_TASKS, SCHEMA, Totals, Tracer, Writing, counted};
+use crate::text::counted;
+use crate::trace::{Entry, Filter, LineStyle, MOST_TASKS, SCHEMA, Totals, Tracer, Writing};
 use crate::vantage::firehose::Subscription;
 use crate::vantage::process::names::Names;
 

@@ -6,6 +6,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use super::facts::INCOMPLETE;
 use super::{Comparison, Difference, Pair, Run, Side, Subject};
 use crate::diagnosis::Outcome;
+use crate::text::{flat, wrapped};
+use crate::units::moment;
 
 /// `width` in columns; `all`: the last row too.
 pub fn render(comparison: &Comparison, width: u16, all: bool) -> String {
@@ -31,7 +33,7 @@ fn verdicts(comparison: &Comparison, width: u16) -> String {
             let text = format!("{}: {}", run.recording, verdict(run));
             format!(
                 "{ordinal}  {}",
-                wrapped(&text, width.saturating_sub(8), "        ")
+                indented(&text, width.saturating_sub(8), "        ")
             )
         })
         .collect();
@@ -44,7 +46,7 @@ fn verdicts(comparison: &Comparison, width: u16) -> String {
     if first.isolated != second.isolated {
         for (run, ordinal) in comparison.runs.iter().zip(["first ", "second"]) {
             let text = run.isolated.as_deref().unwrap_or("--isolate was not used");
-            let text = wrapped(&format!("isolated: {text}"), width.saturating_sub(8), "        ");
+            let text = indented(&format!("isolated: {text}"), width.saturating_sub(8), "        ");
             lines.push(format!("{ordinal}  {text}"));
         }
     }
@@ -93,7 +95,7 @@ fn nothing(comparison: &Comparison, width: u16) -> String {
              its own environment after its start.",
         );
     }
-    wrapped(&text, width, "")
+    wrapped(&text, usize::from(width)).join("\n")
 }
 
 /// Connections are opened when they are needed: not to have seen one of them is chance.
@@ -177,33 +179,15 @@ fn not_compared(comparison: &Comparison, width: u16, all: bool) -> Option<String
             } else {
                 format!("{}: {}: {reason}", party.name(), subjects.join(", "))
             };
-            format!("  • {}", wrapped(&text, width.saturating_sub(4), "    "))
+            format!("  • {}", indented(&text, width.saturating_sub(4), "    "))
         })
         .collect();
     Some(format!("Not compared\n{}", lines.join("\n")))
 }
 
-/// A value's line breaks would break the row.
-fn flat(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// Lines of words, all but the first indented.
-fn wrapped(text: &str, width: u16, indent: &str) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > usize::from(width) {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines.join(&format!("\n{indent}"))
+fn indented(text: &str, width: u16, indent: &str) -> String {
+    wrapped(text, usize::from(width)).join(&format!("\n{indent}"))
 }
 
 fn stages(pairs: &[Pair], width: u16) -> String {
@@ -225,14 +209,6 @@ fn stages(pairs: &[Pair], width: u16) -> String {
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
-}
-
-fn moment(ms: f64) -> String {
-    if ms.abs() < 10_000.0 {
-        format!("{ms:.1} ms")
-    } else {
-        format!("{:.2} s", ms / 1000.0)
-    }
 }
 
 /// Only what is more than two runs of the same system differ by.

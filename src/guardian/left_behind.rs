@@ -16,6 +16,7 @@ use crate::error::Unavailable;
 use crate::http::segment;
 use crate::rabbitmq::management::Management;
 use crate::timeline::scrub::printable_line;
+use crate::units::{bytes, seconds};
 
 /// Vhosts that `diagnose --isolate` makes are called so.
 pub const VHOST: &str = "taskdiag.isolate.";
@@ -58,7 +59,7 @@ pub async fn vhosts(broker: &Broker) -> Result<Vec<LeftBehind>, Unavailable> {
         if age.is_some_and(|age| age < FRESH) {
             continue;
         }
-        let age = age.map_or_else(String::new, |age| format!("made {} ago; ", ago(age)));
+        let age = age.map_or_else(String::new, |age| format!("made {} ago; ", seconds(age)));
         let used = match connections {
             Some(0) => "nobody is connected to it".to_owned(),
             Some(count) => format!(
@@ -147,8 +148,8 @@ fn folder(path: PathBuf) -> Option<LeftBehind> {
         name: printable_line(&name).into_owned(),
         seen: format!(
             "logs of what was started ({}), made {} ago",
-            size_words(size),
-            ago(age)
+            bytes(size),
+            seconds(age)
         ),
         remove: printable_line(&format!("rm -r {quoted}")).into_owned(),
     })
@@ -162,23 +163,6 @@ fn is_open(folder: &Path) -> bool {
         .flat_map(|files| files.flatten())
         .filter_map(|file| std::fs::read_link(file.path()).ok())
         .any(|file| file.starts_with(folder) && file != folder)
-}
-
-fn size_words(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        _ => format!("{} MiB", bytes >> 20),
-    }
-}
-
-fn ago(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]

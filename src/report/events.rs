@@ -1,8 +1,8 @@
 //! One event of the timeline in a few words.
 
-use super::words::moment;
 use crate::framework::exception_in;
 use crate::timeline::{Event, EventKind as Kind};
+use crate::units::moment;
 
 /// One event in a few words.
 pub(super) fn describe(event: &Event) -> String {

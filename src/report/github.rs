@@ -5,9 +5,11 @@
 //! ten annotations of each kind and step.
 
 use super::events::describe;
-use super::words::{self, flat, moment, references};
+use super::words::{self, references};
 use super::{Format, Report, Style};
 use crate::error::exit;
+use crate::text::{cut, flat};
+use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "github",
@@ -69,7 +71,7 @@ fn verdict(report: &Report) -> String {
         lines.push(format!("{}: {}", cause.id, cause.summary));
         lines.extend(words::reasoning(cause));
         for event in cause.evidence.iter().filter_map(|n| report.event(*n)) {
-            let text = words::cut(&flat(&describe(event)), 160);
+            let text = cut(&flat(&describe(event)), 160);
             lines.push(format!(
                 "#{} {} {}: {text}",
                 event.n,

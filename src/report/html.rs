@@ -11,10 +11,12 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::events::describe;
-use super::words::{self, flat, moment};
+use super::words;
 use super::{Format, Report, Style};
 use crate::diagnosis::{Outcome, Scenario};
+use crate::text::{cut, flat};
 use crate::timeline::{Event, EventKind, Level, Source};
+use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "html",
@@ -135,7 +137,7 @@ fn row(report: &Report, event: &Event) -> Json {
         "n": event.n,
         "at": moment(event.at_ms),
         "source": event.source.name(),
-        "text": words::cut(&flat(&describe(event)), 400),
+        "text": cut(&flat(&describe(event)), 400),
         "class": class(report, event),
         "raw": serde_json::to_string_pretty(event).unwrap_or_default(),
     })
@@ -206,7 +208,7 @@ fn drawing(report: &Report) -> Json {
                     event.n,
                     moment(event.at_ms),
                     event.source,
-                    words::cut(&flat(&describe(event)), 160)
+                    cut(&flat(&describe(event)), 160)
                 ),
             })
         })

@@ -5,10 +5,11 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
 use super::events::describe;
-use super::words::{self, moment};
+use super::words;
 use super::{Format, Report, Style};
 use crate::diagnosis::Reached;
 use crate::error::exit;
+use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "junit",

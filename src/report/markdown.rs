@@ -4,10 +4,12 @@
 //! user, link an issue, or end a table.
 
 use super::events::describe;
-use super::words::{self, flat, moment};
+use super::words;
 use super::{Format, Report, Style, mermaid};
 use crate::diagnosis::{Outcome, Scenario};
+use crate::text::{cut, flat};
 use crate::timeline::Event;
+use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "markdown",
@@ -185,7 +187,7 @@ fn events<'a>(events: impl Iterator<Item = &'a Event>) -> String {
         "|---|---:|---|---|".to_owned(),
     ];
     for event in events {
-        let text = words::cut(&flat(&describe(event)), EVENT);
+        let text = cut(&flat(&describe(event)), EVENT);
         lines.push(format!(
             "| {} | {} | {} | {} |",
             code(&format!("#{}", event.n)),

@@ -2,11 +2,13 @@
 //! It ends where the task ended.
 
 use super::events::describe;
-use super::words::{self, flat, moment};
+use super::words;
 use super::{Format, Report, Style};
 use crate::diagnosis::{Certainty, Stage};
 use crate::framework::Message;
+use crate::text::{cut, flat};
 use crate::timeline::{Event, EventKind as Kind, Source};
+use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "mermaid",
@@ -71,7 +73,7 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn push(&mut self, at_ms: f64, arrow: &str, text: &str) {
-        let text = words::cut(&flat(text), LABEL);
+        let text = cut(&flat(text), LABEL);
         let label = label(&format!("{} · {text}", moment(at_ms)));
         self.steps.push(Step {
             at_ms,

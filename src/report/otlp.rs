@@ -8,10 +8,12 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::events::describe;
-use super::words::{self, flat, moment};
+use super::words;
 use super::{Format, Report, Style};
 use crate::diagnosis::{Reached, Stage};
+use crate::text::{cut, flat};
 use crate::timeline::{Event, EventKind};
+use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "otlp",
@@ -244,7 +246,7 @@ impl<'a> Trace<'a> {
             "attributes": attributes(&[
                 ("taskdiag.event.n", json!(event.n)),
                 ("taskdiag.event.at", json!(moment(event.at_ms))),
-                ("taskdiag.event.text", json!(words::cut(&flat(&describe(event)), TEXT))),
+                ("taskdiag.event.text", json!(cut(&flat(&describe(event)), TEXT))),
             ]),
         })
     }

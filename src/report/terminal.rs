@@ -4,11 +4,13 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::events::describe;
-use super::layout::{as_many, ascii, fitted, packed, wrapped};
-use super::words::{self, flat, moment, references};
+use super::layout::{as_many, ascii};
+use super::words::{self, references};
 use super::{Format, Report, Style};
 use crate::diagnosis::{Outcome, Reached, Scenario};
+use crate::text::{fitted, flat, packed, wrapped};
 use crate::timeline::Event;
+use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "terminal",

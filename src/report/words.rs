@@ -193,28 +193,6 @@ pub(super) fn blind(report: &Report) -> Vec<&SourceState> {
     report.sources.iter().filter(missed).collect()
 }
 
-/// On one line, with single spaces.
-pub(super) fn flat(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The text, cut after so many characters.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
-/// A time of the run, for people.
-pub(super) fn moment(ms: f64) -> String {
-    if ms.abs() < 10_000.0 {
-        format!("{ms:.1} ms")
-    } else {
-        format!("{:.2} s", ms / 1000.0)
-    }
-}
-
 /// ` [#3 #7]`, or nothing.
 pub(super) fn references(evidence: &[u32]) -> String {
     if evidence.is_empty() {

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use super::writer::{LineStyle, LineWriter, cut, width};
+use super::writer::{LineStyle, LineWriter};
 use super::{EventDetails, Moment, Place, TraceKind};
 use crate::framework::Role;
+use crate::text::{counted, fit, width};
 use crate::timeline::scrub::{Scrubber, printable_line};
+use crate::units::Span;
 
 /// Arguments are shortened to this many characters even where lines are not cut.
 const MOST_ARGS: usize = 200;
@@ -99,11 +101,6 @@ fn said(moment: Moment, what: &str, style: &mut LineStyle, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// `1 event`, `2 events`.
-pub fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
 fn time(moment: Moment, offset_s: i64, line: &mut LineWriter<'_>, text: &mut String) {
     let ms = (moment.unix_ms + offset_s * 1000).rem_euclid(86_400_000);
     text.clear();
@@ -171,7 +168,7 @@ fn compose(
     }
     text.clear();
     if let Some(latency) = seen.latency_ms {
-        duration(latency, text);
+        let _ = write!(text, "{}", Span(latency));
     }
     line.put(None, text, 7);
     notes(seen, show_args, scrubber, line, text);
@@ -244,7 +241,7 @@ fn notes(
         let left = eta - seen.moment.unix_ms;
         if left > 0 {
             text.push_str("due in ");
-            duration(left as f64, text);
+            let _ = write!(text, "{}", Span(left as f64));
         } else {
             text.push_str("due");
         }
@@ -274,7 +271,7 @@ fn notes(
         let args = printable_line(&args);
         text.clear();
         if width(&args) > MOST_ARGS {
-            cut(&args, MOST_ARGS, line.ascii, text);
+            fit(&args, MOST_ARGS, line.ellipsis(), text);
             line.note(Some(DIM), text);
         } else {
             line.note(Some(DIM), &args);
@@ -289,18 +286,4 @@ pub(super) fn last_line(traceback: &str) -> Option<&str> {
         .lines()
         .next_back()
         .filter(|line| !line.is_empty())
-}
-
-fn duration(ms: f64, into: &mut String) {
-    let _ = if ms < 9.95 {
-        write!(into, "{ms:.1} ms")
-    } else if ms < 999.5 {
-        write!(into, "{ms:.0} ms")
-    } else if ms < 99_950.0 {
-        write!(into, "{:.1} s", ms / 1000.0)
-    } else if ms < 5_400_000.0 {
-        write!(into, "{:.0} min", ms / 60_000.0)
-    } else {
-        write!(into, "{:.1} h", ms / 3_600_000.0)
-    };
 }

@@ -1,6 +1,6 @@
 //! Texts written until a line is full: columns, colours, cuts.
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use crate::text::{fit, width};
 
 /// How lines are drawn. Columns grow with what they hold, and never shrink.
 #[derive(Debug, Clone)]
@@ -45,6 +45,11 @@ pub(super) struct LineWriter<'o> {
 }
 
 impl LineWriter<'_> {
+    /// What a text that is cut ends in.
+    pub fn ellipsis(&self) -> char {
+        if self.ascii { '~' } else { '…' }
+    }
+
     /// Appends a text, and blanks up to `pad` columns.
     pub fn put(&mut self, style: Option<&str>, text: &str, pad: usize) {
         let width = width(text);
@@ -61,7 +66,7 @@ impl LineWriter<'_> {
             self.out.push_str(text);
             self.left -= width;
         } else {
-            cut(text, self.left, self.ascii, self.out);
+            fit(text, self.left, self.ellipsis(), self.out);
             self.left = 0;
         }
         if style.is_some() {
@@ -83,7 +88,7 @@ impl LineWriter<'_> {
     pub fn column(&mut self, style: Option<&str>, text: &str, widest: &mut usize) {
         let mut short = String::new();
         let text = if width(text) > MOST {
-            cut(text, MOST, self.ascii, &mut short);
+            fit(text, MOST, self.ellipsis(), &mut short);
             &short
         } else {
             text
@@ -91,22 +96,4 @@ impl LineWriter<'_> {
         *widest = (*widest).max(width(text));
         self.put(style, text, *widest + 1);
     }
-}
-
-pub(super) fn width(text: &str) -> usize {
-    if text.is_ascii() { text.len() } else { text.width() }
-}
-
-pub(super) fn cut(text: &str, most: usize, ascii: bool, into: &mut String) {
-    let (end, taken) = if ascii { ("~", 1) } else { ("…", 1) };
-    let mut used = 0;
-    for c in text.chars() {
-        let columns = c.width().unwrap_or(0);
-        if used + columns + taken > most {
-            break;
-        }
-        used += columns;
-        into.push(c);
-    }
-    into.push_str(end);
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ratatui::text::Span;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -12,6 +11,7 @@ use super::group::{Quantity, QueueGroup};
 use super::observation::{Consumer, STATISTICS_LAG, Stats};
 use super::queue::Figure;
 use super::state::State;
+use crate::text::fitted;
 use crate::timeline::scrub::printable;
 use crate::units::seconds;
 
@@ -304,7 +304,7 @@ fn consumer_text(consumer: &Consumer) -> String {
         _ => {}
     }
     if let Some(command) = &consumer.command {
-        text.push_str(&format!(" {}", shortened(command, 60)));
+        text.push_str(&format!(" {}", fitted(command, 60)));
     }
     text
 }
@@ -325,22 +325,6 @@ pub fn grouped(texts: impl Iterator<Item = String>) -> Vec<String> {
             _ => format!("{text} ×{count}"),
         })
         .collect()
-}
-
-/// With an ellipsis where it does not fit into so many cells.
-pub fn shortened(text: &str, cells: usize) -> String {
-    let width = |text: &str| Span::raw(text).width();
-    if width(text) <= cells {
-        return text.to_owned();
-    }
-    let mut short = text.to_owned();
-    while short.pop().is_some() {
-        if width(&short) < cells {
-            break;
-        }
-    }
-    short.push('…');
-    short
 }
 
 #[cfg(test)]

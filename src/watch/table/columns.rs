@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ratatui::layout::Constraint;
-use ratatui::text::Span;
 
 use super::super::group::{Quantity, QueueGroup};
-use super::super::lines::{Number, Row, one_line, shortened, who_text};
+use super::super::lines::{Number, Row, one_line, who_text};
 use super::super::observation::Stats;
 use super::super::queue::Figure;
+use crate::text::{fitted, width as cells};
 use crate::units::seconds;
 
 /// A column of the table.
@@ -94,7 +94,7 @@ impl Column {
             _ => count(number),
         };
         let text = match self {
-            Column::Queue => return shortened(&one_line(&row.queue), width),
+            Column::Queue => return fitted(&one_line(&row.queue), width),
             Column::State => row.state.word().to_owned(),
             Column::Ready => count(&row.ready),
             Column::Unacked => count(&row.unacked),
@@ -110,7 +110,7 @@ impl Column {
             Column::Dead => companion(Quantity::Dead, &row.dead),
             Column::Who => row.who.as_deref().map(who_text).unwrap_or_default(),
         };
-        fitted(&one_line(&text), width)
+        cell(&one_line(&text), width)
     }
 
     /// What a row is sorted by; what is not known comes last.
@@ -175,10 +175,10 @@ pub fn fitting(columns: &[Column], width: u16) -> Vec<Column> {
 }
 
 /// An age that does not fit is left out, with a mark: cut, it would be another number.
-fn fitted(text: &str, width: usize) -> String {
+fn cell(text: &str, width: usize) -> String {
     match text.split_once(" ≤") {
-        Some((value, _)) if Span::raw(text).width() > width => shortened(&format!("{value} ≤…"), width),
-        _ => shortened(text, width),
+        Some((value, _)) if cells(text) > width => fitted(&format!("{value} ≤…"), width),
+        _ => fitted(text, width),
     }
 }
 
@@ -201,9 +201,9 @@ mod tests {
 
     #[test]
     fn no_number_is_cut_to_another_one() {
-        assert_eq!(fitted("0.0 ≤12s", 8), "0.0 ≤12s");
-        assert_eq!(fitted("0.0 ≤12s", 6), "0.0 ≤…");
-        assert_eq!(fitted("120.0 ≤12s", 6), "120.0…");
-        assert_eq!(fitted("1234567", 5), "1234…");
+        assert_eq!(cell("0.0 ≤12s", 8), "0.0 ≤12s");
+        assert_eq!(cell("0.0 ≤12s", 6), "0.0 ≤…");
+        assert_eq!(cell("120.0 ≤12s", 6), "120.0…");
+        assert_eq!(cell("1234567", 5), "1234…");
     }
 }
