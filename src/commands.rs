@@ -19,6 +19,8 @@ mod watch;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Color, Command, Global};
@@ -157,32 +159,32 @@ fn load(global: &Global, shortcuts: &[(&str, Option<&String>)]) -> Result<Config
 
 /// How to draw on stdout.
 fn style(global: &Global, timeline: bool) -> Style {
-    let terminal = std::io::stdout().is_terminal();
-    let color = match global.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    };
-    let width = if terminal {
-        console_width().unwrap_or(100)
+    let width = if std::io::stdout().is_terminal() {
+        terminal_width()
     } else {
         100
     };
     Style {
-        color,
+        color: is_colored(global, &std::io::stdout()),
         ascii: global.ascii,
         width: width.clamp(50, 140),
         timeline,
     }
 }
 
-/// Columns of the terminal on stdout.
-#[allow(unsafe_code)]
-fn console_width() -> Option<u16> {
-    // SAFETY: the kernel fills the struct or says that it did not.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
-    (answer == 0 && size.ws_col > 0).then_some(size.ws_col)
+/// As was asked; if nothing was, as the stream and NO_COLOR, CLICOLOR, CLICOLOR_FORCE and TERM say.
+fn is_colored(global: &Global, stream: &impl RawStream) -> bool {
+    match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => AutoStream::choice(stream) != ColorChoice::Never,
+    }
+}
+
+/// Columns of the terminal, now. Some say that they have none.
+fn terminal_width() -> u16 {
+    let columns = crossterm::terminal::size().map(|(columns, _)| columns);
+    columns.ok().filter(|columns| *columns > 0).unwrap_or(100)
 }
 
 /// Prints what is for people, as they asked for it.

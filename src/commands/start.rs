@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::live::Live;
 use super::progress::Progress;
-use crate::cli::{Color, Global};
+use crate::cli::Global;
 use crate::config::Config;
 use crate::error::Result;
 use crate::supervise::System;
@@ -29,11 +29,7 @@ pub fn show(
     progress: &Progress,
 ) -> Option<Live> {
     let terminal = std::io::stderr().is_terminal();
-    let color = match global.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    };
+    let color = super::is_colored(global, &std::io::stderr());
     let logs = system
         .programs
         .iter()

@@ -198,7 +198,7 @@ fn writing(args: &Trace, global: &Global) -> Writing {
 
 /// Columns of the terminal, now.
 fn terminal_width() -> usize {
-    super::console_width().map_or(100, usize::from)
+    usize::from(super::terminal_width())
 }
 
 /// Why a recording may not hold everything.
