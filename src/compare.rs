@@ -22,7 +22,7 @@ use crate::timeline::Timeline;
 use difference::{Compared, Fact};
 pub use difference::{Difference, FactValue, NotCompared, Side, Subject};
 pub use facts::fingerprints;
-use facts::{Facts, Key};
+use facts::{FactKey, Facts};
 pub use one_run::within;
 pub use rank::Relevance;
 pub use words::render;
@@ -34,7 +34,7 @@ pub const SCHEMA: &str = "taskdiag.compare.v1";
 pub struct Comparison {
     pub schema: &'static str,
     /// The runs as they were named, in this order; every pair of values below has the same.
-    pub runs: [Run; 2],
+    pub runs: [ComparedRun; 2],
     /// Scenario, outcome, stage and cause are the same.
     pub same_verdict: bool,
     /// The most telling first.
@@ -45,7 +45,8 @@ pub struct Comparison {
 
 /// One run, and what became of its task.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Run {
+#[schemars(rename = "Run")]
+pub struct ComparedRun {
     pub recording: String,
     pub started_at: String,
     pub scenario: Option<Scenario>,
@@ -141,9 +142,9 @@ fn essence(verdict: &Verdict) -> (Option<Scenario>, Outcome, Option<Stage>, Opti
     )
 }
 
-fn run((name, timeline, verdict): Recorded<'_>) -> Run {
+fn run((name, timeline, verdict): Recorded<'_>) -> ComparedRun {
     let cause = verdict.cause.as_ref();
-    Run {
+    ComparedRun {
         recording: name.to_owned(),
         started_at: timeline.started_at.clone(),
         scenario: verdict.scenario,
@@ -176,7 +177,7 @@ fn pairs(verdicts: [&Verdict; 2], ended: [bool; 2]) -> Vec<Pair> {
 }
 
 fn between(one: &Facts, other: &Facts) -> (Vec<Difference>, Vec<NotCompared>) {
-    let keys: BTreeSet<&Key> = one.known.keys().chain(other.known.keys()).collect();
+    let keys: BTreeSet<&FactKey> = one.known.keys().chain(other.known.keys()).collect();
     let mut differences = Vec::new();
     let mut skipped: BTreeMap<(Side, Option<Subject>, String), Vec<String>> = BTreeMap::new();
     let mut skip = |party: Side, subject: Option<Subject>, name: &str, reason: String| {

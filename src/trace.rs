@@ -95,7 +95,7 @@ pub enum Writing {
 
 /// Sums for the last line.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Totals {
+pub struct TraceTotals {
     /// Everything that was read from the firehose.
     pub events: u64,
     pub shown: u64,
@@ -117,7 +117,7 @@ pub struct Tracer {
     pairing: Pairing,
     hasher: RandomState,
     tasks: HashSet<u64>,
-    totals: Totals,
+    totals: TraceTotals,
     scratch: String,
 }
 
@@ -138,13 +138,13 @@ impl Tracer {
             pairing: Pairing::default(),
             hasher: RandomState::new(),
             tasks: HashSet::new(),
-            totals: Totals::default(),
+            totals: TraceTotals::default(),
             scratch: String::new(),
         }
     }
 
-    pub fn totals(&self) -> Totals {
-        Totals {
+    pub fn totals(&self) -> TraceTotals {
+        TraceTotals {
             tasks: self.tasks.len() as u64,
             ..self.totals
         }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use self::follow::{Finished, Reconnector, follow};
-use self::output::Output;
+use self::follow::{Reconnector, TraceResult, follow};
+use self::output::TraceOutput;
 use self::record::Recorder;
 use super::{load, style, tell, warn};
 use crate::cli::{Global, Plain, Trace};
@@ -22,7 +22,7 @@ use crate::interrupt::interrupt;
 use crate::rabbitmq::management::Management;
 use crate::scrubber::scrubber;
 use crate::text::counted;
-use crate::trace::{Entry, Filter, LineStyle, MOST_TASKS, SCHEMA, Totals, Tracer, Writing};
+use crate::trace::{Entry, Filter, LineStyle, MOST_TASKS, SCHEMA, TraceTotals, Tracer, Writing};
 use crate::vantage::firehose::Subscription;
 use crate::vantage::process::names::Names;
 
@@ -108,7 +108,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
     let mut out = std::io::stdout();
     let is_terminal = out.is_terminal();
     let written = out.write_all(&first).and_then(|()| out.flush());
-    let output = Output {
+    let output = TraceOutput {
         tracer,
         names,
         width: is_terminal.then_some(terminal_width),
@@ -127,7 +127,7 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
     };
     let finished = match written {
         Ok(()) => follow(output, &mut subscription, &reconnector, lasting).await,
-        Err(_) => Ok(Finished::nothing()),
+        Err(_) => Ok(TraceResult::nothing()),
     };
     subscription.close().await;
     restore(guardian).await;
@@ -211,8 +211,8 @@ fn narrowed(subscription: &Subscription, args: &Trace) -> Option<String> {
     }
 }
 
-fn summary(finished: &Finished, args: &Trace, lasted: Duration) -> String {
-    let Totals {
+fn summary(finished: &TraceResult, args: &Trace, lasted: Duration) -> String {
+    let TraceTotals {
         events,
         shown,
         missed,

@@ -9,7 +9,7 @@ use crate::diagnosis::Story;
 use crate::timeline::EventKind;
 use crate::timeline::environment::{Environment, Variable};
 
-pub(super) type Key = (Side, Subject, String);
+pub(super) type FactKey = (Side, Subject, String);
 
 /// Of a recording that was cut, or of a run that was killed.
 pub(super) const INCOMPLETE: &str =
@@ -18,7 +18,7 @@ pub(super) const INCOMPLETE: &str =
 /// The facts of one run.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    pub known: BTreeMap<Key, Fact>,
+    pub known: BTreeMap<FactKey, Fact>,
     /// Everything of this kind could be seen: what is missing is absent.
     pub complete: BTreeSet<(Side, Subject)>,
     /// Parties of which nothing could be seen, or not all; with the reason.

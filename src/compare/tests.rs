@@ -340,25 +340,25 @@ fn the_figures_of_an_incomplete_recording_are_not_compared() {
 
 #[test]
 fn runs_that_were_isolated_to_different_things() {
-    use crate::timeline::isolation::{Ending, Isolated, Step};
+    use crate::timeline::isolation::{Isolated, IsolatedEnding, IsolatedStep};
     let isolated = |works: bool| {
-        let ending = |cause: &str| Ending {
+        let ending = |cause: &str| IsolatedEnding {
             scenario: Some("C".into()),
             outcome: "unknown".into(),
             cause: Some(cause.into()),
-            ..Ending::default()
+            ..IsolatedEnding::default()
         };
         let again = match works {
-            true => Ending {
+            true => IsolatedEnding {
                 scenario: Some("A".into()),
                 ..ending("succeeded")
             },
             false => ending("no-consumer"),
         };
-        let step = Step {
+        let step = IsolatedStep {
             step: "again".into(),
             ending: Some(again),
-            ..Step::default()
+            ..IsolatedStep::default()
         };
         let isolated = Isolated {
             original: ending("no-consumer"),

@@ -4,7 +4,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::facts::INCOMPLETE;
-use super::{Comparison, Difference, Pair, Run, Side, Subject};
+use super::{ComparedRun, Comparison, Difference, Pair, Side, Subject};
 use crate::diagnosis::Outcome;
 use crate::text::{flat, wrapped};
 use crate::units::moment;
@@ -53,7 +53,7 @@ fn verdicts(comparison: &Comparison, width: u16) -> String {
     lines.join("\n")
 }
 
-fn verdict(run: &Run) -> String {
+fn verdict(run: &ComparedRun) -> String {
     let mut parts = vec![match run.scenario {
         Some(scenario) => format!("scenario {scenario:?}"),
         None => "no scenario".into(),

@@ -7,15 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Isolated {
     /// How this run had ended, as it was told then: the steps were compared with that.
-    pub original: Ending,
+    pub original: IsolatedEnding,
     /// In the order in which they were done.
-    pub steps: Vec<Step>,
+    pub steps: Vec<IsolatedStep>,
 }
 
 /// The verdict of one run, in the words of the report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[schemars(rename = "IsolatedEnding")]
-pub struct Ending {
+pub struct IsolatedEnding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<String>,
     pub outcome: String,
@@ -34,14 +33,13 @@ pub struct Ending {
 
 /// One step: done, if it has an ending; otherwise it was interrupted, or `why` says why not.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[schemars(rename = "IsolatedStep")]
-pub struct Step {
+pub struct IsolatedStep {
     /// `again`, `direct`, `minimal`, `clean-vhost`, `control` or `original`; one that worked comes twice.
     pub step: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ending: Option<Ending>,
+    pub ending: Option<IsolatedEnding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{EventDetails, Moment, Place, Totals, TraceKind};
+use super::{EventDetails, Moment, Place, TraceKind, TraceTotals};
 use crate::framework::Role;
 use crate::timeline::scrub::{Scrubber, printable_json};
 
@@ -239,7 +239,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    pub fn end(at_ms: f64, totals: Totals, missed_exact: bool) -> Self {
+    pub fn end(at_ms: f64, totals: TraceTotals, missed_exact: bool) -> Self {
         Entry::End {
             at_ms: round(at_ms),
             events: totals.events,

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
-use super::output::{Done, Output, OutputEnd, OutputQueue};
+use super::output::{OutputEnd, OutputQueue, OutputResult, TraceOutput};
 use crate::commands::tell;
 use crate::config::Config;
 use crate::error::{Error, Result, Unavailable};
 use crate::guardian::Guardian;
 use crate::interrupt::interrupt;
 use crate::rabbitmq::management::Management;
-use crate::trace::Totals;
+use crate::trace::TraceTotals;
 use crate::vantage::firehose::{Incoming, Missed, Subscription};
 
 /// How often we look at what nobody tells us: a closed pipe, our own standing still.
@@ -28,18 +28,18 @@ const LET_GO: Duration = Duration::from_secs(1);
 const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// What a trace has come to.
-pub struct Finished {
-    pub totals: Totals,
+pub struct TraceResult {
+    pub totals: TraceTotals,
     /// Not one more and not one less was missed.
     pub exact: bool,
     /// OutputEnd it is not all that was asked for.
     pub error: Option<Error>,
 }
 
-impl Finished {
+impl TraceResult {
     pub fn nothing() -> Self {
         Self {
-            totals: Totals::default(),
+            totals: TraceTotals::default(),
             exact: true,
             error: None,
         }
@@ -75,11 +75,11 @@ impl Reconnector<'_> {
 
 /// Reads until the end that was asked for, or any other.
 pub async fn follow<W: Write + Send + 'static>(
-    output: Output<W>,
+    output: TraceOutput<W>,
     subscription: &mut Subscription,
     reconnector: &Reconnector<'_>,
     lasting: Option<Duration>,
-) -> Result<Finished> {
+) -> Result<TraceResult> {
     let written = output.written.clone();
     let (mut queue, mut done) = output.start().map_err(|source| Error::Write {
         path: "stdout".into(),
@@ -178,7 +178,7 @@ pub async fn follow<W: Write + Send + 'static>(
             Ok(done) => Ok(conclude(done, exact, error)),
             Err(_) => std::panic::panic_any("the thread that writes lines has panicked"),
         },
-        () = stuck(&totals) => Ok(Finished {
+        () = stuck(&totals) => Ok(TraceResult {
             totals: totals(),
             exact: false,
             error: Some(Error::Could {
@@ -189,12 +189,12 @@ pub async fn follow<W: Write + Send + 'static>(
             }),
         }),
         // Whoever asks to end once more does not want to see the rest.
-        () = interrupt() => Ok(Finished { totals: totals(), exact: false, error }),
+        () = interrupt() => Ok(TraceResult { totals: totals(), exact: false, error }),
     }
 }
 
 /// Resolves when nothing more was written for a while.
-async fn stuck(totals: &impl Fn() -> Totals) {
+async fn stuck(totals: &impl Fn() -> TraceTotals) {
     let mut before = totals().events;
     loop {
         tokio::time::sleep(LAST_LINES).await;
@@ -225,8 +225,8 @@ fn take(
     Ok(())
 }
 
-fn conclude(done: Done, exact: bool, error: Option<Error>) -> Finished {
-    Finished {
+fn conclude(done: OutputResult, exact: bool, error: Option<Error>) -> TraceResult {
+    TraceResult {
         totals: done.totals,
         exact,
         error: match done.why {
@@ -237,7 +237,10 @@ fn conclude(done: Done, exact: bool, error: Option<Error>) -> Finished {
 }
 
 /// The lines that were asked for are written, or nobody reads them any more.
-async fn enough(subscription: &mut Subscription, done: Result<Done, oneshot::error::RecvError>) -> Finished {
+async fn enough(
+    subscription: &mut Subscription,
+    done: Result<OutputResult, oneshot::error::RecvError>,
+) -> TraceResult {
     let Ok(mut done) = done else {
         std::panic::panic_any("the thread that writes lines has panicked");
     };
@@ -250,13 +253,13 @@ async fn enough(subscription: &mut Subscription, done: Result<Done, oneshot::err
 async fn closed(
     subscription: &mut Subscription,
     queue: OutputQueue,
-    done: oneshot::Receiver<Done>,
-) -> Finished {
+    done: oneshot::Receiver<OutputResult>,
+) -> TraceResult {
     drop(queue);
     let missed = subscription.end(drop).await;
     match tokio::time::timeout(LAST_LINES, done).await {
         Ok(Ok(done)) => conclude(done, missed.exact, None),
-        _ => Finished::nothing(),
+        _ => TraceResult::nothing(),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::record::Recorder;
 use crate::error::Error;
-use crate::trace::{Entry, Moment, Place, Totals, TraceEvent, Tracer};
+use crate::trace::{Entry, Moment, Place, TraceEvent, TraceTotals, Tracer};
 use crate::vantage::firehose::{Arrival, Batch};
 use crate::vantage::process::names::Names;
 
@@ -38,8 +38,8 @@ enum Item {
 }
 
 /// OutputEnd the thread ended, and what it has written.
-pub struct Done {
-    pub totals: Totals,
+pub struct OutputResult {
+    pub totals: TraceTotals,
     pub why: OutputEnd,
 }
 
@@ -92,7 +92,7 @@ impl OutputQueue {
         for event in batch.trace_events() {
             self.names.hear(&event.connection);
         }
-        if self.dropped > 0 && self.try_send(Item::Missed(arrival.at, self.dropped, Place::Output)) {
+        if self.dropped > 0 && self.try_send(Item::Missed(arrival.at, self.dropped, Place::TraceOutput)) {
             self.dropped = 0;
         }
         let (events, bytes) = (batch.len(), batch.size());
@@ -127,7 +127,10 @@ impl OutputQueue {
         let now = Instant::now();
         if self.dropped > 0 {
             let dropped = std::mem::take(&mut self.dropped);
-            let _ = self.items.send(Item::Missed(now, dropped, Place::Output)).await;
+            let _ = self
+                .items
+                .send(Item::Missed(now, dropped, Place::TraceOutput))
+                .await;
         }
         let _ = self.items.send(Item::End(now, exact)).await;
     }
@@ -138,7 +141,7 @@ impl OutputQueue {
 }
 
 /// The writing side.
-pub struct Output<W> {
+pub struct TraceOutput<W> {
     pub tracer: Tracer,
     pub names: Names,
     pub recorder: Option<Recorder>,
@@ -148,14 +151,14 @@ pub struct Output<W> {
     /// How wide the terminal is: it may become another width meanwhile.
     pub width: Option<fn() -> usize>,
     /// What has been written so far.
-    pub written: Arc<Mutex<Totals>>,
+    pub written: Arc<Mutex<TraceTotals>>,
     pub out: W,
 }
 
-impl<W: Write + Send + 'static> Output<W> {
+impl<W: Write + Send + 'static> TraceOutput<W> {
     /// Starts the thread. What has become of it comes through the channel, which is closed without
     /// a word only by a panic.
-    pub fn start(self) -> std::io::Result<(OutputQueue, oneshot::Receiver<Done>)> {
+    pub fn start(self) -> std::io::Result<(OutputQueue, oneshot::Receiver<OutputResult>)> {
         let (items, queue) = mpsc::channel(MOST_ITEMS);
         let (done, is_done) = oneshot::channel();
         let waiting = Arc::new(Waiting::default());
@@ -171,7 +174,7 @@ impl<W: Write + Send + 'static> Output<W> {
         Ok((input, is_done))
     }
 
-    fn run(mut self, mut items: mpsc::Receiver<Item>, waiting: &Waiting) -> Done {
+    fn run(mut self, mut items: mpsc::Receiver<Item>, waiting: &Waiting) -> OutputResult {
         let mut lines = Vec::with_capacity(2 * CHUNK);
         let why = loop {
             let Some(first) = items.blocking_recv() else {
@@ -200,7 +203,7 @@ impl<W: Write + Send + 'static> Output<W> {
             Some(recorder) => recorder.end(self.started.elapsed().as_secs_f64() * 1000.0),
             None => Ok(()),
         };
-        Done {
+        OutputResult {
             totals: self.tracer.totals(),
             why: recorded.err().map_or(why, OutputEnd::Failed),
         }

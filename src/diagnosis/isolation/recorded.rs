@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Ending, Isolation, Rung, Tried, conclude, goal, nothing};
-use crate::timeline::isolation::{self as recorded, Isolated, Step};
+use crate::timeline::isolation::{self as recorded, Isolated, IsolatedStep};
 use crate::timeline::{EventKind, Timeline};
 
 /// What is recorded of the steps.
@@ -16,7 +16,7 @@ pub fn record(original: &Ending, tried: &[(Rung, Tried)]) -> Isolated {
             Tried::Interrupted { sent } => (sent.as_ref(), None, None),
             Tried::Done { sent, ending } => (Some(sent), Some(to_words(ending)), None),
         };
-        Step {
+        IsolatedStep {
             step: translated(rung).unwrap_or_default(),
             sent: sent.cloned(),
             ending,
@@ -44,7 +44,7 @@ pub fn of(timeline: &Timeline) -> Option<Isolation> {
     Some(conclude(goal, &original, tried))
 }
 
-fn tried(step: &Step) -> Option<(Rung, Tried)> {
+fn tried(step: &IsolatedStep) -> Option<(Rung, Tried)> {
     let sent = step.sent.clone();
     let tried = match (&step.ending, &step.why) {
         (Some(ending), _) => Tried::Done {
@@ -61,7 +61,7 @@ fn tried(step: &Step) -> Option<(Rung, Tried)> {
     Some((translated(&step.step)?, tried))
 }
 
-fn to_words(ending: &Ending) -> recorded::Ending {
+fn to_words(ending: &Ending) -> recorded::IsolatedEnding {
     translated(ending).unwrap_or_default()
 }
 
