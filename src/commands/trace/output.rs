@@ -92,7 +92,7 @@ impl OutputQueue {
         for event in batch.trace_events() {
             self.names.hear(&event.connection);
         }
-        if self.dropped > 0 && self.try_send(Item::Missed(arrival.at, self.dropped, Place::TraceOutput)) {
+        if self.dropped > 0 && self.try_send(Item::Missed(arrival.at, self.dropped, Place::Output)) {
             self.dropped = 0;
         }
         let (events, bytes) = (batch.len(), batch.size());
@@ -127,10 +127,7 @@ impl OutputQueue {
         let now = Instant::now();
         if self.dropped > 0 {
             let dropped = std::mem::take(&mut self.dropped);
-            let _ = self
-                .items
-                .send(Item::Missed(now, dropped, Place::TraceOutput))
-                .await;
+            let _ = self.items.send(Item::Missed(now, dropped, Place::Output)).await;
         }
         let _ = self.items.send(Item::End(now, exact)).await;
     }
