@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::diagnosis::Verdict;
-use crate::diagnosis::isolation::{self, Ending, Goal, Rung, Sent, Tried};
+use crate::diagnosis::isolation::{self, Ending, Goal, Sent, Step, StepResult};
 use crate::error::Result;
 use crate::framework::{Call, Copy, CopyOrder, with_task_id};
 use crate::report::{SourceState, sources};
@@ -65,69 +65,71 @@ impl<'a> Ladder<'a> {
         tell: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Isolated> {
         let ending = Ending::of(original.timeline, original.verdict);
-        let mut tried: Vec<(Rung, Tried)> = Vec::new();
+        let mut tried: Vec<(Step, StepResult)> = Vec::new();
         let Some(goal) = isolation::goal(&ending) else {
             return Ok(isolation::record(&ending, &tried));
         };
         if was_interrupted(original.timeline) {
-            tried.push((Rung::Again, Tried::Interrupted { sent: None }));
+            tried.push((Step::Again, StepResult::Interrupted { sent: None }));
         }
-        while let Some(rung) = isolation::next(goal, &ending, &tried) {
+        while let Some(step) = isolation::next(goal, &ending, &tried) {
             let number = tried.len() + 1;
-            let done = self.step(rung, number, goal, &ending, original, tell).await?;
-            tried.push((rung, done));
+            let done = self.step(step, number, goal, &ending, original, tell).await?;
+            tried.push((step, done));
         }
         if let Some(id) = &original.verdict.task.id
-            && tried.iter().any(|(_, tried)| matches!(tried, Tried::Done { .. }))
+            && tried
+                .iter()
+                .any(|(_, tried)| matches!(tried, StepResult::Done { .. }))
             && !tried
                 .iter()
-                .any(|(_, tried)| matches!(tried, Tried::Interrupted { .. }))
+                .any(|(_, tried)| matches!(tried, StepResult::Interrupted { .. }))
         {
-            tell(Rung::Original.title());
-            tried.push((Rung::Original, self.look_back(id).await?));
+            tell(Step::Original.title());
+            tried.push((Step::Original, self.look_back(id).await?));
         }
         Ok(isolation::record(&ending, &tried))
     }
 
     async fn step(
         &self,
-        rung: Rung,
+        step: Step,
         number: usize,
         goal: Goal,
         ending: &Ending,
         original: &Original<'_>,
         tell: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<Tried> {
-        if let Some(why) = isolation::not_for(goal, ending, rung) {
-            return Ok(Tried::Skipped(why.into()));
+    ) -> Result<StepResult> {
+        if let Some(why) = isolation::not_for(goal, ending, step) {
+            return Ok(StepResult::Skipped(why.into()));
         }
-        tell(rung.title());
-        match rung {
-            Rung::Again | Rung::Control => {
+        tell(step.title());
+        match step {
+            Step::Again | Step::Control => {
                 self.post(number, self.config.clone(), "the configured body", original)
                     .await
             }
-            Rung::Direct => match self.copy(original) {
+            Step::Direct => match self.copy(original) {
                 Ok((copy, from_configuration)) => {
                     self.publish(number, self.config, copy, from_configuration).await
                 }
-                Err(why) => Ok(Tried::Skipped(why)),
+                Err(why) => Ok(StepResult::Skipped(why)),
             },
-            Rung::Minimal => match self.minimal() {
+            Step::Minimal => match self.minimal() {
                 Ok(config) => self.post(number, config, "`isolate.body`", original).await,
-                Err(why) => Ok(Tried::Skipped(why)),
+                Err(why) => Ok(StepResult::Skipped(why)),
             },
-            Rung::CleanVhost => self.clean(number, original).await,
+            Step::CleanVhost => self.clean(number, original).await,
             // Comes last, after all of these.
-            Rung::Original => Ok(Tried::Skipped("it comes last".into())),
+            Step::Original => Ok(StepResult::Skipped("it comes last".into())),
         }
     }
 
     /// In an empty vhost, with a worker of our own.
-    async fn clean(&self, number: usize, original: &Original<'_>) -> Result<Tried> {
+    async fn clean(&self, number: usize, original: &Original<'_>) -> Result<StepResult> {
         let (copy, from_configuration) = match self.copy(original) {
             Ok(made) => made,
-            Err(why) => return Ok(Tried::Skipped(why)),
+            Err(why) => return Ok(StepResult::Skipped(why)),
         };
         let mut complaints = Vec::new();
         let room = match Room::open(self.config, &mut complaints).await {
@@ -135,8 +137,8 @@ impl<'a> Ladder<'a> {
             Err(why) => {
                 self.complain(complaints);
                 return Ok(match why.as_str() {
-                    "interrupted" => Tried::Interrupted { sent: None },
-                    _ => Tried::Skipped(why),
+                    "interrupted" => StepResult::Interrupted { sent: None },
+                    _ => StepResult::Skipped(why),
                 });
             }
         };
@@ -144,7 +146,7 @@ impl<'a> Ladder<'a> {
         let disturbed = room.disturbed();
         self.complain(room.close().await);
         match (done, disturbed) {
-            (Ok(Tried::Done { sent, .. }), Some(why)) => Ok(Tried::Failed {
+            (Ok(StepResult::Done { sent, .. }), Some(why)) => Ok(StepResult::Failed {
                 sent: Some(sent),
                 why,
             }),
@@ -251,9 +253,9 @@ impl<'a> Ladder<'a> {
         config: Config,
         what: &str,
         original: &Original<'_>,
-    ) -> Result<Tried> {
+    ) -> Result<StepResult> {
         if config.api.is_none() {
-            return Ok(Tried::Skipped("no API is configured".into()));
+            return Ok(StepResult::Skipped("no API is configured".into()));
         }
         let observed = observe(&config, &self.plan, &mut |_, _| {}).await?;
         let (timeline, verdict, complaints) = observed.restore().await;
@@ -267,7 +269,7 @@ impl<'a> Ladder<'a> {
         };
         let id = &original.verdict.task.id;
         if id.is_some() && verdict.task.id == *id {
-            return Ok(Tried::Failed {
+            return Ok(StepResult::Failed {
                 sent: Some(sent),
                 why: "the API answered with the original's own id: it takes the same body for the same task, so no task was repeated".into(),
             });
@@ -282,7 +284,7 @@ impl<'a> Ladder<'a> {
         config: &Config,
         copy: Copy,
         from_configuration: bool,
-    ) -> Result<Tried> {
+    ) -> Result<StepResult> {
         let mut config = config.clone();
         // It took no part in this.
         config.api = None;
@@ -312,13 +314,13 @@ impl<'a> Ladder<'a> {
         self.complain(complaints);
         self.keep(number, &timeline)?;
         if let Some(why) = direct.failed() {
-            return Ok(Tried::Failed { sent: None, why });
+            return Ok(StepResult::Failed { sent: None, why });
         }
         Ok(tried(sent, &timeline, &verdict))
     }
 
     /// What has become of the original by now. Nothing is sent.
-    async fn look_back(&self, task_id: &str) -> Result<Tried> {
+    async fn look_back(&self, task_id: &str) -> Result<StepResult> {
         let plan = Plan {
             post_mortem: Some(task_id.to_owned()),
             ..self.plan.clone()
@@ -345,11 +347,11 @@ fn beside(path: &Path, number: usize) -> PathBuf {
     path.with_file_name(format!("{stem}.isolate-{number}{dot}{extension}"))
 }
 
-fn tried(sent: Sent, timeline: &Timeline, verdict: &Verdict) -> Tried {
+fn tried(sent: Sent, timeline: &Timeline, verdict: &Verdict) -> StepResult {
     if was_interrupted(timeline) {
-        return Tried::Interrupted { sent: Some(sent) };
+        return StepResult::Interrupted { sent: Some(sent) };
     }
-    Tried::Done {
+    StepResult::Done {
         sent,
         ending: Ending::of(timeline, verdict),
     }

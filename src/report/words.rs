@@ -1,7 +1,7 @@
 //! What several formats say, worded once.
 
 use super::{Report, SourceState};
-use crate::diagnosis::isolation::{Sent, Step};
+use crate::diagnosis::isolation::{Sent, StepReport};
 use crate::diagnosis::{Named, Outcome, Owner, Scenario, Stage};
 use crate::links;
 use crate::timeline::{Ended, EventKind as Kind};
@@ -209,7 +209,7 @@ pub(super) fn references(evidence: &[u32]) -> String {
 }
 
 /// A step of `--isolate` and what follows from it.
-pub(super) fn step(step: &Step) -> String {
+pub(super) fn step(step: &StepReport) -> String {
     match &step.skipped {
         Some(why) => format!("{}: not done, {why}", step.title),
         None => format!("{}: {}", step.title, step.proved),

@@ -3,21 +3,23 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Ending, Isolation, Rung, Tried, conclude, goal, nothing};
+use super::ending::Ending;
+use super::ladder::{Step, StepResult, goal};
+use super::{Isolation, conclude, nothing};
 use crate::timeline::isolation::{self as recorded, Isolated, IsolatedStep};
 use crate::timeline::{EventKind, Timeline};
 
 /// What is recorded of the steps.
-pub fn record(original: &Ending, tried: &[(Rung, Tried)]) -> Isolated {
-    let steps = tried.iter().map(|(rung, tried)| {
+pub fn record(original: &Ending, tried: &[(Step, StepResult)]) -> Isolated {
+    let steps = tried.iter().map(|(step, tried)| {
         let (sent, ending, why) = match tried {
-            Tried::Skipped(why) => (None, None, Some(why)),
-            Tried::Failed { sent, why } => (sent.as_ref(), None, Some(why)),
-            Tried::Interrupted { sent } => (sent.as_ref(), None, None),
-            Tried::Done { sent, ending } => (Some(sent), Some(to_words(ending)), None),
+            StepResult::Skipped(why) => (None, None, Some(why)),
+            StepResult::Failed { sent, why } => (sent.as_ref(), None, Some(why)),
+            StepResult::Interrupted { sent } => (sent.as_ref(), None, None),
+            StepResult::Done { sent, ending } => (Some(sent), Some(to_words(ending)), None),
         };
         IsolatedStep {
-            step: translated(rung).unwrap_or_default(),
+            step: translated(step).unwrap_or_default(),
             sent: sent.cloned(),
             ending,
             why: why.cloned(),
@@ -44,19 +46,19 @@ pub fn of(timeline: &Timeline) -> Option<Isolation> {
     Some(conclude(goal, &original, tried))
 }
 
-fn tried(step: &IsolatedStep) -> Option<(Rung, Tried)> {
+fn tried(step: &IsolatedStep) -> Option<(Step, StepResult)> {
     let sent = step.sent.clone();
     let tried = match (&step.ending, &step.why) {
-        (Some(ending), _) => Tried::Done {
+        (Some(ending), _) => StepResult::Done {
             sent: sent.unwrap_or_default(),
             ending: translated(ending)?,
         },
-        (None, Some(why)) if sent.is_none() => Tried::Skipped(why.clone()),
-        (None, Some(why)) => Tried::Failed {
+        (None, Some(why)) if sent.is_none() => StepResult::Skipped(why.clone()),
+        (None, Some(why)) => StepResult::Failed {
             sent,
             why: why.clone(),
         },
-        (None, None) => Tried::Interrupted { sent },
+        (None, None) => StepResult::Interrupted { sent },
     };
     Some((translated(&step.step)?, tried))
 }
@@ -98,7 +100,7 @@ mod tests {
         }
     }
 
-    fn recorded(original: &Ending, tried: &[(Rung, Tried)]) -> Isolation {
+    fn recorded(original: &Ending, tried: &[(Step, StepResult)]) -> Isolation {
         let mut scene = Scene::new().silence();
         scene = scene.see(Source::Run, EventKind::Isolated(record(original, tried)));
         let text = recording::to_text(&scene.timeline);
@@ -111,21 +113,21 @@ mod tests {
         let original = ending("worker-blocked");
         let tried = vec![
             (
-                Rung::Again,
-                Tried::Done {
+                Step::Again,
+                StepResult::Done {
                     sent: sent(),
                     ending: ending("worker-blocked"),
                 },
             ),
-            (Rung::Direct, Tried::Skipped("not seen".into())),
+            (Step::Direct, StepResult::Skipped("not seen".into())),
             (
-                Rung::Minimal,
-                Tried::Failed {
+                Step::Minimal,
+                StepResult::Failed {
                     sent: Some(sent()),
                     why: "it broke".into(),
                 },
             ),
-            (Rung::CleanVhost, Tried::Interrupted { sent: Some(sent()) }),
+            (Step::CleanVhost, StepResult::Interrupted { sent: Some(sent()) }),
         ];
         let of_run = conclude(goal(&original).expect("a goal"), &original, tried.clone());
         let json = |isolation: &Isolation| serde_json::to_value(isolation).expect("JSON");
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn words_of_a_later_version_are_not_guessed_at() {
-        let mut isolated = record(&ending("x"), &[(Rung::Again, Tried::Skipped("y".into()))]);
+        let mut isolated = record(&ending("x"), &[(Step::Again, StepResult::Skipped("y".into()))]);
         isolated.steps[0].step = "sideways".into();
         let scene = Scene::new().see(Source::Run, EventKind::Isolated(isolated));
         assert!(of(&scene.timeline).is_none());
