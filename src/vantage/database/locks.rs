@@ -1,0 +1,120 @@
+//! Who waits for the row or its table, and who keeps them waiting.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::connect::{lost, read};
+use crate::error::Unavailable;
+use crate::timeline::{Blocker, LockWait};
+
+/// What a look at the locks told.
+pub(super) enum Look {
+    Waits(LockWait),
+    Free,
+    /// The look itself was given up.
+    Nothing,
+}
+
+/// Who waits for this very row (a `tuple` lock carries its page and tuple), or for the table.
+pub(super) async fn look(connection: &mut PgConnection, table: i64, ctid: &str) -> Result<Look, Unavailable> {
+    let Some((page, tuple)) = ctid.trim_matches(['(', ')']).split_once(',') else {
+        return Ok(Look::Nothing);
+    };
+    let sql = "SELECT DISTINCT w.pid, array_to_string(pg_blocking_pids(w.pid), ','),
+                a.query, host(a.client_addr) || ':' || a.client_port
+         FROM pg_locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid
+         WHERE NOT w.granted AND w.pid <> pg_backend_pid() AND (
+           (w.locktype = 'relation' AND w.relation = $1::bigint::oid)
+           OR EXISTS (SELECT 1 FROM pg_locks t WHERE t.pid = w.pid AND t.locktype = 'tuple'
+                      AND t.relation = $1::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))";
+    let rows = match read(connection, sql, &[&table.to_string(), page, tuple]).await {
+        Ok(rows) => rows,
+        Err(sqlx::Error::Database(_)) => return Ok(Look::Nothing),
+        Err(error) => return Err(lost(error)),
+    };
+    let Some(row) = rows.first() else {
+        return Ok(Look::Free);
+    };
+    let pids: String = row.get(1);
+    Ok(Look::Waits(LockWait {
+        pid: row.get(0),
+        query: visible(row.get(2)),
+        client: row.get(3),
+        blockers: blockers(connection, &pids).await?,
+    }))
+}
+
+async fn blockers(connection: &mut PgConnection, pids: &str) -> Result<Vec<Blocker>, Unavailable> {
+    let rows = read(
+        connection,
+        "SELECT pid, usename::text, application_name, state, left(query, 500),
+                extract(epoch FROM clock_timestamp() - xact_start)::float8, host(client_addr) || ':' || client_port
+         FROM pg_stat_activity WHERE pid = ANY(string_to_array($1, ',')::int[])",
+        &[pids],
+    )
+    .await
+    .map_err(lost)?;
+    Ok(rows
+        .iter()
+        .map(|row| Blocker {
+            pid: row.get(0),
+            user: row.get(1),
+            application: row.get::<Option<String>, _>(2).filter(|name| !name.is_empty()),
+            state: row.get(3),
+            query: visible(row.get(4)),
+            transaction_s: row.get::<Option<f64>, _>(5).map(|s| (s * 10.0).round() / 10.0),
+            client: row.get(6),
+        })
+        .collect())
+}
+
+/// A row locked by `FOR UPDATE`, or by an INSERT into a referencing table, and one that is being
+/// updated look alike; the lock that the transaction holds on the table tells them apart.
+pub(super) async fn holder_writes(connection: &mut PgConnection, table: i64, xmax: u32) -> Option<bool> {
+    let rows = read(
+        connection,
+        "SELECT bool_or(t.mode = 'RowExclusiveLock') FROM pg_locks x JOIN pg_locks t ON t.pid = x.pid
+         WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock' AND x.transactionid = $1::xid
+           AND t.locktype = 'relation' AND t.relation = $2::bigint::oid",
+        &[&xmax.to_string(), &table.to_string()],
+    )
+    .await
+    .ok()?;
+    rows.first()?.get(0)
+}
+
+/// Other roles' statements are hidden without `pg_read_all_stats`; literals in one may be task
+/// arguments, so only its skeleton is kept.
+fn visible(query: Option<String>) -> Option<String> {
+    let query = query.filter(|text| !text.is_empty() && text != "<insufficient privilege>")?;
+    let mut out = String::with_capacity(query.len());
+    let mut quoted = false;
+    for c in query.chars() {
+        match c {
+            '\'' if quoted => {
+                quoted = false;
+                out.push('\'');
+            }
+            '\'' => {
+                quoted = true;
+                out.push_str("'…");
+            }
+            _ if quoted => {}
+            c => out.push(c),
+        }
+    }
+    Some(out.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_leave_a_statement() {
+        assert_eq!(
+            visible(Some("UPDATE t SET a = 'it''s' WHERE b = 'x'".into())).as_deref(),
+            Some("UPDATE t SET a = '…''…' WHERE b = '…'")
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! Which transactions had ended when, and what became of one.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::connect::read;
+use crate::timeline::Xmax;
+
+/// One `pg_current_snapshot()`: which transactions had ended.
+#[derive(Debug, Clone)]
+pub(super) struct Snapshot {
+    pub at_ms: f64,
+    xmin: u64,
+    xmax: u64,
+    running: Vec<u64>,
+}
+
+impl Snapshot {
+    pub(super) fn parse(at_ms: f64, text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let xmin = parts.next()?.parse().ok()?;
+        let xmax = parts.next()?.parse().ok()?;
+        let running = parts
+            .next()
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|xid| xid.parse().ok())
+            .collect();
+        Some(Self {
+            at_ms,
+            xmin,
+            xmax,
+            running,
+        })
+    }
+
+    /// The transaction had ended when this snapshot was taken.
+    pub(super) fn shows(&self, xid: u64) -> bool {
+        xid < self.xmin || (xid < self.xmax && !self.running.contains(&xid))
+    }
+
+    /// The 64-bit transaction id behind the 32 bits of a row's header.
+    pub(super) fn widen(&self, xid: u32) -> u64 {
+        let epoch = self.xmax >> 32;
+        let low = self.xmax as u32;
+        let epoch = if xid > low { epoch.saturating_sub(1) } else { epoch };
+        (epoch << 32) | u64::from(xid)
+    }
+}
+
+/// What became of the row's `xmax`.
+///
+/// Multixact members come first: `pg_xact_status` on a MultiXactId answers about some other
+/// transaction. The two counters can overlap, so members older than the row's own `xmin` mean
+/// that the number is a plain transaction id after all.
+pub(super) async fn xmax_state(
+    connection: &mut PgConnection,
+    version_num: i32,
+    xmax: u32,
+    xmin: u32,
+    snapshot: &Snapshot,
+) -> Xmax {
+    if xmax == 0 {
+        return Xmax::None;
+    }
+    let members = read(
+        connection,
+        "SELECT xid::text, mode FROM pg_get_multixact_members($1::xid)",
+        &[&xmax.to_string()],
+    )
+    .await
+    .unwrap_or_default();
+    let members: Vec<(u32, String)> = members
+        .iter()
+        .filter_map(|row| Some((row.get::<&str, _>(0).parse().ok()?, row.get(1))))
+        .collect();
+    let plausible = !members.is_empty()
+        && members
+            .iter()
+            .all(|(xid, _)| snapshot.widen(*xid) >= snapshot.widen(xmin));
+    if plausible {
+        for (xid, mode) in &members {
+            if matches!(mode.as_str(), "nokeyupd" | "upd") {
+                match xact_status(connection, version_num, snapshot.widen(*xid))
+                    .await
+                    .as_deref()
+                {
+                    Some("aborted") => return Xmax::UpdateAborted,
+                    Some("in progress") => return Xmax::InProgress,
+                    _ => {}
+                }
+            }
+        }
+        return Xmax::Locks;
+    }
+    match xact_status(connection, version_num, snapshot.widen(xmax))
+        .await
+        .as_deref()
+    {
+        Some("aborted") => Xmax::Aborted,
+        Some("committed") => Xmax::Committed,
+        Some("in progress") => Xmax::InProgress,
+        _ => Xmax::Unknown,
+    }
+}
+
+async fn xact_status(connection: &mut PgConnection, version_num: i32, xid: u64) -> Option<String> {
+    let sql = if version_num >= 130_000 {
+        "SELECT pg_xact_status($1::text::xid8)"
+    } else {
+        "SELECT txid_status($1::text::bigint)"
+    };
+    let rows = read(connection, sql, &[&xid.to_string()]).await.ok()?;
+    rows.first()?.get(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_tells_what_had_ended() {
+        let snapshot = Snapshot::parse(0.0, "100:105:100,103").expect("snapshot");
+        assert!(snapshot.shows(99) && snapshot.shows(101));
+        assert!(!snapshot.shows(100) && !snapshot.shows(103) && !snapshot.shows(105));
+    }
+
+    #[test]
+    fn a_row_header_is_widened_by_the_epoch() {
+        let snapshot = Snapshot::parse(0.0, "4294967396:4294967400:").expect("snapshot");
+        assert_eq!(snapshot.widen(50), (1 << 32) | 50);
+        // Ahead of the counter's low half: from the epoch before.
+        assert_eq!(snapshot.widen(4_000_000_000), 4_000_000_000);
+    }
+}
