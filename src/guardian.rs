@@ -6,9 +6,9 @@
 //! arguments, because credentials are among it; the end of that pipe, however it comes, is the
 //! signal to undo everything. One path for every exit: normal, Ctrl-C, panic and `kill -9`.
 
-mod gate;
+mod connect_filter;
 pub mod left_behind;
-mod life;
+mod main_loop;
 mod protocol;
 mod tracing;
 mod tree;
@@ -28,10 +28,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::Broker;
 use crate::error::Unavailable;
-pub use gate::{Gate, NO_GATE, Turned};
-pub use life::{last_words, main};
-use protocol::{Answer, Asked, Request, Said};
-pub use protocol::{Exit, Kept, Start};
+pub use connect_filter::{BlockedConnect, ConnectFilter, NO_FILTER};
+pub use main_loop::{last_words, main};
+use protocol::{Answer, Envelope, Reply, Request};
+pub use protocol::{Exit, LeftRunning, Start};
 
 /// The hidden first argument that makes taskdiag a guardian.
 pub const ARGUMENT: &str = "__guardian";
@@ -61,7 +61,7 @@ type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
 #[derive(Default)]
 struct State {
     exits: HashMap<i32, Exit>,
-    turned: HashMap<i32, Vec<Turned>>,
+    blocked: HashMap<i32, Vec<BlockedConnect>>,
     complaints: Vec<String>,
     /// It said its last word.
     over: bool,
@@ -117,7 +117,7 @@ impl Guardian {
 
     /// From now on the vhost's tracing is switched off at this node at the end, once this reader has gone.
     pub async fn restore_tracing(&self, broker: &Broker, node: &str, queue: &str) -> Result<(), Unavailable> {
-        let traced = tracing::Traced::new(broker, node, queue);
+        let traced = tracing::OwnedTracing::new(broker, node, queue);
         self.ask(Request::Tracing(traced))
             .await
             .map(drop)
@@ -126,7 +126,7 @@ impl Guardian {
 
     /// From now on this vhost is deleted at the end: it is made for this run.
     pub async fn delete_vhost(&self, broker: &Broker, name: &str) -> Result<(), String> {
-        self.ask(Request::Vhost(vhost::Made::new(broker, name)))
+        self.ask(Request::Vhost(vhost::OwnedVhost::new(broker, name)))
             .await
             .map(drop)
     }
@@ -176,12 +176,12 @@ impl Guardian {
         self.ask(Request::Stop { pid, at_once }).await.map(drop)
     }
 
-    /// What of a started process was not let through its gate, so far.
-    pub fn turned(&self, pid: i32) -> Vec<Turned> {
+    /// What of a started process its connect filter has blocked so far.
+    pub fn blocked(&self, pid: i32) -> Vec<BlockedConnect> {
         self.0
             .state
             .borrow()
-            .turned
+            .blocked
             .get(&pid)
             .cloned()
             .unwrap_or_default()
@@ -201,9 +201,9 @@ impl Guardian {
 
     /// Processes and folder stay after the end; tracing is switched off all the same. Returns what
     /// runs on.
-    pub async fn keep(&self) -> Result<Kept, String> {
+    pub async fn keep(&self) -> Result<LeftRunning, String> {
         match self.ask(Request::Keep).await? {
-            Answer::Kept { kept } => Ok(kept),
+            Answer::LeftRunning(running) => Ok(running),
             _ => Err("the guardian gave another answer".into()),
         }
     }
@@ -232,7 +232,7 @@ impl Guardian {
         let (sender, answer) = oneshot::channel();
         let lock = || self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         lock().insert(id, sender);
-        let mut line = serde_json::to_string(&Asked { id, request }).map_err(|error| error.to_string())?;
+        let mut line = serde_json::to_string(&Envelope { id, request }).map_err(|error| error.to_string())?;
         line.push('\n');
         {
             let mut pipe = self.0.pipe.lock().await;
@@ -254,7 +254,7 @@ async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<Stat
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
-            Ok(Said::Answer { id, answer }) => {
+            Ok(Reply::Answer { id, answer }) => {
                 if let Answer::Started { pid } = answer {
                     // The number may have been another's before.
                     state.send_modify(|state| {
@@ -266,17 +266,17 @@ async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<Stat
                     let _ = asker.send(answer);
                 }
             }
-            Ok(Said::Exited { pid, exit }) => state.send_modify(|state| {
+            Ok(Reply::Exited { pid, exit }) => state.send_modify(|state| {
                 state.exits.insert(pid, exit);
             }),
-            Ok(Said::Turned { pid, turned }) => state.send_modify(|state| {
-                let all = state.turned.entry(pid).or_default();
+            Ok(Reply::Blocked { pid, blocked }) => state.send_modify(|state| {
+                let all = state.blocked.entry(pid).or_default();
                 // It may try again for ever.
-                if !all.contains(&turned) {
-                    all.push(turned);
+                if !all.contains(&blocked) {
+                    all.push(blocked);
                 }
             }),
-            Ok(Said::Complaint { text }) => state.send_modify(|state| state.complaints.push(text)),
+            Ok(Reply::Complaint { text }) => state.send_modify(|state| state.complaints.push(text)),
             Err(_) => {}
         }
     }

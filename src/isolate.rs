@@ -3,7 +3,8 @@
 //! Each step is a run of its own, with its own task, timeline and verdict. What follows from them is
 //! decided in [`crate::diagnosis::isolation`].
 
-mod room;
+mod broker_route;
+mod clean_vhost;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +20,7 @@ use crate::run::{Direct, Plan, observe};
 use crate::timeline::isolation::Isolated;
 use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
 use crate::vantage::firehose::PublishedBodies;
-use room::Room;
+use clean_vhost::CleanVhost;
 
 /// The run that is to be explained.
 pub struct Original<'a> {
@@ -29,7 +30,7 @@ pub struct Original<'a> {
 }
 
 /// How the steps are carried out.
-pub struct Ladder<'a> {
+pub struct Isolator<'a> {
     pub config: &'a Config,
     /// Of the original, without what it started.
     pub plan: Plan,
@@ -41,7 +42,7 @@ pub struct Ladder<'a> {
     copies: AtomicU32,
 }
 
-impl<'a> Ladder<'a> {
+impl<'a> Isolator<'a> {
     pub fn new(config: &'a Config, plan: &Plan, record: Option<&'a Path>) -> Self {
         Self {
             config,
@@ -58,8 +59,8 @@ impl<'a> Ladder<'a> {
         }
     }
 
-    /// Climbs until a step works. `tell` hears what is done.
-    pub async fn climb(
+    /// Goes from step to step until one works. `tell` hears what is done.
+    pub async fn run(
         &self,
         original: &Original<'_>,
         tell: &mut (dyn FnMut(&str) + Send),
@@ -132,8 +133,8 @@ impl<'a> Ladder<'a> {
             Err(why) => return Ok(StepResult::Skipped(why)),
         };
         let mut complaints = Vec::new();
-        let room = match Room::open(self.config, &mut complaints).await {
-            Ok(room) => room,
+        let vhost = match CleanVhost::open(self.config, &mut complaints).await {
+            Ok(vhost) => vhost,
             Err(why) => {
                 self.complain(complaints);
                 return Ok(match why.as_str() {
@@ -142,9 +143,11 @@ impl<'a> Ladder<'a> {
                 });
             }
         };
-        let done = self.publish(number, &room.config, copy, from_configuration).await;
-        let disturbed = room.disturbed();
-        self.complain(room.close().await);
+        let done = self
+            .publish(number, &vhost.config, copy, from_configuration)
+            .await;
+        let disturbed = vhost.disturbed();
+        self.complain(vhost.close().await);
         match (done, disturbed) {
             (Ok(StepResult::Done { sent, .. }), Some(why)) => Ok(StepResult::Failed {
                 sent: Some(sent),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Program};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::guardian::{Exit, Gate, Guardian, Start, Turned};
+use crate::guardian::{BlockedConnect, ConnectFilter, Exit, Guardian, Start};
 
 /// A command that can be started, as far as can be told without starting it.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ pub fn prepare(program: &Program, extra: &[(&str, &str)]) -> Result<Prepared> {
         cwd: program.cwd.clone(),
         log: PathBuf::new(),
         may_stay: false,
-        gate: None,
+        filter: None,
     };
     Ok(Prepared {
         part: program.part,
@@ -132,9 +132,9 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 impl Prepared {
-    /// It and all below it can connect through this gate only.
-    pub fn behind(mut self, gate: Gate) -> Self {
-        self.start.gate = Some(gate);
+    /// It and all below it can connect where this filter lets it.
+    pub fn behind(mut self, filter: ConnectFilter) -> Self {
+        self.start.filter = Some(filter);
         self
     }
 }
@@ -190,9 +190,9 @@ impl Started {
         self.guardian.kill(self.pid).await
     }
 
-    /// What of it was not let through its gate.
-    pub fn turned(&self) -> Vec<Turned> {
-        self.guardian.turned(self.pid)
+    /// What of it was not let through its filter.
+    pub fn blocked(&self) -> Vec<BlockedConnect> {
+        self.guardian.blocked(self.pid)
     }
 
     /// Ends it and all below it, politely first; returns when nothing of it is left.

@@ -9,7 +9,7 @@ use crate::cli::{Diagnose, Expect, Global};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interrupt::interrupt;
-use crate::isolate::{Ladder, Original};
+use crate::isolate::{Isolator, Original};
 use crate::report::Report;
 use crate::run::{Observed, Plan, observe};
 use crate::timeline::{Event, EventKind, Source, recording};
@@ -166,9 +166,9 @@ async fn isolate(
         progress.message(&format!("isolating: {what}"));
         printer.line(&format!("  isolating  {what}"));
     };
-    let ladder = Ladder::new(config, plan, record);
-    let isolated = ladder.climb(&original, &mut tell).await;
-    complain_of(config, ladder.complaints());
+    let isolator = Isolator::new(config, plan, record);
+    let isolated = isolator.run(&original, &mut tell).await;
+    complain_of(config, isolator.complaints());
     let kind = EventKind::Isolated(isolated?);
     let ended_ms = observed.timeline.events.last().map_or(0.0, |event| event.at_ms);
     Ok(Some(Event {

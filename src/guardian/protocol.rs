@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::{Gate, Turned};
-use super::tracing::Traced;
-use super::vhost::Made;
+use super::connect_filter::{BlockedConnect, ConnectFilter};
+use super::tracing::OwnedTracing;
+use super::vhost::OwnedVhost;
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct Envelope {
     pub id: u64,
     pub request: Request,
 }
@@ -21,9 +21,9 @@ pub(super) struct Asked {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Request {
     /// At the end, switch this tracing off.
-    Tracing(Traced),
+    Tracing(OwnedTracing),
     /// At the end, delete this vhost: it was made for this run.
-    Vhost(Made),
+    Vhost(OwnedVhost),
     /// Make a private folder below this one; it is removed at the end.
     Folder {
         below: PathBuf,
@@ -63,7 +63,7 @@ pub struct Start {
     pub may_stay: bool,
     /// It and all below it connect through this, or it is not started.
     #[serde(default)]
-    pub gate: Option<Gate>,
+    pub filter: Option<ConnectFilter>,
 }
 
 impl Start {
@@ -77,7 +77,7 @@ impl Start {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Said {
+pub(super) enum Reply {
     Answer {
         id: u64,
         answer: Answer,
@@ -87,10 +87,10 @@ pub(super) enum Said {
         pid: i32,
         exit: Exit,
     },
-    /// Something below it was not let through its gate.
-    Turned {
+    /// Something below it was not let through its filter.
+    Blocked {
         pid: i32,
-        turned: Turned,
+        blocked: BlockedConnect,
     },
     /// What could not be done at the end.
     Complaint {
@@ -103,13 +103,13 @@ pub(super) enum Answer {
     Done,
     Folder(PathBuf),
     Started { pid: i32 },
-    Kept { kept: Kept },
+    LeftRunning(LeftRunning),
     Failed(String),
 }
 
 /// What `--keep` leaves running.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Kept {
+pub struct LeftRunning {
     /// The processes on top: asked to end, each ends its own.
     pub roots: Vec<i32>,
     /// The groups of all of them.

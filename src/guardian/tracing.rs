@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Broker, SecretUrl, Tls};
+use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::http::segment;
-use crate::rabbitmq::management::Management;
+use crate::rabbitmq::management::{BrokerAddress, Management};
 use crate::rabbitmq::nodes;
 use crate::rabbitmq::tracing::Tracing;
 
@@ -15,11 +15,8 @@ use crate::rabbitmq::tracing::Tracing;
 pub(super) const GIVE_UP: Duration = Duration::from_secs(18);
 /// Whose tracing is to be switched off, over the guardian's pipe.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Traced {
-    management_url: String,
-    ca_file: Option<std::path::PathBuf>,
-    client_cert: Option<std::path::PathBuf>,
-    client_key: Option<std::path::PathBuf>,
+pub(super) struct OwnedTracing {
+    broker: BrokerAddress,
     vhost: String,
     /// Where it was switched on.
     node: String,
@@ -27,13 +24,10 @@ pub(super) struct Traced {
     queue: String,
 }
 
-impl Traced {
+impl OwnedTracing {
     pub(super) fn new(broker: &Broker, node: &str, queue: &str) -> Self {
         Self {
-            management_url: broker.management.expose().to_owned(),
-            ca_file: broker.tls.ca_file.clone(),
-            client_cert: broker.tls.client_cert.clone(),
-            client_key: broker.tls.client_key.clone(),
+            broker: broker.into(),
             vhost: broker.vhost.clone(),
             node: node.to_owned(),
             queue: queue.to_owned(),
@@ -46,15 +40,10 @@ impl Traced {
 
     /// Switches it off, once nobody else reads it any more.
     pub(super) async fn restore(&self) -> Result<(), Unavailable> {
-        let tls = Tls {
-            ca_file: self.ca_file.clone(),
-            client_cert: self.client_cert.clone(),
-            client_key: self.client_key.clone(),
-        };
         let deadline = tokio::time::Instant::now() + GIVE_UP;
         loop {
             // Behind a load balancer only a new connection may lead to the right node again.
-            let management = Management::from_parts(SecretUrl::from_text(&self.management_url), &tls)?;
+            let management = self.broker.management()?;
             let late = tokio::time::Instant::now() >= deadline;
             match self.try_restore(&management, late).await {
                 Ok(true) => return Ok(()),
@@ -69,10 +58,10 @@ impl Traced {
     /// `false` while it is not known who is left.
     async fn try_restore(&self, management: &Management, late: bool) -> Result<bool, Unavailable> {
         let readers = Tracing::readers(management, &self.vhost, &self.node).await?;
-        match left(&readers, &self.queue, late) {
-            Left::Nobody => {}
-            Left::Others => return Ok(true),
-            Left::Unknown => return Ok(false),
+        match remaining_readers(&readers, &self.queue, late) {
+            RemainingReaders::Nobody => {}
+            RemainingReaders::Others => return Ok(true),
+            RemainingReaders::Unknown => return Ok(false),
         }
         // A node that has stopped traces no more, nor when it comes back.
         let path = format!("vhosts/{}", segment(&self.vhost));
@@ -90,7 +79,7 @@ impl Traced {
 
 /// Who reads a tracing that we have switched on, at our end.
 #[derive(Debug, PartialEq, Eq)]
-enum Left {
+enum RemainingReaders {
     /// Nobody, or nobody who may count on it.
     Nobody,
     /// Another program, or a taskdiag that switches it off when it ends.
@@ -99,19 +88,23 @@ enum Left {
     Unknown,
 }
 
-fn left(readers: &[String], own: &str, late: bool) -> Left {
+fn remaining_readers(readers: &[String], own: &str, late: bool) -> RemainingReaders {
     let mut others = readers.iter().filter(|name| *name != own).peekable();
     // Of a connection that died without a word the broker keeps our queue for minutes.
     if others.peek().is_none() {
-        return Left::Nobody;
+        return RemainingReaders::Nobody;
     }
     // A guest found it on and leaves it on. It was on because of us, so that nobody else puts it back.
     if others.all(|name| name.starts_with(Tracing::GUEST)) {
-        return if late { Left::Nobody } else { Left::Unknown };
+        return if late {
+            RemainingReaders::Nobody
+        } else {
+            RemainingReaders::Unknown
+        };
     }
     match readers.iter().any(|name| name == own) {
-        true => Left::Unknown,
-        false => Left::Others,
+        true => RemainingReaders::Unknown,
+        false => RemainingReaders::Others,
     }
 }
 
@@ -126,19 +119,26 @@ mod tests {
         let own = owned("1");
         let who = |readers: &[&String], late| {
             let readers: Vec<String> = readers.iter().map(|name| (*name).clone()).collect();
-            left(&readers, &own, late)
+            remaining_readers(&readers, &own, late)
         };
-        assert_eq!(who(&[], false), Left::Nobody);
-        assert_eq!(who(&[&own], false), Left::Nobody, "a dead connection's queue");
+        assert_eq!(who(&[], false), RemainingReaders::Nobody);
+        assert_eq!(
+            who(&[&own], false),
+            RemainingReaders::Nobody,
+            "a dead connection's queue"
+        );
         assert_eq!(
             who(&[&own, &owned("2")], false),
-            Left::Unknown,
+            RemainingReaders::Unknown,
             "both may be ending"
         );
-        assert_eq!(who(&[&owned("2")], false), Left::Others);
-        assert_eq!(who(&[&"a firehose of somebody".to_owned()], true), Left::Others);
-        assert_eq!(who(&[&guest], false), Left::Unknown);
-        assert_eq!(who(&[&guest], true), Left::Nobody);
-        assert_eq!(who(&[&guest, &owned("2")], true), Left::Others);
+        assert_eq!(who(&[&owned("2")], false), RemainingReaders::Others);
+        assert_eq!(
+            who(&[&"a firehose of somebody".to_owned()], true),
+            RemainingReaders::Others
+        );
+        assert_eq!(who(&[&guest], false), RemainingReaders::Unknown);
+        assert_eq!(who(&[&guest], true), RemainingReaders::Nobody);
+        assert_eq!(who(&[&guest, &owned("2")], true), RemainingReaders::Others);
     }
 }

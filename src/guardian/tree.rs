@@ -152,7 +152,7 @@ pub(super) async fn stop_group(group: i32) {
         if began.elapsed() > INSISTING + GIVE_UP {
             return;
         }
-        // Asked once; from then on it is only looked at, until patience ends.
+        // Envelope once; from then on it is only looked at, until patience ends.
         let next = began + INSISTING;
         while Instant::now() < next && nix::sys::signal::killpg(group, None).is_ok() {
             tokio::time::sleep(EVERY).await;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Broker, SecretUrl, Tls};
+use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::http::segment;
-use crate::rabbitmq::management::Management;
+use crate::rabbitmq::management::{BrokerAddress, Management};
 
 /// How long deleting it is tried.
 const GIVE_UP: Duration = Duration::from_secs(15);
@@ -17,21 +17,15 @@ const MAY_APPEAR: Duration = Duration::from_secs(1);
 
 /// Which vhost is to be deleted, over the guardian's pipe.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Made {
-    management_url: String,
-    ca_file: Option<std::path::PathBuf>,
-    client_cert: Option<std::path::PathBuf>,
-    client_key: Option<std::path::PathBuf>,
+pub(super) struct OwnedVhost {
+    broker: BrokerAddress,
     name: String,
 }
 
-impl Made {
+impl OwnedVhost {
     pub(super) fn new(broker: &Broker, name: &str) -> Self {
         Self {
-            management_url: broker.management.expose().to_owned(),
-            ca_file: broker.tls.ca_file.clone(),
-            client_cert: broker.tls.client_cert.clone(),
-            client_key: broker.tls.client_key.clone(),
+            broker: broker.into(),
             name: name.to_owned(),
         }
     }
@@ -44,12 +38,7 @@ impl Made {
                 self.name, blindness.reason
             ))
         };
-        let tls = Tls {
-            ca_file: self.ca_file.clone(),
-            client_cert: self.client_cert.clone(),
-            client_key: self.client_key.clone(),
-        };
-        let management = match Management::from_parts(SecretUrl::from_text(&self.management_url), &tls) {
+        let management = match self.broker.management() {
             Ok(management) => management,
             Err(blindness) => return complaint(blindness),
         };

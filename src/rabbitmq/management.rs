@@ -1,8 +1,10 @@
 //! A client for RabbitMQ's management API.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::config::{Broker, SecretUrl, Tls};
@@ -11,6 +13,38 @@ use crate::http::{build, builder, no_answer};
 
 /// What a list of many thousand queues may take.
 const LONG: Duration = Duration::from_secs(30);
+
+/// Where the management API is reached, without the rest of a configuration: what the guardian is told
+/// over its pipe.
+#[derive(Serialize, Deserialize)]
+pub struct BrokerAddress {
+    management_url: String,
+    ca_file: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
+    client_key: Option<PathBuf>,
+}
+
+impl From<&Broker> for BrokerAddress {
+    fn from(broker: &Broker) -> Self {
+        Self {
+            management_url: broker.management.expose().to_owned(),
+            ca_file: broker.tls.ca_file.clone(),
+            client_cert: broker.tls.client_cert.clone(),
+            client_key: broker.tls.client_key.clone(),
+        }
+    }
+}
+
+impl BrokerAddress {
+    pub fn management(&self) -> Result<Management, Unavailable> {
+        let tls = Tls {
+            ca_file: self.ca_file.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
+        };
+        Management::from_parts(SecretUrl::from_text(&self.management_url), &tls)
+    }
+}
 
 /// A thin client for the management API: missing stays missing, and nothing is sent but what is
 /// written here. (The client crate turns absent counts into 0, cannot ask for fresh totals, and
@@ -26,8 +60,7 @@ impl Management {
         Self::from_parts(broker.management.clone(), &broker.tls)
     }
 
-    /// Without a whole configuration: for the guardian.
-    pub fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Unavailable> {
+    fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Unavailable> {
         let mut builder = builder(tls, Duration::from_secs(5))?;
         // Reading every certificate of the system takes longer than a request. No redirect is
         // followed, so what begins without TLS stays without.

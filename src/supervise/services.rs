@@ -105,7 +105,7 @@ fn command(words: &[String], key: &str, services: &Services, log: &Path) -> Resu
         cwd,
         log: log.to_owned(),
         may_stay: false,
-        gate: None,
+        filter: None,
     })
 }
 

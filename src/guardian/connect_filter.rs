@@ -1,32 +1,32 @@
-//! A gate around a started process: it and everything below it reach the broker through one door only.
+//! A filter around a started process: it and everything below it reach the broker through one port only.
 //!
 //! A worker of `--isolate` must not consume live messages, whatever its code does. So the broker's
-//! ports are shut to it, and the URL in its environment names a port that nobody listens on, the
-//! door, which is led to the broker's own. Whoever comes through the door has read that URL;
+//! ports are blocked for it, and the URL in its environment names a port that nobody listens on, the
+//! alias, which is redirected to the broker's own. Whoever connects to the alias has read that URL;
 //! whoever takes its broker from anywhere else meets a refused connection, before a byte was sent.
 //!
-//! The kernel keeps the gate: seccomp_unotify(2) asks us before every `connect`, of every descendant
+//! The kernel applies the filter: seccomp_unotify(2) asks us before every `connect`, of every descendant
 //! too, and it cannot be taken off again. No privilege is needed. Linux 5.5 or newer.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// What is open and what is shut.
+/// What is redirected and what is blocked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Gate {
-    /// A port that stands for the next one, at whatever address.
-    pub door: u16,
-    pub leads_to: u16,
+pub struct ConnectFilter {
+    /// A port that stands for the broker's, at whatever address.
+    pub alias_port: u16,
+    pub broker_port: u16,
     /// TCP ports that nothing may connect to, at whatever address.
-    pub shut: Vec<u16>,
+    pub blocked_ports: Vec<u16>,
 }
 
 /// A connection that was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turned {
+pub struct BlockedConnect {
     pub to: String,
-    /// Not a broker, but something that starts processes which no gate would hold.
+    /// Not a broker, but something that starts processes which no filter would hold.
     pub launcher: bool,
 }
 
@@ -52,11 +52,11 @@ enum Address {
 }
 
 #[derive(Debug, PartialEq)]
-enum Answer {
-    Pass,
-    /// Through the door.
-    Lead,
-    Turn(Turned),
+enum Decision {
+    Allow,
+    /// To the port that the alias stands for.
+    Redirect,
+    Block(BlockedConnect),
 }
 
 /// `struct sockaddr` as it stands in memory.
@@ -87,44 +87,46 @@ fn address(bytes: &[u8]) -> Address {
     }
 }
 
-fn answer(gate: &Gate, address: &Address, datagrams: bool) -> Answer {
-    let turned = |to: String, launcher: bool| Answer::Turn(Turned { to, launcher });
+fn decide(filter: &ConnectFilter, address: &Address, datagrams: bool) -> Decision {
+    let blocked = |to: String, launcher: bool| Decision::Block(BlockedConnect { to, launcher });
     match address {
         // Also how a resolver looks which of several addresses can be reached; nothing is sent.
-        Address::Inet { .. } if datagrams => Answer::Pass,
-        Address::Inet { port, .. } if *port == gate.door => Answer::Lead,
+        Address::Inet { .. } if datagrams => Decision::Allow,
+        Address::Inet { port, .. } if *port == filter.alias_port => Decision::Redirect,
         Address::Inet { ip, port } => {
             let to = std::net::SocketAddr::new(*ip, *port).to_string();
-            if gate.shut.contains(port) {
-                turned(to, false)
+            if filter.blocked_ports.contains(port) {
+                blocked(to, false)
             } else if LAUNCHER_PORTS.contains(port) {
-                turned(to, true)
+                blocked(to, true)
             } else {
-                Answer::Pass
+                Decision::Allow
             }
         }
-        Address::Unix(path) if LAUNCHERS.iter().any(|part| path.contains(part)) => turned(path.clone(), true),
-        Address::Unix(_) | Address::Other => Answer::Pass,
+        Address::Unix(path) if LAUNCHERS.iter().any(|part| path.contains(part)) => {
+            blocked(path.clone(), true)
+        }
+        Address::Unix(_) | Address::Other => Decision::Allow,
     }
 }
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(super) fn spawn(
-    _gate: Gate,
+    _filter: ConnectFilter,
     _spawn: impl FnOnce() -> io::Result<i32> + Send + 'static,
-    _tell: impl Fn(i32, Turned) + Send + 'static,
+    _tell: impl Fn(i32, BlockedConnect) + Send + 'static,
 ) -> io::Result<i32> {
-    Err(no_gate("not on this system"))
+    Err(no_filter("not on this system"))
 }
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) use kernel::spawn;
 
 /// What is said where the system offers no such thing begins with this.
-pub const NO_GATE: &str = "a new process cannot be kept away from the broker here";
+pub const NO_FILTER: &str = "a new process cannot be kept away from the broker here";
 
-fn no_gate(why: impl std::fmt::Display) -> io::Error {
-    io::Error::other(format!("{NO_GATE} (seccomp: {why})"))
+fn no_filter(why: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("{NO_FILTER} (seccomp: {why})"))
 }
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -136,7 +138,7 @@ mod kernel {
     use std::os::unix::fs::FileExt;
     use std::sync::mpsc;
 
-    use super::{Address, Answer, Gate, Turned, address, answer, no_gate};
+    use super::{Address, BlockedConnect, ConnectFilter, Decision, address, decide, no_filter};
 
     /// linux/audit.h
     #[cfg(target_arch = "x86_64")]
@@ -156,37 +158,39 @@ mod kernel {
     const JUMP_IF_ANY_BIT: u16 = 0x45;
     const RETURN: u16 = 0x06;
 
-    /// Spawns on a thread that has the gate around itself, and so around all that it spawns. The thread
-    /// stays and keeps the gate: it never connects to anything.
+    /// Spawns on a thread that has the filter around itself, and so around all that it spawns. The thread
+    /// stays and answers for the filter: it never connects to anything.
     pub(in crate::guardian) fn spawn(
-        gate: Gate,
+        filter: ConnectFilter,
         spawn: impl FnOnce() -> io::Result<i32> + Send + 'static,
-        tell: impl Fn(i32, Turned) + Send + 'static,
+        tell: impl Fn(i32, BlockedConnect) + Send + 'static,
     ) -> io::Result<i32> {
         let (sender, spawned) = mpsc::channel();
-        std::thread::Builder::new().name("gate".into()).spawn(move || {
-            let listener = match shut() {
-                Ok(listener) => listener,
-                Err(error) => return drop(sender.send(Err(no_gate(error)))),
-            };
-            let pid = spawn();
-            let root = pid.as_ref().ok().copied();
-            if sender.send(pid).is_ok()
-                && let Some(root) = root
-            {
-                keep(&listener, &gate, &|turned| tell(root, turned));
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("connect-filter".into())
+            .spawn(move || {
+                let listener = match install_filter() {
+                    Ok(listener) => listener,
+                    Err(error) => return drop(sender.send(Err(no_filter(error)))),
+                };
+                let pid = spawn();
+                let root = pid.as_ref().ok().copied();
+                if sender.send(pid).is_ok()
+                    && let Some(root) = root
+                {
+                    answer_all(&listener, &filter, &|blocked| tell(root, blocked));
+                }
+            })?;
         spawned
             .recv()
-            .unwrap_or_else(|_| Err(no_gate("its keeper is gone")))
+            .unwrap_or_else(|_| Err(no_filter("its keeper is gone")))
     }
 
     /// Puts the filter on this thread.
-    fn shut() -> io::Result<OwnedFd> {
+    fn install_filter() -> io::Result<OwnedFd> {
         let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
         let refuse = |errno: i32| libc::SECCOMP_RET_ERRNO | errno as u32;
-        let mut filter = [
+        let mut instructions = [
             step(LOAD, ARCH, 0, 0),
             step(JUMP_IF_EQUAL, ARCHITECTURE, 1, 0),
             step(RETURN, refuse(libc::ENOSYS), 0, 0),
@@ -209,8 +213,8 @@ mod kernel {
             step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
         ];
         let program = libc::sock_fprog {
-            len: filter.len() as u16,
-            filter: filter.as_mut_ptr(),
+            len: instructions.len() as u16,
+            filter: instructions.as_mut_ptr(),
         };
         let install = || {
             // SAFETY: the program lives until the call returns; only this thread is changed.
@@ -240,7 +244,7 @@ mod kernel {
     }
 
     /// Answers for as long as the guardian lives; without it every `connect` fails.
-    fn keep(listener: &OwnedFd, gate: &Gate, tell: &dyn Fn(Turned)) {
+    fn answer_all(listener: &OwnedFd, filter: &ConnectFilter, tell: &dyn Fn(BlockedConnect)) {
         loop {
             // SAFETY: plain integers, for which zero is a value; the kernel asks for zeroes.
             let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -254,16 +258,22 @@ mod kernel {
                     _ => return,
                 }
             }
-            decide(listener, gate, &asked, tell);
+            handle(listener, filter, &asked, tell);
         }
     }
 
-    fn decide(listener: &OwnedFd, gate: &Gate, asked: &libc::seccomp_notif, tell: &dyn Fn(Turned)) {
+    fn handle(
+        listener: &OwnedFd,
+        filter: &ConnectFilter,
+        asked: &libc::seccomp_notif,
+        tell: &dyn Fn(BlockedConnect),
+    ) {
         let thread = asked.pid;
         let at = asked.data.args[1];
         let length = (asked.data.args[2] as usize).min(size_of::<libc::sockaddr_storage>());
         let mut bytes = vec![0; length];
-        // As it reads its own memory; a thread that is not known any more is read by nobody else's number.
+        // The kernel shows the memory as the thread itself sees it. If the thread is gone, its number may
+        // be another's by now: then `is_waiting` says no, and nothing of what was read counts.
         let memory = File::options()
             .read(true)
             .write(true)
@@ -277,29 +287,29 @@ mod kernel {
         let wanted = address(&bytes);
         let datagrams =
             matches!(wanted, Address::Inet { .. }) && is_for_datagrams(thread, asked.data.args[0] as i32);
-        match answer(gate, &wanted, datagrams) {
-            Answer::Pass => {
+        match decide(filter, &wanted, datagrams) {
+            Decision::Allow => {
                 // A kernel before 5.5 cannot carry out what it has asked about.
                 if respond(listener, asked.id, 0).is_err() {
                     let _ = respond(listener, asked.id, libc::EACCES);
                 }
             }
-            Answer::Lead => {
+            Decision::Redirect => {
                 // Behind the family, in both of the families that have ports.
                 let port = at + 2;
-                let led = memory.write_all_at(&gate.leads_to.to_be_bytes(), port);
+                let led = memory.write_all_at(&filter.broker_port.to_be_bytes(), port);
                 match led {
                     // A signal came in between: it will ask again, for what it asked now.
                     Ok(()) if respond(listener, asked.id, 0).is_err() => {
-                        let _ = memory.write_all_at(&gate.door.to_be_bytes(), port);
+                        let _ = memory.write_all_at(&filter.alias_port.to_be_bytes(), port);
                     }
                     Ok(()) => {}
                     Err(_) => drop(respond(listener, asked.id, libc::EACCES)),
                 }
             }
-            Answer::Turn(turned) => {
+            Decision::Block(blocked) => {
                 let _ = respond(listener, asked.id, libc::ECONNREFUSED);
-                tell(turned);
+                tell(blocked);
             }
         }
     }
@@ -358,11 +368,11 @@ mod kernel {
 mod tests {
     use super::*;
 
-    fn gate() -> Gate {
-        Gate {
-            door: 4000,
-            leads_to: 5672,
-            shut: vec![5671, 5672],
+    fn filter() -> ConnectFilter {
+        ConnectFilter {
+            alias_port: 4000,
+            broker_port: 5672,
+            blocked_ports: vec![5671, 5672],
         }
     }
 
@@ -374,33 +384,36 @@ mod tests {
     }
 
     #[test]
-    fn one_door() {
-        let turned = |port: u16, launcher: bool| {
-            Answer::Turn(Turned {
+    fn one_port_leads_to_the_broker() {
+        let blocked = |port: u16, launcher: bool| {
+            Decision::Block(BlockedConnect {
                 to: format!("10.0.0.9:{port}"),
                 launcher,
             })
         };
-        let asked = |port: u16| answer(&gate(), &inet(port), false);
-        assert_eq!(asked(4000), Answer::Lead);
-        assert_eq!(asked(5672), turned(5672, false));
-        assert_eq!(asked(5671), turned(5671, false));
-        assert_eq!(asked(2375), turned(2375, true));
-        assert_eq!(asked(5432), Answer::Pass);
+        let asked = |port: u16| decide(&filter(), &inet(port), false);
+        assert_eq!(asked(4000), Decision::Redirect);
+        assert_eq!(asked(5672), blocked(5672, false));
+        assert_eq!(asked(5671), blocked(5671, false));
+        assert_eq!(asked(2375), blocked(2375, true));
+        assert_eq!(asked(5432), Decision::Allow);
         // A resolver that tries which address is near.
-        assert_eq!(answer(&gate(), &inet(5672), true), Answer::Pass);
+        assert_eq!(decide(&filter(), &inet(5672), true), Decision::Allow);
     }
 
     #[test]
     fn what_starts_processes_elsewhere() {
-        let asked = |path: &str| answer(&gate(), &Address::Unix(path.into()), false);
+        let asked = |path: &str| decide(&filter(), &Address::Unix(path.into()), false);
         for path in [
             "/var/run/docker.sock",
             "/run/user/1000/podman/podman.sock",
             "/run/systemd/private",
         ] {
             assert!(
-                matches!(asked(path), Answer::Turn(Turned { launcher: true, .. })),
+                matches!(
+                    asked(path),
+                    Decision::Block(BlockedConnect { launcher: true, .. })
+                ),
                 "{path}"
             );
         }
@@ -409,7 +422,7 @@ mod tests {
             "/run/systemd/journal/socket",
             "/run/nscd/socket",
         ] {
-            assert_eq!(asked(path), Answer::Pass, "{path}");
+            assert_eq!(asked(path), Decision::Allow, "{path}");
         }
     }
 
@@ -455,27 +468,27 @@ mod tests {
         let live = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = |listener: &std::net::TcpListener| listener.local_addr().expect("its address").port();
-        let door = {
+        let alias_port = {
             let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
             port(&unused)
         };
-        let gate = Gate {
-            door,
-            leads_to: port(&live),
-            shut: vec![port(&live)],
+        let filter = ConnectFilter {
+            alias_port,
+            broker_port: port(&live),
+            blocked_ports: vec![port(&live)],
         };
-        let knock = format!(
-            "for p in {door} {} {}; do (exec 3<>/dev/tcp/127.0.0.1/$p) 2>/dev/null && echo $p in || echo $p out; done",
+        let script = format!(
+            "for p in {alias_port} {} {}; do (exec 3<>/dev/tcp/127.0.0.1/$p) 2>/dev/null && echo $p in || echo $p out; done",
             port(&live),
             port(&free)
         );
         let (out, printed) = mpsc::channel();
-        let (told, turned) = mpsc::channel();
+        let (told, blocked) = mpsc::channel();
         let pid = spawn(
-            gate,
+            filter,
             move || {
                 let mut child = Command::new("bash")
-                    .args(["-c", "bash -c \"$0\"", &knock])
+                    .args(["-c", "bash -c \"$0\"", &script])
                     .stdout(Stdio::piped())
                     .spawn()?;
                 let pid = child.id() as i32;
@@ -488,22 +501,22 @@ mod tests {
                 });
                 Ok(pid)
             },
-            move |root, turned| {
-                let _ = told.send((root, turned));
+            move |root, blocked| {
+                let _ = told.send((root, blocked));
             },
         )
-        .expect("a gate");
+        .expect("a filter");
         let second = std::time::Duration::from_secs(10);
         assert_eq!(
             printed.recv_timeout(second).expect("what it saw"),
-            format!("{door} in\n{} out\n{} in\n", port(&live), port(&free))
+            format!("{alias_port} in\n{} out\n{} in\n", port(&live), port(&free))
         );
         let to = format!("127.0.0.1:{}", port(&live));
         assert_eq!(
-            turned.recv_timeout(second).expect("the news"),
-            (pid, Turned { to, launcher: false })
+            blocked.recv_timeout(second).expect("the news"),
+            (pid, BlockedConnect { to, launcher: false })
         );
-        assert!(turned.try_recv().is_err());
+        assert!(blocked.try_recv().is_err());
         drop((live, free));
     }
 }

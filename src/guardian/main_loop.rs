@@ -1,4 +1,4 @@
-//! The guardian's own life: do what the pipe says, and at its end undo everything.
+//! The guardian's main loop: do what the pipe says, and at its end undo everything.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -15,13 +15,13 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::gate;
+use super::connect_filter;
 use super::left_behind::FOLDER;
-use super::protocol::{Answer, Asked, Exit, Kept, Request, Said, Start};
-use super::tracing::Traced;
+use super::protocol::{Answer, Envelope, Exit, LeftRunning, Reply, Request, Start};
+use super::tracing::OwnedTracing;
 use super::tree;
 use super::trim;
-use super::vhost::Made;
+use super::vhost::OwnedVhost;
 use crate::error::exit;
 
 /// Signals that are the terminal's or the user's business with taskdiag, not with us.
@@ -41,8 +41,8 @@ const LAST_BYTES: u64 = 64 * 1024;
 struct Guardian {
     /// What was started and has not ended.
     started: HashSet<i32>,
-    tracing: Option<Traced>,
-    vhost: Option<Made>,
+    tracing: Option<OwnedTracing>,
+    vhost: Option<OwnedVhost>,
     folder: Option<PathBuf>,
     /// Locked as long as we live: so `check` tells it from one that was left behind.
     lock: Option<File>,
@@ -51,17 +51,21 @@ struct Guardian {
     beside: Option<i32>,
     keep: bool,
     /// What is to be told of the dead; collected here because reaping cannot wait.
-    news: Vec<Said>,
-    /// Told by the threads that keep gates.
-    turned: Knocks,
+    news: Vec<Reply>,
+    /// What the threads that answer for connect filters have blocked.
+    blocked: Blocked,
 }
 
-struct Knocks(UnboundedSender<Said>, UnboundedReceiver<Said>);
+/// The ends of a channel.
+struct Blocked {
+    sender: UnboundedSender<Reply>,
+    receiver: UnboundedReceiver<Reply>,
+}
 
-impl Default for Knocks {
+impl Default for Blocked {
     fn default() -> Self {
         let (sender, receiver) = unbounded_channel();
-        Self(sender, receiver)
+        Self { sender, receiver }
     }
 }
 
@@ -79,13 +83,13 @@ pub fn main() -> u8 {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return exit::COULD_NOT;
     };
-    let code = runtime.block_on(live());
+    let code = runtime.block_on(serve());
     // A thread of the runtime may still sit in a read of the pipe.
     runtime.shutdown_background();
     code
 }
 
-async fn live() -> u8 {
+async fn serve() -> u8 {
     let Ok(mut deaths) = signal(SignalKind::child()) else {
         return exit::COULD_NOT;
     };
@@ -95,15 +99,15 @@ async fn live() -> u8 {
         tokio::select! {
             line = lines.next_line() => match line {
                 Ok(Some(line)) => {
-                    let Ok(asked) = serde_json::from_str::<Asked>(&line) else { break };
+                    let Ok(asked) = serde_json::from_str::<Envelope>(&line) else { break };
                     let answer = guardian.obey(asked.request).await;
-                    say(Said::Answer { id: asked.id, answer }).await;
+                    say(Reply::Answer { id: asked.id, answer }).await;
                 }
                 _ => break,
             },
             _ = deaths.recv() => {}
             () = tokio::time::sleep(TRIM_EVERY), if guardian.folder.is_some() => {}
-            Some(said) = guardian.turned.1.recv() => say(said).await,
+            Some(reply) = guardian.blocked.receiver.recv() => say(reply).await,
         }
         guardian.reap();
         guardian.tell().await;
@@ -121,13 +125,14 @@ impl Guardian {
                 self.keep = true;
                 let me = std::process::id() as i32;
                 let all = tree::below(&HashSet::from([me]));
-                let mut kept = Kept::default();
-                kept.groups.extend(all.iter().map(|seen| seen.group));
-                kept.groups.sort_unstable();
-                kept.groups.dedup();
-                kept.roots
+                let mut running = LeftRunning::default();
+                running.groups.extend(all.iter().map(|seen| seen.group));
+                running.groups.sort_unstable();
+                running.groups.dedup();
+                running
+                    .roots
                     .extend(all.iter().filter(|seen| seen.ppid == me).map(|seen| seen.pid));
-                return Answer::Kept { kept };
+                return Answer::LeftRunning(running);
             }
             Request::Last { start, seconds } => self.last = Some((start, seconds)),
             Request::Folder { below } => match private_folder(&below) {
@@ -157,14 +162,14 @@ impl Guardian {
     }
 
     fn spawn(&self, mut start: Start) -> std::io::Result<i32> {
-        let Some(gate) = start.gate.take() else {
+        let Some(filter) = start.filter.take() else {
             return spawn(&start);
         };
-        let told = self.turned.0.clone();
-        gate::spawn(
-            gate,
+        let sender = self.blocked.sender.clone();
+        connect_filter::spawn(
+            filter,
             move || spawn(&start),
-            move |pid, turned| drop(told.send(Said::Turned { pid, turned })),
+            move |pid, blocked| drop(sender.send(Reply::Blocked { pid, blocked })),
         )
     }
 
@@ -187,14 +192,14 @@ impl Guardian {
                     .iter()
                     .any(|seen| me.contains(&seen.ppid) && !self.started.contains(&seen.pid));
                 let exit = Exit { code, left_children };
-                self.news.push(Said::Exited { pid, exit });
+                self.news.push(Reply::Exited { pid, exit });
             }
         }
     }
 
     async fn tell(&mut self) {
-        for said in std::mem::take(&mut self.news) {
-            say(said).await;
+        for reply in std::mem::take(&mut self.news) {
+            say(reply).await;
         }
     }
 
@@ -231,7 +236,7 @@ impl Guardian {
         }
         let failed = !complaints.is_empty();
         for text in complaints {
-            say(Said::Complaint { text }).await;
+            say(Reply::Complaint { text }).await;
         }
         if failed { exit::COULD_NOT } else { exit::OK }
     }
@@ -247,8 +252,8 @@ impl Guardian {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
             self.reap();
-            let ended = self.news.iter().find_map(|said| match said {
-                Said::Exited { pid: gone, exit } if *gone == pid => Some(exit.code),
+            let ended = self.news.iter().find_map(|reply| match reply {
+                Reply::Exited { pid: gone, exit } if *gone == pid => Some(exit.code),
                 _ => None,
             });
             match ended {
@@ -360,8 +365,8 @@ fn prepare(command: &mut Command, may_stay: bool) {
     }
 }
 
-async fn say(said: Said) {
-    let mut line = serde_json::to_string(&said).unwrap_or_default();
+async fn say(reply: Reply) {
+    let mut line = serde_json::to_string(&reply).unwrap_or_default();
     line.push('\n');
     let mut out = tokio::io::stdout();
     let _ = out.write_all(line.as_bytes()).await;
