@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -233,7 +234,7 @@ fn the_configuration_is_below_everything_that_reads_it() {
 #[test]
 fn only_commands_print() {
     let everything_else = sources(&[""]).into_iter().filter(|(file, _)| {
-        !file.starts_with("commands") && !matches!(file.as_str(), "main.rs" | "guardian/life.rs")
+        !file.starts_with("commands") && !matches!(file.as_str(), "main.rs" | "guardian/main_loop.rs")
     });
     let pattern = Regex::new(r"\be?print(ln)?!|io::(stdout|stderr)\(").expect("a pattern");
     let found: Vec<String> = everything_else
@@ -255,4 +256,307 @@ fn main_is_a_paragraph() {
         "main.rs has {} lines",
         main.lines().count()
     );
+}
+
+/// Each file with the files that it imports by `use crate::…` or `use super::…`, tests left out. An
+/// import leads to the file of the longest path of modules that it names.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let all = sources(&[""]);
+    let files: BTreeSet<&str> = all.iter().map(|(file, _)| file.as_str()).collect();
+    let import =
+        Regex::new(r"(?m)^\s*(?:pub(?:\([a-z: ]+\))? )?use ((?:crate|super)::[^;]+);").expect("a pattern");
+    let mut found = BTreeMap::new();
+    for (file, code) in &all {
+        let mut imported = BTreeSet::new();
+        for path in import.captures_iter(code).flat_map(|capture| paths(&capture[1])) {
+            if let Some(other) = file_of(&files, file, &path).filter(|other| other != file) {
+                imported.insert(other);
+            }
+        }
+        found.insert(file.clone(), imported);
+    }
+    found
+}
+
+/// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
+fn paths(import: &str) -> Vec<String> {
+    let Some((before, rest)) = import.split_once('{') else {
+        let path = import.split(" as ").next().unwrap_or_default();
+        return vec![path.split_whitespace().collect()];
+    };
+    let inner = rest.trim_end().strip_suffix('}').expect("a closed brace");
+    let mut depth = 0;
+    let parts = inner.split(|c| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    parts
+        .filter(|part| !part.trim().is_empty())
+        .flat_map(|part| paths(&format!("{before}{}", part.trim())))
+        .collect()
+}
+
+fn file_of(files: &BTreeSet<&str>, importing: &str, path: &str) -> Option<String> {
+    let mut at: Vec<&str> = importing.strip_suffix(".rs")?.split('/').collect();
+    let mut found = None;
+    for (n, name) in path.split("::").enumerate() {
+        match name {
+            "crate" => at.clear(),
+            "super" => {
+                at.pop();
+            }
+            _ if n == 0 => return None,
+            _ => at.push(name),
+        }
+        let file = format!("{}.rs", at.join("/"));
+        if files.contains(file.as_str()) {
+            found = Some(file);
+        }
+    }
+    found
+}
+
+fn reachable(graph: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let mut open = vec![from];
+    let mut found = BTreeSet::new();
+    while let Some(file) = open.pop() {
+        for next in &graph[file] {
+            if found.insert(next.clone()) {
+                open.push(next);
+            }
+        }
+    }
+    found
+}
+
+/// Files that import each other, directly or through others.
+fn circles() -> BTreeSet<BTreeSet<String>> {
+    let graph = imports();
+    let reached: BTreeMap<&str, BTreeSet<String>> = graph
+        .keys()
+        .map(|file| (file.as_str(), reachable(&graph, file)))
+        .collect();
+    graph
+        .keys()
+        .filter(|file| reached[file.as_str()].contains(*file))
+        .map(|file| {
+            let circle = reached[file.as_str()].iter();
+            circle
+                .filter(|other| reached[other.as_str()].contains(file))
+                .cloned()
+                .collect()
+        })
+        .collect()
+}
+
+/// The largest circle of imports that is allowed. The aim is none.
+const LARGEST_CIRCLE: usize = 3;
+
+/// A larger circle that holds one of these is being cut. Take its name off once it is.
+const CIRCLES_TO_CUT: &[&str] = &["diagnosis/premises.rs"];
+
+#[test]
+fn imports_form_no_circle() {
+    let large: Vec<_> = circles()
+        .into_iter()
+        .filter(|circle| circle.len() > LARGEST_CIRCLE)
+        .collect();
+    for circle in &large {
+        assert!(
+            CIRCLES_TO_CUT.iter().any(|file| circle.contains(*file)),
+            "these import each other: {circle:?}"
+        );
+    }
+    for file in CIRCLES_TO_CUT {
+        assert!(
+            large.iter().any(|circle| circle.contains(*file)),
+            "{file} is in no large circle any more: take it off the list"
+        );
+    }
+}
+
+#[test]
+fn an_import_leads_to_its_file() {
+    let files = BTreeSet::from(["a.rs", "a/b.rs", "a/b/c.rs", "d.rs"]);
+    let of = |importing: &str, path: &str| file_of(&files, importing, path);
+    assert_eq!(of("d.rs", "crate::a::b::Thing").as_deref(), Some("a/b.rs"));
+    assert_eq!(of("a/b/c.rs", "super::Thing").as_deref(), Some("a/b.rs"));
+    assert_eq!(of("a/b/c.rs", "super::super::Thing").as_deref(), Some("a.rs"));
+    assert_eq!(of("a/b.rs", "super::b::c::Thing").as_deref(), Some("a/b/c.rs"));
+    assert_eq!(
+        paths("crate::a::{b::{C, d as e}, f}"),
+        ["crate::a::b::C", "crate::a::b::d", "crate::a::f"]
+    );
+}
+
+/// A file holds one subject, and a reader can hold it in mind.
+const LONGEST_FILE: usize = 400;
+
+/// Longer ones, each with its reason. Six at most.
+const LONG_FILES: &[(&str, &str)] = &[
+    (
+        "diagnosis/testing.rs",
+        "the words that all tests of causes are written in",
+    ),
+    ("compare/tests.rs", "tests and nothing else"),
+];
+
+/// Longer ones that are being cut. Take a name off once its file is short; add none.
+const FILES_TO_CUT: &[&str] = &[
+    "diagnosis/evidence.rs",
+    "diagnosis/evidence/summary.rs",
+    "init.rs",
+    "init/address.rs",
+    "init/compose.rs",
+];
+
+fn lines(code: &str) -> usize {
+    code.lines().count()
+}
+
+/// The file's lines before its tests, comments and all.
+fn length(file: &str) -> usize {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
+    let text = fs::read_to_string(path).expect("a source file");
+    lines(text.split("#[cfg(test)]").next().unwrap_or_default())
+}
+
+#[test]
+fn files_are_short() {
+    assert!(LONG_FILES.len() <= 6, "six long files at most");
+    let allowed: Vec<&str> = LONG_FILES
+        .iter()
+        .map(|(file, _)| *file)
+        .chain(FILES_TO_CUT.iter().copied())
+        .collect();
+    let long: Vec<String> = sources(&[""])
+        .into_iter()
+        .map(|(file, _)| file)
+        .filter(|file| length(file) > LONGEST_FILE)
+        .collect();
+    for file in &long {
+        assert!(
+            allowed.contains(&file.as_str()),
+            "src/{file} has {} lines without its tests",
+            length(file)
+        );
+    }
+    for file in allowed {
+        assert!(
+            long.iter().any(|long| long == file),
+            "src/{file} is short now: take it off the list"
+        );
+    }
+}
+
+/// A function longer than this does more than one thing.
+const LONGEST_FUNCTION: usize = 100;
+
+/// Longer ones that may stay, each with its reason. Four at most.
+const LONG_FUNCTIONS: &[(&str, &str)] = &[];
+
+/// Longer ones that are being cut. Take a name off once it is short; add none.
+const FUNCTIONS_TO_CUT: &[&str] = &[
+    "commands/trace.rs::run",
+    "commands/trace/follow.rs::follow",
+    "compare/facts.rs::party",
+    "diagnosis/evidence/messages.rs::find_messages",
+    "diagnosis/evidence/stages.rs::find_stages",
+    "diagnosis/evidence/summary.rs::missing",
+    "init/address.rs::candidates",
+    "report/events.rs::describe",
+    "vantage/firehose/subscription.rs::open",
+];
+
+/// Each function outside tests as `file::name`, with its lines from its signature to its closing brace.
+fn functions() -> Vec<(String, usize)> {
+    let head =
+        Regex::new(r"^( *)(?:pub(?:\([^)]*\))? )?(?:const |async |unsafe )*fn (\w+)").expect("a pattern");
+    let mut found = Vec::new();
+    for (file, _) in sources(&[""]) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&file);
+        let text = fs::read_to_string(path).expect("a source file");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let all: Vec<&str> = text.lines().collect();
+        for (at, line) in all.iter().enumerate() {
+            let Some(capture) = head.captures(line) else {
+                continue;
+            };
+            // rustfmt puts the brace that closes it where its signature begins.
+            let end = format!("{}}}", &capture[1]);
+            let after = all[at..].iter().position(|line| *line == end);
+            found.push((
+                format!("{file}::{}", &capture[2]),
+                after.map_or(1, |after| after + 1),
+            ));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_are_short() {
+    assert!(LONG_FUNCTIONS.len() <= 4, "four long functions at most");
+    let allowed: Vec<&str> = LONG_FUNCTIONS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(FUNCTIONS_TO_CUT.iter().copied())
+        .collect();
+    let long: Vec<(String, usize)> = functions()
+        .into_iter()
+        .filter(|(_, lines)| *lines > LONGEST_FUNCTION)
+        .collect();
+    for (name, lines) in &long {
+        assert!(allowed.contains(&name.as_str()), "src/{name} has {lines} lines");
+    }
+    for name in allowed {
+        assert!(
+            long.iter().any(|(long, _)| long == name),
+            "src/{name} is short now: take it off the list"
+        );
+    }
+}
+
+/// Names that say nothing to who knows RabbitMQ, Linux or Rust, and were replaced.
+const FORBIDDEN_NAMES: &[&str] = &[
+    "Said",
+    "Kept",
+    "Turned",
+    "Knocks",
+    "Gate",
+    "Left",
+    "Rung",
+    "Ladder",
+    "Tried",
+    "Worked",
+    "Room",
+    "Way",
+    "Bodies",
+    "Ask",
+    "Who",
+    "Blindness",
+    "Told",
+    "Mark",
+];
+
+#[test]
+fn replaced_names_stay_away() {
+    let pattern = Regex::new(&format!(
+        r"\b(struct|enum|trait|type) ({})\b",
+        FORBIDDEN_NAMES.join("|")
+    ))
+    .expect("a pattern");
+    let found: Vec<String> = sources(&[""])
+        .iter()
+        .flat_map(|(file, code)| {
+            pattern
+                .find_iter(code)
+                .map(move |name| format!("src/{file}: {}", name.as_str()))
+        })
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -1,7 +1,6 @@
 //! `taskdiag diagnose`: the whole thing.
 
 use super::{export, load, print_text, progress::Progress, start, style};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +11,7 @@ use crate::interrupt::interrupt;
 use crate::isolate::{Isolator, Original};
 use crate::report::Report;
 use crate::run::{Observed, Plan, observe};
+use crate::supervise::System;
 use crate::timeline::{Event, EventKind, Source, recording};
 use crate::vantage::firehose::PublishedBodies;
 
@@ -25,19 +25,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
             ("timing.timeout", args.timeout.as_ref()),
         ],
     )?;
-    if args.task.is_none() {
-        config.need_api()?;
-    }
-    if let Some(path) = &args.record
-        && path
-            .parent()
-            .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
-    {
-        return Err(Error::Write {
-            path: path.clone(),
-            source: std::io::Error::from(std::io::ErrorKind::NotFound),
-        });
-    }
+    can_run(args, &config)?;
     if args.peek {
         super::warn(
             "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
@@ -94,17 +82,9 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         }
     };
     let isolated = match &plan.bodies {
-        Some(bodies) => {
-            isolate(
-                &config,
-                &plan,
-                args.record.as_deref(),
-                &observed,
-                bodies,
-                &progress,
-            )
+        Some(bodies) => isolate(&config, &plan, args, &observed, bodies, &progress)
             .await
-        }
+            .map(Some),
         None => Ok(None),
     };
     progress.finish();
@@ -125,19 +105,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         start::keep(system, &config, &observed.timeline).await;
     }
     let exit_code = observed.verdict.exit_code;
-    let ending = (system.is_some() && !args.keep).then(|| Progress::start("ending what was started"));
-    // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
-    tokio::select! {
-        (_, _, complaints) = observed.restore() => complain_of(&config, complaints),
-        () = interrupt() => super::note(&["the rest is cleaned up in the background".into()]),
-    }
-    if let Some(ending) = ending {
-        ending.finish();
-    }
-    if let Some(system) = system.filter(|_| !args.keep) {
-        // The guardian has done it, unless it was killed.
-        let _ = std::fs::remove_dir_all(&system.folder);
-    }
+    clean_up(observed, system.filter(|_| !args.keep), &config).await;
     printed?;
     written?;
     recorded?;
@@ -146,15 +114,52 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     Ok(exit_code)
 }
 
+/// What would only be found out after the run.
+fn can_run(args: &Diagnose, config: &Config) -> Result<()> {
+    if args.task.is_none() {
+        config.need_api()?;
+    }
+    if let Some(path) = &args.record
+        && path
+            .parent()
+            .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
+        return Err(Error::Write {
+            path: path.clone(),
+            source: std::io::Error::from(std::io::ErrorKind::NotFound),
+        });
+    }
+    Ok(())
+}
+
+/// Undoes what the run did. `system`: what was started, and is not to be kept.
+async fn clean_up(observed: Observed, system: Option<Arc<System>>, config: &Config) {
+    let ending = system
+        .is_some()
+        .then(|| Progress::start("ending what was started"));
+    // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
+    tokio::select! {
+        (_, _, complaints) = observed.restore() => complain_of(config, complaints),
+        () = interrupt() => super::note(&["the rest is cleaned up in the background".into()]),
+    }
+    if let Some(ending) = ending {
+        ending.finish();
+    }
+    if let Some(system) = system {
+        // The guardian has done it, unless it was killed.
+        let _ = std::fs::remove_dir_all(&system.folder);
+    }
+}
+
 /// The steps of `--isolate`, told as they are done.
 async fn isolate(
     config: &Config,
     plan: &Plan,
-    record: Option<&Path>,
+    args: &Diagnose,
     observed: &Observed,
     bodies: &PublishedBodies,
     progress: &Progress,
-) -> Result<Option<Event>> {
+) -> Result<Event> {
     let began = Instant::now();
     let original = Original {
         timeline: &observed.timeline,
@@ -166,18 +171,18 @@ async fn isolate(
         progress.message(&format!("isolating: {what}"));
         printer.line(&format!("  isolating  {what}"));
     };
-    let isolator = Isolator::new(config, plan, record);
+    let isolator = Isolator::new(config, plan, args.record.as_deref());
     let isolated = isolator.run(&original, &mut tell).await;
     complain_of(config, isolator.complaints());
     let kind = EventKind::Isolated(isolated?);
     let ended_ms = observed.timeline.events.last().map_or(0.0, |event| event.at_ms);
-    Ok(Some(Event {
+    Ok(Event {
         n: 0,
         at_ms: crate::timeline::round(ended_ms + began.elapsed().as_millis() as f64),
         source: Source::Run,
         stated: None,
         kind: crate::scrubber::scrubber(config, plan.show_args).event(kind),
-    }))
+    })
 }
 
 /// A complaint may hold what a command printed, and its hint on a second line.

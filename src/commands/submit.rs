@@ -7,7 +7,8 @@ use crate::cli::{Global, Plain, Submit};
 use crate::error::{Error, Result, exit};
 use crate::scrubber::scrubber;
 use crate::submit::{Direct, publish};
-use crate::timeline::{NoAnswer, scrub::printable};
+use crate::timeline::NoAnswer;
+use crate::timeline::scrub::{Scrubber, printable};
 use crate::vantage::api::{Submission, submit_once};
 
 pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
@@ -33,53 +34,53 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
         Submission::Answered { .. } => exit::FAILED,
         Submission::NotAnswered { .. } => exit::COULD_NOT,
     };
-    let text = match (&submission, args.format) {
-        (
-            Submission::Answered {
-                status,
-                latency_ms,
-                task_id,
-                body,
-                location,
-                candidates,
-            },
-            Plain::Json,
-        ) => lines(&json!({
+    let text = match args.format {
+        Plain::Json => json_text(&submission, &scrubber, code),
+        Plain::Terminal => terminal_text(&submission, &scrubber),
+    };
+    print_text(&text)?;
+    Ok(code)
+}
+
+fn json_text(submission: &Submission, scrubber: &Scrubber, code: u8) -> String {
+    match submission {
+        Submission::Answered {
+            status,
+            latency_ms,
+            task_id,
+            body,
+            location,
+            candidates,
+        } => lines(&json!({
             "schema": "taskdiag.submit.v1", "task_id": task_id, "http_status": status, "latency_ms": latency_ms,
             "body": if task_id.is_some() { None } else { Some(scrubber.text(body)) }, "location": location, "candidates": candidates, "exit_code": code,
         })),
-        (
-            Submission::NotAnswered {
-                why,
-                error,
-                latency_ms,
-            },
-            Plain::Json,
-        ) => lines(&json!({
+        Submission::NotAnswered {
+            why,
+            error,
+            latency_ms,
+        } => lines(&json!({
             "schema": "taskdiag.submit.v1", "task_id": null, "no_answer": why, "error": scrubber.text(error), "latency_ms": latency_ms, "exit_code": code,
         })),
-        (
-            Submission::Answered {
-                status,
-                latency_ms,
-                task_id: Some(id),
-                ..
-            },
-            Plain::Terminal,
-        ) => {
-            format!("task {}  HTTP {status}  {latency_ms:.1} ms\n", printable(id))
-        }
-        (
-            Submission::Answered {
-                status,
-                latency_ms,
-                body,
-                location,
-                candidates,
-                ..
-            },
-            Plain::Terminal,
-        ) => {
+    }
+}
+
+fn terminal_text(submission: &Submission, scrubber: &Scrubber) -> String {
+    match submission {
+        Submission::Answered {
+            status,
+            latency_ms,
+            task_id: Some(id),
+            ..
+        } => format!("task {}  HTTP {status}  {latency_ms:.1} ms\n", printable(id)),
+        Submission::Answered {
+            status,
+            latency_ms,
+            body,
+            location,
+            candidates,
+            ..
+        } => {
             let mut text = format!(
                 "no task: HTTP {status} in {latency_ms:.1} ms\n{}\n",
                 scrubber.text(body)
@@ -98,14 +99,11 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
             }
             text
         }
-        (
-            Submission::NotAnswered {
-                why,
-                error,
-                latency_ms,
-            },
-            Plain::Terminal,
-        ) => {
+        Submission::NotAnswered {
+            why,
+            error,
+            latency_ms,
+        } => {
             let next = match why {
                 NoAnswer::Connect => "is the API running at api.url?",
                 NoAnswer::Dns => "check the host name in api.url",
@@ -118,9 +116,7 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
                 scrubber.text(error)
             )
         }
-    };
-    print_text(&text)?;
-    Ok(code)
+    }
 }
 
 fn direct(args: &Submit, done: &Direct) -> Result<u8> {

@@ -60,7 +60,8 @@ impl Management {
         Self::from_parts(broker.management.clone(), &broker.tls)
     }
 
-    fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Unavailable> {
+    /// Without a whole configuration.
+    pub fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Unavailable> {
         let mut builder = builder(tls, Duration::from_secs(5))?;
         // Reading every certificate of the system takes longer than a request. No redirect is
         // followed, so what begins without TLS stays without.

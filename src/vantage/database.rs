@@ -11,7 +11,7 @@ mod table;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection as _, Row as _};
 
 use super::{Phases, Tap, Watched};
@@ -176,20 +176,8 @@ impl Watcher<'_> {
             return Ok(());
         };
         let snapshot = Snapshot::parse(before, first.get::<&str, _>(0));
-        let status: Option<String> = first.get(1);
-        let xmin: Option<u32> = first.get::<Option<&str>, _>(3).and_then(|text| text.parse().ok());
-        let xmax: Option<u32> = first.get::<Option<&str>, _>(4).and_then(|text| text.parse().ok());
-        let present: bool = first.get(6);
-        let row = Row {
-            present,
-            status,
-            error: first.get(2),
-            xmin,
-            xmax,
-            xmax_state: None,
-            holder_writes: None,
-            ctid: first.get(5),
-        };
+        let row = row_of(first);
+        let present = row.present;
         if let Some(snapshot) = snapshot.clone() {
             self.remember(snapshot);
         }
@@ -322,5 +310,24 @@ impl Watcher<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The row's columns, in the order in which `look` asks for them.
+fn row_of(columns: &PgRow) -> Row {
+    let xid = |column: usize| {
+        columns
+            .get::<Option<&str>, _>(column)
+            .and_then(|text| text.parse().ok())
+    };
+    Row {
+        present: columns.get(6),
+        status: columns.get(1),
+        error: columns.get(2),
+        xmin: xid(3),
+        xmax: xid(4),
+        xmax_state: None,
+        holder_writes: None,
+        ctid: columns.get(5),
     }
 }

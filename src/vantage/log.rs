@@ -4,42 +4,35 @@
 //! `stat` calls a second cost nothing. What stood in a file before the run is read backwards to
 //! the worker's last boot, so that lines of an earlier worker prove nothing.
 
+mod boot;
 mod clock;
+mod command;
 pub mod format;
 mod quota;
 mod search;
 
-use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use regex::Regex;
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
-use tokio::sync::mpsc;
 
 use super::{Phases, Tap, Watched};
 use crate::config::LogSource;
 use crate::error::Unavailable;
-use crate::framework::{Framework, LogEvent};
 use crate::timeline::EventKind;
+use boot::since_last_boot;
 use clock::Clock;
-use format::Folder;
+use format::{FOLD, Folder};
 use quota::Quota;
 
 const EVERY: Duration = Duration::from_millis(25);
 /// … and as often while something of the task is going on.
 const LIVELY: Duration = Duration::from_millis(8);
-/// A line may still be followed by its traceback: wait this long before it is passed on.
-const FOLD: Duration = Duration::from_millis(12);
 /// How far back the worker's last boot is looked for.
 const BACKWARDS: u64 = 8 * 1024 * 1024;
-/// Lines from before the run that are kept at most.
-const MOST_BEFORE: usize = 400;
 /// More than this at once and the rest is skipped, loudly. Less than what the guardian leaves of a log.
 const MOST_AT_ONCE: u64 = 32 * 1024 * 1024;
 /// Read in one go, before anything else of the run gets its turn.
@@ -55,7 +48,7 @@ pub async fn watch(
     phases: Phases,
 ) -> Watched {
     match &source.command {
-        Some(command) => follow_command(command, entry, &tap, phases).await,
+        Some(words) => command::follow(words, entry, &tap, phases).await,
         None if source.files.is_empty() => Err(Unavailable::new("no log is configured")
             .hint("add log = [\"worker.log\"] (or log_command) to its section in taskdiag.toml")),
         None => follow_files(&source, entry, task.as_deref(), &tap, phases).await,
@@ -333,178 +326,5 @@ impl Follower {
 
     fn say(&mut self, at_the_end: bool, tap: &Tap) {
         self.quota.say(&self.path.display().to_string(), at_the_end, tap);
-    }
-}
-
-/// The lines of the running worker: from its last boot on, or the last few where none shows.
-///
-/// Children speak before their master says that it is booting up, so a boot begins with the first
-/// line of a process that had not spoken before the boot before it was complete.
-fn since_last_boot(lines: Vec<format::Parsed>, framework: &Framework) -> Vec<format::Parsed> {
-    let marks: Vec<Option<LogEvent>> = lines.iter().map(|(line, _)| line.log_event(framework)).collect();
-    let last = |wanted: fn(&LogEvent) -> bool, below: usize| {
-        marks[..below]
-            .iter()
-            .rposition(|mark| mark.as_ref().is_some_and(wanted))
-    };
-    let booting = |mark: &LogEvent| matches!(mark, LogEvent::BootingUp);
-    let ready = |mark: &LogEvent| matches!(mark, LogEvent::BootingUp | LogEvent::Ready);
-    let ended = |mark: &LogEvent| matches!(mark, LogEvent::ShutDown | LogEvent::ChildDied { .. });
-    let mut start = lines.len().saturating_sub(MOST_BEFORE);
-    if let Some(this) = last(ready, lines.len()) {
-        let previous = last(booting, this).map_or(0, |at| at + 1);
-        let previous = last(ended, this).map_or(previous, |at| previous.max(at + 1));
-        let old: HashSet<i32> = lines[..previous]
-            .iter()
-            .filter_map(|(line, _)| line.pid)
-            .collect();
-        let first = (previous..=this).find(|&at| lines[at].0.pid.is_none_or(|pid| !old.contains(&pid)));
-        start = start.max(first.unwrap_or(previous));
-    }
-    lines.into_iter().skip(start).collect()
-}
-
-/// Follows a command's standard output and error, as `docker logs -f` or `journalctl -f` need.
-async fn follow_command(words: &[String], entry: Option<Regex>, tap: &Tap, mut phases: Phases) -> Watched {
-    let text = words.join(" ");
-    let mut command = Command::new(&words[0]);
-    command
-        .args(&words[1..])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .process_group(0);
-    let mut child = command.spawn().map_err(|error| {
-        Unavailable::new(format!("cannot run `{text}`: {error}"))
-            .hint("try it in a shell; its output must be the log")
-    })?;
-    let (sender, mut chunks) = mpsc::channel::<(usize, Vec<u8>)>(256);
-    if let Some(stdout) = child.stdout.take() {
-        pump(0, stdout, sender.clone());
-    }
-    if let Some(stderr) = child.stderr.take() {
-        pump(1, stderr, sender);
-    }
-    let mut folders = [Folder::new(entry.clone()), Folder::new(entry)];
-    // What the command prints at once is the past; a lull says that the present has begun.
-    let began = Instant::now();
-    let mut past = Vec::new();
-    let mut live = false;
-    let mut quota = Quota::default();
-    loop {
-        let lull = if live { FOLD } else { Duration::from_millis(300) };
-        tokio::select! {
-            chunk = chunks.recv() => match chunk {
-                Some((stream, bytes)) => {
-                    let lines = folders[stream].feed(&bytes);
-                    if live {
-                        let task = quota::task_id(&phases);
-                        lines.into_iter().for_each(|(line, stated)| quota.line(line, stated, task.as_deref(), tap));
-                        quota.say(&text, false, tap);
-                    } else {
-                        past.extend(lines);
-                    }
-                }
-                None => {
-                    for folder in &mut folders {
-                        past.extend(folder.flush());
-                    }
-                    for (mut line, stated) in past.drain(..) {
-                        line.before = !live;
-                        tap.line(line, stated);
-                    }
-                    let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-                    return Err(Unavailable::new(format!("`{text}` ended ({status})")).hint("the command must keep following the log, e.g. with -f"));
-                }
-            },
-            () = tokio::time::sleep(lull) => {
-                if !live && (began.elapsed() > Duration::from_millis(300)) {
-                    live = true;
-                    for folder in &mut folders {
-                        past.extend(folder.flush());
-                    }
-                    for (mut line, stated) in since_last_boot(std::mem::take(&mut past), tap.framework) {
-                        line.before = true;
-                        tap.line(line, stated);
-                    }
-                    tap.watching(format!("`{text}`"));
-                }
-                if live {
-                    let task = quota::task_id(&phases);
-                    for folder in &mut folders {
-                        folder.flush().into_iter().for_each(|(line, stated)| quota.line(line, stated, task.as_deref(), tap));
-                    }
-                }
-            }
-            phase = phases.ending() => {
-                for folder in &mut folders {
-                    folder.flush().into_iter().for_each(|(line, stated)| quota.line(line, stated, phase.task_id.as_deref(), tap));
-                }
-                quota.say(&text, true, tap);
-                tap.looked();
-                let _ = child.kill().await;
-                return Ok(());
-            }
-        }
-    }
-}
-
-fn pump(
-    stream: usize,
-    mut from: impl tokio::io::AsyncRead + Unpin + Send + 'static,
-    to: mpsc::Sender<(usize, Vec<u8>)>,
-) {
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(length) = from.read(&mut buffer).await {
-            if length == 0 || to.send((stream, buffer[..length].to_vec())).await.is_err() {
-                return;
-            }
-        }
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kept(text: &str) -> Vec<String> {
-        let mut folder = Folder::new(None);
-        let mut lines = folder.feed(text.as_bytes());
-        lines.extend(folder.flush());
-        since_last_boot(lines, Framework::usual())
-            .into_iter()
-            .map(|(line, _)| line.text)
-            .collect()
-    }
-
-    fn line(pid: u32, text: &str) -> String {
-        format!("[2025-01-01 10:00:00,000] [PID {pid}] [MainThread] [dramatiq.x] [INFO] {text}\n")
-    }
-
-    #[test]
-    fn a_boot_begins_with_its_first_child() {
-        let old =
-            line(2, "old work") + &line(1, "Dramatiq '2.2.1' is booting up.") + &line(2, "more old work");
-        let new = line(5, "Adding consumer for queue 'default'.")
-            + &line(6, "Adding consumer for queue 'default'.")
-            + &line(5, "Worker process is ready for action.")
-            + &line(6, "Worker process is ready for action.")
-            + &line(4, "Dramatiq '2.2.1' is booting up.")
-            + &line(6, "work");
-        let texts = kept(&(old + &new));
-        assert_eq!(texts.len(), 6, "{texts:?}");
-        assert!(texts[0].starts_with("Adding"));
-    }
-
-    #[test]
-    fn a_worker_that_died_at_its_start_is_not_a_boot() {
-        let text = line(2, "Worker process is ready for action.")
-            + &line(1, "Dramatiq '2.2.1' is booting up.")
-            + &line(1, "Worker has been shut down.")
-            + &line(3, "Failed to import module.");
-        let texts = kept(&text);
-        assert_eq!(texts.last().map(String::as_str), Some("Failed to import module."));
     }
 }

@@ -4,9 +4,11 @@
 //! is not zero; and a user without the `monitoring` tag sees only his own connections and
 //! consumers, which is blindness, not an empty list.
 
+mod lists;
+
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
@@ -16,7 +18,8 @@ use crate::http::segment;
 use crate::rabbitmq::management::Management;
 use crate::rabbitmq::nodes;
 use crate::rabbitmq::tracing::Tracing;
-use crate::timeline::{Connection, Consumer, EventKind};
+use crate::timeline::EventKind;
+use lists::{tags, text};
 
 /// The inventory is read when the run starts, again once the task has been quiet for a while, and
 /// at the end; each time is a handful of requests.
@@ -224,54 +227,24 @@ impl Watcher<'_> {
                 .get(&format!("queues/{vhost}/{}", segment(&name)))
                 .await
                 .unwrap_or(Json::Null);
-            let field = |field: &str| {
-                single
-                    .get(field)
-                    .or_else(|| found.get(field))
-                    .filter(|value| !value.is_null())
+            let up = match lists::members(&single, found) {
+                Some(members) => self.members_up(members).await,
+                None => None,
             };
-            let count = |name: &str| found.get(name).and_then(Json::as_u64);
-            let length = |name: &str| {
-                let list = field(name).and_then(Json::as_array);
-                list.map(|list| list.len() as u64)
-            };
-            let online = match length("members") {
-                // The queue's own word for it may be some seconds old.
-                Some(2..) => match (length("online"), self.members_up(field("members")).await) {
-                    (Some(said), Some(up @ 1..)) => Some(said.min(up)),
-                    (said, _) => said,
-                },
-                _ => length("online"),
-            };
-            let kind = EventKind::QueueInfo {
-                queue: name,
-                state: field("state").and_then(Json::as_str).map(str::to_owned),
-                queue_type: field("type").and_then(Json::as_str).map(str::to_owned),
-                arguments: object(field("arguments")),
-                policy: field("policy")
-                    .and_then(Json::as_str)
-                    .filter(|name| !name.is_empty())
-                    .map(str::to_owned),
-                policy_definition: object(field("effective_policy_definition")),
-                policy_unknown: !self.without_policies && single.get("effective_policy_definition").is_none(),
-                ready: count("messages_ready"),
-                unacked: count("messages_unacknowledged"),
-                members: length("members"),
-                online,
-            };
+            let kind = lists::queue_info(name, &single, found, up, self.without_policies);
             self.see(key, kind);
         }
         Ok(())
     }
 
     /// How many of these members are on nodes that run.
-    async fn members_up(&self, members: Option<&Json>) -> Option<u64> {
+    async fn members_up(&self, members: &[Json]) -> Option<u64> {
         let nodes = self.management.get("nodes?columns=name,running").await.ok()?;
         let runs = |name: &str| {
             let mut nodes = nodes.as_array().into_iter().flatten();
             nodes.any(|node| text(node, "name") == name && node.get("running") == Some(&Json::Bool(true)))
         };
-        let up = members?.as_array()?.iter().filter_map(Json::as_str);
+        let up = members.iter().filter_map(Json::as_str);
         Some(up.filter(|name| runs(name)).count() as u64)
     }
 
@@ -279,18 +252,7 @@ impl Watcher<'_> {
         let Ok(Json::Array(items)) = self.management.get(&format!("consumers/{vhost}")).await else {
             return;
         };
-        let consumers = items
-            .iter()
-            .map(|item| Consumer {
-                queue: pointer(item, "/queue/name"),
-                tag: text(item, "consumer_tag"),
-                connection: pointer(item, "/channel_details/connection_name"),
-                user: pointer(item, "/channel_details/user"),
-                prefetch: item.get("prefetch_count").and_then(Json::as_u64).unwrap_or(0),
-                active: item.get("active").and_then(Json::as_bool),
-            })
-            .filter(|consumer| !consumer.queue.starts_with("taskdiag.trace."))
-            .collect();
+        let consumers = lists::consumers(&items);
         self.see("consumers", EventKind::Consumers { consumers });
     }
 
@@ -303,18 +265,7 @@ impl Watcher<'_> {
         else {
             return;
         };
-        let connections = items
-            .iter()
-            .map(|item| Connection {
-                name: text(item, "name"),
-                user: text(item, "user"),
-                vhost: text(item, "vhost"),
-                state: text(item, "state"),
-                product: pointer(item, "/client_properties/product"),
-                connected_at_ms: item.get("connected_at").and_then(Json::as_i64),
-            })
-            .filter(|connection| connection.product != "taskdiag")
-            .collect();
+        let connections = lists::connections(&items);
         self.see("connections", EventKind::Connections { connections });
     }
 
@@ -382,37 +333,6 @@ impl Watcher<'_> {
             self.last.insert(key, kind.clone());
             self.tap.see(kind);
         }
-    }
-}
-
-fn tags(user: &Json) -> Vec<String> {
-    match user.get("tags") {
-        Some(Json::String(tags)) => tags.split(',').map(str::to_owned).collect(),
-        Some(Json::Array(tags)) => tags.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn text(value: &Json, key: &str) -> String {
-    value
-        .get(key)
-        .and_then(Json::as_str)
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn pointer(value: &Json, pointer: &str) -> String {
-    value
-        .pointer(pointer)
-        .and_then(Json::as_str)
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn object(value: Option<&Json>) -> Map<String, Json> {
-    match value {
-        Some(Json::Object(map)) => map.clone(),
-        _ => Map::new(),
     }
 }
 

@@ -6,6 +6,10 @@ use super::ending::{Ending, is_same};
 use crate::diagnosis::{Outcome, Scenario, Stage};
 use crate::timeline::isolation::Sent;
 
+/// One step, from the least that is changed to the most.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Rung")]
 pub enum Step {

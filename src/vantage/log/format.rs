@@ -5,6 +5,7 @@
 //! they belong to. Lines are parsed one by one; nothing here looks at files.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use regex::Regex;
 use serde_json::Value as Json;
@@ -15,6 +16,8 @@ use crate::timeline::{Level, LogLine};
 /// A line and the time it states, as written.
 pub type Parsed = (LogLine, Option<String>);
 
+/// A line may still be followed by its traceback: wait this long before it is passed on.
+pub(super) const FOLD: Duration = Duration::from_millis(12);
 /// A line longer than this is cut; its end is rarely the news.
 const LONGEST: usize = 16 * 1024;
 const LONGEST_TRACEBACK: usize = 64 * 1024;

@@ -196,25 +196,7 @@ fn read(raw: &Raw, found: Found, masker: &Masker, known: &Mutex<Known>) -> Envir
         ));
         return environment;
     };
-    // In order, so that of too many the same are left out each time.
-    let mut sorted: Vec<_> = variables
-        .iter()
-        .filter(|(name, _)| name.len() <= MOST_NAME)
-        .collect();
-    sorted.sort();
-    if sorted.len() > MOST_VARIABLES {
-        environment.hidden.push(format!(
-            "of {} variables the first {MOST_VARIABLES} are looked at",
-            sorted.len()
-        ));
-    }
-    environment.variables = Some(
-        sorted
-            .into_iter()
-            .take(MOST_VARIABLES)
-            .map(|(name, value)| (printable(&name.to_string_lossy()), masker.variable(name, value)))
-            .collect(),
-    );
+    note_variables(&mut environment, variables, masker);
     environment.hidden.extend(masker.trouble.clone());
     let variable = |name: &str| {
         let value = variables.get(std::ffi::OsStr::new(name))?;
@@ -279,6 +261,28 @@ fn read(raw: &Raw, found: Found, masker: &Masker, known: &Mutex<Known>) -> Envir
     }
     environment.distributions = Some(packages.distributions.clone());
     environment
+}
+
+fn note_variables(environment: &mut Environment, variables: &HashMap<OsString, OsString>, masker: &Masker) {
+    // In order, so that of too many the same are left out each time.
+    let mut sorted: Vec<_> = variables
+        .iter()
+        .filter(|(name, _)| name.len() <= MOST_NAME)
+        .collect();
+    sorted.sort();
+    if sorted.len() > MOST_VARIABLES {
+        environment.hidden.push(format!(
+            "of {} variables the first {MOST_VARIABLES} are looked at",
+            sorted.len()
+        ));
+    }
+    environment.variables = Some(
+        sorted
+            .into_iter()
+            .take(MOST_VARIABLES)
+            .map(|(name, value)| (printable(&name.to_string_lossy()), masker.variable(name, value)))
+            .collect(),
+    );
 }
 
 /// API and worker often share a virtual environment.
