@@ -45,6 +45,10 @@ demo FAULT="rollback":
 generate:
     UPDATE=1 cargo test --locked --test catalogue --test schema
 
+# Write down what tests/wild.rs finds: fewer known violations, higher floors.
+wild:
+    UPDATE=1 cargo test --locked --test wild
+
 # Accept what the command line says now. Read the difference.
 accept-cli:
     TRYCMD=overwrite cargo test --locked --test cli
