@@ -1,7 +1,7 @@
 //! Looks at a project and drafts its `taskdiag.toml`.
 //!
 //! Each finder below looks at one kind of thing and is a function from what was read to what was
-//! found; `look` asks them all, and what speaks most surely speaks first. Nothing of the project is
+//! found; `inspect` asks them all, and what speaks most surely speaks first. Nothing of the project is
 //! executed, nothing is written.
 
 mod address;
@@ -10,8 +10,10 @@ mod compose;
 mod database;
 mod dotenv;
 mod launch;
+mod management;
 mod openapi;
 mod postgres;
+mod program;
 mod python;
 mod running;
 mod statuses;
@@ -21,24 +23,21 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use crate::config::{SecretUrl, Tls};
 use crate::framework::Framework;
-use crate::rabbitmq::management::Management;
-use address::{Address, BROKER, DATABASE, Known};
+use address::{Address, AddressSources, BROKER, DATABASE};
 use compose::Service;
-use launch::Launch;
-use python::Code;
-use running::Running;
-use walk::Project;
+use launch::StartCommand;
+use python::SourceFacts;
+use running::RunningProcess;
+use walk::ProjectFiles;
 pub use write::Draft;
 
 /// A variable of an environment. The value may be a secret: it is never shown.
 #[derive(Clone)]
-pub struct Variable {
+pub struct EnvVar {
     name: String,
     value: String,
     place: String,
@@ -46,7 +45,7 @@ pub struct Variable {
     how: String,
 }
 
-impl std::fmt::Debug for Variable {
+impl std::fmt::Debug for EnvVar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.name, self.place)
     }
@@ -54,7 +53,7 @@ impl std::fmt::Debug for Variable {
 
 /// What was found, and what to tell of it.
 #[derive(Default)]
-pub struct Looked {
+pub struct InitResult {
     pub draft: Draft,
     /// What to type before `taskdiag check`, to set the variables that the file refers to.
     pub exports: Vec<String>,
@@ -65,65 +64,65 @@ pub struct Looked {
 }
 
 /// Everything that was seen, before anything is concluded from it.
-struct Seen {
-    project: Project,
-    variables: Vec<Variable>,
+struct Survey {
+    project: ProjectFiles,
+    variables: Vec<EnvVar>,
     services: Vec<Service>,
-    launches: Vec<Launch>,
-    running: Vec<Running>,
-    code: Code,
+    launches: Vec<StartCommand>,
+    running: Vec<RunningProcess>,
+    code: SourceFacts,
 }
 
-pub async fn look(root: &Path) -> Looked {
-    let mut looked = Looked::default();
-    let seen = see(root, &mut looked.complaints);
-    let known = Known {
-        variables: &seen.variables,
-        services: &seen.services,
-        literals: &seen.code.urls,
+pub async fn inspect(root: &Path) -> InitResult {
+    let mut result = InitResult::default();
+    let survey = survey(root, &mut result.complaints);
+    let known = AddressSources {
+        variables: &survey.variables,
+        services: &survey.services,
+        literals: &survey.code.urls,
     };
     let (broker, mut unusable) = address::find(&BROKER, &known);
     let (database, more) = address::find(&DATABASE, &known);
     unusable.extend(more);
     if broker.is_none() || database.is_none() {
-        looked.complaints.extend(unusable);
+        result.complaints.extend(unusable);
     }
     for (key, address) in [("broker.amqp_url", &broker), ("database.url", &database)] {
         if let Some(address) = address {
-            enter(&mut looked.draft, key, address);
-        } else if let Some((name, place)) = seen.read_by_name(key) {
+            enter(&mut result.draft, key, address);
+        } else if let Some((name, place)) = survey.read_by_name(key) {
             let text = format!("{place} reads {name}, which is set nowhere here");
-            looked.draft.note(key, text);
-            looked.draft.suggest(key, format!("${{{name}}}"));
+            result.draft.note(key, text);
+            result.draft.suggest(key, format!("${{{name}}}"));
         }
     }
-    looked.draft.secrets = secrets(&seen, [&broker, &database]);
-    api::fill(&seen, &mut looked).await;
-    management(&seen, broker.as_ref(), &mut looked).await;
-    worker::fill(&seen, &mut looked);
-    database::fill(&seen, database.as_ref(), &mut looked).await;
-    services(&seen, &mut looked.draft);
+    result.draft.secrets = secrets(&survey, [&broker, &database]);
+    api::fill(&survey, &mut result).await;
+    management::fill(&survey, broker.as_ref(), &mut result).await;
+    worker::fill(&survey, &mut result);
+    database::fill(&survey, database.as_ref(), &mut result).await;
+    services(&survey, &mut result.draft);
     for need in [&broker, &database]
         .into_iter()
         .flatten()
         .flat_map(|address| &address.needs)
     {
-        if std::env::var_os(&need.variable).is_none() && !looked.exports.contains(&need.how) {
-            looked.exports.push(need.how.clone());
+        if std::env::var_os(&need.variable).is_none() && !result.exports.contains(&need.how) {
+            result.exports.push(need.how.clone());
         }
     }
-    looked
+    result
 }
 
-fn see(root: &Path, complaints: &mut Vec<String>) -> Seen {
+fn survey(root: &Path, complaints: &mut Vec<String>) -> Survey {
     let mut project = walk::walk(root);
     complaints.append(&mut project.complaints);
     let running = running::look(root);
-    let dotenv: Vec<Variable> = project.dotenv.iter().flat_map(dotenv::parse).collect();
+    let dotenv: Vec<EnvVar> = project.dotenv.iter().flat_map(dotenv::parse).collect();
     // A process tells the truth, unless a file says the same and is easier to use.
-    let mut variables: Vec<Variable> = running
+    let mut variables: Vec<EnvVar> = running
         .iter()
-        .flat_map(Running::variables)
+        .flat_map(RunningProcess::variables)
         .filter(|variable| {
             dotenv
                 .iter()
@@ -155,7 +154,7 @@ fn see(root: &Path, complaints: &mut Vec<String>) -> Seen {
     let launches = launches(&project, &services);
     let code = python::scan(&project.python, &project.others);
     complaints.extend(code.complaint.clone());
-    Seen {
+    Survey {
         project,
         variables,
         services,
@@ -177,7 +176,7 @@ fn is_same(a: &str, b: &str) -> bool {
     a == b || bare(a) == bare(b)
 }
 
-impl Seen {
+impl Survey {
     /// The folder in which a module is found by its name, if the project has it; the one named
     /// first if it is there.
     fn folder_of(&self, module: &str, first: &str) -> Option<String> {
@@ -244,12 +243,12 @@ impl Seen {
 }
 
 /// The variables of this shell that no `.env` file sets.
-fn shell(known: &[Variable]) -> Vec<Variable> {
+fn shell(known: &[EnvVar]) -> Vec<EnvVar> {
     let known: BTreeSet<&str> = known.iter().map(|variable| variable.name.as_str()).collect();
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| !known.contains(name.as_str()) && !name.starts_with("TASKDIAG_"))
-        .map(|(name, value)| Variable {
+        .map(|(name, value)| EnvVar {
             place: "the environment of this shell".into(),
             how: format!("export {name}=…"),
             name,
@@ -269,19 +268,19 @@ fn enter(draft: &mut Draft, key: &'static str, address: &Address) {
 }
 
 /// Every text that must not get into the file.
-fn secrets(seen: &Seen, addresses: [&Option<Address>; 2]) -> Vec<String> {
+fn secrets(survey: &Survey, addresses: [&Option<Address>; 2]) -> Vec<String> {
     let is_secret = |name: &str| {
         let name = name.to_uppercase();
         ["PASS", "PWD", "SECRET", "TOKEN", "KEY"]
             .iter()
             .any(|word| name.contains(word))
     };
-    let settings = seen
+    let settings = survey
         .services
         .iter()
         .flat_map(|service| &service.environment)
         .map(|setting| (setting.name.as_str(), setting.value.as_str()));
-    let all = seen
+    let all = survey
         .variables
         .iter()
         .map(|variable| (variable.name.as_str(), variable.value.as_str()))
@@ -316,11 +315,11 @@ fn secrets(seen: &Seen, addresses: [&Option<Address>; 2]) -> Vec<String> {
 }
 
 /// Every command that starts something: of Compose services first, then as written down.
-fn launches(project: &Project, services: &[Service]) -> Vec<Launch> {
-    let mut found: Vec<Launch> = services
+fn launches(project: &ProjectFiles, services: &[Service]) -> Vec<StartCommand> {
+    let mut found: Vec<StartCommand> = services
         .iter()
         .filter(|service| !service.command.is_empty())
-        .map(|service| Launch {
+        .map(|service| StartCommand {
             words: shell_inside(&service.command),
             place: service.place(),
             folder: service
@@ -355,91 +354,16 @@ fn shell_inside(command: &[String]) -> Vec<String> {
     }
 }
 
-/// The management API: where Compose publishes it, or beside the port of a broker of this machine.
-async fn management(seen: &Seen, broker: Option<&Address>, looked: &mut Looked) {
-    let Some(broker) = broker else { return };
-    let server = seen
-        .services
-        .iter()
-        .find(|service| service.is_rabbitmq() && service.published(5672) == Some(broker.full.port()));
-    if let Some(server) = server {
-        match server.published(15672) {
-            Some(port) => looked.draft.set(
-                "broker.management_url",
-                format!("http://localhost:{port}"),
-                format!("{}; the user is that of amqp_url", server.place()),
-            ),
-            None => looked.draft.note(
-                "broker.management_url",
-                format!(
-                    "{} does not publish port 15672: without it consumers, connections and who took the message stay unseen",
-                    server.place()
-                ),
-            ),
-        }
-        return;
-    }
-    let host = broker.full.host();
-    if !matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
-        return;
-    }
-    let mut ports = running::beside(broker.full.port());
-    ports.retain(|port| *port != 15672);
-    // The default is used without being written down.
-    for port in std::iter::once(15672).chain(ports).take(8) {
-        if !is_management(&host, port, &broker.full).await {
-            continue;
-        }
-        looked
-            .contacted
-            .push(format!("RabbitMQ's management API at {host}:{port} answered"));
-        if port != 15672 {
-            looked.draft.set(
-                "broker.management_url",
-                format!(
-                    "http://{}:{port}",
-                    if host.contains(':') {
-                        format!("[{host}]")
-                    } else {
-                        host.clone()
-                    }
-                ),
-                "the process that listens at amqp_url listens there too; the user is that of amqp_url"
-                    .to_owned(),
-            );
-        }
-        return;
-    }
-}
-
-async fn is_management(host: &str, port: u16, amqp: &SecretUrl) -> bool {
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    let Ok(mut url) = url::Url::parse(&format!("http://{host}:{port}")) else {
-        return false;
-    };
-    let _ = url.set_username(&amqp.username());
-    let _ = url.set_password(amqp.password().as_ref().map(ExposeSecret::expose_secret));
-    let Ok(management) = Management::from_parts(SecretUrl::from_text(url.as_str()), &Tls::default()) else {
-        return false;
-    };
-    let asking = management.get("whoami");
-    matches!(tokio::time::timeout(Duration::from_secs(2), asking).await, Ok(Ok(me)) if me.get("name").is_some())
-}
-
 /// What `--start` may bring up: the servers only, since it starts the rest itself.
-fn services(seen: &Seen, draft: &mut Draft) {
-    let servers = seen
+fn services(survey: &Survey, draft: &mut Draft) {
+    let servers = survey
         .services
         .iter()
         .filter(|service| service.is_postgres() || service.is_rabbitmq());
     let mut names = Vec::new();
     let mut compose = None;
     for service in servers {
-        let words = service.compose(&seen.project.compose);
+        let words = service.compose(&survey.project.compose);
         // One command knows the services of its files only.
         if *compose.get_or_insert_with(|| words.clone()) == words {
             names.push(service.name.as_str());
@@ -469,8 +393,8 @@ fn relative(root: &Path, path: &Path) -> String {
 }
 
 /// A command that prints a service's log from the project's folder.
-fn follow(seen: &Seen, service: &Service) -> Vec<String> {
-    let mut words = service.compose(&seen.project.compose);
+fn follow(survey: &Survey, service: &Service) -> Vec<String> {
+    let mut words = service.compose(&survey.project.compose);
     words.extend(["logs", "-f", "--no-log-prefix", &service.name].map(str::to_owned));
     words
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{print_text, print_words};
 use crate::cli::{Global, Init};
 use crate::error::{Error, Result, exit};
-use crate::init::{Looked, look};
+use crate::init::{InitResult, inspect};
 use crate::timeline::scrub::printable;
 
 const FILE: &str = "taskdiag.toml";
@@ -29,15 +29,15 @@ pub async fn run(args: &Init, global: &Global) -> Result<u8> {
     if !args.print && std::fs::symlink_metadata(&path).is_ok() {
         return Err(Error::Exists { path });
     }
-    let looked = look(&here).await;
-    let text = looked.draft.render(&next(&looked));
+    let result = inspect(&here).await;
+    let text = result.draft.render(&next(&result));
     if args.print {
-        super::say(&summary(&looked, None));
+        super::say(&summary(&result, None));
         print_text(&text)?;
         return Ok(exit::OK);
     }
     write(&path, &text)?;
-    print_words(&summary(&looked, Some(&path)), global)?;
+    print_words(&summary(&result, Some(&path)), global)?;
     if global.config.is_none()
         && let Some(above) = here
             .ancestors()
@@ -73,11 +73,11 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// What to type next.
-fn next(looked: &Looked) -> Vec<String> {
+fn next(result: &InitResult) -> Vec<String> {
     let mut lines = Vec::new();
-    if !looked.exports.is_empty() {
+    if !result.exports.is_empty() {
         lines.push("taskdiag reads the environment, not .env. Next:".into());
-        lines.extend(looked.exports.iter().map(|line| format!("  {line}")));
+        lines.extend(result.exports.iter().map(|line| format!("  {line}")));
     } else {
         lines.push("Next:".into());
     }
@@ -85,9 +85,9 @@ fn next(looked: &Looked) -> Vec<String> {
     lines
 }
 
-fn summary(looked: &Looked, written: Option<&Path>) -> String {
-    let found = looked.draft.found();
-    let missing = looked.draft.missing();
+fn summary(result: &InitResult, written: Option<&Path>) -> String {
+    let found = result.draft.found();
+    let missing = result.draft.missing();
     let mut text = match written {
         Some(path) => format!("{} is written.\n", path.display()),
         None => String::new(),
@@ -108,7 +108,7 @@ fn summary(looked: &Looked, written: Option<&Path>) -> String {
             text.push_str(&format!("  {key:width$}  {what}\n"));
         }
     }
-    for (title, lines) in [("Asked", &looked.contacted), ("Noticed", &looked.complaints)] {
+    for (title, lines) in [("ApiAnswer", &result.contacted), ("Noticed", &result.complaints)] {
         if !lines.is_empty() {
             text.push_str(&format!("\n{title}:\n"));
             for line in lines.iter().take(12) {
@@ -120,7 +120,7 @@ fn summary(looked: &Looked, written: Option<&Path>) -> String {
         }
     }
     text.push('\n');
-    for line in next(looked) {
+    for line in next(result) {
         text.push_str(&format!("{line}\n"));
     }
     printable(&text)

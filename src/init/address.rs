@@ -6,32 +6,38 @@
 
 use url::Url;
 
-use super::Variable;
+use super::EnvVar;
 use super::compose::Service;
 use crate::config::SecretUrl;
 use crate::framework;
 
 /// What is looked for: the broker or the database.
-pub struct Kind {
+pub struct ServerKind {
     schemes: &'static [&'static str],
     port: u16,
     /// Variables that hold the whole URL, most usual first.
     whole: &'static [&'static str],
-    hosts: &'static [&'static str],
-    ports: &'static [&'static str],
-    users: &'static [&'static str],
     /// The variables of task frameworks are meant as well.
     of_frameworks: bool,
-    passwords: &'static [&'static str],
+    /// What the names of variables begin with that hold a part of it; most usual first.
+    prefixes: &'static [&'static str],
+    /// What the name of the vhost's or the database's variable ends with.
     paths: &'static [&'static str],
+    /// The variable for a password that no variable holds yet.
+    password_variable: &'static str,
     /// Of the server's image, where its environment says nothing else.
     default_user: &'static str,
     default_password: Option<&'static str>,
     is_server: fn(&Service) -> bool,
 }
 
-pub const BROKER: Kind = Kind {
-    of_frameworks: true,
+/// What the names of other variables end with.
+const HOSTS: &[&str] = &["HOST", "HOSTNAME", "SERVER"];
+const PORTS: &[&str] = &["PORT"];
+const USERS: &[&str] = &["DEFAULT_USER", "USER", "USERNAME"];
+const PASSWORDS: &[&str] = &["DEFAULT_PASS", "PASSWORD", "PASS"];
+
+pub const BROKER: ServerKind = ServerKind {
     schemes: &["amqp", "amqps"],
     port: 5672,
     whole: &[
@@ -44,53 +50,16 @@ pub const BROKER: Kind = Kind {
         "AMQP_URI",
         "MQ_URL",
     ],
-    hosts: &[
-        "RABBITMQ_HOST",
-        "RABBIT_HOST",
-        "AMQP_HOST",
-        "BROKER_HOST",
-        "MQ_HOST",
-        "RABBITMQ_HOSTNAME",
-    ],
-    ports: &[
-        "RABBITMQ_PORT",
-        "RABBIT_PORT",
-        "AMQP_PORT",
-        "BROKER_PORT",
-        "MQ_PORT",
-    ],
-    users: &[
-        "RABBITMQ_DEFAULT_USER",
-        "RABBITMQ_USER",
-        "RABBITMQ_USERNAME",
-        "RABBIT_USER",
-        "AMQP_USER",
-        "BROKER_USER",
-        "MQ_USER",
-    ],
-    passwords: &[
-        "RABBITMQ_DEFAULT_PASS",
-        "RABBITMQ_PASSWORD",
-        "RABBITMQ_PASS",
-        "RABBIT_PASSWORD",
-        "AMQP_PASSWORD",
-        "BROKER_PASSWORD",
-        "MQ_PASSWORD",
-    ],
-    paths: &[
-        "RABBITMQ_DEFAULT_VHOST",
-        "RABBITMQ_VHOST",
-        "RABBIT_VHOST",
-        "AMQP_VHOST",
-        "BROKER_VHOST",
-    ],
+    of_frameworks: true,
+    prefixes: &["RABBITMQ_", "RABBIT_", "AMQP_", "BROKER_", "MQ_"],
+    paths: &["DEFAULT_VHOST", "VHOST"],
+    password_variable: "RABBITMQ_PASSWORD",
     default_user: "guest",
     default_password: Some("guest"),
     is_server: Service::is_rabbitmq,
 };
 
-pub const DATABASE: Kind = Kind {
-    of_frameworks: false,
+pub const DATABASE: ServerKind = ServerKind {
     schemes: &["postgres", "postgresql"],
     port: 5432,
     whole: &[
@@ -104,47 +73,28 @@ pub const DATABASE: Kind = Kind {
         "DATABASE_URI",
         "DB_DSN",
     ],
-    hosts: &[
-        "PGHOST",
-        "POSTGRES_HOST",
-        "POSTGRES_SERVER",
-        "DB_HOST",
-        "DATABASE_HOST",
-    ],
-    ports: &["PGPORT", "POSTGRES_PORT", "DB_PORT", "DATABASE_PORT"],
-    users: &[
-        "PGUSER",
-        "POSTGRES_USER",
-        "POSTGRESQL_USERNAME",
-        "DB_USER",
-        "DATABASE_USER",
-        "DB_USERNAME",
-    ],
-    passwords: &[
-        "PGPASSWORD",
-        "POSTGRES_PASSWORD",
-        "POSTGRESQL_PASSWORD",
-        "DB_PASSWORD",
-        "DATABASE_PASSWORD",
-        "DB_PASS",
-    ],
-    paths: &[
-        "PGDATABASE",
-        "POSTGRES_DB",
-        "POSTGRESQL_DATABASE",
-        "DB_NAME",
-        "DATABASE_NAME",
-        "DB_DATABASE",
-    ],
+    of_frameworks: false,
+    prefixes: &["PG", "POSTGRES_", "POSTGRESQL_", "DB_", "DATABASE_"],
+    paths: &["DATABASE", "DB", "NAME"],
+    password_variable: "POSTGRES_PASSWORD",
     default_user: "postgres",
     default_password: None,
     is_server: Service::is_postgres,
 };
 
-impl Kind {
+impl ServerKind {
     /// Whether a variable of this name usually holds the whole URL.
     pub fn is_usual(&self, name: &str) -> bool {
         self.whole.contains(&name) || (self.of_frameworks && framework::is_broker_variable(name))
+    }
+
+    /// Names that usually hold a part of the URL, most usual first.
+    fn names(&self, ends: &[&str]) -> impl Iterator<Item = String> {
+        let all = self
+            .prefixes
+            .iter()
+            .flat_map(|prefix| ends.iter().map(move |end| format!("{prefix}{end}")));
+        all.collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -168,20 +118,20 @@ pub struct Address {
 struct Candidate {
     url: Url,
     place: String,
-    whole: Option<Variable>,
+    whole: Option<EnvVar>,
 }
 
 /// What is known, best first within each field.
-pub struct Known<'a> {
+pub struct AddressSources<'a> {
     /// Of running processes, `.env` files and the shell, in this order.
-    pub variables: &'a [Variable],
+    pub variables: &'a [EnvVar],
     pub services: &'a [Service],
     /// URLs that stand in the code, with where.
     pub literals: &'a [(String, String)],
 }
 
 /// The address, and what makes others that were seen unusable from here.
-pub fn find(kind: &Kind, known: &Known) -> (Option<Address>, Vec<String>) {
+pub fn find(kind: &ServerKind, known: &AddressSources) -> (Option<Address>, Vec<String>) {
     let mut complaints = Vec::new();
     let mut found: Option<Address> = None;
     for candidate in candidates(kind, known) {
@@ -202,98 +152,30 @@ pub fn find(kind: &Kind, known: &Known) -> (Option<Address>, Vec<String>) {
     (found, complaints)
 }
 
-fn candidates(kind: &Kind, known: &Known) -> Vec<Candidate> {
+/// All that is known, best first.
+fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
+    let server = known.services.iter().find(|service| (kind.is_server)(service));
     let mut found = Vec::new();
-    let mut whole: Vec<(usize, &Variable, Url)> = known
-        .variables
-        .iter()
-        .filter_map(|variable| {
-            Some((
-                rank(kind, &variable.name),
-                variable,
-                parse(kind, &variable.value)?,
-            ))
-        })
-        .collect();
-    whole.sort_by_key(|(rank, _, _)| *rank);
-    found.extend(whole.into_iter().map(|(_, variable, url)| Candidate {
-        url,
-        place: format!("{} ({})", variable.place, variable.name),
-        whole: Some(variable.clone()),
-    }));
+    let variables = known.variables.iter().map(|variable| {
+        let place = format!("{} ({})", variable.place, variable.name);
+        (
+            variable.name.as_str(),
+            variable.value.as_str(),
+            place,
+            Some(variable),
+        )
+    });
+    found.extend(whole(kind, variables));
     // The application's own services name user, database and vhost as the application uses them.
     for service in known.services.iter().filter(|service| !(kind.is_server)(service)) {
-        let mut settings: Vec<_> = service
-            .environment
-            .iter()
-            .filter_map(|setting| Some((rank(kind, &setting.name), setting, parse(kind, &setting.value)?)))
-            .collect();
-        settings.sort_by_key(|(rank, _, _)| *rank);
-        found.extend(settings.into_iter().map(|(_, setting, url)| Candidate {
-            url,
-            place: format!("{} ({})", service.place(), setting.name),
-            whole: None,
-        }));
+        let settings = service.environment.iter().map(|setting| {
+            let place = format!("{} ({})", service.place(), setting.name);
+            (setting.name.as_str(), setting.value.as_str(), place, None)
+        });
+        found.extend(whole(kind, settings));
     }
-    let server = known.services.iter().find(|service| (kind.is_server)(service));
-    let variable = |names: &[&str]| {
-        names.iter().find_map(|name| {
-            known
-                .variables
-                .iter()
-                .find(|variable| variable.name == *name && !variable.value.is_empty())
-        })
-    };
-    if let Some(user) = variable(kind.users)
-        && (variable(kind.hosts).is_some() || server.is_some())
-    {
-        let value = |names| variable(names).map(|variable| variable.value.clone());
-        let host = value(kind.hosts)
-            .unwrap_or_else(|| server.map_or_else(|| "localhost".into(), |s| s.name.clone()));
-        let parts = Parts {
-            host,
-            port: value(kind.ports)
-                .and_then(|port| port.parse().ok())
-                .unwrap_or(kind.port),
-            user: user.value.clone(),
-            password: value(kind.passwords),
-            path: value(kind.paths).unwrap_or_default(),
-        };
-        found.extend(parts.url(kind).map(|url| Candidate {
-            url,
-            place: format!("{} ({} and others)", user.place, user.name),
-            whole: None,
-        }));
-    }
-    if let Some(server) = server {
-        let value = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| server.get(name))
-                .map(|setting| setting.value.clone())
-                .filter(|value| !value.is_empty())
-        };
-        let user = value(kind.users).unwrap_or_else(|| kind.default_user.into());
-        let parts = Parts {
-            host: server.name.clone(),
-            port: kind.port,
-            path: value(kind.paths).unwrap_or_else(|| {
-                // The postgres image names the database after its user.
-                if kind.default_password.is_none() {
-                    user.clone()
-                } else {
-                    String::new()
-                }
-            }),
-            password: value(kind.passwords).or(kind.default_password.map(str::to_owned)),
-            user,
-        };
-        found.extend(parts.url(kind).map(|url| Candidate {
-            url,
-            place: server.place(),
-            whole: None,
-        }));
-    }
+    found.extend(of_parts(kind, known.variables, server));
+    found.extend(server.and_then(|server| of_image(kind, server)));
     found.extend(known.literals.iter().filter_map(|(text, place)| {
         Some(Candidate {
             url: parse(kind, text)?,
@@ -304,8 +186,79 @@ fn candidates(kind: &Kind, known: &Known) -> Vec<Candidate> {
     found
 }
 
+/// Those of these values that are a whole URL, by the names of their variables.
+fn whole<'a>(
+    kind: &ServerKind,
+    values: impl Iterator<Item = (&'a str, &'a str, String, Option<&'a EnvVar>)>,
+) -> Vec<Candidate> {
+    let mut found: Vec<(usize, Candidate)> = values
+        .filter_map(|(name, value, place, variable)| {
+            let candidate = Candidate {
+                url: parse(kind, value)?,
+                place,
+                whole: variable.cloned(),
+            };
+            Some((rank(kind, name), candidate))
+        })
+        .collect();
+    found.sort_by_key(|(rank, _)| *rank);
+    found.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// Made of variables for user, host and so on.
+fn of_parts(kind: &ServerKind, variables: &[EnvVar], server: Option<&Service>) -> Option<Candidate> {
+    let variable = |ends| {
+        kind.names(ends).find_map(|name| {
+            variables
+                .iter()
+                .find(|variable| variable.name == name && !variable.value.is_empty())
+        })
+    };
+    let value = |ends| variable(ends).map(|variable| variable.value.clone());
+    let user = variable(USERS)?;
+    let parts = Parts {
+        host: value(HOSTS).or_else(|| Some(server?.name.clone()))?,
+        port: value(PORTS)
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(kind.port),
+        user: user.value.clone(),
+        password: value(PASSWORDS),
+        path: value(kind.paths).unwrap_or_default(),
+    };
+    Some(Candidate {
+        url: parts.url(kind)?,
+        place: format!("{} ({} and others)", user.place, user.name),
+        whole: None,
+    })
+}
+
+/// As the server's image sets itself up.
+fn of_image(kind: &ServerKind, server: &Service) -> Option<Candidate> {
+    let value = |ends| {
+        let setting = kind.names(ends).find_map(|name| server.get(&name))?;
+        Some(setting.value.clone()).filter(|value| !value.is_empty())
+    };
+    let user = value(USERS).unwrap_or_else(|| kind.default_user.into());
+    let parts = Parts {
+        host: server.name.clone(),
+        port: kind.port,
+        path: value(kind.paths).unwrap_or_else(|| match kind.default_password {
+            // The postgres image names the database after its user.
+            None => user.clone(),
+            Some(_) => String::new(),
+        }),
+        password: value(PASSWORDS).or(kind.default_password.map(str::to_owned)),
+        user,
+    };
+    Some(Candidate {
+        url: parts.url(kind)?,
+        place: server.place(),
+        whole: None,
+    })
+}
+
 /// Usual names first; those that say "test" last.
-fn rank(kind: &Kind, name: &str) -> usize {
+fn rank(kind: &ServerKind, name: &str) -> usize {
     let upper = name.to_uppercase();
     if upper.contains("TEST") {
         return 1000;
@@ -317,7 +270,7 @@ fn rank(kind: &Kind, name: &str) -> usize {
 }
 
 /// A URL of this kind; the driver that SQLAlchemy writes into the scheme is left out.
-fn parse(kind: &Kind, text: &str) -> Option<Url> {
+fn parse(kind: &ServerKind, text: &str) -> Option<Url> {
     let (scheme, rest) = text.trim().split_once("://")?;
     let scheme = scheme.split('+').next().unwrap_or(scheme);
     if !kind.schemes.contains(&scheme) || rest.contains(['{', '<', '*']) {
@@ -336,7 +289,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn url(&self, kind: &Kind) -> Option<Url> {
+    fn url(&self, kind: &ServerKind) -> Option<Url> {
         let mut url = Url::parse(&format!("{}://{}:{}/", kind.schemes[0], self.host, self.port)).ok()?;
         url.set_username(&self.user).ok()?;
         url.set_password(self.password.as_deref()).ok()?;
@@ -348,7 +301,7 @@ impl Parts {
     }
 }
 
-fn address(kind: &Kind, candidate: Candidate, known: &Known) -> Result<Address, String> {
+fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> Result<Address, String> {
     let Candidate {
         mut url,
         place,
@@ -432,7 +385,13 @@ fn query(url: &Url) -> String {
 }
 
 /// `:${NAME}` for the password, with how to set it.
-fn password(kind: &Kind, user: &str, secret: &str, place: &str, known: &Known) -> (String, Vec<Need>) {
+fn password(
+    kind: &ServerKind,
+    user: &str,
+    secret: &str,
+    place: &str,
+    known: &AddressSources,
+) -> (String, Vec<Need>) {
     // RabbitMQ's documented default, good from this machine only, is no secret.
     if user == "guest" && secret == "guest" {
         return (":guest".into(), Vec::new());
@@ -446,9 +405,8 @@ fn password(kind: &Kind, user: &str, secret: &str, place: &str, known: &Known) -
         .iter()
         .filter(|variable| variable.value == secret && is_password(&variable.name))
         .min_by_key(|variable| {
-            kind.passwords
-                .iter()
-                .position(|known| *known == variable.name)
+            kind.names(PASSWORDS)
+                .position(|known| known == variable.name)
                 .unwrap_or(usize::MAX)
         });
     let (name, how) = match variable {
@@ -462,7 +420,7 @@ fn password(kind: &Kind, user: &str, secret: &str, place: &str, known: &Known) -
                 .flat_map(|setting| &setting.uses)
                 .find(|(name, value)| value == secret && is_password(name))
                 .map(|(name, _)| name.clone());
-            let name = used.unwrap_or_else(|| kind.passwords[1].to_owned());
+            let name = used.unwrap_or_else(|| kind.password_variable.to_owned());
             let how = format!("export {name}='…'    # its value stands in {place}");
             (name, how)
         }
@@ -496,8 +454,8 @@ mod tests {
     use super::*;
     use crate::init::compose::{Port, Setting};
 
-    fn variable(name: &str, value: &str) -> Variable {
-        Variable {
+    fn variable(name: &str, value: &str) -> EnvVar {
+        EnvVar {
             name: name.into(),
             value: value.into(),
             place: ".env line 1".into(),
@@ -529,10 +487,10 @@ mod tests {
         }
     }
 
-    fn look(kind: &Kind, variables: &[Variable], services: &[Service]) -> Option<Address> {
+    fn look(kind: &ServerKind, variables: &[EnvVar], services: &[Service]) -> Option<Address> {
         find(
             kind,
-            &Known {
+            &AddressSources {
                 variables,
                 services,
                 literals: &[],
@@ -569,7 +527,7 @@ mod tests {
     #[test]
     fn a_port_that_is_not_published_is_complained_of() {
         let services = [service("mq", "rabbitmq:4", &[], &[])];
-        let known = Known {
+        let known = AddressSources {
             variables: &[variable("BROKER_URL", "amqp://app:s3cret@mq/jobs")],
             services: &services,
             literals: &[],

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::openapi::{self, Api};
-use super::{Looked, Seen, follow, relative};
+use super::openapi::{self, SubmitOperation};
+use super::program::API;
+use super::{InitResult, Survey, follow};
 use crate::config::Tls;
 use crate::http;
 
@@ -20,20 +21,20 @@ struct Candidate {
     place: String,
 }
 
-pub async fn fill(seen: &Seen, looked: &mut Looked) {
-    let candidates = candidates(seen);
-    let mut answered: Option<(Candidate, Option<(Api, String)>)> = None;
+pub async fn fill(survey: &Survey, result: &mut InitResult) {
+    let candidates = candidates(survey);
+    let mut answered: Option<(Candidate, Option<(SubmitOperation, String)>)> = None;
     let mut others = Vec::new();
     for candidate in candidates {
         let asked = ask(candidate.port).await;
-        if let Asked::Document(_, at) | Asked::Unrelated(at) = &asked {
-            looked.contacted.push(format!("{at} answered"));
+        if let ApiAnswer::Document(_, at) | ApiAnswer::Unrelated(at) = &asked {
+            result.contacted.push(format!("{at} answered"));
         }
         let better = answered
             .as_ref()
-            .is_none_or(|(_, document)| document.is_none() && matches!(asked, Asked::Document(..)));
+            .is_none_or(|(_, document)| document.is_none() && matches!(asked, ApiAnswer::Document(..)));
         let found = match asked {
-            Asked::Document(api, at) => Some((*api, at)),
+            ApiAnswer::Document(api, at) => Some((*api, at)),
             _ => None,
         };
         if better {
@@ -44,7 +45,7 @@ pub async fn fill(seen: &Seen, looked: &mut Looked) {
             others.push(candidate);
         }
     }
-    let draft = &mut looked.draft;
+    let draft = &mut result.draft;
     let mut document = None;
     if let Some((best, found)) = answered {
         draft.set(
@@ -58,11 +59,11 @@ pub async fn fill(seen: &Seen, looked: &mut Looked) {
                 format!("also seen: port {} in {}", other.port, other.place),
             );
         }
-        started(seen, looked, &best);
+        started(survey, result, &best);
         document = found;
     }
     let document = document.or_else(|| {
-        seen.project.openapi.iter().find_map(|file| {
+        survey.project.openapi.iter().find_map(|file| {
             let parsed: Json = serde_json::from_str(&file.text)
                 .ok()
                 .or_else(|| serde_saphyr::from_str(&file.text).ok())?;
@@ -70,29 +71,32 @@ pub async fn fill(seen: &Seen, looked: &mut Looked) {
         })
     });
     match document {
-        Some((api, place)) => submission(looked, api, &place),
+        Some((api, place)) => submission(result, api, &place),
         None => {
-            for (route, place) in seen.code.routes.iter().take(6) {
+            for (route, place) in survey.code.routes.iter().take(6) {
                 let text = format!("seen: a POST route \"{route}\" in {place}; a router may have a prefix");
-                looked.draft.note("api.submit_path", text);
+                result.draft.note("api.submit_path", text);
             }
-            if !seen.code.routes.is_empty() {
+            if !survey.code.routes.is_empty() {
                 let text = "start the API and run `taskdiag init --print`: its openapi.json tells the rest";
-                looked.draft.note("api.submit_path", text);
+                result.draft.note("api.submit_path", text);
             }
         }
     }
-    logs(seen, looked);
+    if result.draft.has("api.url") {
+        let words = ["api", "uvicorn", "gunicorn", "web", "server", "app"];
+        API.set_log_named(&words, survey, &mut result.draft);
+    }
 }
 
-fn candidates(seen: &Seen) -> Vec<Candidate> {
+fn candidates(survey: &Survey) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |port: u16, place: String| {
         if found.iter().all(|known| known.port != port) {
             found.push(Candidate { port, place });
         }
     };
-    let mut servers: Vec<_> = seen
+    let mut servers: Vec<_> = survey
         .running
         .iter()
         .filter(|running| running.is_server())
@@ -103,9 +107,9 @@ fn candidates(seen: &Seen) -> Vec<Candidate> {
             add(*port, format!("{}, which listens there", running.launch.place));
         }
     }
-    for launch in seen.launches.iter().filter(|launch| launch.is_server()) {
+    for launch in survey.launches.iter().filter(|launch| launch.is_server()) {
         let Some(port) = launch.port() else { continue };
-        match seen
+        match survey
             .services
             .iter()
             .find(|service| service.place() == launch.place)
@@ -119,7 +123,7 @@ fn candidates(seen: &Seen) -> Vec<Candidate> {
         }
     }
     if found.is_empty()
-        && let Some(place) = &seen.code.fastapi
+        && let Some(place) = &survey.code.fastapi
     {
         found.push(Candidate {
             port: 8000,
@@ -130,22 +134,22 @@ fn candidates(seen: &Seen) -> Vec<Candidate> {
     found
 }
 
-enum Asked {
-    Document(Box<Api>, String),
+enum ApiAnswer {
+    Document(Box<SubmitOperation>, String),
     /// It answers, and tells nothing of tasks.
     Unrelated(String),
     Nobody,
 }
 
-async fn ask(port: u16) -> Asked {
+async fn ask(port: u16) -> ApiAnswer {
     let Ok(client) = http::client(&Tls::default(), WITHIN) else {
-        return Asked::Nobody;
+        return ApiAnswer::Nobody;
     };
-    let mut seen = Asked::Nobody;
+    let mut answer = ApiAnswer::Nobody;
     for path in DOCUMENTS {
         let url = format!("http://localhost:{port}{path}");
         let Ok(response) = client.get(&url).send().await else {
-            return seen;
+            return answer;
         };
         let document: Option<Json> = match response.status().is_success() {
             // A page of many megabytes is no such document.
@@ -155,15 +159,15 @@ async fn ask(port: u16) -> Asked {
             _ => None,
         };
         if let Some(api) = document.as_ref().and_then(openapi::read) {
-            return Asked::Document(Box::new(api), url);
+            return ApiAnswer::Document(Box::new(api), url);
         }
-        seen = Asked::Unrelated(url);
+        answer = ApiAnswer::Unrelated(url);
     }
-    seen
+    answer
 }
 
-fn submission(looked: &mut Looked, api: Api, place: &str) {
-    let draft = &mut looked.draft;
+fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
+    let draft = &mut result.draft;
     draft.set("api.submit_path", api.submit_path.clone(), place);
     for other in &api.also {
         draft.note("api.submit_path", format!("also seen: {other}"));
@@ -236,53 +240,31 @@ fn escaped(value: &Json) -> Json {
 }
 
 /// How the API that was chosen is started.
-fn started(seen: &Seen, looked: &mut Looked, best: &Candidate) {
-    let draft = &mut looked.draft;
-    if let Some(running) = seen
+fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
+    let draft = &mut result.draft;
+    if let Some(running) = survey
         .running
         .iter()
         .find(|running| running.is_server() && running.ports.contains(&best.port))
     {
-        let place = &running.launch.place;
-        draft.set("api.command", running.command(), place.clone());
-        if let Some(python) = &running.python {
-            draft.set("api.python", relative(&seen.project.root, python), place.clone());
-        }
-        if !running.launch.folder.is_empty() {
-            draft.set("api.cwd", running.launch.folder.clone(), place.clone());
-        }
-        if let Some(log) = &running.log {
-            let log = relative(&seen.project.root, log);
-            draft.set("api.log", json!([log]), format!("{place}: its standard error"));
-        }
+        API.set_from(running, survey, draft);
         return;
     }
-    let Some(launch) = seen.launches.iter().find(|launch| launch.place == best.place) else {
+    let Some(launch) = survey.launches.iter().find(|launch| launch.place == best.place) else {
         return;
     };
-    match seen
+    match survey
         .services
         .iter()
         .find(|service| service.place() == launch.place)
     {
-        Some(service) => draft.set("api.log_command", follow(seen, service), launch.place.clone()),
+        Some(service) => draft.set("api.log_command", follow(survey, service), launch.place.clone()),
         None => {
             draft.set("api.command", launch.bare(), launch.place.clone());
-            seen.environment(draft, "api.python", &launch.folder);
+            survey.environment(draft, "api.python", &launch.folder);
             if !launch.folder.is_empty() {
                 draft.set("api.cwd", launch.folder.clone(), launch.place.clone());
             }
         }
-    }
-}
-
-fn logs(seen: &Seen, looked: &mut Looked) {
-    let draft = &mut looked.draft;
-    if draft.has("api.log") || draft.has("api.log_command") || !draft.has("api.url") {
-        return;
-    }
-    let log = seen.log(&["api", "uvicorn", "gunicorn", "web", "server", "app"]);
-    if let Some(log) = log {
-        draft.set("api.log", json!([log]), "a file of that name".to_owned());
     }
 }

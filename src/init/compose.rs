@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use super::launch;
-use super::walk::File;
+use super::walk::TextFile;
 use crate::expand::{Choice, Reference, Syntax, expand};
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,7 +57,7 @@ impl Service {
 
     /// `docker compose`, with the files that it must be told of to know the service from the
     /// project's folder.
-    pub fn compose(&self, files: &[File]) -> Vec<String> {
+    pub fn compose(&self, files: &[TextFile]) -> Vec<String> {
         let is_there = |place: &String| files.iter().any(|file| file.place == *place);
         let in_folder = |name: &&str| match folder(&self.file) {
             "" => (*name).to_owned(),
@@ -140,8 +140,8 @@ type Definition = Map<String, Json>;
 /// Services of all files, those of an override merged into what they override; `named` reads a file
 /// that a service extends.
 pub fn read(
-    files: &[File],
-    named: &dyn Fn(&str) -> Option<File>,
+    files: &[TextFile],
+    named: &dyn Fn(&str) -> Option<TextFile>,
     variables: &Variables,
     complaints: &mut Vec<String>,
 ) -> Vec<Service> {
@@ -150,8 +150,8 @@ pub fn read(
         named,
         variables,
     };
-    let mut found: Vec<(String, &File, Definition, Option<String>)> = Vec::new();
-    let mut ordered: Vec<&File> = files.iter().collect();
+    let mut found: Vec<(String, &TextFile, Definition, Option<String>)> = Vec::new();
+    let mut ordered: Vec<&TextFile> = files.iter().collect();
     // Near the root first; in a folder the file that Compose takes by itself, then its override.
     ordered.sort_by_key(|file| (file.place.matches('/').count(), rank(&file.place), &file.place));
     for file in ordered {
@@ -191,7 +191,7 @@ pub fn read(
         .collect()
 }
 
-fn parse(file: &File) -> Result<Json, String> {
+fn parse(file: &TextFile) -> Result<Json, String> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
     };
@@ -204,8 +204,8 @@ fn services(document: &Json) -> Option<&Map<String, Json>> {
 
 /// What a definition may refer to.
 struct Sources<'a> {
-    files: &'a [File],
-    named: &'a dyn Fn(&str) -> Option<File>,
+    files: &'a [TextFile],
+    named: &'a dyn Fn(&str) -> Option<TextFile>,
     variables: &'a Variables,
 }
 
@@ -436,14 +436,14 @@ fn interpolate(text: &str, variables: &Variables) -> (String, Vec<(String, Strin
 mod tests {
     use super::*;
 
-    fn file(place: &str, text: &str) -> File {
-        File {
+    fn file(place: &str, text: &str) -> TextFile {
+        TextFile {
             place: place.into(),
             text: text.into(),
         }
     }
 
-    fn services(files: &[File], variables: &[(&str, &str)]) -> Vec<Service> {
+    fn services(files: &[TextFile], variables: &[(&str, &str)]) -> Vec<Service> {
         let variables = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -544,7 +544,7 @@ services:
 
     #[test]
     fn compose_is_told_of_files_that_it_would_not_find() {
-        let files: Vec<File> = [
+        let files: Vec<TextFile> = [
             "compose.yaml",
             "compose.override.yml",
             "docker-compose.yml",

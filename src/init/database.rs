@@ -1,20 +1,20 @@
 //! Fills `[database]`: the table of tasks, its columns, and which statuses mean what.
 
 use super::address::Address;
-use super::postgres::{self, Table};
-use super::{Looked, Seen, statuses};
+use super::postgres::{self, StatusTable};
+use super::{InitResult, Survey, statuses};
 
-pub async fn fill(seen: &Seen, address: Option<&Address>, looked: &mut Looked) {
+pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitResult) {
     let mut tables = Vec::new();
     if let Some(address) = address {
         let target = format!("PostgreSQL at {}:{}", address.full.host(), address.full.port());
         match postgres::tables(&address.full).await {
             Ok(found) => {
-                looked
+                result
                     .contacted
                     .push(format!("{target}: read its table definitions"));
                 if found.is_empty() {
-                    looked.complaints.push(format!(
+                    result.complaints.push(format!(
                         "{target}: user \"{}\" sees no table with a status column there",
                         address.full.username()
                     ));
@@ -24,19 +24,19 @@ pub async fn fill(seen: &Seen, address: Option<&Address>, looked: &mut Looked) {
                     .map(|table| (table, "the database".to_owned()))
                     .collect();
             }
-            Err(error) => looked.complaints.push(format!(
+            Err(error) => result.complaints.push(format!(
                 "{target} ({}): {error}; once it can be read, `taskdiag init --print` says more",
                 address.place
             )),
         }
     }
     if tables.is_empty() {
-        tables = in_code(seen);
+        tables = in_code(survey);
     }
     let Some((table, place)) = tables.first().cloned() else {
         return;
     };
-    let draft = &mut looked.draft;
+    let draft = &mut result.draft;
     draft.set("database.table", table.name.clone(), place.clone());
     for (other, _) in tables.iter().skip(1) {
         draft.note(
@@ -63,11 +63,11 @@ pub async fn fill(seen: &Seen, address: Option<&Address>, looked: &mut Looked) {
     let mut words = table.words.clone();
     let mut from = format!("{place}, {}", table.words_from);
     if words.is_empty() {
-        words = seen.code.statuses.clone();
+        words = survey.code.statuses.clone();
         from = "words that the code sets a status to".into();
     } else if table.words_from == "rows of the table" {
         // What has not happened yet stands in no row.
-        words.extend(seen.code.statuses.iter().cloned());
+        words.extend(survey.code.statuses.iter().cloned());
         from.push_str(" and words of the code");
     }
     let sorted = statuses::sort(&words);
@@ -94,8 +94,8 @@ pub async fn fill(seen: &Seen, address: Option<&Address>, looked: &mut Looked) {
 }
 
 /// Tables that the code declares.
-fn in_code(seen: &Seen) -> Vec<(Table, String)> {
-    let mut found: Vec<(Table, String)> = seen
+fn in_code(survey: &Survey) -> Vec<(StatusTable, String)> {
+    let mut found: Vec<(StatusTable, String)> = survey
         .code
         .tables
         .iter()
@@ -105,7 +105,7 @@ fn in_code(seen: &Seen) -> Vec<(Table, String)> {
                 .iter()
                 .filter(|column| postgres::is_status(column) > 0)
                 .max_by_key(|column| postgres::is_status(column))?;
-            let known = Table {
+            let known = StatusTable {
                 name: table.name.clone(),
                 columns: table.columns.clone(),
                 key: table.key.iter().cloned().collect(),

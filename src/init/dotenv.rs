@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use super::Variable;
-use super::walk::File;
+use super::EnvVar;
+use super::walk::TextFile;
 use crate::expand::{Choice, Reference, Syntax, expand};
 
 /// Names that a shell sets itself, or that change what it does next.
 const OF_THE_SHELL: &[&str] = &["UID", "EUID", "GID", "PPID", "PATH", "IFS"];
 
 /// Every variable of a file that can be read; lines that cannot be are passed over.
-pub fn parse(file: &File) -> Vec<Variable> {
+pub fn parse(file: &TextFile) -> Vec<EnvVar> {
     let text = file.text.trim_start_matches('\u{feff}');
     let read: Vec<(String, String)> = variables(&with_defaults(text)).collect();
     let can_be_sourced = text == file.text && is_for_a_shell(text, &read);
-    let mut found: Vec<Variable> = Vec::new();
+    let mut found: Vec<EnvVar> = Vec::new();
     for (name, value) in read {
         let at = text.lines().position(|line| assigns(line, &name));
         let place = match at {
@@ -27,7 +27,7 @@ pub fn parse(file: &File) -> Vec<Variable> {
         } else {
             by_hand(text, file, &name, &value, &place)
         };
-        found.push(Variable {
+        found.push(EnvVar {
             name,
             value,
             place,
@@ -67,7 +67,7 @@ fn with_defaults(text: &str) -> String {
 }
 
 /// What to type where sourcing the file would cut a value at a `&`, or run what is in it.
-fn by_hand(text: &str, file: &File, name: &str, value: &str, place: &str) -> String {
+fn by_hand(text: &str, file: &TextFile, name: &str, value: &str, place: &str) -> String {
     let mut lines = text.lines().filter(|line| assigns(line, name));
     let verbatim = format!("{name}={value}");
     // What `sed` prints is the value only where nothing is quoted, expanded or a comment.
@@ -151,8 +151,8 @@ fn path(place: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Vec<Variable> {
-        parse(&File {
+    fn read(text: &str) -> Vec<EnvVar> {
+        parse(&TextFile {
             place: ".env".into(),
             text: text.into(),
         })

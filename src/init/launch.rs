@@ -4,7 +4,7 @@ use crate::framework;
 
 /// A command and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Launch {
+pub struct StartCommand {
     pub words: Vec<String>,
     pub place: String,
     /// Folder that it is run in, below the root.
@@ -21,7 +21,7 @@ const SERVERS: &[&str] = &[
     "flask",
 ];
 
-impl Launch {
+impl StartCommand {
     pub fn is_worker(&self) -> bool {
         program(&self.words)
             .is_some_and(|(at, name)| framework::is_worker_program(&name) && self.words.len() > at + 1)
@@ -91,7 +91,7 @@ fn is_module(word: &str) -> bool {
 }
 
 /// Every command in a text that starts a server or a worker.
-pub fn find(text: &str, place: &str) -> Vec<Launch> {
+pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
     let folder = place.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut found = Vec::new();
     // A command that goes on in the next line is one.
@@ -148,7 +148,7 @@ pub fn find(text: &str, place: &str) -> Vec<Launch> {
                     .position(|word| as_module && word.starts_with("python"))
                     .unwrap_or(at);
                 let words = words[from..].to_vec();
-                found.push(Launch {
+                found.push(StartCommand {
                     words,
                     place: format!("{place} line {here}"),
                     folder: folder.to_owned(),
@@ -168,7 +168,7 @@ pub fn words(line: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn only(text: &str) -> Launch {
+    fn only(text: &str) -> StartCommand {
         let mut found = find(text, "worker/Procfile");
         assert_eq!(found.len(), 1, "{text}: {found:?}");
         found.remove(0)

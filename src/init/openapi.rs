@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 /// What a document says.
 #[derive(Debug, Default, PartialEq)]
-pub struct Api {
+pub struct SubmitOperation {
     pub submit_path: String,
     /// Every field that is required; an example of the document's own where it has one.
     pub body: Option<Json>,
@@ -53,7 +53,7 @@ const OTHER: &[&str] = &[
 ];
 
 /// The likeliest submission, unless nothing looks like one.
-pub fn read(document: &Json) -> Option<Api> {
+pub fn read(document: &Json) -> Option<SubmitOperation> {
     let paths = document.get("paths")?.as_object()?;
     let prefix = document
         .pointer("/servers/0/url")
@@ -62,7 +62,7 @@ pub fn read(document: &Json) -> Option<Api> {
         .map(|url| url.trim_end_matches('/').to_owned())
         .or_else(|| document.get("basePath").and_then(Json::as_str).map(str::to_owned))
         .unwrap_or_default();
-    let mut found: Vec<Api> = paths
+    let mut found: Vec<SubmitOperation> = paths
         .iter()
         .filter(|(path, _)| !path.contains('{'))
         .filter_map(|(path, item)| {
@@ -81,10 +81,16 @@ pub fn read(document: &Json) -> Option<Api> {
     Some(best)
 }
 
-fn operation(document: &Document, paths: &Map<String, Json>, prefix: &str, path: &str, post: &Json) -> Api {
-    let mut api = Api {
+fn operation(
+    document: &Document,
+    paths: &Map<String, Json>,
+    prefix: &str,
+    path: &str,
+    post: &Json,
+) -> SubmitOperation {
+    let mut api = SubmitOperation {
         submit_path: format!("{prefix}{path}"),
-        ..Api::default()
+        ..SubmitOperation::default()
     };
     let lower = path.to_lowercase();
     if WORK.iter().any(|word| lower.contains(word)) {

@@ -12,7 +12,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 
 /// A table with a column that looks like a status.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Table {
+pub struct StatusTable {
     /// As it is to be written: with its schema where that is not on the search path.
     pub name: String,
     pub columns: Vec<String>,
@@ -24,7 +24,7 @@ pub struct Table {
 }
 
 /// Tables, likeliest first; or why not.
-pub async fn tables(url: &SecretUrl) -> Result<Vec<Table>, String> {
+pub async fn tables(url: &SecretUrl) -> Result<Vec<StatusTable>, String> {
     let options: PgConnectOptions = url
         .expose()
         .parse()
@@ -68,7 +68,7 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
 ORDER BY n.nspname, c.relname, a.attnum LIMIT 20000";
 
-async fn read(connection: &mut PgConnection) -> Result<Vec<Table>, sqlx::Error> {
+async fn read(connection: &mut PgConnection) -> Result<Vec<StatusTable>, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN READ ONLY").await?;
     sqlx::query("SET LOCAL statement_timeout = '1500ms'")
         .execute(&mut *transaction)
@@ -76,7 +76,7 @@ async fn read(connection: &mut PgConnection) -> Result<Vec<Table>, sqlx::Error> 
     sqlx::query("SET LOCAL lock_timeout = '200ms'")
         .execute(&mut *transaction)
         .await?;
-    let mut found: Vec<(Table, String, String, String)> = Vec::new();
+    let mut found: Vec<(StatusTable, String, String, String)> = Vec::new();
     let mut last = String::new();
     for row in sqlx::query(COLUMNS).fetch_all(&mut *transaction).await? {
         let (schema, name): (String, String) = (row.try_get("schema")?, row.try_get("name")?);
@@ -86,9 +86,9 @@ async fn read(connection: &mut PgConnection) -> Result<Vec<Table>, sqlx::Error> 
             let visible: bool = row.try_get("visible")?;
             let name = if visible { name } else { format!("{schema}.{name}") };
             found.push((
-                Table {
+                StatusTable {
                     name,
-                    ..Table::default()
+                    ..StatusTable::default()
                 },
                 oid,
                 String::new(),
@@ -177,7 +177,7 @@ pub fn is_status(name: &str) -> u8 {
     }
 }
 
-pub fn likely(table: &Table) -> i32 {
+pub fn likely(table: &StatusTable) -> i32 {
     let name = table.name.to_lowercase();
     let last = name.rsplit('.').next().unwrap_or_default();
     let mut score = i32::from(is_status(&table.status));
@@ -270,12 +270,12 @@ mod tests {
 
     #[test]
     fn likelier_tables_come_first() {
-        let table = |name: &str, status: &str| Table {
+        let table = |name: &str, status: &str| StatusTable {
             name: name.into(),
             status: status.into(),
             columns: names(&["id", status]),
             key: names(&["id"]),
-            ..Table::default()
+            ..StatusTable::default()
         };
         assert!(likely(&table("task", "status")) > likely(&table("orders", "status")));
         assert!(likely(&table("x.invoice_jobs", "state")) > likely(&table("task_event", "status")));

@@ -10,8 +10,8 @@ mod syntax;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::walk::File;
-use syntax::{Node, Source};
+use super::walk::TextFile;
+use syntax::{Node, PythonFile};
 
 /// Some 5 MB are read in a second; what lies near the root comes first.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Actor {
     pub name: String,
-    pub queue: Queue,
+    pub queue: QueueName,
     pub place: String,
     /// Dotted name of the module that defines it.
     pub module: String,
@@ -31,7 +31,7 @@ pub struct Actor {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Queue {
+pub enum QueueName {
     Default,
     Named(String),
     /// An expression that could not be followed.
@@ -47,7 +47,7 @@ pub struct Parameter {
 
 /// A table as SQLAlchemy or `CREATE TABLE` declares it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Table {
+pub struct TableDefinition {
     pub name: String,
     pub columns: Vec<String>,
     pub key: Option<String>,
@@ -55,9 +55,9 @@ pub struct Table {
 }
 
 #[derive(Debug, Default)]
-pub struct Code {
+pub struct SourceFacts {
     pub actors: Vec<Actor>,
-    pub tables: Vec<Table>,
+    pub tables: Vec<TableDefinition>,
     /// Words that stand where a status is set, or as members of a status enum.
     pub statuses: Vec<String>,
     /// URLs in the code, each with its place.
@@ -76,7 +76,7 @@ pub struct Code {
 
 /// What one file says that means something only together with the others.
 struct Mentions<'a> {
-    file: &'a File,
+    file: &'a TextFile,
     /// Words of its `import` statements.
     imports: Vec<String>,
     /// Names that it sends messages with: `NAME.send()`.
@@ -84,11 +84,11 @@ struct Mentions<'a> {
     sets_broker: bool,
 }
 
-pub fn scan(python: &[File], others: &[File]) -> Code {
-    let mut code = Code::default();
+pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
+    let mut code = SourceFacts::default();
     let mut constants = BTreeMap::new();
     let mut mentions = Vec::new();
-    let files: Vec<&File> = python.iter().filter(|file| !is_test(&file.place)).collect();
+    let files: Vec<&TextFile> = python.iter().filter(|file| !is_test(&file.place)).collect();
     let began = Instant::now();
     let Some(mut parser) = syntax::parser() else {
         return code;
@@ -98,7 +98,7 @@ pub fn scan(python: &[File], others: &[File]) -> Code {
             code.complaint = Some("the project is large: not all of its Python was read".into());
             break;
         }
-        let source = Source::parse(&mut parser, file);
+        let source = PythonFile::parse(&mut parser, file);
         let mut mentioned = Mentions {
             file,
             imports: Vec::new(),
@@ -141,7 +141,7 @@ pub fn scan(python: &[File], others: &[File]) -> Code {
     code
 }
 
-impl Code {
+impl SourceFacts {
     fn read(&mut self, node: Node) {
         self.actors.extend(actors::read(node));
         models::statuses(node, &mut self.statuses);
@@ -251,7 +251,7 @@ fn is_test(place: &str) -> bool {
 
 /// A line that something else may log as well says nothing of the actor. The same actor in two
 /// branches of an `if` is one, and says the same twice.
-fn keep_what_only_one_logs(actors: &mut [Actor], files: &[&File]) {
+fn keep_what_only_one_logs(actors: &mut [Actor], files: &[&TextFile]) {
     let mut own: BTreeMap<(String, String), usize> = BTreeMap::new();
     for actor in actors.iter() {
         if let Some((words, _)) = &actor.entry {
@@ -279,7 +279,7 @@ fn module_of(place: &str) -> String {
 }
 
 /// Folders above a file that are packages belong to its name; those that are not do not.
-fn dotted(place: &str, python: &[File]) -> String {
+fn dotted(place: &str, python: &[TextFile]) -> String {
     let mut name = place.trim_end_matches(".py");
     for (at, _) in place.match_indices('/') {
         let package = format!("{}/__init__.py", &place[..at]);
@@ -291,7 +291,7 @@ fn dotted(place: &str, python: &[File]) -> String {
 }
 
 /// Modules that may be given to `dramatiq`: those that bring the broker and the actors.
-fn modules(mentions: &[Mentions], actors: &[Actor], python: &[File]) -> Vec<(String, String)> {
+fn modules(mentions: &[Mentions], actors: &[Actor], python: &[TextFile]) -> Vec<(String, String)> {
     let mut found: Vec<(u8, String, String)> = Vec::new();
     for Mentions {
         file,
@@ -352,8 +352,8 @@ pub fn only<'a>(actors: &[&'a Actor]) -> Option<&'a Actor> {
 mod tests {
     use super::*;
 
-    fn file(place: &str, text: &str) -> File {
-        File {
+    fn file(place: &str, text: &str) -> TextFile {
+        TextFile {
             place: place.into(),
             text: text.into(),
         }
@@ -380,7 +380,7 @@ async def run_agent(task_id: str, data: dict[str, int], *, deep: bool = False) -
         assert_eq!(code.actors.len(), 1, "{:?}", code.actors);
         let actor = &code.actors[0];
         assert_eq!(actor.name, "run_agent");
-        assert_eq!(actor.queue, Queue::Named("agents".into()));
+        assert_eq!(actor.queue, QueueName::Named("agents".into()));
         assert_eq!(actor.place, "app/tasks.py line 7");
         let names: Vec<_> = actor
             .parameters
@@ -412,9 +412,9 @@ async def run_agent(task_id: str, data: dict[str, int], *, deep: bool = False) -
         assert_eq!(
             found,
             [
-                ("plain", Queue::Default),
-                ("real.name", Queue::Computed("compute".into())),
-                ("Report", Queue::Named("reports".into())),
+                ("plain", QueueName::Default),
+                ("real.name", QueueName::Computed("compute".into())),
+                ("Report", QueueName::Named("reports".into())),
             ]
         );
     }

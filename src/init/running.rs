@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use procfs::process::{FDTarget, Process};
 
-use super::Variable;
-use super::launch::Launch;
+use super::EnvVar;
+use super::launch::StartCommand;
 
-pub struct Running {
+pub struct RunningProcess {
     pub pid: i32,
-    pub launch: Launch,
+    pub launch: StartCommand,
     /// Ports that it listens on.
     pub ports: Vec<u16>,
     /// The file that its standard error goes to.
@@ -21,7 +21,7 @@ pub struct Running {
 }
 
 /// Those whose working folder lies in the project; of a family only the eldest.
-pub fn look(root: &Path) -> Vec<Running> {
+pub fn look(root: &Path) -> Vec<RunningProcess> {
     let Ok(root) = root.canonicalize() else {
         return Vec::new();
     };
@@ -40,7 +40,7 @@ pub fn look(root: &Path) -> Vec<Running> {
         if process.pid == own || words.is_empty() || stat.state == 'Z' {
             continue;
         }
-        let launch = Launch {
+        let launch = StartCommand {
             place: format!("the running process {}", process.pid),
             folder: inside.to_string_lossy().into_owned(),
             words,
@@ -53,7 +53,7 @@ pub fn look(root: &Path) -> Vec<Running> {
             .environ()
             .ok()
             .and_then(|env| env.get(std::ffi::OsStr::new("PATH")).cloned());
-        found.push(Running {
+        found.push(RunningProcess {
             pid: process.pid,
             ports,
             log: log(process.pid),
@@ -77,7 +77,7 @@ pub fn look(root: &Path) -> Vec<Running> {
     found
 }
 
-impl Running {
+impl RunningProcess {
     pub fn is_worker(&self) -> bool {
         self.launch.is_worker()
     }
@@ -118,11 +118,11 @@ impl Running {
     }
 
     /// What it was given: the truth about where the application looks.
-    pub fn variables(&self) -> Vec<Variable> {
+    pub fn variables(&self) -> Vec<EnvVar> {
         let pid = self.pid;
         self.variables
             .iter()
-            .map(|(name, value)| Variable {
+            .map(|(name, value)| EnvVar {
                 name: name.clone(),
                 value: value.clone(),
                 place: format!("the environment of the running process {pid}"),

@@ -47,22 +47,22 @@ const LOG_FOLDERS: &[&str] = &["", "log", "logs", "var/log", "tmp"];
 
 /// A file's place is its path below the root, as messages name it.
 #[derive(Debug, Clone)]
-pub struct File {
+pub struct TextFile {
     pub place: String,
     pub text: String,
 }
 
 #[derive(Debug, Default)]
-pub struct Project {
+pub struct ProjectFiles {
     pub root: PathBuf,
-    pub python: Vec<File>,
-    pub compose: Vec<File>,
+    pub python: Vec<TextFile>,
+    pub compose: Vec<TextFile>,
     /// `.env` and its kin, which are usually git-ignored; nearest to the root first.
-    pub dotenv: Vec<File>,
+    pub dotenv: Vec<TextFile>,
     /// Where commands and statements are written down: scripts, Procfile, README, SQL.
-    pub others: Vec<File>,
+    pub others: Vec<TextFile>,
     /// A committed OpenAPI document.
-    pub openapi: Vec<File>,
+    pub openapi: Vec<TextFile>,
     /// Python environments, relative.
     pub environments: Vec<String>,
     /// Log files, relative.
@@ -71,10 +71,10 @@ pub struct Project {
     pub complaints: Vec<String>,
 }
 
-pub fn walk(root: &Path) -> Project {
-    let mut project = Project {
+pub fn walk(root: &Path) -> ProjectFiles {
+    let mut project = ProjectFiles {
         root: root.to_owned(),
-        ..Project::default()
+        ..ProjectFiles::default()
     };
     let began = Instant::now();
     let mut folders: BTreeSet<PathBuf> = BTreeSet::from([root.to_owned()]);
@@ -105,7 +105,7 @@ pub fn walk(root: &Path) -> Project {
         match entry {
             Ok(entry) => match entry.file_type() {
                 Some(kind) if kind.is_dir() => drop(folders.insert(entry.into_path())),
-                Some(kind) if kind.is_file() && role(&name(entry.path())).is_some() => {
+                Some(kind) if kind.is_file() && kind_of(&name(entry.path())).is_some() => {
                     files.push(entry.into_path());
                 }
                 _ => {}
@@ -117,7 +117,7 @@ pub fn walk(root: &Path) -> Project {
     for folder in &folders {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if role(&name(&path)) == Some(Role::Dotenv) && path.is_file() && !files.contains(&path) {
+            if kind_of(&name(&path)) == Some(FileKind::Dotenv) && path.is_file() && !files.contains(&path) {
                 files.push(path);
             }
         }
@@ -134,15 +134,15 @@ pub fn walk(root: &Path) -> Project {
             continue;
         };
         bytes += text.len();
-        let file = File {
+        let file = TextFile {
             place: inside(root, &path),
             text,
         };
-        match role(&name(&path)) {
-            Some(Role::Python) => project.python.push(file),
-            Some(Role::Compose) => project.compose.push(file),
-            Some(Role::Dotenv) => project.dotenv.push(file),
-            Some(Role::OpenApi) => project.openapi.push(file),
+        match kind_of(&name(&path)) {
+            Some(FileKind::Python) => project.python.push(file),
+            Some(FileKind::Compose) => project.compose.push(file),
+            Some(FileKind::Dotenv) => project.dotenv.push(file),
+            Some(FileKind::OpenApi) => project.openapi.push(file),
             _ => project.others.push(file),
         }
     }
@@ -170,7 +170,7 @@ pub fn walk(root: &Path) -> Project {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum FileKind {
     Python,
     Compose,
     Dotenv,
@@ -178,27 +178,27 @@ enum Role {
     Other,
 }
 
-fn role(name: &str) -> Option<Role> {
+fn kind_of(name: &str) -> Option<FileKind> {
     let lower = name.to_lowercase();
     let extension = lower.rsplit_once('.').map_or("", |(_, extension)| extension);
     let yaml = matches!(extension, "yml" | "yaml");
     if yaml && (lower.starts_with("compose.") || lower.starts_with("docker-compose")) {
-        return Some(Role::Compose);
+        return Some(FileKind::Compose);
     }
     if matches!(
         lower.as_str(),
         "openapi.json" | "openapi.yaml" | "openapi.yml" | "swagger.json"
     ) {
-        return Some(Role::OpenApi);
+        return Some(FileKind::OpenApi);
     }
     let template = ["example", "sample", "template", "dist", "test"]
         .iter()
         .any(|word| lower.split(['.', '-', '_']).any(|part| part == *word));
     if lower == ".env" || lower.starts_with(".env.") || extension == "env" {
-        return (!template).then_some(Role::Dotenv);
+        return (!template).then_some(FileKind::Dotenv);
     }
     if extension == "py" {
-        return Some(Role::Python);
+        return Some(FileKind::Python);
     }
     let known = [
         "procfile",
@@ -216,7 +216,7 @@ fn role(name: &str) -> Option<Role> {
             extension,
             "sh" | "bash" | "service" | "conf" | "md" | "rst" | "sql"
         ))
-    .then_some(Role::Other)
+    .then_some(FileKind::Other)
 }
 
 fn environments(folder: &Path) -> Vec<PathBuf> {
@@ -257,7 +257,7 @@ fn read(root: &Path, path: &Path, complaints: &mut Vec<String>) -> Option<String
         Ok(bytes) if bytes.contains(&0) => None,
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
-            if role(&name(path)) == Some(Role::Dotenv) {
+            if kind_of(&name(path)) == Some(FileKind::Dotenv) {
                 // A shell that sources it minds both.
                 return Some(text.into_owned());
             }
@@ -271,14 +271,14 @@ fn read(root: &Path, path: &Path, complaints: &mut Vec<String>) -> Option<String
 }
 
 /// One more file of the project, which another one names; not over its edge.
-pub fn named(root: &Path, place: &str) -> Option<File> {
+pub fn named(root: &Path, place: &str) -> Option<TextFile> {
     let root = root.canonicalize().ok()?;
     let path = root.join(place).canonicalize().ok()?;
     if !path.starts_with(&root) || !path.is_file() {
         return None;
     }
     let text = read(&root, &path, &mut Vec::new())?;
-    Some(File {
+    Some(TextFile {
         place: place.to_owned(),
         text,
     })
@@ -332,7 +332,7 @@ mod tests {
         std::os::unix::fs::symlink(&root, root.join("api/loop")).expect("a link");
         let project = walk(&root);
         fs::remove_dir_all(&root).expect("removed");
-        let places = |files: &[File]| files.iter().map(|file| file.place.clone()).collect::<Vec<_>>();
+        let places = |files: &[TextFile]| files.iter().map(|file| file.place.clone()).collect::<Vec<_>>();
         assert_eq!(places(&project.python), ["api/app/main.py"]);
         assert_eq!(places(&project.dotenv), [".env", "api/.env"]);
         assert_eq!(project.environments, [".venv"]);

@@ -2,65 +2,46 @@
 
 use serde_json::{Value as Json, json};
 
-use super::python::{self, Actor, Parameter, Queue};
+use super::program::WORKER;
+use super::python::{self, Actor, Parameter, QueueName};
 use super::write::literal;
-use super::{Looked, Seen, follow, relative};
+use super::{InitResult, Survey, follow};
 use crate::framework::Framework;
 
-pub fn fill(seen: &Seen, looked: &mut Looked) {
-    running(seen, looked);
-    written(seen, looked);
-    guessed(seen, looked);
-    let draft = &mut looked.draft;
-    if !draft.has("worker.log")
-        && !draft.has("worker.log_command")
-        && let Some(log) = seen.log(&["worker", Framework::usual().name])
-    {
-        draft.set("worker.log", json!([log]), "a file of that name".to_owned());
-    }
-    actor(seen, looked);
+pub fn fill(survey: &Survey, result: &mut InitResult) {
+    running(survey, result);
+    written(survey, result);
+    guessed(survey, result);
+    WORKER.set_log_named(&["worker", Framework::usual().name], survey, &mut result.draft);
+    actor(survey, result);
 }
 
-fn running(seen: &Seen, looked: &mut Looked) {
-    let draft = &mut looked.draft;
-    for running in seen.running.iter().filter(|running| running.is_worker()) {
+fn running(survey: &Survey, result: &mut InitResult) {
+    let draft = &mut result.draft;
+    for running in survey.running.iter().filter(|running| running.is_worker()) {
         let place = &running.launch.place;
         if draft.has("worker.command") {
             draft.note("worker.command", format!("also seen: {place}"));
             continue;
         }
-        draft.set("worker.command", running.command(), place.clone());
-        if let Some(log) = &running.log {
-            let log = relative(&seen.project.root, log);
-            draft.set("worker.log", json!([log]), format!("{place}: its standard error"));
-        }
-        if let Some(python) = &running.python {
-            draft.set(
-                "worker.python",
-                relative(&seen.project.root, python),
-                place.clone(),
-            );
-        }
-        if let Some(path) = running.import_path(&seen.project.root) {
+        WORKER.set_from(running, survey, draft);
+        if let Some(path) = running.import_path(&survey.project.root) {
             draft.set("worker.env", json!({ "PYTHONPATH": path }), place.clone());
-        }
-        if !running.launch.folder.is_empty() {
-            draft.set("worker.cwd", running.launch.folder.clone(), place.clone());
         }
     }
 }
 
-fn written(seen: &Seen, looked: &mut Looked) {
-    let draft = &mut looked.draft;
-    for launch in seen.launches.iter().filter(|launch| launch.is_worker()) {
-        let service = seen
+fn written(survey: &Survey, result: &mut InitResult) {
+    let draft = &mut result.draft;
+    for launch in survey.launches.iter().filter(|launch| launch.is_worker()) {
+        let service = survey
             .services
             .iter()
             .find(|service| service.place() == launch.place);
         let folder = launch
             .modules()
             .iter()
-            .find_map(|module| seen.folder_of(module, &launch.folder));
+            .find_map(|module| survey.folder_of(module, &launch.folder));
         if service.is_none() && folder.is_none() {
             continue;
         }
@@ -70,10 +51,14 @@ fn written(seen: &Seen, looked: &mut Looked) {
         }
         draft.set("worker.command", launch.bare(), launch.place.clone());
         if let Some(service) = service {
-            draft.set("worker.log_command", follow(seen, service), launch.place.clone());
+            draft.set(
+                "worker.log_command",
+                follow(survey, service),
+                launch.place.clone(),
+            );
         }
         if let Some(folder) = folder {
-            seen.environment(draft, "worker.python", &folder);
+            survey.environment(draft, "worker.python", &folder);
             if !folder.is_empty() {
                 draft.set(
                     "worker.cwd",
@@ -94,18 +79,18 @@ fn written(seen: &Seen, looked: &mut Looked) {
     }
 }
 
-fn guessed(seen: &Seen, looked: &mut Looked) {
+fn guessed(survey: &Survey, result: &mut InitResult) {
     let worker = &Framework::usual().worker;
-    let draft = &mut looked.draft;
+    let draft = &mut result.draft;
     // A command may stand where it was not read: a guess must not take its place.
-    let unread = seen.services.iter().find_map(|service| {
+    let unread = survey.services.iter().find_map(|service| {
         let extends = service.unread.as_ref().filter(|_| service.command.is_empty())?;
         Some((service.place(), extends))
     });
     if let (false, Some((place, extends))) = (draft.has("worker.command"), unread) {
         let text = format!("{place} extends {extends}, which was not read: the command may stand there");
         draft.note("worker.command", text);
-        if let Some((module, _)) = seen.code.modules.first() {
+        if let Some((module, _)) = survey.code.modules.first() {
             draft.suggest(
                 "worker.command",
                 json!([worker.programs[0], worker.debug_flag, module]),
@@ -113,7 +98,7 @@ fn guessed(seen: &Seen, looked: &mut Looked) {
         }
         return;
     }
-    for (module, why) in seen.code.modules.iter().take(6) {
+    for (module, why) in survey.code.modules.iter().take(6) {
         if draft.has("worker.command") {
             break;
         }
@@ -122,8 +107,8 @@ fn guessed(seen: &Seen, looked: &mut Looked) {
             json!([worker.programs[0], worker.debug_flag, module]),
             format!("{why}: a guess, no command was seen"),
         );
-        if let Some(folder) = seen.folder_of(module, "") {
-            seen.environment(draft, "worker.python", &folder);
+        if let Some(folder) = survey.folder_of(module, "") {
+            survey.environment(draft, "worker.python", &folder);
             if !folder.is_empty() {
                 draft.set("worker.cwd", folder, "the module is there".to_owned());
             }
@@ -131,9 +116,9 @@ fn guessed(seen: &Seen, looked: &mut Looked) {
     }
 }
 
-fn actor(seen: &Seen, looked: &mut Looked) {
-    let draft = &mut looked.draft;
-    let actors = &seen.code.actors;
+fn actor(survey: &Survey, result: &mut InitResult) {
+    let draft = &mut result.draft;
+    let actors = &survey.code.actors;
     // Of several applications in one folder the worker's own comes first.
     let package = draft
         .value("worker.command")
@@ -141,7 +126,7 @@ fn actor(seen: &Seen, looked: &mut Looked) {
         .into_iter()
         .flatten()
         .filter_map(Json::as_str)
-        .rfind(|word| seen.folder_of(word, "").is_some())
+        .rfind(|word| survey.folder_of(word, "").is_some())
         .and_then(|module| module.split('.').next())
         .map(str::to_owned);
     let own = |actor: &&Actor| {
@@ -159,7 +144,7 @@ fn actor(seen: &Seen, looked: &mut Looked) {
             );
         }
     }
-    let mut queues: Vec<(&Queue, &Actor)> = Vec::new();
+    let mut queues: Vec<(&QueueName, &Actor)> = Vec::new();
     for actor in chosen.into_iter().chain(ordered) {
         if queues.iter().all(|(queue, _)| **queue != actor.queue) {
             queues.push((&actor.queue, actor));
@@ -168,11 +153,11 @@ fn actor(seen: &Seen, looked: &mut Looked) {
     for (queue, actor) in queues {
         let place = format!("{} (actor {})", actor.place, actor.name);
         match queue {
-            Queue::Named(name) if !draft.has("broker.queue") => {
+            QueueName::Named(name) if !draft.has("broker.queue") => {
                 draft.set("broker.queue", literal(name), place);
             }
-            Queue::Named(name) => draft.note("broker.queue", format!("also seen: {name} in {place}")),
-            Queue::Default if !draft.has("broker.queue") => {
+            QueueName::Named(name) => draft.note("broker.queue", format!("also seen: {name} in {place}")),
+            QueueName::Default if !draft.has("broker.queue") => {
                 draft.set(
                     "broker.queue",
                     Framework::usual().source.default_queue,
@@ -182,8 +167,8 @@ fn actor(seen: &Seen, looked: &mut Looked) {
                     ),
                 );
             }
-            Queue::Default => draft.note("broker.queue", format!("also seen: default in {place}")),
-            Queue::Computed(expression) => {
+            QueueName::Default => draft.note("broker.queue", format!("also seen: default in {place}")),
+            QueueName::Computed(expression) => {
                 draft.note(
                     "broker.queue",
                     format!("computed: queue_name={expression} in {place}"),

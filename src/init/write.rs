@@ -11,7 +11,7 @@ use crate::framework::Framework;
 /// What is to be written, by key.
 #[derive(Debug, Default)]
 pub struct Draft {
-    values: BTreeMap<&'static str, Found>,
+    values: BTreeMap<&'static str, DraftValue>,
     notes: BTreeMap<&'static str, Vec<String>>,
     suggestions: BTreeMap<&'static str, Json>,
     /// Texts that must not get into the file.
@@ -19,7 +19,7 @@ pub struct Draft {
 }
 
 #[derive(Debug, Clone)]
-struct Found {
+struct DraftValue {
     value: Json,
     from: String,
 }
@@ -28,7 +28,7 @@ impl Draft {
     /// Sets a key unless it is set already: the best source speaks first.
     pub fn set(&mut self, key: &'static str, value: impl Into<Json>, from: impl Into<String>) {
         let value = value.into();
-        self.values.entry(key).or_insert(Found {
+        self.values.entry(key).or_insert(DraftValue {
             value,
             from: from.into(),
         });

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::syntax::Node;
-use super::{Actor, Parameter, Queue};
+use super::{Actor, Parameter, QueueName};
 use crate::framework::Framework;
 
 /// What stands for another text each time in a format, and escapes, which are another character in
@@ -58,7 +58,7 @@ pub fn read(node: Node) -> Option<Actor> {
 fn actor(node: Node, name: String) -> Actor {
     Actor {
         name,
-        queue: Queue::Default,
+        queue: QueueName::Default,
         place: node.place(),
         module: super::module_of(&node.file().place),
         parameters: Vec::new(),
@@ -82,18 +82,18 @@ fn declares(decorator: &Node) -> bool {
     })
 }
 
-fn queue_of(value: Option<Node>) -> Queue {
+fn queue_of(value: Option<Node>) -> QueueName {
     match value.map(|value| (value, value.string())) {
-        None => Queue::Default,
-        Some((_, Some(name))) => Queue::Named(name),
+        None => QueueName::Default,
+        Some((_, Some(name))) => QueueName::Named(name),
         Some((value, None)) => {
             let called = value.field("function").unwrap_or(value);
-            Queue::Computed(called.text().to_owned())
+            QueueName::Computed(called.text().to_owned())
         }
     }
 }
 
-impl Queue {
+impl QueueName {
     /// What an expression ends with may be a constant of the project.
     pub fn follow(&mut self, constants: &BTreeMap<String, String>) {
         if let Self::Computed(expression) = self

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Table;
+use super::TableDefinition;
 use super::syntax::Node;
-use crate::init::walk::File;
+use crate::init::walk::TextFile;
 
 static CREATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?is)CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?((?:"?\w+"?\.)?"?\w+"?)\s*\("#).ok()
@@ -24,7 +24,7 @@ const CONSTRAINTS: &[&str] = &[
 ];
 
 /// The table of a class with a `__tablename__`.
-pub fn mapped(class: Node) -> Option<Table> {
+pub fn mapped(class: Node) -> Option<TableDefinition> {
     let members = class.members();
     let (place, name) = members.iter().find_map(|member| {
         let (left, right) = member.sides()?;
@@ -44,7 +44,7 @@ pub fn mapped(class: Node) -> Option<Table> {
             .and_then(|value| value.argument("primary_key"));
         value.is_some_and(|value| value.kind() == "true")
     };
-    Some(Table {
+    Some(TableDefinition {
         name,
         key: columns.iter().find(is_key).map(|member| named(member)),
         columns: columns.into_iter().map(named).collect(),
@@ -53,7 +53,7 @@ pub fn mapped(class: Node) -> Option<Table> {
 }
 
 /// Tables that statements create, wherever a text holds them.
-pub fn created(file: &File, found: &mut Vec<Table>) {
+pub fn created(file: &TextFile, found: &mut Vec<TableDefinition>) {
     let Some(create) = CREATE.as_ref() else { return };
     for statement in create.captures_iter(&file.text) {
         let Some(whole) = statement.get(0) else { continue };
@@ -61,7 +61,7 @@ pub fn created(file: &File, found: &mut Vec<Table>) {
             continue;
         };
         let line = file.text[..whole.start()].matches('\n').count() + 1;
-        let mut table = Table {
+        let mut table = TableDefinition {
             name: statement[1].replace('"', ""),
             columns: Vec::new(),
             key: None,

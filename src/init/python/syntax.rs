@@ -2,19 +2,19 @@
 
 use tree_sitter::{Parser, Point, Range, Tree};
 
-use crate::init::walk::File;
+use crate::init::walk::TextFile;
 
 /// A file as one tree, or as a tree for each block where it has errors: a parenthesis that nothing
 /// closes must not swallow the rest of the file.
-pub struct Source<'a> {
-    file: &'a File,
+pub struct PythonFile<'a> {
+    file: &'a TextFile,
     trees: Vec<Tree>,
 }
 
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     node: tree_sitter::Node<'a>,
-    file: &'a File,
+    file: &'a TextFile,
 }
 
 pub fn parser() -> Option<Parser> {
@@ -23,8 +23,8 @@ pub fn parser() -> Option<Parser> {
     Some(parser)
 }
 
-impl<'a> Source<'a> {
-    pub fn parse(parser: &mut Parser, file: &'a File) -> Self {
+impl<'a> PythonFile<'a> {
+    pub fn parse(parser: &mut Parser, file: &'a TextFile) -> Self {
         let mut trees: Vec<Tree> = parser.parse(&file.text, None).into_iter().collect();
         if trees.iter().any(|tree| tree.root_node().has_error()) {
             trees.clear();
@@ -90,7 +90,7 @@ impl<'a> Node<'a> {
         self.node.kind()
     }
 
-    pub fn file(self) -> &'a File {
+    pub fn file(self) -> &'a TextFile {
         self.file
     }
 
@@ -98,7 +98,7 @@ impl<'a> Node<'a> {
         self.file.text.get(self.node.byte_range()).unwrap_or_default()
     }
 
-    /// File and line, as messages name them.
+    /// TextFile and line, as messages name them.
     pub fn place(self) -> String {
         format!("{} line {}", self.file.place, self.node.start_position().row + 1)
     }
