@@ -121,6 +121,23 @@ mod tests {
         assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
     }
 
+    /// A slow database has not answered yet when the actor has failed already: its look is waited for.
+    #[test]
+    fn before_the_first_look_at_the_row_nothing_is_decided() {
+        let raised = Scene::accepted()
+            .publish("default")
+            .deliver(WORKER)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .raised("LookupError: no task task_1");
+        let decided = |scene: &Scene| scene.verdict().terminal;
+        assert!(!decided(&raised));
+        assert!(decided(&raised.clone().row("PENDING")));
+        assert!(decided(&raised.without(Source::Database)));
+    }
+
     #[test]
     fn an_actor_that_raised_for_another_reason() {
         let scene = |exception: &str| {

@@ -48,7 +48,7 @@ pub(in crate::diagnosis) fn moved_on(story: &Story<'_>) -> bool {
 /// No further attempt is waited for.
 pub(in crate::diagnosis) fn final_attempt(story: &Story<'_>) -> bool {
     // An actor that ran without its row: whether the row still comes decides what the cause is.
-    if story.row_absent() && !story.closed() {
+    if story.row_unseen() && !story.closed() {
         return false;
     }
     !story.timeline.setup.wait_retries

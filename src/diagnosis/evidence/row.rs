@@ -51,9 +51,9 @@ impl<'a> Story<'a> {
         .unwrap_or_default()
     }
 
-    /// The row was looked for, and was not there at the last look.
-    pub fn row_absent(&self) -> bool {
-        self.sees(Source::Database) && self.last_row().is_some_and(|(_, row)| !row.present)
+    /// The row is looked for, and was not there at the last look, or no look has ended yet.
+    pub fn row_unseen(&self) -> bool {
+        self.sees(Source::Database) && self.last_row().is_none_or(|(_, row)| !row.present)
     }
 
     /// The last status the API itself reports.
