@@ -271,9 +271,11 @@ fn enter(draft: &mut Draft, key: &'static str, address: &Address) {
 fn secrets(survey: &Survey, addresses: [&Option<Address>; 2]) -> Vec<String> {
     let is_secret = |name: &str| {
         let name = name.to_uppercase();
-        ["PASS", "PWD", "SECRET", "TOKEN", "KEY"]
-            .iter()
-            .any(|word| name.contains(word))
+        // Not the shell's folders.
+        !matches!(name.as_str(), "PWD" | "OLDPWD")
+            && ["PASS", "PWD", "SECRET", "TOKEN", "KEY"]
+                .iter()
+                .any(|word| name.contains(word))
     };
     let settings = survey
         .services

@@ -3,15 +3,19 @@
 //! Applied to every event as it arrives, before anything keeps, shows or writes it.
 
 mod patterns;
+pub mod places;
 mod printable;
+
+use std::borrow::Cow;
 
 use regex::Captures;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
 use super::EventKind;
-use crate::framework::{ArgumentValues, Message, contains_token};
+use crate::framework::{ArgumentValues, Message};
 use patterns::{ANY_PATTERN, ARGUMENTS, BEARER, PATTERNS, SECRET_NAME};
+use places::Kind;
 
 pub use printable::{printable, printable_json, printable_line, printable_names};
 
@@ -61,9 +65,8 @@ impl Scrubber {
     pub fn text(&self, text: &str) -> String {
         let mut text = printable(text);
         for secret in &self.secrets {
-            let secret = secret.expose_secret();
-            if text.contains(secret) {
-                text = text.replace(secret, MASK);
+            if let Cow::Owned(clean) = places::masked(&text, secret.expose_secret(), Kind::Secret, MASK) {
+                text = clean;
             }
         }
         // Nearly every text holds nothing of the kind: one search instead of one for each pattern.
@@ -119,8 +122,8 @@ impl Scrubber {
             }
         }
         for argument in &self.arguments {
-            if contains_token(&text, argument) {
-                text = text.replace(argument.as_str(), ARGUMENT);
+            if let Cow::Owned(clean) = places::masked(&text, argument, Kind::Argument, ARGUMENT) {
+                text = clean;
             }
         }
         text

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::config::Database;
 use crate::error::Unavailable;
+use crate::timeline::scrub::places::{Kind, masked};
 
 /// Connects, or says which part of the URL is wrong.
 pub async fn connect(database: &Database) -> Result<PgConnection, Unavailable> {
@@ -33,10 +34,10 @@ fn explain_connect(error: &sqlx::Error, target: &str, database: &Database) -> Un
         sqlx::Error::Database(inner) => inner.message().to_owned(),
         other => other.to_string(),
     };
-    let mut seen = seen;
-    if let Some(password) = database.url.password() {
-        seen = seen.replace(password.expose_secret(), "***");
-    }
+    let seen = match database.url.password() {
+        Some(password) => masked(&seen, password.expose_secret(), Kind::Secret, "***").into_owned(),
+        None => seen,
+    };
     let code = match error {
         sqlx::Error::Database(inner) => inner.code().map(|code| code.to_string()),
         _ => None,
