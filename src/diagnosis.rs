@@ -22,8 +22,8 @@ use choice::{Asked, Candidate};
 pub use evidence::{Story, Visibility};
 use premises::{EventId, Premise, State};
 pub use verdict::{
-    Certainty, Excluded, Link, Named, Outcome, Owner, Reached, Scenario, Stage, Task, Undecided, Verdict,
-    closes,
+    Certainty, Exception, ExceptionFrame, Excluded, Link, Named, Outcome, Owner, Reached, Scenario, Stage,
+    Task, Undecided, Verdict, Whereabouts, closes,
 };
 
 /// Asks every cause of the catalogue and chooses.
@@ -47,6 +47,7 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
         .max();
     let exit_code = exit_code(&story, scenario, outcome, surest);
     let notes = notes(&story, &winner, &choice.contributing, disk_full);
+    let traceback = exception(&story, [winner.as_slice(), &choice.chain, &choice.contributing]);
     let mut cannot_tell = asked.cannot_tell;
     if let Some(undecided) = winner.as_ref().and_then(|winner| would_decide(&story, winner)) {
         cannot_tell.insert(0, undecided);
@@ -71,6 +72,8 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
             explains: links,
             ..name(cause, matched, &story)
         }),
+        message: story.whereabouts(),
+        traceback,
         contributing: choice
             .contributing
             .into_iter()
@@ -155,6 +158,13 @@ fn exit_code(
         Some(_) if code == exit::OK => exit::COULD_NOT,
         _ => code,
     }
+}
+
+/// The exception that the verdict rests on, or that its cause brought about.
+fn exception(story: &Story<'_>, told: [&[Candidate]; 3]) -> Option<Exception> {
+    let told = told.into_iter().flatten();
+    let evidence = told.flat_map(|(_, _, matched)| matched.evidence.iter().copied());
+    story.exception_among(evidence)
 }
 
 /// What a reader should know besides, unless a cause rests on it and says it.

@@ -21,7 +21,8 @@ use serde::Serialize;
 
 use crate::diagnosis::isolation::{self, Isolation};
 use crate::diagnosis::{
-    Excluded, Named, Outcome, Reached, Scenario, Stage, Story, Task, Undecided, Verdict, Visibility,
+    Exception, Excluded, Named, Outcome, Reached, Scenario, Stage, Story, Task, Undecided, Verdict,
+    Visibility, Whereabouts,
 };
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 
@@ -97,6 +98,10 @@ pub struct Report {
     pub stage: Option<Stage>,
     pub exit_code: u8,
     pub cause: Option<Named>,
+    /// Where the task's message is now; null where no look since its last event shows it.
+    pub message: Option<Whereabouts>,
+    /// The exception behind the cause, if there is one.
+    pub traceback: Option<Exception>,
     pub contributing: Vec<Named>,
     pub ruled_out: Vec<Excluded>,
     pub cannot_tell: Vec<Undecided>,
@@ -112,6 +117,9 @@ pub struct Report {
     /// What the run was asked; part of the recording, not of the report.
     #[serde(skip)]
     pub setup: Setup,
+    /// Unix milliseconds at which the timeline's clock was zero.
+    #[serde(skip)]
+    pub zero_ms: f64,
 }
 
 impl Report {
@@ -129,6 +137,8 @@ impl Report {
             stage: verdict.stage,
             exit_code: verdict.exit_code,
             cause: verdict.cause.clone(),
+            message: verdict.message.clone(),
+            traceback: verdict.traceback.clone(),
             contributing: verdict.contributing.clone(),
             ruled_out: verdict.ruled_out.clone(),
             cannot_tell: verdict.cannot_tell.clone(),
@@ -140,6 +150,7 @@ impl Report {
             timeline: timeline.events.clone(),
             environment: Environments::new(timeline, verdict),
             setup: timeline.setup.clone(),
+            zero_ms: timeline.zero_ms(),
         }
     }
 }

@@ -169,6 +169,39 @@ impl Timeline {
         self.events.get((n as usize).checked_sub(1)?)
     }
 
+    /// Unix milliseconds at which our clock's zero was. A recording says when it was begun, and counts
+    /// from the submission: the publisher's own stamp on the message ties the two, otherwise the first
+    /// moment that was not read from a log's past.
+    pub fn zero_ms(&self) -> f64 {
+        let started = self
+            .started_at
+            .parse::<jiff::Timestamp>()
+            .map_or(0.0, |at| at.as_millisecond() as f64);
+        let first = self
+            .events
+            .iter()
+            .filter(|event| !matches!(&event.kind, EventKind::Line(line) if line.before))
+            .map(|event| event.at_ms)
+            .fold(0.0_f64, f64::min);
+        let stamped = self.events.iter().find_map(|event| match &event.kind {
+            EventKind::Publish { message, .. } if message.carries_task_id => {
+                Some(message.timestamp_ms? as f64 - event.at_ms)
+            }
+            _ => None,
+        });
+        let guess = started - first;
+        // A clock that is far off says nothing.
+        stamped
+            .filter(|stamped| (stamped - guess).abs() < 60_000.0)
+            .unwrap_or(guess)
+    }
+
+    /// A moment of our clock by the wall's, in UTC.
+    pub fn wall_clock(&self, at_ms: f64) -> Option<String> {
+        let at = jiff::Timestamp::from_millisecond((self.zero_ms() + at_ms).round() as i64).ok()?;
+        Some(format!("{at:.3}"))
+    }
+
     /// Moves the clock so that zero is the submission, once the run is over.
     pub fn rebase(&mut self) {
         let Some(origin) = self

@@ -15,6 +15,8 @@ pub(in crate::diagnosis) mod stacks;
 mod stages;
 mod started;
 mod summary;
+mod traceback;
+mod whereabouts;
 pub(in crate::diagnosis) mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -192,6 +192,39 @@ pub struct Task {
     pub queue: Option<String>,
 }
 
+/// Where the task's message is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Whereabouts {
+    #[serde(rename = "where")]
+    pub place: String,
+    /// In UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// `false`: the broker or a consumer still holds it, or the task is done. `true`: no copy is left,
+    /// and it must be submitted again. `null`: nothing shows it.
+    pub lost: Option<bool>,
+}
+
+/// The exception that a cause speaks of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Exception {
+    /// Of a chain the first one: what the others came from.
+    pub exception: String,
+    /// Of the last one of the chain, innermost last.
+    pub frames: Vec<ExceptionFrame>,
+    /// The event that holds it.
+    pub evidence: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ExceptionFrame {
+    pub file: String,
+    pub line: u32,
+    pub function: String,
+    /// The application's own code: neither the framework's, nor an installed package's, nor Python's.
+    pub application: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct Verdict {
     pub scenario: Option<Scenario>,
@@ -200,6 +233,8 @@ pub struct Verdict {
     pub stage: Option<Stage>,
     pub exit_code: u8,
     pub cause: Option<Named>,
+    pub message: Option<Whereabouts>,
+    pub traceback: Option<Exception>,
     pub contributing: Vec<Named>,
     pub ruled_out: Vec<Excluded>,
     pub cannot_tell: Vec<Undecided>,

@@ -20,6 +20,8 @@ pub struct Traceback {
     /// Exception as printed: `TypeError: …`, first line only.
     pub exception: String,
     pub frames: Vec<TracebackFrame>,
+    /// The first exception of a chain, from which the others came; of a single one the same.
+    pub root: String,
     /// By which the framework's own frames are known.
     stack: &'static StackShape,
 }
@@ -29,6 +31,9 @@ pub fn exception_in(text: &str) -> Option<String> {
     parse(text).map(|(exception, _)| exception)
 }
 
+/// Between the tracebacks of `raise … from …`.
+const CHAINED: &str = "\nThe above exception was the direct cause of the following exception:";
+
 static FRAME: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"^\s*(?:\|\s*)*File "([^"]+)", line (\d+), in (.+)$"#).ok());
 
@@ -36,8 +41,15 @@ impl Traceback {
     /// The last traceback of a chain: the one that was finally raised.
     pub(super) fn new(text: &str, stack: &'static StackShape) -> Option<Self> {
         let (exception, frames) = parse(text)?;
+        let root = text
+            .split(CHAINED)
+            .next()
+            .and_then(exception_in)
+            .filter(|root| !root.is_empty())
+            .unwrap_or_else(|| exception.clone());
         Some(Self {
             exception,
+            root,
             frames,
             stack,
         })
@@ -66,6 +78,14 @@ impl Traceback {
                 }
             }
         }
+    }
+
+    /// Neither the framework's, nor an installed package's, nor Python's own.
+    pub fn is_application(&self, frame: &TracebackFrame) -> bool {
+        let installed = ["/site-packages/", "/dist-packages/", "/lib/python"];
+        !self.stack.is_library(&frame.file)
+            && !frame.file.starts_with('<')
+            && !installed.iter().any(|folder| frame.file.contains(folder))
     }
 
     /// Raised while the middleware's hooks before the actor ran.

@@ -69,7 +69,7 @@ fn verdict(report: &Report) -> String {
     lines.push(subject.join(" · "));
     if let Some(cause) = &report.cause {
         lines.push(format!("{}: {}", cause.id, cause.summary));
-        lines.extend(words::reasoning(cause));
+        lines.extend(words::reasoning(report));
         for event in cause.evidence.iter().filter_map(|n| report.event(*n)) {
             let text = cut(&flat(&describe(event)), 160);
             lines.push(format!(

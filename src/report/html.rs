@@ -104,7 +104,7 @@ fn context(report: &Report) -> Json {
         "exit_code": report.exit_code,
         "stages": stages,
         "cause": report.cause,
-        "reasoning": report.cause.as_ref().map(words::reasoning).unwrap_or_default(),
+        "reasoning": words::reasoning(report),
         "evidence": evidence,
         "remedies": words::remedies(report),
         "differences": words::differences(report),

@@ -69,7 +69,7 @@ fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {
             status.set_type(cause.id.as_str());
             status.set_message(format!("{} ({})", cause.title, cause.certainty.name()));
             lines.push(cause.summary.clone());
-            lines.extend(words::reasoning(cause));
+            lines.extend(words::reasoning(report));
             lines.push(String::new());
             lines.extend(
                 cause

@@ -118,21 +118,23 @@ fn stages(report: &Report) -> String {
 }
 
 fn cause(report: &Report) -> String {
-    let Some(cause) = &report.cause else {
-        return "### Cause\n\nNone could be shown.".into();
+    let mut text = match &report.cause {
+        Some(cause) => format!(
+            "### Cause: {} ({})\n\n{}",
+            code(&cause.id),
+            cause.certainty.name(),
+            prose(&cause.summary)
+        ),
+        None => "### Cause\n\nNone could be shown.".into(),
     };
-    let mut text = format!(
-        "### Cause: {} ({})\n\n{}",
-        code(&cause.id),
-        cause.certainty.name(),
-        prose(&cause.summary)
-    );
-    for line in words::reasoning(cause) {
+    for line in words::reasoning(report) {
         text.push_str(&format!("\n\n{}", prose(&line)));
     }
-    if !cause.evidence.is_empty() {
+    let evidence = report.cause.iter().flat_map(|cause| &cause.evidence);
+    let evidence: Vec<&Event> = evidence.filter_map(|n| report.event(*n)).collect();
+    if !evidence.is_empty() {
         text.push_str("\n\n");
-        text.push_str(&events(cause.evidence.iter().filter_map(|n| report.event(*n))));
+        text.push_str(&events(evidence.into_iter()));
     }
     text
 }

@@ -71,7 +71,7 @@ impl<'a> Trace<'a> {
             report,
             root,
             id,
-            zero_ms: zero_ms(report),
+            zero_ms: report.zero_ms,
             end_ms,
         }
     }
@@ -289,32 +289,6 @@ impl<'a> Trace<'a> {
         let micros = ((self.zero_ms + at_ms) * 1000.0).round().max(0.0) as u64;
         format!("{micros}000")
     }
-}
-
-/// A recording says when it was begun, and counts from the submission: the publisher's own stamp on
-/// the message ties the two, otherwise the first moment that was not read from a log's past.
-fn zero_ms(report: &Report) -> f64 {
-    let started = report
-        .started_at
-        .parse::<jiff::Timestamp>()
-        .map_or(0.0, |at| at.as_millisecond() as f64);
-    let first = report
-        .timeline
-        .iter()
-        .filter(|event| !matches!(&event.kind, EventKind::Line(line) if line.before))
-        .map(|event| event.at_ms)
-        .fold(0.0_f64, f64::min);
-    let stamped = report.timeline.iter().find_map(|event| match &event.kind {
-        EventKind::Publish { message, .. } if message.carries_task_id => {
-            Some(message.timestamp_ms? as f64 - event.at_ms)
-        }
-        _ => None,
-    });
-    let guess = started - first;
-    // A clock that is far off says nothing.
-    stamped
-        .filter(|stamped| (stamped - guess).abs() < 60_000.0)
-        .unwrap_or(guess)
 }
 
 fn attributes(facts: &[(&str, Json)]) -> Vec<Json> {

@@ -197,8 +197,12 @@ fn stages(report: &Report, style: Style) -> String {
 }
 
 fn cause(report: &Report, style: Style) -> String {
+    let reasoning = words::reasoning(report);
+    let reasoning = reasoning.iter().map(|line| hanging("  ", line, 2, style));
     let Some(cause) = &report.cause else {
-        return format!("{} none could be shown.", style.bold("Cause"));
+        let mut lines = vec![format!("{} none could be shown.", style.bold("Cause"))];
+        lines.extend(reasoning);
+        return lines.join("\n");
     };
     let mut lines = vec![format!(
         "{} {} ({})",
@@ -207,9 +211,7 @@ fn cause(report: &Report, style: Style) -> String {
         cause.certainty.name()
     )];
     lines.push(hanging("  ", &cause.summary, 2, style));
-    for line in words::reasoning(cause) {
-        lines.push(hanging("  ", &line, 2, style));
-    }
+    lines.extend(reasoning);
     lines.extend(
         cause
             .evidence

@@ -2,8 +2,9 @@
 
 use super::{Report, SourceState};
 use crate::diagnosis::isolation::{Sent, StepReport};
-use crate::diagnosis::{Named, Outcome, Owner, Scenario, Stage};
+use crate::diagnosis::{Exception, Outcome, Owner, Scenario, Stage, Whereabouts};
 use crate::links;
+use crate::text;
 use crate::timeline::{Ended, EventKind as Kind};
 
 /// What the scenario's letter stands for.
@@ -227,14 +228,20 @@ pub(super) fn sent(sent: &Sent) -> String {
     text
 }
 
-/// What belongs to a cause beside its one sentence: who must act, what it explains, and what it rests
-/// on without proof.
-pub(super) fn reasoning(cause: &Named) -> Vec<String> {
+/// What belongs to a verdict beside the cause's one sentence: who must act, the exception, where the
+/// message is, what the cause explains, and what it rests on without proof.
+pub(super) fn reasoning(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
-    if !cause.owner.is_empty() {
+    let cause = report.cause.as_ref();
+    if let Some(cause) = cause.filter(|cause| !cause.owner.is_empty()) {
         let owners: Vec<&str> = cause.owner.iter().copied().map(acts).collect();
         lines.push(format!("Who must act: {}.", owners.join(", or ")));
     }
+    if report.outcome != Outcome::Succeeded {
+        lines.extend(report.traceback.as_ref().map(exception));
+        lines.extend(report.message.as_ref().map(whereabouts));
+    }
+    let Some(cause) = cause else { return lines };
     for effect in &cause.explains {
         lines.push(format!(
             "It explains {} ({}): {}.",
@@ -247,6 +254,35 @@ pub(super) fn reasoning(cause: &Named) -> Vec<String> {
         lines.push(format!("It holds {premise}."));
     }
     lines
+}
+
+/// The exception and the last frame of the application's own code.
+fn exception(traceback: &Exception) -> String {
+    let place = traceback.frames.iter().rfind(|frame| frame.application);
+    let place = place
+        .or(traceback.frames.last())
+        .map(|frame| format!(", raised at {}:{} in {}", frame.file, frame.line, frame.function));
+    format!(
+        "Exception: {}{} [#{}].",
+        text::excerpt(&traceback.exception),
+        place.unwrap_or_default(),
+        traceback.evidence
+    )
+}
+
+/// Where the message is, and whether the task must be sent again.
+fn whereabouts(message: &Whereabouts) -> String {
+    let since = message.since.as_deref().map(|since| format!(" since {since}"));
+    let lost = match message.lost {
+        Some(true) => " No copy is left: to run, the task must be submitted again.",
+        Some(false) => " Nothing is lost: do not submit the task again.",
+        None => "",
+    };
+    format!(
+        "The message is {}{}.{lost}",
+        message.place,
+        since.unwrap_or_default()
+    )
 }
 
 fn acts(owner: Owner) -> &'static str {
