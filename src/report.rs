@@ -14,6 +14,7 @@ mod layout;
 mod markdown;
 mod mermaid;
 mod otlp;
+mod screen;
 mod terminal;
 mod words;
 

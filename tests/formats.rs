@@ -308,12 +308,12 @@ fn without_colour_there_is_no_escape() {
     }
 }
 
-/// At the width of an old terminal nothing is wider, and the verdict fits a screen of today's.
+/// At the width of an old terminal nothing is wider, the verdict fits its screen, and stands last.
 #[test]
 fn the_terminal_report_fits_the_width() {
     for (name, timeline) in all() {
         let report = report(&timeline);
-        for (width, height) in [(60, 60), (80, 50), (120, 40)] {
+        for (width, height) in [(60, 30), (80, 22), (120, 22)] {
             let style = Style {
                 width,
                 ..Style::PLAIN
@@ -325,6 +325,9 @@ fn the_terminal_report_fits_the_width() {
             }
             let lines = out.lines().count();
             assert!(lines <= height, "{name} at {width}: {lines} lines\n{out}");
+            let verdict = report.cause.as_ref().map_or("no cause", |cause| &cause.id);
+            let last = out.lines().last().expect("a line");
+            assert!(last.contains(verdict), "{name} at {width}: {last}");
         }
     }
 }

@@ -467,7 +467,6 @@ const FUNCTIONS_TO_CUT: &[&str] = &[
     "diagnosis/evidence/messages.rs::find_messages",
     "diagnosis/evidence/stages.rs::find_stages",
     "diagnosis/evidence/summary.rs::missing",
-    "init/address.rs::candidates",
     "report/events.rs::describe",
     "vantage/firehose/subscription.rs::open",
 ];

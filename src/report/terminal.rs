@@ -4,7 +4,8 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::events::describe;
-use super::layout::{as_many, ascii};
+use super::layout::ascii;
+use super::screen;
 use super::words::{self, references};
 use super::{Format, Report, Style};
 use crate::diagnosis::{Outcome, Reached, Scenario};
@@ -20,7 +21,7 @@ pub(super) const FORMAT: Format = Format {
 };
 
 impl Style {
-    fn paint(self, code: &str, text: &str) -> String {
+    pub(super) fn paint(self, code: &str, text: &str) -> String {
         if self.color {
             format!("\u{1b}[{code}m{text}\u{1b}[0m")
         } else {
@@ -28,20 +29,31 @@ impl Style {
         }
     }
 
-    fn bold(self, text: &str) -> String {
+    pub(super) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
-    fn width(self) -> usize {
+    pub(super) fn width(self) -> usize {
         usize::from(self.width)
     }
 }
 
 fn render(report: &Report, style: Style) -> String {
+    let text = match style.timeline {
+        true => whole(report, style),
+        false => screen::draw(report, style),
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let text = format!("{}\n", lines.join("\n"));
+    if style.ascii { ascii(&text) } else { text }
+}
+
+/// Nothing is left out.
+fn whole(report: &Report, style: Style) -> String {
     let mut parts = vec![
         headline(report, style),
         stages(report, style),
@@ -52,40 +64,25 @@ fn render(report: &Report, style: Style) -> String {
     parts.extend(also(report, style));
     parts.extend(isolated(report, style));
     parts.extend(excluded(report, style));
-    if style.timeline {
-        let lines: Vec<String> = words::environments(report)
-            .iter()
-            .map(|line| bullet(line, style))
-            .collect();
-        if !lines.is_empty() {
-            parts.push(section("Environment", &lines, style));
-        }
-        let events: Vec<String> = report
-            .timeline
-            .iter()
-            .map(|event| event_line(event, style))
-            .collect();
-        parts.push(section("Timeline", &events, style));
+    let lines: Vec<String> = words::environments(report)
+        .iter()
+        .map(|line| bullet(line, style))
+        .collect();
+    if !lines.is_empty() {
+        parts.push(section("Environment", &lines, style));
     }
-    let mut more = vec![format!("More: {}", words::more(report))];
-    if !style.timeline {
-        more.push("-v shows all of it".into());
-    }
-    parts.push(style.dim(&packed(&more, "; ", style.width()).join(
-        "
-",
-    )));
-
-    let mut text = String::new();
-    for line in parts.join("\n\n").lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    if style.ascii { ascii(&text) } else { text }
+    let events: Vec<String> = report
+        .timeline
+        .iter()
+        .map(|event| event_line(event, style))
+        .collect();
+    parts.push(section("Timeline", &events, style));
+    parts.push(style.dim(&format!("More: {}", words::more(report))));
+    parts.join("\n\n")
 }
 
 /// What `--isolate` found: each step with what it sent and what that proves.
-fn isolated(report: &Report, style: Style) -> Option<String> {
+pub(super) fn isolated(report: &Report, style: Style) -> Option<String> {
     let isolation = report.isolation.as_ref()?;
     let mut lines = Vec::new();
     for (at, step) in isolation.steps.iter().enumerate() {
@@ -175,14 +172,7 @@ fn stages(report: &Report, style: Style) -> String {
     let (of_names, of_times) = (of_names.unwrap_or(0), of_times.unwrap_or(0));
     let mut lines = Vec::new();
     for ((names, reached, observed), time) in groups.iter().zip(&times) {
-        let (sign, code) = match (reached.reached, style.ascii) {
-            (Some(true), false) => ("✔", "32"),
-            (Some(true), true) => ("[x]", "32"),
-            (Some(false), false) => ("✘", "31"),
-            (Some(false), true) => ("[ ]", "31"),
-            (None, false) => ("?", "33"),
-            (None, true) => ("[?]", "33"),
-        };
+        let (sign, code) = sign(reached.reached, style.ascii);
         let head = format!(
             " {}  {}{}  {}{time}  ",
             style.paint(code, sign),
@@ -194,6 +184,18 @@ fn stages(report: &Report, style: Style) -> String {
         lines.push(hanging(&head, observed, indent, style));
     }
     lines.join("\n")
+}
+
+/// Of a stage: its sign and its colour.
+pub(super) fn sign(reached: Option<bool>, ascii: bool) -> (&'static str, &'static str) {
+    match (reached, ascii) {
+        (Some(true), false) => ("✔", "32"),
+        (Some(true), true) => ("[x]", "32"),
+        (Some(false), false) => ("✘", "31"),
+        (Some(false), true) => ("[ ]", "31"),
+        (None, false) => ("?", "33"),
+        (None, true) => ("[?]", "33"),
+    }
 }
 
 fn cause(report: &Report, style: Style) -> String {
@@ -259,76 +261,43 @@ fn also(report: &Report, style: Style) -> Vec<String> {
     parts
 }
 
-/// Ruled out, untold, blind: a line each, or with `-v` every one with its reason.
-fn excluded(report: &Report, style: Style) -> Option<String> {
-    if report.outcome == Outcome::Succeeded && !style.timeline {
-        return None;
-    }
-    let ruled_out: Vec<(String, String)> = report
-        .ruled_out
-        .iter()
-        .map(|out| {
-            (
-                out.id.clone(),
-                format!("{}{}", out.because, references(&out.evidence)),
-            )
-        })
-        .collect();
-    let untold: Vec<(String, String)> = report
-        .cannot_tell
-        .iter()
-        .map(|untold| {
-            let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
-            (untold.id.clone(), format!("needs {}", needs.join(", ")))
-        })
-        .collect();
-    let blind: Vec<(String, String)> = words::blind(report)
-        .iter()
-        .map(|source| {
-            let hint = source.hint.as_deref();
-            let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
-            (source.name.name().to_owned(), format!("{}{hint}", source.reason))
-        })
-        .collect();
-    let mut parts = Vec::new();
-    for (title, entries) in [
-        ("Ruled out", ruled_out),
-        ("Could not be told", untold),
-        ("Blind", blind),
-    ] {
-        if entries.is_empty() {
-            continue;
-        }
-        if style.timeline {
+/// Ruled out, untold, blind: each with its reason.
+fn excluded(report: &Report, style: Style) -> Vec<String> {
+    let ruled_out = report.ruled_out.iter().map(|out| {
+        let why = format!("{}{}", out.because, references(&out.evidence));
+        (out.id.clone(), why)
+    });
+    let untold = report.cannot_tell.iter().map(|untold| {
+        let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
+        (untold.id.clone(), format!("needs {}", needs.join(", ")))
+    });
+    let blind = words::blind(report).into_iter().map(|source| {
+        let hint = source.hint.as_deref();
+        let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
+        (source.name.name().to_owned(), format!("{}{hint}", source.reason))
+    });
+    let titled = [
+        ("Ruled out", ruled_out.collect::<Vec<_>>()),
+        ("Could not be told", untold.collect()),
+        ("Blind", blind.collect()),
+    ];
+    let shown = titled.into_iter().filter(|(_, entries)| !entries.is_empty());
+    shown
+        .map(|(title, entries)| {
             let lines: Vec<String> = entries
                 .iter()
                 .map(|(id, why)| bullet(&format!("{id}: {why}"), style))
                 .collect();
-            parts.push(section(title, &lines, style));
-        } else if title == "Blind" {
-            // What could not look deserves its reason, on one line.
-            for (id, why) in &entries {
-                let text = fitted(
-                    &format!("{id}: {}", flat(why)),
-                    style.width().saturating_sub(title.width() + 1),
-                );
-                parts.push(format!("{} {text}", style.bold(title)));
-            }
-        } else {
-            let names: Vec<&str> = entries.iter().map(|(id, _)| id.as_str()).collect();
-            let room = style.width().saturating_sub(title.width() + 1);
-            parts.push(format!("{} {}", style.bold(title), as_many(&names, room)));
-        }
-    }
-    let between = if style.timeline { "\n\n" } else { "\n" };
-    (!parts.is_empty()).then(|| parts.join(between))
+            section(title, &lines, style)
+        })
+        .collect()
 }
 
 fn section(title: &str, lines: &[String], style: Style) -> String {
     format!("{}\n{}", style.bold(title), lines.join("\n"))
 }
 
-fn event_line(event: &Event, style: Style) -> String {
+pub(super) fn event_line(event: &Event, style: Style) -> String {
     let head = format!(
         "  #{:<4}{:>10}  {:<11} ",
         event.n,
@@ -345,7 +314,7 @@ fn bullet(text: &str, style: Style) -> String {
 }
 
 /// A head, then the text wrapped at an indent that equals the head's width.
-fn hanging(head: &str, text: &str, indent: usize, style: Style) -> String {
+pub(super) fn hanging(head: &str, text: &str, indent: usize, style: Style) -> String {
     let lines = wrapped(text, style.width().saturating_sub(indent).max(20));
     let pad = format!("\n{}", " ".repeat(indent));
     format!("{head}{}", lines.join(&pad))

@@ -2,7 +2,7 @@
 
 use super::{Report, SourceState};
 use crate::diagnosis::isolation::{Sent, StepReport};
-use crate::diagnosis::{Exception, Outcome, Owner, Scenario, Stage, Whereabouts};
+use crate::diagnosis::{Exception, Link, Outcome, Owner, Scenario, Stage, Whereabouts};
 use crate::links;
 use crate::text;
 use crate::timeline::{Ended, EventKind as Kind};
@@ -229,31 +229,46 @@ pub(super) fn sent(sent: &Sent) -> String {
 }
 
 /// What belongs to a verdict beside the cause's one sentence: who must act, the exception, where the
-/// message is, what the cause explains, and what it rests on without proof.
-pub(super) fn reasoning(report: &Report) -> Vec<String> {
-    let mut lines = Vec::new();
-    let cause = report.cause.as_ref();
-    if let Some(cause) = cause.filter(|cause| !cause.owner.is_empty()) {
-        let owners: Vec<&str> = cause.owner.iter().copied().map(acts).collect();
-        lines.push(format!("Who must act: {}.", owners.join(", or ")));
+/// message is. Each with a name of one or two words.
+pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
+    let owners: Vec<&str> = owners.copied().map(acts).collect();
+    if !owners.is_empty() {
+        facts.push(("Who acts", owners.join(", or ")));
     }
     if report.outcome != Outcome::Succeeded {
-        lines.extend(report.traceback.as_ref().map(exception));
-        lines.extend(report.message.as_ref().map(whereabouts));
+        let exception = report.traceback.as_ref().map(exception);
+        facts.extend(exception.map(|text| ("Exception", text)));
+        let message = report.message.as_ref().map(whereabouts);
+        facts.extend(message.map(|text| ("Message", text)));
     }
-    let Some(cause) = cause else { return lines };
-    for effect in &cause.explains {
-        lines.push(format!(
-            "It explains {} ({}): {}.",
-            effect.id,
-            effect.certainty.name(),
-            effect.summary.trim_end_matches('.')
-        ));
+    facts
+}
+
+/// The same as sentences, and what the cause explains and rests on without proof.
+pub(super) fn reasoning(report: &Report) -> Vec<String> {
+    let mut lines: Vec<String> = facts(report)
+        .iter()
+        .map(|(name, text)| format!("{name}: {text}"))
+        .collect();
+    let Some(cause) = &report.cause else { return lines };
+    for link in &cause.explains {
+        lines.push(format!("It explains {}.", effect(link)));
     }
     for premise in &cause.premises {
         lines.push(format!("It holds {premise}."));
     }
     lines
+}
+
+pub(super) fn effect(link: &Link) -> String {
+    let certainty = link.certainty.name();
+    format!(
+        "{} ({certainty}): {}",
+        link.id,
+        link.summary.trim_end_matches('.')
+    )
 }
 
 /// The exception and the last frame of the application's own code.
@@ -263,7 +278,7 @@ fn exception(traceback: &Exception) -> String {
         .or(traceback.frames.last())
         .map(|frame| format!(", raised at {}:{} in {}", frame.file, frame.line, frame.function));
     format!(
-        "Exception: {}{} [#{}].",
+        "{}{} [#{}]",
         text::excerpt(&traceback.exception),
         place.unwrap_or_default(),
         traceback.evidence
@@ -272,17 +287,16 @@ fn exception(traceback: &Exception) -> String {
 
 /// Where the message is, and whether the task must be sent again.
 fn whereabouts(message: &Whereabouts) -> String {
-    let since = message.since.as_deref().map(|since| format!(" since {since}"));
+    // The date stands in the other formats.
+    let clock = |since: &str| Some(since.get(11..19)?.to_owned());
+    let since = message.since.as_deref().and_then(clock);
+    let since = since.map_or_else(String::new, |clock| format!(", since {clock} UTC"));
     let lost = match message.lost {
-        Some(true) => " No copy is left: to run, the task must be submitted again.",
+        Some(true) => " No copy is left: to run again, the task must be submitted again.",
         Some(false) => " Nothing is lost: do not submit the task again.",
         None => "",
     };
-    format!(
-        "The message is {}{}.{lost}",
-        message.place,
-        since.unwrap_or_default()
-    )
+    format!("{}{since}.{lost}", message.place)
 }
 
 fn acts(owner: Owner) -> &'static str {

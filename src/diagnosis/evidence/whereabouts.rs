@@ -32,7 +32,10 @@ impl<'a> Story<'a> {
         let held = self.held().last()?;
         let queue = held.passage.queue;
         let text = match held.reason {
-            Some(reason) => format!("on `{queue}`, dead-lettered: {reason}"),
+            // It runs again only if somebody moves it.
+            Some(reason) => {
+                return self.place(format!("on `{queue}`, dead-lettered: {reason}"), None, None);
+            }
             None => match held.passage.message.eta_ms {
                 Some(eta) => format!("on `{queue}`, due at {}", self.due(eta)),
                 None => format!("on `{queue}`"),
@@ -58,17 +61,19 @@ impl<'a> Story<'a> {
         }
         if self.dead_letters_grew() {
             let dead = self.dead_letter_queue()?;
-            return self.place(format!("on `{dead}`, rejected"), Some(at_ms), Some(false));
+            return self.place(format!("on `{dead}`, dead-lettered: rejected"), Some(at_ms), None);
         }
         if settled.is_some_and(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. }))) {
             return None;
         }
         let lost = match self.outcome() {
             Outcome::Succeeded => Some(false),
+            // It ran, and may have done its work.
+            Outcome::Unfinished | Outcome::Unknown if self.reached(Stage::Entered).is_some() => None,
             // A copy for a retry would have been seen.
             _ => broker::saw_every_publish(self).then_some(true),
         };
-        let text = "acknowledged: the broker holds it no more";
+        let text = "acknowledged, and no longer at the broker";
         self.place(text.into(), Some(at_ms), lost)
     }
 
@@ -159,7 +164,8 @@ impl<'a> Story<'a> {
     }
 
     fn due(&self, eta_ms: i64) -> String {
-        jiff::Timestamp::from_millisecond(eta_ms).map_or_else(|_| "?".into(), |at| format!("{at:.0}"))
+        jiff::Timestamp::from_millisecond(eta_ms)
+            .map_or_else(|_| "?".into(), |at| at.strftime("%H:%M:%S UTC").to_string())
     }
 }
 
@@ -208,7 +214,7 @@ mod tests {
 
     #[test]
     fn acknowledged_is_gone_and_lost_unless_it_succeeded_or_comes_again() {
-        let text = "acknowledged: the broker holds it no more";
+        let text = "acknowledged, and no longer at the broker";
         let raised = Scene::entered().raised("ValueError: no").acked("m-1");
         assert_eq!(now(&raised), told(text, Some(true)));
         assert_eq!(
@@ -227,7 +233,7 @@ mod tests {
             .acked("m-1");
         assert_eq!(now(&retried), None);
         let waits = retried.depth("default.DQ", 1, 1);
-        let text = "on `default.DQ`, due at 1970-01-01T00:16:55Z";
+        let text = "on `default.DQ`, due at 00:16:55 UTC";
         assert_eq!(now(&waits), told(text, Some(false)));
     }
 
