@@ -264,8 +264,19 @@ impl<'a> Story<'a> {
     fn find_premises(&mut self) {
         let mut premises: BTreeMap<EventId, Vec<Premise>> = BTreeMap::new();
         let ours = |id: Option<&str>| id.map(|id| Premise::MessageIsOurs(id.to_owned()));
+        // Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
+        let at_rest = |id: Option<&str>| {
+            let ids = self
+                .held
+                .iter()
+                .filter_map(|held| held.passage.message.message_id.as_deref());
+            id.is_some_and(|id| ids.into_iter().any(|held| held == id))
+        };
         for line in &self.lines {
             let found = premises.entry(line.n).or_default();
+            if self.post_mortem() && !at_rest(line.message_id()) {
+                found.push(Premise::IdIsNew);
+            }
             match line.message_id() {
                 Some(id) => found.extend(ours(Some(id))),
                 None if line.line.carries_task_id => {}
@@ -406,7 +417,7 @@ impl<'a> Story<'a> {
         self.find(|event| matches!(event.kind, EventKind::Submitting { .. }).then_some(event.at_ms))
     }
 
-    fn find<T>(&self, pick: impl FnMut(&'a Event) -> Option<T>) -> Option<T> {
+    pub(super) fn find<T>(&self, pick: impl FnMut(&'a Event) -> Option<T>) -> Option<T> {
         self.timeline.events.iter().find_map(pick)
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::evidence::{Story, workers};
-use crate::timeline::{EventKind, Process, Source};
+use crate::timeline::{Event, EventKind, Process, Source};
 
 /// The number by which evidence points at an event.
 pub type EventId = u32;
@@ -46,6 +46,8 @@ pub enum Premise {
     IdIsNew,
     /// The log holds everything that the worker wrote.
     LogIsWhole,
+    /// The rows come from the primary, and from no standby that lags behind it.
+    IsPrimary,
 }
 
 /// What is known of a premise.
@@ -114,6 +116,9 @@ impl Premise {
                 "if this task's message is among those that wait: it may never have been sent".into()
             }
             Premise::IdIsNew => "if no earlier task had this id".into(),
+            Premise::IsPrimary => {
+                "if the database that was read is the primary: a standby may be behind it".into()
+            }
             Premise::LogIsWhole => "if the log holds everything that the worker wrote".into(),
         }
     }
@@ -134,10 +139,10 @@ impl Story<'_> {
             Premise::NothingRefused => State::Assumed,
             Premise::WorkIsRunning(pid) => self.work_is_running(*pid),
             Premise::StillAnswers(source, since) => self.still_answers(*source, *since as f64),
-            Premise::IsAmongTheWaiting
-            | Premise::VariableIsRead(_)
-            | Premise::IdIsNew
-            | Premise::LogIsWhole => State::Assumed,
+            Premise::IdIsNew => self.id_is_new(),
+            Premise::IsPrimary => self.is_primary(),
+            Premise::LogIsWhole => self.log_is_whole(),
+            Premise::IsAmongTheWaiting | Premise::VariableIsRead(_) => State::Assumed,
         }
     }
 
@@ -293,6 +298,18 @@ impl Story<'_> {
         }
     }
 
+    /// A long id is given once; numbers come again, and a message of another run may carry one.
+    fn id_is_new(&self) -> State {
+        let Some(id) = self.task_id().filter(|id| !is_common(id)) else {
+            return State::Assumed;
+        };
+        let given = |event: &&Event| {
+            matches!(&event.kind, EventKind::Given { task_id } | EventKind::Answered { task_id: Some(task_id), .. }
+                if task_id == id)
+        };
+        proved(self.timeline.events.iter().find(given).map(|event| event.n))
+    }
+
     /// Only a look that began after the publish and found no row shows that.
     fn first_version_is_insert(&self) -> State {
         let Some(published) = self.published() else {
@@ -342,6 +359,40 @@ impl Story<'_> {
     fn work_is_running(&self, pid: i32) -> State {
         match super::evidence::stacks::own_frame(self, Some(pid), "") {
             Some((n, _)) => proved([n]),
+            None => State::Assumed,
+        }
+    }
+
+    /// The worker has the very file open that was read to its end: nobody stands between them who may
+    /// drop a line.
+    fn log_is_whole(&self) -> State {
+        let read = self.find(|event| {
+            let whole = matches!(event.kind, EventKind::ReadWhole { .. });
+            (event.source == Source::WorkerLog && whole).then_some(event.n)
+        });
+        let writes = self
+            .all_processes()
+            .find(|(_, process)| process.holds_log && workers::is_worker(process));
+        match (read, writes) {
+            (Some(read), Some((n, _))) => proved([n, read]),
+            _ => State::Assumed,
+        }
+    }
+
+    /// Asked on the very connection that gives the rows.
+    fn is_primary(&self) -> State {
+        let asked = self
+            .timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match event.kind {
+                EventKind::DatabaseServer { in_recovery, .. } => Some((event.n, in_recovery?)),
+                _ => None,
+            });
+        match asked {
+            Some((n, false)) => proved([n]),
+            Some((n, true)) => State::Refuted(vec![n]),
             None => State::Assumed,
         }
     }

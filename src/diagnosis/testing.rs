@@ -67,7 +67,15 @@ impl Scene {
         for source in Source::all() {
             scene = scene.see(source, EventKind::Watching { detail: "".into() });
         }
-        scene
+        scene.see(
+            Source::Database,
+            EventKind::DatabaseServer {
+                version: "15.18".into(),
+                referencing: Vec::new(),
+                reads_all_stats: true,
+                in_recovery: Some(false),
+            },
+        )
     }
 
     /// Every source watches, and the API has accepted the task.

@@ -106,6 +106,9 @@ pub enum EventKind {
         /// Tables with a foreign key to the task's table: their inserts lock its rows.
         referencing: Vec<String>,
         reads_all_stats: bool,
+        /// `pg_is_in_recovery()`: a standby. Older recordings do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_recovery: Option<bool>,
     },
     Row(Row),
     /// When the transaction that first made the row visible committed: between these two samples.
@@ -224,6 +227,11 @@ pub enum EventKind {
     Line(LogLine),
     /// The log was rotated or truncated and is read from its new start.
     Rotated {
+        path: String,
+    },
+    /// At the end: one regular file all the time, and every byte of it was read since the program's
+    /// last boot.
+    ReadWhole {
         path: String,
     },
 

@@ -54,6 +54,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         version: table.version.clone(),
         referencing: table.referencing.clone(),
         reads_all_stats: table.reads_all_stats,
+        in_recovery: Some(table.in_recovery),
     });
     let slow = table.is_slow();
     let detail = format!("{} in PostgreSQL {}", table.name, table.version);

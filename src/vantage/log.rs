@@ -22,6 +22,7 @@ use regex::Regex;
 use super::{Phases, Tap, Watched};
 use crate::config::LogSource;
 use crate::error::Unavailable;
+use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 use boot::since_last_boot;
 use clock::Clock;
@@ -63,6 +64,8 @@ struct Follower {
     offset: u64,
     folder: Folder,
     quota: Quota,
+    /// Nothing of the program's life is missing so far.
+    whole: bool,
     /// There is more to be read.
     more: bool,
     /// It is written for this run, by what is started: whether there is room for it is asked so often.
@@ -89,6 +92,7 @@ async fn follow_files(
             offset: 0,
             folder: Folder::new(entry.clone()),
             quota: Quota::default(),
+            whole: true,
             more: false,
             room: source.from_now_on.then(|| tokio::time::interval(ROOM)),
             fresh: None,
@@ -181,6 +185,7 @@ impl Follower {
         let end = self.offset;
         let start = end.saturating_sub(BACKWARDS);
         let Ok(bytes) = self.read_range(start, end) else {
+            self.whole = false;
             return;
         };
         // A last line without its newline may still grow: it is read again as new.
@@ -198,7 +203,10 @@ impl Follower {
         let mut folder = self.folder.fresh();
         let mut lines = folder.feed(&bytes[..complete]);
         lines.extend(folder.flush());
+        let all = lines.len();
         let recent = since_last_boot(lines, tap.framework);
+        let boots = |(line, _): &format::Parsed| line.log_event(tap.framework) == Some(LogEvent::BootingUp);
+        self.whole = (start == 0 && recent.len() == all) || recent.iter().any(boots);
         let mut earlier = Vec::new();
         if let (Some(task), Some(file)) = (task, &mut self.file) {
             earlier =
@@ -242,6 +250,7 @@ impl Follower {
             Ok(metadata) if metadata.ino() != self.inode => {
                 // Rotated: finish the old file, which we still hold open, then turn to the new.
                 while self.read_new(tap, task) {}
+                self.whole = false;
                 if self.open_from_its_start() {
                     tap.see(EventKind::Rotated {
                         path: self.path.display().to_string(),
@@ -250,6 +259,7 @@ impl Follower {
             }
             Ok(metadata) if metadata.len() < self.offset => {
                 self.offset = 0;
+                self.whole = false;
                 tap.see(EventKind::Rotated {
                     path: self.path.display().to_string(),
                 });
@@ -306,6 +316,13 @@ impl Follower {
         }
         self.flush_folder(tap, task);
         self.say(true, tap);
+        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let read = metadata.is_some_and(|metadata| metadata.is_file() && metadata.len() == self.offset);
+        if read && self.whole && self.quota.is_complete() {
+            tap.see(EventKind::ReadWhole {
+                path: self.path.display().to_string(),
+            });
+        }
     }
 
     fn flush_folder(&mut self, tap: &Tap, task: Option<&str>) {

@@ -1,7 +1,9 @@
 //! Nobody is subscribed to the queue.
 
-use crate::diagnosis::evidence::{retries, workers};
+use crate::diagnosis::evidence::{WorkerLine, retries, workers};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::WorkerLife;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -62,7 +64,15 @@ fn check(story: &Story<'_>) -> Answer {
         None => (format!("{text}: no worker runs"), Scenario::C),
     };
     let answer = if last.ready > 0 && retries::is_on_the_queue(story) {
-        Answer::shown(text, evidence)
+        // A worker that lives here may be the watched one all the same: in a container its log has
+        // other pids.
+        let others = workers::all_live(story).map(|(_, process)| Premise::NotAReplica(process.pid));
+        // And a log that says nothing of an end leaves only its pids to tell that it has ended.
+        let lives = story.worker_lines().iter().rev().find_map(WorkerLine::life);
+        let by_pid = lives
+            .filter(|life| *life != WorkerLife::Ending)
+            .map(|_| Premise::SamePidSpace);
+        Answer::shown(text, evidence).given(others.chain(by_pid))
     } else {
         Answer::likely(text, evidence)
     };

@@ -55,9 +55,20 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .rev()
         .find_map(|event| match &event.kind {
-            EventKind::ApiStatus { http_status: 404, .. } => Some(event.n),
+            EventKind::ApiStatus { http_status, .. } => Some((event.n, *http_status)),
             _ => None,
         });
+    // What the API found is a row, wherever we looked.
+    if let Some((n, 200)) = gone {
+        return Answer::possible(
+            format!(
+                "{} has no row with this id, and the API itself finds the task: it reads another table, or we read a standby that lags",
+                row::table(story)
+            ),
+            [evidence[0], n],
+        );
+    }
+    let gone = gone.filter(|(_, status)| *status == 404).map(|(n, _)| n);
     let text = format!(
         "the API accepted the task, but {} has no row with this id",
         row::table(story)

@@ -125,7 +125,11 @@ fn check(story: &Story<'_>) -> Answer {
     let untouched = row.xmax_state == Some(Xmax::None)
         || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin);
     match story.attempt_over() {
-        Some(over) if untouched => Answer::shown(text, [over.n, n]).given([Premise::SawEveryVersion]),
+        Some(over) if untouched => Answer::shown(text, [over.n, n]).given([
+            Premise::SawEveryVersion,
+            Premise::IsPrimary,
+            Premise::StillAnswers(Source::Database, over.at_ms.ceil() as i64),
+        ]),
         Some(over) => Answer::likely(text, [over.n, n]),
         None => match broker::drained(story) {
             Some(evidence) => Answer::likely(text, [evidence, n]).would_decide(&[Source::WorkerLog]),

@@ -1,6 +1,7 @@
 //! The process died inside the actor.
 
 use crate::diagnosis::evidence::workers;
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -33,7 +34,14 @@ fn check(story: &Story<'_>) -> Answer {
                 .line(|mark| matches!(mark, LogEvent::Received { .. }))
                 .is_some()
         {
-            Answer::shown(text, [told.n]).terminal()
+            // The pid of a child in one replica's log may be another's in the next.
+            let pid = match told.mark {
+                Some(LogEvent::ChildDied { pid, .. }) => Some(*pid),
+                _ => None,
+            };
+            Answer::shown(text, [told.n])
+                .given([Premise::OneProcessPerLogThread { pid }])
+                .terminal()
         } else {
             Answer::likely(text, [told.n])
         };

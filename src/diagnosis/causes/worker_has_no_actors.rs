@@ -61,7 +61,7 @@ fn check(story: &Story<'_>) -> Answer {
                 format!("{text}; pid {} has no AMQP connection", process.pid),
                 evidence,
             )
-            .given([Premise::SamePidSpace])
+            .given([Premise::SamePidSpace, Premise::LogIsWhole])
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
@@ -71,6 +71,7 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::timeline::EventKind;
 
     fn nobody() -> Scene {
         Scene::new()
@@ -90,10 +91,12 @@ mod tests {
     #[test]
     fn ready_at_debug_without_a_consumer() {
         assert_eq!(ready().silence().cause(), "likely worker-has-no-actors");
-        assert_eq!(
-            ready().worker_process(&[]).silence().cause(),
-            "certain worker-has-no-actors"
-        );
+        // Certain only where the file that the worker writes was read to its end.
+        let seen = ready().worker_process(&[]);
+        assert_eq!(seen.clone().silence().cause(), "likely worker-has-no-actors");
+        let path = "worker.log".into();
+        let whole = seen.see(Source::WorkerLog, EventKind::ReadWhole { path });
+        assert_eq!(whole.silence().cause(), "certain worker-has-no-actors");
     }
 
     #[test]

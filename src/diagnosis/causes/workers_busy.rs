@@ -65,7 +65,7 @@ fn check(story: &Story<'_>) -> Answer {
     match (listed, unacked) {
         (Some((n, _)), Some((info, unacked))) if prefetch > 0 && unacked >= prefetch => {
             evidence.extend([n, info]);
-            let certainty = if counted && kept {
+            let certainty = if counted && kept && !broker::shrank(story) {
                 Certainty::Certain
             } else {
                 Certainty::Likely

@@ -301,6 +301,16 @@ pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
         })
 }
 
+/// Fewer messages wait than before, some time after ours was sent: somebody took one, seen or not.
+pub(in crate::diagnosis) fn shrank(story: &Story<'_>) -> bool {
+    let Some(sent) = story.published() else {
+        return false;
+    };
+    let depths: Vec<Depth> = story.depths(story.queue()).collect();
+    let mut pairs = depths.windows(2).filter(|pair| pair[1].at_ms > sent.at_ms);
+    pairs.any(|pair| pair[1].ready < pair[0].ready)
+}
+
 /// Whoever took it may have rejected it: then it is on the dead-letter queue, and that is an
 /// explicit failure.
 pub(in crate::diagnosis) fn taken(story: &Story<'_>, answer: Answer) -> Answer {

@@ -20,6 +20,8 @@ pub(super) struct Table {
     pub version_num: i32,
     pub version: String,
     pub reads_all_stats: bool,
+    /// A standby.
+    pub in_recovery: bool,
     /// Policies may hide rows from this user.
     pub row_security: bool,
 }
@@ -46,6 +48,11 @@ impl Table {
                 self.name
             ));
         }
+        if self.in_recovery {
+            limits.push(
+                "it is a standby, which may be behind the primary: set database.url to the primary".into(),
+            );
+        }
         if self.is_slow() {
             limits.push(format!(
                 "{} has no index on {}: polled once a second",
@@ -67,7 +74,7 @@ pub(super) async fn inspect(
         connection,
         "SELECT current_setting('server_version'), current_setting('server_version_num')::int,
                 pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_database(),
-                array_to_string(current_schemas(false), ', ')",
+                array_to_string(current_schemas(false), ', '), pg_is_in_recovery()",
         &[],
     )
     .await
@@ -134,6 +141,7 @@ pub(super) async fn inspect(
         version: server.get(0),
         version_num: server.get(1),
         reads_all_stats: server.get(2),
+        in_recovery: server.get(5),
         row_security: found.get(5),
     })
 }

@@ -80,6 +80,8 @@ impl Folder {
     }
 
     fn line(&mut self, text: &str, out: &mut Vec<Parsed>) {
+        let plain = anstream::adapter::strip_str(text).to_string();
+        let text = without_prefix(&plain);
         let is_entry = self.entry.as_ref().is_some_and(|pattern| pattern.is_match(text));
         if !is_entry
             && self.continues(text)
@@ -138,6 +140,25 @@ impl Folder {
             return !has_head(text);
         }
         indented && self.heads
+    }
+}
+
+/// What `docker compose logs` and `kubectl logs --prefix` put before each line.
+static PREFIX: LazyLock<Option<Regex>> =
+    LazyLock::new(|| regex(r"^(?:(?P<service>[a-z0-9][a-z0-9_.-]*) +\| |\[pod/[^\]\s]+\] )"));
+
+/// The line as the program wrote it. A level before a bar is the program's own.
+fn without_prefix(text: &str) -> &str {
+    let found = PREFIX.as_ref().and_then(|prefix| prefix.captures(text));
+    match found {
+        Some(found)
+            if found
+                .name("service")
+                .is_none_or(|name| level(name.as_str()).is_none()) =>
+        {
+            &text[found[0].len()..]
+        }
+        _ => text,
     }
 }
 
@@ -365,7 +386,7 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert_eq!(FRAMEWORKS.len(), framework::ALL.len());
-        for pattern in [&*CELERY, &*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD] {
+        for pattern in [&*CELERY, &*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD, &*PREFIX] {
             assert!(pattern.is_some());
         }
     }
@@ -416,6 +437,29 @@ mod tests {
         );
         assert_eq!(lines.len(), 2);
         assert!(lines[1].0.entry);
+    }
+
+    #[test]
+    fn what_compose_and_a_terminal_add_is_taken_off() {
+        let plain = "[2025-01-01 10:00:00,123] [PID 7] [Thread-4] [x] [ERROR] Failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: no\n";
+        let dressed = |prefix: &str, level: &str| -> String {
+            let lines = plain
+                .lines()
+                .map(|line| format!("{prefix}{}\n", line.replace("ERROR", level)));
+            lines.collect()
+        };
+        for prefix in [
+            "worker-1  | ",
+            "\u{1b}[2K\u{1b}[36mmy_worker | \u{1b}[0m",
+            "[pod/worker-7d9f/worker] ",
+        ] {
+            let text = dressed(prefix, "\u{1b}[1;31mERROR\u{1b}[0m");
+            assert_eq!(read(&text), read(plain), "{prefix}");
+        }
+        // A program's own bars are its own.
+        let own = read("info | worker | started\n2025-01-01 10:00:00 | WARNING  | app:f:1 - careful\n");
+        assert_eq!(own[0].0.text, "info | worker | started");
+        assert_eq!(own[1].0.level, Some(Level::Warning));
     }
 
     #[test]

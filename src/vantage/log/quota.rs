@@ -54,6 +54,11 @@ impl Quota {
         self.unread += bytes;
     }
 
+    /// Everything that was read was passed on.
+    pub fn is_complete(&self) -> bool {
+        self.left_out == 0 && self.unread == 0 && !self.full
+    }
+
     /// Says what was left out: once when it begins, and with the final figures at the end.
     pub fn say(&mut self, name: &str, at_the_end: bool, tap: &Tap) {
         if let Some(words) = self.words(name, at_the_end)
