@@ -20,6 +20,7 @@ use crate::timeline::{Source, Timeline};
 pub use cause::{Answer, Cause, Match, Proof};
 use choice::{Asked, Candidate};
 pub use evidence::{Story, Visibility};
+pub use premises::PremiseKind;
 use premises::{EventId, Premise, State};
 pub use verdict::{
     Certainty, Exception, ExceptionFrame, Excluded, Link, Named, Outcome, Owner, Reached, Scenario, Stage,
@@ -28,7 +29,19 @@ pub use verdict::{
 
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
-    let story = Story::new(timeline);
+    decide(Story::new(timeline))
+}
+
+/// The same, with one kind of premise taken for proved whatever was seen. What comes of it may be
+/// false: this is how tests see that a premise is needed.
+#[doc(hidden)]
+pub fn diagnose_trusting(timeline: &Timeline, kind: PremiseKind) -> Verdict {
+    let mut story = Story::new(timeline);
+    story.trusted = Some(kind);
+    decide(story)
+}
+
+fn decide(story: Story<'_>) -> Verdict {
     let next = next_stage(&story);
     let mut asked = Asked::new(&story, next);
     let choice = asked.choose(&story);

@@ -21,7 +21,7 @@ pub(in crate::diagnosis) mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::premises::{EventId, Premise};
+use super::premises::{EventId, Premise, PremiseKind};
 use super::{Stage, closes};
 use crate::framework::{Acknowledges, Framework, LogEvent, Message, Traceback, WorkerLife};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
@@ -187,6 +187,8 @@ pub struct Story<'a> {
     reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)>,
     /// A message of its queue waits, and nothing says whose: that it is the task's is assumed.
     pub(super) waits_by_assumption: bool,
+    /// Taken for proved without a proof: only tests do that, to see that it matters.
+    pub(super) trusted: Option<PremiseKind>,
 }
 
 impl<'a> Story<'a> {
@@ -213,6 +215,7 @@ impl<'a> Story<'a> {
             rows: Vec::new(),
             reached: BTreeMap::new(),
             waits_by_assumption: false,
+            trusted: None,
         };
         story.read();
         story.find_messages();

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use strum::{EnumDiscriminants, VariantArray};
+
 use super::evidence::{Story, workers};
 use crate::timeline::{Event, EventKind, Process, Source};
 
@@ -14,7 +16,8 @@ use crate::timeline::{Event, EventKind, Process, Source};
 pub type EventId = u32;
 
 /// One assumption, with its subject.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EnumDiscriminants)]
+#[strum_discriminants(name(PremiseKind), derive(VariantArray))]
 pub enum Premise {
     /// The pids in the watched worker's log are pids of this machine. In a container they are not.
     SamePidSpace,
@@ -38,8 +41,6 @@ pub enum Premise {
     WorkIsRunning(i32),
     /// The source still answered after this moment, in milliseconds.
     StillAnswers(Source, i64),
-    /// The code of this process looks at the variable that is set in its environment.
-    VariableIsRead(i32),
     /// The task's message is among those that wait on its queue.
     IsAmongTheWaiting,
     /// No earlier task had this id.
@@ -109,9 +110,6 @@ impl Premise {
             Premise::StillAnswers(source, _) => {
                 format!("if {source} still answered at the end: nothing new came from it")
             }
-            Premise::VariableIsRead(pid) => {
-                format!("if the code of pid {pid} looks at that variable")
-            }
             Premise::IsAmongTheWaiting => {
                 "if this task's message is among those that wait: it may never have been sent".into()
             }
@@ -127,6 +125,9 @@ impl Premise {
 impl Story<'_> {
     /// What is known of this premise, from everything that was seen.
     pub fn state(&self, premise: &Premise) -> State {
+        if self.trusted == Some(premise.into()) {
+            return proved([]);
+        }
         match premise {
             Premise::SamePidSpace => self.same_pid_space(),
             Premise::OneProcessPerLogThread { pid } => self.one_process_per_log_thread(*pid),
@@ -142,7 +143,7 @@ impl Story<'_> {
             Premise::IdIsNew => self.id_is_new(),
             Premise::IsPrimary => self.is_primary(),
             Premise::LogIsWhole => self.log_is_whole(),
-            Premise::IsAmongTheWaiting | Premise::VariableIsRead(_) => State::Assumed,
+            Premise::IsAmongTheWaiting => State::Assumed,
         }
     }
 

@@ -13,6 +13,7 @@ mod interpreter;
 mod mask;
 pub mod names;
 mod peers;
+mod reads;
 pub mod sockets;
 mod stacks;
 mod view;

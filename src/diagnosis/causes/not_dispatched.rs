@@ -1,6 +1,7 @@
 //! The API could have published, and did not.
 
 use crate::diagnosis::evidence::{broker, connections};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -81,13 +82,14 @@ fn look(story: &Story<'_>) -> Answer {
                 connection.vhost == story.timeline.setup.vhost
                     && connections::is_socket_of(process, &connection.name)
             }) {
-                return Answer::likely(
+                return Answer::shown(
                     format!(
                         "the API (pid {}) is connected to this very vhost, and sent nothing for this task",
                         process.pid
                     ),
                     [*n, listed],
-                );
+                )
+                .given([Premise::NothingRefused]);
             }
         }
     }

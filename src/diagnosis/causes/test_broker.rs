@@ -51,13 +51,27 @@ fn check(story: &Story<'_>) -> Answer {
             && process.sockets_seen
             && story.closed()
         {
-            return Answer::likely(
-                format!(
-                    "the API (pid {}) has {name}={value} in its environment and opened no AMQP connection: a stub broker keeps the message",
-                    process.pid
-                ),
-                [*n],
+            let text = format!(
+                "the API (pid {}) has {name}={value} in its environment and opened no AMQP connection",
+                process.pid
             );
+            let reads = process
+                .reads
+                .as_ref()
+                .map(|read| read.iter().any(|read| read == name));
+            return match reads {
+                Some(true) => {
+                    let text =
+                        format!("{text}, and its code names that variable: a stub broker keeps the message");
+                    Answer::likely(text, [*n])
+                }
+                Some(false) => Answer::ruled_out(format!("{text}, and no code of its own names it"), [*n]),
+                // A variable that nobody looks at switches nothing.
+                None => Answer::possible(
+                    format!("{text}; whether its code looks at that variable could not be seen"),
+                    [*n],
+                ),
+            };
         }
     }
     Answer::NotApplicable
@@ -77,6 +91,7 @@ mod tests {
             )
             .process(50, 1, "python uvicorn main:app", |process| {
                 process.env.insert("DRAMATIQ_TESTING".into(), "1".into());
+                process.reads = Some(vec!["DRAMATIQ_TESTING".into()]);
             })
     }
 
@@ -98,6 +113,24 @@ mod tests {
             "not applicable",
             "it may still connect"
         );
+    }
+
+    #[test]
+    fn a_variable_that_no_code_looks_at_is_a_near_miss() {
+        let with = |reads: Option<Vec<String>>| {
+            let scene = Scene::accepted().row("PENDING").see(
+                Source::Process,
+                crate::timeline::EventKind::ApiProcess { pid: 50 },
+            );
+            let scene = scene.process(50, 1, "python uvicorn main:app", |process| {
+                process.env.insert("TESTING".into(), "1".into());
+                process.reads = reads;
+            });
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(with(Some(vec!["TESTING".into()])), "likely");
+        assert_eq!(with(Some(Vec::new())), "ruled out");
+        assert_eq!(with(None), "possible");
     }
 
     #[test]

@@ -28,6 +28,12 @@ const HARMLESS: &[&str] = &[
     "LANG",
 ];
 
+/// What may turn a broker into a stub, if the code looks at it.
+fn is_switch(name: &str) -> bool {
+    let by_name = ["TEST", "ENV"].iter().any(|part| name.contains(part));
+    by_name && !matches!(name, "VIRTUAL_ENV" | "PYTEST_CURRENT_TEST")
+}
+
 /// `None`: it is gone.
 pub fn state_of(pid: i32) -> Option<char> {
     Some(Proc::new(pid).ok()?.stat().ok()?.state)
@@ -77,6 +83,15 @@ pub fn read(pid: i32) -> Option<Process> {
             (value.len() <= MOST_SHOWN).then(|| ((*name).to_owned(), value.to_string_lossy().into_owned()))
         })
         .collect();
+    let set: Vec<&str> = env
+        .keys()
+        .map(String::as_str)
+        .filter(|name| is_switch(name))
+        .collect();
+    let reads = match set.as_slice() {
+        [] => None,
+        set => super::reads::read_by(pid, set),
+    };
     Some(Process {
         pid,
         ppid: stat.ppid,
@@ -91,6 +106,7 @@ pub fn read(pid: i32) -> Option<Process> {
         started_at_ms: started_at_ms(stat.starttime),
         env_names,
         env,
+        reads,
         sockets_seen: process.fd().is_ok(),
         sockets: own_sockets(&process),
         holds_log: false,
