@@ -26,10 +26,9 @@ pub struct Process {
     /// Values of a short list known to be harmless and relevant.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub env: std::collections::BTreeMap<String, String>,
-    /// Of the test switches among them those that a Python file of its own project names; absent where
-    /// that could not be looked at, or none is set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reads: Option<Vec<String>>,
+    /// Of the test switches among them those that a Python file of its own project names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
     /// Its established TCP connections, `ip:port -> ip:port`, its own end first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<String>,

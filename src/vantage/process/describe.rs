@@ -89,8 +89,11 @@ pub fn read(pid: i32) -> Option<Process> {
         .filter(|name| is_switch(name))
         .collect();
     let reads = match set.as_slice() {
-        [] => None,
-        set => super::reads::read_by(pid, set),
+        [] => Vec::new(),
+        set => {
+            let python_path = environ.get(std::ffi::OsStr::new("PYTHONPATH"));
+            super::reads::read_by(pid, set, python_path.map(std::ffi::OsString::as_os_str))
+        }
     };
     Some(Process {
         pid,
