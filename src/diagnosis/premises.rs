@@ -5,12 +5,14 @@
 //! claim away. *Not contradicted is not proved*: an observation that a recording lacks leaves its
 //! premise assumed.
 
+mod processes;
+
 use std::collections::BTreeSet;
 
 use strum::{EnumDiscriminants, VariantArray};
 
 use super::evidence::{Story, workers};
-use crate::timeline::{Event, EventKind, Process, Source};
+use crate::timeline::{Event, EventKind, Source};
 
 /// The number by which evidence points at an event.
 pub type EventId = u32;
@@ -144,128 +146,6 @@ impl Story<'_> {
             Premise::IsPrimary => self.is_primary(),
             Premise::LogIsWhole => self.log_is_whole(),
             Premise::IsAmongTheWaiting => State::Assumed,
-        }
-    }
-
-    /// A pid of the log is a worker of this machine that the log or the broker knows by something
-    /// else, too: it holds the log open, or our message went to it and the log has it under that pid.
-    fn same_pid_space(&self) -> State {
-        let logged = self.log_pids();
-        for &pid in &logged {
-            let Some((n, process)) = self.process(pid) else {
-                continue;
-            };
-            if workers::is_worker(process) && process.holds_log {
-                return proved([n]);
-            }
-        }
-        for told in self.lines() {
-            let (Some(pid), Some(id)) = (told.line.pid, told.message_id()) else {
-                continue;
-            };
-            let taker = self
-                .deliveries()
-                .filter(|delivery| delivery.message.message_id.as_deref() == Some(id))
-                .find_map(|delivery| self.peer(delivery.connection));
-            match taker {
-                Some((n, peer)) if peer == pid => return proved([told.n, n]),
-                // Ours went to one process, and the log has it under another's pid.
-                Some((n, peer))
-                    if self
-                        .process(peer)
-                        .is_some_and(|(_, process)| workers::is_worker(process)) =>
-                {
-                    return State::Refuted(vec![told.n, n]);
-                }
-                _ => {}
-            }
-        }
-        State::Assumed
-    }
-
-    /// The log is a file, and every worker process that holds it open belongs to the tree of this pid.
-    fn one_process_per_log_thread(&self, pid: Option<i32>) -> State {
-        let (Some(pid), State::Proved(space)) = (pid, self.same_pid_space()) else {
-            return State::Assumed;
-        };
-        let Some((n, process)) = self.process(pid) else {
-            return State::Assumed;
-        };
-        let same_tree = |other: &Process| {
-            other.pid == pid
-                || other.ppid == pid
-                || process.ppid == other.pid
-                || (process.ppid > 1 && process.ppid == other.ppid)
-        };
-        let writers = self
-            .all_processes()
-            .filter(|(_, other)| other.holds_log && workers::is_worker(other));
-        let mut events: Vec<EventId> = space.0;
-        events.push(n);
-        let mut holds = false;
-        for (n, other) in writers {
-            if !same_tree(other) {
-                return State::Assumed;
-            }
-            holds = true;
-            events.push(n);
-        }
-        // A boot of another master in the middle of it is another writer.
-        if holds
-            || self
-                .log_pids()
-                .iter()
-                .all(|pid| self.process(*pid).is_some_and(|(_, other)| same_tree(other)))
-        {
-            proved(events)
-        } else {
-            State::Assumed
-        }
-    }
-
-    /// It is known as what it is by something else than the connection.
-    fn peer_is_process(&self, connection: &str) -> State {
-        let Some((n, pid)) = self.peer(connection) else {
-            return State::Assumed;
-        };
-        let Some((seen, process)) = self.process(pid) else {
-            return State::Assumed;
-        };
-        if is_relay(process) {
-            return State::Refuted(vec![n, seen]);
-        }
-        let serves = self.api_processes().iter().any(|(_, api)| api.pid == pid);
-        if serves || workers::is_worker(process) || workers::acts_as_worker(self, process) {
-            return proved([n, seen]);
-        }
-        State::Assumed
-    }
-
-    /// The same command of the same user in the same folder is the same worker, started twice.
-    fn not_a_replica(&self, pid: i32) -> State {
-        let Some((n, other)) = self.process(pid) else {
-            return State::Assumed;
-        };
-        let mut known = false;
-        for (seen, own) in workers::live_workers(self) {
-            if own.pid == pid {
-                continue;
-            }
-            known = true;
-            let command = |process: &Process| {
-                process
-                    .parent_command
-                    .clone()
-                    .filter(|words| workers::is_worker_command(words))
-                    .unwrap_or_else(|| process.command.clone())
-            };
-            if command(own) == command(other) && own.cwd == other.cwd && own.user == other.user {
-                return State::Refuted(vec![n, seen]);
-            }
-        }
-        match known && other.cwd.is_some() {
-            true => proved([n]),
-            false => State::Assumed,
         }
     }
 
@@ -413,34 +293,4 @@ impl Story<'_> {
 /// A number, or a word so short that it stands in other tasks' messages, too.
 pub fn is_common(id: &str) -> bool {
     id.len() < 6 || (id.len() < 12 && id.chars().all(|c| c.is_ascii_digit()))
-}
-
-/// Programs that pass connections on.
-fn is_relay(process: &Process) -> bool {
-    const RELAYS: &[&str] = &[
-        "docker-proxy",
-        "rootlessport",
-        "slirp4netns",
-        "pasta",
-        "haproxy",
-        "nginx",
-        "envoy",
-        "traefik",
-        "caddy",
-        "stunnel",
-        "stunnel4",
-        "ssh",
-        "sshd",
-        "socat",
-        "kubectl",
-        "telepresence",
-        "tailscaled",
-        "amqproxy",
-        "toxiproxy",
-        "cloud_sql_proxy",
-    ];
-    process.command.first().is_some_and(|program| {
-        let name = program.rsplit('/').next().unwrap_or(program);
-        RELAYS.contains(&name.trim_end_matches(':'))
-    })
 }

@@ -1,0 +1,159 @@
+//! Premises about processes: whose pids a log has, who is at a connection's end, who is a replica.
+
+use super::{EventId, State, proved};
+use crate::diagnosis::evidence::{Story, workers};
+use crate::timeline::Process;
+
+impl Story<'_> {
+    /// A pid of the log is a worker of this machine that the log or the broker knows by something
+    /// else, too: it holds the log open, or our message went to it and the log has it under that pid.
+    pub(super) fn same_pid_space(&self) -> State {
+        let logged = self.log_pids();
+        for &pid in &logged {
+            let Some((n, process)) = self.process(pid) else {
+                continue;
+            };
+            if workers::is_worker(process) && process.holds_log {
+                return proved([n]);
+            }
+        }
+        for told in self.lines() {
+            let (Some(pid), Some(id)) = (told.line.pid, told.message_id()) else {
+                continue;
+            };
+            let taker = self
+                .deliveries()
+                .filter(|delivery| delivery.message.message_id.as_deref() == Some(id))
+                .find_map(|delivery| self.peer(delivery.connection));
+            match taker {
+                Some((n, peer)) if peer == pid => return proved([told.n, n]),
+                // Ours went to one process, and the log has it under another's pid.
+                Some((n, peer))
+                    if self
+                        .process(peer)
+                        .is_some_and(|(_, process)| workers::is_worker(process)) =>
+                {
+                    return State::Refuted(vec![told.n, n]);
+                }
+                _ => {}
+            }
+        }
+        State::Assumed
+    }
+
+    /// The log is a file, and every worker process that holds it open belongs to the tree of this pid.
+    pub(super) fn one_process_per_log_thread(&self, pid: Option<i32>) -> State {
+        let (Some(pid), State::Proved(space)) = (pid, self.same_pid_space()) else {
+            return State::Assumed;
+        };
+        let Some((n, process)) = self.process(pid) else {
+            return State::Assumed;
+        };
+        let same_tree = |other: &Process| {
+            other.pid == pid
+                || other.ppid == pid
+                || process.ppid == other.pid
+                || (process.ppid > 1 && process.ppid == other.ppid)
+        };
+        let writers = self
+            .all_processes()
+            .filter(|(_, other)| other.holds_log && workers::is_worker(other));
+        let mut events: Vec<EventId> = space.0;
+        events.push(n);
+        let mut holds = false;
+        for (n, other) in writers {
+            if !same_tree(other) {
+                return State::Assumed;
+            }
+            holds = true;
+            events.push(n);
+        }
+        // A boot of another master in the middle of it is another writer.
+        if holds
+            || self
+                .log_pids()
+                .iter()
+                .all(|pid| self.process(*pid).is_some_and(|(_, other)| same_tree(other)))
+        {
+            proved(events)
+        } else {
+            State::Assumed
+        }
+    }
+
+    /// It is known as what it is by something else than the connection.
+    pub(super) fn peer_is_process(&self, connection: &str) -> State {
+        let Some((n, pid)) = self.peer(connection) else {
+            return State::Assumed;
+        };
+        let Some((seen, process)) = self.process(pid) else {
+            return State::Assumed;
+        };
+        if is_relay(process) {
+            return State::Refuted(vec![n, seen]);
+        }
+        let serves = self.api_processes().iter().any(|(_, api)| api.pid == pid);
+        if serves || workers::is_worker(process) || workers::acts_as_worker(self, process) {
+            return proved([n, seen]);
+        }
+        State::Assumed
+    }
+
+    /// The same command of the same user in the same folder is the same worker, started twice.
+    pub(super) fn not_a_replica(&self, pid: i32) -> State {
+        let Some((n, other)) = self.process(pid) else {
+            return State::Assumed;
+        };
+        let mut known = false;
+        for (seen, own) in workers::live_workers(self) {
+            if own.pid == pid {
+                continue;
+            }
+            known = true;
+            let command = |process: &Process| {
+                process
+                    .parent_command
+                    .clone()
+                    .filter(|words| workers::is_worker_command(words))
+                    .unwrap_or_else(|| process.command.clone())
+            };
+            if command(own) == command(other) && own.cwd == other.cwd && own.user == other.user {
+                return State::Refuted(vec![n, seen]);
+            }
+        }
+        match known && other.cwd.is_some() {
+            true => proved([n]),
+            false => State::Assumed,
+        }
+    }
+}
+
+/// Programs that pass connections on.
+fn is_relay(process: &Process) -> bool {
+    const RELAYS: &[&str] = &[
+        "docker-proxy",
+        "rootlessport",
+        "slirp4netns",
+        "pasta",
+        "haproxy",
+        "nginx",
+        "envoy",
+        "traefik",
+        "caddy",
+        "stunnel",
+        "stunnel4",
+        "ssh",
+        "sshd",
+        "socat",
+        "kubectl",
+        "telepresence",
+        "tailscaled",
+        "amqproxy",
+        "toxiproxy",
+        "cloud_sql_proxy",
+    ];
+    process.command.first().is_some_and(|program| {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        RELAYS.contains(&name.trim_end_matches(':'))
+    })
+}
