@@ -68,7 +68,12 @@ pub fn no_answer(error: reqwest::Error) -> (NoAnswer, String) {
         NoAnswer::Timeout
     } else if lower.contains("dns error") || lower.contains("lookup address") {
         NoAnswer::Dns
-    } else if lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake") {
+    } else if lower.contains("certificate")
+        || lower.contains("tls")
+        || lower.contains("handshake")
+        // What a port answers that does not speak TLS.
+        || lower.contains("corrupt message")
+    {
         NoAnswer::Tls
     } else if error.is_connect() {
         NoAnswer::Connect

@@ -138,7 +138,8 @@ impl Steps<'_> {
                     message,
                     ..
                 } if is_ours(report, message) => {
-                    let by = if consumers.contains(&connection.as_str()) {
+                    // A retry is the worker's, whichever of its connections it takes.
+                    let by = if message.is_retry() || consumers.contains(&connection.as_str()) {
                         WORKER
                     } else {
                         API

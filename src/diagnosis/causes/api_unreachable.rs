@@ -29,6 +29,9 @@ fn check(story: &Story<'_>) -> Answer {
                         return Answer::ruled_out("it accepted the connection and the request", [event.n]);
                     }
                     NoAnswer::Dns => "the API's host name does not resolve",
+                    NoAnswer::Tls if error.contains("corrupt message") => {
+                        "the port answers, but does not speak TLS (write `http://` in api.url)"
+                    }
                     NoAnswer::Tls => "the TLS handshake with the API failed",
                     NoAnswer::Connect => "nothing accepts connections at the API's address",
                 };

@@ -64,15 +64,13 @@ fn check(story: &Story<'_>) -> Answer {
         None => (format!("{text}: no worker runs"), Scenario::C),
     };
     let answer = if last.ready > 0 && retries::is_on_the_queue(story) {
-        // A worker that lives here may be the watched one all the same: in a container its log has
-        // other pids.
-        let others = workers::all_live(story).map(|(_, process)| Premise::NotAReplica(process.pid));
-        // And a log that says nothing of an end leaves only its pids to tell that it has ended.
+        // A log that says nothing of an end leaves only its pids to tell that it has ended: in a
+        // container they are others.
         let lives = story.worker_lines().iter().rev().find_map(WorkerLine::life);
         let by_pid = lives
             .filter(|life| *life != WorkerLife::Ending)
             .map(|_| Premise::SamePidSpace);
-        Answer::shown(text, evidence).given(others.chain(by_pid))
+        Answer::shown(text, evidence).given(by_pid)
     } else {
         Answer::likely(text, evidence)
     };

@@ -229,6 +229,10 @@ impl<'a> Story<'a> {
     fn why_entry_is_invisible(&self) -> String {
         let log = if !self.sees(Source::WorkerLog) {
             "the worker's log is not seen"
+        } else if self.post_mortem() {
+            "the log of then may be gone"
+        } else if self.timeline.setup.entry_pattern.is_some() || self.debug_log() {
+            "the log shows entries that may be others'"
         } else {
             "the log would not show it (set worker.entry_pattern)"
         };
@@ -236,6 +240,8 @@ impl<'a> Story<'a> {
             "the row is not seen"
         } else if self.timeline.setup.running.is_empty() {
             "no status says that it runs (set database.running)"
+        } else if self.last_row().is_some_and(|(_, row)| row.present) {
+            "the row has no status that only the actor sets"
         } else {
             "there is no row"
         };

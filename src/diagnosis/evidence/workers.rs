@@ -60,14 +60,6 @@ pub(in crate::diagnosis) fn is_worker_product(product: &str) -> bool {
     product.contains("Pika") || product.contains("py-amqp")
 }
 
-/// Every worker of this machine that lives, be it the watched one or not.
-pub(in crate::diagnosis) fn all_live<'a>(story: &Story<'a>) -> impl Iterator<Item = (u32, &'a Process)> {
-    let lives = |process: &Process| {
-        is_worker(process) && story.gone(process.pid).is_none() && !matches!(process.state, 'Z' | 'X')
-    };
-    story.all_processes().filter(move |(_, process)| lives(process))
-}
-
 /// Live processes of the watched worker.
 pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process)> {
     let mut found: Vec<(u32, &'a Process)> = Vec::new();
