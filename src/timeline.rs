@@ -213,6 +213,9 @@ impl Timeline {
         };
         for event in &mut self.events {
             event.at_ms = round(event.at_ms - origin);
+            if let EventKind::Row(row) = &mut event.kind {
+                row.asked_at_ms = row.asked_at_ms.map(|at| round(at - origin));
+            }
             if let EventKind::RowCommitted {
                 invisible_at_ms,
                 visible_at_ms,

@@ -95,6 +95,7 @@ const ALL: &[Transformation] = &[
             .unwrap_or_default()
     }),
     less("blind_publish", sources::blind_publish),
+    less("others_wait", sources::others_wait),
     less("pairs", pairs::pairs),
 ];
 
@@ -380,7 +381,6 @@ fn nothing_false_is_certain() {
 const NOT_TRIED: &[PremiseKind] = &[
     PremiseKind::MessageIsOurs,
     PremiseKind::StillAnswers,
-    PremiseKind::IsAmongTheWaiting,
     PremiseKind::IsPrimary,
 ];
 

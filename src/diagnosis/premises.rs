@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use strum::{EnumDiscriminants, VariantArray};
 
 use super::evidence::{Story, workers};
-use crate::timeline::{Event, EventKind, Source};
+use crate::timeline::{Event, EventKind, Row, Source};
 
 /// The number by which evidence points at an event.
 pub type EventId = u32;
@@ -41,7 +41,7 @@ pub enum Premise {
     NothingRefused,
     /// What is unacknowledged is being worked on.
     WorkIsRunning(i32),
-    /// The source still answered after this moment, in milliseconds.
+    /// The source answered something that it was asked after this moment, in milliseconds.
     StillAnswers(Source, i64),
     /// The task's message is among those that wait on its queue.
     IsAmongTheWaiting,
@@ -278,15 +278,32 @@ impl Story<'_> {
         }
     }
 
-    /// Something came from the source after that moment.
+    /// It answered what it was asked after that moment: an answer that was under way by then may be
+    /// older than it.
     fn still_answers(&self, source: Source, since: f64) -> State {
-        let later = self.timeline.events.iter().rev().find(|event| {
-            event.source == source && event.at_ms > since && !matches!(event.kind, EventKind::Blind { .. })
-        });
-        match later {
-            Some(event) => proved([event.n]),
-            None => State::Assumed,
+        let mut before: Option<&Row> = None;
+        let mut later = None;
+        for event in self.timeline.events.iter().filter(|event| event.source == source) {
+            let asked = match &event.kind {
+                EventKind::Row(row) => {
+                    // Only the last look, begun when the task was over, repeats what is known.
+                    let repeats = before.is_some_and(|before| before == row).then_some(event.at_ms);
+                    before = Some(row);
+                    row.asked_at_ms.or(repeats)
+                }
+                EventKind::ApiStatus { latency_ms, .. } => latency_ms.map(|latency| event.at_ms - latency),
+                // The first is about an earlier moment, the others are no answers.
+                EventKind::RowCommitted { .. }
+                | EventKind::Watching { .. }
+                | EventKind::Partial { .. }
+                | EventKind::Blind { .. } => None,
+                _ => Some(event.at_ms),
+            };
+            if asked.is_some_and(|asked| asked > since) {
+                later = Some(event.n);
+            }
         }
+        later.map_or(State::Assumed, |n| proved([n]))
     }
 }
 

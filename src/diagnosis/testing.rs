@@ -264,19 +264,20 @@ impl Scene {
 
     pub fn row_with(self, status: &str, xmax_state: Xmax) -> Self {
         let xmax = if xmax_state == Xmax::None { 0 } else { 705 };
+        let asked = self.now + 9.0;
         self.see(
             Source::Database,
             EventKind::Row(value(json!({
                 "present": true, "status": status, "xmin": 700, "xmax": xmax, "xmax_state": xmax_state,
+                "asked_at_ms": asked,
             }))),
         )
     }
 
     pub fn no_row(self) -> Self {
-        self.see(
-            Source::Database,
-            EventKind::Row(value(json!({ "present": false }))),
-        )
+        let asked = self.now + 9.0;
+        let kind = json!({ "kind": "row", "present": false, "asked_at_ms": asked });
+        self.see(Source::Database, value(kind))
     }
 
     pub fn committed(self, invisible_at_ms: f64, visible_at_ms: f64) -> Self {

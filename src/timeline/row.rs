@@ -45,6 +45,9 @@ pub struct Row {
     /// Address of the row version, as `(page,tuple)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctid: Option<String>,
+    /// When the look began: an answer tells of nothing that happened after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at_ms: Option<f64>,
 }
 
 /// A backend that waits for a lock on the task's row, and who holds it.

@@ -204,7 +204,10 @@ impl Watcher<'_> {
                 }
             }
             if self.last.as_ref() != Some(&row) || thorough {
-                self.tap.see(EventKind::Row(row.clone()));
+                self.tap.see(EventKind::Row(Row {
+                    asked_at_ms: Some(before),
+                    ..row.clone()
+                }));
             }
             self.last = Some(row);
         }
@@ -330,5 +333,6 @@ fn row_of(columns: &PgRow) -> Row {
         xmax_state: None,
         holder_writes: None,
         ctid: columns.get(5),
+        asked_at_ms: None,
     }
 }

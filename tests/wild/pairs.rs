@@ -9,7 +9,11 @@ const EACH: usize = 4;
 
 pub fn pairs(run: &Run) -> Vec<Wild> {
     let mut dice = Dice::new(&format!("{} in pairs", run.name));
-    let singles: Vec<&Transformation> = ALL.iter().filter(|one| one.name != "pairs").collect();
+    let singles: Vec<&Transformation> = ALL
+        .iter()
+        // The sample stays the same: the second is a pair itself.
+        .filter(|one| !["pairs", "others_wait"].contains(&one.name))
+        .collect();
     let mut all = Vec::new();
     for _ in 0..EACH * 3 {
         if all.len() == EACH {

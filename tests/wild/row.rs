@@ -73,6 +73,7 @@ fn touched(run: &Run) -> Option<Run> {
                 if row.present && row.xmin == before.xmin {
                     *row = Row {
                         status: row.status.clone(),
+                        asked_at_ms: row.asked_at_ms,
                         ..touched.clone()
                     };
                 }
@@ -262,7 +263,10 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
         for one in run.events() {
             let mut one = one.clone();
             match &mut one.kind {
-                EventKind::Row(_) => one.at_ms += by_ms,
+                EventKind::Row(row) => {
+                    one.at_ms += by_ms;
+                    row.asked_at_ms = row.asked_at_ms.map(|at| at + by_ms);
+                }
                 EventKind::RowCommitted {
                     invisible_at_ms,
                     visible_at_ms,
@@ -314,6 +318,7 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
                             xmax_state: None,
                             holder_writes: None,
                             ctid: None,
+                            asked_at_ms: row.asked_at_ms,
                         };
                     } else if let Some((_, first)) = &seen {
                         row.clone_from(first);

@@ -493,6 +493,7 @@ pub fn until_silence(
                 *held = Some(unacked);
             }
             EventKind::Depth { samples, .. } => *samples += 30,
+            EventKind::Row(row) => row.asked_at_ms = row.asked_at_ms.map(|_| end + 5.5),
             _ => {}
         }
     }

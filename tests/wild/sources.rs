@@ -205,6 +205,7 @@ pub fn afterwards(run: &Run) -> Option<Run> {
                 *ready = Some(0);
             }
             EventKind::Depth { samples, .. } => *samples = 1,
+            EventKind::Row(row) => row.asked_at_ms = row.asked_at_ms.map(|_| one.at_ms - 1.0),
             _ => {}
         }
         events.push(one);
@@ -235,6 +236,23 @@ pub fn blind_publish(run: &Run) -> Vec<Wild> {
         .collect()
 }
 
+/// `--task ID`, and what waits on the queue are other tasks' messages: this one's was refused.
+pub fn others_wait(run: &Run) -> Vec<Wild> {
+    let waits = run.events().iter().rev().find_map(|event| match &event.kind {
+        EventKind::Depth {
+            queue,
+            ready,
+            consumers,
+            ..
+        } if queue == run.queue() => Some(*ready > 0 && *consumers == 0),
+        _ => None,
+    });
+    let nobody_had_it = run.published_at().is_some() && run.delivery().is_none() && !run.is_in_the_log();
+    let late = afterwards(run).filter(|_| waits == Some(true) && nobody_had_it);
+    let truth = run.truth.instead("publish-refused");
+    late.map(|late| wild("", late.told(truth))).into_iter().collect()
+}
+
 fn refused(run: &Run) -> Option<Run> {
     let published = run.published_at()?;
     // Where nothing else was going on, nothing goes on.
@@ -262,7 +280,10 @@ fn refused(run: &Run) -> Option<Run> {
                         .or(Some(taskdiag::timeline::Xmax::None));
                     initial = Some(row.clone());
                 } else {
-                    row.clone_from(initial.as_ref()?);
+                    *row = Row {
+                        asked_at_ms: row.asked_at_ms,
+                        ..initial.clone()?
+                    };
                 }
             }
             EventKind::ApiStatus { value, .. } => *value = Some(first.clone()),

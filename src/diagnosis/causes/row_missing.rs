@@ -1,6 +1,7 @@
 //! The API accepted the task and wrote no row.
 
 use crate::diagnosis::evidence::{broker, row};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -84,7 +85,10 @@ fn check(story: &Story<'_>) -> Answer {
         _ if !nothing_published => Answer::possible(text, evidence).would_decide(&[Source::Firehose]),
         Some(n) if explained => {
             evidence.push(n);
+            // A standby, or an answer from before the last that was heard, may not show a row that is.
+            let since = story.last_news_ms().ceil() as i64;
             Answer::shown(format!("{text}, and the API itself answers 404 for it"), evidence)
+                .given([Premise::StillAnswers(Source::Database, since), Premise::IsPrimary])
         }
         _ if explained => Answer::likely(text, evidence),
         _ => Answer::possible(text, evidence),
@@ -162,6 +166,7 @@ mod tests {
                 )
                 .raised(exception)
                 .api_knows_nothing()
+                .no_row()
                 .silence()
         };
         assert_eq!(

@@ -312,6 +312,22 @@ impl<'a> Story<'a> {
     }
 
     pub fn last_activity_ms(&self) -> f64 {
+        let mut last = self.last_news_ms();
+        // The last look repeats the row: only a change is activity.
+        let mut before: Option<&Row> = None;
+        for (_, at, row) in &self.rows {
+            if before.is_none_or(|before| {
+                before.status != row.status || before.xmax != row.xmax || before.present != row.present
+            }) {
+                last = last.max(*at);
+            }
+            before = Some(row);
+        }
+        last
+    }
+
+    /// When something of this task was last seen elsewhere than in its row.
+    pub fn last_news_ms(&self) -> f64 {
         let mut last = 0.0_f64;
         for event in &self.timeline.events {
             if matches!(
@@ -330,16 +346,6 @@ impl<'a> Story<'a> {
         }
         for told in &self.lines {
             last = last.max(told.at_ms);
-        }
-        // The last look repeats the row: only a change is activity.
-        let mut before: Option<&Row> = None;
-        for (_, at, row) in &self.rows {
-            if before.is_none_or(|before| {
-                before.status != row.status || before.xmax != row.xmax || before.present != row.present
-            }) {
-                last = last.max(*at);
-            }
-            before = Some(row);
         }
         last
     }

@@ -31,6 +31,8 @@ pub struct Folder {
     inside: bool,
     /// A line with a recognised head was seen: what has none then continues the one before.
     heads: bool,
+    /// Lines have a service's name before them.
+    prefixed: bool,
 }
 
 impl Folder {
@@ -41,6 +43,7 @@ impl Folder {
             open: None,
             inside: false,
             heads: false,
+            prefixed: false,
         }
     }
 
@@ -81,7 +84,10 @@ impl Folder {
 
     fn line(&mut self, text: &str, out: &mut Vec<Parsed>) {
         let plain = anstream::adapter::strip_str(text).to_string();
-        let text = without_prefix(&plain);
+        let bare = without_prefix(&plain);
+        // Tables have bars, too: a name counts only in a log where a line with a head follows one.
+        self.prefixed |= bare.len() < plain.len() && has_head(bare);
+        let text = if self.prefixed { bare } else { &*plain };
         let is_entry = self.entry.as_ref().is_some_and(|pattern| pattern.is_match(text));
         if !is_entry
             && self.continues(text)
@@ -428,6 +434,14 @@ mod tests {
         );
         assert_eq!(lines[1].0.pid, Some(12));
         assert_eq!(lines[2].0.text, "boom task_id=t1");
+    }
+
+    #[test]
+    fn a_table_is_no_service() {
+        let table = read("id | status\n7  | PENDING\n");
+        assert_eq!(table[0].0.text, "id | status");
+        let service = read("worker-1  | WARNING:a:late\nworker-1  | id | status\n");
+        assert_eq!(service[1].0.text, "id | status");
     }
 
     #[test]
