@@ -22,6 +22,7 @@ mod argument_not_serialisable;
 mod backlog;
 mod bad_arguments;
 mod blocked_before_entry;
+mod consumer_refused;
 mod coroutine_never_awaited;
 mod crash_before_entry;
 mod decode_error;
@@ -110,6 +111,7 @@ pub const ALL: &[Cause] = &[
     worker_not_started::CAUSE,
     worker_cannot_connect::CAUSE,
     queue_declaration_conflict::CAUSE,
+    consumer_refused::CAUSE,
     queue_deleted::CAUSE,
     worker_still_booting::CAUSE,
     worker_on_test_broker::CAUSE,

@@ -25,6 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
             !connections::is_conflict(error)
                 && !connections::is_missing_queue(error)
                 && !connections::is_queue_down(error)
+                && !connections::is_exclusive(error)
         },
         |error, count| format!("0 consumers: the worker cannot connect ({count} in its log): {error}"),
     )

@@ -1,6 +1,6 @@
 //! All consumers are full.
 
-use crate::diagnosis::evidence::{broker, retries, workers};
+use crate::diagnosis::evidence::{broker, connections, retries, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -24,6 +24,12 @@ fn check(story: &Story<'_>) -> Answer {
     };
     if !story.closed() || !retries::is_on_the_queue(story) || depth.consumers == 0 || depth.ready == 0 {
         return Answer::NotApplicable;
+    }
+    if let Some(refused) = connections::refused_for_an_exclusive(story) {
+        return Answer::ruled_out(
+            "the queue is held exclusively: whoever is added is refused",
+            [refused.n],
+        );
     }
     // Full before the publish and not a message more after it: it is not among those that wait.
     if broker::did_not_grow(story) {
@@ -65,7 +71,15 @@ fn check(story: &Story<'_>) -> Answer {
     match (listed, unacked) {
         (Some((n, _)), Some((info, unacked))) if prefetch > 0 && unacked >= prefetch => {
             evidence.extend([n, info]);
-            let certainty = if counted && kept && !broker::shrank(story) {
+            // A client that is no worker may hold the queue for itself: more workers would not help.
+            let by_workers = listed.is_some_and(|(_, consumers)| {
+                let ours = consumers
+                    .iter()
+                    .filter(|consumer| consumer.queue == story.queue());
+                let mut connections = ours.map(|consumer| consumer.connection.as_str());
+                connections.all(|connection| workers::is_a_workers(story, connection))
+            });
+            let certainty = if counted && kept && by_workers && !broker::shrank(story) {
                 Certainty::Certain
             } else {
                 Certainty::Likely

@@ -1,6 +1,6 @@
 //! The configured log is not that of the worker that consumes.
 
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
 use crate::timeline::Source;
@@ -23,6 +23,9 @@ fn check(story: &Story<'_>) -> Answer {
     let logged = story.log_pids();
     if logged.is_empty() {
         return Answer::NotApplicable;
+    }
+    if let Some(refused) = connections::refused_for_an_exclusive(story) {
+        return Answer::ruled_out("its worker is refused as a consumer, and says so", [refused.n]);
     }
     let text = |pids: &[i32]| pids.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
     let in_log: Vec<i32> = logged.into_iter().collect();

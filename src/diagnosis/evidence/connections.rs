@@ -1,6 +1,6 @@
 //! AMQP connections and connection errors: whose they are, and what they say.
 
-use super::Story;
+use super::{Story, WorkerLine};
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
 use crate::text;
@@ -136,6 +136,24 @@ pub(in crate::diagnosis) fn is_missing_queue(error: &str) -> bool {
 /// RabbitMQ answers a declare of a durable classic queue like this while its node is down.
 pub(in crate::diagnosis) fn is_queue_down(error: &str) -> bool {
     error.contains("home node") && error.contains("is down or inaccessible")
+}
+
+/// Another client holds the queue for itself alone.
+pub(in crate::diagnosis) fn is_exclusive(error: &str) -> bool {
+    error.contains("ACCESS_REFUSED") && error.contains("in exclusive use")
+}
+
+/// The last of the worker's lines that say so of our queue, unless it consumes since.
+pub(in crate::diagnosis) fn refused_for_an_exclusive<'a>(story: &Story<'a>) -> Option<WorkerLine<'a>> {
+    let about_it = story.worker_lines().iter().rev().find(|told| match told.mark {
+        Some(LogEvent::ConnectionError { queue, error }) => names_our_queue(story, queue.as_deref(), error),
+        Some(LogEvent::Pushed { .. } | LogEvent::Received { .. }) => true,
+        _ => false,
+    })?;
+    match about_it.mark {
+        Some(LogEvent::ConnectionError { error, .. }) if is_exclusive(error) => Some(*about_it),
+        _ => None,
+    }
 }
 
 /// The worker's consumer reports connection errors of this kind, and nobody consumes.

@@ -55,6 +55,15 @@ pub(in crate::diagnosis) fn acts_as_worker(story: &Story<'_>, process: &Process)
     by_stack || by_queue
 }
 
+/// A worker of this machine is at the client's end of the connection.
+pub(in crate::diagnosis) fn is_a_workers(story: &Story<'_>, connection: &str) -> bool {
+    let by_peer = story.peer(connection).map(|(_, pid)| pid);
+    story.all_processes().any(|(_, process)| {
+        let holds = by_peer == Some(process.pid) || connections::is_socket_of(process, connection);
+        holds && (is_worker(process) || acts_as_worker(story, process))
+    })
+}
+
 /// Client libraries that task workers use.
 pub(in crate::diagnosis) fn is_worker_product(product: &str) -> bool {
     product.contains("Pika") || product.contains("py-amqp")
