@@ -138,9 +138,13 @@ impl Running {
     pub fn finish_quietly(&mut self, stack: &Stack) -> Verdict {
         let status = self.wait();
         let stdout = fs::read_to_string(&self.stdout).unwrap_or_default();
+        // The first screen leaves out what has no room; -v leaves out nothing.
+        let mut text = fs::read_to_string(&self.report).unwrap_or_default();
+        let whole = stack.taskdiag("replay").arg("-v").arg(&self.recording).output();
+        text.push_str(&String::from_utf8_lossy(&whole.expect("taskdiag runs").stdout));
         let verdict = Verdict {
             json: serde_json::from_str(&stdout).unwrap_or(Json::Null),
-            text: fs::read_to_string(&self.report).unwrap_or_default(),
+            text,
             stderr: self.stderr(),
             recorded: fs::read(&self.recording).unwrap_or_default(),
             recording: self.recording.clone(),
