@@ -214,7 +214,8 @@ fn a_chatty_worker_fills_no_disk() {
     let mut stack = started("start-chatty");
     wrapper(&mut stack, CHATTY);
     stack.set("broker.queue", "elsewhere");
-    stack.set("timing.silence", "12s");
+    stack.set("timing.timeout", "60s");
+    stack.set("timing.silence", "40s");
     let mut running = start(&mut stack, &[]);
     let log = || {
         let folder = fs::read_dir(stack.dir.join("tmp")).ok()?.flatten().next()?;
@@ -222,11 +223,21 @@ fn a_chatty_worker_fills_no_disk() {
         Some((log.len() >> 20, (log.blocks() * 512) >> 20))
     };
     let mut most = (0, 0);
-    until("it has printed it all, or the run is over", || {
+    // Beside other tests a disk may be slow; no more is asked of it than what is printed.
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
         let (length, size) = log().unwrap_or_default();
         most = (most.0.max(length), most.1.max(size));
-        length >= 380 || running.has_ended()
-    });
+        if length >= 380 || running.has_ended() {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "not within 120 s: {most:?} MiB\n{}",
+            running.stderr()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let verdict = running.finish(&stack);
     assert!(
         most.0 >= 380 && most.1 < 250,
@@ -580,7 +591,9 @@ fn consumers_that_were_there_before_are_named() {
             || verdict
                 .list("contributing")
                 .iter()
-                .any(|cause| cause["id"] == "several-workers"),
+                .any(|cause| cause["id"] == "several-workers")
+            // The list of consumers may be younger than the verdict.
+            || verdict.text.contains("took the message"),
         "{}",
         verdict.explain()
     );

@@ -4,6 +4,7 @@
 //! level word and a leading time. Tracebacks and other continuation lines are folded into the line
 //! they belong to. Lines are parsed one by one; nothing here looks at files.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -83,7 +84,11 @@ impl Folder {
     }
 
     fn line(&mut self, text: &str, out: &mut Vec<Parsed>) {
-        let plain = anstream::adapter::strip_str(text).to_string();
+        // Of millions of lines hardly any is dressed up.
+        let plain = match text.contains('\u{1b}') {
+            true => Cow::Owned(anstream::adapter::strip_str(text).to_string()),
+            false => Cow::Borrowed(text),
+        };
         let bare = without_prefix(&plain);
         // Tables have bars, too: a name counts only in a log where a line with a head follows one.
         self.prefixed |= bare.len() < plain.len() && has_head(bare);
@@ -155,6 +160,9 @@ static PREFIX: LazyLock<Option<Regex>> =
 
 /// The line as the program wrote it. A level before a bar is the program's own.
 fn without_prefix(text: &str) -> &str {
+    if !text.contains("| ") && !text.starts_with("[pod/") {
+        return text;
+    }
     let found = PREFIX.as_ref().and_then(|prefix| prefix.captures(text));
     match found {
         Some(found)
