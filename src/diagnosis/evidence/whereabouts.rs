@@ -107,7 +107,8 @@ impl<'a> Story<'a> {
             None => {
                 let waits = self
                     .depths(&delay)
-                    .any(|depth| depth.at_ms >= copy.at_ms && depth.ready > 0);
+                    .last()
+                    .is_some_and(|depth| depth.at_ms >= copy.at_ms && depth.ready > 0);
                 let text = format!("on `{delay}`{due}");
                 waits
                     .then(|| self.place(text, Some(copy.at_ms), Some(false)))
@@ -122,9 +123,9 @@ impl<'a> Story<'a> {
         if self.reached(Stage::Settled).is_some() {
             return None;
         }
-        let held = self
-            .infos(self.queue())
-            .any(|info| info.at_ms > passage.at_ms && info.unacked.is_some_and(|unacked| unacked > 0));
+        let held = self.infos(self.queue()).last().is_some_and(|info| {
+            info.at_ms > passage.at_ms && info.unacked.is_some_and(|unacked| unacked > 0)
+        });
         let text = format!(
             "delivered from `{}` to {}, which has not acknowledged it",
             passage.queue,
@@ -210,6 +211,10 @@ mod tests {
         let held = taken.peer(WORKER, 7).totals("default", 0, 1, json!({}));
         let text = "delivered from `default` to pid 7, which has not acknowledged it";
         assert_eq!(now(&held), told(text, Some(false)));
+        // An earlier look says nothing of now.
+        let mut later = held;
+        later = later.depth("default", 2, 1).totals("default", 2, 0, json!({}));
+        assert_eq!(now(&later), None);
     }
 
     #[test]
