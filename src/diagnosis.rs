@@ -23,8 +23,8 @@ pub use evidence::{Story, Visibility};
 pub use premises::PremiseKind;
 use premises::{EventId, Premise, State};
 pub use verdict::{
-    Certainty, Exception, ExceptionFrame, Excluded, Link, Named, Outcome, Owner, Reached, Scenario, Stage,
-    Task, Undecided, Verdict, Whereabouts, closes,
+    Certainty, Exception, ExceptionFrame, Excluded, Link, Named, OtherTask, Outcome, Owner, Reached,
+    Scenario, Stage, Task, Undecided, Verdict, Whereabouts, closes,
 };
 
 /// Asks every cause of the catalogue and chooses.
@@ -70,6 +70,7 @@ fn decide(story: Story<'_>) -> Verdict {
         certainty: matched.certainty,
         summary: matched.summary,
         evidence: matched.evidence,
+        of: matched.of,
     });
     let links: Vec<Link> = links.collect();
     Verdict {
@@ -312,7 +313,11 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
 fn name(cause: &Cause, matched: Match, story: &Story<'_>) -> Named {
     Named {
         id: cause.id.to_owned(),
-        title: cause.title().to_owned(),
+        title: match matched.of {
+            Some(_) => format!("held up by another task: {}", cause.title()),
+            None => cause.title().to_owned(),
+        },
+        of: matched.of,
         certainty: matched.certainty,
         summary: matched.summary,
         premises: matched.assumed.iter().map(Premise::sentence).collect(),

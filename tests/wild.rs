@@ -208,11 +208,9 @@ fn look_at(run: &Run, trusted: Option<PremiseKind>, results: &mut Results) {
             let verdict = diagnose(&wild.run.timeline);
             let share = results.shares.entry(transformation.name).or_default();
             share.of += 1;
-            if verdict
-                .cause
-                .as_ref()
-                .is_some_and(|cause| cause.id == wild.run.truth.cause && cause.certainty >= Certainty::Likely)
-            {
+            if verdict.cause.as_ref().is_some_and(|cause| {
+                wild.run.truth.is_named_by(&cause.id) && cause.certainty >= Certainty::Likely
+            }) {
                 share.named += 1;
             }
             let name = if wild.way.is_empty() {

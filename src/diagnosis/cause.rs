@@ -1,7 +1,7 @@
 //! What an entry of the catalogue is, and what its check may answer.
 
 use super::premises::{EventId, Premise};
-use super::{Certainty, Owner, Scenario, Stage, Story};
+use super::{Certainty, OtherTask, Owner, Scenario, Stage, Story};
 use crate::framework::Framework;
 use crate::timeline::Source;
 
@@ -172,6 +172,8 @@ pub struct Match {
     pub scenario: Option<Scenario>,
     /// Sources that would make it more certain.
     pub would_decide: Vec<Source>,
+    /// It is about another task, which holds the worker up.
+    pub of: Option<OtherTask>,
 }
 
 impl Answer {
@@ -205,6 +207,7 @@ impl Answer {
             linger_ms: 0,
             scenario: None,
             would_decide: Vec::new(),
+            of: None,
         })
     }
 
@@ -262,6 +265,11 @@ impl Answer {
 
     pub fn would_decide(self, sources: &[Source]) -> Self {
         self.with(|matched| matched.would_decide = sources.to_vec())
+    }
+
+    /// Another task's, not this one's.
+    pub fn of(self, other: OtherTask) -> Self {
+        self.with(|matched| matched.of = Some(other))
     }
 
     pub(super) fn with(mut self, change: impl FnOnce(&mut Match)) -> Self {

@@ -95,7 +95,11 @@ impl Asked {
         let mut chain = Vec::new();
         while let Some(effect) = winner.take() {
             match self.take_reason(story, &effect, &mut rest) {
-                Some(reason) => {
+                Some(mut reason) => {
+                    // What holds others up is seen there; that it holds this task up is as sure as the effect.
+                    if reason.2.of.is_some() {
+                        reason.2.certainty = reason.2.certainty.min(effect.2.certainty);
+                    }
                     chain.push(effect);
                     winner = Some(reason);
                 }
@@ -172,6 +176,13 @@ fn subjects<'a>(story: &Story<'a>, evidence: &[u32]) -> BTreeSet<Subject<'a>> {
             EventKind::Deliver { message, queue, .. } => {
                 found.insert(Subject::Queue(queue));
                 found.extend(message.message_id.as_deref().map(of_message));
+            }
+            EventKind::Consumers { consumers } => {
+                let ours = consumers
+                    .iter()
+                    .filter(|consumer| consumer.queue == story.queue());
+                let peers = ours.filter_map(|consumer| story.peer(&consumer.connection));
+                found.extend(peers.map(|(_, pid)| Subject::Process(pid)));
             }
             EventKind::Row(_) | EventKind::RowCommitted { .. } | EventKind::LockWait(_) => {
                 found.insert(Subject::Row);

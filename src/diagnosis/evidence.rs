@@ -6,6 +6,7 @@
 pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod connections;
+pub(in crate::diagnosis) mod holdups;
 mod lines;
 mod messages;
 mod processes;

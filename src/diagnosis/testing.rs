@@ -575,19 +575,22 @@ impl Scene {
 
     /// One thread's frames, innermost first, as function and file.
     pub fn stack(self, pid: i32, thread: &str, frames: &[(&str, &str)]) -> Self {
-        let frames = frames
-            .iter()
-            .map(|(function, file)| Frame {
-                function: (*function).into(),
-                file: (*file).into(),
-                line: 1,
-            })
-            .collect();
-        let threads = vec![Stack {
-            thread: thread.into(),
+        self.stacks(pid, &[(thread, frames)])
+    }
+
+    /// One dump of several threads, none of which moves.
+    pub fn stacks(self, pid: i32, threads: &[(&str, &[(&str, &str)])]) -> Self {
+        let frame = |(function, file): &(&str, &str)| Frame {
+            function: (*function).into(),
+            file: (*file).into(),
+            line: 1,
+        };
+        let stack = |(thread, frames): &(&str, &[(&str, &str)])| Stack {
+            thread: (*thread).into(),
             stable: true,
-            frames,
-        }];
+            frames: frames.iter().map(frame).collect(),
+        };
+        let threads = threads.iter().map(stack).collect();
         self.see(Source::Process, EventKind::Stacks { pid, threads })
     }
 

@@ -143,6 +143,9 @@ pub struct Named {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owner: Vec<Owner>,
     pub remedies: Vec<String>,
+    /// The other task that it is about, where that one holds the worker up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<OtherTask>,
     /// From this cause to the effect at the task's stage, each link with its own certainty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub explains: Vec<Link>,
@@ -155,6 +158,15 @@ pub struct Link {
     pub certainty: Certainty,
     pub summary: String,
     pub evidence: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<OtherTask>,
+}
+
+/// Another task than the one that was asked about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OtherTask {
+    pub message: Option<String>,
+    pub pid: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

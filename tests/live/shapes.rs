@@ -164,7 +164,8 @@ fn waiting_in_worker() {
     for _ in 0..2 {
         stack.diagnose(&[]).expect("A", "actor-still-running", 10);
     }
-    stack.diagnose(&[]).expect("C", "waiting-in-worker", 20);
+    let verdict = stack.diagnose(&[]).expect("C", "actor-still-running", 20);
+    assert_eq!(verdict.json["cause"]["explains"][0]["id"], "waiting-in-worker");
 }
 
 /// Nothing happens for longer than the silence window, but the actor is at work.

@@ -86,6 +86,11 @@ impl Truth {
         }
     }
 
+    /// The cause, or the best that can be said where something is out of sight.
+    pub fn is_named_by(&self, id: &str) -> bool {
+        self.cause == id || self.hidden.contains(id)
+    }
+
     /// Less is seen of the same.
     pub fn seen_in_part(&self) -> Self {
         let mut truth = self.clone();

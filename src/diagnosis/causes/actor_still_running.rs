@@ -1,6 +1,6 @@
 //! The actor is still at work.
 
-use crate::diagnosis::evidence::stacks;
+use crate::diagnosis::evidence::{holdups, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -10,7 +10,7 @@ pub(super) const CAUSE: Cause = Cause {
     id: "actor-still-running",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
+    explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: None,
     needs: &[],
     general: true,
@@ -35,6 +35,9 @@ fn has_returned(story: &Story<'_>) -> bool {
 }
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
+        return answer;
+    }
     if !story.closed()
         || story.attempt_over().is_some()
         || story.row_failed().is_some()

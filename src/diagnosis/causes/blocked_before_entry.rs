@@ -1,6 +1,6 @@
 //! A hook before the actor hangs.
 
-use crate::diagnosis::evidence::{stacks, workers};
+use crate::diagnosis::evidence::{holdups, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -12,7 +12,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::WorkerCode],
     explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::WorkerLog]],
+    needs: &[&[Source::WorkerLog, Source::Process]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -21,6 +21,12 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = holdups::by_others(story, "a hook before the actor", holdups::in_a_hook) {
+        return answer;
+    }
+    if !story.sees(Source::WorkerLog) {
+        return Answer::cannot_tell(&[Source::WorkerLog]);
+    }
     let Some(received) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) else {
         return Answer::NotApplicable;
     };

@@ -51,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
         running.len()
     );
     // A free thread would have taken it: all of them must be busy.
-    match pushed.line.pid.and_then(|pid| threads_of(story, pid)) {
+    match pushed.line.pid.and_then(|pid| workers::threads_of(story, pid)) {
         Some((n, threads)) if running.len() >= threads => {
             evidence.push(n);
             let pid = pushed.line.pid;
@@ -65,33 +65,6 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::possible(format!("{text}; but it has {threads} threads"), evidence)
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
-    }
-}
-
-/// How many worker threads the process has, by its command line: 8 unless told otherwise.
-fn threads_of(story: &Story<'_>, pid: i32) -> Option<(u32, usize)> {
-    let (n, process) = story.process(pid)?;
-    let command = if workers::is_worker_command(&process.command) {
-        &process.command
-    } else {
-        process
-            .parent_command
-            .as_ref()
-            .filter(|command| workers::is_worker_command(command))?
-    };
-    let given = command.iter().enumerate().find_map(|(at, word)| {
-        let next = || command.get(at + 1).map(String::as_str);
-        match word.as_str() {
-            "-t" | "--threads" => next(),
-            word => word.strip_prefix("--threads=").or_else(|| {
-                word.strip_prefix("-t")
-                    .filter(|rest| rest.chars().all(|c| c.is_ascii_digit()))
-            }),
-        }
-    });
-    match given {
-        Some(given) => Some((n, given.parse().ok()?)),
-        None => Some((n, 8)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Nobody reads the worker's log pipe, and it is full.
 
+use crate::diagnosis::evidence::stacks::Thread;
 use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
@@ -19,15 +20,21 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
-/// A thread of the process did not move while it logged.
-fn stands_in_write(story: &Story<'_>, pid: i32) -> bool {
+/// A thread of the process, or of a child that writes to it, did not move while it logged.
+fn stands_in_write(story: &Story<'_>, pid: i32) -> Option<u32> {
     let own = story.framework().stack.log_pipe;
-    story.stacks().threads(Some(pid)).any(|thread| {
+    let is_child = |other: i32| story.process(other).is_some_and(|(_, child)| child.ppid == pid);
+    let logs = |thread: Thread<'_>| {
+        let mut frames = thread.frames().iter().take(4);
         thread.is_still()
-            && thread.frames().iter().take(4).any(|frame| {
+            && frames.any(|frame| {
                 frame.file.ends_with("logging/__init__.py") || own.fits(&frame.file, &frame.function)
             })
-    })
+    };
+    let mut dumps = story.stacks().dumps().rev();
+    dumps
+        .find(|dump| (dump.pid == pid || is_child(dump.pid)) && dump.threads().any(logs))
+        .map(|dump| dump.n)
 }
 
 fn check(story: &Story<'_>) -> Answer {
@@ -71,12 +78,10 @@ fn check(story: &Story<'_>) -> Answer {
             .worker_lines()
             .iter()
             .any(|told| told.line.pid == Some(process.pid) && !told.line.before);
-        return if !wrote && stands_in_write(story, process.pid) {
-            Answer::shown(text, [event.n])
-        } else if wrote {
-            Answer::possible(text, [event.n])
-        } else {
-            Answer::likely(text, [event.n])
+        return match stands_in_write(story, process.pid) {
+            _ if wrote => Answer::possible(text, [event.n]),
+            Some(stack) => Answer::shown(text, [event.n, stack]),
+            None => Answer::likely(text, [event.n]),
         };
     }
     Answer::NotApplicable

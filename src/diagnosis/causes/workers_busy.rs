@@ -22,7 +22,8 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(depth) = story.depths_since(story.queue()).last().copied() else {
         return Answer::NotApplicable;
     };
-    if !story.closed() || !retries::is_on_the_queue(story) || depth.consumers == 0 || depth.ready == 0 {
+    let waits = retries::is_on_the_queue(story) || story.waits_by_assumption;
+    if !story.closed() || !waits || depth.consumers == 0 || depth.ready == 0 {
         return Answer::NotApplicable;
     }
     if let Some(refused) = connections::refused_for_an_exclusive(story) {
@@ -39,23 +40,9 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("others go on being delivered", [n]);
     }
     let running = workers::running_others(story);
-    let listed = story.consumers();
-    let slots: Vec<u64> = listed.map_or_else(Vec::new, |(_, consumers)| {
-        consumers
-            .iter()
-            .filter(|consumer| consumer.queue == story.queue())
-            .map(|consumer| consumer.prefetch)
-            .collect()
-    });
-    let prefetch: u64 = slots.iter().sum();
-    // A list that is late, or a consumer without a limit: then the slots cannot be counted. And a
-    // queue that drops or expires messages may not hold this one any more.
-    let counted = slots.len() as u64 == depth.consumers && slots.iter().all(|slot| *slot > 0);
+    let slots = broker::slots(story);
+    // A queue that drops or expires messages may not hold this one any more.
     let kept = broker::saw_every_publish(story) && !broker::may_lose_messages(story);
-    let unacked = story
-        .infos(story.queue())
-        .last()
-        .and_then(|info| info.unacked.map(|count| (info.n, count)));
     let what = match running.as_slice() {
         [] => String::new(),
         some => format!(
@@ -68,18 +55,15 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let mut evidence = vec![depth.n];
     evidence.extend(running.iter().map(|(n, _)| *n).take(4));
-    match (listed, unacked) {
-        (Some((n, _)), Some((info, unacked))) if prefetch > 0 && unacked >= prefetch => {
-            evidence.extend([n, info]);
+    match slots {
+        Some(slots) if slots.are_taken() => {
+            evidence.extend(slots.evidence);
             // A client that is no worker may hold the queue for itself: more workers would not help.
-            let by_workers = listed.is_some_and(|(_, consumers)| {
-                let ours = consumers
-                    .iter()
-                    .filter(|consumer| consumer.queue == story.queue());
-                let mut connections = ours.map(|consumer| consumer.connection.as_str());
-                connections.all(|connection| workers::is_a_workers(story, connection))
-            });
-            let certainty = if counted && kept && by_workers && !broker::shrank(story) {
+            let by_workers = slots
+                .connections
+                .iter()
+                .all(|connection| workers::is_a_workers(story, connection));
+            let certainty = if slots.counted && kept && by_workers && !broker::shrank(story) {
                 Certainty::Certain
             } else {
                 Certainty::Likely
@@ -87,15 +71,18 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::matched(
                 certainty,
                 format!(
-                    "every prefetch slot is taken: {unacked} unacknowledged of {prefetch}, {} ready behind them{what}",
-                    depth.ready
+                    "every prefetch slot is taken: {} unacknowledged of {}, {} ready behind them{what}",
+                    slots.unacked, slots.prefetch, depth.ready
                 ),
                 evidence,
             )
         }
-        (Some((n, _)), Some((info, unacked))) if counted => Answer::ruled_out(
-            format!("{unacked} unacknowledged of {prefetch} prefetch slots"),
-            [n, info],
+        Some(slots) if slots.counted => Answer::ruled_out(
+            format!(
+                "{} unacknowledged of {} prefetch slots",
+                slots.unacked, slots.prefetch
+            ),
+            slots.evidence,
         ),
         _ if !running.is_empty() => Answer::likely(
             format!("{} consumers have taken nothing more{what}", depth.consumers),
@@ -133,6 +120,40 @@ mod tests {
     fn every_slot_is_taken() {
         assert_eq!(full().silence().cause(), "certain workers-busy");
         assert_eq!(full().answer(&CAUSE), "not applicable");
+    }
+
+    const IN_A_CALL: &[(&str, &str)] = &[
+        ("recv_into", "/usr/lib/python3.11/ssl.py"),
+        ("charge", "/app/billing.py"),
+        ("__call__", "/v/site-packages/dramatiq/actor.py"),
+        ("process_message", "/v/site-packages/dramatiq/worker.py"),
+    ];
+
+    /// A worker with `threads` threads, of which these many stand in another task's actor.
+    fn held_up(threads: &str, standing: usize) -> Scene {
+        let command = format!("/v/bin/dramatiq -t {threads} app.worker");
+        let scene = full().peer(WORKER, 101).process(101, 100, &command, |_| ());
+        let names = ["Thread-4", "Thread-5"];
+        let standing: Vec<_> = names[..standing].iter().map(|name| (*name, IN_A_CALL)).collect();
+        scene.stacks(101, &standing).silence()
+    }
+
+    #[test]
+    fn what_others_stand_in_is_the_reason() {
+        let verdict = held_up("2", 2).verdict();
+        let cause = verdict.cause.unwrap();
+        assert_eq!(cause.id, "actor-still-running");
+        assert_eq!(cause.certainty, Certainty::Certain);
+        assert_eq!(cause.of.unwrap().pid, Some(101));
+        assert_eq!(cause.explains[0].id, "workers-busy");
+        assert!(cause.summary.contains("charge"), "{}", cause.summary);
+        assert_eq!(verdict.scenario, Some(Scenario::C));
+    }
+
+    #[test]
+    fn one_free_thread_is_a_near_miss() {
+        assert_eq!(held_up("2", 1).cause(), "certain workers-busy");
+        assert_eq!(held_up("8", 2).cause(), "certain workers-busy");
     }
 
     #[test]

@@ -303,12 +303,50 @@ pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
 
 /// Fewer messages wait than before, some time after ours was sent: somebody took one, seen or not.
 pub(in crate::diagnosis) fn shrank(story: &Story<'_>) -> bool {
-    let Some(sent) = story.published() else {
-        return false;
+    let sent = match story.published() {
+        Some(sent) => sent.at_ms,
+        None if story.post_mortem() => f64::MIN,
+        None => return false,
     };
     let depths: Vec<Depth> = story.depths(story.queue()).collect();
-    let mut pairs = depths.windows(2).filter(|pair| pair[1].at_ms > sent.at_ms);
+    let mut pairs = depths.windows(2).filter(|pair| pair[1].at_ms > sent);
     pairs.any(|pair| pair[1].ready < pair[0].ready)
+}
+
+/// The prefetch slots of the queue's consumers.
+pub(in crate::diagnosis) struct Slots<'a> {
+    pub evidence: [u32; 2],
+    pub connections: Vec<&'a str>,
+    pub prefetch: u64,
+    pub unacked: u64,
+    /// Each consumer is listed and has a limit: none can take more than these.
+    pub counted: bool,
+}
+
+impl Slots<'_> {
+    pub fn are_taken(&self) -> bool {
+        self.prefetch > 0 && self.unacked >= self.prefetch
+    }
+}
+
+pub(in crate::diagnosis) fn slots<'a>(story: &Story<'a>) -> Option<Slots<'a>> {
+    let depth = story.depths(story.queue()).last()?;
+    let info = story.infos(story.queue()).last()?;
+    let (list, consumers) = story.consumers()?;
+    let ours = || {
+        consumers
+            .iter()
+            .filter(|consumer| consumer.queue == story.queue())
+    };
+    // A list that is late, or a consumer without a limit: then the slots cannot be counted.
+    let counted = ours().count() as u64 == depth.consumers && ours().all(|consumer| consumer.prefetch > 0);
+    Some(Slots {
+        evidence: [list, info.n],
+        connections: ours().map(|consumer| consumer.connection.as_str()).collect(),
+        prefetch: ours().map(|consumer| consumer.prefetch).sum(),
+        unacked: info.unacked?,
+        counted,
+    })
 }
 
 /// Whoever took it may have rejected it: then it is on the dead-letter queue, and that is an

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Story, WorkerLine};
+use super::{Depth, Story, WorkerLine, broker};
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Handling, LogEvent};
 use crate::timeline::{EventKind, Row, Source};
@@ -74,12 +74,13 @@ impl<'a> Story<'a> {
                 put(Stage::Published, Some(depth.at_ms), depth.n);
             }
         }
+        let is_stuck = |depth: &Depth| {
+            let full = || broker::slots(self).is_some_and(|slots| slots.counted && slots.are_taken());
+            depth.ready > 0 && (depth.consumers == 0 || full()) && !broker::shrank(self)
+        };
         if self.post_mortem()
             && self.held.is_empty()
-            && let Some(depth) = self
-                .depths(queue)
-                .last()
-                .filter(|depth| depth.ready > 0 && depth.consumers == 0)
+            && let Some(depth) = self.depths(queue).last().filter(is_stuck)
             && self.worker_lines.iter().all(|told| !told.line.carries_task_id)
         {
             // Nobody takes messages away and some wait: this one may be among them.

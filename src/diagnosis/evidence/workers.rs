@@ -183,3 +183,30 @@ pub(in crate::diagnosis) fn shows_calls(story: &Story<'_>) -> bool {
         .iter()
         .any(|told| matches!(told.mark, Some(LogEvent::Called)))
 }
+
+/// How many worker threads the process has, by its command line: 8 unless told otherwise.
+pub(in crate::diagnosis) fn threads_of(story: &Story<'_>, pid: i32) -> Option<(u32, usize)> {
+    let (n, process) = story.process(pid)?;
+    let command = if is_worker_command(&process.command) {
+        &process.command
+    } else {
+        process
+            .parent_command
+            .as_ref()
+            .filter(|command| is_worker_command(command))?
+    };
+    let given = command.iter().enumerate().find_map(|(at, word)| {
+        let next = || command.get(at + 1).map(String::as_str);
+        match word.as_str() {
+            "-t" | "--threads" => next(),
+            word => word.strip_prefix("--threads=").or_else(|| {
+                word.strip_prefix("-t")
+                    .filter(|rest| rest.chars().all(|c| c.is_ascii_digit()))
+            }),
+        }
+    });
+    match given {
+        Some(given) => Some((n, given.parse().ok()?)),
+        None => Some((n, 8)),
+    }
+}

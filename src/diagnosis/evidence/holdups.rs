@@ -1,0 +1,145 @@
+//! What holds the queue's workers up while the task waits: where the threads that run others stand.
+
+use super::stacks::Thread;
+use super::{Story, workers};
+use crate::diagnosis::premises::EventId;
+use crate::diagnosis::{Answer, OtherTask, Stage};
+use crate::framework::StackShape;
+use crate::timeline::EventKind;
+
+/// Of one process of the queue's workers.
+struct Held {
+    evidence: Vec<EventId>,
+    pid: i32,
+    /// Threads that stand there, and how many it has.
+    threads: usize,
+    of: usize,
+    place: String,
+    message: Option<String>,
+}
+
+/// In the task's function, below the framework's call: where.
+pub(in crate::diagnosis) fn in_the_actor(shape: &StackShape, thread: Thread<'_>) -> Option<String> {
+    let call = thread.position(shape.call)?;
+    application_frame(shape, &thread, call)
+}
+
+/// In a hook before the task's function: where.
+pub(in crate::diagnosis) fn in_a_hook(shape: &StackShape, thread: Thread<'_>) -> Option<String> {
+    let before = thread.position(shape.before_call)?;
+    let hook = thread.is_in(shape.hook) && !thread.has(shape.call);
+    hook.then(|| application_frame(shape, &thread, before)).flatten()
+}
+
+fn application_frame(shape: &StackShape, thread: &Thread<'_>, above: usize) -> Option<String> {
+    let mut frames = thread.frames()[..above].iter();
+    let own = frames.find(|frame| shape.is_application(&frame.file))?;
+    Some(own.place())
+}
+
+/// The task is in no thread's hands, and the threads of the queue's workers stand in `what`.
+pub(in crate::diagnosis) fn by_others(
+    story: &Story<'_>,
+    what: &str,
+    stands: fn(&StackShape, Thread<'_>) -> Option<String>,
+) -> Option<Answer> {
+    if !story.closed() || story.reached(Stage::Received).is_some() {
+        return None;
+    }
+    let consumers = consumers(story);
+    let held: Vec<Held> = consumers
+        .iter()
+        .filter_map(|(n, pid)| of_process(story, *n, *pid, stands))
+        .collect();
+    let worst = held
+        .iter()
+        .max_by_key(|held| (held.threads >= held.of, held.threads))?;
+    let text = format!(
+        "{} of {} worker threads of pid {} stand in {what}: {}",
+        worst.threads, worst.of, worst.pid, worst.place
+    );
+    let is_full = |held: &&Held| held.threads >= held.of;
+    let full = held.iter().filter(is_full).count();
+    let evidence = worst.evidence.clone();
+    let answer = if full == consumers.len() {
+        Answer::shown(text, evidence)
+    } else if full > 0 {
+        Answer::likely(text, evidence)
+    } else {
+        Answer::possible(text, evidence)
+    };
+    Some(answer.of(OtherTask {
+        message: worst.message.clone(),
+        pid: Some(worst.pid),
+    }))
+}
+
+/// Who consumes the queue, as far as its process is known: by whom the broker lists, or who has the
+/// message, or else the watched worker.
+fn consumers(story: &Story<'_>) -> Vec<(Option<EventId>, i32)> {
+    let listed = story.consumers().into_iter().flat_map(|(_, consumers)| consumers);
+    let listed = listed.filter(|consumer| consumer.queue == story.queue());
+    let taken = story.deliveries().last().map(|passage| passage.connection);
+    let connections: Vec<&str> = match taken {
+        Some(connection) => vec![connection],
+        None => listed.map(|consumer| consumer.connection.as_str()).collect(),
+    };
+    if connections.is_empty() {
+        let is_a_child = |pid: i32| story.stacks().dumps().any(|dump| dump.pid == pid);
+        let live = workers::live_workers(story).into_iter();
+        return live
+            .filter(|(_, process)| is_a_child(process.pid))
+            .map(|(_, process)| (None, process.pid))
+            .collect();
+    }
+    // One whose process is not known may have a free thread: it stays in the count.
+    let mut found: Vec<(Option<EventId>, i32)> = connections
+        .into_iter()
+        .map(|connection| {
+            let peer = story.peer(connection);
+            peer.map_or((None, 0), |(n, pid)| (Some(n), pid))
+        })
+        .collect();
+    found.sort_by_key(|(_, pid)| *pid);
+    found.dedup_by_key(|(_, pid)| *pid);
+    found
+}
+
+fn of_process(
+    story: &Story<'_>,
+    peer: Option<EventId>,
+    pid: i32,
+    stands: fn(&StackShape, Thread<'_>) -> Option<String>,
+) -> Option<Held> {
+    let shape = &story.framework().stack;
+    let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
+    let places: Vec<String> = dump
+        .threads()
+        .filter(|thread| thread.is_still())
+        .filter_map(|thread| stands(shape, thread))
+        .collect();
+    let place = places.first()?.clone();
+    let of = workers::threads_of(story, pid).map_or(places.len() + 1, |(_, threads)| threads);
+    Some(Held {
+        evidence: peer.into_iter().chain([dump.n]).collect(),
+        pid,
+        threads: places.len(),
+        of,
+        place,
+        message: message_of(story, pid),
+    })
+}
+
+/// The other task's message that the process has in its hands, where its log says which.
+fn message_of(story: &Story<'_>, pid: i32) -> Option<String> {
+    let running = workers::running_others(story);
+    running.iter().find_map(|(n, _)| {
+        let event = story.timeline.event(*n)?;
+        match &event.kind {
+            EventKind::Line(line) if line.pid == Some(pid) => {
+                story.timeline.mark(*n)?.message_id().map(str::to_owned)
+            }
+            _ => None,
+        }
+    })
+}
