@@ -272,6 +272,9 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
         if story.waits_by_assumption && cause.keeps_from.contains(&Stage::Delivered) {
             premises.push(Premise::IsAmongTheWaiting);
         }
+        if story.may_have_been_sent() && cause.is_on_the_way_to_a_worker() {
+            premises.push(Premise::WasSent);
+        }
         for n in &proof.evidence {
             premises.extend_from_slice(story.premises_of(*n));
         }

@@ -36,6 +36,12 @@ impl Cause {
         self.applies_to.is_empty() || self.applies_to.contains(&framework.name)
     }
 
+    /// It keeps a message that was sent from a worker's hands.
+    pub(super) fn is_on_the_way_to_a_worker(&self) -> bool {
+        let mut stages = self.keeps_from.iter();
+        stages.any(|stage| matches!(stage, Stage::Delivered | Stage::Received))
+    }
+
     /// The first line of its page.
     pub fn title(&self) -> &'static str {
         self.page

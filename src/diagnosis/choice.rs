@@ -45,8 +45,10 @@ impl Asked {
         let framework = story.framework();
         let possible = |(_, cause): &(usize, &Cause)| cause.is_one_of(framework);
         for (order, cause) in causes::ALL.iter().enumerate().filter(possible) {
-            let competes = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
+            let is_next = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
                 || (cause.id == "succeeded" && next.is_none());
+            // Afterwards nothing shows whether it was sent: what stops those that were is possible, too.
+            let competes = is_next || (story.may_have_been_sent() && cause.is_on_the_way_to_a_worker());
             let id = cause.id.to_owned();
             match ask(cause, story) {
                 Answer::Matched(matched) if competes => asked.competing.push((order, cause, matched)),
@@ -62,7 +64,7 @@ impl Asked {
                         evidence,
                     },
                 )),
-                Answer::CannotTell { needs } if competes && next.is_some() => {
+                Answer::CannotTell { needs } if is_next && next.is_some() => {
                     asked.cannot_tell.push(Undecided { id, needs })
                 }
                 Answer::CannotTell { .. } | Answer::NotApplicable => {}

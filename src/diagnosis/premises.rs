@@ -45,6 +45,8 @@ pub enum Premise {
     StillAnswers(Source, i64),
     /// The task's message is among those that wait on its queue.
     IsAmongTheWaiting,
+    /// A message was sent for the task.
+    WasSent,
     /// No earlier task had this id.
     IdIsNew,
     /// The log holds everything that the worker wrote.
@@ -115,6 +117,7 @@ impl Premise {
             Premise::IsAmongTheWaiting => {
                 "if this task's message is among those that wait: it may never have been sent".into()
             }
+            Premise::WasSent => "if a message was sent for this task: nothing shows that".into(),
             Premise::IdIsNew => "if no earlier task had this id".into(),
             Premise::IsPrimary => {
                 "if the database that was read is the primary: a standby may be behind it".into()
@@ -145,7 +148,7 @@ impl Story<'_> {
             Premise::IdIsNew => self.id_is_new(),
             Premise::IsPrimary => self.is_primary(),
             Premise::LogIsWhole => self.log_is_whole(),
-            Premise::IsAmongTheWaiting => State::Assumed,
+            Premise::IsAmongTheWaiting | Premise::WasSent => State::Assumed,
         }
     }
 

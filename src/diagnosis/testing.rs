@@ -191,6 +191,13 @@ impl Scene {
         scene.answered(202, Some(TASK), "{\"task_id\":\"task_1\"}")
     }
 
+    /// Nothing is submitted: the task is there already.
+    pub fn given(mut self) -> Self {
+        self.timeline.setup.post_mortem = true;
+        let task_id = TASK.to_owned();
+        self.see(Source::Api, EventKind::Given { task_id })
+    }
+
     pub fn submitting(self) -> Self {
         self.see(
             Source::Api,

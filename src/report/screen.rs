@@ -193,6 +193,9 @@ impl Screen<'_> {
             (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
             (Some(Scenario::A), _) => "The task ran and has not finished",
             (Some(_), _) => "The task did not run",
+            (None, _) if self.report.stage.is_none() && self.report.setup.post_mortem => {
+                "Nothing is known of this task"
+            }
             (None, _) if self.report.stage.is_none() => "The task was not submitted",
             (None, _) => "Nothing shows whether the task ran",
         };

@@ -1,6 +1,6 @@
 //! The worker does not know the actor that the message names.
 
-use crate::diagnosis::evidence::WorkerLine;
+use crate::diagnosis::evidence::{QueuedCopy, WorkerLine};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
@@ -59,7 +59,49 @@ fn check(story: &Story<'_>) -> Answer {
         }
         return settled(story, told, vec![passage.n, told.n]);
     }
+    if story.post_mortem() {
+        return afterwards(story);
+    }
     Answer::NotApplicable
+}
+
+/// The dead letter shows the actor, and the log that it is not known; without the letter, that messages
+/// were refused for this.
+fn afterwards(story: &Story<'_>) -> Answer {
+    let refused = story
+        .worker_lines()
+        .iter()
+        .rev()
+        .filter_map(|told| match told.mark {
+            Some(LogEvent::UndefinedActor { actor }) => Some((told, actor.as_str())),
+            _ => None,
+        });
+    let mut refused = refused.peekable();
+    let Some((last, _)) = refused.peek().copied() else {
+        return Answer::NotApplicable;
+    };
+    let rejected =
+        |held: &&QueuedCopy<'_>| held.reason == Some("rejected") && !held.passage.message.is_retry();
+    if let Some(letter) = story.held().iter().find(rejected) {
+        let wanted = letter.passage.message.actor.as_deref();
+        let Some((told, actor)) = refused.find(|(_, actor)| wanted == Some(actor)) else {
+            return Answer::NotApplicable;
+        };
+        let text = format!("the worker knows no actor `{actor}`, and rejected the message for it");
+        return Answer::shown(text, [letter.passage.n, told.n]);
+    }
+    if story.sees(Source::DeadLetters) || story.dead_letter_queue().is_none() {
+        return Answer::NotApplicable;
+    }
+    let dead = story.dead_letter_queue().unwrap_or_default();
+    let Some(depth) = story.depths(&dead).last().filter(|depth| depth.ready > 0) else {
+        return Answer::NotApplicable;
+    };
+    let text = format!(
+        "the worker refused messages for an actor that it does not know ({}), and `{dead}` holds {}",
+        last.line.text, depth.ready
+    );
+    Answer::likely(text, [last.n, depth.n]).would_decide(&[Source::DeadLetters])
 }
 
 /// The refusal itself has no id; the consumer thread's next line rejects the message by its id. Over
@@ -116,6 +158,7 @@ const ANOTHER_WITHIN: u64 = 1500;
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::timeline::Ended;
 
     const REFUSED: &str = "Received message for undefined actor 'act'. Moving it to the DLQ.";
 
@@ -170,5 +213,38 @@ mod tests {
         );
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    /// Seen afterwards: the log's lines are older than the look.
+    fn afterwards() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .error("dramatiq.worker.ConsumerThread(default)", REFUSED)
+            .given()
+            .row("PENDING")
+            .depth("default", 0, 1)
+            .depth("default.XQ", 1, 0)
+    }
+
+    #[test]
+    fn afterwards_the_dead_letter_names_the_actor() {
+        let seen = afterwards()
+            .dead_letter("default.XQ", "rejected")
+            .end(Ended::Looked);
+        assert_eq!(seen.cause(), "certain unknown-actor");
+        assert_eq!(seen.verdict().scenario, Some(Scenario::B));
+        // One that a limit dropped was refused by nobody.
+        let dropped = afterwards()
+            .dead_letter("default.XQ", "maxlen")
+            .end(Ended::Looked);
+        assert_eq!(dropped.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn afterwards_without_the_letter_it_is_another_tasks_perhaps() {
+        let unseen = afterwards().without(Source::DeadLetters).end(Ended::Looked);
+        assert_eq!(unseen.cause(), "likely unknown-actor");
+        let none = unseen.depth("default.XQ", 0, 0).end(Ended::Looked);
+        assert_eq!(none.answer(&CAUSE), "not applicable");
     }
 }

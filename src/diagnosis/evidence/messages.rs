@@ -37,10 +37,7 @@ impl<'a> Story<'a> {
                     reason,
                     message,
                     ..
-                } if message.carries_task_id && self.is_for_the_actor(message) => {
-                    if let Some(id) = &message.message_id {
-                        self.message_ids.insert(id);
-                    }
+                } if message.carries_task_id => {
                     self.held.push(QueuedCopy {
                         passage: Transfer {
                             n: event.n,
@@ -98,6 +95,12 @@ impl<'a> Story<'a> {
                 || passage.message.undecodable.is_some()
         };
         let any_wanted = carrying.iter().any(for_wanted);
+        let any_held = self.held.iter().any(|held| for_wanted(&held.passage));
+        self.held
+            .retain(|held| for_wanted(&held.passage) || !(any_wanted || any_held));
+        let held = self.held.iter();
+        self.message_ids
+            .extend(held.filter_map(|held| held.passage.message.message_id.as_deref()));
         // Where none is for the configured actor, one for another actor on this very queue may be
         // meant all the same; on another queue it is a different step of the application.
         let here = |passage: &Transfer<'_>| self.is_of_my_queue(passage.queue);

@@ -188,6 +188,13 @@ impl<'a> Story<'a> {
         self.reached = reached;
     }
 
+    /// Afterwards, with nothing to show whether a message was sent for the task.
+    pub fn may_have_been_sent(&self) -> bool {
+        self.post_mortem()
+            && !self.is_trace()
+            && self.furthest().is_some_and(|stage| stage < Stage::Published)
+    }
+
     /// A line says that this message will not run, or did not get into the actor.
     pub fn says_not_entered(&self) -> bool {
         self.raised.iter().any(|raised| !raised.entered())

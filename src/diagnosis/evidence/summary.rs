@@ -372,6 +372,12 @@ impl<'a> Story<'a> {
         if self.post_mortem() && !self.lines.is_empty() {
             return notes;
         }
+        if self.post_mortem()
+            && let (Some(id), Some((_, row))) = (self.task_id, self.last_row())
+            && !row.present
+        {
+            notes.push(format!("no row has the id `{id}`: was it copied in full?"));
+        }
         if self.post_mortem() {
             notes.push("whether and when it was published or delivered can no longer be known: the firehose shows the present only".into());
             if !self.sees(Source::DeadLetters) {
