@@ -380,6 +380,7 @@ const NOT_TRIED: &[PremiseKind] = &[
     PremiseKind::MessageIsOurs,
     PremiseKind::StillAnswers,
     PremiseKind::IsPrimary,
+    PremiseKind::WasSent,
 ];
 
 /// Each premise is needed: without its proof something false is certain somewhere.
