@@ -7,6 +7,7 @@
 mod address;
 mod api;
 mod compose;
+mod curl;
 mod database;
 mod dotenv;
 mod launch;
@@ -16,24 +17,39 @@ mod postgres;
 mod program;
 mod python;
 mod running;
+mod server;
 mod statuses;
+mod support;
 mod walk;
+mod work;
 mod worker;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::framework::Framework;
-use address::{Address, AddressSources, BROKER, DATABASE};
+use address::{Address, AddressSources};
 use compose::Service;
+use curl::CurlPost;
 use launch::StartCommand;
 use python::SourceFacts;
 use running::RunningProcess;
+use server::{BROKER, DATABASE};
 use walk::ProjectFiles;
 pub use write::Draft;
+
+/// What is wrong with a command that starts a worker, as far as its words say.
+pub fn mistakes(command: &[String]) -> Vec<String> {
+    let launch = StartCommand {
+        words: command.to_vec(),
+        place: String::new(),
+        folder: String::new(),
+    };
+    launch.mistakes()
+}
 
 /// A variable of an environment. The value may be a secret: it is never shown.
 #[derive(Clone)]
@@ -61,6 +77,12 @@ pub struct InitResult {
     pub complaints: Vec<String>,
     /// What was asked beyond the files of the project.
     pub contacted: Vec<String>,
+    /// Why no draft would help here.
+    pub unsupported: Option<String>,
+    /// Keys whose values are no more than a guess or an example: nothing is sent with them unasked.
+    pub guesses: Vec<&'static str>,
+    /// Values of the variables that the draft refers to, as the project has them. Secrets: never shown.
+    pub values: BTreeMap<String, SecretString>,
 }
 
 /// Everything that was seen, before anything is concluded from it.
@@ -71,11 +93,16 @@ struct Survey {
     launches: Vec<StartCommand>,
     running: Vec<RunningProcess>,
     code: SourceFacts,
+    posts: Vec<CurlPost>,
 }
 
 pub async fn inspect(root: &Path) -> InitResult {
     let mut result = InitResult::default();
     let survey = survey(root, &mut result.complaints);
+    result.unsupported = support::unsupported(&survey);
+    if result.unsupported.is_some() {
+        return result;
+    }
     let known = AddressSources {
         variables: &survey.variables,
         services: &survey.services,
@@ -102,6 +129,30 @@ pub async fn inspect(root: &Path) -> InitResult {
     worker::fill(&survey, &mut result);
     database::fill(&survey, database.as_ref(), &mut result).await;
     services(&survey, &mut result.draft);
+    if let (None, Some(other)) = (&database, support::other_database(&survey)) {
+        result.draft.note("database.url", other.clone());
+        result.complaints.push(other);
+    }
+    // The first place that names a variable is the surest, as everywhere.
+    for variable in survey.variables.iter().rev() {
+        let value = SecretString::from(variable.value.clone());
+        result.values.insert(variable.name.clone(), value);
+    }
+    for address in [&broker, &database].into_iter().flatten() {
+        let url = url::Url::parse(address.full.expose()).ok();
+        let encoded = url
+            .as_ref()
+            .and_then(|url| Some(SecretString::from(url.password()?)));
+        for need in address.needs.iter().filter(|need| need.is_password) {
+            let password = match need.variable.ends_with("_ENCODED") {
+                true => encoded.clone(),
+                false => address.full.password(),
+            };
+            if let Some(password) = password {
+                result.values.entry(need.variable.clone()).or_insert(password);
+            }
+        }
+    }
     for need in [&broker, &database]
         .into_iter()
         .flatten()
@@ -154,7 +205,9 @@ fn survey(root: &Path, complaints: &mut Vec<String>) -> Survey {
     let launches = launches(&project, &services);
     let code = python::scan(&project.python, &project.others);
     complaints.extend(code.complaint.clone());
+    let posts = project.others.iter().flat_map(curl::find).collect();
     Survey {
+        posts,
         project,
         variables,
         services,

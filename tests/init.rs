@@ -313,3 +313,237 @@ fn a_setting_that_would_be_ignored_is_refused() {
     assert!(said.contains("--set") && said.contains("hint:"), "{said}");
     assert!(!project.0.join("taskdiag.toml").exists());
 }
+
+/// What init says where it cannot help: one sentence, and no file.
+fn refused(name: &str, files: &[(&str, &str)]) -> String {
+    let project = Project::new(name, files);
+    let output = project.run(&["init"], &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(30), "{said}");
+    assert!(!project.0.join("taskdiag.toml").exists());
+    said
+}
+
+#[test]
+fn what_cannot_be_followed_is_said_at_once() {
+    let redis = refused(
+        "redis",
+        &[
+            (
+                "settings.py",
+                "INSTALLED_APPS = ['django_dramatiq']\nDRAMATIQ_BROKER = {'BROKER': 'dramatiq.brokers.redis.RedisBroker'}\n",
+            ),
+            ("Procfile", "worker: python manage.py rundramatiq\n"),
+        ],
+    );
+    assert!(
+        redis.contains("Redis") && redis.contains("settings.py line 2"),
+        "{redis}"
+    );
+    let postgres = refused(
+        "dramatiq-pg",
+        &[(
+            "tasks.py",
+            "import dramatiq\nfrom dramatiq_pg import PostgresBroker\n@dramatiq.actor\ndef a(): ...\n",
+        )],
+    );
+    assert!(postgres.contains("PostgreSQL as its broker"), "{postgres}");
+    let none = refused(
+        "no-framework",
+        &[("app.py", "from flask import Flask\napp = Flask(__name__)\n")],
+    );
+    assert!(none.contains("no task framework"), "{none}");
+}
+
+/// Both brokers are imported where one is for tests: that is no reason to refuse.
+#[test]
+fn a_second_broker_in_the_code_is_none_of_the_project() {
+    let project = Project::new(
+        "two-brokers",
+        &[(
+            "tasks.py",
+            "import dramatiq\nfrom dramatiq.brokers.redis import RedisBroker\nfrom dramatiq.brokers.rabbitmq import RabbitmqBroker\nbroker = RabbitmqBroker(url='amqp://localhost:6')\n@dramatiq.actor\ndef a(): ...\n",
+        )],
+    );
+    project.init();
+}
+
+/// FastAPI with a generic actor, a router with prefixes, and the request by hand in the README.
+#[test]
+fn a_request_by_hand_and_routers_with_prefixes() {
+    let project = Project::new(
+        "by-hand",
+        &[
+            (
+                "README.md",
+                "Send one:\n\n```sh\ncurl -X POST http://localhost:7/api/v1/tasks/ \\\n  -H 'Content-Type: application/json' \\\n  -d '{\"task_type\": \"agent_task\",\n       \"input_data\": {\"prompt\": \"x\"}}'\n```\n",
+            ),
+            (
+                "app/main.py",
+                "from fastapi import FastAPI\nfrom app import tasks\napp = FastAPI()\napp.include_router(tasks.router, prefix='/api/v1')\n",
+            ),
+            (
+                "app/tasks.py",
+                "from fastapi import APIRouter\nrouter = APIRouter(prefix='/tasks')\n@router.post('/')\ndef create(): ...\n",
+            ),
+            ("app/__init__.py", ""),
+            (
+                "app/worker.py",
+                "import dramatiq\nasync def run(task_id, data):\n    logger.critical(f'!!!!!! ACTOR ENTRY POINT REACHED for {task_id}')\nrun_actor = dramatiq.actor(run, actor_name='execute_agent_task', queue_name='agents')\n",
+            ),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "submit_path = \"/api/v1/tasks/\"",
+            "body = { task_type = \"agent_task\", input_data = { prompt = \"x\" } }",
+            "actor = \"execute_agent_task\"",
+            "queue = \"agents\"",
+            "url = \"http://localhost:7\"",
+        ],
+    );
+    assert!(text.contains("README.md line 4, a curl command"), "{text}");
+    assert!(text.contains("ACTOR ENTRY POINT REACHED"), "{text}");
+    assert!(
+        said.contains("Still needed (1)") && said.contains("broker.amqp_url"),
+        "{said}"
+    );
+}
+
+/// A Poetry project: dependencies are no commands. `-v 2` and a comma between queues are misread by the worker.
+#[test]
+fn poetry_and_a_worker_that_would_misread_its_flags() {
+    let project = Project::new(
+        "poetry",
+        &[
+            (
+                "pyproject.toml",
+                "[tool.poetry.dependencies]\nfastapi = \"0.116.1\"\ngunicorn = \"*\"\ndramatiq = \"^1.17\"\n",
+            ),
+            ("jobs/__init__.py", ""),
+            (
+                "jobs/tasks.py",
+                "import dramatiq\n@dramatiq.actor\ndef a(): ...\n",
+            ),
+            ("run.sh", "dramatiq -v 2 jobs.tasks --queues mail,reports\n"),
+        ],
+    );
+    let (text, said) = project.init();
+    assert!(!text.contains("0.116.1"), "{text}");
+    assert!(
+        !text.lines().any(|line| line.starts_with("command = [\"gunicorn")),
+        "{text}"
+    );
+    assert!(
+        said.contains("takes no value") && said.contains("--queues mail reports"),
+        "{said}"
+    );
+}
+
+/// Django: the worker is a command of manage.py, and rows are those of django_dramatiq.
+#[test]
+fn a_django_project() {
+    let project = Project::new(
+        "django",
+        &[
+            (
+                "shop/settings.py",
+                "INSTALLED_APPS = ['django_dramatiq', 'shop']\nDRAMATIQ_BROKER = {'BROKER': 'dramatiq.brokers.rabbitmq.RabbitmqBroker', 'OPTIONS': {'url': 'amqp://localhost:6'}, 'MIDDLEWARE': ['django_dramatiq.middleware.AdminMiddleware']}\n",
+            ),
+            ("shop/__init__.py", ""),
+            (
+                "shop/tasks.py",
+                "import dramatiq\n@dramatiq.actor\ndef send_report(day): ...\n",
+            ),
+            (
+                "compose.yaml",
+                "services:\n  web:\n    build: .\n    command: python manage.py runserver 0.0.0.0:8000\n    ports: ['4:8000']\n  worker:\n    build: .\n    command: python manage.py rundramatiq -p 1 -t 1\n",
+            ),
+        ],
+    );
+    let (text, _) = project.init();
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:4\"",
+            "amqp_url = \"amqp://localhost:6/%2F\"",
+            "command = [\"python\", \"manage.py\", \"rundramatiq\", \"-p\", \"1\", \"-t\", \"1\"]",
+            "actor = \"send_report\"",
+        ],
+    );
+    assert!(text.contains("django_dramatiq_task"), "{text}");
+}
+
+/// MySQL holds the rows: named, and not asked for as PostgreSQL.
+#[test]
+fn another_database_is_named() {
+    let project = Project::new(
+        "mysql",
+        &[
+            (
+                ".env",
+                "DATABASE_URL=mysql+pymysql://app:pw1234@127.0.0.1:1/shop\n",
+            ),
+            ("tasks.py", "import dramatiq\n@dramatiq.actor\ndef a(): ...\n"),
+        ],
+    );
+    let (_, said) = project.init();
+    assert!(
+        said.contains("MySQL") && said.contains("leave [database] out"),
+        "{said}"
+    );
+    assert!(!said.contains("pw1234"), "{said}");
+}
+
+/// Somebody else's API at the port that this project's command names: neither asked nor taken.
+#[test]
+fn a_stranger_at_the_port_is_not_asked() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let command = format!("web: uvicorn app:app --port {port}\n");
+    let project = Project::new(
+        "stranger",
+        &[
+            ("Procfile", &command),
+            ("app.py", "import dramatiq\n@dramatiq.actor\ndef a(): ...\n"),
+        ],
+    );
+    listener.set_nonblocking(true).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+        .args(["init"])
+        .current_dir(&project.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("in use, but not by this project"), "{said}");
+    assert!(listener.accept().is_err(), "nobody connected");
+}
+
+/// Without a file and without a terminal nothing is sent; with --yes nothing that is missing or guessed.
+#[test]
+fn without_a_file_nothing_is_sent_unasked() {
+    let project = Project::new(
+        "no-file",
+        &[
+            (
+                "Procfile",
+                "web: uvicorn app:app --port 5\nworker: dramatiq -v app\n",
+            ),
+            ("app.py", "import dramatiq\n@dramatiq.actor\ndef a(): ...\n"),
+        ],
+    );
+    let output = project.run(&["diagnose"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no taskdiag.toml in"), "{said}");
+    let output = project.run(&["diagnose", "--yes"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("api.submit_path, broker.amqp_url is not found"),
+        "{said}"
+    );
+    assert!(!project.0.join("taskdiag.toml").exists());
+}

@@ -8,101 +8,16 @@ use url::Url;
 
 use super::EnvVar;
 use super::compose::Service;
+use super::server::{BROKER, HOSTS, PASSWORDS, PORTS, ServerKind, USERS};
 use crate::config::SecretUrl;
-use crate::framework;
-
-/// What is looked for: the broker or the database.
-pub struct ServerKind {
-    schemes: &'static [&'static str],
-    port: u16,
-    /// Variables that hold the whole URL, most usual first.
-    whole: &'static [&'static str],
-    /// The variables of task frameworks are meant as well.
-    of_frameworks: bool,
-    /// What the names of variables begin with that hold a part of it; most usual first.
-    prefixes: &'static [&'static str],
-    /// What the name of the vhost's or the database's variable ends with.
-    paths: &'static [&'static str],
-    /// The variable for a password that no variable holds yet.
-    password_variable: &'static str,
-    /// Of the server's image, where its environment says nothing else.
-    default_user: &'static str,
-    default_password: Option<&'static str>,
-    is_server: fn(&Service) -> bool,
-}
-
-/// What the names of other variables end with.
-const HOSTS: &[&str] = &["HOST", "HOSTNAME", "SERVER"];
-const PORTS: &[&str] = &["PORT"];
-const USERS: &[&str] = &["DEFAULT_USER", "USER", "USERNAME"];
-const PASSWORDS: &[&str] = &["DEFAULT_PASS", "PASSWORD", "PASS"];
-
-pub const BROKER: ServerKind = ServerKind {
-    schemes: &["amqp", "amqps"],
-    port: 5672,
-    whole: &[
-        "RABBITMQ_URL",
-        "AMQP_URL",
-        "BROKER_URL",
-        "CLOUDAMQP_URL",
-        "RABBIT_URL",
-        "RABBITMQ_URI",
-        "AMQP_URI",
-        "MQ_URL",
-    ],
-    of_frameworks: true,
-    prefixes: &["RABBITMQ_", "RABBIT_", "AMQP_", "BROKER_", "MQ_"],
-    paths: &["DEFAULT_VHOST", "VHOST"],
-    password_variable: "RABBITMQ_PASSWORD",
-    default_user: "guest",
-    default_password: Some("guest"),
-    is_server: Service::is_rabbitmq,
-};
-
-pub const DATABASE: ServerKind = ServerKind {
-    schemes: &["postgres", "postgresql"],
-    port: 5432,
-    whole: &[
-        "DATABASE_URL",
-        "POSTGRES_URL",
-        "PG_URL",
-        "DB_URL",
-        "SQLALCHEMY_DATABASE_URI",
-        "SQLALCHEMY_DATABASE_URL",
-        "POSTGRES_DSN",
-        "DATABASE_URI",
-        "DB_DSN",
-    ],
-    of_frameworks: false,
-    prefixes: &["PG", "POSTGRES_", "POSTGRESQL_", "DB_", "DATABASE_"],
-    paths: &["DATABASE", "DB", "NAME"],
-    password_variable: "POSTGRES_PASSWORD",
-    default_user: "postgres",
-    default_password: None,
-    is_server: Service::is_postgres,
-};
-
-impl ServerKind {
-    /// Whether a variable of this name usually holds the whole URL.
-    pub fn is_usual(&self, name: &str) -> bool {
-        self.whole.contains(&name) || (self.of_frameworks && framework::is_broker_variable(name))
-    }
-
-    /// Names that usually hold a part of the URL, most usual first.
-    fn names(&self, ends: &[&str]) -> impl Iterator<Item = String> {
-        let all = self
-            .prefixes
-            .iter()
-            .flat_map(|prefix| ends.iter().map(move |end| format!("{prefix}{end}")));
-        all.collect::<Vec<_>>().into_iter()
-    }
-}
 
 /// A variable of the shell that the file refers to, and how it gets its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Need {
     pub variable: String,
     pub how: String,
+    /// It holds the password alone, as it stands in the URL.
+    pub is_password: bool,
 }
 
 pub struct Address {
@@ -113,12 +28,17 @@ pub struct Address {
     pub place: String,
     pub also: Vec<String>,
     pub needs: Vec<Need>,
+    /// An environment or a Compose file of this project names it, not only a default in code.
+    pub is_told: bool,
+    /// It is a service of Compose, reached through its published port.
+    pub is_service: bool,
 }
 
 struct Candidate {
     url: Url,
     place: String,
     whole: Option<EnvVar>,
+    is_told: bool,
 }
 
 /// What is known, best first within each field.
@@ -176,14 +96,29 @@ fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
     }
     found.extend(of_parts(kind, known.variables, server));
     found.extend(server.and_then(|server| of_image(kind, server)));
-    found.extend(known.literals.iter().filter_map(|(text, place)| {
+    let mut literals: Vec<&(String, String)> = known.literals.iter().collect();
+    // Settings say what is meant to be used; other code may try anything.
+    literals.sort_by_key(|(_, place)| !is_of_settings(place));
+    found.extend(literals.into_iter().filter_map(|(text, place)| {
         Some(Candidate {
-            url: parse(kind, text)?,
+            // Nobody's broker or database listens there: it is a port that answers nothing on purpose.
+            url: parse(kind, text).filter(|url| url.port() != Some(1))?,
             place: place.clone(),
             whole: None,
+            is_told: false,
         })
     }));
     found
+}
+
+fn is_of_settings(place: &str) -> bool {
+    let file = place.split(" line ").next().unwrap_or_default();
+    let name = file.rsplit('/').next().unwrap_or_default();
+    ["settings", "config", "conf", "broker", "database", "db"]
+        .iter()
+        .any(|word| name.contains(word))
+        || file.contains("settings/")
+        || file.contains("config/")
 }
 
 /// Those of these values that are a whole URL, by the names of their variables.
@@ -197,6 +132,7 @@ fn whole<'a>(
                 url: parse(kind, value)?,
                 place,
                 whole: variable.cloned(),
+                is_told: true,
             };
             Some((rank(kind, name), candidate))
         })
@@ -229,6 +165,7 @@ fn of_parts(kind: &ServerKind, variables: &[EnvVar], server: Option<&Service>) -
         url: parts.url(kind)?,
         place: format!("{} ({} and others)", user.place, user.name),
         whole: None,
+        is_told: true,
     })
 }
 
@@ -254,6 +191,7 @@ fn of_image(kind: &ServerKind, server: &Service) -> Option<Candidate> {
         url: parts.url(kind)?,
         place: server.place(),
         whole: None,
+        is_told: true,
     })
 }
 
@@ -306,6 +244,7 @@ fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> R
         mut url,
         place,
         whole,
+        is_told,
     } = candidate;
     let host = url.host_str().unwrap_or_default().to_owned();
     let service = known.services.iter().find(|service| service.name == host);
@@ -314,7 +253,7 @@ fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> R
             let target = url.port().unwrap_or(kind.port);
             let Some(published) = service.published(target) else {
                 return Err(format!(
-                    "{place} names the host `{host}`, which is {}; its port {target} is not published, so it cannot be reached from here",
+                    "{} runs without a published port {target} ({place} names it): add `ports: [\"{target}:{target}\"]` to it, or run taskdiag in that network",
                     service.place()
                 ));
             };
@@ -335,9 +274,12 @@ fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> R
             full,
             place,
             also: Vec::new(),
+            is_told,
+            is_service: false,
             needs: vec![Need {
                 variable: variable.name,
                 how: variable.how,
+                is_password: false,
             }],
         });
     }
@@ -367,6 +309,8 @@ fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> R
         place,
         also: Vec::new(),
         needs,
+        is_told,
+        is_service: elsewhere,
     })
 }
 
@@ -428,6 +372,7 @@ fn password(
     let mut needs = vec![Need {
         variable: name.clone(),
         how,
+        is_password: true,
     }];
     let mut probe = match Url::parse("x://h") {
         Ok(url) => url,
@@ -445,6 +390,7 @@ fn password(
             "export {encoded}=\"$(python3 -c 'import os, urllib.parse; print(urllib.parse.quote(os.environ[\"{name}\"], safe=\"\"))')\""
         ),
         variable: encoded.clone(),
+        is_password: true,
     });
     (format!(":${{{encoded}}}"), needs)
 }
@@ -453,6 +399,7 @@ fn password(
 mod tests {
     use super::*;
     use crate::init::compose::{Port, Setting};
+    use crate::init::server::DATABASE;
 
     fn variable(name: &str, value: &str) -> EnvVar {
         EnvVar {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::curl::CurlPost;
 use super::openapi::{self, SubmitOperation};
 use super::program::API;
-use super::{InitResult, Survey, follow};
+use super::{InitResult, Survey, follow, running, work};
 use crate::config::Tls;
 use crate::http;
 
@@ -19,6 +20,8 @@ const DOCUMENTS: &[&str] = &["/openapi.json", "/api/openapi.json", "/api/v1/open
 struct Candidate {
     port: u16,
     place: String,
+    /// A process of this project listens there.
+    is_own: bool,
 }
 
 pub async fn fill(survey: &Survey, result: &mut InitResult) {
@@ -26,8 +29,8 @@ pub async fn fill(survey: &Survey, result: &mut InitResult) {
     let mut answered: Option<(Candidate, Option<(SubmitOperation, String)>)> = None;
     let mut others = Vec::new();
     for candidate in candidates {
-        let asked = ask(candidate.port).await;
-        if let ApiAnswer::Document(_, at) | ApiAnswer::Unrelated(at) = &asked {
+        let asked = own(survey, &candidate, result).await;
+        if let ApiAnswer::Document(_, at) = &asked {
             result.contacted.push(format!("{at} answered"));
         }
         let better = answered
@@ -70,11 +73,14 @@ pub async fn fill(survey: &Survey, result: &mut InitResult) {
             Some((openapi::read(&parsed)?, file.place.clone()))
         })
     });
+    by_hand(survey, document.as_ref().map(|(api, _)| api), result);
     match document {
         Some((api, place)) => submission(result, api, &place),
         None => {
             for (route, place) in survey.code.routes.iter().take(6) {
-                let text = format!("seen: a POST route \"{route}\" in {place}; a router may have a prefix");
+                let text = format!(
+                    "seen: a POST route \"{route}\" in {place}; a router may have a prefix that was not seen"
+                );
                 result.draft.note("api.submit_path", text);
             }
             if !survey.code.routes.is_empty() {
@@ -89,11 +95,44 @@ pub async fn fill(survey: &Survey, result: &mut InitResult) {
     }
 }
 
+/// What this project's API says; a stranger that listens where it would is not asked, and one that cannot be told
+/// apart must know a route of this code.
+async fn own(survey: &Survey, candidate: &Candidate, result: &mut InitResult) -> ApiAnswer {
+    let port = candidate.port;
+    if !candidate.is_own
+        && let Some(who) = running::stranger(port, &survey.project.root)
+    {
+        let text = format!("port {port} is in use, but not by this project ({who}): it was not asked");
+        result.draft.note("api.url", text.clone());
+        result.complaints.push(text);
+        return ApiAnswer::Nobody;
+    }
+    let asked = ask(port).await;
+    let ApiAnswer::Document(api, at) = &asked else {
+        return asked;
+    };
+    let known = |path: &String| {
+        survey.code.routes.iter().any(|(route, _)| {
+            let route = route.trim_end_matches('/');
+            !route.is_empty() && path.trim_end_matches('/').ends_with(route)
+        })
+    };
+    let is_known = known(&api.submit_path) || api.also.iter().any(known);
+    if candidate.is_own || is_known {
+        return asked;
+    }
+    let text =
+        format!("{at} answered, but it knows no route of this code: it is not taken for this project's API");
+    result.draft.note("api.url", text.clone());
+    result.complaints.push(text);
+    ApiAnswer::Nobody
+}
+
 fn candidates(survey: &Survey) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
-    let mut add = |port: u16, place: String| {
+    let mut add = |port: u16, place: String, is_own: bool| {
         if found.iter().all(|known| known.port != port) {
-            found.push(Candidate { port, place });
+            found.push(Candidate { port, place, is_own });
         }
     };
     let mut servers: Vec<_> = survey
@@ -104,7 +143,11 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
     servers.sort_by_key(|running| !running.launch.is_server());
     for running in servers {
         for port in &running.ports {
-            add(*port, format!("{}, which listens there", running.launch.place));
+            add(
+                *port,
+                format!("{}, which listens there", running.launch.place),
+                true,
+            );
         }
     }
     for launch in survey.launches.iter().filter(|launch| launch.is_server()) {
@@ -116,10 +159,15 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
         {
             Some(service) => {
                 if let Some(port) = service.published(port) {
-                    add(port, launch.place.clone());
+                    add(port, launch.place.clone(), false);
                 }
             }
-            None => add(port, launch.place.clone()),
+            None => add(port, launch.place.clone(), false),
+        }
+    }
+    for post in &survey.posts {
+        if let Some(port) = post.port {
+            add(port, format!("{}, a curl command", post.place), false);
         }
     }
     if found.is_empty()
@@ -128,6 +176,7 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
         found.push(Candidate {
             port: 8000,
             place: format!("{place} (FastAPI), uvicorn's default port"),
+            is_own: false,
         });
     }
     found.truncate(6);
@@ -137,7 +186,7 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
 enum ApiAnswer {
     Document(Box<SubmitOperation>, String),
     /// It answers, and tells nothing of tasks.
-    Unrelated(String),
+    Unrelated,
     Nobody,
 }
 
@@ -161,9 +210,30 @@ async fn ask(port: u16) -> ApiAnswer {
         if let Some(api) = document.as_ref().and_then(openapi::read) {
             return ApiAnswer::Document(Box::new(api), url);
         }
-        answer = ApiAnswer::Unrelated(url);
+        answer = ApiAnswer::Unrelated;
     }
     answer
+}
+
+/// What people post by hand is what starts the right work: it goes before an example of the schema, where the two
+/// agree on the path or nothing else is known.
+fn by_hand(survey: &Survey, api: Option<&SubmitOperation>, result: &mut InitResult) {
+    let same = |one: &str, other: &str| one.trim_end_matches('/') == other.trim_end_matches('/');
+    let fits = |post: &&CurlPost| match api {
+        Some(api) => same(&post.path, &api.submit_path),
+        None => post.port.is_some() && work::is_work(&post.path),
+    };
+    let mut posts: Vec<&CurlPost> = survey.posts.iter().filter(fits).collect();
+    posts.sort_by_key(|post| post.body.is_none());
+    let Some(post) = posts.first() else { return };
+    let draft = &mut result.draft;
+    let place = format!("{}, a curl command", post.place);
+    if api.is_none() {
+        draft.set("api.submit_path", post.path.clone(), place.clone());
+    }
+    if let Some(body) = &post.body {
+        draft.set("api.body", escaped(body), place);
+    }
 }
 
 fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
@@ -173,6 +243,10 @@ fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
         draft.note("api.submit_path", format!("also seen: {other}"));
     }
     if let Some(body) = api.body {
+        let is_new = !draft.has("api.body");
+        if is_new {
+            result.guesses.push("api.body");
+        }
         draft.set(
             "api.body",
             escaped(&body),
@@ -184,7 +258,7 @@ fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
             .map(String::as_str)
             .filter(|name| !name.is_empty())
             .collect();
-        if !made_up.is_empty() {
+        if is_new && !made_up.is_empty() {
             draft.note(
                 "api.body",
                 format!(

@@ -2,33 +2,21 @@
 
 use super::address::Address;
 use super::postgres::{self, StatusTable};
-use super::{InitResult, Survey, statuses};
+use super::write::Draft;
+use super::{InitResult, Survey, running, statuses};
 
 pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitResult) {
     let mut tables = Vec::new();
     if let Some(address) = address {
         let target = format!("PostgreSQL at {}:{}", address.full.host(), address.full.port());
-        match postgres::tables(&address.full).await {
-            Ok(found) => {
-                result
-                    .contacted
-                    .push(format!("{target}: read its table definitions"));
-                if found.is_empty() {
-                    result.complaints.push(format!(
-                        "{target}: user \"{}\" sees no table with a status column there",
-                        address.full.username()
-                    ));
-                }
-                tables = found
-                    .into_iter()
-                    .map(|table| (table, "the database".to_owned()))
-                    .collect();
-            }
-            Err(error) => result.complaints.push(format!(
-                "{target} ({}): {error}; once it can be read, `taskdiag init --print` says more",
-                address.place
-            )),
+        match not_ours(survey, address) {
+            Some(why) => result.complaints.push(format!("{target} was not asked: {why}")),
+            None => tables = asked(address, &target, result).await,
         }
+    }
+    if survey.code.is_django && tables.is_empty() {
+        django(&mut result.draft);
+        return;
     }
     if tables.is_empty() {
         tables = in_code(survey);
@@ -90,6 +78,70 @@ pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitR
     }
     if let Some(column) = postgres::error_column(&table.columns) {
         draft.set("database.error_column", column.clone(), place);
+    }
+}
+
+/// Why what listens there may be a stranger's: a login is no question to ask him.
+fn not_ours(survey: &Survey, address: &Address) -> Option<String> {
+    let runs = survey
+        .running
+        .iter()
+        .any(|running| running.is_worker() || running.is_server());
+    if !address.is_told && !runs {
+        let place = &address.place;
+        return Some(format!(
+            "only code names it ({place}), and nothing of this project runs"
+        ));
+    }
+    if !address.is_service {
+        return None;
+    }
+    let who = running::stranger(address.full.port(), &survey.project.root)?;
+    Some(format!(
+        "{} is meant, but its port is in use by another ({who})",
+        address.place
+    ))
+}
+
+async fn asked(address: &Address, target: &str, result: &mut InitResult) -> Vec<(StatusTable, String)> {
+    match postgres::tables(&address.full).await {
+        Ok(found) => {
+            result
+                .contacted
+                .push(format!("{target}: read its table definitions"));
+            if found.is_empty() {
+                result.complaints.push(format!(
+                    "{target}: user \"{}\" sees no table with a status column there",
+                    address.full.username()
+                ));
+            }
+            found
+                .into_iter()
+                .map(|table| (table, "the database".to_owned()))
+                .collect()
+        }
+        Err(error) => {
+            result.complaints.push(format!(
+                "{target} ({}): {error}; once it can be read, `taskdiag init --print` says more",
+                address.place
+            ));
+            Vec::new()
+        }
+    }
+}
+
+/// The table of `django_dramatiq`, which its AdminMiddleware keeps.
+fn django(draft: &mut Draft) {
+    let place = "django_dramatiq's own table, if its AdminMiddleware is in use";
+    draft.set("database.table", "django_dramatiq_task", place);
+    draft.set("database.id_column", "id", place);
+    draft.set("database.status_column", "status", place);
+    for (key, word) in [
+        ("database.running", "running"),
+        ("database.succeeded", "done"),
+        ("database.failed", "failed"),
+    ] {
+        draft.set(key, vec![word], place);
     }
 }
 

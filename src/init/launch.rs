@@ -19,12 +19,49 @@ const SERVERS: &[&str] = &[
     "granian",
     "daphne",
     "flask",
+    "runserver",
 ];
+
+/// Django's worker is a command of `manage.py`; projects have subcommands of their own beside it.
+const DJANGO_WORKER: &str = "rundramatiq";
 
 impl StartCommand {
     pub fn is_worker(&self) -> bool {
-        program(&self.words)
-            .is_some_and(|(at, name)| framework::is_worker_program(&name) && self.words.len() > at + 1)
+        program(&self.words).is_some_and(|(at, name)| {
+            name.starts_with(DJANGO_WORKER)
+                || (framework::is_worker_program(&name) && self.words.len() > at + 1)
+        })
+    }
+
+    /// It is a command of Django's `manage.py`: its modules are those of the settings.
+    pub fn is_django(&self) -> bool {
+        program(&self.words).is_some_and(|(at, _)| at > 0 && self.words[at - 1].ends_with("manage.py"))
+    }
+
+    /// What is wrong with how a worker is started, as far as its words say.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (at, word) in self.words.iter().enumerate() {
+            let next = self.words.get(at + 1).map_or("", String::as_str);
+            let is_number = !next.is_empty() && next.bytes().all(|byte| byte.is_ascii_digit());
+            if matches!(word.as_str(), "-v" | "--verbose") && is_number {
+                found.push(format!(
+                    "`{word} {next}`: {word} takes no value, so the worker would import a module called {next} and end; write {word} alone"
+                ));
+            }
+            let queues = match word.strip_prefix("--queues=") {
+                Some(value) => value,
+                None if matches!(word.as_str(), "--queues" | "-Q") => next,
+                None => continue,
+            };
+            if queues.contains(',') {
+                found.push(format!(
+                    "`--queues {queues}` is one queue with commas in its name, which nothing is sent to; write --queues {}",
+                    queues.replace(',', " ")
+                ));
+            }
+        }
+        found
     }
 
     pub fn is_server(&self) -> bool {
@@ -38,6 +75,14 @@ impl StartCommand {
             let (flag, value) = match word.split_once('=') {
                 Some((flag, value)) => (flag, Some(value.to_owned())),
                 None => (word.as_str(), words.peek().map(|next| (*next).clone())),
+            };
+            // `runserver 0.0.0.0:8001` or `runserver 8001`
+            let (flag, value) = match flag {
+                "runserver" => (
+                    "--port",
+                    value.filter(|value| value.ends_with(|c: char| c.is_ascii_digit())),
+                ),
+                _ => (flag, value),
             };
             if matches!(flag, "--port" | "-p" | "--bind" | "-b")
                 && let Some(value) = value
@@ -64,7 +109,7 @@ impl StartCommand {
     /// From the program on: what went before (`poetry run`, an interpreter) is not part of it.
     pub fn bare(&self) -> Vec<String> {
         let at = program(&self.words).map_or(0, |(at, _)| at);
-        let as_module = at >= 2 && self.words[at - 1] == "-m";
+        let as_module = at >= 2 && matches!(self.words[at - 1].as_str(), "-m" | "manage.py" | "./manage.py");
         let mut words = self.words[if as_module { at - 2 } else { at }..].to_vec();
         if let Some(first) = words.first_mut() {
             *first = first.rsplit('/').next().unwrap_or_default().to_owned();
@@ -77,8 +122,26 @@ impl StartCommand {
 fn program(words: &[String]) -> Option<(usize, String)> {
     words.iter().enumerate().take(8).find_map(|(at, word)| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        (framework::is_worker_program(name) || SERVERS.contains(&name)).then(|| (at, name.to_owned()))
+        let of_django = at > 0 && words[at - 1].ends_with("manage.py") && name.starts_with(DJANGO_WORKER);
+        (framework::is_worker_program(name) || SERVERS.contains(&name) || of_django)
+            .then(|| (at, name.to_owned()))
     })
+}
+
+/// What follows the program makes it a command: not a dependency (`fastapi = "0.1"`) and not prose.
+fn is_command(name: &str, rest: &[String]) -> bool {
+    let first = rest.first().map_or("", String::as_str);
+    let has_app = || {
+        rest.iter()
+            .any(|word| word.contains(':') || word.starts_with("-c") || word.starts_with("--config"))
+    };
+    match name {
+        _ if first == "=" || first.starts_with("==") || first.starts_with(">=") => false,
+        "flask" => rest.iter().any(|word| word == "run"),
+        "fastapi" => matches!(first, "run" | "dev"),
+        "uvicorn" | "gunicorn" | "hypercorn" | "granian" | "daphne" => has_app(),
+        _ => true,
+    }
 }
 
 fn is_module(word: &str) -> bool {
@@ -112,9 +175,12 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
                     .replace("\",\"", " ")
                     .replace("\"]", ""),
             );
-            let Some((at, _)) = program(&words) else {
+            let Some((at, name)) = program(&words) else {
                 continue;
             };
+            if !is_command(&name, &words[at + 1..]) {
+                continue;
+            }
             // `dramatiq` in prose is followed by no module, and preceded by other words.
             let before = &words[..at];
             let runs = before.iter().all(|word| {
@@ -133,6 +199,8 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
                             | "python"
                             | "python3"
                             | "-m"
+                            | "manage.py"
+                            | "./manage.py"
                             | "env"
                             | "-"
                             | "sudo"
@@ -141,8 +209,10 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
                     || word.starts_with("ExecStart")
                     || word.starts_with('/')
             });
-            if runs && words.len() > at + 1 {
-                let as_module = before.iter().any(|word| word == "-m");
+            if runs && (words.len() > at + 1 || name.starts_with(DJANGO_WORKER)) {
+                let as_module = before
+                    .iter()
+                    .any(|word| word == "-m" || word.ends_with("manage.py"));
                 let from = before
                     .iter()
                     .position(|word| as_module && word.starts_with("python"))
@@ -214,8 +284,34 @@ mod tests {
     }
 
     #[test]
+    fn django_has_commands_of_its_own() {
+        let worker = only("worker: python manage.py rundramatiq -p 1 -t 1");
+        assert!(worker.is_worker() && worker.is_django());
+        assert_eq!(worker.bare().join(" "), "python manage.py rundramatiq -p 1 -t 1");
+        assert!(only("python manage.py rundramatiq_custom").is_worker());
+        let server = only("command: python manage.py runserver 0.0.0.0:8001");
+        assert_eq!((server.is_server(), server.port()), (true, Some(8001)));
+    }
+
+    #[test]
+    fn what_a_worker_would_misread_is_said() {
+        let mistakes = only("dramatiq -v 2 app.worker --queues mail,reports").mistakes();
+        assert!(mistakes[0].contains("takes no value"), "{mistakes:?}");
+        assert!(mistakes[1].contains("--queues mail reports"), "{mistakes:?}");
+        assert_eq!(
+            only("dramatiq -v app.worker --queues mail reports").mistakes(),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
     fn prose_is_no_command() {
         for text in [
+            "fastapi = \"0.116.1\"",
+            "gunicorn = \"*\"",
+            "fastapi = \"^0.89.1\"",
+            "flask swpt_accounts configure_queue",
+            "gunicorn is what we use",
             "Tasks run in dramatiq workers",
             "the uvicorn server listens",
             "dramatiq",

@@ -5,6 +5,8 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::work::{OTHER, is_work};
+
 /// What a document says.
 #[derive(Debug, Default, PartialEq)]
 pub struct SubmitOperation {
@@ -41,16 +43,6 @@ impl Document<'_> {
         self.left.get() == 0
     }
 }
-
-/// Words of paths that submit work, and of paths that do not.
-const WORK: &[&str] = &[
-    "task", "job", "run", "submit", "enqueue", "queue", "dispatch", "process", "execute", "message", "work",
-    "batch", "invoice", "report", "export", "import",
-];
-const OTHER: &[&str] = &[
-    "login", "token", "auth", "user", "webhook", "register", "password", "session", "upload", "cancel",
-    "retry", "logout", "health",
-];
 
 /// The likeliest submission, unless nothing looks like one.
 pub fn read(document: &Json) -> Option<SubmitOperation> {
@@ -93,7 +85,7 @@ fn operation(
         ..SubmitOperation::default()
     };
     let lower = path.to_lowercase();
-    if WORK.iter().any(|word| lower.contains(word)) {
+    if is_work(path) {
         api.score += 2;
     }
     if OTHER.iter().any(|word| lower.contains(word)) {

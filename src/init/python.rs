@@ -5,12 +5,14 @@
 
 mod actors;
 mod models;
+mod routes;
 mod syntax;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::walk::TextFile;
+use routes::{Prefixes, posted_to, prefixed};
 use syntax::{Node, PythonFile};
 
 /// Some 5 MB are read in a second; what lies near the root comes first.
@@ -72,7 +74,26 @@ pub struct SourceFacts {
     pub fastapi: Option<String>,
     /// What was not read, and why.
     pub complaint: Option<String>,
+    /// Dramatiq runs in Django (`django_dramatiq`).
+    pub is_django: bool,
+    /// Words that say which task framework and which broker the code uses, each with its place.
+    pub uses: BTreeMap<&'static str, String>,
 }
+
+/// Imports, classes and engines that init has to tell apart.
+const TELLING: &[&str] = &[
+    "dramatiq",
+    "celery",
+    "RedisBroker",
+    "RabbitmqBroker",
+    "dramatiq_pg",
+    "PostgresBroker",
+    "django_dramatiq",
+    "mysql",
+    "sqlite3",
+    "pymongo",
+    "motor",
+];
 
 /// What one file says that means something only together with the others.
 struct Mentions<'a> {
@@ -88,6 +109,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     let mut code = SourceFacts::default();
     let mut constants = BTreeMap::new();
     let mut mentions = Vec::new();
+    let mut prefixes = Prefixes::default();
     let files: Vec<&TextFile> = python.iter().filter(|file| !is_test(&file.place)).collect();
     let began = Instant::now();
     let Some(mut parser) = syntax::parser() else {
@@ -105,9 +127,12 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
             sends: Vec::new(),
             sets_broker: false,
         };
-        for node in source.nodes() {
+        let nodes: Vec<Node> = source.nodes().collect();
+        for node in nodes.iter().copied() {
             code.read(node);
+            code.actors.extend(actors::registered(node, &nodes));
             mentioned.read(node);
+            prefixes.read(node);
             if let Some((left, right)) = node.sides()
                 && node.kind() == "assignment"
                 && left.kind() == "identifier"
@@ -136,13 +161,34 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     });
     code.statuses.sort();
     code.statuses.dedup();
+    code.is_django = code.uses.contains_key("django_dramatiq");
+    code.routes = prefixed(code.routes, &prefixes);
     code.modules = modules(&mentions, &code.actors, python);
     prefer_what_is_sent(&mentions, &mut code.actors);
     code
 }
 
 impl SourceFacts {
+    /// What an import, a call or a string of settings says of the framework and what it runs on.
+    fn use_of(&mut self, node: Node) {
+        let text = match node.kind() {
+            "import_statement" | "import_from_statement" => node.text().to_owned(),
+            "call" => node.last_name().to_owned(),
+            "string" => match node.string() {
+                Some(text) if text.len() < 80 && !text.contains(' ') => text,
+                _ => return,
+            },
+            _ => return,
+        };
+        for part in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
+            if let Some(word) = TELLING.iter().find(|word| **word == part) {
+                self.uses.entry(word).or_insert_with(|| node.place());
+            }
+        }
+    }
+
     fn read(&mut self, node: Node) {
+        self.use_of(node);
         self.actors.extend(actors::read(node));
         models::statuses(node, &mut self.statuses);
         match node.kind() {
@@ -178,16 +224,6 @@ fn is_address(text: &str) -> bool {
     let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
     let scheme = scheme.split('+').next().unwrap_or_default();
     matches!(scheme, "amqp" | "amqps" | "postgres" | "postgresql") && !text.contains(char::is_whitespace)
-}
-
-/// The path of `@router.post("/path")` or `@app.route("/path", methods=["POST"])`.
-fn posted_to(decorator: Node) -> Option<String> {
-    let posts = match decorator.last_name() {
-        "post" => true,
-        "route" => decorator.argument("methods")?.text().contains("POST"),
-        _ => false,
-    };
-    posts.then(|| decorator.first_argument()?.string()).flatten()
 }
 
 /// The variable of the environment that an expression reads.

@@ -161,6 +161,27 @@ fn ports(process: &Process, listening: &BTreeMap<u64, u16>) -> Vec<u16> {
     ports
 }
 
+/// Who listens on a port of this machine though he is not of this project: his words for people. Whoever cannot be
+/// seen (another user, a container's proxy) is no stranger by that alone.
+pub fn stranger(port: u16, root: &Path) -> Option<String> {
+    let root = root.canonicalize().ok()?;
+    let owners = crate::vantage::process::sockets::listeners(port);
+    let mut strangers = Vec::new();
+    for (pid, words) in owners {
+        let folder = Process::new(pid).and_then(|process| process.cwd()).ok()?;
+        let name = words
+            .first()
+            .map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+        let is_proxy =
+            name.starts_with("docker") || name.starts_with("rootlessport") || name.starts_with("podman");
+        if is_proxy || folder.starts_with(&root) {
+            return None;
+        }
+        strangers.push(format!("pid {pid}, {name} in {}", folder.display()));
+    }
+    strangers.into_iter().next()
+}
+
 /// Ports that whoever listens on this one listens on, too.
 pub fn beside(port: u16) -> Vec<u16> {
     let listening = listening();

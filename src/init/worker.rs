@@ -25,6 +25,10 @@ fn running(survey: &Survey, result: &mut InitResult) {
             continue;
         }
         WORKER.set_from(running, survey, draft);
+        for mistake in running.launch.mistakes() {
+            draft.note("worker.command", mistake.clone());
+            result.complaints.push(format!("{place}: {mistake}"));
+        }
         if let Some(path) = running.import_path(&survey.project.root) {
             draft.set("worker.env", json!({ "PYTHONPATH": path }), place.clone());
         }
@@ -42,7 +46,7 @@ fn written(survey: &Survey, result: &mut InitResult) {
             .modules()
             .iter()
             .find_map(|module| survey.folder_of(module, &launch.folder));
-        if service.is_none() && folder.is_none() {
+        if service.is_none() && folder.is_none() && !launch.is_django() {
             continue;
         }
         if draft.has("worker.command") {
@@ -50,6 +54,10 @@ fn written(survey: &Survey, result: &mut InitResult) {
             continue;
         }
         draft.set("worker.command", launch.bare(), launch.place.clone());
+        for mistake in launch.mistakes() {
+            draft.note("worker.command", mistake.clone());
+            result.complaints.push(format!("{}: {mistake}", launch.place));
+        }
         if let Some(service) = service {
             draft.set(
                 "worker.log_command",
@@ -97,6 +105,12 @@ fn guessed(survey: &Survey, result: &mut InitResult) {
             );
         }
         return;
+    }
+    if survey.code.is_django && !draft.has("worker.command") {
+        // A bare `dramatiq` would lack Django's setup.
+        let command = ["python", "manage.py", "rundramatiq"];
+        let place = "django_dramatiq is among the code's apps: a guess, no command was seen";
+        draft.set("worker.command", json!(command), place);
     }
     for (module, why) in survey.code.modules.iter().take(6) {
         if draft.has("worker.command") {

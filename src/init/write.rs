@@ -55,6 +55,13 @@ impl Draft {
         self.suggestions.insert(key, value.into());
     }
 
+    /// Some value is taken from this variable.
+    pub fn refers_to(&self, variable: &str) -> bool {
+        let reference = format!("${{{variable}}}");
+        let mut values = self.values.values();
+        values.any(|found| toml(&found.value).contains(&reference))
+    }
+
     pub fn text(&self, key: &str) -> Option<&str> {
         self.values.get(key)?.value.as_str()
     }
@@ -106,8 +113,8 @@ impl Draft {
     pub fn render(&self, next: &[String]) -> String {
         let mut out = String::from(
             "# Drafted by `taskdiag init` from what it saw in this folder: each value says where. Read it through.\n\
-             # What was not found stands commented out with an example. No password stands here: ${NAME} is\n\
-             # taken from the environment.\n",
+             # What was not found stands commented out with an example. No password stands here but RabbitMQ's\n\
+             # default guest: ${NAME} is taken from the environment.\n",
         );
         if !next.is_empty() {
             out.push_str("#\n");

@@ -55,6 +55,29 @@ pub fn read(node: Node) -> Option<Actor> {
     })
 }
 
+/// An actor that is made by a call, `dramatiq.actor(function, …)`, from a function of the same file.
+pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
+    if node.kind() != "call" || !declares(&node) {
+        return None;
+    }
+    let function = node
+        .first_argument()
+        .filter(|first| first.kind() == "identifier")?;
+    let defined = file.iter().find(|other| {
+        other.kind() == "function_definition"
+            && other
+                .field("name")
+                .is_some_and(|name| name.text() == function.text())
+    })?;
+    let name = node.argument("actor_name").and_then(Node::string);
+    Some(Actor {
+        queue: queue_of(node.argument("queue_name")),
+        parameters: defined.field("parameters").map(parameters).unwrap_or_default(),
+        entry: defined.field("body").and_then(entry),
+        ..actor(node, name.unwrap_or_else(|| function.text().to_owned()))
+    })
+}
+
 fn actor(node: Node, name: String) -> Actor {
     Actor {
         name,

@@ -1,0 +1,103 @@
+//! What a project is built on, where taskdiag cannot follow it: one sentence instead of a draft that cannot work.
+
+use std::collections::BTreeMap;
+
+use super::Survey;
+use crate::framework::Framework;
+
+/// Why no draft would help here; `None` where one does, or where the folder says nothing at all.
+pub fn unsupported(survey: &Survey) -> Option<String> {
+    let uses = &survey.code.uses;
+    let place = |words: &[&'static str]| words.iter().find_map(|word| uses.get(word));
+    if let Some(place) = place(&["dramatiq_pg", "PostgresBroker"]) {
+        return Some(format!(
+            "this project's Dramatiq uses PostgreSQL as its broker (dramatiq-pg, {place}); taskdiag knows Dramatiq on RabbitMQ only"
+        ));
+    }
+    if let (Some(place), false) = (uses.get("RedisBroker"), uses.contains_key("RabbitmqBroker")) {
+        return Some(format!(
+            "this project's Dramatiq uses Redis as its broker ({place}); taskdiag knows Dramatiq on RabbitMQ only"
+        ));
+    }
+    let runs = survey.running.iter().any(|running| running.is_worker())
+        || survey.launches.iter().any(|launch| launch.is_worker());
+    if runs
+        || !survey.code.actors.is_empty()
+        || uses.contains_key("dramatiq")
+        || uses.contains_key("django_dramatiq")
+    {
+        return None;
+    }
+    let celery = uses.get("celery").cloned().or_else(|| celery_elsewhere(survey));
+    match celery.filter(|_| Framework::named("celery").is_none()) {
+        Some(place) => Some(format!(
+            "this project uses Celery ({place}); taskdiag knows Dramatiq on RabbitMQ only"
+        )),
+        None if uses.contains_key("celery") || survey.project.python.is_empty() => None,
+        None => named_elsewhere(survey).is_none().then(|| {
+            "no task framework is used in this folder: its Python imports neither Dramatiq nor Celery, and nothing starts a worker".to_owned()
+        }),
+    }
+}
+
+/// In a Procfile, a requirement, a command of Compose.
+fn celery_elsewhere(survey: &Survey) -> Option<String> {
+    line_with(survey, |line| {
+        let words = line.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')));
+        let begins = line.trim_start().to_lowercase().starts_with("celery");
+        begins
+            || words
+                .clone()
+                .zip(words.skip(1))
+                .any(|pair| pair == ("celery", "worker") || pair.0 == "celery" && pair.1 == "-A")
+    })
+}
+
+/// A dependency is enough for a draft: the code may lie elsewhere.
+fn named_elsewhere(survey: &Survey) -> Option<String> {
+    line_with(survey, |line| {
+        line.to_lowercase().contains(Framework::usual().name)
+    })
+}
+
+fn line_with(survey: &Survey, is_it: impl Fn(&str) -> bool) -> Option<String> {
+    survey.project.others.iter().find_map(|file| {
+        let at = file.text.lines().position(&is_it)?;
+        Some(format!("{} line {}", file.place, at + 1))
+    })
+}
+
+/// Where the rows seem to be, if not in PostgreSQL.
+pub fn other_database(survey: &Survey) -> Option<String> {
+    const KINDS: &[(&str, &[&str])] = &[
+        ("MySQL", &["mysql", "mariadb"]),
+        ("MongoDB", &["mongodb", "mongo"]),
+        ("SQLite", &["sqlite", "sqlite3"]),
+    ];
+    let variables = survey.variables.iter().filter_map(|variable| {
+        let scheme = variable.value.split_once("://")?.0.split('+').next()?.to_owned();
+        Some((scheme, variable.place.clone()))
+    });
+    let images = survey.services.iter().filter_map(|service| {
+        let image = service.image.as_deref()?.to_lowercase();
+        let name = image.rsplit('/').next()?.split(':').next()?.to_owned();
+        Some((name, service.place()))
+    });
+    let code: BTreeMap<&str, &str> = [
+        ("mysql", "mysql"),
+        ("pymongo", "mongodb"),
+        ("motor", "mongodb"),
+        ("sqlite3", "sqlite3"),
+    ]
+    .into();
+    let code = code
+        .into_iter()
+        .filter_map(|(word, kind)| Some((kind.to_owned(), survey.code.uses.get(word)?.clone())));
+    let seen: Vec<(String, String)> = variables.chain(images).chain(code).collect();
+    KINDS.iter().find_map(|(name, words)| {
+        let (_, place) = seen.iter().find(|(word, _)| words.contains(&word.as_str()))?;
+        Some(format!(
+            "the tasks' rows seem to be in {name} ({place}): taskdiag reads PostgreSQL only, so leave [database] out; it follows the task through broker, log and processes"
+        ))
+    })
+}
