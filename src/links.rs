@@ -6,6 +6,11 @@ pub fn cause(id: &str) -> Option<String> {
     page(env!("CARGO_PKG_REPOSITORY"), &format!("docs/causes.md#{id}"))
 }
 
+/// The same, or while there is no address the command that prints it.
+pub fn page_of(id: &str) -> String {
+    cause(id).unwrap_or_else(|| format!("taskdiag explain {id}"))
+}
+
 fn page(repository: &str, inside: &str) -> Option<String> {
     let is_public = !repository.is_empty();
     is_public.then(|| format!("{}/blob/main/{inside}", repository.trim_end_matches('/')))

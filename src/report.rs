@@ -14,10 +14,14 @@ mod layout;
 mod markdown;
 mod mermaid;
 mod otlp;
+mod page;
 mod screen;
+mod slack;
 mod terminal;
 mod words;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::diagnosis::isolation::{self, Isolation};
@@ -26,9 +30,12 @@ use crate::diagnosis::{
     Visibility, Whereabouts,
 };
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
+use crate::units::moment;
 
 pub use environment::Environments;
 pub use layout::ascii;
+pub use page::page;
+pub(crate) use terminal::hanging;
 
 /// One way to arrange a report.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +56,7 @@ pub const FORMATS: &[Format] = &[
     jsonl::FORMAT,
     markdown::FORMAT,
     github::FORMAT,
+    slack::FORMAT,
     junit::FORMAT,
     mermaid::FORMAT,
     html::FORMAT,
@@ -64,6 +72,10 @@ pub struct Style {
     pub width: u16,
     /// Show the timeline, and all there is to say of what was ruled out.
     pub timeline: bool,
+    /// The zone for times of the day; without one they are in UTC.
+    pub zone: Option<&'static TimeZone>,
+    /// Where a file of a process lies in the reader's repository, if it does.
+    pub locate: fn(&str) -> Option<String>,
 }
 
 impl Style {
@@ -73,7 +85,19 @@ impl Style {
         ascii: false,
         width: 100,
         timeline: false,
+        zone: None,
+        locate: |_| None,
     };
+
+    /// A moment as a time of the day, with its zone.
+    pub(crate) fn clock(self, at: Timestamp) -> String {
+        self.zoned(at, "%H:%M:%S %Z")
+    }
+
+    fn zoned(self, at: Timestamp, form: &str) -> String {
+        let zone = self.zone.cloned().unwrap_or(TimeZone::UTC);
+        at.to_zoned(zone).strftime(form).to_string()
+    }
 }
 
 /// Version of the JSON report, a public contract.
@@ -127,6 +151,36 @@ impl Report {
     /// The event that evidence with this number points at.
     pub fn event(&self, n: u32) -> Option<&Event> {
         self.timeline.get((n as usize).checked_sub(1)?)
+    }
+
+    /// The verdict in one sentence.
+    pub fn sentence(&self) -> String {
+        words::sentence(self)
+    }
+
+    /// A moment of the run as a time of the day.
+    fn clock(&self, at_ms: f64, style: Style) -> Option<String> {
+        self.stamp(at_ms).map(|at| style.clock(at))
+    }
+
+    fn stamp(&self, at_ms: f64) -> Option<Timestamp> {
+        Timestamp::from_millisecond((self.zero_ms + at_ms) as i64).ok()
+    }
+
+    /// When something was: in a run counted from its submission; in a look at a task of the past the time of the
+    /// day, which a reader compares with his own.
+    fn moment(&self, at_ms: f64, style: Style) -> String {
+        match self.stamp(at_ms).filter(|_| self.setup.post_mortem) {
+            Some(at) => style.zoned(at, "%H:%M:%S%.1f"),
+            None => moment(at_ms),
+        }
+    }
+
+    /// The events behind these numbers, as they happened: the order of evidence is that of its weight.
+    fn in_time(&self, evidence: &[u32]) -> Vec<&Event> {
+        let mut events: Vec<&Event> = evidence.iter().filter_map(|n| self.event(*n)).collect();
+        events.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        events
     }
 
     pub fn new(timeline: &Timeline, verdict: &Verdict) -> Self {

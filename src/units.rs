@@ -36,10 +36,10 @@ pub fn seconds(duration: Duration) -> String {
 
 /// A time of the run, as precise as two events may lie together.
 pub fn moment(ms: f64) -> String {
-    if ms.abs() < 10_000.0 {
-        format!("{ms:.1} ms")
-    } else {
-        format!("{:.2} s", ms / 1000.0)
+    match ms.abs() {
+        size if size < 1000.0 => format!("{ms:.1} ms"),
+        size if size < 10_000.0 => format!("{:.3} s", ms / 1000.0),
+        _ => format!("{:.2} s", ms / 1000.0),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One event of the timeline in a few words.
 
 use crate::framework::exception_in;
+use crate::text::counted;
 use crate::timeline::{Event, EventKind as Kind};
 use crate::units::moment;
 
@@ -67,7 +68,7 @@ pub(super) fn describe(event: &Event) -> String {
             message,
             ..
         } => format!(
-            "publish to {routing_key} from {connection}: {} {}",
+            "{} published to {routing_key} from {connection}: {}",
             message.actor.as_deref().unwrap_or("undecodable"),
             message.message_id.as_deref().unwrap_or_default()
         ),
@@ -77,11 +78,79 @@ pub(super) fn describe(event: &Event) -> String {
             redelivered,
             message,
         } => format!(
-            "deliver from {queue} to {connection}{}: {} {}",
-            if *redelivered { " (redelivered)" } else { "" },
+            "{} delivered from {queue}{} to {connection}: {}",
             message.actor.as_deref().unwrap_or("undecodable"),
+            if *redelivered { " (redelivered)" } else { "" },
             message.message_id.as_deref().unwrap_or_default()
         ),
+        Kind::LockWait(wait) => {
+            let blockers = serde_json::to_value(wait).unwrap_or_default();
+            let pids: Vec<String> = blockers["blockers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|blocker| blocker.get("pid").or(Some(blocker))?.as_i64())
+                .map(|pid| pid.to_string())
+                .collect();
+            format!("waits for a lock held by backend {}: {blockers}", pids.join(", "))
+        }
+        Kind::DeadLetter {
+            queue,
+            reason,
+            message,
+            ..
+        } => format!(
+            "dead letter on {queue}: {}, reason {}, {}",
+            message.actor.as_deref().unwrap_or("undecodable"),
+            reason.as_deref().unwrap_or("unknown"),
+            message.message_id.as_deref().unwrap_or_default()
+        ),
+        Kind::QueueInfo {
+            queue,
+            state,
+            ready,
+            unacked,
+            ..
+        } => {
+            let count = |count: &Option<u64>| count.map_or("?".to_owned(), |count| count.to_string());
+            let state = state
+                .as_deref()
+                .map(|state| format!(", {state}"))
+                .unwrap_or_default();
+            format!(
+                "{queue}: {} ready, {} unacked{state}",
+                count(ready),
+                count(unacked)
+            )
+        }
+        Kind::Consumers { consumers } => {
+            let mut queues: Vec<&str> = consumers.iter().map(|consumer| consumer.queue.as_str()).collect();
+            queues.sort_unstable();
+            queues.dedup();
+            format!(
+                "{} on {}",
+                counted(consumers.len() as u64, "consumer", "consumers"),
+                queues.join(", ")
+            )
+        }
+        Kind::Connections { connections } => counted(
+            connections.len() as u64,
+            "connection at the broker",
+            "connections at the broker",
+        ),
+        Kind::Alarm { node, alarm } => format!("{node} has a {alarm} alarm"),
+        Kind::TracingOn { readers } => {
+            format!("tracing is on, {}", counted(*readers as u64, "reader", "readers"))
+        }
+        Kind::Given { task_id } => format!("asked about task {task_id}"),
+        Kind::Missed { events } => counted(
+            *events,
+            "traced message was missed",
+            "traced messages were missed",
+        ),
+        Kind::Rotated { path } => format!("{path} was rotated or truncated"),
+        Kind::ReadWhole { path } => format!("{path} was read whole"),
+        Kind::LockFree => "nobody waits for the row any more".into(),
         Kind::Depth {
             queue,
             down: Some(why),
@@ -94,7 +163,11 @@ pub(super) fn describe(event: &Event) -> String {
             consumers,
             samples,
             ..
-        } if *exists => format!("{queue}: {ready} ready, {consumers} consumers ({samples} samples)"),
+        } if *exists => {
+            let consumers = counted(*consumers, "consumer", "consumers");
+            let samples = counted(*samples, "look", "looks");
+            format!("{queue}: {ready} ready, {consumers} ({samples})")
+        }
         Kind::Depth { queue, .. } => format!("{queue} does not exist"),
         Kind::Isolated(isolated) => {
             let steps: Vec<&str> = isolated.steps.iter().map(|step| step.step.as_str()).collect();

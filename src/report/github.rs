@@ -21,18 +21,19 @@ pub(super) const FORMAT: Format = Format {
 /// Of each kind and step; what is beyond is not shown.
 const SHOWN: usize = 10;
 
-fn render(report: &Report, _: Style) -> String {
+fn render(report: &Report, style: Style) -> String {
     let kind = match report.exit_code {
         exit::OK => "notice",
         exit::COULD_NOT => "warning",
         _ => "error",
     };
-    let mut text = command(kind, &format!("taskdiag: {}", title(report)), &verdict(report));
+    let title_of_all = format!("taskdiag: {}", title(report));
+    let mut text = command(kind, &properties(report, &title_of_all, style), &verdict(report));
     for other in report.contributing.iter().take(SHOWN - 1) {
         let body = format!("{}{}", other.summary, references(&other.evidence));
         text.push_str(&command(
             "notice",
-            &format!("Also seen: {} ({})", other.id, other.certainty.name()),
+            &titled(&format!("Also seen: {} ({})", other.id, other.certainty.name())),
             &body,
         ));
     }
@@ -41,7 +42,7 @@ fn render(report: &Report, _: Style) -> String {
             let hint = source.hint.as_deref().unwrap_or_default();
             text.push_str(&command(
                 "warning",
-                &format!("{} is blind", source.name),
+                &titled(&format!("{} cannot see", source.name)),
                 format!("{}\n{hint}", source.reason).trim_end(),
             ));
         }
@@ -50,18 +51,15 @@ fn render(report: &Report, _: Style) -> String {
 }
 
 fn title(report: &Report) -> String {
-    match &report.cause {
-        Some(cause) => format!("{} ({})", cause.title, cause.certainty.name()),
-        None => "no cause could be shown".into(),
-    }
+    let certainty = report
+        .cause
+        .as_ref()
+        .map(|cause| format!(" ({})", cause.certainty.name()));
+    format!("{}{}", words::sentence(report), certainty.unwrap_or_default())
 }
 
 fn verdict(report: &Report) -> String {
-    let mut lines = vec![format!(
-        "Scenario {} · outcome {}",
-        words::scenario(report),
-        report.outcome.name()
-    )];
+    let mut lines = vec![words::scenario_and_outcome(report)];
     let subject: Vec<String> = words::subject(report)
         .iter()
         .map(|(name, value)| format!("{name} {value}"))
@@ -69,8 +67,8 @@ fn verdict(report: &Report) -> String {
     lines.push(subject.join(" · "));
     if let Some(cause) = &report.cause {
         lines.push(format!("{}: {}", cause.id, cause.summary));
-        lines.extend(words::reasoning(report));
-        for event in cause.evidence.iter().filter_map(|n| report.event(*n)) {
+        lines.extend(words::reasoning(report, Style::PLAIN));
+        for event in report.in_time(&cause.evidence).into_iter() {
             let text = cut(&flat(&describe(event)), 160);
             lines.push(format!(
                 "#{} {} {}: {text}",
@@ -87,9 +85,26 @@ fn verdict(report: &Report) -> String {
     lines.join("\n")
 }
 
-fn command(kind: &str, title: &str, body: &str) -> String {
-    let title = data(title).replace(':', "%3A").replace(',', "%2C");
-    format!("::{kind} title={title}::{}\n", data(body))
+/// The line of the exception, where it lies in the repository: the annotation stands beside it.
+fn properties(report: &Report, title: &str, style: Style) -> String {
+    let frame = report.traceback.as_ref().and_then(words::place);
+    let place = frame.and_then(|frame| Some(((style.locate)(&frame.file)?, frame.line)));
+    match place {
+        Some((file, line)) => format!("file={},line={line},{}", property(&file), titled(title)),
+        None => titled(title),
+    }
+}
+
+fn titled(title: &str) -> String {
+    format!("title={}", property(title))
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+fn command(kind: &str, properties: &str, body: &str) -> String {
+    format!("::{kind} {properties}::{}\n", data(body))
 }
 
 fn data(text: &str) -> String {
@@ -102,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_text_cannot_end_its_command_or_begin_another() {
-        let line = command("error", "a,b:c%\n::set-env::", "x\r\n::warning::y%0A");
+        let line = command("error", &titled("a,b:c%\n::set-env::"), "x\r\n::warning::y%0A");
         assert_eq!(
             line,
             "::error title=a%2Cb%3Ac%25%0A%3A%3Aset-env%3A%3A::x%0D%0A::warning::y%250A\n"

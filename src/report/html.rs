@@ -11,9 +11,11 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::events::describe;
+use super::page::page;
 use super::words;
 use super::{Format, Report, Style};
-use crate::diagnosis::{Outcome, Scenario};
+use crate::diagnosis::evidence::plain_placeholders;
+use crate::diagnosis::{Outcome, Scenario, causes};
 use crate::text::{cut, flat};
 use crate::timeline::{Event, EventKind, Level, Source};
 use crate::units::moment;
@@ -30,6 +32,8 @@ const CSS: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 
 /// Units of the drawing, before anybody zooms. `report.js` knows them from the drawing itself.
+/// Of a traceback the innermost frames are what is looked for.
+const FRAMES: usize = 6;
 const WIDTH: f64 = 1000.0;
 const GUTTER: f64 = 96.0;
 const MARGIN: f64 = 40.0;
@@ -58,8 +62,7 @@ fn context(report: &Report) -> Json {
     let evidence: Vec<Json> = report
         .cause
         .iter()
-        .flat_map(|cause| &cause.evidence)
-        .filter_map(|n| report.event(*n))
+        .flat_map(|cause| report.in_time(&cause.evidence))
         .map(|event| row(report, event))
         .collect();
     let isolation = report.isolation.as_ref().map(|isolation| {
@@ -98,15 +101,22 @@ fn context(report: &Report) -> Json {
         "script_digest": digest(SCRIPT),
         "mood": mood,
         "sentence": words::sentence(report),
+        "scenario_and_outcome": words::scenario_and_outcome(report),
         "subject": words::subject(report),
         "started_at": report.started_at,
         "version": env!("CARGO_PKG_VERSION"),
         "exit_code": report.exit_code,
         "stages": stages,
         "cause": report.cause,
-        "reasoning": words::reasoning(report),
+        "reasoning": words::reasoning(report, Style::PLAIN),
         "evidence": evidence,
         "remedies": words::remedies(report),
+        "exception": report.traceback.as_ref().map(|traceback| &traceback.exception),
+        "frames": report.traceback.as_ref().map(|traceback| {
+            let hidden = traceback.frames.len().saturating_sub(FRAMES);
+            &traceback.frames[hidden..]
+        }),
+        "explanation": explanation(report),
         "differences": words::differences(report),
         "contributing": report.contributing,
         "isolation": isolation,
@@ -124,6 +134,14 @@ fn context(report: &Report) -> Json {
     })
 }
 
+/// The cause's page with this run's names, as a terminal would show it.
+fn explanation(report: &Report) -> Option<String> {
+    let cause = causes::find(&report.cause.as_ref()?.id)?;
+    let text = plain_placeholders(&cause.page_for(report.setup.framework()));
+    let (_, body) = text.split_once('\n')?;
+    Some(page(body.trim_start(), Style::PLAIN))
+}
+
 fn digest(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     format!(
@@ -139,6 +157,8 @@ fn row(report: &Report, event: &Event) -> Json {
         "source": event.source.name(),
         "text": cut(&flat(&describe(event)), 400),
         "class": class(report, event),
+        // Of a task of the past everything was before.
+        "is_before": event.at_ms < 0.0 && !report.setup.post_mortem && class(report, event) != "proof",
         "raw": serde_json::to_string_pretty(event).unwrap_or_default(),
     })
 }

@@ -26,6 +26,9 @@ fn render(report: &Report, _: Style) -> String {
     suite.add_property(Property::new("started_at", report.started_at.as_str()));
     suite.add_property(Property::new("scenario", words::scenario(report)));
     suite.add_property(Property::new("outcome", report.outcome.name()));
+    if let Some(owner) = words::owner(report) {
+        suite.add_property(Property::new("owner", owner));
+    }
     let blamed = words::blamed(report);
     let mut before = 0.0;
     for reached in &report.stages {
@@ -62,34 +65,28 @@ fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {
         NonSuccessKind::Failure
     };
     let mut status = TestCaseStatus::non_success(kind);
-    let mut lines = vec![words::sentence(report)];
+    let mut lines = vec![words::sentence(report), words::scenario_and_outcome(report)];
     lines.extend(reached.observed.clone());
     match &report.cause {
         Some(cause) => {
             status.set_type(cause.id.as_str());
             status.set_message(format!("{} ({})", cause.title, cause.certainty.name()));
             lines.push(cause.summary.clone());
-            lines.extend(words::reasoning(report));
+            lines.extend(words::reasoning(report, Style::PLAIN));
             lines.push(String::new());
-            lines.extend(
-                cause
-                    .evidence
-                    .iter()
-                    .filter_map(|n| report.event(*n))
-                    .map(|event| {
-                        format!(
-                            "#{} {} {}: {}",
-                            event.n,
-                            moment(event.at_ms),
-                            event.source,
-                            describe(event)
-                        )
-                    }),
-            );
+            lines.extend(report.in_time(&cause.evidence).into_iter().map(|event| {
+                format!(
+                    "#{} {} {}: {}",
+                    event.n,
+                    moment(event.at_ms),
+                    event.source,
+                    describe(event)
+                )
+            }));
         }
         None => {
             status.set_type("no-cause");
-            status.set_message("no cause could be shown");
+            status.set_message("no cause could be proved");
         }
     }
     let remedies = words::remedies(report);

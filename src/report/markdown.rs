@@ -7,7 +7,7 @@ use super::events::describe;
 use super::words;
 use super::{Format, Report, Style, mermaid};
 use crate::diagnosis::{Outcome, Scenario};
-use crate::text::{cut, flat};
+use crate::text::{counted, cut, flat};
 use crate::timeline::Event;
 use crate::units::moment;
 
@@ -72,7 +72,10 @@ fn render(report: &Report, style: Style) -> String {
     parts.extend(excluded(report));
     if style.timeline {
         parts.push(folded(
-            &format!("Timeline ({} events)", report.timeline.len()),
+            &format!(
+                "Timeline ({})",
+                counted(report.timeline.len() as u64, "event", "events")
+            ),
             &events(report.timeline.iter()),
         ));
     }
@@ -92,8 +95,9 @@ fn headline(report: &Report) -> String {
         .map(|(name, value)| format!("{name} {}", code(value)))
         .collect();
     format!(
-        "## {sign} {}\n\n{}",
+        "## {sign} {}\n\n{}\n\n{}",
         prose(&words::sentence(report)),
+        prose(&words::scenario_and_outcome(report)),
         subject.join(" · ")
     )
 }
@@ -125,13 +129,16 @@ fn cause(report: &Report) -> String {
             cause.certainty.name(),
             prose(&cause.summary)
         ),
-        None => "### Cause\n\nNone could be shown.".into(),
+        None => "### Cause\n\nNo cause could be proved.".into(),
     };
-    for line in words::reasoning(report) {
+    for line in words::reasoning(report, Style::PLAIN) {
         text.push_str(&format!("\n\n{}", prose(&line)));
     }
-    let evidence = report.cause.iter().flat_map(|cause| &cause.evidence);
-    let evidence: Vec<&Event> = evidence.filter_map(|n| report.event(*n)).collect();
+    let evidence = report
+        .cause
+        .as_ref()
+        .map(|cause| report.in_time(&cause.evidence))
+        .unwrap_or_default();
     if !evidence.is_empty() {
         text.push_str("\n\n");
         text.push_str(&events(evidence.into_iter()));

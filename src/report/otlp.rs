@@ -257,7 +257,7 @@ impl<'a> Trace<'a> {
         }
         let message = match &self.report.cause {
             Some(cause) => format!("{} ({}): {}", cause.id, cause.certainty.name(), cause.summary),
-            None => "no cause could be shown".into(),
+            None => "no cause could be proved".into(),
         };
         json!({ "code": ERROR, "message": message })
     }

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const by = (id) => document.getElementById(id);
-  for (const id of ["theme", "tools", "keys"]) by(id).hidden = false;
+  for (const id of ["theme", "tools", "keys", "find"]) by(id).hidden = false;
 
   // Dark or light: what the system prefers, until somebody chooses.
   by("theme").addEventListener("click", () => {
@@ -134,12 +134,53 @@
   const open = () => {
     const row = /^#e\d+$/.test(location.hash) && by(location.hash.slice(1));
     if (!row) return;
+    row.hidden = false;
     row.querySelector("details").open = true;
     row.focus({ preventScroll: true });
     row.scrollIntoView({ block: "center" });
   };
   addEventListener("hashchange", open);
   open();
+
+  // Rows that match a word; what happened before the submission only on request.
+  const rows = [...document.querySelectorAll(".events tbody tr")];
+  const earlier = rows.filter((row) => row.classList.contains("before"));
+  const filter = by("filter");
+  const button = by("before");
+  let showsEarlier = rows.length - earlier.length < 5;
+  const sift = () => {
+    const word = filter.value.trim().toLowerCase();
+    let shown = 0;
+    for (const row of rows) {
+      const matches = word ? row.textContent.toLowerCase().includes(word) : true;
+      const folded = !word && !showsEarlier && row.classList.contains("before");
+      row.hidden = (!matches || folded) && !row.matches(":target");
+      if (!row.hidden) shown += 1;
+    }
+    by("count").textContent = shown === rows.length ? "" : `${shown} of ${rows.length}`;
+    button.hidden = earlier.length === 0;
+    button.textContent = `${showsEarlier ? "Hide" : "Show"} ${earlier.length} before the submission`;
+  };
+  filter.addEventListener("input", sift);
+  button.addEventListener("click", () => {
+    showsEarlier = !showsEarlier;
+    sift();
+  });
+  sift();
+
+  // Commands to paste.
+  if (navigator.clipboard) {
+    for (const command of document.querySelectorAll(".command")) {
+      const copy = document.createElement("button");
+      const text = command.textContent;
+      copy.type = "button";
+      copy.textContent = "Copy";
+      copy.addEventListener("click", () =>
+        navigator.clipboard.writeText(text).then(() => (copy.textContent = "Copied")),
+      );
+      command.append(copy);
+    }
+  }
 
   // On paper nothing can be unfolded.
   let folded = [];

@@ -8,8 +8,6 @@ use super::words;
 use super::{Report, Style};
 use crate::diagnosis::{Outcome, Scenario};
 use crate::text::{flat, packed, wrapped};
-use crate::timeline::Event;
-use crate::units::moment;
 
 /// A terminal of 24 lines keeps room for the command and the prompt.
 const LINES: usize = 22;
@@ -127,7 +125,7 @@ impl Screen<'_> {
             .as_ref()
             .map_or("", |cause| cause.certainty.name());
         let room = style.width().saturating_sub(certainty.len() + 2);
-        let mut lines = wrapped(&format!("{} {}", self.sign(), self.sentence()), room);
+        let mut lines = wrapped(&format!("{} {}", self.sign(), words::sentence(self.report)), room);
         if let Some(first) = lines.first_mut() {
             let gap = style.width().saturating_sub(first.width() + certainty.len());
             *first = format!(
@@ -136,14 +134,10 @@ impl Screen<'_> {
                 " ".repeat(gap)
             );
         }
-        let below = format!(
-            "Scenario {} · outcome {}",
-            words::scenario(self.report),
-            self.report.outcome.name()
-        );
+        let below = words::scenario_and_outcome(self.report);
         let below = wrapped(&below, style.width().saturating_sub(2));
         lines.extend(below.iter().map(|line| style.dim(&format!("  {line}"))));
-        for (name, text) in words::facts(self.report) {
+        for (name, text) in words::facts(self.report, self.style) {
             lines.push(self.field(name, &text));
         }
         lines.join("\n")
@@ -187,30 +181,19 @@ impl Screen<'_> {
         }
     }
 
-    fn sentence(&self) -> String {
-        let what = match (self.report.scenario, self.report.outcome) {
-            (_, Outcome::Succeeded) => "The task succeeded",
-            (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
-            (Some(Scenario::A), _) => "The task ran and has not finished",
-            (Some(_), _) => "The task did not run",
-            (None, _) if self.report.stage.is_none() && self.report.setup.post_mortem => {
-                "Nothing is known of this task"
-            }
-            (None, _) if self.report.stage.is_none() => "The task was not submitted",
-            (None, _) => "Nothing shows whether the task ran",
-        };
-        match &self.report.cause {
-            Some(cause) if self.report.outcome != Outcome::Succeeded => format!("{what}: {}", cause.title),
-            _ => what.into(),
-        }
-    }
-
     /// All on one line or two; the first that was missed with what was seen instead.
     fn stages(&self) -> String {
         let stages = &self.report.stages;
         let last = stages.iter().rposition(|stage| stage.reached == Some(true));
         let missed = words::blamed(self.report);
-        let mut pieces = Vec::new();
+        let report = self.report;
+        let clock = report
+            .clock(0.0, self.style)
+            .map(|clock| match report.setup.post_mortem {
+                true => format!("looked at {clock}"),
+                false => format!("from {clock}"),
+            });
+        let mut pieces = Vec::from_iter(clock);
         for (at, stage) in stages.iter().enumerate() {
             let beyond =
                 last.is_none_or(|last| at > last) && missed.is_some_and(|missed| stage.stage > missed);
@@ -220,7 +203,7 @@ impl Screen<'_> {
             }
             let time = stage
                 .at_ms
-                .map(|at| format!(" {}", moment(at)))
+                .map(|at| format!(" {}", report.moment(at, self.style)))
                 .unwrap_or_default();
             let (sign, _) = sign(stage.reached, self.style.ascii);
             pieces.push(format!("{} {sign}{time}", stage.stage.name()));
@@ -252,18 +235,21 @@ impl Screen<'_> {
 
     fn because(&self) -> String {
         let Some(cause) = &self.report.cause else {
-            return format!("{} no cause could be shown", self.style.bold("Because"));
+            return self.clipped(
+                &format!("{} ", self.style.bold("Because")),
+                &words::no_cause(self.report),
+                8,
+            );
         };
         let mut lines = vec![self.clipped(&format!("{} ", self.style.bold("Because")), &cause.summary, 8)];
-        let mut evidence: Vec<&Event> = cause
-            .evidence
-            .iter()
-            .filter_map(|n| self.report.event(*n))
-            .collect();
         // The first of them prove the most; people read them in the order in which they happened.
-        evidence.truncate(self.budget.evidence);
-        evidence.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-        lines.extend(evidence.into_iter().map(|event| event_line(event, self.style)));
+        let most = cause.evidence.len().min(self.budget.evidence);
+        let evidence = self.report.in_time(&cause.evidence[..most]);
+        lines.extend(
+            evidence
+                .into_iter()
+                .map(|event| event_line(self.report, event, self.style)),
+        );
         let effects = &cause.explains;
         for (at, effect) in effects.iter().enumerate() {
             if self.budget.between || at + 1 == effects.len() {
@@ -330,7 +316,10 @@ impl Screen<'_> {
     fn last_line(&self) -> String {
         let certain = match &self.report.cause {
             Some(cause) => format!("{} {} ({})", self.sign(), cause.id, cause.certainty.name()),
-            None => format!("{} no cause could be shown", self.sign()),
+            None if words::was_stopped(self.report) => {
+                format!("{} stopped by you, no cause yet", self.sign())
+            }
+            None => format!("{} no cause could be proved", self.sign()),
         };
         let more = format!("{} · -v shows all", words::more(self.report));
         let pieces = [self.style.paint(self.color(), &certain), self.style.dim(&more)];

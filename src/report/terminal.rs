@@ -11,7 +11,6 @@ use super::{Format, Report, Style};
 use crate::diagnosis::{Outcome, Reached, Scenario};
 use crate::text::{fitted, flat, packed, wrapped};
 use crate::timeline::Event;
-use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
     name: "terminal",
@@ -74,7 +73,7 @@ fn whole(report: &Report, style: Style) -> String {
     let events: Vec<String> = report
         .timeline
         .iter()
-        .map(|event| event_line(event, style))
+        .map(|event| event_line(report, event, style))
         .collect();
     parts.push(section("Timeline", &events, style));
     parts.push(style.dim(&format!("More: {}", words::more(report))));
@@ -131,10 +130,12 @@ fn headline(report: &Report, style: Style) -> String {
         .iter()
         .map(|line| style.paint(code, line))
         .collect();
-    let subject: Vec<String> = words::subject(report)
-        .iter()
-        .map(|(name, value)| format!("{name} {value}"))
-        .collect();
+    let mut subject = vec![words::scenario_and_outcome(report)];
+    subject.extend(
+        words::subject(report)
+            .iter()
+            .map(|(name, value)| format!("{name} {value}")),
+    );
     let subject: Vec<String> = packed(&subject, " · ", style.width())
         .iter()
         .map(|line| style.dim(line))
@@ -142,10 +143,24 @@ fn headline(report: &Report, style: Style) -> String {
     [sentence, subject].concat().join("\n")
 }
 
+const NOT_REACHED: &str = "not reached";
+
 /// One line a stage; neighbours with the same observation share one.
 fn stages(report: &Report, style: Style) -> String {
     let mut groups: Vec<(Vec<&str>, &Reached, String)> = Vec::new();
+    let missed = words::blamed(report);
     for reached in &report.stages {
+        // What comes after the stage that was missed was not reached either: that says nothing more.
+        let beyond = reached.reached != Some(true)
+            && missed.is_some_and(|missed| reached.stage > missed)
+            && report.stage.is_none_or(|furthest| reached.stage > furthest);
+        if beyond {
+            match groups.last_mut() {
+                Some((names, _, observed)) if observed == NOT_REACHED => names.push(reached.stage.name()),
+                _ => groups.push((vec![reached.stage.name()], reached, NOT_REACHED.to_owned())),
+            }
+            continue;
+        }
         let text = reached
             .observed
             .clone()
@@ -166,21 +181,33 @@ fn stages(report: &Report, style: Style) -> String {
     let of_names = groups.iter().map(|(names, ..)| name(names).width()).max();
     let times: Vec<String> = groups
         .iter()
-        .map(|(_, reached, _)| reached.at_ms.map(moment).unwrap_or_default())
+        .map(|(_, reached, _)| {
+            let at = reached.at_ms.map(|at| report.moment(at, style));
+            at.unwrap_or_default()
+        })
         .collect();
     let of_times = times.iter().map(|time| time.width()).max();
     let (of_names, of_times) = (of_names.unwrap_or(0), of_times.unwrap_or(0));
+    let signs = groups
+        .iter()
+        .map(|(_, reached, _)| sign(reached.reached, style.ascii).0.width());
+    let of_signs = signs.max().unwrap_or(0);
     let mut lines = Vec::new();
     for ((names, reached, observed), time) in groups.iter().zip(&times) {
-        let (sign, code) = sign(reached.reached, style.ascii);
+        let (sign, code) = match observed == NOT_REACHED {
+            true => (if style.ascii { "[--]" } else { "-" }, "2"),
+            false => sign(reached.reached, style.ascii),
+        };
+        let beside = of_signs - sign.width();
         let head = format!(
-            " {}  {}{}  {}{time}  ",
+            " {}{}  {}{}  {}{time}  ",
             style.paint(code, sign),
+            " ".repeat(beside),
             name(names),
             " ".repeat(of_names - name(names).width()),
             " ".repeat(of_times - time.width()),
         );
-        let indent = sign.width() + of_names + of_times + 7;
+        let indent = of_signs + of_names + of_times + 7;
         lines.push(hanging(&head, observed, indent, style));
     }
     lines.join("\n")
@@ -190,19 +217,19 @@ fn stages(report: &Report, style: Style) -> String {
 pub(super) fn sign(reached: Option<bool>, ascii: bool) -> (&'static str, &'static str) {
     match (reached, ascii) {
         (Some(true), false) => ("✔", "32"),
-        (Some(true), true) => ("[x]", "32"),
+        (Some(true), true) => ("[ok]", "32"),
         (Some(false), false) => ("✘", "31"),
-        (Some(false), true) => ("[ ]", "31"),
+        (Some(false), true) => ("[FAIL]", "31"),
         (None, false) => ("?", "33"),
         (None, true) => ("[?]", "33"),
     }
 }
 
 fn cause(report: &Report, style: Style) -> String {
-    let reasoning = words::reasoning(report);
+    let reasoning = words::reasoning(report, style);
     let reasoning = reasoning.iter().map(|line| hanging("  ", line, 2, style));
     let Some(cause) = &report.cause else {
-        let mut lines = vec![format!("{} none could be shown.", style.bold("Cause"))];
+        let mut lines = vec![format!("{} none could be proved.", style.bold("Cause"))];
         lines.extend(reasoning);
         return lines.join("\n");
     };
@@ -215,11 +242,10 @@ fn cause(report: &Report, style: Style) -> String {
     lines.push(hanging("  ", &cause.summary, 2, style));
     lines.extend(reasoning);
     lines.extend(
-        cause
-            .evidence
-            .iter()
-            .filter_map(|n| report.event(*n))
-            .map(|event| event_line(event, style)),
+        report
+            .in_time(&cause.evidence)
+            .into_iter()
+            .map(|event| event_line(report, event, style)),
     );
     lines.join("\n")
 }
@@ -297,11 +323,11 @@ fn section(title: &str, lines: &[String], style: Style) -> String {
     format!("{}\n{}", style.bold(title), lines.join("\n"))
 }
 
-pub(super) fn event_line(event: &Event, style: Style) -> String {
+pub(super) fn event_line(report: &Report, event: &Event, style: Style) -> String {
     let head = format!(
         "  #{:<4}{:>10}  {:<11} ",
         event.n,
-        moment(event.at_ms),
+        report.moment(event.at_ms, style),
         event.source.name()
     );
     let room = style.width().saturating_sub(head.width());
@@ -314,7 +340,7 @@ fn bullet(text: &str, style: Style) -> String {
 }
 
 /// A head, then the text wrapped at an indent that equals the head's width.
-pub(super) fn hanging(head: &str, text: &str, indent: usize, style: Style) -> String {
+pub(crate) fn hanging(head: &str, text: &str, indent: usize, style: Style) -> String {
     let lines = wrapped(text, style.width().saturating_sub(indent).max(20));
     let pad = format!("\n{}", " ".repeat(indent));
     format!("{head}{}", lines.join(&pad))

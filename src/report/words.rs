@@ -1,11 +1,12 @@
 //! What several formats say, worded once.
 
-use super::{Report, SourceState};
+use super::{Report, SourceState, Style};
 use crate::diagnosis::isolation::{Sent, StepReport};
-use crate::diagnosis::{Exception, Link, Outcome, Owner, Scenario, Stage, Whereabouts};
+use crate::diagnosis::{Exception, ExceptionFrame, Link, Outcome, Owner, Scenario, Stage, Whereabouts};
 use crate::links;
 use crate::text;
 use crate::timeline::{Ended, EventKind as Kind};
+use crate::units::span;
 
 /// What the scenario's letter stands for.
 pub(super) fn scenario(report: &Report) -> &'static str {
@@ -19,7 +20,7 @@ pub(super) fn scenario(report: &Report) -> &'static str {
 }
 
 /// By whoever ran it.
-fn was_stopped(report: &Report) -> bool {
+pub(super) fn was_stopped(report: &Report) -> bool {
     let interrupted = Kind::Ended {
         why: Ended::Interrupted,
     };
@@ -28,12 +29,51 @@ fn was_stopped(report: &Report) -> bool {
 
 /// The verdict in one sentence.
 pub(super) fn sentence(report: &Report) -> String {
-    let title = match &report.cause {
-        Some(cause) => format!(" · {}", cause.title),
-        None => String::new(),
+    if report.outcome == Outcome::Succeeded {
+        let finished = report.stages.iter().find(|stage| stage.stage == Stage::Finished);
+        let at = finished
+            .and_then(|stage| stage.at_ms)
+            .filter(|at| *at > 0.0 && !report.setup.post_mortem);
+        let after = at.map(|at| format!(", {} after it was submitted", span(at)));
+        return format!("The task succeeded{}", after.unwrap_or_default());
+    }
+    let what = match (report.scenario, report.outcome) {
+        (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
+        (Some(Scenario::A), _) => "The task ran and has not finished",
+        (Some(_), _) => "The task did not run",
+        (None, _) if report.stage.is_none() && report.setup.post_mortem => "Nothing is known of this task",
+        (None, _) if report.stage.is_none() => "The task was not submitted",
+        (None, _) => "Nothing shows whether the task ran",
     };
+    match &report.cause {
+        Some(cause) => format!("{what}: {}", cause.title),
+        None if was_stopped(report) => match report.stage {
+            Some(stage) => format!("Stopped by you; the task had been {} by then", stage.name()),
+            None => "Stopped by you before a task was submitted".into(),
+        },
+        _ => what.into(),
+    }
+}
+
+/// Where none could be proved: which look would decide.
+pub(super) fn no_cause(report: &Report) -> String {
+    let mut text = "no cause could be proved.".to_owned();
+    let undecided = report.cannot_tell.iter().find(|untold| !untold.needs.is_empty());
+    if let Some(untold) = undecided {
+        let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
+        text.push_str(&format!(
+            " Next: let taskdiag see {}, which would tell whether it is {}",
+            needs.join(", "),
+            untold.id
+        ));
+    }
+    text
+}
+
+/// What stands below it.
+pub(super) fn scenario_and_outcome(report: &Report) -> String {
     format!(
-        "Scenario {} · outcome {}{title}",
+        "Scenario {} · outcome {}",
         scenario(report),
         report.outcome.name()
     )
@@ -175,7 +215,7 @@ pub(super) fn environments(report: &Report) -> Vec<String> {
 /// The page or the command that says more.
 pub(super) fn more(report: &Report) -> String {
     match &report.cause {
-        Some(cause) => links::cause(&cause.id).unwrap_or_else(|| format!("taskdiag explain {}", cause.id)),
+        Some(cause) => links::page_of(&cause.id),
         None => "taskdiag check".into(),
     }
 }
@@ -230,25 +270,21 @@ pub(super) fn sent(sent: &Sent) -> String {
 
 /// What belongs to a verdict beside the cause's one sentence: who must act, the exception, where the
 /// message is. Each with a name of one or two words.
-pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+pub(super) fn facts(report: &Report, style: Style) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
-    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
-    let owners: Vec<&str> = owners.copied().map(acts).collect();
-    if !owners.is_empty() {
-        facts.push(("Who acts", owners.join(", or ")));
-    }
+    facts.extend(owner(report).map(|owner| ("Who acts", owner)));
     if report.outcome != Outcome::Succeeded {
         let exception = report.traceback.as_ref().map(exception);
         facts.extend(exception.map(|text| ("Exception", text)));
-        let message = report.message.as_ref().map(whereabouts);
+        let message = report.message.as_ref().map(|message| whereabouts(message, style));
         facts.extend(message.map(|text| ("Message", text)));
     }
     facts
 }
 
 /// The same as sentences, and what the cause explains and rests on without proof.
-pub(super) fn reasoning(report: &Report) -> Vec<String> {
-    let mut lines: Vec<String> = facts(report)
+pub(super) fn reasoning(report: &Report, style: Style) -> Vec<String> {
+    let mut lines: Vec<String> = facts(report, style)
         .iter()
         .map(|(name, text)| format!("{name}: {text}"))
         .collect();
@@ -271,11 +307,15 @@ pub(super) fn effect(link: &Link) -> String {
     )
 }
 
+/// The frame to look at: the last one of the application's own code.
+pub(super) fn place(traceback: &Exception) -> Option<&ExceptionFrame> {
+    let own = traceback.frames.iter().rfind(|frame| frame.application);
+    own.or(traceback.frames.last())
+}
+
 /// The exception and the last frame of the application's own code.
 fn exception(traceback: &Exception) -> String {
-    let place = traceback.frames.iter().rfind(|frame| frame.application);
-    let place = place
-        .or(traceback.frames.last())
+    let place = place(traceback)
         .map(|frame| format!(", raised at {}:{} in {}", frame.file, frame.line, frame.function));
     format!(
         "{}{} [#{}]",
@@ -286,17 +326,23 @@ fn exception(traceback: &Exception) -> String {
 }
 
 /// Where the message is, and whether the task must be sent again.
-fn whereabouts(message: &Whereabouts) -> String {
+fn whereabouts(message: &Whereabouts, style: Style) -> String {
     // The date stands in the other formats.
-    let clock = |since: &str| Some(since.get(11..19)?.to_owned());
-    let since = message.since.as_deref().and_then(clock);
-    let since = since.map_or_else(String::new, |clock| format!(", since {clock} UTC"));
+    let since = message.since.as_deref().and_then(|since| since.parse().ok());
+    let since = since.map_or_else(String::new, |at| format!(", since {}", style.clock(at)));
     let lost = match message.lost {
         Some(true) => " No copy is left: to run again, the task must be submitted again.",
         Some(false) => " Nothing is lost: do not submit the task again.",
         None => "",
     };
     format!("{}{since}.{lost}", message.place)
+}
+
+/// Who must act, as a sentence has it.
+pub(super) fn owner(report: &Report) -> Option<String> {
+    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
+    let owners: Vec<&str> = owners.copied().map(acts).collect();
+    (!owners.is_empty()).then(|| owners.join(", or "))
 }
 
 fn acts(owner: Owner) -> &'static str {
