@@ -16,6 +16,7 @@ pub mod testing;
 mod verdict;
 
 use crate::error::exit;
+use crate::links;
 use crate::timeline::{Source, Timeline};
 pub use cause::{Answer, Cause, Match, Proof};
 use choice::{Asked, Candidate};
@@ -84,14 +85,19 @@ fn decide(story: Story<'_>) -> Verdict {
         last_activity_ms: story.last_activity_ms(),
         cause: winner.map(|(_, cause, matched)| Named {
             explains: links,
-            ..name(cause, matched, &story)
+            confirm: cause
+                .confirmations(story.framework())
+                .iter()
+                .map(|command| story.fill_command(command))
+                .collect(),
+            ..name(cause, matched, &story, traceback.as_ref())
         }),
         message: story.whereabouts(),
         traceback,
         contributing: choice
             .contributing
             .into_iter()
-            .map(|(_, cause, matched)| name(cause, matched, &story))
+            .map(|(_, cause, matched)| name(cause, matched, &story, None))
             .collect(),
         ruled_out: asked.ruled_out,
         cannot_tell,
@@ -158,6 +164,9 @@ fn exit_code(
     outcome: Outcome,
     surest: Option<Certainty>,
 ) -> u8 {
+    if story.is_stopped() {
+        return exit::STOPPED;
+    }
     let named = surest.is_some_and(|certainty| certainty >= Certainty::Likely);
     let code = match (scenario, outcome) {
         (Some(Scenario::C), _) => exit::SILENCE,
@@ -313,7 +322,15 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
     Answer::Matched(matched)
 }
 
-fn name(cause: &Cause, matched: Match, story: &Story<'_>) -> Named {
+fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exception>) -> Named {
+    let remedies = cause.remedies(story.framework());
+    let mut seen = matched.summary.clone();
+    if remedies.iter().any(|text| text.starts_with("For ")) {
+        let events = matched.evidence.iter().filter_map(|n| story.timeline.event(*n));
+        for event in events {
+            seen.push_str(&serde_json::to_string(&event.kind).unwrap_or_default());
+        }
+    }
     Named {
         id: cause.id.to_owned(),
         title: match matched.of {
@@ -326,11 +343,14 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>) -> Named {
         premises: matched.assumed.iter().map(Premise::sentence).collect(),
         evidence: matched.evidence,
         owner: cause.owner.to_vec(),
+        confirm: Vec::new(),
+        docs_url: links::page_of(cause.id),
         explains: Vec::new(),
-        remedies: cause
-            .remedies(story.framework())
+        remedies: remedies
             .iter()
-            .map(|text| story.fill(text))
+            .filter(|text| cause::concerns(text, &seen))
+            .filter_map(|text| cause::placed(text, traceback))
+            .map(|text| story.fill(&text))
             .collect(),
     }
 }

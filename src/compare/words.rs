@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use super::facts::INCOMPLETE;
 use super::{ComparedRun, Comparison, Difference, Pair, Side, Subject};
 use crate::diagnosis::Outcome;
-use crate::text::{flat, wrapped};
+use crate::text::{counted, flat, wrapped};
 use crate::units::moment;
 
 /// `width` in columns; `all`: the last row too.
@@ -117,7 +117,15 @@ fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
         .set_width(width);
     table.set_header(["what differs", "of", "first", "second"]);
     let shown = if all { usize::MAX } else { MOST_ROWS };
-    for difference in comparison.differences.iter().take(shown) {
+    // Of the many packages of two environments those that may explain something are worth a row.
+    let is_folded =
+        |difference: &&Difference| !all && difference.subject == Subject::Package && difference.why.is_none();
+    let folded = comparison.differences.iter().filter(is_folded).count();
+    let rows = comparison
+        .differences
+        .iter()
+        .filter(|difference| !is_folded(difference));
+    for difference in rows.take(shown) {
         table.add_row([
             flat(&difference.what()),
             parties(difference),
@@ -126,7 +134,11 @@ fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
         ]);
     }
     let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    let left = comparison.differences.len().saturating_sub(shown);
+    if folded > 0 {
+        let packages = counted(folded as u64, "other package differs", "other packages differ");
+        lines.push(format!(" {packages} (-v shows all)"));
+    }
+    let left = (comparison.differences.len() - folded).saturating_sub(shown);
     if left > 0 {
         lines.push(format!("… and {left} more: -v shows all of them"));
     }
@@ -134,7 +146,7 @@ fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
         && let Some(why) = &first.why
     {
         lines.push(String::new());
-        lines.push(format!("{} stands first: {why}.", first.what()));
+        lines.push(format!("Most telling: {} ({why})", first.what()));
     }
     lines.join("\n")
 }

@@ -1,7 +1,7 @@
 //! What an entry of the catalogue is, and what its check may answer.
 
 use super::premises::{EventId, Premise};
-use super::{Certainty, OtherTask, Owner, Scenario, Stage, Story};
+use super::{Certainty, Exception, OtherTask, Owner, Scenario, Stage, Story};
 use crate::framework::Framework;
 use crate::timeline::Source;
 
@@ -77,6 +77,41 @@ impl Cause {
         remedies
     }
 
+    /// The commands below "Confirm it by hand": of a shell each by itself, of SQL a block.
+    pub fn confirmations(&self, framework: &Framework) -> Vec<String> {
+        let section = without_others(self.section("Confirm it by hand"), framework);
+        let mut commands = Vec::new();
+        let mut language = None;
+        let mut block = String::new();
+        for line in section.lines() {
+            match (language, line.strip_prefix("```")) {
+                (None, Some(info)) => language = Some(info),
+                (Some(_), Some(_)) => {
+                    commands.extend((!block.is_empty()).then(|| std::mem::take(&mut block)));
+                    language = None;
+                }
+                (Some("sh"), None) => {
+                    // A comment behind a command is for readers of the page.
+                    let command = line.split("  #").next().unwrap_or_default().trim_end();
+                    if command.is_empty() || command.starts_with('#') {
+                        continue;
+                    }
+                    block.push_str(command);
+                    match command.ends_with('\\') {
+                        true => block.push('\n'),
+                        false => commands.push(std::mem::take(&mut block)),
+                    }
+                }
+                (Some(_), None) => {
+                    let between = if block.is_empty() { "" } else { "\n" };
+                    block.push_str(&format!("{between}{line}"));
+                }
+                (None, None) => {}
+            }
+        }
+        commands
+    }
+
     /// Its page without what concerns other frameworks only.
     pub fn page_for(&self, framework: &Framework) -> String {
         without_others(self.page, framework)
@@ -109,10 +144,80 @@ fn without_others(page: &str, framework: &Framework) -> String {
     text
 }
 
+/// Words of a condition that tell nothing apart.
+const COMMON: &[&str] = &[
+    "a", "an", "the", "or", "from", "another", "alarm", "queue", "code", "state", "host",
+];
+
+/// Whether a remedy is meant for what was seen: "For `X`, …" and "For a disk alarm, …" are for that variant only.
+pub(super) fn concerns(remedy: &str, seen: &str) -> bool {
+    let Some((condition, _)) = remedy.strip_prefix("For ").and_then(|rest| rest.split_once(", ")) else {
+        return true;
+    };
+    let quoted: Vec<&str> = condition.split('`').skip(1).step_by(2).collect();
+    let words: Vec<&str> = match quoted.is_empty() {
+        true => condition
+            .split([' ', '/'])
+            .filter(|word| !COMMON.contains(word))
+            .collect(),
+        false => quoted,
+    };
+    let seen = seen.to_lowercase();
+    words.iter().any(|word| stands_in(&word.to_lowercase(), &seen))
+}
+
+/// As a word of its own.
+fn stands_in(word: &str, text: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
+}
+
+/// `{frame}` and `{exception}` are the place to look at and what was raised there; where nothing was, a remedy that
+/// names them is none.
+pub(super) fn placed(remedy: &str, traceback: Option<&Exception>) -> Option<String> {
+    if !remedy.contains("{frame}") {
+        return Some(remedy.to_owned());
+    }
+    let traceback = traceback?;
+    let frame = traceback.frames.iter().rfind(|frame| frame.application)?;
+    let place = format!("`{}` in {}, line {}", frame.function, frame.file, frame.line);
+    let exception = crate::text::excerpt(&traceback.exception);
+    Some(
+        remedy
+            .replace("{frame}", &place)
+            .replace("{exception}", &exception),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::framework::{dramatiq, toy};
+
+    #[test]
+    fn a_remedy_for_another_variant_is_left_out() {
+        let memory = "rabbit@a has a memory alarm";
+        assert!(!concerns("For a disk alarm, free space", memory));
+        assert!(concerns("For a memory alarm, find the largest queues", memory));
+        let import = "ModuleNotFoundError: No module named 'ops_agents'";
+        assert!(!concerns("For `No module named '2'`, write -v alone", import));
+        assert!(concerns("For another missing module, start elsewhere", import));
+        assert!(concerns(
+            "For state `T`, find out who stopped it",
+            "its state is T (stopped)"
+        ));
+        assert!(!concerns(
+            "For state `D`, repair the disk",
+            "its state is T (stopped)"
+        ));
+        assert!(concerns("For 502/503/504, check the proxy", "HTTP 503"));
+        assert!(!concerns("For -11 or -6, run it alone", "ended with code -9"));
+        assert!(concerns("Start the worker", memory));
+    }
 
     const PAGE: &str = "# a\n\n```sh dramatiq\none\n```\n```sh toy\ntwo\n```\n```sh\nboth\n```\nend\n";
 

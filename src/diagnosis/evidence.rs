@@ -6,6 +6,7 @@
 pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod connections;
+mod filling;
 pub(in crate::diagnosis) mod holdups;
 mod lines;
 mod messages;
@@ -27,8 +28,8 @@ use super::{Stage, closes};
 use crate::framework::{Acknowledges, Framework, LogEvent, Message, Traceback, WorkerLife};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
+pub use filling::plain_placeholders;
 pub use processes::{End, Launch};
-pub use summary::plain_placeholders;
 
 /// Whether a source could see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -296,7 +296,7 @@ mod tests {
         };
         let whole = conclusion("FSFSF");
         assert!(
-            whole.starts_with("It depends on the payload. That worked twice"),
+            whole.starts_with("It depends on the payload. Fail, work, fail"),
             "{whole}"
         );
         assert!(whole.contains("at most once in 28 times"), "{whole}");

@@ -44,6 +44,8 @@ impl Scene {
             task_id_pointer: Some("/task_id".into()),
             entry_pattern: Some("ENTRY".into()),
             worker_command: Vec::new(),
+            api_log: None,
+            worker_log: None,
             database: None,
             table: Some("task".into()),
             id_column: Some("task_id".into()),

@@ -146,6 +146,12 @@ pub struct Named {
     /// The other task that it is about, where that one holds the worker up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<OtherTask>,
+    /// Commands that confirm it by hand, with this run's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirm: Vec<String>,
+    /// Its page; while the project has no public address, the command that prints it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub docs_url: String,
     /// From this cause to the effect at the task's stage, each link with its own certainty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub explains: Vec<Link>,

@@ -152,7 +152,7 @@ pub struct Call<'c> {
     pub message_id: &'c str,
     /// Unix milliseconds.
     pub now_ms: i64,
-    /// It is part of this run of `--isolate`: marked as ours, and never retried.
+    /// It is part of this run of `--isolate`, or sent by `submit --direct`: marked as ours, and never retried.
     pub run: Option<&'c str>,
 }
 

@@ -11,7 +11,7 @@ use super::group::{Quantity, QueueGroup};
 use super::observation::{Consumer, STATISTICS_LAG, Stats};
 use super::queue::Figure;
 use super::state::State;
-use crate::text::fitted;
+use crate::text::{counted, fitted};
 use crate::timeline::scrub::printable;
 use crate::units::seconds;
 
@@ -215,7 +215,11 @@ pub fn event(what: &QueueEvent) -> Event {
             ("lost", None, text)
         }
         QueueEvent::Found { probe } => ("found", None, format!("{} answers again", probe.name())),
-        QueueEvent::Listed { queues } => ("listed", None, format!("{queues} queues are watched")),
+        QueueEvent::Listed { queues } => (
+            "listed",
+            None,
+            counted(*queues as u64, "queue is watched", "queues are watched"),
+        ),
     };
     Event {
         event,

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::evidence::{broker, retries};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::text::counted;
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 use crate::units;
@@ -77,8 +78,8 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence = vec![passage.n, first.n, last.n];
     evidence.extend(others.last().map(|(n, ..)| *n));
     let text = format!(
-        "{} messages are ready ahead of or behind it; {rate:.1} a second are delivered: up to {} more",
-        last.ready,
+        "{} in this queue, {rate:.1} a second are taken: it should start within {}",
+        counted(last.ready, "message waits", "messages wait"),
         units::span(wait * 1000.0)
     );
     match overtaken {

@@ -4,6 +4,7 @@ use crate::diagnosis::evidence::{WorkerLine, retries, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::WorkerLife;
+use crate::text::counted;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -26,7 +27,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let depths = story.depths_since(story.queue());
     if let Some(seen) = depths.iter().find(|depth| depth.consumers > 0) {
-        return Answer::ruled_out(format!("{} consumers", seen.consumers), [seen.n]);
+        return Answer::ruled_out(counted(seen.consumers, "consumer", "consumers"), [seen.n]);
     }
     let Some(last) = depths.last().filter(|depth| depth.exists) else {
         return Answer::cannot_tell(&[Source::Queue]);
@@ -37,9 +38,9 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
     evidence.push(last.n);
     let text = format!(
-        "0 consumers on `{}` in every sample, {} ready",
+        "`{}` had no consumer in any look, and {} in it",
         story.queue(),
-        last.ready
+        counted(last.ready, "message waits", "messages wait")
     );
     // A worker that lives has a reason of its own not to consume, even if it could not be shown.
     if let Some(n) = workers::watched_is_alive(story) {

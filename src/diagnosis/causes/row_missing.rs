@@ -63,7 +63,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some((n, 200)) = gone {
         return Answer::possible(
             format!(
-                "{} has no row with this id, and the API itself finds the task: it reads another table, or we read a standby that lags",
+                "table {} has no row with this id, and the API itself finds the task: it reads another table, or we read a standby that lags",
                 row::table(story)
             ),
             [evidence[0], n],
@@ -71,7 +71,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let gone = gone.filter(|(_, status)| *status == 404).map(|(n, _)| n);
     let text = format!(
-        "the API accepted the task, but {} has no row with this id",
+        "the API accepted the task, but table {} has no row with this id",
         row::table(story)
     );
     // An id found under a usual name may be another one's: a request's, say.

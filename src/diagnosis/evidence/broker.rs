@@ -2,6 +2,7 @@
 
 use super::{Depth, Info, Story, Transfer, connections};
 use crate::diagnosis::{Answer, Scenario};
+use crate::text::counted;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -207,7 +208,11 @@ pub(in crate::diagnosis) fn has_consumer(story: &Story<'_>) -> Option<Answer> {
     }
     depths.iter().find(|depth| depth.consumers > 0).map(|depth| {
         Answer::ruled_out(
-            format!("{} consumers on `{}`", depth.consumers, story.queue()),
+            format!(
+                "{} on `{}`",
+                counted(depth.consumers, "consumer", "consumers"),
+                story.queue()
+            ),
             [depth.n],
         )
     })

@@ -3,7 +3,7 @@
 use super::{Story, WorkerLine};
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
-use crate::text;
+use crate::text::{self, counted};
 use crate::timeline::{EventKind, Process, Source};
 
 /// An AMQP connection attempt of the API's process that had not been answered.
@@ -167,7 +167,11 @@ pub(in crate::diagnosis) fn connection_error(
         None => return Answer::cannot_tell(&[Source::Queue]),
         Some(depth) if depth.consumers > 0 => {
             return Answer::ruled_out(
-                format!("{} consumers on `{}`", depth.consumers, story.queue()),
+                format!(
+                    "{} on `{}`",
+                    counted(depth.consumers, "consumer", "consumers"),
+                    story.queue()
+                ),
                 [depth.n],
             );
         }

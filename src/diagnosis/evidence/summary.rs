@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::{Story, Visibility};
 use crate::diagnosis::{Outcome, Reached, Stage, Task};
 use crate::framework::LogEvent;
-use crate::timeline::{Ended, EventKind, Source};
+use crate::text::counted;
+use crate::timeline::{Ended, Event, EventKind, Source};
 
 impl<'a> Story<'a> {
     pub fn task(&self) -> Task {
@@ -105,8 +106,8 @@ impl<'a> Story<'a> {
             Stage::Recorded => (
                 Some(false),
                 format!(
-                    "no row with this id in {}",
-                    self.timeline.setup.table.as_deref().unwrap_or("the table")
+                    "table `{}` has no row with this id",
+                    self.timeline.setup.table.as_deref().unwrap_or("?")
                 ),
             ),
             Stage::Published if !self.sees(Source::Firehose) => (None, blind(Source::Firehose)),
@@ -178,13 +179,18 @@ impl<'a> Story<'a> {
                     Some(depth) if !depth.exists => (Some(false), format!("queue `{queue}` does not exist")),
                     Some(depth) if depth.consumers == 0 => (
                         Some(false),
-                        format!("0 consumers on `{queue}`, {} ready; one is needed", depth.ready),
+                        format!("`{queue}` has no consumer, and {} in it", waiting(depth.ready)),
                     ),
+                    // Nothing was published: there was no message to deliver.
+                    Some(_) if self.sees_all(Source::Firehose) && self.publishes.is_empty() => {
+                        (Some(false), "there was no message to deliver".into())
+                    }
                     Some(depth) => (
                         self.sees(Source::Firehose).then_some(false),
                         format!(
-                            "{} consumers on `{queue}`, {} ready; it must come to the front of the queue and a prefetch slot must be free",
-                            depth.consumers, depth.ready
+                            "{} on `{queue}`, and {} in it; it must come to the front, and a worker slot must be free",
+                            counted(depth.consumers, "consumer", "consumers"),
+                            waiting(depth.ready)
                         ),
                     ),
                     None => (Some(false), format!("no delivery from `{queue}`")),
@@ -200,7 +206,7 @@ impl<'a> Story<'a> {
             ),
             Stage::Received => (
                 Some(false),
-                "no `Received message` in the worker's log; a free worker thread must take it".into(),
+                "no worker thread took it (the worker's log has no `Received message`)".into(),
             ),
             Stage::Entered if !self.could_see_entry() => (None, self.why_entry_is_invisible()),
             Stage::Entered => (
@@ -221,7 +227,7 @@ impl<'a> Story<'a> {
             },
             Stage::Settled => (
                 None,
-                "not observed: there is no acknowledgement event in RabbitMQ".into(),
+                "unknown: RabbitMQ does not report acknowledgements; a worker run with -v logs them".into(),
             ),
         }
     }
@@ -234,12 +240,12 @@ impl<'a> Story<'a> {
         } else if self.timeline.setup.entry_pattern.is_some() || self.debug_log() {
             "the log shows entries that may be others'"
         } else {
-            "the log would not show it (set worker.entry_pattern)"
+            "`worker.entry_pattern` is not set"
         };
         let row = if !self.sees(Source::Database) {
             "the row is not seen"
         } else if self.timeline.setup.running.is_empty() {
-            "no status says that it runs (set database.running)"
+            "`database.running` is not set"
         } else if self.last_row().is_some_and(|(_, row)| row.present) {
             "the row has no status that only the actor sets"
         } else {
@@ -275,16 +281,23 @@ impl<'a> Story<'a> {
         kinds.any(|kind| matches!(kind, EventKind::Submitting { .. }))
     }
 
-    /// The user ended the run before it could decide: what is missing may just not have happened yet.
-    fn stopped(&self) -> Option<String> {
-        let events = &self.timeline.events;
+    /// The user ended the run before it could decide. A trace always ends so.
+    pub fn is_stopped(&self) -> bool {
+        self.interruption().is_some()
+    }
+
+    fn interruption(&self) -> Option<&Event> {
         let interrupted = EventKind::Ended {
             why: Ended::Interrupted,
         };
-        let end = events.iter().find(|event| event.kind == interrupted)?;
-        if self.is_trace() {
-            return None;
-        }
+        let mut events = self.timeline.events.iter();
+        events.find(|event| event.kind == interrupted && !self.is_trace())
+    }
+
+    /// What is missing may just not have happened yet.
+    fn stopped(&self) -> Option<String> {
+        let events = &self.timeline.events;
+        let end = self.interruption()?;
         let after = (end.at_ms - events.first()?.at_ms) / 1000.0;
         let waiting: Vec<&str> = [("api", "the API"), ("worker", "the worker")]
             .into_iter()
@@ -379,65 +392,48 @@ impl<'a> Story<'a> {
             notes.push(format!("no row has the id `{id}`: was it copied in full?"));
         }
         if self.post_mortem() {
-            notes.push("whether and when it was published or delivered can no longer be known: the firehose shows the present only".into());
+            notes.push("published and delivered are unknown: RabbitMQ keeps no history, and only a run that watches from the start can see them".into());
             if !self.sees(Source::DeadLetters) {
-                notes.push("with --peek the delay and dead-letter queues are searched for it too".into());
+                notes.insert(0, self.peek_hint());
+            }
+            let table = self.timeline.setup.table.as_deref().unwrap_or("?");
+            let nothing_of_it = self.publishes.is_empty() && self.lines.is_empty() && self.held.is_empty();
+            let is_absent = self.last_row().is_some_and(|(_, row)| !row.present);
+            if let (Some(id), true, true) = (self.task_id, nothing_of_it, is_absent) {
+                notes.insert(
+                    0,
+                    format!("table `{table}` has no row with the id {id}, and no log names it: was the id copied in full?"),
+                );
             }
         }
         notes
     }
 
-    /// Fills the placeholders of a page's text with this task's names.
-    pub fn fill(&self, text: &str) -> String {
-        let setup = &self.timeline.setup;
-        let task = self.task();
-        let worker_pid = self
-            .lines
-            .iter()
-            .find_map(|told| told.line.pid)
-            .or_else(|| self.log_pids().first().copied());
-        let values: [(&str, Option<String>); 9] = [
-            ("{queue}", Some(setup.queue.clone())),
-            ("{vhost}", Some(setup.vhost.clone())),
-            ("{actor}", task.actor.or_else(|| setup.actor.clone())),
-            ("{task_id}", task.id),
-            ("{message_id}", task.message_id),
-            ("{table}", setup.table.clone()),
-            ("{id_column}", setup.id_column.clone()),
-            ("{status_column}", setup.status_column.clone()),
-            ("{worker_pid}", worker_pid.map(|pid| pid.to_string())),
-        ];
-        let mut out = text.to_owned();
-        for (placeholder, value) in values {
-            if let Some(value) = value {
-                out = out.replace(placeholder, &value);
-            }
+    /// What `--peek` would search, with the counts that are known.
+    fn peek_hint(&self) -> String {
+        let queues = &self.framework().queues;
+        let named = [queues.delay(self.queue()), queues.dead_letter(self.queue())];
+        let counts: Vec<String> = named
+            .into_iter()
+            .flatten()
+            .filter_map(|name| {
+                let depth = self.depths(&name).last()?;
+                Some(format!(
+                    "`{name}` ({})",
+                    counted(depth.ready, "message", "messages")
+                ))
+            })
+            .collect();
+        match counts.is_empty() {
+            true => "next: `--peek` searches the delay and dead-letter queues for this task".into(),
+            false => format!("next: `--peek` searches {} for this task", counts.join(" and ")),
         }
-        plain_placeholders(&out)
     }
 }
 
-/// What no run can fill in stands as a word to replace: `{queue}` becomes `QUEUE`.
-pub fn plain_placeholders(text: &str) -> String {
-    let mut out = text.to_owned();
-    for name in [
-        "queue",
-        "vhost_encoded",
-        "vhost",
-        "actor",
-        "task_id",
-        "message_id",
-        "table",
-        "id_column",
-        "status_column",
-        "worker_pid",
-        "worker_log",
-        "api_log",
-        "management_url",
-    ] {
-        out = out.replace(&format!("{{{name}}}"), &name.to_uppercase());
-    }
-    out
+/// `1 message waits`, `2 messages wait`.
+fn waiting(ready: u64) -> String {
+    counted(ready, "message waits", "messages wait")
 }
 
 #[cfg(test)]

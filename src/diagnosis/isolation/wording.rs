@@ -66,7 +66,7 @@ fn alone(proof: &Proof, goal: Goal, original: &Ending, ending: &Ending) -> Strin
             format!("the same task {was} now: what kept the original from it has passed, or comes and goes")
         }
         Proof::StillFails => format!(
-            "the same task still stops for the original's reason ({cause}): the step before it did not work only because time had passed"
+            "still fails the same way ({cause}): the success before it was not just luck of timing"
         ),
         Proof::FailsDifferentlyByNow => {
             format!("the same task stops for another reason by now ({against})")
@@ -147,7 +147,7 @@ pub(super) fn conclusion(finding: &Finding) -> String {
             };
             let chance = match chance {
                 Some(times) => format!(
-                    "That worked twice, and the same task stopped for the same reason before, between and after; a fault that comes and goes by itself gives this very order at most once in {times} times"
+                    "Fail, work, fail, work, fail: a fault that comes and goes would look like this at most 1 time in {times}"
                 ),
                 None => "Chance is not excluded: that would take the step to work twice, with the same task stopping for the same reason before, between and after".into(),
             };

@@ -58,14 +58,14 @@ impl Table {
         if !model.is_complete() {
             text.push_str(", not listed yet");
         }
-        let direction = if self.reverse { ", reversed" } else { "" };
-        text.push_str(&format!(" · by {}{direction}", self.sort.name()));
-        // Statistics are so old; where they are older, the cell says so.
-        text.push_str(" · rates ≤ 10 s old");
         if !self.filter.is_empty() || self.mode == Mode::Filter {
             let cursor = if self.mode == Mode::Filter { "_" } else { "" };
             text.push_str(&format!(" · /{}{cursor}", self.filter));
         }
+        let direction = if self.reverse { ", reversed" } else { "" };
+        text.push_str(&format!(" · by {}{direction}", self.sort.name()));
+        // Statistics are so old; where they are older, the cell says so.
+        text.push_str(" · rates ≤ 10 s old");
         let mut spans = vec![Span::styled(
             text,
             self.style(Color::Reset).add_modifier(Modifier::BOLD),
@@ -85,7 +85,8 @@ impl Table {
             Mode::Filter => "type to filter by name or state · Enter keep · Esc clear",
             Mode::Columns(_) => "↑↓ column · space show or hide · Enter done",
         };
-        Line::styled(keys, self.style(Color::DarkGray))
+        // A colour of its own is invisible on some backgrounds.
+        Line::styled(keys, self.style(Color::Reset).add_modifier(Modifier::DIM))
     }
 
     /// What has just happened, or all that is known of the selected row; the first line matters most.
@@ -107,8 +108,9 @@ impl Table {
         lines.push(Line::from(one_line(&format!("{name}: {}: {why}", state.word()))));
         lines.push(Line::from(match group.stats(model.now()) {
             Some(stats) => format!(
-                "statistics: read {} ago, and up to 10 s old then; {} done since the watch began",
+                "broker statistics {} to {} old · {} acknowledged since the start",
                 seconds(model.now().saturating_sub(stats.at)),
+                seconds(model.now().saturating_sub(stats.at) + Duration::from_secs(10)),
                 group.ledger.done()
             ),
             None => "statistics: none (yet)".to_owned(),
@@ -129,6 +131,10 @@ impl Table {
     }
 
     fn draw_rows(&mut self, frame: &mut Frame<'_>, area: Rect, model: &QueueModel, started: Timestamp) {
+        if self.order.is_empty() && !self.filter.is_empty() {
+            let text = format!("no queue matches /{} (Esc clears)", self.filter);
+            return frame.render_widget(Paragraph::new(text), area);
+        }
         let columns = fitting(&self.columns, area.width);
         let constraints: Vec<Constraint> = columns.iter().map(|column| column.constraint()).collect();
         let widths = Layout::horizontal(constraints.iter().copied())

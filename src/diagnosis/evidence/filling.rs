@@ -1,0 +1,94 @@
+//! The placeholders of a page, filled with the names of this run.
+
+use super::Story;
+
+impl Story<'_> {
+    /// Fills the placeholders of a page's text with this task's names.
+    pub fn fill(&self, text: &str) -> String {
+        self.filled(text, |_| true)
+    }
+
+    /// The same for a command that will be pasted: what a shell or SQL would read as more than a name stays a
+    /// word to replace.
+    pub fn fill_command(&self, text: &str) -> String {
+        self.filled(text, |value| {
+            !value
+                .chars()
+                .any(|c| c.is_control() || "\"'`$\\!;|&<>(){}*?[]~#".contains(c))
+        })
+    }
+
+    fn filled(&self, text: &str, may_stand: impl Fn(&str) -> bool) -> String {
+        let setup = &self.timeline.setup;
+        let task = self.task();
+        let worker_pid = self
+            .lines
+            .iter()
+            .find_map(|told| told.line.pid)
+            .or_else(|| self.log_pids().first().copied());
+        let values: [(&str, Option<String>); 11] = [
+            ("{queue}", Some(setup.queue.clone())),
+            ("{vhost}", Some(setup.vhost.clone())),
+            ("{actor}", task.actor.or_else(|| setup.actor.clone())),
+            ("{task_id}", task.id),
+            ("{message_id}", task.message_id),
+            ("{api_log}", setup.api_log.clone()),
+            ("{worker_log}", setup.worker_log.clone()),
+            ("{table}", setup.table.clone()),
+            ("{id_column}", setup.id_column.clone()),
+            ("{status_column}", setup.status_column.clone()),
+            ("{worker_pid}", worker_pid.map(|pid| pid.to_string())),
+        ];
+        let mut out = text.to_owned();
+        for (placeholder, value) in values {
+            if let Some(value) = value.filter(|value| may_stand(value)) {
+                out = out.replace(placeholder, &value);
+            }
+        }
+        plain_placeholders(&out)
+    }
+}
+
+/// What no run can fill in stands as a word to replace: `{queue}` becomes `QUEUE`.
+pub fn plain_placeholders(text: &str) -> String {
+    let mut out = text.to_owned();
+    for name in [
+        "queue",
+        "vhost_encoded",
+        "vhost",
+        "actor",
+        "task_id",
+        "message_id",
+        "table",
+        "id_column",
+        "status_column",
+        "worker_pid",
+        "worker_log",
+        "api_log",
+        "management_url",
+        "frame",
+        "exception",
+    ] {
+        out = out.replace(&format!("{{{name}}}"), &name.to_uppercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::Story;
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn a_command_takes_no_value_that_a_shell_would_read_as_more() {
+        let mut timeline = Scene::published().timeline;
+        for (queue, filled) in [
+            ("emails", "x \"emails\""),
+            ("a$(id)", "x \"QUEUE\""),
+            ("a\nb", "x \"QUEUE\""),
+        ] {
+            timeline.setup.queue = queue.into();
+            assert_eq!(Story::new(&timeline).fill_command("x \"{queue}\""), filled);
+        }
+    }
+}
