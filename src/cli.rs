@@ -1,5 +1,7 @@
 //! The command line: clap types only.
 
+mod examples;
+
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
@@ -9,39 +11,31 @@ use crate::config::keys;
 use crate::report::{self, Format};
 use crate::watch::table::Column;
 
-const EXAMPLES: &str = "\
-Examples:
-  taskdiag diagnose                     submit one task and explain what happens to it
-  taskdiag diagnose --start             the same with an API and a worker started just for it
-  taskdiag diagnose --record run.jsonl  the same, recorded; `taskdiag replay run.jsonl` explains it again
-  taskdiag diagnose --task task_f644    explain a task that is already stuck
-  taskdiag check                        can every vantage point see?
-  taskdiag explain no-consumer          what a cause means, how we know, what to do
-
-Exit codes: 0 the task succeeded · 10 an explicit failure · 20 silence · 30 could not tell or could
-not do what was asked · 2 wrong usage or configuration · 1 a bug in taskdiag";
-
 #[derive(Debug, Parser)]
-#[command(name = "taskdiag", version, about = "My task was accepted. Why did it never run?", after_help = EXAMPLES)]
+#[command(name = "taskdiag", version, about = "My task was accepted. Why did it never run?", after_help = examples::EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
+    /// Left out in a project without a taskdiag.toml: `diagnose`, after a question
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
+
+/// They stand below a command's own.
+const GLOBAL: &str = "Global options";
 
 #[derive(Debug, Args)]
 pub struct Global {
     /// Configuration file [default: taskdiag.toml in this folder or one above]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help = keys::help_of_set())]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help = keys::help_of_set(), help_heading = GLOBAL)]
     pub set: Vec<String>,
     /// When to use colour
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = GLOBAL)]
     pub color: Color,
     /// Draw with ASCII characters only
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub ascii: bool,
 }
 
@@ -62,13 +56,13 @@ pub enum Command {
     Watch(Watch),
     /// Submit a task, watch everything, and say how far it got and why it stopped there
     Diagnose(Diagnose),
-    /// Can every vantage point see? What looks wrong already?
+    /// Test every connection and permission, and list problems that are visible now
     Check(Check),
     /// Every message of the vhost as it is published and delivered
     Trace(Trace),
-    /// Diagnose a recording again, with no service at all
+    /// Diagnose a recording again, offline
     Replay(Replay),
-    /// Render a recording in any format
+    /// The same as replay: convert a recording to another report format
     Report(Replay),
     /// What differed between two recorded runs, the most relevant first
     Compare(Compare),
@@ -76,13 +70,23 @@ pub enum Command {
     Explain(Explain),
     /// List every cause of the catalogue
     Causes(Causes),
+    /// Eight recorded runs that come with taskdiag: nothing has to be installed or started
+    Demo(Demo),
+    /// Pack the last run for a ticket: recording, reports, configuration without secrets, ends of the logs
+    Bundle(Bundle),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
-    /// Print the manual page (roff)
-    Man,
+    /// Print the manual page (roff): of taskdiag, or of one of its commands
+    Man {
+        command: Option<String>,
+        /// Write the pages of taskdiag and of all its commands into this folder
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        all: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::INIT_EXAMPLES)]
 pub struct Init {
     /// Print the draft instead of writing taskdiag.toml
     #[arg(long)]
@@ -90,6 +94,7 @@ pub struct Init {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::SUBMIT_EXAMPLES)]
 pub struct Submit {
     /// Publish the message itself instead of asking the API
     #[arg(long)]
@@ -105,6 +110,7 @@ pub struct Submit {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::WATCH_EXAMPLES)]
 pub struct Watch {
     /// Queue to watch: a name, or a glob with * ? [a-z] {a,b} (repeatable) [default: broker.queue]
     #[arg(long, value_name = "NAME|GLOB")]
@@ -115,20 +121,20 @@ pub struct Watch {
     /// How to show it
     #[arg(long, value_enum, default_value_t = WatchFormat::Terminal)]
     pub format: WatchFormat,
-    /// End with exit code 0 once this holds: empty, consumed, stuck, or a comparison like 'ready>100'
+    /// Exit 0 as soon as CONDITION holds: empty, consumed, stuck, or a comparison like 'ready>100'
     /// (ready, unacked, consumers, delayed, dead; joined by commas: all of them; repeated: any of them)
     #[arg(long, value_name = "CONDITION")]
     pub until: Vec<String>,
-    /// End with exit code 10 once this holds; the same conditions
+    /// Exit 10 as soon as CONDITION holds; the same conditions
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<String>,
     /// End after this long; exit code 30 if an --until was not met
     #[arg(long = "for", value_name = "DURATION")]
     pub duration: Option<String>,
-    /// Shortest time between two lines for a fast-changing queue
+    /// Redraw a fast-changing queue at most this often
     #[arg(long, value_name = "DURATION", default_value = "250ms")]
     pub interval: String,
-    /// Report a queue as stuck if none of its unacked messages is acknowledged for this long
+    /// Call a queue stuck when none of its unacked messages was acknowledged for this long
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub stuck_after: String,
     /// Columns of the live table, in this order
@@ -150,7 +156,11 @@ pub enum WatchFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::DIAGNOSE_EXAMPLES)]
 pub struct Diagnose {
+    /// Without a taskdiag.toml: do what this folder shows without asking, unless a value of it is a guess
+    #[arg(long)]
+    pub yes: bool,
     /// Explain this task instead of submitting one
     #[arg(long, value_name = "ID")]
     pub task: Option<String>,
@@ -165,8 +175,7 @@ pub struct Diagnose {
     /// marks them as redelivered; refused where a message could be lost
     #[arg(long)]
     pub peek: bool,
-    /// If the task fails, repeat it in progressively simpler setups and say what each result proves. This
-    /// submits and publishes up to seven more tasks
+    /// If it fails, repeat it with parts left out to find the faulty part (sends up to 7 more tasks)
     #[arg(long, conflicts_with = "task")]
     pub isolate: bool,
     /// Format of the report on stdout
@@ -174,13 +183,16 @@ pub struct Diagnose {
     pub format: Format,
     #[command(flatten)]
     pub export: Export,
-    /// Record everything that was seen, as JSON Lines
+    /// Record everything that was seen, as JSON Lines. The last 20 runs are kept anyhow, masked: `replay last`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Keep no recording of this run but --record's
+    #[arg(long)]
+    pub forget: bool,
     /// What counts as success for the exit code
     #[arg(long, value_enum, default_value_t = Expect::Succeeded)]
     pub expect: Expect,
-    /// Wait for retries instead of stopping at the first failed attempt
+    /// Wait for retries too (default: stop at the first failed attempt)
     #[arg(long)]
     pub wait_retries: bool,
     /// Show task arguments; otherwise they are masked everywhere
@@ -201,16 +213,23 @@ pub struct Diagnose {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::CHECK_EXAMPLES)]
 pub struct Check {
     #[arg(long, value_enum, default_value_t = Plain::Terminal)]
     pub format: Plain,
+    /// Look again until every source sees and no problem is visible, for this long at most
+    #[arg(long, value_name = "DURATION")]
+    pub wait: Option<String>,
+    /// Exit 10 if a problem is visible
+    #[arg(long)]
+    pub strict: bool,
     /// Switch off tracing that was left on and that nobody reads
     #[arg(long)]
     pub restore_tracing: bool,
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = TRACE_HELP)]
+#[command(after_help = examples::TRACE_HELP)]
 pub struct Trace {
     /// Only messages of this queue, its delay and its dead-letter queue; or of queues that match a pattern
     /// with * ? [] (repeatable)
@@ -242,16 +261,10 @@ pub struct Trace {
     pub record: Option<PathBuf>,
 }
 
-const TRACE_HELP: &str = "\
-Filters of different kinds must all match. If the vhost publishes more than 200 messages a second,
-or its rate is unknown, tracing has to be allowed with --set broker.trace=on: it costs a busy
-publisher up to a third of its rate. However taskdiag ends, tracing is left as it was before.
-
-Exit codes: 0 traced as asked · 30 could not, or not to the end · 2 wrong usage or configuration";
-
 #[derive(Debug, Args)]
+#[command(after_help = examples::REPLAY_EXAMPLES)]
 pub struct Replay {
-    /// What `diagnose --record` or `trace --record` wrote
+    /// What `diagnose --record` or `trace --record` wrote; `last`: the last run, `good`: the last that succeeded
     pub recording: PathBuf,
     /// In a recording of trace: follow this task. Its id is looked for among the message ids, and among the
     /// arguments if they were recorded (trace --show-args)
@@ -270,13 +283,17 @@ pub struct Replay {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::COMPARE_EXAMPLES)]
 pub struct Compare {
-    /// What `diagnose --record` wrote
+    /// What `diagnose --record` wrote; `last`: the last run, `good`: the last that succeeded
     pub first: PathBuf,
     /// The recording to compare it with
     pub second: PathBuf,
     #[arg(long, value_enum, default_value_t = Plain::Terminal)]
     pub format: Plain,
+    /// End with exit code 10 if the verdicts differ
+    #[arg(long)]
+    pub exit_code: bool,
     /// Show every difference
     #[arg(long, short)]
     pub verbose: bool,
@@ -299,12 +316,43 @@ pub struct Export {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::EXPLAIN_EXAMPLES)]
 pub struct Explain {
-    /// Id of a cause, as reports name it
-    pub cause: String,
+    /// Id of a cause, as reports name it [default: the cause of the run]
+    #[arg(required_unless_present = "run")]
+    pub cause: Option<String>,
+    /// Fill in the names of this run: a recording, or `last`
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples::DEMO_EXAMPLES)]
+pub struct Demo {
+    /// The run to show [default: lists them and shows the first]
+    pub run: Option<String>,
+    #[arg(long, value_enum, default_value = "terminal")]
+    pub format: Format,
+    #[command(flatten)]
+    pub export: Export,
+    /// Show the timeline too
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = examples::BUNDLE_EXAMPLES)]
+pub struct Bundle {
+    /// A recording, or `last`
+    #[arg(default_value = "last")]
+    pub run: PathBuf,
+    /// The archive to write [default: taskdiag-CAUSE.tar.gz in this folder]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = examples::CAUSES_EXAMPLES)]
 pub struct Causes {
     #[arg(long, value_enum, default_value_t = Plain::Terminal)]
     pub format: Plain,

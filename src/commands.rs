@@ -1,16 +1,22 @@
 //! One file per subcommand: each wires the parts, and holds no logic of its own.
 
+mod bundle;
 mod causes;
 mod check;
 mod compare;
+mod demo;
 mod diagnose;
+mod discover;
 mod explain;
 mod export;
+mod history;
 mod init;
 mod live;
+mod man;
 mod printer;
 mod progress;
 mod replay;
+mod repository;
 mod start;
 mod submit;
 mod trace;
@@ -18,10 +24,12 @@ mod watch;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
+use jiff::tz::TimeZone;
 
 use crate::cli::{Cli, Color, Command, Global};
 use crate::config::Config;
@@ -30,9 +38,14 @@ use crate::report::Style;
 
 /// Runs the command; the number is the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
-    match &cli.command {
+    let Some(command) = &cli.command else {
+        return without_command(cli);
+    };
+    match command {
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Causes(args) => causes::run(args, &cli.global),
+        Command::Demo(args) => demo::run(args, &cli.global),
+        Command::Bundle(args) => bundle::run(args, &cli.global),
         Command::Compare(args) => compare::run(args, &cli.global),
         Command::Replay(args) | Command::Report(args) => replay::run(args, &cli.global),
         Command::Completions { shell } => {
@@ -41,12 +54,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
             print_text(&String::from_utf8_lossy(&out))?;
             Ok(exit::OK)
         }
-        Command::Man => {
-            let mut out = Vec::new();
-            let _ = clap_mangen::Man::new(Cli::command()).render(&mut out);
-            print_text(&String::from_utf8_lossy(&out))?;
-            Ok(exit::OK)
-        }
+        Command::Man { command, all } => man::run(command.as_deref(), all.as_deref()),
         Command::Submit(args) => runtime()?.block_on(submit::run(args, &cli.global)),
         Command::Init(args) => runtime()?.block_on(init::run(args, &cli.global)),
         Command::Trace(args) => runtime()?.block_on(trace::run(args, &cli.global)),
@@ -54,6 +62,20 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Check(args) => runtime()?.block_on(check::run(args, &cli.global)),
         Command::Diagnose(args) => runtime()?.block_on(diagnose::run(args, &cli.global)),
     }
+}
+
+/// In a project without a file the first thing to do is known; with one there are several.
+fn without_command(cli: &Cli) -> Result<u8> {
+    let has_file = cli.global.config.is_some() || crate::config::Layers::locate(None)?.is_some();
+    if has_file || !std::io::stdin().is_terminal() {
+        print_text(&Cli::command().render_help().to_string())?;
+        return Ok(exit::USAGE);
+    }
+    let with_command = Cli::parse_from(["taskdiag", "diagnose"]).command;
+    let Some(Command::Diagnose(args)) = with_command else {
+        return Ok(exit::BUG);
+    };
+    runtime()?.block_on(diagnose::run(&args, &cli.global))
 }
 
 /// `TASKDIAG_LOG=debug` shows on stderr what taskdiag itself does. Only our own events: a library's
@@ -99,8 +121,9 @@ fn warn(seen: &str, hint: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// A recording; what is missing of it is said.
+/// A recording, or one of the last runs; what is missing of it is said.
 fn read_recording(path: &std::path::Path) -> Result<crate::timeline::Timeline> {
+    let path = &history::find(path)?;
     let recording = crate::timeline::recording::read(path)?;
     if let Some(line) = recording.torn {
         warn(
@@ -118,6 +141,14 @@ fn read_recording(path: &std::path::Path) -> Result<crate::timeline::Timeline> {
 fn note(lines: &[String]) {
     let text = crate::timeline::scrub::printable(&format!("{}\n", lines.join("\n")));
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// The duration that a flag gives.
+fn duration(flag: &str, text: &str) -> Result<std::time::Duration> {
+    crate::config::parse_duration(text).map_err(|seen| Error::Usage {
+        message: format!("{flag}: {seen}"),
+        hint: format!("write it with a unit, e.g. {flag} 30s"),
+    })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -139,6 +170,11 @@ fn no_runtime(error: std::io::Error) -> Error {
 
 /// The configuration with this command's shortcuts on top.
 fn load(global: &Global, shortcuts: &[(&str, Option<&String>)]) -> Result<Config> {
+    Config::load(global.config.as_deref(), &flags(global, shortcuts)?)
+}
+
+/// `--set`, then this command's shortcuts.
+fn flags(global: &Global, shortcuts: &[(&str, Option<&String>)]) -> Result<Vec<(String, String)>> {
     let mut flags = Vec::new();
     for pair in &global.set {
         let Some((key, value)) = pair.split_once('=') else {
@@ -154,21 +190,21 @@ fn load(global: &Global, shortcuts: &[(&str, Option<&String>)]) -> Result<Config
             flags.push(((*key).to_owned(), (*value).clone()));
         }
     }
-    Config::load(global.config.as_deref(), &flags)
+    Ok(flags)
 }
 
-/// How to draw on stdout.
+/// How to draw on stdout. Who looks at a terminal has his own time of the day; logs and files are in UTC.
 fn style(global: &Global, timeline: bool) -> Style {
-    let width = if std::io::stdout().is_terminal() {
-        terminal_width()
-    } else {
-        100
-    };
+    static ZONE: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
+    let is_terminal = std::io::stdout().is_terminal();
+    let width = if is_terminal { terminal_width() } else { 100 };
     Style {
         color: is_colored(global, &std::io::stdout()),
         ascii: global.ascii,
         width: width.clamp(50, 140),
         timeline,
+        zone: is_terminal.then(|| &*ZONE),
+        locate: repository::locate,
     }
 }
 

@@ -10,6 +10,7 @@ mod database;
 pub mod keys;
 mod layers;
 mod program;
+pub mod redacted;
 mod secret_url;
 pub mod secrets;
 mod values;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
@@ -29,6 +31,7 @@ pub use database::Database;
 pub use layers::{Layers, nearest};
 pub use program::{Program, Services};
 pub use secret_url::SecretUrl;
+pub use values::parse_duration;
 pub use worker::{LogSource, Worker};
 
 /// Everything one run needs to know.
@@ -64,6 +67,15 @@ impl Config {
         Self::from_layers(&Layers::collect(file, flags)?)
     }
 
+    /// From what was drafted, with values for the variables that it refers to.
+    pub fn drafted(
+        text: &str,
+        variables: BTreeMap<String, SecretString>,
+        flags: &[(String, String)],
+    ) -> Result<Self> {
+        Self::from_layers(&Layers::drafted(text, variables, flags)?)
+    }
+
     /// A file's text alone: no environment, no flags.
     #[cfg(test)]
     pub fn from_text(text: &str) -> Result<Self> {
@@ -86,6 +98,14 @@ impl Config {
                 &format!("write framework = \"{}\"", Framework::usual().name),
             ));
         };
+        let timing = Timing {
+            silence: layers
+                .duration("timing.silence")?
+                .unwrap_or(Duration::from_secs(10)),
+            timeout: layers
+                .duration("timing.timeout")?
+                .unwrap_or(Duration::from_secs(60)),
+        };
         let config = Self {
             framework,
             api: api::api(layers)?,
@@ -97,14 +117,7 @@ impl Config {
             worker_program: program::program(layers, "worker")?,
             services: program::services(layers)?,
             smallest_body: layers.json("isolate.body"),
-            timing: Timing {
-                silence: layers
-                    .duration("timing.silence")?
-                    .unwrap_or(Duration::from_secs(10)),
-                timeout: layers
-                    .duration("timing.timeout")?
-                    .unwrap_or(Duration::from_secs(60)),
-            },
+            timing,
             origins: layers.origins(),
         };
         Ok(config)

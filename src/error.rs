@@ -21,6 +21,8 @@ pub mod exit {
     pub const SILENCE: u8 = 20;
     /// Could not tell, or the command could not do what was asked.
     pub const COULD_NOT: u8 = 30;
+    /// Stopped by the user, as a shell has it for SIGINT; what was seen so far is printed.
+    pub const STOPPED: u8 = 130;
 }
 
 /// Why a source cannot see, and what would let it.
@@ -83,8 +85,16 @@ pub enum Error {
     },
     #[error("framework \"{name}\" is not supported yet ({origin})")]
     Framework { name: String, origin: String },
+    #[error("this folder does not show enough to send a task: {missing} is not found")]
+    NotEnough { missing: String },
+    #[error("{why}")]
+    Unsupported { why: String },
     #[error("{message}")]
     Usage { message: String, hint: String },
+    #[error("{wanted} is wanted, and none is kept")]
+    NoRun { wanted: &'static str },
+    #[error("no demo run is called `{name}`")]
+    UnknownDemo { name: String, nearest: Option<String> },
     #[error("no cause is called `{id}`")]
     UnknownCause { id: String, nearest: Option<String> },
     #[error("cannot read the recording {}", .path.display())]
@@ -97,9 +107,12 @@ pub enum Error {
     },
     #[error("cannot write {}", .path.display())]
     Write { path: PathBuf, source: std::io::Error },
+    /// Found before anything was sent.
+    #[error("{} cannot be written", .path.display())]
+    Unwritable { path: PathBuf, source: std::io::Error },
     #[error("{} exists already", .path.display())]
     Exists { path: PathBuf },
-    #[error("no format is known for {}", .path.display())]
+    #[error("{}: no report has this extension", .path.display())]
     UnknownFormat { path: PathBuf, known: Vec<String> },
     /// What `--start` needs.
     #[error("cannot start {what}: {seen}")]
@@ -121,7 +134,7 @@ impl Error {
     /// The next step, in one sentence.
     pub fn hint(&self) -> String {
         match self {
-            Error::NoConfig { .. } => "`taskdiag init` drafts one from your project; or name one with --config FILE".into(),
+            Error::NoConfig { .. } => "`taskdiag init` drafts one from your project, `taskdiag diagnose` in a terminal asks what to do (--yes in scripts); or name one with --config FILE".into(),
             Error::ReadConfig { .. } => "check the path and its permissions".into(),
             Error::Syntax { .. } => "correct the line; docs/configuration.md explains every key".into(),
             Error::UnknownKey { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
@@ -142,11 +155,18 @@ impl Error {
                 format!("did you mean `{near}`? `taskdiag causes` lists them all")
             }
             Error::UnknownCause { .. } => "`taskdiag causes` lists them all".into(),
+            Error::NotEnough { .. } => "start the API and the worker and try again, or let `taskdiag init` draft a file and fill it in".into(),
+            Error::Unsupported { .. } => "if that is not so, write taskdiag.toml by hand: docs/configuration.md explains every key".into(),
+            Error::NoRun { .. } => {
+                "`taskdiag diagnose` keeps each run; `taskdiag demo` shows recorded ones, and a file can be named as well".into()
+            }
+            Error::UnknownDemo { nearest: Some(near), .. } => format!("did you mean `{near}`? `taskdiag demo` lists them all"),
+            Error::UnknownDemo { .. } => "`taskdiag demo` lists them all".into(),
             Error::ReadRecording { .. } => "a recording is what `taskdiag diagnose --record FILE.jsonl` wrote".into(),
             Error::NotARecording { .. } => "a recording begins with a line that holds \"schema\":\"taskdiag.timeline.v1\"; `taskdiag diagnose --record FILE.jsonl` writes one".into(),
             Error::Exists { .. } => "it is left as it is: `taskdiag init --print` prints the draft, `--config FILE` writes it elsewhere".into(),
-            Error::Write { .. } => "check that the folder exists and can be written to".into(),
-            Error::UnknownFormat { known, .. } => format!("the extension chooses the format: {}", known.join(" ")),
+            Error::Write { .. } | Error::Unwritable { .. } => "check that the folder exists and can be written to".into(),
+            Error::UnknownFormat { known, .. } => format!("use one of {} (.html prints well, too)", known.join(" ")),
         }
     }
 
@@ -157,6 +177,8 @@ impl Error {
             | Error::Write { .. }
             | Error::Exists { .. }
             | Error::ReadRecording { .. }
+            | Error::NoRun { .. }
+            | Error::Unsupported { .. }
             | Error::NotARecording { .. } => exit::COULD_NOT,
             _ => exit::USAGE,
         }

@@ -36,16 +36,31 @@ pub async fn publish(config: &Config) -> Result<Direct> {
             example: "[broker] actor = \"my_actor\"",
         });
     };
+    let is_set = |key: &str| config.origins.contains_key(key);
+    let no_arguments = Json::Object(serde_json::Map::new());
+    // An argument that the actor does not take would be poison in a live queue.
+    let kwargs = match (is_set("broker.args"), is_set("broker.kwargs")) {
+        (_, true) => &broker.kwargs,
+        (true, false) => &no_arguments,
+        (false, false) => {
+            return Err(Error::MissingKey {
+                key: "broker.kwargs",
+                needed_for: "submit --direct",
+                example: "[broker] kwargs = { task_id = \"{task_id}\" }, or args = [ … ]",
+            });
+        }
+    };
     let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
     let message_id = uuid::Uuid::new_v4().to_string();
     let envelope = (config.framework.codec.encode)(&Call {
         queue: &broker.queue,
         actor: &actor,
         args: &with_task_id(&broker.args, &task_id),
-        kwargs: &with_task_id(&broker.kwargs, &task_id),
+        kwargs: &with_task_id(kwargs, &task_id),
         message_id: &message_id,
         now_ms: jiff::Timestamp::now().as_millisecond(),
-        run: None,
+        // One that fails does not come back for days.
+        run: Some("submit"),
     });
     let taken = send(broker, &broker.queue, &envelope).await?;
     Ok(Direct {

@@ -24,7 +24,7 @@ pub fn run(args: &Causes, global: &Global) -> Result<u8> {
                 .load_style(presets::NOTHING)
                 .set_content_arrangement(ContentArrangement::Dynamic)
                 .set_width(style(global, false).width);
-            table.set_header(["cause", "keeps from", "what it is"]);
+            table.set_header(["cause", "stops at", "what it is"]);
             for cause in causes::ALL {
                 table.add_row([cause.id.to_owned(), keeps_from(cause), cause.title().to_owned()]);
             }

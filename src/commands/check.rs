@@ -1,65 +1,235 @@
-//! `taskdiag check`: can every vantage point see? What looks wrong already?
+//! `taskdiag check`: tests every connection and permission, and lists problems that are visible now.
 
-use comfy_table::{ContentArrangement, Table, presets};
+mod findings;
+
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::{load, print_text, print_words, style};
 use crate::cli::{Check, Global, Plain};
-use crate::diagnosis::Story;
+use crate::config::Config;
 use crate::error::{Error, Result, Unavailable, exit};
-use crate::framework::LogEvent;
 use crate::guardian::left_behind::{self, LeftBehind};
 use crate::http::segment;
 use crate::rabbitmq::management::Management;
 use crate::rabbitmq::nodes;
 use crate::rabbitmq::tracing::Tracing;
-use crate::report::{SourceState, sources};
-use crate::run::{Plan, observe};
-use crate::timeline::{EventKind, Source, Timeline};
+use crate::report::{SourceState, Style, hanging, sources};
+use crate::run::{Observed, Plan, observe};
+use crate::text::counted;
+use crate::timeline::{Ended, EventKind, Source, Timeline};
+use findings::{Finding, findings};
+
+/// Between two looks of `--wait`.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What one look showed.
+struct Look {
+    observed: Observed,
+    sources: Vec<SourceState>,
+    /// Sources that are configured and cannot see.
+    blind: Vec<Source>,
+    findings: Vec<Finding>,
+}
 
 pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     let config = load(global, &[])?;
+    let wait = args
+        .wait
+        .as_deref()
+        .map(|text| super::duration("--wait", text))
+        .transpose()?;
+    let until = wait.map(|wait| Instant::now() + wait);
+    let mut look = look(&config).await?;
+    while until.is_some_and(|until| Instant::now() < until) && !look.is_fine() && !look.is_stopped() {
+        look.observed.restore().await;
+        tokio::time::sleep(AGAIN).await;
+        look = self::look(&config).await?;
+    }
+    let mut left = left_behind::vhosts(&config.broker).await.unwrap_or_default();
+    left.extend(left_behind::folders(&std::env::temp_dir()));
+    match args.format {
+        Plain::Json => {
+            let texts: Vec<&str> = look
+                .findings
+                .iter()
+                .map(|finding| finding.text.as_str())
+                .collect();
+            let report = json!({ "schema": "taskdiag.check.v1", "sources": look.sources, "findings": texts, "problems": look.findings, "left_behind": left, "ok": look.blind.is_empty() });
+            let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+            print_text(&format!("{}\n", crate::timeline::scrub::printable_json(text)))?;
+        }
+        Plain::Terminal => {
+            let style = style(global, false);
+            let text = look.words(&config, style) + &left_words(&left) + &look.last_line(style);
+            print_words(&text, global)?;
+        }
+    }
+    if args.restore_tracing {
+        restore(&config, &look.observed.timeline).await?;
+    }
+    let code = match () {
+        () if look.is_stopped() => exit::STOPPED,
+        () if !look.blind.is_empty() => exit::COULD_NOT,
+        () if args.strict && !look.findings.is_empty() => exit::FAILED,
+        () => exit::OK,
+    };
+    look.observed.restore().await;
+    Ok(code)
+}
+
+async fn look(config: &Config) -> Result<Look> {
     let plan = Plan {
         look_only: true,
         ..Plan::default()
     };
-    let observed = observe(&config, &plan, &mut |_, _| {}).await?;
+    let observed = observe(config, &plan, &mut |_, _| {}).await?;
     let sources = sources(&observed.timeline);
-    // What is not configured cannot be expected to see; the firehose is for runs that submit.
-    let wanted = |source: &SourceState| match source.name {
+    let blind = sources
+        .iter()
+        .filter(|source| source.state == "blind" && is_wanted(source.name, config))
+        .map(|source| source.name)
+        .collect();
+    let findings = findings(&observed.timeline, config);
+    Ok(Look {
+        observed,
+        sources,
+        blind,
+        findings,
+    })
+}
+
+/// What is not configured cannot be expected to see; the firehose is for runs that submit.
+fn is_wanted(source: Source, config: &Config) -> bool {
+    match source {
         Source::Api => config.api.is_some(),
         Source::ApiLog => config.api_log.is_configured(),
         Source::Database => config.database.is_some(),
         Source::WorkerLog => config.worker.log.is_configured(),
         Source::Firehose | Source::DeadLetters | Source::Process | Source::Run => false,
         Source::Management | Source::Queue => true,
-    };
-    let blind = sources
-        .iter()
-        .any(|source| source.state == "blind" && wanted(source));
-    let findings = findings(&observed.timeline);
-    let mut left = left_behind::vhosts(&config.broker).await.unwrap_or_default();
-    left.extend(left_behind::folders(&std::env::temp_dir()));
-    let text = match args.format {
-        Plain::Json => {
-            let report = json!({ "schema": "taskdiag.check.v1", "sources": sources, "findings": findings, "left_behind": left, "ok": !blind });
-            let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-            format!("{}\n", crate::timeline::scrub::printable_json(text))
-        }
-        Plain::Terminal => terminal(&sources, &findings, &wanted, global) + &left_words(&left),
-    };
-    match args.format {
-        Plain::Json => print_text(&text)?,
-        Plain::Terminal => print_words(&text, global)?,
     }
-    if args.restore_tracing {
-        restore(&config, &observed.timeline).await?;
-    }
-    observed.restore().await;
-    Ok(if blind { exit::COULD_NOT } else { exit::OK })
 }
 
-async fn restore(config: &crate::config::Config, timeline: &Timeline) -> Result<()> {
+/// Whose it is, as people look for it.
+const GROUPS: &[(&str, &[Source])] = &[
+    ("API", &[Source::Api, Source::ApiLog]),
+    (
+        "RabbitMQ",
+        &[
+            Source::Queue,
+            Source::Management,
+            Source::Firehose,
+            Source::DeadLetters,
+        ],
+    ),
+    ("PostgreSQL", &[Source::Database]),
+    ("Worker", &[Source::WorkerLog, Source::Process]),
+];
+
+impl Look {
+    fn is_fine(&self) -> bool {
+        self.blind.is_empty() && self.findings.is_empty()
+    }
+
+    fn is_stopped(&self) -> bool {
+        let ended = EventKind::Ended {
+            why: Ended::Interrupted,
+        };
+        self.observed
+            .timeline
+            .events
+            .iter()
+            .any(|event| event.kind == ended)
+    }
+
+    fn words(&self, config: &Config, style: Style) -> String {
+        let mut lines = Vec::new();
+        for (title, members) in GROUPS {
+            let sources: Vec<&SourceState> = self
+                .sources
+                .iter()
+                .filter(|source| members.contains(&source.name))
+                .collect();
+            if sources.is_empty() {
+                continue;
+            }
+            lines.push((*title).to_owned());
+            for source in sources {
+                let is_wanted = is_wanted(source.name, config);
+                let sign = match (source.state, style.ascii, is_wanted) {
+                    ("watching", false, _) => "✔",
+                    ("watching", true, _) => "[ok]",
+                    ("partial", false, _) => "~",
+                    ("partial", true, _) => "[~]",
+                    (_, false, false) => "-",
+                    (_, true, false) => "[--]",
+                    (_, false, true) => "✘",
+                    (_, true, true) => "[FAIL]",
+                };
+                let head = format!("  {sign} {:<13} ", source.name.name());
+                let indent = crate::text::width(&head);
+                let (text, hint) = words_of(source);
+                lines.push(hanging(&head, &text, indent, style));
+                if let Some(hint) = hint {
+                    let pad = " ".repeat(indent);
+                    lines.push(hanging(&format!("{pad}→ "), &hint, indent + 2, style));
+                }
+            }
+        }
+        if !self.findings.is_empty() {
+            lines.push("\nVisible now".into());
+            for finding in &self.findings {
+                let sign = if style.ascii { "  - " } else { "  • " };
+                lines.push(hanging(sign, &finding.text, 4, style));
+                lines.push(hanging("    → ", &finding.fix, 6, style));
+            }
+        }
+        format!("{}\n", lines.join("\n"))
+    }
+
+    /// What is read last: how it stands, with counts.
+    fn last_line(&self, style: Style) -> String {
+        let names: Vec<&str> = self.blind.iter().map(|source| source.name()).collect();
+        let problems = counted(self.findings.len() as u64, "problem is", "problems are");
+        let text = match (names.is_empty(), self.findings.is_empty()) {
+            (true, true) => "No problems found.".to_owned(),
+            (true, false) => format!("All sources see; {problems} visible."),
+            (false, is_fine) => {
+                let blind = format!(
+                    "{} of {} cannot see ({}).",
+                    names.len(),
+                    counted(self.sources.len() as u64, "source", "sources"),
+                    names.join(", ")
+                );
+                match is_fine {
+                    true => format!("{blind} Nothing else looks wrong."),
+                    false => format!("{blind} Besides, {problems} visible."),
+                }
+            }
+        };
+        format!("\n{}\n", hanging("", &text, 0, style))
+    }
+}
+
+/// What a source says of itself; two are not used by this command, and that is no fault.
+fn words_of(source: &SourceState) -> (String, Option<String>) {
+    match source.name {
+        Source::Firehose if source.reason.starts_with("not used here") => {
+            let text = "message tracing: not used by `check`; `diagnose` switches it on for its own task";
+            (text.into(), None)
+        }
+        Source::DeadLetters if source.reason.starts_with("not looked at") => {
+            let text = "counted only (reading them marks them as redelivered)";
+            let hint = "`taskdiag diagnose --task ID --peek` reads them";
+            (text.into(), Some(hint.into()))
+        }
+        _ => (source.reason.clone(), source.hint.clone()),
+    }
+}
+
+async fn restore(config: &Config, timeline: &Timeline) -> Result<()> {
     let left_on = timeline
         .events
         .iter()
@@ -101,107 +271,6 @@ async fn restore(config: &crate::config::Config, timeline: &Timeline) -> Result<
             hint: format!("rabbitmqctl trace_off -p {vhost}"),
         }),
     }
-}
-
-/// What looks wrong before any task was sent.
-fn findings(timeline: &Timeline) -> Vec<String> {
-    let story = Story::new(timeline);
-    let queue = story.queue();
-    let mut findings = Vec::new();
-    match story.depths(queue).last() {
-        _ if story.down(queue).next().is_some() => {
-            let why = story.down(queue).last().map_or("", |(.., why)| why);
-            findings.push(format!("queue `{queue}` is down: {why}"));
-        }
-        Some(depth) if !depth.exists => findings.push(format!(
-            "queue `{queue}` does not exist: it is declared by the first publish or the first worker"
-        )),
-        Some(depth) if depth.consumers == 0 => findings.push(format!(
-            "queue `{queue}` has no consumer ({} messages ready)",
-            depth.ready
-        )),
-        _ => {}
-    }
-    let dead = story.dead_letter_queue().unwrap_or_default();
-    if let Some(depth) = story.depths(&dead).last().filter(|depth| depth.ready > 0) {
-        findings.push(format!("{} dead letters on `{dead}`", depth.ready));
-    }
-    for event in &timeline.events {
-        match &event.kind {
-            EventKind::Alarm { node, alarm } => findings.push(format!("{node} has a {alarm} alarm: publishers are blocked")),
-            EventKind::TracingOn { readers: 0 } => findings.push(format!(
-                "vhost \"{}\" traces every message and nobody reads it: taskdiag check --restore-tracing switches it off",
-                timeline.setup.vhost
-            )),
-            EventKind::QueueInfo { queue, state: Some(state), .. } if !matches!(state.as_str(), "running" | "idle" | "flow") => {
-                findings.push(format!("queue `{queue}` is in state {state}"));
-            }
-            _ => {}
-        }
-    }
-    if let Some(told) = story.worker_lines().iter().rev().find(|told| {
-        matches!(
-            told.mark,
-            Some(LogEvent::ImportFailed | LogEvent::UsageError | LogEvent::ChildDied { .. })
-        )
-    }) {
-        findings.push(format!("the worker's log: {}", told.line.text));
-    }
-    findings
-}
-
-fn terminal(
-    sources: &[SourceState],
-    findings: &[String],
-    wanted: &dyn Fn(&SourceState) -> bool,
-    global: &Global,
-) -> String {
-    let style = style(global, false);
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(style.width);
-    for source in sources {
-        let sign = match (source.state, global.ascii, wanted(source)) {
-            ("watching", false, _) => "✔",
-            ("watching", true, _) => "ok",
-            ("partial", _, _) => "~",
-            (_, _, false) => "-",
-            (_, false, true) => "✘",
-            (_, true, true) => "x",
-        };
-        let hint = source
-            .hint
-            .as_deref()
-            .map(|hint| format!("\n→ {hint}"))
-            .unwrap_or_default();
-        let state = match source.state {
-            "watching" => "sees",
-            "partial" => "sees in part",
-            other => other,
-        };
-        table.add_row([
-            sign.to_owned(),
-            source.name.name().to_owned(),
-            state.to_owned(),
-            format!("{}{hint}", source.reason),
-        ]);
-    }
-    let mut text: String = table
-        .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect();
-    text.push('\n');
-    if findings.is_empty() {
-        text.push_str("Nothing looks wrong already.\n");
-    } else {
-        text.push_str("What looks wrong already:\n");
-        for finding in findings {
-            text.push_str(&format!("  {} {finding}\n", if global.ascii { "-" } else { "•" }));
-        }
-    }
-    text
 }
 
 /// What nobody will remove by himself. It is named with its command, and not removed: whether a run

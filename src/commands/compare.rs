@@ -28,7 +28,10 @@ pub fn run(args: &Compare, global: &Global) -> Result<u8> {
             print_words(&compare::render(&comparison, width, args.verbose), global)?;
         }
     }
-    Ok(exit::OK)
+    Ok(match args.exit_code && !comparison.same_verdict {
+        true => exit::FAILED,
+        false => exit::OK,
+    })
 }
 
 fn name(path: &Path) -> String {

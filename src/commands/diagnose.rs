@@ -1,12 +1,13 @@
 //! `taskdiag diagnose`: the whole thing.
 
-use super::{export, load, print_text, progress::Progress, start, style};
+use super::discover::discover;
+use super::{export, history, load, print_text, progress::Progress, start, style};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cli::{Diagnose, Expect, Global};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, exit};
 use crate::interrupt::interrupt;
 use crate::isolate::{Isolator, Original};
 use crate::report::Report;
@@ -15,28 +16,28 @@ use crate::supervise::System;
 use crate::timeline::{Event, EventKind, Source, recording};
 use crate::vantage::firehose::PublishedBodies;
 
+const CONNECTING: &str = "connecting to every source";
+
 pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
-    export::ready(&args.export)?;
-    let config = load(
-        global,
-        &[
-            ("broker.queue", args.queue.as_ref()),
-            ("timing.silence", args.silence.as_ref()),
-            ("timing.timeout", args.timeout.as_ref()),
-        ],
-    )?;
-    can_run(args, &config)?;
-    if args.peek {
-        super::warn(
-            "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
-            "without --peek nothing is touched",
-        );
+    export::ready(&args.export, args.record.as_deref())?;
+    let shortcuts = [
+        ("broker.queue", args.queue.as_ref()),
+        ("timing.silence", args.silence.as_ref()),
+        ("timing.timeout", args.timeout.as_ref()),
+    ];
+    let (config, discovered) = match load(global, &shortcuts) {
+        Err(Error::NoConfig { .. }) => match discover(args, global, &shortcuts).await? {
+            Some(discovered) => (discovered.config.clone(), Some(discovered)),
+            None => return Ok(exit::STOPPED),
+        },
+        config => (config?, None),
+    };
+    if args.task.is_none() {
+        config.need_api()?;
     }
-    let mut progress = Progress::start(if args.start {
-        "preparing"
-    } else {
-        "arming the vantage points"
-    });
+    warn_of(args, &config);
+    let what = if args.start { "preparing" } else { CONNECTING };
+    let mut progress = Progress::start(what, global);
     let (system, config) = match args.start {
         true => {
             let (system, config) = start::prepare(&config, args.keep, &progress).await?;
@@ -44,24 +45,8 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         }
         false => (None, config),
     };
-    progress.message("arming the vantage points");
-    let plan = Plan {
-        post_mortem: args.task.clone(),
-        wait_retries: args.wait_retries,
-        expect_entered: args.expect == Expect::Entered,
-        show_args: args.show_args,
-        peek: args.peek,
-        look_only: false,
-        system: system.clone(),
-        direct: None,
-        bodies: args.isolate.then(Arc::default),
-    };
-    if args.isolate {
-        super::warn(
-            "if the task fails, --isolate submits and publishes up to seven more like it",
-            "each is listed in the report; leave --isolate out to send one task only",
-        );
-    }
+    progress.message(CONNECTING);
+    let plan = plan(args, system.clone());
     let live = system
         .as_deref()
         .and_then(|system| start::show(system, &config, args.show_args, args.verbose, global, &progress));
@@ -95,8 +80,12 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     });
     let report = Report::new(&observed.timeline, &observed.verdict);
     // The verdict is out before anything else is waited for.
-    let printed = print_text(&(args.format.render)(&report, style(global, args.verbose)));
-    let written = export::write(&report, &args.export, args.verbose);
+    let style = style(global, args.verbose);
+    let printed = print_text(&(args.format.render)(&report, style));
+    let written = export::write(&report, args.format, &args.export, style);
+    if !args.forget {
+        history::keep(&observed.timeline, &observed.verdict);
+    }
     let recorded = match &args.record {
         Some(path) => recording::write(&observed.timeline, path),
         None => Ok(()),
@@ -105,38 +94,59 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         start::keep(system, &config, &observed.timeline).await;
     }
     let exit_code = observed.verdict.exit_code;
-    clean_up(observed, system.filter(|_| !args.keep), &config).await;
+    clean_up(observed, system.filter(|_| !args.keep), &config, global).await;
     printed?;
     written?;
     recorded?;
     isolated?;
-    export::send(&report, &args.export).await?;
+    export::send(&report, &args.export).await;
+    if let Some(discovered) = discovered {
+        discovered.offer_to_save(args);
+    }
     Ok(exit_code)
 }
 
-/// What would only be found out after the run.
-fn can_run(args: &Diagnose, config: &Config) -> Result<()> {
-    if args.task.is_none() {
-        config.need_api()?;
+/// What whoever asked for it may not expect.
+fn warn_of(args: &Diagnose, config: &Config) {
+    if args.task.is_none() && config.timing.silence >= config.timing.timeout {
+        super::warn(
+            "timing.silence is not shorter than timing.timeout: silence can never be concluded",
+            "make the timeout longer, or the silence shorter",
+        );
     }
-    if let Some(path) = &args.record
-        && path
-            .parent()
-            .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
-    {
-        return Err(Error::Write {
-            path: path.clone(),
-            source: std::io::Error::from(std::io::ErrorKind::NotFound),
-        });
+    if args.peek {
+        super::warn(
+            "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
+            "without --peek nothing is touched",
+        );
     }
-    Ok(())
+    if args.isolate {
+        super::warn(
+            "if the task fails, --isolate submits and publishes up to seven more like it",
+            "each is listed in the report; leave --isolate out to send one task only",
+        );
+    }
+}
+
+fn plan(args: &Diagnose, system: Option<Arc<System>>) -> Plan {
+    Plan {
+        post_mortem: args.task.clone(),
+        wait_retries: args.wait_retries,
+        expect_entered: args.expect == Expect::Entered,
+        show_args: args.show_args,
+        peek: args.peek,
+        look_only: false,
+        system,
+        direct: None,
+        bodies: args.isolate.then(Arc::default),
+    }
 }
 
 /// Undoes what the run did. `system`: what was started, and is not to be kept.
-async fn clean_up(observed: Observed, system: Option<Arc<System>>, config: &Config) {
+async fn clean_up(observed: Observed, system: Option<Arc<System>>, config: &Config, global: &Global) {
     let ending = system
         .is_some()
-        .then(|| Progress::start("ending what was started"));
+        .then(|| Progress::start("ending what was started", global));
     // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
     tokio::select! {
         (_, _, complaints) = observed.restore() => complain_of(config, complaints),
@@ -169,7 +179,7 @@ async fn isolate(
     let printer = progress.printer();
     let mut tell = |what: &str| {
         progress.message(&format!("isolating: {what}"));
-        printer.line(&format!("  isolating  {what}"));
+        printer.step(&format!("  isolating  {what}"));
     };
     let isolator = Isolator::new(config, plan, args.record.as_deref());
     let isolated = isolator.run(&original, &mut tell).await;

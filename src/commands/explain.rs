@@ -1,22 +1,41 @@
-//! `taskdiag explain CAUSE`: a cause's page.
+//! `taskdiag explain CAUSE`: a cause's page, with the names of a run if one is given.
 
-use super::print_words;
+use super::{print_words, read_recording, style};
 use crate::cli::{Explain, Global};
 use crate::config::nearest;
-use crate::diagnosis::causes;
 use crate::diagnosis::evidence::plain_placeholders;
+use crate::diagnosis::{Story, causes, diagnose};
 use crate::error::{Error, Result, exit};
 use crate::framework::Framework;
+use crate::report::page;
 
 pub fn run(args: &Explain, global: &Global) -> Result<u8> {
-    let Some(cause) = causes::find(&args.cause) else {
+    let timeline = args.run.as_deref().map(read_recording).transpose()?;
+    let timeline = timeline.map(|timeline| timeline.masked(false));
+    let of_run = timeline.as_ref().and_then(|timeline| diagnose(timeline).cause);
+    let id = match (&args.cause, &of_run) {
+        (Some(id), _) => id.to_ascii_lowercase(),
+        (None, Some(cause)) => cause.id.clone(),
+        (None, None) => {
+            return Err(Error::Usage {
+                message: "this run's verdict names no cause".into(),
+                hint: "name one: taskdiag explain CAUSE --run RUN".into(),
+            });
+        }
+    };
+    let Some(cause) = causes::find(&id) else {
         return Err(Error::UnknownCause {
-            id: args.cause.clone(),
-            nearest: nearest(&args.cause, causes::ALL.iter().map(|cause| cause.id.to_owned())),
+            nearest: nearest(&id, causes::ALL.iter().map(|cause| cause.id.to_owned())),
+            id,
         });
     };
-    let page = plain_placeholders(&cause.page_for(Framework::usual()));
-    let body = page.split_once('\n').map_or(page.as_str(), |(_, rest)| rest);
-    print_words(&format!("# {}: {}\n{body}", cause.id, cause.title()), global)?;
+    let story = timeline.as_ref().map(Story::new);
+    let text = match &story {
+        Some(story) => story.fill_command(&cause.page_for(story.framework())),
+        None => plain_placeholders(&cause.page_for(Framework::usual())),
+    };
+    let body = text.split_once('\n').map_or(text.as_str(), |(_, rest)| rest);
+    let text = format!("# {}: {}\n{body}", cause.id, cause.title());
+    print_words(&page(&text, style(global, false)), global)?;
     Ok(exit::OK)
 }

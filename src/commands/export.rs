@@ -1,6 +1,8 @@
 //! Where a report goes besides stdout: files, and an OpenTelemetry collector.
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
@@ -13,56 +15,99 @@ use crate::report::{FORMATS, Format, Report, Style};
 /// What OTLP exporters wait for an answer by default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Fails before the run rather than after it.
-pub fn ready(export: &Export) -> Result<()> {
+/// Fails before the run rather than after it: wrong formats and addresses, and files that cannot be written.
+pub fn ready(export: &Export, record: Option<&Path>) -> Result<()> {
     for path in &export.output {
         format_of(path)?;
     }
     if let Some(url) = &export.otlp {
         endpoint(url)?;
     }
-    Ok(())
-}
-
-pub fn write(report: &Report, export: &Export, verbose: bool) -> Result<()> {
-    let style = Style {
-        timeline: verbose,
-        ..Style::PLAIN
-    };
-    let write = |path: &Path, text: String| {
-        std::fs::write(path, text).map_err(|source| Error::Write {
+    let paths = export
+        .output
+        .iter()
+        .chain(&export.otlp_file)
+        .map(PathBuf::as_path);
+    for path in paths.chain(record) {
+        writable(path).map_err(|source| Error::Unwritable {
             path: path.to_owned(),
             source,
-        })
-    };
-    for path in &export.output {
-        write(path, (format_of(path)?.render)(report, style))?;
-    }
-    if let Some(path) = &export.otlp_file {
-        write(path, trace(report))?;
+        })?;
     }
     Ok(())
 }
 
-/// Sends the trace, if that was asked for.
-pub async fn send(report: &Report, export: &Export) -> Result<()> {
-    let Some(url) = &export.otlp else {
-        return Ok(());
-    };
-    let endpoint = endpoint(url)?;
-    let failed = |seen: String| {
-        Error::Could {
-        action: "send the trace",
-        target: SecretUrl::from_text(endpoint.as_str()).redacted(),
-        seen,
-        hint: "the URL is that of an OTLP/HTTP receiver (usually port 4318); --otlp-file writes the same to a file".into(),
+/// A file that was not there is not there afterwards, one that was keeps what it holds.
+fn writable(path: &Path) -> std::io::Result<()> {
+    match std::fs::metadata(path) {
+        // A pipe or a device may wait for a reader when it is opened.
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Ok(()),
+        Ok(_) => OpenOptions::new().append(true).open(path).map(drop),
+        Err(_) => {
+            OpenOptions::new().write(true).create_new(true).open(path)?;
+            std::fs::remove_file(path)
+        }
     }
+}
+
+/// Writes the files. `printed`: what stands on stdout; a job of GitHub Actions gets its summary page, too.
+pub fn write(report: &Report, printed: Format, export: &Export, style: Style) -> Result<()> {
+    let style = Style {
+        color: false,
+        ascii: false,
+        width: Style::PLAIN.width,
+        ..style
     };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Write { path, source }
+    };
+    for path in &export.output {
+        let text = (format_of(path)?.render)(report, style);
+        std::fs::write(path, text).map_err(failed(path))?;
+    }
+    if let Some(path) = &export.otlp_file {
+        std::fs::write(path, trace(report)).map_err(failed(path))?;
+    }
+    let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|_| printed.name == "github");
+    if let Some(path) = summary.map(PathBuf::from) {
+        let text = rendered(report, "markdown", style);
+        // Other steps' summaries stand there.
+        let appended = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        if let Err(error) = appended {
+            super::warn(
+                &format!("cannot write the step's summary, {}: {error}", path.display()),
+                "GITHUB_STEP_SUMMARY names it; the report is complete without it",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Sends the trace, if that was asked for. A receiver that fails is no news about the task: a warning.
+pub async fn send(report: &Report, export: &Export) {
+    let Some(Ok(endpoint)) = export.otlp.as_deref().map(endpoint) else {
+        return;
+    };
+    if let Err(seen) = sent(report, &endpoint).await {
+        let target = SecretUrl::from_text(endpoint.as_str()).redacted();
+        super::warn(
+            &format!("the trace could not be sent to {target}: {seen}"),
+            "the URL is that of an OTLP/HTTP receiver (usually port 4318); --otlp-file writes the same to a file",
+        );
+    }
+}
+
+async fn sent(report: &Report, endpoint: &Url) -> std::result::Result<(), String> {
     let client = crate::tls::http()
         .timeout(TIMEOUT)
         .user_agent(concat!("taskdiag/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     let mut request = client
         .post(endpoint.clone())
         .header("content-type", "application/json")
@@ -73,18 +118,22 @@ pub async fn send(report: &Report, export: &Export) -> Result<()> {
     let answer = request
         .send()
         .await
-        .map_err(|error| failed(crate::http::no_answer(error).1))?;
-    if !answer.status().is_success() {
-        return Err(failed(format!("HTTP {}", answer.status().as_u16())));
+        .map_err(|error| crate::http::no_answer(error).1)?;
+    match answer.status().is_success() {
+        true => Ok(()),
+        false => Err(format!("HTTP {}", answer.status().as_u16())),
     }
-    Ok(())
 }
 
 fn trace(report: &Report) -> String {
+    rendered(report, "otlp", Style::PLAIN)
+}
+
+fn rendered(report: &Report, format: &str, style: Style) -> String {
     FORMATS
         .iter()
-        .find(|format| format.name == "otlp")
-        .map(|format| (format.render)(report, Style::PLAIN))
+        .find(|other| other.name == format)
+        .map(|format| (format.render)(report, style))
         .unwrap_or_default()
 }
 
@@ -148,6 +197,20 @@ mod tests {
         assert_eq!(path("http://c/v1/traces"), "http://c/v1/traces");
         assert!(endpoint("localhost:4318").is_err());
         assert!(endpoint("http://user:word@").is_err_and(|error| !error.to_string().contains("word")));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_before_and_what_is_there_stays() {
+        let folder = std::env::temp_dir().join(format!("taskdiag-export-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (old, new) = (folder.join("old.html"), folder.join("new.html"));
+        std::fs::write(&old, "as it was").expect("written");
+        assert!(writable(&old).is_ok() && writable(&new).is_ok());
+        assert_eq!(std::fs::read_to_string(&old).expect("read"), "as it was");
+        assert!(!new.exists());
+        assert!(writable(&folder).is_err() && writable(&folder.join("none/x.html")).is_err());
+        assert!(writable(Path::new("/dev/null")).is_ok());
+        std::fs::remove_dir_all(folder).expect("removed");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::timeline::scrub::printable;
 
 const FILE: &str = "taskdiag.toml";
 
+/// Without these no task can be sent and followed.
+const NEEDED: &[&str] = &["api.url", "api.submit_path", "api.body", "broker.amqp_url"];
+
 pub async fn run(args: &Init, global: &Global) -> Result<u8> {
     if !global.set.is_empty() {
         return Err(Error::Usage {
@@ -30,6 +33,9 @@ pub async fn run(args: &Init, global: &Global) -> Result<u8> {
         return Err(Error::Exists { path });
     }
     let result = inspect(&here).await;
+    if let Some(why) = result.unsupported {
+        return Err(Error::Unsupported { why });
+    }
     let text = result.draft.render(&next(&result));
     if args.print {
         super::say(&summary(&result, None));
@@ -54,7 +60,7 @@ pub async fn run(args: &Init, global: &Global) -> Result<u8> {
 }
 
 /// Never over a file that came to be in the meantime.
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::AlreadyExists => Error::Exists {
             path: path.to_owned(),
@@ -101,14 +107,20 @@ fn summary(result: &InitResult, written: Option<&Path>) -> String {
             text.push_str(&format!("  {key:width$}  {}  ({from})\n", short(value)));
         }
     }
-    if !missing.is_empty() {
-        text.push_str("\nNot found; an example stands in the file:\n");
-        let width = missing.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-        for (key, what) in missing {
-            text.push_str(&format!("  {key:width$}  {what}\n"));
+    let width = missing.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let (needed, optional): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(key, _)| NEEDED.contains(key));
+    for (title, keys) in [("Still needed", needed), ("Optional", optional)] {
+        if !keys.is_empty() {
+            text.push_str(&format!(
+                "\n{title} ({}); an example stands in the file:\n",
+                keys.len()
+            ));
+            for (key, what) in keys {
+                text.push_str(&format!("  {key:width$}  {what}\n"));
+            }
         }
     }
-    for (title, lines) in [("ApiAnswer", &result.contacted), ("Noticed", &result.complaints)] {
+    for (title, lines) in [("Asked", &result.contacted), ("Noticed", &result.complaints)] {
         if !lines.is_empty() {
             text.push_str(&format!("\n{title}:\n"));
             for line in lines.iter().take(12) {

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 pub struct Printer(pub(super) Option<ProgressBar>);
 
 impl Printer {
+    /// A line that stays.
     pub fn line(&self, text: &str) {
         let print = || {
             let _ = writeln!(std::io::stderr(), "{text}");
@@ -16,6 +17,14 @@ impl Printer {
         match &self.0 {
             Some(spinner) => spinner.suspend(print),
             None => print(),
+        }
+    }
+
+    /// A line of progress: on a terminal it is erased with the spinner, elsewhere it stays.
+    pub fn step(&self, text: &str) {
+        match &self.0 {
+            Some(spinner) => spinner.set_prefix(format!("{}{text}\n", spinner.prefix())),
+            None => self.line(text),
         }
     }
 }

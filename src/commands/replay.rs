@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::timeline::{EventKind, Timeline};
 
 pub fn run(args: &Replay, global: &Global) -> Result<u8> {
-    export::ready(&args.export)?;
+    export::ready(&args.export, None)?;
     let mut timeline = read_recording(&args.recording)?;
     if let Some(task) = &args.task {
         timeline = following(timeline, task)?;
@@ -17,10 +17,11 @@ pub fn run(args: &Replay, global: &Global) -> Result<u8> {
     let timeline = timeline.masked(args.show_args);
     let verdict = diagnose(&timeline);
     let report = Report::new(&timeline, &verdict);
-    print_text(&(args.format.render)(&report, style(global, args.verbose)))?;
-    export::write(&report, &args.export, args.verbose)?;
+    let style = style(global, args.verbose);
+    print_text(&(args.format.render)(&report, style))?;
+    export::write(&report, args.format, &args.export, style)?;
     if args.export.otlp.is_some() {
-        runtime()?.block_on(export::send(&report, &args.export))?;
+        runtime()?.block_on(export::send(&report, &args.export));
     }
     Ok(verdict.exit_code)
 }

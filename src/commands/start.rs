@@ -1,6 +1,5 @@
 //! `--start`: the system's part of `diagnose`, before the run and after it.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use super::live::Live;
@@ -14,12 +13,12 @@ use crate::timeline::{EventKind, Timeline};
 /// Brings up what the run needs; the configuration returned watches its output, too.
 pub async fn prepare(config: &Config, keep: bool, progress: &Progress) -> Result<(Arc<System>, Config)> {
     let printer = progress.printer();
-    let system = System::prepare(config, keep, &|text| printer.line(&format!("  {text}"))).await?;
+    let system = System::prepare(config, keep, &|text| printer.step(&format!("  {text}"))).await?;
     let config = system.configure(config);
     Ok((Arc::new(system), config))
 }
 
-/// Shows what the started programs print, where somebody looks.
+/// Shows what the started programs print, for whoever wants to read it all.
 pub fn show(
     system: &System,
     config: &Config,
@@ -28,13 +27,12 @@ pub fn show(
     global: &Global,
     progress: &Progress,
 ) -> Option<Live> {
-    let terminal = std::io::stderr().is_terminal();
     let color = super::is_colored(global, &std::io::stderr());
     let logs = system
         .programs
         .iter()
         .map(|prepared| (prepared.part, system.log(prepared.part)));
-    (terminal || verbose).then(|| {
+    verbose.then(|| {
         let scrubber = crate::scrubber::scrubber(config, show_args);
         Live::show(logs.collect(), scrubber, color, progress.printer())
     })

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use self::follow::{Reconnector, TraceResult, follow};
 use self::output::TraceOutput;
 use self::record::Recorder;
-use super::{load, style, tell, warn};
+use super::{duration, load, style, tell, warn};
 use crate::cli::{Global, Plain, Trace};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Unavailable, exit};
@@ -36,7 +36,11 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
                     .into(),
         }
         })?;
-    let lasting = args.lasting.as_deref().map(lasting).transpose()?;
+    let lasting = args
+        .lasting
+        .as_deref()
+        .map(|text| duration("--for", text))
+        .transpose()?;
     let config = load(global, &[])?;
     if config.broker.trace == config::Trace::Off {
         return Err(Error::Usage {
@@ -243,15 +247,4 @@ fn summary(finished: &TraceResult, args: &Trace, lasted: Duration) -> String {
         counted(tasks, "task", "tasks"),
         lasted.as_secs_f64()
     )
-}
-
-fn lasting(text: &str) -> Result<Duration> {
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| Error::Usage {
-            message: format!("--for {text}: that is no duration above zero"),
-            hint: "write it with a unit, e.g. --for 30s or --for 5m".into(),
-        })
 }

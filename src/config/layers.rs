@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
@@ -22,25 +23,73 @@ struct Layered {
 pub struct Layers {
     values: BTreeMap<String, Layered>,
     base: PathBuf,
+    /// Variables beside those of the environment, which go before.
+    variables: BTreeMap<String, SecretString>,
 }
 
 impl Layers {
     pub fn collect(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self> {
         let mut layers = Self::default();
-        match locate(file)? {
+        match Self::locate(file)? {
             Some(path) => layers.add_file(&path)?,
             None => layers.base = std::env::current_dir().unwrap_or_default(),
         }
-        let from_environment = layers.add_environment(std::env::vars_os())?;
-        for (key, value) in flags {
-            layers.add_text(key, value, "command line")?;
-        }
+        let from_environment = layers.add_the_rest(flags)?;
         if layers.values.is_empty() && !from_environment && file.is_none() {
             return Err(Error::NoConfig {
                 from: layers.base.clone(),
             });
         }
         Ok(layers)
+    }
+
+    /// The file that is named, or else `taskdiag.toml` of this folder or one above.
+    pub fn locate(file: Option<&Path>) -> Result<Option<PathBuf>> {
+        if let Some(path) = file {
+            return Ok(Some(path.to_owned()));
+        }
+        let here = std::env::current_dir().map_err(|source| Error::ReadConfig {
+            path: PathBuf::from("."),
+            source,
+        })?;
+        Ok(here
+            .ancestors()
+            .map(|folder| folder.join("taskdiag.toml"))
+            .find(|path| path.is_file()))
+    }
+
+    /// What was drafted for this folder, as if it stood in a file there.
+    pub fn drafted(
+        text: &str,
+        variables: BTreeMap<String, SecretString>,
+        flags: &[(String, String)],
+    ) -> Result<Self> {
+        let mut layers = Self {
+            base: std::env::current_dir().unwrap_or_default(),
+            variables,
+            ..Self::default()
+        };
+        let table = DeTable::parse(text).map_err(|error| Error::Syntax {
+            path: PathBuf::from("the draft"),
+            message: error.to_string(),
+        })?;
+        layers.add_table("", table.get_ref(), text, "the draft")?;
+        layers.add_the_rest(flags)?;
+        Ok(layers)
+    }
+
+    /// Environment and flags. Says whether the environment set anything.
+    fn add_the_rest(&mut self, flags: &[(String, String)]) -> Result<bool> {
+        let from_environment = self.add_environment(std::env::vars_os())?;
+        for (key, value) in flags {
+            self.add_text(key, value, "command line")?;
+        }
+        Ok(from_environment)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        let beside = || Some(self.variables.get(name)?.expose_secret().to_owned());
+        std::env::var(name).ok().or_else(beside)
     }
 
     #[cfg(test)]
@@ -81,7 +130,7 @@ impl Layers {
             let line = text[..key.span().start].matches('\n').count() + 1;
             let origin = format!("{name} line {line}");
             if keys::find(&dotted).is_some() {
-                let value = expand(&dotted, &origin, to_json(value.get_ref()))?;
+                let value = self.expand(&dotted, &origin, to_json(value.get_ref()))?;
                 self.values.insert(dotted, Layered { value, origin });
                 continue;
             }
@@ -98,6 +147,7 @@ impl Layers {
                         hint: format!("write it as [{dotted}] with its keys below"),
                     });
                 }
+                DeValue::Table(_) if prefix.is_empty() => return Err(unknown_section(dotted, origin)),
                 _ => return Err(unknown(dotted, origin)),
             }
         }
@@ -217,6 +267,22 @@ fn unquoted(text: &str) -> String {
     }
 }
 
+fn unknown_section(name: String, origin: String) -> Error {
+    let names = || {
+        SECTIONS
+            .iter()
+            .map(|section| section.name)
+            .filter(|name| !name.is_empty())
+    };
+    let near = nearest(&name, names().map(str::to_owned));
+    Error::UnknownKey {
+        nearest: near.map(|near| format!("[{near}]")),
+        known: format!("sections are {}", names().collect::<Vec<_>>().join(", ")),
+        key: name,
+        origin,
+    }
+}
+
 fn unknown(key: String, origin: String) -> Error {
     let nearest = nearest(&key, keys::all().map(|key| key.name.to_owned()));
     let known = keys::known(&key);
@@ -241,20 +307,6 @@ pub fn nearest(word: &str, candidates: impl Iterator<Item = String>) -> Option<S
         .map(|(_, candidate)| candidate)
 }
 
-fn locate(file: Option<&Path>) -> Result<Option<PathBuf>> {
-    if let Some(path) = file {
-        return Ok(Some(path.to_owned()));
-    }
-    let here = std::env::current_dir().map_err(|source| Error::ReadConfig {
-        path: PathBuf::from("."),
-        source,
-    })?;
-    Ok(here
-        .ancestors()
-        .map(|folder| folder.join("taskdiag.toml"))
-        .find(|path| path.is_file()))
-}
-
 fn to_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::String(text.to_string()),
@@ -276,45 +328,47 @@ fn to_json(value: &DeValue<'_>) -> Json {
     }
 }
 
-/// Replaces `${NAME}` and `${NAME:-default}` in every string; `$${` stands for a literal `${`.
-fn expand(key: &str, origin: &str, value: Json) -> Result<Json> {
-    Ok(match value {
-        Json::String(text) => Json::String(expand_text(key, origin, &text)?),
-        Json::Array(items) => Json::Array(
-            items
-                .into_iter()
-                .map(|item| expand(key, origin, item))
-                .collect::<Result<_>>()?,
-        ),
-        Json::Object(map) => Json::Object(
-            map.into_iter()
-                .map(|(name, item)| Ok((name, expand(key, origin, item)?)))
-                .collect::<Result<_>>()?,
-        ),
-        other => other,
-    })
-}
+impl Layers {
+    /// Replaces `${NAME}` and `${NAME:-default}` in every string; `$${` stands for a literal `${`.
+    fn expand(&self, key: &str, origin: &str, value: Json) -> Result<Json> {
+        Ok(match value {
+            Json::String(text) => Json::String(self.expand_text(key, origin, &text)?),
+            Json::Array(items) => Json::Array(
+                items
+                    .into_iter()
+                    .map(|item| self.expand(key, origin, item))
+                    .collect::<Result<_>>()?,
+            ),
+            Json::Object(map) => Json::Object(
+                map.into_iter()
+                    .map(|(name, item)| Ok((name, self.expand(key, origin, item)?)))
+                    .collect::<Result<_>>()?,
+            ),
+            other => other,
+        })
+    }
 
-fn expand_text(key: &str, origin: &str, text: &str) -> Result<String> {
-    crate::expand::expand(text, Syntax::Braces, &mut |reference| {
-        if !reference.is_closed {
-            return Err(Error::BadValue {
-                key: key.to_owned(),
-                origin: origin.to_owned(),
-                seen: "has a ${ without its }".into(),
-                hint: "close it, or write $${ for a literal ${".into(),
-            });
-        }
-        match reference.choose(std::env::var(reference.name).ok().as_deref()) {
-            Choice::Value(value) => Ok(value.to_owned()),
-            Choice::Word(word) => expand_text(key, origin, word),
-            Choice::Unset => Err(Error::UnsetVariable {
-                key: key.to_owned(),
-                origin: origin.to_owned(),
-                variable: reference.name.to_owned(),
-            }),
-        }
-    })
+    fn expand_text(&self, key: &str, origin: &str, text: &str) -> Result<String> {
+        crate::expand::expand(text, Syntax::Braces, &mut |reference| {
+            if !reference.is_closed {
+                return Err(Error::BadValue {
+                    key: key.to_owned(),
+                    origin: origin.to_owned(),
+                    seen: "has a ${ without its }".into(),
+                    hint: "close it, or write $${ for a literal ${".into(),
+                });
+            }
+            match reference.choose(self.variable(reference.name).as_deref()) {
+                Choice::Value(value) => Ok(value.to_owned()),
+                Choice::Word(word) => self.expand_text(key, origin, word),
+                Choice::Unset => Err(Error::UnsetVariable {
+                    key: key.to_owned(),
+                    origin: origin.to_owned(),
+                    variable: reference.name.to_owned(),
+                }),
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -359,7 +413,7 @@ mod tests {
         for (text, nearest) in [
             ("[database]\ntabel = \"x\"", "database.table"),
             ("[api]\nqueue = \"x\"", "broker.queue"),
-            ("[brokr]\nurl = 1", "api.url"),
+            ("[brokr]\nurl = 1", "[broker]"),
         ] {
             match layers(text) {
                 Err(Error::UnknownKey {
@@ -378,10 +432,12 @@ mod tests {
     #[test]
     fn variables_are_expanded_and_missing_ones_named() {
         assert_eq!(
-            expand_text("k", "o", "a $${b} ${TASKDIAG_NO_SUCH:-c}").expect("ok"),
+            Layers::default()
+                .expand_text("k", "o", "a $${b} ${TASKDIAG_NO_SUCH:-c}")
+                .expect("ok"),
             "a ${b} c"
         );
-        let missing = expand_text("k", "o", "${TASKDIAG_NO_SUCH}");
+        let missing = Layers::default().expand_text("k", "o", "${TASKDIAG_NO_SUCH}");
         assert!(
             matches!(missing, Err(Error::UnsetVariable { variable, .. }) if variable == "TASKDIAG_NO_SUCH")
         );

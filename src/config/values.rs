@@ -130,12 +130,9 @@ impl Layers {
         let Json::String(text) = value else {
             return Err(self.bad(key, format!("{value} has no unit"), &hint));
         };
-        text.parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok())
-            .filter(|duration| !duration.is_zero())
+        parse_duration(text)
             .map(Some)
-            .ok_or_else(|| self.bad(key, format!("\"{text}\" is not a duration above zero"), &hint))
+            .map_err(|seen| self.bad(key, seen, &hint))
     }
 
     pub fn url(&self, key: &str) -> Result<Option<Url>> {
@@ -152,8 +149,15 @@ impl Layers {
             "write it as {}://USER:PASSWORD@HOST:PORT/… (percent-encode special characters of the password)",
             schemes[0]
         );
-        let url =
-            Url::parse(&text).map_err(|error| self.bad(key, format!("is not a URL: {error}"), &hint))?;
+        let url = Url::parse(&text).map_err(|error| match error {
+            // `localhost:8000` is read as a scheme and a path, `127.0.0.1:8000` as neither.
+            url::ParseError::RelativeUrlWithoutBase => self.bad(
+                key,
+                format!("has no scheme: it does not begin with {}://", schemes[0]),
+                &format!("write it as {}://HOST:PORT", schemes[0]),
+            ),
+            error => self.bad(key, format!("is not a URL: {error}"), &hint),
+        })?;
         if !schemes.contains(&url.scheme()) {
             return Err(self.bad(
                 key,
@@ -169,6 +173,19 @@ impl Layers {
             return Err(self.bad(key, "names no host", &hint));
         }
         Ok(Some(url))
+    }
+}
+
+/// A number with its unit; what is wrong with it otherwise.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    let duration = parsed.and_then(|duration| Duration::try_from(duration).ok());
+    match duration.filter(|duration| !duration.is_zero()) {
+        Some(duration) => Ok(duration),
+        None if text.trim().parse::<f64>().is_ok_and(|number| number > 0.0) => {
+            Err(format!("\"{text}\" has no unit: write {}s", text.trim()))
+        }
+        None => Err(format!("\"{text}\" is no duration above zero, like 10s or 2m")),
     }
 }
 

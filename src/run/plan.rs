@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::direct::Direct;
-use crate::config::Config;
+use crate::config::{Config, LogSource};
 use crate::diagnosis::Verdict;
 use crate::scrubber::scrubber;
 use crate::supervise::System;
@@ -34,6 +34,10 @@ pub struct Plan {
     pub bodies: Option<Arc<PublishedBodies>>,
 }
 
+fn first_file(log: &LogSource) -> Option<String> {
+    log.files.first().map(|path| path.display().to_string())
+}
+
 pub fn setup(config: &Config, plan: &Plan) -> Setup {
     let database = config.database.as_ref();
     Setup {
@@ -62,6 +66,8 @@ pub fn setup(config: &Config, plan: &Plan) -> Setup {
             .iter()
             .map(|word| scrubber(config, true).text(word))
             .collect(),
+        api_log: first_file(&config.api_log),
+        worker_log: first_file(&config.worker.log),
         database: database.map(|database| {
             let name = database.url.vhost();
             format!("{}:{}/{name}", database.url.host(), database.url.port())

@@ -46,23 +46,41 @@ pub enum Submission {
     },
 }
 
-/// Without a submission: whether anything accepts connections at the API's address. Nothing is sent.
-async fn listens(url: &url::Url) -> Result<(), Unavailable> {
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+/// Without a submission: whether the API answers HTTP, TLS included. `OPTIONS` asks what would be allowed, and
+/// changes nothing; any answer will do.
+async fn answers(client: &reqwest::Client, api: &Api) -> Result<(), Unavailable> {
+    let request = client.request(reqwest::Method::OPTIONS, endpoint(api));
+    let asking = with_headers(request, api).timeout(Duration::from_secs(3)).send();
+    let Err(error) = asking.await else {
         return Ok(());
     };
-    let host = host.trim_matches(['[', ']']);
-    let connecting = tokio::net::TcpStream::connect((host, port));
-    let seen = match tokio::time::timeout(Duration::from_secs(3), connecting).await {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer within 3 s".into(),
-    };
-    Err(
-        Unavailable::new(format!("nothing accepts connections at {host}:{port}: {seen}")).hint(
-            "start the API (`diagnose --start` does it where [api].command is set), or correct api.url",
+    let (why, seen) = http::no_answer(error);
+    let host = api.url.host_str().unwrap_or_default();
+    let port = api.url.port_or_known_default().unwrap_or_default();
+    Err(match why {
+        NoAnswer::Tls if is_no_tls(&seen) => {
+            Unavailable::new(format!("{host}:{port} answers, but does not speak TLS"))
+                .hint("write http:// in api.url")
+        }
+        NoAnswer::Tls => Unavailable::new(format!("no TLS connection to {host}:{port}: {seen}")).hint(
+            "set broker.ca_file to the authority that signed its certificate, or correct the host in api.url",
         ),
-    )
+        NoAnswer::Timeout => Unavailable::new(format!(
+            "{host}:{port} accepts connections and does not answer within 3 s"
+        ))
+        .hint("the API hangs, or something else listens there"),
+        NoAnswer::Broken => Unavailable::new(format!("{host}:{port} does not answer HTTP: {seen}"))
+            .hint("correct api.url: scheme (https?) and port"),
+        NoAnswer::Connect | NoAnswer::Dns => Unavailable::new(format!(
+            "nothing accepts connections at {host}:{port}: {seen}"
+        ))
+        .hint("start the API (`diagnose --start` does it where [api].command is set), or correct api.url"),
+    })
+}
+
+/// What a port answers that does not speak TLS is no record of TLS.
+pub fn is_no_tls(seen: &str) -> bool {
+    seen.to_lowercase().contains("corrupt message")
 }
 
 /// Reports whether the API answers at all, then the task's status as the API has it.
@@ -80,7 +98,7 @@ pub async fn watch(
     };
     let client = http::client(&api.tls, api.timeout)?;
     if look_only {
-        listens(&api.url).await?;
+        answers(&client, api).await?;
     }
     match (&api.status_path, post_mortem) {
         (None, true) => {

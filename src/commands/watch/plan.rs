@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::Watch;
+use crate::commands::duration;
 use crate::error::{Error, Result};
 use crate::framework::Role;
 use crate::vantage::live::Wanted;
@@ -176,15 +177,4 @@ pub fn summary(model: &QueueModel) -> String {
         texts.push(format!("{} more queues", worst.len() - texts.len()));
     }
     texts.join("; ")
-}
-
-fn duration(flag: &str, text: &str) -> Result<Duration> {
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| Error::Usage {
-            message: format!("{flag} {text}: not a duration above zero"),
-            hint: format!("write it with a unit, e.g. {flag} 30s"),
-        })
 }

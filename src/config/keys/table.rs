@@ -160,7 +160,7 @@ pub const SECTIONS: &[Section] = &[
             Key::new(
                 "broker.kwargs",
                 Json,
-                "arguments for `submit --direct`; \"{task_id}\" stands for a fresh id",
+                "arguments for `submit --direct`, which needs these or `broker.args`; \"{task_id}\" stands for a fresh id",
                 r#"{ task_id = "{task_id}" }"#,
             )
             .default(r#"{ task_id = "{task_id}" }"#),

@@ -1,0 +1,237 @@
+//! What looks wrong before any task was sent, each with what to do about it.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::config::{Config, Trace};
+use crate::diagnosis::Story;
+use crate::framework::{self, LogEvent};
+use crate::init;
+use crate::text::counted;
+use crate::timeline::{EventKind, Process, Timeline};
+
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    pub text: String,
+    /// What to do, or where to look next.
+    pub fix: String,
+}
+
+fn finding(text: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding {
+        text: text.into(),
+        fix: fix.into(),
+    }
+}
+
+pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
+    let story = Story::new(timeline);
+    let mut found = of_queue(&story);
+    found.extend(of_consumers(&story));
+    found.extend(of_broker(timeline, config));
+    found.extend(of_processes(timeline));
+    for mistake in init::mistakes(&config.worker.command) {
+        found.push(finding(
+            format!("worker.command: {mistake}"),
+            "correct it in taskdiag.toml and where the worker is started",
+        ));
+    }
+    let told = story.worker_lines().iter().rev().find(|told| {
+        matches!(
+            told.mark,
+            Some(LogEvent::ImportFailed | LogEvent::UsageError | LogEvent::ChildDied { .. })
+        )
+    });
+    if let Some(told) = told {
+        found.push(finding(
+            format!("the worker's log: {}", told.line.text),
+            "read the lines around it; `taskdiag diagnose` explains what it does to a task",
+        ));
+    }
+    found
+}
+
+/// The queue, its messages and its dead letters.
+fn of_queue(story: &Story) -> Vec<Finding> {
+    let queue = story.queue();
+    let mut found = Vec::new();
+    let depth = story.depths(queue).last();
+    match &depth {
+        _ if story.down(queue).next().is_some() => {
+            let why = story.down(queue).last().map_or("", |(.., why)| why);
+            found.push(finding(
+                format!("queue `{queue}` is down: {why}"),
+                "`rabbitmq-diagnostics cluster_status` says which node is missing",
+            ));
+        }
+        Some(depth) if !depth.exists => found.push(finding(
+            format!("queue `{queue}` does not exist"),
+            "start the worker: the first worker or the first publish declares it; or correct broker.queue",
+        )),
+        Some(depth) if depth.consumers == 0 => {
+            let ready = counted(depth.ready, "message waits", "messages wait");
+            found.push(finding(
+                format!("queue `{queue}` has no consumer; {ready} in it"),
+                "start the worker, or look whether it uses another vhost, broker or queue",
+            ));
+        }
+        _ => {}
+    }
+    let unacked = story.infos(queue).last().and_then(|info| info.unacked);
+    let slots: u64 = story
+        .consumers()
+        .into_iter()
+        .flat_map(|(_, consumers)| consumers)
+        .filter(|consumer| consumer.queue == queue)
+        .map(|consumer| consumer.prefetch)
+        .sum();
+    if let (Some(unacked), Some(depth)) = (unacked, depth.filter(|depth| depth.consumers > 0))
+        && unacked > 0
+        && unacked >= slots
+        && slots > 0
+        && depth.ready > 0
+    {
+        let ready = counted(depth.ready, "message waits", "messages wait");
+        found.push(finding(
+            format!("every slot of the workers on `{queue}` is taken ({unacked} of {slots} unacked), and {ready} behind them"),
+            "`taskdiag watch --until stuck` says whether anything is acknowledged, `taskdiag diagnose --task ID` what the workers do",
+        ));
+    }
+    let dead = story.dead_letter_queue().unwrap_or_default();
+    if let Some(depth) = story.depths(&dead).last().filter(|depth| depth.ready > 0) {
+        found.push(finding(
+            format!(
+                "{} on `{dead}`",
+                counted(depth.ready, "dead letter", "dead letters")
+            ),
+            "`taskdiag diagnose --task ID --peek` says whether a task is among them, and why",
+        ));
+    }
+    found
+}
+
+/// More than one program takes this queue's messages.
+fn of_consumers(story: &Story) -> Vec<Finding> {
+    let queue = story.queue();
+    let (mut programs, mut found) = (BTreeSet::new(), Vec::new());
+    for consumer in story.consumers().into_iter().flat_map(|(_, consumers)| consumers) {
+        if consumer.queue != queue {
+            continue;
+        }
+        let process = story
+            .peer(&consumer.connection)
+            .and_then(|(_, pid)| story.process(pid));
+        let Some((_, process)) = process else { continue };
+        programs.insert(process.command.join(" "));
+        if is_orphan(process) {
+            found.push(finding(
+                format!(
+                    "pid {} (`{}`) consumes `{queue}`, and its master is gone: its parent is pid {}",
+                    process.pid,
+                    process.command.join(" "),
+                    process.ppid
+                ),
+                format!(
+                    "see whether it is meant to run; if not, `kill {}` gives its messages back to the queue",
+                    process.pid
+                ),
+            ));
+        }
+    }
+    if programs.len() > 1 {
+        let programs: Vec<String> = programs.iter().map(|words| format!("`{words}`")).collect();
+        found.push(finding(
+            format!("{} programs consume `{queue}`: {}", programs.len(), programs.join(", ")),
+            "if they are not replicas of one worker, a task may go to the wrong one: stop one, or give it a queue of its own",
+        ));
+    }
+    found
+}
+
+/// A child of a worker's master, which Python starts with `spawn_main`, without its master. (A master may well be a
+/// child of init: systemd's, a container's.)
+fn is_orphan(process: &Process) -> bool {
+    let parent = process.parent_command.as_deref().unwrap_or_default();
+    let is_worker = parent.iter().take(4).any(|word| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        framework::is_worker_program(name)
+    });
+    let is_child = process.command.iter().any(|word| word.contains("spawn_main"));
+    process.ppid == 1 && !parent.is_empty() && !is_worker && is_child
+}
+
+/// Alarms, tracing, rights.
+fn of_broker(timeline: &Timeline, config: &Config) -> Vec<Finding> {
+    let vhost = &timeline.setup.vhost;
+    let mut found = Vec::new();
+    for event in &timeline.events {
+        match &event.kind {
+            EventKind::Alarm { node, alarm } => found.push(finding(
+                format!("{node} has a {alarm} alarm: publishers are blocked"),
+                match alarm.contains("disk") {
+                    true => "free disk space on that node, or lower disk_free_limit",
+                    false => "let consumers drain the queues, or raise vm_memory_high_watermark",
+                },
+            )),
+            EventKind::TracingOn { readers: 0 } => found.push(finding(
+                format!("vhost `{vhost}` traces every message, and nobody reads it"),
+                "`taskdiag check --restore-tracing` switches it off",
+            )),
+            EventKind::QueueInfo {
+                queue,
+                state: Some(state),
+                ..
+            } if !matches!(state.as_str(), "running" | "idle" | "flow") => {
+                found.push(finding(
+                    format!("queue `{queue}` is in state {state}"),
+                    "`rabbitmq-diagnostics cluster_status` says which node is missing",
+                ));
+            }
+            // Only an administrator may change a vhost, and tracing is a part of it.
+            EventKind::Broker { user, tags, .. }
+                if config.broker.trace != Trace::Off && !tags.iter().any(|tag| tag == "administrator") =>
+            {
+                found.push(finding(
+                    format!("message tracing is not allowed for user `{user}`, who is no administrator: verdicts of `diagnose` are weaker"),
+                    format!("`rabbitmqctl set_user_tags {user} administrator`, or set broker.trace = \"off\" to live without it"),
+                ));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What a process cannot get out of by itself.
+fn of_processes(timeline: &Timeline) -> Vec<Finding> {
+    let mut last: std::collections::BTreeMap<i32, &Process> = Default::default();
+    for event in &timeline.events {
+        if let EventKind::Process(process) = &event.kind {
+            last.insert(process.pid, process);
+        }
+    }
+    let mut found = Vec::new();
+    for process in last.values() {
+        let name = process.command.join(" ");
+        if process.pipe_write.is_some_and(|threads| threads > 0) {
+            found.push(finding(
+                format!(
+                    "pid {} (`{name}`) waits to write to a pipe that nobody reads",
+                    process.pid
+                ),
+                "read what it prints (its supervisor, `docker logs`), or let it write to a file",
+            ));
+        }
+        if matches!(process.state, 'T' | 't') {
+            found.push(finding(
+                format!("pid {} (`{name}`) is stopped", process.pid),
+                format!(
+                    "find out who stopped it; `kill -CONT {}` lets it go on",
+                    process.pid
+                ),
+            ));
+        }
+    }
+    found
+}

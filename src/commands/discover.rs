@@ -1,0 +1,221 @@
+//! A project without a taskdiag.toml: what its folder shows is used at once, after a plan and a question.
+
+use std::io::{BufRead as _, IsTerminal};
+use std::path::PathBuf;
+
+use secrecy::ExposeSecret;
+
+use super::{flags, say};
+use crate::cli::{Diagnose, Global};
+use crate::config::{Config, Trace};
+use crate::error::{Error, Result};
+use crate::init::{InitResult, inspect};
+use crate::scrubber::scrubber;
+use crate::timeline::scrub::printable;
+
+/// What was found, for the run and to be saved afterwards.
+pub struct Discovered {
+    pub config: Config,
+    text: String,
+}
+
+/// The configuration that this folder shows; whoever runs it has seen the plan and agreed. `None`: he did not.
+pub async fn discover(
+    args: &Diagnose,
+    global: &Global,
+    shortcuts: &[(&str, Option<&String>)],
+) -> Result<Option<Discovered>> {
+    let here = std::env::current_dir().map_err(|source| Error::ReadConfig {
+        path: PathBuf::from("."),
+        source,
+    })?;
+    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !can_ask && !args.yes {
+        return Err(Error::NoConfig { from: here });
+    }
+    let found = inspect(&here).await;
+    if let Some(why) = found.unsupported {
+        return Err(Error::Unsupported { why });
+    }
+    let needed: &[&str] = match args.task {
+        Some(_) => &["broker.amqp_url"],
+        None => &["api.url", "api.submit_path", "broker.amqp_url"],
+    };
+    let missing: Vec<&str> = needed
+        .iter()
+        .copied()
+        .filter(|key| !found.draft.has(key))
+        .collect();
+    if !missing.is_empty() {
+        return Err(Error::NotEnough {
+            missing: missing.join(", "),
+        });
+    }
+    let text = found.draft.render(&[]);
+    let config = Config::drafted(&text, found.values.clone(), &flags(global, shortcuts)?)?;
+    say(&printable(&plan(&config, &found, args)));
+    if args.yes {
+        refuse_guesses(&config, &found, args)?;
+    } else if !asked("Go on?") {
+        return Ok(None);
+    }
+    Ok(Some(Discovered { config, text }))
+}
+
+/// What nobody has looked at must be sure, and stay on this machine.
+fn refuse_guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Result<()> {
+    let refused = |what: String| Error::Usage {
+        message: format!("--yes sends nothing that nobody has looked at: {what}"),
+        hint: "run it once without --yes, or let `taskdiag init` write a file and read it through".into(),
+    };
+    if args.task.is_none() && !found.guesses.is_empty() {
+        let guesses = found.guesses.join(", ");
+        return Err(refused(format!("{guesses} is an example or a guess")));
+    }
+    let api = config
+        .api
+        .as_ref()
+        .and_then(|api| api.url.host_str())
+        .map(str::to_owned);
+    let database = config.database.as_ref().map(|database| database.url.host());
+    let hosts = [
+        Some(config.broker.amqp.host()),
+        Some(config.broker.management.host()),
+        api,
+        database,
+    ];
+    // What Compose publishes is written as localhost.
+    match hosts.into_iter().flatten().find(|host| !is_loopback(host)) {
+        Some(host) => Err(refused(format!("{host} is another machine"))),
+        None => Ok(()),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// What would be done, and where each value comes from.
+fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
+    let values = found.draft.found();
+    let from = |key: &str| {
+        let (_, _, from) = values.iter().find(|(other, ..)| *other == key)?;
+        Some(format!("   ({from})"))
+    };
+    let from = |key| from(key).unwrap_or_default();
+    let mut lines =
+        vec!["There is no taskdiag.toml here. By what this folder shows, taskdiag would".to_owned()];
+    let mut line = |name: &str, what: String| lines.push(format!("  {name:<10} {what}"));
+    if let (Some(api), None) = (&config.api, &args.task) {
+        let mut url = api.url.clone();
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        let path = api.submit_path.trim_start_matches('/');
+        let url = url.as_str().trim_end_matches('/');
+        line("POST to", format!("{url}/{path}{}", from("api.submit_path")));
+        let body = scrubber(config, true).text(&api.body.to_string());
+        line("the body", format!("{body}{}", from("api.body")));
+    }
+    let broker = &config.broker;
+    let address = format!(
+        "{}:{}, vhost `{}`",
+        broker.amqp.host(),
+        broker.amqp.port(),
+        broker.vhost
+    );
+    line(
+        "watch",
+        format!("queue `{}` on {address}{}", broker.queue, from("broker.amqp_url")),
+    );
+    if args.task.is_none() && broker.trace != Trace::Off {
+        line(
+            "switch on",
+            "message tracing in that vhost while it looks, and off again".into(),
+        );
+    }
+    if let Some(database) = &config.database {
+        let url = &database.url;
+        let place = format!("{}:{}/{}", url.host(), url.port(), url.vhost());
+        line(
+            "read",
+            format!("table `{}` on {place}{}", database.table, from("database.url")),
+        );
+    }
+    for (name, log) in [("api", &config.api_log), ("worker", &config.worker.log)] {
+        for file in &log.files {
+            line("read", format!("the {name}'s log {}", file.display()));
+        }
+        if let Some(command) = &log.command {
+            line(
+                "run",
+                format!("{}, which prints the {name}'s log", command.join(" ")),
+            );
+        }
+    }
+    for guess in &found.guesses {
+        line(
+            "",
+            format!("! {guess} is an example or a guess: does it start the right work?"),
+        );
+    }
+    let mut used: Vec<&str> = found
+        .values
+        .iter()
+        .filter(|(name, value)| !value.expose_secret().is_empty() && found.draft.refers_to(name))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    used.sort_unstable();
+    if !used.is_empty() {
+        line(
+            "with",
+            format!("the project's own {} (not shown)", used.join(", ")),
+        );
+    }
+    format!("{}\n", lines.join("\n"))
+}
+
+fn asked(question: &str) -> bool {
+    say(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+impl Discovered {
+    /// Afterwards: the next run need not look again.
+    pub fn offer_to_save(&self, args: &Diagnose) {
+        if args.yes || !asked("Save these settings as taskdiag.toml?") {
+            return;
+        }
+        let path = PathBuf::from("taskdiag.toml");
+        match super::init::write(&path, &self.text) {
+            Ok(()) => super::note(&[
+                "taskdiag.toml is written; a comment beside each value says where it was seen".into(),
+            ]),
+            Err(error) => super::complain(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn this_machine_is_this_machine() {
+        for (host, here) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("[::1]", true),
+            ("db", false),
+            ("10.0.0.1", false),
+            ("127.0.0.1.example.com", false),
+        ] {
+            assert_eq!(is_loopback(host), here, "{host}");
+        }
+    }
+}
