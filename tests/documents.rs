@@ -33,10 +33,10 @@ fn read(inside: &str) -> String {
     fs::read_to_string(path(inside)).unwrap_or_else(|error| panic!("{inside}: {error}"))
 }
 
-/// The README's configuration, from its fence to the next.
+/// The complete configuration, from its fence to the next.
 fn configuration() -> String {
-    let readme = read("README.md");
-    let (_, rest) = readme
+    let example = read("docs/example.md");
+    let (_, rest) = example
         .split_once("```toml\nframework")
         .expect("the complete configuration");
     format!("framework{}", rest.split_once("```").expect("its end").0)
@@ -44,7 +44,7 @@ fn configuration() -> String {
 
 /// With the commented keys too, it is a configuration that taskdiag accepts.
 #[test]
-fn the_configuration_in_the_readme_is_accepted() {
+fn the_complete_configuration_is_accepted() {
     let folder = std::env::temp_dir().join(format!("taskdiag-documents-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("taskdiag.toml");
@@ -63,8 +63,8 @@ fn the_configuration_in_the_readme_is_accepted() {
 }
 
 #[test]
-fn every_key_is_in_the_readme() {
-    let readme = read("README.md");
+fn every_key_is_in_the_example() {
+    let example = read("docs/example.md");
     let configuration = configuration();
     for key in taskdiag::config::keys::all().map(|key| key.name) {
         let (section, name) = key.split_once('.').unwrap_or(("", key));
@@ -75,12 +75,12 @@ fn every_key_is_in_the_readme() {
                 part.lines()
                     .any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")))
             });
-        assert!(shown || readme.contains(&format!("`{key}`")), "{key}");
+        assert!(shown || example.contains(&format!("`{key}`")), "{key}");
     }
 }
 
 #[test]
-fn every_subcommand_is_in_the_readme() {
+fn every_subcommand_is_in_the_guide() {
     let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
         .arg("--help")
         .output()
@@ -100,25 +100,39 @@ fn every_subcommand_is_in_the_readme() {
         .filter(|word| *word != "help")
         .collect();
     assert!(commands.len() >= 9, "{commands:?}");
-    let readme = read("README.md");
+    let guide = read("docs/guide.md");
     for command in commands {
-        assert!(readme.contains(&format!("`taskdiag {command}")), "{command}");
+        assert!(guide.contains(&format!("`taskdiag {command}")), "{command}");
     }
+}
+
+/// The commands of taskdiag in a document's blocks of code.
+fn commands_of(text: &str) -> Vec<String> {
+    let command = Regex::new(r"^[ -]*(taskdiag .+)$").unwrap();
+    let mut is_code = false;
+    let mut found = Vec::new();
+    for line in text.replace("\\\n", " ").lines() {
+        if let Some(info) = line.trim_start().strip_prefix("```") {
+            is_code = matches!(info, "sh" | "yaml");
+        } else if let Some(command) = command.captures(line).filter(|_| is_code) {
+            let words = command[1].split("  #").next().unwrap().trim_end();
+            found.push(words.to_owned());
+        }
+    }
+    found
 }
 
 #[test]
 fn every_command_in_the_documents_is_understood() {
-    let command = Regex::new(r"(?m)^[ -]*(taskdiag .+)$").unwrap();
     let mut commands = 0;
-    for name in ["ci.md", "reports.md"] {
-        let text = read(&format!("docs/{name}")).replace("\\\n", " ");
-        for found in command.captures_iter(&text) {
-            let words: Vec<&str> = found[1].split_whitespace().collect();
-            Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{name}: {}: {error}", &found[1]));
+    for document in documents() {
+        for command in commands_of(&read(&document)) {
+            let words = shell_words::split(&command).unwrap();
+            Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{document}: {command}: {error}"));
             commands += 1;
         }
     }
-    assert!(commands >= 5, "{commands}");
+    assert!(commands >= 20, "{commands}");
 }
 
 #[test]
@@ -272,14 +286,14 @@ fn workflows_run_what_exists() {
     let script = Regex::new(r"\.ci/[a-z]+").unwrap();
     let pinned = Regex::new(r"uses: [a-z-]+/[a-z-]+@[0-9a-f]{40} # v").unwrap();
     let mut scripts = Vec::new();
-    for name in ["ci.yml", "nightly.yml"] {
+    for name in ["ci.yml", "nightly.yml", "release.yml"] {
         let text = read(&format!(".github/workflows/{name}"));
         scripts.extend(script.find_iter(&text).map(|found| found.as_str().to_owned()));
         for line in text.lines().filter(|line| line.contains("uses: ")) {
             assert!(pinned.is_match(line), "{name}: {line}");
         }
     }
-    for wanted in [".ci/run", ".ci/nightly"] {
+    for wanted in [".ci/run", ".ci/nightly", ".ci/release"] {
         assert!(scripts.iter().any(|script| script == wanted), "{wanted}");
     }
     for script in scripts {
@@ -296,9 +310,16 @@ fn the_address_stands_in_one_place() {
     }
 }
 
-/// Recordings and tests are for those who build from the repository.
+/// The README is read standing.
 #[test]
-fn a_package_holds_no_recording() {
+fn the_readme_is_short() {
+    let words = read("README.md").split_whitespace().count();
+    assert!(words <= 900, "{words} words");
+}
+
+/// Recordings and tests are for those who build from the repository, save the recordings of `taskdiag demo`.
+#[test]
+fn a_package_holds_no_recording_but_those_of_the_demo() {
     let output = Command::new(env!("CARGO"))
         .args(["package", "--list", "--allow-dirty", "--offline"])
         .current_dir(path(""))
@@ -308,7 +329,14 @@ fn a_package_holds_no_recording() {
     assert!(output.status.success(), "{complaint}");
     let files = String::from_utf8(output.stdout).unwrap();
     assert!(files.lines().any(|file| file == "src/main.rs"), "{files}");
-    for file in files.lines() {
+    let demo = read("src/commands/demo.rs");
+    let is_of_demo = |file: &str| {
+        let run = file
+            .strip_prefix("fixtures/runs/")
+            .and_then(|rest| rest.split('/').next());
+        run.is_some_and(|run| demo.contains(&format!("recorded!(\"{run}\")")))
+    };
+    for file in files.lines().filter(|file| !is_of_demo(file)) {
         let outside = ["fixtures/", "tests/", "benches/", ".ci/", ".github/"];
         let is_outside = outside.iter().any(|folder| file.starts_with(folder));
         assert!(!is_outside && !file.ends_with(".jsonl"), "{file}");
