@@ -468,7 +468,7 @@ fn a_django_project() {
         &text,
         &[
             "url = \"http://localhost:4\"",
-            "amqp_url = \"amqp://localhost:6/%2F\"",
+            "amqp_url = \"amqp://localhost:6\"",
             "command = [\"python\", \"manage.py\", \"rundramatiq\", \"-p\", \"1\", \"-t\", \"1\"]",
             "actor = \"send_report\"",
         ],

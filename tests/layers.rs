@@ -410,7 +410,6 @@ const FILES_TO_CUT: &[&str] = &[
     "diagnosis/evidence.rs",
     "diagnosis/evidence/summary.rs",
     "init.rs",
-    "init/address.rs",
     "init/compose.rs",
 ];
 

@@ -299,7 +299,7 @@ mod tests {
             whole.starts_with("It depends on the payload. Fail, work, fail"),
             "{whole}"
         );
-        assert!(whole.contains("at most once in 28 times"), "{whole}");
+        assert!(whole.contains("at most 1 time in 28"), "{whole}");
         for short in ["FS", "FSF", "FSFS"] {
             let text = conclusion(short);
             assert!(text.contains("Chance is not excluded"), "{short}: {text}");

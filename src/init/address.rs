@@ -481,7 +481,10 @@ mod tests {
         };
         let (found, complaints) = find(&BROKER, &known);
         assert!(found.is_none());
-        assert!(complaints[0].contains("not published"), "{complaints:?}");
+        assert!(
+            complaints[0].contains("without a published port"),
+            "{complaints:?}"
+        );
         assert!(!complaints[0].contains("s3cret"));
     }
 
