@@ -41,15 +41,26 @@ supply_chain() {
         cargo deny --locked check bans licenses sources
 }
 
-# The lab for the rest of this script; one that was up before stays up.
+# The live tests have a lab of their own: which RabbitMQ runs in it changes. What it installs stays for the next run.
+export TASKDIAG_LAB=${TASKDIAG_LAB:-${TMPDIR:-/tmp}/taskdiag-ci-$(id -u)}
+
+# The oldest and the newest RabbitMQ that Debian has, and one between.
+RABBITMQ_OLDEST=3.10
+RABBITMQ_MIDDLE=4.0
+RABBITMQ_NEWEST=4.3
+
+# The live tests that run on the newest as well with every change; all of them do at night.
+BROKER_TESTS=(
+    blind::without cluster::a_success cluster::two_runs delivered::delayed delivered::worker_not_started
+    delivered::worker_on_other_queue finished::actor_raised
+)
+
+# lab_up VERSION: the lab with this RabbitMQ, for what follows and for the tests that bring it up.
 lab_up() {
-    # Read whole: a reader that stops early would make `status` fail.
-    if [[ $'\n'"$(fixtures/lab status)" =~ $'\n'rabbitmq\ +running ]]; then
-        say "the lab is up already and stays up"
-    else
-        trap lab_down EXIT
-    fi
-    step "services" fixtures/lab up --services
+    trap lab_down EXIT
+    fixtures/lab down
+    export TASKDIAG_RABBITMQ=$1
+    step "services with RabbitMQ $1" fixtures/lab up --services
     step "browser and collector" fixtures/lab tools
 }
 

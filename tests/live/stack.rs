@@ -73,11 +73,12 @@ impl Stack {
         let id = format!("live-{}-{number}-{name}", std::process::id());
         let dir = std::env::temp_dir().join(format!("taskdiag-{id}"));
         fs::create_dir_all(&dir).expect("a folder for the test");
-        broker.manage(
-            "PUT",
-            &format!("vhosts/{id}"),
-            Some(json!({ "description": format!("live test {name}"), "tags": "live,test" })),
-        );
+        let mut vhost = json!({ "description": format!("live test {name}"), "tags": "live,test" });
+        // Of what type queues are that say nothing of it: as many installations have it.
+        if let Ok(kind) = std::env::var("TASKDIAG_QUEUE_TYPE") {
+            vhost["default_queue_type"] = json!(kind);
+        }
+        broker.manage("PUT", &format!("vhosts/{id}"), Some(vhost));
         let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
         broker.manage("PUT", &format!("permissions/{id}/lab"), Some(everything));
         run(async {
