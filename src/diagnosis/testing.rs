@@ -193,6 +193,14 @@ impl Scene {
         scene.answered(202, Some(TASK), "{\"task_id\":\"task_1\"}")
     }
 
+    /// None is configured.
+    pub fn without_a_database(mut self) -> Self {
+        self.timeline.setup.table = None;
+        let rows = |event: &Event| !matches!(event.kind, EventKind::Row(_) | EventKind::RowCommitted { .. });
+        self.timeline.events.retain(rows);
+        self.without(Source::Database)
+    }
+
     /// Nothing is submitted: the task is there already.
     pub fn given(mut self) -> Self {
         self.timeline.setup.post_mortem = true;

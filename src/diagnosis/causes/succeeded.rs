@@ -25,6 +25,14 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .terminal();
     }
+    if let Some(evidence) = story.returned_for_good() {
+        return Answer::likely(
+            "the actor returned, the message is acknowledged and nothing came back; no row says more",
+            evidence,
+        )
+        .would_decide(&[Source::Database])
+        .terminal_after(SOMETHING_COMES_BACK_MS);
+    }
     match story.api_succeeded() {
         Some(n) => Answer::likely("the API says so; the row itself cannot be seen", [n])
             .would_decide(&[Source::Database])
@@ -33,10 +41,14 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// Within which a copy for a retry, or a dead letter, is seen.
+const SOMETHING_COMES_BACK_MS: u64 = 300;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{Scene, WORKER};
+    use serde_json::json;
 
     #[test]
     fn the_row_says_so() {
@@ -65,5 +77,53 @@ mod tests {
             .acked("m-1")
             .row("RUNNING");
         assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn without_a_database_a_return_is_a_success() {
+        let returned = Scene::entered().completed().acked("m-1");
+        let alone = returned.clone().without_a_database();
+        assert_eq!(alone.cause(), "likely succeeded");
+        assert_eq!(alone.verdict().exit_code, 0);
+        assert_eq!(returned.answer(&CAUSE), "not applicable");
+        let unsettled = Scene::entered().completed().without_a_database();
+        assert_eq!(unsettled.silence().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn without_a_database_a_retry_or_an_unseen_publish_is_a_near_miss() {
+        let mut copy = Scene::message("m-1");
+        copy.retries = Some(1);
+        let returned = Scene::entered().completed().acked("m-1").without_a_database();
+        let retried = returned.clone().publish_as("default.DQ", WORKER, copy).silence();
+        assert_eq!(retried.answer(&CAUSE), "not applicable");
+        assert_eq!(
+            returned.without(Source::Firehose).answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    #[test]
+    fn without_a_database_a_rejection_is_a_near_miss() {
+        // "Completed" is logged for an actor that raised, too.
+        let rejected = Scene::entered()
+            .completed()
+            .debug(
+                "dramatiq.worker.ConsumerThread(default)",
+                "Rejecting message 'm-1'.",
+            )
+            .without_a_database();
+        assert_eq!(rejected.silence().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn without_debug_lines_the_count_shows_the_acknowledgement() {
+        let entered = Scene::delivered()
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .without_a_database();
+        let settled = entered.clone().totals("default", 0, 0, json!({}));
+        assert_eq!(settled.silence().cause(), "likely succeeded");
+        let held = entered.totals("default", 0, 1, json!({}));
+        assert_eq!(held.silence().answer(&CAUSE), "not applicable");
     }
 }
