@@ -113,6 +113,8 @@ pub struct WorkerShape {
     /// What a wrong use of its command line comes to, in words: from the command, whether the log holds the
     /// program's own complaint, and the exception or line that the log ends in.
     pub misuse: fn(command: &[String], usage_error: bool, text: &str) -> Option<String>,
+    /// The queues to which its command line restricts it, if it does.
+    pub queues: fn(command: &[String]) -> Option<Vec<String>>,
     /// Distributions that carry its messages.
     pub packages: &'static [&'static str],
     /// Distributions with such a beginning extend it.

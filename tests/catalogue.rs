@@ -134,7 +134,7 @@ fn only_what_can_be_entered_lacks_a_scenario() {
         let before_entry = cause.keeps_from.iter().any(|stage| *stage <= Stage::Entered);
         let not_even_submitted = matches!(
             cause.id,
-            "api-unreachable" | "api-timeout" | "api-answer-unrecognised"
+            "api-unreachable" | "api-timeout" | "api-answer-unrecognised" | "table-locked"
         );
         assert_eq!(
             cause.scenario.is_some(),

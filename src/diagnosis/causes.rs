@@ -21,6 +21,7 @@ mod api_unreachable;
 mod argument_not_serialisable;
 mod backlog;
 mod bad_arguments;
+mod blocked_after_actor;
 mod blocked_before_entry;
 mod consumer_refused;
 mod coroutine_never_awaited;
@@ -55,24 +56,31 @@ mod row_locked;
 mod row_marked_failed;
 mod row_missing;
 mod row_never_written;
+mod row_overwritten;
 mod row_rolled_back;
 mod several_workers;
 mod single_active_consumer;
 mod succeeded;
+mod table_locked;
 mod taken_by_orphaned_worker;
 mod taken_by_other_client;
 mod taken_by_other_worker;
 mod test_broker;
 mod time_limit_exceeded;
+mod timeout_error_lost;
 mod tracing_left_on;
 mod unknown_actor;
 mod unroutable;
 mod waiting_in_worker;
+mod waits_for_itself;
 mod worker_blocked;
 mod worker_cannot_connect;
+mod worker_crash_loop;
+mod worker_dead_children;
 mod worker_died_in_actor;
 mod worker_frozen;
 mod worker_has_no_actors;
+mod worker_killed_by_other_message;
 mod worker_log_pipe_full;
 mod worker_log_silent;
 mod worker_not_started;
@@ -81,6 +89,7 @@ mod worker_on_other_vhost;
 mod worker_on_test_broker;
 mod worker_shutting_down;
 mod worker_still_booting;
+mod worker_threads_dead;
 mod workers_busy;
 mod wrong_worker_log;
 
@@ -108,6 +117,9 @@ pub const ALL: &[Cause] = &[
     unroutable::CAUSE,
     dropped_by_limit::CAUSE,
     not_published::CAUSE,
+    worker_killed_by_other_message::CAUSE,
+    worker_crash_loop::CAUSE,
+    worker_dead_children::CAUSE,
     worker_not_started::CAUSE,
     worker_cannot_connect::CAUSE,
     queue_declaration_conflict::CAUSE,
@@ -134,6 +146,7 @@ pub const ALL: &[Cause] = &[
     worker_frozen::CAUSE,
     worker_log_pipe_full::CAUSE,
     worker_shutting_down::CAUSE,
+    worker_threads_dead::CAUSE,
     waiting_in_worker::CAUSE,
     worker_blocked::CAUSE,
     message_too_old::CAUSE,
@@ -152,10 +165,15 @@ pub const ALL: &[Cause] = &[
     expected_exception::CAUSE,
     retries_missing::CAUSE,
     actor_raised::CAUSE,
+    table_locked::CAUSE,
+    waits_for_itself::CAUSE,
+    blocked_after_actor::CAUSE,
     row_locked::CAUSE,
     row_rolled_back::CAUSE,
+    row_overwritten::CAUSE,
     row_marked_failed::CAUSE,
     row_never_written::CAUSE,
+    timeout_error_lost::CAUSE,
     actor_still_running::CAUSE,
     succeeded::CAUSE,
     error_swallowed::CAUSE,

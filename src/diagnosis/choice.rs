@@ -189,6 +189,10 @@ fn subjects<'a>(story: &Story<'a>, evidence: &[u32]) -> BTreeSet<Subject<'a>> {
             EventKind::Row(_) | EventKind::RowCommitted { .. } | EventKind::LockWait(_) => {
                 found.insert(Subject::Row);
             }
+            EventKind::NotAnswered { .. } => {
+                let api = story.api_processes();
+                found.extend(api.iter().map(|(_, process)| Subject::Process(process.pid)));
+            }
             EventKind::Line(line) if event.source == Source::WorkerLog => {
                 found.extend(line.pid.map(Subject::Process));
                 if story.lines().iter().any(|own| own.n == event.n) {

@@ -38,6 +38,8 @@ const CLAIMS: &[(&str, &[Claim])] = &[
     ("row-never-written", &[Claim::NotFinal]),
     ("row-rolled-back", &[Claim::NotFinal]),
     ("worker-frozen", &[Claim::IsAlive]),
+    ("worker-on-test-broker", &[Claim::IsAlive]),
+    ("worker-threads-dead", &[Claim::IsAlive]),
     ("not-dispatched", &[Claim::NothingSent]),
     ("not-published", &[Claim::NothingSent]),
     ("test-broker", &[Claim::NothingSent]),

@@ -25,6 +25,10 @@ pub static FRAMEWORK: Framework = Framework {
             file: "dramatiq/worker.py",
             function: "",
         },
+        consumer: Some(FrameMatch {
+            file: "dramatiq/brokers/rabbitmq.py",
+            function: "",
+        }),
         worker_loop: FrameMatch {
             file: "dramatiq/worker.py",
             function: "process_message",
@@ -37,11 +41,16 @@ pub static FRAMEWORK: Framework = Framework {
             file: "dramatiq/broker.py",
             function: "emit_before",
         },
+        after_call: FrameMatch {
+            file: "dramatiq/broker.py",
+            function: "emit_after",
+        },
         hook: "before_process_message",
         async_bridge: FrameMatch {
             file: "dramatiq/asyncio.py",
             function: "",
         },
+        lost_timeout: Some("Dramatiq 1.15 to 1.18"),
         test_broker: FrameMatch {
             file: "dramatiq/brokers/stub.py",
             function: "",

@@ -20,16 +20,22 @@ pub struct StackShape {
     pub library: &'static str,
     /// Any frame of a worker.
     pub worker: FrameMatch,
+    /// A thread of a worker that fetches messages, and runs none, where threads run them.
+    pub consumer: Option<FrameMatch>,
     /// A worker has a message in its hands.
     pub worker_loop: FrameMatch,
     /// The call of the task's function: what is called from here is the application's.
     pub call: FrameMatch,
     /// Hooks that run before that call.
     pub before_call: FrameMatch,
-    /// A name that such a hook has.
+    /// Hooks that run after it, and whatever else does.
+    pub after_call: FrameMatch,
+    /// A name that a hook before the call has.
     pub hook: &'static str,
     /// A thread waits here for a coroutine's result.
     pub async_bridge: FrameMatch,
+    /// Releases whose wait for a coroutine takes the task's own `TimeoutError` for that of its own asking.
+    pub lost_timeout: Option<&'static str>,
     /// A broker that keeps messages to itself, as for tests.
     pub test_broker: FrameMatch,
     /// What the worker writes its log through, besides Python's own `logging`.

@@ -136,7 +136,7 @@ impl Run {
                 }
             }
             EventKind::LockWait(wait) => {
-                if let Some(client) = &wait.client {
+                for client in wait.client.iter().chain(&wait.others) {
                     let _ = self
                         .queries
                         .send(ProcessQuery::Connection(format!("{client} -> database")));

@@ -50,7 +50,7 @@ pub struct Row {
     pub asked_at_ms: Option<f64>,
 }
 
-/// A backend that waits for a lock on the task's row, and who holds it.
+/// A backend that waits for a lock on the task's row or its whole table, and who holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LockWait {
     pub pid: i32,
@@ -60,6 +60,30 @@ pub struct LockWait {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     pub blockers: Vec<Blocker>,
+    /// It waits for the whole table, and not for this row.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub table: bool,
+    /// As in `pg_locks`: `RowExclusiveLock` …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Clients, `ip:port`, that wait for the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+}
+
+impl LockWait {
+    /// A backend of which nothing else is known.
+    pub fn of(pid: i32) -> Self {
+        Self {
+            pid,
+            query: None,
+            client: None,
+            blockers: Vec::new(),
+            table: false,
+            mode: None,
+            others: Vec::new(),
+        }
+    }
 }
 
 /// One backend that stands in the way.
@@ -74,6 +98,9 @@ pub struct Blocker {
     pub state: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// It waits for a lock, too: somebody else is at the head of the line.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// Seconds since its transaction began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_s: Option<f64>,

@@ -58,7 +58,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     });
     let slow = table.is_slow();
     let detail = format!("{} in PostgreSQL {}", table.name, table.version);
-    let limits = table.limits(database);
+    let mut limits = table.limits(database);
     let mut watcher = Watcher {
         connection,
         database,
@@ -71,6 +71,12 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         looked_for_locks: f64::MIN,
     };
     watcher.sample().await?;
+    if watcher.is_locked().await? {
+        limits.push(format!(
+            "{} is locked: a look at it was given up after half a second",
+            watcher.table.name
+        ));
+    }
     if limits.is_empty() {
         tap.watching(detail);
     } else {
@@ -83,7 +89,13 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         }
         match &phase.task_id {
             Some(task_id) => watcher.look(task_id, phase.last_look).await?,
-            None => watcher.sample().await?,
+            None => {
+                watcher.sample().await?;
+                // An INSERT that waits for the table keeps the API from answering.
+                if phase.submitted {
+                    watcher.look_for_locks(false).await?;
+                }
+            }
         }
         if phase.last_look {
             tap.looked();
@@ -127,6 +139,20 @@ impl Watcher<'_> {
         Ok(())
     }
 
+    /// Whether even a reader has to wait for the table; then it is told who holds it.
+    async fn is_locked(&mut self) -> Result<bool, Unavailable> {
+        let sql = format!("SELECT 1 FROM {} LIMIT 1", quote_table(&self.database.table));
+        match read(&mut self.connection, &sql, &[]).await {
+            Err(sqlx::Error::Database(error)) if is_own_limit(error.as_ref()) => {
+                self.look_for_locks(true).await?;
+                Ok(true)
+            }
+            Err(error @ sqlx::Error::Io(_)) => Err(lost(error)),
+            // Whatever else is wrong with it, the looks at the row will say.
+            _ => Ok(false),
+        }
+    }
+
     fn remember(&mut self, snapshot: Snapshot) {
         if self.snapshots.len() == SNAPSHOTS {
             self.snapshots.pop_front();
@@ -165,11 +191,9 @@ impl Watcher<'_> {
                 ))
                 .hint("check `database.id_column` and `api.task_id_pointer`: they name different ids"));
             }
-            Err(sqlx::Error::Database(error))
-                if matches!(error.code().as_deref(), Some("57014" | "55P03")) =>
-            {
-                // Our own limits: this poll saw nothing, the next may.
-                return Ok(());
+            Err(sqlx::Error::Database(error)) if is_own_limit(error.as_ref()) => {
+                // Our own limits: this poll saw nothing, the next may. What we waited for others wait for, too.
+                return self.look_for_locks(thorough).await;
             }
             Err(error) => return Err(lost(error)),
         };
@@ -218,13 +242,7 @@ impl Watcher<'_> {
         if !present && thorough {
             self.look_elsewhere(task_id).await;
         }
-        if present
-            && (thorough || self.tap.now_ms() - self.looked_for_locks > LOCKS_EVERY.as_secs_f64() * 1000.0)
-        {
-            self.looked_for_locks = self.tap.now_ms();
-            self.look_for_locks().await?;
-        }
-        Ok(())
+        self.look_for_locks(thorough).await
     }
 
     /// The row is not where it should be: tables of the same name in other schemas of this database
@@ -289,17 +307,19 @@ impl Watcher<'_> {
         });
     }
 
-    async fn look_for_locks(&mut self) -> Result<(), Unavailable> {
-        let Some(ctid) = self.last.as_ref().and_then(|row| row.ctid.clone()) else {
+    /// Now and then, or now.
+    async fn look_for_locks(&mut self, now: bool) -> Result<(), Unavailable> {
+        let since = self.tap.now_ms() - self.looked_for_locks;
+        if !now && since < LOCKS_EVERY.as_secs_f64() * 1000.0 {
             return Ok(());
+        }
+        self.looked_for_locks = self.tap.now_ms();
+        let ctid = self.last.as_ref().and_then(|row| row.ctid.clone());
+        let key = |wait: &LockWait| -> (i32, Vec<i32>, Vec<String>) {
+            let blockers = wait.blockers.iter().map(|blocker| blocker.pid);
+            (wait.pid, blockers.collect(), wait.others.clone())
         };
-        let key = |wait: &LockWait| -> (i32, Vec<i32>) {
-            (
-                wait.pid,
-                wait.blockers.iter().map(|blocker| blocker.pid).collect(),
-            )
-        };
-        match locks::look(&mut self.connection, self.table.oid, &ctid).await? {
+        match locks::look(&mut self.connection, self.table.oid, ctid.as_deref()).await? {
             locks::Look::Nothing => {}
             locks::Look::Free => {
                 if self.waits.take().is_some() {
@@ -315,6 +335,11 @@ impl Watcher<'_> {
         }
         Ok(())
     }
+}
+
+/// A statement of ours took too long, or waited too long for a lock.
+fn is_own_limit(error: &dyn sqlx::error::DatabaseError) -> bool {
+    matches!(error.code().as_deref(), Some("57014" | "55P03"))
 }
 
 /// The row's columns, in the order in which `look` asks for them.

@@ -258,6 +258,10 @@ impl Watcher {
         let writers = writers(&self.logs);
         for pid in &writers {
             self.fingerprints.take(*pid, Found::WorkerLog);
+            // For how long it has been dead says whether anybody will bury it.
+            if state_of(*pid) == Some('Z') {
+                self.show(*pid);
+            }
         }
         for pid in self.worker.running() {
             if writers.is_empty() || writers.contains(&pid) {

@@ -216,5 +216,5 @@ fn row_locked_for_a_while() {
 fn row_locked_by_the_worker_itself() {
     let mut stack = with_worker_fault("lock-itself");
     stack.set("timing.timeout", "5s");
-    stack.diagnose(&[]).expect("A", "row-locked", 10).certain();
+    stack.diagnose(&[]).expect("A", "waits-for-itself", 10);
 }

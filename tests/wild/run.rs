@@ -45,6 +45,13 @@ const ALSO_TRUE: &[(&str, &str)] = &[
     // It waits in the middle of its UPDATE.
     ("row-locked", "actor-still-running"),
     ("row-locked-by-itself", "actor-still-running"),
+    ("row-locked-by-itself", "row-locked"),
+    // The waiting statement is the actor's, or the API's own.
+    ("table-locked", "actor-still-running"),
+    ("table-locked-before-the-row", "api-timeout"),
+    // Each of its starts failed, and the last one is over.
+    ("worker-crash-loop", "worker-not-started"),
+    ("worker-killed-by-other-message", "worker-crash-loop"),
     // The limit has passed, and the call is not over.
     ("time-limit-exceeded-c-call", "actor-still-running"),
     // It ended when it was started: none runs.

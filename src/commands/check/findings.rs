@@ -31,6 +31,13 @@ pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
     found.extend(of_consumers(&story));
     found.extend(of_broker(timeline, config));
     found.extend(of_processes(timeline));
+    found.extend(story.table_lock().map(|holder| {
+        let table = timeline.setup.table.as_deref().unwrap_or("the table");
+        finding(
+            format!("table {table} is locked, and whoever wants it waits: held by {holder}"),
+            "end that session if it is abandoned (`pg_terminate_backend`); what waits goes on by itself",
+        )
+    }));
     for mistake in init::mistakes(&config.worker.command) {
         found.push(finding(
             format!("worker.command: {mistake}"),

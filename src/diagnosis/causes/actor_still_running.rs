@@ -1,5 +1,6 @@
 //! The actor is still at work.
 
+use crate::diagnosis::evidence::stacks::Thread;
 use crate::diagnosis::evidence::{holdups, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
@@ -34,6 +35,20 @@ fn has_returned(story: &Story<'_>) -> bool {
         .unwrap_or(false)
 }
 
+/// What the log may not say, the stack does: its thread is past the call. Where it is not known which
+/// that is, none is in a call.
+fn stands_after_it(story: &Story<'_>, pid: i32, thread: Option<&str>) -> Option<u32> {
+    let shape = &story.framework().stack;
+    let threads: Vec<Thread<'_>> = stacks::last_dump(story, pid)
+        .filter(|other| thread.is_none_or(|name| name == other.name()))
+        .collect();
+    let after = threads
+        .iter()
+        .find(|other| stacks::is_after_call(shape, **other))?;
+    let calls = threads.iter().any(|other| other.has(shape.call));
+    (!calls).then_some(after.n)
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
         return answer;
@@ -61,6 +76,9 @@ fn check(story: &Story<'_>) -> Answer {
     let thread = story
         .line(|mark| matches!(mark, LogEvent::Received { .. }))
         .and_then(|told| told.line.thread.clone());
+    if let Some(after) = pid.and_then(|pid| stands_after_it(story, pid, thread.as_deref())) {
+        return Answer::ruled_out("its thread stands in what comes after the actor", [after]);
+    }
     let mut same_thread = false;
     let place = stacks::own_frame(story, pid, "").map(|(n, frame)| {
         same_thread = thread.is_some() && stacks::thread_of(story, n, &frame) == thread;

@@ -64,7 +64,11 @@ fn check(story: &Story<'_>) -> Answer {
         }
         None => (format!("{text}: no worker runs"), Scenario::C),
     };
-    let answer = if last.ready > 0 && retries::is_on_the_queue(story) {
+    // Whoever is dead and not buried has a master that lives.
+    let unburied = story
+        .all_processes()
+        .any(|(_, process)| process.state == 'Z' && workers::is_worker(process));
+    let answer = if last.ready > 0 && retries::is_on_the_queue(story) && !unburied {
         // A log that says nothing of an end leaves only its pids to tell that it has ended: in a
         // container they are others.
         let lives = story.worker_lines().iter().rev().find_map(WorkerLine::life);

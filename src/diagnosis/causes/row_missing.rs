@@ -85,6 +85,13 @@ fn check(story: &Story<'_>) -> Answer {
         _ if !nothing_published => Answer::possible(text, evidence).would_decide(&[Source::Firehose]),
         Some(n) if explained => {
             evidence.push(n);
+            // An actor that did its work without missing the row may have had it, and put it away.
+            if story.attempt_over().is_some() && story.raised().is_empty() {
+                return Answer::likely(
+                    format!("{text}, and the API itself answers 404 for it, unless it was taken away since"),
+                    evidence,
+                );
+            }
             // A standby, or an answer from before the last that was heard, may not show a row that is.
             let since = story.last_news_ms().ceil() as i64;
             Answer::shown(format!("{text}, and the API itself answers 404 for it"), evidence)

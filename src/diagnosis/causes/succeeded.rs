@@ -19,11 +19,12 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     if let Some((n, row)) = story.row_succeeded() {
-        return Answer::shown(
-            format!("the row says {}", row.status.as_deref().unwrap_or_default()),
-            [n],
-        )
-        .terminal();
+        let status = row.status.as_deref().unwrap_or_default();
+        let text = match story.row_unseen() {
+            true => format!("the row said {status}, and was taken away then"),
+            false => format!("the row says {status}"),
+        };
+        return Answer::shown(text, [n]).terminal();
     }
     if let Some(evidence) = story.returned_for_good() {
         return Answer::likely(
@@ -37,7 +38,13 @@ fn check(story: &Story<'_>) -> Answer {
         Some(n) => Answer::likely("the API says so; the row itself cannot be seen", [n])
             .would_decide(&[Source::Database])
             .terminal(),
-        None => Answer::NotApplicable,
+        None => match story.row_removed_when_done() {
+            Some((over, gone)) => Answer::likely(
+                "the actor returned, its message is acknowledged, and the row was taken away when it was done: moved to another table, perhaps",
+                [over, gone],
+            ),
+            None => Answer::NotApplicable,
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! The worker holds the message behind busy threads.
 
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{threads, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -26,6 +26,9 @@ fn check(story: &Story<'_>) -> Answer {
     };
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) {
         return Answer::ruled_out("a thread received it", [told.n]);
+    }
+    if let Some(dead) = pushed.line.pid.and_then(|pid| threads::all_dead(story, pid)) {
+        return Answer::ruled_out("no worker thread is left that could take it", dead);
     }
     // Behind threads of the same process: another one's have nothing to do with it.
     let mut running = workers::running_others(story);

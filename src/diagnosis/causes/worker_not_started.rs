@@ -128,7 +128,7 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
     Some(Answer::shown(text, evidence).terminal_after(150))
 }
 
-fn died_at_start(told: &WorkerLine<'_>) -> bool {
+pub(super) fn died_at_start(told: &WorkerLine<'_>) -> bool {
     match told.mark {
         Some(LogEvent::ImportFailed | LogEvent::UsageError) => true,
         // The exporter's port is taken: only its own process dies, the worker goes on. So a taken
@@ -149,7 +149,7 @@ fn died_at_start(told: &WorkerLine<'_>) -> bool {
 }
 
 /// The reason in one line.
-fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
+pub(super) fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
     let exception = told
         .line
         .traceback

@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, Role};
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-queue",
@@ -70,6 +70,9 @@ fn check(story: &Story<'_>) -> Answer {
             evidence,
         );
     }
+    if let Some(answer) = by_command(story) {
+        return answer;
+    }
     // Its connections consume elsewhere.
     let Some((listed, consumers)) = story.consumers() else {
         return Answer::NotApplicable;
@@ -88,6 +91,43 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
     Answer::NotApplicable
+}
+
+/// A worker that says nothing of its queues was started for some of them only, and so was each other
+/// one that lives.
+fn by_command(story: &Story<'_>) -> Option<Answer> {
+    let queue = story.queue();
+    let of = |process: &Process| {
+        let own = Some(&process.command).filter(|command| workers::is_worker_command(command));
+        (story.framework().worker.queues)(own.or(process.parent_command.as_ref())?)
+    };
+    let lives = workers::live_workers(story);
+    let named: Option<Vec<(u32, Vec<String>)>> = lives
+        .iter()
+        .map(|(n, process)| of(process).map(|queues| (*n, queues)))
+        .collect();
+    let named = named.filter(|named| {
+        named
+            .iter()
+            .all(|(_, queues)| queues.iter().all(|name| name != queue))
+    })?;
+    let (n, queues) = named.first()?;
+    let joined = queues
+        .iter()
+        .find(|name| name.split(',').any(|part| part == queue));
+    let text = match joined {
+        Some(name) => format!(
+            "the worker was started with `-Q {name}`, which is the name of one queue: write `-Q {}`",
+            name.replace(',', " ")
+        ),
+        None => format!(
+            "the worker was started with `-Q {}`, and leaves `{queue}` out",
+            queues.join(" ")
+        ),
+    };
+    let depth = story.depths_since(queue).last().map(|depth| depth.n);
+    let evidence: Vec<u32> = std::iter::once(*n).chain(depth).collect();
+    Some(Answer::shown(text, evidence).given([Premise::SamePidSpace]))
 }
 
 /// A worker that is dead by now is not what keeps the task.
@@ -132,6 +172,31 @@ mod tests {
         let scene = whitelisted().worker_process(&[WORKER]);
         assert_ne!(scene.answer(&CAUSE), "certain", "another worker may still boot");
         assert_eq!(scene.silence().cause(), "certain worker-on-other-queue");
+    }
+
+    #[test]
+    fn a_quiet_worker_is_known_by_its_command_line() {
+        let quiet = |command: &str| {
+            nobody()
+                .from_before(50)
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+                .process(101, 100, command, |_| {})
+                .silence()
+        };
+        let scene = quiet("python dramatiq app -Q emails --threads 2");
+        assert_eq!(scene.cause(), "certain worker-on-other-queue");
+        let comma = quiet("python dramatiq app -Q default,emails");
+        assert_eq!(comma.cause(), "certain worker-on-other-queue");
+        assert!(
+            comma.summary().contains("`-Q default emails`"),
+            "{}",
+            comma.summary()
+        );
+        assert_eq!(
+            quiet("python dramatiq app -Q emails default").answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(quiet("python dramatiq app").answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What holds the queue's workers up while the task waits: where the threads that run others stand.
 
-use super::stacks::Thread;
+use super::stacks::{self, Thread};
 use super::{Story, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
@@ -29,6 +29,11 @@ pub(in crate::diagnosis) fn in_a_hook(shape: &StackShape, thread: Thread<'_>) ->
     let before = thread.position(shape.before_call)?;
     let hook = thread.is_in(shape.hook) && !thread.has(shape.call);
     hook.then(|| application_frame(shape, &thread, before)).flatten()
+}
+
+/// In what the framework calls after the task's function, a hook or the store of results: where.
+pub(in crate::diagnosis) fn after_the_actor(shape: &StackShape, thread: Thread<'_>) -> Option<String> {
+    stacks::is_after_call(shape, thread).then(|| stacks::place(shape, thread))
 }
 
 fn application_frame(shape: &StackShape, thread: &Thread<'_>, above: usize) -> Option<String> {

@@ -249,6 +249,30 @@ impl<'a> Story<'a> {
             .filter(|passage| passage.queue == self.queue())
     }
 
+    /// When something of this task was last seen elsewhere than in its row.
+    pub fn last_news_ms(&self) -> f64 {
+        let mut last = 0.0_f64;
+        for event in &self.timeline.events {
+            if matches!(
+                event.kind,
+                EventKind::Submitting { .. }
+                    | EventKind::Answered { .. }
+                    | EventKind::NotAnswered { .. }
+                    | EventKind::RowCommitted { .. }
+                    | EventKind::LockWait(_)
+            ) {
+                last = last.max(event.at_ms);
+            }
+        }
+        for passage in self.publishes.iter().chain(&self.deliveries) {
+            last = last.max(passage.at_ms);
+        }
+        for told in &self.lines {
+            last = last.max(told.at_ms);
+        }
+        last
+    }
+
     /// Two messages carry the id and nothing says which one is meant.
     pub fn is_ambiguous(&self) -> bool {
         self.candidates > 1

@@ -1,6 +1,7 @@
 //! What the row said, and what the API says of it.
 
 use super::Story;
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Row, Source, Xmax};
 
 impl<'a> Story<'a> {
@@ -12,14 +13,27 @@ impl<'a> Story<'a> {
         self.rows.last().map(|(n, _, row)| (*n, *row))
     }
 
-    /// The latest status is one of these.
+    /// The latest status is one of these. A row that is gone has done with the last that it said.
     fn row_is(&self, list: &[String]) -> Option<(u32, &'a Row)> {
-        self.last_row()
+        let last = self.rows.iter().rfind(|(_, _, row)| row.present);
+        last.map(|(n, _, row)| (*n, *row))
             .filter(|(_, row)| row.status.as_ref().is_some_and(|status| list.contains(status)))
     }
 
     pub fn row_succeeded(&self) -> Option<(u32, &'a Row)> {
         self.row_is(&self.timeline.setup.succeeded)
+    }
+
+    /// The actor returned, its message was acknowledged, no error was seen, and meanwhile or afterwards the
+    /// row was taken away: done tasks are kept elsewhere. The acknowledgement, and the look that found none.
+    pub fn row_removed_when_done(&self) -> Option<(u32, u32)> {
+        let over = self.attempt_over()?;
+        let acknowledged = matches!(over.mark, Some(LogEvent::Acknowledging { .. }));
+        let began = self.entries.first().map(|told| told.at_ms)?;
+        let there = self.rows.iter().any(|(_, at, row)| row.present && *at >= began);
+        let (gone, row) = self.last_row()?;
+        let done = self.closed() && acknowledged && self.raised.is_empty();
+        (done && there && !row.present).then_some((over.n, gone))
     }
 
     pub fn row_failed(&self) -> Option<(u32, &'a Row)> {

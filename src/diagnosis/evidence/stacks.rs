@@ -1,7 +1,7 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
 use super::{Raised, Story};
-use crate::framework::FrameMatch;
+use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
 /// All stacks that were read.
@@ -147,6 +147,32 @@ pub(in crate::diagnosis) fn own_frame(
             let own = frames.find(|frame| shape.is_application(&frame.file))?;
             Some((thread.n, own.place()))
         })
+}
+
+/// The threads of the process as they were seen last.
+pub(in crate::diagnosis) fn last_dump<'a>(story: &Story<'a>, pid: i32) -> impl Iterator<Item = Thread<'a>> {
+    let last = story.stacks().dumps().rev().find(|dump| dump.pid == pid);
+    last.into_iter().flat_map(Dump::threads)
+}
+
+/// The worker thread stands in what the framework calls after the task's function.
+pub(in crate::diagnosis) fn is_after_call(shape: &StackShape, thread: Thread<'_>) -> bool {
+    thread.is_still()
+        && thread.has(shape.worker_loop)
+        && thread.has(shape.after_call)
+        && !thread.has(shape.call)
+}
+
+/// Where a thread stands, in words: in the application's own code, or else in what was installed.
+pub(in crate::diagnosis) fn place(shape: &StackShape, thread: Thread<'_>) -> String {
+    let frames = thread.frames();
+    let own = frames.iter().find(|frame| shape.is_application(&frame.file));
+    let installed = || {
+        let mut frames = frames.iter();
+        frames.find(|frame| frame.file.contains("/site-packages/"))
+    };
+    let frame = own.or_else(installed).or(frames.first());
+    frame.map_or_else(String::new, |frame| frame.place())
 }
 
 /// Where the main thread of a booting worker stands still: an import, or a full log pipe.

@@ -144,6 +144,9 @@ impl<'a> Story<'a> {
             put(Stage::Entered, at, n);
             put(Stage::Finished, at, n);
         }
+        if let Some((n, _)) = self.row_removed_when_done() {
+            put(Stage::Finished, None, n);
+        }
         if let Some((n, at)) = self.api_final() {
             put(Stage::Finished, Some(at), n);
             if self.api_succeeded().is_some() {
@@ -237,6 +240,7 @@ impl<'a> Story<'a> {
         if self.row_succeeded().is_some()
             || self.api_succeeded().is_some()
             || self.returned_for_good().is_some()
+            || self.row_removed_when_done().is_some()
         {
             return Outcome::Succeeded;
         }
@@ -376,30 +380,6 @@ impl<'a> Story<'a> {
                 last = last.max(*at);
             }
             before = Some(row);
-        }
-        last
-    }
-
-    /// When something of this task was last seen elsewhere than in its row.
-    pub fn last_news_ms(&self) -> f64 {
-        let mut last = 0.0_f64;
-        for event in &self.timeline.events {
-            if matches!(
-                event.kind,
-                EventKind::Submitting { .. }
-                    | EventKind::Answered { .. }
-                    | EventKind::NotAnswered { .. }
-                    | EventKind::RowCommitted { .. }
-                    | EventKind::LockWait(_)
-            ) {
-                last = last.max(event.at_ms);
-            }
-        }
-        for passage in self.publishes.iter().chain(&self.deliveries) {
-            last = last.max(passage.at_ms);
-        }
-        for told in &self.lines {
-            last = last.max(told.at_ms);
         }
         last
     }

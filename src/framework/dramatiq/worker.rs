@@ -7,6 +7,7 @@ pub(super) const WORKER: WorkerShape = WorkerShape {
     debug_flag: "-v",
     start_example: "[worker] command = [\"dramatiq\", \"-v\", \"app.tasks\"], and [api] command likewise",
     misuse,
+    queues,
     packages: &["django-dramatiq", "dramatiq", "flask-dramatiq"],
     package_prefix: "dramatiq-",
     variable_prefix: "DRAMATIQ_",
@@ -25,6 +26,21 @@ pub(super) const WORKER: WorkerShape = WorkerShape {
         "dramatiq_worker_",
     ],
 };
+
+/// The queues that `-Q`, `--queues` names, each a word of its own; without the flag it consumes all that
+/// its actors are on.
+fn queues(command: &[String]) -> Option<Vec<String>> {
+    let mut words = command.iter();
+    let first = words.find_map(|word| match word.as_str() {
+        "-Q" | "--queues" => Some(None),
+        word => word
+            .strip_prefix("--queues=")
+            .or_else(|| word.strip_prefix("-Q").filter(|_| !word.starts_with("--")))
+            .map(|queue| Some(queue.to_owned())),
+    })?;
+    let more = words.take_while(|word| !word.starts_with('-')).cloned();
+    Some(first.into_iter().chain(more).collect())
+}
 
 fn misuse(command: &[String], usage_error: bool, text: &str) -> Option<String> {
     Some(match number_after_verbose(command, usage_error, text)? {
@@ -84,4 +100,22 @@ fn number_after_verbose(command: &[String], usage_error: bool, text: &str) -> Op
         flag: "-v".into(),
         number: number.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_of_a_command_line() {
+        let of = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            queues(&words).map(|queues| queues.join("+"))
+        };
+        assert_eq!(of("dramatiq -v app").as_deref(), None);
+        assert_eq!(of("dramatiq app -Q a b --threads 2").as_deref(), Some("a+b"));
+        assert_eq!(of("dramatiq -Q a -- app").as_deref(), Some("a"));
+        assert_eq!(of("dramatiq app --queues=a,b").as_deref(), Some("a,b"));
+        assert_eq!(of("dramatiq app -Qa").as_deref(), Some("a"));
+    }
 }

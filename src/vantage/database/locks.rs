@@ -15,42 +15,59 @@ pub(super) enum Look {
     Nothing,
 }
 
-/// Who waits for this very row (a `tuple` lock carries its page and tuple), or for the table.
-pub(super) async fn look(connection: &mut PgConnection, table: i64, ctid: &str) -> Result<Look, Unavailable> {
-    let Some((page, tuple)) = ctid.trim_matches(['(', ')']).split_once(',') else {
-        return Ok(Look::Nothing);
-    };
-    let sql = "SELECT DISTINCT w.pid, array_to_string(pg_blocking_pids(w.pid), ','),
-                a.query, host(a.client_addr) || ':' || a.client_port
+/// Who waits for this very row (a `tuple` lock carries its page and tuple), or for the table. Those who
+/// wait for the table come first: they wait for more. A row that could not be read has no `ctid`.
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    table: i64,
+    ctid: Option<&str>,
+) -> Result<Look, Unavailable> {
+    let (page, tuple) = ctid
+        .and_then(|ctid| ctid.trim_matches(['(', ')']).split_once(','))
+        .unwrap_or(("-1", "-1"));
+    let sql = "SELECT DISTINCT w.pid, w.locktype = 'relation', w.mode, a.query, a.query_start,
+                host(a.client_addr) || ':' || a.client_port
          FROM pg_locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid
          WHERE NOT w.granted AND w.pid <> pg_backend_pid() AND (
            (w.locktype = 'relation' AND w.relation = $1::bigint::oid)
            OR EXISTS (SELECT 1 FROM pg_locks t WHERE t.pid = w.pid AND t.locktype = 'tuple'
-                      AND t.relation = $1::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))";
+                      AND t.relation = $1::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))
+         ORDER BY 2 DESC, 5, 1 LIMIT 16";
     let rows = match read(connection, sql, &[&table.to_string(), page, tuple]).await {
         Ok(rows) => rows,
         Err(sqlx::Error::Database(_)) => return Ok(Look::Nothing),
         Err(error) => return Err(lost(error)),
     };
-    let Some(row) = rows.first() else {
+    let Some(first) = rows.first() else {
         return Ok(Look::Free);
     };
-    let pids: String = row.get(1);
+    let pid: i32 = first.get(0);
+    let table: bool = first.get(1);
+    let same = rows.iter().skip(1).filter(|row| row.get::<bool, _>(1) == table);
     Ok(Look::Waits(LockWait {
-        pid: row.get(0),
-        query: visible(row.get(2)),
-        client: row.get(3),
-        blockers: blockers(connection, &pids).await?,
+        pid,
+        query: visible(first.get(3)),
+        client: first.get(5),
+        blockers: blockers(connection, pid).await?,
+        table,
+        mode: first.get(2),
+        others: same.filter_map(|row| row.get(5)).collect(),
     }))
 }
 
-async fn blockers(connection: &mut PgConnection, pids: &str) -> Result<Vec<Blocker>, Unavailable> {
+/// All who stand before this one, whoever heads the line first: one that waits in the line itself
+/// blocks those behind it, and is not the reason.
+async fn blockers(connection: &mut PgConnection, waiter: i32) -> Result<Vec<Blocker>, Unavailable> {
     let rows = read(
         connection,
-        "SELECT pid, usename::text, application_name, state, left(query, 500),
-                extract(epoch FROM clock_timestamp() - xact_start)::float8, host(client_addr) || ':' || client_port
-         FROM pg_stat_activity WHERE pid = ANY(string_to_array($1, ',')::int[])",
-        &[pids],
+        "WITH RECURSIVE line(pid) AS (
+           SELECT unnest(pg_blocking_pids($1::int))
+           UNION SELECT unnest(pg_blocking_pids(line.pid)) FROM line)
+         SELECT a.pid, usename::text, application_name, state, left(query, 500),
+                extract(epoch FROM clock_timestamp() - xact_start)::float8, host(client_addr) || ':' || client_port,
+                cardinality(pg_blocking_pids(a.pid)) > 0
+         FROM line JOIN pg_stat_activity a ON a.pid = line.pid ORDER BY 8, xact_start LIMIT 16",
+        &[&waiter.to_string()],
     )
     .await
     .map_err(lost)?;
@@ -62,6 +79,7 @@ async fn blockers(connection: &mut PgConnection, pids: &str) -> Result<Vec<Block
             application: row.get::<Option<String>, _>(2).filter(|name| !name.is_empty()),
             state: row.get(3),
             query: visible(row.get(4)),
+            waits: row.get(7),
             transaction_s: row.get::<Option<f64>, _>(5).map(|s| (s * 10.0).round() / 10.0),
             client: row.get(6),
         })

@@ -93,7 +93,8 @@ impl Folder {
         // Tables have bars, too: a name counts only in a log where a line with a head follows one.
         self.prefixed |= bare.len() < plain.len() && has_head(bare);
         let text = if self.prefixed { bare } else { &*plain };
-        let is_entry = self.entry.as_ref().is_some_and(|pattern| pattern.is_match(text));
+        let matches = |pattern: &Regex| pattern.is_match(text);
+        let is_entry = self.entry.as_ref().is_some_and(matches) && !self.is_quoted(text);
         if !is_entry
             && self.continues(text)
             && let Some((open, _)) = &mut self.open
@@ -127,6 +128,17 @@ impl Folder {
             self.inside = true;
         }
         self.open = Some((line, stated));
+    }
+
+    /// A traceback prints it: a line of source below its frame, or the exception's own after the last
+    /// frame.
+    fn is_quoted(&self, text: &str) -> bool {
+        let indented = |line: &str| line.starts_with([' ', '\t']);
+        let last = self.open.as_ref().and_then(|(open, _)| open.traceback.as_deref());
+        let after_frame = last
+            .and_then(|text| text.lines().next_back())
+            .is_some_and(indented);
+        self.inside && (indented(text) || (after_frame && !has_head(text)))
     }
 
     /// Whether this line belongs to the one before.
@@ -422,6 +434,30 @@ mod tests {
                 .as_deref()
                 .is_some_and(|text| text.ends_with("[SQL: SELECT 1]"))
         );
+    }
+
+    /// A line of source, or the exception's own, that reads like an entry: no line of its own.
+    #[test]
+    fn what_a_traceback_prints_is_no_entry() {
+        let head = "[2025-01-01 10:00:00,123] [PID 7] [Thread-4] [x] [ERROR] Failed\nTraceback (most recent call last):\n";
+        let source = format!("{head}  File \"a.py\", line 1, in f\n    log(\"ENTRY\")\nValueError: no\n");
+        let lines = read(&source);
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0]
+                .0
+                .traceback
+                .as_deref()
+                .is_some_and(|text| text.ends_with("ValueError: no"))
+        );
+        let exception = format!("{head}  File \"a.py\", line 1, in f\n    x\nValueError: ENTRY twice\n");
+        assert_eq!(read(&exception).len(), 1);
+        // A program that prints its entries without a head, after the traceback.
+        let printed =
+            format!("{head}  File \"a.py\", line 1, in f\n    x\nValueError: no\nENTRY of task 7\n");
+        let lines = read(&printed);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].0.entry);
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! A hook after the actor hangs: its work is done, and the message is not acknowledged.
+
+use crate::diagnosis::evidence::holdups;
+use crate::diagnosis::evidence::stacks::{self, Thread};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::framework::LogEvent;
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "blocked-after-actor",
+    keeps_from: &[Stage::Finished, Stage::Settled],
+    owner: &[Owner::WorkerCode],
+    explains: &[
+        "actor-still-running",
+        "row-never-written",
+        "workers-busy",
+        "waiting-in-worker",
+        "worker-blocked",
+        "backlog",
+    ],
+    scenario: None,
+    needs: &[&[Source::Process]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("blocked_after_actor.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = holdups::by_others(story, "a hook after the actor", holdups::after_the_actor) {
+        return answer;
+    }
+    let shape = &story.framework().stack;
+    if !story.closed() || story.attempt_over().is_some() {
+        return Answer::NotApplicable;
+    }
+    let completed = story.lines().iter().rfind(|told| {
+        matches!(
+            told.mark,
+            Some(LogEvent::Completed | LogEvent::Called | LogEvent::Received { .. })
+        )
+    });
+    let completed = completed.filter(|told| matches!(told.mark, Some(LogEvent::Completed)));
+    let taker = story
+        .deliveries()
+        .last()
+        .and_then(|passage| story.peer(passage.connection));
+    let pid = completed
+        .and_then(|told| told.line.pid)
+        .or(taker.map(|(_, pid)| pid));
+    let Some(pid) = pid else {
+        return Answer::NotApplicable;
+    };
+    let hanging: Vec<Thread<'_>> = stacks::last_dump(story, pid)
+        .filter(|thread| stacks::is_after_call(shape, *thread))
+        .collect();
+    let text = |place: &str| format!("the actor is done, and a hook after it hangs: {place}");
+    match completed {
+        Some(told) => {
+            let own = hanging
+                .iter()
+                .find(|thread| told.line.thread.as_deref() == Some(thread.name()));
+            match (own, hanging.first()) {
+                (Some(thread), _) => Answer::shown(
+                    format!(
+                        "{}; its message is not acknowledged",
+                        text(&stacks::place(shape, *thread))
+                    ),
+                    [told.n, thread.n],
+                )
+                .given([Premise::SamePidSpace]),
+                // The log does not name its threads.
+                (None, Some(thread)) if told.line.thread.is_none() => {
+                    Answer::likely(text(&stacks::place(shape, *thread)), [told.n, thread.n])
+                }
+                // Acknowledgements take a moment, and are written at DEBUG only.
+                _ => Answer::NotApplicable,
+            }
+        }
+        // Below DEBUG nothing says that the actor returned: the process has this message only.
+        None => {
+            let alone = story
+                .infos(story.queue())
+                .last()
+                .filter(|info| info.unacked == Some(1));
+            match (alone, hanging.as_slice(), taker) {
+                (Some(info), [thread], Some((peer, _))) if !story.debug_log() => {
+                    Answer::likely(text(&stacks::place(shape, *thread)), [peer, info.n, thread.n])
+                }
+                _ => Answer::NotApplicable,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use serde_json::json;
+
+    const HOOK: &[(&str, &str)] = &[
+        ("after_process_message", "/app/audit.py"),
+        ("emit_after", "/v/site-packages/dramatiq/broker.py"),
+        ("process_message", "/v/site-packages/dramatiq/worker.py"),
+    ];
+
+    #[test]
+    fn completed_and_still_in_a_hook() {
+        let scene = Scene::entered()
+            .completed()
+            .stack(101, "Thread-4", HOOK)
+            .timeout();
+        assert_eq!(scene.cause(), "certain blocked-after-actor");
+        assert!(scene.summary().contains("audit.py"), "{}", scene.summary());
+        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "cannot tell");
+    }
+
+    /// The store of results, and nothing of the application on the stack.
+    #[test]
+    fn a_library_after_the_actor_counts() {
+        let results = &[
+            ("recv", "/usr/lib/python3.11/socket.py"),
+            ("store", "/v/site-packages/redis/client.py"),
+            (
+                "after_process_message",
+                "/v/site-packages/dramatiq/results/middleware.py",
+            ),
+            ("emit_after", "/v/site-packages/dramatiq/broker.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        let scene = Scene::entered()
+            .completed()
+            .stack(101, "Thread-4", results)
+            .timeout();
+        assert_eq!(scene.cause(), "certain blocked-after-actor");
+        assert!(scene.summary().contains("redis/client.py"), "{}", scene.summary());
+    }
+
+    #[test]
+    fn another_thread_a_settled_message_or_the_actor_itself_is_a_near_miss() {
+        let other = Scene::entered()
+            .completed()
+            .stack(101, "Thread-9", HOOK)
+            .timeout();
+        assert_eq!(other.answer(&CAUSE), "not applicable");
+        let settled = Scene::entered()
+            .completed()
+            .acked("m-1")
+            .stack(101, "Thread-4", HOOK)
+            .timeout();
+        assert_eq!(settled.answer(&CAUSE), "not applicable");
+        let running = Scene::entered().stack(101, "Thread-4", HOOK).timeout();
+        assert_eq!(running.answer(&CAUSE), "not applicable");
+        let actor = &[
+            ("act", "/app/tasks.py"),
+            ("__call__", "/v/site-packages/dramatiq/actor.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        let actor = Scene::entered()
+            .completed()
+            .stack(101, "Thread-4", actor)
+            .timeout();
+        assert_eq!(actor.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn without_debug_lines_the_only_message_in_hand_is_likely_ours() {
+        let quiet = |unacked| {
+            Scene::published()
+                .deliver(crate::diagnosis::testing::WORKER)
+                .worker_process(&[crate::diagnosis::testing::WORKER])
+                .peer(crate::diagnosis::testing::WORKER, 101)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .totals("default", 0, unacked, json!({}))
+                .stack(101, "Thread-4", HOOK)
+                .timeout()
+        };
+        assert_eq!(quiet(1).answer(&CAUSE), "likely");
+        assert_eq!(quiet(2).answer(&CAUSE), "not applicable");
+    }
+}

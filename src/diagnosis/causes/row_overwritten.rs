@@ -1,0 +1,186 @@
+//! What the worker wrote was written over.
+
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::timeline::{Row, Source};
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "row-overwritten",
+    keeps_from: &[Stage::Finished],
+    owner: &[Owner::ApiCode, Owner::WorkerCode],
+    explains: &["row-never-written"],
+    scenario: None,
+    needs: &[&[Source::Database]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("row_overwritten.md"),
+    check,
+};
+
+/// What a row says before the work began, in many systems. A final status that is not configured is none
+/// of these.
+const BEFORE_THE_WORK: &[&str] = &[
+    "accepted",
+    "created",
+    "enqueued",
+    "new",
+    "open",
+    "pending",
+    "published",
+    "queued",
+    "ready",
+    "scheduled",
+    "sent",
+    "submitted",
+    "waiting",
+];
+
+fn check(story: &Story<'_>) -> Answer {
+    let (Some((n, row)), Some(began)) = (story.last_row(), began_at(story)) else {
+        return Answer::NotApplicable;
+    };
+    if !story.closed() || !row.present || story.row_succeeded().is_some() || story.row_failed().is_some() {
+        return Answer::NotApplicable;
+    }
+    let setup = &story.timeline.setup;
+    let status = row.status.as_deref().unwrap_or("NULL");
+    let is_running = setup.running.iter().any(|running| running == status);
+    let mut versions = story.rows().iter().filter(move |(_, at, _)| *at >= began);
+    // It ran again, and began anew.
+    if story.deliveries().nth(1).is_some() && is_running {
+        return Answer::NotApplicable;
+    }
+    let is_final = |row: &Row| {
+        row.status
+            .as_ref()
+            .is_some_and(|word| setup.succeeded.contains(word))
+    };
+    if let Some((seen, _, done)) = versions.find(|(_, _, row)| is_final(row)) {
+        return Answer::shown(
+            format!(
+                "the row said {}, and says {status} now: somebody wrote over it",
+                done.status.as_deref().unwrap_or_default()
+            ),
+            [*seen, n],
+        )
+        .given([Premise::IsPrimary]);
+    }
+    if let Some(said) = api_said_done(story) {
+        return Answer::likely(
+            format!("the API said that it was done, and the row says {status} now: somebody wrote over it"),
+            [said, n],
+        );
+    }
+    // The actor is done, and what stands there is what stood there before it, in a version of its own.
+    let Some(over) = story.attempt_over().filter(|_| story.raised().is_empty()) else {
+        return Answer::NotApplicable;
+    };
+    let first = story.rows().iter().find(|(_, _, row)| row.present);
+    let Some((first_n, _, first)) =
+        first.filter(|(_, _, first)| first.xmin.is_some() && row.xmin.is_some() && first.xmin != row.xmin)
+    else {
+        return Answer::NotApplicable;
+    };
+    let before_the_work =
+        first.status == row.status || BEFORE_THE_WORK.contains(&status.to_lowercase().as_str());
+    match before_the_work && !is_running {
+        true => Answer::likely(
+            format!(
+                "the actor is done, and the row says {status} in a version that was written after the first: what the worker wrote was written over, or it wrote that itself"
+            ),
+            [over.n, *first_n, n],
+        ),
+        false => Answer::NotApplicable,
+    }
+}
+
+/// When the worker first had it: a final status from before that is an older task's.
+fn began_at(story: &Story<'_>) -> Option<f64> {
+    let delivered = story.deliveries().next().map(|passage| passage.at_ms);
+    let line = story.lines().first().map(|told| told.at_ms);
+    match (delivered, line) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The API reported a final status after the worker had begun, and does not any more.
+fn api_said_done(story: &Story<'_>) -> Option<u32> {
+    use crate::timeline::EventKind;
+    let began = began_at(story)?;
+    story.find(|event| match &event.kind {
+        EventKind::ApiStatus {
+            value: Some(value), ..
+        } if event.at_ms > began && story.timeline.setup.succeeded.contains(value) => Some(event.n),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use crate::timeline::EventKind;
+
+    fn version(scene: Scene, status: &str, xmin: u32) -> Scene {
+        let row = serde_json::json!({"present": true, "status": status, "xmin": xmin, "xmax": 0, "xmax_state": "none"});
+        let row: Row = serde_json::from_value(row).expect("a row");
+        scene.see(Source::Database, EventKind::Row(row))
+    }
+
+    #[test]
+    fn a_final_status_and_then_another_one() {
+        let scene = version(
+            version(Scene::entered(), "COMPLETED", 701)
+                .completed()
+                .acked("m-1"),
+            "QUEUED",
+            702,
+        );
+        let scene = scene.timeout();
+        assert_eq!(scene.answer(&CAUSE), "certain");
+        assert!(scene.verdict().cause.is_some_and(|cause| cause.id == CAUSE.id));
+        assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn what_stood_there_before_the_work_in_a_later_version() {
+        let scene = version(Scene::entered(), "RUNNING", 701).completed().acked("m-1");
+        assert_eq!(
+            version(scene.clone(), "PENDING", 703).timeout().cause(),
+            "likely row-overwritten"
+        );
+        assert_eq!(
+            version(scene.clone(), "queued", 703).timeout().cause(),
+            "likely row-overwritten"
+        );
+        // A final status that nobody has configured.
+        assert_eq!(
+            version(scene, "REVIEWED", 703).timeout().answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    #[test]
+    fn a_row_that_nobody_touched_or_an_older_task_is_a_near_miss() {
+        let untouched = Scene::entered().completed().acked("m-1").timeout();
+        assert_eq!(untouched.answer(&CAUSE), "not applicable");
+        let older = version(Scene::new(), "COMPLETED", 690)
+            .depth("default", 0, 1)
+            .submitted();
+        let older = version(older, "PENDING", 700).publish("default").silence();
+        assert_eq!(older.answer(&CAUSE), "not applicable");
+    }
+
+    /// It was handed out again, and began anew.
+    #[test]
+    fn a_second_run_is_a_near_miss() {
+        use crate::diagnosis::testing::WORKER;
+        let scene = version(Scene::entered(), "COMPLETED", 701).deliver_as("m-1", WORKER, true);
+        assert_eq!(
+            version(scene, "RUNNING", 702).timeout().answer(&CAUSE),
+            "not applicable"
+        );
+    }
+}

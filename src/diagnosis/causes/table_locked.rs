@@ -1,0 +1,183 @@
+//! The whole table is locked: whoever wants to write or read it waits in a line.
+
+use crate::diagnosis::evidence::locks;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::timeline::{Event, EventKind, Source};
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "table-locked",
+    keeps_from: &[Stage::Submitted, Stage::Finished],
+    owner: &[Owner::DatabaseHost],
+    explains: &[
+        "api-timeout",
+        "workers-busy",
+        "waiting-in-worker",
+        "worker-blocked",
+        "backlog",
+        "actor-still-running",
+        "blocked-before-entry",
+    ],
+    scenario: None,
+    needs: &[],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("table_locked.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    // What keeps an API from answering is rarely this: only a worker that hangs asks for the database.
+    if !story.sees(Source::Database) {
+        return match story.reached(Stage::Entered) {
+            Some(_) => Answer::cannot_tell(&[Source::Database]),
+            None => Answer::NotApplicable,
+        };
+    }
+    let Some((n, wait)) = locks::last_look(story) else {
+        return Answer::NotApplicable;
+    };
+    let Some(wait) = wait else {
+        return Answer::ruled_out("nobody waits for the table any more", [n]);
+    };
+    if !wait.table {
+        return Answer::ruled_out("what is waited for is this row alone", [n]);
+    }
+    let table = story.timeline.setup.table.as_deref().unwrap_or("the table");
+    let api: Vec<i32> = story
+        .api_processes()
+        .iter()
+        .map(|(_, process)| process.pid)
+        .collect();
+    let waiters = locks::waiting_processes(story, wait);
+    let is_worker = |(_, pid): &&(u32, i32)| locks::is_our_worker(story, *pid);
+    let is_api = |(_, pid): &&(u32, i32)| api.contains(pid);
+    let ours = waiters.iter().find(is_worker).or(waiters.iter().find(is_api));
+    // A migration that waits for a session of yesterday holds up all who come after it.
+    let first = wait
+        .client
+        .as_deref()
+        .and_then(|client| story.peer_of_client(client));
+    let in_line = match wait.blockers.iter().find(|blocker| blocker.waits) {
+        Some(blocker) => blocker.query.as_deref(),
+        None if ours.is_some() && first.map(|(_, pid)| pid) != ours.map(|(_, pid)| *pid) => {
+            wait.query.as_deref()
+        }
+        None => None,
+    };
+    let in_line = in_line.map_or_else(String::new, |query| format!("; before it waits `{query}`"));
+    let held = format!(
+        "waits for a lock on the whole table {table}, held by {}{in_line}",
+        locks::holder(wait)
+    );
+    match ours {
+        Some((found, pid)) => {
+            let who = if api.contains(pid) {
+                "the API"
+            } else {
+                "the worker"
+            };
+            let text = format!("{who} (pid {pid}) {held}");
+            // Until the end it may be one of the waits that every system has.
+            let unanswered = |event: &Event| matches!(event.kind, EventKind::NotAnswered { .. });
+            match story.closed() || story.timeline.events.iter().any(unanswered) {
+                true => Answer::shown(text, [n, *found]),
+                false => Answer::likely(text, [n, *found]),
+            }
+        }
+        None if story.closed() => {
+            Answer::likely(format!("backend {} {held}", wait.pid), [n]).would_decide(&[Source::Process])
+        }
+        None => Answer::possible(format!("backend {} {held}", wait.pid), [n]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use crate::timeline::{Blocker, LockWait, NoAnswer};
+
+    fn blocker(pid: i32, waits: bool, query: &str) -> Blocker {
+        Blocker {
+            pid,
+            user: None,
+            application: None,
+            state: Some("idle in transaction".into()),
+            query: Some(query.into()),
+            waits,
+            transaction_s: Some(60.0),
+            client: None,
+        }
+    }
+
+    fn waits(scene: Scene, table: bool, client: &str, others: &[&str]) -> Scene {
+        let blockers = vec![
+            blocker(4000, false, "SELECT 1"),
+            blocker(4002, true, "ALTER TABLE task"),
+        ];
+        scene.see(
+            Source::Database,
+            EventKind::LockWait(LockWait {
+                client: Some(client.into()),
+                blockers,
+                table,
+                others: others.iter().map(|other| (*other).to_owned()).collect(),
+                ..LockWait::of(4001)
+            }),
+        )
+    }
+
+    #[test]
+    fn the_worker_waits_in_the_line() {
+        // The migration is the first that waits, the worker another.
+        let scene = waits(Scene::entered(), true, "127.0.0.1:50002", &["127.0.0.1:50001"])
+            .peer("127.0.0.1:50001 -> database", 101)
+            .timeout();
+        assert_eq!(scene.cause(), "certain table-locked");
+        let summary = scene.summary();
+        assert!(
+            summary.contains("backend 4000") && summary.contains("ALTER TABLE"),
+            "{summary}"
+        );
+        assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
+        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn the_api_waits_and_does_not_answer() {
+        let scene = waits(Scene::new(), true, "127.0.0.1:50050", &[])
+            .api_process(&[])
+            .peer("127.0.0.1:50050 -> database", 50)
+            .no_answer(NoAnswer::Timeout)
+            .silence();
+        // Without the database it is no more than a timeout, and surely that.
+        assert_eq!(scene.answer(&CAUSE), "certain");
+        let cause = scene.verdict().cause.expect("a cause");
+        assert_eq!(cause.id, CAUSE.id);
+        assert!(cause.explains.iter().any(|link| link.id == "api-timeout"));
+    }
+
+    #[test]
+    fn a_lock_on_the_row_or_one_that_is_free_again_is_a_near_miss() {
+        let row = waits(Scene::entered(), false, "127.0.0.1:50001", &[])
+            .peer("127.0.0.1:50001 -> database", 101)
+            .timeout();
+        assert_eq!(row.answer(&CAUSE), "ruled out");
+        assert_eq!(row.cause(), "certain row-locked");
+        let free = waits(Scene::entered(), true, "127.0.0.1:50001", &[])
+            .see(Source::Database, EventKind::LockFree)
+            .timeout();
+        assert_eq!(free.answer(&CAUSE), "ruled out");
+    }
+
+    /// A report of somebody else waits for the table, and the worker does not.
+    #[test]
+    fn a_stranger_in_the_line_is_not_certain() {
+        let scene = waits(Scene::entered(), true, "127.0.0.1:50002", &[])
+            .process(900, 1, "psql", |_| {})
+            .peer("127.0.0.1:50002 -> database", 900)
+            .timeout();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+}

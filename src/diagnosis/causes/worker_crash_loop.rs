@@ -1,0 +1,210 @@
+//! The worker ends, is started again, and ends again.
+
+use super::worker_not_started::{died_at_start, reason};
+use crate::diagnosis::evidence::{WorkerLine, workers};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
+use crate::timeline::{Source, exit_words};
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-crash-loop",
+    keeps_from: &[Stage::Delivered, Stage::Received],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer", "worker-not-started", "worker-still-booting"],
+    scenario: Some(Scenario::B),
+    needs: &[&[Source::Queue], &[Source::WorkerLog]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("worker_crash_loop.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some(depth) = story.depths_since(story.queue()).last().copied() else {
+        return Answer::cannot_tell(&[Source::Queue]);
+    };
+    let crashes = crashes(story);
+    let (Some(first), Some(last)) = (crashes.first(), crashes.last()) else {
+        return Answer::NotApplicable;
+    };
+    let Some(again) = boot_after(story, first) else {
+        return Answer::NotApplicable;
+    };
+    if depth.consumers > 0 {
+        return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
+    }
+    if !story.closed() || workers::consumes_others_only(story) {
+        return Answer::NotApplicable;
+    }
+    let (because, why) = words(story, last);
+    let delivered = story.deliveries().last().map(|passage| passage.n);
+    let mut evidence = vec![first.n, again.n, last.n, depth.n];
+    evidence.extend(because);
+    evidence.extend(delivered);
+    evidence.dedup();
+    let text = format!(
+        "the worker ended {} times and was started again each time: {why}",
+        crashes.len()
+    );
+    match crashes.len() {
+        // Started again, and this time it may stay.
+        1 => Answer::likely(
+            format!("the worker ended and was started again during the run, and nobody consumes yet: {why}"),
+            evidence,
+        ),
+        // Below DEBUG it may be at this very message that it ends.
+        _ if delivered.is_some() && !story.debug_log() => Answer::likely(text, evidence),
+        _ => Answer::shown(text, evidence),
+    }
+}
+
+/// Ends of the worker's lives that nobody asked for, one for each life: a further one counts only
+/// after another boot. Of what is older than the run, only what has just happened.
+fn crashes<'s, 'a>(story: &'s Story<'a>) -> Vec<&'s WorkerLine<'a>> {
+    let mut crashes: Vec<&WorkerLine<'_>> = Vec::new();
+    let mut booted = true;
+    for told in story.worker_lines() {
+        match told.mark {
+            Some(LogEvent::BootingUp) => booted = true,
+            Some(LogEvent::ChildDied { .. })
+                if booted && (!told.line.before || story.ended_recently(told)) =>
+            {
+                booted = false;
+                crashes.push(told);
+            }
+            _ => {}
+        }
+    }
+    crashes
+}
+
+/// During the run: an older start is the life that is over.
+fn boot_after<'s, 'a>(story: &'s Story<'a>, crash: &WorkerLine<'_>) -> Option<&'s WorkerLine<'a>> {
+    let after = story.worker_lines().iter().skip_while(|told| told.n != crash.n);
+    after
+        .filter(|told| !told.line.before)
+        .find(|told| matches!(told.mark, Some(LogEvent::BootingUp)))
+}
+
+/// Why it ended the last time: what its last bare traceback says, or how its process ended.
+fn words(story: &Story<'_>, crash: &WorkerLine<'_>) -> (Option<u32>, String) {
+    let lines = story.worker_lines();
+    // A child's own words may stand on either side of its master's.
+    match lines.iter().rev().find(|told| died_at_start(told)) {
+        Some(told) => (Some(told.n), reason(story, told)),
+        None => match crash.mark {
+            Some(LogEvent::ChildDied { pid, code }) => (
+                None,
+                format!("its process {pid} ended with {}", exit_words(*code)),
+            ),
+            _ => (None, crash.line.text.clone()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn life(scene: Scene, master: i32, code: &str) -> Scene {
+        let child = master + 1;
+        scene
+            .line(&format!("[PID {master}] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up."))
+            .line(&format!("[PID {master}] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID {child} exited unexpectedly (code {code}). Shutting down..."))
+    }
+
+    fn waiting() -> Scene {
+        Scene::new()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", 1, 0)
+    }
+
+    #[test]
+    fn ends_with_a_boot_between_them_are_a_loop() {
+        let scene = life(life(waiting(), 200, "-9"), 300, "-9")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.cause(), "certain worker-crash-loop");
+        assert!(scene.summary().contains("SIGKILL"), "{}", scene.summary());
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+        assert_eq!(scene.without(Source::Queue).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn the_reason_is_the_exception_of_the_start() {
+        let traceback = "Process Process-1:\nTraceback (most recent call last):\n  File \"/app/worker.py\", line 3, in <module>\nValueError: no model";
+        let scene = life(life(waiting(), 200, "1").plain(None, traceback), 300, "1")
+            .plain(None, traceback)
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.cause(), "certain worker-crash-loop");
+        assert!(
+            scene.summary().ends_with("ValueError: no model"),
+            "{}",
+            scene.summary()
+        );
+    }
+
+    #[test]
+    fn one_end_or_an_orderly_one_is_a_near_miss() {
+        let once = life(waiting(), 200, "-9").depth("default", 1, 0).silence();
+        assert_eq!(once.answer(&CAUSE), "not applicable");
+        // A deployment stops one worker and starts another.
+        let deployed = waiting()
+            .line("[PID 200] [MainThread] [dramatiq.MainProcess] [INFO] Sending signal 'SIGTERM' to subprocesses...")
+            .line("[PID 300] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(deployed.answer(&CAUSE), "not applicable");
+        // Two processes of one worker, killed together, are one end.
+        let together = life(waiting(), 200, "-9")
+            .line("[PID 200] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID 202 exited unexpectedly (code -9). Shutting down...")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(together.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn one_that_stays_up_at_last_is_a_near_miss() {
+        let scene = life(life(waiting(), 200, "-9"), 300, "-9")
+            .depth("default", 1, 1)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+        let booting = life(waiting(), 200, "-9")
+            .line("[PID 300] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(booting.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_worker_of_other_queues_is_a_near_miss() {
+        let scene = life(life(waiting(), 200, "-9"), 300, "-9")
+            .debug(
+                "dramatiq.worker._WorkerMiddleware",
+                "Adding consumer for queue 'emails'.",
+            )
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_crash_of_yesterday_is_a_near_miss() {
+        let scene = life(Scene::new().from_before(86_400), 200, "-9")
+            .from_now_on()
+            .depth("default", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .line("[PID 300] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+}

@@ -1,0 +1,60 @@
+//! Who waits for the row or for its table, and who holds it.
+
+use super::Story;
+use crate::timeline::{EventKind, LockWait};
+
+/// What the last look at the locks said: its event, and the wait, if there was one still.
+pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Option<&'a LockWait>)> {
+    let mut events = story.timeline.events.iter().rev();
+    events.find_map(|event| match &event.kind {
+        EventKind::LockWait(wait) => Some((event.n, Some(wait))),
+        EventKind::LockFree => Some((event.n, None)),
+        _ => None,
+    })
+}
+
+impl Story<'_> {
+    /// Somebody waits for the whole table: who holds it.
+    pub fn table_lock(&self) -> Option<String> {
+        let (_, wait) = last_look(self)?;
+        wait.filter(|wait| wait.table).map(holder)
+    }
+}
+
+/// The processes at the ends of the connections that wait: what shows it, and the pid.
+pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait) -> Vec<(u32, i32)> {
+    let clients = wait.client.iter().chain(&wait.others);
+    clients
+        .filter_map(|client| story.peer_of_client(client))
+        .collect()
+}
+
+/// The watched worker, or whoever has our message.
+pub(in crate::diagnosis) fn is_our_worker(story: &Story<'_>, pid: i32) -> bool {
+    story.is_watched(pid) == Some(true)
+        || story.deliveries().any(|passage| {
+            let peer = story.peer(passage.connection);
+            peer.is_some_and(|(_, peer)| peer == pid)
+        })
+}
+
+/// Who holds it, in words: the head of the line.
+pub(in crate::diagnosis) fn holder(wait: &LockWait) -> String {
+    let Some(blocker) = wait.blockers.first() else {
+        return "a backend that cannot be seen".into();
+    };
+    let mut who = format!("backend {}", blocker.pid);
+    if let Some(application) = &blocker.application {
+        who.push_str(&format!(" ({application})"));
+    }
+    if let Some(state) = &blocker.state {
+        who.push_str(&format!(", {state}"));
+    }
+    if let Some(seconds) = blocker.transaction_s {
+        who.push_str(&format!(", in a transaction for {seconds} s"));
+    }
+    if let Some(query) = &blocker.query {
+        who.push_str(&format!(", last statement `{query}`"));
+    }
+    who
+}

@@ -1,0 +1,39 @@
+//! Worker threads: which are left in a process, and which died.
+
+use super::stacks::{self, Thread};
+use super::{Story, WorkerLine};
+
+/// A thread that may take messages is left in this process, or it cannot be told: `None`. Otherwise
+/// the dump that shows that none is, though the threads that fetch messages are there.
+pub(in crate::diagnosis) fn all_dead(story: &Story<'_>, pid: i32) -> Option<Vec<u32>> {
+    let shape = &story.framework().stack;
+    let consumer = shape.consumer?;
+    let threads: Vec<Thread<'_>> = stacks::last_dump(story, pid)
+        .filter(|thread| thread.has(shape.worker))
+        .collect();
+    // Greenlets share one thread, and only the one that runs is on its stack.
+    let fetches = |thread: &&Thread<'_>| thread.has(consumer) && !thread.has(shape.worker_loop);
+    let fetching = threads.iter().filter(fetches).count();
+    (fetching >= 2 && fetching == threads.len()).then(|| vec![threads[0].n])
+}
+
+/// Lines by which Python says that a worker thread ended with an exception: the thread's name, and the
+/// line. The exception of a thread of another kind is not of interest.
+pub(in crate::diagnosis) fn deaths<'a>(story: &Story<'a>) -> Vec<(&'a str, WorkerLine<'a>)> {
+    let shape = &story.framework().stack;
+    let lines = story.worker_lines().iter();
+    lines
+        .filter_map(|told| {
+            let rest = told.line.text.split_once("Exception in thread ")?.1;
+            let name = rest.split([':', ' ']).next()?;
+            let traceback = told.line.traceback.as_deref()?;
+            let of_worker = traceback.lines().any(|line| {
+                let mut quoted = line.split('"');
+                let file = quoted.nth(1).unwrap_or_default();
+                let function = line.rsplit(" in ").next().unwrap_or_default();
+                shape.worker_loop.fits(file, function)
+            });
+            of_worker.then_some((name, *told))
+        })
+        .collect()
+}
