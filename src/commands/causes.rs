@@ -36,13 +36,14 @@ pub fn run(args: &Causes, global: &Global) -> Result<u8> {
 }
 
 fn keeps_from(cause: &Cause) -> String {
-    if cause.keeps_from.is_empty() {
-        return "-".into();
+    let stages = cause.keeps_from;
+    match (stages.iter().min(), stages.iter().max()) {
+        (Some(first), Some(last)) if stages.len() > 2 => format!("{} to {}", first.name(), last.name()),
+        (None, _) => "-".into(),
+        _ => stages
+            .iter()
+            .map(|stage| stage.name())
+            .collect::<Vec<_>>()
+            .join(", "),
     }
-    cause
-        .keeps_from
-        .iter()
-        .map(|stage| stage.name())
-        .collect::<Vec<_>>()
-        .join(", ")
 }

@@ -29,6 +29,7 @@ mod crash_before_entry;
 mod decode_error;
 mod delay_queue_stuck;
 mod delayed;
+mod delivery_limit_reached;
 mod dropped_by_limit;
 mod enqueued_before_commit;
 mod error_swallowed;
@@ -161,6 +162,7 @@ pub const ALL: &[Cause] = &[
     enqueued_before_commit::CAUSE,
     time_limit_exceeded::CAUSE,
     worker_died_in_actor::CAUSE,
+    delivery_limit_reached::CAUSE,
     redelivery_loop::CAUSE,
     expected_exception::CAUSE,
     retries_missing::CAUSE,

@@ -7,6 +7,7 @@ pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod connections;
 mod filling;
+pub(in crate::diagnosis) mod holding;
 pub(in crate::diagnosis) mod holdups;
 mod lines;
 pub(in crate::diagnosis) mod locks;
@@ -104,6 +105,8 @@ pub struct Depth {
     pub exists: bool,
     pub ready: u64,
     pub consumers: u64,
+    /// Looks in a row with this answer.
+    pub samples: u64,
 }
 
 /// The management API's facts of one queue.
@@ -113,14 +116,33 @@ pub struct Info<'a> {
     pub at_ms: f64,
     pub queue: &'a str,
     pub state: Option<&'a str>,
+    pub queue_type: Option<&'a str>,
     pub arguments: &'a serde_json::Map<String, serde_json::Value>,
     pub policy_definition: &'a serde_json::Map<String, serde_json::Value>,
     /// Whether a policy applies is not known: none that is missing may be concluded from.
     pub policy_unknown: bool,
     pub ready: Option<u64>,
     pub unacked: Option<u64>,
+    /// The counts are of this moment or a later one: those of a quorum queue are seconds old.
+    pub counted_ms: f64,
     /// Members of a replicated queue that are online, and all of them.
     pub online: Option<(u64, u64)>,
+}
+
+impl<'a> Info<'a> {
+    /// What the queue was declared with, or a policy says: `message-ttl` is the argument `x-message-ttl`.
+    /// Where both give a number, the smaller one counts.
+    pub fn setting(&self, name: &str) -> Option<&'a serde_json::Value> {
+        let argument = self.arguments.get(&format!("x-{name}"));
+        let policy = self.policy_definition.get(name);
+        match (
+            argument.and_then(|value| value.as_i64()),
+            policy.and_then(|value| value.as_i64()),
+        ) {
+            (Some(argument), Some(by_policy)) if by_policy < argument => policy,
+            _ => argument.or(policy),
+        }
+    }
 }
 
 /// One attempt that raised, from the log or from the copy on the delay queue.
@@ -424,7 +446,7 @@ impl<'a> Story<'a> {
         self.find(|event| matches!(event.kind, EventKind::Submitting { .. }).then_some(event.at_ms))
     }
 
-    pub(super) fn find<T>(&self, pick: impl FnMut(&'a Event) -> Option<T>) -> Option<T> {
+    pub(in crate::diagnosis) fn find<T>(&self, pick: impl FnMut(&'a Event) -> Option<T>) -> Option<T> {
         self.timeline.events.iter().find_map(pick)
     }
 

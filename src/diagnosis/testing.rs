@@ -452,6 +452,17 @@ impl Scene {
         )
     }
 
+    /// A quorum queue with these arguments.
+    pub fn quorum(self, queue: &str, arguments: Json) -> Self {
+        let mut scene = self.totals(queue, 0, 0, arguments);
+        if let Some(event) = scene.timeline.events.last_mut()
+            && let EventKind::QueueInfo { queue_type, .. } = &mut event.kind
+        {
+            *queue_type = Some("quorum".into());
+        }
+        scene
+    }
+
     /// A quorum queue with so many of its members online.
     pub fn members(self, queue: &str, online: u64, members: u64) -> Self {
         self.see(

@@ -198,7 +198,9 @@ mod tests {
             .deliver(WORKER)
             .peer(WORKER, 101)
             .debug("toy", "no task act");
-        let delayed = accepted(1).publish_as("default", API, message(Some(60_000)));
+        let delayed = accepted(1)
+            .publish_as("default", API, message(Some(60_000)))
+            .totals("default", 0, 1, json!({}));
         let done = entered().debug("toy", "done").row("COMPLETED").silence();
         for (scene, cause) in [
             (published(0).silence(), "likely no-consumer"),

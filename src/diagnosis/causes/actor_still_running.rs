@@ -107,7 +107,7 @@ fn check(story: &Story<'_>) -> Answer {
     let held = story
         .infos(story.queue())
         .last()
-        .filter(|info| info.at_ms > since && story.acknowledges_after_the_run())
+        .filter(|info| info.counted_ms > since && story.acknowledges_after_the_run())
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     match held {
         _ if completed_would_show || same_thread => Answer::shown(text, evidence).given([

@@ -10,7 +10,7 @@ pub(super) const CAUSE: Cause = Cause {
     id: "crash-before-entry",
     keeps_from: &[Stage::Entered],
     owner: &[Owner::DatabaseHost],
-    explains: &[],
+    explains: &["delivery-limit-reached"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
     general: false,

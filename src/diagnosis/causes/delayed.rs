@@ -1,6 +1,8 @@
 //! The message waits for its time.
 
+use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::retries;
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
@@ -35,20 +37,38 @@ fn check(story: &Story<'_>) -> Answer {
     if left <= 0.0 {
         return Answer::ruled_out(format!("its time came {} ago", units::span(-left)), [passage.n]);
     }
-    Answer::shown(
-        format!(
-            "published with a delay: it waits on `{}` for another {}",
-            passage.queue,
-            units::span(left)
+    let left = units::span(left);
+    let text = format!(
+        "published with a delay: it waits on `{}` for another {left}",
+        passage.queue
+    );
+    match holding::holds(story, passage.queue, passage.at_ms) {
+        Holds::All(n) if n == passage.n => Answer::shown(text, [n]),
+        Holds::All(n) => Answer::shown(text, [passage.n, n]),
+        Holds::Some(n) => Answer::shown(text, [passage.n, n]).given([Premise::IsAmongTheWaiting]),
+        Holds::Nothing(n) => Answer::ruled_out(
+            format!(
+                "its time comes in {left}, and `{}` holds no message any more",
+                passage.queue
+            ),
+            [passage.n, n],
         ),
-        [passage.n],
-    )
+        Holds::Unseen => Answer::likely(
+            format!(
+                "published with a delay to `{}`, due in {left}; whether it still waits there was not seen",
+                passage.queue
+            ),
+            [passage.n],
+        )
+        .would_decide(&[Source::Queue, Source::Management]),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{API, Scene};
+    use serde_json::json;
 
     /// Sent with a delay of so many milliseconds.
     fn delayed(ms: i64) -> Scene {
@@ -61,10 +81,32 @@ mod tests {
 
     #[test]
     fn it_waits_for_its_time() {
-        assert_eq!(
-            delayed(60_000).depth("default", 0, 1).silence().cause(),
-            "certain delayed"
-        );
+        let held = delayed(60_000)
+            .depth("default", 0, 1)
+            .totals("default.DQ", 0, 1, json!({}));
+        assert_eq!(held.silence().cause(), "certain delayed");
+        // In hand of a worker, or gone: nobody looked.
+        let unseen = delayed(60_000).depth("default", 0, 1).depth("default.DQ", 0, 1);
+        assert_eq!(unseen.silence().cause(), "likely delayed");
+    }
+
+    #[test]
+    fn one_that_has_left_the_delay_queue_does_not_wait_there() {
+        let left = delayed(60_000)
+            .depth("default.DQ", 1, 0)
+            .at(1500.0)
+            .depth("default.DQ", 0, 0)
+            .totals("default.DQ", 0, 0, json!({}));
+        assert_eq!(left.silence().answer(&CAUSE), "ruled out");
+        // Others wait there: ours may be among them.
+        let others = Scene::new().totals("default.DQ", 2, 0, json!({})).submitted();
+        let mut message = Scene::message("m-1");
+        message.eta_ms = message.timestamp_ms.map(|at| at + 60_000);
+        let others = others
+            .publish_as("default.DQ", API, message)
+            .totals("default.DQ", 2, 0, json!({}))
+            .silence();
+        assert_eq!(others.answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Broker],
     explains: &[],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Management]],
+    needs: &[&[Source::Management, Source::DeadLetters]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -19,15 +19,18 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    // The dead letter itself proves the publish.
+    if let Some((n, from)) = broker::dead_lettered(story, "maxlen") {
+        let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
+        evidence.push(n);
+        return Answer::shown(
+            format!("the message is on the dead-letter queue: dropped from `{from}` by its length limit"),
+            evidence,
+        );
+    }
     let Some(passage) = story.published() else {
         return Answer::NotApplicable;
     };
-    if let Some((n, from)) = broker::dead_lettered(story, "maxlen") {
-        return Answer::shown(
-            format!("the message is on the dead-letter queue: dropped from `{from}` by its length limit"),
-            [passage.n, n],
-        );
-    }
     let Some(info) = story.infos(story.queue()).last() else {
         return Answer::cannot_tell(&[Source::Management]);
     };
@@ -127,9 +130,7 @@ mod tests {
     fn no_limit_and_no_sight() {
         let scene = Scene::published().totals("default", 1, 0, json!({})).silence();
         assert_eq!(scene.answer(&CAUSE), "ruled out");
-        assert_eq!(
-            full("reject-publish").without(Source::Management).answer(&CAUSE),
-            "cannot tell"
-        );
+        let blind = full("reject-publish").without(Source::Management);
+        assert_eq!(blind.without(Source::DeadLetters).answer(&CAUSE), "cannot tell");
     }
 }

@@ -1,6 +1,7 @@
 //! A TTL ended before anybody took the message.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::holding::{self, Holds};
+use crate::diagnosis::evidence::{Info, broker};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -10,7 +11,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Broker],
     explains: &[],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Management]],
+    needs: &[&[Source::Management, Source::DeadLetters]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -19,47 +20,92 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(passage) = story.published() else {
-        return Answer::NotApplicable;
-    };
+    // The dead letter itself proves the publish.
     if let Some((n, from)) = broker::dead_lettered(story, "expired") {
+        let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
+        evidence.push(n);
         return Answer::shown(
             format!("the message expired on `{from}` before anybody took it"),
-            [passage.n, n],
+            evidence,
         );
     }
-    let Some(info) = story.infos(story.queue()).last() else {
+    let published = story
+        .publishes()
+        .iter()
+        .rfind(|passage| story.is_of_my_queue(passage.queue));
+    if published.is_none() && story.sees_all(Source::Firehose) {
+        return Answer::NotApplicable;
+    }
+    let queue = published.map_or(story.queue(), |passage| passage.queue);
+    let Some(info) = story.infos(queue).last() else {
         return Answer::cannot_tell(&[Source::Management]);
     };
-    let ttl = info
-        .arguments
-        .get("x-message-ttl")
-        .or_else(|| info.policy_definition.get("message-ttl"))
-        .and_then(serde_json::Value::as_u64);
+    let ttl = info.setting("message-ttl").and_then(serde_json::Value::as_u64);
     if ttl.is_none() && info.policy_unknown {
         return Answer::cannot_tell(&[Source::Management]);
     }
     let Some(ttl) = ttl else {
-        return Answer::ruled_out(format!("`{}` has no message TTL", story.queue()), [info.n]);
+        return Answer::ruled_out(format!("`{queue}` has no message TTL"), [info.n]);
     };
-    if !story.closed() || story.reached(Stage::Delivered).is_some() || passage.queue != story.queue() {
+    let Some(dead) = story
+        .dead_letter_queue()
+        .filter(|_| story.closed() && story.reached(Stage::Delivered).is_none())
+        .filter(|dead| broker::grew(story, dead))
+    else {
         return Answer::NotApplicable;
-    }
-    let now = story.depths(story.queue()).last();
-    match now.zip(story.dead_letter_queue()) {
-        Some((depth, dead)) if depth.ready == 0 && broker::grew(story, &dead) && story.sees_all(Source::Firehose) => Answer::likely(
-            format!("messages on `{}` live {ttl} ms; this one is no longer there, was never delivered, and `{dead}` grew", story.queue()),
-            [passage.n, info.n, depth.n],
+    };
+    let lives = format!("messages on `{queue}` live {ttl} ms");
+    let Some(passage) = published else {
+        return unseen_publish(story, &info, &lives, &dead);
+    };
+    let there_no_more = match holding::holds(story, queue, passage.at_ms) {
+        Holds::Nothing(n) => Some(n),
+        Holds::All(_) => None,
+        // Others are held; ready is none of them.
+        Holds::Some(_) | Holds::Unseen => nothing_ready(story, queue),
+    };
+    match there_no_more {
+        Some(n) if story.sees_all(Source::Firehose) => Answer::likely(
+            format!("{lives}; this one is no longer there, was never delivered, and `{dead}` grew"),
+            [passage.n, info.n, n],
         )
         .would_decide(&[Source::DeadLetters]),
         _ => Answer::NotApplicable,
     }
 }
 
+/// Only where no delivery was seen although all of them would have been does that say something.
+fn nothing_ready(story: &Story<'_>, queue: &str) -> Option<u32> {
+    let last = story.depths(queue).last()?;
+    (last.ready == 0 && queue == story.queue()).then_some(last.n)
+}
+
+/// The publish was out of sight: a queue that nobody consumes and that is empty, and one dead letter
+/// more.
+fn unseen_publish(story: &Story<'_>, info: &Info<'_>, lives: &str, dead: &str) -> Answer {
+    let depths = story.depths_since(story.queue());
+    let nobody = depths.iter().all(|depth| depth.consumers == 0);
+    let Some(last) = depths.last().filter(|last| nobody && last.ready == 0) else {
+        return Answer::NotApplicable;
+    };
+    let text = format!("{lives}; nobody consumes it, it is empty, and `{dead}` grew since the submission");
+    // What waited there before may be what expired.
+    let since = story.submitted_at().unwrap_or(f64::MIN);
+    let was_empty = story
+        .depths(story.queue())
+        .rfind(|depth| depth.at_ms <= since)
+        .is_some_and(|depth| depth.ready == 0);
+    let answer = match was_empty {
+        true => Answer::likely(text, [info.n, last.n]),
+        false => Answer::possible(text, [info.n, last.n]),
+    };
+    answer.would_decide(&[Source::Firehose, Source::DeadLetters])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{API, Scene};
     use serde_json::json;
 
     fn short_lived() -> Scene {
@@ -82,6 +128,63 @@ mod tests {
         assert_eq!(seen.silence().answer(&CAUSE), "certain");
     }
 
+    /// Expired on the delay queue: nobody there to move it on, or one who held nothing any more.
+    #[test]
+    fn a_delayed_message_expires_on_its_delay_queue() {
+        let mut message = Scene::message("m-1");
+        message.eta_ms = message.timestamp_ms.map(|at| at + 900_000);
+        let delayed = Scene::new()
+            .depth("default.XQ", 0, 0)
+            .submitted()
+            .row("PENDING")
+            .publish_as("default.DQ", API, message)
+            .depth("default.DQ", 1, 0)
+            .totals("default", 0, 0, json!({}))
+            .at(1500.0);
+        let expired = delayed
+            .clone()
+            .depth("default.DQ", 0, 0)
+            .depth("default.XQ", 1, 0)
+            .totals("default.DQ", 0, 0, json!({ "x-message-ttl": 1000 }));
+        assert_eq!(expired.silence().cause(), "likely message-expired");
+        let waits = delayed.totals("default.DQ", 1, 0, json!({ "x-message-ttl": 1000 }));
+        assert_eq!(waits.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// As a run that looks for one task afterwards sees it: nobody saw the publish.
+    #[test]
+    fn a_dead_letter_needs_no_publish() {
+        let found = Scene::accepted()
+            .depth("default", 0, 0)
+            .setup(|setup| setup.post_mortem = true)
+            .row("PENDING")
+            .dead_letter("default.XQ", "expired")
+            .silence();
+        assert_eq!(found.answer(&CAUSE), "certain");
+        assert_eq!(found.without(Source::Management).answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn without_the_firehose_the_dead_letter_queue_shows_it() {
+        let unseen = |before: u64, consumers: u64| {
+            Scene::new()
+                .depth("default.XQ", 0, 0)
+                .depth("default", before, consumers)
+                .submitted()
+                .row("PENDING")
+                .at(2000.0)
+                .depth("default", 0, consumers)
+                .depth("default.XQ", 1, 0)
+                .totals("default", 0, 0, json!({ "x-message-ttl": 500 }))
+                .silence()
+                .without(Source::Firehose)
+        };
+        assert_eq!(unseen(0, 0).answer(&CAUSE), "likely");
+        // Another's may be what expired; or a worker rejected one.
+        assert_eq!(unseen(1, 0).answer(&CAUSE), "possible");
+        assert_eq!(unseen(0, 1).answer(&CAUSE), "not applicable");
+    }
+
     #[test]
     fn a_policy_that_is_not_known_excludes_nothing() {
         let without = Scene::published().totals("default", 1, 0, json!({}));
@@ -102,7 +205,11 @@ mod tests {
         let endless = Scene::published().totals("default", 0, 0, json!({})).silence();
         assert_eq!(endless.answer(&CAUSE), "ruled out");
         assert_eq!(
-            short_lived().silence().without(Source::Management).answer(&CAUSE),
+            short_lived()
+                .silence()
+                .without(Source::Management)
+                .without(Source::DeadLetters)
+                .answer(&CAUSE),
             "cannot tell"
         );
     }

@@ -1,5 +1,6 @@
 //! Nobody is subscribed to the queue.
 
+use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::{WorkerLine, retries, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
@@ -35,8 +36,37 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    // Found at rest elsewhere: it does not wait here.
+    if let Some(held) = story
+        .held()
+        .iter()
+        .find(|held| held.passage.queue != story.queue())
+    {
+        return Answer::ruled_out(format!("it is on `{}`", held.passage.queue), [held.passage.n]);
+    }
     let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
     evidence.push(last.n);
+    // What does not wait needs more than a worker: it expired, was purged, or its queue has no leader.
+    let place = story.published().map_or(story.queue(), |passage| passage.queue);
+    let delayed = place != story.queue() && !retries::moved_on(story);
+    let gone = match (delayed, story.published()) {
+        (true, Some(passage)) => matches!(
+            holding::holds(story, place, passage.at_ms),
+            Holds::Nothing(_) | Holds::Unseen
+        ),
+        _ => last.ready == 0,
+    };
+    if gone {
+        let place = if delayed { place } else { story.queue() };
+        return Answer::possible(
+            format!(
+                "0 consumers on `{}` in every sample, but the message was not seen to wait on `{place}` either",
+                story.queue()
+            ),
+            evidence,
+        )
+        .would_decide(&[Source::DeadLetters]);
+    }
     let text = format!(
         "`{}` had no consumer in any look, and {} in it",
         story.queue(),
@@ -144,6 +174,15 @@ mod tests {
             .worker_process(&[])
             .silence();
         assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    /// It expired, was purged, or lies on a queue whose leader is gone: a worker would get nothing.
+    #[test]
+    fn one_that_does_not_wait_needs_more_than_a_worker() {
+        let gone = nobody().at(1500.0).depth("default", 0, 0).silence();
+        assert_eq!(gone.answer(&CAUSE), "possible");
+        let dead = nobody().dead_letter("default.XQ", "expired").silence();
+        assert_eq!(dead.answer(&CAUSE), "ruled out");
     }
 
     #[test]

@@ -65,7 +65,15 @@ fn check(story: &Story<'_>) -> Answer {
             format!("{node} has a {alarm} alarm, but no connection of the API is blocked"),
             [n, listed],
         ),
-        (None, _) => Answer::ruled_out("no node has an alarm", [listed]),
+        // The nodes' own word may be five seconds old, and nothing but an alarm blocks a publisher.
+        (None, Some(connection)) => Answer::likely(
+            format!(
+                "the broker blocks the publisher {} ({}): a resource alarm is in force",
+                connection.name, connection.state
+            ),
+            [listed],
+        ),
+        (None, None) => Answer::ruled_out("no node has an alarm and no publisher is blocked", [listed]),
     }
 }
 
@@ -87,6 +95,16 @@ mod tests {
         let scene = blocked().api_process(&[API]);
         assert_eq!(scene.clone().silence().cause(), "certain publisher-blocked");
         assert_eq!(scene.silence().without(Source::Firehose).answer(&CAUSE), "likely");
+    }
+
+    /// As it is listed in the first seconds of an alarm.
+    #[test]
+    fn a_blocked_connection_shows_an_alarm_that_is_not_listed_yet() {
+        let young = Scene::accepted()
+            .row("PENDING")
+            .api_process(&[API])
+            .connections(&[(API, "/", "blocking")]);
+        assert_eq!(young.silence().cause(), "likely publisher-blocked");
     }
 
     #[test]

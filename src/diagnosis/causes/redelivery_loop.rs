@@ -1,6 +1,8 @@
 //! The broker redelivers it again and again.
 
+use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -41,8 +43,47 @@ fn check(story: &Story<'_>) -> Answer {
         (None, count) if count >= 2 && story.died_in_actor().is_none() => {
             Answer::likely(format!("redelivered {count} times and never settled"), again)
         }
-        _ => Answer::NotApplicable,
+        _ => begun_again(story),
     }
+}
+
+/// The log shows that the task was begun once more while nothing had ended it: the consumer was
+/// cancelled or lost between. From 4.3 on a quorum queue's timeout is no error to the worker, which says no
+/// more than that it restarts its consumer.
+fn begun_again(story: &Story<'_>) -> Answer {
+    if story.attempt_over().is_some() || !story.raised().is_empty() || story.died_in_actor().is_some() {
+        return Answer::NotApplicable;
+    }
+    let begins =
+        |told: &WorkerLine<'_>| told.line.entry || matches!(told.mark, Some(LogEvent::Received { .. }));
+    let of_entry = story.lines().iter().any(|told| told.line.entry);
+    let began: Vec<&WorkerLine<'_>> = story
+        .lines()
+        .iter()
+        .filter(|told| begins(told) && told.line.entry == of_entry)
+        .collect();
+    let (Some(first), Some(last)) = (began.first(), began.last()) else {
+        return Answer::NotApplicable;
+    };
+    // Another process is another attempt for another reason, or another message of the same task.
+    if first.n == last.n || first.line.pid != last.line.pid || story.is_ambiguous() {
+        return Answer::NotApplicable;
+    }
+    let restarted = story.worker_lines().iter().find(|told| {
+        told.n > first.n && told.n < last.n && matches!(told.mark, Some(LogEvent::RestartingConsumer))
+    });
+    let Some(restarted) = restarted else {
+        return Answer::NotApplicable;
+    };
+    Answer::likely(
+        format!(
+            "the worker was handed the task {} times while no run of it had ended; its consumer was restarted between (`{}`)",
+            began.len(),
+            restarted.line.text
+        ),
+        [first.n, restarted.n, last.n],
+    )
+    .would_decide(&[Source::Firehose])
 }
 
 #[cfg(test)]
@@ -64,6 +105,32 @@ mod tests {
     fn another_messages_timeout_is_a_near_miss() {
         let scene = Scene::entered().critical("dramatiq.worker.ConsumerThread(default)", TIMED_OUT);
         assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    /// As RabbitMQ 4.3 does it on a quorum queue: a log that was read afterwards.
+    #[test]
+    fn begun_again_without_an_error() {
+        let received = |scene: Scene| {
+            scene.debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message process_task('t-1') with id 'm-1'.",
+            )
+        };
+        let restarting = |scene: Scene| {
+            scene.info(
+                "dramatiq.worker.ConsumerThread(default)",
+                "Restarting consumer in 3.00 seconds.",
+            )
+        };
+        let once = received(Scene::published()).silence();
+        assert_eq!(once.answer(&CAUSE), "not applicable");
+        let again = received(restarting(received(Scene::published())));
+        assert_eq!(again.clone().silence().answer(&CAUSE), "likely");
+        // A connection that was lost after the run had ended.
+        let acked = received(restarting(received(Scene::published()).acked("m-1")));
+        assert_ne!(acked.silence().answer(&CAUSE), "certain");
+        let without = received(received(Scene::published())).silence();
+        assert_eq!(without.answer(&CAUSE), "not applicable");
     }
 
     #[test]

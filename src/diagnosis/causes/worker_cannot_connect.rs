@@ -10,7 +10,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &["no-consumer"],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Queue]],
+    needs: &[&[Source::Queue, Source::Management]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -35,6 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use serde_json::json;
 
     fn nobody() -> Scene {
         Scene::new()
@@ -54,6 +55,29 @@ mod tests {
         assert_eq!(
             scene.silence().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
+        );
+    }
+
+    /// A limit on connections: taskdiag's own are refused as well.
+    #[test]
+    fn the_log_and_the_list_of_consumers_show_it_without_a_connection() {
+        const LIMIT: &str = "Consumer encountered a connection error: (530, \"NOT_ALLOWED - access to vhost '/' refused for user 'app': connection limit (3) is reached\")";
+        let seen = |consumers: &[(&str, &str, u64)]| {
+            Scene::new()
+                .totals("default", 0, 0, json!({}))
+                .submitted()
+                .row("PENDING")
+                .critical("dramatiq.worker.ConsumerThread(default)", LIMIT)
+                .totals("default", 1, 0, json!({}))
+                .consumers(consumers)
+                .silence()
+                .without(Source::Queue)
+                .without(Source::Firehose)
+        };
+        assert_eq!(seen(&[]).cause(), "likely worker-cannot-connect");
+        assert_eq!(
+            seen(&[("default", crate::diagnosis::testing::WORKER, 2)]).answer(&CAUSE),
+            "ruled out"
         );
     }
 

@@ -10,7 +10,7 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-died-in-actor",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::DatabaseHost],
-    explains: &[],
+    explains: &["delivery-limit-reached"],
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Process]],
     general: false,

@@ -61,14 +61,15 @@ impl<'a> Story<'a> {
                     exists,
                     ready,
                     consumers,
+                    samples,
                     down: None,
-                    ..
                 } if *name == queue => Some(Depth {
                     n: event.n,
                     at_ms: event.at_ms,
                     exists: *exists,
                     ready: *ready,
                     consumers: *consumers,
+                    samples: *samples,
                 }),
                 _ => None,
             })
@@ -89,6 +90,7 @@ impl<'a> Story<'a> {
                 EventKind::QueueInfo {
                     queue: name,
                     state,
+                    queue_type,
                     arguments,
                     policy_definition,
                     policy_unknown,
@@ -102,11 +104,16 @@ impl<'a> Story<'a> {
                     at_ms: event.at_ms,
                     queue: name,
                     state: state.as_deref(),
+                    queue_type: queue_type.as_deref(),
                     arguments,
                     policy_definition,
                     policy_unknown: *policy_unknown,
                     ready: *ready,
                     unacked: *unacked,
+                    counted_ms: match queue_type.as_deref() {
+                        Some("quorum") => event.at_ms - QUORUM_TICK_MS,
+                        _ => event.at_ms,
+                    },
                     online: online.zip(*members),
                 }),
                 _ => None,
@@ -162,6 +169,9 @@ impl<'a> Story<'a> {
         one_more && !others && self.sees_all(Source::Firehose)
     }
 }
+
+/// A quorum queue counts its messages once in so long, also for the list of fresh totals (4.3.6 [V]).
+const QUORUM_TICK_MS: f64 = 5_000.0;
 
 /// Queues are looked at ten times a second or more often.
 const BETWEEN_LOOKS_MS: f64 = 300.0;
@@ -276,13 +286,10 @@ pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -
 /// that was sent to it.
 pub(in crate::diagnosis) fn may_lose_messages(story: &Story<'_>) -> bool {
     const LIMITS: &[&str] = &["max-length", "max-length-bytes", "message-ttl", "expires"];
-    story.infos(story.queue()).last().is_none_or(|info| {
-        info.policy_unknown
-            || LIMITS.iter().any(|limit| {
-                info.arguments.contains_key(&format!("x-{limit}"))
-                    || info.policy_definition.contains_key(*limit)
-            })
-    })
+    story
+        .infos(story.queue())
+        .last()
+        .is_none_or(|info| info.policy_unknown || LIMITS.iter().any(|limit| info.setting(limit).is_some()))
 }
 
 /// Other messages were delivered in the second half of the time since ours was sent. One that comes
@@ -336,7 +343,11 @@ impl Slots<'_> {
 
 pub(in crate::diagnosis) fn slots<'a>(story: &Story<'a>) -> Option<Slots<'a>> {
     let depth = story.depths(story.queue()).last()?;
-    let info = story.infos(story.queue()).last()?;
+    let since = story.published().map_or(f64::MIN, |sent| sent.at_ms);
+    let info = story
+        .infos(story.queue())
+        .last()
+        .filter(|info| info.counted_ms > since)?;
     let (list, consumers) = story.consumers()?;
     let ours = || {
         consumers
@@ -379,7 +390,7 @@ pub(in crate::diagnosis) fn drained(story: &Story<'_>) -> Option<u32> {
             story
                 .deliveries()
                 .last()
-                .is_some_and(|passage| info.at_ms > passage.at_ms)
+                .is_some_and(|passage| info.counted_ms > passage.at_ms)
         })
         .map(|info| info.n)
 }

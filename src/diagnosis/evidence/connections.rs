@@ -162,20 +162,20 @@ pub(in crate::diagnosis) fn connection_error(
     kind: impl Fn(&str) -> bool,
     say: impl Fn(&str, usize) -> String,
 ) -> Answer {
-    // Consumers may have been there before the trouble began: the last sample counts.
-    match story.depths_since(story.queue()).last() {
-        None => return Answer::cannot_tell(&[Source::Queue]),
-        Some(depth) if depth.consumers > 0 => {
-            return Answer::ruled_out(
-                format!(
-                    "{} on `{}`",
-                    counted(depth.consumers, "consumer", "consumers"),
-                    story.queue()
-                ),
-                [depth.n],
-            );
+    // Consumers may have been there before the trouble began: the last sample counts. Who may not even
+    // connect to look (a limit on connections hits us as well) has the management API's list, which is late.
+    let queue = story.queue();
+    let (consumers, sample, most) = match (story.depths_since(queue).last(), story.consumers()) {
+        (Some(depth), _) => (depth.consumers as usize, depth.n, Certainty::Certain),
+        (None, Some((n, list))) if story.sees_all(Source::Management) => {
+            let ours = list.iter().filter(|consumer| consumer.queue == queue);
+            (ours.count(), n, Certainty::Likely)
         }
-        Some(_) => {}
+        (None, _) => return Answer::cannot_tell(&[Source::Queue]),
+    };
+    if consumers > 0 {
+        let consumers = counted(consumers as u64, "consumer", "consumers");
+        return Answer::ruled_out(format!("{consumers} on `{queue}`"), [sample]);
     }
     if !story.sees(Source::WorkerLog) {
         return Answer::cannot_tell(&[Source::WorkerLog]);
@@ -205,16 +205,12 @@ pub(in crate::diagnosis) fn connection_error(
         .rev()
         .map(|(told, _)| told.n)
         .collect();
-    evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
+    evidence.push(sample);
     let text = say(&text::excerpt(error), errors.len());
     // The worker tries again every few seconds: an error during this run is today's. One from before
     // it may be a dead worker's.
     let current = !last.line.before || last.line.age_s.is_some_and(|age| age < 10);
-    let certainty = if current {
-        Certainty::Certain
-    } else {
-        Certainty::Likely
-    };
+    let certainty = if current { most } else { Certainty::Likely };
     Answer::matched(certainty, text, evidence)
 }
 

@@ -210,7 +210,7 @@ impl<'a> Story<'a> {
         let alone = self
             .infos(self.queue())
             .last()
-            .is_some_and(|info| info.at_ms > passage.at_ms && info.unacked == Some(1));
+            .is_some_and(|info| info.counted_ms > passage.at_ms && info.unacked == Some(1));
         let shape = &self.framework().stack;
         let in_the_actor = |thread: &Thread<'_>| {
             let own = |at: usize| {

@@ -74,6 +74,18 @@ impl<'a> Story<'a> {
                 put(Stage::Published, Some(depth.at_ms), depth.n);
             }
         }
+        // The same by the totals, where nobody may make a passive declare.
+        if !self.sees(Source::Firehose)
+            && !self.sees(Source::Queue)
+            && let Some(since) = self.submitted_at()
+            && let Some((_, consumers)) = self.consumers()
+            && consumers.iter().all(|consumer| consumer.queue != queue)
+            && let Some(before) = self.infos(queue).rfind(|info| info.at_ms <= since)
+            && let Some(after) = self.infos(queue).rfind(|info| info.counted_ms > since)
+            && after.ready > before.ready.or(Some(0))
+        {
+            put(Stage::Published, Some(after.at_ms), after.n);
+        }
         let is_stuck = |depth: &Depth| {
             let full = || broker::slots(self).is_some_and(|slots| slots.counted && slots.are_taken());
             depth.ready > 0 && (depth.consumers == 0 || full()) && !broker::shrank(self)
@@ -93,6 +105,10 @@ impl<'a> Story<'a> {
             if held.reason == Some("rejected") {
                 put(Stage::Delivered, None, held.passage.n);
                 put(Stage::Settled, None, held.passage.n);
+            }
+            // It was delivered as often as the queue allows, and never settled.
+            if held.reason == Some("delivery_limit") {
+                put(Stage::Delivered, None, held.passage.n);
             }
         }
         for passage in &self.deliveries {

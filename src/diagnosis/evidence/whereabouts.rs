@@ -124,7 +124,7 @@ impl<'a> Story<'a> {
             return None;
         }
         let held = self.infos(self.queue()).last().is_some_and(|info| {
-            info.at_ms > passage.at_ms && info.unacked.is_some_and(|unacked| unacked > 0)
+            info.counted_ms > passage.at_ms && info.unacked.is_some_and(|unacked| unacked > 0)
         });
         let text = format!(
             "delivered from `{}` to {}, which has not acknowledged it",

@@ -1,0 +1,144 @@
+//! Whether a queue still holds what was put on it: only a look after that event says so.
+
+use super::{Info, Story};
+use crate::timeline::{EventKind, Source};
+
+/// What the looks at a queue since a moment show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::diagnosis) enum Holds {
+    /// So many messages, by this event: as many as can only be there if none was lost.
+    All(u32),
+    /// Some, by this event; others' may be what is counted.
+    Some(u32),
+    /// Nothing, ready or unacknowledged, by this event.
+    Nothing(u32),
+    /// No look since then, or none that counts what a consumer holds.
+    Unseen,
+}
+
+/// Looks at `queue` since `since_ms`, when a message was put on it.
+pub(in crate::diagnosis) fn holds(story: &Story<'_>, queue: &str, since_ms: f64) -> Holds {
+    // What a look found at rest on it is there.
+    let held = story.held().iter().rev().find(|held| held.passage.queue == queue);
+    if let Some(held) = held {
+        return Holds::All(held.passage.n);
+    }
+    let depths: Vec<_> = story
+        .depths(queue)
+        .filter(|depth| depth.at_ms > since_ms && depth.exists)
+        .collect();
+    let infos: Vec<Info<'_>> = story
+        .infos(queue)
+        .filter(|info| info.counted_ms > since_ms && info.ready.is_some() && info.unacked.is_some())
+        .collect();
+    let in_all = |info: &Info<'_>| info.ready.unwrap_or(0) + info.unacked.unwrap_or(0);
+    // Empty once after the publish: ours is gone, whatever came later. The two counts of one look are
+    // of one moment.
+    if let Some(info) = infos.iter().find(|info| in_all(info) == 0) {
+        return Holds::Nothing(info.n);
+    }
+    let before = story.depths(queue).rfind(|depth| depth.at_ms <= since_ms);
+    let unconsumed = depths.iter().chain(&before).all(|depth| depth.consumers == 0);
+    // One look may have come between publish and arrival.
+    let emptied = depths
+        .iter()
+        .enumerate()
+        .find(|(looks, depth)| depth.ready == 0 && (*looks > 0 || depth.samples > 1));
+    if let Some((_, depth)) = emptied.filter(|_| unconsumed) {
+        return Holds::Nothing(depth.n);
+    }
+    let last_ready = depths.last().filter(|depth| depth.ready > 0);
+    let (n, count) = match (infos.last(), last_ready) {
+        (Some(info), _) => (info.n, in_all(info)),
+        (None, Some(depth)) => (depth.n, depth.ready),
+        (None, None) => return Holds::Unseen,
+    };
+    // As many as were there before and have come since.
+    let before = story
+        .infos(queue)
+        .rfind(|info| info.at_ms <= since_ms)
+        .map(|info| in_all(&info));
+    let come = story.timeline.events.iter().filter(|event| {
+        matches!(&event.kind, EventKind::Publish { routing_key, .. }
+            if routing_key == queue && event.at_ms >= since_ms)
+    });
+    let come = come.count() as u64;
+    match before {
+        Some(before) if story.sees_all(Source::Firehose) && count >= before + come.max(1) => Holds::All(n),
+        None if count == 1 && come <= 1 => Holds::All(n),
+        _ => Holds::Some(n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    fn seen(scene: &Scene) -> &'static str {
+        let story = Story::new(&scene.timeline);
+        match holds(
+            &story,
+            "default",
+            story.published().map_or(0.0, |passage| passage.at_ms),
+        ) {
+            Holds::All(_) => "all",
+            Holds::Some(_) => "some",
+            Holds::Nothing(_) => "nothing",
+            Holds::Unseen => "unseen",
+        }
+    }
+
+    fn sent(before: u64) -> Scene {
+        Scene::new()
+            .totals("default", before, 0, json!({}))
+            .submitted()
+            .publish("default")
+            .at(500.0)
+    }
+
+    #[test]
+    fn only_a_look_after_the_event_counts() {
+        assert_eq!(seen(&sent(0)), "unseen");
+        assert_eq!(seen(&sent(0).totals("default", 0, 1, json!({}))), "all");
+        assert_eq!(seen(&sent(0).totals("default", 0, 0, json!({}))), "nothing");
+        // A consumer may hold it unacknowledged, which a passive declare does not count.
+        assert_eq!(seen(&sent(0).depth("default", 0, 1)), "unseen");
+        assert_eq!(seen(&sent(0).depth("default", 1, 0)), "all");
+        assert_eq!(seen(&sent(2).depth("default", 2, 0)), "some");
+        let gone = sent(0)
+            .depth("default", 1, 0)
+            .depth("default", 0, 0)
+            .depth("default", 0, 0);
+        assert_eq!(seen(&gone), "nothing");
+    }
+
+    /// Its totals are those of a moment up to five seconds ago.
+    #[test]
+    fn a_quorum_queue_counts_late() {
+        let with = |at: f64| {
+            let mut scene = sent(0).at(at).totals("default", 0, 0, json!({}));
+            for event in &mut scene.timeline.events {
+                if let EventKind::QueueInfo { queue_type, .. } = &mut event.kind {
+                    *queue_type = Some("quorum".into());
+                }
+            }
+            scene
+        };
+        assert_eq!(seen(&with(2_000.0)), "unseen");
+        assert_eq!(seen(&with(9_000.0)), "nothing");
+    }
+
+    #[test]
+    fn what_others_sent_is_not_taken_for_it() {
+        // Three waited, one came: three are left.
+        assert_eq!(seen(&sent(3).totals("default", 3, 0, json!({}))), "some");
+        assert_eq!(seen(&sent(3).totals("default", 3, 1, json!({}))), "all");
+        let again = sent(0)
+            .totals("default", 0, 0, json!({}))
+            .totals("default", 1, 0, json!({}));
+        assert_eq!(seen(&again), "nothing");
+    }
+}
