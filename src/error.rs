@@ -30,6 +30,8 @@ pub mod exit {
 pub struct Unavailable {
     pub reason: String,
     pub hint: Option<String>,
+    /// It could see until the other side went away: it may come back.
+    pub lost: bool,
 }
 
 impl Unavailable {
@@ -37,6 +39,15 @@ impl Unavailable {
         Self {
             reason: reason.into(),
             hint: None,
+            lost: false,
+        }
+    }
+
+    /// The other side went away in the middle.
+    pub fn lost(reason: impl Into<String>) -> Self {
+        Self {
+            lost: true,
+            ..Self::new(reason)
         }
     }
 

@@ -39,6 +39,8 @@ pub const ARGUMENT: &str = "__guardian";
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Ending processes, or switching tracing off, takes no longer.
 const END_WITHIN: Duration = Duration::from_secs(45);
+/// After its last word the process is gone, or goes on alone.
+const ENDS_WITHIN: Duration = Duration::from_millis(500);
 /// A last command may take so long.
 const LAST_WITHIN: Duration = Duration::from_secs(120);
 
@@ -218,7 +220,9 @@ impl Guardian {
         let mut state = self.0.state.clone();
         let ending = async {
             let _ = state.wait_for(|state| state.over).await;
-            let _ = self.0.child.lock().await.wait().await;
+            let mut child = self.0.child.lock().await;
+            // One that still tries is not waited for.
+            let _ = tokio::time::timeout(ENDS_WITHIN, child.wait()).await;
         };
         if tokio::time::timeout(limit, ending).await.is_err() {
             return vec!["the guardian still tries to undo what this run did; it goes on".into()];
@@ -276,6 +280,7 @@ async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<Stat
                     all.push(blocked);
                 }
             }),
+            Ok(Reply::Over) => break,
             Ok(Reply::Complaint { text }) => state.send_modify(|state| state.complaints.push(text)),
             Err(_) => {}
         }
@@ -291,9 +296,12 @@ fn tracing_needs_it(error: String) -> Unavailable {
     .hint("tracing stays untouched; set trace = \"off\" to silence this")
 }
 
-fn tracing_complaint(vhost: &str, reason: &str) -> String {
+/// The line works without a majority of the cluster's nodes, too: it asks the node alone.
+fn tracing_complaint(vhost: &str, node: &str, reason: &str) -> String {
+    let vhost = shell_words::quote(vhost);
     format!(
-        "tracing of vhost \"{vhost}\" could not be switched off again: {reason}; `taskdiag check --restore-tracing` switches it off"
+        "tracing of vhost {vhost} could not be switched off again yet: {reason}\nit is tried for {} min more in the background; at once, on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}",
+        tracing::GO_ON.as_secs() / 60
     )
 }
 

@@ -12,9 +12,11 @@ pub fn client(tls: &Tls, timeout: Duration) -> Result<reqwest::Client, Unavailab
 }
 
 pub(crate) fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Unavailable> {
-    builder
-        .build()
-        .map_err(|error| Unavailable::new(format!("cannot set up HTTP: {error}")))
+    builder.build().map_err(|error| {
+        let (_, chain) = no_answer(error);
+        Unavailable::new(format!("cannot set up HTTP: {chain}"))
+            .hint("do `broker.client_cert` and `broker.client_key` belong together?")
+    })
 }
 
 pub(crate) fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBuilder, Unavailable> {
@@ -27,8 +29,7 @@ pub(crate) fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBui
         .no_proxy()
         .user_agent(concat!("taskdiag/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = &tls.ca_file {
-        let pem =
-            std::fs::read(path).map_err(|error| wrong(&format!("cannot read {}", path.display()), &error))?;
+        let pem = authority(path)?;
         let certificate = reqwest::Certificate::from_pem(&pem)
             .map_err(|error| wrong(&format!("{} is not a PEM certificate", path.display()), &error))?;
         builder = builder.add_root_certificate(certificate);
@@ -48,6 +49,19 @@ pub(crate) fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBui
         builder = builder.identity(identity);
     }
     Ok(builder)
+}
+
+/// The file of a certificate authority. One without a certificate would say no more than `UnknownIssuer`.
+pub(crate) fn authority(path: &std::path::Path) -> Result<Vec<u8>, Unavailable> {
+    let pem = std::fs::read(path)
+        .map_err(|error| Unavailable::new(format!("cannot read {}: {error}", path.display())))?;
+    if memchr::memmem::find(&pem, b"-----BEGIN CERTIFICATE-----").is_none() {
+        return Err(
+            Unavailable::new(format!("{} holds no certificate in PEM", path.display()))
+                .hint("`broker.ca_file` is the authority's certificate, not its key: openssl x509 -in FILE -noout -subject"),
+        );
+    }
+    Ok(pem)
 }
 
 /// Sorts a transport error, and says it without the URL (which may hold credentials).
@@ -81,6 +95,54 @@ pub fn no_answer(error: reqwest::Error) -> (NoAnswer, String) {
         NoAnswer::Broken
     };
     (why, chain)
+}
+
+/// What to do about an error of TLS, or of TLS meeting what is none.
+pub fn tls_hint(error: &str, speaks_tls: bool) -> Option<String> {
+    let lower = error.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if says(&["corrupt message", "invalidcontenttype", "wrong version number"]) {
+        return Some(
+            "that port does not speak TLS: use amqp:// (5672) or http:// (15672), or the port for TLS".into(),
+        );
+    }
+    if !speaks_tls {
+        return says(&[
+            "connection aborted",
+            "connection reset",
+            "unexpected eof",
+            "broken pipe",
+            "incomplete message",
+        ])
+        .then(|| {
+            "whoever listens there hung up: does that port expect TLS (amqps:// on 5671, https:// on 15671)?"
+                .into()
+        });
+    }
+    let hint = if says(&["unknownissuer", "unknown issuer"]) {
+        "set `broker.ca_file` to the certificate of the authority that signed the broker's, or to the broker's own if it is self-signed"
+    } else if says(&["causedasendentity"]) {
+        "it is the certificate of an authority, as `openssl req -x509` makes one, and is refused as a server's: make it with -addext basicConstraints=critical,CA:FALSE and set `broker.ca_file` to it"
+    } else if says(&["notvalidforname", "not valid for name"]) {
+        "use one of the names that the certificate is for as the host in the URL"
+    } else if says(&["expired"]) && !says(&["alert"]) {
+        "the broker's certificate has expired: renew it (or correct this machine's clock)"
+    } else if says(&[
+        "alert",
+        "certificaterequired",
+        "certificate required",
+        "handshakefailure",
+        "handshake failure",
+    ]) {
+        "the broker refuses our side: it may want a client certificate, a current one (`broker.client_cert` and `broker.client_key`)"
+    } else if says(&["keymismatch", "inconsistentkeys"]) {
+        "`broker.client_key` does not belong to `broker.client_cert`"
+    } else if says(&["certificate", "tls", "handshake"]) {
+        "look at the certificates: `broker.ca_file`, `broker.client_cert`, `broker.client_key`"
+    } else {
+        return None;
+    };
+    Some(hint.into())
 }
 
 /// Percent-encodes one path segment, e.g. the vhost `/` for the management API.

@@ -6,4 +6,5 @@ pub mod amqp;
 pub mod declare;
 pub mod management;
 pub mod nodes;
+pub mod rights;
 pub mod tracing;

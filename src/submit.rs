@@ -3,11 +3,11 @@
 //! The one thing that taskdiag adds to a queue: with publisher confirms and `mandatory`, so that
 //! "accepted" and "routed" are facts and not hopes. The queue is never declared here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
-use lapin::{BasicProperties, Confirmation};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use serde_json::Value as Json;
 
 use crate::config::{Broker, Config};
@@ -74,6 +74,12 @@ pub async fn publish(config: &Config) -> Result<Direct> {
     })
 }
 
+/// The broker's word on a message takes no longer.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Its word on one that no queue takes, either.
+const PROBED_WITHIN: Duration = Duration::from_secs(3);
+
 /// What the broker made of a message.
 pub struct Taken {
     pub routed: bool,
@@ -107,23 +113,44 @@ pub async fn send(broker: &Broker, queue: &str, envelope: &Envelope<'_>) -> Resu
         .confirm_select(ConfirmSelectOptions::default())
         .await
         .map_err(failed)?;
+    if !takes_publishes(&connection, &channel).await.map_err(failed)? {
+        return Err(Error::Could {
+            action: "publish",
+            target,
+            seen: "the broker blocks publishers (a memory or disk alarm); nothing was sent".into(),
+            hint: "rabbitmq-diagnostics alarms; free memory or disk there, and try again".into(),
+        });
+    }
     let began = Instant::now();
     let options = BasicPublishOptions {
         mandatory: true,
         ..BasicPublishOptions::default()
     };
-    let confirmation = channel
-        .basic_publish(
-            "".into(),
-            queue.into(),
-            options,
-            &envelope.body,
-            properties(envelope),
-        )
-        .await
-        .map_err(failed)?
-        .await
-        .map_err(failed)?;
+    let publishing = async {
+        channel
+            .basic_publish(
+                "".into(),
+                queue.into(),
+                options,
+                &envelope.body,
+                properties(envelope),
+            )
+            .await?
+            .await
+    };
+    let confirmation = match tokio::time::timeout(CONFIRMED_WITHIN, publishing).await {
+        Ok(confirmation) => confirmation.map_err(failed)?,
+        Err(_) => {
+            return Err(Error::Could {
+                action: "publish",
+                target,
+                seen: format!("no confirmation within {} s", CONFIRMED_WITHIN.as_secs()),
+                hint: format!(
+                    "the message may come yet: look at `{queue}` before you send another; `taskdiag check` says what is wrong with it"
+                ),
+            });
+        }
+    };
     let latency_ms = (began.elapsed().as_secs_f64() * 1e6).round() / 1e3;
     let (confirmed, routed) = match confirmation {
         Confirmation::Ack(returned) => (true, returned.is_none()),
@@ -136,6 +163,32 @@ pub async fn send(broker: &Broker, queue: &str, envelope: &Envelope<'_>) -> Resu
         confirmed,
         latency_ms,
     })
+}
+
+/// During an alarm the broker reads a publisher's first message and no further: what is sent then is
+/// published once the alarm is over, however long the sender has been gone. So the first is one that no
+/// queue takes.
+async fn takes_publishes(connection: &Connection, channel: &Channel) -> lapin::Result<bool> {
+    let publishing = async {
+        channel
+            .basic_publish(
+                "".into(),
+                format!("taskdiag.probe.{}", uuid::Uuid::new_v4()).into(),
+                BasicPublishOptions::default(),
+                b"",
+                BasicProperties::default(),
+            )
+            .await?
+            .await
+    };
+    let probed = tokio::time::timeout(PROBED_WITHIN, publishing).await;
+    if connection.status().blocked() {
+        return Ok(false);
+    }
+    match probed {
+        Ok(confirmation) => confirmation.map(|_| true),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Persistent, with what the framework put beside the body.

@@ -42,6 +42,8 @@ pub struct Tap {
     sender: mpsc::UnboundedSender<Report>,
     clock: Instant,
     scrubber: Arc<Scrubber>,
+    /// What a source that sees again has to say of the time between.
+    gap: Option<Arc<str>>,
 }
 
 impl Tap {
@@ -59,8 +61,17 @@ impl Tap {
             sender,
             clock,
             scrubber,
+            gap: None,
         };
         (tap, reports)
+    }
+
+    /// For a source that could not see for some time: what it sees from here on is not everything.
+    pub fn after_gap(&self, gap: String) -> Self {
+        Self {
+            gap: Some(gap.into()),
+            ..self.clone()
+        }
     }
 
     /// Another source's tap of the same run.
@@ -69,6 +80,14 @@ impl Tap {
             source,
             ..self.clone()
         }
+    }
+
+    pub fn is_after_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    pub fn is_of(&self, source: Source) -> bool {
+        self.source == source
     }
 
     pub fn framework(&self) -> &'static Framework {
@@ -101,15 +120,22 @@ impl Tap {
     }
 
     pub fn watching(&self, detail: impl Into<String>) {
-        self.see(EventKind::Watching {
-            detail: detail.into(),
+        let detail = detail.into();
+        self.see(match &self.gap {
+            None => EventKind::Watching { detail },
+            Some(gap) => EventKind::Partial {
+                reason: format!("{detail}; {gap}"),
+            },
         });
     }
 
     pub fn partial(&self, reason: impl Into<String>) {
-        self.see(EventKind::Partial {
-            reason: reason.into(),
-        });
+        let reason = reason.into();
+        let reason = match &self.gap {
+            None => reason,
+            Some(gap) => format!("{reason}; {gap}"),
+        };
+        self.see(EventKind::Partial { reason });
     }
 
     pub fn blind(&self, blindness: Unavailable) {

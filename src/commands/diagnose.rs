@@ -94,7 +94,7 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         start::keep(system, &config, &observed.timeline).await;
     }
     let exit_code = observed.verdict.exit_code;
-    clean_up(observed, system.filter(|_| !args.keep), &config, global).await;
+    let is_clean = clean_up(observed, system.filter(|_| !args.keep), &config, global).await;
     printed?;
     written?;
     recorded?;
@@ -103,7 +103,11 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
     if let Some(discovered) = discovered {
         discovered.offer_to_save(args);
     }
-    Ok(exit_code)
+    // A success that leaves the broker changed is none.
+    Ok(match exit_code {
+        exit::OK if !is_clean => exit::COULD_NOT,
+        code => code,
+    })
 }
 
 /// What whoever asked for it may not expect.
@@ -142,16 +146,23 @@ fn plan(args: &Diagnose, system: Option<Arc<System>>) -> Plan {
     }
 }
 
-/// Undoes what the run did. `system`: what was started, and is not to be kept.
-async fn clean_up(observed: Observed, system: Option<Arc<System>>, config: &Config, global: &Global) {
+/// Undoes what the run did; `false`: not all of it. `system`: what was started, and is not to be kept.
+async fn clean_up(observed: Observed, system: Option<Arc<System>>, config: &Config, global: &Global) -> bool {
     let ending = system
         .is_some()
         .then(|| Progress::start("ending what was started", global));
     // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
-    tokio::select! {
-        (_, _, complaints) = observed.restore() => complain_of(config, complaints),
-        () = interrupt() => super::note(&["the rest is cleaned up in the background".into()]),
-    }
+    let is_clean = tokio::select! {
+        (_, _, complaints) = observed.restore() => {
+            let is_clean = complaints.is_empty();
+            complain_of(config, complaints);
+            is_clean
+        }
+        () = interrupt() => {
+            super::note(&["the rest is cleaned up in the background".into()]);
+            true
+        }
+    };
     if let Some(ending) = ending {
         ending.finish();
     }
@@ -159,6 +170,7 @@ async fn clean_up(observed: Observed, system: Option<Arc<System>>, config: &Conf
         // The guardian has done it, unless it was killed.
         let _ = std::fs::remove_dir_all(&system.folder);
     }
+    is_clean
 }
 
 /// The steps of `--isolate`, told as they are done.

@@ -134,11 +134,13 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         Err(_) => Ok(TraceResult::nothing()),
     };
     subscription.close().await;
-    restore(guardian).await;
+    let restored = restore(guardian).await;
     let finished = finished?;
     tell(&summary(&finished, args, opened.elapsed()));
     match finished.error {
         Some(error) => Err(error),
+        // The vhost still traces, which was promised to be put back.
+        None if !restored => Ok(exit::COULD_NOT),
         None => Ok(exit::OK),
     }
 }
@@ -172,19 +174,25 @@ async fn open(
     Ok((management, subscription.map_err(could_not)?))
 }
 
-/// Puts tracing back as it was, and says so where that failed.
-async fn restore(guardian: Mutex<Option<crate::guardian::Guardian>>) {
+/// Puts tracing back as it was, and says so where that failed: `false`.
+async fn restore(guardian: Mutex<Option<crate::guardian::Guardian>>) -> bool {
     let Some(guardian) = guardian.into_inner() else {
-        return;
+        return true;
     };
     // Whoever asks to end once more does not want to wait; the guardian does it all the same.
     tokio::select! {
         complaints = guardian.end() => {
-            for complaint in complaints {
-                warn(&complaint, "taskdiag check shows what was left behind on the broker");
+            for complaint in &complaints {
+                let hint = "taskdiag check shows what was left behind on the broker";
+                let (seen, hint) = complaint.split_once('\n').unwrap_or((complaint, hint));
+                warn(seen, hint);
             }
+            complaints.is_empty()
         }
-        () = interrupt() => tell("tracing is restored in the background"),
+        () = interrupt() => {
+            tell("tracing is restored in the background");
+            true
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use strum::{EnumString, VariantNames};
 use url::Url;
 
 use super::{Layers, SecretUrl};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 #[derive(Debug, Clone)]
 pub struct Broker {
@@ -96,9 +96,20 @@ fn default_management(amqp: &SecretUrl) -> SecretUrl {
 }
 
 pub(super) fn tls(layers: &Layers) -> Result<Tls> {
-    Ok(Tls {
+    let tls = Tls {
         ca_file: layers.path("broker.ca_file")?,
         client_cert: layers.path("broker.client_cert")?,
         client_key: layers.path("broker.client_key")?,
+    };
+    // One without the other would be left out without a word.
+    let missing = match (&tls.client_cert, &tls.client_key) {
+        (Some(_), None) => "broker.client_key",
+        (None, Some(_)) => "broker.client_cert",
+        _ => return Ok(tls),
+    };
+    Err(Error::MissingKey {
+        key: missing,
+        needed_for: "a client certificate",
+        example: "[broker] client_cert = \"client.pem\", client_key = \"client-key.pem\"",
     })
 }

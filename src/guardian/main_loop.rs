@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::connect_filter;
 use super::left_behind::FOLDER;
 use super::protocol::{Answer, Envelope, Exit, LeftRunning, Reply, Request, Start};
-use super::tracing::OwnedTracing;
+use super::tracing::{self, OwnedTracing};
 use super::tree;
 use super::trim;
 use super::vhost::OwnedVhost;
@@ -217,10 +217,16 @@ impl Guardian {
             }
             self.tell().await;
         }
+        let mut unrestored = None;
         if let Some(tracing) = self.tracing.take()
-            && let Err(blindness) = tracing.restore().await
+            && let Err(blindness) = tracing.restore(tracing::AT_ONCE).await
         {
-            complaints.push(super::tracing_complaint(tracing.vhost(), &blindness.reason));
+            complaints.push(super::tracing_complaint(
+                tracing.vhost(),
+                tracing.node(),
+                &blindness.reason,
+            ));
+            unrestored = Some(tracing);
         }
         if let Some(vhost) = self.vhost.take() {
             complaints.extend(vhost.delete().await);
@@ -237,6 +243,11 @@ impl Guardian {
         let failed = !complaints.is_empty();
         for text in complaints {
             say(Reply::Complaint { text }).await;
+        }
+        say(Reply::Over).await;
+        if let Some(tracing) = unrestored {
+            // A cluster without a majority, a broker that is being restarted: it comes back.
+            let _ = tracing.restore(tracing::GO_ON).await;
         }
         if failed { exit::COULD_NOT } else { exit::OK }
     }

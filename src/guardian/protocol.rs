@@ -96,6 +96,8 @@ pub(super) enum Reply {
     Complaint {
         text: String,
     },
+    /// Its last word. What could not be done yet it goes on to try.
+    Over,
 }
 
 #[derive(Serialize, Deserialize)]

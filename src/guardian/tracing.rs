@@ -11,8 +11,16 @@ use crate::rabbitmq::management::{BrokerAddress, Management};
 use crate::rabbitmq::nodes;
 use crate::rabbitmq::tracing::Tracing;
 
-/// How long switching it off is tried.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(18);
+/// How long it is waited for who is left among its readers.
+const GIVE_UP: Duration = Duration::from_secs(18);
+/// How long a broker that refuses or does not answer is asked again while somebody waits: one
+/// request without an answer takes longer.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(4);
+/// And when nobody waits any more.
+pub(super) const GO_ON: Duration = Duration::from_secs(15 * 60);
+/// Between two tries at most.
+const SELDOM: Duration = Duration::from_secs(20);
+
 /// Whose tracing is to be switched off, over the guardian's pipe.
 #[derive(Serialize, Deserialize)]
 pub(super) struct OwnedTracing {
@@ -38,20 +46,26 @@ impl OwnedTracing {
         &self.vhost
     }
 
-    /// Switches it off, once nobody else reads it any more.
-    pub(super) async fn restore(&self) -> Result<(), Unavailable> {
-        let deadline = tokio::time::Instant::now() + GIVE_UP;
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Switches it off, once nobody else reads it any more. `patience` is with errors.
+    pub(super) async fn restore(&self, patience: Duration) -> Result<(), Unavailable> {
+        let began = tokio::time::Instant::now();
+        let mut pause = Duration::from_millis(100);
         loop {
             // Behind a load balancer only a new connection may lead to the right node again.
             let management = self.broker.management()?;
-            let late = tokio::time::Instant::now() >= deadline;
+            let late = began.elapsed() >= GIVE_UP;
             match self.try_restore(&management, late).await {
                 Ok(true) => return Ok(()),
                 Ok(false) if late => return Ok(()),
-                Err(blindness) if late => return Err(blindness),
-                Ok(false) | Err(_) => {}
+                Err(blindness) if began.elapsed() >= patience => return Err(blindness),
+                Ok(false) => {}
+                Err(_) => pause = (pause * 2).min(SELDOM),
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -8,6 +8,7 @@ use lapin::{Connection, ConnectionProperties};
 
 use crate::config::Broker;
 use crate::error::Unavailable;
+use crate::http::{authority, tls_hint};
 
 /// A connection that answers nothing for so long is dead, whatever TCP thinks: heartbeats miss it for minutes.
 pub const STALLED: Duration = Duration::from_secs(2);
@@ -66,7 +67,7 @@ fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Unavailable> {
     };
     let mut config = OwnedTLSConfig::default();
     if let Some(path) = &broker.tls.ca_file {
-        config.cert_chain = Some(String::from_utf8_lossy(&read(path)?).into_owned());
+        config.cert_chain = Some(String::from_utf8_lossy(&authority(path)?).into_owned());
     }
     if let (Some(cert), Some(key)) = (&broker.tls.client_cert, &broker.tls.client_key) {
         config.identity = Some(OwnedIdentity::PKCS8 {
@@ -77,8 +78,21 @@ fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Unavailable> {
     Ok(config)
 }
 
-fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
+/// What the error says, the name of an AMQP error once: `NOT-ALLOWED: NOT_ALLOWED - …` has it twice.
+pub fn words(error: &lapin::Error) -> String {
     let text = error.to_string();
+    let mut rest = text.as_str();
+    while let Some((name, after)) = rest.split_once(": ") {
+        if after.starts_with(&name.replace('-', "_")) {
+            return after.to_owned();
+        }
+        rest = after;
+    }
+    text
+}
+
+fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
+    let text = words(error);
     let seen = Unavailable::new(format!("AMQP connection to {target} failed: {text}"));
     let user = broker.amqp.username();
     if text.contains("ACCESS_REFUSED") || text.contains("403") {
@@ -87,10 +101,17 @@ fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
             broker.vhost
         ))
     } else if text.contains("NOT_ALLOWED") || text.contains("530") {
-        seen.hint(format!(
-            "vhost \"{}\" does not exist, user \"{user}\" may not enter it, or a connection limit is reached",
-            broker.vhost
-        ))
+        // The broker says which of them it is.
+        seen.hint(if text.contains("limit") {
+            format!("raise the limit, or close connections of user \"{user}\" and in vhost \"{}\"", broker.vhost)
+        } else {
+            format!(
+                "vhost \"{}\" does not exist, or user \"{user}\" may not enter it; the vhost is the path of `broker.amqp_url`",
+                broker.vhost
+            )
+        })
+    } else if let Some(hint) = tls_hint(&text, broker.amqp.expose().starts_with("amqps")) {
+        seen.hint(hint)
     } else {
         seen.hint("is RabbitMQ running there? check host and port in `broker.amqp_url`")
     }
@@ -103,4 +124,20 @@ pub fn stalled() -> Unavailable {
         STALLED.as_secs()
     ))
     .hint("look at what is between here and the broker: a proxy, a VPN, a firewall; or the broker itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_error_is_said_once() {
+        let error = |text: &str| lapin::Error::from(std::io::Error::other(text.to_owned()));
+        let said = words(&error("x"));
+        assert!(said.ends_with('x'), "{said}");
+        let kind = lapin::protocol::AMQPErrorKind::Hard(lapin::protocol::AMQPHardError::NOTALLOWED);
+        let error = lapin::protocol::AMQPError::new(kind, "NOT_ALLOWED - vhost x not found".into());
+        let error = lapin::Error::from(lapin::ErrorKind::ProtocolError(error));
+        assert_eq!(words(&error), "NOT_ALLOWED - vhost x not found");
+    }
 }

@@ -6,6 +6,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 
+use super::amqp::words;
 use crate::error::Unavailable;
 
 /// What the broker says of a queue.
@@ -58,7 +59,10 @@ impl NoCounts {
 impl Prober {
     pub async fn look(&mut self, connection: &Connection, queue: &str) -> Result<Counts, NoCounts> {
         let lost = |error: lapin::Error| {
-            NoCounts::Lost(Unavailable::new(format!("lost the AMQP connection: {error}")))
+            NoCounts::Lost(Unavailable::lost(format!(
+                "lost the AMQP connection: {}",
+                words(&error)
+            )))
         };
         let channel = match self.channel.take() {
             Some(channel) if channel.status().connected() => channel,
@@ -88,8 +92,8 @@ impl Prober {
                 })
             }
             Err(error) if is_code(&error, 403) => Err(NoCounts::Refused(
-                Unavailable::new(format!("the broker refuses a passive declare of `{queue}`: {error}"))
-                    .hint("from RabbitMQ 4.2.6 on it takes one permission on the queue: rabbitmqctl set_permissions -p VHOST USER '' '' '.*'"),
+                Unavailable::new(format!("the broker refuses a passive declare of `{queue}`: {}", words(&error)))
+                    .hint(format!("user {} needs one permission on `{queue}` beside what it has (from RabbitMQ 4.2.6 on; read is enough): docs/rabbitmq.md", user(&error))),
             )),
             // A queue of somebody else's connection.
             Err(error) if is_code(&error, 405) => Err(NoCounts::Refused(Unavailable::new(format!(
@@ -129,6 +133,15 @@ async fn counts(channel: &Channel, queue: &str) -> lapin::Result<Counts> {
         }),
         Err(error) => Err(error),
     }
+}
+
+/// The user in `access to queue 'q' in vhost 'v' refused for user 'u'`.
+fn user(error: &lapin::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once("for user ").map_or_else(
+        || "of `broker.amqp_url`".into(),
+        |(_, user)| user.trim_end_matches(['.', ' ']).to_owned(),
+    )
 }
 
 fn is_code(error: &lapin::Error, code: u16) -> bool {

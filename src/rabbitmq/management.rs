@@ -9,7 +9,9 @@ use serde_json::Value as Json;
 
 use crate::config::{Broker, SecretUrl, Tls};
 use crate::error::Unavailable;
-use crate::http::{build, builder, no_answer};
+use crate::http::{build, builder, no_answer, tls_hint};
+
+use super::rights;
 
 /// What a list of many thousand queues may take.
 const LONG: Duration = Duration::from_secs(30);
@@ -125,8 +127,7 @@ impl Management {
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        let base = self.url.redacted();
-        let url = format!("{}/api/{path}", base.trim_end_matches('/'));
+        let url = format!("{}/api/{path}", base(&self.url.redacted()));
         let password = self.url.password();
         self.client.request(method, url).basic_auth(
             self.url.username(),
@@ -142,31 +143,141 @@ impl Management {
         let target = self.url.redacted();
         let response = response.map_err(|error| {
             let (_, chain) = no_answer(error);
-            Unavailable::new(format!("no answer from the management API at {target}: {chain}"))
-                .hint("check `broker.management_url`; is the plugin on? rabbitmq-plugins enable rabbitmq_management")
+            let hint = tls_hint(&chain, self.url.expose().starts_with("https")).unwrap_or_else(|| {
+                "check `broker.management_url`; is the plugin on? rabbitmq-plugins enable rabbitmq_management".into()
+            });
+            Unavailable::new(format!("no answer from the management API at {target}: {chain}")).hint(hint)
         })?;
         let status = response.status();
-        let body: Json = response.json().await.unwrap_or(Json::Null);
-        if status.is_success() {
-            return Ok(body);
+        let location = response
+            .headers()
+            .get("location")
+            .and_then(|value| value.to_str().ok());
+        if status.is_redirection() {
+            let location = location.map(|to| format!(" to {}", SecretUrl::from_text(to).redacted()));
+            return Err(Unavailable::new(format!(
+                "{target} redirects /api/{path}{}: this is not RabbitMQ's management API",
+                location.unwrap_or_default()
+            ))
+            .hint("set `broker.management_url` to the API itself: a page to log in cannot be passed"));
         }
+        let text = response.text().await.unwrap_or_default();
+        let body = serde_json::from_str::<Json>(&text);
+        if status.is_success() {
+            // Nothing to say is an answer to a change.
+            if text.trim().is_empty() {
+                return Ok(Json::Null);
+            }
+            return body.map_err(|_| not_an_api(&target, path));
+        }
+        let body = body.unwrap_or(Json::Null);
         let user = self.url.username();
-        let error = body.get("error").and_then(Json::as_str).unwrap_or_default();
+        let word = |name: &str| {
+            body.get(name)
+                .and_then(Json::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let (error, reason) = (word("error"), word("reason"));
         // A missing tag is `not_authorised`, a wrong password `not_authorized`: RabbitMQ's words.
-        Err(match (status.as_u16(), error) {
+        Err(match (status.as_u16(), error.as_str()) {
+            (401, _) if reason.to_lowercase().contains("basic auth") => Unavailable::new(format!(
+                "the management API at {target} takes no user and password: {reason}"
+            ))
+            .hint("management.disable_basic_auth is set there, and taskdiag has no other way in: see OAuth 2 in docs/rabbitmq.md"),
             (401, "not_authorised") => Unavailable::new(format!(
-                "user \"{user}\" may not use GET /api/{path} (401 not_authorised)"
+                "user \"{user}\" may not use GET /api/{path} (401 not_authorised{})",
+                if reason.is_empty() { String::new() } else { format!(": {reason}") }
             ))
             .hint(format!(
-                "give it a tag, and permissions on the vhost if it has one: rabbitmqctl set_user_tags {user} monitoring; rabbitmqctl set_permissions -p VHOST {user} '' '' '.*'"
+                "{}, and any permission on the vhost",
+                rights::lacks_tag(&user, "monitoring")
             )),
             (401, _) => Unavailable::new(format!(
                 "the management API at {target} refuses user \"{user}\": wrong user or password"
             ))
             .hint("check the credentials in `broker.management_url`"),
-            (404, _) => Unavailable::new(format!("404 for /api/{path} at {target}"))
-                .hint("the object does not exist, or this is not a RabbitMQ management API"),
+            (404, _) => Unavailable::new(format!("404 for /api/{path} at {target}")).hint(format!(
+                "the object does not exist, user \"{user}\" has no permission on its vhost, or this is not a RabbitMQ management API (is there a path before /api?)"
+            )),
             (code, _) => Unavailable::new(format!("HTTP {code} for /api/{path} at {target} {error}")),
         })
+    }
+}
+
+/// Where the API is, without what a browser's address has beside it: a fragment, `/api`.
+fn base(url: &str) -> String {
+    let url = url.split('#').next().unwrap_or_default().trim_end_matches('/');
+    url.strip_suffix("/api")
+        .unwrap_or(url)
+        .trim_end_matches('/')
+        .to_owned()
+}
+
+fn not_an_api(target: &str, path: &str) -> Unavailable {
+    Unavailable::new(format!(
+        "{target} answers /api/{path} with something that is no JSON: this is not RabbitMQ's management API"
+    ))
+    .hint("set `broker.management_url` to host and port of the API (15672 by default), and the path before /api where it has one")
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::path;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    #[test]
+    fn what_a_browser_shows_leads_to_the_api() {
+        for url in [
+            "http://a:15672",
+            "http://a:15672/",
+            "http://a:15672/#/queues",
+            "http://a:15672/api/",
+        ] {
+            assert_eq!(base(url), "http://a:15672", "{url}");
+        }
+        assert_eq!(base("https://a/rabbit/api"), "https://a/rabbit");
+    }
+
+    async fn said(response: ResponseTemplate) -> String {
+        let server = MockServer::start().await;
+        Mock::given(path("/api/whoami"))
+            .respond_with(response)
+            .mount(&server)
+            .await;
+        let url = SecretUrl::from_text(&server.uri());
+        let management = Management::from_parts(url, &Tls::default()).expect("a client");
+        let blindness = management.get("whoami").await.expect_err("it is no API");
+        format!("{}; {}", blindness.reason, blindness.hint.unwrap_or_default())
+    }
+
+    /// A page to log in, the console's own page, a redirect to one.
+    #[tokio::test]
+    async fn a_page_is_no_management_api() {
+        let page = ResponseTemplate::new(200).set_body_string("<html><title>Log in</title></html>");
+        assert!(said(page).await.contains("not RabbitMQ's management API"));
+        let redirect =
+            ResponseTemplate::new(302).insert_header("location", "https://sso.example/?token=s3cret");
+        let text = said(redirect).await;
+        assert!(
+            text.contains("redirects") && text.contains("sso.example") && !text.contains("s3cret"),
+            "{text}"
+        );
+    }
+
+    /// As 4.3.6 answers with `management.disable_basic_auth = true`.
+    #[tokio::test]
+    async fn no_hint_takes_an_administrators_tag() {
+        let refused = serde_json::json!({ "error": "not_authorised", "reason": "HTTP access denied: basic auth disabled" });
+        let text = said(ResponseTemplate::new(401).set_body_json(refused)).await;
+        assert!(
+            !text.contains("set_user_tags ") && text.contains("OAuth"),
+            "{text}"
+        );
+        let refused = serde_json::json!({ "error": "not_authorised", "reason": "Not management user" });
+        let text = said(ResponseTemplate::new(401).set_body_json(refused)).await;
+        assert!(text.contains("beside those that it has"), "{text}");
     }
 }

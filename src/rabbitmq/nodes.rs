@@ -44,6 +44,17 @@ pub fn running(vhost: &Json) -> Vec<String> {
         .collect()
 }
 
+/// The nodes of the cluster that are down, as far as this user is told.
+pub async fn down(management: &Management) -> Vec<String> {
+    let answer = management.get("nodes?columns=name,running").await;
+    let nodes = answer.unwrap_or(Json::Null);
+    let nodes = nodes.as_array().into_iter().flatten();
+    nodes
+        .filter(|node| node.get("running") == Some(&Json::Bool(false)))
+        .filter_map(|node| node.get("name")?.as_str().map(str::to_owned))
+        .collect()
+}
+
 /// `vhost` is the management API's answer about it.
 pub async fn of(broker: &Broker, management: &Management, vhost: &Json) -> Result<Nodes, Unavailable> {
     let here = answering(management).await?;

@@ -68,22 +68,34 @@ pub(super) fn start(
         watch_database(&config, awaits_start, tap, phases).await
     });
     let config = shared.clone();
-    watchers.start(Source::Management, move |tap, phases| async move {
-        management::watch(&config, tap, phases).await
+    watchers.start(Source::Management, move |tap, phases| {
+        until_over(tap, phases, move |tap, phases| {
+            let config = config.clone();
+            async move { management::watch(&config, tap, phases).await }.boxed()
+        })
     });
     let config = shared.clone();
-    watchers.start(Source::Queue, move |tap, phases| async move {
-        queue::watch(&config, tap, phases).await
+    watchers.start(Source::Queue, move |tap, phases| {
+        until_over(tap, phases, move |tap, phases| {
+            let config = config.clone();
+            async move { queue::watch(&config, tap, phases).await }.boxed()
+        })
     });
     let (config, guardian) = (shared.clone(), guardian.clone());
     let (show_args, bodies) = (plan.show_args, plan.bodies.clone());
     // Nothing is published otherwise.
     let publishes = plan.post_mortem.is_none() && !plan.look_only;
-    watchers.start(Source::Firehose, move |tap, phases| async move {
-        match publishes {
-            true => firehose::watch(&config, show_args, bodies, tap, phases, &guardian).await,
-            false => Err(firehose::not_used(&config)),
-        }
+    watchers.start(Source::Firehose, move |tap, phases| {
+        until_over(tap, phases, move |tap, phases| {
+            let (config, guardian, bodies) = (config.clone(), guardian.clone(), bodies.clone());
+            async move {
+                match publishes {
+                    true => firehose::watch(&config, show_args, bodies, tap, phases, &guardian).await,
+                    false => Err(firehose::not_used(&config)),
+                }
+            }
+            .boxed()
+        })
     });
     let config = shared.clone();
     let (peek, show_args) = (plan.peek, plan.show_args);
@@ -111,6 +123,41 @@ pub(super) fn start(
         api::watch(&shared, look_only, post_mortem, tap, phases).await
     });
     (watchers.running, queries)
+}
+
+/// From one try to connect again to the next.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// A broker that restarts comes back: whoever saw it until then connects again, and says so.
+async fn until_over(tap: Tap, mut phases: Phases, watch: impl AsyncFn(Tap, Phases) -> Watched) -> Watched {
+    let mut gap = None;
+    loop {
+        let mine = match &gap {
+            None => tap.clone(),
+            Some(text) => tap.after_gap(String::clone(text)),
+        };
+        let blindness = match watch(mine, phases.clone()).await {
+            Err(blindness) if blindness.lost || gap.is_some() => blindness,
+            watched => return watched,
+        };
+        let phase = phases.now();
+        if phase.stop || phase.last_look {
+            return Err(blindness);
+        }
+        if blindness.lost {
+            gap = Some(format!(
+                "connected again; the broker was gone at {}: what happened meanwhile was not seen ({})",
+                jiff::Timestamp::now().strftime("%H:%M:%S UTC"),
+                blindness.reason
+            ));
+            if tap.is_of(Source::Firehose) {
+                // Nothing may be concluded from what was not published or delivered.
+                tap.see(EventKind::Missed { events: 0 });
+            }
+            tap.blind(blindness);
+        }
+        phases.pause(AGAIN).await;
+    }
 }
 
 /// An application that is started in this run may make its tables only then: until the submission a

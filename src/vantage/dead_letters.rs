@@ -3,7 +3,7 @@
 //!
 //! A look gets and requeues, which marks messages redelivered and holds them for a moment. On a
 //! quorum queue before 4.3 each look counts towards the delivery limit and can dead-letter or drop
-//! a message: refused there.
+//! a message: refused there, unless the messages are far from it.
 
 use base64::Engine as _;
 use serde_json::{Value as Json, json};
@@ -30,10 +30,15 @@ pub async fn watch(config: &Config, peek: bool, show_args: bool, tap: Tap, mut p
     let queue = &config.broker.queue;
     let companions = config.framework.queues.family(queue).into_iter();
     let companions = companions.filter(|(role, _)| *role != Role::Main);
+    let version = management
+        .get("overview?columns=rabbitmq_version")
+        .await
+        .ok()
+        .and_then(|answer| crate::text::version(answer.get("rabbitmq_version")?.as_str()?));
     let mut seen = Vec::new();
     let mut trouble = Vec::new();
-    for (_, queue) in companions {
-        match look(&management, config, &queue, show_args, &tap).await {
+    for (role, queue) in companions {
+        match look(&management, config, (role, &queue), version, show_args, &tap).await {
             Ok((got, ready)) if got < ready => {
                 trouble.push(format!("`{queue}`: only the first {got} of {ready} messages"))
             }
@@ -59,22 +64,33 @@ pub async fn watch(config: &Config, peek: bool, show_args: bool, tap: Tap, mut p
 async fn look(
     management: &Management,
     config: &Config,
-    queue: &str,
+    (role, queue): (Role, &str),
+    version: Option<(u32, u32)>,
     show_args: bool,
     tap: &Tap,
 ) -> Result<(usize, usize), Unavailable> {
     let vhost = segment(&config.broker.vhost);
     let path = format!("queues/{vhost}/{}", segment(queue));
     let info = management.get(&path).await?;
-    let kind = info.get("type").and_then(Json::as_str).unwrap_or("classic");
-    if kind != "classic" {
-        return Err(Unavailable::new(format!(
-            "refused: it is a {kind} queue, on which every look counts as a delivery and may be the one too many"
-        )));
+    let get = async |count: u32| {
+        let request = json!({ "count": count, "ackmode": "ack_requeue_true", "encoding": "base64", "truncate": 1_000_000 });
+        management.post(&format!("{path}/get"), &request).await
+    };
+    match cost(&info, role, version) {
+        Cost::Nothing => {}
+        Cost::Delivery { limit } => {
+            let first = get(1).await?;
+            let count = first.pointer("/0/properties/headers/x-delivery-count");
+            // The oldest one has been looked at most often.
+            if count.and_then(Json::as_u64).unwrap_or(0) * 2 + 2 >= limit {
+                return Err(Unavailable::new(format!(
+                    "refused: on this quorum queue every look counts as a delivery, and its messages are near their limit of {limit}"
+                )));
+            }
+        }
+        Cost::Unbearable(why) => return Err(Unavailable::new(format!("refused: {why}"))),
     }
-    let request =
-        json!({ "count": MOST, "ackmode": "ack_requeue_true", "encoding": "base64", "truncate": 1_000_000 });
-    let answer = management.post(&format!("{path}/get"), &request).await?;
+    let answer = get(MOST).await?;
     let messages = answer.as_array().cloned().unwrap_or_default();
     let ready = messages
         .last()
@@ -105,6 +121,45 @@ async fn look(
     Ok((messages.len(), messages.len() + ready))
 }
 
+/// What a look costs the messages of a queue.
+#[derive(Debug, PartialEq, Eq)]
+enum Cost {
+    Nothing,
+    /// One of so many deliveries.
+    Delivery {
+        limit: u64,
+    },
+    Unbearable(&'static str),
+}
+
+/// From 4.3 on a message that is given back is not counted; before it is, and a stream cannot be got from.
+fn cost(info: &Json, role: Role, version: Option<(u32, u32)>) -> Cost {
+    match info.get("type").and_then(Json::as_str) {
+        None | Some("classic") => return Cost::Nothing,
+        Some("quorum") if version >= Some((4, 3)) => return Cost::Nothing,
+        Some("quorum") => {}
+        Some(_) => return Cost::Unbearable("its messages cannot be got and given back"),
+    }
+    // What a worker holds there has been delivered, nobody sees how often.
+    if role != Role::DeadLetter {
+        return Cost::Unbearable(
+            "it is a quorum queue, on which every look counts as a delivery and may be the one too many",
+        );
+    }
+    let argument = info.pointer("/arguments/x-delivery-limit").and_then(Json::as_i64);
+    let policy = info
+        .pointer("/effective_policy_definition/delivery-limit")
+        .and_then(Json::as_i64);
+    match argument.into_iter().chain(policy).min() {
+        Some(limit) => match u64::try_from(limit) {
+            Ok(limit) => Cost::Delivery { limit },
+            Err(_) => Cost::Nothing,
+        },
+        None if version.is_some_and(|version| version < (4, 0)) => Cost::Nothing,
+        None => Cost::Delivery { limit: 20 },
+    }
+}
+
 /// What the management API says of a message.
 fn envelope<'a>(message: &'a Json, body: &'a [u8]) -> Envelope<'a> {
     let property = |name: &str| message.pointer(&format!("/properties/{name}"));
@@ -133,5 +188,41 @@ fn envelope<'a>(message: &'a Json, body: &'a [u8]) -> Envelope<'a> {
                 .and_then(|priority| u8::try_from(priority).ok()),
         },
         body: body.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_must_not_be_the_one_too_many() {
+        let quorum = |arguments: Json| json!({ "type": "quorum", "arguments": arguments });
+        let plain = quorum(json!({}));
+        assert_eq!(
+            cost(&json!({ "type": "classic" }), Role::Delay, Some((4, 0))),
+            Cost::Nothing
+        );
+        assert_eq!(cost(&plain, Role::Delay, Some((4, 3))), Cost::Nothing);
+        assert!(matches!(
+            cost(&plain, Role::Delay, Some((4, 0))),
+            Cost::Unbearable(_)
+        ));
+        assert_eq!(
+            cost(&plain, Role::DeadLetter, Some((4, 0))),
+            Cost::Delivery { limit: 20 }
+        );
+        assert_eq!(cost(&plain, Role::DeadLetter, Some((3, 10))), Cost::Nothing);
+        let limited = quorum(json!({ "x-delivery-limit": 3 }));
+        assert_eq!(
+            cost(&limited, Role::DeadLetter, Some((3, 10))),
+            Cost::Delivery { limit: 3 }
+        );
+        // Nobody knows what it is.
+        assert_eq!(cost(&plain, Role::DeadLetter, None), Cost::Delivery { limit: 20 });
+        assert!(matches!(
+            cost(&json!({ "type": "stream" }), Role::DeadLetter, None),
+            Cost::Unbearable(_)
+        ));
     }
 }

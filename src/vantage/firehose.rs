@@ -78,7 +78,12 @@ pub async fn watch(
         .chain(deliveries.map(|(_, queue)| format!("deliver.{queue}")))
         .collect();
     let forgotten = || tap.see(EventKind::TracingOn { readers: 0 });
-    let mut subscription = Subscription::open(broker, &management, &keys, guardian, Some(&forgotten)).await?;
+    // After a lost connection we are the ones who left it on.
+    let forgotten: Option<&(dyn Fn() + Sync)> = match tap.is_after_gap() {
+        true => None,
+        false => Some(&forgotten),
+    };
+    let mut subscription = Subscription::open(broker, &management, &keys, guardian, forgotten).await?;
     match &subscription.partial {
         Some(reason) => tap.partial(format!("{}; {reason}", subscription.detail)),
         None => tap.watching(subscription.detail.clone()),

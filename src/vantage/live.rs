@@ -6,7 +6,8 @@ mod declares;
 mod details;
 mod totals;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -34,12 +35,24 @@ pub struct Wanted {
 pub struct Sink {
     sender: mpsc::UnboundedSender<Timed<Observation>>,
     clock: Instant,
+    /// Queues whose node or leader is down, and why that is known: a passive declare of such a quorum
+    /// queue answers 0 and 0.
+    down: Arc<Mutex<HashMap<String, String>>>,
 }
 
 impl Sink {
     fn see(&self, value: Observation) {
         let at = self.clock.elapsed();
         let _ = self.sender.send(Timed { at, value });
+    }
+
+    fn set_down(&self, down: HashMap<String, String>) {
+        *self.down.lock().unwrap_or_else(PoisonError::into_inner) = down;
+    }
+
+    fn why_down(&self, queue: &str) -> Option<String> {
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.get(queue).cloned()
     }
 
     fn blind(&self, probe: Probe, blindness: Unavailable) {
@@ -63,7 +76,11 @@ pub fn open(
     mpsc::UnboundedReceiver<Timed<Observation>>,
 ) {
     let (sender, seen) = mpsc::unbounded_channel();
-    let sink = Sink { sender, clock };
+    let sink = Sink {
+        sender,
+        clock,
+        down: Arc::default(),
+    };
     let mut probes = tokio::task::JoinSet::new();
     probes.spawn(declares::look(
         config.broker.clone(),

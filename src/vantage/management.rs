@@ -16,8 +16,8 @@ use crate::error::Unavailable;
 use crate::framework::Role;
 use crate::http::segment;
 use crate::rabbitmq::management::Management;
-use crate::rabbitmq::nodes;
 use crate::rabbitmq::tracing::Tracing;
+use crate::rabbitmq::{nodes, rights};
 use crate::timeline::EventKind;
 use lists::{tags, text};
 
@@ -37,6 +37,8 @@ struct Watcher<'a> {
     /// The vhost has no policy at all, as far as this user may see.
     without_policies: bool,
     last: std::collections::HashMap<&'static str, EventKind>,
+    /// Why the vhost's queues cannot be listed, although the rest can be seen.
+    no_queues: Option<String>,
 }
 
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
@@ -46,6 +48,13 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     vhost_exists(&management, &config.broker.vhost).await?;
     let tags = tags(&user);
     let name = text(&user, "name");
+    if name.is_empty() {
+        return Err(Unavailable::new(format!(
+            "{} answers, but does not say who we are: this is not RabbitMQ's management API",
+            config.broker.management.redacted()
+        ))
+        .hint("set `broker.management_url` to host and port of the API"));
+    }
     let statistics = overview.get("disable_stats") != Some(&Json::Bool(true));
     tap.see(EventKind::Broker {
         product: overview
@@ -70,11 +79,19 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         sees_all,
         without_policies,
         last: std::collections::HashMap::new(),
+        no_queues: None,
     };
     watcher.look().await?;
     watcher.tracing().await;
+    let unseen = watcher.no_queues.clone();
     let target = config.broker.management.redacted();
-    if sees_all {
+    if let Some(reason) = unseen {
+        tap.partial(format!(
+            "the queues of vhost \"{}\" are not shown: {reason}; {}",
+            config.broker.vhost,
+            rights::lacks_permission(&name, &config.broker.vhost, "any permission")
+        ));
+    } else if sees_all {
         tap.watching(format!(
             "RabbitMQ {} at {target}{}",
             text(&overview, "rabbitmq_version"),
@@ -82,7 +99,8 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         ));
     } else if statistics {
         tap.partial(format!(
-            "user \"{name}\" has no monitoring tag, so other users' consumers and connections are invisible; rabbitmqctl set_user_tags {name} monitoring"
+            "user \"{name}\" has no monitoring tag, so other users' consumers and connections are invisible; {}",
+            rights::with_tag(&name, &tags, "monitoring")
         ));
     } else {
         tap.partial(
@@ -103,10 +121,10 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
                 .last
                 .retain(|key, _| !["main", "delay", "dead"].contains(key));
             let until = Instant::now() + LATE_LIST;
-            watcher.look().await?;
+            watcher.look().await.map_err(gone)?;
             while watcher.nobody_listed() && Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                watcher.look().await?;
+                watcher.look().await.map_err(gone)?;
             }
             tap.looked();
             return Ok(());
@@ -116,10 +134,16 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
             looked = false;
         } else if !looked && quiet.get_or_insert_with(Instant::now).elapsed() >= QUIET_LOOK {
             looked = true;
-            watcher.look().await?;
+            watcher.look().await.map_err(gone)?;
         }
         phases.pause(Duration::from_millis(500)).await;
     }
+}
+
+/// It saw until now, and answers no more.
+fn gone(mut blindness: Unavailable) -> Unavailable {
+    blindness.lost = blindness.reason.starts_with("no answer");
+    blindness
 }
 
 /// Whether no policy of any kind exists in the vhost. Unlike a queue's own policy, which comes with its
@@ -184,11 +208,22 @@ async fn vhost_exists(management: &Management, vhost: &str) -> Result<(), Unavai
 impl Watcher<'_> {
     async fn look(&mut self) -> Result<(), Unavailable> {
         let vhost = segment(&self.config.broker.vhost);
-        self.queues(&vhost).await?;
+        // Without a permission on the vhost a monitoring user is told of everything but its queues.
+        match self.queues(&vhost).await {
+            Err(blindness)
+                if self.sees_all
+                    && ["404", "user "]
+                        .iter()
+                        .any(|word| blindness.reason.starts_with(word)) =>
+            {
+                self.no_queues = Some(blindness.reason);
+            }
+            other => other?,
+        }
         if self.sees_all {
             self.consumers(&vhost).await;
-            self.connections().await;
             self.alarms().await;
+            self.connections().await;
         }
         Ok(())
     }
@@ -215,23 +250,36 @@ impl Watcher<'_> {
                 Role::Delay => "delay",
                 Role::DeadLetter => "dead",
             };
-            let Some(found) = items
+            let found = items
                 .iter()
-                .find(|item| item.get("name").and_then(Json::as_str) == Some(&name))
-            else {
-                continue;
-            };
+                .find(|item| item.get("name").and_then(Json::as_str) == Some(&name));
             // Policy and state are not part of the fresh list; the single queue has them.
             let single = self
                 .management
                 .get(&format!("queues/{vhost}/{}", segment(&name)))
                 .await
                 .unwrap_or(Json::Null);
+            // The list leaves out a queue whose leader's node is down (4.0.5, 4.3.6).
+            if found.is_none() && single.is_null() {
+                continue;
+            }
+            let found = found.unwrap_or(&Json::Null);
             let up = match lists::members(&single, found) {
                 Some(members) => self.members_up(members).await,
                 None => None,
             };
-            let kind = lists::queue_info(name, &single, found, up, self.without_policies);
+            let mut kind = lists::queue_info(name, &single, found, up, self.without_policies);
+            // Of a classic queue whose node is down it says `running` all the same (4.3.6).
+            if let EventKind::QueueInfo {
+                state, members: None, ..
+            } = &mut kind
+                && found.is_null()
+                && nodes::down(&self.management)
+                    .await
+                    .contains(&text(&single, "node"))
+            {
+                *state = Some("down".into());
+            }
             self.see(key, kind);
         }
         Ok(())
@@ -260,12 +308,20 @@ impl Watcher<'_> {
         let columns = "name,user,vhost,state,client_properties.product,connected_at";
         let Ok(Json::Array(items)) = self
             .management
-            .get(&format!("connections?columns={columns}"))
+            .get(&format!("connections?columns={columns},node"))
             .await
         else {
             return;
         };
         let connections = lists::connections(&items);
+        // Only an alarm holds connections back, our own among them; the nodes say so up to 5 s later.
+        if let Some(node) = lists::held_back(&items)
+            && !self.last.contains_key("mem_alarm")
+            && !self.last.contains_key("disk_free_alarm")
+        {
+            let alarm = "resource".to_owned();
+            self.see("alarm", EventKind::Alarm { node, alarm });
+        }
         self.see("connections", EventKind::Connections { connections });
     }
 

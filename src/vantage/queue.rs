@@ -1,7 +1,7 @@
 //! Passive `queue.declare`: exact Ready and consumer counts, at once, without management.
 //!
-//! Needs no permission up to RabbitMQ 4.2.5. A missing queue is a 404 that closes the channel, so
-//! each queue has a channel of its own, reopened after that.
+//! Needs no permission up to RabbitMQ 4.2.5. A missing queue is a 404 that closes the channel, which is
+//! opened anew after that.
 
 use std::time::Duration;
 
@@ -10,31 +10,64 @@ use lapin::Connection;
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
+use crate::framework::Role;
 use crate::rabbitmq::amqp::{self, STALLED, stalled};
 use crate::rabbitmq::declare::{Counts, NoCounts, Prober};
+use crate::rabbitmq::management::Management;
+use crate::rabbitmq::nodes;
 use crate::timeline::EventKind;
 
 const EVERY: Duration = Duration::from_millis(100);
 /// One late answer may be a busy broker's.
 const SILENT: u32 = 3;
+
 struct Probe {
+    role: Role,
     queue: String,
-    prober: Prober,
     last: Option<Counts>,
     samples: u64,
     /// Looks in a row that the queue's leader did not answer.
     silent: u32,
+    /// Why it may not be looked at.
+    refused: Option<String>,
 }
 
 impl Probe {
+    fn new((role, queue): (Role, String)) -> Self {
+        Self {
+            role,
+            queue,
+            last: None,
+            samples: 0,
+            silent: 0,
+            refused: None,
+        }
+    }
+
     /// `None`: this look told nothing.
-    async fn look(&mut self, connection: &Connection) -> Result<Option<Counts>, Unavailable> {
-        let looking = self.prober.look(connection, &self.queue);
-        let looked = tokio::time::timeout(STALLED, looking)
-            .await
-            .map_err(|_| stalled())?;
-        let counts =
-            looked.map_err(|(NoCounts::Refused(blindness) | NoCounts::Lost(blindness))| blindness)?;
+    async fn look(
+        &mut self,
+        config: &Config,
+        connection: &Connection,
+        prober: &mut Prober,
+    ) -> Result<Option<Counts>, Unavailable> {
+        if self.refused.is_some() {
+            return Ok(None);
+        }
+        let looking = prober.look(connection, &self.queue);
+        let counts = match tokio::time::timeout(STALLED, looking).await {
+            Ok(Ok(counts)) => counts,
+            Ok(Err(NoCounts::Refused(blindness))) if self.role != Role::Main => {
+                self.refused = Some(blindness.reason);
+                return Ok(None);
+            }
+            Ok(Err(NoCounts::Refused(blindness) | NoCounts::Lost(blindness))) => return Err(blindness),
+            Err(_) => {
+                // The channel waits for an answer for ever.
+                *prober = Prober::default();
+                return down_with_its_node(config).await.map(Some);
+            }
+        };
         if counts != Counts::Silent {
             self.silent = 0;
             return Ok(Some(counts));
@@ -71,22 +104,29 @@ impl Probe {
     }
 }
 
+/// No answer for one queue, on a connection that stands: where a node of the cluster is down, the queue
+/// may be its (a classic queue on 4.3.6; older ones answer so themselves).
+async fn down_with_its_node(config: &Config) -> Result<Counts, Unavailable> {
+    let down = match Management::new(&config.broker) {
+        Ok(management) => nodes::down(&management).await,
+        Err(_) => Vec::new(),
+    };
+    match down.as_slice() {
+        [] => Err(stalled()),
+        down => Ok(Counts::Down(format!(
+            "the broker does not answer for it, and node {} of the cluster is down",
+            down.join(", ")
+        ))),
+    }
+}
+
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let connection = amqp::connect(&config.broker, "queue").await?;
     let queue = &config.broker.queue;
-    let mut probes: Vec<Probe> = config
-        .framework
-        .queues
-        .family(queue)
-        .into_iter()
-        .map(|(_, queue)| Probe {
-            queue,
-            prober: Prober::default(),
-            last: None,
-            samples: 0,
-            silent: 0,
-        })
-        .collect();
+    let family = config.framework.queues.family(queue);
+    let mut probes: Vec<Probe> = family.into_iter().map(Probe::new).collect();
+    // One channel for all: a user may have no more.
+    let mut prober = Prober::default();
     let mut announced = false;
     let mut submitted = false;
     loop {
@@ -95,10 +135,10 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         // consumers is concluded from samples taken since then.
         let force = phase.last_look || (phase.task_id.is_some() && !submitted);
         for probe in &mut probes {
-            let mut counts = probe.look(&connection).await?;
+            let mut counts = probe.look(config, &connection, &mut prober).await?;
             // What is concluded from needs an answer.
-            while counts.is_none() && (force || !announced) {
-                counts = probe.look(&connection).await?;
+            while counts.is_none() && probe.refused.is_none() && (force || !announced) {
+                counts = probe.look(config, &connection, &mut prober).await?;
             }
             if let Some(counts) = counts {
                 probe.report(counts, &tap, force);
@@ -107,7 +147,14 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         submitted |= phase.task_id.is_some();
         if !announced {
             announced = true;
-            tap.watching(format!("passive declare of {queue} and its companions"));
+            let refused: Vec<&str> = probes
+                .iter()
+                .filter_map(|probe| probe.refused.as_deref())
+                .collect();
+            match refused.as_slice() {
+                [] => tap.watching(format!("passive declare of {queue} and its companions")),
+                refused => tap.partial(format!("passive declare of {queue}; {}", refused.join("; "))),
+            }
         }
         if phase.last_look || phase.stop {
             tap.looked();

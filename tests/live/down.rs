@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::cluster::{start_api, submit, watched};
 use crate::lab::until;
@@ -81,6 +81,72 @@ fn queue_whose_node_is_down() {
         .expect("B", "queue-unavailable", 10)
         .certain()
         .sums_up("it is back since");
+}
+
+/// Nothing is sent during an alarm: the broker would publish it once the alarm is over, whoever sent it.
+#[test]
+fn a_direct_submit_during_an_alarm_sends_nothing() {
+    let alone = alone();
+    let mut stack = Stack::clustered(alone.cluster.from(0), "alarm");
+    let queue = format!("queues/{}/default", stack.id);
+    stack.brokers[0].manage("PUT", &queue, Some(json!({ "durable": true })));
+    let watermark = |limit: &[&str]| {
+        let mut arguments = vec!["-q", "set_vm_memory_high_watermark"];
+        arguments.extend(limit);
+        alone.cluster.ctl(0, &arguments);
+    };
+    watermark(&["absolute", "1MB"]);
+    let mut command = stack.taskdiag("submit");
+    let submitted = command
+        .args(["--direct", "--config"])
+        .arg(stack.write_config())
+        .output();
+    watermark(&["0.4"]);
+    let submitted = submitted.expect("taskdiag runs");
+    let said = String::from_utf8_lossy(&submitted.stderr);
+    assert_eq!(submitted.status.code(), Some(30), "{said}");
+    assert!(
+        said.contains("blocks publishers") && said.contains("nothing was sent"),
+        "{said}"
+    );
+    let mut command = stack.taskdiag("submit");
+    let submitted = command
+        .args(["--direct", "--config"])
+        .arg(stack.write_config())
+        .output();
+    assert!(submitted.expect("taskdiag runs").status.success());
+    assert_eq!(
+        stack.depth("default"),
+        Some((1, 0)),
+        "what was aborted came all the same"
+    );
+}
+
+/// The broker restarts while the run waits.
+#[test]
+fn a_broker_that_restarts_is_connected_to_again() {
+    let mut alone = alone();
+    let mut stack = Stack::clustered(alone.cluster.from(0), "restart");
+    start_api(&mut stack, 0, &[]);
+    stack.set("timing.silence", "45s");
+    stack.set("timing.timeout", "60s");
+    let running = stack.start_diagnose(&[]);
+    until("it was submitted", || {
+        stack.read("api.log").contains("POST /api/v1/tasks/")
+    });
+    until("the node traces", || stack.traces_at(0));
+    alone.stop(0);
+    alone.start(0);
+    let verdict = running.finish(&stack).says("connected again");
+    for source in ["queue", "firehose"] {
+        assert_eq!(
+            verdict.state(source),
+            "partial",
+            "{source}: {}",
+            verdict.explain()
+        );
+    }
+    assert!(!stack.traces_at(0), "tracing was put back");
 }
 
 /// One node is gone, and the task's queue lives on the other one.

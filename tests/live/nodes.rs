@@ -14,6 +14,8 @@ use crate::lab::{Broker, Lab, repository};
 pub struct Cluster {
     pub nodes: [Broker; 2],
     pub names: [String; 2],
+    /// `rabbitmqctl` of each.
+    ctl: [String; 2],
     script: Mutex<Script>,
 }
 
@@ -104,10 +106,15 @@ impl Cluster {
             };
             Ok((broker, value(format!("LAB_CLUSTER_NODE_{number}"))?))
         };
+        let ctl = [
+            value("LAB_CLUSTER_RABBITMQCTL_1".into())?,
+            value("LAB_CLUSTER_RABBITMQCTL_2".into())?,
+        ];
         let ((first, first_name), (second, second_name)) = (node(1)?, node(2)?);
         Ok(Self {
             nodes: [first, second],
             names: [first_name, second_name],
+            ctl,
             script: Mutex::new(Script {
                 orders,
                 answers,
@@ -119,6 +126,19 @@ impl Cluster {
     /// Both nodes, this one (counted from 0) first.
     pub fn from(&self, node: usize) -> Vec<Broker> {
         vec![self.nodes[node].clone(), self.nodes[1 - node].clone()]
+    }
+
+    /// `rabbitmqctl` on one of the nodes; it succeeds.
+    pub fn ctl(&self, node: usize, arguments: &[&str]) {
+        let done = Command::new(&self.ctl[node])
+            .args(arguments)
+            .output()
+            .expect("rabbitmqctl runs");
+        assert!(
+            done.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     fn order(&self, order: &str) {

@@ -21,8 +21,10 @@ use crate::config::{Broker, Trace};
 use crate::error::Unavailable;
 use crate::guardian::Guardian;
 use crate::hooks::Hooks;
+use crate::rabbitmq::amqp::words;
 use crate::rabbitmq::management::Management;
 use crate::rabbitmq::nodes::{self, Nodes};
+use crate::rabbitmq::rights;
 use crate::rabbitmq::tracing::{EXCHANGE, Tracing};
 
 const CONSUMER: &str = "taskdiag";
@@ -95,8 +97,18 @@ impl Subscription {
         }
         let (connection, batches) = connect_diverting(broker, "firehose", CONSUMER).await?;
         let failed = |error: lapin::Error| {
-            Unavailable::new(format!("cannot read {EXCHANGE}: {error}"))
-                .hint(format!("rabbitmqctl set_permissions -p {} {} needs read on {EXCHANGE} and configure, write, read on taskdiag\\..*", broker.vhost, broker.amqp.username()))
+            let said = words(&error);
+            let refused = said.contains("ACCESS_REFUSED");
+            let seen = Unavailable::new(format!("cannot read {EXCHANGE}: {said}"));
+            // A limit on queues or channels is another matter, and says so itself.
+            match refused {
+                true => seen.hint(rights::lacks_permission(
+                    &broker.amqp.username(),
+                    &broker.vhost,
+                    &format!("read on {EXCHANGE}, and configure, write and read on taskdiag\\..*,"),
+                )),
+                false => seen,
+            }
         };
         let channel = connection.create_channel().await.map_err(failed)?;
         let counting = connection.create_channel().await.map_err(failed)?;
@@ -155,13 +167,17 @@ impl Subscription {
                         .hint("run it again"),
                 );
             }
-            Tracing::set(management, &broker.vhost, here, true).await.map_err(|blindness| {
-                Unavailable::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(format!(
-                    "it takes the administrator tag (rabbitmqctl set_user_tags {} administrator), or switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
-                    broker.management.username(),
-                    broker.vhost
-                ))
-            })?;
+            Tracing::set(management, &broker.vhost, here, true)
+                .await
+                .map_err(|blindness| {
+                    Unavailable::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(
+                        format!(
+                            "{}; or switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
+                            rights::lacks_tag(&broker.management.username(), "administrator"),
+                            broker.vhost
+                        ),
+                    )
+                })?;
         }
         let detail = if already {
             format!(
@@ -203,8 +219,8 @@ impl Subscription {
                 self.ready().unwrap_or_else(|| Err(switched_off()))
             }
             ended = self.consumer.next() => {
-                self.over = Some(Unavailable::new(match ended {
-                    Some(Err(error)) => format!("the firehose broke off: {error}"),
+                self.over = Some(Unavailable::lost(match ended {
+                    Some(Err(error)) => format!("the firehose broke off: {}", words(&error)),
                     None | Some(Ok(_)) => "the firehose broke off: the broker cancelled our consumer".to_owned(),
                 }));
                 // What came before the end has not been taken yet.

@@ -152,9 +152,19 @@ impl<'a> Looks<'a> {
             .min(Duration::from_millis(200))
     }
 
-    fn answered(&mut self, queue: String, counts: Looked, took: Duration) {
+    fn answered(&mut self, queue: String, mut counts: Looked, took: Duration) {
         self.best = self.best.min(took);
         self.typical = (self.typical * 7 + took) / 8;
+        let nothing = matches!(
+            counts,
+            Looked::There {
+                ready: 0,
+                consumers: 0
+            } | Looked::Silent
+        );
+        if let Some(why) = self.sink.why_down(&queue).filter(|_| nothing) {
+            counts = Looked::Down(why);
+        }
         let counts = match counts {
             Looked::There { ready, consumers } => Some(Counts { ready, consumers }),
             Looked::Missing => None,

@@ -3,6 +3,7 @@
 mod pace;
 mod pages;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use crate::error::Unavailable;
 use crate::hooks::Hooks;
 use crate::http::segment;
 use crate::rabbitmq::management::Management;
+use crate::rabbitmq::nodes;
 use crate::watch::observation::{Kind, Listed, Listing, Observation, Probe};
 use crate::watch::selector::QueueSelector;
 use pace::Pace;
@@ -19,6 +21,9 @@ use pages::Limits;
 
 /// So long may the pattern be within a URL.
 const LONGEST: usize = 3000;
+
+/// So many queues that a list lacks are asked for by name.
+const MOST_ASKED: usize = 20;
 
 const QUERY: &str =
     "disable_stats=true&enable_queue_totals=true&columns=name,type,messages_ready,messages_unacknowledged";
@@ -39,9 +44,10 @@ pub async fn look(management: &Management, vhost: &str, selector: &QueueSelector
     let mut paged = selector.exact().is_some().then_some(false);
     let mut pace = Pace::default();
     let mut is_open = false;
+    let mut before = 0;
     loop {
         let began = Instant::now();
-        let mut listing = Box::pin(list(management, vhost, selector, paged, limits, sink));
+        let mut listing = Box::pin(list(management, vhost, selector, paged, before, limits, sink));
         // An answer that does not come is told, and waited for all the same: asking once more would
         // only double the work of a broker that is behind.
         let patience = pace.patience();
@@ -56,6 +62,11 @@ pub async fn look(management: &Management, vhost: &str, selector: &QueueSelector
         };
         match listed {
             Ok((listing, queues, many)) => {
+                // One that is left out is not forgotten.
+                before = match listing.complete {
+                    true => queues,
+                    false => before.max(queues),
+                };
                 paged = paged.or(many);
                 if !is_open {
                     is_open = true;
@@ -83,6 +94,7 @@ async fn list(
     vhost: &str,
     selector: &QueueSelector,
     paged: Option<bool>,
+    before: usize,
     limits: Limits,
     sink: &Sink,
 ) -> Result<(Listing, usize, Option<bool>), Unavailable> {
@@ -128,14 +140,61 @@ async fn list(
             })
         })
         .collect();
+    let lacking = left_out(selector, &queues);
+    let nodes_down = match lacking.is_empty() && count >= before {
+        true => Vec::new(),
+        false => nodes::down(management).await,
+    };
+    sink.set_down(down_with(management, vhost, &lacking, &nodes_down, sink).await);
     // Without any permission on the vhost the list is empty and the answer 200.
-    let complete = !unreadable && (!queues.is_empty() || may_look(management, vhost).await?);
+    let complete =
+        !unreadable && nodes_down.is_empty() && (!queues.is_empty() || may_look(management, vhost).await?);
     let listing = Listing {
         queues,
         complete,
         asked,
     };
     Ok((listing, count, many))
+}
+
+/// The queues that are asked for by name and not listed.
+fn left_out<'a>(selector: &'a QueueSelector, queues: &[Listed]) -> Vec<&'a str> {
+    let names = selector.names().iter().map(String::as_str);
+    names
+        .filter(|name| queues.iter().all(|queue| queue.name != *name))
+        .collect()
+}
+
+/// Those of them that are there, and whose node or leader is down: such a queue is left out of the list
+/// (4.0.5, 4.3.6).
+async fn down_with(
+    management: &Management,
+    vhost: &str,
+    names: &[&str],
+    nodes_down: &[String],
+    sink: &Sink,
+) -> HashMap<String, String> {
+    let mut down = HashMap::new();
+    if nodes_down.is_empty() {
+        return down;
+    }
+    for name in names.iter().take(MOST_ASKED) {
+        let path = format!("queues/{}/{}", segment(vhost), segment(name));
+        let Ok(single) = management.get(&path).await else {
+            continue;
+        };
+        let at = |key: &str| single.get(key).and_then(serde_json::Value::as_str);
+        let home = at("leader").or(at("node")).unwrap_or_default();
+        if nodes_down.iter().any(|node| node == home) {
+            let (queue, why) = ((*name).to_owned(), format!("its node {home} is down"));
+            sink.see(Observation::Down {
+                queue: queue.clone(),
+                why: why.clone(),
+            });
+            down.insert(queue, why);
+        }
+    }
+    down
 }
 
 /// Queues of the whole broker, as far as this user sees them.
@@ -161,7 +220,7 @@ async fn may_look(management: &Management, vhost: &str) -> Result<bool, Unavaila
     Err(Unavailable::new(format!(
         "vhost \"{vhost}\" does not exist, or this user has no permission on it"
     ))
-    .hint("the vhost is the path of `broker.amqp_url`; rabbitmqctl set_permissions -p VHOST USER '' '' '.*'"))
+    .hint("the vhost is the path of `broker.amqp_url`; one permission on it is enough: docs/rabbitmq.md"))
 }
 
 /// A regular expression for the names that can match, understood by PCRE too.

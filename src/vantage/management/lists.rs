@@ -36,6 +36,15 @@ pub(super) fn connections(items: &[Json]) -> Vec<Connection> {
         .collect()
 }
 
+/// The node of a connection that an alarm holds back, whoever's it is.
+pub(super) fn held_back(items: &[Json]) -> Option<String> {
+    let blocked = |item: &&Json| matches!(text(item, "state").as_str(), "blocked" | "blocking");
+    let held = items.iter().find(blocked)?;
+    Some(text(held, "node"))
+        .filter(|node| !node.is_empty())
+        .or_else(|| Some("the broker".into()))
+}
+
 /// A field of the single queue, or of the list where that says nothing.
 fn field<'a>(single: &'a Json, listed: &'a Json, name: &str) -> Option<&'a Json> {
     single
