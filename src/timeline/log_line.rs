@@ -7,6 +7,9 @@ use crate::framework::{ArgumentValues, Framework, LogEvent, contains_token, spel
 /// One line of a log, its traceback folded in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
+    /// The name that stood before it: a compose service's container, or a pod and its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

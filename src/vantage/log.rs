@@ -7,6 +7,7 @@
 mod boot;
 mod clock;
 mod command;
+pub mod folder;
 pub mod format;
 mod quota;
 mod search;
@@ -26,7 +27,7 @@ use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 use boot::since_last_boot;
 use clock::Clock;
-use format::{FOLD, Folder};
+use folder::{FOLD, Folder};
 use quota::Quota;
 
 const EVERY: Duration = Duration::from_millis(25);

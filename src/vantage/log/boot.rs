@@ -1,6 +1,6 @@
 //! Where in a log the running worker's own lines begin.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::format::Parsed;
 use crate::framework::{Framework, LogEvent};
@@ -8,11 +8,31 @@ use crate::framework::{Framework, LogEvent};
 /// Lines from before the run that are kept at most.
 const MOST_BEFORE: usize = 400;
 
-/// The lines of the running worker: from its last boot on, or the last few where none shows.
-///
+/// The lines of the running worker: from its last boot on, or the last few where none shows. Programs
+/// that share the log have a boot each.
+pub(super) fn since_last_boot(lines: Vec<Parsed>, framework: &Framework) -> Vec<Parsed> {
+    let mut streams: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+    for (at, (line, _)) in lines.iter().enumerate() {
+        streams.entry(line.stream.as_deref()).or_default().push(at);
+    }
+    let starts: BTreeMap<Option<String>, usize> = streams
+        .into_iter()
+        .map(|(name, at)| {
+            let own: Vec<&Parsed> = at.iter().map(|&at| &lines[at]).collect();
+            let start = at.get(start_of_last_boot(&own, framework)).copied();
+            (name.map(str::to_owned), start.unwrap_or(lines.len()))
+        })
+        .collect();
+    let keeps = |at: usize, line: &Parsed| starts.get(&line.0.stream).is_some_and(|&start| at >= start);
+    let kept = lines.into_iter().enumerate();
+    kept.filter(|(at, line)| keeps(*at, line))
+        .map(|(_, line)| line)
+        .collect()
+}
+
 /// Children speak before their master says that it is booting up, so a boot begins with the first
 /// line of a process that had not spoken before the boot before it was complete.
-pub(super) fn since_last_boot(lines: Vec<Parsed>, framework: &Framework) -> Vec<Parsed> {
+fn start_of_last_boot(lines: &[&Parsed], framework: &Framework) -> usize {
     let marks: Vec<Option<LogEvent>> = lines.iter().map(|(line, _)| line.log_event(framework)).collect();
     let last = |wanted: fn(&LogEvent) -> bool, below: usize| {
         marks[..below]
@@ -22,23 +42,23 @@ pub(super) fn since_last_boot(lines: Vec<Parsed>, framework: &Framework) -> Vec<
     let booting = |mark: &LogEvent| matches!(mark, LogEvent::BootingUp);
     let ready = |mark: &LogEvent| matches!(mark, LogEvent::BootingUp | LogEvent::Ready);
     let ended = |mark: &LogEvent| matches!(mark, LogEvent::ShutDown | LogEvent::ChildDied { .. });
-    let mut start = lines.len().saturating_sub(MOST_BEFORE);
-    if let Some(this) = last(ready, lines.len()) {
-        let previous = last(booting, this).map_or(0, |at| at + 1);
-        let previous = last(ended, this).map_or(previous, |at| previous.max(at + 1));
-        let old: HashSet<i32> = lines[..previous]
-            .iter()
-            .filter_map(|(line, _)| line.pid)
-            .collect();
-        let first = (previous..=this).find(|&at| lines[at].0.pid.is_none_or(|pid| !old.contains(&pid)));
-        start = start.max(first.unwrap_or(previous));
-    }
-    lines.into_iter().skip(start).collect()
+    let start = lines.len().saturating_sub(MOST_BEFORE);
+    let Some(this) = last(ready, lines.len()) else {
+        return start;
+    };
+    let previous = last(booting, this).map_or(0, |at| at + 1);
+    let previous = last(ended, this).map_or(previous, |at| previous.max(at + 1));
+    let old: HashSet<i32> = lines[..previous]
+        .iter()
+        .filter_map(|(line, _)| line.pid)
+        .collect();
+    let first = (previous..=this).find(|&at| lines[at].0.pid.is_none_or(|pid| !old.contains(&pid)));
+    start.max(first.unwrap_or(previous))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::Folder;
+    use super::super::folder::Folder;
     use super::*;
 
     fn kept(text: &str) -> Vec<String> {

@@ -4,9 +4,7 @@
 //! level word and a leading time. Tracebacks and other continuation lines are folded into the line
 //! they belong to. Lines are parsed one by one; nothing here looks at files.
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use regex::Regex;
 use serde_json::Value as Json;
@@ -17,183 +15,7 @@ use crate::timeline::{Level, LogLine};
 /// A line and the time it states, as written.
 pub type Parsed = (LogLine, Option<String>);
 
-/// A line may still be followed by its traceback: wait this long before it is passed on.
-pub(super) const FOLD: Duration = Duration::from_millis(12);
-/// A line longer than this is cut; its end is rarely the news.
-const LONGEST: usize = 16 * 1024;
-const LONGEST_TRACEBACK: usize = 64 * 1024;
-
-/// Turns chunks of bytes into whole lines with their continuations.
-pub struct Folder {
-    entry: Option<Regex>,
-    rest: Vec<u8>,
-    open: Option<Parsed>,
-    /// Lines now belong to a traceback.
-    inside: bool,
-    /// A line with a recognised head was seen: what has none then continues the one before.
-    heads: bool,
-    /// Lines have a service's name before them.
-    prefixed: bool,
-}
-
-impl Folder {
-    pub fn new(entry: Option<Regex>) -> Self {
-        Self {
-            entry,
-            rest: Vec::new(),
-            open: None,
-            inside: false,
-            heads: false,
-            prefixed: false,
-        }
-    }
-
-    /// An empty one for the same log.
-    pub fn fresh(&self) -> Self {
-        Self::new(self.entry.clone())
-    }
-
-    /// Takes bytes as they come; returns the lines that are complete.
-    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Parsed> {
-        let mut out = Vec::new();
-        self.rest.extend_from_slice(bytes);
-        let mut start = 0;
-        while let Some(length) = self.rest[start..].iter().position(|&byte| byte == b'\n') {
-            let line = String::from_utf8_lossy(&self.rest[start..start + length]).into_owned();
-            start += length + 1;
-            self.line(line.trim_end_matches('\r'), &mut out);
-        }
-        self.rest.drain(..start);
-        if self.rest.len() > LONGEST_TRACEBACK {
-            let line = String::from_utf8_lossy(&self.rest).into_owned();
-            self.rest.clear();
-            self.line(&line, &mut out);
-        }
-        out
-    }
-
-    /// The open line's traceback may go on.
-    pub fn is_inside(&self) -> bool {
-        self.inside
-    }
-
-    /// Passes on the line that waited for a continuation.
-    pub fn flush(&mut self) -> Vec<Parsed> {
-        self.inside = false;
-        self.open.take().into_iter().collect()
-    }
-
-    fn line(&mut self, text: &str, out: &mut Vec<Parsed>) {
-        // Of millions of lines hardly any is dressed up.
-        let plain = match text.contains('\u{1b}') {
-            true => Cow::Owned(anstream::adapter::strip_str(text).to_string()),
-            false => Cow::Borrowed(text),
-        };
-        let bare = without_prefix(&plain);
-        // Tables have bars, too: a name counts only in a log where a line with a head follows one.
-        self.prefixed |= bare.len() < plain.len() && has_head(bare);
-        let text = if self.prefixed { bare } else { &*plain };
-        let matches = |pattern: &Regex| pattern.is_match(text);
-        let is_entry = self.entry.as_ref().is_some_and(matches) && !self.is_quoted(text);
-        if !is_entry
-            && self.continues(text)
-            && let Some((open, _)) = &mut self.open
-        {
-            let traceback = open.traceback.get_or_insert_with(String::new);
-            if traceback.len() + text.len() < LONGEST_TRACEBACK {
-                if !traceback.is_empty() {
-                    traceback.push('\n');
-                }
-                traceback.push_str(text);
-            }
-            return;
-        }
-        if text.trim().is_empty() {
-            return;
-        }
-        out.extend(self.open.take());
-        let text: String = if text.len() > LONGEST {
-            text.chars().take(LONGEST).collect()
-        } else {
-            text.to_owned()
-        };
-        let (mut line, stated, head) = parse(&text);
-        line.entry = is_entry;
-        self.heads |= head;
-        self.inside = false;
-        if starts_traceback(&text) {
-            // A bare traceback, printed by an uncaught exception: it is its own line.
-            line.level.get_or_insert(Level::Error);
-            line.traceback = Some(text);
-            self.inside = true;
-        }
-        self.open = Some((line, stated));
-    }
-
-    /// A traceback prints it: a line of source below its frame, or the exception's own after the last
-    /// frame.
-    fn is_quoted(&self, text: &str) -> bool {
-        let indented = |line: &str| line.starts_with([' ', '\t']);
-        let last = self.open.as_ref().and_then(|(open, _)| open.traceback.as_deref());
-        let after_frame = last
-            .and_then(|text| text.lines().next_back())
-            .is_some_and(indented);
-        self.inside && (indented(text) || (after_frame && !has_head(text)))
-    }
-
-    /// Whether this line belongs to the one before.
-    fn continues(&mut self, text: &str) -> bool {
-        if self.open.is_none() {
-            return false;
-        }
-        if starts_traceback(text) {
-            self.inside = true;
-            return true;
-        }
-        let indented = text.starts_with([' ', '\t']) && !text.trim().is_empty();
-        if self.inside {
-            if indented
-                || text.trim().is_empty()
-                || text.starts_with("During handling of")
-                || text.starts_with("The above exception")
-            {
-                return true;
-            }
-            // The exception's own lines: `pkg.Error: …`, `[SQL: …]`, until something with a head.
-            return !has_head(text);
-        }
-        indented && self.heads
-    }
-}
-
-/// What `docker compose logs` and `kubectl logs --prefix` put before each line.
-static PREFIX: LazyLock<Option<Regex>> =
-    LazyLock::new(|| regex(r"^(?:(?P<service>[a-z0-9][a-z0-9_.-]*) +\| |\[pod/[^\]\s]+\] )"));
-
-/// The line as the program wrote it. A level before a bar is the program's own.
-fn without_prefix(text: &str) -> &str {
-    if !text.contains("| ") && !text.starts_with("[pod/") {
-        return text;
-    }
-    let found = PREFIX.as_ref().and_then(|prefix| prefix.captures(text));
-    match found {
-        Some(found)
-            if found
-                .name("service")
-                .is_none_or(|name| level(name.as_str()).is_none()) =>
-        {
-            &text[found[0].len()..]
-        }
-        _ => text,
-    }
-}
-
-fn starts_traceback(text: &str) -> bool {
-    let text = text.trim_start_matches([' ', '|', '+', '-']);
-    text.starts_with("Traceback (most recent call last)") || text.starts_with("Exception Group Traceback")
-}
-
-fn regex(pattern: &str) -> Option<Regex> {
+pub(super) fn regex(pattern: &str) -> Option<Regex> {
     Regex::new(pattern).ok()
 }
 
@@ -237,7 +59,7 @@ fn formats() -> impl Iterator<Item = &'static Regex> {
     FRAMEWORKS.iter().chain(&*CELERY).chain(&*BASIC)
 }
 
-fn has_head(text: &str) -> bool {
+pub(super) fn has_head(text: &str) -> bool {
     let head = head_of(text);
     formats().any(|format| format.is_match(text))
         || TIME.as_ref().is_some_and(|time| time.is_match(head))
@@ -264,7 +86,7 @@ fn leading_level(head: &str) -> bool {
         })
 }
 
-fn level(word: &str) -> Option<Level> {
+pub(super) fn level(word: &str) -> Option<Level> {
     Some(match word.to_ascii_lowercase().as_str() {
         "debug" | "trace" => Level::Debug,
         "info" | "notice" => Level::Info,
@@ -276,7 +98,7 @@ fn level(word: &str) -> Option<Level> {
 }
 
 /// One line; the flag says that its head was recognised.
-fn parse(text: &str) -> (LogLine, Option<String>, bool) {
+pub(super) fn parse(text: &str) -> (LogLine, Option<String>, bool) {
     if text.starts_with('{')
         && let Ok(Json::Object(map)) = serde_json::from_str(text)
         && let Some(parsed) = parse_json(&map)
@@ -400,6 +222,7 @@ fn parse_json(map: &serde_json::Map<String, Json>) -> Option<Parsed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::folder::{Folder, PREFIX};
     use super::*;
 
     fn read(text: &str) -> Vec<Parsed> {
@@ -512,12 +335,44 @@ mod tests {
             "[pod/worker-7d9f/worker] ",
         ] {
             let text = dressed(prefix, "\u{1b}[1;31mERROR\u{1b}[0m");
-            assert_eq!(read(&text), read(plain), "{prefix}");
+            let mut lines = read(&text);
+            for (line, _) in &mut lines {
+                assert!(line.stream.take().is_some(), "{prefix}");
+            }
+            assert_eq!(lines, read(plain), "{prefix}");
         }
         // A program's own bars are its own.
         let own = read("info | worker | started\n2025-01-01 10:00:00 | WARNING  | app:f:1 - careful\n");
         assert_eq!(own[0].0.text, "info | worker | started");
         assert_eq!(own[1].0.level, Some(Level::Warning));
+    }
+
+    #[test]
+    fn replicas_do_not_break_each_others_tracebacks() {
+        let head =
+            |pid: u32, text: &str| format!("[2025-01-01 10:00:00,123] [PID {pid}] [T] [x] [ERROR] {text}");
+        let text = format!(
+            "worker-1  | {}\nworker-1  | Traceback (most recent call last):\nworker-2  | {}\nworker-1  |   File \"a.py\", line 1, in f\nworker-2  | Traceback (most recent call last):\nworker-1  | ValueError: one\nworker-2  | KeyError: 'two'\n",
+            head(7, "first"),
+            head(7, "second"),
+        );
+        let lines = read(&text);
+        let told: Vec<_> = lines
+            .iter()
+            .map(|(line, _)| {
+                (
+                    line.stream.as_deref(),
+                    line.traceback.as_deref().and_then(|text| text.lines().last()),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Some("worker-1"), Some("ValueError: one")),
+                (Some("worker-2"), Some("KeyError: 'two'"))
+            ]
+        );
     }
 
     #[test]
