@@ -48,6 +48,8 @@ pub struct Config {
     pub api_program: Option<Program>,
     pub worker_program: Option<Program>,
     pub services: Services,
+    /// `auto`, `off`, or the address of a container engine's socket.
+    pub engine: String,
     /// The smallest body that the API accepts.
     pub smallest_body: Option<Json>,
     pub timing: Timing,
@@ -116,6 +118,7 @@ impl Config {
             api_program: program::program(layers, "api")?,
             worker_program: program::program(layers, "worker")?,
             services: program::services(layers)?,
+            engine: layers.text("containers.engine")?.unwrap_or_else(|| "auto".into()),
             smallest_body: layers.json("isolate.body"),
             timing,
             origins: layers.origins(),

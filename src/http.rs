@@ -77,6 +77,9 @@ pub fn no_answer(error: reqwest::Error) -> (NoAnswer, String) {
         }
         source = inner.source();
     }
+    if chain.contains("UnknownIssuer") && !crate::tls::has_roots() {
+        chain.push_str(" (no CA certificates were found: install ca-certificates, or set ca_file)");
+    }
     let lower = chain.to_lowercase();
     let why = if error.is_timeout() && !error.is_connect() {
         NoAnswer::Timeout

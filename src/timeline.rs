@@ -5,6 +5,7 @@
 //! and the `timeline` of the JSON report.
 
 mod broker;
+mod container;
 pub mod environment;
 mod event;
 pub mod isolation;
@@ -20,6 +21,7 @@ mod source;
 use crate::framework::{Framework, LogEvent};
 
 pub use broker::{Connection, Consumer};
+pub use container::{Container, PublishedAt, Role};
 pub use event::{Ended, Event, EventKind, NoAnswer};
 pub use log_line::{Level, LogLine};
 pub use process::{Frame, Process, Stack, exit_words};

@@ -4,6 +4,7 @@
 //! it how eagerly to look. None of them may end the run: one that cannot see says so and stops.
 
 pub mod api;
+pub mod containers;
 pub mod database;
 pub mod dead_letters;
 pub mod firehose;

@@ -137,7 +137,7 @@ services:
             "actor = \"run_order\"",
             "entry_pattern = \"order run begins:\"",
             "command = [\"dramatiq\", \"shop_worker.main\"]",
-            "log_command = [\"docker\", \"compose\", \"logs\", \"-f\", \"--no-log-prefix\", \"jobs\"]",
+            "log_command = [\"docker\", \"compose\", \"logs\", \"-f\", \"jobs\"]",
         ],
     );
     for secret in ["hunter2", "s3cret"] {
@@ -278,8 +278,8 @@ fn compose_files_in_odd_places() {
         &text,
         &[
             "command = [\"dramatiq\", \"shop.tasks\", \"-Q\", \"emails\"]",
-            "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"--no-log-prefix\", \"api\"]",
-            "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"--no-log-prefix\", \"w1\"]",
+            "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"api\"]",
+            "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"w1\"]",
         ],
     );
     // Without the file nothing is known of the command: what the code suggests is an example.

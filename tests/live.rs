@@ -13,6 +13,8 @@ mod blind;
 mod cluster;
 #[path = "live/commands.rs"]
 mod commands;
+#[path = "live/containers.rs"]
+mod containers;
 #[path = "live/delivered.rs"]
 mod delivered;
 #[path = "live/down.rs"]

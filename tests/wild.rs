@@ -72,6 +72,7 @@ const fn same(name: &'static str, apply: fn(&Run) -> Vec<Wild>) -> Transformatio
 
 const ALL: &[Transformation] = &[
     less("container_pids", pids::container_pids),
+    less("container_pids_with_the_map", pids::container_pids_with_the_map),
     less("through_a_proxy", proxy::through_a_proxy),
     less("a_second_replica", replica::a_second_replica),
     less("restarted_worker", restart::restarted_worker),

@@ -107,7 +107,7 @@ fn is_wanted(source: Source, config: &Config) -> bool {
         Source::ApiLog => config.api_log.is_configured(),
         Source::Database => config.database.is_some(),
         Source::WorkerLog => config.worker.log.is_configured(),
-        Source::Firehose | Source::DeadLetters | Source::Process | Source::Run => false,
+        Source::Firehose | Source::DeadLetters | Source::Process | Source::Containers | Source::Run => false,
         Source::Management | Source::Queue => true,
     }
 }

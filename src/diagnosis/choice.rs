@@ -193,8 +193,9 @@ fn subjects<'a>(story: &Story<'a>, evidence: &[u32]) -> BTreeSet<Subject<'a>> {
                 let api = story.api_processes();
                 found.extend(api.iter().map(|(_, process)| Subject::Process(process.pid)));
             }
-            EventKind::Line(line) if event.source == Source::WorkerLog => {
-                found.extend(line.pid.map(Subject::Process));
+            EventKind::Line(_) if event.source == Source::WorkerLog => {
+                let told = story.worker_lines().iter().find(|told| told.n == event.n);
+                found.extend(told.and_then(|told| told.pid).map(Subject::Process));
                 if story.lines().iter().any(|own| own.n == event.n) {
                     found.insert(Subject::Task);
                 }

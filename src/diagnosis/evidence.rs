@@ -6,9 +6,11 @@
 pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod connections;
+pub(in crate::diagnosis) mod containers;
 mod filling;
 pub(in crate::diagnosis) mod holding;
 pub(in crate::diagnosis) mod holdups;
+mod identity;
 mod lines;
 pub(in crate::diagnosis) mod locks;
 mod messages;
@@ -71,14 +73,28 @@ pub struct WorkerLine<'a> {
     pub n: u32,
     pub at_ms: f64,
     pub line: &'a LogLine,
+    /// The process of this machine that wrote it. The pid in the line itself may be a container's.
+    pub pid: Option<i32>,
     pub mark: Option<&'a LogEvent>,
     pub stated: Option<&'a str>,
 }
+
+/// Lines of one thread, as far as the log tells them apart.
+pub type ThreadKey<'a> = (Option<&'a str>, Option<i32>, Option<&'a str>);
 
 impl<'a> WorkerLine<'a> {
     /// The id of the message that it names.
     pub fn message_id(&self) -> Option<&'a str> {
         self.mark.and_then(LogEvent::message_id)
+    }
+
+    /// The thread that wrote it: replicas that share a log may have the same pid and thread.
+    pub fn thread(&self) -> ThreadKey<'a> {
+        (
+            self.line.stream.as_deref(),
+            self.line.pid,
+            self.line.thread.as_deref(),
+        )
     }
 
     /// The actor that it names.
@@ -201,6 +217,12 @@ pub struct Story<'a> {
     candidates: usize,
     worker_lines: Vec<WorkerLine<'a>>,
     lines: Vec<WorkerLine<'a>>,
+    /// The processes that a stream of the log calls by a pid.
+    pids: BTreeMap<(Option<&'a str>, i32), Vec<identity::Life>>,
+    /// Several places have processes with the log's pids, and nothing says which of them wrote it.
+    ambiguous: bool,
+    /// Threads of the log that are several: more than one process writes under their name.
+    shared: BTreeSet<ThreadKey<'a>>,
     /// What an event's being the task's, or somebody's, rests on.
     premises: BTreeMap<EventId, Vec<Premise>>,
     /// Lines taken to be the task's only because nothing else seems to have happened.
@@ -233,6 +255,9 @@ impl<'a> Story<'a> {
             candidates: 0,
             worker_lines: Vec::new(),
             lines: Vec::new(),
+            pids: BTreeMap::new(),
+            ambiguous: false,
+            shared: BTreeSet::new(),
             premises: BTreeMap::new(),
             weak: BTreeSet::new(),
             by_thread: BTreeSet::new(),
@@ -245,6 +270,8 @@ impl<'a> Story<'a> {
         };
         story.read();
         story.find_messages();
+        story.find_pids();
+        story.find_shared_threads();
         story.find_lines();
         story.find_raised();
         story.find_premises();
@@ -279,6 +306,7 @@ impl<'a> Story<'a> {
                         n: event.n,
                         at_ms: event.at_ms,
                         line,
+                        pid: line.pid,
                         mark: self.timeline.mark(event.n),
                         stated: event.stated.as_deref(),
                     })
@@ -310,7 +338,7 @@ impl<'a> Story<'a> {
                 Some(id) => found.extend(ours(Some(id))),
                 None if line.line.carries_task_id => {}
                 None if self.by_thread.contains(&line.n) => {
-                    found.push(Premise::OneProcessPerLogThread { pid: line.line.pid })
+                    found.push(Premise::OneProcessPerLogThread { pid: line.pid })
                 }
                 None => {}
             }

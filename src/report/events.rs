@@ -237,6 +237,33 @@ pub(super) fn describe(event: &Event) -> String {
             reason,
             ..
         } => format!("{part} not ready after {}: {reason}", moment(*after_ms)),
+        Kind::Container(container) => format!(
+            "container {} ({}) is {}{}",
+            container.name,
+            container.image,
+            container.state,
+            container
+                .exit_code
+                .map_or(String::new(), |code| format!(", exit code {code}")),
+        ),
+        Kind::ContainerEvent {
+            container,
+            action,
+            exit,
+        } => format!(
+            "container {container}: {action}{}",
+            exit.map_or(String::new(), |code| format!(", exit code {code}")),
+        ),
+        Kind::PublishedPort {
+            port, to, listens, ..
+        } => format!(
+            "port {port} leads to {to} in a container{}",
+            match listens {
+                Some(true) => "",
+                Some(false) => ", where nothing listens",
+                None => ", which cannot be seen",
+            }
+        ),
         Kind::Blind { reason, .. } => format!("blind: {reason}"),
         Kind::Partial { reason } => format!("sees in part: {reason}"),
         Kind::Watching { detail } => format!("watching {detail}"),

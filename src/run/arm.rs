@@ -16,7 +16,7 @@ use crate::error::Unavailable;
 use crate::timeline::{EventKind, Source};
 use crate::vantage::process::{self, ProcessQuery};
 use crate::vantage::{Phases, Report, Tap, Watched};
-use crate::vantage::{api, database, dead_letters, firehose, log, management, queue};
+use crate::vantage::{api, containers, database, dead_letters, firehose, log, management, queue};
 
 /// Starts watchers, each with the tap of its source.
 struct Watchers<'a> {
@@ -47,15 +47,26 @@ impl Watchers<'_> {
     }
 }
 
-/// Starts every watcher that the plan wants. Returns them, and the way to ask for processes.
+/// How watchers are asked for what others have seen.
+pub(super) struct Queries {
+    pub processes: mpsc::UnboundedSender<ProcessQuery>,
+    /// Addresses whose container is wanted.
+    pub containers: mpsc::UnboundedSender<containers::Address>,
+    /// The sources that were started.
+    pub armed: Vec<Source>,
+}
+
+/// Starts every watcher that the plan wants. Returns them, and the way to ask them.
 pub(super) fn start(
     config: &Config,
     plan: &Plan,
     tap: &Tap,
     phases: &Phases,
     guardian: &GuardianSlot,
-) -> (JoinSet<()>, mpsc::UnboundedSender<ProcessQuery>) {
-    let (queries, queried) = mpsc::unbounded_channel();
+) -> (JoinSet<()>, Queries) {
+    let (processes, queried) = mpsc::unbounded_channel();
+    let (addresses, wanted) = mpsc::unbounded_channel();
+    let mut armed = ARMED.to_vec();
     let mut watchers = Watchers {
         tap,
         phases,
@@ -118,10 +129,22 @@ pub(super) fn start(
     watchers.start(Source::Process, move |tap, phases| async move {
         process::watch(&config, queried, tap, phases).await
     });
+    if let Some(socket) = containers::find(&shared.engine) {
+        let config = shared.clone();
+        armed.push(Source::Containers);
+        watchers.start(Source::Containers, move |tap, phases| async move {
+            containers::watch(&config, socket, wanted, tap, phases).await
+        });
+    }
     let (look_only, post_mortem) = (plan.look_only, plan.post_mortem.is_some());
     watchers.start(Source::Api, move |tap, phases| async move {
         api::watch(&shared, look_only, post_mortem, tap, phases).await
     });
+    let queries = Queries {
+        processes,
+        containers: addresses,
+        armed,
+    };
     (watchers.running, queries)
 }
 
@@ -205,7 +228,7 @@ pub(super) async fn wait(run: &mut Run, config: &Config, plan: &Plan) {
 /// The sources that have not said by then whether they see; none, if the user does not want to wait.
 async fn late(run: &mut Run, limit: Duration) -> Vec<Source> {
     let mut interrupted = run.interrupted.clone();
-    let mut waiting: Vec<Source> = ARMED.to_vec();
+    let mut waiting: Vec<Source> = run.queries.armed.clone();
     while !waiting.is_empty() {
         let left = limit.saturating_sub(run.clock.elapsed());
         let report = tokio::select! {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::arm::Queries;
 use super::plan::OnNews;
 use crate::diagnosis::{self, Verdict};
 use crate::timeline::{Ended, Event, EventKind, Source, Timeline};
@@ -40,8 +41,8 @@ const LIVELY: Duration = Duration::from_millis(500);
 /// The timeline that grows, and the channels that it grows from.
 pub(super) struct Run {
     pub timeline: Timeline,
-    /// Asks the process watcher to look at one.
-    pub queries: mpsc::UnboundedSender<ProcessQuery>,
+    /// Asks watchers to look at something.
+    pub queries: Queries,
     pub clock: Instant,
     pub phase: watch::Sender<Phase>,
     pub reports: mpsc::UnboundedReceiver<Report>,
@@ -57,7 +58,7 @@ impl Run {
         timeline: Timeline,
         clock: Instant,
         phase: watch::Sender<Phase>,
-        queries: mpsc::UnboundedSender<ProcessQuery>,
+        queries: Queries,
         reports: mpsc::UnboundedReceiver<Report>,
         interrupted: watch::Receiver<bool>,
     ) -> Self {
@@ -137,24 +138,20 @@ impl Run {
             }
             EventKind::LockWait(wait) => {
                 for client in wait.client.iter().chain(&wait.others) {
-                    let _ = self
-                        .queries
-                        .send(ProcessQuery::Connection(format!("{client} -> database")));
+                    self.ask_who(&format!("{client} -> database"));
                 }
             }
             EventKind::Publish { connection, .. } | EventKind::Deliver { connection, .. } => {
-                let _ = self.queries.send(ProcessQuery::Connection(connection.clone()));
+                self.ask_who(connection);
             }
             EventKind::Consumers { consumers } => {
                 for consumer in consumers.iter().filter(|c| self.is_ours(&c.queue)) {
-                    let _ = self
-                        .queries
-                        .send(ProcessQuery::Connection(consumer.connection.clone()));
+                    self.ask_who(&consumer.connection);
                 }
             }
             EventKind::Line(line) if event.source == Source::WorkerLog => {
                 if let Some(pid) = line.pid {
-                    let _ = self.queries.send(ProcessQuery::Pid(pid));
+                    let _ = self.queries.processes.send(ProcessQuery::Logged(pid));
                 }
             }
             _ => {}
@@ -217,11 +214,34 @@ impl Run {
         }
     }
 
+    /// Who is at the client's end of a connection: a process of this machine, or somebody in a container.
+    fn ask_who(&self, connection: &str) {
+        let _ = self
+            .queries
+            .processes
+            .send(ProcessQuery::Connection(connection.to_owned()));
+        if let Some(address) = connection
+            .split(" -> ")
+            .next()
+            .and_then(|client| client.rsplit_once(':'))
+        {
+            let _ = self
+                .queries
+                .containers
+                .send(address.0.trim_matches(['[', ']']).to_owned());
+        }
+    }
+
     /// Lets every source look once more, thoroughly, before anything is concluded from absence.
     pub(super) async fn last_look(&mut self) {
         self.phase.send_modify(|phase| phase.last_look = true);
         let deadline = tokio::time::Instant::now() + LAST_LOOK;
-        while ARMED.iter().any(|source| !self.looked.contains(source)) {
+        while self
+            .queries
+            .armed
+            .iter()
+            .any(|source| !self.looked.contains(source))
+        {
             match tokio::time::timeout_at(deadline, self.reports.recv()).await {
                 Ok(Some(report)) => {
                     self.take(report);

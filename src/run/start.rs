@@ -80,7 +80,7 @@ pub(super) async fn bring_up(
                 false => part.hopeless(run, config.timing.timeout),
             };
             if part.ready || reason.is_some() {
-                part.decide(run, config, tap, reason);
+                part.decide(run, tap, reason);
             }
         }
         progress(&run.timeline, &nothing);
@@ -114,7 +114,7 @@ async fn launch(
     let (answered, answers) = mpsc::channel(1);
     let mut parts = Vec::new();
     for started in system.start().await? {
-        announce(&started, system, tap, &run.queries);
+        announce(&started, system, tap, &run.queries.processes);
         if started.part == "api"
             && let Some(api) = config.api.clone()
         {
@@ -149,16 +149,16 @@ impl Part {
     }
 
     /// Says that it is ready, or why it will not be.
-    fn decide(&mut self, run: &Run, config: &Config, tap: &Tap, reason: Option<String>) {
+    fn decide(&mut self, run: &Run, tap: &Tap, reason: Option<String>) {
         self.decided = true;
         let part = self.started.part.to_owned();
         let pid = self.started.pid;
         let after_ms = self.began.elapsed().as_secs_f64() * 1000.0;
         // Whoever answers in its place is worth knowing, too.
-        if let Some(port) = api_port(config).filter(|_| part == "api") {
-            let _ = run.queries.send(ProcessQuery::Api(port));
+        if part == "api" {
+            let _ = run.queries.processes.send(ProcessQuery::Api);
         }
-        let _ = run.queries.send(ProcessQuery::Writers);
+        let _ = run.queries.processes.send(ProcessQuery::Writers);
         tap.see(match reason {
             None => EventKind::Ready { part, pid, after_ms },
             Some(reason) => EventKind::NotReady {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::environment::{Environment, Found};
-use super::{Connection, Consumer, LockWait, LogLine, Process, Row, Source, Stack, isolation};
+use super::{Connection, Consumer, Container, LockWait, LogLine, Process, Row, Source, Stack, isolation};
 use crate::framework::{ArgumentValues, Message};
 
 /// One timestamped thing one source saw.
@@ -281,6 +281,20 @@ pub enum EventKind {
     ApiProcess {
         pid: i32,
     },
+    /// The API's port is a container's, published by its engine.
+    PublishedPort {
+        port: u16,
+        /// Address and port in the container's own network.
+        to: String,
+        /// The engine's process that passes connections on.
+        relay: i32,
+        /// Something listens there; absent where that could not be seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listens: Option<bool>,
+        /// The container's id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<String>,
+    },
     /// What one of these processes runs in.
     Environment(Box<Environment>),
     /// It runs in the same as another one: command line, user, folder, variables, interpreter.
@@ -299,6 +313,20 @@ pub enum EventKind {
     StacksRefused {
         pid: i32,
         reason: String,
+    },
+
+    // -- containers
+    /// A container that takes part, as its engine describes it; again where something has changed.
+    Container(Box<Container>),
+    // -- containers, worker-log
+    /// Something became of a container: its engine, or compose in the log, says so.
+    ContainerEvent {
+        /// The container's name, or its service and number.
+        container: String,
+        /// As the engine names it: `die`, `oom`, `start`, `restart`, `pause`, `unpause`, `stop`, `kill`.
+        action: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<i32>,
     },
 
     // -- run

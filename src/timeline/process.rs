@@ -41,9 +41,26 @@ pub struct Process {
     /// Threads that wait to write to a full pipe; absent where that could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipe_write: Option<u32>,
+    /// Its pids from our pid namespace down to its own (`NSpid`): what it writes into its log is the last.
+    /// Older recordings do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nspids: Vec<i32>,
+    /// The id of the container that it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Its cgroup is frozen, as by `docker pause`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
     /// It or a near ancestor has the watched worker's log file open.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub holds_log: bool,
+}
+
+impl Process {
+    /// The pid by which it knows itself, and which stands in its log. Older recordings do not say.
+    pub fn own_pid(&self) -> Option<i32> {
+        self.nspids.last().copied()
+    }
 }
 
 /// One thread's Python frames, innermost first.

@@ -31,6 +31,8 @@ pub enum Source {
     DeadLetters,
     WorkerLog,
     Process,
+    /// The container engine of this machine.
+    Containers,
     /// taskdiag itself: the end of the run, and after it what `--isolate` did.
     Run,
 }

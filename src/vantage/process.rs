@@ -3,19 +3,23 @@
 //! Everything is read from `/proc`; nothing is stopped, traced or run. Processes of other users
 //! show their command line but neither their sockets nor their environment.
 
+mod api;
 mod code;
 pub mod command;
+mod container;
 mod describe;
 mod distributions;
 mod dotenv;
 mod environment;
 mod interpreter;
+mod logged;
 mod mask;
 pub mod names;
 mod peers;
 mod reads;
 pub mod sockets;
 mod stacks;
+mod tables;
 mod view;
 mod watched;
 
@@ -32,11 +36,13 @@ use crate::error::Unavailable;
 use crate::framework;
 use crate::timeline::environment::Found;
 use crate::timeline::{EventKind, Process};
-use describe::started_at_ms;
 pub use describe::{descends_from, read, state_of};
+use describe::{read_with, started_at_ms};
 use environment::Fingerprints;
+use logged::Logged;
 pub use peers::peers;
-use sockets::{client_end, holders, listening_on};
+use sockets::{client_end, holders};
+use tables::Tables;
 use watched::{Configured, LogFiles, holds, log_files, writers};
 
 /// What the run wants to know of processes.
@@ -44,11 +50,12 @@ use watched::{Configured, LogFiles, holds, log_files, writers};
 pub enum ProcessQuery {
     /// Who is at the client's end of `ip:port -> ip:port`?
     Connection(String),
-    Pid(i32),
+    /// Who knows itself by this pid, which stands in the worker's log?
+    Logged(i32),
     /// We started it: whoever started it tells of its end.
     Started(i32),
-    /// Who listens on the API's port?
-    Api(u16),
+    /// Who serves the API?
+    Api,
     /// Who writes the worker's log?
     Writers,
 }
@@ -61,8 +68,13 @@ struct Watcher {
     shown: HashMap<i32, Process>,
     logs: LogFiles,
     worker: Configured,
-    /// Processes that serve the API.
+    logged: Logged,
+    /// Where the API is.
+    api: Vec<SocketAddr>,
+    /// Processes that serve it.
     apis: Vec<i32>,
+    /// The container that its port leads to, as it was told last.
+    published: Option<EventKind>,
     /// Processes that we started.
     ours: HashSet<i32>,
     fingerprints: Fingerprints,
@@ -93,17 +105,16 @@ pub async fn watch(
         shown: HashMap::new(),
         logs: log_files(config),
         worker: Configured::new(config),
+        logged: Logged::default(),
+        api: api_addresses(config).await,
         apis: Vec::new(),
+        published: None,
         ours: HashSet::new(),
         fingerprints: Fingerprints::new(tap.clone()),
     };
-    if let Some(api) = &config.api
-        && is_local(api.url.host_str().unwrap_or_default()).await
-        && let Some(port) = api.url.port_or_known_default()
-    {
-        watcher.api(port);
-    }
-    watcher.fingerprint_workers();
+    let tables = Tables::default();
+    watcher.api(&tables);
+    watcher.fingerprint_workers(&tables);
     watcher.fingerprints.settle(FINGERPRINTS_WITHIN).await;
     let root = procfs::process::Process::myself()
         .ok()
@@ -112,7 +123,7 @@ pub async fn watch(
     match (local, root) {
         (true, true) => tap.watching("processes of this machine, through /proc"),
         (true, false) => {
-            tap.partial("processes of this user only; run it as the worker's user, or as root, to see others")
+            tap.partial("the sockets and environments of this user's processes only; `sudo taskdiag` sees those of others")
         }
         (false, _) => tap.partial(format!(
             "the broker {} is not on this machine: connections are matched by this machine's addresses only",
@@ -157,21 +168,19 @@ impl Watcher {
     /// Answers everything that was asked with one walk through `/proc`: a connection may be gone
     /// again in a moment.
     fn answer(&mut self, asks: &[ProcessQuery]) {
+        let tables = Tables::default();
         let mut wanted: Vec<(String, SocketAddr)> = Vec::new();
         for ask in asks {
             match ask {
-                ProcessQuery::Pid(pid) => {
-                    self.show(*pid);
-                    self.fingerprints.take(*pid, Found::LogLine);
-                }
+                ProcessQuery::Logged(pid) => self.show_logged(*pid, &tables),
                 ProcessQuery::Started(pid) => {
                     self.ours.insert(*pid);
-                    self.show(*pid);
+                    self.show(*pid, &tables);
                 }
-                ProcessQuery::Api(port) => self.api(*port),
+                ProcessQuery::Api => self.api(&tables),
                 ProcessQuery::Writers => {
                     for pid in writers(&self.logs) {
-                        self.show(pid);
+                        self.show(pid, &tables);
                         self.fingerprints.take(pid, Found::WorkerLog);
                     }
                     // Ready or ended: by now it is what it was meant to become.
@@ -192,40 +201,57 @@ impl Watcher {
         if wanted.is_empty() {
             return;
         }
-        for (name, pid) in holders(&wanted) {
+        for (name, pid) in holders(&wanted, &tables) {
             if self.known.insert(name.clone()) {
                 self.tap.see(EventKind::Peer {
                     connection: name,
                     pid,
                 });
-                self.show(pid);
+                self.show(pid, &tables);
                 self.fingerprints.take(pid, Found::Connection);
             }
         }
     }
 
-    /// The process that listens on the API's port.
-    fn api(&mut self, port: u16) {
-        for pid in listening_on(port) {
+    /// The processes that a pid of the log may mean. Of several only the verdict can tell which.
+    fn show_logged(&mut self, pid: i32, tables: &Tables) {
+        let shown = &self.shown;
+        let found = self.logged.new_for(pid, |pid| shown.contains_key(&pid));
+        for &pid in &found {
+            self.show(pid, tables);
+        }
+        if let [one] = found.as_slice() {
+            self.fingerprints.take(*one, Found::LogLine);
+        }
+    }
+
+    /// The process that serves the API.
+    fn api(&mut self, tables: &Tables) {
+        let found = api::listeners(&self.api, tables);
+        if found.published.is_some() && found.published != self.published {
+            self.published.clone_from(&found.published);
+            self.published.iter().cloned().for_each(|kind| self.tap.see(kind));
+        }
+        for pid in found.pids {
             if self.apis.contains(&pid) {
                 continue;
             }
             self.tap.see(EventKind::ApiProcess { pid });
             self.apis.push(pid);
-            self.show(pid);
+            self.show(pid, tables);
             self.fingerprints.take(pid, Found::ApiPort);
         }
     }
 
-    fn show(&mut self, pid: i32) {
+    fn show(&mut self, pid: i32, tables: &Tables) {
         if self.shown.contains_key(&pid) {
             return;
         }
-        self.show_again(pid);
+        self.show_again(pid, tables);
     }
 
-    fn show_again(&mut self, pid: i32) {
-        if let Some(mut process) = read(pid) {
+    fn show_again(&mut self, pid: i32, tables: &Tables) {
+        if let Some(mut process) = read_with(pid, tables) {
             process.holds_log = holds(pid, &self.logs);
             process.is_configured = self.worker.is_it(&process.command, process.cwd.as_deref());
             if self.shown.get(&pid) != Some(&process) {
@@ -238,29 +264,31 @@ impl Watcher {
     /// Connections open lazily, so at the end everything is read once more.
     fn last_look(&mut self) {
         self.refresh();
+        let tables = Tables::default();
+        self.api(&tables);
         for pid in writers(&self.logs) {
-            self.show(pid);
+            self.show(pid, &tables);
         }
         // A worker that has neither a connection nor a log line yet is known by its command only.
         for pid in self.worker.running() {
-            self.show(pid);
+            self.show(pid, &tables);
         }
-        self.fingerprint_workers();
+        self.fingerprint_workers(&tables);
         let pids: Vec<i32> = self.shown.keys().copied().collect();
         for pid in pids {
-            self.show_again(pid);
+            self.show_again(pid, &tables);
         }
     }
 
     /// What can be known of the worker before it has done anything. Whoever writes its log is it; by
     /// the command alone another installation's worker would be taken for it.
-    fn fingerprint_workers(&mut self) {
+    fn fingerprint_workers(&mut self, tables: &Tables) {
         let writers = writers(&self.logs);
         for pid in &writers {
             self.fingerprints.take(*pid, Found::WorkerLog);
             // For how long it has been dead says whether anybody will bury it.
             if state_of(*pid) == Some('Z') {
-                self.show(*pid);
+                self.show(*pid, tables);
             }
         }
         for pid in self.worker.running() {
@@ -283,8 +311,9 @@ impl Watcher {
                     let odd = |state: char| matches!(state, 'T' | 't' | 'Z' | 'D');
                     if stat.ppid != last.ppid
                         || (stat.state != last.state && (odd(stat.state) || odd(last.state)))
+                        || (last.container.is_some() && container::is_frozen(pid) != last.frozen)
                     {
-                        self.show_again(pid);
+                        self.show_again(pid, &Tables::default());
                     }
                 }
                 _ => {
@@ -331,11 +360,29 @@ impl Watcher {
     }
 }
 
+/// Where the API's URL leads, in the order in which a client tries.
+async fn api_addresses(config: &Config) -> Vec<SocketAddr> {
+    let Some(api) = &config.api else {
+        return Vec::new();
+    };
+    let (Some(host), Some(port)) = (api.url.host_str(), api.url.port_or_known_default()) else {
+        return Vec::new();
+    };
+    let host = host.trim_matches(['[', ']']);
+    tokio::net::lookup_host((host, port))
+        .await
+        .map_or_else(|_| Vec::new(), Iterator::collect)
+}
+
 /// Whether a host name means this machine.
 async fn is_local(host: &str) -> bool {
     let Ok(mut addresses) = tokio::net::lookup_host((host, 0)).await else {
         return false;
     };
     // An address of ours is one that we can bind.
-    addresses.any(|address| address.ip().is_loopback() || std::net::UdpSocket::bind(address).is_ok())
+    addresses.any(|address| is_ours(address.ip()))
+}
+
+fn is_ours(address: std::net::IpAddr) -> bool {
+    address.is_loopback() || std::net::UdpSocket::bind((address, 0)).is_ok()
 }

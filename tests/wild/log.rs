@@ -2,7 +2,7 @@
 
 use taskdiag::timeline::scrub::printable;
 use taskdiag::timeline::{Event, EventKind, Level, LogLine, Source};
-use taskdiag::vantage::log::format::Folder;
+use taskdiag::vantage::log::folder::Folder;
 
 use super::run::{Run, Wild, wild};
 

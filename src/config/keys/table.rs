@@ -95,7 +95,7 @@ pub const SECTIONS: &[Section] = &[
                 "api.log_command",
                 List,
                 "or a command that prints it",
-                r#"["docker", "compose", "logs", "-f", "--no-log-prefix", "api"]"#,
+                r#"["docker", "compose", "logs", "-f", "api"]"#,
             ),
             Key::new(
                 "api.command",
@@ -272,7 +272,7 @@ pub const SECTIONS: &[Section] = &[
                 "worker.log_command",
                 List,
                 "or a command that prints it",
-                r#"["docker", "compose", "logs", "-f", "--no-log-prefix", "worker"]"#,
+                r#"["docker", "compose", "logs", "-f", "worker"]"#,
             ),
             Key::new(
                 "worker.entry_pattern",
@@ -316,6 +316,18 @@ pub const SECTIONS: &[Section] = &[
                 r#"["docker", "compose", "stop", "postgres", "rabbitmq"]"#,
             ),
         ],
+    },
+    Section {
+        name: "containers",
+        about: "The container engine of this machine, Docker or Podman. Only GETs of its API are sent.",
+        needs: &[],
+        keys: &[Key::new(
+            "containers.engine",
+            Text,
+            "`auto`, `off`, or the address of its socket",
+            r#""auto""#,
+        )
+        .default("auto: the socket that the `docker` command would use, if there is one")],
     },
     Section {
         name: "isolate",

@@ -65,7 +65,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let mut evidence = evidence.clone();
-    let pid = story.lines().iter().find_map(|told| told.line.pid).or_else(|| {
+    let pid = story.lines().iter().find_map(|told| told.pid).or_else(|| {
         story
             .deliveries()
             .last()

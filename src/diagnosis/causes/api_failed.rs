@@ -21,6 +21,9 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     if let Some((n, error)) = api::broken_off(story) {
+        if let Some((closed, text)) = api::nothing_behind_the_port(story) {
+            return Answer::ruled_out(text, [n, closed]);
+        }
         let text = format!("the API closed the connection without an answer: {error}");
         // One that was started in this run and died of the request.
         let launch = story.started("api");

@@ -1,6 +1,6 @@
 //! Nothing answered at the API's address.
 
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{api, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::timeline::{EventKind, NoAnswer};
@@ -19,6 +19,9 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// The port is looked at once more at the end of the run.
+const LAST_LOOK_MS: u64 = 400;
+
 fn check(story: &Story<'_>) -> Answer {
     for event in &story.timeline.events {
         match &event.kind {
@@ -26,6 +29,9 @@ fn check(story: &Story<'_>) -> Answer {
                 let what = match why {
                     NoAnswer::Timeout => return Answer::ruled_out("it accepted the connection", [event.n]),
                     NoAnswer::Broken => {
+                        if let Some((n, text)) = api::nothing_behind_the_port(story) {
+                            return Answer::shown(text, [event.n, n]).terminal_after(LAST_LOOK_MS);
+                        }
                         return Answer::ruled_out("it accepted the connection and the request", [event.n]);
                     }
                     NoAnswer::Dns => "the API's host name does not resolve",
@@ -139,6 +145,25 @@ mod tests {
         assert_eq!(Scene::not_answered(NoAnswer::Timeout).answer(&CAUSE), "ruled out");
         assert_eq!(Scene::not_answered(NoAnswer::Broken).answer(&CAUSE), "ruled out");
         assert_eq!(Scene::refused(502, "bad gateway").answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_relay_accepts_and_nothing_is_behind_it() {
+        let port = |listens: Option<bool>| {
+            let kind = EventKind::PublishedPort {
+                port: 8000,
+                to: "172.19.0.4:8000".into(),
+                relay: 77,
+                listens,
+                container: None,
+            };
+            Scene::new()
+                .see(Source::Process, kind)
+                .no_answer(NoAnswer::Broken)
+        };
+        assert_eq!(port(Some(false)).cause(), "certain api-unreachable");
+        assert_eq!(port(Some(true)).cause(), "likely api-failed");
+        assert_eq!(port(None).cause(), "likely api-failed");
     }
 
     #[test]

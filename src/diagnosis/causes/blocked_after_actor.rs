@@ -47,9 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
         .deliveries()
         .last()
         .and_then(|passage| story.peer(passage.connection));
-    let pid = completed
-        .and_then(|told| told.line.pid)
-        .or(taker.map(|(_, pid)| pid));
+    let pid = completed.and_then(|told| told.pid).or(taker.map(|(_, pid)| pid));
     let Some(pid) = pid else {
         return Answer::NotApplicable;
     };

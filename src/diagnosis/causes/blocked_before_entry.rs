@@ -37,7 +37,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let hook = story.framework().stack.hook;
-    let frame = stacks::own_frame(story, received.line.pid, hook);
+    let frame = stacks::own_frame(story, received.pid, hook);
     let text = format!("a thread received the message and never called the actor: it hangs in a {hook} hook");
     match frame {
         Some((n, frame)) => {

@@ -39,9 +39,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some(_) if story.timeline.setup.entry_pattern.is_some() => Answer::likely(text, evidence),
         Some(_) => Answer::possible(text, evidence),
         None if workers::shows_calls(story) || row::could_see_row_change(story) => {
-            Answer::shown(text, evidence).given([Premise::OneProcessPerLogThread {
-                pid: received.line.pid,
-            }])
+            Answer::shown(text, evidence).given([Premise::OneProcessPerLogThread { pid: received.pid }])
         }
         None => Answer::likely(text, evidence),
     };

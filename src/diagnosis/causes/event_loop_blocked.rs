@@ -55,11 +55,11 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::NotApplicable;
     }
-    match stacks::blocked_loop(story, called.line.pid) {
+    match stacks::blocked_loop(story, called.pid) {
         Some((n, frame)) => {
             let text = format!(
                 "the event loop of pid {} sits in a blocking call: {frame}",
-                called.line.pid.unwrap_or(0)
+                called.pid.unwrap_or(0)
             );
             // The coroutine in the way may be this very actor's, which has then been entered. And a
             // plain function does not care for the loop.

@@ -77,6 +77,22 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
+    let gone = story.worker_containers();
+    let ends: Vec<String> = gone
+        .iter()
+        .filter(|(_, container)| matches!(container.state.as_str(), "exited" | "dead" | "created"))
+        .map(|(_, container)| {
+            let code = container
+                .exit_code
+                .map_or(String::new(), |code| format!(", exit code {code}"));
+            format!("{} is {}{code}", container.name, container.state)
+        })
+        .collect();
+    if !gone.is_empty() && ends.len() == gone.len() {
+        evidence.extend(gone.iter().map(|(n, _)| *n));
+        let text = format!("{text}: the worker's container {}", ends.join("; "));
+        return Answer::likely(text, evidence);
+    }
     let ended = story.started("worker").as_ref().and_then(workers::end_of);
     let (text, scenario) = match ended {
         // A process that ends says something by that.

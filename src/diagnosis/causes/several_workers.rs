@@ -64,7 +64,7 @@ fn by_count(story: &Story<'_>) -> Answer {
         .filter(
             |told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue()),
         )
-        .filter_map(|told| told.line.pid)
+        .filter_map(|told| told.pid)
         .collect();
     match story.depths(story.queue()).last() {
         Some(depth) if !own.is_empty() && depth.consumers > own.len() as u64 => Answer::likely(

@@ -1,6 +1,6 @@
 //! Another worker took the message.
 
-use crate::diagnosis::evidence::{broker, workers};
+use crate::diagnosis::evidence::{Transfer, broker, containers, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -69,6 +69,9 @@ fn check(story: &Story<'_>) -> Answer {
             (None, _) => Answer::cannot_tell(&[Source::WorkerLog]),
         };
     }
+    if let Some(answer) = taken_by_container(story, passage) {
+        return answer;
+    }
     // No local process has this connection. That says "another host" only where every local
     // process could be seen and the address is not this machine's.
     let listed = story.connections().and_then(|(n, connections)| {
@@ -116,6 +119,35 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => Answer::cannot_tell(&[Source::Process, Source::WorkerLog]),
     }
+}
+
+/// The engine knows whose address it is, whoever may look at its processes.
+fn taken_by_container(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
+    let (n, container) = story.container_at(passage.connection)?;
+    let own = story.worker_containers();
+    let words = containers::words(container);
+    if own.iter().any(|(_, own)| own.id == container.id) {
+        let text = format!("delivered to {words}, whose log is watched");
+        return Some(Answer::ruled_out(text, [passage.n, n]));
+    }
+    if own.is_empty() || !containers::runs_a_worker(container) {
+        return None;
+    }
+    let evidence: Vec<u32> = [passage.n, n]
+        .into_iter()
+        .chain(own.iter().map(|(n, _)| *n))
+        .collect();
+    let answer = match own.iter().any(|(_, own)| containers::is_replica(own, container)) {
+        true => Answer::likely(
+            format!("delivered to {words}, a replica of the watched worker, whose log is not watched"),
+            evidence,
+        ),
+        false => Answer::likely(
+            format!("delivered to {words}, which is not the watched worker"),
+            evidence,
+        ),
+    };
+    Some(broker::taken(story, answer))
 }
 
 #[cfg(test)]

@@ -35,10 +35,11 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .terminal_if(retries::final_attempt(story));
     }
-    let pid = story.lines().iter().find_map(|told| told.line.pid);
-    let warned = story.worker_lines().iter().find(|told| {
-        story.counts(told) && matches!(told.mark, Some(LogEvent::TimeLimit)) && told.line.pid == pid
-    });
+    let pid = story.lines().iter().find_map(|told| told.pid);
+    let warned = story
+        .worker_lines()
+        .iter()
+        .find(|told| story.counts(told) && matches!(told.mark, Some(LogEvent::TimeLimit)) && told.pid == pid);
     match warned {
         Some(told) if story.closed() && story.attempt_over().is_none() => {
             let text = format!(

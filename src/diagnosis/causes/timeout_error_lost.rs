@@ -28,7 +28,7 @@ fn check(story: &Story<'_>) -> Answer {
             || matches!(told.mark, Some(LogEvent::Called | LogEvent::Received { .. }))
     });
     let called = last.filter(|told| matches!(told.mark, Some(LogEvent::Called)));
-    let Some((called, pid)) = called.and_then(|told| Some((told, told.line.pid?))) else {
+    let Some((called, pid)) = called.and_then(|told| Some((told, told.pid?))) else {
         return Answer::NotApplicable;
     };
     if !story.closed() || story.attempt_over().is_some() {

@@ -113,8 +113,8 @@ fn refused_and_rejected<'a>(story: &Story<'a>) -> Option<(WorkerLine<'a>, u32)> 
         .find(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. })))?;
     let before = story.worker_lines().iter().rfind(|told| {
         told.n < rejected.n
-            && told.line.pid.is_some()
-            && told.line.pid == rejected.line.pid
+            && told.pid.is_some()
+            && told.pid == rejected.pid
             && told.line.thread == rejected.line.thread
     })?;
     matches!(before.mark, Some(LogEvent::UndefinedActor { .. })).then_some((*before, rejected.n))

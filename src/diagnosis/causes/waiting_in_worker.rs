@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{threads, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Source};
+use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "waiting-in-worker",
@@ -33,11 +33,12 @@ fn check(story: &Story<'_>) -> Answer {
     // Behind threads of the same process: another one's have nothing to do with it.
     let mut running = workers::running_others(story);
     running.retain(|(n, _)| {
-        let of = story.timeline.event(*n).and_then(|event| match &event.kind {
-            EventKind::Line(line) => line.pid,
-            _ => None,
-        });
-        of == pushed.line.pid
+        let of = story
+            .worker_lines()
+            .iter()
+            .find(|told| told.n == *n)
+            .and_then(|told| told.pid);
+        of == pushed.pid
     });
     if running.is_empty() || !story.closed() {
         return Answer::NotApplicable;
@@ -54,10 +55,10 @@ fn check(story: &Story<'_>) -> Answer {
         running.len()
     );
     // A free thread would have taken it: all of them must be busy.
-    match pushed.line.pid.and_then(|pid| workers::threads_of(story, pid)) {
+    match pushed.pid.and_then(|pid| workers::threads_of(story, pid)) {
         Some((n, threads)) if running.len() >= threads => {
             evidence.push(n);
-            let pid = pushed.line.pid;
+            let pid = pushed.pid;
             Answer::shown(text, evidence).given([
                 Premise::WorkIsRunning(pid.unwrap_or(0)),
                 Premise::OneProcessPerLogThread { pid },

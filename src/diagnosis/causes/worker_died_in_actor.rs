@@ -1,6 +1,6 @@
 //! The process died inside the actor.
 
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{WorkerLine, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -28,6 +28,10 @@ fn check(story: &Story<'_>) -> Answer {
             count => format!("{} The message came back {count} times", told.line.text),
         };
         let text = format!("the worker process died while it ran the actor: {text}");
+        let (text, evidence) = match killed_for_memory(story, &told) {
+            Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n]),
+            None => (text, vec![told.n]),
+        };
         // Without a line of its own, and before it comes back, it may have been settled long ago.
         return if again > 0
             || story
@@ -36,14 +40,14 @@ fn check(story: &Story<'_>) -> Answer {
         {
             // The pid of a child in one replica's log may be another's in the next.
             let pid = match told.mark {
-                Some(LogEvent::ChildDied { pid, .. }) => Some(*pid),
+                Some(LogEvent::ChildDied { pid, .. }) => story.called(&told, *pid).or(Some(*pid)),
                 _ => None,
             };
-            Answer::shown(text, [told.n])
+            Answer::shown(text, evidence)
                 .given([Premise::OneProcessPerLogThread { pid }])
                 .terminal()
         } else {
-            Answer::likely(text, [told.n])
+            Answer::likely(text, evidence)
         };
     }
     // No line said so: the process that had it is gone, and nothing settled it.
@@ -61,7 +65,7 @@ fn check(story: &Story<'_>) -> Answer {
     let pid = story
         .peer(passage.connection)
         .map(|(_, pid)| pid)
-        .or(received.and_then(|told| told.line.pid));
+        .or(received.and_then(|told| told.pid));
     let Some(pid) = pid else {
         return Answer::NotApplicable;
     };
@@ -106,6 +110,22 @@ fn check(story: &Story<'_>) -> Answer {
         }
         None => Answer::NotApplicable,
     }
+}
+
+/// The engine saw the kernel kill something of the container for memory.
+fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<(u32, String)> {
+    let (_, container) = story.container_of_stream(told.line.stream.as_deref())?;
+    let n = story.killed_for_memory(container)?;
+    let limit = container.memory_limit.map_or(String::new(), |bytes| {
+        format!(", whose limit is {} MiB", bytes >> 20)
+    });
+    Some((
+        n,
+        format!(
+            "the kernel killed a process of container {}{limit} for memory",
+            container.name
+        ),
+    ))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The worker process is stopped.
 
+use crate::diagnosis::evidence::{containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",
@@ -22,11 +23,35 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
         return Answer::NotApplicable;
     };
+    if let Some((n, container)) = story.container_at(passage.connection)
+        && container.state == "paused"
+    {
+        let text = format!(
+            "{} is paused: `docker unpause {}` lets it go on",
+            containers::words(container),
+            container.name
+        );
+        let is_worker = containers::runs_a_worker(container) || container.roles.contains(&Role::WorkerLog);
+        return match is_worker {
+            true => Answer::shown(text, [passage.n, n]),
+            false => Answer::likely(text, [passage.n, n]),
+        };
+    }
     let peer = story.peer(passage.connection);
 
     let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) else {
-        return Answer::NotApplicable;
+        return all_frozen(story, passage.n);
     };
+    if process.frozen {
+        return Answer::shown(
+            format!(
+                "the control group of pid {} is frozen, as by `docker pause`",
+                process.pid
+            ),
+            [passage.n, n],
+        )
+        .given([Premise::PeerIsProcess(passage.connection.to_owned())]);
+    }
     match process.state {
         'T' | 't' => Answer::shown(
             format!(
@@ -43,6 +68,24 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         state => Answer::ruled_out(format!("pid {} is in state {state}", process.pid), [n]),
     }
+}
+
+/// Who has the message cannot be seen, as by a user without rights: but all of the watched worker is frozen.
+fn all_frozen(story: &Story<'_>, delivered: u32) -> Answer {
+    let own = workers::live_workers(story);
+    if own.is_empty() || !own.iter().all(|(_, process)| process.frozen) {
+        return Answer::NotApplicable;
+    }
+    let pids: Vec<String> = own.iter().map(|(_, process)| process.pid.to_string()).collect();
+    Answer::likely(
+        format!(
+            "the watched worker's control group is frozen, as by `docker pause` (pids {})",
+            pids.join(", ")
+        ),
+        std::iter::once(delivered)
+            .chain(own.iter().map(|(n, _)| *n))
+            .collect::<Vec<u32>>(),
+    )
 }
 
 #[cfg(test)]
@@ -66,6 +109,29 @@ mod tests {
     fn stopped_by_a_signal() {
         assert_eq!(in_state('T').cause(), "certain worker-frozen");
         assert_eq!(in_state('D').answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn frozen_by_its_control_group() {
+        let frozen = |scene: Scene| {
+            scene
+                .process(101, 100, "python dramatiq app", |process| process.frozen = true)
+                .silence()
+        };
+        let delivered = || {
+            Scene::new()
+                .depth("default", 0, 1)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+        };
+        // Under cgroup v2 its state is that of a sleeper.
+        assert_eq!(
+            frozen(delivered().peer(WORKER, 101)).cause(),
+            "certain worker-frozen"
+        );
+        assert_eq!(frozen(delivered()).answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn check(story: &Story<'_>) -> Answer {
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     // The master never has a connection: it must be the process that said "ready".
     let idle = workers::live_workers(story).into_iter().find(|(_, process)| {
-        ready.line.pid == Some(process.pid)
+        ready.pid == Some(process.pid)
             && process.sockets_seen
             && connections::amqp_socket(story, process).is_none()
     });

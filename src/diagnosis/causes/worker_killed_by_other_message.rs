@@ -101,7 +101,7 @@ fn deaths<'a>(story: &Story<'a>) -> Vec<Death<'a>> {
             let mut had: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
             for told in &story.worker_lines()[begin..end] {
                 match told.mark {
-                    Some(LogEvent::Received { id, actor }) if told.line.pid == Some(pid) => {
+                    Some(LogEvent::Received { id, actor }) if told.pid == Some(pid) => {
                         had.insert(id, (actor, told.n));
                     }
                     Some(mark) if mark.settles() => {

@@ -77,7 +77,7 @@ fn check(story: &Story<'_>) -> Answer {
         let wrote = story
             .worker_lines()
             .iter()
-            .any(|told| told.line.pid == Some(process.pid) && !told.line.before);
+            .any(|told| told.pid == Some(process.pid) && !told.line.before);
         return match stands_in_write(story, process.pid) {
             _ if wrote => Answer::possible(text, [event.n]),
             Some(stack) => Answer::shown(text, [event.n, stack]),

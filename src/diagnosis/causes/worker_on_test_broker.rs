@@ -51,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let consumer = workers::live_workers(story)
         .into_iter()
-        .find(|(_, process)| adding.line.pid == Some(process.pid));
+        .find(|(_, process)| adding.pid == Some(process.pid));
     match consumer {
         Some((n, process)) if process.sockets_seen && connections::amqp_socket(story, process).is_none() => {
             let switch = workers::test_switch(story, process);

@@ -63,3 +63,22 @@ pub(in crate::diagnosis) fn broken_off<'a>(story: &Story<'a>) -> Option<(u32, &'
         _ => None,
     })
 }
+
+/// The API's port is published by an engine, and nothing listened behind it all the time: the engine's relay
+/// accepts each connection, and drops it.
+pub(in crate::diagnosis) fn nothing_behind_the_port(story: &Story<'_>) -> Option<(u32, String)> {
+    let mut looks = story
+        .timeline
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::PublishedPort { to, listens, .. } => Some((event.n, to, *listens)),
+            _ => None,
+        });
+    let first = looks.next()?;
+    let closed = first.2 == Some(false) && looks.all(|(_, _, listens)| listens == Some(false));
+    closed.then(|| {
+        let text = format!("the port is published, and nothing listens on {} in the container (a server on 127.0.0.1 there is reached from inside only)", first.1);
+        (first.0, text)
+    })
+}

@@ -24,8 +24,10 @@ impl Story<'_> {
         let worker_pid = self
             .lines
             .iter()
-            .find_map(|told| told.line.pid)
-            .or_else(|| self.log_pids().first().copied());
+            .find_map(|told| told.pid)
+            .or_else(|| self.log_pids().first().copied())
+            // A container's pid is another process here: a remedy must not name that.
+            .filter(|_| !self.means_several());
         let values: [(&str, Option<String>); 11] = [
             ("{queue}", Some(setup.queue.clone())),
             ("{vhost}", Some(setup.vhost.clone())),

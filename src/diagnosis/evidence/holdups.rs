@@ -5,7 +5,6 @@ use super::{Story, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
-use crate::timeline::EventKind;
 
 /// Of one process of the queue's workers.
 struct Held {
@@ -139,12 +138,7 @@ fn of_process(
 fn message_of(story: &Story<'_>, pid: i32) -> Option<String> {
     let running = workers::running_others(story);
     running.iter().find_map(|(n, _)| {
-        let event = story.timeline.event(*n)?;
-        match &event.kind {
-            EventKind::Line(line) if line.pid == Some(pid) => {
-                story.timeline.mark(*n)?.message_id().map(str::to_owned)
-            }
-            _ => None,
-        }
+        let told = story.worker_lines().iter().find(|told| told.n == *n)?;
+        (told.pid == Some(pid)).then(|| told.message_id().map(str::to_owned))?
     })
 }

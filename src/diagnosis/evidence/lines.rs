@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Raised, Story, WorkerLine};
+use super::{Raised, Story, ThreadKey, WorkerLine};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Level, Source};
 
@@ -10,8 +10,7 @@ impl<'a> Story<'a> {
     /// The log lines that are this task's: by id, or between "Received message" and its settling in
     /// the same process and thread.
     pub(super) fn find_lines(&mut self) {
-        type Key<'k> = (Option<i32>, Option<&'k str>);
-        let mut active: HashMap<Key<'a>, &'a str> = HashMap::new();
+        let mut active: HashMap<ThreadKey<'a>, &'a str> = HashMap::new();
         let mut unkeyed: BTreeSet<&'a str> = BTreeSet::new();
         let mut lines = Vec::new();
         let mut weak = BTreeSet::new();
@@ -22,7 +21,7 @@ impl<'a> Story<'a> {
         for &told in &self.worker_lines {
             // What came before cannot be the task's, but it may still be in a thread's hands.
             let counts = self.counts(&told) && since.is_none_or(|since| told.at_ms >= since);
-            let key: Key<'a> = (told.line.pid, told.line.thread.as_deref());
+            let key = told.thread();
             let id = told.message_id();
             if let Some(LogEvent::Received { id, actor }) = told.mark {
                 // The first one: what a running actor sends on may carry the task id as well.
@@ -39,7 +38,9 @@ impl<'a> Story<'a> {
             }
             // Several processes have threads of the same name: without a pid the line is the task's
             // only if nothing else is in any thread's hands.
-            let in_interval = if key.0.is_none() || key.1.is_none() {
+            let in_interval = if self.shared.contains(&key) {
+                false
+            } else if key.1.is_none() || key.2.is_none() {
                 !unkeyed.is_empty() && unkeyed.iter().all(|id| self.message_ids.contains(id))
             } else {
                 active.get(&key).is_some_and(|id| self.message_ids.contains(id))
@@ -75,6 +76,46 @@ impl<'a> Story<'a> {
         self.weak = weak;
         self.by_thread = by_thread;
         self.entries = entries;
+    }
+
+    /// A thread has one message in hand: a second one before the first is over is another process's, whose
+    /// pid and thread happen to be the same. Only where the log shows how runs end.
+    pub(super) fn find_shared_threads(&mut self) {
+        let mut in_hand: HashMap<ThreadKey<'a>, bool> = HashMap::new();
+        let mut shared = BTreeSet::new();
+        let ends = self
+            .worker_lines
+            .iter()
+            .filter(|told| told.mark.is_some_and(LogEvent::ends_run));
+        let shown: BTreeSet<Option<&str>> = ends.map(|told| told.line.stream.as_deref()).collect();
+        let shows_calls = super::workers::shows_calls(self);
+        for told in &self.worker_lines {
+            let key = told.thread();
+            if key.1.is_none() || key.2.is_none() || !shows_calls || !shown.contains(&key.0) {
+                continue;
+            }
+            match told.mark {
+                Some(LogEvent::Received { .. }) => {
+                    if in_hand.insert(key, true) == Some(true) {
+                        shared.insert(key);
+                    }
+                }
+                Some(LogEvent::BootingUp) => in_hand.clear(),
+                Some(mark) if mark.ends_run() || mark.settles() => {
+                    in_hand.insert(key, false);
+                }
+                _ => {}
+            }
+        }
+        self.shared = shared;
+    }
+
+    /// More than one process writes under the name of this process's threads.
+    pub fn shares_its_threads(&self, pid: i32) -> Option<u32> {
+        let told = self.worker_lines.iter().filter(|told| told.pid == Some(pid));
+        told.filter(|told| self.shared.contains(&told.thread()))
+            .map(|told| told.n)
+            .next()
     }
 
     /// A framework or entry line without any id is the task's if the firehose shows that nothing
@@ -222,13 +263,13 @@ impl<'a> Story<'a> {
 
     /// The application's own lines between the framework's call and its completion.
     pub(super) fn own_lines(&self) -> Vec<(f64, u32)> {
-        let mut called: HashMap<(Option<i32>, Option<&str>), bool> = HashMap::new();
+        let mut called: HashMap<ThreadKey<'a>, bool> = HashMap::new();
         let mut own = Vec::new();
         for told in &self.lines {
-            let (Some(pid), Some(thread)) = (told.line.pid, told.line.thread.as_deref()) else {
+            let key = told.thread();
+            if key.1.is_none() || key.2.is_none() {
                 continue;
-            };
-            let key = (Some(pid), Some(thread));
+            }
             match told.mark {
                 Some(LogEvent::Called) => {
                     called.insert(key, true);
@@ -325,11 +366,7 @@ impl<'a> Story<'a> {
         if told.line.pid.is_none() && told.line.thread.is_none() {
             return false;
         }
-        let same = |other: &&WorkerLine<'a>| {
-            other.at_ms <= told.at_ms
-                && other.line.pid == told.line.pid
-                && other.line.thread == told.line.thread
-        };
+        let same = |other: &&WorkerLine<'a>| other.at_ms <= told.at_ms && other.thread() == told.thread();
         let last = self
             .worker_lines
             .iter()

@@ -118,12 +118,9 @@ impl<'a> Story<'a> {
         pids.into_iter().filter_map(|pid| self.process(pid)).collect()
     }
 
-    /// Pids whose lines stand in the watched worker's log, since its last boot.
+    /// The processes of this machine whose lines stand in the watched worker's log, since its last boot.
     pub fn log_pids(&self) -> BTreeSet<i32> {
-        self.worker_lines
-            .iter()
-            .filter_map(|told| told.line.pid)
-            .collect()
+        self.worker_lines.iter().filter_map(|told| told.pid).collect()
     }
 
     /// Processes that have the watched worker's log open for writing, or descend from one that has.

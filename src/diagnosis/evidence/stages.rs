@@ -328,12 +328,13 @@ impl<'a> Story<'a> {
                     passage.at_ms <= died.at_ms + 500.0
                         && self
                             .peer(passage.connection)
-                            .is_some_and(|(_, peer)| peer == *pid)
+                            .is_some_and(|(_, peer)| peer == self.called(died, *pid).unwrap_or(*pid))
                 })
             };
             // The master's own line about its death may overtake the child's last ones.
             let last = self.lines.iter().rfind(|told| {
-                told.line.pid.is_none_or(|of| of == *pid)
+                told.line.stream == died.line.stream
+                    && told.line.pid.is_none_or(|of| of == *pid)
                     && (told.at_ms <= died.at_ms || told.line.pid.is_some())
             });
             let settled = last.is_some_and(|told| self.ends_attempt(told));

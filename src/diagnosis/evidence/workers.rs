@@ -1,9 +1,9 @@
 //! Worker processes: which there are, which is watched, what they run and how they ended.
 
-use super::{End, Launch, Story, connections};
+use super::{End, Launch, Story, WorkerLine, connections};
 use crate::framework::{self, Framework, LogEvent, WorkerLife};
 use crate::text;
-use crate::timeline::{EventKind, Level, Process, Source, exit_words};
+use crate::timeline::{Container, EventKind, Level, Process, Source, exit_words};
 use crate::units;
 
 /// A test switch that is on in the process's environment.
@@ -139,7 +139,45 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
                     && told.life() != Some(WorkerLife::Ending)
                     && !matches!(told.mark, Some(LogEvent::ImportFailed))
             })
+            // What nothing but the interpreter prints is a program's end, and no life.
+            .filter(|told| !is_bare_traceback(told) && !container_ended_after(story, told.at_ms))
             .map(|told| told.n)
+            .or_else(|| story.lives_somewhere())
+            .or_else(|| {
+                let containers = story.worker_containers().into_iter();
+                let lives = |container: &Container| {
+                    // One that crashes again and again runs for a moment, too.
+                    let news = story.container_news(container);
+                    container.state == "running" && news.iter().all(|news| news.action != "die")
+                };
+                containers
+                    .filter(|(_, container)| lives(container))
+                    .map(|(n, _)| n)
+                    .next()
+            })
+    })
+}
+
+/// An exception that nobody caught.
+fn is_bare_traceback(told: &WorkerLine<'_>) -> bool {
+    told.mark.is_none() && told.line.logger.is_none() && told.line.traceback.is_some()
+}
+
+/// The worker's container ended after that, as its engine or the log's own command says.
+fn container_ended_after(story: &Story<'_>, at_ms: f64) -> bool {
+    let own: Vec<&str> = story
+        .worker_containers()
+        .iter()
+        .map(|(_, container)| container.name.as_str())
+        .collect();
+    story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::ContainerEvent {
+            container, action, ..
+        } if action == "die" => {
+            let is_ours = event.source == Source::WorkerLog || own.contains(&container.as_str());
+            is_ours && event.at_ms >= at_ms
+        }
+        _ => false,
     })
 }
 

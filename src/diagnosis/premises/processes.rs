@@ -17,8 +17,18 @@ impl Story<'_> {
                 return proved([n]);
             }
         }
+        for told in self.worker_lines() {
+            let written = self.container_of_stream(told.line.stream.as_deref());
+            if let (Some((said, container)), Some((n, process))) =
+                (written, told.pid.and_then(|pid| self.process(pid)))
+                && process.container.as_ref() == Some(&container.id)
+                && workers::is_worker(process)
+            {
+                return proved([said, n]);
+            }
+        }
         for told in self.lines() {
-            let (Some(pid), Some(id)) = (told.line.pid, told.message_id()) else {
+            let (Some(_), Some(id)) = (told.line.pid, told.message_id()) else {
                 continue;
             };
             let taker = self
@@ -26,7 +36,7 @@ impl Story<'_> {
                 .filter(|delivery| delivery.message.message_id.as_deref() == Some(id))
                 .find_map(|delivery| self.peer(delivery.connection));
             match taker {
-                Some((n, peer)) if peer == pid => return proved([told.n, n]),
+                Some((n, peer)) if Some(peer) == told.pid => return proved([told.n, n]),
                 // Ours went to one process, and the log has it under another's pid.
                 Some((n, peer))
                     if self
@@ -49,6 +59,9 @@ impl Story<'_> {
         let Some((n, process)) = self.process(pid) else {
             return State::Assumed;
         };
+        if let Some(told) = self.shares_its_threads(pid) {
+            return State::Refuted(vec![told]);
+        }
         let same_tree = |other: &Process| {
             other.pid == pid
                 || other.ppid == pid
@@ -68,12 +81,20 @@ impl Story<'_> {
             holds = true;
             events.push(n);
         }
+        // A container's pids are its replicas' as well: only the name before the line tells them apart.
+        let one_container = process.container.is_none()
+            || process.nspids.len() < 2
+            || self
+                .worker_lines()
+                .iter()
+                .any(|told| told.pid == Some(pid) && told.line.stream.is_some());
         // A boot of another master in the middle of it is another writer.
         if holds
-            || self
-                .log_pids()
-                .iter()
-                .all(|pid| self.process(*pid).is_some_and(|(_, other)| same_tree(other)))
+            || one_container
+                && self
+                    .log_pids()
+                    .iter()
+                    .all(|pid| self.process(*pid).is_some_and(|(_, other)| same_tree(other)))
         {
             proved(events)
         } else {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use procfs::process::Process as Proc;
 
 use super::command::masked;
+use super::container;
 use super::sockets::own_sockets;
+use super::tables::Tables;
 use crate::framework;
 use crate::timeline::Process;
 
@@ -63,6 +65,10 @@ pub(super) fn started_at_ms(ticks: u64) -> Option<i64> {
 
 /// A process as the timeline keeps it.
 pub fn read(pid: i32) -> Option<Process> {
+    read_with(pid, &Tables::default())
+}
+
+pub(super) fn read_with(pid: i32, tables: &Tables) -> Option<Process> {
     let process = Proc::new(pid).ok()?;
     let stat = process.stat().ok()?;
     let environ = process.environ().unwrap_or_default();
@@ -111,10 +117,13 @@ pub fn read(pid: i32) -> Option<Process> {
         env,
         reads,
         sockets_seen: process.fd().is_ok(),
-        sockets: own_sockets(&process),
+        sockets: own_sockets(&process, tables),
         holds_log: false,
         is_configured: false,
         pipe_write: pipe_write(&process),
+        nspids: container::nspids(pid),
+        container: container::id(pid),
+        frozen: container::is_frozen(pid),
     })
 }
 

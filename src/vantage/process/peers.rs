@@ -7,6 +7,7 @@ use procfs::process::Process as Proc;
 
 use super::command::{masked, program};
 use super::sockets::{client_end, holders};
+use super::tables::Tables;
 use crate::timeline::scrub::Scrubber;
 use crate::trace::PeerProcess;
 
@@ -22,7 +23,7 @@ pub fn peers_without(connections: &[String], scrubber: &Scrubber) -> HashMap<Str
         .filter_map(|name| Some((name.clone(), client_end(name)?)))
         .collect();
     let mut commands: HashMap<i32, PeerProcess> = HashMap::new();
-    holders(&wanted)
+    holders(&wanted, &Tables::default())
         .into_iter()
         .map(|(name, pid)| {
             let who = commands.entry(pid).or_insert_with(|| who(pid, scrubber));

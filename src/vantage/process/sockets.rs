@@ -7,6 +7,7 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process as Proc};
 
 use super::command::masked;
+use super::tables::Tables;
 
 /// The client's half of a connection name, `127.0.0.1:40000 -> 127.0.0.1:5672`.
 pub(super) fn client_end(name: &str) -> Option<SocketAddr> {
@@ -22,43 +23,48 @@ pub(super) fn client_end(name: &str) -> Option<SocketAddr> {
 }
 
 /// The processes that hold the clients' ends of these connections.
-pub(super) fn holders(wanted: &[(String, SocketAddr)]) -> Vec<(String, i32)> {
-    let pick = |entries: Vec<TcpNetEntry>| -> HashMap<u64, &String> {
-        let established: Vec<TcpNetEntry> = entries
-            .into_iter()
-            .filter(|entry| entry.state == TcpState::Established)
-            .collect();
-        let mut found = HashMap::new();
-        for (name, client) in wanted {
-            let ours = || {
-                established
-                    .iter()
-                    .filter(|entry| same(entry.local_address, *client))
-            };
-            let mut inodes: Vec<u64> = ours()
-                .filter(|entry| leads(name, entry.local_address, entry.remote_address) == Some(true))
-                .map(|entry| entry.inode)
+pub(super) fn holders(wanted: &[(String, SocketAddr)], tables: &Tables) -> Vec<(String, i32)> {
+    let mut inodes: HashMap<u64, &String> = HashMap::new();
+    for (name, client) in wanted {
+        let mut found = ends(name, *client, tables.own());
+        if found.is_empty() && !(client.ip().is_loopback() && is_served_here(name, tables)) {
+            let elsewhere = tables.others_with(client.ip());
+            found = elsewhere
+                .flat_map(|entries| ends(name, *client, entries))
                 .collect();
-            if inodes.is_empty() {
-                inodes = ours()
-                    .filter(|entry| leads(name, entry.local_address, entry.remote_address).is_none())
-                    .map(|entry| entry.inode)
-                    .collect();
-            }
-            found.extend(inodes.into_iter().map(|inode| (inode, name)));
         }
-        found
-    };
-    // Most are in our own network namespace; the others cost a look at every process.
-    let mut inodes = pick(own_namespace());
-    if inodes.len() < wanted.len() {
-        inodes = pick(sockets());
+        inodes.extend(found.into_iter().map(|inode| (inode, name)));
     }
     let owners = owners_of(&inodes.keys().copied().collect());
     owners
         .into_iter()
         .filter_map(|(inode, pid)| Some(((*inodes.get(&inode)?).clone(), pid)))
         .collect()
+}
+
+/// The broker of this connection listens in our own namespace: its loopback addresses are ours.
+fn is_served_here(name: &str, tables: &Tables) -> bool {
+    let broker = name.split_once(" -> ").and_then(|(_, broker)| client_end(broker));
+    broker.is_some_and(|broker| tables.own().iter().any(|entry| listens_on(entry, broker.port())))
+}
+
+/// The sockets of one namespace that may be a connection's client's end.
+fn ends(name: &str, client: SocketAddr, entries: &[TcpNetEntry]) -> Vec<u64> {
+    let ours = || {
+        entries
+            .iter()
+            .filter(|entry| entry.state == TcpState::Established && same(entry.local_address, client))
+    };
+    let leading = |to: Option<bool>| -> Vec<u64> {
+        ours()
+            .filter(|entry| leads(name, entry.local_address, entry.remote_address) == to)
+            .map(|entry| entry.inode)
+            .collect()
+    };
+    match leading(Some(true)) {
+        exact if !exact.is_empty() => exact,
+        _ => leading(None),
+    }
 }
 
 /// Whether a socket leads to the broker's end of a connection, `IP:PORT -> IP:PORT`: one local port may
@@ -79,23 +85,6 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }
 
-/// Every TCP socket of this network namespace, and of the others whose processes let us look: a
-/// container's worker is a process of this machine too.
-fn sockets() -> Vec<TcpNetEntry> {
-    let mut entries = own_namespace();
-    let own = namespace(std::process::id() as i32);
-    let mut seen: HashSet<u64> = own.into_iter().collect();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
-        if let Some(other) = namespace(process.pid)
-            && seen.insert(other)
-        {
-            entries.extend(process.tcp().unwrap_or_default());
-            entries.extend(process.tcp6().unwrap_or_default());
-        }
-    }
-    entries
-}
-
 /// Who listens on a port of this machine, as far as that can be seen.
 pub fn listeners(port: u16) -> Vec<(i32, Vec<String>)> {
     let command = |pid| {
@@ -103,26 +92,24 @@ pub fn listeners(port: u16) -> Vec<(i32, Vec<String>)> {
             .and_then(|process| process.cmdline())
             .unwrap_or_default()
     };
-    listening_on(port)
+    let tables = Tables::default();
+    let listening = tables.own().iter().filter(|entry| listens_on(entry, port));
+    owners_of(&listening.map(|entry| entry.inode).collect())
         .into_iter()
-        .map(|pid| (pid, masked(command(pid))))
+        .map(|(_, pid)| (pid, masked(command(pid))))
         .collect()
 }
 
-/// The processes that listen on a port of this machine.
-pub(super) fn listening_on(port: u16) -> Vec<i32> {
-    let listening: HashSet<u64> = sockets()
-        .into_iter()
-        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
-        .map(|entry| entry.inode)
-        .collect();
-    owners_of(&listening).into_iter().map(|(_, pid)| pid).collect()
+pub(super) fn listens_on(entry: &TcpNetEntry, port: u16) -> bool {
+    entry.state == TcpState::Listen && entry.local_address.port() == port
 }
 
 /// Where the processes of a session listen, as `127.0.0.1:8000`: something that was started is a session.
 pub fn listens(session: i32) -> Vec<String> {
-    let listening: BTreeMap<u64, String> = own_namespace()
-        .into_iter()
+    let tables = Tables::default();
+    let listening: BTreeMap<u64, String> = tables
+        .own()
+        .iter()
         .filter(|entry| entry.state == TcpState::Listen)
         .map(|entry| (entry.inode, entry.local_address.to_string()))
         .collect();
@@ -141,23 +128,9 @@ pub fn listens(session: i32) -> Vec<String> {
     found
 }
 
-fn own_namespace() -> Vec<TcpNetEntry> {
-    let mut entries = procfs::net::tcp().unwrap_or_default();
-    entries.extend(procfs::net::tcp6().unwrap_or_default());
-    entries
-}
-
-/// Inode of a process's network namespace.
-fn namespace(pid: i32) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(format!("/proc/{pid}/ns/net"))
-        .ok()
-        .map(|metadata| metadata.ino())
-}
-
 /// The processes that hold these sockets, as far as they let us look, each with what it holds: a
 /// listening one is shared by all children of a server.
-fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
+pub(super) fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
     let mut found = Vec::new();
     if inodes.is_empty() {
         return found;
@@ -176,7 +149,7 @@ fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
 }
 
 /// The process's TCP connections, its own end first. One it is still trying to open is marked.
-pub(super) fn own_sockets(process: &Proc) -> Vec<String> {
+pub(super) fn own_sockets(process: &Proc, tables: &Tables) -> Vec<String> {
     let inodes: HashSet<u64> = process
         .fd()
         .into_iter()
@@ -188,8 +161,12 @@ pub(super) fn own_sockets(process: &Proc) -> Vec<String> {
         })
         .collect();
     let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let mut found: Vec<String> = sockets()
-        .into_iter()
+    if inodes.is_empty() {
+        return Vec::new();
+    }
+    let mut found: Vec<String> = tables
+        .of(process.pid)
+        .iter()
         .filter(|entry| inodes.contains(&entry.inode))
         .filter_map(|entry| {
             let text = format!(

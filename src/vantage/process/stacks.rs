@@ -47,7 +47,7 @@ fn frames(trace: &StackTrace) -> Vec<Frame> {
     trace
         .frames
         .iter()
-        .filter(|frame| !frame.is_shim_entry)
+        // py-spy has left the interpreter's own shims out; since Python 3.12 it marks the real frame above one.
         .map(|frame| Frame {
             function: frame.name.clone(),
             file: frame.filename.clone(),
@@ -72,7 +72,7 @@ fn refused(pid: i32, seen: &str) -> String {
         let how = if same_user {
             "kernel.yama.ptrace_scope forbids it: run `sudo sysctl kernel.yama.ptrace_scope=0`, or taskdiag as root"
         } else {
-            "it belongs to another user: run taskdiag as that user, as root, or with CAP_SYS_PTRACE (in a container: --cap-add SYS_PTRACE)"
+            "it belongs to another user: run `sudo taskdiag`, or taskdiag as that user or with CAP_SYS_PTRACE (if taskdiag itself runs in a container: --cap-add SYS_PTRACE)"
         };
         return format!("pid {pid} may not be read; {how}");
     }

@@ -1,0 +1,129 @@
+//! The engine's API: four GETs.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value as Json;
+
+use super::parse;
+use super::socket::Socket;
+use crate::error::Unavailable;
+use crate::timeline::Container;
+
+const WITHIN: Duration = Duration::from_secs(3);
+/// A list of containers or events is no longer than this.
+const LONGEST: usize = 16 << 20;
+
+pub(super) struct Engine {
+    client: reqwest::Client,
+    /// `Docker 20.10.24`, `Podman Engine 4.3.1`.
+    pub name: String,
+}
+
+/// What became of a container.
+#[derive(Debug, PartialEq)]
+pub(super) struct Happened {
+    pub id: String,
+    pub action: String,
+    pub exit: Option<i32>,
+}
+
+impl Engine {
+    pub async fn connect(socket: &Socket) -> Result<Self, Unavailable> {
+        let client = crate::tls::http()
+            .unix_socket(socket.path.clone())
+            .timeout(WITHIN)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Unavailable::new(format!("cannot set up HTTP: {error}")))?;
+        let mut engine = Self {
+            client,
+            name: "the engine".into(),
+        };
+        let version = engine.get("/version", &[]).await.map_err(|blindness| {
+            let path = socket.path.display();
+            Unavailable::new(format!("{path}: {}", blindness.reason)).hint(
+                "run taskdiag with sudo, or as a member of the docker group; [containers] engine = \"off\" leaves it out",
+            )
+        })?;
+        engine.name = parse::engine_name(&version);
+        Ok(engine)
+    }
+
+    /// All containers, running or not, as far as the list tells.
+    pub async fn list(&self) -> Result<Vec<Container>, Unavailable> {
+        let list = self
+            .get("/containers/json", &[("all", "true".to_owned())])
+            .await?;
+        Ok(list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(parse::listed)
+            .collect())
+    }
+
+    /// The whole of it; `None`: it is gone by now.
+    pub async fn inspect(&self, listed: &Container) -> Result<Option<Container>, Unavailable> {
+        match self.get(&format!("/containers/{}/json", listed.id), &[]).await {
+            Ok(whole) => Ok(Some(parse::inspected(listed.clone(), &whole))),
+            Err(blindness) if blindness.reason.contains("HTTP 404") => Ok(None),
+            Err(blindness) => Err(blindness),
+        }
+    }
+
+    /// What became of containers between two moments, in Unix seconds.
+    pub async fn events(&self, since: f64, until: f64) -> Result<Vec<Happened>, Unavailable> {
+        let query = [
+            ("since", format!("{since:.9}")),
+            ("until", format!("{until:.9}")),
+            ("filters", r#"{"type":["container"]}"#.to_owned()),
+        ];
+        let text = self.text("/events", &query).await?;
+        Ok(text
+            .lines()
+            .filter_map(|line| parse::happened(&serde_json::from_str(line).ok()?))
+            .collect())
+    }
+
+    async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Json, Unavailable> {
+        let text = self.text(path, query).await?;
+        serde_json::from_str(&text).map_err(|error| {
+            Unavailable::new(format!("the engine's answer to GET {path} is no JSON: {error}"))
+        })
+    }
+
+    async fn text(&self, path: &str, query: &[(&str, String)]) -> Result<String, Unavailable> {
+        let failed =
+            |what: String| Unavailable::new(format!("the engine does not answer GET {path}: {what}"));
+        let mut url = url::Url::parse("http://engine").map_err(|error| failed(error.to_string()))?;
+        url.set_path(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let sent = self.client.get(url).send().await;
+        let mut answer = sent.map_err(|error| failed(crate::http::no_answer(error).1))?;
+        if !answer.status().is_success() {
+            return Err(failed(format!("HTTP {}", answer.status().as_u16())));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer
+            .chunk()
+            .await
+            .map_err(|error| failed(crate::http::no_answer(error).1))?
+        {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > LONGEST {
+                return Err(failed("the answer is too long".into()));
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Unix seconds.
+pub(super) fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,180 @@
+//! What the engine's JSON says of a container. Docker and Podman write the same fields.
+
+use serde_json::Value as Json;
+
+use super::engine::Happened;
+use crate::timeline::{Container, PublishedAt};
+use crate::vantage::process::command::masked;
+
+pub(super) fn engine_name(version: &Json) -> String {
+    let components = version["Components"].as_array().into_iter().flatten();
+    let name = components
+        .filter_map(|component| component["Name"].as_str())
+        .next()
+        .map_or("Docker", |name| match name {
+            "Engine" => "Docker",
+            other => other,
+        });
+    format!("{name} {}", version["Version"].as_str().unwrap_or("?"))
+}
+
+/// One of `/containers/json`.
+pub(super) fn listed(of: &Json) -> Option<Container> {
+    let label = |name: &str| of["Labels"][name].as_str().map(str::to_owned);
+    let name = of["Names"][0].as_str().or_else(|| of["Names"].as_str())?;
+    let ports = of["Ports"].as_array().into_iter().flatten().filter_map(|port| {
+        Some(PublishedAt {
+            host_ip: text(&port["IP"]),
+            host_port: u16::try_from(port["PublicPort"].as_u64()?).ok()?,
+            port: u16::try_from(port["PrivatePort"].as_u64()?).ok()?,
+        })
+    });
+    let mut ports: Vec<PublishedAt> = ports.collect();
+    ports.sort();
+    ports.dedup();
+    Some(Container {
+        id: of["Id"].as_str()?.to_owned(),
+        name: name.trim_start_matches('/').to_owned(),
+        image: text(&of["Image"]).unwrap_or_default(),
+        image_id: text(&of["ImageID"]),
+        project: label("com.docker.compose.project").or_else(|| label("io.podman.compose.project")),
+        service: label("com.docker.compose.service").or_else(|| label("io.podman.compose.service")),
+        number: label("com.docker.compose.container-number").and_then(|number| number.parse().ok()),
+        working_dir: label("com.docker.compose.project.working_dir"),
+        config_files: label("com.docker.compose.project.config_files")
+            .map(|files| files.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
+        state: text(&of["State"]).unwrap_or_default(),
+        addresses: addresses(&of["NetworkSettings"]["Networks"]),
+        ports,
+        ..Container::default()
+    })
+}
+
+fn addresses(networks: &Json) -> Vec<String> {
+    let networks = networks.as_object().into_iter().flat_map(serde_json::Map::values);
+    let mut found: Vec<String> = networks
+        .flat_map(|network| [text(&network["IPAddress"]), text(&network["GlobalIPv6Address"])])
+        .flatten()
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// `/containers/ID/json`, added to what the list said.
+pub(super) fn inspected(mut container: Container, of: &Json) -> Container {
+    let state = &of["State"];
+    if let Some(status) = text(&state["Status"]) {
+        container.state = status;
+    }
+    let ended = !matches!(container.state.as_str(), "running" | "paused" | "created");
+    container.exit_code = state["ExitCode"]
+        .as_i64()
+        .filter(|_| ended)
+        .and_then(|code| i32::try_from(code).ok());
+    container.oom_killed = state["OOMKilled"].as_bool().unwrap_or_default();
+    container.error = text(&state["Error"]);
+    container.started_at = time(&state["StartedAt"]);
+    container.finished_at = time(&state["FinishedAt"]);
+    container.health = text(&state["Health"]["Status"]).filter(|health| health != "none");
+    container.pid = state["Pid"]
+        .as_i64()
+        .filter(|pid| *pid > 0)
+        .and_then(|pid| i32::try_from(pid).ok());
+    container.restarts = of["RestartCount"].as_u64();
+    let host = &of["HostConfig"];
+    container.restart_policy = text(&host["RestartPolicy"]["Name"]);
+    container.memory_limit = host["Memory"].as_u64().filter(|bytes| *bytes > 0);
+    let words =
+        |words: &Json| -> Vec<String> { words.as_array().into_iter().flatten().filter_map(text).collect() };
+    let mut command = words(&of["Config"]["Entrypoint"]);
+    command.extend(words(&of["Config"]["Cmd"]));
+    container.command = masked(command);
+    let found = addresses(&of["NetworkSettings"]["Networks"]);
+    if !found.is_empty() {
+        container.addresses = found;
+    }
+    container
+}
+
+fn text(value: &Json) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// What has not happened yet is the year 1.
+fn time(value: &Json) -> Option<String> {
+    text(value).filter(|time| !time.starts_with("0001"))
+}
+
+/// One line of `/events`. Health checks run commands, which is no news.
+pub(super) fn happened(event: &Json) -> Option<Happened> {
+    let action = event["Action"].as_str().or_else(|| event["status"].as_str())?;
+    // Podman calls an end `died`.
+    let action = if action == "died" { "die" } else { action };
+    const NEWS: &[&str] = &[
+        "create", "start", "restart", "die", "oom", "kill", "stop", "pause", "unpause", "destroy",
+    ];
+    if !NEWS.contains(&action) {
+        return None;
+    }
+    let attributes = &event["Actor"]["Attributes"];
+    let exit = ["exitCode", "containerExitCode"]
+        .iter()
+        .find_map(|name| attributes[*name].as_str()?.parse().ok());
+    let id = event["Actor"]["ID"].as_str().or_else(|| event["id"].as_str())?;
+    Some(Happened {
+        id: id.to_owned(),
+        action: action.to_owned(),
+        exit: exit.filter(|_| action == "die"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_container_that_was_killed_for_memory() {
+        let list = json!({
+            "Id": "ab", "Names": ["/shop-worker-1"], "Image": "shop", "State": "exited",
+            "Labels": { "com.docker.compose.project": "shop", "com.docker.compose.service": "worker", "com.docker.compose.container-number": "1" },
+            "Ports": [{ "IP": "0.0.0.0", "PublicPort": 8000, "PrivatePort": 80 }, { "PrivatePort": 90 }],
+            "NetworkSettings": { "Networks": { "a": { "IPAddress": "172.19.0.5" } } },
+        });
+        let whole = json!({
+            "State": { "Status": "restarting", "ExitCode": 137, "OOMKilled": true, "StartedAt": "2026-01-01T00:00:00Z", "FinishedAt": "0001-01-01T00:00:00Z", "Pid": 0 },
+            "RestartCount": 3, "HostConfig": { "Memory": 25_165_824, "RestartPolicy": { "Name": "always" } },
+            "Config": { "Cmd": ["dramatiq", "app", "--token", "hush"], "Env": ["SECRET=1"] },
+        });
+        let container = inspected(listed(&list).expect("a container"), &whole);
+        assert_eq!(
+            (container.name.as_str(), container.number),
+            ("shop-worker-1", Some(1))
+        );
+        assert_eq!(
+            (container.exit_code, container.oom_killed, container.restarts),
+            (Some(137), true, Some(3))
+        );
+        assert_eq!((container.ports.len(), container.finished_at), (1, None));
+        assert_eq!(container.command.last().map(String::as_str), Some("***"));
+    }
+
+    #[test]
+    fn what_became_of_a_container() {
+        let event = json!({ "Action": "die", "Actor": { "ID": "ab", "Attributes": { "exitCode": "2" } } });
+        assert_eq!(
+            happened(&event),
+            Some(Happened {
+                id: "ab".into(),
+                action: "die".into(),
+                exit: Some(2)
+            })
+        );
+        assert_eq!(
+            happened(&json!({ "Action": "exec_start: true", "Actor": { "ID": "ab" } })),
+            None
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! Which container a process runs in, and by what pid it knows itself there.
+//!
+//! `/proc/PID/status` and `/proc/PID/cgroup` are open to every user. An engine gives each container a
+//! cgroup that bears its id, whoever the engine is: Docker, Podman, containerd, CRI-O.
+
+use std::path::{Path, PathBuf};
+
+/// An engine's id in full, in hexadecimal digits.
+const ID: usize = 64;
+
+/// The process's pids, from our namespace down to its own: what it writes into its log is the last.
+pub fn nspids(pid: i32) -> Vec<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    nspids_in(&status)
+}
+
+fn nspids_in(status: &str) -> Vec<i32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.into_iter()
+        .flat_map(str::split_whitespace)
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
+/// The id of the container that a process runs in.
+pub fn id(pid: i32) -> Option<String> {
+    id_in(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+fn id_in(cgroups: &str) -> Option<String> {
+    let names = cgroups.lines().filter_map(|line| line.rsplit(':').next());
+    let parts = names.flat_map(|path| path.rsplit('/'));
+    parts.map(bare).find(|id| is_id(id)).map(str::to_owned)
+}
+
+/// `docker-ID.scope`, `libpod-ID.scope`, `cri-containerd-ID.scope`, or the id alone.
+fn bare(part: &str) -> &str {
+    let part = part.strip_suffix(".scope").unwrap_or(part);
+    part.rsplit(['-', ':']).next().unwrap_or(part)
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The process is frozen by its cgroup, as by `docker pause`: its state does not say so under cgroup v2.
+pub fn is_frozen(pid: i32) -> bool {
+    let Ok(cgroups) = std::fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
+        return false;
+    };
+    cgroups.lines().any(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, path) = (parts.next(), parts.next(), parts.next());
+        match (controllers, path) {
+            (Some(""), Some(path)) => [Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/unified")]
+                .iter()
+                .any(|mount| says(below(mount, path).join("cgroup.events"), "frozen 1")),
+            (Some("freezer"), Some(path)) => {
+                let state = below(Path::new("/sys/fs/cgroup/freezer"), path).join("freezer.state");
+                says(state.clone(), "FROZEN") || says(state, "FREEZING")
+            }
+            _ => false,
+        }
+    })
+}
+
+fn below(mount: &Path, path: &str) -> PathBuf {
+    mount.join(path.trim_start_matches('/'))
+}
+
+fn says(file: PathBuf, line: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|said| said.trim() == line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_writes_the_id_into_the_cgroup() {
+        let id = "0123456789abcdef".repeat(4);
+        for path in [
+            format!("0::/system.slice/docker-{id}.scope"),
+            format!("12:pids:/docker/{id}\n0::/"),
+            format!("0::/machine.slice/libpod-{id}.scope/container"),
+            format!("0::/kubepods.slice/kubepods-pod12.slice/cri-containerd-{id}.scope"),
+            format!("3:cpu:/kubepods/besteffort/pod1f/{id}"),
+        ] {
+            assert_eq!(id_in(&path).as_deref(), Some(id.as_str()), "{path}");
+        }
+        assert_eq!(id_in("0::/user.slice/user-1000.slice/session-2.scope"), None);
+    }
+
+    #[test]
+    fn a_process_knows_itself_by_its_last_pid() {
+        assert_eq!(
+            nspids_in("Name:\tx\nPid:\t10471\nNSpid:\t10471\t12\t1\n"),
+            [10471, 12, 1]
+        );
+        assert!(nspids_in("Name:\tx\n").is_empty());
+        let own = std::process::id() as i32;
+        assert_eq!(nspids(own).first(), Some(&own));
+    }
+}
