@@ -18,6 +18,7 @@
 //! and [`guardian`] undoes what was done.
 //! [`init`] drafts a configuration from a project; [`isolate`] repeats a failed run with less and less.
 
+pub mod bounded;
 pub mod cli;
 pub mod commands;
 pub mod compare;

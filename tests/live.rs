@@ -35,6 +35,8 @@ mod lab;
 mod nodes;
 #[path = "live/promises.rs"]
 mod promises;
+#[path = "live/proxy.rs"]
+mod proxy;
 #[path = "live/published.rs"]
 mod published;
 #[path = "live/shapes.rs"]

@@ -76,7 +76,7 @@ pub(super) fn start(
     let config = shared.clone();
     let awaits_start = plan.system.is_some();
     watchers.start(Source::Database, move |tap, phases| async move {
-        watch_database(&config, awaits_start, tap, phases).await
+        database::watch(&config, awaits_start, tap, phases).await
     });
     let config = shared.clone();
     watchers.start(Source::Management, move |tap, phases| {
@@ -180,27 +180,6 @@ async fn until_over(tap: Tap, mut phases: Phases, watch: impl AsyncFn(Tap, Phase
             tap.blind(blindness);
         }
         phases.pause(AGAIN).await;
-    }
-}
-
-/// An application that is started in this run may make its tables only then: until the submission a
-/// database that shows nothing is asked again.
-async fn watch_database(config: &Config, awaits_start: bool, tap: Tap, mut phases: Phases) -> Watched {
-    let mut said = None;
-    loop {
-        let blindness = match database::watch(config, tap.clone(), phases.clone()).await {
-            Err(blindness) if awaits_start && config.database.is_some() => blindness,
-            watched => return watched,
-        };
-        let phase = phases.now();
-        if phase.submitted || phase.stop || phase.last_look {
-            return Err(blindness);
-        }
-        if said.as_ref() != Some(&blindness.reason) {
-            said = Some(blindness.reason.clone());
-            tap.blind(blindness);
-        }
-        phases.pause(Duration::from_millis(150)).await;
     }
 }
 

@@ -24,8 +24,9 @@ pub(super) const ARMED: [Source; 9] = [
     Source::Process,
 ];
 
-/// A source's last look may take this long.
-const LAST_LOOK: Duration = Duration::from_millis(2500);
+/// A source's last look may take this long: longer than any of them waits for an answer, so that one that
+/// no longer answers can still say so.
+const LAST_LOOK: Duration = Duration::from_millis(2800);
 /// After terminal evidence: wait for companions of the deciding event that are still under way
 /// (a log line behind a pipe, the row behind a poll), but no longer than this.
 const SETTLE_QUIET: Duration = Duration::from_millis(35);

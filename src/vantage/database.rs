@@ -11,15 +11,14 @@ mod table;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection as _, Row as _};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
 use super::{Phases, Tap, Watched};
 use crate::config::{Config, Database};
 use crate::error::Unavailable;
 use crate::timeline::{EventKind, LockWait, Row, Xmax};
-pub use connect::connect;
-use connect::{lost, read};
+use connect::{Session, Trouble, connect, lost};
 use snapshot::{Snapshot, xmax_state};
 use table::{Table, inspect, quote, quote_table};
 
@@ -31,8 +30,12 @@ const LOCKS_EVERY: Duration = Duration::from_millis(300);
 /// Snapshot samples kept to tell later when the row's transaction committed.
 const SNAPSHOTS: usize = 4096;
 
+/// After a connection is lost it is tried again so soon, and then ever later.
+const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN_AT_LAST: Duration = Duration::from_secs(2);
+
 struct Watcher<'a> {
-    connection: PgConnection,
+    session: Session,
     database: &'a Database,
     table: Table,
     tap: Tap,
@@ -43,13 +46,50 @@ struct Watcher<'a> {
     looked_for_locks: f64,
 }
 
-pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
+/// Watches the row, and connects again when the line is lost. With `awaits_start` the application of this
+/// run may make its tables only when it is started: until the submission nothing is settled.
+pub async fn watch(config: &Config, awaits_start: bool, tap: Tap, mut phases: Phases) -> Watched {
     let Some(database) = &config.database else {
         return Err(Unavailable::new("no database is configured")
             .hint("add [database] url, table, id_column and status_column to taskdiag.toml"));
     };
-    let mut connection = connect(database).await?;
-    let table = inspect(&mut connection, database).await?;
+    let mut said = None;
+    let mut again = AGAIN;
+    loop {
+        let mut saw = false;
+        let trouble = match watch_once(database, &tap, &mut phases, &mut saw).await {
+            Ok(()) => return Ok(()),
+            Err(trouble) => trouble,
+        };
+        let phase = phases.now();
+        let blindness = match trouble {
+            Trouble::Settled(blindness) if !awaits_start || phase.submitted => return Err(blindness),
+            Trouble::Settled(blindness) | Trouble::Lost(blindness) => blindness,
+        };
+        if phase.stop || phase.last_look {
+            return Err(blindness);
+        }
+        if saw {
+            (said, again) = (None, AGAIN);
+        }
+        if said.as_ref() != Some(&blindness.reason) {
+            said = Some(blindness.reason.clone());
+            tap.blind(blindness);
+        }
+        phases.pause(again).await;
+        again = (again * 2).min(AGAIN_AT_LAST);
+    }
+}
+
+/// From one connection to its end. `saw`: it said that it watches.
+async fn watch_once(
+    database: &Database,
+    tap: &Tap,
+    phases: &mut Phases,
+    saw: &mut bool,
+) -> Result<(), Trouble> {
+    let mut session = connect(database).await?;
+    let table = inspect(&mut session, database).await?;
     tap.see(EventKind::DatabaseServer {
         version: table.version.clone(),
         referencing: table.referencing.clone(),
@@ -60,7 +100,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let detail = format!("{} in PostgreSQL {}", table.name, table.version);
     let mut limits = table.limits(database);
     let mut watcher = Watcher {
-        connection,
+        session,
         database,
         table,
         tap: tap.clone(),
@@ -77,6 +117,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
             watcher.table.name
         ));
     }
+    *saw = true;
     if limits.is_empty() {
         tap.watching(detail);
     } else {
@@ -111,7 +152,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         };
         phases.pause(every).await;
     }
-    let _ = watcher.connection.close().await;
+    watcher.session.close().await;
     Ok(())
 }
 
@@ -126,10 +167,10 @@ impl Watcher<'_> {
     }
 
     /// Before there is a row to look for: only what had committed when.
-    async fn sample(&mut self) -> Result<(), Unavailable> {
+    async fn sample(&mut self) -> Result<(), Trouble> {
         let before = self.tap.now_ms();
         let sql = format!("SELECT {}", self.snapshot_sql());
-        let rows = read(&mut self.connection, &sql, &[]).await.map_err(lost)?;
+        let rows = self.session.read(&sql, &[]).await.map_err(lost)?;
         if let Some(snapshot) = rows
             .first()
             .and_then(|row| Snapshot::parse(before, row.get::<&str, _>(0)))
@@ -140,9 +181,9 @@ impl Watcher<'_> {
     }
 
     /// Whether even a reader has to wait for the table; then it is told who holds it.
-    async fn is_locked(&mut self) -> Result<bool, Unavailable> {
+    async fn is_locked(&mut self) -> Result<bool, Trouble> {
         let sql = format!("SELECT 1 FROM {} LIMIT 1", quote_table(&self.database.table));
-        match read(&mut self.connection, &sql, &[]).await {
+        match self.session.read(&sql, &[]).await {
             Err(sqlx::Error::Database(error)) if is_own_limit(error.as_ref()) => {
                 self.look_for_locks(true).await?;
                 Ok(true)
@@ -160,7 +201,7 @@ impl Watcher<'_> {
         self.snapshots.push_back(snapshot);
     }
 
-    async fn look(&mut self, task_id: &str, thorough: bool) -> Result<(), Unavailable> {
+    async fn look(&mut self, task_id: &str, thorough: bool) -> Result<(), Trouble> {
         let header = if self.table.has_header {
             "t.xmin::text, t.xmax::text, t.ctid::text"
         } else {
@@ -180,7 +221,7 @@ impl Watcher<'_> {
             kind = self.table.id_type,
         );
         let before = self.tap.now_ms();
-        let rows = match read(&mut self.connection, &sql, &[task_id]).await {
+        let rows = match self.session.read(&sql, &[task_id]).await {
             Ok(rows) => rows,
             Err(sqlx::Error::Database(error))
                 if matches!(error.code().as_deref(), Some("22P02" | "22003")) =>
@@ -189,7 +230,8 @@ impl Watcher<'_> {
                     "the task id \"{task_id}\" is not a {}, the type of {}.{}",
                     self.table.id_type, self.table.name, self.database.id_column
                 ))
-                .hint("check `database.id_column` and `api.task_id_pointer`: they name different ids"));
+                .hint("check `database.id_column` and `api.task_id_pointer`: they name different ids")
+                .into());
             }
             Err(sqlx::Error::Database(error)) if is_own_limit(error.as_ref()) => {
                 // Our own limits: this poll saw nothing, the next may. What we waited for others wait for, too.
@@ -220,11 +262,10 @@ impl Watcher<'_> {
             if let (Some(xmax), Some(snapshot)) = (row.xmax, &snapshot) {
                 let xmin = row.xmin.unwrap_or(0);
                 let version_num = self.table.version_num;
-                let state = xmax_state(&mut self.connection, version_num, xmax, xmin, snapshot).await;
+                let state = xmax_state(&mut self.session, version_num, xmax, xmin, snapshot).await;
                 row.xmax_state = Some(state);
                 if row.xmax_state == Some(Xmax::InProgress) {
-                    row.holder_writes =
-                        locks::holder_writes(&mut self.connection, self.table.oid, xmax).await;
+                    row.holder_writes = locks::holder_writes(&mut self.session, self.table.oid, xmax).await;
                 }
             }
             if self.last.as_ref() != Some(&row) || thorough {
@@ -255,15 +296,16 @@ impl Watcher<'_> {
             .next()
             .unwrap_or(&self.database.table)
             .to_owned();
-        let places = read(
-            &mut self.connection,
-            "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        let places = self
+            .session
+            .read(
+                "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relname = $1 AND c.oid <> $2::bigint::oid AND c.relkind IN ('r', 'p', 'v')
                AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') LIMIT 10",
-            &[&bare, &self.table.oid.to_string()],
-        )
-        .await
-        .unwrap_or_default();
+                &[&bare, &self.table.oid.to_string()],
+            )
+            .await
+            .unwrap_or_default();
         let schemas: Vec<String> = places.iter().map(|row| row.get(0)).collect();
         for schema in schemas {
             let sql = format!(
@@ -274,7 +316,7 @@ impl Watcher<'_> {
                 id = quote(&self.database.id_column),
             );
             // A table of the same name may have other columns: then it is not the one.
-            if let Ok(rows) = read(&mut self.connection, &sql, &[task_id]).await
+            if let Ok(rows) = self.session.read(&sql, &[task_id]).await
                 && let Some(row) = rows.first()
             {
                 self.tap.see(EventKind::RowElsewhere {
@@ -308,7 +350,7 @@ impl Watcher<'_> {
     }
 
     /// Now and then, or now.
-    async fn look_for_locks(&mut self, now: bool) -> Result<(), Unavailable> {
+    async fn look_for_locks(&mut self, now: bool) -> Result<(), Trouble> {
         let since = self.tap.now_ms() - self.looked_for_locks;
         if !now && since < LOCKS_EVERY.as_secs_f64() * 1000.0 {
             return Ok(());
@@ -319,7 +361,7 @@ impl Watcher<'_> {
             let blockers = wait.blockers.iter().map(|blocker| blocker.pid);
             (wait.pid, blockers.collect(), wait.others.clone())
         };
-        match locks::look(&mut self.connection, self.table.oid, ctid.as_deref()).await? {
+        match locks::look(&mut self.session, self.table.oid, ctid.as_deref()).await? {
             locks::Look::Nothing => {}
             locks::Look::Free => {
                 if self.waits.take().is_some() {

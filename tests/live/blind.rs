@@ -1,13 +1,7 @@
 //! Sources that cannot see: the verdict may become weaker, never wrong.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
-
 use crate::lab::{Lab, until};
+use crate::proxy::{Line, Proxy};
 use crate::stack::Stack;
 use crate::system::{with_api_fault, with_worker, with_worker_fault};
 use crate::worker::{fault, healthy};
@@ -96,50 +90,20 @@ fn without_anything() {
     );
 }
 
-/// Hands bytes on between taskdiag and the broker until it is frozen; both ends stay connected.
-fn relay(to: String, frozen: Arc<AtomicBool>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let pump = |mut from: TcpStream, mut to: TcpStream, frozen: Arc<AtomicBool>| {
-        thread::spawn(move || {
-            let mut buffer = [0; 65536];
-            while let Ok(read @ 1..) = from.read(&mut buffer) {
-                while frozen.load(Ordering::Relaxed) {
-                    thread::sleep(Duration::from_millis(50));
-                }
-                if to.write_all(&buffer[..read]).is_err() {
-                    break;
-                }
-            }
-            let _ = to.shutdown(Shutdown::Both);
-        });
-    };
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let broker = TcpStream::connect(&to).expect("the broker listens");
-            let other = |stream: &TcpStream| stream.try_clone().expect("a second handle");
-            pump(other(&client), other(&broker), frozen.clone());
-            pump(broker, client, frozen.clone());
-        }
-    });
-    port
-}
-
 /// A connection that stands and answers nothing: a VPN that is gone, a firewall that forgot it.
 #[test]
 fn a_stalled_line_to_the_broker_is_no_silence() {
     let mut stack = Stack::new("stalled-line");
     stack.api(&[]);
-    let frozen = Arc::new(AtomicBool::new(false));
-    let port = relay(Lab::get().amqp(), frozen.clone());
+    let proxy = Proxy::to(Lab::get().amqp());
     stack.set(
         "broker.amqp_url",
-        format!("amqp://lab:lab@127.0.0.1:{port}/{}", stack.id),
+        format!("amqp://lab:lab@{}/{}", proxy.address, stack.id),
     );
     stack.set("timing.silence", "4s");
     let running = stack.start_diagnose(&[]);
     until("tracing is on", || stack.traces());
-    frozen.store(true, Ordering::Relaxed);
+    proxy.becomes(Line::Frozen);
     // It also compares the vhost: tracing is off again, although the broker still keeps our queue.
     let verdict = running
         .finish(&stack)
@@ -147,5 +111,5 @@ fn a_stalled_line_to_the_broker_is_no_silence() {
         .blind("queue")
         .not_certain();
     assert!(verdict.code() != Some(0), "{}", verdict.explain());
-    frozen.store(false, Ordering::Relaxed);
+    proxy.becomes(Line::Good);
 }

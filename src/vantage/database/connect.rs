@@ -1,4 +1,4 @@
-//! The connection to the database, and why there is none.
+//! The connection to the database, why there is none, and how long it may say nothing.
 
 use std::time::Duration;
 
@@ -10,8 +10,55 @@ use crate::config::Database;
 use crate::error::Unavailable;
 use crate::timeline::scrub::places::{Kind, masked};
 
+/// One look may take so long, by our own clock: the server's limit of 2 s and the way there and back. A
+/// line that is gone answers nothing, and TCP does not say so for a quarter of an hour. Shorter than the
+/// last look of a run, which so hears of it.
+const ANSWER_WITHIN: Duration = Duration::from_millis(2400);
+
+/// Why the database shows nothing (any longer).
+pub(super) enum Trouble {
+    /// It may answer again: the line, the server, or too many connections.
+    Lost(Unavailable),
+    /// Asking again changes nothing: the configuration, a permission, a table that is not there.
+    Settled(Unavailable),
+}
+
+impl From<Unavailable> for Trouble {
+    fn from(blindness: Unavailable) -> Self {
+        Trouble::Settled(blindness)
+    }
+}
+
+/// A connection that is believed as long as it answers in time.
+pub(super) struct Session(Option<PgConnection>);
+
+impl Session {
+    /// Runs one read-only query in a transaction of its own.
+    pub(super) async fn read(&mut self, sql: &str, binds: &[&str]) -> Result<Vec<PgRow>, sqlx::Error> {
+        let silent = || {
+            let text = format!("no answer within {} s", ANSWER_WITHIN.as_secs_f32());
+            sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+        };
+        let connection = self.0.as_mut().ok_or_else(silent)?;
+        match tokio::time::timeout(ANSWER_WITHIN, read(connection, sql, binds)).await {
+            Ok(rows) => rows,
+            Err(_) => {
+                // What was asked last may still be answered: nothing more is read from this one.
+                self.0 = None;
+                Err(silent())
+            }
+        }
+    }
+
+    pub(super) async fn close(self) {
+        if let Some(connection) = self.0 {
+            let _ = tokio::time::timeout(ANSWER_WITHIN, connection.close()).await;
+        }
+    }
+}
+
 /// Connects, or says which part of the URL is wrong.
-pub async fn connect(database: &Database) -> Result<PgConnection, Unavailable> {
+pub(super) async fn connect(database: &Database) -> Result<Session, Trouble> {
     let target = format!("{}:{}", database.url.host(), database.url.port());
     let options: PgConnectOptions = database.url.expose().parse().map_err(|_| {
         Unavailable::new("`database.url` cannot be used")
@@ -20,16 +67,18 @@ pub async fn connect(database: &Database) -> Result<PgConnection, Unavailable> {
     let options = options.application_name("taskdiag").statement_cache_capacity(0);
     let connecting = PgConnection::connect_with(&options);
     match tokio::time::timeout(Duration::from_secs(6), connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
+        Ok(Ok(connection)) => Ok(Session(Some(connection))),
         Ok(Err(error)) => Err(explain_connect(&error, &target, database)),
-        Err(_) => Err(Unavailable::new(format!(
-            "PostgreSQL at {target} accepted no connection within 6 s"
-        ))
-        .hint("check host and port in `database.url`")),
+        Err(_) => Err(Trouble::Lost(
+            Unavailable::new(format!(
+                "PostgreSQL at {target} accepted no connection within 6 s"
+            ))
+            .hint("check host and port in `database.url`"),
+        )),
     }
 }
 
-fn explain_connect(error: &sqlx::Error, target: &str, database: &Database) -> Unavailable {
+fn explain_connect(error: &sqlx::Error, target: &str, database: &Database) -> Trouble {
     let seen = match error {
         sqlx::Error::Database(inner) => inner.message().to_owned(),
         other => other.to_string(),
@@ -48,15 +97,15 @@ fn explain_connect(error: &sqlx::Error, target: &str, database: &Database) -> Un
         Some("53300") => "the server has no free connection slot: raise max_connections or use a pooler",
         _ => "is PostgreSQL running there? check host and port in `database.url`",
     };
-    Unavailable::new(format!("PostgreSQL at {target}: {seen}")).hint(hint)
+    let blindness = Unavailable::new(format!("PostgreSQL at {target}: {seen}")).hint(hint);
+    match code.as_deref() {
+        // Class 28 is about user and password, 3D about the database's name.
+        Some(code) if code.starts_with("28") || code.starts_with("3D") => Trouble::Settled(blindness),
+        _ => Trouble::Lost(blindness),
+    }
 }
 
-/// Runs one read-only query in a transaction of its own.
-pub(super) async fn read(
-    connection: &mut PgConnection,
-    sql: &str,
-    binds: &[&str],
-) -> Result<Vec<PgRow>, sqlx::Error> {
+async fn read(connection: &mut PgConnection, sql: &str, binds: &[&str]) -> Result<Vec<PgRow>, sqlx::Error> {
     sqlx::raw_sql("BEGIN READ ONLY; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '500ms'")
         .execute(&mut *connection)
         .await?;
@@ -70,10 +119,13 @@ pub(super) async fn read(
     rows
 }
 
-pub(super) fn lost(error: sqlx::Error) -> Unavailable {
+/// Reading failed on a connection that stood.
+pub(super) fn lost(error: sqlx::Error) -> Trouble {
     let text = match &error {
         sqlx::Error::Database(inner) => format!("{} ({})", inner.message(), inner.code().unwrap_or_default()),
         other => other.to_string(),
     };
-    Unavailable::new(format!("the database stopped answering: {text}"))
+    Trouble::Lost(Unavailable::new(format!(
+        "the database stopped answering: {text}"
+    )))
 }

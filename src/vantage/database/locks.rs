@@ -1,10 +1,8 @@
 //! Who waits for the row or its table, and who keeps them waiting.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
 
-use super::connect::{lost, read};
-use crate::error::Unavailable;
+use super::connect::{Session, Trouble, lost};
 use crate::timeline::{Blocker, LockWait};
 
 /// What a look at the locks told.
@@ -17,15 +15,11 @@ pub(super) enum Look {
 
 /// Who waits for this very row (a `tuple` lock carries its page and tuple), or for the table. Those who
 /// wait for the table come first: they wait for more. A row that could not be read has no `ctid`.
-pub(super) async fn look(
-    connection: &mut PgConnection,
-    table: i64,
-    ctid: Option<&str>,
-) -> Result<Look, Unavailable> {
+pub(super) async fn look(session: &mut Session, table: i64, ctid: Option<&str>) -> Result<Look, Trouble> {
     let (page, tuple) = ctid
         .and_then(|ctid| ctid.trim_matches(['(', ')']).split_once(','))
         .unwrap_or(("-1", "-1"));
-    let sql = "SELECT DISTINCT w.pid, w.locktype = 'relation', w.mode, a.query, a.query_start,
+    let sql = "SELECT DISTINCT w.pid, w.locktype = 'relation', w.mode, left(a.query, 500), a.query_start,
                 host(a.client_addr) || ':' || a.client_port
          FROM pg_locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid
          WHERE NOT w.granted AND w.pid <> pg_backend_pid() AND (
@@ -33,7 +27,7 @@ pub(super) async fn look(
            OR EXISTS (SELECT 1 FROM pg_locks t WHERE t.pid = w.pid AND t.locktype = 'tuple'
                       AND t.relation = $1::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))
          ORDER BY 2 DESC, 5, 1 LIMIT 16";
-    let rows = match read(connection, sql, &[&table.to_string(), page, tuple]).await {
+    let rows = match session.read(sql, &[&table.to_string(), page, tuple]).await {
         Ok(rows) => rows,
         Err(sqlx::Error::Database(_)) => return Ok(Look::Nothing),
         Err(error) => return Err(lost(error)),
@@ -48,7 +42,7 @@ pub(super) async fn look(
         pid,
         query: visible(first.get(3)),
         client: first.get(5),
-        blockers: blockers(connection, pid).await?,
+        blockers: blockers(session, pid).await?,
         table,
         mode: first.get(2),
         others: same.filter_map(|row| row.get(5)).collect(),
@@ -57,9 +51,8 @@ pub(super) async fn look(
 
 /// All who stand before this one, whoever heads the line first: one that waits in the line itself
 /// blocks those behind it, and is not the reason.
-async fn blockers(connection: &mut PgConnection, waiter: i32) -> Result<Vec<Blocker>, Unavailable> {
-    let rows = read(
-        connection,
+async fn blockers(session: &mut Session, waiter: i32) -> Result<Vec<Blocker>, Trouble> {
+    let rows = session.read(
         "WITH RECURSIVE line(pid) AS (
            SELECT unnest(pg_blocking_pids($1::int))
            UNION SELECT unnest(pg_blocking_pids(line.pid)) FROM line)
@@ -88,9 +81,8 @@ async fn blockers(connection: &mut PgConnection, waiter: i32) -> Result<Vec<Bloc
 
 /// A row locked by `FOR UPDATE`, or by an INSERT into a referencing table, and one that is being
 /// updated look alike; the lock that the transaction holds on the table tells them apart.
-pub(super) async fn holder_writes(connection: &mut PgConnection, table: i64, xmax: u32) -> Option<bool> {
-    let rows = read(
-        connection,
+pub(super) async fn holder_writes(session: &mut Session, table: i64, xmax: u32) -> Option<bool> {
+    let rows = session.read(
         "SELECT bool_or(t.mode = 'RowExclusiveLock') FROM pg_locks x JOIN pg_locks t ON t.pid = x.pid
          WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock' AND x.transactionid = $1::xid
            AND t.locktype = 'relation' AND t.relation = $2::bigint::oid",

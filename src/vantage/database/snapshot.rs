@@ -1,9 +1,8 @@
 //! Which transactions had ended when, and what became of one.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
 
-use super::connect::read;
+use super::connect::Session;
 use crate::timeline::Xmax;
 
 /// One `pg_current_snapshot()`: which transactions had ended.
@@ -54,7 +53,7 @@ impl Snapshot {
 /// transaction. The two counters can overlap, so members older than the row's own `xmin` mean
 /// that the number is a plain transaction id after all.
 pub(super) async fn xmax_state(
-    connection: &mut PgConnection,
+    session: &mut Session,
     version_num: i32,
     xmax: u32,
     xmin: u32,
@@ -63,13 +62,13 @@ pub(super) async fn xmax_state(
     if xmax == 0 {
         return Xmax::None;
     }
-    let members = read(
-        connection,
-        "SELECT xid::text, mode FROM pg_get_multixact_members($1::xid)",
-        &[&xmax.to_string()],
-    )
-    .await
-    .unwrap_or_default();
+    let members = session
+        .read(
+            "SELECT xid::text, mode FROM pg_get_multixact_members($1::xid)",
+            &[&xmax.to_string()],
+        )
+        .await
+        .unwrap_or_default();
     let members: Vec<(u32, String)> = members
         .iter()
         .filter_map(|row| Some((row.get::<&str, _>(0).parse().ok()?, row.get(1))))
@@ -81,7 +80,7 @@ pub(super) async fn xmax_state(
     if plausible {
         for (xid, mode) in &members {
             if matches!(mode.as_str(), "nokeyupd" | "upd") {
-                match xact_status(connection, version_num, snapshot.widen(*xid))
+                match xact_status(session, version_num, snapshot.widen(*xid))
                     .await
                     .as_deref()
                 {
@@ -93,7 +92,7 @@ pub(super) async fn xmax_state(
         }
         return Xmax::Locks;
     }
-    match xact_status(connection, version_num, snapshot.widen(xmax))
+    match xact_status(session, version_num, snapshot.widen(xmax))
         .await
         .as_deref()
     {
@@ -104,13 +103,13 @@ pub(super) async fn xmax_state(
     }
 }
 
-async fn xact_status(connection: &mut PgConnection, version_num: i32, xid: u64) -> Option<String> {
+async fn xact_status(session: &mut Session, version_num: i32, xid: u64) -> Option<String> {
     let sql = if version_num >= 130_000 {
         "SELECT pg_xact_status($1::text::xid8)"
     } else {
         "SELECT txid_status($1::text::bigint)"
     };
-    let rows = read(connection, sql, &[&xid.to_string()]).await.ok()?;
+    let rows = session.read(sql, &[&xid.to_string()]).await.ok()?;
     rows.first()?.get(0)
 }
 

@@ -1,9 +1,8 @@
 //! The configured table: what the catalogue says of it, and what is wrong with its configuration.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
 
-use super::connect::{lost, read};
+use super::connect::{Session, Trouble, lost};
 use crate::config::Database;
 use crate::error::Unavailable;
 
@@ -66,26 +65,22 @@ impl Table {
     }
 }
 
-pub(super) async fn inspect(
-    connection: &mut PgConnection,
-    database: &Database,
-) -> Result<Table, Unavailable> {
-    let server = read(
-        connection,
-        "SELECT current_setting('server_version'), current_setting('server_version_num')::int,
+pub(super) async fn inspect(session: &mut Session, database: &Database) -> Result<Table, Trouble> {
+    let server = session
+        .read(
+            "SELECT current_setting('server_version'), current_setting('server_version_num')::int,
                 pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_database(),
                 array_to_string(current_schemas(false), ', '), pg_is_in_recovery()",
-        &[],
-    )
-    .await
-    .map_err(lost)?;
+            &[],
+        )
+        .await
+        .map_err(lost)?;
     let server = server
         .first()
         .ok_or_else(|| Unavailable::new("the database answered nothing"))?;
     let place: String = server.get(3);
     let path: String = server.get::<Option<String>, _>(4).unwrap_or_default();
-    let found = read(
-        connection,
+    let found = session.read(
         "SELECT c.oid::bigint, c.relkind::text, c.reltuples, n.nspname || '.' || c.relname, has_table_privilege(c.oid, 'SELECT'),
                 row_security_active(c.oid)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)",
@@ -94,7 +89,7 @@ pub(super) async fn inspect(
     .await
     .map_err(lost)?;
     let Some(found) = found.first() else {
-        return Err(missing_table(connection, database, &place, &path).await);
+        return Err(missing_table(session, database, &place, &path).await.into());
     };
     let oid: i64 = found.get(0);
     let relkind: String = found.get(1);
@@ -107,24 +102,23 @@ pub(super) async fn inspect(
         .hint(format!(
             "GRANT SELECT ON {name} TO {}",
             quote(&database.url.username())
-        )));
+        ))
+        .into());
     }
     let oid_text = oid.to_string();
-    let columns = columns(connection, &oid_text, &name, database).await?;
+    let columns = columns(session, &oid_text, &name, database).await?;
     let id_type = columns
         .iter()
         .find(|(name, _)| *name == database.id_column)
         .map_or_else(|| "text".into(), |(_, kind)| unbounded(kind));
-    let indexed = read(
-        connection,
+    let indexed = session.read(
         "SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
          WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = $2",
         &[&oid_text, &database.id_column],
     )
     .await
     .map_err(lost)?;
-    let referencing = read(
-        connection,
+    let referencing = session.read(
         "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::bigint::oid",
         &[&oid_text],
     )
@@ -148,22 +142,22 @@ pub(super) async fn inspect(
 
 /// The table's columns with their types; those of the configuration are among them.
 async fn columns(
-    connection: &mut PgConnection,
+    session: &mut Session,
     oid: &str,
     name: &str,
     database: &Database,
-) -> Result<Vec<(String, String)>, Unavailable> {
-    let columns: Vec<(String, String)> = read(
-        connection,
-        "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
+) -> Result<Vec<(String, String)>, Trouble> {
+    let columns: Vec<(String, String)> = session
+        .read(
+            "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
          WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        &[oid],
-    )
-    .await
-    .map_err(lost)?
-    .iter()
-    .map(|row| (row.get(0), row.get(1)))
-    .collect();
+            &[oid],
+        )
+        .await
+        .map_err(lost)?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
     let wanted = [
         ("id_column", Some(&database.id_column)),
         ("status_column", Some(&database.status_column)),
@@ -175,7 +169,8 @@ async fn columns(
             return Err(Unavailable::new(format!(
                 "table {name} has no column \"{column}\" (`database.{key}`)"
             ))
-            .hint(format!("its columns: {}", existing.join(", "))));
+            .hint(format!("its columns: {}", existing.join(", ")))
+            .into());
         }
     }
     Ok(columns)
@@ -190,14 +185,8 @@ fn unbounded(kind: &str) -> String {
     }
 }
 
-async fn missing_table(
-    connection: &mut PgConnection,
-    database: &Database,
-    place: &str,
-    path: &str,
-) -> Unavailable {
-    let there = read(
-        connection,
+async fn missing_table(session: &mut Session, database: &Database, place: &str, path: &str) -> Unavailable {
+    let there = session.read(
         "SELECT CASE WHEN table_schema = ANY(current_schemas(false)) THEN table_name ELSE table_schema || '.' || table_name END
          FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 LIMIT 20",
         &[],
