@@ -20,7 +20,7 @@ mod source;
 
 use crate::framework::{Framework, LogEvent};
 
-pub use broker::{Connection, Consumer};
+pub use broker::{ClosedChannel, Connection, Consumer, Permission};
 pub use container::{Container, PublishedAt, Role};
 pub use event::{Ended, Event, EventKind, NoAnswer};
 pub use log_line::{Level, LogLine};

@@ -12,8 +12,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{Answer, Cause, Certainty, Story, Verdict, ask, diagnose};
 use crate::framework::{ArgumentValues, Message};
 use crate::timeline::{
-    Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer, Process, Setup, Source,
-    Stack, Timeline, Xmax,
+    ClosedChannel, Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer,
+    Permission, Process, Setup, Source, Stack, Timeline, Xmax,
 };
 
 pub const TASK: &str = "task_1";
@@ -268,6 +268,7 @@ impl Scene {
             level: Some(Level::Error),
             text: text.into(),
             traceback: Some(traceback.into()),
+            raw: ArgumentValues(vec![text.to_owned()]),
             ..LogLine::default()
         };
         self.see(Source::ApiLog, EventKind::Line(line))
@@ -517,6 +518,33 @@ impl Scene {
             })
             .collect();
         self.see(Source::Management, EventKind::Connections { connections })
+    }
+
+    /// Users of the vhost with their write patterns; they may configure and read everything.
+    pub fn permissions(self, list: &[(&str, &str)]) -> Self {
+        let permissions = list
+            .iter()
+            .map(|(user, write)| Permission {
+                user: (*user).into(),
+                configure: ".*".into(),
+                write: (*write).into(),
+                read: ".*".into(),
+            })
+            .collect();
+        self.see(Source::Management, EventKind::Permissions { permissions })
+    }
+
+    /// The broker closed the first channel of each of these connections, and its client has not noticed.
+    pub fn closed_channels(self, connections: &[&str]) -> Self {
+        let channels = connections
+            .iter()
+            .map(|connection| ClosedChannel {
+                connection: (*connection).into(),
+                number: 1,
+                user: "guest".into(),
+            })
+            .collect();
+        self.see(Source::Management, EventKind::ClosedChannels { channels })
     }
 
     pub fn alarm(self) -> Self {

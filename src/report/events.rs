@@ -169,6 +169,27 @@ pub(super) fn describe(event: &Event) -> String {
             format!("{queue}: {ready} ready, {consumers} ({samples})")
         }
         Kind::Depth { queue, .. } => format!("{queue} does not exist"),
+        Kind::ClosedChannels { channels } => {
+            let names = channels
+                .iter()
+                .map(|channel| format!("{} ({})", channel.connection, channel.number));
+            format!(
+                "channels that the broker closed and whose clients have not noticed: {}",
+                names.collect::<Vec<_>>().join(", ")
+            )
+        }
+        Kind::Permissions { permissions } => {
+            let refused: Vec<&str> = permissions
+                .iter()
+                .filter(|permission| permission.may_publish() == Some(false))
+                .map(|permission| permission.user.as_str())
+                .collect();
+            let refused = match refused.as_slice() {
+                [] => String::new(),
+                users => format!("; may not publish to queues: {}", users.join(", ")),
+            };
+            format!("permissions of {} users{refused}", permissions.len())
+        }
         Kind::Isolated(isolated) => {
             let steps: Vec<&str> = isolated.steps.iter().map(|step| step.step.as_str()).collect();
             match steps.as_slice() {

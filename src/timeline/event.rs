@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::environment::{Environment, Found};
-use super::{Connection, Consumer, Container, LockWait, LogLine, Process, Row, Source, Stack, isolation};
+use super::{
+    ClosedChannel, Connection, Consumer, Container, LockWait, LogLine, Permission, Process, Row, Source, Stack,
+    isolation,
+};
 use crate::framework::{ArgumentValues, Message};
 
 /// One timestamped thing one source saw.
@@ -173,6 +176,14 @@ pub enum EventKind {
     /// Every connection of the broker, when the list could be seen whole.
     Connections {
         connections: Vec<Connection>,
+    },
+    /// Channels of the vhost that the broker has closed and whose clients have not noticed.
+    ClosedChannels {
+        channels: Vec<ClosedChannel>,
+    },
+    /// What users may do in the vhost, as far as the broker's own database of users says it.
+    Permissions {
+        permissions: Vec<Permission>,
     },
     /// The vhost traces although no taskdiag of this run switched it on.
     TracingOn {

@@ -34,6 +34,8 @@ struct Watcher<'a> {
     tap: Tap,
     /// The whole inventory can be seen, not just this user's own.
     sees_all: bool,
+    /// Only such a user may read the permissions of others.
+    is_administrator: bool,
     /// The vhost has no policy at all, as far as this user may see.
     without_policies: bool,
     last: std::collections::HashMap<&'static str, EventKind>,
@@ -77,6 +79,7 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         config,
         tap: tap.clone(),
         sees_all,
+        is_administrator: tags.iter().any(|tag| tag == "administrator"),
         without_policies,
         last: std::collections::HashMap::new(),
         no_queues: None,
@@ -222,8 +225,12 @@ impl Watcher<'_> {
         }
         if self.sees_all {
             self.consumers(&vhost).await;
+            self.closed_channels(&vhost).await;
             self.alarms().await;
             self.connections().await;
+        }
+        if self.is_administrator {
+            self.permissions(&vhost).await;
         }
         Ok(())
     }
@@ -323,6 +330,30 @@ impl Watcher<'_> {
             self.see("alarm", EventKind::Alarm { node, alarm });
         }
         self.see("connections", EventKind::Connections { connections });
+    }
+
+    /// Channels that the broker closed and whose clients have not noticed. Their state comes with their
+    /// statistics, every 5 s.
+    async fn closed_channels(&mut self, vhost: &str) {
+        let columns = "connection_details.name,number,state,user";
+        let path = format!("vhosts/{vhost}/channels?columns={columns}");
+        let Ok(Json::Array(items)) = self.management.get(&path).await else {
+            return;
+        };
+        let channels = lists::closed_channels(&items);
+        if !channels.is_empty() || self.last.contains_key("channels") {
+            self.see("channels", EventKind::ClosedChannels { channels });
+        }
+    }
+
+    /// Who may do what in the vhost.
+    async fn permissions(&mut self, vhost: &str) {
+        let path = format!("vhosts/{vhost}/permissions");
+        let Ok(Json::Array(items)) = self.management.get(&path).await else {
+            return;
+        };
+        let permissions = lists::permissions(&items);
+        self.see("permissions", EventKind::Permissions { permissions });
     }
 
     async fn alarms(&mut self) {

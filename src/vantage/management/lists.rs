@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::timeline::{Connection, Consumer, EventKind};
+use crate::timeline::{ClosedChannel, Connection, Consumer, EventKind, Permission};
 
 /// All but taskdiag's own readers of the trace.
 pub(super) fn consumers(items: &[Json]) -> Vec<Consumer> {
@@ -43,6 +43,36 @@ pub(super) fn held_back(items: &[Json]) -> Option<String> {
     Some(text(held, "node"))
         .filter(|node| !node.is_empty())
         .or_else(|| Some("the broker".into()))
+}
+
+/// Those that the broker closed with an error while the client has not answered.
+pub(super) fn closed_channels(items: &[Json]) -> Vec<ClosedChannel> {
+    items
+        .iter()
+        .filter(|item| text(item, "state") == "closing")
+        .map(|item| ClosedChannel {
+            connection: pointer(item, "/connection_details/name"),
+            number: item.get("number").and_then(Json::as_u64).unwrap_or(0),
+            user: text(item, "user"),
+        })
+        .take(MOST_LISTED)
+        .collect()
+}
+
+/// A vhost of a shared broker may have thousands.
+const MOST_LISTED: usize = 200;
+
+pub(super) fn permissions(items: &[Json]) -> Vec<Permission> {
+    items
+        .iter()
+        .map(|item| Permission {
+            user: text(item, "user"),
+            configure: text(item, "configure"),
+            write: text(item, "write"),
+            read: text(item, "read"),
+        })
+        .take(MOST_LISTED)
+        .collect()
 }
 
 /// A field of the single queue, or of the list where that says nothing.
