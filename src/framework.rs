@@ -19,7 +19,7 @@ pub use codec::{Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, P
 pub use ids::{WantedId, contains_token, is_same_id, spellings};
 pub use log::{LineMeaning, LogReader, LogShape};
 pub use log_event::{Handling, LogEvent, WorkerLife};
-pub use message::{ArgumentValues, BorrowedMessage, Message};
+pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Message};
 pub use queues::{Queues, Role};
 pub use stack::{FrameMatch, StackShape};
 pub use traceback::{Traceback, TracebackFrame, exception_in};

@@ -218,6 +218,7 @@ pub(super) fn decode(codec: &Codec, envelope: &Envelope<'_>, show_args: bool) ->
         retries: read.retries,
         max_retries: read.max_retries,
         traceback: read.traceback.map(Cow::into_owned),
+        follow_up: read.follow_up,
         undecodable: (!read.known).then(|| codec.not_a_message.to_owned()),
         leaves: if read.known {
             ArgumentValues(leaves)

@@ -39,6 +39,9 @@ pub struct Message {
     /// Traceback of the attempt that led to this retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
+    /// The message that is to be sent once this one has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow_up: Option<FollowUp>,
     /// Why the body could not be read as a message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undecodable: Option<String>,
@@ -46,6 +49,14 @@ pub struct Message {
     /// is known. Never written anywhere.
     #[serde(skip)]
     pub leaves: ArgumentValues,
+}
+
+/// What comes after a message: Dramatiq's `pipe_target`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct FollowUp {
+    pub message_id: String,
+    pub actor: String,
+    pub queue: String,
 }
 
 impl Message {
@@ -117,6 +128,7 @@ pub struct BorrowedMessage<'a> {
     pub retries: Option<u64>,
     pub max_retries: Option<u64>,
     pub traceback: Option<Cow<'a, str>>,
+    pub follow_up: Option<FollowUp>,
     pub args: Option<Json>,
     pub kwargs: Option<Json>,
     /// It has both an actor and an id, whatever their types: it is the framework's.

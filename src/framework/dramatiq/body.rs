@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
-use crate::framework::{BorrowedMessage, DecodeOptions};
+use crate::framework::{BorrowedMessage, DecodeOptions, FollowUp};
 
 /// Reads a body; the error says what it is instead.
 pub fn read<'a>(body: &'a [u8], options: &mut DecodeOptions<'_>) -> Result<BorrowedMessage<'a>, String> {
@@ -250,6 +250,16 @@ impl<'de> Visitor<'de> for Leaf<'_, '_> {
     }
 }
 
+/// The next message of a pipeline lies whole in the options of the one before it.
+fn follow_up(target: &Json) -> Option<FollowUp> {
+    let text = |name: &str| target.get(name)?.as_str().map(str::to_owned);
+    Some(FollowUp {
+        message_id: text("message_id")?,
+        actor: text("actor_name")?,
+        queue: text("queue_name")?,
+    })
+}
+
 struct Options<'o, 'de>(&'o mut BorrowedMessage<'de>);
 
 impl<'de> DeserializeSeed<'de> for Options<'_, 'de> {
@@ -273,6 +283,7 @@ impl<'de> Visitor<'de> for Options<'_, 'de> {
                 "retries" => self.0.retries = map.next_value::<Lenient<'de>>()?.unsigned,
                 "max_retries" => self.0.max_retries = map.next_value::<Lenient<'de>>()?.unsigned,
                 "traceback" => self.0.traceback = map.next_value::<Lenient<'de>>()?.text,
+                "pipe_target" => self.0.follow_up = follow_up(&map.next_value::<Json>()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -306,6 +317,20 @@ impl<'de> Visitor<'de> for Options<'_, 'de> {
 mod tests {
     use super::*;
     use crate::framework::WantedId;
+
+    #[test]
+    fn the_next_message_of_a_pipeline_is_known_by_its_options() {
+        let next = |options: &str| {
+            let body = format!(r#"{{"actor_name":"a","message_id":"m","options":{options}}}"#);
+            let read = read(body.as_bytes(), &mut DecodeOptions::default()).expect("a body");
+            read.follow_up
+                .map(|next| (next.actor, next.queue, next.message_id))
+        };
+        let target = r#"{"pipe_target":{"actor_name":"b","queue_name":"q","message_id":"n","options":{}}}"#;
+        assert_eq!(next(target), Some(("b".into(), "q".into(), "n".into())));
+        assert_eq!(next(r#"{"pipe_target":null}"#), None);
+        assert_eq!(next(r#"{"pipe_target":[7]}"#), None);
+    }
 
     #[test]
     fn texts_are_borrowed_and_arguments_only_looked_at() {
