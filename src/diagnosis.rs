@@ -177,8 +177,8 @@ fn exit_code(
         _ => exit::COULD_NOT,
     };
     // What was to be tried is not what worked.
-    match story.done_by_another() {
-        Some(_) if code == exit::OK => exit::COULD_NOT,
+    match story.done_by_another().is_some() || story.is_without_message() {
+        true if code == exit::OK => exit::COULD_NOT,
         _ => code,
     }
 }

@@ -96,7 +96,7 @@ impl Asked {
         }
         let mut chain = Vec::new();
         while let Some(effect) = winner.take() {
-            match self.take_reason(story, &effect, &mut rest) {
+            match self.take_reason(story, &effect, &mut rest, &mut contributing) {
                 Some(mut reason) => {
                     // What holds others up is seen there; that it holds this task up is as sure as the effect.
                     if reason.2.of.is_some() {
@@ -127,6 +127,7 @@ impl Asked {
         story: &Story<'_>,
         (_, effect, matched): &Candidate,
         rest: &mut Vec<Candidate>,
+        contributing: &mut Vec<Candidate>,
     ) -> Option<Candidate> {
         let of_effect = subjects(story, &matched.evidence);
         let explains = |(_, cause, reason): &Candidate| {
@@ -134,7 +135,7 @@ impl Asked {
                 && reason.certainty >= Certainty::Likely
                 && !subjects(story, &reason.evidence).is_disjoint(&of_effect)
         };
-        for candidates in [rest, &mut self.elsewhere] {
+        for candidates in [rest, &mut self.elsewhere, contributing] {
             if let Some(at) = candidates.iter().position(explains) {
                 return Some(candidates.remove(at));
             }

@@ -22,6 +22,7 @@ fn check(story: &Story<'_>) -> Answer {
     if story.reached(Stage::Entered).is_none()
         || !story.lines().is_empty()
         || story.done_by_another() == Some("worker")
+        || story.is_without_message()
     {
         return Answer::NotApplicable;
     }

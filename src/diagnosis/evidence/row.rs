@@ -1,6 +1,6 @@
 //! What the row said, and what the API says of it.
 
-use super::Story;
+use super::{Story, broker};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Row, Source, Xmax};
 
@@ -13,10 +13,43 @@ impl<'a> Story<'a> {
         self.rows.last().map(|(n, _, row)| (*n, *row))
     }
 
+    /// The row is as it was before the submission: what it says is of an older run. Its commit, as the
+    /// database's snapshots place it, and the milliseconds from there to the submission at least.
+    pub fn older_row(&self) -> Option<(u32, f64)> {
+        let since = self.submitted_at()?;
+        let (_, row) = self.last_row().filter(|(_, row)| row.present)?;
+        self.find(|event| match &event.kind {
+            EventKind::RowCommitted {
+                xmin, visible_at_ms, ..
+            } if Some(*xmin) == row.xmin && *visible_at_ms < since => Some((event.n, since - visible_at_ms)),
+            _ => None,
+        })
+    }
+
+    /// A final status, whatever run it is of.
+    pub fn says_it_is_over(&self, row: &Row) -> bool {
+        let setup = &self.timeline.setup;
+        let status = row.status.as_ref();
+        status.is_some_and(|status| setup.succeeded.contains(status) || setup.failed.contains(status))
+    }
+
+    /// Everything that passes the vhost was seen, and nothing of it was the task's.
+    pub fn is_without_message(&self) -> bool {
+        !self.post_mortem()
+            && !self.is_trace()
+            && broker::saw_every_publish(self)
+            && self.publishes().is_empty()
+            && self.stray_publishes().is_empty()
+            && self.deliveries().next().is_none()
+            && self.lines().is_empty()
+            && broker::disguised(self).is_none()
+    }
+
     /// The latest status is one of these. A row that is gone has done with the last that it said.
     fn row_is(&self, list: &[String]) -> Option<(u32, &'a Row)> {
         let last = self.rows.iter().rfind(|(_, _, row)| row.present);
         last.map(|(n, _, row)| (*n, *row))
+            .filter(|_| self.older_row().is_none())
             .filter(|(_, row)| row.status.as_ref().is_some_and(|status| list.contains(status)))
     }
 

@@ -140,8 +140,9 @@ impl<'a> Story<'a> {
         // A status only the actor sets. `failed` may also be set by the API or by a middleware, so
         // it is no entry by itself.
         let setup = &self.timeline.setup;
+        let is_older = self.older_row().is_some();
         for (n, at, row) in &self.rows {
-            let Some(status) = row.status.as_deref() else {
+            let Some(status) = row.status.as_deref().filter(|_| !is_older) else {
                 continue;
             };
             let is = |list: &[String]| list.iter().any(|word| word == status);
@@ -179,7 +180,9 @@ impl<'a> Story<'a> {
         {
             reached.insert(Stage::Entered, (None, evidence.1));
         }
-        // What came later proves what came before, except the row, which may really be missing.
+        // What came later proves what came before, except the row, which may really be missing, and the way
+        // of a message that there was none of.
+        let without_message = self.is_without_message();
         for later in Stage::all().rev() {
             let Some((_, evidence)) = reached.get(&later).cloned() else {
                 continue;
@@ -192,6 +195,7 @@ impl<'a> Story<'a> {
             }
             for earlier in Stage::all()
                 .filter(|stage| *stage < later && *stage != Stage::Recorded && *stage != Stage::Submitted)
+                .filter(|stage| !without_message || *stage >= Stage::Entered)
             {
                 reached.entry(earlier).or_insert((None, evidence.clone()));
             }

@@ -147,6 +147,14 @@ impl<'a> Story<'a> {
                 Some(false),
                 format!("no delivery from `{queue}` until the trace ended"),
             ),
+            Stage::Published | Stage::Delivered | Stage::Received
+                if self.is_without_message() && self.reached(Stage::Entered).is_some() =>
+            {
+                (
+                    None,
+                    format!("cannot tell: the work was done, and no message of it passed `{queue}`"),
+                )
+            }
             Stage::Published => match self.publishes.first() {
                 Some(passage) if self.dropped_by(passage).is_some() => (
                     Some(false),
