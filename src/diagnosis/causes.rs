@@ -42,6 +42,7 @@ mod no_consumer;
 mod no_event_loop;
 mod not_dispatched;
 mod not_published;
+mod publish_refused;
 mod published_to_other_broker;
 mod published_to_other_queue;
 mod published_to_other_vhost;
@@ -113,6 +114,7 @@ pub const ALL: &[Cause] = &[
     published_to_other_vhost::CAUSE,
     published_to_other_broker::CAUSE,
     publisher_blocked::CAUSE,
+    publish_refused::CAUSE,
     test_broker::CAUSE,
     not_dispatched::CAUSE,
     unroutable::CAUSE,

@@ -14,6 +14,7 @@ mod identity;
 mod lines;
 pub(in crate::diagnosis) mod locks;
 mod messages;
+pub(in crate::diagnosis) mod permissions;
 mod processes;
 pub(in crate::diagnosis) mod retries;
 pub(in crate::diagnosis) mod row;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use strum::{EnumDiscriminants, VariantArray};
 
-use super::evidence::{Story, workers};
+use super::evidence::{Story, permissions, workers};
 use crate::timeline::{Event, EventKind, Row, Source};
 
 /// The number by which evidence points at an event.
@@ -141,8 +141,11 @@ impl Story<'_> {
             Premise::MessageIsOurs(id) => self.message_is_ours(id),
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::SawEveryVersion => self.saw_every_version(),
-            // The broker closes a channel without a word to us; only an unbroken channel would show it.
-            Premise::NothingRefused => State::Assumed,
+            // Without a trace of it, only the client's channel would show that it was not closed.
+            Premise::NothingRefused => match permissions::refused_publish(self) {
+                Some(refused) => State::Refuted(vec![refused.closed]),
+                None => State::Assumed,
+            },
             Premise::WorkIsRunning(pid) => self.work_is_running(*pid),
             Premise::StillAnswers(source, since) => self.still_answers(*source, *since as f64),
             Premise::IdIsNew => self.id_is_new(),

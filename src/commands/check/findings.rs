@@ -38,6 +38,14 @@ pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
             "end that session if it is abandoned (`pg_terminate_backend`); what waits goes on by itself",
         )
     }));
+    let refused = story.who_may_not_publish().into_iter().map(|text| {
+        let vhost = &config.broker.vhost;
+        finding(
+            text,
+            format!("let it write there, too: rabbitmqctl set_permissions -p \"{vhost}\" USER CONFIGURE WRITE READ, with `amq\\.default` in WRITE"),
+        )
+    });
+    found.extend(refused);
     for mistake in init::mistakes(&config.worker.command) {
         found.push(finding(
             format!("worker.command: {mistake}"),

@@ -1,6 +1,6 @@
 //! The API could have published, and did not.
 
-use crate::diagnosis::evidence::{broker, connections};
+use crate::diagnosis::evidence::{api, broker, connections, permissions};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
@@ -22,6 +22,10 @@ pub(super) const CAUSE: Cause = Cause {
 /// A publish that failed and was swallowed leaves the same, and only the API's log would tell.
 fn check(story: &Story<'_>) -> Answer {
     match (look(story), story.sees(Source::ApiLog)) {
+        // Sent or not, the broker would have refused it.
+        (Answer::Matched(matched), _) if permissions::api_may_not_publish(story).is_some() => {
+            Answer::possible(matched.summary, matched.evidence).given([Premise::NothingRefused])
+        }
         (Answer::Matched(matched), false) => {
             Answer::possible(matched.summary, matched.evidence).would_decide(&[Source::ApiLog])
         }
@@ -41,6 +45,14 @@ fn look(story: &Story<'_>) -> Answer {
                 stray.queue
             ),
             [stray.n],
+        );
+    }
+    if let (Some((committed, _)), Some((_, row))) = (story.older_row(), story.last_row())
+        && story.says_it_is_over(row)
+    {
+        return Answer::ruled_out(
+            "the row is an older task's: no task was made to send",
+            [committed],
         );
     }
     if !story.closed() {
@@ -74,20 +86,25 @@ fn look(story: &Story<'_>) -> Answer {
                 message.actor.as_deref().unwrap_or("?")
             ),
             [n],
-        );
+        )
+        .given([Premise::NothingRefused]);
     }
+    let said = api::own_words(story);
     if let Some((listed, connections)) = story.connections() {
         for (n, process) in &api {
             if connections.iter().any(|connection| {
                 connection.vhost == story.timeline.setup.vhost
                     && connections::is_socket_of(process, &connection.name)
             }) {
+                let (said, lines) = said.unwrap_or_default();
+                let mut evidence = vec![*n, listed];
+                evidence.extend(lines);
                 return Answer::shown(
                     format!(
-                        "the API (pid {}) is connected to this very vhost, and sent nothing for this task",
+                        "the API (pid {}) is connected to this very vhost, and sent nothing for this task{said}",
                         process.pid
                     ),
-                    [*n, listed],
+                    evidence,
                 )
                 .given([Premise::NothingRefused]);
             }

@@ -1,6 +1,7 @@
 //! Nothing reached this broker, and nobody could say why.
 
-use crate::diagnosis::evidence::{broker, connections, workers};
+use crate::diagnosis::evidence::{api, broker, connections, workers};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Process, Source};
 
@@ -65,7 +66,15 @@ fn check(story: &Story<'_>) -> Answer {
                         pids.join(", ")
                     )
                 });
-                Answer::likely(format!("{text}{}", hint.unwrap_or_default()), evidence)
+                let said = api::own_words(story).map(|(said, lines)| {
+                    evidence.extend(lines);
+                    said
+                });
+                Answer::likely(
+                    format!("{text}{}{}", hint.unwrap_or_default(), said.unwrap_or_default()),
+                    evidence,
+                )
+                .given([Premise::NothingRefused])
             }
         };
     }

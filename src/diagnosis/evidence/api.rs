@@ -52,6 +52,45 @@ pub(in crate::diagnosis) fn api_traceback(
     })
 }
 
+/// What the application itself says of the task in the API's log, to stand at the end of a sentence, and
+/// the lines. A line that only tells of a request, as access logs do, is none.
+pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
+    let since = story.submitted_at()?;
+    let lines: Vec<(u32, String)> = story
+        .timeline
+        .events
+        .iter()
+        .filter(|event| event.source == Source::ApiLog && event.at_ms >= since)
+        .filter_map(|event| match &event.kind {
+            EventKind::Line(line) if line.carries_task_id && !line.before && !is_access(&line.text) => {
+                let bare = event
+                    .stated
+                    .as_deref()
+                    .and_then(|time| line.text.strip_prefix(time));
+                Some((event.n, text::excerpt(bare.unwrap_or(&line.text).trim_start())))
+            }
+            _ => None,
+        })
+        .take(MOST_QUOTED)
+        .collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let said: Vec<String> = lines.iter().map(|(_, said)| format!("\"{said}\"")).collect();
+    let lines = lines.into_iter().map(|(n, _)| n).collect();
+    Some((format!("; its log says {}", said.join(" and ")), lines))
+}
+
+/// More are not read.
+const MOST_QUOTED: usize = 2;
+
+/// The task's id in the path of a request: `"GET /tasks/7 HTTP/1.1" 200`.
+fn is_access(text: &str) -> bool {
+    ["GET /", "POST /", "PUT /", "HEAD /", "HTTP/1."]
+        .iter()
+        .any(|part| text.contains(part))
+}
+
 /// The request was taken and the connection closed without an answer.
 pub(in crate::diagnosis) fn broken_off<'a>(story: &Story<'a>) -> Option<(u32, &'a str)> {
     story.timeline.events.iter().find_map(|event| match &event.kind {

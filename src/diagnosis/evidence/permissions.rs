@@ -1,0 +1,255 @@
+//! What the broker refuses a publisher: by its user's permissions, or by closing its channel.
+//!
+//! A publish has no answer. One that is refused closes the channel instead, and a client that only
+//! publishes, as Dramatiq's API side does, reads that when it publishes again: `send()` has long returned.
+
+use super::{Story, connections};
+use crate::diagnosis::premises::EventId;
+use crate::timeline::{ClosedChannel, Connection, EventKind, Permission, Source};
+
+/// A publish of the API that the broker refused.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::diagnosis) struct Refused<'a> {
+    /// The event that shows that the channel was closed.
+    pub closed: EventId,
+    /// Whose socket the connection is, where the channel is known by its connection.
+    pub holder: Option<EventId>,
+    /// What the broker said, where the API's log has it.
+    pub said: Option<&'a str>,
+}
+
+impl<'a> Story<'a> {
+    /// What a user may do in the vhost, as it was seen last.
+    pub fn permission(&self, user: &str) -> Option<(EventId, &'a Permission)> {
+        let (n, all) = self.permissions()?;
+        let permission = all.iter().find(|permission| permission.user == user)?;
+        Some((n, permission))
+    }
+
+    pub fn permissions(&self) -> Option<(EventId, &'a [Permission])> {
+        let mut events = self.timeline.events.iter().rev();
+        events.find_map(|event| match &event.kind {
+            EventKind::Permissions { permissions } => Some((event.n, permissions.as_slice())),
+            _ => None,
+        })
+    }
+
+    /// Users of the vhost whose messages to a queue are refused: those of the API's and the worker's
+    /// connections, and others that are meant to do more than look.
+    pub fn who_may_not_publish(&self) -> Vec<String> {
+        let (Some((_, permissions)), api, workers) = (
+            self.permissions(),
+            self.api_connections(),
+            self.consuming_connections(),
+        ) else {
+            return Vec::new();
+        };
+        let named = |list: &[(EventId, EventId, &Connection)], user: &str| {
+            list.iter().any(|(.., connection)| connection.user == user)
+        };
+        let refused = permissions
+            .iter()
+            .filter(|permission| permission.may_publish() == Some(false));
+        let told = refused.filter_map(|permission| {
+            let words = words(self, permission);
+            match (named(&api, &permission.user), named(&workers, &permission.user)) {
+                (true, _) => Some(format!(
+                    "the API {words}: RabbitMQ refuses what it sends, and send() does not learn of it"
+                )),
+                (_, true) => Some(format!(
+                    "the worker {words}: its retries and delayed messages are lost"
+                )),
+                // Nobody who may declare nothing and write nowhere is meant to publish.
+                _ if permission.write.is_empty() => None,
+                _ => Some(format!(
+                    "whoever {words}: a task that it sends is refused, and send() does not learn of it"
+                )),
+            }
+        });
+        told.collect()
+    }
+
+    fn closed_channels(&self) -> impl Iterator<Item = (EventId, &'a ClosedChannel)> + use<'_, 'a> {
+        self.timeline.events.iter().flat_map(|event| {
+            let channels: &[ClosedChannel] = match &event.kind {
+                EventKind::ClosedChannels { channels } => channels,
+                _ => &[],
+            };
+            channels.iter().map(|channel| (event.n, channel))
+        })
+    }
+
+    /// The API's connections to this vhost: the process that holds each, and the list it stands on.
+    pub fn api_connections(&self) -> Vec<(EventId, EventId, &'a Connection)> {
+        let Some((listed, connections)) = self.connections() else {
+            return Vec::new();
+        };
+        let api = self.api_processes();
+        let held = |connection: &Connection| {
+            let by_socket = api
+                .iter()
+                .find(|(_, process)| connections::is_socket_of(process, &connection.name));
+            by_socket.map(|(n, _)| *n).or_else(|| {
+                let (n, pid) = self.peer(&connection.name)?;
+                api.iter().any(|(_, process)| process.pid == pid).then_some(n)
+            })
+        };
+        connections
+            .iter()
+            .filter(|connection| connection.vhost == self.timeline.setup.vhost)
+            .filter_map(|connection| Some((held(connection)?, listed, connection)))
+            .collect()
+    }
+
+    /// The connection that got the task's message, or those that consume its queue.
+    fn consuming_connections(&self) -> Vec<(EventId, EventId, &'a Connection)> {
+        let (Some((listed, connections)), Some((n, consumers))) = (self.connections(), self.consumers())
+        else {
+            return Vec::new();
+        };
+        let taker = self.deliveries().last();
+        let consumes = |connection: &Connection| match taker {
+            Some(passage) => passage.connection == connection.name,
+            None => consumers
+                .iter()
+                .any(|consumer| consumer.queue == self.queue() && consumer.connection == connection.name),
+        };
+        connections
+            .iter()
+            .filter(|connection| connection.vhost == self.timeline.setup.vhost && consumes(connection))
+            .map(|connection| (taker.map_or(n, |passage| passage.n), listed, connection))
+            .collect()
+    }
+
+    /// The API made this connection after the submission: its process was looked at before, and did not
+    /// hold it.
+    fn is_made_since(&self, connection: &str) -> bool {
+        let Some(since) = self.submitted_at() else {
+            return false;
+        };
+        let api = self.api_processes();
+        let mut earlier = self.timeline.events.iter().filter(|event| event.at_ms < since);
+        earlier.any(|event| match &event.kind {
+            EventKind::Process(process) => {
+                process.sockets_seen
+                    && !connections::is_socket_of(process, connection)
+                    && api.iter().any(|(_, of_api)| of_api.pid == process.pid)
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The user of one of these connections may not publish to queues: the list of permissions, who holds the
+/// connection, the list it stands on, and the permission. Not where the broker was seen to take a message
+/// from that user: a channel goes by the permissions it found when it first asked.
+fn may_not_publish<'a>(
+    story: &Story<'a>,
+    connections: Vec<(EventId, EventId, &'a Connection)>,
+) -> Option<([EventId; 3], &'a Permission)> {
+    connections.into_iter().find_map(|(holder, listed, connection)| {
+        let (n, permission) = story.permission(&connection.user)?;
+        let let_through = story.timeline.events.iter().any(|event| {
+            matches!(&event.kind, EventKind::Publish { exchange, user, connection: from, .. }
+                if exchange.is_empty()
+                && (user.as_deref() == Some(connection.user.as_str()) || *from == connection.name))
+        });
+        (permission.may_publish() == Some(false) && !let_through).then_some(([n, holder, listed], permission))
+    })
+}
+
+/// Of the API's connections.
+pub(in crate::diagnosis) fn api_may_not_publish<'a>(
+    story: &Story<'a>,
+) -> Option<([EventId; 3], &'a Permission)> {
+    may_not_publish(story, story.api_connections())
+}
+
+/// Of the connections that consume the task's queue: what a worker sends on, it sends as the same user.
+pub(in crate::diagnosis) fn worker_may_not_publish<'a>(
+    story: &Story<'a>,
+) -> Option<([EventId; 3], &'a Permission)> {
+    may_not_publish(story, story.consuming_connections())
+}
+
+/// Something that the API sent since the submission was refused.
+pub(in crate::diagnosis) fn refused_publish<'a>(story: &Story<'a>) -> Option<Refused<'a>> {
+    let since = story.submitted_at()?;
+    // The client reads it when it publishes again: the line is of this run, and so is the attempt.
+    let line = story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Line(line) if event.source == Source::ApiLog && !line.before && event.at_ms >= since => {
+            closed_by_the_broker(&line.text).map(|said| (event.n, said))
+        }
+        _ => None,
+    });
+    let held = story.api_connections();
+    let by_channel = story.closed_channels().find_map(|(n, channel)| {
+        let (holder, ..) = held
+            .iter()
+            .find(|(.., connection)| connection.name == channel.connection)?;
+        // One that also consumes may have been closed for what it acknowledged.
+        let consumes = story.consumers().is_some_and(|(_, consumers)| {
+            consumers
+                .iter()
+                .any(|consumer| consumer.connection == channel.connection)
+        });
+        (story.is_made_since(&channel.connection) && !consumes).then_some((n, *holder))
+    });
+    match (by_channel, line) {
+        (Some((closed, holder)), line) => Some(Refused {
+            closed,
+            holder: Some(holder),
+            said: line.map(|(_, said)| said),
+        }),
+        (None, Some((closed, said))) => Some(Refused {
+            closed,
+            holder: None,
+            said: Some(said),
+        }),
+        (None, None) => None,
+    }
+}
+
+/// Pika's words for a channel that the broker closed because of what was published: the broker's reason.
+pub(in crate::diagnosis) fn closed_by_the_broker(text: &str) -> Option<&str> {
+    let (_, reason) = text.split_once("Received remote Channel.Close (40")?;
+    let (_, reason) = reason.split_once("): ")?;
+    let reason = reason.split(" on <").next().unwrap_or(reason);
+    let reason = reason.trim().trim_matches(['"', '\'']);
+    let of_a_publish = reason.contains("access to exchange")
+        || reason.contains("message size")
+        || reason.contains("no exchange");
+    of_a_publish.then_some(reason)
+}
+
+/// What keeps the user from publishing, for people.
+pub(in crate::diagnosis) fn words(story: &Story<'_>, permission: &Permission) -> String {
+    let pattern = match permission.write.as_str() {
+        "" => "it may write nowhere".to_owned(),
+        write => format!("its write pattern is `{write}`"),
+    };
+    format!(
+        "connects as `{}`, which may not write to exchange `amq.default` of vhost \"{}\" ({pattern})",
+        permission.user, story.timeline.setup.vhost
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closed_by_the_broker;
+
+    #[test]
+    fn the_brokers_reason_in_pikas_line() {
+        let line = "pika.channel: Received remote Channel.Close (403): \"ACCESS_REFUSED - access to exchange 'amq.default' in vhost 'x' refused for user 'api'\" on <Channel number=1 OPEN conn=<SelectConnection OPEN>>";
+        let reason = "ACCESS_REFUSED - access to exchange 'amq.default' in vhost 'x' refused for user 'api'";
+        assert_eq!(closed_by_the_broker(line), Some(reason));
+        // Of a consumer, or of a passive declare.
+        let other =
+            "Received remote Channel.Close (404): \"NOT_FOUND - no queue 'a' in vhost '/'\" on <Channel>";
+        assert_eq!(closed_by_the_broker(other), None);
+        assert_eq!(
+            closed_by_the_broker("Received remote Connection.Close (320)"),
+            None
+        );
+    }
+}
