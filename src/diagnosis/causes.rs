@@ -38,6 +38,7 @@ mod expected_exception;
 mod message_expired;
 mod message_skipped;
 mod message_too_old;
+mod message_vanished;
 mod no_consumer;
 mod no_event_loop;
 mod not_dispatched;
@@ -135,6 +136,7 @@ pub const ALL: &[Cause] = &[
     worker_on_other_vhost::CAUSE,
     queue_unavailable::CAUSE,
     message_expired::CAUSE,
+    message_vanished::CAUSE,
     delayed::CAUSE,
     delay_queue_stuck::CAUSE,
     single_active_consumer::CAUSE,

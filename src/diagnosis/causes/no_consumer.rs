@@ -72,6 +72,13 @@ fn check(story: &Story<'_>) -> Answer {
         story.queue(),
         counted(last.ready, "message waits", "messages wait")
     );
+    // A consumer would find nothing of it there: that nobody consumes is not what keeps it.
+    if last.ready == 0 && retries::is_on_the_queue(story) && story.sees(Source::Firehose) {
+        return Answer::possible(
+            format!("{text}: the message does not wait there any more, and a worker would not get it"),
+            evidence,
+        );
+    }
     // A worker that lives has a reason of its own not to consume, even if it could not be shown.
     if let Some(n) = workers::watched_is_alive(story) {
         evidence.push(n);

@@ -17,6 +17,7 @@ impl<'a> Story<'a> {
             .or_else(|| self.copied())
             .or_else(|| self.in_hand())
             .or_else(|| self.in_line())
+            .or_else(|| self.removed())
     }
 
     fn place(&self, text: String, since_ms: Option<f64>, lost: Option<bool>) -> Option<Whereabouts> {
@@ -149,6 +150,14 @@ impl<'a> Story<'a> {
         (there && kept)
             .then(|| self.place(text, Some(passage.at_ms), Some(false)))
             .flatten()
+    }
+
+    /// It waited, and the queue was emptied.
+    fn removed(&self) -> Option<Whereabouts> {
+        let vanished = broker::vanished(self).filter(|_| self.closed() && self.sees_all(Source::Firehose))?;
+        let lost = (vanished.waited.is_some() && vanished.nobody_consumed).then_some(true);
+        let text = format!("gone from `{}`, which was emptied", self.queue());
+        self.place(text, Some(vanished.gone.at_ms), lost)
     }
 
     fn deliveries_from<'s>(&'s self, queue: &'s str) -> impl Iterator<Item = &'s Transfer<'a>> {
