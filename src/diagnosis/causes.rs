@@ -54,6 +54,7 @@ mod queue_unavailable;
 mod raised_before_entry;
 mod redelivery_loop;
 mod retries_missing;
+mod retry_lost;
 mod row_invisible;
 mod row_locked;
 mod row_marked_failed;
@@ -170,6 +171,7 @@ pub const ALL: &[Cause] = &[
     redelivery_loop::CAUSE,
     expected_exception::CAUSE,
     retries_missing::CAUSE,
+    retry_lost::CAUSE,
     actor_raised::CAUSE,
     table_locked::CAUSE,
     waits_for_itself::CAUSE,

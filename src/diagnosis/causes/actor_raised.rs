@@ -19,6 +19,9 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// So long a copy that was published may take to us.
+const COPY_MS: u64 = 500;
+
 fn check(story: &Story<'_>) -> Answer {
     let limited = |text: &str| text.contains("TimeLimitExceeded");
     if let Some(raised) = story
@@ -32,7 +35,12 @@ fn check(story: &Story<'_>) -> Answer {
             stacks::own_place(raised),
             retries::retry_state(story)
         );
-        return Answer::shown(text, [raised.n]).terminal_if(retries::final_attempt(story));
+        let answer = Answer::shown(text, [raised.n]);
+        return match retries::final_attempt(story) {
+            // The copy is on its way, or there is none: that decides whether it is tried again.
+            true if retries::awaits_its_copy(story) => answer.terminal_after(COPY_MS),
+            terminal => answer.terminal_if(terminal),
+        };
     }
     // `Retry` and rate limits raise without any ERROR line.
     let retrying = story.line(|mark| matches!(mark, LogEvent::Retrying { .. } | LogEvent::RateLimited));
@@ -47,7 +55,7 @@ fn check(story: &Story<'_>) -> Answer {
             );
             match retries::final_attempt(story) {
                 // The copy that waits for its turn holds the traceback, and is on its way to us.
-                true => answer.terminal_after(if story.sees(Source::Firehose) { 500 } else { 0 }),
+                true => answer.terminal_after(if story.sees(Source::Firehose) { COPY_MS } else { 0 }),
                 false => answer,
             }
         }

@@ -1,6 +1,6 @@
 //! What comes after a failed attempt, and what waits for its time.
 
-use super::{Story, Transfer, broker};
+use super::{Story, Transfer, WorkerLine, broker};
 use crate::framework::{Delays, LogEvent};
 use crate::units;
 
@@ -100,6 +100,28 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
         (None, None) => String::new(),
     }
 }
+
+/// The last attempt said that it is retried.
+pub(in crate::diagnosis) fn announced<'a>(story: &Story<'a>) -> Option<WorkerLine<'a>> {
+    let mut lines = story.lines().iter().rev();
+    lines
+        .find(|told| matches!(told.mark, Some(LogEvent::Retrying { .. })))
+        .copied()
+}
+
+/// It said so, and no copy has been seen since, though it would be.
+pub(in crate::diagnosis) fn awaits_its_copy(story: &Story<'_>) -> bool {
+    let Some(said) = announced(story).filter(|_| broker::saw_every_publish(story)) else {
+        return false;
+    };
+    !story
+        .publishes()
+        .iter()
+        .any(|passage| passage.message.is_retry() && passage.at_ms > said.at_ms - BETWEEN_SOURCES_MS)
+}
+
+/// The worker's line and its publish are one moment, and reach us through two sources.
+const BETWEEN_SOURCES_MS: f64 = 1000.0;
 
 /// The copy has been handed to a worker again, and nobody saw how that ended.
 pub(in crate::diagnosis) fn retry_was_delivered(story: &Story<'_>) -> bool {
