@@ -43,6 +43,7 @@ mod no_consumer;
 mod no_event_loop;
 mod not_dispatched;
 mod not_published;
+mod older_task_returned;
 mod publish_refused;
 mod published_to_other_broker;
 mod published_to_other_queue;
@@ -52,6 +53,7 @@ mod queue_declaration_conflict;
 mod queue_deleted;
 mod queue_unavailable;
 mod raised_before_entry;
+mod ran_in_the_api;
 mod redelivery_loop;
 mod retries_missing;
 mod retry_lost;
@@ -116,6 +118,7 @@ pub const ALL: &[Cause] = &[
     published_to_other_vhost::CAUSE,
     published_to_other_broker::CAUSE,
     publisher_blocked::CAUSE,
+    older_task_returned::CAUSE,
     publish_refused::CAUSE,
     test_broker::CAUSE,
     not_dispatched::CAUSE,
@@ -184,6 +187,7 @@ pub const ALL: &[Cause] = &[
     timeout_error_lost::CAUSE,
     actor_still_running::CAUSE,
     succeeded::CAUSE,
+    ran_in_the_api::CAUSE,
     error_swallowed::CAUSE,
     api_stale_read::CAUSE,
     worker_log_silent::CAUSE,

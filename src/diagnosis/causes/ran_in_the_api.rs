@@ -1,0 +1,156 @@
+//! The API called the actor itself instead of sending it a message.
+
+use crate::diagnosis::{Answer, Cause, Outcome, Owner, Stage, Story};
+use crate::timeline::{EventKind, Source};
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "ran-in-the-api",
+    keeps_from: &[],
+    owner: &[Owner::ApiCode],
+    explains: &["succeeded", "row-marked-failed"],
+    scenario: None,
+    needs: &[&[Source::Firehose], &[Source::Database]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("ran_in_the_api.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(passage) = story.publishes().first() {
+        return Answer::ruled_out("a message with this task id was published", [passage.n]);
+    }
+    let final_row = story.row_succeeded().or(story.row_failed());
+    let Some((row, status)) = final_row.and_then(|(n, row)| Some((n, row.status.as_deref()?))) else {
+        return Answer::NotApplicable;
+    };
+    if !story.is_without_message() {
+        return Answer::NotApplicable;
+    }
+    let terminal = story.outcome() == Outcome::Succeeded;
+    // A message may still be on its way to us.
+    let settle = |answer: Answer| match terminal {
+        true => answer.terminal_after(STILL_COMING_MS),
+        false => answer,
+    };
+    let said = "no message of the task passed the broker";
+    if let Some((entry, pid)) = entered_in_the_api(story) {
+        let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+        let text = format!(
+            "the actor ran inside the API{pid}, whose own log has its entry; {said}: it was called, not sent"
+        );
+        // Where only one log is watched it may be that of both.
+        return settle(match story.sees(Source::WorkerLog) {
+            true => Answer::shown(text, [entry, row]),
+            false => Answer::likely(text, [entry, row]),
+        });
+    }
+    // What is final when the API answers was done while the request waited.
+    let first = story.rows().iter().find(|(_, _, row)| row.present);
+    let at_once = first.is_some_and(|(_, _, first)| first.status.as_deref() == Some(status));
+    match at_once && story.reached(Stage::Submitted).is_some() {
+        true => settle(Answer::likely(
+            format!(
+                "the row said {status} at the first look after the API's answer, and {said}: the API called the actor, or did its work without one"
+            ),
+            [row],
+        )),
+        false => settle(Answer::possible(
+            format!(
+                "the row says {status}, and {said}: something else than a worker of `{}` did it",
+                story.queue()
+            ),
+            [row],
+        )),
+    }
+}
+
+/// So long a message may take from the broker to us.
+const STILL_COMING_MS: u64 = 1000;
+
+/// The actor's entry line, with the task's id, in the API's log, and the API's process if there is one.
+fn entered_in_the_api(story: &Story<'_>) -> Option<(u32, Option<i32>)> {
+    let since = story.submitted_at()?;
+    let pattern = regex::Regex::new(story.timeline.setup.entry_pattern.as_deref()?).ok()?;
+    let entry = story.timeline.events.iter().find_map(|event| match &event.kind {
+        EventKind::Line(line)
+            if event.source == Source::ApiLog
+                && line.carries_task_id
+                && !line.before
+                && event.at_ms >= since
+                && pattern.is_match(&line.text) =>
+        {
+            Some(event.n)
+        }
+        _ => None,
+    })?;
+    let api = story.api_processes();
+    let pid = match api.as_slice() {
+        [(_, process)] => Some(process.pid),
+        _ => None,
+    };
+    Some((entry, pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    /// Without what shows it, the effect is all that can be said: `Scene::cause` would not have that.
+    fn named(scene: &Scene) -> String {
+        scene.verdict().cause.map_or_else(
+            || "none".into(),
+            |cause| format!("{} {}", cause.certainty.name(), cause.id),
+        )
+    }
+
+    #[test]
+    fn the_apis_own_log_has_the_entry() {
+        let scene = Scene::accepted()
+            .api_log("app: ACTOR ENTRY task_id=task_1", "")
+            .row("COMPLETED")
+            .silence();
+        assert_eq!(named(&scene), "certain ran-in-the-api");
+        // One log for both would have the worker's entries, too.
+        assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "likely");
+        let verdict = scene.verdict();
+        assert_eq!(verdict.exit_code, 30);
+        for stage in [Stage::Published, Stage::Delivered, Stage::Received] {
+            let reached = verdict.stages.iter().find(|reached| reached.stage == stage);
+            assert_eq!(reached.expect("a stage").reached, None, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn done_when_the_api_answers_and_nothing_sent() {
+        let scene = Scene::accepted().row("COMPLETED").silence();
+        assert_eq!(named(&scene), "likely ran-in-the-api");
+        let later = Scene::accepted().row("PENDING").row("COMPLETED").silence();
+        assert_eq!(later.answer(&CAUSE), "possible");
+        assert_eq!(later.verdict().exit_code, 30);
+    }
+
+    #[test]
+    fn a_task_whose_message_was_seen_is_a_near_miss() {
+        let scene = Scene::entered().row("COMPLETED").silence();
+        assert_eq!(named(&scene), "certain succeeded");
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+        // Its publish was out of sight, its delivery was not.
+        let taken = Scene::accepted().deliver(WORKER).row("COMPLETED").silence();
+        assert_eq!(taken.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_firehose_that_did_not_see_everything_is_a_near_miss() {
+        let scene = Scene::accepted().row("COMPLETED").silence();
+        assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "cannot tell");
+        let partial = Scene::accepted()
+            .partial(Source::Firehose)
+            .row("COMPLETED")
+            .silence();
+        assert_eq!(partial.answer(&CAUSE), "not applicable");
+        assert_eq!(partial.verdict().exit_code, 0);
+    }
+}
