@@ -54,6 +54,7 @@ mod queue_deleted;
 mod queue_unavailable;
 mod raised_before_entry;
 mod ran_in_the_api;
+mod ran_twice;
 mod redelivery_loop;
 mod retries_missing;
 mod retry_lost;
@@ -192,6 +193,7 @@ pub const ALL: &[Cause] = &[
     api_stale_read::CAUSE,
     worker_log_silent::CAUSE,
     wrong_worker_log::CAUSE,
+    ran_twice::CAUSE,
     several_workers::CAUSE,
     tracing_left_on::CAUSE,
 ];

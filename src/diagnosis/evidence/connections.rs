@@ -198,6 +198,17 @@ pub(in crate::diagnosis) fn connection_error(
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    // It has tried again, and consumes: the last sample of a source that has stopped says otherwise.
+    let consumes = story.worker_lines().iter().find(|told| {
+        told.at_ms > last.at_ms
+            && matches!(
+                told.mark,
+                Some(LogEvent::Pushed { .. } | LogEvent::Received { .. })
+            )
+    });
+    if let Some(consumes) = consumes {
+        return Answer::ruled_out("the worker got a message after its last error", [consumes.n]);
+    }
     let mut evidence: Vec<u32> = errors
         .iter()
         .rev()

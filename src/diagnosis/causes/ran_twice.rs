@@ -1,0 +1,207 @@
+//! The task was run more than once, or was sent more than once.
+
+use crate::diagnosis::{Answer, Cause, Outcome, Owner, Story};
+use crate::framework::{LogEvent, Message};
+use crate::timeline::{EventKind, Source};
+use crate::units;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "ran-twice",
+    keeps_from: &[],
+    owner: &[Owner::ApiCode, Owner::WorkerCode],
+    explains: &[],
+    scenario: None,
+    needs: &[&[Source::Firehose, Source::WorkerLog]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("ran_twice.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some((first, second)) = sent_twice(story) {
+        let apart = units::span(second.at_ms - first.at_ms);
+        let by = match (story.peer(first.connection), story.peer(second.connection)) {
+            (Some((_, a)), Some((_, b))) if a == b => format!("both by pid {a}"),
+            (Some((_, a)), Some((_, b))) => format!("by pid {a} and by pid {b}"),
+            _ if first.connection == second.connection => format!("both from {}", first.connection),
+            _ => format!("from {} and from {}", first.connection, second.connection),
+        };
+        let id = |sent: &Sent<'_>| sent.message.message_id.clone().unwrap_or_default();
+        // Each may be for another part of the work: arguments are not kept.
+        return Answer::likely(
+            format!(
+                "two messages for the same actor were sent for this task, {apart} apart, {by}: {} and {}; each is run",
+                id(&first),
+                id(&second)
+            ),
+            [first.n, second.n],
+        );
+    }
+    if story.outcome() != Outcome::Succeeded {
+        return Answer::NotApplicable;
+    }
+    // One that was retried was meant to run again; one that comes again was not known to be done.
+    let received: Vec<(u32, &str)> = story
+        .lines()
+        .iter()
+        .filter_map(|told| match told.mark {
+            Some(LogEvent::Received { id, .. }) => Some((told.n, id.as_str())),
+            _ => None,
+        })
+        .collect();
+    let again = story.deliveries().find(|passage| passage.redelivered);
+    let retried = story.publishes().iter().any(|passage| passage.message.is_retry());
+    match (received.as_slice(), again) {
+        ([(first, id), .., (second, same)], Some(again)) if id == same && !retried => {
+            let text = format!(
+                "message {id} was taken twice: the broker delivered it again, since the first time was not acknowledged before the connection or its worker ended"
+            );
+            let entries = story.lines().iter().filter(|told| told.line.entry).count();
+            match entries > 1 {
+                true => Answer::shown(text, [*first, again.n, *second]),
+                false => Answer::likely(text, [*first, again.n, *second]),
+            }
+        }
+        _ => Answer::NotApplicable,
+    }
+}
+
+/// A message of this task, and another one for the same actor from the same sender: the connection, or a
+/// process of the API. What a worker sends on is another step, or a retry.
+fn sent_twice<'a>(story: &Story<'a>) -> Option<(Sent<'a>, Sent<'a>)> {
+    if crate::diagnosis::premises::is_common(story.task_id()?) {
+        return None;
+    }
+    let api: Vec<i32> = story
+        .api_processes()
+        .iter()
+        .map(|(_, process)| process.pid)
+        .collect();
+    let of_the_api = |connection: &str| story.peer(connection).is_some_and(|(_, pid)| api.contains(&pid));
+    let mut sent = story
+        .timeline
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Publish {
+                connection, message, ..
+            } if message.carries_task_id && !message.is_retry() => Some(Sent {
+                n: event.n,
+                at_ms: event.at_ms,
+                connection,
+                message,
+            }),
+            _ => None,
+        });
+    let own = story.publishes().first()?;
+    let first = sent.find(|sent| sent.n == own.n)?;
+    let second = sent.find(|second| {
+        let same_sender = second.connection == first.connection
+            || (of_the_api(second.connection) && of_the_api(first.connection));
+        same_sender
+            && second.message.actor == first.message.actor
+            && second.message.message_id != first.message.message_id
+    })?;
+    Some((first, second))
+}
+
+/// A publish that carries the task's id.
+struct Sent<'a> {
+    n: u32,
+    at_ms: f64,
+    connection: &'a str,
+    message: &'a Message,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene, WORKER};
+
+    fn contributes(scene: &Scene) -> bool {
+        let verdict = scene.verdict();
+        verdict.contributing.iter().any(|cause| cause.id == "ran-twice")
+    }
+
+    #[test]
+    fn two_messages_for_one_task() {
+        let twice = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .publish_as("default", API, Scene::message("m-2"))
+            .deliver(WORKER)
+            .row("COMPLETED")
+            .silence();
+        assert!(contributes(&twice));
+        // The first may be delivered before the second is sent.
+        let late = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .publish_as("default", API, Scene::message("m-2"))
+            .row("COMPLETED")
+            .silence();
+        assert!(contributes(&late));
+        // An actor that sends itself on does so from its worker.
+        let sent_on = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .publish_as("default", WORKER, Scene::message("m-2"))
+            .row("COMPLETED")
+            .silence();
+        assert!(!contributes(&sent_on));
+        // For another actor it is another step of the application.
+        let mut audit = Scene::message("m-2");
+        audit.actor = Some("audit".into());
+        let steps = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .publish_as("default", API, audit)
+            .row("COMPLETED")
+            .silence();
+        assert!(!contributes(&steps));
+    }
+
+    #[test]
+    fn one_message_that_came_again() {
+        let received = "Received message act('task_1') with id 'm-1'.";
+        let logger = "dramatiq.worker.WorkerThread";
+        let again = Scene::received()
+            .deliver_as("m-1", WORKER, true)
+            .debug(logger, received)
+            .row("COMPLETED")
+            .silence();
+        assert!(contributes(&again));
+        let once = Scene::received().row("COMPLETED").silence();
+        assert!(!contributes(&once));
+    }
+
+    #[test]
+    fn a_retry_is_a_near_miss() {
+        let mut copy = Scene::message("m-1");
+        copy.retries = Some(1);
+        let retried = Scene::entered()
+            .raised("ValueError: no")
+            .retrying()
+            .publish_as("default.DQ", WORKER, copy.clone())
+            .publish_as("default", WORKER, copy)
+            .deliver(WORKER)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .row("COMPLETED")
+            .silence();
+        assert!(!contributes(&retried));
+    }
+
+    #[test]
+    fn blind_it_cannot_be_told() {
+        let scene = Scene::published().row("COMPLETED").silence();
+        let blind = scene.without(Source::Firehose).without(Source::WorkerLog);
+        assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+}
