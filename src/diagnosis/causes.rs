@@ -35,6 +35,7 @@ mod enqueued_before_commit;
 mod error_swallowed;
 mod event_loop_blocked;
 mod expected_exception;
+mod follow_up_stuck;
 mod message_expired;
 mod message_skipped;
 mod message_too_old;
@@ -184,6 +185,7 @@ pub const ALL: &[Cause] = &[
     row_rolled_back::CAUSE,
     row_overwritten::CAUSE,
     row_marked_failed::CAUSE,
+    follow_up_stuck::CAUSE,
     row_never_written::CAUSE,
     timeout_error_lost::CAUSE,
     actor_still_running::CAUSE,

@@ -41,6 +41,21 @@ fn did_not_complete(story: &Story<'_>) -> bool {
         })
 }
 
+/// Another message may be the one that writes the row: of a pipeline, or sent on by the actor.
+fn left_to_another(story: &Story<'_>) -> Option<(u32, String)> {
+    let named = story
+        .publishes()
+        .iter()
+        .find_map(|passage| Some((passage.n, passage.message.follow_up.as_ref()?)));
+    match named {
+        Some((n, next)) => Some((n, format!("names `{}` to go on with", next.actor))),
+        None => Some((
+            story.successors().next()?,
+            "sent a message with the same id on".to_owned(),
+        )),
+    }
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some((n, row)) = story.last_row().filter(|(_, row)| row.present) else {
         return Answer::NotApplicable;
@@ -104,9 +119,9 @@ fn check(story: &Story<'_>) -> Answer {
             [n],
         );
     }
-    if let Some(next) = story.successors().next() {
+    if let Some((next, what)) = left_to_another(story) {
         return Answer::possible(
-            "the actor is done and did not write the final status; it sent a message with the same id on, which may be meant to",
+            format!("the actor is done and did not write the final status; it {what}, which may be meant to"),
             [next, n],
         );
     }

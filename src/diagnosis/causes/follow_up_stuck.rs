@@ -1,0 +1,217 @@
+//! The actor is done, and the rest of the task's work is another message's, which is stuck.
+
+use crate::diagnosis::evidence::broker;
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::framework::{FollowUp, LogEvent};
+use crate::timeline::{Event, EventKind, Source};
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "follow-up-stuck",
+    keeps_from: &[Stage::Finished],
+    owner: &[Owner::WorkerCode, Owner::Deployment],
+    explains: &["row-never-written"],
+    scenario: None,
+    needs: &[&[Source::Firehose]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("follow_up_stuck.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let Some(over) = story
+        .attempt_over()
+        .filter(|told| matches!(told.mark, Some(LogEvent::Acknowledging { .. })))
+    else {
+        return Answer::NotApplicable;
+    };
+    let failed = !story.raised().is_empty()
+        || story
+            .lines()
+            .iter()
+            .any(|told| told.mark.is_some_and(LogEvent::fails_attempt));
+    if failed {
+        return Answer::NotApplicable;
+    }
+    if !broker::saw_every_publish(story) {
+        return Answer::cannot_tell(&[Source::Firehose]);
+    }
+    let planned = story
+        .publishes()
+        .iter()
+        .find_map(|passage| Some((passage.n, passage.message.follow_up.as_ref()?)));
+    match planned {
+        Some((n, next)) => match published(story, &next.message_id) {
+            Some(sent) => where_it_is(story, over.n, sent, next),
+            None => Answer::likely(
+                format!(
+                    "the actor is done, and its message names `{}` on `{}` to go on with, which was never sent: the worker's broker has no Pipelines middleware",
+                    next.actor, next.queue
+                ),
+                [n, over.n],
+            )
+            .given([Premise::NothingRefused]),
+        },
+        None => {
+            let Some(event) = story.successors().last().and_then(|n| story.timeline.event(n)) else {
+                return Answer::NotApplicable;
+            };
+            let EventKind::Publish {
+                routing_key, message, ..
+            } = &event.kind
+            else {
+                return Answer::NotApplicable;
+            };
+            let next = FollowUp {
+                message_id: message.message_id.clone().unwrap_or_default(),
+                actor: message.actor.clone().unwrap_or_default(),
+                queue: routing_key.clone(),
+            };
+            where_it_is(story, over.n, event, &next)
+        }
+    }
+}
+
+fn published<'a>(story: &Story<'a>, id: &str) -> Option<&'a Event> {
+    story.timeline.events.iter().find(|event| {
+        matches!(&event.kind, EventKind::Publish { message, .. } if message.message_id.as_deref() == Some(id))
+    })
+}
+
+/// It was sent, and nobody was handed it.
+fn where_it_is(story: &Story<'_>, over: u32, sent: &Event, next: &FollowUp) -> Answer {
+    let EventKind::Publish {
+        routing_key, message, ..
+    } = &sent.kind
+    else {
+        return Answer::NotApplicable;
+    };
+    let is_it =
+        |message: &crate::framework::Message| message.message_id.as_deref() == Some(next.message_id.as_str());
+    let delivered = story
+        .timeline
+        .events
+        .iter()
+        .any(|event| matches!(&event.kind, EventKind::Deliver { message, .. } if is_it(message)));
+    if delivered {
+        return Answer::NotApplicable;
+    }
+    let text = format!(
+        "the actor is done, and the work goes on in `{}` on `{routing_key}`",
+        next.actor
+    );
+    if message.is_delayed() {
+        return Answer::likely(format!("{text}, which is delayed"), [over, sent.n]);
+    }
+    let Some((listed, consumers)) = story.consumers() else {
+        return Answer::possible(format!("{text}, which nobody was handed yet"), [over, sent.n])
+            .would_decide(&[Source::Management]);
+    };
+    let consumed = consumers.iter().any(|consumer| consumer.queue == *routing_key);
+    match consumed {
+        true => Answer::likely(
+            format!("{text}, which waits there: its consumers have not been handed it"),
+            [over, sent.n, listed],
+        ),
+        // The list is seconds late: a worker may be about to come.
+        false => Answer::likely(format!("{text}, which nobody consumes"), [over, sent.n, listed]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene, WORKER};
+    use crate::framework::Message;
+
+    fn first() -> Message {
+        Message {
+            follow_up: Some(FollowUp {
+                message_id: "next".into(),
+                actor: "finish".into(),
+                queue: "reports".into(),
+            }),
+            ..Scene::message("m-1")
+        }
+    }
+
+    fn next() -> Message {
+        Message {
+            actor: Some("finish".into()),
+            ..Scene::message("next")
+        }
+    }
+
+    fn done() -> Scene {
+        Scene::new()
+            .worker_booted()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish_as("default", API, first())
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .pushed("m-1")
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .completed()
+            .acked("m-1")
+    }
+
+    /// Without what shows it, the effect is all that can be said: `Scene::cause` would not have that.
+    fn named(scene: &Scene) -> String {
+        scene.verdict().cause.map_or_else(
+            || "none".into(),
+            |cause| format!("{} {}", cause.certainty.name(), cause.id),
+        )
+    }
+
+    #[test]
+    fn the_next_message_was_never_sent() {
+        let scene = done().row("PENDING").silence();
+        assert_eq!(named(&scene), "likely follow-up-stuck");
+        assert!(scene.summary().contains("Pipelines"), "{}", scene.summary());
+    }
+
+    #[test]
+    fn nobody_consumes_its_queue() {
+        let sent = done().publish_as("reports", WORKER, next());
+        let scene = sent
+            .clone()
+            .consumers(&[("default", WORKER, 2)])
+            .row("PENDING")
+            .silence();
+        assert_eq!(named(&scene), "likely follow-up-stuck");
+        assert!(scene.summary().contains("`reports`"), "{}", scene.summary());
+        assert_eq!(scene.without(Source::Management).answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn one_that_was_taken_or_an_actor_without_one_is_a_near_miss() {
+        let taken = done()
+            .publish_as("reports", WORKER, next())
+            .deliver_as("next", WORKER, false)
+            .row("PENDING")
+            .silence();
+        assert_eq!(taken.answer(&CAUSE), "not applicable");
+        let alone = Scene::entered().completed().acked("m-1").row("PENDING").silence();
+        assert_eq!(alone.answer(&CAUSE), "not applicable");
+        // An actor that failed sends nothing on, and should not.
+        let failed = done().raised("ValueError: no").row("PENDING").silence();
+        assert_eq!(failed.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn without_the_firehose_it_cannot_be_told() {
+        let scene = done().row("PENDING").silence();
+        assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "cannot tell");
+    }
+}
