@@ -32,6 +32,13 @@ fn check(story: &Story<'_>) -> Answer {
                 format!("delivered to pid {pid}, the watched worker's"),
                 [passage.n, found],
             ),
+            (_, Some((n, process))) if story.api_processes().iter().any(|(_, api)| api.pid == pid) => {
+                let command = process.command.join(" ");
+                let text = format!(
+                    "delivered to pid {pid} (`{command}`), the API itself: a worker runs in its process, and its lines are in the API's log"
+                );
+                broker::taken(story, Answer::shown(text, [passage.n, found, n]))
+            }
             (_, Some((_, process))) if !workers::is_worker(process) => Answer::NotApplicable,
             (Some(false), Some((n, process))) => {
                 let place = process
