@@ -57,6 +57,11 @@ const ALSO_TRUE: &[(&str, &str)] = &[
     // It ended when it was started: none runs.
     ("worker-not-started", "no-consumer"),
     ("worker-not-started-usage", "no-consumer"),
+    // Why it failed; that it is not tried again is the news.
+    ("retry-lost", "actor-raised"),
+    ("retry-lost-at-once", "actor-raised"),
+    // The row does say so.
+    ("ran-in-the-api", "succeeded"),
     // By the middleware that looks at the age.
     ("message-too-old", "message-skipped"),
 ];
