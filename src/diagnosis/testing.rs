@@ -756,6 +756,14 @@ impl Scene {
         )
     }
 
+    /// And the copy for it is published.
+    pub fn retried(self) -> Self {
+        let mut copy = Self::message("m-1");
+        copy.retries = Some(1);
+        copy.eta_ms = Some(1_015_000);
+        self.retrying().publish_as("default.DQ", WORKER, copy)
+    }
+
     // -- the end
 
     pub fn silence(self) -> Self {

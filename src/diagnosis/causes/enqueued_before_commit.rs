@@ -131,7 +131,7 @@ mod tests {
             )
             .info("app", "ACTOR ENTRY task_id=task_1");
         let scene = match exception {
-            Some(exception) => scene.raised(exception).retrying(),
+            Some(exception) => scene.raised(exception).retried(),
             None => scene.completed(),
         };
         scene

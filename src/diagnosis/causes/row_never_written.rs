@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(over(Xmax::InProgress).answer(&CAUSE), "ruled out");
         let retried = Scene::entered()
             .completed()
-            .retrying()
+            .retried()
             .acked("m-1")
             .row("PENDING")
             .silence();

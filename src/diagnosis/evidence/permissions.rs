@@ -215,7 +215,9 @@ pub(in crate::diagnosis) fn closed_by_the_broker(text: &str) -> Option<&str> {
     let (_, reason) = text.split_once("Received remote Channel.Close (40")?;
     let (_, reason) = reason.split_once("): ")?;
     let reason = reason.split(" on <").next().unwrap_or(reason);
-    let reason = reason.trim().trim_matches(['"', '\'']);
+    let reason = reason.trim();
+    let bare = |quote: char| reason.strip_prefix(quote)?.strip_suffix(quote);
+    let reason = bare('"').or_else(|| bare('\'')).unwrap_or(reason);
     let of_a_publish = reason.contains("access to exchange")
         || reason.contains("message size")
         || reason.contains("no exchange");

@@ -40,9 +40,18 @@ impl<'a> Story<'a> {
             && broker::saw_every_publish(self)
             && self.publishes().is_empty()
             && self.stray_publishes().is_empty()
-            && self.deliveries().next().is_none()
+            && !self.was_handed_out()
             && self.lines().is_empty()
             && broker::disguised(self).is_none()
+    }
+
+    /// A message that carries the task's id was delivered, whoever sent it.
+    fn was_handed_out(&self) -> bool {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        self.timeline.events.iter().any(|event| {
+            event.at_ms >= since
+                && matches!(&event.kind, EventKind::Deliver { message, .. } if message.carries_task_id)
+        })
     }
 
     /// The latest status is one of these. A row that is gone has done with the last that it said.
