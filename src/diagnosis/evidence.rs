@@ -24,6 +24,7 @@ mod started;
 mod summary;
 pub(in crate::diagnosis) mod threads;
 mod traceback;
+pub(in crate::diagnosis) mod vanished;
 mod whereabouts;
 pub(in crate::diagnosis) mod workers;
 

@@ -1,6 +1,6 @@
 //! The message waited on its queue, and somebody emptied the queue.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::vanished;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
@@ -26,7 +26,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.sees_all(Source::Firehose) {
         return Answer::cannot_tell(&[Source::Firehose]);
     }
-    let Some(vanished) = broker::vanished(story) else {
+    let Some(vanished) = vanished::vanished(story) else {
         return Answer::NotApplicable;
     };
     let how = match vanished.made_again {

@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{Transfer, broker, containers, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-worker",
@@ -20,6 +20,18 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+fn is_the_api(story: &Story<'_>, pid: i32) -> bool {
+    story.api_processes().iter().any(|(_, api)| api.pid == pid)
+}
+
+fn by_the_api(process: &Process) -> String {
+    format!(
+        "delivered to pid {} (`{}`), the API itself: a worker runs in its process, and its lines are in the API's log",
+        process.pid,
+        process.command.join(" ")
+    )
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
         return Answer::NotApplicable;
@@ -32,12 +44,8 @@ fn check(story: &Story<'_>) -> Answer {
                 format!("delivered to pid {pid}, the watched worker's"),
                 [passage.n, found],
             ),
-            (_, Some((n, process))) if story.api_processes().iter().any(|(_, api)| api.pid == pid) => {
-                let command = process.command.join(" ");
-                let text = format!(
-                    "delivered to pid {pid} (`{command}`), the API itself: a worker runs in its process, and its lines are in the API's log"
-                );
-                broker::taken(story, Answer::shown(text, [passage.n, found, n]))
+            (_, Some((n, process))) if is_the_api(story, pid) => {
+                broker::taken(story, Answer::shown(by_the_api(process), [passage.n, found, n]))
             }
             (_, Some((_, process))) if !workers::is_worker(process) => Answer::NotApplicable,
             (Some(false), Some((n, process))) => {

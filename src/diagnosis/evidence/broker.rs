@@ -1,7 +1,7 @@
 //! What the broker said of queues, consumers and connections.
 
 use super::{Depth, Info, Story, Transfer, connections};
-use crate::diagnosis::{Answer, Scenario, Stage};
+use crate::diagnosis::{Answer, Scenario};
 use crate::text::counted;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
 
@@ -174,7 +174,7 @@ impl<'a> Story<'a> {
 const QUORUM_TICK_MS: f64 = 5_000.0;
 
 /// Queues are looked at ten times a second or more often.
-const BETWEEN_LOOKS_MS: f64 = 300.0;
+pub(super) const BETWEEN_LOOKS_MS: f64 = 300.0;
 
 /// Nothing published since the submission can have escaped the firehose.
 pub(in crate::diagnosis) fn saw_every_publish(story: &Story<'_>) -> bool {
@@ -362,50 +362,6 @@ pub(in crate::diagnosis) fn slots<'a>(story: &Story<'a>) -> Option<Slots<'a>> {
         prefetch: ours().map(|consumer| consumer.prefetch).sum(),
         unacked: info.unacked?,
         counted,
-    })
-}
-
-/// The message was on its queue, and is not any more, though nobody was handed it.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::diagnosis) struct Vanished {
-    pub published: u32,
-    /// The look that counted it among those that wait.
-    pub waited: Option<Depth>,
-    pub gone: Depth,
-    /// The queue was missing in between.
-    pub made_again: bool,
-    /// No look counted a consumer.
-    pub nobody_consumed: bool,
-}
-
-/// Neither a delivery, a limit, a time to live nor a dead letter took it. Whether a firehose that saw
-/// nothing saw everything is for the caller to ask.
-pub(in crate::diagnosis) fn vanished(story: &Story<'_>) -> Option<Vanished> {
-    let passage = story
-        .published()
-        .filter(|passage| passage.queue == story.queue())?;
-    let was_taken = story.reached(Stage::Delivered).is_some() || story.down(story.queue()).next().is_some();
-    if was_taken || may_lose_messages(story) || dead_letters_rose(story) {
-        return None;
-    }
-    let since: Vec<Depth> = story
-        .depths(story.queue())
-        .filter(|depth| depth.at_ms > passage.at_ms)
-        .collect();
-    // A look that was under way when the message came says nothing of it.
-    let gone = since
-        .iter()
-        .find(|depth| depth.exists && depth.ready == 0 && depth.at_ms > passage.at_ms + BETWEEN_LOOKS_MS)?;
-    let before = since.iter().filter(|depth| depth.at_ms < gone.at_ms);
-    Some(Vanished {
-        published: passage.n,
-        waited: before.clone().find(|depth| depth.ready > 0).copied(),
-        gone: *gone,
-        made_again: before.clone().any(|depth| !depth.exists),
-        nobody_consumed: since
-            .iter()
-            .filter(|depth| depth.at_ms <= gone.at_ms)
-            .all(|depth| depth.consumers == 0),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
-use super::{Story, Transfer, broker};
+use super::{Story, Transfer, broker, vanished};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::LogEvent;
@@ -154,7 +154,8 @@ impl<'a> Story<'a> {
 
     /// It waited, and the queue was emptied.
     fn removed(&self) -> Option<Whereabouts> {
-        let vanished = broker::vanished(self).filter(|_| self.closed() && self.sees_all(Source::Firehose))?;
+        let vanished =
+            vanished::vanished(self).filter(|_| self.closed() && self.sees_all(Source::Firehose))?;
         let lost = (vanished.waited.is_some() && vanished.nobody_consumed).then_some(true);
         let text = format!("gone from `{}`, which was emptied", self.queue());
         self.place(text, Some(vanished.gone.at_ms), lost)
