@@ -157,6 +157,40 @@ pub struct SourceShape {
     pub decorator: &'static str,
     /// The queue of a task that names none.
     pub default_queue: &'static str,
+    /// The package that runs it in Django.
+    pub django: Option<DjangoShape>,
+    /// Brokers that it can have and that are no RabbitMQ, each with the words of code that say so.
+    pub other_brokers: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// What a framework's package for Django brings.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DjangoShape {
+    pub app: &'static str,
+    /// The worker, as a command of `manage.py`.
+    pub command: &'static str,
+    /// Where it keeps tasks.
+    pub table: &'static str,
+}
+
+impl SourceShape {
+    /// Words of code that tell of this framework and its brokers.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        let brokers = self
+            .other_brokers
+            .iter()
+            .flat_map(|(_, words)| words.iter().copied());
+        let app = self.django.iter().map(|django| django.app);
+        std::iter::once(self.module).chain(app).chain(brokers)
+    }
+}
+
+/// The worker of a framework, as a command of Django's `manage.py`; projects have variants of their own.
+pub fn is_django_worker(command: &str) -> bool {
+    let mut packages = ALL
+        .iter()
+        .filter_map(|framework| framework.source.django.as_ref());
+    packages.any(|django| command.starts_with(django.command))
 }
 
 /// When a worker acknowledges a message.

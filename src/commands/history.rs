@@ -50,7 +50,7 @@ pub fn find(named: &Path) -> Result<PathBuf> {
         _ => return Ok(named.to_owned()),
     };
     let runs = folder().map(|folder| all(&folder)).unwrap_or_default();
-    chosen(&runs, wanted).ok_or_else(|| Error::NoRun {
+    chosen(&runs, wanted).ok_or(Error::NoRun {
         wanted: match wanted {
             GOOD => "a run that succeeded",
             _ => "a run",

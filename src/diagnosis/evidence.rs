@@ -17,6 +17,7 @@ mod messages;
 pub(in crate::diagnosis) mod permissions;
 mod processes;
 pub(in crate::diagnosis) mod retries;
+mod returned;
 pub(in crate::diagnosis) mod row;
 pub(in crate::diagnosis) mod stacks;
 mod stages;

@@ -8,7 +8,7 @@ mod copy;
 mod log;
 mod worker;
 
-use super::{Acknowledges, Delays, FrameMatch, Framework, Queues, SourceShape, StackShape};
+use super::{Acknowledges, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape};
 
 pub static FRAMEWORK: Framework = Framework {
     name: "dramatiq",
@@ -65,6 +65,15 @@ pub static FRAMEWORK: Framework = Framework {
         module: "dramatiq",
         decorator: "actor",
         default_queue: "default",
+        django: Some(DjangoShape {
+            app: "django_dramatiq",
+            command: "rundramatiq",
+            table: "django_dramatiq_task",
+        }),
+        other_brokers: &[
+            ("PostgreSQL", &["dramatiq_pg", "PostgresBroker"]),
+            ("Redis", &["RedisBroker"]),
+        ],
     },
     acknowledges: Acknowledges::AfterRun,
     delays: Delays::OnCompanion,

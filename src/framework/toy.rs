@@ -57,6 +57,8 @@ pub static FRAMEWORK: Framework = Framework {
         module: "toy",
         decorator: "task",
         default_queue: "toys",
+        django: None,
+        other_brokers: &[],
     },
     acknowledges: Acknowledges::BeforeRun,
     delays: Delays::InWorker,

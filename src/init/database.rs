@@ -4,6 +4,7 @@ use super::address::Address;
 use super::postgres::{self, StatusTable};
 use super::write::Draft;
 use super::{InitResult, Survey, running, statuses};
+use crate::framework::Framework;
 
 pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitResult) {
     let mut tables = Vec::new();
@@ -130,10 +131,14 @@ async fn asked(address: &Address, target: &str, result: &mut InitResult) -> Vec<
     }
 }
 
-/// The table of `django_dramatiq`, which its AdminMiddleware keeps.
+/// The table of the framework's package for Django, which its AdminMiddleware keeps.
 fn django(draft: &mut Draft) {
-    let place = "django_dramatiq's own table, if its AdminMiddleware is in use";
-    draft.set("database.table", "django_dramatiq_task", place);
+    let Some(package) = &Framework::usual().source.django else {
+        return;
+    };
+    let place = format!("{}'s own table, if its AdminMiddleware is in use", package.app);
+    let place = place.as_str();
+    draft.set("database.table", package.table, place);
     draft.set("database.id_column", "id", place);
     draft.set("database.status_column", "status", place);
     for (key, word) in [

@@ -22,13 +22,10 @@ const SERVERS: &[&str] = &[
     "runserver",
 ];
 
-/// Django's worker is a command of `manage.py`; projects have subcommands of their own beside it.
-const DJANGO_WORKER: &str = "rundramatiq";
-
 impl StartCommand {
     pub fn is_worker(&self) -> bool {
         program(&self.words).is_some_and(|(at, name)| {
-            name.starts_with(DJANGO_WORKER)
+            framework::is_django_worker(&name)
                 || (framework::is_worker_program(&name) && self.words.len() > at + 1)
         })
     }
@@ -122,7 +119,7 @@ impl StartCommand {
 fn program(words: &[String]) -> Option<(usize, String)> {
     words.iter().enumerate().take(8).find_map(|(at, word)| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        let of_django = at > 0 && words[at - 1].ends_with("manage.py") && name.starts_with(DJANGO_WORKER);
+        let of_django = at > 0 && words[at - 1].ends_with("manage.py") && framework::is_django_worker(name);
         (framework::is_worker_program(name) || SERVERS.contains(&name) || of_django)
             .then(|| (at, name.to_owned()))
     })
@@ -209,7 +206,7 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
                     || word.starts_with("ExecStart")
                     || word.starts_with('/')
             });
-            if runs && (words.len() > at + 1 || name.starts_with(DJANGO_WORKER)) {
+            if runs && (words.len() > at + 1 || framework::is_django_worker(&name)) {
                 let as_module = before
                     .iter()
                     .any(|word| word == "-m" || word.ends_with("manage.py"));

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::walk::TextFile;
+use crate::framework;
 use routes::{Prefixes, posted_to, prefixed};
 use syntax::{Node, PythonFile};
 
@@ -74,26 +75,14 @@ pub struct SourceFacts {
     pub fastapi: Option<String>,
     /// What was not read, and why.
     pub complaint: Option<String>,
-    /// Dramatiq runs in Django (`django_dramatiq`).
+    /// The framework runs in Django, by its package for that.
     pub is_django: bool,
     /// Words that say which task framework and which broker the code uses, each with its place.
     pub uses: BTreeMap<&'static str, String>,
 }
 
-/// Imports, classes and engines that init has to tell apart.
-const TELLING: &[&str] = &[
-    "dramatiq",
-    "celery",
-    "RedisBroker",
-    "RabbitmqBroker",
-    "dramatiq_pg",
-    "PostgresBroker",
-    "django_dramatiq",
-    "mysql",
-    "sqlite3",
-    "pymongo",
-    "motor",
-];
+/// Imports, classes and engines that init has to tell apart, besides the frameworks' own.
+const TELLING: &[&str] = &["celery", "RabbitmqBroker", "mysql", "sqlite3", "pymongo", "motor"];
 
 /// What one file says that means something only together with the others.
 struct Mentions<'a> {
@@ -161,7 +150,10 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     });
     code.statuses.sort();
     code.statuses.dedup();
-    code.is_django = code.uses.contains_key("django_dramatiq");
+    let mut packages = framework::ALL
+        .iter()
+        .filter_map(|framework| framework.source.django.as_ref());
+    code.is_django = packages.any(|django| code.uses.contains_key(django.app));
     code.routes = prefixed(code.routes, &prefixes);
     code.modules = modules(&mentions, &code.actors, python);
     prefer_what_is_sent(&mentions, &mut code.actors);
@@ -181,7 +173,10 @@ impl SourceFacts {
             _ => return,
         };
         for part in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
-            if let Some(word) = TELLING.iter().find(|word| **word == part) {
+            let own = framework::ALL
+                .iter()
+                .flat_map(|framework| framework.source.words());
+            if let Some(word) = TELLING.iter().copied().chain(own).find(|word| *word == part) {
                 self.uses.entry(word).or_insert_with(|| node.place());
             }
         }

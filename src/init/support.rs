@@ -8,34 +8,33 @@ use crate::framework::Framework;
 /// Why no draft would help here; `None` where one does, or where the folder says nothing at all.
 pub fn unsupported(survey: &Survey) -> Option<String> {
     let uses = &survey.code.uses;
-    let place = |words: &[&'static str]| words.iter().find_map(|word| uses.get(word));
-    if let Some(place) = place(&["dramatiq_pg", "PostgresBroker"]) {
-        return Some(format!(
-            "this project's Dramatiq uses PostgreSQL as its broker (dramatiq-pg, {place}); taskdiag knows Dramatiq on RabbitMQ only"
-        ));
-    }
-    if let (Some(place), false) = (uses.get("RedisBroker"), uses.contains_key("RabbitmqBroker")) {
-        return Some(format!(
-            "this project's Dramatiq uses Redis as its broker ({place}); taskdiag knows Dramatiq on RabbitMQ only"
-        ));
+    let place = |words: &[&str]| words.iter().find_map(|word| uses.get(*word));
+    let usual = Framework::usual();
+    let title = usual.title;
+    for (broker, words) in usual.source.other_brokers {
+        if let (Some(place), false) = (place(words), uses.contains_key("RabbitmqBroker")) {
+            return Some(format!(
+                "this project's {title} uses {broker} as its broker ({place}); taskdiag knows {title} on RabbitMQ only"
+            ));
+        }
     }
     let runs = survey.running.iter().any(|running| running.is_worker())
         || survey.launches.iter().any(|launch| launch.is_worker());
     if runs
         || !survey.code.actors.is_empty()
-        || uses.contains_key("dramatiq")
-        || uses.contains_key("django_dramatiq")
+        || uses.contains_key(usual.source.module)
+        || survey.code.is_django
     {
         return None;
     }
     let celery = uses.get("celery").cloned().or_else(|| celery_elsewhere(survey));
     match celery.filter(|_| Framework::named("celery").is_none()) {
         Some(place) => Some(format!(
-            "this project uses Celery ({place}); taskdiag knows Dramatiq on RabbitMQ only"
+            "this project uses Celery ({place}); taskdiag knows {title} on RabbitMQ only"
         )),
         None if uses.contains_key("celery") || survey.project.python.is_empty() => None,
         None => named_elsewhere(survey).is_none().then(|| {
-            "no task framework is used in this folder: its Python imports neither Dramatiq nor Celery, and nothing starts a worker".to_owned()
+            format!("no task framework is used in this folder: its Python imports neither {title} nor Celery, and nothing starts a worker")
         }),
     }
 }

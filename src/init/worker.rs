@@ -106,11 +106,15 @@ fn guessed(survey: &Survey, result: &mut InitResult) {
         }
         return;
     }
-    if survey.code.is_django && !draft.has("worker.command") {
-        // A bare `dramatiq` would lack Django's setup.
-        let command = ["python", "manage.py", "rundramatiq"];
-        let place = "django_dramatiq is among the code's apps: a guess, no command was seen";
-        draft.set("worker.command", json!(command), place);
+    let django = Framework::usual().source.django.as_ref();
+    if let Some(package) = django.filter(|_| survey.code.is_django && !draft.has("worker.command")) {
+        // The framework's own program would lack Django's setup.
+        let command = ["python", "manage.py", package.command];
+        let place = format!(
+            "{} is among the code's apps: a guess, no command was seen",
+            package.app
+        );
+        draft.set("worker.command", json!(command), &place);
     }
     for (module, why) in survey.code.modules.iter().take(6) {
         if draft.has("worker.command") {

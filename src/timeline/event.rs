@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::{Environment, Found};
 use super::{
-    ClosedChannel, Connection, Consumer, Container, LockWait, LogLine, Permission, Process, Row, Source, Stack,
-    isolation,
+    ClosedChannel, Connection, Consumer, Container, LockWait, LogLine, Permission, Process, Row, Source,
+    Stack, isolation,
 };
 use crate::framework::{ArgumentValues, Message};
 

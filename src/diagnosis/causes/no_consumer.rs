@@ -84,21 +84,9 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
-    let gone = story.worker_containers();
-    let ends: Vec<String> = gone
-        .iter()
-        .filter(|(_, container)| matches!(container.state.as_str(), "exited" | "dead" | "created"))
-        .map(|(_, container)| {
-            let code = container
-                .exit_code
-                .map_or(String::new(), |code| format!(", exit code {code}"));
-            format!("{} is {}{code}", container.name, container.state)
-        })
-        .collect();
-    if !gone.is_empty() && ends.len() == gone.len() {
-        evidence.extend(gone.iter().map(|(n, _)| *n));
-        let text = format!("{text}: the worker's container {}", ends.join("; "));
-        return Answer::likely(text, evidence);
+    if let Some((ends, containers)) = ended_containers(story) {
+        evidence.extend(containers);
+        return Answer::likely(format!("{text}: the worker's container {ends}"), evidence);
     }
     let ended = story.started("worker").as_ref().and_then(workers::end_of);
     let (text, scenario) = match ended {
@@ -133,6 +121,23 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::likely(text, evidence)
     };
     answer.scenario(scenario)
+}
+
+/// The containers of the worker, where none of them runs: how they ended, and what says so.
+fn ended_containers(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
+    let known = story.worker_containers();
+    let ended = known
+        .iter()
+        .filter(|(_, container)| matches!(container.state.as_str(), "exited" | "dead" | "created"));
+    let ends: Vec<String> = ended
+        .map(|(_, container)| {
+            let code = container.exit_code;
+            let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
+            format!("{} is {}{code}", container.name, container.state)
+        })
+        .collect();
+    let none_runs = !known.is_empty() && ends.len() == known.len();
+    none_runs.then(|| (ends.join("; "), known.iter().map(|(n, _)| *n).collect()))
 }
 
 #[cfg(test)]

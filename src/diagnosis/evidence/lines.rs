@@ -95,10 +95,10 @@ impl<'a> Story<'a> {
                 continue;
             }
             match told.mark {
+                // A thread takes a second one only after the first.
                 Some(LogEvent::Received { .. }) => {
-                    if in_hand.insert(key, true) == Some(true) {
-                        shared.insert(key);
-                    }
+                    let had_one = in_hand.insert(key, true) == Some(true);
+                    shared.extend(had_one.then_some(key));
                 }
                 Some(LogEvent::BootingUp) => in_hand.clear(),
                 Some(mark) if mark.ends_run() || mark.settles() => {

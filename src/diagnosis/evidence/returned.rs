@@ -1,0 +1,45 @@
+//! A task whose end nothing but the log and the broker shows.
+
+use super::{Story, WorkerLine, broker};
+use crate::framework::LogEvent;
+use crate::timeline::Source;
+
+impl Story<'_> {
+    /// Where neither a row nor the API says what became of it: the actor returned, the broker was told so,
+    /// and nothing came back. Below DEBUG a line of the application's own shows the entry, and the
+    /// broker's count that it is acknowledged; a failure would have been logged.
+    pub fn returned_for_good(&self) -> Option<Vec<u32>> {
+        let is_told = self.timeline.setup.table.is_some() || self.api_status().is_some();
+        if is_told || self.post_mortem() || !self.sees_all(Source::Firehose) || !self.sees(Source::WorkerLog)
+        {
+            return None;
+        }
+        self.published()?;
+        let came_back = self.publishes.iter().any(|passage| passage.message.is_retry())
+            || self.deliveries().any(|passage| passage.redelivered)
+            || self.dead_letters_grew();
+        let says_otherwise = |told: &WorkerLine<'_>| {
+            let mark = told.mark;
+            mark.is_some_and(|mark| {
+                mark.fails_attempt() || mark.denies_entry() || matches!(mark, LogEvent::NeverAwaited)
+            })
+        };
+        if came_back || !self.raised.is_empty() || self.worker_lines.iter().any(says_otherwise) {
+            return None;
+        }
+        let returned = self.line(|mark| matches!(mark, LogEvent::Completed));
+        let acked = self.line(|mark| matches!(mark, LogEvent::Acknowledging { .. }));
+        if let (Some(returned), Some(over)) = (returned, acked) {
+            return Some(vec![returned.n, over.n]);
+        }
+        let (_, entered) = self.own_words().into_iter().next()?;
+        let drained = broker::drained(self).filter(|_| self.closed())?;
+        Some(vec![entered, drained])
+    }
+
+    /// Where the application itself speaks of the task in the watched log.
+    fn own_words(&self) -> Vec<(f64, u32)> {
+        let entries = self.entries.iter().map(|told| (told.at_ms, told.n));
+        entries.chain(self.own_lines()).collect()
+    }
+}
