@@ -139,6 +139,7 @@ impl Verdict {
 }
 
 #[test]
+#[ignore = "run by .ci/nightly: an engine and its images take ten minutes"]
 fn compose_on_a_real_engine() {
     let compose = Compose::up();
     compose.consumes();

@@ -88,6 +88,7 @@ fn queue_whose_node_is_down() {
 fn a_direct_submit_during_an_alarm_sends_nothing() {
     let alone = alone();
     let mut stack = Stack::clustered(alone.cluster.from(0), "alarm");
+    stack.set_all("[broker]\nkwargs = { task_id = \"{task_id}\" }");
     let queue = format!("queues/{}/default", stack.id);
     stack.brokers[0].manage("PUT", &queue, Some(json!({ "durable": true })));
     let watermark = |limit: &[&str]| {
