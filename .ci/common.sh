@@ -59,7 +59,7 @@ BROKER_TESTS=(
 lab_up() {
     trap lab_down EXIT
     fixtures/lab down
-    export TASKDIAG_RABBITMQ=$1
+    export TASKDIAG_LAB_RABBITMQ=$1
     step "services with RabbitMQ $1" fixtures/lab up --services
     step "browser and collector" fixtures/lab tools
 }

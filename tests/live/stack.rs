@@ -75,7 +75,7 @@ impl Stack {
         fs::create_dir_all(&dir).expect("a folder for the test");
         let mut vhost = json!({ "description": format!("live test {name}"), "tags": "live,test" });
         // Of what type queues are that say nothing of it: as many installations have it.
-        if let Ok(kind) = std::env::var("TASKDIAG_QUEUE_TYPE") {
+        if let Ok(kind) = std::env::var("TASKDIAG_LAB_QUEUE_TYPE") {
             vhost["default_queue_type"] = json!(kind);
         }
         broker.manage("PUT", &format!("vhosts/{id}"), Some(vhost));
