@@ -109,6 +109,9 @@ fn by_chance(subject: Option<Subject>) -> bool {
 /// Rows shown of each kind that hardly ever matters, or of very many.
 const MOST_ROWS: usize = 25;
 
+/// So many packages that differ are shown one by one.
+const FEW_PACKAGES: usize = 5;
+
 fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
     let mut table = Table::new();
     table
@@ -118,13 +121,14 @@ fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
     table.set_header(["what differs", "of", "first", "second"]);
     let shown = if all { usize::MAX } else { MOST_ROWS };
     // Of the many packages of two environments those that may explain something are worth a row.
-    let is_folded =
-        |difference: &&Difference| !all && difference.subject == Subject::Package && difference.why.is_none();
-    let folded = comparison.differences.iter().filter(is_folded).count();
+    let is_plain =
+        |difference: &Difference| difference.subject == Subject::Package && difference.why.is_none();
+    let plain = comparison.differences.iter().filter(|one| is_plain(one)).count();
+    let folded = if all || plain <= FEW_PACKAGES { 0 } else { plain };
     let rows = comparison
         .differences
         .iter()
-        .filter(|difference| !is_folded(difference));
+        .filter(|difference| folded == 0 || !is_plain(difference));
     for difference in rows.take(shown) {
         table.add_row([
             flat(&difference.what()),
