@@ -49,6 +49,24 @@ impl StackShape {
 
     /// Neither the framework's nor what lies in a Python library folder: the application's own.
     pub fn is_application(&self, file: &str) -> bool {
-        !self.is_library(file) && !file.contains("/lib/python")
+        !self.is_library(file) && !file.contains("/lib/python") && !is_launcher(file)
+    }
+}
+
+/// A program that an installer made, like `/srv/venv/bin/dramatiq`: the main thread stands in it for ever.
+fn is_launcher(file: &str) -> bool {
+    let mut parts = file.rsplit('/');
+    parts.next().is_some_and(|name| !name.contains('.')) && parts.next() == Some("bin")
+}
+
+#[cfg(test)]
+mod launcher_tests {
+    use super::is_launcher;
+
+    #[test]
+    fn an_installers_program_is_no_application() {
+        assert!(is_launcher("/srv/app/venv/bin/dramatiq"));
+        assert!(!is_launcher("/srv/app/bin/tasks.py"));
+        assert!(!is_launcher("/srv/app/tasks.py"));
     }
 }
