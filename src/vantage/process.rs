@@ -25,7 +25,7 @@ mod watched;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use procfs::process::Process as Proc;
 use tokio::sync::mpsc;
@@ -33,7 +33,6 @@ use tokio::sync::mpsc;
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
-use crate::framework;
 use crate::timeline::environment::Found;
 use crate::timeline::{EventKind, Process};
 pub use describe::{descends_from, read, state_of};
@@ -155,8 +154,7 @@ pub async fn watch(
                 asks.push(more);
             }
             watcher.answer(&asks);
-            watcher.last_look();
-            watcher.stacks().await;
+            watcher.last_look().await;
             watcher.fingerprints.settle(FINGERPRINTS_WITHIN / 4).await;
             tap.looked();
             return Ok(());
@@ -261,21 +259,39 @@ impl Watcher {
         }
     }
 
-    /// Connections open lazily, so at the end everything is read once more.
-    fn last_look(&mut self) {
+    /// Connections open lazily, so at the end everything is read once more. Time may be short: whoever a
+    /// connection or the log names comes before what has the worker's command only.
+    async fn last_look(&mut self) {
+        let deadline = Instant::now() + STACKS_WITHIN;
         self.refresh();
         let tables = Tables::default();
         self.api(&tables);
         for pid in writers(&self.logs) {
             self.show(pid, &tables);
         }
+        let mut order: Vec<i32> = self.shown.keys().copied().collect();
+        order.sort_by_key(|pid| {
+            (
+                !self.shown.get(pid).is_some_and(|process| process.holds_log),
+                *pid,
+            )
+        });
+        let named = order.iter().filter_map(|pid| self.shown.get(pid));
+        let looked = stacks::see(&self.tap, named, MOST_STACKS, deadline).await;
         // A worker that has neither a connection nor a log line yet is known by its command only.
+        let mut others = Vec::new();
         for pid in self.worker.running() {
-            self.show(pid, &tables);
+            if !self.shown.contains_key(&pid) {
+                self.show(pid, &tables);
+                others.push(pid);
+            }
         }
+        let unnamed = others.iter().filter_map(|pid| self.shown.get(pid));
+        stacks::see(&self.tap, unnamed, MOST_STACKS - looked, deadline).await;
         self.fingerprint_workers(&tables);
-        let pids: Vec<i32> = self.shown.keys().copied().collect();
-        for pid in pids {
+        let tables = Tables::default();
+        order.extend(others);
+        for pid in order {
             self.show_again(pid, &tables);
         }
     }
@@ -330,35 +346,6 @@ impl Watcher {
 /// Stacks are read of so many processes at most, within this time.
 const MOST_STACKS: usize = 8;
 const STACKS_WITHIN: Duration = Duration::from_millis(1800);
-
-impl Watcher {
-    /// The Python stacks of everything that takes part: the silence has to be somewhere.
-    async fn stacks(&self) {
-        let python = |process: &&Process| {
-            process.command.iter().take(2).any(|word| {
-                let name = word.rsplit('/').next().unwrap_or(word);
-                ["python", "uvicorn", "gunicorn", "celery", "hypercorn"]
-                    .iter()
-                    .any(|known| name.starts_with(known))
-                    || framework::is_worker_program(name)
-            })
-        };
-        let mut dumps = tokio::task::JoinSet::new();
-        for process in self.shown.values().filter(python).take(MOST_STACKS) {
-            let pid = process.pid;
-            dumps.spawn_blocking(move || (pid, stacks::dump(pid)));
-        }
-        let _ = tokio::time::timeout(STACKS_WITHIN, async {
-            while let Some(Ok((pid, dump))) = dumps.join_next().await {
-                self.tap.see(match dump {
-                    Ok(threads) => EventKind::Stacks { pid, threads },
-                    Err(reason) => EventKind::StacksRefused { pid, reason },
-                });
-            }
-        })
-        .await;
-    }
-}
 
 /// Where the API's URL leads, in the order in which a client tries.
 async fn api_addresses(config: &Config) -> Vec<SocketAddr> {

@@ -3,12 +3,14 @@
 //! Read from a running process a stack may be torn, so two dumps are taken 200 ms apart and a
 //! thread counts as standing still only where both agree.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use py_spy::config::LockingStrategy;
 use py_spy::{PythonSpy, StackTrace};
 
-use crate::timeline::{Frame, Stack};
+use crate::framework;
+use crate::timeline::{EventKind, Frame, Process, Stack};
+use crate::vantage::Tap;
 
 const APART: Duration = Duration::from_millis(200);
 
@@ -26,6 +28,40 @@ pub fn dump(pid: i32) -> Result<Vec<Stack>, String> {
     std::thread::sleep(APART);
     let second = spy.get_stack_traces().unwrap_or_default();
     Ok(first.iter().map(|trace| stack(trace, &second)).collect())
+}
+
+/// The Python stacks of the first of these: the silence has to be somewhere. Tells of how many.
+pub(super) async fn see(
+    tap: &Tap,
+    processes: impl Iterator<Item = &Process>,
+    most: usize,
+    deadline: Instant,
+) -> usize {
+    let python = |process: &&Process| {
+        process.command.iter().take(2).any(|word| {
+            let name = word.rsplit('/').next().unwrap_or(word);
+            ["python", "uvicorn", "gunicorn", "celery", "hypercorn"]
+                .iter()
+                .any(|known| name.starts_with(known))
+                || framework::is_worker_program(name)
+        })
+    };
+    let mut dumps = tokio::task::JoinSet::new();
+    for process in processes.filter(python).take(most) {
+        let pid = process.pid;
+        dumps.spawn_blocking(move || (pid, dump(pid)));
+    }
+    let asked = dumps.len();
+    let _ = tokio::time::timeout_at(deadline.into(), async {
+        while let Some(Ok((pid, dump))) = dumps.join_next().await {
+            tap.see(match dump {
+                Ok(threads) => EventKind::Stacks { pid, threads },
+                Err(reason) => EventKind::StacksRefused { pid, reason },
+            });
+        }
+    })
+    .await;
+    asked
 }
 
 fn stack(trace: &StackTrace, again: &[StackTrace]) -> Stack {
