@@ -4,6 +4,7 @@
 //! statement would outlive us behind a transaction-pooling PgBouncer and break the application.
 
 mod connect;
+mod elsewhere;
 mod locks;
 mod snapshot;
 mod table;
@@ -57,13 +58,15 @@ pub async fn watch(config: &Config, awaits_start: bool, tap: Tap, mut phases: Ph
     let mut again = AGAIN;
     loop {
         let mut saw = false;
+        // A look that began earlier may have been too early.
+        let counts = !awaits_start || phases.now().submitted;
         let trouble = match watch_once(database, &tap, &mut phases, &mut saw).await {
             Ok(()) => return Ok(()),
             Err(trouble) => trouble,
         };
         let phase = phases.now();
         let blindness = match trouble {
-            Trouble::Settled(blindness) if !awaits_start || phase.submitted => return Err(blindness),
+            Trouble::Settled(blindness) if counts => return Err(blindness),
             Trouble::Settled(blindness) | Trouble::Lost(blindness) => blindness,
         };
         if phase.stop || phase.last_look {
@@ -281,51 +284,12 @@ impl Watcher<'_> {
             self.say_when_committed(snapshot.as_ref());
         }
         if !present && thorough {
-            self.look_elsewhere(task_id).await;
-        }
-        self.look_for_locks(thorough).await
-    }
-
-    /// The row is not where it should be: tables of the same name in other schemas of this database
-    /// may have it.
-    async fn look_elsewhere(&mut self, task_id: &str) {
-        let bare = self
-            .database
-            .table
-            .rsplit('.')
-            .next()
-            .unwrap_or(&self.database.table)
-            .to_owned();
-        let places = self
-            .session
-            .read(
-                "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relname = $1 AND c.oid <> $2::bigint::oid AND c.relkind IN ('r', 'p', 'v')
-               AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') LIMIT 10",
-                &[&bare, &self.table.oid.to_string()],
-            )
-            .await
-            .unwrap_or_default();
-        let schemas: Vec<String> = places.iter().map(|row| row.get(0)).collect();
-        for schema in schemas {
-            let sql = format!(
-                "SELECT {status}::text FROM {schema}.{table} WHERE {id}::text = $1 LIMIT 1",
-                status = quote(&self.database.status_column),
-                schema = quote(&schema),
-                table = quote(&bare),
-                id = quote(&self.database.id_column),
-            );
-            // A table of the same name may have other columns: then it is not the one.
-            if let Ok(rows) = self.session.read(&sql, &[task_id]).await
-                && let Some(row) = rows.first()
-            {
-                self.tap.see(EventKind::RowElsewhere {
-                    place: format!("schema \"{schema}\" of the same database"),
-                    status: row.get(0),
-                });
-                return;
+            let oid = self.table.oid;
+            if let Some(found) = elsewhere::look(&mut self.session, self.database, oid, task_id).await {
+                self.tap.see(found);
             }
         }
+        self.look_for_locks(thorough).await
     }
 
     /// Brackets the commit of the transaction that made the row visible between two samples.

@@ -5,6 +5,7 @@
 //! consumers, which is blindness, not an empty list.
 
 mod lists;
+mod site;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::rabbitmq::tracing::Tracing;
 use crate::rabbitmq::{nodes, rights};
 use crate::timeline::EventKind;
 use lists::{tags, text};
+use site::{cluster, is_without_policies, vhost_exists};
 
 /// The inventory is read when the run starts, again once the task has been quiet for a while, and
 /// at the end; each time is a handful of requests.
@@ -147,65 +149,6 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
 fn gone(mut blindness: Unavailable) -> Unavailable {
     blindness.lost = blindness.reason.starts_with("no answer");
     blindness
-}
-
-/// Whether no policy of any kind exists in the vhost. Unlike a queue's own policy, which comes with its
-/// statistics some seconds after the queue, these lists are of this moment.
-async fn is_without_policies(management: &Management, vhost: &str) -> bool {
-    for kind in ["policies", "operator-policies"] {
-        match management.get(&format!("{kind}/{}", segment(vhost))).await {
-            Ok(Json::Array(list)) if list.is_empty() => {}
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// In a cluster: which node answers, and the others.
-async fn cluster(management: &Management, here: &str) -> String {
-    let Ok(Json::Array(nodes)) = management.get("nodes?columns=name,running").await else {
-        return String::new();
-    };
-    let others: Vec<String> = nodes
-        .iter()
-        .filter(|node| text(node, "name") != here)
-        .map(|node| match node.get("running") {
-            Some(Json::Bool(false)) => format!("{} (down)", text(node, "name")),
-            _ => text(node, "name"),
-        })
-        .collect();
-    match others.as_slice() {
-        [] => String::new(),
-        others => format!(", node {here} of a cluster with {}", others.join(", ")),
-    }
-}
-
-/// A vhost that does not exist is the commonest mistake in a URL: name those that do.
-async fn vhost_exists(management: &Management, vhost: &str) -> Result<(), Unavailable> {
-    let Err(missing) = management
-        .get(&format!("vhosts/{}?columns=name", segment(vhost)))
-        .await
-    else {
-        return Ok(());
-    };
-    if !missing.reason.starts_with("404") {
-        // Not allowed to look at the vhost itself: the rest may still be.
-        return Ok(());
-    }
-    let there = management.get("vhosts?columns=name").await.unwrap_or(Json::Null);
-    let names: Vec<String> = there
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|vhost| text(vhost, "name"))
-        .take(20)
-        .collect();
-    Err(
-        Unavailable::new(format!("vhost \"{vhost}\" does not exist on this broker")).hint(format!(
-            "its vhosts: {}; the vhost is the path of `broker.amqp_url`",
-            names.join(", ")
-        )),
-    )
 }
 
 impl Watcher<'_> {

@@ -36,53 +36,8 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
         return Answer::NotApplicable;
     };
-    let peer = story.peer(passage.connection);
-
-    if let Some((found, pid)) = peer {
-        return match (story.is_watched(pid), story.process(pid)) {
-            (Some(true), _) => Answer::ruled_out(
-                format!("delivered to pid {pid}, the watched worker's"),
-                [passage.n, found],
-            ),
-            (_, Some((n, process))) if is_the_api(story, pid) => {
-                broker::taken(story, Answer::shown(by_the_api(process), [passage.n, found, n]))
-            }
-            (_, Some((_, process))) if !workers::is_worker(process) => Answer::NotApplicable,
-            (Some(false), Some((n, process))) => {
-                let place = process
-                    .cwd
-                    .as_deref()
-                    .map(|cwd| format!(" in {cwd}"))
-                    .unwrap_or_default();
-                let command = process.command.join(" ");
-                let evidence = [passage.n, found, n];
-                let replica = Premise::NotAReplica(pid);
-                let answer = match story.state(&replica) {
-                    State::Refuted(_) => Answer::likely(
-                        format!(
-                            "delivered to pid {pid} (`{command}`{place}), another start of the watched worker, whose log is not watched"
-                        ),
-                        evidence,
-                    ),
-                    _ => Answer::shown(
-                        format!(
-                            "delivered to pid {pid} (`{command}`{place}), which is not the watched worker"
-                        ),
-                        evidence,
-                    )
-                    .given([replica, Premise::SamePidSpace]),
-                };
-                broker::taken(story, answer)
-            }
-            (Some(false), None) => broker::taken(
-                story,
-                Answer::likely(
-                    format!("delivered to pid {pid}, which is not the watched worker"),
-                    [passage.n, found],
-                ),
-            ),
-            (None, _) => Answer::cannot_tell(&[Source::WorkerLog]),
-        };
+    if let Some((found, pid)) = story.peer(passage.connection) {
+        return taken_by_process(story, passage.n, found, pid);
     }
     if let Some(answer) = taken_by_container(story, passage) {
         return answer;
@@ -133,6 +88,52 @@ fn check(story: &Story<'_>) -> Answer {
             broker::taken(story, answer).would_decide(&[Source::Process])
         }
         _ => Answer::cannot_tell(&[Source::Process, Source::WorkerLog]),
+    }
+}
+
+/// The message went to this process of this machine; `found` says that the connection is its own.
+fn taken_by_process(story: &Story<'_>, passage: u32, found: u32, pid: i32) -> Answer {
+    match (story.is_watched(pid), story.process(pid)) {
+        (Some(true), _) => Answer::ruled_out(
+            format!("delivered to pid {pid}, the watched worker's"),
+            [passage, found],
+        ),
+        (_, Some((n, process))) if is_the_api(story, pid) => {
+            broker::taken(story, Answer::shown(by_the_api(process), [passage, found, n]))
+        }
+        (_, Some((_, process))) if !workers::is_worker(process) => Answer::NotApplicable,
+        (Some(false), Some((n, process))) => {
+            let place = process
+                .cwd
+                .as_deref()
+                .map(|cwd| format!(" in {cwd}"))
+                .unwrap_or_default();
+            let command = process.command.join(" ");
+            let evidence = [passage, found, n];
+            let replica = Premise::NotAReplica(pid);
+            let answer = match story.state(&replica) {
+                State::Refuted(_) => Answer::likely(
+                    format!(
+                        "delivered to pid {pid} (`{command}`{place}), another start of the watched worker, whose log is not watched"
+                    ),
+                    evidence,
+                ),
+                _ => Answer::shown(
+                    format!("delivered to pid {pid} (`{command}`{place}), which is not the watched worker"),
+                    evidence,
+                )
+                .given([replica, Premise::SamePidSpace]),
+            };
+            broker::taken(story, answer)
+        }
+        (Some(false), None) => broker::taken(
+            story,
+            Answer::likely(
+                format!("delivered to pid {pid}, which is not the watched worker"),
+                [passage, found],
+            ),
+        ),
+        (None, _) => Answer::cannot_tell(&[Source::WorkerLog]),
     }
 }
 
