@@ -296,11 +296,18 @@ fn tracing_needs_it(error: String) -> Unavailable {
     .hint("tracing stays untouched; set trace = \"off\" to silence this")
 }
 
+/// Whether this complaint says that a vhost still traces.
+pub fn leaves_tracing(complaint: &str) -> bool {
+    complaint.starts_with(STILL_TRACES)
+}
+
+const STILL_TRACES: &str = "tracing of vhost ";
+
 /// The line works without a majority of the cluster's nodes, too: it asks the node alone.
 fn tracing_complaint(vhost: &str, node: &str, reason: &str) -> String {
     let vhost = shell_words::quote(vhost);
     format!(
-        "tracing of vhost {vhost} could not be switched off again yet: {reason}\nit is tried for {} min more in the background; at once, on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}",
+        "{STILL_TRACES}{vhost} could not be switched off again yet: {reason}\nit is tried for {} min more in the background; at once, on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}",
         tracing::GO_ON.as_secs() / 60
     )
 }

@@ -63,7 +63,7 @@ fn published_elsewhere(dramatiq: Dramatiq) {
         .proves("direct", "It breaks in the API")
         .proves("original", "has not succeeded meanwhile")
         .concludes("It breaks in the API")
-        .concludes("at most once in 28 times");
+        .concludes("at most 1 time in 28");
     assert_eq!(
         verdict.steps(),
         ["again", "direct", "control", "direct", "control", "original"],

@@ -407,7 +407,7 @@ fn dramatiq_v_2_is_explained_in_one_line() {
     assert!(
         verdict
             .stderr
-            .contains("1 message(s) wait on queue `default` already"),
+            .contains("1 message waits on queue `default` already"),
         "{}",
         verdict.stderr
     );
@@ -581,7 +581,7 @@ fn consumers_that_were_there_before_are_named() {
     assert!(
         verdict
             .stderr
-            .contains("1 consumer(s) are on queue `default` already"),
+            .contains("1 consumer is on queue `default` already"),
         "{}",
         verdict.stderr
     );
