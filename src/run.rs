@@ -7,6 +7,7 @@ mod arm;
 mod direct;
 mod follow;
 mod plan;
+mod recognise;
 mod start;
 
 use std::sync::Arc;

@@ -29,6 +29,9 @@ pub use row::{Blocker, LockWait, Row, Xmax};
 pub use setup::Setup;
 pub use source::Source;
 
+/// The broker may tell of a message so much later than the API answers, which waited for it.
+pub const TOLD_LATER_MS: u64 = 150;
+
 /// All events of one run, in order.
 #[derive(Debug, Clone)]
 pub struct Timeline {
@@ -102,6 +105,37 @@ impl Timeline {
         for event in &mut self.events {
             event.learn_task_id(task_id);
         }
+    }
+
+    /// The ids of the messages for the task's queue, and its actor, that were sent between the request and
+    /// its answer.
+    pub fn sent_meanwhile(&self) -> Vec<&str> {
+        let at = |is: fn(&EventKind) -> bool| {
+            let mut events = self.events.iter();
+            events.find(|event| is(&event.kind)).map(|event| event.at_ms)
+        };
+        let asked = at(|kind| matches!(kind, EventKind::Submitting { .. }));
+        let answered = at(|kind| matches!(kind, EventKind::Answered { .. }));
+        let (Some(asked), Some(answered)) = (asked, answered) else {
+            return Vec::new();
+        };
+        let actor = self.setup.actor.as_ref();
+        let mut ids: Vec<&str> = Vec::new();
+        for event in &self.events {
+            if let EventKind::Publish {
+                routing_key, message, ..
+            } = &event.kind
+                && (asked..=answered + TOLD_LATER_MS as f64).contains(&event.at_ms)
+                && self.framework().queues.base(routing_key) == self.setup.queue
+                && actor.is_none_or(|actor| message.actor.as_ref() == Some(actor))
+                && !message.is_retry()
+                && let Some(id) = message.message_id.as_deref()
+                && !ids.contains(&id)
+            {
+                ids.push(id);
+            }
+        }
+        ids
     }
 
     /// The same recording of a trace, as the story of this task. Which messages carry the id can be

@@ -173,6 +173,8 @@ impl Tap {
 #[derive(Debug, Clone, Default)]
 pub struct Phase {
     pub task_id: Option<String>,
+    /// It is a message's id: the API may know the task by another.
+    pub unnamed: bool,
     pub submitted: bool,
     /// Something of this task happened just now.
     pub lively: bool,

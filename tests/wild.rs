@@ -4,10 +4,13 @@
 //! What is seen then is weaker or the same, and never another cause with certainty. What today's
 //! code still gets wrong is listed in `wild/known.toml`, which can only become shorter; how much it
 //! still recognises stands in `wild/floors.toml`, which can only rise. `UPDATE=1` writes both, in
-//! those directions, and `PRINT=1` shows each violation with its summary.
+//! those directions; `PRINT=1` shows each violation with its summary, `UNNAMED=1` each run whose cause is
+//! not named.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "wild/answer.rs"]
+mod answer;
 #[path = "wild/ids.rs"]
 mod ids;
 #[path = "wild/log.rs"]
@@ -89,6 +92,7 @@ const ALL: &[Transformation] = &[
     same("hours_off", log::hours_off),
     less("lost_lines", log::lost_lines),
     less("late_start", sources::late_start),
+    less("unnamed_answer", answer::unnamed_answer),
     less("yesterday", ids::yesterday),
     less("yesterday_afterwards", |run| {
         sources::afterwards(run)
@@ -213,6 +217,15 @@ fn look_at(run: &Run, trusted: Option<PremiseKind>, results: &mut Results) {
                 wild.run.truth.is_named_by(&cause.id) && cause.certainty >= Certainty::Likely
             }) {
                 share.named += 1;
+            } else if is_set("UNNAMED") {
+                println!(
+                    "{} {} {}: {}, not {}",
+                    transformation.name,
+                    wild.way,
+                    run.name,
+                    in_short(&verdict),
+                    wild.run.truth.cause
+                );
             }
             let name = if wild.way.is_empty() {
                 transformation.name.to_owned()

@@ -218,6 +218,10 @@ pub struct Story<'a> {
     /// Copies that lie on the delay or dead-letter queue: seen with `--peek` only.
     held: Vec<QueuedCopy<'a>>,
     candidates: usize,
+    /// When the request left, and when its answer came.
+    submitted_at: Option<f64>,
+    answered_at: Option<f64>,
+    recognised: Option<EventId>,
     worker_lines: Vec<WorkerLine<'a>>,
     lines: Vec<WorkerLine<'a>>,
     /// The processes that a stream of the log calls by a pid.
@@ -256,6 +260,9 @@ impl<'a> Story<'a> {
             stray_publishes: Vec::new(),
             held: Vec::new(),
             candidates: 0,
+            submitted_at: None,
+            answered_at: None,
+            recognised: None,
             worker_lines: Vec::new(),
             lines: Vec::new(),
             pids: BTreeMap::new(),
@@ -299,10 +306,20 @@ impl<'a> Story<'a> {
                 }
                 EventKind::Ended { why } => self.ended = Some(*why),
                 EventKind::Missed { events } => self.missed += events,
-                EventKind::Answered {
-                    task_id: Some(id), ..
+                EventKind::Submitting { .. } => {
+                    self.submitted_at.get_or_insert(event.at_ms);
                 }
-                | EventKind::Given { task_id: id } => self.task_id = Some(id),
+                EventKind::Answered { task_id, .. } => {
+                    self.answered_at.get_or_insert(event.at_ms);
+                    if let Some(id) = task_id {
+                        self.task_id = Some(id);
+                    }
+                }
+                EventKind::Given { task_id: id } => self.task_id = Some(id),
+                EventKind::Recognised { task_id: id } => {
+                    self.task_id = Some(id);
+                    self.recognised = Some(event.n);
+                }
                 EventKind::Row(row) => self.rows.push((event.n, event.at_ms, row)),
                 EventKind::Line(line) if event.source == Source::WorkerLog => {
                     self.worker_lines.push(WorkerLine {
@@ -323,7 +340,11 @@ impl<'a> Story<'a> {
     /// known by a number, the process at the end of a connection.
     fn find_premises(&mut self) {
         let mut premises: BTreeMap<EventId, Vec<Premise>> = BTreeMap::new();
-        let ours = |id: Option<&str>| id.map(|id| Premise::MessageIsOurs(id.to_owned()));
+        let is = match self.recognised() {
+            Some(_) => Premise::SentForTheRequest,
+            None => Premise::MessageIsOurs,
+        };
+        let ours = |id: Option<&str>| id.map(|id| is(id.to_owned()));
         // Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
         let at_rest = |id: Option<&str>| {
             let ids = self
@@ -341,7 +362,9 @@ impl<'a> Story<'a> {
                 Some(id) => found.extend(ours(Some(id))),
                 None if line.line.carries_task_id => {}
                 None if self.by_thread.contains(&line.n) => {
-                    found.push(Premise::OneProcessPerLogThread { pid: line.pid })
+                    found.push(Premise::OneProcessPerLogThread { pid: line.pid });
+                    // The thread has it because it took the message.
+                    found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
                 }
                 None => {}
             }
@@ -366,7 +389,7 @@ impl<'a> Story<'a> {
     }
 
     fn answered_at(&self) -> Option<f64> {
-        self.find(|event| matches!(event.kind, EventKind::Answered { .. }).then_some(event.at_ms))
+        self.answered_at
     }
 
     pub fn sight(&self, source: Source) -> Visibility<'a> {
@@ -469,12 +492,17 @@ impl<'a> Story<'a> {
         self.task_id
     }
 
+    /// The answer names no task: its message was recognised by when it was sent.
+    pub fn recognised(&self) -> Option<EventId> {
+        self.recognised
+    }
+
     pub fn is_my_message(&self, id: &str) -> bool {
         self.message_ids.contains(id)
     }
 
     pub fn submitted_at(&self) -> Option<f64> {
-        self.find(|event| matches!(event.kind, EventKind::Submitting { .. }).then_some(event.at_ms))
+        self.submitted_at
     }
 
     pub(in crate::diagnosis) fn find<T>(&self, pick: impl FnMut(&'a Event) -> Option<T>) -> Option<T> {

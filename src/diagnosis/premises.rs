@@ -33,6 +33,9 @@ pub enum Premise {
     NotAReplica(i32),
     /// This message is the task's, and no other with the same number in it.
     MessageIsOurs(String),
+    /// The only message that was sent between the request and its answer, which names no task, was sent
+    /// for this request.
+    SentForTheRequest(String),
     /// The first version of the row that was seen is its INSERT.
     FirstVersionIsInsert,
     /// No version of the row came and went between two looks.
@@ -101,6 +104,11 @@ impl Premise {
             Premise::MessageIsOurs(id) => {
                 format!("if message {id} belongs to this task, and does not merely hold the same number")
             }
+            Premise::SentForTheRequest(id) => {
+                format!(
+                    "if message {id}, sent between the request and its answer, is this task's: the answer names none"
+                )
+            }
             Premise::FirstVersionIsInsert => {
                 "if the first version of the row that was seen is the one that was inserted".into()
             }
@@ -139,6 +147,7 @@ impl Story<'_> {
             Premise::PeerIsProcess(connection) => self.peer_is_process(connection),
             Premise::NotAReplica(pid) => self.not_a_replica(*pid),
             Premise::MessageIsOurs(id) => self.message_is_ours(id),
+            Premise::SentForTheRequest(id) => self.sent_for_the_request(id),
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::SawEveryVersion => self.saw_every_version(),
             // Without a trace of it, only the client's channel would show that it was not closed.
@@ -182,6 +191,26 @@ impl Story<'_> {
         match from_api {
             Some((publish, peer)) => proved([publish, peer]),
             None => State::Assumed,
+        }
+    }
+
+    /// Another request that was under way may have sent it: nothing proves that it is this one's.
+    fn sent_for_the_request(&self, id: &str) -> State {
+        let sent = self.timeline.sent_meanwhile();
+        let publish = self.publishes().first();
+        let others = self.find(|event| match &event.kind {
+            EventKind::Publish { message, .. } => {
+                let other = message.message_id.as_deref()?;
+                (other != id && sent.contains(&other)).then_some(event.n)
+            }
+            _ => None,
+        });
+        let api: BTreeSet<i32> = self.api_processes().iter().map(|(_, api)| api.pid).collect();
+        let peer = publish.and_then(|publish| self.peer(publish.connection));
+        match (others, peer) {
+            (Some(other), _) => State::Refuted(vec![other]),
+            (_, Some((n, pid))) if !api.is_empty() && !api.contains(&pid) => State::Refuted(vec![n]),
+            _ => State::Assumed,
         }
     }
 

@@ -142,6 +142,11 @@ pub(super) fn describe(event: &Event) -> String {
         Kind::TracingOn { readers } => {
             format!("tracing is on, {}", counted(*readers as u64, "reader", "readers"))
         }
+        Kind::Recognised { task_id } => {
+            format!(
+                "the answer names no task: message {task_id}, the only one sent meanwhile, is taken for its"
+            )
+        }
         Kind::Given { task_id } => format!("asked about task {task_id}"),
         Kind::Missed { events } => counted(
             *events,

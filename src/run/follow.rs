@@ -52,6 +52,8 @@ pub(super) struct Run {
     looked: Vec<Source>,
     /// Events of other tasks so far.
     strangers: usize,
+    /// The API accepted the task, and named none.
+    unnamed: bool,
 }
 
 impl Run {
@@ -72,6 +74,7 @@ impl Run {
             interrupted,
             looked: Vec::new(),
             strangers: 0,
+            unnamed: false,
         }
     }
 
@@ -115,6 +118,9 @@ impl Run {
             EventKind::Given { task_id } => Some(task_id.clone()),
             _ => None,
         };
+        // Where something in the answer might be the id, the configuration is to say so.
+        self.unnamed |= matches!(&event.kind, EventKind::Answered { status, task_id: None, candidates, .. }
+            if (200..400).contains(status) && candidates.is_empty());
         if let Some(id) = &learned {
             self.timeline.learn_task_id(id);
             self.phase.send_modify(|phase| phase.task_id = Some(id.clone()));
@@ -127,6 +133,8 @@ impl Run {
             }
         }
         match &event.kind {
+            // Looked for by the id of a message: it proves nothing that no row has that.
+            EventKind::Row(row) if self.unnamed && !row.present => return false,
             EventKind::Row(row) => {
                 let setup = &self.timeline.setup;
                 let is_final = row
@@ -158,6 +166,9 @@ impl Run {
             _ => {}
         }
         self.timeline.push(event);
+        if self.unnamed && self.phase.borrow().task_id.is_none() {
+            self.recognise();
+        }
         true
     }
 

@@ -102,6 +102,11 @@ pub enum EventKind {
     Given {
         task_id: String,
     },
+    /// The answer names no task: the only message that was sent between the request and the answer is
+    /// taken for it, and its id for the task's.
+    Recognised {
+        task_id: String,
+    },
 
     // -- database
     DatabaseServer {

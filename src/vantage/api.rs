@@ -117,7 +117,7 @@ pub async fn watch(
         if phase.stop {
             return Ok(());
         }
-        if let (Some(path), Some(task_id)) = (&api.status_path, &phase.task_id) {
+        if let (Some(path), Some(task_id), false) = (&api.status_path, &phase.task_id, phase.unnamed) {
             let asked = tap.now_ms();
             let seen = status(&client, api, path, task_id).await;
             let latency_ms = Some(((tap.now_ms() - asked) * 1000.0).round() / 1000.0);

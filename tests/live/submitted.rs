@@ -109,7 +109,7 @@ fn api_failed_behind_a_proxy() {
 #[test]
 fn api_answer_unrecognised() {
     let mut stack = Stack::new("api-no-id");
-    stack.api_with_fault("no-id");
+    stack.api_with_fault("no-id-later");
     stack
         .diagnose(&[])
         .expect("none", "api-answer-unrecognised", 10)
@@ -122,10 +122,27 @@ fn api_answer_unrecognised() {
 fn api_answer_is_html() {
     let mut stack = Stack::new("api-not-json");
     stack.api_with_fault("not-json");
-    stack
-        .diagnose(&[])
-        .expect("none", "api-answer-unrecognised", 10)
-        .says("Welcome to ops-core");
+    stack.diagnose(&[]).expect("C", "no-consumer", 20).not_certain();
+}
+
+/// "Accepted", or the redirect that follows a form: the only message that was sent meanwhile is the task's.
+#[test]
+fn api_answer_without_an_id() {
+    for fault in ["no-id", "see-other"] {
+        let mut stack = with_api_fault(fault);
+        let verdict = stack.diagnose(&[]);
+        assert_eq!(
+            (verdict.scenario(), verdict.code()),
+            ("A", Some(30)),
+            "{}",
+            verdict.explain()
+        );
+        verdict.outcome("unknown").says("the answer names no task");
+        // Nothing that it cannot know of is asked.
+        stack.unset("database");
+        stack.unset("api.status_path");
+        stack.diagnose(&[]).expect("A", "succeeded", 0).not_certain();
+    }
 }
 
 #[test]

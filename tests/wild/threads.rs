@@ -27,6 +27,14 @@ fn both_dead(run: &Run) -> Option<Run> {
         .collect();
     let pids = run.log_pids();
     let first = run.first_status().map(str::to_owned);
+    // Its row was seen only when it was done: then it ran.
+    let setup = &run.timeline.setup;
+    if first
+        .as_ref()
+        .is_some_and(|status| setup.succeeded.contains(status) || setup.failed.contains(status))
+    {
+        return None;
+    }
     let mut events: Vec<Event> = Vec::new();
     let mut rows = 0;
     for one in run.events() {

@@ -2,8 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text;
-use crate::timeline::EventKind;
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source, TOLD_LATER_MS};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-answer-unrecognised",
@@ -20,52 +19,101 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    story
-        .timeline
-        .events
-        .iter()
-        .find_map(|event| match &event.kind {
-            EventKind::Answered {
-                status,
-                task_id: None,
-                body,
-                candidates,
-                ..
-            } if (200..300).contains(status) => {
-                let place = story.timeline.setup.task_id_pointer.as_deref().map_or_else(
-                    || "under the usual names".to_owned(),
-                    |pointer| format!("at {pointer}"),
-                );
-                let suggestion = match candidates.first() {
-                    Some(pointer) => format!("; set api.task_id_pointer = \"{pointer}\""),
-                    None => String::new(),
-                };
-                Some(
-                    Answer::shown(
-                        format!(
-                            "HTTP {status} without a task id {place}{suggestion}. The answer: {}",
-                            text::excerpt(body)
-                        ),
-                        [event.n],
-                    )
-                    .terminal(),
-                )
-            }
-            _ => None,
-        })
-        .unwrap_or(Answer::NotApplicable)
+    let unnamed = story.find(|event| match &event.kind {
+        EventKind::Answered {
+            status,
+            task_id: None,
+            body,
+            candidates,
+            ..
+        } if (200..300).contains(status) => Some((event.n, *status, body, candidates)),
+        _ => None,
+    });
+    let Some((n, status, body, candidates)) = unnamed.filter(|_| story.recognised().is_none()) else {
+        return Answer::NotApplicable;
+    };
+    let place = story.timeline.setup.task_id_pointer.as_deref().map_or_else(
+        || "under the usual names".to_owned(),
+        |pointer| format!("at {pointer}"),
+    );
+    let suggestion = match candidates.first() {
+        Some(pointer) => format!("; set api.task_id_pointer = \"{pointer}\""),
+        None => by_its_message(story),
+    };
+    let answer = Answer::shown(
+        format!(
+            "HTTP {status} without a task id {place}{suggestion}. The answer: {}",
+            text::excerpt(body)
+        ),
+        [n],
+    );
+    if story.sees(Source::Firehose) {
+        // Its message may be told of yet.
+        answer.terminal_after(TOLD_LATER_MS)
+    } else {
+        answer.terminal()
+    }
+}
+
+/// Why the task could not be recognised by its message.
+fn by_its_message(story: &Story<'_>) -> String {
+    if !story.sees(Source::Firehose) {
+        return ", and without the firehose (broker.trace) its message cannot be told from others".into();
+    }
+    let queue = story.queue();
+    match story.timeline.sent_meanwhile().len() {
+        0 => format!(", and no message for `{queue}` was sent between the request and the answer"),
+        // It was sent too late to be recognised.
+        1 => String::new(),
+        sent => format!(", and {sent} messages for `{queue}` were sent meanwhile: which is this task's?"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::CAUSE;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{API, Scene, WORKER};
+    use crate::framework::{ArgumentValues, Message};
 
     #[test]
     fn a_success_without_an_id() {
         let scene = Scene::new().submitting().answered(201, None, "{\"ok\":true}");
         assert_eq!(scene.cause(), "certain api-answer-unrecognised");
         assert_eq!(scene.verdict().scenario, None);
+    }
+
+    #[test]
+    fn the_only_message_that_was_sent_meanwhile_is_the_tasks() {
+        let scene = Scene::unnamed()
+            .deliver(WORKER)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .raised("ValueError: no")
+            .by_message_ids_only();
+        // Neither that it is the task's, nor that one process wrote the log, is proved here.
+        assert_eq!(scene.cause(), "possible actor-raised");
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        let premises = scene.verdict().cause.unwrap().premises;
+        assert!(premises[0].contains("the answer names none"), "{premises:?}");
+    }
+
+    #[test]
+    fn two_messages_are_a_near_miss() {
+        let stranger = |id: &str| Message {
+            leaves: ArgumentValues::default(),
+            ..Scene::message(id)
+        };
+        let scene = Scene::new()
+            .at(-10.0)
+            .submitting()
+            .publish_as("default", API, stranger("m-2"))
+            .publish_as("default", API, stranger("m-3"))
+            .answered(201, None, "ok");
+        assert_eq!(scene.cause(), "certain api-answer-unrecognised");
+        let summary = scene.verdict().cause.unwrap().summary;
+        assert!(summary.contains("2 messages"), "{summary}");
     }
 
     #[test]

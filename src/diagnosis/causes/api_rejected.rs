@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::api;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{Source, TOLD_LATER_MS};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-rejected",
@@ -20,8 +20,15 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
+        // A form is answered by a redirect to the next page.
+        Some((_, 300..400, _)) if story.recognised().is_some() => Answer::NotApplicable,
         Some((n, status, body)) if (300..500).contains(&status) && !matches!(status, 401 | 403) => {
-            Answer::shown(api::rejection(story, status, body), [n]).terminal()
+            let answer = Answer::shown(api::rejection(story, status, body), [n]);
+            match status < 400 && story.sees(Source::Firehose) {
+                // A form's answer: its message may be told of yet.
+                true => answer.terminal_after(TOLD_LATER_MS),
+                false => answer.terminal(),
+            }
         }
         _ => Answer::NotApplicable,
     }

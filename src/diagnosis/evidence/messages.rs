@@ -88,16 +88,15 @@ impl<'a> Story<'a> {
                 .as_deref()
                 .is_none_or(|id| !earlier.contains(id))
         });
-        let wanted = self.timeline.setup.actor.as_deref();
-        let for_wanted = |passage: &Transfer<'_>| {
-            wanted.is_none()
-                || passage.message.actor.as_deref() == wanted
-                || passage.message.undecodable.is_some()
-        };
-        let any_wanted = carrying.iter().any(for_wanted);
-        let any_held = self.held.iter().any(|held| for_wanted(&held.passage));
-        self.held
-            .retain(|held| for_wanted(&held.passage) || !(any_wanted || any_held));
+        let is_meant = |passage: &Transfer<'_>| self.is_for_the_actor(passage.message);
+        let any_wanted = carrying.iter().any(is_meant);
+        let any_held = self.held.iter().any(|held| is_meant(&held.passage));
+        if any_wanted || any_held {
+            let held = std::mem::take(&mut self.held).into_iter();
+            self.held = held
+                .filter(|held| self.is_for_the_actor(held.passage.message))
+                .collect();
+        }
         let held = self.held.iter();
         self.message_ids
             .extend(held.filter_map(|held| held.passage.message.message_id.as_deref()));
@@ -106,7 +105,7 @@ impl<'a> Story<'a> {
         let here = |passage: &Transfer<'_>| self.is_of_my_queue(passage.queue);
         let (mine, strays): (Vec<_>, Vec<_>) = carrying
             .into_iter()
-            .partition(|passage| for_wanted(passage) || (!any_wanted && here(passage)));
+            .partition(|passage| self.is_for_the_actor(passage.message) || (!any_wanted && here(passage)));
         // Messages sent on by the running actor come after the first delivery: not candidates.
         let first_delivery = self.timeline.events.iter().find_map(|event| match &event.kind {
             EventKind::Deliver { message, queue, .. }

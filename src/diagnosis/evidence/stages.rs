@@ -23,7 +23,7 @@ impl<'a> Story<'a> {
         };
         for event in &self.timeline.events {
             match &event.kind {
-                EventKind::Answered { task_id: Some(_), .. } => {
+                EventKind::Answered { task_id, .. } if task_id.is_some() || self.recognised().is_some() => {
                     put(Stage::Submitted, Some(event.at_ms), event.n)
                 }
                 EventKind::RowCommitted { visible_at_ms, .. } => {

@@ -349,6 +349,9 @@ impl<'a> Story<'a> {
         let mut notes = Vec::new();
         notes.extend(self.stopped());
         notes.extend(self.taker(told));
+        if self.recognised().is_some() {
+            notes.push("the answer names no task: the only message that was sent between the request and the answer was followed; set api.task_id_pointer if the answer does hold the id".into());
+        }
         if self.is_ambiguous() {
             notes.push(self.which_is_meant());
         }
@@ -393,12 +396,6 @@ impl<'a> Story<'a> {
         if self.post_mortem() && !self.lines.is_empty() {
             return notes;
         }
-        if self.post_mortem()
-            && let (Some(id), Some((_, row))) = (self.task_id, self.last_row())
-            && !row.present
-        {
-            notes.push(format!("no row has the id `{id}`: was it copied in full?"));
-        }
         if self.post_mortem() {
             notes.push("published and delivered are unknown: RabbitMQ keeps no history, and only a run that watches from the start can see them".into());
             if !self.sees(Source::DeadLetters) {
@@ -407,11 +404,16 @@ impl<'a> Story<'a> {
             let table = self.timeline.setup.table.as_deref().unwrap_or("?");
             let nothing_of_it = self.publishes.is_empty() && self.lines.is_empty() && self.held.is_empty();
             let is_absent = self.last_row().is_some_and(|(_, row)| !row.present);
-            if let (Some(id), true, true) = (self.task_id, nothing_of_it, is_absent) {
-                notes.insert(
-                    0,
-                    format!("table `{table}` has no row with the id {id}, and no log names it: was the id copied in full?"),
+            if let (Some(id), true) = (self.task_id, is_absent) {
+                let nowhere = if nothing_of_it {
+                    ", and no log names it"
+                } else {
+                    ""
+                };
+                let text = format!(
+                    "table `{table}` has no row with the id `{id}`{nowhere}: was the id copied in full?"
                 );
+                notes.insert(0, text);
             }
         }
         notes
