@@ -364,7 +364,9 @@ impl<'a> Story<'a> {
                 None if self.by_thread.contains(&line.n) => {
                     found.push(Premise::OneProcessPerLogThread { pid: line.pid });
                     // The thread has it because it took the message.
-                    found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
+                    if self.recognised().is_some() {
+                        found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
+                    }
                 }
                 None => {}
             }

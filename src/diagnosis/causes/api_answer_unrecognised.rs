@@ -96,7 +96,10 @@ mod tests {
         assert_eq!(scene.cause(), "possible actor-raised");
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         let premises = scene.verdict().cause.unwrap().premises;
-        assert!(premises[0].contains("the answer names none"), "{premises:?}");
+        assert!(
+            premises.iter().any(|premise| premise.contains("the answer names none")),
+            "{premises:?}"
+        );
     }
 
     #[test]
