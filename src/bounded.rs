@@ -1,7 +1,7 @@
 //! Every read has an end, and nothing is opened that may block.
 //!
-//! The only place that reads a file or a body to its end: what is longer than anybody needs is refused, not
-//! kept. A FIFO or a device in the place of a file would stop a run for ever, beyond the reach of a signal.
+//! The only place that reads a file to its end (and `http::body` a body): what is longer than anybody needs is
+//! refused, not kept. A FIFO or a device in the place of a file would stop a run for ever, beyond the reach of a signal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
@@ -10,10 +10,6 @@ use std::path::Path;
 
 pub const MIB: u64 = 1 << 20;
 
-/// An answer of the API, of which a status and an id are needed.
-pub const ANSWER: u64 = 2 * MIB;
-/// A list of the management API: ten thousand queues are about 10 MiB.
-pub const LIST: u64 = 64 * MIB;
 /// A configuration, a certificate, a file with a body.
 pub const SETTINGS: u64 = MIB;
 
@@ -29,6 +25,15 @@ pub fn open(path: &Path) -> Result<File> {
         return Ok(file);
     }
     Err(Error::other(format!("it is {}, and no file", name_of(kind))))
+}
+
+/// Opens what the user names as input, which may be the end of a pipe: `<(sops -d taskdiag.toml)`. Whoever writes
+/// there is waited for, as everywhere; a request to end is obeyed meanwhile.
+pub fn open_input(path: &Path) -> Result<File> {
+    match std::fs::metadata(path)?.file_type().is_fifo() {
+        true => File::open(path),
+        false => open(path),
+    }
 }
 
 fn name_of(kind: std::fs::FileType) -> &'static str {
@@ -48,9 +53,10 @@ pub fn file(path: &Path, most: u64) -> Result<Vec<u8>> {
     all(open(path)?, most)
 }
 
-/// All of a text, unless it is longer than `most`.
+/// All of a text that the user names as input, unless it is longer than `most`.
 pub fn text(path: &Path, most: u64) -> Result<String> {
-    String::from_utf8(file(path, most)?).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
+    String::from_utf8(all(open_input(path)?, most)?)
+        .map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// All that comes, unless it is more than `most`.
@@ -65,37 +71,6 @@ pub fn all(from: impl Read, most: u64) -> Result<Vec<u8>> {
 
 fn too_long(most: u64) -> String {
     format!("it is longer than {} MiB", most / MIB)
-}
-
-/// Why a body could not be read.
-#[derive(Debug)]
-pub enum NoBody {
-    TooLong(String),
-    Broken(reqwest::Error),
-}
-
-impl From<NoBody> for String {
-    fn from(trouble: NoBody) -> Self {
-        match trouble {
-            NoBody::TooLong(text) => text,
-            NoBody::Broken(error) => crate::http::no_answer(error).1,
-        }
-    }
-}
-
-/// All of a body, chunk by chunk, unless it is longer than `most`.
-pub async fn body(mut response: reqwest::Response, most: u64) -> std::result::Result<Vec<u8>, NoBody> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(NoBody::Broken)? {
-        if (bytes.len() + chunk.len()) as u64 > most {
-            return Err(NoBody::TooLong(format!(
-                "the answer is longer than {} MiB",
-                most / MIB
-            )));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 /// Opens a file to be written anew, for its owner only: a report or a recording is somebody's data, and one

@@ -1,5 +1,7 @@
 //! What a configuration's values must never be shown.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{Config, secrets};
@@ -10,6 +12,9 @@ pub fn scrubber(config: &Config, show_args: bool) -> Scrubber {
     let mut secrets = Vec::new();
     let mut add = |password: Option<SecretString>, user: &str| {
         if let Some(password) = password.filter(|word| word.expose_secret() != user) {
+            // As a header has both.
+            let both = format!("{user}:{}", password.expose_secret());
+            secrets.push(STANDARD_NO_PAD.encode(both).into());
             secrets.push(password);
         }
     };

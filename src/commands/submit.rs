@@ -53,7 +53,7 @@ fn json_text(submission: &Submission, scrubber: &Scrubber, code: u8) -> String {
             candidates,
         } => lines(&json!({
             "schema": "taskdiag.submit.v1", "task_id": task_id, "http_status": status, "latency_ms": latency_ms,
-            "body": if task_id.is_some() { None } else { Some(scrubber.text(body)) }, "location": location, "candidates": candidates, "exit_code": code,
+            "body": if task_id.is_some() { None } else { Some(scrubber.answer(body)) }, "location": location, "candidates": candidates, "exit_code": code,
         })),
         Submission::NotAnswered {
             why,
@@ -83,7 +83,7 @@ fn terminal_text(submission: &Submission, scrubber: &Scrubber) -> String {
         } => {
             let mut text = format!(
                 "no task: HTTP {status} in {latency_ms:.1} ms\n{}\n",
-                scrubber.text(body)
+                scrubber.answer(body)
             );
             if let Some(location) = location {
                 text.push_str(&format!(

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Key, SECTIONS, last};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::expand::{Choice, Syntax};
 use crate::hooks;
@@ -104,7 +105,7 @@ impl Layers {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<()> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::ReadConfig {
+        let text = bounded::text(path, bounded::SETTINGS).map_err(|source| Error::ReadConfig {
             path: path.to_owned(),
             source,
         })?;
@@ -119,7 +120,7 @@ impl Layers {
             .into_owned();
         let table = DeTable::parse(&text).map_err(|error| Error::Syntax {
             path: path.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
+            message: place_and_fault(&text, &error),
         })?;
         self.add_table("", table.get_ref(), &text, &name)
     }
@@ -369,6 +370,24 @@ impl Layers {
             }
         })
     }
+}
+
+/// Where it is and what is wrong, without the line itself: a URL with its password may stand there.
+fn place_and_fault(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else {
+        return error.message().to_owned();
+    };
+    let before = &text[..text.floor_char_boundary(span.start)];
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let column = before[start..].chars().count() + 1;
+    let whole = text.lines().nth(line - 1).unwrap_or_default();
+    let key = whole.split_once('=').map(|(key, _)| key.trim());
+    let key = key
+        .filter(|key| key.chars().all(|c| c.is_alphanumeric() || "_-.\"".contains(c)))
+        .map(|key| format!(" (`{key}`)"))
+        .unwrap_or_default();
+    format!("line {line}, column {column}{key}: {}", error.message())
 }
 
 #[cfg(test)]

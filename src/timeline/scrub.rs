@@ -2,6 +2,7 @@
 //!
 //! Applied to every event as it arrives, before anything keeps, shows or writes it.
 
+mod encodings;
 mod patterns;
 pub mod places;
 mod printable;
@@ -14,9 +15,10 @@ use serde_json::Value as Json;
 
 use super::EventKind;
 use crate::framework::{ArgumentValues, Message};
-use patterns::{ANY_PATTERN, ARGUMENTS, BEARER, PATTERNS, SECRET_NAME};
+use patterns::{ARGUMENTS, BEARER, KEYWORDS, PATTERNS, SECRET_NAME};
 use places::Kind;
 
+pub use patterns::{is_secret_name, looks_random};
 pub use printable::{printable, printable_json, printable_line, printable_names};
 
 /// What must not be seen, known once the configuration is.
@@ -28,6 +30,12 @@ pub struct Scrubber {
     show_args: bool,
 }
 
+/// So much is kept of a log line, and of an answer or a row's error; what reads them reads `MARGIN` more, so
+/// that what is cut here has been masked as a whole.
+pub const LINE: usize = 16 * 1024;
+const KEPT: usize = 2000;
+pub const MARGIN: usize = 4096;
+
 const MASK: &str = "***";
 const ARGUMENT: &str = "[arg]";
 
@@ -38,6 +46,8 @@ impl Scrubber {
         let mut secrets: Vec<_> = secrets
             .into_iter()
             .filter(|secret| secret.expose_secret().len() >= 4)
+            .flat_map(|secret| encodings::all(secret.expose_secret()))
+            .map(SecretString::from)
             .collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         Self {
@@ -69,10 +79,11 @@ impl Scrubber {
                 text = clean;
             }
         }
-        // Nearly every text holds nothing of the kind: one search instead of one for each pattern.
-        if ANY_PATTERN.as_ref().is_none_or(|any| any.is_match(&text)) {
-            for (pattern, replacement) in PATTERNS.iter() {
-                text = pattern.replace_all(&text, *replacement).into_owned();
+        if KEYWORDS.as_ref().is_none_or(|any| any.is_match(&text)) {
+            for pattern in PATTERNS.iter() {
+                if let Cow::Owned(clean) = pattern.mask(&text) {
+                    text = clean;
+                }
             }
         }
         text
@@ -129,11 +140,47 @@ impl Scrubber {
         text
     }
 
+    /// The start of an answer of the API, its arguments unmasked.
+    pub fn answer(&self, body: &str) -> String {
+        self.start_of(body, KEPT, |text| self.text(text))
+    }
+
+    /// The start of what came from outside.
+    fn outside_start(&self, text: &str, most: usize) -> String {
+        self.start_of(text, most, |text| self.outside_text(text))
+    }
+
+    /// The beginning of a text that may itself have been cut where it was read: masked first, cut
+    /// afterwards. Of a secret that was cut its beginning goes, too.
+    fn start_of(&self, text: &str, most: usize, mask: impl Fn(&str) -> String) -> String {
+        let mut end = text.len();
+        for secret in &self.secrets {
+            let secret = secret.expose_secret();
+            // Three characters give nothing away, and end many a text.
+            let cut = (4..secret.len())
+                .rev()
+                .filter(|at| secret.is_char_boundary(*at))
+                .find(|at| text.ends_with(&secret[..*at]));
+            end = end.min(text.len() - cut.unwrap_or(0));
+        }
+        let mut clean = mask(&text[..end]);
+        if end < text.len() {
+            clean.push_str(MASK);
+        }
+        if let Some((at, _)) = clean.char_indices().nth(most) {
+            clean.truncate(at);
+        }
+        clean
+    }
+
     /// Everything of an event that came from outside.
     pub fn event(&self, kind: EventKind) -> EventKind {
         match kind {
             EventKind::Line(mut line) => {
-                line.text = self.outside_text(&line.text);
+                line.text = match line.text.len() > LINE {
+                    true => self.outside_start(&line.text, LINE),
+                    false => self.outside_text(&line.text),
+                };
                 line.traceback = line.traceback.map(|text| self.outside_text(&text));
                 line.logger = line.logger.map(|text| printable(&text));
                 line.thread = line.thread.map(|text| printable(&text));
@@ -150,12 +197,12 @@ impl Scrubber {
                 status,
                 latency_ms,
                 task_id: task_id.map(|id| printable(&id)),
-                body: self.outside_text(&body),
+                body: self.outside_start(&body, KEPT),
                 location: location.map(|place| self.text(&place)),
                 candidates,
             },
             EventKind::Row(mut row) => {
-                row.error = row.error.map(|text| self.outside_text(&text));
+                row.error = row.error.map(|text| self.outside_start(&text, KEPT));
                 row.status = row.status.map(|text| printable(&text));
                 EventKind::Row(row)
             }
@@ -252,6 +299,8 @@ fn strings(value: &Json, into: &mut Vec<String>) {
 }
 
 #[cfg(test)]
+mod notations;
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -261,8 +310,8 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert_eq!(PATTERNS.len(), 15);
-        assert!(ANY_PATTERN.is_some() && SECRET_NAME.is_some());
+        assert_eq!(PATTERNS.len(), 28);
+        assert!(KEYWORDS.is_some() && SECRET_NAME.is_some());
         assert_eq!(ARGUMENTS.len(), 8);
     }
 

@@ -17,6 +17,7 @@ mod mask;
 pub mod names;
 mod peers;
 mod reads;
+mod rights;
 pub mod sockets;
 mod stacks;
 mod tables;

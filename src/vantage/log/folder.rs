@@ -7,12 +7,13 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::format::{Parsed, has_head, level, parse, regex};
-use crate::timeline::Level;
+use crate::timeline::{Level, scrub};
 
 /// A line may still be followed by its traceback: wait this long before it is passed on.
 pub(super) const FOLD: Duration = Duration::from_millis(12);
-/// A line longer than this is cut; its end is rarely the news.
-const LONGEST: usize = 16 * 1024;
+/// A line longer than this is cut; its end is rarely the news. It is more than is kept: what is kept is
+/// masked before it is cut.
+const LONGEST: usize = scrub::LINE + scrub::MARGIN;
 const LONGEST_TRACEBACK: usize = 64 * 1024;
 
 /// Turns chunks of bytes into whole lines with their continuations.
@@ -24,6 +25,8 @@ pub struct Folder {
     streams: Vec<Stream>,
     /// Lines have a service's name before them.
     prefixed: bool,
+    /// In a line that is too long, of which the beginning was passed on.
+    beyond: bool,
 }
 
 /// The lines of one program.
@@ -47,6 +50,7 @@ impl Folder {
             rest: Vec::new(),
             streams: Vec::new(),
             prefixed: false,
+            beyond: false,
         }
     }
 
@@ -68,13 +72,19 @@ impl Folder {
         while let Some(length) = self.rest[start..].iter().position(|&byte| byte == b'\n') {
             let line = String::from_utf8_lossy(&self.rest[start..start + length]).into_owned();
             start += length + 1;
+            if std::mem::take(&mut self.beyond) {
+                continue;
+            }
             self.line(line.trim_end_matches('\r'), &mut out);
         }
         self.rest.drain(..start);
         if self.rest.len() > LONGEST_TRACEBACK {
             let line = String::from_utf8_lossy(&self.rest).into_owned();
             self.rest.clear();
-            self.line(&line, &mut out);
+            // A line of its own would begin in the middle of whatever stands there.
+            if !std::mem::replace(&mut self.beyond, true) {
+                self.line(&line, &mut out);
+            }
         }
         out
     }

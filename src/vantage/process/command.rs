@@ -1,5 +1,7 @@
 //! Command lines: what people call them, and what of them may be shown.
 
+use crate::timeline::scrub::{is_secret_name, looks_random};
+
 /// What people call a command: the script or module where an interpreter runs one.
 pub(super) fn program(command: &[String]) -> String {
     let base = |word: &String| word.rsplit('/').next().unwrap_or(word).to_owned();
@@ -23,33 +25,114 @@ pub(super) fn program(command: &[String]) -> String {
     first
 }
 
-/// A command line without the values that follow a flag like `--password`; notations within one
-/// argument are the scrubber's.
+/// A command line as it may be shown: program, modules, paths, numbers and the names of flags. A value
+/// that could be a secret is left out, behind a flag like `--password`, in `key=value`, or on its own;
+/// notations within one argument are the scrubber's.
 pub fn masked(command: Vec<String>) -> Vec<String> {
-    let secret = |flag: &str| {
-        let flag = flag.to_lowercase();
-        flag.starts_with('-')
-            && !flag.contains('=')
-            && [
-                "password", "passwd", "secret", "token", "api-key", "apikey", "dsn",
-            ]
-            .iter()
-            .any(|word| flag.contains(word))
-    };
-    let mut hide = false;
+    let mut before = String::new();
+    let mut flag = String::new();
     command
         .into_iter()
-        .map(|word| {
-            let shown = if hide { "***".to_owned() } else { word.clone() };
-            hide = !hide && secret(&word);
+        .enumerate()
+        .map(|(at, word)| {
+            let shown = match at {
+                0 => word.clone(),
+                _ => argument(&flag, &before, &word),
+            };
+            if word.starts_with('-') {
+                flag.clone_from(&word);
+            }
+            before = word;
             shown
         })
         .collect()
 }
 
+const MASK: &str = "***";
+
+/// `flag`: the last one, which may take several words.
+fn argument(flag: &str, before: &str, word: &str) -> String {
+    if let Some((name, value)) = word.split_once('=')
+        && !name.contains('/')
+    {
+        return match is_secret_name(name) || looks_random(value) {
+            true => format!("{name}={MASK}"),
+            false => word.to_owned(),
+        };
+    }
+    let behind_flag = before.starts_with('-') && !before.contains('=');
+    match before {
+        // A number is a port or a count of processes, anything else may be a password.
+        "-p" if word.parse::<u32>().is_err() => return MASK.into(),
+        "-u" | "--user" => {
+            if let Some((user, _)) = word.split_once(':') {
+                return format!("{user}:{MASK}");
+            }
+        }
+        _ if behind_flag && (is_secret_name(before) || names_a_secret(before)) => return MASK.into(),
+        _ => {}
+    }
+    // What a cause reads: the names of queues, modules and nodes.
+    let is_name = ["-A", "--app", "-m", "-n", "--hostname"].contains(&before)
+        || ["-Q", "--queues"].contains(&flag)
+        || is_module(word);
+    match looks_random(word) && !word.starts_with('-') && !is_name {
+        true => MASK.into(),
+        false => word.to_owned(),
+    }
+}
+
+/// `app_4f3a9c.tasks:broker`
+fn is_module(word: &str) -> bool {
+    let path = word.split(':').next().unwrap_or_default();
+    let is_name = |part: &str| {
+        part.len() <= 24
+            && part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    path.contains('.') && path.split('.').all(is_name)
+}
+
+/// `--password-file` is none, but who knows of `--token-value`?
+fn names_a_secret(flag: &str) -> bool {
+    let flag = flag.to_lowercase();
+    [
+        "password", "passwd", "secret", "token", "api-key", "apikey", "dsn",
+    ]
+    .iter()
+    .any(|word| flag.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_be_a_secret_is_not_shown() {
+        for (command, shown) in [
+            ("consumer -p Hunter", "consumer -p ***"),
+            ("consumer -u u:Hunter", "consumer -u u:***"),
+            ("consumer key=Zk7pQ2vX9m", "consumer key=***"),
+            ("consumer Zk7pQ2vX9m", "consumer ***"),
+            ("consumer --password Hunter x", "consumer --password *** x"),
+            ("consumer --token=Hunter", "consumer --token=***"),
+            ("consumer --token-value Hunter", "consumer --token-value ***"),
+        ] {
+            let words = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(masked(words).join(" "), shown);
+        }
+        for plain in [
+            "/v2/bin/python3.12 /v/bin/dramatiq -v --processes 2 -p 4 -t 8 -Q default,mail2 app.tasks.worker:broker",
+            "celery -A app worker -Q a,b -n w1@%h -l info -c 4 -P prefork",
+            "uvicorn app.main:app --host 127.0.0.1 --port 8000 --app-dir /srv/2026-app1",
+            "gunicorn -k uvicorn.workers.UvicornWorker -w 4 -b 0.0.0.0:80 app:app --log-level=debug",
+            "python -u -m billing.api 80",
+            "dramatiq app_4f3a9c.tasks:broker app.tasks -Q mail default_4f3a9c -v",
+        ] {
+            let words = plain.split(' ').map(str::to_owned).collect();
+            assert_eq!(masked(words).join(" "), plain);
+        }
+    }
 
     #[test]
     fn a_command_has_a_name() {

@@ -18,10 +18,43 @@ use url::Url;
 
 use crate::framework;
 use crate::timeline::environment::{Masked, Variable};
+use crate::timeline::scrub::{Scrubber, is_secret_name, looks_random};
 
 /// Environment variables whose values are harmless and tell something.
 const HARMLESS: &[&str] = &[
     "DJANGO_SETTINGS_MODULE",
+    "LC_ALL",
+    "LC_COLLATE",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_MONETARY",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "PYTHONASYNCIODEBUG",
+    "PYTHONBREAKPOINT",
+    "PYTHONDEBUG",
+    "PYTHONDEVMODE",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONFAULTHANDLER",
+    "PYTHONHASHSEED",
+    "PYTHONHOME",
+    "PYTHONINSPECT",
+    "PYTHONIOENCODING",
+    "PYTHONMALLOC",
+    "PYTHONNOUSERSITE",
+    "PYTHONOPTIMIZE",
+    "PYTHONPATH",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONSAFEPATH",
+    "PYTHONSTARTUP",
+    "PYTHONTRACEMALLOC",
+    "PYTHONUNBUFFERED",
+    "PYTHONUSERBASE",
+    "PYTHONUTF8",
+    "PYTHONVERBOSE",
+    "PYTHONWARNINGS",
+    "PYTHON_GIL",
+    "PYTHON_VERSION",
     "APP_ENV",
     "ENV",
     "ENVIRONMENT",
@@ -44,9 +77,6 @@ const HARMLESS: &[&str] = &[
     "VIRTUAL_ENV",
     "WEB_CONCURRENCY",
 ];
-
-/// … and families of them: the interpreter's own, and the locale's.
-const HARMLESS_PREFIXES: &[&str] = &["PYTHON", "LC_"];
 
 /// A harmless value is a word, a path or a list of paths; nobody needs more of it.
 const MOST_SHOWN: usize = 400;
@@ -99,11 +129,13 @@ impl Masker {
             return Variable::Plain(String::new());
         }
         let shown = name.to_str().is_some_and(|name| {
-            HARMLESS.contains(&name)
-                || HARMLESS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-                || framework::is_harmless_variable(name)
+            HARMLESS.contains(&name) || (framework::is_harmless_variable(name) && !is_secret_name(name))
         });
-        if shown && let Some(value) = value.to_str().filter(|value| value.len() <= MOST_SHOWN) {
+        // A token may stand anywhere, in `ENV` or in a path.
+        let is_harmless = |value: &&str| {
+            value.len() <= MOST_SHOWN && !looks_random(value) && Scrubber::default().text(value) == **value
+        };
+        if shown && let Some(value) = value.to_str().filter(is_harmless) {
             return Variable::Plain(value.to_owned());
         }
         let Some(key) = &self.key else {
@@ -256,8 +288,15 @@ fn key_in(folder: &Path) -> Result<Vec<u8>, String> {
 /// Only its owner, who is us, may read it.
 fn private(path: &Path, metadata: &fs::Metadata, wanted: &str) -> Result<(), String> {
     let mode = metadata.mode() & 0o7777;
-    // Our own files in /proc belong to who we are.
-    let us = fs::metadata("/proc/self").ok().map(|us| us.uid());
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Real, effective, saved, and that of the file system.
+    let us = status.lines().find_map(|line| {
+        line.strip_prefix("Uid:")?
+            .split_whitespace()
+            .nth(1)?
+            .parse::<u32>()
+            .ok()
+    });
     if Some(metadata.uid()) != us {
         return Err(format!(
             "{} belongs to another user (uid {}): set XDG_STATE_HOME to a folder of yours",
@@ -403,6 +442,29 @@ mod tests {
         let another = Masker::with(vec![8; KEY]);
         assert_ne!(another.id, masker.id);
         assert_ne!(masked(&another, "A", "x"), masked(&masker, "A", "x"));
+    }
+
+    #[test]
+    fn what_holds_a_secret_is_not_harmless() {
+        let masker = Masker::without("no key");
+        let of = |name: &str, value: &str| masker.variable(OsStr::new(name), OsStr::new(value));
+        for (name, value) in [
+            ("PYTHON_API_TOKEN", "x"),
+            ("PYTHONANYWHERE_PASSWORD", "x"),
+            ("LC_PASSWORD", "x"),
+            ("dramatiq_queue_secret", "x"),
+            ("ENV", "Zk7pQ2vX9mLw4r"),
+            ("APP_ENV", "postgres://u:x@h/db"),
+        ] {
+            assert_eq!(of(name, value), Variable::Hidden, "{name}");
+        }
+        for (name, value) in [
+            ("PYTHONPATH", "/srv/2026-app1:."),
+            ("LC_ALL", "C.UTF-8"),
+            ("ENV", "staging2"),
+        ] {
+            assert_eq!(of(name, value), Variable::Plain(value.into()), "{name}");
+        }
     }
 
     #[test]

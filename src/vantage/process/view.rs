@@ -2,11 +2,15 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::rights::Rights;
+
 /// The file system of one process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct View {
     /// Where its `/` lies for us; empty: it is ours.
     root: PathBuf,
+    /// What it may read; `None`: whatever we may.
+    rights: Option<Rights>,
 }
 
 /// As many symbolic links as the kernel follows.
@@ -22,6 +26,7 @@ impl View {
             && std::fs::read_link(&root).is_ok_and(|target| target == Path::new("/"));
         Some(Self {
             root: if is_ours { PathBuf::new() } else { root },
+            rights: Rights::of(pid),
         })
     }
 
@@ -82,11 +87,11 @@ impl View {
     pub fn read(&self, path: &Path, most: u64) -> Option<String> {
         use std::io::Read as _;
         let path = self.real(path)?;
-        // Asked before it is opened: to open a pipe waits for its writer.
-        if !path.is_file() {
+        let file = crate::bounded::open(&path).ok()?;
+        let may = |rights: &Rights| file.metadata().is_ok_and(|metadata| rights.may_read(&metadata));
+        if !self.rights.as_ref().is_none_or(may) {
             return None;
         }
-        let file = std::fs::File::open(&path).ok()?;
         let mut bytes = Vec::new();
         file.take(most).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -132,7 +137,10 @@ mod tests {
         std::os::unix::fs::symlink("/opt/app", root.join("app")).unwrap();
         std::os::unix::fs::symlink("../../../../opt/app/file", root.join("up")).unwrap();
         std::os::unix::fs::symlink("/loop", root.join("loop")).unwrap();
-        let view = View { root: root.clone() };
+        let view = View {
+            root: root.clone(),
+            rights: None,
+        };
         assert_eq!(view.read(Path::new("/app/file"), 100).as_deref(), Some("inside"));
         assert_eq!(view.read(Path::new("/up"), 3).as_deref(), Some("ins"));
         assert_eq!(
