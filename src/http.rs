@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bounded;
 use crate::config::Tls;
 use crate::error::Unavailable;
 use crate::timeline::NoAnswer;
@@ -35,11 +36,8 @@ pub(crate) fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBui
         builder = builder.add_root_certificate(certificate);
     }
     if let (Some(cert), Some(key)) = (&tls.client_cert, &tls.client_key) {
-        let mut pem =
-            std::fs::read(cert).map_err(|error| wrong(&format!("cannot read {}", cert.display()), &error))?;
-        pem.extend(
-            std::fs::read(key).map_err(|error| wrong(&format!("cannot read {}", key.display()), &error))?,
-        );
+        let mut pem = settings(cert)?;
+        pem.extend(settings(key)?);
         let identity = reqwest::Identity::from_pem(&pem).map_err(|error| {
             wrong(
                 &format!("{} is not a PEM certificate with a key", cert.display()),
@@ -51,10 +49,14 @@ pub(crate) fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBui
     Ok(builder)
 }
 
+fn settings(path: &std::path::Path) -> Result<Vec<u8>, Unavailable> {
+    bounded::file(path, bounded::SETTINGS)
+        .map_err(|error| Unavailable::new(format!("cannot read {}: {error}", path.display())))
+}
+
 /// The file of a certificate authority. One without a certificate would say no more than `UnknownIssuer`.
 pub(crate) fn authority(path: &std::path::Path) -> Result<Vec<u8>, Unavailable> {
-    let pem = std::fs::read(path)
-        .map_err(|error| Unavailable::new(format!("cannot read {}: {error}", path.display())))?;
+    let pem = settings(path)?;
     if memchr::memmem::find(&pem, b"-----BEGIN CERTIFICATE-----").is_none() {
         return Err(
             Unavailable::new(format!("{} holds no certificate in PEM", path.display()))
@@ -146,6 +148,44 @@ pub fn tls_hint(error: &str, speaks_tls: bool) -> Option<String> {
         return None;
     };
     Some(hint.into())
+}
+
+/// An answer of the API, of which a status and an id are needed.
+pub const ANSWER: u64 = 2 * bounded::MIB;
+/// An answer of the management API that is kept as JSON, which takes many times its length.
+pub const OBJECT: u64 = 16 * bounded::MIB;
+/// A list of the management API: ten thousand queues are about 10 MiB.
+pub const LIST: u64 = 64 * bounded::MIB;
+
+/// Why a body could not be read.
+#[derive(Debug)]
+pub enum NoBody {
+    TooLong(String),
+    Broken(reqwest::Error),
+}
+
+impl From<NoBody> for String {
+    fn from(trouble: NoBody) -> Self {
+        match trouble {
+            NoBody::TooLong(text) => text,
+            NoBody::Broken(error) => no_answer(error).1,
+        }
+    }
+}
+
+/// All of a body, chunk by chunk, unless it is longer than `most`.
+pub async fn body(mut response: reqwest::Response, most: u64) -> std::result::Result<Vec<u8>, NoBody> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(NoBody::Broken)? {
+        if (bytes.len() + chunk.len()) as u64 > most {
+            return Err(NoBody::TooLong(format!(
+                "the answer is longer than {} MiB",
+                most / bounded::MIB
+            )));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// Percent-encodes one path segment, e.g. the vhost `/` for the management API.

@@ -248,6 +248,45 @@ fn only_commands_print() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// Whoever reads to an end that does not come fills the memory, and whoever opens a FIFO waits for ever:
+/// `bounded` reads files, `http::body` bodies. The kernel's own files are short.
+#[test]
+fn every_read_is_bounded() {
+    /// Where it is done, and where the limit stands beside it.
+    const MAY: &[&str] = &[
+        "bounded.rs",
+        // `take` before it, on a file that `bounded` has opened.
+        "commands/live.rs",
+        "guardian/main_loop.rs",
+        "timeline/recording.rs",
+        "vantage/log.rs",
+        "vantage/log/search.rs",
+        "vantage/process/reads.rs",
+        "vantage/process/view.rs",
+        // `/proc` on a line of its own.
+        "vantage/process/watched.rs",
+        // Its own key, opened as such.
+        "vantage/process/mask.rs",
+        // A folder, to be locked.
+        "guardian/left_behind.rs",
+    ];
+    let pattern = Regex::new(
+        r"\.(json|text|bytes)(::<[^>]*>)?\(\)\.await|fs::read(_to_string)?\(|File::open\(|read_to_(end|string)\(",
+    )
+    .expect("a pattern");
+    let found: Vec<String> = sources(&[""])
+        .into_iter()
+        .filter(|(file, _)| !MAY.contains(&file.as_str()))
+        .flat_map(|(file, code)| {
+            code.lines()
+                .filter(|line| pattern.is_match(line) && !line.contains("\"/proc/"))
+                .map(|line| format!("src/{file}: {}", line.trim()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn main_is_a_paragraph() {
     let (_, main) = sources(&["main.rs"]).remove(0);

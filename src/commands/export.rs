@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::bounded;
 use crate::cli::Export;
 use crate::config::SecretUrl;
 use crate::error::{Error, Result};
@@ -64,10 +65,10 @@ pub fn write(report: &Report, printed: Format, export: &Export, style: Style) ->
     };
     for path in &export.output {
         let text = (format_of(path)?.render)(report, style);
-        std::fs::write(path, text).map_err(failed(path))?;
+        written(path, &text).map_err(failed(path))?;
     }
     if let Some(path) = &export.otlp_file {
-        std::fs::write(path, trace(report)).map_err(failed(path))?;
+        written(path, &trace(report)).map_err(failed(path))?;
     }
     let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|_| printed.name == "github");
     if let Some(path) = summary.map(PathBuf::from) {
@@ -86,6 +87,10 @@ pub fn write(report: &Report, printed: Format, export: &Export, style: Style) ->
         }
     }
     Ok(())
+}
+
+fn written(path: &Path, text: &str) -> std::io::Result<()> {
+    bounded::create(path)?.write_all(text.as_bytes())
 }
 
 /// Sends the trace, if that was asked for. A receiver that fails is no news about the task: a warning.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::printer::Printer;
+use crate::bounded;
 use crate::timeline::scrub::Scrubber;
 
 const EVERY: Duration = Duration::from_millis(50);
@@ -95,9 +96,9 @@ impl Tail {
             self.rest.clear();
             lines.push(format!("… {} KiB are not shown", skipped >> 10));
         }
-        if let Ok(mut file) = std::fs::File::open(&self.path)
+        if let Ok(mut file) = bounded::open(&self.path)
             && file.seek(SeekFrom::Start(self.offset)).is_ok()
-            && let Ok(count) = file.read_to_end(&mut bytes)
+            && let Ok(count) = file.take(MOST_AT_ONCE).read_to_end(&mut bytes)
         {
             self.offset += count as u64;
         }

@@ -48,7 +48,7 @@ pub(super) fn api(layers: &Layers) -> Result<Option<Api>> {
         }
         (Some(body), None) => body,
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(&path).map_err(|source| {
+            let text = crate::bounded::text(&path, crate::bounded::SETTINGS).map_err(|source| {
                 layers.bad(
                     "api.body_file",
                     format!("cannot read {}: {source}", path.display()),

@@ -202,10 +202,11 @@ async fn ask(port: u16) -> ApiAnswer {
         };
         let document: Option<Json> = match response.status().is_success() {
             // A page of many megabytes is no such document.
-            true if response.content_length().is_none_or(|length| length < 8 << 20) => {
-                response.json().await.ok()
+            true => {
+                let body = http::body(response, 8 << 20).await;
+                body.ok().and_then(|body| serde_json::from_slice(&body).ok())
             }
-            _ => None,
+            false => None,
         };
         if let Some(api) = document.as_ref().and_then(openapi::read) {
             return ApiAnswer::Document(Box::new(api), url);

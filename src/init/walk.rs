@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use ignore::WalkBuilder;
 
+use crate::bounded;
+
 const MOST_ENTRIES: usize = 50_000;
 const MOST_FILES: usize = 4_000;
 const LARGEST: u64 = 512 * 1024;
@@ -252,7 +254,7 @@ fn read(root: &Path, path: &Path, complaints: &mut Vec<String>) -> Option<String
         }
         _ => {}
     }
-    match std::fs::read(path) {
+    match bounded::file(path, LARGEST) {
         // Bytes that are no text, and a file that is none, do no harm: nothing is found in them.
         Ok(bytes) if bytes.contains(&0) => None,
         Ok(bytes) => {

@@ -6,6 +6,7 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
+use crate::bounded;
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::http::{authority, tls_hint};
@@ -62,7 +63,7 @@ pub(crate) fn parts(
 
 fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Unavailable> {
     let read = |path: &std::path::Path| {
-        std::fs::read(path)
+        bounded::file(path, bounded::SETTINGS)
             .map_err(|error| Unavailable::new(format!("cannot read {}: {error}", path.display())))
     };
     let mut config = OwnedTLSConfig::default();

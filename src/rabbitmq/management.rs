@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::config::{Broker, SecretUrl, Tls};
 use crate::error::Unavailable;
-use crate::http::{build, builder, no_answer, tls_hint};
+use crate::http::{LIST, OBJECT, body, build, builder, no_answer, tls_hint};
 
 use super::rights;
 
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// Where the management API is reached, without the rest of a configuration: what the guardian is told
 /// over its pipe.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct BrokerAddress {
     management_url: String,
     ca_file: Option<PathBuf>,
@@ -86,18 +86,9 @@ impl Management {
         let target = self.url.redacted();
         match request.send().await {
             Ok(response) if response.status().is_success() => {
-                let body = response.bytes().await.map_err(|error| {
-                    let (_, chain) = no_answer(error);
-                    Unavailable::new(format!(
-                        "the answer of the management API at {target} broke off: {chain}"
-                    ))
-                })?;
-                serde_json::from_slice(&body).map_err(|error| {
-                    Unavailable::new(format!(
-                        "{target} answers /api/{path} with something else: {error}"
-                    ))
-                    .hint("is `broker.management_url` a RabbitMQ management API?")
-                })
+                let body = self.body(response, LIST).await?;
+                serde_json::from_slice(&body)
+                    .map_err(|error| not_an_api(&target, path, &format!("something else ({error})")))
             }
             other => match self.read(path, other).await {
                 Err(blindness) => Err(blindness),
@@ -135,6 +126,24 @@ impl Management {
         )
     }
 
+    async fn body(&self, response: reqwest::Response, most: u64) -> Result<Vec<u8>, Unavailable> {
+        body(response, most).await.map_err(|trouble| {
+            let target = self.url.redacted();
+            let text = String::from(trouble);
+            Unavailable::new(format!(
+                "the answer of the management API at {target} cannot be used: {text}"
+            ))
+        })
+    }
+
+    /// An object, as these paths answer everywhere.
+    pub async fn object(&self, path: &str) -> Result<Json, Unavailable> {
+        match self.get(path).await? {
+            object @ Json::Object(_) => Ok(object),
+            other => Err(not_an_api(&self.url.redacted(), path, kind_of(&other))),
+        }
+    }
+
     async fn read(
         &self,
         path: &str,
@@ -161,14 +170,14 @@ impl Management {
             ))
             .hint("set `broker.management_url` to the API itself: a page to log in cannot be passed"));
         }
-        let text = response.text().await.unwrap_or_default();
-        let body = serde_json::from_str::<Json>(&text);
+        let bytes = self.body(response, OBJECT).await?;
+        let body = serde_json::from_slice::<Json>(&bytes);
         if status.is_success() {
             // Nothing to say is an answer to a change.
-            if text.trim().is_empty() {
+            if bytes.trim_ascii().is_empty() {
                 return Ok(Json::Null);
             }
-            return body.map_err(|_| not_an_api(&target, path));
+            return body.map_err(|_| not_an_api(&target, path, "something that is no JSON"));
         }
         let body = body.unwrap_or(Json::Null);
         let user = self.url.username();
@@ -214,11 +223,21 @@ fn base(url: &str) -> String {
         .to_owned()
 }
 
-fn not_an_api(target: &str, path: &str) -> Unavailable {
+/// A page to log in, say, or another service.
+fn not_an_api(target: &str, path: &str, seen: &str) -> Unavailable {
     Unavailable::new(format!(
-        "{target} answers /api/{path} with something that is no JSON: this is not RabbitMQ's management API"
+        "{target} answers /api/{path} with {seen}: this is not RabbitMQ's management API"
     ))
     .hint("set `broker.management_url` to host and port of the API (15672 by default), and the path before /api where it has one")
+}
+
+fn kind_of(value: &Json) -> &'static str {
+    match value {
+        Json::Null => "nothing",
+        Json::Array(_) => "a list",
+        Json::Object(_) => "an object",
+        _ => "a single value",
+    }
 }
 
 #[cfg(test)]

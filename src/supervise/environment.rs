@@ -82,7 +82,7 @@ fn executable(path: &Path) -> std::io::Result<bool> {
 pub fn missing_interpreter(script: &Path) -> Option<PathBuf> {
     use std::io::Read;
     let mut start = [0; 256];
-    let length = std::fs::File::open(script)
+    let length = crate::bounded::open(script)
         .and_then(|mut file| file.read(&mut start))
         .ok()?;
     let line = start[..length]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Setup, Timeline};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// Version of the format, in the first line of every recording.
@@ -50,7 +51,7 @@ fn header(setup: &Setup, started_at: &str) -> String {
 
 /// Writes a recording that only its owner may read: logs and rows are somebody's data.
 pub fn write(timeline: &Timeline, path: &Path) -> Result<()> {
-    create(path)
+    bounded::create(path)
         .and_then(|mut file| file.write_all(to_text(timeline).as_bytes()))
         .map_err(|source| failed(path, source))
 }
@@ -60,16 +61,6 @@ fn failed(path: &Path, source: std::io::Error) -> Error {
         path: path.to_owned(),
         source,
     }
-}
-
-fn create(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
 }
 
 /// A recording that is written while things happen, for what is too long to be kept.
@@ -83,7 +74,7 @@ impl Writer {
     pub fn create(path: &Path, setup: &Setup, started_at: &str) -> Result<Self> {
         let mut writer = Self {
             path: path.to_owned(),
-            file: BufWriter::new(create(path).map_err(|source| failed(path, source))?),
+            file: BufWriter::new(bounded::create(path).map_err(|source| failed(path, source))?),
             n: 0,
         };
         writer
@@ -122,8 +113,8 @@ pub fn read(path: &Path) -> Result<Recording> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let text = bounded(BufReader::new(file)).map_err(unreadable)?;
+    let file = bounded::open_input(path).map_err(unreadable)?;
+    let text = whole(BufReader::new(file)).map_err(unreadable)?;
     text.and_then(|bytes| take(&String::from_utf8_lossy(&bytes)))
         .map_err(|(line, seen)| Error::NotARecording {
             path: path.to_owned(),
@@ -132,11 +123,12 @@ pub fn read(path: &Path) -> Result<Recording> {
         })
 }
 
-/// The first line of a recording, and any other, is no longer.
-const LONGEST: [u64; 2] = [1 << 20, 64 << 20];
+/// The first line of a recording, and any other, is no longer; nor are all of them.
+const LONGEST: [u64; 2] = [bounded::MIB, 64 * bounded::MIB];
+const MOST: u64 = 1024 * bounded::MIB;
 
 /// All of it, unless a line shows that it is something else: a device has no end.
-fn bounded(mut from: impl BufRead) -> std::io::Result<std::result::Result<Vec<u8>, (usize, String)>> {
+fn whole(mut from: impl BufRead) -> std::io::Result<std::result::Result<Vec<u8>, (usize, String)>> {
     let mut bytes = Vec::new();
     for line in 1.. {
         let longest = LONGEST[usize::from(line > 1)];
@@ -144,6 +136,9 @@ fn bounded(mut from: impl BufRead) -> std::io::Result<std::result::Result<Vec<u8
         if length as u64 > longest {
             let seen = format!("it is longer than {} MiB", longest >> 20);
             return Ok(Err((line, seen)));
+        }
+        if bytes.len() as u64 > MOST {
+            return Ok(Err((line, format!("the file is longer than {} MiB", MOST >> 20))));
         }
         if length == 0 {
             break;
@@ -224,9 +219,9 @@ mod tests {
     #[test]
     fn what_has_no_end_is_no_recording() {
         let endless = BufReader::new(std::io::repeat(0));
-        let told = bounded(endless).expect("read");
+        let told = whole(endless).expect("read");
         assert_eq!(told.err(), Some((1, "it is longer than 1 MiB".into())));
-        assert_eq!(bounded(&b"a\nb"[..]).expect("read"), Ok(b"a\nb".to_vec()));
+        assert_eq!(whole(&b"a\nb"[..]).expect("read"), Ok(b"a\nb".to_vec()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::{Phases, Tap, Watched};
 use crate::config::{Api, Config};
 use crate::error::Unavailable;
-use crate::http;
+use crate::http::{self, NoBody};
 use crate::timeline::{EventKind, NoAnswer};
 
 /// Names under which APIs answer a task id, most usual first.
@@ -111,6 +111,7 @@ pub async fn watch(
         (Some(path), _) => tap.watching(format!("POST {}, GET {path}", endpoint(api))),
     }
     let mut last = None;
+    let mut silent = false;
     let mut asked_final = false;
     loop {
         let phase = phases.now();
@@ -120,6 +121,14 @@ pub async fn watch(
         if let (Some(path), Some(task_id), false) = (&api.status_path, &phase.task_id, phase.unnamed) {
             let asked = tap.now_ms();
             let seen = status(&client, api, path, task_id).await;
+            // Whoever compares with what it said last has to know that it says nothing more.
+            if seen.is_none() != silent {
+                silent = seen.is_none();
+                match silent {
+                    true => tap.partial(format!("GET {path} is not answered")),
+                    false => tap.watching(format!("GET {path} is answered again")),
+                }
+            }
             let latency_ms = Some(((tap.now_ms() - asked) * 1000.0).round() / 1000.0);
             // What the API says once the row is final is told even if it is nothing new.
             let news = seen != last || (phase.row_final && !asked_final);
@@ -153,7 +162,8 @@ async fn status(
     let url = join(api, &path.replace("{task_id}", &http::segment(task_id)));
     let response = with_headers(client.get(url), api).send().await.ok()?;
     let status = response.status().as_u16();
-    let body: Json = response.json().await.unwrap_or(Json::Null);
+    let body = http::body(response, http::ANSWER).await.ok()?;
+    let body: Json = serde_json::from_slice(&body).unwrap_or(Json::Null);
     Some((status, body.pointer(&api.status_pointer).and_then(as_text)))
 }
 
@@ -254,9 +264,10 @@ pub async fn submit_once(api: &Api) -> Submission {
             url = next.to_string();
             continue;
         }
-        let body = match response.text().await {
-            Ok(body) => body,
-            Err(error) => {
+        let body = match http::body(response, http::ANSWER).await {
+            Ok(body) => String::from_utf8_lossy(&body).into_owned(),
+            Err(NoBody::TooLong(text)) => return not_answered(NoAnswer::Broken, text),
+            Err(NoBody::Broken(error)) => {
                 let (why, text) = http::no_answer(error);
                 return not_answered(why, text);
             }
@@ -277,7 +288,7 @@ pub async fn submit_once(api: &Api) -> Submission {
                 Vec::new()
             },
             task_id,
-            body: body.chars().take(2000).collect(),
+            body,
             location,
         };
     }

@@ -211,11 +211,12 @@ impl Watcher<'_> {
             "NULL::text, NULL::text, NULL::text"
         };
         let error = match &self.database.error_column {
-            Some(column) => format!("left(t.{}::text, 2000)", quote(column)),
+            // More than is kept: what is cut is masked before.
+            Some(column) => format!("left(t.{}::text, 6000)", quote(column)),
             None => "NULL::text".into(),
         };
         let sql = format!(
-            "SELECT {snapshot}, t.{status}::text, {error}, {header}, t.{id} IS NOT NULL FROM (SELECT 1) one
+            "SELECT {snapshot}, left(t.{status}::text, 500), {error}, {header}, t.{id} IS NOT NULL FROM (SELECT 1) one
              LEFT JOIN {table} t ON t.{id} = CAST($1 AS {kind}) LIMIT 2",
             snapshot = self.snapshot_sql(),
             status = quote(&self.database.status_column),

@@ -21,6 +21,7 @@ use futures_util::FutureExt;
 use regex::Regex;
 
 use super::{Phases, Tap, Watched};
+use crate::bounded;
 use crate::config::LogSource;
 use crate::error::Unavailable;
 use crate::framework::LogEvent;
@@ -159,11 +160,8 @@ fn list(paths: &[PathBuf]) -> String {
 
 impl Follower {
     fn open(&mut self) -> std::io::Result<()> {
-        let file = std::fs::File::open(&self.path)?;
+        let file = bounded::open(&self.path)?;
         let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(std::io::Error::other("it is a folder"));
-        }
         self.inode = metadata.ino();
         self.offset = metadata.len();
         self.file = Some(file);
@@ -189,6 +187,14 @@ impl Follower {
             self.whole = false;
             return;
         };
+        // The line in whose middle it begins may have lost what a secret is told by.
+        let skipped = match start {
+            0 => 0,
+            _ => bytes
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .map_or(bytes.len(), |at| at + 1),
+        };
         // A last line without its newline may still grow: it is read again as new.
         let complete = bytes
             .iter()
@@ -202,7 +208,7 @@ impl Follower {
             .and_then(|changed| changed.elapsed().ok())
             .map(|age| age.as_secs());
         let mut folder = self.folder.fresh();
-        let mut lines = folder.feed(&bytes[..complete]);
+        let mut lines = folder.feed(&bytes[skipped.min(complete)..complete]);
         lines.extend(folder.flush());
         let all = lines.len();
         let recent = since_last_boot(lines, tap.framework);
@@ -238,7 +244,7 @@ impl Follower {
         };
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
-        file.take(to - from).read_to_end(&mut bytes)?;
+        file.take((to - from).min(BACKWARDS)).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

@@ -47,8 +47,15 @@ struct Watcher<'a> {
 
 pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let management = Management::new(&config.broker)?;
-    let user = management.get("whoami").await?;
-    let overview = management.get("overview").await?;
+    let user = management.object("whoami").await?;
+    let overview = management.object("overview").await?;
+    if overview.get("rabbitmq_version").is_none() && overview.get("management_version").is_none() {
+        return Err(Unavailable::new(format!(
+            "{} answers /api/overview without any version of RabbitMQ: this is not RabbitMQ's management API",
+            config.broker.management.redacted()
+        ))
+        .hint("set `broker.management_url` to host and port of the API"));
+    }
     vhost_exists(&management, &config.broker.vhost).await?;
     let tags = tags(&user);
     let name = text(&user, "name");
@@ -145,9 +152,13 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     }
 }
 
-/// It saw until now, and answers no more.
+/// It saw until now, and does not answer any more, or with something else: a balancer's page, half an answer.
 fn gone(mut blindness: Unavailable) -> Unavailable {
-    blindness.lost = blindness.reason.starts_with("no answer");
+    let reason = &blindness.reason;
+    blindness.lost = ["no answer", "the answer of", "HTTP 5"]
+        .iter()
+        .any(|start| reason.starts_with(start))
+        || reason.ends_with("this is not RabbitMQ's management API");
     blindness
 }
 

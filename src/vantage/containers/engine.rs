@@ -7,11 +7,10 @@ use serde_json::Value as Json;
 use super::parse;
 use super::socket::Socket;
 use crate::error::Unavailable;
+use crate::http;
 use crate::timeline::Container;
 
 const WITHIN: Duration = Duration::from_secs(3);
-/// A list of containers or events is no longer than this.
-const LONGEST: usize = 16 << 20;
 
 pub(super) struct Engine {
     client: reqwest::Client,
@@ -102,21 +101,14 @@ impl Engine {
             url.query_pairs_mut().extend_pairs(query);
         }
         let sent = self.client.get(url).send().await;
-        let mut answer = sent.map_err(|error| failed(crate::http::no_answer(error).1))?;
+        let answer = sent.map_err(|error| failed(http::no_answer(error).1))?;
         if !answer.status().is_success() {
             return Err(failed(format!("HTTP {}", answer.status().as_u16())));
         }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer
-            .chunk()
+        // A list of containers or events is no longer than an object of the management API.
+        let bytes = http::body(answer, http::OBJECT)
             .await
-            .map_err(|error| failed(crate::http::no_answer(error).1))?
-        {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > LONGEST {
-                return Err(failed("the answer is too long".into()));
-            }
-        }
+            .map_err(|trouble| failed(trouble.into()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }

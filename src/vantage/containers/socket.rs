@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
+use crate::bounded;
+
 /// An engine's socket on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
@@ -62,7 +64,8 @@ fn of_context() -> Option<String> {
     let home = std::env::var("HOME").unwrap_or_default();
     let folder =
         std::env::var("DOCKER_CONFIG").map_or_else(|_| Path::new(&home).join(".docker"), PathBuf::from);
-    let read = |path: &Path| serde_json::from_slice::<Json>(&std::fs::read(path).ok()?).ok();
+    let read =
+        |path: &Path| serde_json::from_slice::<Json>(&bounded::file(path, bounded::SETTINGS).ok()?).ok();
     let chosen = std::env::var("DOCKER_CONTEXT")
         .ok()
         .filter(|name| !name.is_empty());

@@ -26,7 +26,7 @@ pub(super) async fn look(
         .unwrap_or_default();
     for schema in places.iter().map(|row| row.get::<String, _>(0)) {
         let sql = format!(
-            "SELECT {status}::text FROM {schema}.{table} WHERE {id}::text = $1 LIMIT 1",
+            "SELECT left({status}::text, 500) FROM {schema}.{table} WHERE {id}::text = $1 LIMIT 1",
             status = quote(&database.status_column),
             schema = quote(&schema),
             table = quote(bare),

@@ -80,6 +80,8 @@ const HEARTBEAT: u8 = 8;
 const FRAME_END: u8 = 0xCE;
 /// Type, channel and length before the payload, one byte behind it.
 const AROUND: usize = 8;
+/// Brokers agree on 128 KiB; what claims far more is no AMQP, and waiting for it would fill the memory.
+const LONGEST_FRAME: usize = 16 << 20;
 /// `basic` and its `deliver`.
 const DELIVER: [u8; 4] = [0, 60, 0, 60];
 /// A frame that says nothing but that the other side lives.
@@ -138,7 +140,7 @@ impl DeliveryExtractor {
             let kind = frame[0];
             let channel = u16::from_be_bytes([frame[1], frame[2]]);
             let length = u32::from_be_bytes([frame[3], frame[4], frame[5], frame[6]]) as usize;
-            if !matches!(kind, METHOD | HEADER | BODY | HEARTBEAT) {
+            if !matches!(kind, METHOD | HEADER | BODY | HEARTBEAT) || length > LONGEST_FRAME {
                 self.lost = true;
                 break;
             }

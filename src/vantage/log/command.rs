@@ -4,6 +4,7 @@
 //! printed is the best evidence there is of why. Most such commands print the past anew, so lines that
 //! were read before are passed over.
 
+mod past;
 mod seen;
 
 use std::process::{ExitStatus, Stdio};
@@ -22,10 +23,13 @@ use crate::error::Unavailable;
 use crate::text;
 use crate::timeline::EventKind;
 use crate::vantage::{Phases, Tap, Watched};
+use past::Past;
 use seen::Seen;
 
 /// What a command prints at once is the past; a lull says that the present has begun.
 const LULL: Duration = Duration::from_millis(300);
+/// A command that prints without a pause prints what is new by then.
+const LONGEST_PAST: Duration = Duration::from_secs(5);
 /// Between a command's end and its next start, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
@@ -117,7 +121,7 @@ impl Log<'_> {
         let folder = || Folder::new(self.entry.clone()).named(names);
         let mut folders = [folder(), folder()];
         let began = Instant::now();
-        let mut past = Vec::new();
+        let mut past = Past::default();
         let mut live = false;
         let mut printed = false;
         loop {
@@ -131,10 +135,15 @@ impl Log<'_> {
                             self.pass_on(lines, phases);
                         } else {
                             past.extend(lines);
+                            if began.elapsed() > LONGEST_PAST {
+                                live = true;
+                                self.begin(past.take(), phases);
+                            }
                         }
                     }
                     None => {
                         past.extend(folders.iter_mut().flat_map(Folder::flush));
+                        let past = past.take();
                         let status = child.wait().await.ok();
                         let failed = !status.is_some_and(|status| status.success());
                         let is_own = |(line, _): &Parsed| line.level.is_none() && line.pid.is_none() && line.traceback.is_none();
@@ -153,11 +162,7 @@ impl Log<'_> {
                     if !live && began.elapsed() > LULL {
                         live = true;
                         past.extend(folders.iter_mut().flat_map(Folder::flush));
-                        self.pass_on_past(std::mem::take(&mut past), phases);
-                        match self.gaps {
-                            true => self.tap.partial(format!("`{}`, run again: what was written in between may be missing", self.text)),
-                            false => self.tap.watching(format!("`{}`", self.text)),
-                        }
+                        self.begin(past.take(), phases);
                     }
                     if live {
                         self.pass_on(folders.iter_mut().flat_map(Folder::flush).collect(), phases);
@@ -166,14 +171,26 @@ impl Log<'_> {
                 _ = phases.ending() => {
                     past.extend(folders.iter_mut().flat_map(Folder::flush));
                     match live {
-                        true => self.pass_on(past, phases),
-                        false => self.pass_on_past(past, phases),
+                        true => self.pass_on(past.take(), phases),
+                        false => self.pass_on_past(past.take(), phases),
                     }
                     self.quota.say(&self.text, true, self.tap);
                     let _ = child.kill().await;
                     return Ok(None);
                 }
             }
+        }
+    }
+
+    /// What was printed until now is the past.
+    fn begin(&mut self, past: Vec<Parsed>, phases: &Phases) {
+        self.pass_on_past(past, phases);
+        match self.gaps {
+            true => self.tap.partial(format!(
+                "`{}`, run again: what was written in between may be missing",
+                self.text
+            )),
+            false => self.tap.watching(format!("`{}`", self.text)),
         }
     }
 

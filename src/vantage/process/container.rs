@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bounded;
+
 /// An engine's id in full, in hexadecimal digits.
 const ID: usize = 64;
 
@@ -69,7 +71,7 @@ fn below(mount: &Path, path: &str) -> PathBuf {
 }
 
 fn says(file: PathBuf, line: &str) -> bool {
-    std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|said| said.trim() == line))
+    bounded::text(&file, bounded::SETTINGS).is_ok_and(|text| text.lines().any(|said| said.trim() == line))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use regex::RegexSet;
 
+use crate::bounded;
+
 /// Beyond these a project is not read.
 const MOST_FILES: usize = 3_000;
 const MOST_BYTES: u64 = 32 << 20;
@@ -68,7 +70,7 @@ fn search(folders: Vec<PathBuf>, names: &[&str]) -> Vec<String> {
             files += 1;
             let mut text = Vec::new();
             let read =
-                fs::File::open(entry.path()).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
+                bounded::open(&entry.path()).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text));
             bytes += text.len() as u64;
             if read.is_ok() {
                 for index in &words.matches(&String::from_utf8_lossy(&text)) {
