@@ -6,32 +6,33 @@
 //! arguments, because credentials are among it; the end of that pipe, however it comes, is the
 //! signal to undo everything. One path for every exit: normal, Ctrl-C, panic and `kill -9`.
 
+mod child;
 mod connect_filter;
 pub mod left_behind;
 mod main_loop;
 mod protocol;
+mod successor;
 mod tracing;
 mod tree;
 mod trim;
 mod vhost;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Broker;
 use crate::error::Unavailable;
+use child::{Process, spawn};
 pub use connect_filter::{BlockedConnect, ConnectFilter, NO_FILTER};
 pub use main_loop::{last_words, main};
-use protocol::{Answer, Envelope, Reply, Request};
+use protocol::{Answer, Request};
 pub use protocol::{Exit, LeftRunning, Start};
+use successor::listen;
 
 /// The hidden first argument that makes taskdiag a guardian.
 pub const ARGUMENT: &str = "__guardian";
@@ -45,17 +46,21 @@ const ENDS_WITHIN: Duration = Duration::from_millis(500);
 const LAST_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running guardian: one for each run, shared by whoever has something to be undone. When the last
-/// handle is dropped it undoes everything: its pipe closes.
+/// handle is dropped it undoes everything: its pipe closes. One that is killed is replaced.
 #[derive(Clone)]
 pub struct Guardian(Arc<Inner>);
 
 struct Inner {
-    pipe: tokio::sync::Mutex<Option<ChildStdin>>,
-    child: tokio::sync::Mutex<Child>,
+    process: tokio::sync::Mutex<Option<Process>>,
     next: AtomicU64,
     waiting: Waiting,
-    state: watch::Receiver<State>,
+    state: Arc<watch::Sender<State>>,
     has_last: AtomicBool,
+    /// It was told to undo everything: that it ends is no surprise.
+    ending: AtomicBool,
+    deaths: AtomicU32,
+    /// What has to be undone, as the next one is told of it.
+    owed: Mutex<Vec<Request>>,
 }
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
@@ -64,6 +69,9 @@ type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
 struct State {
     exits: HashMap<i32, Exit>,
     blocked: HashMap<i32, Vec<BlockedConnect>>,
+    /// What one that was killed had started: it has ended with it.
+    lost: HashSet<i32>,
+    started: HashSet<i32>,
     complaints: Vec<String>,
     /// It said its last word.
     over: bool,
@@ -72,36 +80,19 @@ struct State {
 impl Guardian {
     /// Starts the guardian.
     pub async fn launch() -> std::io::Result<Self> {
-        // The running program itself, even if its file was replaced by an upgrade meanwhile.
-        let program = if cfg!(target_os = "linux") {
-            PathBuf::from("/proc/self/exe")
-        } else {
-            std::env::current_exe()?
-        };
-        let mut command = Command::new(program);
-        command
-            .arg(ARGUMENT)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .env_clear()
-            .current_dir("/");
-        new_session(&mut command);
-        let mut child = command.spawn()?;
-        let gone = || std::io::Error::other("it closed its pipe");
-        let pipe = child.stdin.take().ok_or_else(gone)?;
-        let stdout = child.stdout.take().ok_or_else(gone)?;
-        let waiting = Waiting::default();
-        let (sender, state) = watch::channel(State::default());
-        tokio::spawn(listen(stdout, waiting.clone(), sender));
-        Ok(Self(Arc::new(Inner {
-            pipe: tokio::sync::Mutex::new(Some(pipe)),
-            child: tokio::sync::Mutex::new(child),
+        let (process, stdout) = spawn()?;
+        let inner = Arc::new(Inner {
+            process: tokio::sync::Mutex::new(Some(process)),
             next: AtomicU64::new(0),
-            waiting,
-            state,
+            waiting: Waiting::default(),
+            state: Arc::new(watch::channel(State::default()).0),
             has_last: AtomicBool::new(false),
-        })))
+            ending: AtomicBool::new(false),
+            deaths: AtomicU32::new(0),
+            owed: Mutex::default(),
+        });
+        tokio::spawn(listen(stdout, Arc::downgrade(&inner)));
+        Ok(Self(inner))
     }
 
     /// The run's guardian: the one there is, or a new one.
@@ -141,7 +132,12 @@ impl Guardian {
             })
             .await?
         {
-            Answer::Folder(folder) => Ok(folder),
+            Answer::Folder(folder) => {
+                self.0.owe(Request::Adopt {
+                    folder: folder.clone(),
+                });
+                Ok(folder)
+            }
             _ => Err("the guardian gave another answer".into()),
         }
     }
@@ -161,8 +157,8 @@ impl Guardian {
 
     /// Resolves when a started process has ended; `None` if the guardian itself is gone.
     pub async fn exited(&self, pid: i32) -> Option<Exit> {
-        let mut state = self.0.state.clone();
-        let known = |state: &State| state.over || state.exits.contains_key(&pid);
+        let mut state = self.0.state.subscribe();
+        let known = |state: &State| state.over || state.exits.contains_key(&pid) || state.lost.contains(&pid);
         state.wait_for(known).await.ok()?.exits.get(&pid).copied()
     }
 
@@ -212,37 +208,50 @@ impl Guardian {
 
     /// Lets it undo everything now, and waits for it. Returns what could not be undone.
     pub async fn end(&self) -> Vec<String> {
-        drop(self.0.pipe.lock().await.take());
+        let again = self.0.ending.swap(true, Ordering::Relaxed);
+        // Its pipe closes.
+        let child = self.0.process.lock().await.take().map(|process| process.child);
         let limit = match self.0.has_last.load(Ordering::Relaxed) {
             true => END_WITHIN + LAST_WITHIN,
             false => END_WITHIN,
         };
-        let mut state = self.0.state.clone();
+        let mut state = self.0.state.subscribe();
         let ending = async {
             let _ = state.wait_for(|state| state.over).await;
-            let mut child = self.0.child.lock().await;
-            // One that still tries is not waited for.
-            let _ = tokio::time::timeout(ENDS_WITHIN, child.wait()).await;
+            let Some(mut child) = child else {
+                return match again {
+                    true => Vec::new(),
+                    false => self.0.undo().await,
+                };
+            };
+            match tokio::time::timeout(ENDS_WITHIN, child.wait()).await {
+                // One that still tries is not waited for.
+                Err(_) => Vec::new(),
+                // It did what it could, and has said what it could not.
+                Ok(Ok(status)) if status.code().is_some() => Vec::new(),
+                Ok(_) => self.0.undo().await,
+            }
         };
-        if tokio::time::timeout(limit, ending).await.is_err() {
+        let Ok(more) = tokio::time::timeout(limit, ending).await else {
             return vec!["the guardian still tries to undo what this run did; it goes on".into()];
-        }
-        self.0.state.borrow().complaints.clone()
+        };
+        let mut complaints = self.0.state.borrow().complaints.clone();
+        complaints.extend(more);
+        complaints
     }
 
     async fn ask(&self, request: Request) -> Result<Answer, String> {
         let gone = || "the guardian is gone".to_owned();
+        if request.is_owed() {
+            self.0.owe(request.clone());
+        }
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        let lock = || self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        lock().insert(id, sender);
-        let mut line = serde_json::to_string(&Envelope { id, request }).map_err(|error| error.to_string())?;
-        line.push('\n');
+        lock(&self.0.waiting).insert(id, sender);
         {
-            let mut pipe = self.0.pipe.lock().await;
-            let pipe = pipe.as_mut().ok_or_else(gone)?;
-            pipe.write_all(line.as_bytes()).await.map_err(|_| gone())?;
-            pipe.flush().await.map_err(|_| gone())?;
+            let mut process = self.0.process.lock().await;
+            let process = process.as_mut().ok_or_else(gone)?;
+            process.tell(id, request).await.map_err(|_| gone())?;
         }
         match tokio::time::timeout(ANSWER_WITHIN, answer).await {
             Ok(Ok(Answer::Failed(reason))) => Err(reason),
@@ -253,40 +262,8 @@ impl Guardian {
     }
 }
 
-/// Hands on what the guardian says, until it says no more.
-async fn listen(stdout: ChildStdout, waiting: Waiting, state: watch::Sender<State>) {
-    let mut lines = BufReader::new(stdout).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        match serde_json::from_str(&line) {
-            Ok(Reply::Answer { id, answer }) => {
-                if let Answer::Started { pid } = answer {
-                    // The number may have been another's before.
-                    state.send_modify(|state| {
-                        state.exits.remove(&pid);
-                    });
-                }
-                let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                if let Some(asker) = asker {
-                    let _ = asker.send(answer);
-                }
-            }
-            Ok(Reply::Exited { pid, exit }) => state.send_modify(|state| {
-                state.exits.insert(pid, exit);
-            }),
-            Ok(Reply::Blocked { pid, blocked }) => state.send_modify(|state| {
-                let all = state.blocked.entry(pid).or_default();
-                // It may try again for ever.
-                if !all.contains(&blocked) {
-                    all.push(blocked);
-                }
-            }),
-            Ok(Reply::Over) => break,
-            Ok(Reply::Complaint { text }) => state.send_modify(|state| state.complaints.push(text)),
-            Err(_) => {}
-        }
-    }
-    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    state.send_modify(|state| state.over = true);
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tracing_needs_it(error: String) -> Unavailable {
@@ -302,26 +279,3 @@ pub fn leaves_tracing(complaint: &str) -> bool {
 }
 
 const STILL_TRACES: &str = "tracing of vhost ";
-
-/// The line works without a majority of the cluster's nodes, too: it asks the node alone.
-fn tracing_complaint(vhost: &str, node: &str, reason: &str) -> String {
-    let vhost = shell_words::quote(vhost);
-    format!(
-        "{STILL_TRACES}{vhost} could not be switched off again yet: {reason}\nit is tried for {} min more in the background; at once, on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}",
-        tracing::GO_ON.as_secs() / 60
-    )
-}
-
-/// A session of its own: signals to our process group do not reach it.
-#[allow(unsafe_code)]
-fn new_session(command: &mut Command) {
-    // SAFETY: setsid is async-signal-safe and touches nothing of the parent.
-    unsafe {
-        command.pre_exec(|| {
-            if libc::setsid() == -1 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
-}

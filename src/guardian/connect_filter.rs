@@ -149,6 +149,7 @@ mod kernel {
     /// Offsets in `struct seccomp_data`; arguments are 64 bits, low half first on both of ours.
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
+    /// Of `sendto` and `sendmmsg`.
     const SENDTO_FLAGS: u32 = 16 + 3 * 8;
     const SENDMSG_FLAGS: u32 = 16 + 2 * 8;
 
@@ -203,7 +204,12 @@ mod kernel {
             // Other ways to connect: io_uring, and TCP Fast Open, which sends with the first packet.
             step(JUMP_IF_EQUAL, libc::SYS_io_uring_setup as u32, 0, 1),
             step(RETURN, refuse(libc::ENOSYS), 0, 0),
-            step(JUMP_IF_EQUAL, libc::SYS_sendto as u32, 0, 2),
+            // A connected socket that is taken from another process. (One that is handed over by SCM_RIGHTS
+            // cannot be told from any message: docs/security.md.)
+            step(JUMP_IF_EQUAL, libc::SYS_pidfd_getfd as u32, 0, 1),
+            step(RETURN, refuse(libc::ENOSYS), 0, 0),
+            step(JUMP_IF_EQUAL, libc::SYS_sendto as u32, 1, 0),
+            step(JUMP_IF_EQUAL, libc::SYS_sendmmsg as u32, 0, 2),
             step(LOAD, SENDTO_FLAGS, 0, 0),
             step(JUMP_IF_ANY_BIT, libc::MSG_FASTOPEN as u32, 3, 4),
             step(JUMP_IF_EQUAL, libc::SYS_sendmsg as u32, 0, 3),
@@ -361,6 +367,62 @@ mod kernel {
             )
         };
         length > 0 && name.starts_with(b"UDP")
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// TCP Fast Open connects with the first packet, without a `connect`; each of these can ask for it.
+        #[test]
+        fn nothing_connects_by_sending() {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let port = listener.local_addr().expect("an address").port();
+            let tried = std::thread::spawn(move || {
+                let _notified = install_filter().expect("a filter");
+                // SAFETY: plain numbers, for which zero is a value.
+                let mut to: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+                to.sin_family = libc::AF_INET as u16;
+                to.sin_port = port.to_be();
+                to.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+                let mut text = *b"AMQP";
+                let mut part = libc::iovec {
+                    iov_base: text.as_mut_ptr().cast(),
+                    iov_len: text.len(),
+                };
+                // SAFETY: as above.
+                let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                message.msg_hdr.msg_name = (&raw mut to).cast();
+                message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
+                message.msg_hdr.msg_iov = &raw mut part;
+                message.msg_hdr.msg_iovlen = 1;
+                let flags = libc::MSG_FASTOPEN;
+                // SAFETY: all that is pointed to lives until the calls return.
+                unsafe {
+                    let socket = || libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+                    let error = |result: isize| (result, io::Error::last_os_error().raw_os_error());
+                    [
+                        error(libc::sendmmsg(socket(), &mut message, 1, flags) as isize),
+                        error(libc::sendmsg(socket(), &message.msg_hdr, flags)),
+                        error(libc::sendto(
+                            socket(),
+                            text.as_ptr().cast(),
+                            text.len(),
+                            flags,
+                            (&raw const to).cast(),
+                            size_of::<libc::sockaddr_in>() as u32,
+                        )),
+                        error(libc::syscall(libc::SYS_pidfd_getfd, -1, 0, 0) as isize),
+                    ]
+                }
+            });
+            let refused = (-1, Some(libc::EOPNOTSUPP));
+            let missing = (-1, Some(libc::ENOSYS));
+            assert_eq!(
+                tried.join().expect("the thread"),
+                [refused, refused, refused, missing]
+            );
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::protocol::{Answer, Envelope, Exit, LeftRunning, Reply, Request, Start
 use super::tracing::{self, OwnedTracing};
 use super::tree;
 use super::trim;
-use super::vhost::OwnedVhost;
+use super::vhost::{self, OwnedVhost};
 use crate::error::exit;
 
 /// Signals that are the terminal's or the user's business with taskdiag, not with us.
@@ -143,6 +143,10 @@ impl Guardian {
                 }
                 Err(error) => return Answer::Failed(error.to_string()),
             },
+            Request::Adopt { folder } => {
+                self.lock = File::open(&folder).ok().filter(|lock| lock.lock_shared().is_ok());
+                self.folder = Some(folder);
+            }
             Request::Start(start) => match self.spawn(start) {
                 Ok(pid) => {
                     self.started.insert(pid);
@@ -221,15 +225,15 @@ impl Guardian {
         if let Some(tracing) = self.tracing.take()
             && let Err(blindness) = tracing.restore(tracing::AT_ONCE).await
         {
-            complaints.push(super::tracing_complaint(
-                tracing.vhost(),
-                tracing.node(),
-                &blindness.reason,
-            ));
+            complaints.push(tracing.complaint(&blindness.reason, true));
             unrestored = Some(tracing);
         }
-        if let Some(vhost) = self.vhost.take() {
-            complaints.extend(vhost.delete().await);
+        let mut undeleted = None;
+        if let Some(vhost) = self.vhost.take()
+            && let Err(blindness) = vhost.delete(vhost::AT_ONCE).await
+        {
+            complaints.push(vhost.complaint(&blindness.reason, true));
+            undeleted = Some(vhost);
         }
         if let Some((start, seconds)) = self.last.take().filter(|_| !self.keep) {
             complaints.extend(self.run(&start, Duration::from_secs(seconds)).await);
@@ -245,9 +249,12 @@ impl Guardian {
             say(Reply::Complaint { text }).await;
         }
         say(Reply::Over).await;
+        // A cluster without a majority, a broker that is being restarted: it comes back.
         if let Some(tracing) = unrestored {
-            // A cluster without a majority, a broker that is being restarted: it comes back.
             let _ = tracing.restore(tracing::GO_ON).await;
+        }
+        if let Some(vhost) = undeleted {
+            let _ = vhost.delete(tracing::GO_ON).await;
         }
         if failed { exit::COULD_NOT } else { exit::OK }
     }
@@ -311,7 +318,7 @@ pub fn last_words(log: &Path, most: usize) -> String {
 
 /// A log may be of any size, and begin with a hole.
 fn end_of(log: &Path) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(log)?;
+    let mut file = crate::bounded::open(log)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
     let mut bytes = Vec::new();

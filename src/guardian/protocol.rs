@@ -18,7 +18,7 @@ pub(super) struct Envelope {
     pub request: Request,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Request {
     /// At the end, switch this tracing off.
     Tracing(OwnedTracing),
@@ -27,6 +27,10 @@ pub(super) enum Request {
     /// Make a private folder below this one; it is removed at the end.
     Folder {
         below: PathBuf,
+    },
+    /// This one was made by a guardian that was killed: it is removed at the end.
+    Adopt {
+        folder: PathBuf,
     },
     Start(Start),
     /// This process group was started beside us: at the end it is ended before all else. 0: it has ended.
@@ -46,6 +50,20 @@ pub(super) enum Request {
     },
     /// At the end, leave the processes running and the folder where it is. Answered with their groups.
     Keep,
+}
+
+impl Request {
+    /// The next guardian has to know it, too.
+    pub(super) fn is_owed(&self) -> bool {
+        matches!(
+            self,
+            Request::Tracing(_)
+                | Request::Vhost(_)
+                | Request::Group { .. }
+                | Request::Last { .. }
+                | Request::Keep
+        )
+    }
 }
 
 /// A command as it is executed: nothing is looked up any more.

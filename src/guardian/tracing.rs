@@ -12,17 +12,17 @@ use crate::rabbitmq::nodes;
 use crate::rabbitmq::tracing::Tracing;
 
 /// How long it is waited for who is left among its readers.
-const GIVE_UP: Duration = Duration::from_secs(18);
+pub(super) const GIVE_UP: Duration = Duration::from_secs(18);
 /// How long a broker that refuses or does not answer is asked again while somebody waits: one
 /// request without an answer takes longer.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(4);
 /// And when nobody waits any more.
 pub(super) const GO_ON: Duration = Duration::from_secs(15 * 60);
 /// Between two tries at most.
-const SELDOM: Duration = Duration::from_secs(20);
+pub(super) const SELDOM: Duration = Duration::from_secs(20);
 
 /// Whose tracing is to be switched off, over the guardian's pipe.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct OwnedTracing {
     broker: BrokerAddress,
     vhost: String,
@@ -42,12 +42,18 @@ impl OwnedTracing {
         }
     }
 
-    pub(super) fn vhost(&self) -> &str {
-        &self.vhost
-    }
-
-    pub(super) fn node(&self) -> &str {
-        &self.node
+    /// What the user is told if it fails. `goes_on`: it is tried again when nobody waits any more. The line works
+    /// without a majority of the cluster's nodes, too: it asks the node alone.
+    pub(super) fn complaint(&self, reason: &str, goes_on: bool) -> String {
+        let (vhost, node) = (shell_words::quote(&self.vhost), &self.node);
+        let by_hand = format!("on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}");
+        match goes_on {
+            true => format!(
+                "tracing of vhost {vhost} could not be switched off again yet: {reason}\nit is tried for {} min more in the background; at once, {by_hand}",
+                GO_ON.as_secs() / 60
+            ),
+            false => format!("tracing of vhost {vhost} could not be switched off again: {reason}\n{by_hand}"),
+        }
     }
 
     /// Switches it off, once nobody else reads it any more. `patience` is with errors.
