@@ -151,12 +151,36 @@ fn duration(flag: &str, text: &str) -> Result<std::time::Duration> {
     })
 }
 
+/// Files and connections that a run has open at once, with room to spare.
+const FILES: u64 = 64;
+
 fn runtime() -> Result<tokio::runtime::Runtime> {
+    enough_files()?;
+    crate::interrupt::enforce().map_err(no_runtime)?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(no_runtime)
+}
+
+/// What fails for want of descriptors must not look as if a service did not answer.
+fn enough_files() -> Result<()> {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|line| line.split_whitespace().next())
+        .and_then(|soft| soft.parse::<u64>().ok());
+    match soft {
+        Some(soft) if soft < FILES => Err(Error::Could {
+            action: "watch",
+            target: "this shell".into(),
+            seen: format!("it allows {soft} open files, and a run needs {FILES}"),
+            hint: format!("ulimit -n {FILES}, or more"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn no_runtime(error: std::io::Error) -> Error {

@@ -27,11 +27,13 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::Broker;
 use crate::error::Unavailable;
+use crate::interrupt::Undoing;
 use child::{Process, spawn};
 pub use connect_filter::{BlockedConnect, ConnectFilter, NO_FILTER};
 pub use main_loop::{last_words, main};
 use protocol::{Answer, Request};
 pub use protocol::{Exit, LeftRunning, Start};
+pub use successor::TOOK_OVER;
 use successor::listen;
 
 /// The hidden first argument that makes taskdiag a guardian.
@@ -208,6 +210,7 @@ impl Guardian {
 
     /// Lets it undo everything now, and waits for it. Returns what could not be undone.
     pub async fn end(&self) -> Vec<String> {
+        let _undoing = Undoing::begin();
         let again = self.0.ending.swap(true, Ordering::Relaxed);
         // Its pipe closes.
         let child = self.0.process.lock().await.take().map(|process| process.child);

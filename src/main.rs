@@ -6,6 +6,9 @@ use clap::Parser;
 use taskdiag::{cli::Cli, commands, error::exit, guardian};
 
 fn main() -> ExitCode {
+    // Passwords are in this memory: no core dump holds it, and nobody of the same user reads it.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
     if std::env::args().nth(1).as_deref() == Some(guardian::ARGUMENT) {
         return ExitCode::from(guardian::main());
     }

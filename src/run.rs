@@ -36,13 +36,24 @@ type GuardianSlot = Arc<Mutex<Option<Guardian>>>;
 pub struct Observed {
     pub timeline: Timeline,
     pub verdict: Verdict,
-    cleanup: Cleanup,
+    cleanup: Option<Cleanup>,
 }
 
 impl Observed {
-    /// Undoes what was switched on. Call it after the verdict is out: it must not wait for this.
-    pub async fn restore(self) -> (Timeline, Verdict, Vec<String>) {
-        let complaints = self.cleanup.run().await;
+    /// Undoes what was switched on, now, whatever else hangs; the verdict need not wait for it.
+    pub fn restoring(&mut self) -> JoinHandle<Vec<String>> {
+        let cleanup = self.cleanup.take();
+        tokio::spawn(async move {
+            match cleanup {
+                Some(cleanup) => cleanup.run().await,
+                None => Vec::new(),
+            }
+        })
+    }
+
+    /// The same, waited for.
+    pub async fn restore(mut self) -> (Timeline, Verdict, Vec<String>) {
+        let complaints = self.restoring().await.unwrap_or_default();
         (self.timeline, self.verdict, complaints)
     }
 }
@@ -91,7 +102,7 @@ pub async fn observe(config: &Config, plan: &Plan, progress: &mut OnNews<'_>) ->
         });
     }
     let mut run = Run::new(timeline, clock, phase, queries, reports, interrupted);
-    let cleanup = Cleanup { watchers, guardian };
+    let cleanup = Some(Cleanup { watchers, guardian });
     let why = carry_out(&mut run, config, plan, &tap, progress).await?;
     run.note(Source::Run, EventKind::Ended { why });
     run.phase.send_modify(|phase| phase.stop = true);

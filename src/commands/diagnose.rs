@@ -16,6 +16,7 @@ use crate::run::{Observed, Plan, observe};
 use crate::supervise::System;
 use crate::timeline::{Event, EventKind, Source, recording};
 use crate::vantage::firehose::PublishedBodies;
+use tokio::task::JoinHandle;
 
 const CONNECTING: &str = "connecting to every source";
 
@@ -80,9 +81,16 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         }
     });
     let report = Report::new(&observed.timeline, &observed.verdict);
-    // The verdict is out before anything else is waited for.
+    // The verdict is out before anything else is waited for; but whoever does not read it holds nothing up.
+    let restoring = (!args.keep).then(|| observed.restoring());
     let style = style(global, args.verbose);
     let printed = print_text(&(args.format.render)(&report, style));
+    if let Some(system) = system.as_ref().filter(|_| args.keep) {
+        start::keep(system, &config, &observed.timeline).await;
+    }
+    let exit_code = observed.verdict.exit_code;
+    let restoring = restoring.unwrap_or_else(|| observed.restoring());
+    let is_clean = clean_up(restoring, system.filter(|_| !args.keep), &config, global).await;
     let written = export::write(&report, args.format, &args.export, style);
     if !args.forget {
         history::keep(&observed.timeline, &observed.verdict);
@@ -91,11 +99,6 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         Some(path) => recording::write(&observed.timeline, path),
         None => Ok(()),
     };
-    if let Some(system) = system.as_ref().filter(|_| args.keep) {
-        start::keep(system, &config, &observed.timeline).await;
-    }
-    let exit_code = observed.verdict.exit_code;
-    let is_clean = clean_up(observed, system.filter(|_| !args.keep), &config, global).await;
     printed?;
     written?;
     recorded?;
@@ -148,13 +151,19 @@ fn plan(args: &Diagnose, system: Option<Arc<System>>) -> Plan {
 }
 
 /// Undoes what the run did; `false`: a vhost still traces. `system`: what was started, and is not to be kept.
-async fn clean_up(observed: Observed, system: Option<Arc<System>>, config: &Config, global: &Global) -> bool {
+async fn clean_up(
+    restoring: JoinHandle<Vec<String>>,
+    system: Option<Arc<System>>,
+    config: &Config,
+    global: &Global,
+) -> bool {
     let ending = system
         .is_some()
         .then(|| Progress::start("ending what was started", global));
     // Whoever asks to end once more does not want to wait; what is left to do is done all the same.
     let is_clean = tokio::select! {
-        (_, _, complaints) = observed.restore() => {
+        complaints = restoring => {
+            let complaints = complaints.unwrap_or_default();
             let is_clean = !complaints.iter().any(|complaint| guardian::leaves_tracing(complaint));
             complain_of(config, complaints);
             is_clean

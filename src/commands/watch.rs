@@ -33,6 +33,7 @@ pub fn run(args: &Watch, global: &Global) -> Result<u8> {
     let config = load(global, &[])?;
     plan.default_queue(&config.broker.queue)?;
     plan.selector = plan.selector.of(config.framework);
+    crate::interrupt::enforce().map_err(no_runtime)?;
     // One thread: a look at the broker is a few microseconds of work, and threads only cost.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -14,6 +14,9 @@ use super::{ENDS_WITHIN, Inner, lock, tracing, vhost};
 /// So often another one stands in for one that was killed; then somebody means it.
 const MOST_DEATHS: u32 = 3;
 
+/// How a complaint ends that is none: what was to be undone still is.
+pub const TOOK_OVER: &str = "another one took over";
+
 /// Hands on what the guardian says, until it says no more. (Boxed: it starts itself again for the next one.)
 pub(super) fn listen(stdout: ChildStdout, inner: Weak<Inner>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
@@ -121,7 +124,7 @@ impl Inner {
                 *process = Some(next);
                 tokio::spawn(listen(stdout, Arc::downgrade(&self)));
                 self.complain(format!(
-                    "the guardian of this run was ended by something else ({how}); another one took over"
+                    "the guardian of this run was ended by something else ({how}); {TOOK_OVER}"
                 ));
             }
             Err(why) => {

@@ -116,7 +116,8 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        // The terminal may be gone, and stderr with it: then there is nobody to tell.
+        let _ = ratatui::try_restore();
     }
 }
 
