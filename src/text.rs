@@ -1,5 +1,7 @@
 //! Text for people: cut, joined, on one line.
 
+use std::borrow::Cow;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// On one line, with single spaces.
@@ -82,6 +84,23 @@ pub fn packed(pieces: &[String], between: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The line as no CI runner obeys it: a report shows what others wrote, and a line of a job's log may be a
+/// command. GitHub's begin with `::` (spaces before it do not matter) or hold `##[`, Azure's `##vso[`, GitLab's
+/// begin a section.
+pub fn inert(line: &str) -> Cow<'_, str> {
+    let start = line.trim_start();
+    let begins = ["::", "section_start:", "section_end:"]
+        .iter()
+        .any(|word| start.starts_with(word));
+    if !begins && !line.contains("##[") && !line.contains("##vso[") {
+        return line.into();
+    }
+    let before = &line[..line.len() - start.len()];
+    let mark = if begins { "\\" } else { "" };
+    let rest = start.replace("##[", "#\\#[").replace("##vso[", "#\\#vso[");
+    format!("{before}{mark}{rest}").into()
+}
+
 /// `1 event`, `2 events`.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -103,6 +122,20 @@ mod tests {
         assert_eq!(cut("Größe", 5), "Größe");
         assert_eq!(excerpt(" a\n  b "), "a b");
         assert_eq!(excerpt(" \n "), "(empty)");
+    }
+
+    #[test]
+    fn no_line_commands_a_runner() {
+        for (line, shown) in [
+            ("::error::x", "\\::error::x"),
+            ("   ::stop-commands::x", "   \\::stop-commands::x"),
+            ("section_start:1:a", "\\section_start:1:a"),
+            ("a ##[group]b ##vso[task.x]", "a #\\#[group]b #\\#vso[task.x]"),
+            ("std::io::Error", "std::io::Error"),
+            ("## Cause", "## Cause"),
+        ] {
+            assert_eq!(inert(line), shown);
+        }
     }
 
     #[test]

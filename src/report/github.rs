@@ -8,7 +8,7 @@ use super::events::describe;
 use super::words::{self, references};
 use super::{Format, Report, Style};
 use crate::error::exit;
-use crate::text::{cut, flat};
+use crate::text::{cut, flat, inert};
 use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
@@ -108,6 +108,12 @@ fn command(kind: &str, properties: &str, body: &str) -> String {
 }
 
 fn data(text: &str) -> String {
+    // The older runner's commands may stand anywhere in a line.
+    let text = inert(text);
+    let text = text
+        .strip_prefix('\\')
+        .filter(|rest| rest.starts_with("::"))
+        .unwrap_or(&text);
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 

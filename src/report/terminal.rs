@@ -9,7 +9,7 @@ use super::screen;
 use super::words::{self, references};
 use super::{Format, Report, Style};
 use crate::diagnosis::{Outcome, Reached, Scenario};
-use crate::text::{fitted, flat, packed, wrapped};
+use crate::text::{fitted, flat, inert, packed, wrapped};
 use crate::timeline::Event;
 
 pub(super) const FORMAT: Format = Format {
@@ -46,7 +46,7 @@ fn render(report: &Report, style: Style) -> String {
         true => whole(report, style),
         false => screen::draw(report, style),
     };
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let lines: Vec<_> = text.lines().map(|line| inert(line.trim_end())).collect();
     let text = format!("{}\n", lines.join("\n"));
     if style.ascii { ascii(&text) } else { text }
 }
@@ -134,7 +134,7 @@ fn headline(report: &Report, style: Style) -> String {
     subject.extend(
         words::subject(report)
             .iter()
-            .map(|(name, value)| format!("{name} {value}")),
+            .map(|(name, value)| format!("{name} {}", flat(value))),
     );
     let subject: Vec<String> = packed(&subject, " · ", style.width())
         .iter()
