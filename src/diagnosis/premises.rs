@@ -297,19 +297,20 @@ impl Story<'_> {
 
     /// Asked on the very connection that gives the rows.
     fn is_primary(&self) -> State {
-        let asked = self
+        let asked: Vec<(EventId, Option<bool>)> = self
             .timeline
             .events
             .iter()
-            .rev()
-            .find_map(|event| match event.kind {
-                EventKind::DatabaseServer { in_recovery, .. } => Some((event.n, in_recovery?)),
+            .filter_map(|event| match event.kind {
+                EventKind::DatabaseServer { in_recovery, .. } => Some((event.n, in_recovery)),
                 _ => None,
-            });
-        match asked {
-            Some((n, false)) => proved([n]),
-            Some((n, true)) => State::Refuted(vec![n]),
-            None => State::Assumed,
+            })
+            .collect();
+        // Connected anew it may be another server: some rows are the standby's then.
+        match asked.iter().find(|(_, in_recovery)| *in_recovery == Some(true)) {
+            Some((n, _)) => State::Refuted(vec![*n]),
+            None if asked.is_empty() || asked.iter().any(|(_, known)| known.is_none()) => State::Assumed,
+            None => proved(asked.iter().map(|(n, _)| *n)),
         }
     }
 

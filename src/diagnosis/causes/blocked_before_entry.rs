@@ -1,6 +1,6 @@
 //! A hook before the actor hangs.
 
-use crate::diagnosis::evidence::{holdups, stacks, workers};
+use crate::diagnosis::evidence::{broker, holdups, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -39,6 +39,12 @@ fn check(story: &Story<'_>) -> Answer {
     let hook = story.framework().stack.hook;
     let frame = stacks::own_frame(story, received.pid, hook);
     let text = format!("a thread received the message and never called the actor: it hangs in a {hook} hook");
+    // The log stands still, and the broker does not: it has counted the acknowledgement.
+    if frame.is_none()
+        && let Some(n) = broker::drained(story)
+    {
+        return Answer::ruled_out("nothing of its queue is unacknowledged any more", [n]);
+    }
     match frame {
         Some((n, frame)) => {
             let text = format!("the worker thread hangs in a hook before the actor: {frame}");

@@ -92,7 +92,7 @@ fn check(story: &Story<'_>) -> Answer {
             // What it raised may have nothing to do with the row.
             if story.raised().is_empty() || row::misses_the_row(story) {
                 Answer::shown(text, [from, to, n])
-                    .given([Premise::FirstVersionIsInsert])
+                    .given([Premise::FirstVersionIsInsert, Premise::IsPrimary])
                     .terminal_if(retries::final_attempt(story))
             } else {
                 Answer::possible(text, [from, to, n])
@@ -103,7 +103,8 @@ fn check(story: &Story<'_>) -> Answer {
                 "the actor began at {at:.0} ms; the row was still invisible at {invisible:.0} ms: the message was sent before the commit"
             ),
             [from, n],
-        ),
+        )
+        .given([Premise::IsPrimary]),
         (Some((from, at)), _) if at > visible => Answer::ruled_out(
             format!("the row was visible at {visible:.0} ms, the actor began at {at:.0} ms"),
             [from, n],

@@ -1,6 +1,7 @@
 //! The row exists, but not where taskdiag looks.
 
 use crate::diagnosis::evidence::row;
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -36,7 +37,7 @@ fn check(story: &Story<'_>) -> Answer {
         // Every schema may have a row of its own with this number: that of another tenant's task.
         let unique = story.task_id().is_some_and(|id| id.parse::<u64>().is_err());
         return if unique {
-            Answer::shown(text, [n])
+            Answer::shown(text, [n]).given([Premise::IsPrimary])
         } else {
             Answer::possible(text, [n])
         };
@@ -48,7 +49,8 @@ fn check(story: &Story<'_>) -> Answer {
                 row::table(story)
             ),
             [n],
-        ),
+        )
+        .given([Premise::IsPrimary]),
         None => Answer::NotApplicable,
     }
 }
