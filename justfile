@@ -49,6 +49,10 @@ generate:
 wild:
     UPDATE=1 cargo test --locked --test wild
 
+# Hostile input, longer than in CI.
+fuzz CASES="20000":
+    PROPTEST_CASES={{ CASES }} cargo test --locked --test fuzz
+
 # Accept what the command line says now. Read the difference.
 accept-cli:
     TRYCMD=overwrite cargo test --locked --test cli

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "live/attacks.rs"]
+mod attacks;
 #[path = "live/billing.rs"]
 mod billing;
 #[path = "live/blind.rs"]

@@ -99,7 +99,7 @@ fn rows_are_not_touched() {
 // ---- the vhost's tracing is put back ----
 
 /// A run that goes on for a while: nobody consumes, and silence is long.
-fn long_run(name: &str) -> Stack {
+pub fn long_run(name: &str) -> Stack {
     let mut stack = Stack::new(name);
     // RabbitMQ 3.10 takes the queue type and forgets it; later ones keep it.
     let described = json!({ "description": "orders, \"live\" & more", "tags": "production,eu", "default_queue_type": "quorum" });
@@ -110,7 +110,7 @@ fn long_run(name: &str) -> Stack {
     stack
 }
 
-fn guardian_of(running: &Running) -> Option<u32> {
+pub fn guardian_of(running: &Running) -> Option<u32> {
     let parent = format!("PPid:\t{}", running.pid());
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;

@@ -266,6 +266,8 @@ fn the_database_is_connected_again() {
 fn a_sample_of_bad_lines_says_nothing_false() {
     for (between, line, moment) in [
         (Between::Broker, Line::Cut, Moment::Entered),
+        (Between::Management, Line::Frozen, Moment::Submitted),
+        (Between::Management, Line::Garbled, Moment::BeforeTheRun),
         (Between::Api, Line::Frozen, Moment::Entered),
         (Between::Database, Line::Garbled, Moment::Submitted),
     ] {

@@ -184,9 +184,14 @@ impl Verdict {
             "stdout is a report\n{}",
             self.explain()
         );
-        assert_eq!(
-            self.json["exit_code"].as_i64(),
-            self.status.code().map(i64::from),
+        // A success that leaves the broker changed is none.
+        let is_unclean = self.status.code() == Some(30)
+            && self.json["exit_code"] == 0
+            && ["could not be switched off again yet", "run it by hand"]
+                .iter()
+                .any(|left| self.stderr.contains(left));
+        assert!(
+            is_unclean || self.json["exit_code"].as_i64() == self.status.code().map(i64::from),
             "{}",
             self.explain()
         );
@@ -233,7 +238,12 @@ impl Verdict {
                 self.explain()
             );
         }
-        assert_eq!(output.status.code(), self.status.code(), "{}", self.explain());
+        assert_eq!(
+            output.status.code().map(i64::from),
+            self.json["exit_code"].as_i64(),
+            "{}",
+            self.explain()
+        );
     }
 
     pub fn list(&self, key: &str) -> &[Json] {
