@@ -80,7 +80,7 @@ fn of_configuration(config: &Config, global: &Global) -> Vec<(String, String)> {
 }
 
 fn tail(path: &Path, scrubber: &Scrubber) -> Option<String> {
-    let mut file = std::fs::File::open(path).ok()?;
+    let mut file = crate::bounded::open(path).ok()?;
     let length = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
     let mut bytes = Vec::new();

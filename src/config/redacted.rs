@@ -14,7 +14,10 @@ const PRIVATE: &[&str] = &[
 /// The file that a command would use, without comments and without passwords.
 pub fn file(named: Option<&Path>) -> Option<String> {
     let path = super::Layers::locate(named).ok()??;
-    let table: Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+    let table: Table = crate::bounded::text(&path, crate::bounded::SETTINGS)
+        .ok()?
+        .parse()
+        .ok()?;
     Some(text(table))
 }
 

@@ -301,7 +301,7 @@ impl Screen<'_> {
         if self.budget.ids {
             let ids: Vec<String> = words::subject(report)
                 .iter()
-                .map(|(name, value)| format!("{name} {value}"))
+                .map(|(name, value)| format!("{name} {}", flat(value)))
                 .collect();
             lines.extend(
                 packed(&ids, " · ", self.style.width())
