@@ -3,6 +3,11 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Of a file's mode.
+const READ: u32 = 0o4;
+const PASS: u32 = 0o1;
 
 /// Who a process is to the file system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,15 +40,24 @@ impl Rights {
     }
 
     pub(super) fn may_read(&self, file: &Metadata) -> bool {
-        self.may(file.uid(), file.gid(), file.mode())
+        self.may(READ, file.uid(), file.gid(), file.mode())
     }
 
-    fn may(&self, owner: u32, group: u32, mode: u32) -> bool {
+    /// Whether it may go to where this lies. `path` has no links.
+    pub(super) fn may_reach(&self, path: &Path) -> bool {
+        let may_pass = |folder: &Path| {
+            std::fs::metadata(folder).is_ok_and(|at| self.may(PASS, at.uid(), at.gid(), at.mode()))
+        };
+        self.uid == 0 || path.ancestors().skip(1).all(may_pass)
+    }
+
+    /// `bit` as others have it.
+    fn may(&self, bit: u32, owner: u32, group: u32, mode: u32) -> bool {
         let bit = match () {
             () if self.uid == 0 => return true,
-            () if self.uid == owner => 0o400,
-            () if self.groups.contains(&group) => 0o040,
-            () => 0o004,
+            () if self.uid == owner => bit << 6,
+            () if self.groups.contains(&group) => bit << 3,
+            () => bit,
         };
         mode & bit != 0
     }
@@ -66,12 +80,16 @@ mod tests {
             (0, 65534, 0o640, true),
             (0, 27, 0o604, false),
         ] {
-            assert_eq!(rights.may(owner, group, mode), may, "{owner} {group} {mode:o}");
+            assert_eq!(
+                rights.may(READ, owner, group, mode),
+                may,
+                "{owner} {group} {mode:o}"
+            );
         }
         assert!(
             Rights::from_status("Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n")
                 .expect("root's")
-                .may(1, 1, 0)
+                .may(READ, 1, 1, 0)
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Files as a process sees them: a container's `/usr/lib` is another folder than ours.
 
+use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
 use super::rights::Rights;
@@ -75,6 +76,14 @@ impl View {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// Whether the process itself may read what lies there.
+    fn permits(&self, path: &Path, at: std::io::Result<Metadata>) -> bool {
+        let Some(rights) = &self.rights else {
+            return true;
+        };
+        rights.may_reach(path) && at.is_ok_and(|at| rights.may_read(&at))
+    }
+
     pub fn is_dir(&self, path: &Path) -> bool {
         self.real(path).is_some_and(|path| path.is_dir())
     }
@@ -88,8 +97,7 @@ impl View {
         use std::io::Read as _;
         let path = self.real(path)?;
         let file = crate::bounded::open(&path).ok()?;
-        let may = |rights: &Rights| file.metadata().is_ok_and(|metadata| rights.may_read(&metadata));
-        if !self.rights.as_ref().is_none_or(may) {
+        if !self.permits(&path, file.metadata()) {
             return None;
         }
         let mut bytes = Vec::new();
@@ -99,7 +107,13 @@ impl View {
 
     /// Names in a folder, sorted.
     pub fn list(&self, path: &Path, most: usize) -> Vec<String> {
-        let Some(entries) = self.real(path).and_then(|path| std::fs::read_dir(path).ok()) else {
+        let Some(path) = self.real(path) else {
+            return Vec::new();
+        };
+        if !self.permits(&path, path.metadata()) {
+            return Vec::new();
+        }
+        let Some(entries) = std::fs::read_dir(&path).ok() else {
             return Vec::new();
         };
         let mut names: Vec<String> = entries
