@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use crate::config::keys::{self, InDraft, Key, SECTIONS, Section};
 use crate::framework::Framework;
+use crate::timeline::scrub::is_secret_name;
 
 /// What is to be written, by key.
 #[derive(Debug, Default)]
@@ -27,11 +28,15 @@ struct DraftValue {
 impl Draft {
     /// Sets a key unless it is set already: the best source speaks first.
     pub fn set(&mut self, key: &'static str, value: impl Into<Json>, from: impl Into<String>) {
-        let value = value.into();
-        self.values.entry(key).or_insert(DraftValue {
-            value,
-            from: from.into(),
-        });
+        let mut value = value.into();
+        if self.has(key) {
+            return;
+        }
+        for variable in variables_for_secrets(&mut value) {
+            self.note(key, format!("a secret stood there: it is read from {variable}"));
+        }
+        let from = from.into();
+        self.values.insert(key, DraftValue { value, from });
     }
 
     pub fn note(&mut self, key: &'static str, text: impl Into<String>) {
@@ -222,6 +227,36 @@ fn toml(value: &Json) -> String {
     }
 }
 
+/// In a command: what stands behind a flag like `--password` is read from a variable, whose name is returned.
+fn variables_for_secrets(value: &mut Json) -> Vec<String> {
+    let mut variables = Vec::new();
+    let mut flag = String::new();
+    for word in value.as_array_mut().into_iter().flatten() {
+        let Json::String(text) = word else { continue };
+        let before = std::mem::take(&mut flag);
+        let (name, secret) = match text.split_once('=') {
+            Some((name, secret)) => (name.to_owned(), secret),
+            None if text.starts_with('-') => {
+                flag.clone_from(text);
+                continue;
+            }
+            None => (before, text.as_str()),
+        };
+        if !name.starts_with('-') || !is_secret_name(&name) || secret.is_empty() || secret.contains("${") {
+            continue;
+        }
+        let variable = name.trim_start_matches('-').to_uppercase().replace('-', "_");
+        let start = if text.contains('=') {
+            format!("{name}=")
+        } else {
+            String::new()
+        };
+        *text = format!("{start}${{{variable}}}");
+        variables.push(variable);
+    }
+    variables
+}
+
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -305,6 +340,20 @@ mod tests {
         assert_eq!(config.worker.command, [nasty]);
         assert_eq!(config.broker.actor.as_deref(), Some("x${y"));
         assert_eq!(config.broker.queue, nasty);
+    }
+
+    #[test]
+    fn a_command_reads_its_secrets_from_variables() {
+        let command = "dramatiq app --password Hunter2 --api-token=Hunter2 --dsn ${DSN} -v";
+        let words: Vec<&str> = command.split(' ').collect();
+        let mut draft = Draft::default();
+        draft.set("worker.command", words, "docker-compose.yml");
+        let text = draft.render(&[]);
+        let shown = r#"["dramatiq", "app", "--password", "${PASSWORD}", "--api-token=${API_TOKEN}", "--dsn", "${DSN}", "-v"]"#;
+        assert!(
+            text.contains(shown) && text.contains("API_TOKEN") && !text.contains("Hunter2"),
+            "{text}"
+        );
     }
 
     #[test]
