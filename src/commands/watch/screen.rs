@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::terminal;
 use tokio::sync::mpsc;
 
 use crate::cli::{Global, Watch};
@@ -15,6 +16,9 @@ use crate::watch::table::{Key, Table};
 
 /// From one drawing to the next, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(25);
+
+/// No screen has so many characters. What a terminal says of itself is believed up to here: it fills memory.
+const MOST_CELLS: u32 = 1_000_000;
 
 pub struct Screen {
     terminal: DefaultTerminal,
@@ -29,6 +33,7 @@ pub struct Screen {
 impl Screen {
     /// The terminal is given back when this is dropped, and before a panic is told.
     pub fn open(args: &Watch, global: &Global, started: Timestamp) -> Result<Self> {
+        has_a_size()?;
         let terminal = ratatui::try_init().map_err(|source| failed(&source))?;
         let (sender, events) = mpsc::unbounded_channel();
         // Reading blocks. The thread ends with the process.
@@ -96,6 +101,7 @@ impl Screen {
         if !self.touched && (early || !(changed || ticked)) {
             return Ok(());
         }
+        has_a_size()?;
         let (table, started, ascii) = (&mut self.table, self.started, self.ascii);
         self.terminal
             .draw(|frame| {
@@ -118,6 +124,16 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // The terminal may be gone, and stderr with it: then there is nobody to tell.
         let _ = ratatui::try_restore();
+    }
+}
+
+fn has_a_size() -> Result<()> {
+    let (columns, lines) = terminal::size().map_err(|source| failed(&source))?;
+    match u32::from(columns) * u32::from(lines) > MOST_CELLS {
+        true => Err(failed(&std::io::Error::other(format!(
+            "it is said to have {columns} columns and {lines} lines"
+        )))),
+        false => Ok(()),
     }
 }
 
