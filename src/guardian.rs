@@ -33,7 +33,6 @@ pub use connect_filter::{BlockedConnect, ConnectFilter, NO_FILTER};
 pub use main_loop::{last_words, main};
 use protocol::{Answer, Request};
 pub use protocol::{Exit, LeftRunning, Start};
-pub use successor::TOOK_OVER;
 use successor::listen;
 
 /// The hidden first argument that makes taskdiag a guardian.

@@ -15,7 +15,7 @@ use super::{ENDS_WITHIN, Inner, lock, tracing, vhost};
 const MOST_DEATHS: u32 = 3;
 
 /// How a complaint ends that is none: what was to be undone still is.
-pub const TOOK_OVER: &str = "another one took over";
+const TOOK_OVER: &str = "another one took over";
 
 /// Hands on what the guardian says, until it says no more. (Boxed: it starts itself again for the next one.)
 pub(super) fn listen(stdout: ChildStdout, inner: Weak<Inner>) -> BoxFuture<'static, ()> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::STILL_TRACES;
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::http::segment;
@@ -49,10 +50,10 @@ impl OwnedTracing {
         let by_hand = format!("on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}");
         match goes_on {
             true => format!(
-                "tracing of vhost {vhost} could not be switched off again yet: {reason}\nit is tried for {} min more in the background; at once, {by_hand}",
+                "{STILL_TRACES}{vhost} could not be switched off again yet: {reason}\nit is tried for {} min more in the background; at once, {by_hand}",
                 GO_ON.as_secs() / 60
             ),
-            false => format!("tracing of vhost {vhost} could not be switched off again: {reason}\n{by_hand}"),
+            false => format!("{STILL_TRACES}{vhost} could not be switched off again: {reason}\n{by_hand}"),
         }
     }
 

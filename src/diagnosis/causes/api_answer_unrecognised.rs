@@ -97,7 +97,9 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         let premises = scene.verdict().cause.unwrap().premises;
         assert!(
-            premises.iter().any(|premise| premise.contains("the answer names none")),
+            premises
+                .iter()
+                .any(|premise| premise.contains("the answer names none")),
             "{premises:?}"
         );
     }
