@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
-use crate::framework::Framework;
+use crate::framework::{self, Framework};
 pub use api::Api;
 pub use broker::{Broker, Tls, Trace};
 pub use database::Database;
@@ -88,16 +88,10 @@ impl Config {
         let name = layers.text("framework")?;
         let Some(framework) = name.as_deref().map_or(Some(Framework::usual()), Framework::named) else {
             let name = name.unwrap_or_default();
-            if name == "celery" {
-                return Err(Error::Framework {
-                    name,
-                    origin: layers.origin("framework"),
-                });
-            }
             return Err(layers.bad(
                 "framework",
                 format!("\"{name}\" is not a framework"),
-                &format!("write framework = \"{}\"", Framework::usual().name),
+                &format!("write {}", framework_names()),
             ));
         };
         let timing = Timing {
@@ -134,4 +128,13 @@ impl Config {
             example: "[api] url = \"http://localhost:8000\"",
         })
     }
+}
+
+/// `framework = "dramatiq"` and the like, for each there is.
+fn framework_names() -> String {
+    let names = framework::ALL.iter();
+    let names: Vec<String> = names
+        .map(|framework| format!("framework = \"{}\"", framework.name))
+        .collect();
+    names.join(" or ")
 }

@@ -340,7 +340,11 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
         of: matched.of,
         certainty: matched.certainty,
         summary: matched.summary,
-        premises: matched.assumed.iter().map(Premise::sentence).collect(),
+        premises: matched
+            .assumed
+            .iter()
+            .map(|premise| premise.sentence(story.framework()))
+            .collect(),
         evidence: matched.evidence,
         owner: cause.owner.to_vec(),
         confirm: Vec::new(),

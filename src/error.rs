@@ -5,8 +5,6 @@
 
 use std::path::PathBuf;
 
-use crate::framework::Framework;
-
 /// Exit codes, a public contract.
 pub mod exit {
     /// Scenario A and the outcome that was expected.
@@ -94,8 +92,6 @@ pub enum Error {
         origin: String,
         variable: String,
     },
-    #[error("framework \"{name}\" is not supported yet ({origin})")]
-    Framework { name: String, origin: String },
     #[error("this folder does not show enough to send a task: {missing} is not found")]
     NotEnough { missing: String },
     #[error("{why}")]
@@ -158,10 +154,6 @@ impl Error {
             Error::UnsetVariable { variable, .. } => {
                 format!("export {variable}=…, or write ${{{variable}:-default}}")
             }
-            Error::Framework { .. } => format!(
-                "set framework = \"{}\"; Celery is planned, and guessing at it would give wrong answers",
-                Framework::usual().name
-            ),
             Error::UnknownCause { nearest: Some(near), .. } => {
                 format!("did you mean `{near}`? `taskdiag causes` lists them all")
             }

@@ -3,6 +3,7 @@
 //! To add one: a folder with its `FRAMEWORK`, one row of [`ALL`], and the pages and causes that only it has.
 //! Everything the rest of taskdiag knows of a framework goes through here.
 
+pub mod celery;
 mod codec;
 pub mod dramatiq;
 mod ids;
@@ -15,14 +16,17 @@ mod stack;
 pub mod toy;
 mod traceback;
 
-pub use codec::{Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, with_task_id};
+pub use codec::{
+    Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, fresh_id, replace_id,
+    with_task_id,
+};
 pub use ids::{WantedId, contains_token, is_same_id, spellings};
-pub use log::{LineMeaning, LogReader, LogShape};
+pub use log::{LineMeaning, LineSubject, LogReader, LogShape, Verbosity};
 pub use log_event::{Handling, LogEvent, WorkerLife};
 pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Message};
 pub use queues::{Queues, Role};
 pub use stack::{FrameMatch, StackShape};
-pub use traceback::{Traceback, TracebackFrame, exception_in};
+pub use traceback::{Traceback, TracebackFrame, exception_in, function_of};
 
 /// One task framework.
 #[derive(Debug)]
@@ -31,12 +35,15 @@ pub struct Framework {
     pub name: &'static str,
     /// What people call it.
     pub title: &'static str,
+    /// Words in a text for people that make it one about this framework, and no other.
+    pub own_words: &'static [&'static str],
     pub queues: Queues,
     pub codec: Codec,
     pub log: LogShape,
     pub stack: StackShape,
     pub worker: WorkerShape,
     pub source: SourceShape,
+    pub takes: Takes,
     pub acknowledges: Acknowledges,
     pub delays: Delays,
 }
@@ -44,6 +51,7 @@ pub struct Framework {
 /// Every framework; the first is meant where nothing says which.
 pub static ALL: &[&Framework] = &[
     &dramatiq::FRAMEWORK,
+    &celery::FRAMEWORK,
     #[cfg(test)]
     &toy::FRAMEWORK,
 ];
@@ -85,6 +93,11 @@ impl Framework {
         ALL.iter().copied().find(|framework| framework.name == name)
     }
 
+    /// The one that people call so.
+    pub fn titled(title: &str) -> Option<&'static Self> {
+        ALL.iter().copied().find(|framework| framework.title == title)
+    }
+
     /// What is meant where nothing says which.
     pub fn usual() -> &'static Self {
         ALL[0]
@@ -106,6 +119,8 @@ impl Framework {
 pub struct WorkerShape {
     /// Programs that start it, by the last part of their paths.
     pub programs: &'static [&'static str],
+    /// The word after which such a program is a worker, where it does other things as well.
+    pub subcommand: Option<&'static str>,
     /// What makes it log at DEBUG.
     pub debug_flag: &'static str,
     /// In `taskdiag.toml`: how it is started.
@@ -113,6 +128,8 @@ pub struct WorkerShape {
     /// What a wrong use of its command line comes to, in words: from the command, whether the log holds the
     /// program's own complaint, and the exception or line that the log ends in.
     pub misuse: fn(command: &[String], usage_error: bool, text: &str) -> Option<String>,
+    /// What is wrong with its command line, as far as the words say.
+    pub mistakes: fn(command: &[String]) -> Vec<String>,
     /// The queues to which its command line restricts it, if it does.
     pub queues: fn(command: &[String]) -> Option<Vec<String>>,
     /// Distributions that carry its messages.
@@ -137,6 +154,12 @@ impl WorkerShape {
         self.programs.contains(&word.rsplit('/').next().unwrap_or(word))
     }
 
+    /// A command line starts it.
+    pub fn is_started_by(&self, command: &[String]) -> bool {
+        let is_there = |wanted: &str| command.iter().any(|word| word == wanted);
+        command.iter().take(3).any(|word| self.is_program(word)) && self.subcommand.is_none_or(is_there)
+    }
+
     /// A word of a command line names it.
     pub fn is_named_in(&self, word: &str) -> bool {
         self.programs.iter().any(|program| word.contains(program))
@@ -155,6 +178,8 @@ pub struct SourceShape {
     pub module: &'static str,
     /// What makes a function a task.
     pub decorator: &'static str,
+    /// What is called to send one.
+    pub send: &'static str,
     /// The queue of a task that names none.
     pub default_queue: &'static str,
     /// The package that runs it in Django.
@@ -191,6 +216,15 @@ pub fn is_django_worker(command: &str) -> bool {
         .iter()
         .filter_map(|framework| framework.source.django.as_ref());
     packages.any(|django| command.starts_with(django.command))
+}
+
+/// Which process of a worker takes messages from the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Each child for itself: one whose master is gone is an orphan.
+    Child,
+    /// The master, which hands them to children without a connection.
+    Master,
 }
 
 /// When a worker acknowledges a message.

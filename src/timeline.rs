@@ -18,7 +18,7 @@ pub mod scrub;
 mod setup;
 mod source;
 
-use crate::framework::{Framework, LogEvent};
+use crate::framework::{Framework, LineSubject, LogEvent};
 
 pub use broker::{ClosedChannel, Connection, Consumer, Permission};
 pub use container::{Container, PublishedAt, Role};
@@ -41,6 +41,8 @@ pub struct Timeline {
     pub events: Vec<Event>,
     /// What each log line means to the framework, in step with `events`: read once, asked often.
     marks: Vec<Option<LogEvent>>,
+    /// Which message each log line is about, where it names one beside that.
+    named: Vec<Option<Named>>,
 }
 
 impl Timeline {
@@ -50,6 +52,7 @@ impl Timeline {
             started_at,
             events: Vec::new(),
             marks: Vec::new(),
+            named: Vec::new(),
         }
     }
 
@@ -62,10 +65,16 @@ impl Timeline {
     pub fn push(&mut self, mut event: Event) -> u32 {
         event.n = self.events.len() as u32 + 1;
         let n = event.n;
-        self.marks.push(match (&event.source, &event.kind) {
-            (Source::WorkerLog, EventKind::Line(line)) => line.log_event(self.framework()),
-            _ => None,
-        });
+        let (mark, named) = match (&event.source, &event.kind) {
+            (Source::WorkerLog, EventKind::Line(line)) => {
+                let framework = self.framework();
+                let named = line.message_of(framework);
+                (line.log_event(framework), named.map(Named::from))
+            }
+            _ => (None, None),
+        };
+        self.marks.push(mark);
+        self.named.push(named);
         self.events.push(event);
         n
     }
@@ -201,6 +210,16 @@ impl Timeline {
         self.marks.get(n as usize - 1)?.as_ref()
     }
 
+    /// What this log line is about, beside what it means.
+    pub fn subject(&self, n: u32) -> Option<LineSubject<'_>> {
+        let named = self.named.get(n as usize - 1)?.as_ref()?;
+        Some(LineSubject {
+            id: &named.id,
+            task: &named.task,
+            by_the_task: named.by_the_task,
+        })
+    }
+
     pub fn event(&self, n: u32) -> Option<&Event> {
         self.events.get((n as usize).checked_sub(1)?)
     }
@@ -261,6 +280,24 @@ impl Timeline {
                 *visible_at_ms = round(*visible_at_ms - origin);
                 *invisible_at_ms = invisible_at_ms.map(|at| round(at - origin));
             }
+        }
+    }
+}
+
+/// What a line is about, kept.
+#[derive(Debug, Clone)]
+struct Named {
+    id: Box<str>,
+    task: Box<str>,
+    by_the_task: bool,
+}
+
+impl From<LineSubject<'_>> for Named {
+    fn from(subject: LineSubject<'_>) -> Self {
+        Self {
+            id: subject.id.into(),
+            task: subject.task.into(),
+            by_the_task: subject.by_the_task,
         }
     }
 }

@@ -47,6 +47,20 @@ pub enum TraceKind<'a> {
     },
 }
 
+impl TraceKind<'_> {
+    /// Workers talk among themselves all the time.
+    pub fn is_bookkeeping(&self, framework: &Framework) -> bool {
+        match self {
+            Self::Publish {
+                exchange,
+                routing_key,
+                ..
+            } => (framework.queues.is_bookkeeping)(exchange, routing_key),
+            Self::Deliver { queue, .. } => (framework.queues.is_bookkeeping)("", queue),
+        }
+    }
+}
+
 /// It was dead-lettered before, from this queue and for this reason.
 #[derive(Debug)]
 pub struct Death<'a> {
@@ -159,6 +173,9 @@ impl Tracer {
         out: &mut Vec<u8>,
     ) -> bool {
         self.totals.events += 1;
+        if event.kind.is_bookkeeping(self.framework) {
+            return false;
+        }
         let mut options = DecodeOptions {
             keep: self.show_args,
             ids: self.filter.ids(),

@@ -26,10 +26,16 @@ fn path(inside: &str) -> PathBuf {
 }
 
 fn files(extension: &str) -> BTreeSet<String> {
-    fs::read_dir(path("src/diagnosis/causes"))
-        .expect("the folder of causes")
-        .flatten()
+    let top = path("src/diagnosis/causes");
+    // Those that one framework alone can have lie in a folder of its name, beside a file of that name.
+    let of_frameworks = taskdiag::framework::ALL
+        .iter()
+        .map(|framework| top.join(framework.name));
+    let folders = std::iter::once(top.clone()).chain(of_frameworks.filter(|folder| folder.is_dir()));
+    folders
+        .flat_map(|folder| fs::read_dir(folder).expect("a folder of causes").flatten())
         .map(|entry| entry.path())
+        .filter(|path| !path.with_extension("").is_dir())
         .filter(|path| path.extension().is_some_and(|found| found == extension))
         .map(|path| {
             path.file_stem()

@@ -1,5 +1,9 @@
 //! What an entry of the catalogue is, and what its check may answer.
 
+mod prose;
+
+use std::fmt::Write as _;
+
 use super::premises::{EventId, Premise};
 use super::{Certainty, Exception, OtherTask, Owner, Scenario, Stage, Story};
 use crate::framework::Framework;
@@ -118,12 +122,31 @@ impl Cause {
     }
 }
 
-/// A text without the code that is fenced for other frameworks: what stands between "```sh NAME" and "```" is
-/// for the one called `NAME`, and code without a name for all.
+/// A text without what is for other frameworks: code between "```sh NAME" and "```", bullets that begin
+/// with `- TITLE: `, and sentences with a word that only another one has. Whatever has no name is for all.
 fn without_others(page: &str, framework: &Framework) -> String {
-    let mut text = String::with_capacity(page.len());
+    prose::without_their_sentences(&without_their_blocks(page, framework), framework)
+}
+
+fn without_their_blocks(page: &str, framework: &Framework) -> String {
+    let mut out = String::with_capacity(page.len());
     let mut is_left_out = false;
+    let mut in_others_bullet = false;
     for line in page.lines() {
+        let bullet = line.strip_prefix("- ").and_then(|text| text.split_once(": "));
+        let titled = bullet.and_then(|(title, text)| Some((Framework::titled(title)?, text)));
+        in_others_bullet = match titled {
+            Some((named, text)) if named.name == framework.name => {
+                let _ = writeln!(out, "- {text}");
+                in_others_bullet = false;
+                continue;
+            }
+            Some(_) => true,
+            None => in_others_bullet && line.starts_with("  "),
+        };
+        if in_others_bullet {
+            continue;
+        }
         let fence = line.trim_start().strip_prefix("```");
         let named = fence
             .and_then(|info| info.rsplit_once(' '))
@@ -131,17 +154,17 @@ fn without_others(page: &str, framework: &Framework) -> String {
         if let Some(named) = named {
             is_left_out = named.name != framework.name;
             if !is_left_out {
-                text.push_str(line.trim_end_matches(named.name).trim_end());
-                text.push('\n');
+                out.push_str(line.trim_end_matches(named.name).trim_end());
+                out.push('\n');
             }
         } else if is_left_out {
             is_left_out = fence.is_none();
         } else {
-            text.push_str(line);
-            text.push('\n');
+            out.push_str(line);
+            out.push('\n');
         }
     }
-    text
+    out
 }
 
 /// Words of a condition that tell nothing apart.
@@ -219,6 +242,20 @@ mod tests {
         assert!(concerns("Start the worker", memory));
     }
 
+    const BULLETS: &str = "- one\n- Dramatiq: two\n  more\n- Toy: three\n- a word: four\n";
+
+    #[test]
+    fn bullets_for_another_framework_are_left_out() {
+        assert_eq!(
+            without_others(BULLETS, &dramatiq::FRAMEWORK),
+            "- one\n- two\n  more\n- a word: four\n"
+        );
+        assert_eq!(
+            without_others(BULLETS, &toy::FRAMEWORK),
+            "- one\n- three\n- a word: four\n"
+        );
+    }
+
     const PAGE: &str = "# a\n\n```sh dramatiq\none\n```\n```sh toy\ntwo\n```\n```sh\nboth\n```\nend\n";
 
     #[test]
@@ -231,10 +268,22 @@ mod tests {
     #[test]
     fn a_page_without_such_code_stays_as_it_is() {
         for cause in crate::diagnosis::causes::ALL {
-            assert_eq!(
-                cause.page_for(&dramatiq::FRAMEWORK).trim_end(),
-                cause.page.trim_end()
-            );
+            let named = crate::framework::ALL.iter().any(|framework| {
+                let (code, bullet) = (
+                    format!("```sh {}", framework.name),
+                    format!("- {}: ", framework.title),
+                );
+                cause.page.contains(&code)
+                    || cause.page.contains(&bullet)
+                    || (framework.name != dramatiq::FRAMEWORK.name
+                        && framework.own_words.iter().any(|word| cause.page.contains(word)))
+            });
+            if !named {
+                assert_eq!(
+                    cause.page_for(&dramatiq::FRAMEWORK).trim_end(),
+                    cause.page.trim_end()
+                );
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ mod backlog;
 mod bad_arguments;
 mod blocked_after_actor;
 mod blocked_before_entry;
+mod celery;
 mod consumer_refused;
 mod coroutine_never_awaited;
 mod crash_before_entry;
@@ -133,6 +134,9 @@ pub const ALL: &[Cause] = &[
     worker_not_started::CAUSE,
     worker_cannot_connect::CAUSE,
     queue_declaration_conflict::CAUSE,
+    celery::consumer_timeout_killed_worker::CAUSE,
+    celery::node_name_taken::CAUSE,
+    celery::worker_unrecoverable::CAUSE,
     consumer_refused::CAUSE,
     queue_deleted::CAUSE,
     worker_still_booting::CAUSE,
@@ -162,6 +166,7 @@ pub const ALL: &[Cause] = &[
     worker_blocked::CAUSE,
     message_too_old::CAUSE,
     message_skipped::CAUSE,
+    celery::revoked::CAUSE,
     bad_arguments::CAUSE,
     no_event_loop::CAUSE,
     coroutine_never_awaited::CAUSE,
@@ -171,6 +176,8 @@ pub const ALL: &[Cause] = &[
     event_loop_blocked::CAUSE,
     enqueued_before_commit::CAUSE,
     time_limit_exceeded::CAUSE,
+    celery::deadlock_on_subtask::CAUSE,
+    celery::result_ignored::CAUSE,
     worker_died_in_actor::CAUSE,
     delivery_limit_reached::CAUSE,
     redelivery_loop::CAUSE,

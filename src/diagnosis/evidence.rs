@@ -7,6 +7,7 @@ pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod connections;
 pub(in crate::diagnosis) mod containers;
+pub(in crate::diagnosis) mod expiry;
 mod filling;
 pub(in crate::diagnosis) mod holding;
 pub(in crate::diagnosis) mod holdups;
@@ -33,7 +34,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::premises::{EventId, Premise, PremiseKind};
 use super::{Stage, closes};
-use crate::framework::{Acknowledges, Framework, LogEvent, Message, Traceback, WorkerLife};
+use crate::framework::{
+    Acknowledges, Framework, LineSubject, LogEvent, Message, Takes, Traceback, WorkerLife,
+};
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
 pub use filling::plain_placeholders;
@@ -79,6 +82,8 @@ pub struct WorkerLine<'a> {
     /// The process of this machine that wrote it. The pid in the line itself may be a container's.
     pub pid: Option<i32>,
     pub mark: Option<&'a LogEvent>,
+    /// What it is about, beside that.
+    pub subject: Option<LineSubject<'a>>,
     pub stated: Option<&'a str>,
 }
 
@@ -88,7 +93,9 @@ pub type ThreadKey<'a> = (Option<&'a str>, Option<i32>, Option<&'a str>);
 impl<'a> WorkerLine<'a> {
     /// The id of the message that it names.
     pub fn message_id(&self) -> Option<&'a str> {
-        self.mark.and_then(LogEvent::message_id)
+        self.mark
+            .and_then(LogEvent::message_id)
+            .or(self.subject.map(|subject| subject.id))
     }
 
     /// The thread that wrote it: replicas that share a log may have the same pid and thread.
@@ -103,6 +110,11 @@ impl<'a> WorkerLine<'a> {
     /// The actor that it names.
     pub fn task_name(&self) -> Option<&'a str> {
         self.mark.and_then(LogEvent::task_name)
+    }
+
+    /// The application says it, in the course of the task.
+    pub fn is_by_the_task(&self) -> bool {
+        self.mark.is_none() && self.subject.is_some_and(|subject| subject.by_the_task)
     }
 
     /// The broker is told what became of the message.
@@ -328,6 +340,7 @@ impl<'a> Story<'a> {
                         line,
                         pid: line.pid,
                         mark: self.timeline.mark(event.n),
+                        subject: self.timeline.subject(event.n),
                         stated: event.stated.as_deref(),
                     })
                 }
@@ -446,6 +459,11 @@ impl<'a> Story<'a> {
     /// what may be running.
     pub fn acknowledges_after_the_run(&self) -> bool {
         self.framework().acknowledges == Acknowledges::AfterRun
+    }
+
+    /// A worker's master takes messages and hands them to its children.
+    pub fn master_takes(&self) -> bool {
+        self.framework().takes == Takes::Master
     }
 
     /// By this line the attempt in hand is over.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use strum::{EnumDiscriminants, VariantArray};
 
 use super::evidence::{Story, permissions, workers};
+use crate::framework::Framework;
 use crate::timeline::{Event, EventKind, Row, Source};
 
 /// The number by which evidence points at an event.
@@ -82,7 +83,7 @@ fn proved(events: impl IntoIterator<Item = EventId>) -> State {
 
 impl Premise {
     /// What people are told when it could not be proved: the verdict holds unless this is otherwise.
-    pub fn sentence(&self) -> String {
+    pub fn sentence(&self, framework: &Framework) -> String {
         match self {
             Premise::SamePidSpace => {
                 "if the pids in the worker's log are pids of this machine: in a container they are not".into()
@@ -114,7 +115,8 @@ impl Premise {
             }
             Premise::SawEveryVersion => "if nothing wrote over the row between two looks at it".into(),
             Premise::NothingRefused => {
-                "if the broker did not refuse the message after send() had returned".into()
+                let send = framework.source.send;
+                format!("if the broker did not refuse the message after {send} had returned")
             }
             Premise::WorkIsRunning(pid) => {
                 format!("if pid {pid} still works on what it has not acknowledged")

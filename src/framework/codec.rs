@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::{ArgumentValues, BorrowedMessage, Message, WantedId};
+use super::{ArgumentValues, BorrowedMessage, Message, WantedId, is_same_id};
 
 /// A message as AMQP carries it. A framework may put what it has to say into the body, or into the headers.
 #[derive(Clone, Default, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Properties<'a> {
     pub correlation_id: Option<Cow<'a, str>>,
     pub reply_to: Option<Cow<'a, str>>,
     pub priority: Option<u8>,
+    /// The queue drops it after so many milliseconds.
+    pub expiration_ms: Option<i64>,
 }
 
 impl std::fmt::Debug for Envelope<'_> {
@@ -85,6 +87,7 @@ impl<'a> Envelope<'a> {
                 correlation_id: owned(self.properties.correlation_id),
                 reply_to: owned(self.properties.reply_to),
                 priority: self.properties.priority,
+                expiration_ms: self.properties.expiration_ms,
             },
             body: Cow::Owned(self.body.into_owned()),
         }
@@ -133,6 +136,22 @@ pub struct DecodeOptions<'w> {
 }
 
 impl DecodeOptions<'_> {
+    /// Somebody wants to know of the arguments.
+    pub fn wants_arguments(&self) -> bool {
+        self.keep || self.leaves.is_some() || !self.ids.is_empty()
+    }
+
+    /// Every leaf of a part of the arguments.
+    pub fn see_all(&mut self, value: &Json) {
+        match value {
+            Json::Null => {}
+            Json::String(text) => self.see(text),
+            Json::Array(items) => items.iter().for_each(|item| self.see_all(item)),
+            Json::Object(map) => map.values().for_each(|item| self.see_all(item)),
+            other => self.see(&other.to_string()),
+        }
+    }
+
     /// A leaf of the arguments.
     pub fn see(&mut self, text: &str) {
         self.found = self.found || self.ids.iter().any(|id| id.is(text));
@@ -215,6 +234,10 @@ pub(super) fn decode(codec: &Codec, envelope: &Envelope<'_>, show_args: bool) ->
         carries_task_id: false,
         timestamp_ms: read.timestamp_ms,
         eta_ms: read.eta_ms,
+        expires_ms: read.expires_ms,
+        expiration_ms: envelope.properties.expiration_ms,
+        parent_id: read.parent_id.map(Cow::into_owned),
+        result_ignored: read.result_ignored,
         retries: read.retries,
         max_retries: read.max_retries,
         traceback: read.traceback.map(Cow::into_owned),
@@ -239,5 +262,52 @@ pub fn with_task_id(value: &Json, task_id: &str) -> Json {
                 .collect(),
         ),
         other => other.clone(),
+    }
+}
+
+/// An id of the same shape that no row has.
+pub fn fresh_id(id: &str, nth: u32) -> String {
+    let nth = i64::from(nth);
+    let uuid = uuid::Uuid::new_v4();
+    if uuid::Uuid::try_parse(id).is_ok() {
+        return if id.contains('-') {
+            uuid.hyphenated().to_string()
+        } else {
+            uuid.simple().to_string()
+        };
+    }
+    // Far behind every id that a sequence has given out, and still an integer of four bytes.
+    if let Ok(number) = id.parse::<i64>() {
+        return match number.checked_add(1_000_000_000 + nth) {
+            Some(far) if far <= i64::from(i32::MAX) || number > i64::from(i32::MAX) => far.to_string(),
+            _ => (i64::from(i32::MAX) - 1 - nth).to_string(),
+        };
+    }
+    let prefix = id.rfind(['_', '-', ':']).map_or(0, |at| at + 1);
+    let rest = &id[prefix..];
+    if rest.len() >= 12 && rest.chars().all(|c| c.is_ascii_hexdigit()) {
+        let digits: String = uuid.simple().to_string().repeat(rest.len().div_ceil(32));
+        return format!("{}{}", &id[..prefix], &digits[..rest.len()]);
+    }
+    format!("taskdiag-{uuid}")
+}
+
+/// Replaces every leaf that is the id; says how many.
+pub fn replace_id(value: &mut Json, id: &str, fresh: &str) -> usize {
+    match value {
+        Json::String(text) if is_same_id(text, id) => {
+            *text = fresh.to_owned();
+            1
+        }
+        Json::Number(number) if number.to_string() == id => match fresh.parse::<i64>() {
+            Ok(fresh) => {
+                *value = json!(fresh);
+                1
+            }
+            Err(_) => 0,
+        },
+        Json::Array(items) => items.iter_mut().map(|item| replace_id(item, id, fresh)).sum(),
+        Json::Object(map) => map.values_mut().map(|item| replace_id(item, id, fresh)).sum(),
+        _ => 0,
     }
 }

@@ -8,14 +8,48 @@ mod copy;
 mod log;
 mod worker;
 
-use super::{Acknowledges, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape};
+use super::{
+    Acknowledges, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape, Takes,
+};
 
 pub static FRAMEWORK: Framework = Framework {
     name: "dramatiq",
     title: "Dramatiq",
+    own_words: &[
+        "Dramatiq",
+        "dramatiq",
+        "DRAMATIQ",
+        ".DQ",
+        ".XQ",
+        "iddleware",
+        "before_process_message",
+        "after_process_message",
+        "pika",
+        "StubBroker",
+        "SkipMessage",
+        "set_broker",
+        "set_encoder",
+        "send_with_options",
+        "`send()`",
+        "max_age",
+        "--processes",
+        "--threads",
+        "`-v`",
+        "WorkerThread",
+        "Pipelines",
+        "AsyncIO",
+        "Received args",
+        "Received message",
+        "Pushing message",
+        "Retrying message",
+        "Retries exceeded",
+        "Completed after",
+        "Failed to process message",
+    ],
     queues: Queues {
         delay: Some(".DQ"),
         dead_letter: Some(".XQ"),
+        is_bookkeeping: |_, _| false,
     },
     codec: codec::CODEC,
     log: log::LOG,
@@ -64,6 +98,7 @@ pub static FRAMEWORK: Framework = Framework {
     source: SourceShape {
         module: "dramatiq",
         decorator: "actor",
+        send: "send()",
         default_queue: "default",
         django: Some(DjangoShape {
             app: "django_dramatiq",
@@ -75,6 +110,7 @@ pub static FRAMEWORK: Framework = Framework {
             ("Redis", &["RedisBroker"]),
         ],
     },
+    takes: Takes::Child,
     acknowledges: Acknowledges::AfterRun,
     delays: Delays::OnCompanion,
 };

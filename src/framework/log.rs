@@ -12,12 +12,36 @@ pub struct LogShape {
     /// What a line says, from its text, its logger and the traceback below it; `None` for anything that is
     /// not the framework's.
     pub read: fn(text: &str, logger: Option<&str>, traceback: Option<&str>) -> Option<LogEvent>,
+    /// The message that a line is about, where lines name it beside what they mean.
+    pub message_of: for<'t> fn(text: &'t str, traceback: Option<&'t str>) -> Option<LineSubject<'t>>,
+    /// A line that holds one of these goes on until the next one with a head.
+    pub blocks: &'static [&'static str],
+    /// From where on it tells of each message that it takes and of what became of it.
+    pub tells_at: Verbosity,
     /// A part of every line that tells of the death of a process.
     pub death: &'static str,
     /// Its loggers' names begin so.
     pub logger: &'static str,
     /// Task arguments where it prints them: a regular expression, and what stands in place of what it fits.
     pub argument_masks: &'static [(&'static str, &'static str)],
+}
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineSubject<'t> {
+    /// The id of the message.
+    pub id: &'t str,
+    /// The task that it is for; empty where the line does not say.
+    pub task: &'t str,
+    /// It is written by the application's code, in the course of the task.
+    pub by_the_task: bool,
+}
+
+/// How much a worker has to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    Info,
+    Debug,
 }
 
 /// What a line means whose text fits a pattern.

@@ -21,6 +21,10 @@ pub enum LogEvent {
         error: String,
     },
     RestartingConsumer,
+    /// An error on which the worker exits.
+    GaveUp {
+        error: String,
+    },
     Pushed {
         id: String,
         delay: bool,
@@ -44,6 +48,11 @@ pub enum LogEvent {
         id: String,
     },
     ReturnedValue {
+        actor: String,
+    },
+    /// The call returned, without an exception.
+    Succeeded {
+        id: String,
         actor: String,
     },
     /// The attempt raised; the traceback is folded into the line.
@@ -74,10 +83,20 @@ pub enum LogEvent {
     Skipped {
         actor: String,
     },
+    /// Revoked, or too old.
+    Discarded {
+        id: String,
+    },
     HookFailed {
         hook: String,
     },
     TimeLimit,
+    /// The process that ran the actor was killed for it.
+    KilledAtTimeLimit,
+    /// How many messages it runs at once.
+    Concurrency {
+        slots: usize,
+    },
     AckFailed,
     NoEventLoop,
     NeverAwaited,
@@ -116,13 +135,15 @@ impl LogEvent {
         match self {
             Self::Pushed { id, .. }
             | Self::Received { id, .. }
+            | Self::Succeeded { id, .. }
             | Self::Acknowledging { id }
             | Self::Rejecting { id }
             | Self::Aborting { id }
             | Self::Retrying { id, .. }
             | Self::Enqueueing { id, .. }
             | Self::RetriesExceeded { id }
-            | Self::TooOld { id } => Some(id),
+            | Self::TooOld { id }
+            | Self::Discarded { id } => Some(id),
             _ => None,
         }
     }
@@ -134,7 +155,8 @@ impl LogEvent {
             | Self::Skipped { actor }
             | Self::UndefinedActor { actor }
             | Self::ReturnedValue { actor }
-            | Self::Received { actor, .. } => Some(actor),
+            | Self::Received { actor, .. }
+            | Self::Succeeded { actor, .. } => Some(actor),
             _ => None,
         }
     }
@@ -160,9 +182,10 @@ impl LogEvent {
     /// How far its message has come by it.
     pub fn handling(&self) -> Option<Handling> {
         match self {
-            Self::Pushed { delay: false, .. } | Self::UndefinedActor { .. } | Self::DecodeFailed => {
-                Some(Handling::Delivered)
-            }
+            Self::Pushed { delay: false, .. }
+            | Self::UndefinedActor { .. }
+            | Self::DecodeFailed
+            | Self::Discarded { .. } => Some(Handling::Delivered),
             Self::Received { .. }
             | Self::Called
             | Self::Failed { .. }
@@ -172,6 +195,7 @@ impl LogEvent {
             | Self::RetriesExceeded { .. }
             | Self::ExpectedException { .. }
             | Self::ReturnedValue { .. }
+            | Self::Succeeded { .. }
             | Self::HookFailed { .. } => Some(Handling::Received),
             Self::Acknowledging { .. } | Self::Rejecting { .. } => Some(Handling::Settled),
             _ => None,
@@ -188,7 +212,12 @@ impl LogEvent {
         self.denies_entry()
             || matches!(
                 self,
-                Self::Completed | Self::Failed { .. } | Self::ExpectedException { .. }
+                Self::Completed
+                    | Self::Succeeded { .. }
+                    | Self::Failed { .. }
+                    | Self::ExpectedException { .. }
+                    | Self::Retrying { .. }
+                    | Self::KilledAtTimeLimit
             )
     }
 
@@ -200,6 +229,7 @@ impl LogEvent {
                 | Self::DecodeFailed
                 | Self::Skipped { .. }
                 | Self::TooOld { .. }
+                | Self::Discarded { .. }
                 | Self::NoEventLoop
                 | Self::NeverAwaited
         )
@@ -209,7 +239,10 @@ impl LogEvent {
     pub fn fails_attempt(&self) -> bool {
         matches!(
             self,
-            Self::ExpectedException { .. } | Self::TimeLimit | Self::RetriesExceeded { .. }
+            Self::ExpectedException { .. }
+                | Self::TimeLimit
+                | Self::KilledAtTimeLimit
+                | Self::RetriesExceeded { .. }
         )
     }
 
@@ -218,7 +251,9 @@ impl LogEvent {
         match self {
             Self::BootingUp => Some(WorkerLife::Booting),
             Self::Ready => Some(WorkerLife::Up),
-            Self::Stopping | Self::ShutDown | Self::ChildDied { .. } => Some(WorkerLife::Ending),
+            Self::Stopping | Self::ShutDown | Self::ChildDied { .. } | Self::GaveUp { .. } => {
+                Some(WorkerLife::Ending)
+            }
             _ => None,
         }
     }

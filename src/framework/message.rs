@@ -31,6 +31,18 @@ pub struct Message {
     /// Unix milliseconds before which it must not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_ms: Option<i64>,
+    /// Unix milliseconds after which it must not run any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<i64>,
+    /// AMQP's `expiration`: the queue drops it after so many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_ms: Option<i64>,
+    /// The message of the task that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
+    /// It asks that its result is not stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub result_ignored: bool,
     /// Attempts so far, on a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u64>,
@@ -125,6 +137,9 @@ pub struct BorrowedMessage<'a> {
     pub queue_name: Option<Cow<'a, str>>,
     pub timestamp_ms: Option<i64>,
     pub eta_ms: Option<i64>,
+    pub expires_ms: Option<i64>,
+    pub parent_id: Option<Cow<'a, str>>,
+    pub result_ignored: bool,
     pub retries: Option<u64>,
     pub max_retries: Option<u64>,
     pub traceback: Option<Cow<'a, str>>,

@@ -22,6 +22,8 @@ pub struct Queues {
     pub delay: Option<&'static str>,
     /// Rejected messages end here, by the broker's dead-lettering; nobody consumes it.
     pub dead_letter: Option<&'static str>,
+    /// What passes through this exchange, or to this queue, is talk of workers among themselves.
+    pub is_bookkeeping: fn(exchange: &str, queue: &str) -> bool,
 }
 
 impl Queues {
@@ -96,6 +98,7 @@ mod tests {
     const TWO: Queues = Queues {
         delay: Some(".later"),
         dead_letter: Some(".dead"),
+        is_bookkeeping: |_, _| false,
     };
 
     #[test]
@@ -113,6 +116,7 @@ mod tests {
         let none = Queues {
             delay: None,
             dead_letter: None,
+            is_bookkeeping: |_, _| false,
         };
         assert_eq!(none.pattern("q"), "^q$");
         assert_eq!(none.family("q"), [(Role::Main, "q".to_owned())]);

@@ -8,9 +8,11 @@ use super::*;
 pub static FRAMEWORK: Framework = Framework {
     name: "toy",
     title: "Toy",
+    own_words: &["Toy", "toyworker"],
     queues: Queues {
         delay: None,
         dead_letter: Some("-dead"),
+        is_bookkeeping: |_, _| false,
     },
     codec: Codec {
         read,
@@ -21,6 +23,9 @@ pub static FRAMEWORK: Framework = Framework {
     log: LogShape {
         format: r"^toy\[(?P<pid>\d+)\] (?P<level>[A-Z]+): (?P<text>.*)$",
         read: |text, _, _| READER.as_ref().ok()?.read(text),
+        message_of: |_, _| None,
+        blocks: &[],
+        tells_at: Verbosity::Debug,
         death: "died",
         logger: "toy",
         argument_masks: &[],
@@ -41,9 +46,11 @@ pub static FRAMEWORK: Framework = Framework {
     },
     worker: WorkerShape {
         programs: &["toyworker"],
+        subcommand: None,
         debug_flag: "--loud",
         start_example: "[worker] command = [\"toyworker\"]",
         misuse: |_, _, _| None,
+        mistakes: |_| Vec::new(),
         queues: |_| None,
         packages: &["toy"],
         package_prefix: "toy-",
@@ -56,10 +63,12 @@ pub static FRAMEWORK: Framework = Framework {
     source: SourceShape {
         module: "toy",
         decorator: "task",
+        send: "send()",
         default_queue: "toys",
         django: None,
         other_brokers: &[],
     },
+    takes: Takes::Child,
     acknowledges: Acknowledges::BeforeRun,
     delays: Delays::InWorker,
 };

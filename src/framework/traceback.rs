@@ -101,10 +101,11 @@ impl Traceback {
     /// the actor: what is wrapped around it (validation, a transaction) may have raised.
     pub fn only_libraries(&self, actor: &str) -> bool {
         let own = self.own_frames();
+        let function = function_of(actor);
         !own.is_empty()
             && own.iter().all(|frame| {
                 let installed = ["/site-packages/", "/dist-packages/"];
-                installed.iter().any(|folder| frame.file.contains(folder)) && frame.function != actor
+                installed.iter().any(|folder| frame.file.contains(folder)) && frame.function != function
             })
     }
 
@@ -137,9 +138,14 @@ impl Traceback {
         let own = self.own_frames();
         match own {
             [] => self.reached_the_call(),
-            _ => function == actor && own.iter().all(|frame| frame.function != function),
+            _ => function == function_of(actor) && own.iter().all(|frame| frame.function != function),
         }
     }
+}
+
+/// Some frameworks name a task by its module, too.
+pub fn function_of(actor: &str) -> &str {
+    actor.rsplit('.').next().unwrap_or(actor)
 }
 
 fn parse(text: &str) -> Option<(String, Vec<TracebackFrame>)> {

@@ -1,6 +1,6 @@
 //! Commands that start an API or a worker, wherever they are written down.
 
-use crate::framework;
+use crate::framework::{self, Framework};
 
 /// A command and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,10 @@ impl StartCommand {
     pub fn is_worker(&self) -> bool {
         program(&self.words).is_some_and(|(at, name)| {
             framework::is_django_worker(&name)
-                || (framework::is_worker_program(&name) && self.words.len() > at + 1)
+                || (self.words.len() > at + 1
+                    && framework::ALL
+                        .iter()
+                        .any(|framework| framework.worker.is_started_by(&self.words[at..])))
         })
     }
 
@@ -37,28 +40,12 @@ impl StartCommand {
 
     /// What is wrong with how a worker is started, as far as its words say.
     pub fn mistakes(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (at, word) in self.words.iter().enumerate() {
-            let next = self.words.get(at + 1).map_or("", String::as_str);
-            let is_number = !next.is_empty() && next.bytes().all(|byte| byte.is_ascii_digit());
-            if matches!(word.as_str(), "-v" | "--verbose") && is_number {
-                found.push(format!(
-                    "`{word} {next}`: {word} takes no value, so the worker would import a module called {next} and end; write {word} alone"
-                ));
-            }
-            let queues = match word.strip_prefix("--queues=") {
-                Some(value) => value,
-                None if matches!(word.as_str(), "--queues" | "-Q") => next,
-                None => continue,
-            };
-            if queues.contains(',') {
-                found.push(format!(
-                    "`--queues {queues}` is one queue with commas in its name, which nothing is sent to; write --queues {}",
-                    queues.replace(',', " ")
-                ));
-            }
-        }
-        found
+        let runs = |framework: &&&Framework| {
+            let worker = &framework.worker;
+            self.words.iter().any(|word| worker.is_program(word))
+        };
+        let framework = framework::ALL.iter().find(runs);
+        framework.map_or_else(Vec::new, |framework| (framework.worker.mistakes)(&self.words))
     }
 
     pub fn is_server(&self) -> bool {

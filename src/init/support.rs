@@ -18,21 +18,18 @@ pub fn unsupported(survey: &Survey) -> Option<String> {
             ));
         }
     }
-    let runs = survey.running.iter().any(|running| running.is_worker())
-        || survey.launches.iter().any(|launch| launch.is_worker());
-    if runs
-        || !survey.code.actors.is_empty()
-        || uses.contains_key(usual.source.module)
-        || survey.code.is_django
-    {
+    if !survey.code.actors.is_empty() || uses.contains_key(usual.source.module) || survey.code.is_django {
         return None;
     }
+    // Its worker is known, and how a project with it looks is not: a draft for Dramatiq could not work.
     let celery = uses.get("celery").cloned().or_else(|| celery_elsewhere(survey));
-    match celery.filter(|_| Framework::named("celery").is_none()) {
+    let runs = survey.running.iter().any(|running| running.is_worker())
+        || survey.launches.iter().any(|launch| launch.is_worker());
+    match celery {
         Some(place) => Some(format!(
-            "this project uses Celery ({place}); taskdiag knows {title} on RabbitMQ only"
+            "this project uses Celery ({place}), for which there is no draft yet: write taskdiag.toml as in docs/celery.md"
         )),
-        None if uses.contains_key("celery") || survey.project.python.is_empty() => None,
+        None if runs || survey.project.python.is_empty() => None,
         None => named_elsewhere(survey).is_none().then(|| {
             format!("no task framework is used in this folder: its Python imports neither {title} nor Celery, and nothing starts a worker")
         }),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::framework::{ArgumentValues, Framework, LogEvent, contains_token, spellings};
+use crate::framework::{ArgumentValues, Framework, LineSubject, LogEvent, contains_token, spellings};
 
 /// One line of a log, its traceback folded in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -43,6 +43,11 @@ impl LogLine {
     /// What a worker's line means to its framework; `None` for anything that is not the framework's.
     pub fn log_event(&self, framework: &Framework) -> Option<LogEvent> {
         (framework.log.read)(&self.text, self.logger.as_deref(), self.traceback.as_deref())
+    }
+
+    /// What a worker's line is about, beside what it means.
+    pub fn message_of(&self, framework: &Framework) -> Option<LineSubject<'_>> {
+        (framework.log.message_of)(&self.text, self.traceback.as_deref())
     }
 
     /// Marks the line as one that carries the task id. A short id like `7` stands everywhere, so

@@ -186,6 +186,7 @@ fn envelope<'a>(message: &'a Json, body: &'a [u8]) -> Envelope<'a> {
             priority: property("priority")
                 .and_then(Json::as_u64)
                 .and_then(|priority| u8::try_from(priority).ok()),
+            expiration_ms: text("expiration").and_then(|text| text.parse().ok()),
         },
         body: body.into(),
     }

@@ -60,6 +60,9 @@ pub async fn watch(
 ) -> Watched {
     let broker = &config.broker;
     let see = |traced: &TraceEvent<'_>| {
+        if traced.kind.is_bookkeeping(config.framework) {
+            return;
+        }
         let kind = event(config.framework, traced, show_args);
         if let (Some(bodies), EventKind::Publish { message, .. }) = (&bodies, &kind)
             && let Some(id) = &message.message_id

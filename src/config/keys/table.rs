@@ -16,8 +16,8 @@ pub const SECTIONS: &[Section] = &[
         keys: &[Key::new(
             "framework",
             Text,
-            "the task framework that the workers run",
-            r#""dramatiq""#,
+            "the task framework that the workers run: dramatiq or celery",
+            r#""celery""#,
         )
         .default("dramatiq")],
     },

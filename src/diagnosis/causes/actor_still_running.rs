@@ -28,7 +28,7 @@ fn has_returned(story: &Story<'_>) -> bool {
         .iter()
         .rev()
         .find_map(|told| match told.mark {
-            Some(LogEvent::Completed | LogEvent::Failed { .. }) => Some(true),
+            Some(LogEvent::Completed | LogEvent::Succeeded { .. } | LogEvent::Failed { .. }) => Some(true),
             Some(LogEvent::Received { .. } | LogEvent::Called) => Some(false),
             _ => None,
         })
@@ -95,9 +95,14 @@ fn check(story: &Story<'_>) -> Answer {
     // Without DEBUG lines a return is invisible; the broker's count of unacknowledged messages
     // then says whether somebody still holds one. And the log must be that of the worker which runs
     // it: it shows this very call.
+    let early = !story.acknowledges_after_the_run();
     let completed_would_show = story.debug_log()
         && story
-            .line(|mark| matches!(mark, LogEvent::Received { .. }))
+            .line(|mark| match mark {
+                LogEvent::Received { .. } => true,
+                LogEvent::Pushed { .. } => early,
+                _ => false,
+            })
             .is_some();
     // A count from before the delivery says nothing of it.
     let since = story
@@ -110,10 +115,13 @@ fn check(story: &Story<'_>) -> Answer {
         .filter(|info| info.counted_ms > since && story.acknowledges_after_the_run())
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     match held {
-        _ if completed_would_show || same_thread => Answer::shown(text, evidence).given([
-            Premise::WorkIsRunning(pid.unwrap_or(0)),
-            Premise::OneProcessPerLogThread { pid },
-        ]),
+        _ if completed_would_show || same_thread => Answer::shown(text, evidence)
+            .given([
+                Premise::WorkIsRunning(pid.unwrap_or(0)),
+                Premise::OneProcessPerLogThread { pid },
+            ])
+            // Another message for the same function may be the one that the stack shows.
+            .given(early.then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
         Some((n, _)) => {
             evidence.push(n);

@@ -8,7 +8,7 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "blocked-before-entry",
-    keeps_from: &[Stage::Entered],
+    keeps_from: &[Stage::Received, Stage::Entered],
     owner: &[Owner::WorkerCode],
     explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::C),
@@ -21,6 +21,9 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if !story.acknowledges_after_the_run() {
+        return in_a_child(story);
+    }
     if let Some(answer) = holdups::by_others(story, "a hook before the actor", holdups::in_a_hook) {
         return answer;
     }
@@ -59,6 +62,29 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::likely(text, [received.n]).would_decide(&[Source::Process])
         }
         None => Answer::possible(text, [received.n]).would_decide(&[Source::Process]),
+    }
+}
+
+/// Where no line says when a child begins, its stack does.
+fn in_a_child(story: &Story<'_>) -> Answer {
+    let Some(pushed) = story.line(|mark| matches!(mark, LogEvent::Pushed { .. })) else {
+        return Answer::NotApplicable;
+    };
+    if !story.closed() || story.attempt_over().is_some() {
+        return Answer::NotApplicable;
+    }
+    let taker = story.deliveries().last();
+    let pid = taker
+        .and_then(|passage| story.peer(passage.connection))
+        .map(|(_, pid)| pid);
+    let Some((n, frame)) = stacks::hook_frame(story, pid) else {
+        return Answer::NotApplicable;
+    };
+    let text = format!("a child hangs in a handler of a signal, outside of any task: {frame}");
+    // It may be another message's, or come after one.
+    match workers::running_others(story).is_empty() {
+        true => Answer::likely(text, [pushed.n, n]),
+        false => Answer::possible(text, [pushed.n, n]),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "crash-before-entry",
-    keeps_from: &[Stage::Entered],
+    keeps_from: &[Stage::Received, Stage::Entered],
     owner: &[Owner::DatabaseHost],
     explains: &["delivery-limit-reached"],
     scenario: Some(Scenario::B),
@@ -21,6 +21,9 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if !story.acknowledges_after_the_run() {
+        return of_a_child(story);
+    }
     let Some(received) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) else {
         return Answer::NotApplicable;
     };
@@ -44,6 +47,23 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::likely(text, evidence),
     };
     answer.terminal()
+}
+
+/// Where no line says when a child begins, it may have come into the actor without a word.
+fn of_a_child(story: &Story<'_>) -> Answer {
+    let Some(pushed) = story.line(|mark| matches!(mark, LogEvent::Pushed { .. })) else {
+        return Answer::NotApplicable;
+    };
+    match story.died_in_actor() {
+        Some(died) if story.reached(Stage::Entered).is_none() => Answer::likely(
+            format!(
+                "a child of the worker died, and the worker had no other message in hand: {}",
+                died.line.text
+            ),
+            [pushed.n, died.n],
+        ),
+        _ => Answer::NotApplicable,
+    }
 }
 
 #[cfg(test)]

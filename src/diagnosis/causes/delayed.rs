@@ -4,12 +4,13 @@ use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::retries;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::Delays;
 use crate::timeline::Source;
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "delayed",
-    keeps_from: &[Stage::Delivered],
+    keeps_from: &[Stage::Delivered, Stage::Received],
     owner: &[Owner::Wait],
     explains: &[],
     scenario: Some(Scenario::C),
@@ -38,6 +39,9 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out(format!("its time came {} ago", units::span(-left)), [passage.n]);
     }
     let left = units::span(left);
+    if story.framework().delays == Delays::InWorker && passage.queue == story.queue() {
+        return in_the_worker(story, passage.n, &left);
+    }
     let text = format!(
         "published with a delay: it waits on `{}` for another {left}",
         passage.queue
@@ -62,6 +66,17 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .would_decide(&[Source::Queue, Source::Management]),
     }
+}
+
+/// Workers take it at once, and keep it until its time comes. One that nobody has taken waits for a worker.
+fn in_the_worker(story: &Story<'_>, published: u32, left: &str) -> Answer {
+    let Some(delivered) = story.deliveries().last() else {
+        return Answer::NotApplicable;
+    };
+    Answer::shown(
+        format!("published with a delay: it waits in the hands of a worker for another {left}"),
+        [published, delivered.n],
+    )
 }
 
 #[cfg(test)]

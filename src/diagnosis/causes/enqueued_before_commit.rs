@@ -61,7 +61,10 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(again) = again
         && story.lines().iter().any(|told| {
             told.at_ms > again.at_ms
-                && matches!(told.mark, Some(LogEvent::Completed | LogEvent::Failed { .. }))
+                && matches!(
+                    told.mark,
+                    Some(LogEvent::Completed | LogEvent::Succeeded { .. } | LogEvent::Failed { .. })
+                )
         })
     {
         return Answer::ruled_out(
@@ -76,7 +79,12 @@ fn check(story: &Story<'_>) -> Answer {
     let over = story
         .lines()
         .iter()
-        .find(|told| matches!(told.mark, Some(LogEvent::Completed | LogEvent::Failed { .. })))
+        .find(|told| {
+            matches!(
+                told.mark,
+                Some(LogEvent::Completed | LogEvent::Succeeded { .. } | LogEvent::Failed { .. })
+            )
+        })
         .map(|told| (told.n, told.at_ms));
     let start = entered.map(|told| (told.n, told.at_ms)).or_else(|| {
         story

@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::stacks::{self, Thread};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, WITH_MIDDLEWARE};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -21,7 +21,7 @@ pub(super) const CAUSE: Cause = Cause {
     needs: &[&[Source::WorkerLog]],
     general: false,
     fails_attempt: false,
-    applies_to: &[],
+    applies_to: WITH_MIDDLEWARE,
     page: include_str!("event_loop_blocked.md"),
     check,
 };

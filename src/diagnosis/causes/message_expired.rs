@@ -1,13 +1,15 @@
 //! A TTL ended before anybody took the message.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{Info, broker};
+use crate::diagnosis::evidence::{Info, Transfer, broker, expiry};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "message-expired",
-    keeps_from: &[Stage::Delivered],
+    keeps_from: &[Stage::Delivered, Stage::Received],
     owner: &[Owner::Broker],
     explains: &[],
     scenario: Some(Scenario::B),
@@ -20,6 +22,15 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = in_the_worker(story) {
+        return answer;
+    }
+    if let Some(answer) = story
+        .published()
+        .and_then(|passage| by_its_own_ttl(story, passage))
+    {
+        return answer;
+    }
     // The dead letter itself proves the publish.
     if let Some((n, from)) = broker::dead_lettered(story, "expired") {
         let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
@@ -101,6 +112,59 @@ fn unseen_publish(story: &Story<'_>, info: &Info<'_>, lives: &str, dead: &str) -
     };
     answer.would_decide(&[Source::Firehose, Source::DeadLetters])
 }
+
+/// The worker found it too old when its turn came.
+fn in_the_worker(story: &Story<'_>) -> Option<Answer> {
+    let told = story.line(|mark| matches!(mark, LogEvent::Discarded { .. }))?;
+    let expiry::Expiry::At(at) = expiry::of(story) else {
+        return None;
+    };
+    let late = expiry::wall_ms(story, told.at_ms) - at;
+    (late >= 0).then(|| {
+        Answer::shown(
+            format!(
+                "the worker discarded the message: it had expired {} before",
+                units::span(late as f64)
+            ),
+            [told.n],
+        )
+        .terminal()
+    })
+}
+
+/// The message has an expiration of its own: where it is at the head of the queue, the broker drops it
+/// when its time has come, without a word.
+fn by_its_own_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
+    let ttl = passage.message.expiration_ms? as f64;
+    let due = passage.at_ms + ttl;
+    let last = story.depths(story.queue()).last()?;
+    let was_taken = story.reached(Stage::Delivered).is_some() || !story.sees_all(Source::Firehose);
+    if !story.closed() || was_taken || passage.queue != story.queue() || last.ready > 0 || last.at_ms < due {
+        return None;
+    }
+    let text = format!(
+        "the message was to expire {} after its publish; it was never delivered, and `{}` is empty since",
+        units::span(ttl),
+        story.queue()
+    );
+    // It lay there until its time had come, and was gone then.
+    let there = story
+        .depths_since(story.queue())
+        .into_iter()
+        .any(|depth| depth.ready > 0 && depth.at_ms >= passage.at_ms && depth.at_ms <= due);
+    let gone_early = story
+        .depths_since(story.queue())
+        .into_iter()
+        .any(|depth| depth.ready == 0 && depth.at_ms > passage.at_ms + LOOK_MS && depth.at_ms < due);
+    let evidence = [passage.n, last.n];
+    Some(match there && !gone_early {
+        true => Answer::shown(text, evidence),
+        false => Answer::likely(text, evidence),
+    })
+}
+
+/// A look that was under way at the publish may not count it yet.
+const LOOK_MS: f64 = 300.0;
 
 #[cfg(test)]
 mod tests {

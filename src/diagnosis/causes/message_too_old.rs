@@ -1,7 +1,7 @@
 //! The message exceeded its age limit.
 
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, WITH_MIDDLEWARE};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,7 +13,7 @@ pub(super) const CAUSE: Cause = Cause {
     needs: &[&[Source::WorkerLog]],
     general: false,
     fails_attempt: false,
-    applies_to: &[],
+    applies_to: WITH_MIDDLEWARE,
     page: include_str!("message_too_old.md"),
     check,
 };

@@ -29,6 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.sees_all(Source::Firehose) {
         return Answer::cannot_tell(&[Source::Firehose]);
     }
+    let send = story.framework().source.send;
     let refused = permissions::refused_publish(story);
     let said = refused
         .and_then(|refused| refused.said)
@@ -43,13 +44,13 @@ fn check(story: &Story<'_>) -> Answer {
                 evidence.push(refused.closed);
                 Answer::shown(
                     format!(
-                        "{text}: RabbitMQ refused the message and closed the channel after send() had returned{said}"
+                        "{text}: RabbitMQ refused the message and closed the channel after {send} had returned{said}"
                     ),
                     evidence,
                 )
             }
             None => Answer::likely(
-                format!("{text}: RabbitMQ refuses what it publishes, and send() does not learn of it"),
+                format!("{text}: RabbitMQ refuses what it publishes, and {send} does not learn of it"),
                 evidence,
             ),
         };
@@ -65,7 +66,7 @@ fn check(story: &Story<'_>) -> Answer {
             };
             Answer::likely(
                 format!(
-                    "RabbitMQ closed a channel of the API with an error after send() had returned{reason}"
+                    "RabbitMQ closed a channel of the API with an error after {send} had returned{reason}"
                 ),
                 evidence,
             )

@@ -20,6 +20,10 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    // A master has no master: whoever started it may be gone.
+    if story.master_takes() {
+        return Answer::NotApplicable;
+    }
     let Some(passage) = story.deliveries().last() else {
         return Answer::NotApplicable;
     };

@@ -35,11 +35,20 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .terminal_if(retries::final_attempt(story));
     }
+    if let Some(killed) = story.line(|mark| matches!(mark, LogEvent::KilledAtTimeLimit)) {
+        return Answer::shown(
+            format!("{}: the process that ran the actor was killed", killed.line.text),
+            [killed.n],
+        )
+        .terminal();
+    }
     let pid = story.lines().iter().find_map(|told| told.pid);
-    let warned = story
-        .worker_lines()
-        .iter()
-        .find(|told| story.counts(told) && matches!(told.mark, Some(LogEvent::TimeLimit)) && told.pid == pid);
+    let warned = story.worker_lines().iter().find(|told| {
+        story.counts(told)
+            && matches!(told.mark, Some(LogEvent::TimeLimit))
+            && told.pid == pid
+            && told.message_id().is_none_or(|id| story.is_my_message(id))
+    });
     match warned {
         Some(told) if story.closed() && story.attempt_over().is_none() => {
             let text = format!(

@@ -38,7 +38,8 @@ fn check(story: &Story<'_>) -> Answer {
             .iter()
             .find(|told| told.n == *n)
             .and_then(|told| told.pid);
-        of == pushed.pid
+        // They are taken in turn.
+        of == pushed.pid && (story.acknowledges_after_the_run() || *n < pushed.n)
     });
     if running.is_empty() || !story.closed() {
         return Answer::NotApplicable;
@@ -55,7 +56,7 @@ fn check(story: &Story<'_>) -> Answer {
         running.len()
     );
     // A free thread would have taken it: all of them must be busy.
-    match pushed.pid.and_then(|pid| workers::threads_of(story, pid)) {
+    match slots(story).or_else(|| pushed.pid.and_then(|pid| workers::threads_of(story, pid))) {
         Some((n, threads)) if running.len() >= threads => {
             evidence.push(n);
             let pid = pushed.pid;
@@ -70,6 +71,15 @@ fn check(story: &Story<'_>) -> Answer {
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
+}
+
+/// What the worker's log says of it.
+fn slots(story: &Story<'_>) -> Option<(u32, usize)> {
+    let mut lines = story.worker_lines().iter().rev();
+    lines.find_map(|told| match told.mark {
+        Some(LogEvent::Concurrency { slots }) => Some((told.n, *slots)),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
         // Without a line of its own, and before it comes back, it may have been settled long ago.
         return if again > 0
+            || story.reached(Stage::Entered).is_some()
             || story
                 .line(|mark| matches!(mark, LogEvent::Received { .. }))
                 .is_some()

@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, WITH_MIDDLEWARE};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -15,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     needs: &[&[Source::Queue], &[Source::WorkerLog]],
     general: false,
     fails_attempt: false,
-    applies_to: &[],
+    applies_to: WITH_MIDDLEWARE,
     page: include_str!("worker_has_no_actors.md"),
     check,
 };

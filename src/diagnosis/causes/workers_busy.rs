@@ -2,6 +2,7 @@
 
 use crate::diagnosis::evidence::{broker, connections, retries, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
+use crate::framework::Delays;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -63,7 +64,12 @@ fn check(story: &Story<'_>) -> Answer {
                 .connections
                 .iter()
                 .all(|connection| workers::is_a_workers(story, connection));
-            let certainty = if slots.counted && kept && by_workers && !broker::shrank(story) {
+            let certainty = if slots.counted
+                && kept
+                && by_workers
+                && !broker::shrank(story)
+                && !may_wait_for_their_time(story)
+            {
                 Certainty::Certain
             } else {
                 Certainty::Likely
@@ -91,6 +97,11 @@ fn check(story: &Story<'_>) -> Answer {
         .would_decide(&[Source::Management]),
         _ => Answer::cannot_tell(&[Source::Management]),
     }
+}
+
+/// Where workers keep what is delayed, a slot that is taken may be a message that waits for its time.
+fn may_wait_for_their_time(story: &Story<'_>) -> bool {
+    story.framework().delays == Delays::InWorker
 }
 
 #[cfg(test)]

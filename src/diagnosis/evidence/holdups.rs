@@ -47,7 +47,9 @@ pub(in crate::diagnosis) fn by_others(
     what: &str,
     stands: fn(&StackShape, Thread<'_>) -> Option<String>,
 ) -> Option<Answer> {
-    if !story.closed() || story.reached(Stage::Received).is_some() {
+    // Where a message is acknowledged as it is begun, one of these threads may have ours.
+    let early = !story.acknowledges_after_the_run();
+    if early || !story.closed() || story.reached(Stage::Received).is_some() {
         return None;
     }
     let consumers = consumers(story);

@@ -50,11 +50,12 @@ impl<'a> Story<'a> {
         let refused = permissions
             .iter()
             .filter(|permission| permission.may_publish() == Some(false));
+        let send = self.framework().source.send;
         let told = refused.filter_map(|permission| {
             let words = words(self, permission);
             match (named(&api, &permission.user), named(&workers, &permission.user)) {
                 (true, _) => Some(format!(
-                    "the API {words}: RabbitMQ refuses what it sends, and send() does not learn of it"
+                    "the API {words}: RabbitMQ refuses what it sends, and {send} does not learn of it"
                 )),
                 (_, true) => Some(format!(
                     "the worker {words}: its retries and delayed messages are lost"
@@ -62,7 +63,7 @@ impl<'a> Story<'a> {
                 // Nobody who may declare nothing and write nowhere is meant to publish.
                 _ if permission.write.is_empty() => None,
                 _ => Some(format!(
-                    "whoever {words}: a task that it sends is refused, and send() does not learn of it"
+                    "whoever {words}: a task that it sends is refused, and {send} does not learn of it"
                 )),
             }
         });

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Story;
-use super::stacks::Thread;
+use super::stacks::{self, Dump, Thread};
+use super::{Story, Transfer, workers};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Process, Source};
 
@@ -151,7 +151,7 @@ impl<'a> Story<'a> {
         if pids.contains(&pid)
             || process.is_some_and(|process| {
                 // An orphan inherited the file from its dead master: holding it proves nothing.
-                let orphan = process.ppid <= 1 && self.looks_like_a_worker(process);
+                let orphan = process.ppid <= 1 && !self.master_takes() && self.looks_like_a_worker(process);
                 (process.holds_log && !orphan) || pids.contains(&process.ppid)
             })
             || self.logged_workers().any(related)
@@ -204,6 +204,9 @@ impl<'a> Story<'a> {
     pub(super) fn stands_in_the_actor(&self) -> Option<(u32, f64)> {
         let passage = self.deliveries().last()?;
         let (_, taker) = self.peer(passage.connection)?;
+        if !self.acknowledges_after_the_run() {
+            return self.child_in_the_actor(passage, taker);
+        }
         let alone = self
             .infos(self.queue())
             .last()
@@ -222,6 +225,33 @@ impl<'a> Story<'a> {
             let one = inside.next().is_some() && inside.next().is_none();
             (alone && dump.pid == taker && dump.at_ms > passage.at_ms && one).then_some((dump.n, dump.at_ms))
         })
+    }
+
+    /// The same where a master takes messages and its children run them: one child alone stands in the
+    /// actor's function, and the log shows no other message for it in the worker's hands.
+    fn child_in_the_actor(&self, passage: &Transfer<'_>, master: i32) -> Option<(u32, f64)> {
+        let actor = passage.message.actor.as_deref()?;
+        let others = workers::running_others(self);
+        if !self.debug_log() || others.iter().any(|(_, other)| other == actor) {
+            return None;
+        }
+        let mut last: BTreeMap<i32, Dump<'_>> = BTreeMap::new();
+        for dump in self.stacks().dumps().filter(|dump| dump.at_ms > passage.at_ms) {
+            last.insert(dump.pid, dump);
+        }
+        let is_ours = |pid: i32| {
+            pid == master
+                || self
+                    .process(pid)
+                    .is_some_and(|(_, process)| process.ppid == master)
+        };
+        let inside = |dump: &&Dump<'_>| {
+            let mut threads = dump.threads();
+            is_ours(dump.pid) && threads.any(|thread| thread.is_still() && stacks::may_run_ours(self, thread))
+        };
+        let mut found = last.values().filter(inside);
+        let dump = found.next()?;
+        found.next().is_none().then_some((dump.n, dump.at_ms))
     }
 
     /// The worker thread that has a message stands in a hook before the actor.

@@ -17,7 +17,10 @@ pub(in crate::diagnosis) fn eta_left_ms(story: &Story<'_>, passage: &Transfer<'_
         let started: jiff::Timestamp = story.timeline.started_at.parse().ok()?;
         return Some(passage.message.eta_ms? as f64 - (started.as_millisecond() as f64 + now));
     }
-    let delay = (passage.message.eta_ms? - passage.message.timestamp_ms?) as f64;
+    let eta = passage.message.eta_ms? as f64;
+    // Without the publisher's own time wall clocks must do here, too.
+    let sent = passage.message.timestamp_ms.map(|at| at as f64);
+    let delay = eta - sent.unwrap_or(story.timeline.zero_ms() + passage.at_ms);
     Some(delay - (now - passage.at_ms))
 }
 

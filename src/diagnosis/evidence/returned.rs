@@ -27,6 +27,9 @@ impl Story<'_> {
         if came_back || !self.raised.is_empty() || self.worker_lines.iter().any(says_otherwise) {
             return None;
         }
+        if let Some(done) = self.line(|mark| matches!(mark, LogEvent::Succeeded { .. })) {
+            return Some(vec![done.n]);
+        }
         let returned = self.line(|mark| matches!(mark, LogEvent::Completed));
         let acked = self.line(|mark| matches!(mark, LogEvent::Acknowledging { .. }));
         if let (Some(returned), Some(over)) = (returned, acked) {

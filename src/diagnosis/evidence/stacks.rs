@@ -1,7 +1,7 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
 use super::{Raised, Story};
-use crate::framework::{FrameMatch, StackShape};
+use crate::framework::{FrameMatch, StackShape, function_of};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
 /// All stacks that were read.
@@ -137,16 +137,69 @@ pub(in crate::diagnosis) fn own_frame(
     below: &str,
 ) -> Option<(u32, String)> {
     let shape = &story.framework().stack;
-    story
-        .stacks()
-        .threads(pid)
+    family(story, pid)
         .filter(|thread| thread.is_still() && thread.has(shape.worker_loop))
         .filter(|thread| below.is_empty() || thread.is_in(below))
-        .find_map(|thread| {
-            let mut frames = thread.frames().iter();
-            let own = frames.find(|frame| shape.is_application(&frame.file))?;
-            Some((thread.n, own.place()))
-        })
+        .filter(|thread| may_run_ours(story, *thread))
+        .find_map(|thread| Some((thread.n, innermost_own(story, thread)?.place())))
+}
+
+/// The same for a worker thread that stands in a hook before the call, where hooks have any name.
+pub(in crate::diagnosis) fn hook_frame(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
+    let shape = &story.framework().stack;
+    let in_a_hook = |thread: &Thread<'_>| {
+        thread.is_still()
+            && thread.has(shape.worker_loop)
+            && thread.has(shape.before_call)
+            && !thread.has(shape.call)
+    };
+    family(story, pid)
+        .filter(in_a_hook)
+        .find_map(|thread| Some((thread.n, innermost_own(story, thread)?.place())))
+}
+
+/// Threads of a process; where a master takes messages and children run them, of its children, too.
+fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Thread<'a>> {
+    let pids: Option<Vec<i32>> = pid.map(|pid| {
+        let children = story
+            .all_processes()
+            .filter(|(_, process)| process.ppid == pid && story.master_takes())
+            .map(|(_, process)| process.pid);
+        std::iter::once(pid).chain(children).collect()
+    });
+    story
+        .stacks()
+        .dumps()
+        .rev()
+        .filter(move |dump| pids.as_ref().is_none_or(|pids| pids.contains(&dump.pid)))
+        .flat_map(Dump::threads)
+}
+
+fn innermost_own<'a>(story: &Story<'_>, thread: Thread<'a>) -> Option<&'a Frame> {
+    let shape = &story.framework().stack;
+    let mut frames = thread.frames().iter();
+    frames.find(|frame| shape.is_application(&frame.file))
+}
+
+/// Where children of one worker run several messages, the function below the call says whose it may be.
+pub(in crate::diagnosis) fn may_run_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
+    if story.acknowledges_after_the_run() {
+        return true;
+    }
+    let shape = &story.framework().stack;
+    let actor = story
+        .publishes()
+        .iter()
+        .chain(story.deliveries())
+        .find_map(|passage| passage.message.actor.as_deref())
+        .or(story.timeline.setup.actor.as_deref());
+    let (Some(actor), Some(call)) = (actor, thread.position(shape.call)) else {
+        return false;
+    };
+    let mut outermost = thread.frames()[..call].iter().rev();
+    outermost
+        .find(|frame| shape.is_application(&frame.file))
+        .is_some_and(|frame| frame.function == function_of(actor))
 }
 
 /// The threads of the process as they were seen last.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Story, Visibility};
 use crate::diagnosis::{Outcome, Reached, Stage, Task};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, Verbosity};
 use crate::text::counted;
 use crate::timeline::{Ended, Event, EventKind, Source};
 
@@ -27,7 +27,7 @@ impl<'a> Story<'a> {
                         Some(LogEvent::Received { actor, .. } | LogEvent::Failed { actor }) => {
                             Some(actor.clone())
                         }
-                        _ => None,
+                        _ => told.subject.map(|subject| subject.task.to_owned()),
                     })
                 }),
             queue: publish
@@ -208,9 +208,10 @@ impl<'a> Story<'a> {
                 (Some(false), "the worker that was started has ended".into())
             }
             Stage::Received if !self.sees(Source::WorkerLog) => (None, blind(Source::WorkerLog)),
-            Stage::Received if !self.debug_log() => (
+            Stage::Received if !self.debug_log() => (None, self.log_is_too_quiet()),
+            Stage::Received if self.framework().log.tells_at == Verbosity::Info => (
                 None,
-                "cannot tell: the worker's log is not at DEBUG; start it with -v".into(),
+                "cannot tell: no line says when a worker begins with a message".into(),
             ),
             Stage::Received => (
                 Some(false),
@@ -238,6 +239,16 @@ impl<'a> Story<'a> {
                 "unknown: RabbitMQ does not report acknowledgements; a worker run with -v logs them".into(),
             ),
         }
+    }
+
+    fn log_is_too_quiet(&self) -> String {
+        let framework = self.framework();
+        let level = match framework.log.tells_at {
+            Verbosity::Debug => "DEBUG",
+            Verbosity::Info => "INFO",
+        };
+        let flag = framework.worker.debug_flag;
+        format!("cannot tell: the worker's log is not at {level}; start it with {flag}")
     }
 
     fn why_entry_is_invisible(&self) -> String {

@@ -1,7 +1,7 @@
 //! Worker processes: which there are, which is watched, what they run and how they ended.
 
 use super::{End, Launch, Story, WorkerLine, connections};
-use crate::framework::{self, Framework, LogEvent, WorkerLife};
+use crate::framework::{self, LogEvent, WorkerLife};
 use crate::text;
 use crate::timeline::{Container, EventKind, Level, Process, Source, exit_words};
 use crate::units;
@@ -30,10 +30,9 @@ pub(in crate::diagnosis) fn test_switch<'p>(
 
 /// A worker by its command line: a framework's own start script or module, be it another framework's.
 pub(in crate::diagnosis) fn is_worker_command(command: &[String]) -> bool {
-    command.iter().take(3).any(|word| {
-        let is_program = |framework: &&Framework| framework.worker.is_program(word);
-        framework::ALL.iter().any(is_program) || word.rsplit('/').next() == Some("celery")
-    })
+    framework::ALL
+        .iter()
+        .any(|framework| framework.worker.is_started_by(command))
 }
 
 pub(in crate::diagnosis) fn is_worker(process: &Process) -> bool {
@@ -84,6 +83,11 @@ pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a
         {
             found.push(process);
         }
+    }
+    // Children to whom a master hands messages have no connection of their own, and need none.
+    if story.master_takes() {
+        let pids: Vec<i32> = found.iter().map(|(_, process)| process.pid).collect();
+        found.retain(|(_, process)| !pids.contains(&process.ppid));
     }
     found
 }
@@ -183,6 +187,11 @@ fn container_ended_after(story: &Story<'_>, at_ms: f64) -> bool {
 
 /// What else the watched worker has received and not settled: line and actor.
 pub(in crate::diagnosis) fn running_others(story: &Story<'_>) -> Vec<(u32, String)> {
+    running_before(story, u32::MAX)
+}
+
+/// The same, as it was before this event.
+pub(in crate::diagnosis) fn running_before(story: &Story<'_>, n: u32) -> Vec<(u32, String)> {
     // Where events were left out, a settling may be among them.
     if story
         .timeline
@@ -192,18 +201,27 @@ pub(in crate::diagnosis) fn running_others(story: &Story<'_>) -> Vec<(u32, Strin
     {
         return Vec::new();
     }
-    // No line says which message a run that is over was about.
-    if !story.acknowledges_after_the_run() {
+    // Unless its lines do, nothing says which message a run that is over was about.
+    let early = !story.acknowledges_after_the_run();
+    if early && story.worker_lines().iter().all(|told| told.subject.is_none()) {
         return Vec::new();
     }
     let mut running: Vec<(&str, u32, &str)> = Vec::new();
-    for told in story.worker_lines() {
+    for told in story.worker_lines().iter().filter(|told| told.n < n) {
         match told.mark {
             Some(LogEvent::Received { id, actor }) if !story.is_my_message(id) => {
                 running.push((id, told.n, actor))
             }
-            Some(mark) if mark.settles() => running.retain(|(other, ..)| Some(*other) != mark.message_id()),
+            // Where no line says when it begins, it does so in its turn.
+            Some(LogEvent::Pushed { id, delay: false }) if early && !story.is_my_message(id) => {
+                running.push((id, told.n, told.subject.map_or("a task", |subject| subject.task)));
+            }
+            // Which message died with a child is not said.
+            Some(LogEvent::ChildDied { .. }) if early => running.clear(),
             Some(LogEvent::ShutDown | LogEvent::BootingUp) => running.clear(),
+            Some(_) if story.ends_attempt(told) => {
+                running.retain(|(other, ..)| Some(*other) != told.message_id());
+            }
             _ => {}
         }
     }

@@ -2,14 +2,20 @@
 
 use super::{EventId, State, proved};
 use crate::diagnosis::evidence::{Story, workers};
+use crate::framework::LogEvent;
 use crate::timeline::Process;
 
 impl Story<'_> {
     /// A pid of the log is a worker of this machine that the log or the broker knows by something
     /// else, too: it holds the log open, or our message went to it and the log has it under that pid.
     pub(super) fn same_pid_space(&self) -> State {
+        // A master names its children when they die.
+        let died = self.worker_lines().iter().filter_map(|told| match told.mark {
+            Some(LogEvent::ChildDied { pid, .. }) => Some(*pid),
+            _ => None,
+        });
         let logged = self.log_pids();
-        for &pid in &logged {
+        for pid in logged.iter().copied().chain(died) {
             let Some((n, process)) = self.process(pid) else {
                 continue;
             };
@@ -53,6 +59,9 @@ impl Story<'_> {
 
     /// The log is a file, and every worker process that holds it open belongs to the tree of this pid.
     pub(super) fn one_process_per_log_thread(&self, pid: Option<i32>) -> State {
+        if self.log_pids().is_empty() {
+            return self.one_worker_writes_the_log();
+        }
         let (Some(pid), State::Proved(space)) = (pid, self.same_pid_space()) else {
             return State::Assumed;
         };
@@ -99,6 +108,21 @@ impl Story<'_> {
             proved(events)
         } else {
             State::Assumed
+        }
+    }
+
+    /// Lines without pids have names of processes, which are one worker's own: the log is a file, and every
+    /// worker that holds it open is of one tree.
+    fn one_worker_writes_the_log(&self) -> State {
+        let writers: Vec<(EventId, &Process)> = self
+            .all_processes()
+            .filter(|(_, process)| process.holds_log && workers::is_worker(process))
+            .collect();
+        let holds = |pid: i32| writers.iter().any(|(_, other)| other.pid == pid);
+        let roots = writers.iter().filter(|(_, process)| !holds(process.ppid)).count();
+        match roots {
+            1 => proved(writers.iter().map(|(n, _)| *n)),
+            _ => State::Assumed,
         }
     }
 

@@ -177,7 +177,7 @@ fn arguments<'de, A: MapAccess<'de>>(
 ) -> Result<Option<Json>, A::Error> {
     if options.keep {
         let value: Json = map.next_value()?;
-        look_at(&value, options);
+        options.see_all(&value);
         return Ok(Some(value));
     }
     if options.ids.is_empty() && options.leaves.is_none() {
@@ -186,16 +186,6 @@ fn arguments<'de, A: MapAccess<'de>>(
         map.next_value_seed(Leaf(options))?;
     }
     Ok(None)
-}
-
-fn look_at(value: &Json, options: &mut DecodeOptions<'_>) {
-    match value {
-        Json::Null => {}
-        Json::String(text) => options.see(text),
-        Json::Array(items) => items.iter().for_each(|item| look_at(item, options)),
-        Json::Object(map) => map.values().for_each(|item| look_at(item, options)),
-        other => options.see(&other.to_string()),
-    }
 }
 
 /// One value of the arguments, whatever it is.

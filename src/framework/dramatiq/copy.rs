@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::framework::{Copy, CopyOrder, Envelope, is_same_id};
+use crate::framework::{Copy, CopyOrder, Envelope, fresh_id, replace_id};
 
 /// Options of what has happened to the original, or would set other things going after it.
 const NOT_COPIED: &[&str] = &[
@@ -33,11 +33,11 @@ pub(super) fn marks(run: &str) -> serde_json::Map<String, Json> {
 pub(super) fn copy(original: &Envelope<'_>, order: &CopyOrder<'_>) -> Result<Copy, String> {
     let mut message: Json = serde_json::from_slice(&original.body)
         .map_err(|_| "the original's message is not JSON".to_owned())?;
-    let fresh = fresh(order.task_id, order.nth);
+    let fresh = fresh_id(order.task_id, order.nth);
     let mut replaced = 0;
     for part in ["args", "kwargs"] {
         if let Some(value) = message.get_mut(part) {
-            replaced += replace(value, order.task_id, &fresh);
+            replaced += replace_id(value, order.task_id, &fresh);
         }
     }
     if replaced == 0 {
@@ -70,53 +70,6 @@ pub(super) fn copy(original: &Envelope<'_>, order: &CopyOrder<'_>) -> Result<Cop
         queue: order.queue.to_owned(),
         envelope: Envelope::of_body(message.to_string().into_bytes()),
     })
-}
-
-/// An id of the same shape that no row has.
-fn fresh(id: &str, nth: u32) -> String {
-    let nth = i64::from(nth);
-    let uuid = uuid::Uuid::new_v4();
-    if uuid::Uuid::try_parse(id).is_ok() {
-        return if id.contains('-') {
-            uuid.hyphenated().to_string()
-        } else {
-            uuid.simple().to_string()
-        };
-    }
-    // Far behind every id that a sequence has given out, and still an integer of four bytes.
-    if let Ok(number) = id.parse::<i64>() {
-        return match number.checked_add(1_000_000_000 + nth) {
-            Some(far) if far <= i64::from(i32::MAX) || number > i64::from(i32::MAX) => far.to_string(),
-            _ => (i64::from(i32::MAX) - 1 - nth).to_string(),
-        };
-    }
-    let prefix = id.rfind(['_', '-', ':']).map_or(0, |at| at + 1);
-    let rest = &id[prefix..];
-    if rest.len() >= 12 && rest.chars().all(|c| c.is_ascii_hexdigit()) {
-        let digits: String = uuid.simple().to_string().repeat(rest.len().div_ceil(32));
-        return format!("{}{}", &id[..prefix], &digits[..rest.len()]);
-    }
-    format!("taskdiag-{uuid}")
-}
-
-/// Replaces every leaf that is the id; says how many.
-fn replace(value: &mut Json, id: &str, fresh: &str) -> usize {
-    match value {
-        Json::String(text) if is_same_id(text, id) => {
-            *text = fresh.to_owned();
-            1
-        }
-        Json::Number(number) if number.to_string() == id => match fresh.parse::<i64>() {
-            Ok(fresh) => {
-                *value = json!(fresh);
-                1
-            }
-            Err(_) => 0,
-        },
-        Json::Array(items) => items.iter_mut().map(|item| replace(item, id, fresh)).sum(),
-        Json::Object(map) => map.values_mut().map(|item| replace(item, id, fresh)).sum(),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]
@@ -183,11 +136,11 @@ mod tests {
         let body = original(json!([]), json!({"id": uuid.to_uppercase()}), json!({}));
         let copy = copy(&body, uuid, "q", "r", 0).expect("a copy");
         assert!(uuid::Uuid::try_parse(&copy.task_id).is_ok());
-        assert_eq!(fresh("2000000000", 0), "2147483646");
-        assert_eq!(fresh("41", 1), "1000000042");
-        assert_eq!(fresh("2000000000", 1), "2147483645");
-        assert_eq!(fresh("3000000000", 0), "4000000000");
-        assert!(fresh("short", 0).starts_with("taskdiag-"));
+        assert_eq!(fresh_id("2000000000", 0), "2147483646");
+        assert_eq!(fresh_id("41", 1), "1000000042");
+        assert_eq!(fresh_id("2000000000", 1), "2147483645");
+        assert_eq!(fresh_id("3000000000", 0), "4000000000");
+        assert!(fresh_id("short", 0).starts_with("taskdiag-"));
     }
 
     #[test]

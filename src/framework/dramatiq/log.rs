@@ -7,12 +7,15 @@ use std::sync::LazyLock;
 
 use regex::Captures;
 
-use crate::framework::{LineMeaning, LogEvent, LogReader, LogShape};
+use crate::framework::{LineMeaning, LogEvent, LogReader, LogShape, Verbosity};
 
 pub(super) const LOG: LogShape = LogShape {
     // `[2025-01-01 00:00:00,000] [PID 1] [MainThread] [dramatiq.worker] [INFO] text`
     format: r"^\[(?P<time>[^\]]+)\] \[PID (?P<pid>\d+)\] \[(?P<thread>[^\]]*)\] \[(?P<logger>[^\]]*)\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$",
     read,
+    message_of: |_, _| None,
+    blocks: &[],
+    tells_at: Verbosity::Debug,
     death: "exited unexpectedly",
     logger: "dramatiq",
     argument_masks: &[

@@ -4,9 +4,11 @@ use crate::framework::WorkerShape;
 
 pub(super) const WORKER: WorkerShape = WorkerShape {
     programs: &["dramatiq", "dramatiq-gevent", "rundramatiq"],
+    subcommand: None,
     debug_flag: "-v",
     start_example: "[worker] command = [\"dramatiq\", \"-v\", \"app.tasks\"], and [api] command likewise",
     misuse,
+    mistakes,
     queues,
     packages: &["django-dramatiq", "dramatiq", "flask-dramatiq"],
     package_prefix: "dramatiq-",
@@ -40,6 +42,31 @@ fn queues(command: &[String]) -> Option<Vec<String>> {
     })?;
     let more = words.take_while(|word| !word.starts_with('-')).cloned();
     Some(first.into_iter().chain(more).collect())
+}
+
+fn mistakes(command: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, word) in command.iter().enumerate() {
+        let next = command.get(at + 1).map_or("", String::as_str);
+        let is_number = !next.is_empty() && next.bytes().all(|byte| byte.is_ascii_digit());
+        if matches!(word.as_str(), "-v" | "--verbose") && is_number {
+            found.push(format!(
+                "`{word} {next}`: {word} takes no value, so the worker would import a module called {next} and end; write {word} alone"
+            ));
+        }
+        let queues = match word.strip_prefix("--queues=") {
+            Some(value) => value,
+            None if matches!(word.as_str(), "--queues" | "-Q") => next,
+            None => continue,
+        };
+        if queues.contains(',') {
+            found.push(format!(
+                "`--queues {queues}` is one queue with commas in its name, which nothing is sent to; write --queues {}",
+                queues.replace(',', " ")
+            ));
+        }
+    }
+    found
 }
 
 fn misuse(command: &[String], usage_error: bool, text: &str) -> Option<String> {

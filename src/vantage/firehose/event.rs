@@ -84,6 +84,9 @@ fn property<'a>(properties: &mut Properties<'a>, name: &[u8], value: Value<'a>) 
         b"content_type" => properties.content_type = value.text(),
         b"content_encoding" => properties.content_encoding = value.text(),
         b"correlation_id" => properties.correlation_id = value.text(),
+        b"expiration" => {
+            properties.expiration_ms = value.text().and_then(|text| text.parse().ok());
+        }
         b"reply_to" => properties.reply_to = value.text(),
         b"priority" => {
             if let Value::Number(priority) = value {

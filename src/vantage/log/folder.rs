@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::format::{Parsed, has_head, level, parse, regex};
+use super::format::{Parsed, formats, has_head, level, parse, regex};
+use crate::framework;
 use crate::timeline::{Level, scrub};
 
 /// A line may still be followed by its traceback: wait this long before it is passed on.
@@ -168,7 +169,11 @@ impl Stream {
         line.entry = is_entry;
         line.stream = self.name.clone();
         self.heads |= head;
-        self.inside = false;
+        let opens = |block: &&str| line.text.contains(block);
+        self.inside = head
+            && framework::ALL
+                .iter()
+                .any(|framework| framework.log.blocks.iter().any(opens));
         if starts_traceback(&text) {
             // A bare traceback, printed by an uncaught exception: it is its own line.
             line.level.get_or_insert(Level::Error);
@@ -210,7 +215,7 @@ impl Stream {
             // The exception's own lines: `pkg.Error: …`, `[SQL: …]`, until something with a head.
             return !has_head(text);
         }
-        indented && self.heads
+        indented && self.heads && !formats().any(|format| format.is_match(text))
     }
 }
 

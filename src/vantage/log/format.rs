@@ -26,10 +26,6 @@ static FRAMEWORKS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         .filter_map(|framework| regex(framework.log.format))
         .collect()
 });
-/// `[2025-01-01 00:00:00,000: INFO/ForkPoolWorker-1] text`
-static CELERY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    regex(r"^\[(?P<time>\d{4}-[^\]]*?): (?P<level>[A-Z]+)/(?P<thread>[^\]]+)\] (?P<text>.*)$")
-});
 /// `WARNING:logger:text`
 static BASIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
     regex(r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<logger>[\w.\-()]+):(?P<text>.*)$")
@@ -55,15 +51,18 @@ static THREAD: LazyLock<Option<Regex>> =
 const HEAD: usize = 160;
 
 /// Formats of whole lines: the first that fits is the line's.
-fn formats() -> impl Iterator<Item = &'static Regex> {
-    FRAMEWORKS.iter().chain(&*CELERY).chain(&*BASIC)
+pub(super) fn formats() -> impl Iterator<Item = &'static Regex> {
+    FRAMEWORKS.iter().chain(&*BASIC)
 }
 
 pub(super) fn has_head(text: &str) -> bool {
     let head = head_of(text);
     formats().any(|format| format.is_match(text))
         || TIME.as_ref().is_some_and(|time| time.is_match(head))
-        || (text.starts_with('{') && text.ends_with('}'))
+        || (text.ends_with('}')
+            && text
+                .strip_prefix('{')
+                .is_some_and(|text| text.trim_start().starts_with('"')))
         || leading_level(head)
 }
 
@@ -115,7 +114,7 @@ pub(super) fn parse(text: &str) -> (LogLine, Option<String>, bool) {
             logger: group("logger"),
             pid: group("pid").and_then(|pid| pid.parse().ok()),
             thread: group("thread"),
-            text: group("text").unwrap_or_default(),
+            text: group("text").unwrap_or_else(|| text.to_owned()),
             ..LogLine::default()
         };
         return (line, group("time"), true);
@@ -235,7 +234,7 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert_eq!(FRAMEWORKS.len(), framework::ALL.len());
-        for pattern in [&*CELERY, &*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD, &*PREFIX] {
+        for pattern in [&*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD, &*PREFIX] {
             assert!(pattern.is_some());
         }
     }

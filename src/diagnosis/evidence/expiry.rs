@@ -1,0 +1,29 @@
+//! When a task's message is too old to be run.
+
+use super::Story;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::diagnosis) enum Expiry {
+    /// Its message was seen, and has no such time.
+    Never,
+    /// Unix milliseconds.
+    At(i64),
+    /// Its message was not seen.
+    Unknown,
+}
+
+pub(in crate::diagnosis) fn of(story: &Story<'_>) -> Expiry {
+    let mut seen = story.publishes().iter().chain(story.deliveries());
+    let Some(first) = seen.next() else {
+        return Expiry::Unknown;
+    };
+    let all = std::iter::once(first).chain(seen);
+    all.filter_map(|passage| passage.message.expires_ms)
+        .next_back()
+        .map_or(Expiry::Never, Expiry::At)
+}
+
+/// A moment of our clock by the wall's, in Unix milliseconds. The expiry was set by the publisher's clock.
+pub(in crate::diagnosis) fn wall_ms(story: &Story<'_>, at_ms: f64) -> i64 {
+    (story.timeline.zero_ms() + at_ms).round() as i64
+}

@@ -1,0 +1,586 @@
+//! Celery over RabbitMQ: topology, messages, log lines, stacks and workers.
+//!
+//! Verified on 5.7.0 and 5.4.0 with kombu and py-amqp. One UUID serves as task id, message id, `correlation_id`
+//! and key of the result.
+
+mod codec;
+mod copy;
+mod log;
+mod worker;
+
+use super::{Acknowledges, Delays, FrameMatch, Framework, Queues, SourceShape, StackShape, Takes};
+
+pub static FRAMEWORK: Framework = Framework {
+    name: "celery",
+    title: "Celery",
+    own_words: &[
+        "Celery",
+        "celery",
+        "CELERY",
+        "kombu",
+        "py-amqp",
+        "prefork",
+        "pidbox",
+        "acks_late",
+        "`delay()`",
+        "WorkerLostError",
+        "raised unexpected",
+    ],
+    queues: Queues {
+        delay: None,
+        dead_letter: None,
+        is_bookkeeping,
+    },
+    codec: codec::CODEC,
+    log: log::LOG,
+    stack: StackShape {
+        // An application may lie in a folder of that name as well.
+        library: "-packages/celery/",
+        // A child's stack begins where its master forked it.
+        worker: FrameMatch {
+            file: "celery/worker/worker.py",
+            function: "",
+        },
+        worker_loop: FrameMatch {
+            file: "celery/app/trace.py",
+            function: "trace_task",
+        },
+        consumer: None,
+        call: FrameMatch {
+            file: "celery/app/trace.py",
+            function: "__protected_call__",
+        },
+        before_call: FrameMatch {
+            file: "celery/utils/dispatch/signal.py",
+            function: "send",
+        },
+        // Signals before and after the call are sent alike; the result is stored after it.
+        after_call: FrameMatch {
+            file: "celery/backends/base.py",
+            function: "mark_as_done",
+        },
+        // Handlers of `task_prerun` have any name.
+        hook: "",
+        async_bridge: FrameMatch {
+            file: "asgiref/sync.py",
+            function: "__call__",
+        },
+        test_broker: FrameMatch {
+            file: "kombu/transport/memory.py",
+            function: "",
+        },
+        log_pipe: FrameMatch {
+            file: "celery/utils/log.py",
+            function: "",
+        },
+        lost_timeout: None,
+    },
+    worker: worker::WORKER,
+    source: SourceShape {
+        module: "celery",
+        decorator: "task",
+        send: "delay()",
+        default_queue: "celery",
+        // Its worker is no command of `manage.py`.
+        django: None,
+        other_brokers: &[],
+    },
+    takes: Takes::Master,
+    acknowledges: Acknowledges::BeforeRun,
+    delays: Delays::InWorker,
+};
+
+/// Events of workers, remote control and its answers: they pass every two seconds, and none is a task.
+fn is_bookkeeping(exchange: &str, queue: &str) -> bool {
+    matches!(exchange, "celeryev" | "celery.pidbox" | "reply.celery.pidbox")
+        || queue.starts_with("celeryev.")
+        || queue.ends_with(".celery.pidbox")
+        || queue.ends_with(".reply.celery.pidbox")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnosis::testing::{API, Scene, TASK, WORKER};
+    use crate::diagnosis::{Stage, causes};
+    use crate::framework::{ArgumentValues, Call, Message};
+    use crate::timeline::{EventKind, Level, LogLine, Source};
+
+    #[test]
+    fn what_workers_tell_each_other_is_no_task() {
+        assert!(is_bookkeeping("celeryev", "worker.heartbeat"));
+        assert!(is_bookkeeping("", "celery@web-1.celery.pidbox"));
+        assert!(is_bookkeeping("", "celeryev.7b3b"));
+        assert!(!is_bookkeeping("", "celery"));
+        assert!(!is_bookkeeping("celery", "celery"));
+    }
+
+    const OURS: &str = "5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11";
+    const OTHERS: &str = "11111111-7a09-4a1f-9d2c-0d5e3c0b7f11";
+
+    fn message() -> Message {
+        let envelope = (codec::CODEC.encode)(&Call {
+            queue: "celery",
+            actor: "shop.tasks.fulfil",
+            args: &json!([TASK]),
+            kwargs: &json!({}),
+            message_id: OURS,
+            now_ms: 1,
+            run: None,
+        });
+        FRAMEWORK.decode(&envelope, false)
+    }
+
+    trait CeleryLog {
+        fn log(self, process: &str, level: Level, text: &str) -> Self;
+        fn main(self, text: &str) -> Self;
+        fn child(self, number: u32, text: &str) -> Self;
+        fn fails(self, number: u32, exception: &str, frames: &str) -> Self;
+    }
+
+    impl CeleryLog for Scene {
+        fn log(self, process: &str, level: Level, text: &str) -> Self {
+            let text = text.replace("OURS", OURS).replace("OTHERS", OTHERS);
+            let (head, below) = match text.split_once('\n') {
+                Some((head, below)) => (head.to_owned(), Some(below.to_owned())),
+                None => (text.clone(), None),
+            };
+            let line = LogLine {
+                level: Some(level),
+                thread: Some(process.into()),
+                entry: head.contains("ENTRY"),
+                text: head,
+                traceback: below,
+                raw: ArgumentValues(vec![text]),
+                ..LogLine::default()
+            };
+            self.see(Source::WorkerLog, EventKind::Line(line))
+        }
+
+        fn main(self, text: &str) -> Self {
+            self.log("MainProcess", Level::Info, text)
+        }
+
+        fn child(self, number: u32, text: &str) -> Self {
+            self.log(&format!("ForkPoolWorker-{number}"), Level::Info, text)
+        }
+
+        fn fails(self, number: u32, exception: &str, frames: &str) -> Self {
+            let text = format!(
+                "Task shop.tasks.fulfil[OURS] raised unexpected: {exception}\nTraceback (most recent call last):\n  File \"/v/lib/python3.11/site-packages/celery/app/trace.py\", line 564, in trace_task\n    R = retval = fun(*args, **kwargs)\n  File \"/v/lib/python3.11/site-packages/celery/app/trace.py\", line 883, in __protected_call__\n    return self.run(*args, **kwargs)\n{frames}{exception}"
+            );
+            self.log(&format!("ForkPoolWorker-{number}"), Level::Error, &text)
+        }
+    }
+
+    fn accepted() -> Scene {
+        Scene::new()
+            .setup(|setup| {
+                setup.framework = "celery".into();
+                setup.queue = "celery".into();
+            })
+            .log(
+                "MainProcess",
+                Level::Info,
+                "- *** --- * --- .> concurrency: 2 (prefork)",
+            )
+            .main("celery@vm ready.")
+            .depth("celery", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish_as("celery", API, message())
+    }
+
+    fn delivered() -> Scene {
+        accepted()
+            .see(
+                Source::Firehose,
+                EventKind::Deliver {
+                    queue: "celery".into(),
+                    connection: WORKER.into(),
+                    redelivered: false,
+                    message: message(),
+                },
+            )
+            .peer(WORKER, 100)
+            .process(100, 1, "python celery -A shop worker -l INFO", |_| {})
+    }
+
+    fn received() -> Scene {
+        delivered().main("Task shop.tasks.fulfil[OURS] received")
+    }
+
+    fn entered() -> Scene {
+        received().child(1, "shop.tasks.fulfil[OURS]: ENTRY of order task_1")
+    }
+
+    const OWN: &str = "  File \"/app/shop/tasks.py\", line 14, in fulfil\n    charge()\n";
+
+    fn reached(scene: &Scene, stage: Stage) -> Option<bool> {
+        let stages = scene.verdict().stages;
+        let found = stages.iter().find(|reached| reached.stage == stage);
+        found.and_then(|reached| reached.reached)
+    }
+
+    #[test]
+    fn causes_are_found_for_it() {
+        let done = || entered().child(1, "Task shop.tasks.fulfil[OURS] succeeded in 0.2s: None");
+        let refused = delivered().log(
+            "MainProcess",
+            Level::Error,
+            "Received unregistered task of type 'shop.tasks.fulfil'.\nThe message has been ignored and discarded.\n\n{'lang': 'py', 'task': 'shop.tasks.fulfil', 'id': 'OURS'}",
+        );
+        for (scene, cause) in [
+            (done().row("COMPLETED").silence(), "certain succeeded"),
+            (
+                entered().fails(1, "ValueError: no", OWN).silence(),
+                "certain actor-raised",
+            ),
+            (refused.silence(), "certain unknown-actor"),
+            (
+                entered()
+                    .log(
+                        "MainProcess",
+                        Level::Error,
+                        "Hard time limit (2s) exceeded for shop.tasks.fulfil[OURS]",
+                    )
+                    .silence(),
+                "certain time-limit-exceeded",
+            ),
+            (
+                entered()
+                    .fails(
+                        1,
+                        "TypeError: fulfil() missing 1 required positional argument: 'x'",
+                        "",
+                    )
+                    .silence(),
+                "certain bad-arguments",
+            ),
+        ] {
+            assert_eq!(scene.cause(), cause, "{:?}", scene.summary());
+        }
+    }
+
+    /// `received` is no start, and `succeeded` is one.
+    #[test]
+    fn received_is_no_start() {
+        let waiting = received().silence();
+        assert_eq!(reached(&waiting, Stage::Delivered), Some(true));
+        assert_ne!(reached(&waiting, Stage::Received), Some(true));
+        assert_ne!(reached(&waiting, Stage::Entered), Some(true));
+        let done = received().child(1, "Task shop.tasks.fulfil[OURS] succeeded in 0.2s: None");
+        assert_eq!(reached(&done.silence(), Stage::Entered), Some(true));
+    }
+
+    #[test]
+    fn it_waits_behind_what_was_received_before() {
+        let busy = |slots: usize| {
+            (0..slots).fold(delivered(), |scene, at| {
+                scene.main(&format!("Task shop.tasks.slow[{at}{}] received", &OTHERS[1..]))
+            })
+        };
+        let behind = |slots| {
+            busy(slots)
+                .main("Task shop.tasks.fulfil[OURS] received")
+                .silence()
+        };
+        assert_eq!(behind(2).cause(), "likely waiting-in-worker");
+        // A child is free.
+        let free = behind(1).answer(causes::find("waiting-in-worker").expect("a cause"));
+        assert_eq!(free, "possible");
+        // They come after it.
+        let after = received()
+            .main("Task shop.tasks.slow[OTHERS] received")
+            .main("Task shop.tasks.slow[22222222-7a09] received")
+            .silence();
+        assert_ne!(after.cause(), "likely waiting-in-worker");
+    }
+
+    const DIED: &str = "Process 'ForkPoolWorker-1' pid:4711 exited with 'signal 9 (SIGKILL)'";
+
+    /// The line of a death names neither task nor id.
+    #[test]
+    fn a_dead_child_had_the_task_only_if_it_had_spoken_of_it() {
+        let died = |scene: Scene| scene.log("MainProcess", Level::Error, DIED).silence();
+        assert!(
+            died(entered()).cause().ends_with(" worker-died-in-actor"),
+            "{}",
+            died(entered()).cause()
+        );
+        let in_another = received().child(2, "shop.tasks.fulfil[OURS]: ENTRY of order task_1");
+        assert!(!died(in_another).cause().contains("died"));
+        // It may have had the other's.
+        let two = delivered()
+            .main("Task shop.tasks.slow[OTHERS] received")
+            .main("Task shop.tasks.fulfil[OURS] received");
+        assert!(!died(two).cause().contains("died"));
+        // The other was killed at its time limit.
+        let limit = received().log(
+            "MainProcess",
+            Level::Error,
+            "Hard time limit (2s) exceeded for shop.tasks.slow[OTHERS]",
+        );
+        assert!(!died(limit).cause().contains("crash"));
+        // It was over by then.
+        let over = entered().child(1, "Task shop.tasks.fulfil[OURS] succeeded in 0.2s: None");
+        assert!(!died(over.row("COMPLETED")).cause().contains("died"));
+    }
+
+    #[test]
+    fn anothers_time_limit_is_not_ours() {
+        let other = entered()
+            .log(
+                "MainProcess",
+                Level::Error,
+                "Hard time limit (2s) exceeded for shop.tasks.slow[OTHERS]",
+            )
+            .timeout();
+        assert!(!other.cause().contains("time-limit"), "{}", other.cause());
+    }
+
+    /// Without the firehose the log alone says which message is the task's.
+    #[test]
+    fn a_task_is_known_by_the_lines_of_its_own_logger() {
+        let scene = entered().without(Source::Firehose);
+        let scene = scene.fails(1, "ValueError: no", OWN).silence();
+        assert_eq!(scene.verdict().task.message_id.as_deref(), Some(OURS));
+        assert!(scene.cause().ends_with(" actor-raised"), "{}", scene.cause());
+    }
+
+    const TRACE: &str = "/v/lib/python3.11/site-packages/celery/app/trace.py";
+
+    fn standing(scene: Scene, pid: i32, function: &str) -> Scene {
+        scene
+            .process(pid, 100, "python celery -A shop worker -l INFO", |_| {})
+            .stack(
+                pid,
+                "MainThread",
+                &[
+                    ("print_label", "/app/shop/faults.py"),
+                    (function, "/app/shop/tasks.py"),
+                    ("__protected_call__", TRACE),
+                    ("trace_task", TRACE),
+                    ("workloop", "/v/lib/python3.11/site-packages/billiard/pool.py"),
+                ],
+            )
+    }
+
+    #[test]
+    fn a_child_stands_in_the_task() {
+        let whole = |scene: Scene| {
+            let path = "worker.log".into();
+            scene.see(Source::WorkerLog, EventKind::ReadWhole { path })
+        };
+        let ours = whole(standing(entered(), 101, "fulfil")).timeout();
+        assert_eq!(ours.cause(), "certain actor-still-running", "{}", ours.summary());
+        // A line that is lost may be of another message for the same function.
+        let with_holes = standing(entered(), 101, "fulfil").timeout();
+        assert_eq!(with_holes.cause(), "likely actor-still-running");
+        // Without a line of its own, the stack alone shows the entry.
+        let silent = standing(received(), 101, "fulfil").timeout();
+        assert_eq!(reached(&silent, Stage::Entered), Some(true));
+        // Another task's function, or one of two messages for ours.
+        let other = standing(received(), 101, "slow").timeout();
+        assert_ne!(reached(&other, Stage::Entered), Some(true));
+        let two = delivered()
+            .main("Task shop.tasks.fulfil[OTHERS] received")
+            .main("Task shop.tasks.fulfil[OURS] received");
+        let two = standing(two, 101, "fulfil").timeout();
+        assert_ne!(reached(&two, Stage::Entered), Some(true));
+        // Two workers write the log: the name of a child may be the other's.
+        let shared = whole(standing(entered(), 101, "fulfil"))
+            .process(900, 1, "python celery -A shop worker -l INFO", |process| {
+                process.holds_log = true
+            })
+            .timeout();
+        assert_eq!(shared.cause(), "likely actor-still-running");
+    }
+
+    #[test]
+    fn a_child_in_a_handler_has_not_begun() {
+        let stack = |scene: Scene| {
+            scene
+                .process(101, 100, "python celery -A shop worker -l INFO", |_| {})
+                .stack(
+                    101,
+                    "MainThread",
+                    &[
+                        ("check_licence", "/app/shop/faults.py"),
+                        (
+                            "send",
+                            "/v/lib/python3.11/site-packages/celery/utils/dispatch/signal.py",
+                        ),
+                        ("trace_task", TRACE),
+                    ],
+                )
+        };
+        let before = stack(received()).timeout();
+        assert_eq!(before.cause(), "likely blocked-before-entry");
+        assert_ne!(reached(&before, Stage::Entered), Some(true));
+        let with_others = delivered()
+            .main("Task shop.tasks.slow[OTHERS] received")
+            .main("Task shop.tasks.fulfil[OURS] received");
+        assert!(!stack(with_others).timeout().cause().starts_with("certain"));
+    }
+
+    fn sent_with(headers: &[(&'static str, &str)], expiration_ms: Option<i64>) -> Message {
+        let mut envelope = (codec::CODEC.encode)(&Call {
+            queue: "celery",
+            actor: "shop.tasks.fulfil",
+            args: &json!([TASK]),
+            kwargs: &json!({}),
+            message_id: OURS,
+            now_ms: 1,
+            run: None,
+        });
+        envelope
+            .headers
+            .retain(|(name, _)| headers.iter().all(|(own, _)| name != own));
+        for (name, value) in headers {
+            let value = (*value).to_owned();
+            envelope
+                .headers
+                .push(((*name).into(), crate::framework::Header::Text(value.into())));
+        }
+        envelope.properties.expiration_ms = expiration_ms;
+        FRAMEWORK.decode(&envelope, false)
+    }
+
+    fn sent(consumers: u64, message: Message) -> Scene {
+        let taken = message.clone();
+        let scene = Scene::new()
+            .setup(|setup| {
+                setup.framework = "celery".into();
+                setup.queue = "celery".into();
+            })
+            .main("celery@vm ready.")
+            .depth("celery", 0, consumers)
+            .submitted()
+            .row("PENDING")
+            .publish_as("celery", API, message);
+        match consumers {
+            0 => scene,
+            _ => scene.see(
+                Source::Firehose,
+                EventKind::Deliver {
+                    queue: "celery".into(),
+                    connection: WORKER.into(),
+                    redelivered: false,
+                    message: taken,
+                },
+            ),
+        }
+    }
+
+    /// The scene's clock begins at 00:16:40.
+    #[test]
+    fn one_line_stands_for_revoked_and_for_expired() {
+        const DISCARDED: &str = "Discarding revoked task: shop.tasks.fulfil[OURS]";
+        let discarded = |headers: &[(&'static str, &str)]| {
+            sent(1, sent_with(headers, None))
+                .main("Task shop.tasks.fulfil[OURS] received")
+                .main(DISCARDED)
+                .silence()
+        };
+        assert_eq!(discarded(&[]).cause(), "certain revoked");
+        let expired = discarded(&[("expires", "1970-01-01T00:16:30+00:00")]);
+        assert_eq!(expired.cause(), "certain message-expired");
+        let not_yet = discarded(&[("expires", "1970-01-01T01:00:00+00:00")]);
+        assert_eq!(not_yet.cause(), "certain revoked");
+        let unseen = discarded(&[]).without(Source::Firehose);
+        assert!(!unseen.cause().starts_with("certain"), "{}", unseen.cause());
+    }
+
+    #[test]
+    fn an_expired_message_leaves_the_queue_without_a_word() {
+        let message = || sent_with(&[("expires", "1970-01-01T00:16:42+00:00")], Some(1000));
+        let gone = sent(0, message())
+            .depth("celery", 1, 0)
+            .at(1500.0)
+            .depth("celery", 0, 0)
+            .silence();
+        assert_eq!(gone.cause(), "certain message-expired", "{}", gone.summary());
+        // It is still there: something is before it.
+        let there = sent(0, message()).depth("celery", 1, 0).at(1500.0).silence();
+        assert!(!there.cause().contains("expired"), "{}", there.cause());
+        // Somebody emptied the queue before its time.
+        let purged = sent(0, message())
+            .depth("celery", 1, 0)
+            .at(600.0)
+            .depth("celery", 0, 0)
+            .at(1500.0)
+            .depth("celery", 0, 0)
+            .silence();
+        assert!(
+            !purged.cause().starts_with("certain message-expired"),
+            "{}",
+            purged.cause()
+        );
+    }
+
+    #[test]
+    fn a_worker_holds_what_is_delayed() {
+        let delayed = sent(1, sent_with(&[("eta", "1970-01-01T00:30:00+00:00")], None))
+            .main("Task shop.tasks.fulfil[OURS] received")
+            .silence();
+        assert_eq!(delayed.cause(), "certain delayed", "{}", delayed.summary());
+        assert!(delayed.summary().contains("in the hands of a worker"));
+    }
+
+    #[test]
+    fn a_worker_that_gave_up_says_why() {
+        let gave_up = |error: &str| {
+            let scene = sent(0, sent_with(&[], None));
+            scene
+                .depth("celery", 1, 0)
+                .log(
+                    "MainProcess",
+                    Level::Critical,
+                    &format!("Unrecoverable error: {error}"),
+                )
+                .depth("celery", 1, 0)
+        };
+        for (error, cause) in [
+            (
+                "AccessRefused(403, 'ACCESS_REFUSED - …')",
+                "certain worker-unrecoverable",
+            ),
+            (
+                "PreconditionFailed(406, 'PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. …')",
+                "certain consumer-timeout-killed-worker",
+            ),
+            (
+                "ResourceLocked(405, \"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'celery@vm.celery.pidbox' …\")",
+                "certain node-name-taken",
+            ),
+        ] {
+            let scene = gave_up(error).silence();
+            assert_eq!(scene.cause(), cause, "{}", scene.summary());
+        }
+        // It came back.
+        let again = gave_up("AccessRefused(403)").main("celery@vm ready.").silence();
+        assert!(!again.cause().contains("unrecoverable"), "{}", again.cause());
+    }
+
+    /// systemd, a container and nohup leave a master with pid 1 for a parent: that is no orphan.
+    #[test]
+    fn a_master_has_no_master() {
+        let scene = received().silence();
+        assert!(!scene.cause().contains("taken-by"), "{}", scene.summary());
+        let taken = |id: &str| scene.answer(causes::find(id).expect("a cause"));
+        assert_eq!(taken("taken-by-orphaned-worker"), "not applicable");
+        assert_ne!(taken("taken-by-other-worker"), "certain");
+    }
+
+    #[test]
+    fn without_a_database_an_acknowledgement_is_no_success() {
+        let entered = || entered().without_a_database();
+        let done = entered().child(1, "Task shop.tasks.fulfil[OURS] succeeded in 0.2s: None");
+        assert_eq!(done.cause(), "likely succeeded");
+        let running = entered().totals("celery", 0, 0, json!({})).timeout();
+        assert!(!running.cause().contains("succeeded"), "{}", running.summary());
+    }
+}

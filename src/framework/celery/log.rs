@@ -1,0 +1,349 @@
+//! Lines of a worker's log: `[2026-11-28 03:00:05,239: INFO/MainProcess] text`, without logger and pid.
+//!
+//! The process is its name: `MainProcess` is the master, which takes messages and hands them on, and
+//! `ForkPoolWorker-2` a child; in other pools everything is `MainProcess`. Texts are matched anywhere in a line,
+//! so that applications with a format of their own are understood too.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use crate::framework::{LineMeaning, LineSubject, LogEvent, LogReader, LogShape, Verbosity};
+
+pub(super) const LOG: LogShape = LogShape {
+    // The banner is printed, not logged.
+    format: r"^(?:\[(?P<time>\d{4}-[^\]]*?): (?P<level>[A-Z]+)/(?P<thread>[^\]]+)\] (?P<text>.*)| -{10,} \S+@\S+ v\d.*| +\.> \S+ +exchange=.*)$",
+    read,
+    message_of,
+    blocks: &[
+        "Received unregistered task of type",
+        "Received invalid task message",
+        "Can't decode message body",
+        "Received and deleted unknown message",
+    ],
+    tells_at: Verbosity::Info,
+    death: "exited with",
+    logger: "celery",
+    argument_masks: &[
+        (
+            r"(?s)(?P<k>TaskPool: Apply <function \w+ at 0x\w+> \(args:\('[^']*', '[^']*', ).+",
+            "$k…)",
+        ),
+        (
+            r"(?s)(?P<k>The full contents of the message body was:\s).+?(?P<e> \(\d+b\))",
+            "$k…$e",
+        ),
+        (
+            r"(?P<k>'(?:args|kwargs)repr': )(?:'(?:[^'\\]|\\.)*'|\x22(?:[^\x22\\]|\\.)*\x22)",
+            "$k…",
+        ),
+        (r"(?s)(?P<k>\] succeeded in [\d.e-]+s: )['\x22\[{(].*", "$k…"),
+    ],
+};
+
+/// A task and its id, as they stand in almost every line.
+macro_rules! task {
+    ($before:literal, $after:literal) => {
+        concat!(r"(?s)", $before, r"([\w.\-<>]+)\[([^\]\s]+)\]", $after)
+    };
+}
+
+/// Every line a diagnosis uses. The first that matches wins.
+const LINES: &[(&str, LineMeaning)] = &[
+    (r"^ ?-{10,} \S+@\S+ v\d", |_| LogEvent::BootingUp),
+    (r"\S+@\S+ ready\.$", |_| LogEvent::Ready),
+    (r"^ *\.> (\S+) +exchange=", |c| LogEvent::AddingConsumer {
+        queue: group(c, 1),
+    }),
+    (
+        r"^Usage: (?:python -m )?celery|^Error: (?:Invalid value|No such option|Unable to parse)|^Unable to load celery application|^The module \S+ was not found",
+        |_| LogEvent::UsageError,
+    ),
+    (
+        r"(?s)consumer: Cannot connect to \S+: (.*?)\.?(?:\nTrying again.*)?$",
+        |c| connection_error(group(c, 1)),
+    ),
+    (
+        r"(?s)consumer: Connection to broker lost\. .*?(?:\((.*)\))?$",
+        |c| connection_error(group(c, 1)),
+    ),
+    (r"(?s)Unrecoverable error: (.*inequivalent arg.*)$", |c| {
+        connection_error(group(c, 1))
+    }),
+    (r"(?s)Unrecoverable error: (.*)$", |c| LogEvent::GaveUp {
+        error: group(c, 1),
+    }),
+    (task!("Discarding revoked task: ", ""), |c| LogEvent::Discarded {
+        id: group(c, 2),
+    }),
+    (r"^Trying again in [\d.]+ seconds", |_| {
+        LogEvent::RestartingConsumer
+    }),
+    // It is no start: an ETA, a rate limit or busy children may still be before it.
+    (task!("Task ", " received"), |c| LogEvent::Pushed {
+        id: group(c, 2),
+        delay: false,
+    }),
+    // Before 5.1.
+    (task!("Received task: ", ""), |c| LogEvent::Pushed {
+        id: group(c, 2),
+        delay: false,
+    }),
+    (task!("Task accepted: ", ""), |c| LogEvent::Received {
+        actor: group(c, 1),
+        id: group(c, 2),
+    }),
+    (r"coroutine '[^']*' was never awaited", |_| LogEvent::NeverAwaited),
+    (
+        task!("Task ", r" succeeded in [\d.e-]+s: <coroutine object "),
+        |_| LogEvent::NeverAwaited,
+    ),
+    (
+        task!(
+            "Task ",
+            r" raised unexpected: EncodeError\(TypeError\('Object of type coroutine"
+        ),
+        |_| LogEvent::NeverAwaited,
+    ),
+    (task!("Task ", r" succeeded in [\d.e-]+s"), |c| {
+        LogEvent::Succeeded {
+            actor: group(c, 1),
+            id: group(c, 2),
+        }
+    }),
+    (task!("Task ", " raised unexpected: "), |c| LogEvent::Failed {
+        actor: group(c, 1),
+    }),
+    (task!("Task ", r" raised expected: (\w+)"), |c| {
+        LogEvent::ExpectedException {
+            exception: group(c, 3),
+        }
+    }),
+    (task!("Task ", r" (?:ignored|reject requeue=)"), |_| {
+        LogEvent::ExpectedException {
+            exception: "Ignore or Reject".into(),
+        }
+    }),
+    (task!("Task ", r" retry: Retry (?:in (\d+)s)?"), |c| {
+        LogEvent::Retrying {
+            id: group(c, 2),
+            in_ms: group(c, 3).parse::<u64>().unwrap_or(0) * 1000,
+        }
+    }),
+    (r"Soft time limit \([\d.]+s\) exceeded for ", |_| {
+        LogEvent::TimeLimit
+    }),
+    (r"Hard time limit \([\d.]+s\) exceeded for ", |_| {
+        LogEvent::KilledAtTimeLimit
+    }),
+    (r"\.> concurrency: (\d+) \(", |c| LogEvent::Concurrency {
+        slots: group(c, 1).parse().unwrap_or(0),
+    }),
+    (r"Received unregistered task of type '([^']*)'", |c| {
+        LogEvent::UndefinedActor { actor: group(c, 1) }
+    }),
+    (
+        r"Received invalid task message|Can't decode message body|Received and deleted unknown message",
+        |_| LogEvent::DecodeFailed,
+    ),
+    (
+        r"Process '[^']*' pid:(\d+) exited with '(signal|exitcode) (\d+)",
+        |c| {
+            let code: i32 = group(c, 3).parse().unwrap_or(0);
+            LogEvent::ChildDied {
+                pid: group(c, 1).parse().unwrap_or(0),
+                code: if &c[2] == "signal" { -code } else { code },
+            }
+        },
+    ),
+    (r"Couldn't ack \d+", |_| LogEvent::AckFailed),
+    (r"worker: (?:Warm|Cold) shutdown", |_| LogEvent::Stopping),
+];
+
+fn connection_error(error: String) -> LogEvent {
+    LogEvent::ConnectionError { queue: None, error }
+}
+
+fn group(captures: &Captures<'_>, index: usize) -> String {
+    captures
+        .get(index)
+        .map_or_else(String::new, |found| found.as_str().to_owned())
+}
+
+/// The patterns are constants: a test compiles them all.
+static READER: LazyLock<Option<LogReader>> = LazyLock::new(|| LogReader::new(LINES).ok());
+
+fn read(text: &str, _: Option<&str>, _: Option<&str>) -> Option<LogEvent> {
+    READER.as_ref()?.read(text)
+}
+
+/// `Task NAME[ID] …`.
+static OF: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?:Task|task:|accepted:|exceeded for) (?P<task>[\w.\-<>]+)\[(?P<id>[^\]\s]{6,})\](?:$|[\s:.])",
+    )
+    .ok()
+});
+/// `NAME[ID]: …`, as lines of `get_task_logger` begin.
+static BY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?:^|\s)(?P<task>\w+(?:\.\w+)+)\[(?P<id>[^\]\s]{6,})\]: ").ok());
+/// A message that was refused is printed with its headers.
+static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"'id': '(?P<id>[^']{6,})'").ok());
+
+fn message_of<'t>(text: &'t str, traceback: Option<&'t str>) -> Option<LineSubject<'t>> {
+    let find = |pattern: &Option<Regex>, text: &'t str, by_the_task| {
+        let found = pattern.as_ref()?.captures(text)?;
+        Some(LineSubject {
+            id: found.name("id")?.as_str(),
+            task: found.name("task").map_or("", |task| task.as_str()),
+            by_the_task,
+        })
+    };
+    let refused = || traceback.filter(|_| text.contains("Received unregistered task of type"));
+    find(&OF, text, false)
+        .or_else(|| find(&BY, text, true))
+        .or_else(|| refused().and_then(|below| find(&HEADER, below, false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "74e8a6b3-f818-4502-9323-d4cd261dc391";
+
+    #[test]
+    fn every_pattern_compiles() {
+        assert!(READER.is_some() && OF.is_some() && BY.is_some() && HEADER.is_some());
+    }
+
+    /// Lines of Celery 5.7.0 and 5.4.0.
+    #[test]
+    fn lines_of_a_life() {
+        let pushed = LogEvent::Pushed {
+            id: ID.into(),
+            delay: false,
+        };
+        for (text, mark) in [
+            (" -------------- celery@vm v5.7.0 (collider)", LogEvent::BootingUp),
+            (
+                "                .> celery           exchange=celery(direct) key=celery",
+                LogEvent::AddingConsumer {
+                    queue: "celery".into(),
+                },
+            ),
+            ("celery@vm ready.", LogEvent::Ready),
+            ("Task shop.tasks.fulfil_order[ID] received", pushed.clone()),
+            ("Received task: shop.tasks.fulfil_order[ID]  ", pushed),
+            (
+                "Task shop.tasks.fulfil_order[ID] succeeded in 0.20114556699991226s: None",
+                LogEvent::Succeeded {
+                    actor: "shop.tasks.fulfil_order".into(),
+                    id: ID.into(),
+                },
+            ),
+            (
+                "Task shop.tasks.fulfil_order[ID] succeeded in 1.2e-05s: <coroutine object f at 0x7f>",
+                LogEvent::NeverAwaited,
+            ),
+            (
+                "Task shop.tasks.fulfil_order[ID] raised unexpected: CardDeclined('card 4242 was declined')",
+                LogEvent::Failed {
+                    actor: "shop.tasks.fulfil_order".into(),
+                },
+            ),
+            (
+                "Task a.b[ID] retry: Retry in 180s: CardDeclined('x')",
+                LogEvent::Retrying {
+                    id: ID.into(),
+                    in_ms: 180_000,
+                },
+            ),
+            (
+                "Received unregistered task of type 'shop.tasks.renamed'.",
+                LogEvent::UndefinedActor {
+                    actor: "shop.tasks.renamed".into(),
+                },
+            ),
+            (
+                "Process 'ForkPoolWorker-4' pid:4711 exited with 'signal 9 (SIGKILL)'",
+                LogEvent::ChildDied { pid: 4711, code: -9 },
+            ),
+            (
+                "Process 'ForkPoolWorker-4' pid:4711 exited with 'exitcode 1'",
+                LogEvent::ChildDied { pid: 4711, code: 1 },
+            ),
+            (
+                "consumer: Cannot connect to amqp://lab:**@127.0.0.1:5//: [Errno 111] Connection refused.",
+                connection_error("[Errno 111] Connection refused".into()),
+            ),
+            (
+                "consumer: Connection to broker lost. Trying to re-establish the connection...",
+                connection_error(String::new()),
+            ),
+            ("worker: Warm shutdown (MainProcess)", LogEvent::Stopping),
+            (
+                "Discarding revoked task: a.b[ID]",
+                LogEvent::Discarded { id: ID.into() },
+            ),
+            (
+                "Unrecoverable error: AccessRefused(403, 'x')",
+                LogEvent::GaveUp {
+                    error: "AccessRefused(403, 'x')".into(),
+                },
+            ),
+            ("Soft time limit (1s) exceeded for a.b[ID]", LogEvent::TimeLimit),
+            (
+                "Hard time limit (2s) exceeded for a.b[ID]",
+                LogEvent::KilledAtTimeLimit,
+            ),
+            (
+                "- *** --- * --- .> concurrency: 2 (prefork)",
+                LogEvent::Concurrency { slots: 2 },
+            ),
+        ] {
+            let text = text.replace("ID", ID);
+            assert_eq!(read(&text, None, None), Some(mark), "{text}");
+        }
+        for text in [
+            "order 7 received",
+            "shop.tasks.fulfil_order[ID]: packing order 7",
+            "mingle: all alone",
+        ] {
+            assert_eq!(read(text, None, None), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn most_lines_name_their_message() {
+        for (text, by_the_task) in [
+            ("Task shop.tasks.fulfil_order[ID] received", false),
+            ("Task a.b[ID] raised unexpected: KeyError('x[ABCDEFGH]')", false),
+            ("shop.tasks.fulfil_order[ID]: packing order 7", true),
+            ("2026-11-28 INFO app shop.tasks.fulfil_order[ID]: packing", true),
+            ("Hard time limit (3s) exceeded for a.b[ID]", false),
+            ("Discarding revoked task: a.b[ID]", false),
+        ] {
+            let text = text.replace("ID", ID);
+            let subject = message_of(&text, None).expect("it names one");
+            assert_eq!((subject.id, subject.by_the_task), (ID, by_the_task), "{text}");
+            assert!(text.contains(&format!("{}[", subject.task)) && !subject.task.is_empty());
+        }
+        for text in [
+            "order items[1234567] packed",
+            "celery@vm ready.",
+            "values[3]: x",
+            "d.get[7]: x",
+        ] {
+            assert_eq!(message_of(text, None), None, "{text}");
+        }
+        let below = format!(
+            "The full contents of the message headers:\n{{'lang': 'py', 'task': 'a.b', 'id': '{ID}'}}"
+        );
+        let refused = "Received unregistered task of type 'a.b'.";
+        assert_eq!(
+            message_of(refused, Some(&below)).map(|subject| subject.id),
+            Some(ID)
+        );
+        assert_eq!(message_of("packing", Some(&below)), None);
+    }
+}
