@@ -11,6 +11,8 @@ mod attacks;
 mod billing;
 #[path = "live/blind.rs"]
 mod blind;
+#[path = "live/celery.rs"]
+mod celery;
 #[path = "live/cluster.rs"]
 mod cluster;
 #[path = "live/commands.rs"]

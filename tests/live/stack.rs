@@ -160,6 +160,11 @@ impl Stack {
             .insert(name.into(), value.into());
     }
 
+    /// What the workers run, where it is not the usual.
+    pub fn set_framework(&mut self, name: &str) {
+        self.config.insert("framework".into(), name.into());
+    }
+
     /// Sets one entry of a key that is a table, `worker.env` for example.
     pub fn set_in(&mut self, key: &str, name: &str, value: &str) {
         let (section, table) = key.split_once('.').expect("section.key");
@@ -262,7 +267,7 @@ impl Stack {
     }
 
     /// Starts a command in a process group of its own, its output appended to a file in our folder.
-    fn start(&mut self, name: &str, log: &str, mut command: Command) -> u32 {
+    pub fn start(&mut self, name: &str, log: &str, mut command: Command) -> u32 {
         let log = File::options()
             .create(true)
             .append(true)
@@ -309,7 +314,8 @@ impl Stack {
         self.listening("api", command, &format!("{url}{health}"))
     }
 
-    fn listening(&mut self, name: &str, command: Command, health: &str) -> u32 {
+    /// Starts a program that serves HTTP and waits until it answers.
+    pub fn listening(&mut self, name: &str, command: Command, health: &str) -> u32 {
         let pid = self.start(name, "api.log", command);
         until("the API answers", || {
             assert!(
