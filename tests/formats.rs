@@ -13,7 +13,8 @@ use std::path::Path;
 use regex::Regex;
 use runs::{HOSTILE, hostile, read, render, report};
 use taskdiag::compare;
-use taskdiag::diagnosis::diagnose;
+use taskdiag::diagnosis::{causes, diagnose};
+use taskdiag::framework;
 use taskdiag::report::{FORMATS, Style};
 use taskdiag::timeline::{EventKind, Timeline, recording};
 
@@ -100,6 +101,39 @@ fn each_format_of_one_run_of_each_scenario() {
             }
         }
     }
+}
+
+/// Whoever runs one framework is told nothing of another: no word of it, no remedy, and no cause that only it
+/// can have.
+#[test]
+fn no_report_speaks_of_another_framework() {
+    let mut found = Vec::new();
+    for (name, timeline) in all() {
+        let own = timeline.framework();
+        let others = framework::ALL.iter().filter(|other| other.name != own.name);
+        let words = others.flat_map(|other| other.own_words).copied();
+        // An id of one word is a word of English as well.
+        let strange = causes::ALL.iter().filter(|cause| !cause.is_one_of(own));
+        let ids = strange.map(|cause| cause.id).filter(|id| id.contains('-'));
+        let words: Vec<&str> = words.chain(ids).collect();
+        let report = report(&timeline);
+        for format in FORMATS {
+            // The recorder empties this variable for every system that it starts.
+            let text = (format.render)(&report, VERBOSE).replace("DRAMATIQ_TESTING", "");
+            for word in &words {
+                if let Some(at) = text.find(word) {
+                    let from = text.floor_char_boundary(at.saturating_sub(60));
+                    let to = text.ceil_char_boundary((at + 60).min(text.len()));
+                    found.push(format!(
+                        "{name}, {}: `{word}` in {:?}",
+                        format.name,
+                        &text[from..to]
+                    ));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{} places\n{}", found.len(), found.join("\n"));
 }
 
 #[test]

@@ -24,7 +24,9 @@ pub(in crate::diagnosis) fn vanished(story: &Story<'_>) -> Option<Vanished> {
         .published()
         .filter(|passage| passage.queue == story.queue())?;
     let was_taken = story.reached(Stage::Delivered).is_some() || story.down(story.queue()).next().is_some();
-    if was_taken || may_lose_messages(story) || dead_letters_rose(story) {
+    // One that has a time to live of its own is dropped without a word.
+    let expires = passage.message.expiration_ms.is_some();
+    if was_taken || expires || may_lose_messages(story) || dead_letters_rose(story) {
         return None;
     }
     let since: Vec<Depth> = story
