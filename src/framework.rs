@@ -44,6 +44,10 @@ pub struct Framework {
     pub worker: WorkerShape,
     pub source: SourceShape,
     pub takes: Takes,
+    /// A message may have a time to live of its own, after which its queue drops it.
+    pub messages_expire: bool,
+    /// It keeps a row for each task by itself, under the message's id.
+    pub stores_results: bool,
     pub acknowledges: Acknowledges,
     pub delays: Delays,
 }
@@ -87,6 +91,13 @@ pub fn is_harmless_variable(name: &str) -> bool {
 /// Frameworks whose tasks run inside a chain of middleware.
 pub const WITH_MIDDLEWARE: &[&str] = &["dramatiq"];
 
+/// There is one of each name.
+impl PartialEq for Framework {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl Framework {
     /// The one that is called so.
     pub fn named(name: &str) -> Option<&'static Self> {
@@ -121,6 +132,12 @@ pub struct WorkerShape {
     pub programs: &'static [&'static str],
     /// The word after which such a program is a worker, where it does other things as well.
     pub subcommand: Option<&'static str>,
+    /// The words that start it with a module or an application, whose place is empty.
+    pub start: &'static [&'static str],
+    /// Words that make it log enough, any of them.
+    pub telling_flags: &'static [&'static str],
+    /// What it says too little of without them.
+    pub without_flags: &'static str,
     /// What makes it log at DEBUG.
     pub debug_flag: &'static str,
     /// In `taskdiag.toml`: how it is started.
@@ -149,6 +166,14 @@ pub struct WorkerShape {
 }
 
 impl WorkerShape {
+    /// The command that starts it with this module or application.
+    pub fn start_with(&self, module: &str) -> Vec<String> {
+        let words = self.start.iter();
+        words
+            .map(|word| if word.is_empty() { module } else { word }.to_owned())
+            .collect()
+    }
+
     /// A word of a command line is one of its programs.
     pub fn is_program(&self, word: &str) -> bool {
         self.programs.contains(&word.rsplit('/').next().unwrap_or(word))
@@ -178,6 +203,16 @@ pub struct SourceShape {
     pub module: &'static str,
     /// What makes a function a task.
     pub decorator: &'static str,
+    /// The same as a method of an object whose name ends so.
+    pub method: &'static str,
+    pub objects: &'static [&'static str],
+    /// What names a task and its queue in there.
+    pub name_option: &'static str,
+    pub queue_option: &'static str,
+    /// A task that nothing names is called after its module, too.
+    pub is_named_by_module: bool,
+    /// The class whose object a worker is started with; where there is none, it is started with modules.
+    pub application: Option<&'static str>,
     /// What is called to send one.
     pub send: &'static str,
     /// The queue of a task that names none.
@@ -192,10 +227,15 @@ pub struct SourceShape {
 #[derive(Debug, PartialEq, Eq)]
 pub struct DjangoShape {
     pub app: &'static str,
-    /// The worker, as a command of `manage.py`.
-    pub command: &'static str,
+    /// The worker, as a command of `manage.py`, if it is one.
+    pub command: Option<&'static str>,
     /// Where it keeps tasks.
     pub table: &'static str,
+    pub id_column: &'static str,
+    /// Its words for a task that runs, has succeeded and has failed.
+    pub statuses: [&'static str; 3],
+    /// When there are rows in it.
+    pub kept_if: &'static str,
 }
 
 impl SourceShape {
@@ -215,7 +255,7 @@ pub fn is_django_worker(command: &str) -> bool {
     let mut packages = ALL
         .iter()
         .filter_map(|framework| framework.source.django.as_ref());
-    packages.any(|django| command.starts_with(django.command))
+    packages.any(|django| django.command.is_some_and(|worker| command.starts_with(worker)))
 }
 
 /// Which process of a worker takes messages from the broker.

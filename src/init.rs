@@ -30,7 +30,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::framework::Framework;
+use crate::framework::{self, Framework};
 use address::{Address, AddressSources};
 use compose::Service;
 use curl::CurlPost;
@@ -87,6 +87,8 @@ pub struct InitResult {
 
 /// Everything that was seen, before anything is concluded from it.
 struct Survey {
+    /// What its workers run.
+    framework: &'static Framework,
     project: ProjectFiles,
     variables: Vec<EnvVar>,
     services: Vec<Service>,
@@ -99,16 +101,17 @@ struct Survey {
 pub async fn inspect(root: &Path) -> InitResult {
     let mut result = InitResult::default();
     let survey = survey(root, &mut result.complaints);
-    result.unsupported = support::unsupported(&survey);
-    if result.unsupported.is_some() {
-        return result;
-    }
     let known = AddressSources {
         variables: &survey.variables,
         services: &survey.services,
         literals: &survey.code.urls,
     };
     let (broker, mut unusable) = address::find(&BROKER, &known);
+    result.unsupported = support::unsupported(&survey, broker.is_some());
+    if result.unsupported.is_some() {
+        return result;
+    }
+    result.draft.framework = Some(survey.framework);
     let (database, more) = address::find(&DATABASE, &known);
     unusable.extend(more);
     if broker.is_none() || database.is_none() {
@@ -203,10 +206,16 @@ fn survey(root: &Path, complaints: &mut Vec<String>) -> Survey {
         }
     }
     let launches = launches(&project, &services);
-    let code = python::scan(&project.python, &project.others);
+    let mut code = python::scan(&project.python, &project.others);
     complaints.extend(code.complaint.clone());
+    let framework = framework_of(&running, &launches, &code);
+    code.actors.retain(|actor| actor.framework == framework);
+    code.applications.retain(|(of, ..)| *of == framework);
+    let package = framework.source.django.as_ref();
+    code.is_django = package.is_some_and(|django| code.uses.contains_key(django.app));
     let posts = project.others.iter().flat_map(curl::find).collect();
     Survey {
+        framework,
         posts,
         project,
         variables,
@@ -215,6 +224,33 @@ fn survey(root: &Path, complaints: &mut Vec<String>) -> Survey {
         running,
         code,
     }
+}
+
+/// Whose worker is started, or else whose tasks the code declares.
+fn framework_of(
+    running: &[RunningProcess],
+    launches: &[StartCommand],
+    code: &SourceFacts,
+) -> &'static Framework {
+    let mut commands = running
+        .iter()
+        .map(|running| &running.launch.words)
+        .chain(launches.iter().map(|launch| &launch.words));
+    let starts = |words: &Vec<String>| {
+        let mut all = framework::ALL.iter();
+        all.find(|framework| framework.worker.is_started_by(words))
+            .copied()
+    };
+    let imported = || {
+        let mut all = framework::ALL.iter();
+        all.find(|framework| code.uses.contains_key(framework.source.module))
+            .copied()
+    };
+    commands
+        .find_map(starts)
+        .or_else(|| code.actors.first().map(|actor| actor.framework))
+        .or_else(imported)
+        .unwrap_or_else(Framework::usual)
 }
 
 /// The same value, or the same URL with another driver in its scheme.
@@ -252,7 +288,7 @@ impl Survey {
 
     /// The virtual environment for what runs in a folder: one in it, or one at the root.
     fn environment(&self, draft: &mut Draft, key: &'static str, folder: &str) {
-        let program = Framework::usual().worker.programs[0];
+        let program = self.framework.worker.programs[0];
         let found = self.project.environments.iter().max_by_key(|path| {
             let inside = !folder.is_empty() && path.starts_with(&format!("{folder}/"));
             let has = self.project.root.join(path).join("bin").join(program).exists();

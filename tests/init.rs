@@ -476,6 +476,73 @@ fn a_django_project() {
     assert!(text.contains("django_dramatiq_task"), "{text}");
 }
 
+/// The sample system on Celery: the application, its tasks and its orders' table.
+#[test]
+fn a_celery_project() {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/celery_shop");
+    let read = |name: &str| fs::read_to_string(shop.join(name)).unwrap();
+    let names = [
+        "__init__.py",
+        "celery.py",
+        "models.py",
+        "settings.py",
+        "tasks.py",
+        "views.py",
+    ];
+    let mut files: Vec<(String, String)> = names
+        .iter()
+        .map(|name| (format!("backend/shop/{name}"), read(&format!("shop/{name}"))))
+        .collect();
+    files.push((
+        "compose.yaml".into(),
+        "services:\n  broker:\n    image: rabbitmq:4\n    ports: ['6:5672']\n  worker:\n    build: .\n    command: celery -A shop worker -l INFO\n  beat:\n    build: .\n    command: celery -A shop beat\n".into(),
+    ));
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+    let (text, said) = Project::new("celery", &files).init();
+    has(
+        &text,
+        &[
+            "framework = \"celery\"",
+            "command = [\"celery\", \"-A\", \"shop\", \"worker\", \"-l\", \"INFO\"]",
+            "queue = \"celery\"",
+            "table = \"shop_order\"",
+            "status_column = \"status\"",
+        ],
+    );
+    assert!(text.contains("shop.tasks.fulfil_order"), "{text}");
+    assert!(!text.contains("backend.shop.tasks"), "{text}");
+    assert!(!said.contains("--queues"), "{said}");
+}
+
+/// A worker that no file starts, and a task with a name and a queue of its own.
+#[test]
+fn a_celery_application_that_nothing_starts() {
+    let project = Project::new(
+        "celery-alone",
+        &[(
+            "jobs.py",
+            "from celery import Celery\napp = Celery('jobs', broker='amqp://localhost:6')\n\n@app.task(name='mail.send', queue='mail')\ndef send(task_id): ...\n",
+        )],
+    );
+    let (text, _) = project.init();
+    has(
+        &text,
+        &[
+            "command = [\"celery\", \"-A\", \"jobs\", \"worker\", \"-l\", \"INFO\"]",
+            "actor = \"mail.send\"",
+            "queue = \"mail\"",
+        ],
+    );
+    let redis = refused(
+        "celery-redis",
+        &[(
+            "jobs.py",
+            "from celery import Celery\napp = Celery('jobs', broker='redis://localhost')\n@app.task\ndef a(): ...\n",
+        )],
+    );
+    assert!(redis.contains("Redis as its broker"), "{redis}");
+}
+
 /// MySQL holds the rows: named, and not asked for as PostgreSQL.
 #[test]
 fn another_database_is_named() {

@@ -8,7 +8,9 @@ mod copy;
 mod log;
 mod worker;
 
-use super::{Acknowledges, Delays, FrameMatch, Framework, Queues, SourceShape, StackShape, Takes};
+use super::{
+    Acknowledges, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape, Takes,
+};
 
 pub static FRAMEWORK: Framework = Framework {
     name: "celery",
@@ -78,14 +80,28 @@ pub static FRAMEWORK: Framework = Framework {
     worker: worker::WORKER,
     source: SourceShape {
         module: "celery",
-        decorator: "task",
+        decorator: "shared_task",
         send: "delay()",
+        method: "task",
+        objects: &["app", "celery"],
+        name_option: "name",
+        queue_option: "queue",
+        is_named_by_module: true,
+        application: Some("Celery"),
         default_queue: "celery",
-        // Its worker is no command of `manage.py`.
-        django: None,
-        other_brokers: &[],
+        django: Some(DjangoShape {
+            app: "django_celery_results",
+            command: None,
+            table: "django_celery_results_taskresult",
+            id_column: "task_id",
+            statuses: ["STARTED", "SUCCESS", "FAILURE"],
+            kept_if: "if it is the result backend",
+        }),
+        other_brokers: &[("Redis", &["redis", "rediss"]), ("SQS", &["sqs"])],
     },
     takes: Takes::Master,
+    messages_expire: true,
+    stores_results: true,
     acknowledges: Acknowledges::BeforeRun,
     delays: Delays::InWorker,
 };
@@ -250,7 +266,7 @@ mod tests {
                 "certain time-limit-exceeded",
             ),
             (
-                entered()
+                received()
                     .fails(
                         1,
                         "TypeError: fulfil() missing 1 required positional argument: 'x'",

@@ -15,8 +15,10 @@ pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitR
             None => tables = asked(address, &target, result).await,
         }
     }
-    if survey.code.is_django && tables.is_empty() {
-        django(&mut result.draft);
+    // A table of the application's own knows more than the framework's.
+    let has_own = || survey.framework.source.is_named_by_module && !in_code(survey).is_empty();
+    if survey.code.is_django && tables.is_empty() && !has_own() {
+        django(survey.framework, &mut result.draft);
         return;
     }
     if tables.is_empty() {
@@ -131,21 +133,18 @@ async fn asked(address: &Address, target: &str, result: &mut InitResult) -> Vec<
     }
 }
 
-/// The table of the framework's package for Django, which its AdminMiddleware keeps.
-fn django(draft: &mut Draft) {
-    let Some(package) = &Framework::usual().source.django else {
+/// The table of the framework's package for Django.
+fn django(framework: &Framework, draft: &mut Draft) {
+    let Some(package) = &framework.source.django else {
         return;
     };
-    let place = format!("{}'s own table, if its AdminMiddleware is in use", package.app);
+    let place = format!("{}'s own table, {}", package.app, package.kept_if);
     let place = place.as_str();
     draft.set("database.table", package.table, place);
-    draft.set("database.id_column", "id", place);
+    draft.set("database.id_column", package.id_column, place);
     draft.set("database.status_column", "status", place);
-    for (key, word) in [
-        ("database.running", "running"),
-        ("database.succeeded", "done"),
-        ("database.failed", "failed"),
-    ] {
+    let keys = ["database.running", "database.succeeded", "database.failed"];
+    for (key, word) in keys.into_iter().zip(package.statuses) {
         draft.set(key, vec![word], place);
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::walk::TextFile;
-use crate::framework;
+use crate::framework::{self, Framework};
 use routes::{Prefixes, posted_to, prefixed};
 use syntax::{Node, PythonFile};
 
@@ -21,6 +21,9 @@ const WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Actor {
+    pub framework: &'static Framework,
+    /// Its name stands in the code, and is not made from its function's.
+    pub is_named: bool,
     pub name: String,
     pub queue: QueueName,
     pub place: String,
@@ -71,18 +74,20 @@ pub struct SourceFacts {
     pub routes: Vec<(String, String)>,
     /// Modules that may be the worker's, best first, each with the reason.
     pub modules: Vec<(String, String)>,
+    /// Modules that make an application of a framework's, with their places.
+    pub applications: Vec<(&'static Framework, String, String)>,
     /// `FastAPI()`, with its place.
     pub fastapi: Option<String>,
     /// What was not read, and why.
     pub complaint: Option<String>,
-    /// The framework runs in Django, by its package for that.
+    /// The framework runs in Django, by its package for that: whoever knows the framework says so.
     pub is_django: bool,
     /// Words that say which task framework and which broker the code uses, each with its place.
     pub uses: BTreeMap<&'static str, String>,
 }
 
 /// Imports, classes and engines that init has to tell apart, besides the frameworks' own.
-const TELLING: &[&str] = &["celery", "RabbitmqBroker", "mysql", "sqlite3", "pymongo", "motor"];
+const TELLING: &[&str] = &["RabbitmqBroker", "mysql", "sqlite3", "pymongo", "motor"];
 
 /// What one file says that means something only together with the others.
 struct Mentions<'a> {
@@ -150,13 +155,22 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     });
     code.statuses.sort();
     code.statuses.dedup();
-    let mut packages = framework::ALL
-        .iter()
-        .filter_map(|framework| framework.source.django.as_ref());
-    code.is_django = packages.any(|django| code.uses.contains_key(django.app));
     code.routes = prefixed(code.routes, &prefixes);
     code.modules = modules(&mentions, &code.actors, python);
     prefer_what_is_sent(&mentions, &mut code.actors);
+    for actor in &mut code.actors {
+        if actor.framework.source.is_named_by_module && !actor.is_named {
+            let file = actor.place.rsplit_once(" line ").map_or("", |(file, _)| file);
+            actor.name = format!("{}.{}", dotted(file, python), actor.name);
+        }
+    }
+    for (_, module, place) in &mut code.applications {
+        let file = place.rsplit_once(" line ").map_or("", |(file, _)| file);
+        let name = dotted(file, python);
+        // An application in `celery.py` is found by the name of its package.
+        let package = name.strip_suffix(".celery").unwrap_or(&name);
+        *module = package.to_owned();
+    }
     code
 }
 
@@ -182,12 +196,27 @@ impl SourceFacts {
         }
     }
 
+    /// `app = Celery("shop")`.
+    fn application(&mut self, node: Node) {
+        let made = node.field("right").filter(|value| value.kind() == "call");
+        let Some(class) = made.filter(|_| node.kind() == "assignment").map(Node::last_name) else {
+            return;
+        };
+        let known = framework::ALL.iter();
+        let of = known.filter(|framework| framework.source.application == Some(class));
+        self.applications
+            .extend(of.map(|framework| (*framework, String::new(), node.place())));
+    }
+
     fn read(&mut self, node: Node) {
         self.use_of(node);
         self.actors.extend(actors::read(node));
         models::statuses(node, &mut self.statuses);
+        self.application(node);
         match node.kind() {
-            "class_definition" => self.tables.extend(models::mapped(node)),
+            "class_definition" => self
+                .tables
+                .extend(models::mapped(node).or_else(|| models::of_django(node))),
             "string" => {
                 if let Some(url) = node.string().filter(|text| is_address(text)) {
                     self.urls.push((url, node.place()));
@@ -258,7 +287,14 @@ impl Mentions<'_> {
             }
             "call" => match node.last_name() {
                 "set_broker" | "RabbitmqBroker" => self.sets_broker = true,
-                "send" | "send_with_options" | "message" | "message_with_options" => {
+                "send"
+                | "send_with_options"
+                | "message"
+                | "message_with_options"
+                | "delay"
+                | "apply_async"
+                | "delay_on_commit"
+                | "apply_async_on_commit" => {
                     let actor = node
                         .field("function")
                         .and_then(|function| function.field("object"));

@@ -3,56 +3,52 @@
 use std::collections::BTreeMap;
 
 use super::Survey;
-use crate::framework::Framework;
+use crate::framework;
 
 /// Why no draft would help here; `None` where one does, or where the folder says nothing at all.
-pub fn unsupported(survey: &Survey) -> Option<String> {
+pub fn unsupported(survey: &Survey, has_rabbitmq: bool) -> Option<String> {
     let uses = &survey.code.uses;
     let place = |words: &[&str]| words.iter().find_map(|word| uses.get(*word));
-    let usual = Framework::usual();
-    let title = usual.title;
-    for (broker, words) in usual.source.other_brokers {
-        if let (Some(place), false) = (place(words), uses.contains_key("RabbitmqBroker")) {
+    let source = &survey.framework.source;
+    let title = survey.framework.title;
+    // An application names its broker by a URL, others by a class.
+    let is_rabbitmq = match source.application {
+        Some(_) => has_rabbitmq,
+        None => uses.contains_key("RabbitmqBroker"),
+    };
+    for (broker, words) in source.other_brokers {
+        if let (Some(place), false) = (place(words), is_rabbitmq) {
             return Some(format!(
                 "this project's {title} uses {broker} as its broker ({place}); taskdiag knows {title} on RabbitMQ only"
             ));
         }
     }
-    if !survey.code.actors.is_empty() || uses.contains_key(usual.source.module) || survey.code.is_django {
-        return None;
-    }
-    // Its worker is known, and how a project with it looks is not: a draft for Dramatiq could not work.
-    let celery = uses.get("celery").cloned().or_else(|| celery_elsewhere(survey));
     let runs = survey.running.iter().any(|running| running.is_worker())
         || survey.launches.iter().any(|launch| launch.is_worker());
-    match celery {
-        Some(place) => Some(format!(
-            "this project uses Celery ({place}), for which there is no draft yet: write taskdiag.toml as in docs/celery.md"
-        )),
-        None if runs || survey.project.python.is_empty() => None,
-        None => named_elsewhere(survey).is_none().then(|| {
-            format!("no task framework is used in this folder: its Python imports neither {title} nor Celery, and nothing starts a worker")
-        }),
+    if runs
+        || !survey.code.actors.is_empty()
+        || uses.contains_key(source.module)
+        || survey.code.is_django
+        || survey.project.python.is_empty()
+    {
+        return None;
     }
-}
-
-/// In a Procfile, a requirement, a command of Compose.
-fn celery_elsewhere(survey: &Survey) -> Option<String> {
-    line_with(survey, |line| {
-        let words = line.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')));
-        let begins = line.trim_start().to_lowercase().starts_with("celery");
-        begins
-            || words
-                .clone()
-                .zip(words.skip(1))
-                .any(|pair| pair == ("celery", "worker") || pair.0 == "celery" && pair.1 == "-A")
+    named_elsewhere(survey).is_none().then(|| {
+        let titles: Vec<&str> = framework::ALL.iter().map(|framework| framework.title).collect();
+        format!(
+            "no task framework is used in this folder: its Python imports neither {}, and nothing starts a worker",
+            titles.join(" nor ")
+        )
     })
 }
 
 /// A dependency is enough for a draft: the code may lie elsewhere.
 fn named_elsewhere(survey: &Survey) -> Option<String> {
     line_with(survey, |line| {
-        line.to_lowercase().contains(Framework::usual().name)
+        let line = line.to_lowercase();
+        framework::ALL
+            .iter()
+            .any(|framework| line.contains(framework.name))
     })
 }
 

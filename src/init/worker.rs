@@ -6,13 +6,12 @@ use super::program::WORKER;
 use super::python::{self, Actor, Parameter, QueueName};
 use super::write::literal;
 use super::{InitResult, Survey, follow};
-use crate::framework::Framework;
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     running(survey, result);
     written(survey, result);
     guessed(survey, result);
-    WORKER.set_log_named(&["worker", Framework::usual().name], survey, &mut result.draft);
+    WORKER.set_log_named(&["worker", survey.framework.name], survey, &mut result.draft);
     actor(survey, result);
 }
 
@@ -76,19 +75,20 @@ fn written(survey: &Survey, result: &mut InitResult) {
             }
         }
     }
+    let worker = &survey.framework.worker;
     if let Some(Json::Array(words)) = draft.value("worker.command")
         && !words.iter().any(|word| {
             word.as_str()
-                .is_some_and(|word| word == "-v" || word == "--verbose")
+                .is_some_and(|word| worker.telling_flags.contains(&word))
         })
     {
-        let text = "without -v it logs neither deliveries nor successes: the verdict is weaker";
-        draft.note("worker.command", text);
+        draft.note("worker.command", worker.without_flags);
     }
 }
 
 fn guessed(survey: &Survey, result: &mut InitResult) {
-    let worker = &Framework::usual().worker;
+    let worker = &survey.framework.worker;
+    let modules = may_start(survey);
     let draft = &mut result.draft;
     // A command may stand where it was not read: a guess must not take its place.
     let unread = survey.services.iter().find_map(|service| {
@@ -98,31 +98,29 @@ fn guessed(survey: &Survey, result: &mut InitResult) {
     if let (false, Some((place, extends))) = (draft.has("worker.command"), unread) {
         let text = format!("{place} extends {extends}, which was not read: the command may stand there");
         draft.note("worker.command", text);
-        if let Some((module, _)) = survey.code.modules.first() {
-            draft.suggest(
-                "worker.command",
-                json!([worker.programs[0], worker.debug_flag, module]),
-            );
+        if let Some((module, _)) = modules.first() {
+            draft.suggest("worker.command", json!(worker.start_with(module)));
         }
         return;
     }
-    let django = Framework::usual().source.django.as_ref();
-    if let Some(package) = django.filter(|_| survey.code.is_django && !draft.has("worker.command")) {
+    let django = survey.framework.source.django.as_ref();
+    let package = django.filter(|_| survey.code.is_django && !draft.has("worker.command"));
+    if let Some((package, name)) = package.and_then(|package| Some((package, package.command?))) {
         // The framework's own program would lack Django's setup.
-        let command = ["python", "manage.py", package.command];
+        let command = ["python", "manage.py", name];
         let place = format!(
             "{} is among the code's apps: a guess, no command was seen",
             package.app
         );
         draft.set("worker.command", json!(command), &place);
     }
-    for (module, why) in survey.code.modules.iter().take(6) {
+    for (module, why) in modules.iter().take(6) {
         if draft.has("worker.command") {
             break;
         }
         draft.set(
             "worker.command",
-            json!([worker.programs[0], worker.debug_flag, module]),
+            json!(worker.start_with(module)),
             format!("{why}: a guess, no command was seen"),
         );
         if let Some(folder) = survey.folder_of(module, "") {
@@ -132,6 +130,16 @@ fn guessed(survey: &Survey, result: &mut InitResult) {
             }
         }
     }
+}
+
+/// What a worker may be started with, best first, each with the reason.
+fn may_start(survey: &Survey) -> Vec<(String, String)> {
+    if survey.framework.source.application.is_none() {
+        return survey.code.modules.clone();
+    }
+    let made = survey.code.applications.iter();
+    made.map(|(_, module, place)| (module.clone(), place.clone()))
+        .collect()
 }
 
 fn actor(survey: &Survey, result: &mut InitResult) {
@@ -178,10 +186,10 @@ fn actor(survey: &Survey, result: &mut InitResult) {
             QueueName::Default if !draft.has("broker.queue") => {
                 draft.set(
                     "broker.queue",
-                    Framework::usual().source.default_queue,
+                    survey.framework.source.default_queue,
                     format!(
-                        "{place}: no queue_name, so {}'s default",
-                        Framework::usual().title
+                        "{place}: no {}, so {}'s default",
+                        survey.framework.source.queue_option, survey.framework.title
                     ),
                 );
             }
@@ -189,7 +197,10 @@ fn actor(survey: &Survey, result: &mut InitResult) {
             QueueName::Computed(expression) => {
                 draft.note(
                     "broker.queue",
-                    format!("computed: queue_name={expression} in {place}"),
+                    format!(
+                        "computed: {}={expression} in {place}",
+                        survey.framework.source.queue_option
+                    ),
                 );
             }
         }

@@ -15,6 +15,8 @@ pub struct Draft {
     values: BTreeMap<&'static str, DraftValue>,
     notes: BTreeMap<&'static str, Vec<String>>,
     suggestions: BTreeMap<&'static str, Json>,
+    /// What the workers run.
+    pub framework: Option<&'static Framework>,
     /// Texts that must not get into the file.
     pub secrets: Vec<String>,
 }
@@ -127,7 +129,8 @@ impl Draft {
                 out.push_str(&comment(&self.clean(line)));
             }
         }
-        out.push_str(&format!("\nframework = \"{}\"\n", Framework::usual().name));
+        let framework = self.framework.unwrap_or_else(Framework::usual);
+        out.push_str(&format!("\nframework = \"{}\"\n", framework.name));
         for section in SECTIONS.iter().filter(|section| !section.name.is_empty()) {
             out.push_str(&format!("\n[{}]\n", section.name));
             let lacks = self.lacks(section);

@@ -6,6 +6,18 @@ pub(super) const WORKER: WorkerShape = WorkerShape {
     programs: &["celery"],
     // Beat, Flower and `inspect` are started by the same program.
     subcommand: Some("worker"),
+    start: &["celery", "-A", "", "worker", "-l", "INFO"],
+    telling_flags: &[
+        "INFO",
+        "info",
+        "DEBUG",
+        "debug",
+        "--loglevel=INFO",
+        "--loglevel=info",
+        "-lINFO",
+        "-linfo",
+    ],
+    without_flags: "without -l INFO it logs neither deliveries nor successes: the verdict is weaker",
     debug_flag: "--loglevel=INFO",
     start_example: "[worker] command = [\"celery\", \"-A\", \"app\", \"worker\", \"-l\", \"INFO\"], and [api] command likewise",
     misuse,

@@ -5,6 +5,9 @@ use crate::framework::WorkerShape;
 pub(super) const WORKER: WorkerShape = WorkerShape {
     programs: &["dramatiq", "dramatiq-gevent", "rundramatiq"],
     subcommand: None,
+    start: &["dramatiq", "-v", ""],
+    telling_flags: &["-v", "--verbose"],
+    without_flags: "without -v it logs neither deliveries nor successes: the verdict is weaker",
     debug_flag: "-v",
     start_example: "[worker] command = [\"dramatiq\", \"-v\", \"app.tasks\"], and [api] command likewise",
     misuse,

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::syntax::Node;
 use super::{Actor, Parameter, QueueName};
-use crate::framework::Framework;
+use crate::framework::{self, Framework};
 
 /// What stands for another text each time in a format, and escapes, which are another character in
 /// the log than in the source.
@@ -30,25 +30,32 @@ pub fn read(node: Node) -> Option<Actor> {
     if node.kind() != "decorated_definition" {
         return None;
     }
-    let decorator = node
+    let declared = node
         .children()
         .into_iter()
         .filter(|child| child.kind() == "decorator")
-        .find_map(|decorator| decorator.children().into_iter().next().filter(declares))?;
+        .find_map(|decorator| {
+            let inner = decorator.children().into_iter().next()?;
+            declares(&inner).map(|framework| (inner, framework))
+        });
+    let (decorator, framework) = declared?;
     let function = node.field("definition")?;
     if function.kind() != "function_definition" {
         return None;
     }
+    let shape = &framework.source;
     let option = |name| {
         (decorator.kind() == "call")
             .then(|| decorator.argument(name))
             .flatten()
     };
-    let name = option("actor_name")
-        .and_then(Node::string)
-        .or_else(|| Some(function.field("name")?.text().to_owned()))?;
+    let given = option(shape.name_option).and_then(Node::string);
+    let is_named = given.is_some();
+    let name = given.or_else(|| Some(function.field("name")?.text().to_owned()))?;
     Some(Actor {
-        queue: queue_of(option("queue_name")),
+        framework,
+        is_named,
+        queue: queue_of(option(shape.queue_option)),
         parameters: function.field("parameters").map(parameters).unwrap_or_default(),
         entry: function.field("body").and_then(entry),
         ..actor(decorator, name)
@@ -57,9 +64,8 @@ pub fn read(node: Node) -> Option<Actor> {
 
 /// An actor that is made by a call, `dramatiq.actor(function, …)`, from a function of the same file.
 pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
-    if node.kind() != "call" || !declares(&node) {
-        return None;
-    }
+    let framework = declares(&node).filter(|_| node.kind() == "call")?;
+    let shape = &framework.source;
     let function = node
         .first_argument()
         .filter(|first| first.kind() == "identifier")?;
@@ -69,9 +75,11 @@ pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
                 .field("name")
                 .is_some_and(|name| name.text() == function.text())
     })?;
-    let name = node.argument("actor_name").and_then(Node::string);
+    let name = node.argument(shape.name_option).and_then(Node::string);
     Some(Actor {
-        queue: queue_of(node.argument("queue_name")),
+        framework,
+        is_named: name.is_some(),
+        queue: queue_of(node.argument(shape.queue_option)),
         parameters: defined.field("parameters").map(parameters).unwrap_or_default(),
         entry: defined.field("body").and_then(entry),
         ..actor(node, name.unwrap_or_else(|| function.text().to_owned()))
@@ -80,6 +88,8 @@ pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
 
 fn actor(node: Node, name: String) -> Actor {
     Actor {
+        framework: Framework::usual(),
+        is_named: true,
         name,
         queue: QueueName::Default,
         place: node.place(),
@@ -90,19 +100,28 @@ fn actor(node: Node, name: String) -> Actor {
     }
 }
 
-/// `actor`, `dramatiq.actor` or `my_broker.actor`, called or not.
-fn declares(decorator: &Node) -> bool {
+/// `actor`, `dramatiq.actor` or `my_broker.actor`, called or not: the framework whose that is.
+fn declares(decorator: &Node) -> Option<&'static Framework> {
     let called = match decorator.kind() {
         "call" => decorator.field("function"),
         _ => Some(*decorator),
     };
-    let shape = &Framework::usual().source;
-    let Some(called) = called.filter(|called| called.last_name() == shape.decorator) else {
-        return false;
+    let called = called?;
+    let (name, owner) = (called.last_name(), called.field("object"));
+    let fits = |framework: &&&Framework| {
+        let shape = &framework.source;
+        let is_objects = |owner: &Node| {
+            owner.kind() == "identifier" && shape.objects.iter().any(|end| owner.text().ends_with(end))
+        };
+        match &owner {
+            None => name == shape.decorator,
+            Some(owner) => {
+                (name == shape.decorator && owner.text() == shape.module)
+                    || (name == shape.method && is_objects(owner))
+            }
+        }
     };
-    called.field("object").is_none_or(|owner| {
-        owner.text() == shape.module || (owner.kind() == "identifier" && owner.text().ends_with("broker"))
-    })
+    framework::ALL.iter().find(fits).copied()
 }
 
 fn queue_of(value: Option<Node>) -> QueueName {

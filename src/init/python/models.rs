@@ -52,6 +52,56 @@ pub fn mapped(class: Node) -> Option<TableDefinition> {
     })
 }
 
+/// The table of a model of Django's, which is called after its application and its class.
+pub fn of_django(class: Node) -> Option<TableDefinition> {
+    if !class.extends("Model") {
+        return None;
+    }
+    let place = class.file().place.as_str();
+    let folder = place.rsplit('/').nth(1).filter(|folder| *folder != "models");
+    let application = folder.or_else(|| place.rsplit('/').nth(2))?;
+    let is_column = |member: &&Node| {
+        let kind = member.field("right").map_or("", Node::last_name);
+        kind.ends_with("Field") && kind.len() > "Field".len() || kind == "ForeignKey"
+    };
+    let members = class.members();
+    let columns: Vec<&Node> = members.iter().filter(is_column).collect();
+    if columns.is_empty() {
+        return None;
+    }
+    let given = class
+        .all()
+        .filter_map(Node::sides)
+        .find(|(left, _)| left.text() == "db_table")
+        .and_then(|(_, right)| right.string());
+    let named = |member: &Node| {
+        let name = member.field("left").map_or("", Node::text);
+        match member.field("right").map_or("", Node::last_name) {
+            "ForeignKey" => format!("{name}_id"),
+            _ => name.to_owned(),
+        }
+    };
+    let is_key = |member: &&&Node| {
+        let value = member
+            .field("right")
+            .and_then(|value| value.argument("primary_key"));
+        value.is_some_and(|value| value.text() == "True")
+    };
+    let key = columns.iter().find(is_key).map(|member| named(member));
+    let mut names: Vec<String> = columns.iter().map(|member| named(member)).collect();
+    let key = key.unwrap_or_else(|| {
+        names.insert(0, "id".to_owned());
+        "id".to_owned()
+    });
+    let own = class.field("name")?.text().to_lowercase();
+    Some(TableDefinition {
+        name: given.unwrap_or_else(|| format!("{application}_{own}")),
+        columns: names,
+        key: Some(key),
+        place: class.place(),
+    })
+}
+
 /// Tables that statements create, wherever a text holds them.
 pub fn created(file: &TextFile, found: &mut Vec<TableDefinition>) {
     let Some(create) = CREATE.as_ref() else { return };
