@@ -177,6 +177,7 @@ pub const ALL: &[Cause] = &[
     enqueued_before_commit::CAUSE,
     time_limit_exceeded::CAUSE,
     celery::deadlock_on_subtask::CAUSE,
+    celery::result_not_stored::CAUSE,
     celery::result_ignored::CAUSE,
     worker_died_in_actor::CAUSE,
     delivery_limit_reached::CAUSE,

@@ -17,6 +17,7 @@ pub(in crate::diagnosis) mod locks;
 mod messages;
 pub(in crate::diagnosis) mod permissions;
 mod processes;
+pub(in crate::diagnosis) mod results;
 pub(in crate::diagnosis) mod retries;
 mod returned;
 pub(in crate::diagnosis) mod row;

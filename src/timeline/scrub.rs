@@ -312,7 +312,7 @@ mod tests {
     fn every_pattern_compiles() {
         assert_eq!(PATTERNS.len(), 28);
         assert!(KEYWORDS.is_some() && SECRET_NAME.is_some());
-        assert_eq!(ARGUMENTS.len(), 8);
+        assert_eq!(ARGUMENTS.len(), 12);
     }
 
     #[test]

@@ -55,7 +55,12 @@ pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
     let told = story.worker_lines().iter().rev().find(|told| {
         matches!(
             told.mark,
-            Some(LogEvent::ImportFailed | LogEvent::UsageError | LogEvent::ChildDied { .. })
+            Some(
+                LogEvent::ImportFailed
+                    | LogEvent::UsageError
+                    | LogEvent::GaveUp { .. }
+                    | LogEvent::ChildDied { .. }
+            )
         )
     });
     if let Some(told) = told {

@@ -1,7 +1,7 @@
 //! The actor is still at work.
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{holdups, stacks};
+use crate::diagnosis::evidence::{holdups, results, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -58,6 +58,7 @@ fn check(story: &Story<'_>) -> Answer {
         || story.row_failed().is_some()
         || story.died_in_actor().is_some()
         || has_returned(story)
+        || results::not_stored(story).is_some()
     {
         return Answer::NotApplicable;
     }
@@ -96,6 +97,9 @@ fn check(story: &Story<'_>) -> Answer {
     // then says whether somebody still holds one. And the log must be that of the worker which runs
     // it: it shows this very call.
     let early = !story.acknowledges_after_the_run();
+    let begun = story
+        .line(|mark| matches!(mark, LogEvent::Received { .. }))
+        .is_some();
     let completed_would_show = story.debug_log()
         && story
             .line(|mark| match mark {
@@ -121,7 +125,7 @@ fn check(story: &Story<'_>) -> Answer {
                 Premise::OneProcessPerLogThread { pid },
             ])
             // Another message for the same function may be the one that the stack shows.
-            .given(early.then_some(Premise::LogIsWhole)),
+            .given((early && !begun).then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
         Some((n, _)) => {
             evidence.push(n);

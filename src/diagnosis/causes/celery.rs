@@ -4,6 +4,7 @@ pub(super) mod consumer_timeout_killed_worker;
 pub(super) mod deadlock_on_subtask;
 pub(super) mod node_name_taken;
 pub(super) mod result_ignored;
+pub(super) mod result_not_stored;
 pub(super) mod revoked;
 pub(super) mod worker_unrecoverable;
 

@@ -38,6 +38,11 @@ fn check(story: &Story<'_>) -> Answer {
     if left <= 0.0 {
         return Answer::ruled_out(format!("its time came {} ago", units::span(-left)), [passage.n]);
     }
+    if let (Some(expires), Some(due)) = (passage.message.expires_ms, passage.message.eta_ms)
+        && expires <= due
+    {
+        return Answer::ruled_out("it expires before its time comes", [passage.n]);
+    }
     let left = units::span(left);
     if story.framework().delays == Delays::InWorker && passage.queue == story.queue() {
         return in_the_worker(story, passage.n, &left);

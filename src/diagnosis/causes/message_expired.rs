@@ -56,6 +56,12 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::cannot_tell(&[Source::Management]);
     }
     let Some(ttl) = ttl else {
+        // It may have a time to live of its own.
+        match published {
+            Some(passage) if passage.message.expiration_ms.is_some() => return Answer::NotApplicable,
+            None if story.framework().messages_expire => return Answer::cannot_tell(&[Source::Firehose]),
+            _ => {}
+        }
         return Answer::ruled_out(format!("`{queue}` has no message TTL"), [info.n]);
     };
     let Some(dead) = story

@@ -27,10 +27,14 @@ fn check(story: &Story<'_>) -> Answer {
                 .filter(|text| !text.is_empty())
                 .map(|text| format!(": {}", text::excerpt(text)))
                 .unwrap_or_default();
-            let text = format!(
-                "the application set {}{error}",
-                row.status.as_deref().unwrap_or("a failed status")
-            );
+            let status = row.status.as_deref().unwrap_or("a failed status");
+            // Of a result the framework says so, and the log says why.
+            if story.row_may_be_a_result() {
+                return Answer::possible(format!("the row says {status}{error}"), [n])
+                    .would_decide(&[Source::WorkerLog])
+                    .terminal_after(LOG_MS);
+            }
+            let text = format!("the application set {status}{error}");
             // Whether an exception led to it stands in the worker's log.
             let answer = if story.sees(Source::WorkerLog) {
                 Answer::shown(text, [n])
@@ -42,6 +46,9 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::NotApplicable,
     }
 }
+
+/// So much later than the row the worker's log may tell of it.
+const LOG_MS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -52,8 +52,11 @@ fn check(story: &Story<'_>) -> Answer {
     let Some((_, evidence)) = story.reached(Stage::Entered) else {
         return Answer::NotApplicable;
     };
+    let flag = story.framework().worker.debug_flag;
     Answer::likely(
-        "it ran, and the worker's log says nothing of it: no -v, a logging configuration that disables loggers, or another stream",
+        format!(
+            "it ran, and the worker's log says nothing of it: no {flag}, a logging configuration that disables loggers, or another stream"
+        ),
         evidence.clone(),
     )
 }

@@ -3,30 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Raised, Story, ThreadKey, WorkerLine};
-use crate::framework::{LogEvent, Verbosity, is_same_id};
+use crate::framework::{LogEvent, Verbosity};
 use crate::timeline::{EventKind, Level, Source};
 
 impl<'a> Story<'a> {
-    /// Without a publish the log alone says which message is the task's: one of the same id, or one in
-    /// the course of which the application spoke of the task.
-    fn learn_ids_from_lines(&mut self) {
-        if !self.message_ids.is_empty() || !self.publishes.is_empty() {
-            return;
-        }
-        let Some(task) = self.task_id else { return };
-        let since = self.submitted_at();
-        let mut told = self
-            .worker_lines
-            .iter()
-            .filter(|told| self.counts(told) && since.is_none_or(|since| told.at_ms >= since));
-        let named = told.find_map(|told| {
-            let subject = told.subject?;
-            let says_so = told.is_by_the_task() && told.line.carries_task_id;
-            (is_same_id(subject.id, task) || says_so).then_some(subject.id)
-        });
-        self.message_ids.extend(named);
-    }
-
     /// The log lines that are this task's: by id, or between "Received message" and its settling in
     /// the same process and thread.
     pub(super) fn find_lines(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{QueuedCopy, Story, Transfer};
 use crate::diagnosis::Answer;
-use crate::framework::Message;
+use crate::framework::{Message, is_same_id};
 use crate::timeline::{EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -189,6 +189,26 @@ impl<'a> Story<'a> {
         self.message_ids.extend(ids.first());
         let ids: BTreeSet<&str> = ids.into_iter().collect();
         self.candidates = ids.len();
+    }
+
+    /// Without a publish the log alone says which message is the task's: one of the same id, or one in
+    /// the course of which the application spoke of the task.
+    pub(super) fn learn_ids_from_lines(&mut self) {
+        if !self.message_ids.is_empty() || !self.publishes.is_empty() {
+            return;
+        }
+        let Some(task) = self.task_id else { return };
+        let since = self.submitted_at();
+        let mut told = self
+            .worker_lines
+            .iter()
+            .filter(|told| self.counts(told) && since.is_none_or(|since| told.at_ms >= since));
+        let named = told.find_map(|told| {
+            let subject = told.subject?;
+            let says_so = told.is_by_the_task() && told.line.carries_task_id;
+            (is_same_id(subject.id, task) || says_so).then_some(subject.id)
+        });
+        self.message_ids.extend(named);
     }
 
     /// Publishes of this task's message, copies for retries included.

@@ -234,10 +234,17 @@ impl<'a> Story<'a> {
                 ),
                 _ => (Some(false), "no row".into()),
             },
-            Stage::Settled => (
+            Stage::Settled if !self.acknowledges_after_the_run() => (
                 None,
-                "unknown: RabbitMQ does not report acknowledgements; a worker run with -v logs them".into(),
+                "unknown: RabbitMQ does not report acknowledgements, and no line of the log does".into(),
             ),
+            Stage::Settled => {
+                let flag = self.framework().worker.debug_flag;
+                let text = format!(
+                    "unknown: RabbitMQ does not report acknowledgements; a worker run with {flag} logs them"
+                );
+                (None, text)
+            }
         }
     }
 

@@ -156,6 +156,10 @@ const LINES: &[(&str, LineMeaning)] = &[
             }
         },
     ),
+    (
+        r"(?s)RuntimeWarning: Exception raised outside body: (.*?):?$",
+        |c| LogEvent::NotStored { error: group(c, 1) },
+    ),
     (r"Couldn't ack \d+", |_| LogEvent::AckFailed),
     (r"worker: (?:Warm|Cold) shutdown", |_| LogEvent::Stopping),
 ];
@@ -279,6 +283,12 @@ mod tests {
             (
                 "consumer: Connection to broker lost. Trying to re-establish the connection...",
                 connection_error(String::new()),
+            ),
+            (
+                "/v/celery/app/trace.py:809: RuntimeWarning: Exception raised outside body: ProgrammingError('no'):",
+                LogEvent::NotStored {
+                    error: "ProgrammingError('no')".into(),
+                },
             ),
             ("worker: Warm shutdown (MainProcess)", LogEvent::Stopping),
             (
