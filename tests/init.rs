@@ -505,11 +505,15 @@ fn a_celery_project() {
             "framework = \"celery\"",
             "command = [\"celery\", \"-A\", \"shop\", \"worker\", \"-l\", \"INFO\"]",
             "queue = \"celery\"",
-            "table = \"shop_order\"",
-            "status_column = \"status\"",
         ],
     );
-    assert!(text.contains("shop.tasks.fulfil_order"), "{text}");
+    for seen in [
+        "table = \"shop_order\"",
+        "status_column = \"status\"",
+        "shop.tasks.fulfil_order",
+    ] {
+        assert!(text.contains(seen), "{seen}\n{text}");
+    }
     assert!(!text.contains("backend.shop.tasks"), "{text}");
     assert!(!said.contains("--queues"), "{said}");
 }

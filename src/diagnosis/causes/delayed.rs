@@ -45,7 +45,20 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let left = units::span(left);
     if story.framework().delays == Delays::InWorker && passage.queue == story.queue() {
-        return in_the_worker(story, passage.n, &left);
+        // Workers take it at once, and keep it until its time comes.
+        if let Some(delivered) = story.deliveries().last() {
+            let text =
+                format!("published with a delay: it waits in the hands of a worker for another {left}");
+            return Answer::shown(text, [passage.n, delivered.n]);
+        }
+        // One that nobody has taken waits for a worker.
+        if story
+            .depths(passage.queue)
+            .last()
+            .is_some_and(|depth| depth.ready > 0)
+        {
+            return Answer::NotApplicable;
+        }
     }
     let text = format!(
         "published with a delay: it waits on `{}` for another {left}",
@@ -71,17 +84,6 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .would_decide(&[Source::Queue, Source::Management]),
     }
-}
-
-/// Workers take it at once, and keep it until its time comes. One that nobody has taken waits for a worker.
-fn in_the_worker(story: &Story<'_>, published: u32, left: &str) -> Answer {
-    let Some(delivered) = story.deliveries().last() else {
-        return Answer::NotApplicable;
-    };
-    Answer::shown(
-        format!("published with a delay: it waits in the hands of a worker for another {left}"),
-        [published, delivered.n],
-    )
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Depth, Story, WorkerLine, broker, workers};
+use super::{Depth, Story, WorkerLine, broker};
 use crate::diagnosis::{Outcome, Stage};
-use crate::framework::{Handling, LogEvent, contains_token};
+use crate::framework::{Handling, LogEvent};
 use crate::timeline::{EventKind, Row, Source};
 
 impl<'a> Story<'a> {
@@ -315,31 +315,6 @@ impl<'a> Story<'a> {
             let settled = last.is_some_and(|told| self.ends_attempt(told));
             self.counts(died) && !settled && self.may_have_had_it(died) && (last.is_some() || delivered())
         })
-    }
-
-    /// Where lines have no pid, a process is known by the name that its lines have; before its first one it
-    /// may be any that had something in hand.
-    fn may_have_had_it(&self, died: &WorkerLine<'a>) -> bool {
-        if self.acknowledges_after_the_run() || self.lines.iter().any(|told| told.line.pid.is_some()) {
-            return true;
-        }
-        // Every one that the worker killed at a time limit dies once.
-        let count = |is: fn(&LogEvent) -> bool| {
-            let before = self.worker_lines.iter().filter(|told| told.n < died.n);
-            before.filter(|told| told.mark.is_some_and(is)).count()
-        };
-        let killed = count(|mark| matches!(mark, LogEvent::KilledAtTimeLimit));
-        if killed > count(|mark| matches!(mark, LogEvent::ChildDied { .. })) {
-            return false;
-        }
-        let mut own = self
-            .lines
-            .iter()
-            .filter(|told| told.is_by_the_task() || told.line.entry);
-        match own.next_back().and_then(|told| told.line.thread.as_deref()) {
-            Some(name) => contains_token(&died.line.text, name),
-            None => workers::running_before(self, died.n).is_empty(),
-        }
     }
 
     /// Entry would have been seen, had it happened.

@@ -1,7 +1,7 @@
 //! Worker processes: which there are, which is watched, what they run and how they ended.
 
 use super::{End, Launch, Story, WorkerLine, connections};
-use crate::framework::{self, LogEvent, WorkerLife};
+use crate::framework::{self, LogEvent, WorkerLife, contains_token};
 use crate::text;
 use crate::timeline::{Container, EventKind, Level, Process, Source, exit_words};
 use crate::units;
@@ -229,6 +229,33 @@ pub(in crate::diagnosis) fn running_before(story: &Story<'_>, n: u32) -> Vec<(u3
         .into_iter()
         .map(|(_, n, actor)| (n, actor.to_owned()))
         .collect()
+}
+
+impl<'a> Story<'a> {
+    /// Where lines have no pid, a process is known by the name that its lines have; before its first one it
+    /// may be any that had something in hand.
+    pub(super) fn may_have_had_it(&self, died: &WorkerLine<'a>) -> bool {
+        if self.acknowledges_after_the_run() || self.lines.iter().any(|told| told.line.pid.is_some()) {
+            return true;
+        }
+        // Every one that the worker killed at a time limit dies once.
+        let count = |is: fn(&LogEvent) -> bool| {
+            let before = self.worker_lines.iter().filter(|told| told.n < died.n);
+            before.filter(|told| told.mark.is_some_and(is)).count()
+        };
+        let killed = count(|mark| matches!(mark, LogEvent::KilledAtTimeLimit));
+        if killed > count(|mark| matches!(mark, LogEvent::ChildDied { .. })) {
+            return false;
+        }
+        let mut own = self
+            .lines
+            .iter()
+            .filter(|told| told.is_by_the_task() || told.line.entry);
+        match own.next_back().and_then(|told| told.line.thread.as_deref()) {
+            Some(name) => contains_token(&died.line.text, name),
+            None => running_before(self, died.n).is_empty(),
+        }
+    }
 }
 
 /// The log has shown the framework's call of an actor: its absence says that there was none. The
