@@ -46,8 +46,9 @@ pub struct Framework {
     pub takes: Takes,
     /// A message may have a time to live of its own, after which its queue drops it.
     pub messages_expire: bool,
-    /// It keeps a row for each task by itself, under the message's id.
-    pub stores_results: bool,
+    /// Where it keeps a row of results for each task by itself, under the message's id: its word for a task of
+    /// which it has none.
+    pub unknown_result: Option<&'static str>,
     pub acknowledges: Acknowledges,
     pub delays: Delays,
 }

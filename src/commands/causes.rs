@@ -40,10 +40,11 @@ fn keeps_from(cause: &Cause) -> String {
     match (stages.iter().min(), stages.iter().max()) {
         (Some(first), Some(last)) if stages.len() > 2 => format!("{} to {}", first.name(), last.name()),
         (None, _) => "-".into(),
-        _ => stages
-            .iter()
-            .map(|stage| stage.name())
-            .collect::<Vec<_>>()
-            .join(", "),
+        _ => {
+            let mut stages = stages.to_vec();
+            stages.sort_unstable();
+            let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
+            names.join(", ")
+        }
     }
 }

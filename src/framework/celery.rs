@@ -101,7 +101,7 @@ pub static FRAMEWORK: Framework = Framework {
     },
     takes: Takes::Master,
     messages_expire: true,
-    stores_results: true,
+    unknown_result: Some("PENDING"),
     acknowledges: Acknowledges::BeforeRun,
     delays: Delays::InWorker,
 };

@@ -120,7 +120,7 @@ pub static FRAMEWORK: Framework = Framework {
     },
     takes: Takes::Child,
     messages_expire: false,
-    stores_results: false,
+    unknown_result: None,
     acknowledges: Acknowledges::AfterRun,
     delays: Delays::OnCompanion,
 };

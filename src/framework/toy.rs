@@ -79,7 +79,7 @@ pub static FRAMEWORK: Framework = Framework {
     },
     takes: Takes::Child,
     messages_expire: false,
-    stores_results: false,
+    unknown_result: None,
     acknowledges: Acknowledges::BeforeRun,
     delays: Delays::InWorker,
 };

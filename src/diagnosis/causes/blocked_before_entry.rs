@@ -8,7 +8,7 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "blocked-before-entry",
-    keeps_from: &[Stage::Received, Stage::Entered],
+    keeps_from: &[Stage::Entered, Stage::Received],
     owner: &[Owner::WorkerCode],
     explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::C),

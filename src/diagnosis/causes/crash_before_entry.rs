@@ -8,7 +8,7 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "crash-before-entry",
-    keeps_from: &[Stage::Received, Stage::Entered],
+    keeps_from: &[Stage::Entered, Stage::Received],
     owner: &[Owner::DatabaseHost],
     explains: &["delivery-limit-reached"],
     scenario: Some(Scenario::B),

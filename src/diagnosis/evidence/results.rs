@@ -7,7 +7,7 @@ impl Story<'_> {
     /// The row may be the framework's own record of the result: that has the message's id.
     pub(in crate::diagnosis) fn row_may_be_a_result(&self) -> bool {
         let is_known = |task: &str| self.message_ids.is_empty() || self.is_my_message(task);
-        self.framework().stores_results && self.task_id().is_none_or(is_known)
+        self.framework().unknown_result.is_some() && self.task_id().is_none_or(is_known)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "revoked",
-    keeps_from: &[Stage::Received, Stage::Entered],
+    keeps_from: &[Stage::Entered, Stage::Received],
     owner: &[Owner::ApiCode, Owner::Deployment],
     explains: &[],
     scenario: Some(Scenario::B),
