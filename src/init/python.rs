@@ -5,6 +5,7 @@
 
 mod actors;
 mod models;
+mod names;
 mod routes;
 mod syntax;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::walk::TextFile;
 use crate::framework::{self, Framework};
+use names::{dotted, module_of};
 use routes::{Prefixes, posted_to, prefixed};
 use syntax::{Node, PythonFile};
 
@@ -158,19 +160,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     code.routes = prefixed(code.routes, &prefixes);
     code.modules = modules(&mentions, &code.actors, python);
     prefer_what_is_sent(&mentions, &mut code.actors);
-    for actor in &mut code.actors {
-        if actor.framework.source.is_named_by_module && !actor.is_named {
-            let file = actor.place.rsplit_once(" line ").map_or("", |(file, _)| file);
-            actor.name = format!("{}.{}", dotted(file, python), actor.name);
-        }
-    }
-    for (_, module, place) in &mut code.applications {
-        let file = place.rsplit_once(" line ").map_or("", |(file, _)| file);
-        let name = dotted(file, python);
-        // An application in `celery.py` is found by the name of its package.
-        let package = name.strip_suffix(".celery").unwrap_or(&name);
-        *module = package.to_owned();
-    }
+    names::complete(&mut code, python);
     code
 }
 
@@ -335,26 +325,6 @@ fn keep_what_only_one_logs(actors: &mut [Actor], files: &[&TextFile]) {
             by_itself == Some(&anywhere)
         });
     }
-}
-
-/// The dotted name of a file, from the root; `dotted` leaves out what is no package.
-fn module_of(place: &str) -> String {
-    place
-        .trim_end_matches(".py")
-        .trim_end_matches("/__init__")
-        .replace('/', ".")
-}
-
-/// Folders above a file that are packages belong to its name; those that are not do not.
-fn dotted(place: &str, python: &[TextFile]) -> String {
-    let mut name = place.trim_end_matches(".py");
-    for (at, _) in place.match_indices('/') {
-        let package = format!("{}/__init__.py", &place[..at]);
-        if !python.iter().any(|file| file.place == package) {
-            name = place[at + 1..].trim_end_matches(".py");
-        }
-    }
-    name.trim_end_matches("/__init__").replace('/', ".")
 }
 
 /// Modules that may be given to `dramatiq`: those that bring the broker and the actors.
