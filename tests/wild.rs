@@ -45,6 +45,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
 use taskdiag::diagnosis::{Certainty, Named, PremiseKind, Verdict, causes, diagnose, diagnose_trusting};
+use taskdiag::framework::Framework;
 use taskdiag::timeline::Timeline;
 
 use run::{Run, Wild};
@@ -129,7 +130,8 @@ impl Share {
 
 struct Results {
     violations: BTreeSet<Violation>,
-    shares: BTreeMap<&'static str, Share>,
+    /// Of each framework for itself: what one's log tells another's does not.
+    shares: BTreeMap<String, Share>,
     /// Recordings whose untouched verdict is certain and right.
     certain: BTreeSet<String>,
 }
@@ -211,7 +213,10 @@ fn look_at(run: &Run, trusted: Option<PremiseKind>, results: &mut Results) {
     for transformation in ALL {
         for wild in (transformation.apply)(run) {
             let verdict = diagnose(&wild.run.timeline);
-            let share = results.shares.entry(transformation.name).or_default();
+            let share = results
+                .shares
+                .entry(share_of(run, transformation.name))
+                .or_default();
             share.of += 1;
             if verdict.cause.as_ref().is_some_and(|cause| {
                 wild.run.truth.is_named_by(&cause.id) && cause.certainty >= Certainty::Likely
@@ -417,6 +422,15 @@ fn each_premise_is_needed() {
     );
 }
 
+/// Under which name its share is kept.
+fn share_of(run: &Run, transformation: &str) -> String {
+    let framework = run.timeline.framework();
+    match framework.name == Framework::usual().name {
+        true => transformation.to_owned(),
+        false => format!("{}-{transformation}", framework.name),
+    }
+}
+
 /// What must still be recognised.
 #[derive(Debug, Serialize, Deserialize)]
 struct Floors {
@@ -462,7 +476,7 @@ fn floors_hold() {
                 share.percent()
             );
         }
-        let floor = floors.named.entry((*name).to_owned()).or_default();
+        let floor = floors.named.entry(name.clone()).or_default();
         if share.percent() < *floor {
             below.push(format!(
                 "{name}: {} of {} are named, {} % of at least {floor} %",

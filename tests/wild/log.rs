@@ -156,6 +156,10 @@ impl Dress {
                     line.text
                 )
             }
+            // As Celery writes.
+            (Some(stated), None, Some(thread), None, Some((word, _))) => {
+                format!("[{stated}: {word}/{thread}] {}", line.text)
+            }
             // Printed, or in a format of the application's own: the whole line is its text.
             _ => line.text.clone(),
         };

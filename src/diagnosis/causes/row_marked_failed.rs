@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .unwrap_or_default();
             let status = row.status.as_deref().unwrap_or("a failed status");
             // Of a result the framework says so, and the log says why.
-            if story.row_may_be_a_result() {
+            if story.is_a_result(row) {
                 return Answer::possible(format!("the row says {status}{error}"), [n])
                     .would_decide(&[Source::WorkerLog])
                     .terminal_after(LOG_MS);

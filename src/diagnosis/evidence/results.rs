@@ -2,12 +2,20 @@
 
 use super::{Story, WorkerLine};
 use crate::framework::LogEvent;
+use crate::timeline::Row;
 
 impl Story<'_> {
     /// The row may be the framework's own record of the result: that has the message's id.
     pub(in crate::diagnosis) fn row_may_be_a_result(&self) -> bool {
         let is_known = |task: &str| self.message_ids.is_empty() || self.is_my_message(task);
         self.framework().unknown_result.is_some() && self.task_id().is_none_or(is_known)
+    }
+
+    /// … or says itself that it is one: what was raised stands in it, in parts.
+    pub(in crate::diagnosis) fn is_a_result(&self, row: &Row) -> bool {
+        let parts = |error: &String| error.contains("\"exc_type\"");
+        self.row_may_be_a_result()
+            || (self.framework().unknown_result.is_some() && row.error.as_ref().is_some_and(parts))
     }
 }
 

@@ -56,7 +56,7 @@ const LINES: &[(&str, LineMeaning)] = &[
         queue: group(c, 1),
     }),
     (
-        r"^Usage: (?:python -m )?celery|^Error: (?:Invalid value|No such option|Unable to parse)|^Unable to load celery application|^The module \S+ was not found",
+        r"(?:^|\| )(?:Usage: (?:python -m )?celery|Error: (?:Invalid value|No such option|Unable to parse)|Unable to load celery application|The module \S+ was not found)",
         |_| LogEvent::UsageError,
     ),
     (
