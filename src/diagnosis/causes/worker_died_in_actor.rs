@@ -105,6 +105,17 @@ fn check(story: &Story<'_>) -> Answer {
             )
             .terminal()
         }
+        // Where the log tells of every end, and the task had begun, it would have told of this one.
+        None if story.closed()
+            && !story.acknowledges_after_the_run()
+            && story.debug_log()
+            && story.reached(Stage::Entered).is_some() =>
+        {
+            Answer::likely(
+                format!("pid {pid} ran the task and is gone; nothing says that it had ended"),
+                [passage.n, n],
+            )
+        }
         None if story.closed() => {
             Answer::possible(format!("pid {pid} had the message and is gone"), [passage.n, n])
                 .would_decide(&[Source::WorkerLog])
