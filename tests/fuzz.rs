@@ -148,6 +148,7 @@ proptest! {
                     correlation_id: Some(value.as_str().into()),
                     reply_to: None,
                     priority: None,
+                    expiration_ms: Some(i64::MAX),
                 },
                 body: body.as_slice().into(),
             };

@@ -50,21 +50,16 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
     let user = management.object("whoami").await?;
     let overview = management.object("overview").await?;
     if overview.get("rabbitmq_version").is_none() && overview.get("management_version").is_none() {
-        return Err(Unavailable::new(format!(
-            "{} answers /api/overview without any version of RabbitMQ: this is not RabbitMQ's management API",
-            config.broker.management.redacted()
-        ))
-        .hint("set `broker.management_url` to host and port of the API"));
+        return Err(another_program(
+            config,
+            "/api/overview without any version of RabbitMQ",
+        ));
     }
     vhost_exists(&management, &config.broker.vhost).await?;
     let tags = tags(&user);
     let name = text(&user, "name");
     if name.is_empty() {
-        return Err(Unavailable::new(format!(
-            "{} answers, but does not say who we are: this is not RabbitMQ's management API",
-            config.broker.management.redacted()
-        ))
-        .hint("set `broker.management_url` to host and port of the API"));
+        return Err(another_program(config, "/api/whoami without a name"));
     }
     let statistics = overview.get("disable_stats") != Some(&Json::Bool(true));
     tap.see(EventKind::Broker {
@@ -150,6 +145,14 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         }
         phases.pause(Duration::from_millis(500)).await;
     }
+}
+
+fn another_program(config: &Config, answer: &str) -> Unavailable {
+    Unavailable::new(format!(
+        "{} answers {answer}: this is not RabbitMQ's management API",
+        config.broker.management.redacted()
+    ))
+    .hint("set `broker.management_url` to host and port of the API")
 }
 
 /// It saw until now, and does not answer any more, or with something else: a balancer's page, half an answer.
