@@ -92,7 +92,7 @@ pub enum Error {
         origin: String,
         variable: String,
     },
-    #[error("this folder does not show enough to send a task: {missing} is not found")]
+    #[error("this folder does not show enough to send a task; not found: {missing}")]
     NotEnough { missing: String },
     #[error("{why}")]
     Unsupported { why: String },
