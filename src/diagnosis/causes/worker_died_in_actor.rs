@@ -51,7 +51,11 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::likely(text, evidence)
         };
     }
-    // No line said so: the process that had it is gone, and nothing settled it.
+    its_process_is_gone(story)
+}
+
+/// No line said so: the process that had it is gone, and nothing settled it.
+fn its_process_is_gone(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().next() else {
         return Answer::NotApplicable;
     };
