@@ -73,17 +73,15 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
         tags: tags.clone(),
         statistics,
     });
-    let sees_all = statistics
-        && tags
-            .iter()
-            .any(|tag| tag == "monitoring" || tag == "administrator");
+    let has = |wanted: &str| tags.iter().any(|tag| tag == wanted);
+    let sees_all = statistics && (has("monitoring") || has("administrator"));
     let without_policies = is_without_policies(&management, &config.broker.vhost).await;
     let mut watcher = Watcher {
         management,
         config,
         tap: tap.clone(),
         sees_all,
-        is_administrator: tags.iter().any(|tag| tag == "administrator"),
+        is_administrator: has("administrator"),
         without_policies,
         last: std::collections::HashMap::new(),
         no_queues: None,

@@ -277,6 +277,9 @@ impl Watcher {
                 *pid,
             )
         });
+        for pid in &order {
+            self.show_again(*pid, &tables);
+        }
         let named = order.iter().filter_map(|pid| self.shown.get(pid));
         let looked = stacks::see(&self.tap, named, MOST_STACKS, deadline).await;
         // A worker that has neither a connection nor a log line yet is known by its command only.
@@ -290,9 +293,7 @@ impl Watcher {
         let unnamed = others.iter().filter_map(|pid| self.shown.get(pid));
         stacks::see(&self.tap, unnamed, MOST_STACKS - looked, deadline).await;
         self.fingerprint_workers(&tables);
-        let tables = Tables::default();
-        order.extend(others);
-        for pid in order {
+        for pid in others {
             self.show_again(pid, &tables);
         }
     }

@@ -23,6 +23,7 @@ pub fn a_second_replica(run: &Run) -> Vec<Wild> {
         ] {
             all.extend(beside(&contained, raises, older).map(|run| wild(way, run)));
         }
+        all.extend(raises_an_older_one(&contained).map(|run| wild("raises-an-older-one", run)));
         if let Some(elsewhere) = elsewhere(&contained) {
             all.push(wild("elsewhere", elsewhere));
         }
@@ -107,6 +108,28 @@ fn beside(run: &Run, raises: bool, older: bool) -> Option<Run> {
         &mut events,
         work_of_another(run, &thread, since, step, &connection, raises),
     );
+    Some(run.with(events))
+}
+
+/// The other replica's thread raises in what it took before the log that we have begins.
+fn raises_an_older_one(run: &Run) -> Option<Run> {
+    let (since, thread) = run.received()?;
+    let actor = run.timeline.setup.actor.clone()?;
+    let until = run.settled_at().filter(|at| *at > since + 1.0);
+    let at_ms = until.map_or(since + 30.0, |until| (since + until) / 2.0);
+    let mut raised = line(
+        at_ms,
+        &thread,
+        "dramatiq.worker.WorkerThread",
+        Level::Error,
+        format!("Failed to process message {actor}(…) with unhandled exception."),
+    );
+    if let EventKind::Line(line) = &mut raised.kind {
+        line.traceback = Some(TRACEBACK.replace("{actor}", &actor));
+    }
+    let mut events = run.events().to_vec();
+    with_another_consumer(run, &mut events, &other_connection(run));
+    weave(&mut events, vec![raised]);
     Some(run.with(events))
 }
 
