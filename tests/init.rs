@@ -613,7 +613,7 @@ fn without_a_file_nothing_is_sent_unasked() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("not found: api.url, api.submit_path, broker.amqp_url"),
+        said.contains("not found: api.submit_path, broker.amqp_url"),
         "{said}"
     );
     assert!(!project.0.join("taskdiag.toml").exists());

@@ -113,6 +113,10 @@ fn beside(run: &Run, raises: bool, older: bool) -> Option<Run> {
 
 /// The other replica's thread raises in what it took before the log that we have begins.
 fn raises_an_older_one(run: &Run) -> Option<Run> {
+    // A prefix tells whose line it is.
+    if run.worker_lines().any(|(_, line)| line.stream.is_some()) {
+        return None;
+    }
     let (since, thread) = run.received()?;
     let actor = run.timeline.setup.actor.clone()?;
     let until = run.settled_at().filter(|at| *at > since + 1.0);
