@@ -11,7 +11,7 @@ use crate::commands::tell;
 use crate::config::Config;
 use crate::error::{Error, Result, Unavailable};
 use crate::guardian::Guardian;
-use crate::interrupt::interrupt;
+use crate::interrupt::{Undoing, interrupt};
 use crate::rabbitmq::management::Management;
 use crate::trace::TraceTotals;
 use crate::vantage::firehose::{Incoming, Missed, Subscription};
@@ -172,6 +172,8 @@ pub async fn follow<W: Write + Send + 'static>(
         queue.end(exact).await;
         (&mut done).await
     };
+    // What was seen is still written, as long as somebody reads it.
+    let _finishing = Undoing::begin();
     let totals = || *written.lock().unwrap_or_else(PoisonError::into_inner);
     tokio::select! {
         done = waiting => match done {

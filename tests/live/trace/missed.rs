@@ -97,11 +97,8 @@ fn a_blocked_output_is_counted_too() {
     sleep(Duration::from_millis(500));
     signal("INT", taskdiag.id());
     let lines = reading.join().expect("lines");
-    assert!(
-        taskdiag.wait().is_ok_and(|status| status.success()),
-        "{}",
-        stack.read("blocked.err")
-    );
+    let status = taskdiag.wait().expect("its end");
+    assert!(status.success(), "{status}: {}", stack.read("blocked.err"));
     let end = lines.last().expect("an end").clone();
     let missed = end["missed"].as_u64().expect("a number");
     assert_eq!(
