@@ -293,9 +293,6 @@ impl Watcher {
         let unnamed = others.iter().filter_map(|pid| self.shown.get(pid));
         stacks::see(&self.tap, unnamed, MOST_STACKS - looked, deadline).await;
         self.fingerprint_workers(&tables);
-        for pid in others {
-            self.show_again(pid, &tables);
-        }
     }
 
     /// What can be known of the worker before it has done anything. Whoever writes its log is it; by

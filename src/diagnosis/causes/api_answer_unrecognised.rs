@@ -1,8 +1,9 @@
 //! A success without a task id where one is expected.
 
+use crate::diagnosis::evidence::api;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text;
-use crate::timeline::{EventKind, Source, TOLD_LATER_MS};
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-answer-unrecognised",
@@ -47,12 +48,7 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n],
     );
-    if story.sees(Source::Firehose) {
-        // Its message may be told of yet.
-        answer.terminal_after(TOLD_LATER_MS)
-    } else {
-        answer.terminal()
-    }
+    api::unless_its_message_comes(story, answer)
 }
 
 /// Why the task could not be recognised by its message.

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::api;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::{Source, TOLD_LATER_MS};
+use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-rejected",
@@ -24,10 +24,10 @@ fn check(story: &Story<'_>) -> Answer {
         Some((_, 300..400, _)) if story.recognised().is_some() => Answer::NotApplicable,
         Some((n, status, body)) if (300..500).contains(&status) && !matches!(status, 401 | 403) => {
             let answer = Answer::shown(api::rejection(story, status, body), [n]);
-            match status < 400 && story.sees(Source::Firehose) {
-                // A form's answer: its message may be told of yet.
-                true => answer.terminal_after(TOLD_LATER_MS),
-                false => answer.terminal(),
+            match status {
+                // A form's answer, perhaps.
+                ..400 => api::unless_its_message_comes(story, answer),
+                _ => answer.terminal(),
             }
         }
         _ => Answer::NotApplicable,

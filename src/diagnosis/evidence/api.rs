@@ -1,9 +1,18 @@
 //! What the API answered, and what its log says of it.
 
 use super::Story;
+use crate::diagnosis::Answer;
 use crate::framework::exception_in;
 use crate::text;
-use crate::timeline::{EventKind, NoAnswer, Source};
+use crate::timeline::{EventKind, NoAnswer, Source, TOLD_LATER_MS};
+
+/// Decides, where the answer names no task: but for a moment its message may still be told of.
+pub(in crate::diagnosis) fn unless_its_message_comes(story: &Story<'_>, answer: Answer) -> Answer {
+    match story.sees(Source::Firehose) {
+        true => answer.terminal_after(TOLD_LATER_MS),
+        false => answer.terminal(),
+    }
+}
 
 /// A refusal in the API's own words, or where a redirect points.
 pub(in crate::diagnosis) fn rejection(story: &Story<'_>, status: u16, body: &str) -> String {
