@@ -20,7 +20,7 @@ use crate::config::{Config, Database};
 use crate::error::Unavailable;
 use crate::timeline::{EventKind, LockWait, Row, Xmax};
 use connect::{Session, Trouble, connect, lost};
-use snapshot::{Snapshot, xmax_state};
+use snapshot::{Snapshot, bracket, xmax_state};
 use table::{Table, inspect, quote, quote_table};
 
 const CALM: Duration = Duration::from_millis(50);
@@ -176,7 +176,7 @@ impl Watcher<'_> {
         let rows = self.session.read(&sql, &[]).await.map_err(lost)?;
         if let Some(snapshot) = rows
             .first()
-            .and_then(|row| Snapshot::parse(before, row.get::<&str, _>(0)))
+            .and_then(|row| Snapshot::parse(before, self.tap.now_ms(), row.get::<&str, _>(0)))
         {
             self.remember(snapshot);
         }
@@ -246,7 +246,7 @@ impl Watcher<'_> {
         let Some(first) = rows.first() else {
             return Ok(());
         };
-        let snapshot = Snapshot::parse(before, first.get::<&str, _>(0));
+        let snapshot = Snapshot::parse(before, self.tap.now_ms(), first.get::<&str, _>(0));
         let row = row_of(first);
         let present = row.present;
         if let Some(snapshot) = snapshot.clone() {
@@ -298,20 +298,13 @@ impl Watcher<'_> {
         let (Some(xmin), Some(now)) = (self.last.as_ref().and_then(|row| row.xmin), now) else {
             return;
         };
-        let wide = now.widen(xmin);
-        let visible = self.snapshots.iter().find(|snapshot| snapshot.shows(wide));
-        let Some(visible) = visible else { return };
-        let invisible = self
-            .snapshots
-            .iter()
-            .take_while(|snapshot| snapshot.at_ms < visible.at_ms)
-            .filter(|snapshot| !snapshot.shows(wide))
-            .last();
-        self.tap.see(EventKind::RowCommitted {
-            xmin,
-            invisible_at_ms: invisible.map(|snapshot| snapshot.at_ms),
-            visible_at_ms: visible.at_ms,
-        });
+        if let Some((invisible_at_ms, visible_at_ms)) = bracket(&self.snapshots, now.widen(xmin)) {
+            self.tap.see(EventKind::RowCommitted {
+                xmin,
+                invisible_at_ms,
+                visible_at_ms,
+            });
+        }
     }
 
     /// Now and then, or now.

@@ -56,6 +56,10 @@ fn check(story: &Story<'_>) -> Answer {
             .as_ref()
             .is_some_and(|word| setup.succeeded.contains(word))
     };
+    // It says that it succeeded, whatever else speaks against that.
+    if is_final(row) {
+        return Answer::NotApplicable;
+    }
     if let Some((seen, _, done)) = versions.find(|(_, _, row)| is_final(row)) {
         return Answer::shown(
             format!(
@@ -171,6 +175,22 @@ mod tests {
             .submitted();
         let older = version(older, "PENDING", 700).publish("default").silence();
         assert_eq!(older.answer(&CAUSE), "not applicable");
+    }
+
+    /// What says when the row was committed is wrong: the row still says what it said.
+    #[test]
+    fn the_same_final_status_twice_is_a_near_miss() {
+        let done = version(Scene::entered(), "COMPLETED", 701).completed().acked("m-1");
+        let older = done.see(
+            Source::Database,
+            EventKind::RowCommitted {
+                xmin: 701,
+                invisible_at_ms: None,
+                visible_at_ms: -1.9,
+            },
+        );
+        let again = version(older, "COMPLETED", 701).timeout();
+        assert_eq!(again.answer(&CAUSE), "not applicable");
     }
 
     /// It was handed out again, and began anew.

@@ -1,21 +1,25 @@
 //! Which transactions had ended when, and what became of one.
 
+use std::collections::VecDeque;
+
 use sqlx::Row as _;
 
 use super::connect::Session;
 use crate::timeline::Xmax;
 
-/// One `pg_current_snapshot()`: which transactions had ended.
+/// One `pg_current_snapshot()`: which transactions had ended at some moment between the question and
+/// its answer.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
-    pub at_ms: f64,
+    asked_at_ms: f64,
+    answered_at_ms: f64,
     xmin: u64,
     xmax: u64,
     running: Vec<u64>,
 }
 
 impl Snapshot {
-    pub(super) fn parse(at_ms: f64, text: &str) -> Option<Self> {
+    pub(super) fn parse(asked_at_ms: f64, answered_at_ms: f64, text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let xmin = parts.next()?.parse().ok()?;
         let xmax = parts.next()?.parse().ok()?;
@@ -26,7 +30,8 @@ impl Snapshot {
             .filter_map(|xid| xid.parse().ok())
             .collect();
         Some(Self {
-            at_ms,
+            asked_at_ms,
+            answered_at_ms,
             xmin,
             xmax,
             running,
@@ -45,6 +50,14 @@ impl Snapshot {
         let epoch = if xid > low { epoch.saturating_sub(1) } else { epoch };
         (epoch << 32) | u64::from(xid)
     }
+}
+
+/// Between which two moments a transaction ended: it had not when the last snapshot without it was asked
+/// for, and had when the first with it was there.
+pub(super) fn bracket(snapshots: &VecDeque<Snapshot>, xid: u64) -> Option<(Option<f64>, f64)> {
+    let first = snapshots.iter().position(|snapshot| snapshot.shows(xid))?;
+    let without = first.checked_sub(1).map(|last| snapshots[last].asked_at_ms);
+    Some((without, snapshots[first].answered_at_ms))
 }
 
 /// What became of the row's `xmax`.
@@ -119,14 +132,25 @@ mod tests {
 
     #[test]
     fn a_snapshot_tells_what_had_ended() {
-        let snapshot = Snapshot::parse(0.0, "100:105:100,103").expect("snapshot");
+        let snapshot = Snapshot::parse(0.0, 1.0, "100:105:100,103").expect("snapshot");
         assert!(snapshot.shows(99) && snapshot.shows(101));
         assert!(!snapshot.shows(100) && !snapshot.shows(103) && !snapshot.shows(105));
     }
 
+    /// A look that was asked for before the submission and answered after the worker was done says nothing of
+    /// the time before the submission.
+    #[test]
+    fn a_slow_look_shows_what_it_shows_at_its_end() {
+        let look = |asked, answered, text| Snapshot::parse(asked, answered, text).expect("snapshot");
+        let slow = look(-1.9, 811.5, "101:101:");
+        assert_eq!(bracket(&VecDeque::from([slow.clone()]), 100), Some((None, 811.5)));
+        let before = look(-50.0, -49.0, "100:100:");
+        assert_eq!(bracket(&VecDeque::from([before, slow]), 100), Some((Some(-50.0), 811.5)));
+    }
+
     #[test]
     fn a_row_header_is_widened_by_the_epoch() {
-        let snapshot = Snapshot::parse(0.0, "4294967396:4294967400:").expect("snapshot");
+        let snapshot = Snapshot::parse(0.0, 1.0, "4294967396:4294967400:").expect("snapshot");
         assert_eq!(snapshot.widen(50), (1 << 32) | 50);
         // Ahead of the counter's low half: from the epoch before.
         assert_eq!(snapshot.widen(4_000_000_000), 4_000_000_000);
