@@ -3,6 +3,7 @@
 //! Applied to every event as it arrives, before anything keeps, shows or writes it.
 
 mod encodings;
+mod gitleaks;
 mod patterns;
 pub mod places;
 mod printable;
@@ -85,6 +86,9 @@ impl Scrubber {
                     text = clean;
                 }
             }
+        }
+        if let Cow::Owned(clean) = gitleaks::masked(&text) {
+            text = clean;
         }
         text
     }

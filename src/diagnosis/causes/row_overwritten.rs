@@ -180,7 +180,9 @@ mod tests {
     /// What says when the row was committed is wrong: the row still says what it said.
     #[test]
     fn the_same_final_status_twice_is_a_near_miss() {
-        let done = version(Scene::entered(), "COMPLETED", 701).completed().acked("m-1");
+        let done = version(Scene::entered(), "COMPLETED", 701)
+            .completed()
+            .acked("m-1");
         let older = done.see(
             Source::Database,
             EventKind::RowCommitted {

@@ -147,6 +147,13 @@ fn shapes() -> Vec<String> {
         ("pypi-", &letters[..40]),
         ("dapi", &hex[..32]),
         ("AGE-SECRET-KEY-1", &capitals[..40]),
+        ("pscale_tkn_", &letters[..40]),
+        ("dp.pt.", &letters[..43]),
+        ("duffel_live_", &letters[..43]),
+        ("pul-", &hex[..40]),
+        ("PMAK-0123456789abcdef01234567-", &hex[..34]),
+        ("ntn_", "01234567890Zk7pQ2vX9mLw4rAbC3dEf5GhJ6kLm8NpQ1r"),
+        ("LTAI", &letters[..20]),
         ("hvs.", &letters[..24]),
         (
             "https://hooks.slack.com/services/",

@@ -145,7 +145,10 @@ mod tests {
         let slow = look(-1.9, 811.5, "101:101:");
         assert_eq!(bracket(&VecDeque::from([slow.clone()]), 100), Some((None, 811.5)));
         let before = look(-50.0, -49.0, "100:100:");
-        assert_eq!(bracket(&VecDeque::from([before, slow]), 100), Some((Some(-50.0), 811.5)));
+        assert_eq!(
+            bracket(&VecDeque::from([before, slow]), 100),
+            Some((Some(-50.0), 811.5))
+        );
     }
 
     #[test]
