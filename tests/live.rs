@@ -47,6 +47,8 @@ mod published;
 mod shapes;
 #[path = "live/stack.rs"]
 mod stack;
+#[path = "live/standby.rs"]
+mod standby;
 #[path = "live/start.rs"]
 mod start;
 #[path = "live/submitted.rs"]

@@ -1,4 +1,4 @@
-//! A cluster of two RabbitMQ nodes for all tests of clusters, apart from the lab's one node.
+//! A cluster of RabbitMQ nodes for all tests of clusters, apart from the lab's one node.
 //!
 //! `fixtures/lab cluster` holds it until its standard input ends, so that nothing is left whatever
 //! ends the test process.
@@ -12,6 +12,8 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWri
 use crate::lab::{Broker, Lab, repository};
 
 pub struct Cluster {
+    /// The two that tests connect to and end; a third is there where the metadata need a majority.
+    pub all: usize,
     pub nodes: [Broker; 2],
     pub names: [String; 2],
     /// `rabbitmqctl` of each.
@@ -111,7 +113,9 @@ impl Cluster {
             value("LAB_CLUSTER_RABBITMQCTL_2".into())?,
         ];
         let ((first, first_name), (second, second_name)) = (node(1)?, node(2)?);
+        let all = value("LAB_CLUSTER_NODES".into())?;
         Ok(Self {
+            all: all.parse().map_err(|_| format!("LAB_CLUSTER_NODES={all}"))?,
             nodes: [first, second],
             names: [first_name, second_name],
             ctl,
