@@ -65,6 +65,7 @@ mod row_locked;
 mod row_marked_failed;
 mod row_missing;
 mod row_never_written;
+mod row_not_committed;
 mod row_overwritten;
 mod row_rolled_back;
 mod several_workers;
@@ -191,6 +192,7 @@ pub const ALL: &[Cause] = &[
     blocked_after_actor::CAUSE,
     row_locked::CAUSE,
     row_rolled_back::CAUSE,
+    row_not_committed::CAUSE,
     row_overwritten::CAUSE,
     row_marked_failed::CAUSE,
     follow_up_stuck::CAUSE,

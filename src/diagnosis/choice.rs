@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::{Answer, Cause, Certainty, Excluded, Match, Stage, Story, Undecided, ask, causes};
+use super::{Answer, Cause, Certainty, Excluded, Match, Outcome, Stage, Story, Undecided, ask, causes};
 use crate::timeline::{EventKind, Source};
 
 /// A cause that matched, with its place in the catalogue.
@@ -78,6 +78,18 @@ impl Asked {
     pub(super) fn choose(&mut self, story: &Story<'_>) -> Choice {
         let mut competing = std::mem::take(&mut self.competing);
         let mut contributing = std::mem::take(&mut self.contributing);
+        // Nothing shows how far it came: what its row says, or that it has none, is known, and no more.
+        if competing.is_empty() {
+            let failed = story.outcome() == Outcome::Failed;
+            let ends = |(_, cause, _): &mut Candidate| {
+                cause.keeps_from.contains(&Stage::Recorded)
+                    || (failed && cause.keeps_from == [Stage::Finished])
+            };
+            for (order, cause, mut matched) in self.elsewhere.extract_if(.., ends) {
+                matched.certainty = matched.certainty.min(Certainty::Possible);
+                competing.push((order, cause, matched));
+            }
+        }
         let specific = competing
             .iter()
             .any(|(_, cause, matched)| !cause.general && matched.certainty >= Certainty::Likely);

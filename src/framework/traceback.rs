@@ -150,10 +150,19 @@ pub fn function_of(actor: &str) -> &str {
 
 fn parse(text: &str) -> Option<(String, Vec<TracebackFrame>)> {
     let frame = FRAME.as_ref()?;
-    let start = text.rfind("Traceback (most recent call last)").unwrap_or(0);
+    let last = text.rfind(BEGIN).unwrap_or(0);
+    // The exceptions of a group have tracebacks of their own, further in: the group's is what was raised.
+    let of_group = text
+        .rfind(GROUP)
+        .filter(|group| !text[*group..last.max(*group)].contains(IN_CHAIN));
     let mut frames = Vec::new();
     let mut exception = String::new();
-    for line in text[start..].lines().skip(1) {
+    for line in text[of_group.unwrap_or(last)..].lines().skip(1) {
+        let line = match of_group {
+            Some(_) if line.trim_start().starts_with("+-") => break,
+            Some(_) => line.trim_start().strip_prefix("| ").unwrap_or(line),
+            None => line,
+        };
         if let Some(found) = frame.captures(line) {
             frames.push(TracebackFrame {
                 file: found[1].to_owned(),
@@ -166,6 +175,11 @@ fn parse(text: &str) -> Option<(String, Vec<TracebackFrame>)> {
     }
     (!frames.is_empty() || !exception.is_empty()).then_some((exception, frames))
 }
+
+const BEGIN: &str = "Traceback (most recent call last)";
+const GROUP: &str = "Exception Group Traceback (most recent call last)";
+/// Between two tracebacks of a chain.
+const IN_CHAIN: &str = "\n\nDuring handling of the above exception";
 
 fn is_standard(file: &str) -> bool {
     let standard = [
@@ -218,6 +232,33 @@ mod tests {
     fn a_wrapper_around_a_bad_call_is_not_the_actor() {
         let trace = parse(&format!("{CALL}  File \"/app/deco.py\", line 3, in wrapper\n    return fn(*a, **k)\nTypeError: act() missing 1 required positional argument: 'x'")).expect("trace");
         assert!(trace.is_bad_call("act"));
+    }
+
+    /// As Python 3.11 and newer print it; the exceptions in it may have tracebacks of their own.
+    #[test]
+    fn a_group_is_what_was_raised() {
+        let group = |within: &str| {
+            let call: String = CALL.lines().skip(1).map(|line| format!("  | {line}\n")).collect();
+            format!(
+                "  + Exception Group Traceback (most recent call last):\n{call}  |   File \"/app/t.py\", line 23, in act\n  |     raise ExceptionGroup(\"many\", all)\n  | ExceptionGroup: many (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n{within}    | ValueError: a\n    +---------------- 2 ----------------\n    | KeyError: 'b'\n    +------------------------------------"
+            )
+        };
+        let own = "    | Traceback (most recent call last):\n    |   File \"/app/u.py\", line 3, in one\n";
+        for within in ["", own] {
+            let trace = parse(&group(within)).expect("trace");
+            assert_eq!(trace.exception, "ExceptionGroup: many (2 sub-exceptions)");
+            assert_eq!(
+                trace.own_frames().last().map(|frame| frame.line),
+                Some(23),
+                "{within}"
+            );
+        }
+        // What was raised while the group was handled comes after it.
+        let handled = format!(
+            "{}\n\nDuring handling of the above exception, another exception occurred:\n\n{CALL}  File \"/app/t.py\", line 3, in act\nValueError: no",
+            group("")
+        );
+        assert_eq!(parse(&handled).expect("trace").exception, "ValueError: no");
     }
 
     #[test]

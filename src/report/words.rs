@@ -5,6 +5,7 @@ use crate::diagnosis::isolation::{Sent, StepReport};
 use crate::diagnosis::{Exception, ExceptionFrame, Link, Outcome, Owner, Scenario, Stage, Whereabouts};
 use crate::links;
 use crate::text;
+use crate::timeline::Source;
 use crate::timeline::{Ended, EventKind as Kind};
 use crate::units::span;
 
@@ -58,7 +59,11 @@ pub(super) fn sentence(report: &Report) -> String {
 /// Where none could be proved: which look would decide.
 pub(super) fn no_cause(report: &Report) -> String {
     let mut text = "no cause could be proved.".to_owned();
-    let undecided = report.cannot_tell.iter().find(|untold| !untold.needs.is_empty());
+    // What passes the broker is seen while it passes, and never afterwards.
+    let afterwards = report.setup.post_mortem;
+    let can_be_had =
+        |needs: &[Source]| !needs.is_empty() && !(afterwards && needs.contains(&Source::Firehose));
+    let undecided = report.cannot_tell.iter().find(|untold| can_be_had(&untold.needs));
     if let Some(untold) = undecided {
         let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
         text.push_str(&format!(
@@ -66,6 +71,8 @@ pub(super) fn no_cause(report: &Report) -> String {
             needs.join(", "),
             untold.id
         ));
+    } else if afterwards {
+        text.push_str(" Next: `taskdiag diagnose` without --task, which watches a new task from the start");
     }
     text
 }

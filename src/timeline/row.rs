@@ -42,6 +42,9 @@ pub struct Row {
     /// takes (`RowExclusiveLock`), and not just the one of a row lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder_writes: Option<bool>,
+    /// Whose transaction it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Blocker>,
     /// Address of the row version, as `(page,tuple)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctid: Option<String>,

@@ -257,6 +257,7 @@ impl Watcher<'_> {
             Row {
                 xmax_state: None,
                 holder_writes: None,
+                holder: None,
                 ..last.clone()
             } == row
                 && settled(last)
@@ -269,7 +270,9 @@ impl Watcher<'_> {
                 let state = xmax_state(&mut self.session, version_num, xmax, xmin, snapshot).await;
                 row.xmax_state = Some(state);
                 if row.xmax_state == Some(Xmax::InProgress) {
-                    row.holder_writes = locks::holder_writes(&mut self.session, self.table.oid, xmax).await;
+                    let holder = locks::holder(&mut self.session, self.table.oid, xmax).await;
+                    row.holder_writes = holder.as_ref().map(|(writes, _)| *writes);
+                    row.holder = holder.and_then(|(_, who)| who);
                 }
             }
             if self.last.as_ref() != Some(&row) || thorough {
@@ -357,6 +360,7 @@ fn row_of(columns: &PgRow) -> Row {
         xmax: xid(4),
         xmax_state: None,
         holder_writes: None,
+        holder: None,
         ctid: columns.get(5),
         asked_at_ms: None,
     }

@@ -115,6 +115,17 @@ fn row_rolled_back() {
         .record_as("row-rolled-back");
 }
 
+/// Its own transaction, which nobody commits.
+#[test]
+fn row_not_committed() {
+    with_row_fault("never-commit")
+        .diagnose(&[])
+        .expect("A", "row-not-committed", 10)
+        .at_least_likely()
+        .outcome("unfinished")
+        .sums_up("idle in transaction");
+}
+
 #[test]
 fn row_rolled_back_altogether() {
     with_row_fault("rollback-all")

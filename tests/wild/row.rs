@@ -54,6 +54,7 @@ fn touched(run: &Run) -> Option<Run> {
         xmax: Some(0),
         xmax_state: Some(Xmax::None),
         holder_writes: None,
+        holder: None,
         ctid: Some("(0,9)".into()),
         ..before.clone()
     };
@@ -151,6 +152,7 @@ fn reset(row: &Row, initial: &str) -> Row {
         xmax: Some(0),
         xmax_state: Some(Xmax::None),
         holder_writes: None,
+        holder: None,
         ctid: Some("(0,8)".into()),
         ..row.clone()
     }
@@ -317,6 +319,7 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
                             xmax: None,
                             xmax_state: None,
                             holder_writes: None,
+                            holder: None,
                             ctid: None,
                             asked_at_ms: row.asked_at_ms,
                         };

@@ -1,5 +1,6 @@
 //! A middleware skipped the message.
 
+use super::message_too_old::skipped_for_its_age;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{self, LogEvent};
 use crate::timeline::Source;
@@ -22,6 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
     if story
         .line(|mark| matches!(mark, LogEvent::TooOld { .. }))
         .is_some()
+        || skipped_for_its_age(story).is_some()
     {
         return Answer::NotApplicable;
     }

@@ -1,5 +1,6 @@
 //! The message exceeded its age limit.
 
+use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WITH_MIDDLEWARE};
 use crate::timeline::Source;
@@ -25,8 +26,25 @@ fn check(story: &Story<'_>) -> Answer {
             [told.n],
         )
         .terminal(),
-        None => Answer::NotApplicable,
+        None => skipped_for_its_age(story).map_or(Answer::NotApplicable, |(age, skipped)| {
+            Answer::likely(
+                format!("{} Retries keep the first timestamp", age.line.text),
+                [age.n, skipped],
+            )
+        }),
     }
+}
+
+/// Afterwards a message is known by its actor at most, and this line names only the message's id: but the same
+/// thread then says that it skips it.
+pub(super) fn skipped_for_its_age<'a>(story: &Story<'a>) -> Option<(WorkerLine<'a>, u32)> {
+    let skipped = story.line(|mark| matches!(mark, LogEvent::Skipped { .. }))?;
+    let thread = |told: &WorkerLine<'a>| (told.line.stream.clone(), told.line.pid, told.line.thread.clone());
+    let before = story
+        .worker_lines()
+        .iter()
+        .rfind(|told| told.n < skipped.n && told.line.thread.is_some() && thread(told) == thread(&skipped))?;
+    matches!(before.mark, Some(LogEvent::TooOld { .. })).then_some((*before, skipped.n))
 }
 
 #[cfg(test)]
@@ -42,6 +60,18 @@ mod tests {
         );
         assert_eq!(scene.cause(), "certain message-too-old");
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn the_same_thread_skips_it_for_its_age() {
+        let age = "Message 'other' has exceeded its age limit.";
+        let scene = Scene::received()
+            .warning("dramatiq.middleware.age_limit.AgeLimit", age)
+            .warning(
+                "dramatiq.worker.WorkerThread",
+                "Message act('task_1') was skipped.",
+            );
+        assert_eq!(scene.cause(), "likely message-too-old");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The watched worker has it, and nothing more is known.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -22,8 +23,8 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let peer = story.peer(passage.connection);
-
-    if !story.closed() {
+    // What was settled is not stuck in it.
+    if !story.closed() || broker::drained(story).is_some() {
         return Answer::NotApplicable;
     }
     match peer {

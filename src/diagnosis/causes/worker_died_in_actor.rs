@@ -51,8 +51,40 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::likely(text, evidence)
         };
     }
-    its_process_is_gone(story)
+    a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story))
 }
+
+/// Whose connection had the message is not known. It was begun, a worker process died, and the queue that it was
+/// taken from has no consumer any more: of those that had it, that one is known to have died.
+fn a_worker_died_meanwhile(story: &Story<'_>) -> Option<Answer> {
+    let passage = story.deliveries().last()?;
+    if story.peer(passage.connection).is_some()
+        || story.reached(Stage::Entered).is_none()
+        || story.attempt_over().is_some()
+        || !story.raised().is_empty()
+    {
+        return None;
+    }
+    let died = story.worker_lines().iter().rfind(|told| {
+        story.counts(told)
+            && told.at_ms + LINES_MS >= passage.at_ms
+            && matches!(told.mark, Some(LogEvent::ChildDied { .. }))
+    })?;
+    let left = story.depths_since(story.queue()).pop()?;
+    let is_back = left.consumers == 0 && left.ready > 0 && left.at_ms > passage.at_ms;
+    is_back.then(|| {
+        Answer::likely(
+            format!(
+                "a worker process died after the task was begun: {} Its message is back in the queue, or nobody has it",
+                died.line.text
+            ),
+            [passage.n, died.n, left.n],
+        )
+    })
+}
+
+/// Two sources with different delays.
+const LINES_MS: f64 = 500.0;
 
 /// No line said so: the process that had it is gone, and nothing settled it.
 fn its_process_is_gone(story: &Story<'_>) -> Answer {

@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::{Role, Source};
+use crate::timeline::{Process, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",
@@ -21,7 +21,11 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
-        return Answer::NotApplicable;
+        // Afterwards no delivery is seen.
+        return match story.post_mortem() {
+            true => all_frozen(story, None),
+            false => Answer::NotApplicable,
+        };
     };
     if let Some((n, container)) = story.container_at(passage.connection)
         && container.state == "paused"
@@ -40,7 +44,7 @@ fn check(story: &Story<'_>) -> Answer {
     let peer = story.peer(passage.connection);
 
     let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) else {
-        return all_frozen(story, passage.n);
+        return all_frozen(story, Some(passage.n));
     };
     if process.frozen {
         return Answer::shown(
@@ -70,22 +74,34 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// Who has the message cannot be seen, as by a user without rights: but all of the watched worker is frozen.
-fn all_frozen(story: &Story<'_>, delivered: u32) -> Answer {
+/// Who has the message cannot be seen, as by a user without rights, or afterwards: but no process of the watched
+/// worker runs.
+fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     let own = workers::live_workers(story);
-    if own.is_empty() || !own.iter().all(|(_, process)| process.frozen) {
+    let stands = |process: &Process| process.frozen || matches!(process.state, 'T' | 't');
+    if own.is_empty() || !own.iter().all(|(_, process)| stands(process)) {
         return Answer::NotApplicable;
     }
     let pids: Vec<String> = own.iter().map(|(_, process)| process.pid.to_string()).collect();
-    Answer::likely(
-        format!(
-            "the watched worker's control group is frozen, as by `docker pause` (pids {})",
-            pids.join(", ")
-        ),
-        std::iter::once(delivered)
-            .chain(own.iter().map(|(n, _)| *n))
-            .collect::<Vec<u32>>(),
-    )
+    let how = match own.iter().all(|(_, process)| process.frozen) {
+        true => "the watched worker's control group is frozen, as by `docker pause`",
+        false => {
+            "every process of the watched worker is stopped (state T): it was sent SIGSTOP, or a debugger holds it"
+        }
+    };
+    let text = format!("{how} (pids {})", pids.join(", "));
+    let mut evidence: Vec<u32> = delivered.into_iter().collect();
+    evidence.extend(own.iter().map(|(n, _)| *n));
+    // Without a message at its queue this one may be anywhere.
+    let waits = story
+        .infos(story.queue())
+        .last()
+        .filter(|info| info.ready.unwrap_or(0) + info.unacked.unwrap_or(0) > 0);
+    evidence.extend(waits.as_ref().map(|info| info.n));
+    match delivered.is_some() || waits.is_some() {
+        true => Answer::likely(text, evidence),
+        false => Answer::possible(text, evidence),
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +148,25 @@ mod tests {
             "certain worker-frozen"
         );
         assert_eq!(frozen(delivered()).answer(&CAUSE), "likely");
+    }
+
+    /// Afterwards: all of it stands, and messages wait at its queue, or none is seen.
+    #[test]
+    fn a_stopped_worker_is_found_afterwards() {
+        let stopped = |unacked| {
+            Scene::new()
+                .setup(|setup| setup.post_mortem = true)
+                .worker_booted()
+                .row("PENDING")
+                .totals("default", 0, unacked, serde_json::json!({}))
+                .process(101, 100, "python dramatiq app", |process| process.state = 'T')
+                .process(100, 1, "python dramatiq app", |process| process.state = 'T')
+                .silence()
+        };
+        assert_eq!(stopped(1).answer(&CAUSE), "likely");
+        assert_eq!(stopped(0).answer(&CAUSE), "possible");
+        let one_runs = stopped(1).process(100, 1, "python dramatiq app", |_| {});
+        assert_eq!(one_runs.answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -79,18 +79,33 @@ async fn blockers(session: &mut Session, waiter: i32) -> Result<Vec<Blocker>, Tr
         .collect())
 }
 
-/// A row locked by `FOR UPDATE`, or by an INSERT into a referencing table, and one that is being
-/// updated look alike; the lock that the transaction holds on the table tells them apart.
-pub(super) async fn holder_writes(session: &mut Session, table: i64, xmax: u32) -> Option<bool> {
+/// Who has the row in a transaction that is still open, and whether it writes. A row locked by `FOR UPDATE`, or
+/// by an INSERT into a referencing table, and one that is being updated look alike; the lock that the
+/// transaction holds on the table tells them apart.
+pub(super) async fn holder(session: &mut Session, table: i64, xmax: u32) -> Option<(bool, Option<Blocker>)> {
     let rows = session.read(
-        "SELECT bool_or(t.mode = 'RowExclusiveLock') FROM pg_locks x JOIN pg_locks t ON t.pid = x.pid
-         WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock' AND x.transactionid = $1::xid
-           AND t.locktype = 'relation' AND t.relation = $2::bigint::oid",
+        "SELECT EXISTS (SELECT FROM pg_locks t WHERE t.pid = x.pid AND t.locktype = 'relation'
+                        AND t.relation = $2::bigint::oid AND t.mode = 'RowExclusiveLock'),
+                a.pid, a.usename::text, a.application_name, a.state, a.query,
+                host(a.client_addr) || ':' || a.client_port
+         FROM pg_locks x LEFT JOIN pg_stat_activity a ON a.pid = x.pid
+         WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock' AND x.transactionid = $1::xid",
         &[&xmax.to_string(), &table.to_string()],
     )
     .await
     .ok()?;
-    rows.first()?.get(0)
+    let row = rows.first()?;
+    let blocker = row.get::<Option<i32>, _>(1).map(|pid| Blocker {
+        pid,
+        user: row.get(2),
+        application: row.get::<Option<String>, _>(3).filter(|name| !name.is_empty()),
+        state: row.get(4),
+        query: visible(row.get(5)),
+        waits: false,
+        transaction_s: None,
+        client: row.get(6),
+    });
+    Some((row.get(0), blocker))
 }
 
 /// Other roles' statements are hidden without `pg_read_all_stats`; literals in one may be task
