@@ -9,7 +9,7 @@ mod roles;
 mod socket;
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -25,8 +25,17 @@ const EVERY: Duration = Duration::from_millis(1000);
 /// More containers than these take no part in one task.
 const MOST: usize = 64;
 
-/// The client's end of a connection: whose container has the address?
-pub type Address = String;
+/// Between the kernel's kill and the engine's word of it; a log tells at once.
+const WORD_OF_A_KILL: Duration = Duration::from_millis(1500);
+
+/// What the run wants to know of containers.
+#[derive(Debug)]
+pub enum ContainerQuery {
+    /// The client's end of a connection: whose container has the address?
+    Address(String),
+    /// A worker's process was killed: was it for memory?
+    Killed,
+}
 
 struct Watcher {
     engine: Engine,
@@ -35,7 +44,11 @@ struct Watcher {
     /// What was told last of each container.
     told: HashMap<String, Container>,
     /// Addresses at the ends of connections.
-    wanted: HashSet<Address>,
+    wanted: HashSet<String>,
+    /// A worker's process was killed, as its log says.
+    killed: bool,
+    /// The engine has told of a kill for memory.
+    out_of_memory: bool,
     /// Events of the engine up to then were told, in Unix seconds.
     until: f64,
 }
@@ -43,7 +56,7 @@ struct Watcher {
 pub async fn watch(
     config: &Config,
     socket: Socket,
-    mut asked: mpsc::UnboundedReceiver<Address>,
+    mut asked: mpsc::UnboundedReceiver<ContainerQuery>,
     tap: Tap,
     mut phases: Phases,
 ) -> Watched {
@@ -53,6 +66,8 @@ pub async fn watch(
         tap: tap.clone(),
         told: HashMap::new(),
         wanted: HashSet::new(),
+        killed: false,
+        out_of_memory: false,
         until: engine::now(),
         engine,
     };
@@ -63,8 +78,11 @@ pub async fn watch(
             () = tokio::time::sleep(EVERY) => {}
             _ = phases.ending() => {}
         }
-        while let Ok(address) = asked.try_recv() {
-            watcher.wanted.insert(address);
+        while let Ok(query) = asked.try_recv() {
+            match query {
+                ContainerQuery::Address(address) => drop(watcher.wanted.insert(address)),
+                ContainerQuery::Killed => watcher.killed = true,
+            }
         }
         let phase = phases.now();
         if phase.stop {
@@ -75,6 +93,7 @@ pub async fn watch(
             tap.partial(blindness.reason);
         }
         if phase.last_look {
+            watcher.hear_of_the_kill().await;
             tap.looked();
             return Ok(());
         }
@@ -129,10 +148,22 @@ impl Watcher {
         }
     }
 
+    /// The log was quicker than the engine.
+    async fn hear_of_the_kill(&mut self) {
+        let until = Instant::now() + WORD_OF_A_KILL;
+        while self.killed && !self.out_of_memory && Instant::now() < until {
+            tokio::time::sleep(WORD_OF_A_KILL / 15).await;
+            if self.events().await.is_err() {
+                return;
+            }
+        }
+    }
+
     async fn events(&mut self) -> Watched {
         let now = engine::now();
         for event in self.engine.events(self.until, now).await? {
             if let Some(container) = self.told.get(&event.id) {
+                self.out_of_memory |= event.action == "oom";
                 self.say(container, &event.action, event.exit);
             }
         }

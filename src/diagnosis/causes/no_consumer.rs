@@ -7,6 +7,7 @@ use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::WorkerLife;
 use crate::text::counted;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "no-consumer",
@@ -84,9 +85,14 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
+    // The engine says that none of them runs.
     if let Some((ends, containers)) = ended_containers(story) {
         evidence.extend(containers);
-        return Answer::likely(format!("{text}: the worker's container {ends}"), evidence);
+        let text = format!("{text}: the worker's container {ends}");
+        return match retries::is_on_the_queue(story) {
+            true => Answer::shown(text, evidence),
+            false => Answer::likely(text, evidence),
+        };
     }
     let ended = story.started("worker").as_ref().and_then(workers::end_of);
     let (text, scenario) = match ended {
@@ -125,19 +131,21 @@ fn check(story: &Story<'_>) -> Answer {
 
 /// The containers of the worker, where none of them runs: how they ended, and what says so.
 fn ended_containers(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
-    let known = story.worker_containers();
-    let ended = known
-        .iter()
-        .filter(|(_, container)| matches!(container.state.as_str(), "exited" | "dead" | "created"));
+    let ended = story.ended_worker_containers()?;
     let ends: Vec<String> = ended
+        .iter()
         .map(|(_, container)| {
             let code = container.exit_code;
             let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
-            format!("{} is {}{code}", container.name, container.state)
+            let memory = match (container.oom_killed, container.memory_limit) {
+                (false, _) => String::new(),
+                (true, None) => ", killed for memory".into(),
+                (true, Some(limit)) => format!(", killed for memory (limit {})", units::bytes(limit)),
+            };
+            format!("{} is {}{code}{memory}", container.name, container.state)
         })
         .collect();
-    let none_runs = !known.is_empty() && ends.len() == known.len();
-    none_runs.then(|| (ends.join("; "), known.iter().map(|(n, _)| *n).collect()))
+    Some((ends.join("; "), ended.iter().map(|(n, _)| *n).collect()))
 }
 
 #[cfg(test)]

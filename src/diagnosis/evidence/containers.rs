@@ -34,6 +34,13 @@ impl<'a> Story<'a> {
             .collect()
     }
 
+    /// None of the containers that write the watched worker's log runs, as the engine said last: its looks.
+    pub fn ended_worker_containers(&self) -> Option<Vec<(u32, &'a Container)>> {
+        let known = self.worker_containers();
+        let ended = |container: &Container| matches!(container.state.as_str(), "exited" | "dead" | "created");
+        (!known.is_empty() && known.iter().all(|(_, container)| ended(container))).then_some(known)
+    }
+
     /// The container at the client's end of a connection, by its address.
     pub fn container_at(&self, connection: &str) -> Option<(u32, &'a Container)> {
         let (address, _) = connection.split(" -> ").next()?.rsplit_once(':')?;
