@@ -5,6 +5,7 @@ use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-died-in-actor",
@@ -132,13 +133,13 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
 fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<(u32, String)> {
     let (_, container) = story.container_of_stream(told.line.stream.as_deref())?;
     let n = story.killed_for_memory(container)?;
-    let limit = container.memory_limit.map_or(String::new(), |bytes| {
-        format!(", whose limit is {} MiB", bytes >> 20)
-    });
+    let limit = container
+        .memory_limit
+        .map_or(String::new(), |limit| format!(" (limit {})", units::bytes(limit)));
     Some((
         n,
         format!(
-            "the kernel killed a process of container {}{limit} for memory",
+            "the kernel killed a process of container {} for memory{limit}",
             container.name
         ),
     ))
