@@ -25,6 +25,8 @@ const EVERY: Duration = Duration::from_millis(1000);
 /// More containers than these take no part in one task.
 const MOST: usize = 64;
 
+/// While the reason of a kill is waited for.
+const SOON: Duration = Duration::from_millis(150);
 /// Between the kernel's kill and the engine's word of it; a log tells at once.
 const WORD_OF_A_KILL: Duration = Duration::from_millis(1500);
 
@@ -46,7 +48,7 @@ struct Watcher {
     /// Addresses at the ends of connections.
     wanted: HashSet<String>,
     /// A worker's process was killed, as its log says.
-    killed: bool,
+    killed: Option<Instant>,
     /// The engine has told of a kill for memory.
     out_of_memory: bool,
     /// Events of the engine up to then were told, in Unix seconds.
@@ -66,23 +68,29 @@ pub async fn watch(
         tap: tap.clone(),
         told: HashMap::new(),
         wanted: HashSet::new(),
-        killed: false,
+        killed: None,
         out_of_memory: false,
         until: engine::now(),
         engine,
     };
     watcher.look().await?;
     tap.watching(format!("{}, {}", watcher.engine.name, socket.path.display()));
+    let mut next = Instant::now() + EVERY;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(next.saturating_duration_since(Instant::now())) => {}
             _ = phases.ending() => {}
+            Some(query) = asked.recv() => {
+                watcher.take(query);
+                // The log is quicker than the engine: its word is waited for.
+                if watcher.waits_for_a_reason() {
+                    next = next.min(Instant::now() + SOON);
+                }
+                continue;
+            }
         }
         while let Ok(query) = asked.try_recv() {
-            match query {
-                ContainerQuery::Address(address) => drop(watcher.wanted.insert(address)),
-                ContainerQuery::Killed => watcher.killed = true,
-            }
+            watcher.take(query);
         }
         let phase = phases.now();
         if phase.stop {
@@ -93,10 +101,10 @@ pub async fn watch(
             tap.partial(blindness.reason);
         }
         if phase.last_look {
-            watcher.hear_of_the_kill().await;
             tap.looked();
             return Ok(());
         }
+        next = Instant::now() + if watcher.waits_for_a_reason() { SOON } else { EVERY };
     }
 }
 
@@ -148,15 +156,17 @@ impl Watcher {
         }
     }
 
-    /// The log was quicker than the engine.
-    async fn hear_of_the_kill(&mut self) {
-        let until = Instant::now() + WORD_OF_A_KILL;
-        while self.killed && !self.out_of_memory && Instant::now() < until {
-            tokio::time::sleep(WORD_OF_A_KILL / 15).await;
-            if self.events().await.is_err() {
-                return;
-            }
+    fn take(&mut self, query: ContainerQuery) {
+        match query {
+            ContainerQuery::Address(address) => drop(self.wanted.insert(address)),
+            ContainerQuery::Killed => self.killed = Some(Instant::now()),
         }
+    }
+
+    /// A process was killed just now, and the engine has not said that it was for memory.
+    fn waits_for_a_reason(&self) -> bool {
+        let just_now = |at: Instant| at.elapsed() < WORD_OF_A_KILL;
+        !self.out_of_memory && self.killed.is_some_and(just_now)
     }
 
     async fn events(&mut self) -> Watched {

@@ -29,9 +29,9 @@ fn check(story: &Story<'_>) -> Answer {
             count => format!("{} The message came back {count} times", told.line.text),
         };
         let text = format!("the worker process died while it ran the actor: {text}");
-        let (text, evidence) = match killed_for_memory(story, &told) {
-            Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n]),
-            None => (text, vec![told.n]),
+        let (text, evidence, linger_ms) = match killed_for_memory(story, &told) {
+            Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n], 0),
+            None => (text, vec![told.n], until_the_engine_says_why(story, &told)),
         };
         // Without a line of its own, and before it comes back, it may have been settled long ago.
         return if again > 0
@@ -47,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
             };
             Answer::shown(text, evidence)
                 .given([Premise::OneProcessPerLogThread { pid }])
-                .terminal()
+                .terminal_after(linger_ms)
         } else {
             Answer::likely(text, evidence)
         };
@@ -126,6 +126,16 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
                 .would_decide(&[Source::WorkerLog])
         }
         None => Answer::NotApplicable,
+    }
+}
+
+/// The log is quicker: an engine tells of a kill for memory up to a second or so later.
+fn until_the_engine_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
+    let killed = matches!(told.mark, Some(LogEvent::ChildDied { code: -9, .. }));
+    let in_container = story.container_of_stream(told.line.stream.as_deref()).is_some();
+    match killed && in_container && story.sees(Source::Containers) {
+        true => 1500,
+        false => 0,
     }
 }
 
