@@ -85,14 +85,8 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
-    // The engine says that none of them runs.
-    if let Some((ends, containers)) = ended_containers(story) {
-        evidence.extend(containers);
-        let text = format!("{text}: the worker's container {ends}");
-        return match retries::is_on_the_queue(story) {
-            true => Answer::shown(text, evidence),
-            false => Answer::likely(text, evidence),
-        };
+    if let Some(answer) = ended_containers(story, &text, &evidence) {
+        return answer;
     }
     let ended = story.started("worker").as_ref().and_then(workers::end_of);
     let (text, scenario) = match ended {
@@ -129,8 +123,8 @@ fn check(story: &Story<'_>) -> Answer {
     answer.scenario(scenario)
 }
 
-/// The containers of the worker, where none of them runs: how they ended, and what says so.
-fn ended_containers(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
+/// The engine says that none of the worker's containers runs, and how they ended.
+fn ended_containers(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<Answer> {
     let ended = story.ended_worker_containers()?;
     let ends: Vec<String> = ended
         .iter()
@@ -145,13 +139,23 @@ fn ended_containers(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
             format!("{} is {}{code}{memory}", container.name, container.state)
         })
         .collect();
-    Some((ends.join("; "), ended.iter().map(|(n, _)| *n).collect()))
+    let text = format!("{text}: the worker's container {}", ends.join("; "));
+    let evidence: Vec<u32> = evidence
+        .iter()
+        .copied()
+        .chain(ended.iter().map(|(n, _)| *n))
+        .collect();
+    Some(match retries::is_on_the_queue(story) {
+        true => Answer::shown(text, evidence),
+        false => Answer::likely(text, evidence),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::timeline::{Container, EventKind, Role};
     use serde_json::json;
 
     fn nobody() -> Scene {
@@ -161,6 +165,52 @@ mod tests {
             .row("PENDING")
             .publish("default")
             .depth("default", 1, 0)
+    }
+
+    fn container(scene: Scene, name: &str, state: &str, oom_killed: bool) -> Scene {
+        let container = Container {
+            id: format!("{name}-id"),
+            name: name.into(),
+            image: "shop".into(),
+            roles: vec![Role::WorkerLog],
+            state: state.into(),
+            exit_code: Some(137),
+            oom_killed,
+            memory_limit: Some(192 << 20),
+            ..Container::default()
+        };
+        let watching = EventKind::Watching { detail: "".into() };
+        scene
+            .see(Source::Containers, EventKind::Container(Box::new(container)))
+            .see(Source::Containers, watching)
+    }
+
+    #[test]
+    fn the_engine_says_how_the_workers_container_ended() {
+        let looked = |scene: Scene| scene.depth("default", 1, 0).silence();
+        let scene = looked(container(nobody(), "shop-worker-1", "exited", true));
+        assert_eq!(scene.cause(), "certain no-consumer");
+        assert!(
+            scene
+                .summary()
+                .ends_with("shop-worker-1 is exited, exit code 137, killed for memory (limit 192 MiB)"),
+            "{}",
+            scene.summary()
+        );
+        let partial = EventKind::Partial {
+            reason: "no answer".into(),
+        };
+        let unsure = container(nobody(), "shop-worker-1", "exited", true).see(Source::Containers, partial);
+        assert_ne!(looked(unsure).cause(), "certain no-consumer");
+        // One of two replicas runs: it has a reason of its own not to consume.
+        let scene = looked(container(
+            container(nobody(), "shop-worker-1", "exited", true),
+            "shop-worker-2",
+            "running",
+            false,
+        ));
+        assert_eq!(scene.cause(), "likely no-consumer");
+        assert!(!scene.summary().contains("exited"), "{}", scene.summary());
     }
 
     #[test]
