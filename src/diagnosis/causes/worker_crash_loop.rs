@@ -67,7 +67,7 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
     // The count is of the container's whole life: an end during the run says that it goes on.
     let died = |container: &Container| {
         let news = story.container_news(container).into_iter();
-        news.filter(|news| news.action == "die").map(|news| news.n).last()
+        news.rev().find(|news| news.action == "die").map(|news| news.n)
     };
     let loops = |container: &Container| match container.state.as_str() {
         "restarting" => container.restarts > Some(0),
