@@ -155,7 +155,6 @@ fn ended_containers(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<A
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
-    use crate::timeline::{Container, EventKind, Role};
     use serde_json::json;
 
     fn nobody() -> Scene {
@@ -165,52 +164,6 @@ mod tests {
             .row("PENDING")
             .publish("default")
             .depth("default", 1, 0)
-    }
-
-    fn container(scene: Scene, name: &str, state: &str, oom_killed: bool) -> Scene {
-        let container = Container {
-            id: format!("{name}-id"),
-            name: name.into(),
-            image: "shop".into(),
-            roles: vec![Role::WorkerLog],
-            state: state.into(),
-            exit_code: Some(137),
-            oom_killed,
-            memory_limit: Some(192 << 20),
-            ..Container::default()
-        };
-        let watching = EventKind::Watching { detail: "".into() };
-        scene
-            .see(Source::Containers, EventKind::Container(Box::new(container)))
-            .see(Source::Containers, watching)
-    }
-
-    #[test]
-    fn the_engine_says_how_the_workers_container_ended() {
-        let looked = |scene: Scene| scene.depth("default", 1, 0).silence();
-        let scene = looked(container(nobody(), "shop-worker-1", "exited", true));
-        assert_eq!(scene.cause(), "certain no-consumer");
-        assert!(
-            scene
-                .summary()
-                .ends_with("shop-worker-1 is exited, exit code 137, killed for memory (limit 192 MiB)"),
-            "{}",
-            scene.summary()
-        );
-        let partial = EventKind::Partial {
-            reason: "no answer".into(),
-        };
-        let unsure = container(nobody(), "shop-worker-1", "exited", true).see(Source::Containers, partial);
-        assert_ne!(looked(unsure).cause(), "certain no-consumer");
-        // One of two replicas runs: it has a reason of its own not to consume.
-        let scene = looked(container(
-            container(nobody(), "shop-worker-1", "exited", true),
-            "shop-worker-2",
-            "running",
-            false,
-        ));
-        assert_eq!(scene.cause(), "likely no-consumer");
-        assert!(!scene.summary().contains("exited"), "{}", scene.summary());
     }
 
     #[test]
