@@ -125,7 +125,10 @@ const GROUPS: &[(&str, &[Source])] = &[
         ],
     ),
     ("PostgreSQL", &[Source::Database]),
-    ("Worker", &[Source::WorkerLog, Source::Process]),
+    (
+        "Worker",
+        &[Source::WorkerLog, Source::Process, Source::Containers],
+    ),
 ];
 
 impl Look {

@@ -51,7 +51,7 @@ impl Watchers<'_> {
 pub(super) struct Queries {
     pub processes: mpsc::UnboundedSender<ProcessQuery>,
     /// Addresses whose container is wanted.
-    pub containers: mpsc::UnboundedSender<containers::Address>,
+    pub containers: mpsc::UnboundedSender<containers::ContainerQuery>,
     /// The sources that were started.
     pub armed: Vec<Source>,
 }

@@ -7,7 +7,9 @@ use tokio::sync::{mpsc, watch};
 use super::arm::Queries;
 use super::plan::OnNews;
 use crate::diagnosis::{self, Verdict};
+use crate::framework::LogEvent;
 use crate::timeline::{Ended, Event, EventKind, Source, Timeline};
+use crate::vantage::containers::ContainerQuery;
 use crate::vantage::process::ProcessQuery;
 use crate::vantage::{Phase, Report};
 
@@ -162,6 +164,10 @@ impl Run {
                 if let Some(pid) = line.pid {
                     let _ = self.queries.processes.send(ProcessQuery::Logged(pid));
                 }
+                let mark = line.log_event(self.timeline.framework());
+                if !line.before && matches!(mark, Some(LogEvent::ChildDied { code: -9, .. })) {
+                    let _ = self.queries.containers.send(ContainerQuery::Killed);
+                }
             }
             _ => {}
         }
@@ -237,10 +243,8 @@ impl Run {
             .next()
             .and_then(|client| client.rsplit_once(':'))
         {
-            let _ = self
-                .queries
-                .containers
-                .send(address.0.trim_matches(['[', ']']).to_owned());
+            let address = address.0.trim_matches(['[', ']']).to_owned();
+            let _ = self.queries.containers.send(ContainerQuery::Address(address));
         }
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A container that takes part, or may.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Container {
+    /// Its first twelve digits.
     pub id: String,
     pub name: String,
     pub image: String,

@@ -9,7 +9,7 @@ mod roles;
 mod socket;
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -25,8 +25,19 @@ const EVERY: Duration = Duration::from_millis(1000);
 /// More containers than these take no part in one task.
 const MOST: usize = 64;
 
-/// The client's end of a connection: whose container has the address?
-pub type Address = String;
+/// While the reason of a kill is waited for.
+const SOON: Duration = Duration::from_millis(150);
+/// Between the kernel's kill and the engine's word of it; a log tells at once.
+const WORD_OF_A_KILL: Duration = Duration::from_millis(1500);
+
+/// What the run wants to know of containers.
+#[derive(Debug)]
+pub enum ContainerQuery {
+    /// The client's end of a connection: whose container has the address?
+    Address(String),
+    /// A worker's process was killed: was it for memory?
+    Killed,
+}
 
 struct Watcher {
     engine: Engine,
@@ -35,7 +46,11 @@ struct Watcher {
     /// What was told last of each container.
     told: HashMap<String, Container>,
     /// Addresses at the ends of connections.
-    wanted: HashSet<Address>,
+    wanted: HashSet<String>,
+    /// A worker's process was killed, as its log says.
+    killed: Option<Instant>,
+    /// The engine has told of a kill for memory.
+    out_of_memory: bool,
     /// Events of the engine up to then were told, in Unix seconds.
     until: f64,
 }
@@ -43,7 +58,7 @@ struct Watcher {
 pub async fn watch(
     config: &Config,
     socket: Socket,
-    mut asked: mpsc::UnboundedReceiver<Address>,
+    mut asked: mpsc::UnboundedReceiver<ContainerQuery>,
     tap: Tap,
     mut phases: Phases,
 ) -> Watched {
@@ -53,18 +68,29 @@ pub async fn watch(
         tap: tap.clone(),
         told: HashMap::new(),
         wanted: HashSet::new(),
+        killed: None,
+        out_of_memory: false,
         until: engine::now(),
         engine,
     };
     watcher.look().await?;
     tap.watching(format!("{}, {}", watcher.engine.name, socket.path.display()));
+    let mut next = Instant::now() + EVERY;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(next.saturating_duration_since(Instant::now())) => {}
             _ = phases.ending() => {}
+            Some(query) = asked.recv() => {
+                watcher.take(query);
+                // The log is quicker than the engine: its word is waited for.
+                if watcher.waits_for_a_reason() {
+                    next = next.min(Instant::now() + SOON);
+                }
+                continue;
+            }
         }
-        while let Ok(address) = asked.try_recv() {
-            watcher.wanted.insert(address);
+        while let Ok(query) = asked.try_recv() {
+            watcher.take(query);
         }
         let phase = phases.now();
         if phase.stop {
@@ -78,6 +104,7 @@ pub async fn watch(
             tap.looked();
             return Ok(());
         }
+        next = Instant::now() + if watcher.waits_for_a_reason() { SOON } else { EVERY };
     }
 }
 
@@ -129,10 +156,24 @@ impl Watcher {
         }
     }
 
+    fn take(&mut self, query: ContainerQuery) {
+        match query {
+            ContainerQuery::Address(address) => drop(self.wanted.insert(address)),
+            ContainerQuery::Killed => self.killed = Some(Instant::now()),
+        }
+    }
+
+    /// A process was killed just now, and the engine has not said that it was for memory.
+    fn waits_for_a_reason(&self) -> bool {
+        let just_now = |at: Instant| at.elapsed() < WORD_OF_A_KILL;
+        !self.out_of_memory && self.killed.is_some_and(just_now)
+    }
+
     async fn events(&mut self) -> Watched {
         let now = engine::now();
         for event in self.engine.events(self.until, now).await? {
             if let Some(container) = self.told.get(&event.id) {
+                self.out_of_memory |= event.action == "oom";
                 self.say(container, &event.action, event.exit);
             }
         }

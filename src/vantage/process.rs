@@ -6,7 +6,7 @@
 mod api;
 mod code;
 pub mod command;
-mod container;
+pub mod container;
 mod describe;
 mod distributions;
 mod dotenv;

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value as Json;
 
@@ -54,32 +55,50 @@ impl Compose {
         self.run(&words, env)
     }
 
-    /// Makes the worker anew, with these variables.
-    fn worker(&self, env: &[(&str, &str)]) {
-        self.docker(
-            &[
-                "compose",
-                "up",
-                "--detach",
-                "--force-recreate",
-                "--no-deps",
-                "worker",
-            ],
-            env,
-        );
+    fn compose(&self, arguments: &[&str], env: &[(&str, &str)]) -> String {
+        let words: Vec<&str> = ["compose"].iter().chain(arguments).copied().collect();
+        self.docker(&words, env)
     }
 
-    fn consumes(&self) {
-        until("the worker in its container consumes", || {
-            let said = self.docker(&["compose", "ps", "worker"], &[]);
-            said.contains("(healthy)")
+    /// Makes the worker anew, with these variables: what was left on its queues would break it first.
+    fn worker(&self, env: &[(&str, &str)]) {
+        self.compose(&["rm", "--stop", "--force", "worker"], &[]);
+        for queue in ["default", "default.DQ"] {
+            let path = format!("/api/queues/%2F/{queue}/contents");
+            let broker = "http://guest:guest@127.0.0.1:15672";
+            let request = "fixtures/lab.d/request.py";
+            self.run(&["inside", "python3", request, broker, "DELETE", &path], &[]);
+        }
+        self.compose(&["up", "--detach", "--no-deps", "worker"], env);
+    }
+
+    /// Makes the API anew, with these variables.
+    fn api(&self, env: &[(&str, &str)]) {
+        let up = ["up", "--detach", "--no-deps", "--force-recreate", "api"];
+        self.compose(&up, env);
+    }
+
+    fn is_healthy(&self, service: &str) {
+        until("the container is healthy", || {
+            self.compose(&["ps", service], &[]).contains("(healthy)")
+        });
+    }
+
+    /// The worker's log holds this.
+    fn logs(&self, text: &str) {
+        until("the worker's log says so", || {
+            self.compose(&["logs", "worker"], &[]).contains(text)
         });
     }
 
     fn diagnose(&self, name: &str) -> Verdict {
+        self.diagnose_with(name, &[])
+    }
+
+    fn diagnose_with(&self, name: &str, options: &[&str]) -> Verdict {
         let recording = self.config.with_file_name(format!("containers-{name}.jsonl"));
         let built = std::env::var("TASKDIAG_BIN").unwrap_or(env!("CARGO_BIN_EXE_taskdiag").into());
-        let words = [
+        let mut words = vec![
             "inside",
             &built,
             "diagnose",
@@ -90,6 +109,7 @@ impl Compose {
             "--record",
             recording.to_str().expect("text"),
         ];
+        words.extend(options);
         let output = self.lab(&words, &[]).output().expect("taskdiag runs");
         let text = String::from_utf8_lossy(&output.stdout);
         let report = serde_json::from_str(&text).unwrap_or_else(|error| {
@@ -100,6 +120,7 @@ impl Compose {
         });
         Verdict {
             name: name.to_owned(),
+            recording,
             code: output.status.code(),
             report,
         }
@@ -114,6 +135,7 @@ impl Drop for Compose {
 
 struct Verdict {
     name: String,
+    recording: PathBuf,
     code: Option<i32>,
     report: Json,
 }
@@ -132,69 +154,212 @@ impl Verdict {
         self
     }
 
+    /// This replica's log has the task's message.
+    fn took(&self, replica: &str) -> bool {
+        let text = std::fs::read_to_string(&self.recording).expect("a recording");
+        let events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        let mut lines = events.filter(|event| event["carries_task_id"] == true);
+        lines.any(|event| event["stream"] == replica)
+    }
+
     fn sums_up(&self, text: &str) {
         let summary = self.report["cause"]["summary"].as_str().unwrap_or_default();
         assert!(summary.contains(text), "{}: {summary}", self.name);
     }
 }
 
+/// One test after the other: they share the engine.
+static ENGINE: Mutex<()> = Mutex::new(());
+
 #[test]
 #[ignore = "run by .ci/nightly: an engine and its images take ten minutes"]
 fn compose_on_a_real_engine() {
+    let _engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
     let compose = Compose::up();
-    compose.consumes();
+    compose.is_healthy("worker");
     compose.diagnose("healthy").expect("succeeded", "certain", 0);
 
     compose.worker(&[("OPS_WORKER_FAULT", "raise")]);
-    compose.consumes();
+    compose.is_healthy("worker");
     compose
         .diagnose("raise")
         .expect("actor-raised", "certain", 10)
         .sums_up("RuntimeError");
 
+    // It has ended before taskdiag looks: its container says that there is no later life.
     compose.worker(&[("OPS_WORKER_FAULT", "import-error")]);
     until("the worker's container has ended", || {
         compose
-            .docker(&["compose", "ps", "--all", "worker"], &[])
+            .compose(&["ps", "--all", "worker"], &[])
             .contains("Exited")
     });
     compose
         .diagnose("import-error")
-        .expect("worker-not-started", "certain", 20)
+        .expect("worker-not-started", "certain", 10)
         .sums_up("ModuleNotFoundError");
 
-    // The frame in which it hangs is called from C: Python 3.12 and later mark it.
-    compose.worker(&[("OPS_WORKER_FAULT", "hang-in-hook")]);
-    compose.consumes();
-    compose
-        .diagnose("hang-in-hook")
-        .expect("blocked-before-entry", "certain", 20);
-
-    // Its processes are known by the log's pids, which are the container's.
-    compose.worker(&[("DRAMATIQ_TESTING", "1")]);
-    let ready = || {
-        compose
-            .docker(&["compose", "logs", "worker"], &[])
-            .contains("ready for action")
-    };
-    until("the worker is ready", ready);
-    compose
-        .diagnose("test-broker")
-        .expect("worker-on-test-broker", "likely", 20);
-
     compose.worker(&[("OPS_WORKER_FAULT", "memory"), ("OPS_WORKER_MEMORY", "192m")]);
-    compose.consumes();
+    compose.is_healthy("worker");
     compose
         .diagnose("memory")
         .expect("worker-died-in-actor", "certain", 10)
-        .sums_up("for memory");
+        .sums_up("for memory (limit 192 MiB)");
+    // And then nobody is there.
+    compose
+        .diagnose("memory-before")
+        .expect("no-consumer", "certain", 20)
+        .sums_up("killed for memory");
 
     compose.worker(&[]);
-    compose.consumes();
-    compose.docker(&["compose", "pause", "worker"], &[]);
+    compose.is_healthy("worker");
+    compose.compose(&["pause", "worker"], &[]);
     compose
         .diagnose("paused")
         .expect("worker-frozen", "certain", 20)
         .sums_up("paused");
-    compose.docker(&["compose", "unpause", "worker"], &[]);
+    compose.compose(&["unpause", "worker"], &[]);
 }
+
+#[test]
+#[ignore = "run by .ci/nightly: an engine and its images take ten minutes"]
+fn further_faults_on_a_real_engine() {
+    let _engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let compose = Compose::up();
+
+    // The frame in which it hangs is called from C: Python 3.12 and later mark it.
+    compose.worker(&[("OPS_WORKER_FAULT", "hang-in-hook")]);
+    compose.is_healthy("worker");
+    compose
+        .diagnose("hang-in-hook")
+        .expect("blocked-before-entry", "certain", 20)
+        .sums_up("HangingHook.before_process_message");
+
+    compose.worker(&[("OPS_WORKER_FAULT", "hang")]);
+    compose.is_healthy("worker");
+    compose
+        .diagnose_with("hang", &["--timeout", "20s"])
+        .expect("actor-still-running", "certain", 10)
+        .sums_up("block_in_c");
+
+    // Its processes are known by the log's pids, which are the container's.
+    compose.worker(&[("DRAMATIQ_TESTING", "1")]);
+    compose.logs("ready for action");
+    compose
+        .diagnose("test-broker")
+        .expect("worker-on-test-broker", "certain", 20);
+
+    compose.worker(&[("OPS_WORKER_FAULT", "other-queue")]);
+    compose.logs("ready for action");
+    compose
+        .diagnose("other-queue")
+        .expect("worker-on-other-queue", "certain", 20);
+
+    let another = "postgresql://ops:ops@postgres:5432/postgres";
+    compose.worker(&[("OPS_WORKER_DATABASE_URL", another)]);
+    compose.is_healthy("worker");
+    compose
+        .diagnose("other-database")
+        .expect("actor-raised", "certain", 10)
+        .sums_up("UndefinedTable");
+
+    compose.worker(&[
+        ("OPS_WORKER_FAULT", "import-error"),
+        ("OPS_WORKER_RESTART", "always"),
+    ]);
+    until("the engine has started the worker again twice", || {
+        let format = [
+            "inspect",
+            "--format",
+            "{{.RestartCount}}",
+            "taskdiag-lab-worker-1",
+        ];
+        compose
+            .docker(&format, &[])
+            .trim()
+            .parse()
+            .is_ok_and(|count: u32| count > 1)
+    });
+    compose
+        .diagnose_with("crash-loop", &["--silence", "30s"])
+        .expect("worker-crash-loop", "certain", 10)
+        .sums_up("ModuleNotFoundError");
+}
+
+#[test]
+#[ignore = "run by .ci/nightly: an engine and its images take ten minutes"]
+fn the_api_and_replicas_on_a_real_engine() {
+    let _engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let compose = Compose::up();
+
+    // The first replica holds its task; the second one has the same pids and threads, and raises.
+    compose.worker(&[("OPS_WORKER_FAULT", "hang")]);
+    compose.compose(
+        &[
+            "up",
+            "--detach",
+            "--no-deps",
+            "--no-recreate",
+            "--scale",
+            "worker=2",
+            "worker",
+        ],
+        &[("OPS_WORKER_FAULT", "raise-final")],
+    );
+    compose.is_healthy("worker");
+    for turn in ["replicas-1", "replicas-2"] {
+        let verdict = compose.diagnose_with(turn, &["--timeout", "15s"]);
+        let cause = verdict.report["cause"]["id"].as_str();
+        let hangs = verdict.took("worker-1");
+        let truth = if hangs {
+            "actor-still-running"
+        } else {
+            "actor-raised"
+        };
+        assert_eq!(cause, Some(truth), "{turn}: {:#}", verdict.report["cause"]);
+    }
+
+    compose.worker(&[]);
+    compose.api(&[("OPS_API_FAULT", "unknown-actor")]);
+    compose.is_healthy("worker");
+    compose.is_healthy("api");
+    compose
+        .diagnose("unknown-actor")
+        .expect("unknown-actor", "certain", 10);
+
+    // The relay of the published port takes every connection and drops it.
+    compose.api(&[("OPS_API_HOST", "127.0.0.1")]);
+    compose.is_healthy("api");
+    compose
+        .diagnose("api-inside")
+        .expect("api-unreachable", "certain", 10)
+        .sums_up("nothing listens on");
+
+    // What listens on the same port in another network is not the API.
+    let stranger = [
+        "run",
+        "--detach",
+        "--rm",
+        "--network",
+        "none",
+        "python:3.12-slim",
+        "python3",
+        "-c",
+    ];
+    let words: Vec<&str> = stranger.into_iter().chain([STRANGER]).collect();
+    compose.docker(&words, &[]);
+    compose.api(&[("OPS_API_FAULT", "not-dispatched-unconnected")]);
+    compose.is_healthy("api");
+    compose
+        .diagnose("stranger")
+        .expect("not-published", "likely", 20)
+        .sums_up("no AMQP connection at all");
+}
+
+/// An API of somebody else, with a connection to a broker of its own.
+const STRANGER: &str = "import http.server, socket
+broker = socket.create_server(('127.0.0.1', 5673))
+connection = socket.create_connection(('127.0.0.1', 5673))
+connection.sendall(b'AMQP\\0\\0\\x09\\x01')
+http.server.ThreadingHTTPServer(('0.0.0.0', 8000), http.server.SimpleHTTPRequestHandler).serve_forever()";

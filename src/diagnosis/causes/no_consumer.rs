@@ -7,6 +7,7 @@ use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::WorkerLife;
 use crate::text::counted;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "no-consumer",
@@ -84,9 +85,8 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
     }
-    if let Some((ends, containers)) = ended_containers(story) {
-        evidence.extend(containers);
-        return Answer::likely(format!("{text}: the worker's container {ends}"), evidence);
+    if let Some(answer) = ended_containers(story, &text, &evidence) {
+        return answer;
     }
     let ended = story.started("worker").as_ref().and_then(workers::end_of);
     let (text, scenario) = match ended {
@@ -123,21 +123,32 @@ fn check(story: &Story<'_>) -> Answer {
     answer.scenario(scenario)
 }
 
-/// The containers of the worker, where none of them runs: how they ended, and what says so.
-fn ended_containers(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
-    let known = story.worker_containers();
-    let ended = known
-        .iter()
-        .filter(|(_, container)| matches!(container.state.as_str(), "exited" | "dead" | "created"));
+/// The engine says that none of the worker's containers runs, and how they ended.
+fn ended_containers(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<Answer> {
+    let ended = story.ended_worker_containers()?;
     let ends: Vec<String> = ended
+        .iter()
         .map(|(_, container)| {
             let code = container.exit_code;
             let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
-            format!("{} is {}{code}", container.name, container.state)
+            let memory = match (container.oom_killed, container.memory_limit) {
+                (false, _) => String::new(),
+                (true, None) => ", killed for memory".into(),
+                (true, Some(limit)) => format!(", killed for memory (limit {})", units::bytes(limit)),
+            };
+            format!("{} is {}{code}{memory}", container.name, container.state)
         })
         .collect();
-    let none_runs = !known.is_empty() && ends.len() == known.len();
-    none_runs.then(|| (ends.join("; "), known.iter().map(|(n, _)| *n).collect()))
+    let text = format!("{text}: the worker's container {}", ends.join("; "));
+    let evidence: Vec<u32> = evidence
+        .iter()
+        .copied()
+        .chain(ended.iter().map(|(n, _)| *n))
+        .collect();
+    Some(match retries::is_on_the_queue(story) {
+        true => Answer::shown(text, evidence),
+        false => Answer::likely(text, evidence),
+    })
 }
 
 #[cfg(test)]

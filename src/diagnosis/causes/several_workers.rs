@@ -1,5 +1,6 @@
 //! More workers consume the queue than the watched one.
 
+use crate::diagnosis::evidence::containers;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
 use std::collections::BTreeSet;
@@ -37,7 +38,13 @@ fn check(story: &Story<'_>) -> Answer {
             (pid, story.is_watched(pid))
         }) {
             Some((_, Some(true))) => own += 1,
-            Some((pid, Some(false))) => strangers.push(format!("pid {pid}")),
+            Some((pid, Some(false))) => match story.container_at(&consumer.connection) {
+                Some((n, container)) => {
+                    evidence.push(n);
+                    strangers.push(format!("pid {pid} in {}", containers::words(container)));
+                }
+                None => strangers.push(format!("pid {pid}")),
+            },
             _ => return Answer::NotApplicable,
         }
     }

@@ -1,10 +1,11 @@
 //! The worker ends, is started again, and ends again.
 
 use super::worker_not_started::{died_at_start, reason};
-use crate::diagnosis::evidence::{WorkerLine, workers};
+use crate::diagnosis::evidence::{Depth, WorkerLine, containers, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{Source, exit_words};
+use crate::text::counted;
+use crate::timeline::{Container, Source, exit_words};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-crash-loop",
@@ -12,7 +13,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &["no-consumer", "worker-not-started", "worker-still-booting"],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Queue], &[Source::WorkerLog]],
+    needs: &[&[Source::Queue]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -26,10 +27,10 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let crashes = crashes(story);
     let (Some(first), Some(last)) = (crashes.first(), crashes.last()) else {
-        return Answer::NotApplicable;
+        return by_engine(story, depth);
     };
     let Some(again) = boot_after(story, first) else {
-        return Answer::NotApplicable;
+        return by_engine(story, depth);
     };
     if depth.consumers > 0 {
         return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
@@ -57,6 +58,59 @@ fn check(story: &Story<'_>) -> Answer {
         _ if delivered.is_some() && !story.debug_log() => Answer::likely(text, evidence),
         _ => Answer::shown(text, evidence),
     }
+}
+
+/// The engine starts the worker's container again and again: between two starts it may wait longer than a
+/// run takes, and then the log shows one end or none.
+fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
+    let containers = story.worker_containers();
+    // The count is of the container's whole life: an end during the run says that it goes on.
+    let died = |container: &Container| {
+        let news = story.container_news(container).into_iter();
+        news.rev().find(|news| news.action == "die").map(|news| news.n)
+    };
+    let loops = |container: &Container| match container.state.as_str() {
+        "restarting" => container.restarts > Some(0),
+        "running" => {
+            container.restarts > Some(1) && (died(container).is_some() || story.restarts(container).is_some())
+        }
+        _ => false,
+    };
+    let Some((n, container)) = containers.first().copied().filter(|(_, one)| loops(one)) else {
+        return match story.sees(Source::WorkerLog) {
+            true => Answer::NotApplicable,
+            false => Answer::cannot_tell(&[Source::WorkerLog]),
+        };
+    };
+    if depth.consumers > 0 {
+        return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
+    }
+    // Another replica that stays up and does not consume has a reason of its own.
+    if !story.closed() || !containers.iter().all(|(_, one)| loops(one)) {
+        return Answer::NotApplicable;
+    }
+    let mut evidence = vec![n, depth.n];
+    evidence.extend(died(container));
+    evidence.extend(story.restarts(container).map(|(_, looks)| looks[0]));
+    let last_words = story.worker_lines().iter().rev().find(|told| died_at_start(told));
+    let why = match (last_words, container.oom_killed, container.exit_code) {
+        (Some(told), ..) => {
+            evidence.push(told.n);
+            format!(": {}", reason(story, told))
+        }
+        (None, true, _) => ": a process of it was killed for memory".to_owned(),
+        (None, false, Some(code)) => format!(": it ended with {}", exit_words(code)),
+        (None, false, None) => String::new(),
+    };
+    evidence.sort_unstable();
+    evidence.dedup();
+    let policy = container.restart_policy.as_deref().unwrap_or("unknown");
+    let text = format!(
+        "the engine has started {} again {} by its restart policy ({policy}), and nobody consumes{why}",
+        containers::words(container),
+        counted(container.restarts.unwrap_or_default(), "time", "times")
+    );
+    Answer::shown(text, evidence)
 }
 
 /// Ends of the worker's lives that nobody asked for, one for each life: a further one counts only
@@ -107,6 +161,7 @@ fn words(story: &Story<'_>, crash: &WorkerLine<'_>) -> (Option<u32>, String) {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::timeline::{EventKind, Role};
 
     fn life(scene: Scene, master: i32, code: &str) -> Scene {
         let child = master + 1;
@@ -133,6 +188,66 @@ mod tests {
         assert!(scene.summary().contains("SIGKILL"), "{}", scene.summary());
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
         assert_eq!(scene.without(Source::Queue).answer(&CAUSE), "cannot tell");
+    }
+
+    fn container(scene: Scene, state: &str, restarts: u64) -> Scene {
+        scene.see(
+            Source::Containers,
+            EventKind::Container(Box::new(Container {
+                id: "0123456789ab".into(),
+                name: "shop-worker-1".into(),
+                image: "shop".into(),
+                project: Some("shop".into()),
+                roles: vec![Role::WorkerLog],
+                state: state.into(),
+                restarts: Some(restarts),
+                restart_policy: Some("always".into()),
+                exit_code: Some(2),
+                ..Container::default()
+            })),
+        )
+    }
+
+    #[test]
+    fn the_engine_waits_longer_between_two_starts_than_a_run_takes() {
+        let scene = container(waiting(), "restarting", 6)
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.cause(), "certain worker-crash-loop");
+        assert!(
+            scene
+                .summary()
+                .contains("again 6 times by its restart policy (always)")
+        );
+        assert!(scene.summary().contains("exit code 2"), "{}", scene.summary());
+        assert_eq!(scene.without(Source::Queue).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn a_count_of_starts_that_are_long_over_is_no_loop() {
+        let scene = container(waiting(), "running", 6)
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        let died = |scene: Scene| {
+            scene.see(
+                Source::Containers,
+                EventKind::ContainerEvent {
+                    container: "shop-worker-1".into(),
+                    action: "die".into(),
+                    exit: Some(2),
+                },
+            )
+        };
+        let scene = died(container(waiting(), "running", 6))
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.cause(), "certain worker-crash-loop");
+        // One that somebody stopped is not started again.
+        let scene = died(container(waiting(), "exited", 6))
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
     #[test]

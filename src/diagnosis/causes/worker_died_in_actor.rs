@@ -5,6 +5,7 @@ use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-died-in-actor",
@@ -28,9 +29,9 @@ fn check(story: &Story<'_>) -> Answer {
             count => format!("{} The message came back {count} times", told.line.text),
         };
         let text = format!("the worker process died while it ran the actor: {text}");
-        let (text, evidence) = match killed_for_memory(story, &told) {
-            Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n]),
-            None => (text, vec![told.n]),
+        let (text, evidence, linger_ms) = match killed_for_memory(story, &told) {
+            Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n], 0),
+            None => (text, vec![told.n], until_the_engine_says_why(story, &told)),
         };
         // Without a line of its own, and before it comes back, it may have been settled long ago.
         return if again > 0
@@ -46,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
             };
             Answer::shown(text, evidence)
                 .given([Premise::OneProcessPerLogThread { pid }])
-                .terminal()
+                .terminal_after(linger_ms)
         } else {
             Answer::likely(text, evidence)
         };
@@ -160,17 +161,27 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
     }
 }
 
+/// The log is quicker: an engine tells of a kill for memory up to a second or so later.
+fn until_the_engine_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
+    let killed = matches!(told.mark, Some(LogEvent::ChildDied { code: -9, .. }));
+    let in_container = story.container_of_stream(told.line.stream.as_deref()).is_some();
+    match killed && in_container && story.sees(Source::Containers) {
+        true => 1500,
+        false => 0,
+    }
+}
+
 /// The engine saw the kernel kill something of the container for memory.
 fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<(u32, String)> {
     let (_, container) = story.container_of_stream(told.line.stream.as_deref())?;
     let n = story.killed_for_memory(container)?;
-    let limit = container.memory_limit.map_or(String::new(), |bytes| {
-        format!(", whose limit is {} MiB", bytes >> 20)
-    });
+    let limit = container
+        .memory_limit
+        .map_or(String::new(), |limit| format!(" (limit {})", units::bytes(limit)));
     Some((
         n,
         format!(
-            "the kernel killed a process of container {}{limit} for memory",
+            "the kernel killed a process of container {} for memory{limit}",
             container.name
         ),
     ))

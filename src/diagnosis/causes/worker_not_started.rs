@@ -71,8 +71,10 @@ fn check(story: &Story<'_>) -> Answer {
             })
             .unwrap_or(false);
     // Seen as it happened it is certain; an old line may be yesterday's crash, and a supervisor may
-    // just be trying again.
-    let old = told.line.before && !story.ended_recently(&told);
+    // just be trying again. A container that has ended has no later life.
+    let ended = story.ended_worker_containers();
+    let old = told.line.before && !story.ended_recently(&told) && ended.is_none();
+    evidence.extend(ended.iter().flatten().map(|(n, _)| *n));
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Story;
 use super::workers::is_worker_command;
-use crate::timeline::{Container, EventKind, Role};
+use crate::timeline::{Container, EventKind, Role, Source};
 
 /// Something that became of a container during the run.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,17 @@ impl<'a> Story<'a> {
         self.containers()
             .filter(|(_, container)| container.roles.contains(&Role::WorkerLog))
             .collect()
+    }
+
+    /// None of the containers that write the watched worker's log runs, as the engine said last: its looks.
+    /// An engine that has once not answered may have missed a start.
+    pub fn ended_worker_containers(&self) -> Option<Vec<(u32, &'a Container)>> {
+        if !self.sees_all(Source::Containers) {
+            return None;
+        }
+        let known = self.worker_containers();
+        let ended = |container: &Container| matches!(container.state.as_str(), "exited" | "dead" | "created");
+        (!known.is_empty() && known.iter().all(|(_, container)| ended(container))).then_some(known)
     }
 
     /// The container at the client's end of a connection, by its address.

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::engine::Happened;
 use crate::timeline::{Container, PublishedAt};
 use crate::vantage::process::command::masked;
+use crate::vantage::process::container::short;
 
 pub(super) fn engine_name(version: &Json) -> String {
     let components = version["Components"].as_array().into_iter().flatten();
@@ -33,7 +34,7 @@ pub(super) fn listed(of: &Json) -> Option<Container> {
     ports.sort();
     ports.dedup();
     Some(Container {
-        id: of["Id"].as_str()?.to_owned(),
+        id: short(of["Id"].as_str()?).to_owned(),
         name: name.trim_start_matches('/').to_owned(),
         image: text(&of["Image"]).unwrap_or_default(),
         image_id: text(&of["ImageID"]),
@@ -124,7 +125,7 @@ pub(super) fn happened(event: &Json) -> Option<Happened> {
         .find_map(|name| attributes[*name].as_str()?.parse().ok());
     let id = event["Actor"]["ID"].as_str().or_else(|| event["id"].as_str())?;
     Some(Happened {
-        id: id.to_owned(),
+        id: short(id).to_owned(),
         action: action.to_owned(),
         exit: exit.filter(|_| action == "die"),
     })

@@ -82,7 +82,8 @@ impl Named {
     fn is(&self, container: &Container) -> bool {
         match self {
             Self::Container(name) => {
-                container.name == *name || (name.len() >= 4 && container.id.starts_with(name.as_str()))
+                let by_id = container.id.starts_with(name.as_str()) || name.starts_with(&container.id);
+                container.name == *name || (name.len() >= 4 && by_id)
             }
             Self::Service {
                 service,

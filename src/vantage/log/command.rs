@@ -28,6 +28,8 @@ use seen::Seen;
 
 /// What a command prints at once is the past; a lull says that the present has begun.
 const LULL: Duration = Duration::from_millis(300);
+/// A command may need so long for its first line; one that prints nothing has no past.
+const FIRST_LINE: Duration = Duration::from_secs(3);
 /// A command that prints without a pause prints what is new by then.
 const LONGEST_PAST: Duration = Duration::from_secs(5);
 /// Between a command's end and its next start, at first and at most.
@@ -124,12 +126,14 @@ impl Log<'_> {
         let mut past = Past::default();
         let mut live = false;
         let mut printed = false;
+        let mut silent = true;
         loop {
             let lull = if live { FOLD } else { LULL };
             tokio::select! {
                 chunk = chunks.recv() => match chunk {
                     Some((stream, bytes)) => {
                         printed |= stream == 0;
+                        silent = false;
                         let lines = folders[stream].feed(&bytes);
                         if live {
                             self.pass_on(lines, phases);
@@ -159,7 +163,9 @@ impl Log<'_> {
                     }
                 },
                 () = tokio::time::sleep(lull) => {
-                    if !live && began.elapsed() > LULL {
+                    // Nobody waits for a command that is run again: whatever it prints first is its past.
+                    let empty = silent && self.runs == 1 && began.elapsed() > FIRST_LINE;
+                    if !live && (empty || !silent) {
                         live = true;
                         past.extend(folders.iter_mut().flat_map(Folder::flush));
                         self.begin(past.take(), phases);

@@ -9,6 +9,8 @@ use crate::bounded;
 
 /// An engine's id in full, in hexadecimal digits.
 const ID: usize = 64;
+/// As engines print it. In full it reads like a key, and is masked.
+const SHORT: usize = 12;
 
 /// The process's pids, from our namespace down to its own: what it writes into its log is the last.
 pub fn nspids(pid: i32) -> Vec<i32> {
@@ -24,6 +26,11 @@ fn nspids_in(status: &str) -> Vec<i32> {
         .collect()
 }
 
+/// The first digits of a container's id, by which it is known in all that is told.
+pub fn short(id: &str) -> &str {
+    id.get(..SHORT).unwrap_or(id)
+}
+
 /// The id of the container that a process runs in.
 pub fn id(pid: i32) -> Option<String> {
     id_in(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
@@ -32,7 +39,7 @@ pub fn id(pid: i32) -> Option<String> {
 fn id_in(cgroups: &str) -> Option<String> {
     let names = cgroups.lines().filter_map(|line| line.rsplit(':').next());
     let parts = names.flat_map(|path| path.rsplit('/'));
-    parts.map(bare).find(|id| is_id(id)).map(str::to_owned)
+    parts.map(bare).find(|id| is_id(id)).map(short).map(str::to_owned)
 }
 
 /// `docker-ID.scope`, `libpod-ID.scope`, `cri-containerd-ID.scope`, or the id alone.
@@ -88,7 +95,7 @@ mod tests {
             format!("0::/kubepods.slice/kubepods-pod12.slice/cri-containerd-{id}.scope"),
             format!("3:cpu:/kubepods/besteffort/pod1f/{id}"),
         ] {
-            assert_eq!(id_in(&path).as_deref(), Some(id.as_str()), "{path}");
+            assert_eq!(id_in(&path).as_deref(), Some("0123456789ab"), "{path}");
         }
         assert_eq!(id_in("0::/user.slice/user-1000.slice/session-2.scope"), None);
     }

@@ -101,18 +101,41 @@ fn refused(pid: i32, seen: &str) -> String {
             .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
     if denied("exe") || denied("mem") || seen.contains("not permitted") {
-        let same_user = procfs::process::Process::new(pid)
-            .and_then(|process| process.uid())
-            .ok()
-            == procfs::process::Process::myself().and_then(|me| me.uid()).ok();
-        let how = if same_user {
-            "kernel.yama.ptrace_scope forbids it: run `sudo sysctl kernel.yama.ptrace_scope=0`, or taskdiag as root"
-        } else {
-            "it belongs to another user: run `sudo taskdiag`, or taskdiag as that user or with CAP_SYS_PTRACE (if taskdiag itself runs in a container: --cap-add SYS_PTRACE)"
-        };
+        let how = remedy(owner(pid), owner(std::process::id() as i32), yama());
         return format!("pid {pid} may not be read; {how}");
     }
     format!("the Python stacks of pid {pid} cannot be read: {seen}")
+}
+
+/// Effective user and group of a process.
+fn owner(pid: i32) -> Option<(u32, u32)> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let effective = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    Some((effective("Uid:")?, effective("Gid:")?))
+}
+
+/// Whether the kernel lets only ancestors look into a process; many kernels do not have the switch.
+fn yama() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() != "0")
+}
+
+/// The kernel compares user and group, and then the rights of both.
+fn remedy(theirs: Option<(u32, u32)>, ours: Option<(u32, u32)>, yama: bool) -> String {
+    match (theirs, ours) {
+        (Some(theirs), Some(ours)) if theirs == ours && yama => {
+            "kernel.yama.ptrace_scope forbids it: run `sudo sysctl kernel.yama.ptrace_scope=0`, or taskdiag as root".into()
+        }
+        (Some(theirs), Some(ours)) if theirs == ours => {
+            "it has rights that taskdiag has not: run `sudo taskdiag`, or taskdiag with CAP_SYS_PTRACE (if taskdiag itself runs in a container: --cap-add SYS_PTRACE)".into()
+        }
+        (Some((uid, gid)), _) => format!(
+            "it belongs to another user or group ({uid}:{gid}): run `sudo taskdiag`, or taskdiag as these or with CAP_SYS_PTRACE (if taskdiag itself runs in a container: --user {uid}:{gid} or --cap-add SYS_PTRACE)"
+        ),
+        (None, _) => "run `sudo taskdiag`, or taskdiag with CAP_SYS_PTRACE".into(),
+    }
 }
 
 #[cfg(test)]
@@ -137,9 +160,16 @@ mod tests {
         .unwrap();
         let reason = refused.unwrap_err();
         assert!(reason.contains("pid 1"), "{reason}");
-        assert!(
-            reason.contains("CAP_SYS_PTRACE") || reason.contains("ptrace_scope"),
-            "{reason}"
-        );
+        assert!(reason.contains("CAP_SYS_PTRACE"), "{reason}");
+    }
+
+    #[test]
+    fn a_group_of_its_own_is_another_owner() {
+        let worker = Some((1000, 1000));
+        assert!(remedy(worker, Some((1000, 0)), false).contains("--user 1000:1000"));
+        assert!(remedy(worker, Some((1000, 0)), true).contains("--user 1000:1000"));
+        assert!(remedy(worker, worker, true).contains("yama"));
+        assert!(remedy(worker, worker, false).contains("--cap-add SYS_PTRACE"));
+        assert_eq!(owner(1), Some((0, 0)));
     }
 }

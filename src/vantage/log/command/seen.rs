@@ -46,7 +46,11 @@ impl Seen {
 
 fn key((line, stated): &Parsed) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&line.stream, &line.text, &line.traceback, &line.pid, stated).hash(&mut hasher);
+    (&line.stream, &line.text, &line.pid, stated).hash(&mut hasher);
+    // How much of a traceback was there when the line was read is chance; a time tells lines apart.
+    if stated.is_none() {
+        line.traceback.hash(&mut hasher);
+    }
     hasher.finish()
 }
 
@@ -80,5 +84,20 @@ mod tests {
         let (new, known) = seen.new_among(again);
         assert_eq!((new.len(), known), (2, 2));
         assert_eq!(seen.new_among(vec![line("else")]).1, 0);
+    }
+
+    #[test]
+    fn a_traceback_that_came_in_pieces_is_no_new_line() {
+        let line = |traceback: Option<&str>| {
+            let line = LogLine {
+                text: "Failed to import module.".into(),
+                traceback: traceback.map(str::to_owned),
+                ..LogLine::default()
+            };
+            (line, Some("2026-01-01 00:00:00,007".to_owned()))
+        };
+        let mut seen = Seen::default();
+        seen.add(&line(None));
+        assert!(seen.new_among(vec![line(Some("Traceback"))]).0.is_empty());
     }
 }
