@@ -70,6 +70,12 @@ pub fn is_worker_program(name: &str) -> bool {
     ALL.iter().any(|framework| framework.worker.is_program(name))
 }
 
+/// Some framework's worker calls itself so.
+pub fn is_worker_title(word: &str) -> bool {
+    let mut titles = ALL.iter().filter_map(|framework| framework.worker.title);
+    titles.any(|title| word.starts_with(title))
+}
+
 /// A text names some framework's worker.
 pub fn is_worker_named_in(text: &str) -> bool {
     ALL.iter().any(|framework| framework.worker.is_named_in(text))
