@@ -207,19 +207,17 @@ const SETTINGS: &[&str] = &[
     "worker_prefetch_multiplier",
 ];
 
-fn kept(settings: &Map<String, Json>) -> impl IntoIterator<Item = (String, Json)> {
+fn kept(settings: &Map<String, Json>) -> Vec<(String, Json)> {
     let is_plain = |value: &Json| match value {
         Json::Bool(_) | Json::Number(_) => true,
         Json::String(text) => text.len() <= 80 && !text.contains("://"),
         _ => false,
     };
-    let wanted = |name: &&str| settings.get(*name).is_some_and(is_plain);
-    let pair = |name: &&str| Some(((*name).to_owned(), settings.get(*name)?.clone()));
-    SETTINGS
-        .iter()
-        .filter(|name| wanted(name))
-        .filter_map(|name| pair(&name))
-        .collect::<Vec<_>>()
+    let pair = |name: &&str| {
+        let value = settings.get(*name).filter(|value| is_plain(value))?;
+        Some(((*name).to_owned(), value.clone()))
+    };
+    SETTINGS.iter().filter_map(pair).collect()
 }
 
 #[cfg(test)]
