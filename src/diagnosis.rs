@@ -20,7 +20,7 @@ use crate::links;
 use crate::timeline::{Source, Timeline};
 pub use cause::{Answer, Cause, Match, Proof};
 use choice::{Asked, Candidate};
-pub use evidence::{Story, Visibility};
+pub use evidence::{Asking, Story, Visibility};
 pub use premises::PremiseKind;
 use premises::{EventId, Premise, State};
 pub use verdict::{
@@ -31,6 +31,11 @@ pub use verdict::{
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
     decide(Story::new(timeline))
+}
+
+/// Which workers may be asked, once everything else was looked at.
+pub fn whom_to_ask(timeline: &Timeline) -> Asking {
+    evidence::control::whom_to_ask(&Story::new(timeline))
 }
 
 /// The same, with one kind of premise taken for proved whatever was seen. What comes of it may be

@@ -5,6 +5,7 @@
 
 pub mod celery;
 mod codec;
+mod control;
 pub mod dramatiq;
 mod ids;
 mod log;
@@ -20,10 +21,11 @@ pub use codec::{
     Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, fresh_id, replace_id,
     with_task_id,
 };
+pub use control::{ControlShape, Heartbeat, HeldTask, Inspection, Question, ReplyTo};
 pub use ids::{WantedId, contains_token, is_same_id, spellings};
 pub use log::{LineMeaning, LineSubject, LogReader, LogShape, Verbosity};
 pub use log_event::{Handling, LogEvent, WorkerLife};
-pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Message};
+pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Later, Message};
 pub use queues::{Queues, Role};
 pub use stack::{FrameMatch, StackShape};
 pub use traceback::{Traceback, TracebackFrame, exception_in, function_of};
@@ -51,6 +53,8 @@ pub struct Framework {
     pub unknown_result: Option<&'static str>,
     pub acknowledges: Acknowledges,
     pub delays: Delays,
+    /// Its workers talk over the broker.
+    pub control: Option<ControlShape>,
 }
 
 /// Every framework; the first is meant where nothing says which.
@@ -64,6 +68,12 @@ pub static ALL: &[&Framework] = &[
 /// A program of this name starts some framework's worker.
 pub fn is_worker_program(name: &str) -> bool {
     ALL.iter().any(|framework| framework.worker.is_program(name))
+}
+
+/// Some framework's worker calls itself so.
+pub fn is_worker_title(word: &str) -> bool {
+    let mut titles = ALL.iter().filter_map(|framework| framework.worker.title);
+    titles.any(|title| word.starts_with(title))
 }
 
 /// A text names some framework's worker.
@@ -131,6 +141,8 @@ impl Framework {
 pub struct WorkerShape {
     /// Programs that start it, by the last part of their paths.
     pub programs: &'static [&'static str],
+    /// What its processes call themselves, where they do.
+    pub title: Option<&'static str>,
     /// The word after which such a program is a worker, where it does other things as well.
     pub subcommand: Option<&'static str>,
     /// The words that start it with a module or an application, whose place is empty.
@@ -183,6 +195,10 @@ impl WorkerShape {
     /// A command line starts it.
     pub fn is_started_by(&self, command: &[String]) -> bool {
         let is_there = |wanted: &str| command.iter().any(|word| word == wanted);
+        let first = command.first().map_or("", String::as_str);
+        if self.title.is_some_and(|title| first.starts_with(title)) {
+            return true;
+        }
         command.iter().take(3).any(|word| self.is_program(word)) && self.subcommand.is_none_or(is_there)
     }
 

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod containers;
+pub mod control;
 pub mod database;
 pub mod dead_letters;
 pub mod firehose;
@@ -169,6 +170,15 @@ impl Tap {
     }
 }
 
+/// Whom to ask, and about what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inquiry {
+    pub nodes: Vec<String>,
+    pub message_ids: Vec<String>,
+    /// Why somebody who lives is not asked.
+    pub not_asked: Option<String>,
+}
+
 /// How far the run is, for watchers that look more eagerly at some times than at others.
 #[derive(Debug, Clone, Default)]
 pub struct Phase {
@@ -182,6 +192,8 @@ pub struct Phase {
     pub row_final: bool,
     /// Take one last thorough look, say so, and stop.
     pub last_look: bool,
+    /// Everybody has looked: workers may be asked now.
+    pub ask: Option<Arc<Inquiry>>,
     /// Stop at once.
     pub stop: bool,
 }

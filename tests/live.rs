@@ -13,6 +13,10 @@ mod billing;
 mod blind;
 #[path = "live/celery.rs"]
 mod celery;
+#[path = "live/celery_control.rs"]
+mod celery_control;
+#[path = "live/celery_healthy.rs"]
+mod celery_healthy;
 #[path = "live/cluster.rs"]
 mod cluster;
 #[path = "live/commands.rs"]

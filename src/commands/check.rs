@@ -107,7 +107,12 @@ fn is_wanted(source: Source, config: &Config) -> bool {
         Source::ApiLog => config.api_log.is_configured(),
         Source::Database => config.database.is_some(),
         Source::WorkerLog => config.worker.log.is_configured(),
-        Source::Firehose | Source::DeadLetters | Source::Process | Source::Containers | Source::Run => false,
+        Source::Firehose
+        | Source::DeadLetters
+        | Source::Process
+        | Source::Containers
+        | Source::Control
+        | Source::Run => false,
         Source::Management | Source::Queue => true,
     }
 }
@@ -127,7 +132,12 @@ const GROUPS: &[(&str, &[Source])] = &[
     ("PostgreSQL", &[Source::Database]),
     (
         "Worker",
-        &[Source::WorkerLog, Source::Process, Source::Containers],
+        &[
+            Source::WorkerLog,
+            Source::Process,
+            Source::Containers,
+            Source::Control,
+        ],
     ),
 ];
 

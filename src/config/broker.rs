@@ -20,6 +20,7 @@ pub struct Broker {
     pub args: Json,
     pub kwargs: Json,
     pub trace: Trace,
+    pub control: Control,
     pub tls: Tls,
 }
 
@@ -37,6 +38,14 @@ pub struct Tls {
 pub enum Trace {
     Auto,
     On,
+    Off,
+}
+
+/// Whether workers are listened to and asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum Control {
+    Auto,
     Off,
 }
 
@@ -70,6 +79,7 @@ pub(super) fn broker(layers: &Layers) -> Result<Broker> {
         args,
         kwargs,
         trace: layers.choice("broker.trace")?.unwrap_or(Trace::Auto),
+        control: layers.choice("broker.control")?.unwrap_or(Control::Auto),
         tls: tls(layers)?,
     })
 }

@@ -7,11 +7,13 @@ pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod connections;
 pub(in crate::diagnosis) mod containers;
+pub(in crate::diagnosis) mod control;
 pub(in crate::diagnosis) mod expiry;
 mod filling;
 pub(in crate::diagnosis) mod holding;
 pub(in crate::diagnosis) mod holdups;
 mod identity;
+pub(in crate::diagnosis) mod later;
 mod lines;
 pub(in crate::diagnosis) mod locks;
 mod messages;
@@ -40,6 +42,7 @@ use crate::framework::{
 };
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
+pub use control::Asking;
 pub use filling::plain_placeholders;
 pub use processes::{End, Launch};
 
@@ -306,8 +309,15 @@ impl<'a> Story<'a> {
         for event in &self.timeline.events {
             match &event.kind {
                 EventKind::Watching { detail } => {
-                    self.sights
-                        .insert(event.source, (Visibility::Watching(detail), event.n));
+                    // Ready too late for what was sent at once.
+                    let late = event.source == Source::Firehose
+                        && self.submitted_at.is_some_and(|at| event.at_ms > at)
+                        && !self.sees(Source::Firehose);
+                    let sight = match late {
+                        true => Visibility::Partial(detail),
+                        false => Visibility::Watching(detail),
+                    };
+                    self.sights.insert(event.source, (sight, event.n));
                 }
                 EventKind::Partial { reason } => {
                     self.sights

@@ -4,6 +4,7 @@
 //! and key of the result.
 
 mod codec;
+mod control;
 mod copy;
 mod log;
 mod worker;
@@ -104,6 +105,7 @@ pub static FRAMEWORK: Framework = Framework {
     unknown_result: Some("PENDING"),
     acknowledges: Acknowledges::BeforeRun,
     delays: Delays::InWorker,
+    control: Some(control::CONTROL),
 };
 
 /// Events of workers, remote control and its answers: they pass every two seconds, and none is a task.
@@ -112,6 +114,7 @@ fn is_bookkeeping(exchange: &str, queue: &str) -> bool {
         || queue.starts_with("celeryev.")
         || queue.ends_with(".celery.pidbox")
         || queue.ends_with(".reply.celery.pidbox")
+        || queue.starts_with("taskdiag.control.")
 }
 
 #[cfg(test)]

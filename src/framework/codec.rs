@@ -238,10 +238,12 @@ pub(super) fn decode(codec: &Codec, envelope: &Envelope<'_>, show_args: bool) ->
         expiration_ms: envelope.properties.expiration_ms,
         parent_id: read.parent_id.map(Cow::into_owned),
         result_ignored: read.result_ignored,
+        json: read.json,
         retries: read.retries,
         max_retries: read.max_retries,
         traceback: read.traceback.map(Cow::into_owned),
         follow_up: read.follow_up,
+        later: read.later,
         undecodable: (!read.known).then(|| codec.not_a_message.to_owned()),
         leaves: if read.known {
             ArgumentValues(leaves)

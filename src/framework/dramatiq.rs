@@ -122,5 +122,6 @@ pub static FRAMEWORK: Framework = Framework {
     messages_expire: false,
     unknown_result: None,
     acknowledges: Acknowledges::AfterRun,
+    control: None,
     delays: Delays::OnCompanion,
 };

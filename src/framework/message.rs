@@ -43,6 +43,9 @@ pub struct Message {
     /// It asks that its result is not stored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub result_ignored: bool,
+    /// Its content type says JSON, where that is looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub json: bool,
     /// Attempts so far, on a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u64>,
@@ -54,6 +57,9 @@ pub struct Message {
     /// The message that is to be sent once this one has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow_up: Option<FollowUp>,
+    /// What is to be sent after it, or with the others of its group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Later>,
     /// Why the body could not be read as a message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undecodable: Option<String>,
@@ -69,6 +75,33 @@ pub struct FollowUp {
     pub message_id: String,
     pub actor: String,
     pub queue: String,
+}
+
+/// A task that a message carries with it, to be sent when its own is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Later {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    pub actor: String,
+    /// `chain`: after this one; `chord`: after all of its group.
+    pub after: String,
+    /// It is the task that is looked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub carries_task_id: bool,
+    /// Text of every leaf of its arguments. Never written anywhere.
+    #[serde(skip)]
+    pub leaves: ArgumentValues,
+}
+
+impl Later {
+    fn learn_task_id(&mut self, task_id: &str) {
+        let own = self
+            .message_id
+            .as_deref()
+            .is_some_and(|own| is_same_id(own, task_id));
+        self.carries_task_id |= own || self.leaves.0.iter().any(|leaf| is_same_id(leaf, task_id));
+        self.leaves = ArgumentValues::default();
+    }
 }
 
 impl Message {
@@ -88,6 +121,9 @@ impl Message {
             .as_deref()
             .is_some_and(|own| is_same_id(own, task_id));
         self.carries_task_id |= carries || is_it;
+        self.later
+            .iter_mut()
+            .for_each(|later| later.learn_task_id(task_id));
     }
 
     /// As far as was kept of it: the id is its own, or a leaf of its arguments.
@@ -140,10 +176,12 @@ pub struct BorrowedMessage<'a> {
     pub expires_ms: Option<i64>,
     pub parent_id: Option<Cow<'a, str>>,
     pub result_ignored: bool,
+    pub json: bool,
     pub retries: Option<u64>,
     pub max_retries: Option<u64>,
     pub traceback: Option<Cow<'a, str>>,
     pub follow_up: Option<FollowUp>,
+    pub later: Vec<Later>,
     pub args: Option<Json>,
     pub kwargs: Option<Json>,
     /// It has both an actor and an id, whatever their types: it is the framework's.

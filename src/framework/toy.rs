@@ -46,6 +46,7 @@ pub static FRAMEWORK: Framework = Framework {
     },
     worker: WorkerShape {
         programs: &["toyworker"],
+        title: None,
         subcommand: None,
         start: &["toyworker", ""],
         telling_flags: &[],
@@ -81,6 +82,7 @@ pub static FRAMEWORK: Framework = Framework {
     messages_expire: false,
     unknown_result: None,
     acknowledges: Acknowledges::BeforeRun,
+    control: None,
     delays: Delays::InWorker,
 };
 

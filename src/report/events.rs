@@ -1,6 +1,6 @@
 //! One event of the timeline in a few words.
 
-use crate::framework::exception_in;
+use crate::framework::{Heartbeat, HeldTask, Inspection, exception_in};
 use crate::text::counted;
 use crate::timeline::{Event, EventKind as Kind};
 use crate::units::moment;
@@ -290,6 +290,10 @@ pub(super) fn describe(event: &Event) -> String {
                 None => ", which cannot be seen",
             }
         ),
+        Kind::Heartbeat(beat) => describe_heartbeat(beat),
+        Kind::Asked { node, methods } => format!("{node} is asked: {}", methods.join(", ")),
+        Kind::Unanswered { node, waited_ms } => format!("{node} does not answer within {waited_ms} ms"),
+        Kind::Inspected(answer) => describe_answer(answer),
         Kind::Blind { reason, .. } => format!("blind: {reason}"),
         Kind::Partial { reason } => format!("sees in part: {reason}"),
         Kind::Watching { detail } => format!("watching {detail}"),
@@ -305,4 +309,38 @@ pub(super) fn describe(event: &Event) -> String {
             )
         }
     }
+}
+
+fn describe_heartbeat(beat: &Heartbeat) -> String {
+    let pid = beat.pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+    if beat.offline {
+        return format!("{}{pid} says that it goes", beat.node);
+    }
+    let active = beat
+        .active
+        .map_or(String::new(), |active| format!(", {active} active"));
+    let silent = beat.silent_ms.map_or(String::new(), |ms| {
+        format!("; {} heartbeats, the last {ms} ms ago", beat.beats)
+    });
+    format!("{}{pid} lives{active}{silent}", beat.node)
+}
+
+fn describe_answer(answer: &Inspection) -> String {
+    let count = |list: &Option<Vec<HeldTask>>| {
+        list.as_ref()
+            .map_or("?".to_owned(), |list| list.len().to_string())
+    };
+    let state = answer.state.as_deref().unwrap_or("?");
+    let queues = answer
+        .queues
+        .as_ref()
+        .map_or("?".to_owned(), |queues| queues.join(", "));
+    format!(
+        "{} answers: the task is {state}; {} active, {} reserved, {} scheduled; consumes {}",
+        answer.node,
+        count(&answer.active),
+        count(&answer.reserved),
+        count(&answer.scheduled),
+        if queues.is_empty() { "nothing" } else { &queues },
+    )
 }

@@ -217,7 +217,7 @@ impl Steps<'_> {
                 Source::Api | Source::ApiLog => API,
                 Source::Database => DATABASE,
                 Source::Management | Source::Firehose | Source::Queue | Source::DeadLetters => BROKER,
-                Source::WorkerLog | Source::Process | Source::Containers => WORKER,
+                Source::WorkerLog | Source::Process | Source::Containers | Source::Control => WORKER,
                 Source::Run => USER,
             };
             self.push(event.at_ms, &format!("Note over {place}"), &describe(event));

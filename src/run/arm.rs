@@ -11,12 +11,13 @@ use tokio::task::JoinSet;
 use super::GuardianSlot;
 use super::follow::{ARMED, Run};
 use super::plan::Plan;
-use crate::config::Config;
+use crate::config::{Config, Control};
+use crate::diagnosis::Asking;
 use crate::error::Unavailable;
 use crate::timeline::{EventKind, Source};
 use crate::vantage::process::{self, ProcessQuery};
-use crate::vantage::{Phases, Report, Tap, Watched};
-use crate::vantage::{api, containers, database, dead_letters, firehose, log, management, queue};
+use crate::vantage::{Inquiry, Phases, Report, Tap, Watched};
+use crate::vantage::{api, containers, control, database, dead_letters, firehose, log, management, queue};
 
 /// Starts watchers, each with the tap of its source.
 struct Watchers<'a> {
@@ -44,6 +45,24 @@ impl Watchers<'_> {
             }
             tap.looked();
         });
+    }
+}
+
+impl Watchers<'_> {
+    /// Listens to workers, where they talk over the broker.
+    fn listen(&mut self, shared: &Arc<Config>) -> Option<Source> {
+        let shape = shared.framework.control.as_ref()?;
+        if shared.broker.control == Control::Off {
+            return None;
+        }
+        let config = shared.clone();
+        self.start(Source::Control, move |tap, phases| {
+            until_over(tap, phases, move |tap, phases| {
+                let config = config.clone();
+                async move { control::watch(&config, shape, tap, phases).await }.boxed()
+            })
+        });
+        Some(Source::Control)
     }
 }
 
@@ -136,6 +155,7 @@ pub(super) fn start(
             containers::watch(&config, socket, wanted, tap, phases).await
         });
     }
+    armed.extend(watchers.listen(&shared));
     let (look_only, post_mortem) = (plan.look_only, plan.post_mortem.is_some());
     watchers.start(Source::Api, move |tap, phases| async move {
         api::watch(&shared, look_only, post_mortem, tap, phases).await
@@ -228,4 +248,14 @@ async fn late(run: &mut Run, limit: Duration) -> Vec<Source> {
         run.take(report);
     }
     waiting
+}
+
+impl From<Asking> for Inquiry {
+    fn from(asking: Asking) -> Self {
+        Self {
+            nodes: asking.nodes,
+            message_ids: asking.message_ids,
+            not_asked: asking.not_asked,
+        }
+    }
 }

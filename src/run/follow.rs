@@ -1,5 +1,6 @@
 //! A run under way: merges what the watchers see into one timeline, and knows when it is over.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -29,6 +30,8 @@ pub(super) const ARMED: [Source; 9] = [
 /// A source's last look may take this long: longer than any of them waits for an answer, so that one that
 /// no longer answers can still say so.
 const LAST_LOOK: Duration = Duration::from_millis(2800);
+/// Workers that are asked get so long to answer.
+const ASKING: Duration = Duration::from_millis(4000);
 /// After terminal evidence: wait for companions of the deciding event that are still under way
 /// (a log line behind a pipe, the row behind a poll), but no longer than this.
 const SETTLE_QUIET: Duration = Duration::from_millis(35);
@@ -251,7 +254,20 @@ impl Run {
     /// Lets every source look once more, thoroughly, before anything is concluded from absence.
     pub(super) async fn last_look(&mut self) {
         self.phase.send_modify(|phase| phase.last_look = true);
-        let deadline = tokio::time::Instant::now() + LAST_LOOK;
+        self.until_looked(LAST_LOOK).await;
+        let watches = self.queries.armed.contains(&Source::Control) && self.sees(Source::Control);
+        if watches && self.looked.contains(&Source::Control) {
+            // Being asked wakes a worker: everything that could be seen of it unasked is seen by now.
+            let ask = Arc::new(diagnosis::whom_to_ask(&self.timeline).into());
+            self.looked.retain(|source| *source != Source::Control);
+            self.phase.send_modify(|phase| phase.ask = Some(ask));
+            self.until_looked(ASKING).await;
+        }
+    }
+
+    /// Takes what comes until every source has looked.
+    async fn until_looked(&mut self, within: Duration) {
+        let deadline = tokio::time::Instant::now() + within;
         while self
             .queries
             .armed

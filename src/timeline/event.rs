@@ -7,7 +7,7 @@ use super::{
     ClosedChannel, Connection, Consumer, Container, LockWait, LogLine, Permission, Process, Row, Source,
     Stack, isolation,
 };
-use crate::framework::{ArgumentValues, Message};
+use crate::framework::{ArgumentValues, Heartbeat, Inspection, Message};
 
 /// One timestamped thing one source saw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -343,6 +343,20 @@ pub enum EventKind {
         action: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit: Option<i32>,
+    },
+
+    // -- control: a worker says that it lives, at first, when that changes, and at the end.
+    Heartbeat(Heartbeat),
+    /// A worker is asked, after everything else was looked at.
+    Asked {
+        node: String,
+        methods: Vec<String>,
+    },
+    /// What it answered; of tasks in its hands, those that it named twice.
+    Inspected(Box<Inspection>),
+    Unanswered {
+        node: String,
+        waited_ms: u64,
     },
 
     // -- run

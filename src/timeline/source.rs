@@ -33,6 +33,8 @@ pub enum Source {
     Process,
     /// The container engine of this machine.
     Containers,
+    /// What workers say of themselves over the broker, and what they answer when asked.
+    Control,
     /// taskdiag itself: the end of the run, and after it what `--isolate` did.
     Run,
 }

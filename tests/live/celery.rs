@@ -39,7 +39,7 @@ const ORDERS: &str = r#"
     entry_pattern = "packing order|building the report"
 "#;
 
-const REPORTS: &str = r#"
+pub(crate) const REPORTS: &str = r#"
     [api]
     submit_path = "/reports"
     body = {}
@@ -76,7 +76,7 @@ fn venv() -> &'static Path {
 }
 
 /// A vhost, a database with the shop's tables, and the configuration for them.
-fn shop(name: &str) -> Stack {
+pub(crate) fn shop(name: &str) -> Stack {
     let mut stack = Stack::bare(&format!("celery-{name}"), Dramatiq::Two);
     stack.set_framework("celery");
     stack.set_all(ORDERS);
@@ -88,13 +88,15 @@ fn shop(name: &str) -> Stack {
     stack
 }
 
-fn program(stack: &Stack, name: &str) -> Command {
+pub(crate) fn program(stack: &Stack, name: &str) -> Command {
     let bin = venv().join("bin");
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(bin.join(name));
     command
         .env("PATH", format!("{}:{path}", bin.display()))
         .env("PYTHONUNBUFFERED", "1")
+        // Where these run as root, a worker that takes pickle wants to be told that this is meant.
+        .env("C_FORCE_ROOT", "1")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONPATH", repository().join("fixtures/celery_shop"))
         .env("DJANGO_SETTINGS_MODULE", "shop.settings")
@@ -107,7 +109,11 @@ fn program(stack: &Stack, name: &str) -> Command {
     command
 }
 
-fn api(stack: &mut Stack, fault: &str) -> u32 {
+pub(crate) fn api(stack: &mut Stack, fault: &str) -> u32 {
+    api_with(stack, fault, &[])
+}
+
+fn api_with(stack: &mut Stack, fault: &str, env: &[(&str, &str)]) -> u32 {
     let url = stack.api_url();
     let mut command = program(stack, "gunicorn");
     let address = url.trim_start_matches("http://").to_owned();
@@ -120,12 +126,30 @@ fn api(stack: &mut Stack, fault: &str) -> u32 {
             "--no-control-socket",
             "shop.wsgi",
         ])
-        .env("SHOP_API_FAULT", fault);
+        .env("SHOP_API_FAULT", fault)
+        .envs(env.iter().copied());
     stack.listening("api", command, &format!("{url}/health"))
 }
 
+/// The worker or the API with switches of their own.
+pub(crate) fn program_in(stack: &mut Stack, part: &str, fault: &str, env: &[(&str, &str)]) -> u32 {
+    if part == "api" {
+        return api_with(stack, fault, env);
+    }
+    let mut command = program(stack, "celery");
+    command
+        .args(["-A", "shop", "worker", "-l", "INFO"])
+        .env("SHOP_WORKER_FAULT", fault)
+        .envs(env.iter().copied());
+    let pid = stack.start("worker", "worker.log", command);
+    until("the worker consumes", || {
+        stack.depth("celery").is_some_and(|(_, consumers)| consumers > 0)
+    });
+    pid
+}
+
 /// Starts a worker; unless it is not meant to, it consumes its queue then.
-fn worker_of(
+pub(crate) fn worker_of(
     stack: &mut Stack,
     fault: &str,
     application: &str,
@@ -148,7 +172,7 @@ fn worker_of(
     pid
 }
 
-fn worker(stack: &mut Stack, fault: &str) -> u32 {
+pub(crate) fn worker(stack: &mut Stack, fault: &str) -> u32 {
     worker_of(stack, fault, "shop", INFO, Some("celery"))
 }
 
@@ -168,7 +192,7 @@ fn with_api_fault(fault: &str) -> Verdict {
 }
 
 /// Orders something, as a customer would: the order's id.
-fn order(stack: &Stack) -> String {
+pub(crate) fn order(stack: &Stack) -> String {
     let url = format!("{}/orders", stack.api_url());
     let answer = run(async {
         let answer = client().post(url).json(&json!({ "sku": "pen" })).send().await;
@@ -179,7 +203,7 @@ fn order(stack: &Stack) -> String {
 }
 
 /// It may say what is so, and nothing that only another framework can have or do.
-fn of_celery(verdict: Verdict) -> Verdict {
+pub(crate) fn of_celery(verdict: Verdict) -> Verdict {
     for word in ["ramatiq", ".DQ", ".XQ", "middleware", "Retries exceeded"] {
         let text = verdict.text.replace("DRAMATIQ_TESTING", "");
         assert!(!text.contains(word), "`{word}`\n{}", verdict.explain());

@@ -4,7 +4,7 @@ use strum::VariantNames;
 
 use super::Kind::{self, Choice, Duration, Json, List, Path, Pattern, Pointer, Table, Text, Url};
 use super::{Key, Section};
-use crate::config::Trace;
+use crate::config::{Control, Trace};
 
 const HTTP: Kind = Url(&["http", "https"]);
 
@@ -168,6 +168,14 @@ pub const SECTIONS: &[Section] = &[
                 "broker.trace",
                 Choice(Trace::VARIANTS),
                 "whether RabbitMQ's tracing (the firehose) may be switched on",
+                r#""auto""#,
+            )
+            .default("auto")
+            .absent(),
+            Key::new(
+                "broker.control",
+                Choice(Control::VARIANTS),
+                "whether Celery workers are listened to and asked (`inspect`)",
                 r#""auto""#,
             )
             .default("auto")

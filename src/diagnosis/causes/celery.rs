@@ -1,13 +1,22 @@
 //! Causes that only a system with Celery can have.
 
+pub(super) mod chain_broken;
+pub(super) mod chain_waiting;
+pub(super) mod chord_waiting;
+pub(super) mod consumer_cancelled;
 pub(super) mod consumer_timeout_killed_worker;
 pub(super) mod deadlock_on_subtask;
+pub(super) mod eta_blocks_worker;
 pub(super) mod node_name_taken;
+pub(super) mod pool_stuck;
+pub(super) mod rate_limited;
 pub(super) mod result_ignored;
 pub(super) mod result_not_stored;
 pub(super) mod revoked;
+pub(super) mod solo_blocked;
 pub(super) mod worker_unrecoverable;
 
+use crate::diagnosis::evidence::later::Fate;
 use crate::diagnosis::evidence::{WorkerLine, broker};
 use crate::diagnosis::{Answer, Story};
 use crate::framework::LogEvent;
@@ -63,4 +72,306 @@ fn is_consumer_timeout(error: &str) -> bool {
 
 fn is_taken_name(error: &str) -> bool {
     error.contains("RESOURCE_LOCKED") && error.contains(".pidbox")
+}
+
+/// Ours is to be sent after others of this kind, and some of them have not ended.
+fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
+    let mut before = story.predecessors();
+    before.retain(|task| task.ours.after == kind);
+    let Some(last) = before.last().copied() else {
+        return Answer::NotApplicable;
+    };
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let fates: Vec<_> = before.iter().map(|task| (task, task.fate(story))).collect();
+    if let Some((task, n)) = fates.iter().find_map(|(task, fate)| match fate {
+        Fate::Failed(n, _) => Some((task, *n)),
+        _ => None,
+    }) {
+        return Answer::ruled_out(format!("`{}` failed", task.name()), [task.passage.n, n]);
+    }
+    let open: Vec<_> = fates
+        .iter()
+        .filter(|(_, fate)| !matches!(fate, Fate::Succeeded(_)))
+        .collect();
+    let [(first, fate), ..] = open.as_slice() else {
+        return Answer::ruled_out("what it comes after has succeeded", [last.passage.n]);
+    };
+    let others = match open.len() {
+        1 => String::new(),
+        many => format!(" and {} more", many - 1),
+    };
+    let text = format!(
+        "`{}` is sent when `{}`{others} of its {kind} has ended, and that has not",
+        first.ours.actor,
+        first.name()
+    );
+    match fate {
+        // By the worker's own word, in two answers.
+        Fate::Held(n, state) if story.was_surely_not_sent() => {
+            Answer::shown(format!("{text}: it is {state}"), [first.passage.n, *n])
+        }
+        _ => Answer::likely(text, [first.passage.n]).would_decide(&[Source::Control]),
+    }
+}
+
+#[cfg(test)]
+mod scenes {
+    //! Systems on Celery, as far as its causes need them.
+
+    use std::ops::{Deref, DerefMut};
+
+    use serde_json::json;
+
+    use crate::diagnosis::testing::{API, Scene, TASK, WORKER};
+    use crate::framework::{ArgumentValues, Heartbeat, HeldTask, Inspection, Later, Message};
+    use crate::timeline::{EventKind, Level, LogLine, Source};
+
+    pub const OURS: &str = "5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11";
+    pub const OTHERS: &str = "11111111-7a09-4a1f-9d2c-0d5e3c0b7f11";
+    pub const FIRST: &str = "22222222-7a09-4a1f-9d2c-0d5e3c0b7f11";
+
+    pub struct Asked(Scene);
+    pub type Chained = Asked;
+
+    impl Deref for Asked {
+        type Target = Scene;
+        fn deref(&self) -> &Scene {
+            &self.0
+        }
+    }
+
+    impl DerefMut for Asked {
+        fn deref_mut(&mut self) -> &mut Scene {
+            &mut self.0
+        }
+    }
+
+    fn ours() -> Message {
+        Message {
+            message_id: Some(OURS.into()),
+            actor: Some("shop.tasks.fulfil".into()),
+            carries_task_id: true,
+            json: true,
+            ..Message::default()
+        }
+    }
+
+    fn said(scene: Scene, level: Level, text: &str) -> Scene {
+        let line = LogLine {
+            level: Some(level),
+            thread: Some("MainProcess".into()),
+            text: text.into(),
+            raw: ArgumentValues(vec![text.to_owned()]),
+            ..LogLine::default()
+        };
+        scene.see(Source::WorkerLog, EventKind::Line(line))
+    }
+
+    fn booted(pool: &str) -> Scene {
+        let scene = Scene::new().setup(|setup| {
+            setup.framework = "celery".into();
+            setup.queue = "celery".into();
+        });
+        let banner = format!("- *** --- * --- .> concurrency: 2 ({pool})");
+        let scene = said(scene, Level::Info, &banner);
+        let queues = "                .> celery           exchange=celery(direct) key=celery";
+        let scene = said(scene, Level::Info, queues);
+        said(scene, Level::Info, "celery@vm ready.")
+            .process(100, 1, "python celery -A shop worker -l INFO", |_| {})
+            .see(
+                Source::Control,
+                EventKind::Watching {
+                    detail: "heartbeats".into(),
+                },
+            )
+    }
+
+    impl Asked {
+        pub fn in_pool(pool: &str) -> Self {
+            Self(
+                booted(pool)
+                    .depth("celery", 0, 1)
+                    .submitted()
+                    .row("PENDING")
+                    .publish_as("celery", API, ours()),
+            )
+        }
+
+        pub fn deliver(self) -> Self {
+            let deliver = EventKind::Deliver {
+                queue: "celery".into(),
+                connection: WORKER.into(),
+                redelivered: false,
+                message: ours(),
+            };
+            Self(
+                self.0
+                    .see(Source::Firehose, deliver)
+                    .peer(WORKER, 100)
+                    .depth("celery", 0, 1),
+            )
+        }
+
+        pub fn received() -> Self {
+            Self::in_pool("prefork")
+                .deliver()
+                .info(&format!("Task shop.tasks.fulfil[{OURS}] received"))
+        }
+
+        /// On its queue, which has so many consumers.
+        pub fn waiting(consumers: u64) -> Self {
+            let scene = booted("prefork")
+                .depth("celery", 0, consumers)
+                .submitted()
+                .row("PENDING");
+            Self(
+                scene
+                    .publish_as("celery", API, ours())
+                    .depth("celery", 1, consumers)
+                    .depth("celery", 1, consumers),
+            )
+        }
+
+        /// Sent for another task, which ours comes after.
+        pub fn after(kind: &str) -> Self {
+            let first = Message {
+                message_id: Some(FIRST.into()),
+                actor: Some("shop.tasks.first".into()),
+                json: true,
+                later: vec![Later {
+                    message_id: Some(OURS.into()),
+                    actor: "shop.tasks.fulfil".into(),
+                    after: kind.into(),
+                    carries_task_id: false,
+                    leaves: ArgumentValues(vec![TASK.into()]),
+                }],
+                ..Message::default()
+            };
+            Self(
+                booted("prefork")
+                    .depth("celery", 0, 1)
+                    .submitted()
+                    .row("PENDING")
+                    .publish_as("celery", API, first),
+            )
+        }
+
+        pub fn sent(self) -> Self {
+            Self(self.0.publish_as("celery", WORKER, ours()))
+        }
+
+        pub fn info(self, text: &str) -> Self {
+            Self(said(self.0, Level::Info, text))
+        }
+
+        pub fn error(self, text: &str) -> Self {
+            Self(said(self.0, Level::Error, text))
+        }
+
+        pub fn unacked(self, unacked: u64) -> Self {
+            self.unacked_of(0, unacked)
+        }
+
+        pub fn unacked_of(self, ready: u64, unacked: u64) -> Self {
+            Self(self.0.totals("celery", ready, unacked, json!({})))
+        }
+
+        pub fn beats(self, lives: bool) -> Self {
+            let beat = Heartbeat {
+                node: "celery@vm".into(),
+                pid: Some(100),
+                offline: !lives,
+                beats: 3,
+                ..Heartbeat::default()
+            };
+            Self(self.0.see(Source::Control, EventKind::Heartbeat(beat)))
+        }
+
+        pub fn held(self, state: &str) -> Self {
+            self.answers(|answer| match state {
+                "active" => answer.active(FIRST),
+                _ => answer.reserved(FIRST).active(OTHERS),
+            })
+        }
+
+        /// The worker answers what this makes of an idle one's answer.
+        pub fn answers(self, change: impl FnOnce(Inspection) -> Inspection) -> Self {
+            let idle = Inspection {
+                node: "celery@vm".into(),
+                methods: vec!["query_task".into()],
+                state: Some("unknown".into()),
+                active: Some(Vec::new()),
+                reserved: Some(Vec::new()),
+                scheduled: Some(Vec::new()),
+                queues: Some(vec!["celery".into()]),
+                registered: Some([("shop.tasks.fulfil".to_owned(), None)].into()),
+                pid: Some(100),
+                concurrency: Some(2),
+                ..Inspection::default()
+            };
+            let answer = Box::new(change(idle));
+            Self(
+                self.0
+                    .at(9_900.0)
+                    .see(Source::Control, EventKind::Inspected(answer)),
+            )
+        }
+
+        pub fn silence(self) -> Scene {
+            let path = "worker.log".into();
+            self.0
+                .see(Source::WorkerLog, EventKind::ReadWhole { path })
+                .silence()
+        }
+    }
+
+    fn task(id: &str) -> HeldTask {
+        HeldTask {
+            id: id.into(),
+            name: "shop.tasks.slow".into(),
+            ..HeldTask::default()
+        }
+    }
+
+    impl Inspection {
+        fn state_of(&mut self, id: &str, state: &str) {
+            if id == OURS {
+                self.state = Some(state.into());
+            }
+        }
+
+        pub fn active(mut self, id: &str) -> Self {
+            let held = HeldTask {
+                acknowledged: Some(true),
+                ..task(id)
+            };
+            self.active.get_or_insert_default().push(held);
+            self.state_of(id, "active");
+            self
+        }
+
+        pub fn reserved(mut self, id: &str) -> Self {
+            self.reserved.get_or_insert_default().push(task(id));
+            self.state_of(id, "reserved");
+            self
+        }
+
+        pub fn scheduled(mut self, id: &str) -> Self {
+            self.scheduled.get_or_insert_default().push(task(id));
+            self.state_of(id, "scheduled");
+            self
+        }
+
+        pub fn limit(mut self, limit: &str) -> Self {
+            self.registered = Some([("shop.tasks.fulfil".to_owned(), Some(limit.to_owned()))].into());
+            self
+        }
+
+        pub fn consumes(mut self, queues: &[&str]) -> Self {
+            self.queues = Some(queues.iter().map(|name| (*name).to_owned()).collect());
+            self
+        }
+    }
 }

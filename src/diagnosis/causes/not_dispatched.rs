@@ -37,6 +37,15 @@ fn look(story: &Story<'_>) -> Answer {
     if let Some(passage) = story.publishes().first() {
         return Answer::ruled_out("a message with this task id was published", [passage.n]);
     }
+    if let Some(before) = story.predecessors().first() {
+        return Answer::ruled_out(
+            format!(
+                "it is to be sent after `{}`, whose message carries it",
+                before.name()
+            ),
+            [before.passage.n],
+        );
+    }
     if let Some(stray) = story.stray_publishes().first() {
         return Answer::ruled_out(
             format!(

@@ -23,6 +23,15 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(passage) = story.publishes().first() {
         return Answer::ruled_out("a message with this task id was published", [passage.n]);
     }
+    if let Some(before) = story.predecessors().first() {
+        return Answer::ruled_out(
+            format!(
+                "it is to be sent after `{}`, whose message carries it",
+                before.name()
+            ),
+            [before.passage.n],
+        );
+    }
     if !story.closed() {
         return Answer::NotApplicable;
     }
@@ -104,6 +113,7 @@ fn api_died(story: &Story<'_>) -> Option<(u32, String)> {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
+    use crate::timeline::EventKind;
 
     #[test]
     fn an_api_that_died_after_its_answer() {
@@ -146,6 +156,21 @@ mod tests {
             .publish_as("default", OTHER, Scene::message("other"))
             .silence();
         assert_eq!(scene.answer(&CAUSE), "possible");
+    }
+
+    /// It was ready only after the submission: what was sent at once it has not seen.
+    #[test]
+    fn a_firehose_that_came_late_has_not_seen_everything() {
+        let watching = EventKind::Watching {
+            detail: "tracing is on".into(),
+        };
+        let late = Scene::accepted()
+            .row("PENDING")
+            .depth("default", 0, 1)
+            .without(Source::Firehose)
+            .see(Source::Firehose, watching)
+            .silence();
+        assert_eq!(late.answer(&CAUSE), "cannot tell");
     }
 
     #[test]

@@ -29,6 +29,16 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let terminal = story.outcome() == Outcome::Succeeded;
+    // With an earlier link of its chain, those after it are marked as failed, too.
+    if let Some(before) = story.predecessors().first().filter(|_| !terminal) {
+        return Answer::ruled_out(
+            format!(
+                "it is to be sent after `{}`, whose failure the row may tell of",
+                before.name()
+            ),
+            [before.passage.n, row],
+        );
+    }
     // A message may still be on its way to us.
     let settle = |answer: Answer| match terminal {
         true => answer.terminal_after(STILL_COMING_MS),

@@ -28,6 +28,16 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let entered = story.reached(Stage::Entered).is_some();
+    if let Some(before) = story
+        .predecessors()
+        .first()
+        .filter(|_| story.row_may_be_a_result())
+    {
+        return Answer::ruled_out(
+            "a result has no row before its task has ended, and this one is not sent yet",
+            [before.passage.n],
+        );
+    }
     if story.published().is_some() && !entered {
         // Where the worker itself creates the row, a missing row is a consequence.
         return Answer::NotApplicable;

@@ -1,6 +1,6 @@
 //! All consumers are full.
 
-use crate::diagnosis::evidence::{broker, connections, retries, workers};
+use crate::diagnosis::evidence::{broker, connections, control, retries, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::Delays;
 use crate::timeline::Source;
@@ -40,6 +40,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(n) = broker::still_moves(story) {
         return Answer::ruled_out("others go on being delivered", [n]);
     }
+    if let Some(n) = control::run_nothing(story) {
+        return Answer::ruled_out("no worker runs anything, by its own word", [n]);
+    }
     let running = workers::running_others(story);
     let slots = broker::slots(story);
     // A queue that drops or expires messages may not hold this one any more.
@@ -53,6 +56,12 @@ fn check(story: &Story<'_>) -> Answer {
                 .collect::<Vec<_>>()
                 .join(", ")
         ),
+    };
+    // What a worker has received may as well wait for its time.
+    let unseen = may_wait_for_their_time(story) && !runs_something(story);
+    let what = match unseen {
+        true => what.replace("; running: ", "; received, and not ended: "),
+        false => what,
     };
     let mut evidence = vec![depth.n];
     evidence.extend(running.iter().map(|(n, _)| *n).take(4));
@@ -71,6 +80,8 @@ fn check(story: &Story<'_>) -> Answer {
                 && !may_wait_for_their_time(story)
             {
                 Certainty::Certain
+            } else if unseen {
+                Certainty::Possible
             } else {
                 Certainty::Likely
             };
@@ -90,6 +101,11 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             slots.evidence,
         ),
+        _ if !running.is_empty() && unseen => Answer::possible(
+            format!("{} consumers have taken nothing more{what}", depth.consumers),
+            evidence,
+        )
+        .would_decide(&[Source::Management, Source::Control]),
         _ if !running.is_empty() => Answer::likely(
             format!("{} consumers have taken nothing more{what}", depth.consumers),
             evidence,
@@ -102,6 +118,12 @@ fn check(story: &Story<'_>) -> Answer {
 /// Where workers keep what is delayed, a slot that is taken may be a message that waits for its time.
 fn may_wait_for_their_time(story: &Story<'_>) -> bool {
     story.framework().delays == Delays::InWorker
+}
+
+/// A worker says that it runs something, or stands in the application's code.
+fn runs_something(story: &Story<'_>) -> bool {
+    let says = control::answers(story).any(|(_, _, answer)| answer.active.iter().flatten().next().is_some());
+    says || stacks::own_frame(story, None, "").is_some()
 }
 
 #[cfg(test)]

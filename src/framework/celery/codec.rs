@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value as Json, json};
 
 use super::copy;
-use crate::framework::{BorrowedMessage, Call, Codec, DecodeOptions, Envelope, Header, Properties};
+use crate::framework::{
+    ArgumentValues, BorrowedMessage, Call, Codec, DecodeOptions, Envelope, Header, Later, Properties,
+};
 
 pub(super) const CODEC: Codec = Codec {
     read,
@@ -43,14 +44,16 @@ fn read<'e>(
             envelope.header("ignore_result"),
             Some(Header::Other(Json::Bool(true)))
         ),
+        json: is_json(envelope),
         known: id.is_some(),
         ..BorrowedMessage::default()
     };
     if !options.wants_arguments() {
         return Ok(message);
     }
-    match serde_json::from_slice::<(Json, Json, IgnoredAny)>(&envelope.body) {
-        Ok((args, kwargs, _)) => {
+    match serde_json::from_slice::<(Json, Json, Json)>(&envelope.body) {
+        Ok((args, kwargs, embed)) => {
+            message.later = later(&embed);
             options.see_all(&args);
             options.see_all(&kwargs);
             if options.keep {
@@ -102,8 +105,49 @@ fn protocol_1<'e>(
             .filter(|retries| *retries > 0),
         args: args.filter(|_| options.keep),
         kwargs: kwargs.filter(|_| options.keep),
+        json: is_json(envelope),
         ..BorrowedMessage::default()
     })
+}
+
+/// Tasks that it carries with it: more than so many are not looked at.
+const MOST_LATER: usize = 64;
+
+/// What is sent after it: the rest of a chain, the body of a chord.
+fn later(embed: &Json) -> Vec<Later> {
+    let chain = embed.get("chain").and_then(Json::as_array).into_iter().flatten();
+    let chord = embed.get("chord").filter(|chord| chord.is_object());
+    let all = chain
+        .map(|task| (task, "chain"))
+        .chain(chord.map(|task| (task, "chord")));
+    let read = |(task, after): (&Json, &str)| {
+        let mut found = Vec::new();
+        let mut options = DecodeOptions {
+            leaves: Some(&mut found),
+            ..DecodeOptions::default()
+        };
+        ["args", "kwargs"]
+            .iter()
+            .filter_map(|part| task.get(*part))
+            .for_each(|part| options.see_all(part));
+        let id = task.get("options").and_then(|options| options.get("task_id"));
+        Later {
+            message_id: id.and_then(Json::as_str).map(str::to_owned),
+            actor: task
+                .get("task")
+                .and_then(Json::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            after: after.to_owned(),
+            carries_task_id: false,
+            leaves: ArgumentValues(found),
+        }
+    };
+    all.take(MOST_LATER).map(read).collect()
+}
+
+fn is_json(envelope: &Envelope<'_>) -> bool {
+    envelope.properties.content_type.as_deref() == Some("application/json")
 }
 
 /// Celery writes times with their offset; one without is in a zone that only the application knows.

@@ -4,6 +4,8 @@ use crate::framework::WorkerShape;
 
 pub(super) const WORKER: WorkerShape = WorkerShape {
     programs: &["celery"],
+    // With `setproctitle` installed: `[celeryd: NODE:MainProcess] -active- (-A shop worker)`.
+    title: Some("[celeryd: "),
     // Beat, Flower and `inspect` are started by the same program.
     subcommand: Some("worker"),
     start: &["celery", "-A", "", "worker", "-l", "INFO"],
@@ -85,6 +87,19 @@ mod tests {
         assert_eq!(of("celery -A shop worker -l INFO"), None);
         assert_eq!(of("celery -A shop worker -Q a,b").as_deref(), Some("a+b"));
         assert_eq!(of("celery -A shop worker --queues=a").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_worker_that_names_itself() {
+        let is_one = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            WORKER.is_started_by(&words)
+        };
+        assert!(is_one(&[
+            "[celeryd: celery@vm:MainProcess] -active- (-A shop worker -l INFO)"
+        ]));
+        assert!(is_one(&["[celeryd: celery@vm:ForkPoolWorker-1]"]));
+        assert!(!is_one(&["[celery beat]"]));
     }
 
     #[test]

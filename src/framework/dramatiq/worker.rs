@@ -4,6 +4,7 @@ use crate::framework::WorkerShape;
 
 pub(super) const WORKER: WorkerShape = WorkerShape {
     programs: &["dramatiq", "dramatiq-gevent", "rundramatiq"],
+    title: None,
     subcommand: None,
     start: &["dramatiq", "-v", ""],
     telling_flags: &["-v", "--verbose"],

@@ -44,6 +44,7 @@ pub(super) async fn see(
                 .iter()
                 .any(|known| name.starts_with(known))
                 || framework::is_worker_program(name)
+                || framework::is_worker_title(word)
         })
     };
     let mut dumps = tokio::task::JoinSet::new();

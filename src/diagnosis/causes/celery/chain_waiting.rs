@@ -1,0 +1,46 @@
+//! The task comes after another one of a chain, which has not ended.
+
+use super::{APPLIES_TO, waits_for_others};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
+    id: "chain-waiting",
+    // A result has no row before its task has ended.
+    keeps_from: &[Stage::Published, Stage::Recorded],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Firehose]],
+    general: false,
+    fails_attempt: false,
+    applies_to: APPLIES_TO,
+    page: include_str!("chain_waiting.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    waits_for_others(story, "chain")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Chained, FIRST};
+    use super::*;
+
+    #[test]
+    fn the_one_before_it_has_not_ended() {
+        let waits = Chained::after("chain").silence();
+        assert_eq!(waits.cause(), "likely chain-waiting", "{}", waits.summary());
+        let held = Chained::after("chain").held("reserved").silence();
+        assert_eq!(held.cause(), "certain chain-waiting", "{}", held.summary());
+    }
+
+    /// It is done, and ours was not sent: that is no waiting.
+    #[test]
+    fn one_that_is_done_is_a_near_miss() {
+        let done =
+            Chained::after("chain").info(&format!("Task shop.tasks.first[{FIRST}] succeeded in 0.1s: None"));
+        assert_eq!(done.silence().answer(&CAUSE), "ruled out");
+    }
+}

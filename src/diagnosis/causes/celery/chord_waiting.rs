@@ -1,0 +1,47 @@
+//! The task comes after others of a chord, and not all of them have ended.
+
+use super::{APPLIES_TO, waits_for_others};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
+    id: "chord-waiting",
+    // A result has no row before its task has ended.
+    keeps_from: &[Stage::Published, Stage::Recorded],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Firehose]],
+    general: false,
+    fails_attempt: false,
+    applies_to: APPLIES_TO,
+    page: include_str!("chord_waiting.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    waits_for_others(story, "chord")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Chained, FIRST};
+    use super::*;
+
+    #[test]
+    fn a_task_of_the_header_has_not_ended() {
+        let waits = Chained::after("chord").silence();
+        assert_eq!(waits.cause(), "likely chord-waiting", "{}", waits.summary());
+        let held = Chained::after("chord").held("active").silence();
+        assert_eq!(held.cause(), "certain chord-waiting", "{}", held.summary());
+        assert!(held.summary().contains("shop.tasks.first"), "{}", held.summary());
+    }
+
+    #[test]
+    fn one_that_is_done_and_a_chain_are_near_misses() {
+        let done =
+            Chained::after("chord").info(&format!("Task shop.tasks.first[{FIRST}] succeeded in 0.1s: None"));
+        assert_ne!(done.silence().cause(), "likely chord-waiting");
+        assert_eq!(Chained::after("chain").silence().answer(&CAUSE), "not applicable");
+    }
+}

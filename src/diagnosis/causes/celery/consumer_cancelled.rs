@@ -1,0 +1,138 @@
+//! The worker lives and is connected, and was told not to consume the queue any more.
+
+use super::APPLIES_TO;
+use crate::diagnosis::evidence::control;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
+use crate::timeline::Source;
+
+pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
+    id: "consumer-cancelled",
+    keeps_from: &[Stage::Delivered],
+    owner: &[Owner::Deployment],
+    explains: &["no-consumer"],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Control], &[Source::Queue]],
+    general: false,
+    fails_attempt: false,
+    applies_to: APPLIES_TO,
+    page: include_str!("consumer_cancelled.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let queue = story.queue();
+    let depths = story.depths_since(queue);
+    let Some(last) = depths.last().filter(|depth| depth.exists && story.closed()) else {
+        return Answer::NotApplicable;
+    };
+    if let Some(seen) = depths.iter().find(|depth| depth.consumers > 0) {
+        return Answer::ruled_out(format!("`{queue}` has a consumer"), [seen.n]);
+    }
+    // At boot it listed the queue among those that it consumes.
+    let lines = story.worker_lines();
+    let added = lines
+        .iter()
+        .rev()
+        .find(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue: name }) if name == queue));
+    let Some(added) = added else {
+        return Answer::NotApplicable;
+    };
+    // Started again it may consume others.
+    let booted = |told: &super::WorkerLine<'_>| told.n > added.n && told.mark == Some(&LogEvent::BootingUp);
+    if lines.iter().any(booted) {
+        return Answer::NotApplicable;
+    }
+    let leaves = |told: &&super::WorkerLine<'_>| {
+        told.n > added.n
+            && matches!(
+                told.mark,
+                Some(
+                    LogEvent::Stopping
+                        | LogEvent::ShutDown
+                        | LogEvent::GaveUp { .. }
+                        | LogEvent::ConnectionError { .. }
+                )
+            )
+    };
+    if let Some(told) = lines.iter().rev().find(leaves) {
+        return Answer::ruled_out("the worker stops, or has lost its connection", [told.n]);
+    }
+    let watched = control::living(story).into_iter().find(|(_, beat)| {
+        let holds_log = |pid| story.process(pid).is_some_and(|(_, process)| process.holds_log);
+        beat.pid.is_some_and(holds_log)
+    });
+    let Some((beat, node)) = watched else {
+        return Answer::NotApplicable;
+    };
+    // By its own word it consumes others, or none.
+    let asked = control::answers(story).find_map(|(n, _, answer)| {
+        let queues = answer.queues.as_ref()?;
+        (answer.node == node.node && !queues.iter().any(|name| name == queue)).then_some((n, queues))
+    });
+    let text = format!(
+        "{} lives, is connected, and consumed `{queue}` when it had started; now it does not, although the queue is there",
+        node.node
+    );
+    match asked {
+        Some((n, queues)) if queues.is_empty() => Answer::shown(
+            format!("{text}: by its own word it consumes no queue"),
+            [last.n, beat, added.n, n],
+        ),
+        Some((n, queues)) => Answer::shown(
+            format!("{text}: by its own word it consumes {}", queues.join(", ")),
+            [last.n, beat, added.n, n],
+        ),
+        // It may be about to consume it again.
+        None => Answer::likely(
+            format!("{text}: its consumer was cancelled"),
+            [last.n, beat, added.n],
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::Asked;
+    use super::*;
+
+    fn without_consumer() -> Asked {
+        Asked::waiting(0)
+    }
+
+    #[test]
+    fn a_living_worker_consumes_nothing() {
+        let scene = without_consumer().beats(true).silence();
+        assert_eq!(scene.cause(), "likely consumer-cancelled", "{}", scene.summary());
+        let said = without_consumer()
+            .beats(true)
+            .answers(|answer| answer.consumes(&[]))
+            .silence();
+        assert_eq!(said.cause(), "certain consumer-cancelled", "{}", said.summary());
+        assert_eq!(scene.without(Source::Control).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn one_that_goes_or_is_silent_is_a_near_miss() {
+        let goes = without_consumer().beats(true).beats(false).silence();
+        assert_eq!(goes.answer(&CAUSE), "not applicable");
+        assert_eq!(without_consumer().silence().answer(&CAUSE), "not applicable");
+        let stops = without_consumer()
+            .beats(true)
+            .info("worker: Warm shutdown (MainProcess)")
+            .silence();
+        assert_eq!(stops.answer(&CAUSE), "ruled out");
+        let lost = without_consumer()
+            .beats(true)
+            .info("consumer: Connection to broker lost. Trying to re-establish the connection...")
+            .silence();
+        assert_eq!(lost.answer(&CAUSE), "ruled out");
+        let again = without_consumer()
+            .info(" -------------- celery@vm v5.7.0 (collider)")
+            .beats(true)
+            .silence();
+        assert_eq!(again.answer(&CAUSE), "not applicable");
+        let consumed = Asked::waiting(1).beats(true).silence();
+        assert_eq!(consumed.answer(&CAUSE), "ruled out");
+    }
+}

@@ -1,0 +1,97 @@
+//! The worker holds the message although its pool is not full, and no child takes it.
+
+use super::APPLIES_TO;
+use crate::diagnosis::evidence::control;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
+    id: "pool-stuck",
+    keeps_from: &[Stage::Received, Stage::Entered],
+    owner: &[Owner::WorkerCode, Owner::Deployment],
+    explains: &[],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Control]],
+    general: false,
+    fails_attempt: false,
+    applies_to: APPLIES_TO,
+    page: include_str!("pool_stuck.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some((n, answer, state)) = control::holder(story).filter(|_| story.closed()) else {
+        return Answer::NotApplicable;
+    };
+    if state != "reserved" {
+        return Answer::ruled_out(format!("it is {state} at {}", answer.node), [n]);
+    }
+    let (Some(false), Some(slots)) = (control::is_full(answer), answer.concurrency) else {
+        return Answer::ruled_out(format!("every child of {} is busy", answer.node), [n]);
+    };
+    let sent = story.publishes().first();
+    let name = sent.and_then(|passage| passage.message.actor.as_deref());
+    let told = story.lines().iter().find_map(|told| told.subject);
+    let name = name.or(told.map(|subject| subject.task));
+    let limited = answer
+        .registered
+        .as_ref()
+        .zip(name)
+        .and_then(|(all, name)| all.get(name)?.as_ref());
+    if limited.is_some() {
+        return Answer::ruled_out("the task has a limit of its rate", [n]);
+    }
+    let mut evidence = vec![n];
+    let stopped: Vec<i32> = answer
+        .processes
+        .iter()
+        .filter_map(|pid| story.process(*pid))
+        .filter(|(_, process)| matches!(process.state, 'T' | 't'))
+        .map(|(seen, process)| {
+            evidence.push(seen);
+            process.pid
+        })
+        .collect();
+    let active = answer.active.as_ref().map_or(0, Vec::len);
+    let text = format!(
+        "{} holds it for the pool, which runs {active} of {slots} tasks and takes none",
+        answer.node
+    );
+    let pids = stopped.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+    match stopped.is_empty() {
+        true => Answer::likely(text, evidence).would_decide(&[Source::Process]),
+        false => Answer::likely(format!("{text}: of its children, {pids} are stopped"), evidence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Asked, OURS};
+    use super::*;
+
+    #[test]
+    fn it_is_reserved_and_the_pool_is_free() {
+        let scene = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.reserved(OURS))
+            .silence();
+        assert_eq!(scene.cause(), "likely pool-stuck", "{}", scene.summary());
+        assert_eq!(scene.without(Source::Control).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn a_full_pool_a_limit_and_another_state_are_near_misses() {
+        let full = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.reserved(OURS).active("a").active("b"));
+        assert_eq!(full.silence().answer(&CAUSE), "ruled out");
+        let limited = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.reserved(OURS).limit("1/h"));
+        assert_eq!(limited.silence().answer(&CAUSE), "ruled out");
+        let planned = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.scheduled(OURS));
+        assert_eq!(planned.silence().answer(&CAUSE), "ruled out");
+    }
+}

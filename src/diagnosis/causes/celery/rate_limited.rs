@@ -1,0 +1,113 @@
+//! The worker holds the message back, so that the task's rate is kept.
+
+use super::APPLIES_TO;
+use crate::diagnosis::evidence::control;
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::{Inspection, LogEvent};
+use crate::timeline::Source;
+
+pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
+    id: "rate-limited",
+    keeps_from: &[Stage::Received, Stage::Entered],
+    owner: &[Owner::WorkerCode],
+    explains: &[],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Control], &[Source::WorkerLog]],
+    general: false,
+    fails_attempt: false,
+    applies_to: APPLIES_TO,
+    page: include_str!("rate_limited.md"),
+    check,
+};
+
+/// In a worker's hands, and in none of its lists: a limit of the rate keeps it.
+fn check(story: &Story<'_>) -> Answer {
+    let pushed = story.line(|mark| matches!(mark, LogEvent::Pushed { .. }));
+    let Some(pushed) = pushed.filter(|_| story.closed()) else {
+        return Answer::NotApplicable;
+    };
+    let Some(name) = pushed.subject.map(|subject| subject.task) else {
+        return Answer::NotApplicable;
+    };
+    let answers: Vec<(u32, &Inspection)> = control::answers(story)
+        .map(|(n, _, answer)| (n, answer))
+        .collect();
+    if answers.is_empty() {
+        return Answer::cannot_tell(&[Source::Control]);
+    }
+    let limit = answers.iter().find_map(|(n, answer)| {
+        let limit = answer.registered.as_ref()?.get(name)?.as_deref()?;
+        Some((*n, answer, limit))
+    });
+    let Some((n, answer, limit)) = limit else {
+        let (n, _) = answers[0];
+        return Answer::ruled_out("the task has no limit of its rate", [n]);
+    };
+    // 5.4 shows the next one as reserved; whoever is in a list waits for something else, too.
+    let state = answer.state.as_deref();
+    if state.is_some_and(|state| state != "unknown") {
+        return match (state, control::is_full(answer)) {
+            (Some("reserved"), Some(false)) => Answer::likely(
+                format!(
+                    "{} holds it although a child is free, and `{name}` may run {limit} times only",
+                    answer.node
+                ),
+                [pushed.n, n],
+            ),
+            _ => Answer::ruled_out(format!("it is {} at {}", state.unwrap_or("?"), answer.node), [n]),
+        };
+    }
+    let Some((held, unacked)) = control::unexplained(story, answer) else {
+        return Answer::possible(
+            format!(
+                "`{name}` may run {limit} times only, and {} does not say where the message is",
+                answer.node
+            ),
+            [pushed.n, n],
+        )
+        .would_decide(&[Source::Management]);
+    };
+    if unacked == 0 {
+        return Answer::ruled_out("no message is held beside those that the worker names", [held, n]);
+    }
+    let text = format!(
+        "{} has received it and holds it back: `{name}` may run {limit} times only, and it is in none of the worker's lists",
+        answer.node
+    );
+    Answer::shown(text, [pushed.n, n, held]).given([
+        Premise::LogIsWhole,
+        Premise::OneProcessPerLogThread { pid: pushed.pid },
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Asked, OURS};
+    use super::*;
+
+    fn limited() -> Asked {
+        Asked::received().unacked(1)
+    }
+
+    #[test]
+    fn it_is_held_and_in_no_list() {
+        let scene = limited().answers(|answer| answer.limit("1/h")).silence();
+        assert_eq!(scene.cause(), "certain rate-limited", "{}", scene.summary());
+        assert_eq!(scene.without(Source::Control).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn what_is_in_a_list_acknowledged_or_unlimited_is_a_near_miss() {
+        let busy = limited().answers(|answer| answer.limit("1/h").reserved(OURS).active("a").active("b"));
+        assert_eq!(busy.silence().answer(&CAUSE), "ruled out");
+        // Taken and over: the log of a whole worker would say so.
+        let gone = Asked::received().unacked(0).answers(|answer| answer.limit("1/h"));
+        assert_eq!(gone.silence().answer(&CAUSE), "ruled out");
+        // Another's is what is unacknowledged.
+        let others = limited().answers(|answer| answer.limit("1/h").scheduled("c"));
+        assert_eq!(others.silence().answer(&CAUSE), "ruled out");
+        let free = limited().answers(|answer| answer);
+        assert_eq!(free.silence().answer(&CAUSE), "ruled out");
+    }
+}

@@ -1,0 +1,175 @@
+//! What workers said of themselves over the broker, unasked and asked.
+
+use super::Story;
+use crate::framework::{Heartbeat, HeldTask, Inspection, LogEvent};
+use crate::timeline::{EventKind, Source};
+
+/// Whom to ask when everything else was looked at, and about what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asking {
+    pub nodes: Vec<String>,
+    pub message_ids: Vec<String>,
+    /// Why somebody who lives is not asked.
+    pub not_asked: Option<String>,
+}
+
+/// More than so many take too long.
+const MOST: usize = 3;
+
+/// A question is JSON, and a worker that does not take that complains of it loudly: only one that was seen to
+/// take a task in JSON is asked.
+pub(in crate::diagnosis) fn whom_to_ask(story: &Story<'_>) -> Asking {
+    let living = living(story);
+    let is_about_a_task = story.task_id().is_some();
+    if living.is_empty() || !is_about_a_task {
+        return Asking::default();
+    }
+    let mut nodes: Vec<String> = living
+        .iter()
+        .filter(|(_, node)| takes_json(story, node, living.len() == 1))
+        .map(|(_, node)| node.node.clone())
+        .collect();
+    nodes.truncate(MOST);
+    let not_asked = nodes
+        .is_empty()
+        .then(|| "none was seen to take a message in JSON, as a question is".to_owned());
+    Asking {
+        nodes,
+        message_ids: story.message_ids.iter().map(|id| (*id).to_owned()).collect(),
+        not_asked,
+    }
+}
+
+/// Workers whose heartbeat came, and that have not said that they go: the last word of each.
+pub(in crate::diagnosis) fn living<'a>(story: &Story<'a>) -> Vec<(u32, &'a Heartbeat)> {
+    let mut last: Vec<(u32, &Heartbeat)> = Vec::new();
+    for event in &story.timeline.events {
+        if let EventKind::Heartbeat(beat) = &event.kind {
+            last.retain(|(_, other)| other.node != beat.node || other.pid != beat.pid);
+            last.push((event.n, beat));
+        }
+    }
+    last.retain(|(_, beat)| !beat.offline && beat.silent_ms.is_none_or(|ms| ms < SILENT_MS));
+    last
+}
+
+/// Two heartbeats and a half.
+const SILENT_MS: u64 = 5_000;
+
+/// It has taken a task that was sent in JSON, and its log has no complaint of one.
+fn takes_json(story: &Story<'_>, node: &Heartbeat, is_alone: bool) -> bool {
+    let refused = |mark: Option<&LogEvent>| matches!(mark, Some(LogEvent::DecodeFailed));
+    let lines = story.worker_lines();
+    if !story.sees(Source::WorkerLog) || lines.iter().any(|told| refused(told.mark)) {
+        return false;
+    }
+    let holds_log = |pid| story.process(pid).is_some_and(|(_, process)| process.holds_log);
+    let is_watched = node.pid.is_some_and(holds_log)
+        || lines
+            .iter()
+            .any(|told| told.line.text.contains(node.node.as_str()));
+    if !is_watched {
+        return false;
+    }
+    let delivered = story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::Deliver {
+            message, connection, ..
+        } => {
+            let peer = story.peer(connection).map(|(_, pid)| pid);
+            message.json && (peer.is_some() && peer == node.pid || peer.is_none() && is_alone)
+        }
+        _ => false,
+    });
+    // Others of the same task came from the same sender.
+    let names: Vec<&str> = story
+        .publishes()
+        .iter()
+        .filter(|passage| passage.message.json)
+        .filter_map(|passage| passage.message.actor.as_deref())
+        .collect();
+    delivered
+        || lines.iter().any(|told| {
+            let taken = matches!(
+                told.mark,
+                Some(LogEvent::Pushed { .. } | LogEvent::Succeeded { .. })
+            );
+            taken && told.subject.is_some_and(|subject| names.contains(&subject.task))
+        })
+}
+
+/// What workers answered.
+pub(in crate::diagnosis) fn answers<'a>(
+    story: &Story<'a>,
+) -> impl Iterator<Item = (u32, f64, &'a Inspection)> {
+    story
+        .timeline
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Inspected(answer) => Some((event.n, event.at_ms, &**answer)),
+            _ => None,
+        })
+}
+
+/// The worker that has this task's message in its hands, by its own word, and in which state.
+pub(in crate::diagnosis) fn holder<'a>(story: &Story<'a>) -> Option<(u32, &'a Inspection, &'a str)> {
+    answers(story).find_map(|(n, _, answer)| {
+        let state = state(story, answer)?;
+        Some((n, answer, state))
+    })
+}
+
+/// Older ones know nothing of those that wait for their time, unless asked for these.
+fn state<'a>(story: &Story<'a>, answer: &'a Inspection) -> Option<&'a str> {
+    let in_list = |list: &'a Option<Vec<HeldTask>>| {
+        let mut held = list.iter().flatten();
+        held.any(|task| story.is_my_message(&task.id))
+    };
+    match answer.state.as_deref() {
+        Some(state) if state != "unknown" => Some(state),
+        _ if in_list(&answer.active) => Some("active"),
+        _ if in_list(&answer.reserved) => Some("reserved"),
+        _ if in_list(&answer.scheduled) => Some("scheduled"),
+        _ => None,
+    }
+}
+
+/// Whether every child of its pool has a task, by the worker's own word.
+pub(in crate::diagnosis) fn is_full(answer: &Inspection) -> Option<bool> {
+    let active = answer.active.as_ref()?.len() as u64;
+    Some(active >= answer.concurrency?)
+}
+
+/// Messages of our queue that are held and that this worker does not name: by which look, and how many. `None`:
+/// nobody looked, or others consume the queue as well.
+pub(in crate::diagnosis) fn unexplained(story: &Story<'_>, answer: &Inspection) -> Option<(u32, u64)> {
+    let alone = story
+        .depths_since(story.queue())
+        .last()
+        .is_some_and(|depth| depth.consumers == 1);
+    let info = story.infos(story.queue()).last().filter(|_| alone)?;
+    let named = |list: &Option<Vec<HeldTask>>| {
+        let held = list
+            .as_ref()?
+            .iter()
+            .filter(|task| task.acknowledged != Some(true));
+        Some(held.count() as u64)
+    };
+    let named = named(&answer.active)? + named(&answer.reserved)? + named(&answer.scheduled)?;
+    Some((info.n, info.unacked?.saturating_sub(named)))
+}
+
+/// Every worker that consumes our queue was asked, and runs nothing.
+pub(in crate::diagnosis) fn run_nothing(story: &Story<'_>) -> Option<u32> {
+    let consumers = story.depths_since(story.queue()).last()?.consumers;
+    let consumes = |answer: &Inspection| {
+        let queues = answer.queues.as_ref();
+        queues.is_some_and(|queues| queues.iter().any(|name| name == story.queue()))
+    };
+    let asked: Vec<_> = answers(story).filter(|(_, _, answer)| consumes(answer)).collect();
+    let (n, ..) = *asked.last()?;
+    let idle = asked
+        .iter()
+        .all(|(_, _, answer)| answer.active.as_ref().is_some_and(Vec::is_empty));
+    (idle && asked.len() as u64 == consumers).then_some(n)
+}

@@ -1,0 +1,129 @@
+//! Tasks that come after this one's predecessors: their messages carry ours with them.
+
+use super::{Story, Transfer, broker};
+use crate::diagnosis::evidence::control;
+use crate::framework::{Later, LogEvent};
+use crate::timeline::{EventKind, Source};
+
+/// A message that carries ours, to be sent when its own task is done.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::diagnosis) struct Predecessor<'a> {
+    pub passage: Transfer<'a>,
+    pub ours: &'a Later,
+}
+
+/// What is known of a predecessor's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::diagnosis) enum Fate {
+    /// By this line: it failed for good.
+    Failed(u32, String),
+    /// By this line: it is done.
+    Succeeded(u32),
+    /// By this answer of a worker that holds it.
+    Held(u32, String),
+    Unknown,
+}
+
+impl<'a> Predecessor<'a> {
+    pub fn name(&self) -> &'a str {
+        self.passage.message.actor.as_deref().unwrap_or("a task")
+    }
+
+    pub fn fate(&self, story: &Story<'a>) -> Fate {
+        let Some(id) = self.passage.message.message_id.as_deref() else {
+            return Fate::Unknown;
+        };
+        let lines = || {
+            story
+                .worker_lines()
+                .iter()
+                .filter(|told| told.message_id() == Some(id))
+        };
+        let failed = lines().rev().find(|told| {
+            matches!(
+                told.mark,
+                Some(LogEvent::Failed { .. } | LogEvent::UndefinedActor { .. } | LogEvent::Discarded { .. })
+            )
+        });
+        if let Some(told) = failed {
+            let raised = told
+                .line
+                .text
+                .split_once("raised unexpected: ")
+                .map(|(_, raised)| raised);
+            return Fate::Failed(told.n, crate::text::excerpt(raised.unwrap_or(&told.line.text)));
+        }
+        if let Some(told) = lines()
+            .rev()
+            .find(|told| matches!(told.mark, Some(LogEvent::Succeeded { .. })))
+        {
+            return Fate::Succeeded(told.n);
+        }
+        let held = control::answers(story).find_map(|(n, _, answer)| {
+            let lists = [
+                ("active", &answer.active),
+                ("reserved", &answer.reserved),
+                ("scheduled", &answer.scheduled),
+            ];
+            let found = lists
+                .into_iter()
+                .find(|(_, list)| list.iter().flatten().any(|task| task.id == id));
+            found.map(|(state, _)| Fate::Held(n, format!("{state} at {}", answer.node)))
+        });
+        held.unwrap_or(Fate::Unknown)
+    }
+}
+
+impl<'a> Story<'a> {
+    /// The messages that carry ours, of the last step before it; none once ours was sent itself.
+    pub(in crate::diagnosis) fn predecessors(&self) -> Vec<Predecessor<'a>> {
+        if !self.publishes().is_empty() {
+            return Vec::new();
+        }
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        let mut found: Vec<Predecessor<'a>> = Vec::new();
+        for event in self
+            .timeline
+            .events
+            .iter()
+            .filter(|event| event.source == Source::Firehose)
+        {
+            let EventKind::Publish {
+                routing_key,
+                connection,
+                message,
+                ..
+            } = &event.kind
+            else {
+                continue;
+            };
+            let Some(ours) = message.later.iter().find(|later| later.carries_task_id) else {
+                continue;
+            };
+            if event.at_ms < since {
+                continue;
+            }
+            let passage = Transfer {
+                n: event.n,
+                at_ms: event.at_ms,
+                queue: routing_key,
+                connection,
+                redelivered: false,
+                message,
+            };
+            // Of a chain only the last that was sent counts, and of one that was sent again its last message.
+            found.retain(|before| {
+                before.passage.message.message_id != message.message_id
+                    && ours.after == "chord"
+                    && before.ours.after == "chord"
+            });
+            found.push(Predecessor { passage, ours });
+        }
+        found
+    }
+
+    /// Every message was seen, so that ours was not among them.
+    pub(in crate::diagnosis) fn was_surely_not_sent(&self) -> bool {
+        broker::saw_every_publish(self) && self.publishes().is_empty()
+    }
+}

@@ -1,0 +1,179 @@
+//! Systems on Celery in which nothing is wrong, whatever it looks like; and pools and tables that are not the usual.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::celery::{api, of_celery, order, program, program_in, shop, worker, worker_of};
+use crate::lab::until;
+use crate::stack::Stack;
+use crate::verdict::Verdict;
+
+/// Python in the sample system's environment, until it is dropped.
+struct Script(Child);
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn script(stack: &Stack, code: &str) -> Command {
+    let mut python = program(stack, "python");
+    python.args(["-c", code]);
+    python
+}
+
+fn is_fine(verdict: Verdict) -> Verdict {
+    of_celery(verdict)
+        .expect("A", "succeeded", 0)
+        .outcome("succeeded")
+}
+
+#[test]
+fn a_lock_in_another_database() {
+    let mut stack = shop("other-lock");
+    worker(&mut stack, "");
+    api(&mut stack, "");
+    let code = r#"
+import os, threading, time
+from urllib.parse import urlsplit
+import psycopg
+at = urlsplit(os.environ["DATABASE_URL"])
+dsn = f"postgresql://{at.netloc}/postgres"
+name = "shop_order_" + str(os.getpid())
+holder = psycopg.connect(dsn)
+holder.execute(f"CREATE TABLE {name} (id int)")
+holder.commit()
+holder.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+waiter = psycopg.connect(dsn)
+threading.Thread(target=lambda: waiter.execute(f"SELECT * FROM {name}"), daemon=True).start()
+time.sleep(1)
+print("locked", flush=True)
+time.sleep(600)
+"#;
+    let log = std::fs::File::create(stack.dir.join("lock.log")).expect("a file");
+    let mut command = script(&stack, code);
+    command.stdout(log).stdin(Stdio::null());
+    let _locked = Script(command.spawn().expect("Python runs"));
+    until("somebody waits for a lock", || {
+        stack.read("lock.log").contains("locked")
+    });
+    is_fine(stack.diagnose(&[])).certain();
+}
+
+#[test]
+fn another_tasks_error_in_the_log() {
+    let mut stack = shop("other-error");
+    worker(&mut stack, "first-raises");
+    api(&mut stack, "");
+    let code = "import django; django.setup(); from shop.tasks import check_stock; check_stock.delay()";
+    let sent = script(&stack, code).status().expect("Python runs");
+    assert!(sent.success());
+    stack.until_logged("worker.log", "no such pen");
+    is_fine(stack.diagnose(&[])).certain();
+}
+
+#[test]
+fn remote_control_is_off() {
+    let mut stack = shop("no-remote-control");
+    worker(&mut stack, "no-remote-control");
+    api(&mut stack, "");
+    is_fine(stack.diagnose(&[])).certain().sees(&["control"]);
+}
+
+#[test]
+fn a_solo_worker_that_is_busy_for_a_moment() {
+    let mut stack = shop("busy-solo");
+    worker_of(
+        &mut stack,
+        "slow",
+        "shop",
+        &["-l", "INFO", "-P", "solo"],
+        Some("celery"),
+    );
+    api(&mut stack, "");
+    order(&stack);
+    stack.until_logged("worker.log", "packing order");
+    is_fine(stack.diagnose(&[])).certain();
+}
+
+#[test]
+fn a_pool_of_threads() {
+    let mut stack = shop("threads");
+    worker_of(
+        &mut stack,
+        "",
+        "shop",
+        &["-l", "INFO", "-P", "threads", "-c", "2"],
+        Some("celery"),
+    );
+    api(&mut stack, "");
+    is_fine(stack.diagnose(&[])).certain();
+}
+
+#[test]
+fn a_pool_of_threads_in_which_it_raises() {
+    let mut stack = shop("threads-raises");
+    worker_of(
+        &mut stack,
+        "raises",
+        "shop",
+        &["-l", "INFO", "-P", "threads", "-c", "2"],
+        Some("celery"),
+    );
+    api(&mut stack, "");
+    of_celery(stack.diagnose(&[]))
+        .expect("A", "actor-raised", 10)
+        .says("card 4242 was declined");
+}
+
+/// Celery's own table of results instead of Django's.
+fn with_own_table(name: &str, fault: &str) -> Stack {
+    let mut stack = shop(name);
+    stack.set_all(crate::celery::REPORTS);
+    stack.set("database.table", "celery_taskmeta");
+    stack.set("database.error_column", "traceback");
+    let switch = [("SHOP_RESULTS", "own-table")];
+    program_in(&mut stack, "worker", fault, &switch);
+    program_in(&mut stack, "api", "", &switch);
+    stack
+}
+
+#[test]
+fn celerys_own_table_of_results() {
+    let mut stack = with_own_table("own-table", "");
+    is_fine(stack.diagnose(&[]));
+}
+
+#[test]
+fn celerys_own_table_of_results_after_a_failure() {
+    let mut stack = with_own_table("own-table-raises", "raises");
+    of_celery(stack.diagnose(&[]))
+        .expect("A", "actor-raised", 10)
+        .outcome("failed")
+        .says("card 4242 was declined");
+}
+
+#[test]
+fn a_link_of_a_chain_that_is_never_sent() {
+    let mut stack = shop("chain");
+    stack.set_all(crate::celery::REPORTS);
+    worker(&mut stack, "first-raises");
+    api(&mut stack, "chain");
+    of_celery(stack.diagnose(&[]))
+        .expect("B", "chain-broken", 10)
+        .certain()
+        .sums_up("no such pen");
+}
+
+#[test]
+fn a_chord_whose_header_hangs() {
+    let mut stack = shop("chord");
+    stack.set_all(crate::celery::REPORTS);
+    stack.set("timing.timeout", "10s");
+    worker(&mut stack, "first-hangs");
+    api(&mut stack, "chord");
+    of_celery(stack.diagnose(&[]))
+        .expect("C", "chord-waiting", 20)
+        .at_least_likely();
+}
