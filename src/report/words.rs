@@ -61,9 +61,11 @@ pub(super) fn no_cause(report: &Report) -> String {
     let mut text = "no cause could be proved.".to_owned();
     // What passes the broker is seen while it passes, and never afterwards.
     let afterwards = report.setup.post_mortem;
-    let can_be_had =
-        |needs: &[Source]| !needs.is_empty() && !(afterwards && needs.contains(&Source::Firehose));
-    let undecided = report.cannot_tell.iter().find(|untold| can_be_had(&untold.needs));
+    let can_be_had = |source: &Source| !(afterwards && *source == Source::Firehose);
+    let undecided = report
+        .cannot_tell
+        .iter()
+        .find(|untold| !untold.needs.is_empty() && untold.needs.iter().all(can_be_had));
     if let Some(untold) = undecided {
         let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
         text.push_str(&format!(

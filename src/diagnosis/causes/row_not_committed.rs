@@ -26,7 +26,10 @@ fn check(story: &Story<'_>) -> Answer {
         None => return Answer::cannot_tell(&[Source::Database]),
         Some(Xmax::InProgress) if story.closed() => {}
         Some(Xmax::InProgress) => return Answer::NotApplicable,
-        Some(_) => return Answer::ruled_out("no open transaction holds the row", [n]),
+        Some(_) if story.attempt_over().is_some() && story.row_succeeded().is_none() => {
+            return Answer::ruled_out("no open transaction holds the row", [n]);
+        }
+        Some(_) => return Answer::NotApplicable,
     }
     // A lock is not a write. And while the actor runs, its transaction may well be open.
     let over = story
