@@ -9,7 +9,14 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",
     keeps_from: &[Stage::Received],
     owner: &[Owner::DatabaseHost],
-    explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
+    explains: &[
+        "workers-busy",
+        "waiting-in-worker",
+        "worker-blocked",
+        "backlog",
+        "no-consumer",
+        "worker-on-test-broker",
+    ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
@@ -21,8 +28,8 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
-        // Afterwards no delivery is seen.
-        return match story.post_mortem() {
+        // Afterwards no delivery is seen, and a worker that was stopped early has taken none.
+        return match story.closed() {
             true => all_frozen(story, None),
             false => Answer::NotApplicable,
         };
@@ -95,8 +102,8 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     // Without a message at its queue this one may be anywhere.
     let waits = story
         .infos(story.queue())
-        .last()
-        .filter(|info| info.ready.unwrap_or(0) + info.unacked.unwrap_or(0) > 0);
+        .rev()
+        .find(|info| info.ready.unwrap_or(0) + info.unacked.unwrap_or(0) > 0);
     evidence.extend(waits.as_ref().map(|info| info.n));
     match delivered.is_some() || waits.is_some() {
         true => Answer::likely(text, evidence),
@@ -167,6 +174,26 @@ mod tests {
         assert_eq!(stopped(0).answer(&CAUSE), "possible");
         let one_runs = stopped(1).process(100, 1, "python dramatiq app", |_| {});
         assert_eq!(one_runs.answer(&CAUSE), "not applicable");
+    }
+
+    /// Stopped before it declared its consumer: that nobody consumes is an effect.
+    #[test]
+    fn a_worker_stopped_early_is_why_nobody_consumes() {
+        let silent = |state: char| {
+            Scene::new()
+                .worker_booted()
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .totals("default", 1, 0, serde_json::json!({}))
+                .process(101, 100, "python dramatiq app", |process| process.state = state)
+                .process(100, 1, "python dramatiq app", |process| process.state = state)
+                .silence()
+        };
+        assert_eq!(silent('T').cause(), "likely worker-frozen");
+        assert_ne!(silent('S').cause(), "likely worker-frozen");
     }
 
     #[test]
