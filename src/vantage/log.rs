@@ -25,7 +25,7 @@ use crate::bounded;
 use crate::config::LogSource;
 use crate::error::Unavailable;
 use crate::framework::LogEvent;
-use crate::timeline::EventKind;
+use crate::timeline::{EventKind, Source};
 use boot::since_last_boot;
 use clock::Clock;
 use folder::{FOLD, Folder};
@@ -52,9 +52,21 @@ pub async fn watch(
 ) -> Watched {
     match &source.command {
         Some(words) => command::follow(words, entry, &tap, phases).await,
-        None if source.files.is_empty() => Err(Unavailable::new("no log is configured")
-            .hint("add log = [\"worker.log\"] (or log_command) to its section in taskdiag.toml")),
+        None if source.files.is_empty() => {
+            let part = program(&tap);
+            Err(Unavailable::new("no log is configured").hint(format!(
+                "add log = [\"{part}.log\"] (or log_command) to [{part}] in taskdiag.toml"
+            )))
+        }
         None => follow_files(&source, entry, task.as_deref(), &tap, phases).await,
+    }
+}
+
+/// Whose log it is, as the configuration calls it.
+fn program(tap: &Tap) -> &'static str {
+    match tap.is_of(Source::ApiLog) {
+        true => "api",
+        false => "worker",
     }
 }
 
@@ -112,7 +124,7 @@ async fn follow_files(
     }
     if trouble.len() == paths.len() {
         // It goes on looking: a worker that is started later creates its log then.
-        tap.blind(Unavailable::new(trouble.join("; ")).hint("check the path (relative to taskdiag.toml) and its permissions; the worker writes to stderr unless told otherwise"));
+        tap.blind(Unavailable::new(trouble.join("; ")).hint("check the path (relative to taskdiag.toml) and its permissions; a program writes to stderr unless told otherwise"));
     } else if trouble.is_empty() {
         tap.watching(list(paths));
     } else {
