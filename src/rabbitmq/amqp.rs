@@ -113,7 +113,10 @@ fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
         })
     } else if let Some(hint) = tls_hint(&text, broker.amqp.expose().starts_with("amqps")) {
         seen.hint(hint)
-    } else if ["aborted", "reset", "closed"].iter().any(|word| text.contains(word)) {
+    } else if ["aborted", "reset", "closed"]
+        .iter()
+        .any(|word| text.contains(word))
+    {
         seen.hint("something accepts connections there and speaks no AMQP, as the management API's port does (usually 15672): check the port in `broker.amqp_url` (usually 5672)")
     } else {
         seen.hint("is RabbitMQ running there? check host and port in `broker.amqp_url`")

@@ -25,7 +25,7 @@ const MOST_ITEMS: usize = 60_000;
 const CHUNK: usize = 64 << 10;
 /// So long the first line of a connection waits for its process's name, once, while no more than
 /// `FEW` others wait.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 const FEW: usize = 200;
 
 enum Item {
