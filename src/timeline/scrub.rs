@@ -12,10 +12,12 @@ use std::borrow::Cow;
 
 use regex::Captures;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::EventKind;
-use crate::framework::{ArgumentValues, Message};
+use crate::framework::{ArgumentValues, FollowUp, Later, Message};
 use patterns::{ARGUMENTS, BEARER, KEYWORDS, PATTERNS, SECRET_NAME};
 use places::Kind;
 
@@ -208,6 +210,7 @@ impl Scrubber {
             EventKind::Row(mut row) => {
                 row.error = row.error.map(|text| self.outside_start(&text, KEPT));
                 row.status = row.status.map(|text| printable(&text));
+                row.holder = row.holder.map(|holder| self.anything(holder));
                 EventKind::Row(row)
             }
             EventKind::Publish {
@@ -258,19 +261,33 @@ impl Scrubber {
             actor: message.actor.as_deref().map(printable),
             queue_name: message.queue_name.as_deref().map(printable),
             undecodable: message.undecodable.as_deref().map(printable),
+            follow_up: message.follow_up.map(|next| FollowUp {
+                message_id: printable(&next.message_id),
+                actor: printable(&next.actor),
+                queue: printable(&next.queue),
+            }),
+            later: message
+                .later
+                .into_iter()
+                .map(|later| Later {
+                    message_id: later.message_id.as_deref().map(printable),
+                    actor: printable(&later.actor),
+                    ..later
+                })
+                .collect(),
             ..message
         }
         .with_leaves(leaves)
     }
 
-    /// Any other event, string by string: rare ones, so the detour through JSON costs nothing
-    /// that matters, and no field can be forgotten.
-    fn anything(&self, kind: EventKind) -> EventKind {
-        let Ok(mut json) = serde_json::to_value(&kind) else {
-            return kind;
+    /// Anything else, string by string: rare, so the detour through JSON costs nothing that matters, and no
+    /// field can be forgotten.
+    fn anything<T: Serialize + DeserializeOwned>(&self, thing: T) -> T {
+        let Ok(mut json) = serde_json::to_value(&thing) else {
+            return thing;
         };
         self.json(&mut json);
-        serde_json::from_value(json).unwrap_or(kind)
+        serde_json::from_value(json).unwrap_or(thing)
     }
 
     fn json(&self, value: &mut Json) {
@@ -382,6 +399,39 @@ mod tests {
             scrub("Received args=('private',) kwargs={}."),
             "Received args=(…) kwargs={…}."
         );
+    }
+
+    /// Names that somebody else chose, in parts of an event that are kept whole.
+    #[test]
+    fn who_holds_a_row_and_what_comes_later_are_masked() {
+        let scrubber = Scrubber::new([SecretString::from("hunter22")], false);
+        let row = serde_json::json!({"present": true, "holder": {"pid": 7,
+            "application": "job hunter22 \u{1b}[2J", "query": "ALTER ROLE x PASSWORD hunter22"}});
+        let row = EventKind::Row(serde_json::from_value(row).expect("a row"));
+        let EventKind::Row(row) = scrubber.event(row) else {
+            panic!("a row stays one");
+        };
+        let holder = row.holder.expect("a holder");
+        assert_eq!(holder.application.as_deref(), Some("job *** \\e[2J"));
+        assert!(!holder.query.expect("a statement").contains("hunter22"));
+
+        let chain = Message {
+            follow_up: Some(FollowUp {
+                actor: "a\u{1b}[2J".into(),
+                ..FollowUp::default()
+            }),
+            later: vec![Later {
+                actor: "b\u{1b}[2J".into(),
+                leaves: ArgumentValues(vec!["task_1".into()]),
+                ..Later::default()
+            }],
+            ..Message::default()
+        };
+        let clean = scrubber.message(chain);
+        assert_eq!(clean.follow_up.expect("one").actor, "a\\e[2J");
+        assert_eq!(clean.later[0].actor, "b\\e[2J");
+        // By these it is found once the task's id is known.
+        assert_eq!(clean.later[0].leaves.0, ["task_1"]);
     }
 
     #[test]
