@@ -16,11 +16,12 @@ pub mod testing;
 mod verdict;
 
 use crate::error::exit;
+use crate::framework::Inquiry;
 use crate::links;
 use crate::timeline::{Source, Timeline};
 pub use cause::{Answer, Cause, Match, Proof};
 use choice::{Asked, Candidate};
-pub use evidence::{Asking, Story, Visibility};
+pub use evidence::{Story, Visibility};
 pub use premises::PremiseKind;
 use premises::{EventId, Premise, State};
 pub use verdict::{
@@ -34,7 +35,7 @@ pub fn diagnose(timeline: &Timeline) -> Verdict {
 }
 
 /// Which workers may be asked, once everything else was looked at.
-pub fn whom_to_ask(timeline: &Timeline) -> Asking {
+pub fn whom_to_ask(timeline: &Timeline) -> Inquiry {
     evidence::control::whom_to_ask(&Story::new(timeline))
 }
 

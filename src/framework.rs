@@ -21,7 +21,7 @@ pub use codec::{
     Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, fresh_id, replace_id,
     with_task_id,
 };
-pub use control::{ControlShape, Heartbeat, HeldTask, Inspection, Question, ReplyTo};
+pub use control::{ControlShape, Heartbeat, HeldTask, Inquiry, Inspection, Question, ReplyTo};
 pub use ids::{WantedId, contains_token, is_same_id, spellings};
 pub use log::{LineMeaning, LineSubject, LogReader, LogShape, Verbosity};
 pub use log_event::{Handling, LogEvent, WorkerLife};

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::error::Unavailable;
-use crate::framework::{ArgumentValues, Framework};
+use crate::framework::{ArgumentValues, Framework, Inquiry};
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{Event, EventKind, LogLine, Source};
 
@@ -168,15 +168,6 @@ impl Tap {
         tracing::debug!("{}", serde_json::to_string(&event).unwrap_or_default());
         let _ = self.sender.send(Report::Event(Box::new(event)));
     }
-}
-
-/// Whom to ask, and about what.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inquiry {
-    pub nodes: Vec<String>,
-    pub message_ids: Vec<String>,
-    /// Why somebody who lives is not asked.
-    pub not_asked: Option<String>,
 }
 
 /// How far the run is, for watchers that look more eagerly at some times than at others.

@@ -42,7 +42,6 @@ use crate::framework::{
 };
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
-pub use control::Asking;
 pub use filling::plain_placeholders;
 pub use processes::{End, Launch};
 
@@ -67,6 +66,27 @@ pub struct Transfer<'a> {
     pub connection: &'a str,
     pub redelivered: bool,
     pub message: &'a Message,
+}
+
+impl<'a> Transfer<'a> {
+    pub(super) fn of_publish(event: &'a Event) -> Option<Self> {
+        match &event.kind {
+            EventKind::Publish {
+                routing_key,
+                connection,
+                message,
+                ..
+            } => Some(Self {
+                n: event.n,
+                at_ms: event.at_ms,
+                queue: routing_key,
+                connection,
+                redelivered: false,
+                message,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// A copy of this task's message at rest on a companion queue.

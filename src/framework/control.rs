@@ -35,6 +35,15 @@ pub struct ReplyTo<'a> {
     pub ticket: &'a str,
 }
 
+/// Whom to ask once everything else was looked at, and about what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inquiry {
+    pub nodes: Vec<String>,
+    pub message_ids: Vec<String>,
+    /// Why somebody who lives is not asked.
+    pub not_asked: Option<String>,
+}
+
 /// One question to a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use lapin::options::{BasicConsumeOptions, QueueBindOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 
 use crate::bounded;
 use crate::config::Broker;
@@ -79,6 +81,31 @@ fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Unavailable> {
     Ok(config)
 }
 
+/// Binds a queue of our own.
+pub async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+    channel
+        .queue_bind(
+            queue.into(),
+            exchange.into(),
+            key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+}
+
+/// Takes what comes to a queue of our own, which nobody else may.
+pub async fn consume(channel: &Channel, queue: &str, tag: &str) -> lapin::Result<Consumer> {
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        exclusive: true,
+        ..BasicConsumeOptions::default()
+    };
+    channel
+        .basic_consume(queue.into(), tag.into(), options, FieldTable::default())
+        .await
+}
+
 /// What the error says, the name of an AMQP error once: `NOT-ALLOWED: NOT_ALLOWED - …` has it twice.
 pub fn words(error: &lapin::Error) -> String {
     let text = error.to_string();
@@ -117,7 +144,7 @@ fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
         .iter()
         .any(|word| text.contains(word))
     {
-        seen.hint("something accepts connections there and speaks no AMQP, as the management API's port does (usually 15672): check the port in `broker.amqp_url` (usually 5672)")
+        seen.hint("whoever listens there ended the connection: check the port in `broker.amqp_url` (usually 5672; 15672 is the management API's), and whether the broker is starting or stopping")
     } else {
         seen.hint("is RabbitMQ running there? check host and port in `broker.amqp_url`")
     }

@@ -12,11 +12,10 @@ use super::GuardianSlot;
 use super::follow::{ARMED, Run};
 use super::plan::Plan;
 use crate::config::{Config, Control};
-use crate::diagnosis::Asking;
 use crate::error::Unavailable;
 use crate::timeline::{EventKind, Source};
 use crate::vantage::process::{self, ProcessQuery};
-use crate::vantage::{Inquiry, Phases, Report, Tap, Watched};
+use crate::vantage::{Phases, Report, Tap, Watched};
 use crate::vantage::{api, containers, control, database, dead_letters, firehose, log, management, queue};
 
 /// Starts watchers, each with the tap of its source.
@@ -248,14 +247,4 @@ async fn late(run: &mut Run, limit: Duration) -> Vec<Source> {
         run.take(report);
     }
     waiting
-}
-
-impl From<Asking> for Inquiry {
-    fn from(asking: Asking) -> Self {
-        Self {
-            nodes: asking.nodes,
-            message_ids: asking.message_ids,
-            not_asked: asking.not_asked,
-        }
-    }
 }

@@ -258,7 +258,7 @@ impl Run {
         let watches = self.queries.armed.contains(&Source::Control) && self.sees(Source::Control);
         if watches && self.looked.contains(&Source::Control) {
             // Being asked wakes a worker: everything that could be seen of it unasked is seen by now.
-            let ask = Arc::new(diagnosis::whom_to_ask(&self.timeline).into());
+            let ask = Arc::new(diagnosis::whom_to_ask(&self.timeline));
             self.looked.retain(|source| *source != Source::Control);
             self.phase.send_modify(|phase| phase.ask = Some(ask));
             self.until_looked(ASKING).await;

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
 
@@ -130,20 +128,10 @@ impl<'a> Watch<'a> {
             .queue_declare(queue.as_str().into(), options, arguments)
             .await
             .map_err(failed)?;
-        bind(&channel, &queue, shape.events, shape.heartbeats)
+        amqp::bind(&channel, &queue, shape.events, shape.heartbeats)
             .await
             .map_err(failed)?;
-        let consumer = channel
-            .basic_consume(
-                queue.as_str().into(),
-                "taskdiag".into(),
-                BasicConsumeOptions {
-                    no_ack: true,
-                    exclusive: true,
-                    ..BasicConsumeOptions::default()
-                },
-                FieldTable::default(),
-            )
+        let consumer = amqp::consume(&channel, &queue, "taskdiag")
             .await
             .map_err(failed)?;
         Ok(Some(Self {
@@ -247,7 +235,7 @@ impl<'a> Watch<'a> {
         let failed = |error: lapin::Error| refused(config, shape, &error);
         let exchange = match exists(&self.connection, shape.replies).await.map_err(failed)? {
             true => {
-                bind(&self.channel, &self.queue, shape.replies, &self.queue)
+                amqp::bind(&self.channel, &self.queue, shape.replies, &self.queue)
                     .await
                     .map_err(failed)?;
                 shape.replies
@@ -362,19 +350,6 @@ async fn exists(connection: &Connection, exchange: &str) -> lapin::Result<bool> 
         }
         Err(error) => Err(error),
     }
-}
-
-async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
-    let options = QueueBindOptions::default();
-    channel
-        .queue_bind(
-            queue.into(),
-            exchange.into(),
-            key.into(),
-            options,
-            FieldTable::default(),
-        )
-        .await
 }
 
 fn refused(config: &Config, shape: &ControlShape, error: &lapin::Error) -> Unavailable {

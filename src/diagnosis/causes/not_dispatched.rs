@@ -1,6 +1,6 @@
 //! The API could have published, and did not.
 
-use crate::diagnosis::evidence::{api, broker, connections, permissions};
+use crate::diagnosis::evidence::{api, broker, connections, later, permissions};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
@@ -34,17 +34,8 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 fn look(story: &Story<'_>) -> Answer {
-    if let Some(passage) = story.publishes().first() {
-        return Answer::ruled_out("a message with this task id was published", [passage.n]);
-    }
-    if let Some(before) = story.predecessors().first() {
-        return Answer::ruled_out(
-            format!(
-                "it is to be sent after `{}`, whose message carries it",
-                before.name()
-            ),
-            [before.passage.n],
-        );
+    if let Some(answer) = later::sent_or_to_be_sent(story) {
+        return answer;
     }
     if let Some(stray) = story.stray_publishes().first() {
         return Answer::ruled_out(

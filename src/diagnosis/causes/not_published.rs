@@ -1,6 +1,6 @@
 //! Nothing reached this broker, and nobody could say why.
 
-use crate::diagnosis::evidence::{api, broker, connections, workers};
+use crate::diagnosis::evidence::{api, broker, connections, later, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Process, Source};
@@ -20,17 +20,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(passage) = story.publishes().first() {
-        return Answer::ruled_out("a message with this task id was published", [passage.n]);
-    }
-    if let Some(before) = story.predecessors().first() {
-        return Answer::ruled_out(
-            format!(
-                "it is to be sent after `{}`, whose message carries it",
-                before.name()
-            ),
-            [before.passage.n],
-        );
+    if let Some(answer) = later::sent_or_to_be_sent(story) {
+        return answer;
     }
     if !story.closed() {
         return Answer::NotApplicable;

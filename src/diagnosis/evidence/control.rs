@@ -1,28 +1,19 @@
 //! What workers said of themselves over the broker, unasked and asked.
 
 use super::Story;
-use crate::framework::{Heartbeat, HeldTask, Inspection, LogEvent};
+use crate::framework::{Heartbeat, HeldTask, Inquiry, Inspection, LogEvent};
 use crate::timeline::{EventKind, Source};
-
-/// Whom to ask when everything else was looked at, and about what.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asking {
-    pub nodes: Vec<String>,
-    pub message_ids: Vec<String>,
-    /// Why somebody who lives is not asked.
-    pub not_asked: Option<String>,
-}
 
 /// More than so many take too long.
 const MOST: usize = 3;
 
 /// A question is JSON, and a worker that does not take that complains of it loudly: only one that was seen to
 /// take a task in JSON is asked.
-pub(in crate::diagnosis) fn whom_to_ask(story: &Story<'_>) -> Asking {
+pub(in crate::diagnosis) fn whom_to_ask(story: &Story<'_>) -> Inquiry {
     let living = living(story);
     let is_about_a_task = story.task_id().is_some();
     if living.is_empty() || !is_about_a_task {
-        return Asking::default();
+        return Inquiry::default();
     }
     let mut nodes: Vec<String> = living
         .iter()
@@ -33,7 +24,7 @@ pub(in crate::diagnosis) fn whom_to_ask(story: &Story<'_>) -> Asking {
     let not_asked = nodes
         .is_empty()
         .then(|| "none was seen to take a message in JSON, as a question is".to_owned());
-    Asking {
+    Inquiry {
         nodes,
         message_ids: story.message_ids.iter().map(|id| (*id).to_owned()).collect(),
         not_asked,

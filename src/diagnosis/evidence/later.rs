@@ -1,9 +1,9 @@
 //! Tasks that come after this one's predecessors: their messages carry ours with them.
 
 use super::{Story, Transfer, broker};
+use crate::diagnosis::Answer;
 use crate::diagnosis::evidence::control;
 use crate::framework::{Later, LogEvent};
-use crate::timeline::{EventKind, Source};
 
 /// A message that carries ours, to be sent when its own task is done.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +74,22 @@ impl<'a> Predecessor<'a> {
     }
 }
 
+/// Nothing is missing at the broker: its message was published, or comes after another one.
+pub(in crate::diagnosis) fn sent_or_to_be_sent(story: &Story<'_>) -> Option<Answer> {
+    if let Some(passage) = story.publishes().first() {
+        return Some(Answer::ruled_out(
+            "a message with this task id was published",
+            [passage.n],
+        ));
+    }
+    let before = *story.predecessors().first()?;
+    let text = format!(
+        "it is to be sent after `{}`, whose message carries it",
+        before.name()
+    );
+    Some(Answer::ruled_out(text, [before.passage.n]))
+}
+
 impl<'a> Story<'a> {
     /// The messages that carry ours, of the last step before it; none once ours was sent itself.
     pub(in crate::diagnosis) fn predecessors(&self) -> Vec<Predecessor<'a>> {
@@ -82,34 +98,11 @@ impl<'a> Story<'a> {
         }
         let since = self.submitted_at().unwrap_or(f64::MIN);
         let mut found: Vec<Predecessor<'a>> = Vec::new();
-        for event in self
-            .timeline
-            .events
-            .iter()
-            .filter(|event| event.source == Source::Firehose)
-        {
-            let EventKind::Publish {
-                routing_key,
-                connection,
-                message,
-                ..
-            } = &event.kind
-            else {
-                continue;
-            };
+        let publishes = self.timeline.events.iter().filter_map(Transfer::of_publish);
+        for passage in publishes.filter(|passage| passage.at_ms >= since) {
+            let message = passage.message;
             let Some(ours) = message.later.iter().find(|later| later.carries_task_id) else {
                 continue;
-            };
-            if event.at_ms < since {
-                continue;
-            }
-            let passage = Transfer {
-                n: event.n,
-                at_ms: event.at_ms,
-                queue: routing_key,
-                connection,
-                redelivered: false,
-                message,
             };
             // Of a chain only the last that was sent counts, and of one that was sent again its last message.
             found.retain(|before| {

@@ -17,20 +17,10 @@ impl<'a> Story<'a> {
         let mut carrying: Vec<Transfer<'a>> = Vec::new();
         for event in &self.timeline.events {
             match &event.kind {
-                EventKind::Publish {
-                    routing_key,
-                    connection,
-                    message,
-                    ..
-                } if message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) => {
-                    carrying.push(Transfer {
-                        n: event.n,
-                        at_ms: event.at_ms,
-                        queue: routing_key,
-                        connection,
-                        redelivered: false,
-                        message,
-                    });
+                EventKind::Publish { message, .. }
+                    if message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) =>
+                {
+                    carrying.extend(Transfer::of_publish(event));
                 }
                 EventKind::DeadLetter {
                     queue,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, QueueBindOptions, QueuePurgeOptions};
+use lapin::options::{BasicCancelOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
 use serde_json::Value as Json;
@@ -21,7 +21,7 @@ use crate::config::{Broker, Trace};
 use crate::error::Unavailable;
 use crate::guardian::Guardian;
 use crate::hooks::Hooks;
-use crate::rabbitmq::amqp::words;
+use crate::rabbitmq::amqp::{self, words};
 use crate::rabbitmq::management::Management;
 use crate::rabbitmq::nodes::{self, Nodes};
 use crate::rabbitmq::rights;
@@ -128,30 +128,11 @@ impl Subscription {
             .await
             .map_err(failed)?;
         for key in keys {
-            channel
-                .queue_bind(
-                    queue.as_str().into(),
-                    EXCHANGE.into(),
-                    key.as_str().into(),
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                )
+            amqp::bind(&channel, &queue, EXCHANGE, key)
                 .await
                 .map_err(failed)?;
         }
-        let consumer = channel
-            .basic_consume(
-                queue.as_str().into(),
-                CONSUMER.into(),
-                BasicConsumeOptions {
-                    no_ack: true,
-                    exclusive: true,
-                    ..BasicConsumeOptions::default()
-                },
-                FieldTable::default(),
-            )
-            .await
-            .map_err(failed)?;
+        let consumer = amqp::consume(&channel, &queue, CONSUMER).await.map_err(failed)?;
         if owned {
             // The guardian exists before anything is switched on, or nothing is.
             Guardian::of_run(guardian)
