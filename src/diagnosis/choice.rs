@@ -78,13 +78,9 @@ impl Asked {
     pub(super) fn choose(&mut self, story: &Story<'_>) -> Choice {
         let mut competing = std::mem::take(&mut self.competing);
         let mut contributing = std::mem::take(&mut self.contributing);
-        // Nothing shows how far it came: what its row says, or that it has none, is known, and no more.
-        if competing.is_empty() {
-            let failed = story.outcome() == Outcome::Failed;
-            let ends = |(_, cause, _): &mut Candidate| {
-                cause.keeps_from.contains(&Stage::Recorded)
-                    || (failed && cause.keeps_from == [Stage::Finished])
-            };
+        // Nothing shows how far it came, and its row says how it ended: that is known, and no more.
+        if competing.is_empty() && story.outcome() == Outcome::Failed {
+            let ends = |(_, cause, _): &mut Candidate| cause.keeps_from == [Stage::Finished];
             for (order, cause, mut matched) in self.elsewhere.extract_if(.., ends) {
                 matched.certainty = matched.certainty.min(Certainty::Possible);
                 competing.push((order, cause, matched));

@@ -63,6 +63,17 @@ mod tests {
         );
     }
 
+    /// Afterwards nothing shows whether it ever ran: a sweeper may have set it.
+    #[test]
+    fn of_a_task_of_which_nothing_else_is_known_it_is_possible() {
+        let scene = Scene::new()
+            .given()
+            .blind(Source::Firehose)
+            .row("FAILED")
+            .silence();
+        assert_eq!(scene.cause(), "possible row-marked-failed");
+    }
+
     #[test]
     fn an_exception_is_the_more_specific() {
         let scene = Scene::entered().raised("ValueError: no").row("FAILED");

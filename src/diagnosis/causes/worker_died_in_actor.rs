@@ -4,6 +4,7 @@ use crate::diagnosis::evidence::{WorkerLine, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
+use crate::text::counted;
 use crate::timeline::Source;
 use crate::units;
 
@@ -72,12 +73,14 @@ fn a_worker_died_meanwhile(story: &Story<'_>) -> Option<Answer> {
             && matches!(told.mark, Some(LogEvent::ChildDied { .. }))
     })?;
     let left = story.depths_since(story.queue()).pop()?;
-    let is_back = left.consumers == 0 && left.ready > 0 && left.at_ms > passage.at_ms;
-    is_back.then(|| {
+    let nobody_is_left = left.consumers == 0 && left.ready > 0 && left.at_ms > passage.at_ms;
+    nobody_is_left.then(|| {
         Answer::likely(
             format!(
-                "a worker process died after the task was begun: {} Its message is back in the queue, or nobody has it",
-                died.line.text
+                "a worker process died after the task was begun: {} Whose connection had the message is not known; nobody consumes `{}` any more, and {} there",
+                died.line.text,
+                story.queue(),
+                counted(left.ready, "message waits", "messages wait")
             ),
             [passage.n, died.n, left.n],
         )
@@ -233,6 +236,29 @@ mod tests {
             "likely worker-died-in-actor"
         );
         assert_eq!(again(quiet()).cause(), "none");
+    }
+
+    /// Nothing says whose connection had the message.
+    #[test]
+    fn a_worker_died_and_nobody_is_left_at_the_queue() {
+        let begun = || Scene::published().deliver(WORKER).row("RUNNING");
+        let left = |scene: Scene, consumers| scene.depth("default", 1, consumers).timeout().answer(&CAUSE);
+        assert_eq!(left(died(begun(), 101), 0), "likely");
+        // Another worker consumes, and may have it.
+        assert_eq!(left(died(begun(), 101), 1), "not applicable");
+        // Nobody died, or it was done before that.
+        assert_eq!(left(begun(), 0), "not applicable");
+        let done = begun().row("COMPLETED").completed().acked("m-1");
+        assert_eq!(left(died(done, 101), 0), "not applicable");
+        // Another process had it.
+        assert_eq!(left(died(begun().peer(WORKER, 102), 101), 0), "not applicable");
+        // What waits there is not known to be the task's: no text says so.
+        let waits = died(begun(), 101).depth("default", 1, 0).timeout();
+        assert!(
+            waits.summary().contains("1 message waits there"),
+            "{}",
+            waits.summary()
+        );
     }
 
     #[test]
