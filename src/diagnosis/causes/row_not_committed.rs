@@ -32,10 +32,11 @@ fn check(story: &Story<'_>) -> Answer {
         Some(_) => return Answer::NotApplicable,
     }
     // A lock is not a write. And while the actor runs, its transaction may well be open.
-    let over = story
-        .attempt_over()
-        .map(|over| over.n)
-        .or_else(|| broker::drained(story));
+    let over = match story.attempt_over() {
+        // A look from before the end shows a transaction that may have been committed since.
+        Some(over) => (row.asked_at_ms > Some(over.at_ms)).then_some(over.n),
+        None => broker::drained(story),
+    };
     let Some(over) = over.filter(|_| row.holder_writes == Some(true) && story.raised().is_empty()) else {
         return Answer::NotApplicable;
     };
@@ -68,8 +69,13 @@ mod tests {
     use crate::timeline::{EventKind, Row};
 
     fn held(scene: Scene, writes: bool) -> Scene {
+        held_at(scene, writes, 1e6)
+    }
+
+    /// As a look that was asked for at this time shows it.
+    fn held_at(scene: Scene, writes: bool, asked_at_ms: f64) -> Scene {
         let row = serde_json::json!({"present": true, "status": "RUNNING", "xmin": 700, "xmax": 701,
-            "xmax_state": "in-progress", "holder_writes": writes,
+            "xmax_state": "in-progress", "holder_writes": writes, "asked_at_ms": asked_at_ms,
             "holder": {"pid": 77, "state": "idle in transaction", "application": "worker"}});
         let row: Row = serde_json::from_value(row).expect("a row");
         scene.see(Source::Database, EventKind::Row(row))
@@ -85,6 +91,12 @@ mod tests {
             summary.contains("(backend 77, worker, idle in transaction)"),
             "{summary}"
         );
+    }
+
+    #[test]
+    fn a_look_from_before_the_end_is_a_near_miss() {
+        let scene = held_at(Scene::entered().completed().acked("m-1"), true, -1.0).timeout();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
     /// `SELECT … FOR UPDATE`, by whomever.
