@@ -29,6 +29,9 @@ pub use verdict::{
     Scenario, Stage, Task, Undecided, Verdict, Whereabouts, closes,
 };
 
+/// Within which an API says what it makes of a row that is final.
+const API_ANSWERS_MS: u64 = 300;
+
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
     decide(Story::new(timeline))
@@ -86,7 +89,14 @@ fn decide(story: Story<'_>) -> Verdict {
         stage: story.furthest(),
         exit_code,
         terminal: winner.as_ref().is_some_and(|(_, _, matched)| matched.terminal),
-        linger_ms: winner.as_ref().map_or(0, |(_, _, matched)| matched.linger_ms),
+        linger_ms: winner
+            .as_ref()
+            .map_or(0, |(_, _, matched)| matched.linger_ms)
+            .max(if story.api_owes_an_answer() {
+                API_ANSWERS_MS
+            } else {
+                0
+            }),
         silence_counts: story.silence_counts(),
         last_activity_ms: story.last_activity_ms(),
         cause: winner.map(|(_, cause, matched)| Named {

@@ -84,6 +84,8 @@ fn remote_control_is_off() {
 #[test]
 fn a_solo_worker_that_is_busy_for_a_moment() {
     let mut stack = shop("busy-solo");
+    // Ours waits for as long as the other one works: that is no silence.
+    stack.set("timing.silence", "8s");
     worker_of(
         &mut stack,
         "slow",

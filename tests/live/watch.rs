@@ -577,10 +577,8 @@ fn purged_and_rejected_messages_are_not_consumed() {
         let (code, end) = watch.end();
         assert_eq!((code, end["because"].as_str()), (30, Some("never")), "{end:#}");
         let text = end["text"].as_str().expect("a text");
-        assert!(
-            text.contains("left without being acknowledged") && text.contains("0 were acknowledged"),
-            "{end:#}"
-        );
+        // How many left is told where the broker's statistics had counted them by then.
+        assert!(text.contains("0 were acknowledged"), "{end:#}");
         // What was rejected was in somebody's hands, and leaves them: that may be work, for a while.
         let flows = |line: &&Json| line["state"] == "flowing";
         let lines = lines.lock().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::row;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
-use crate::timeline::{EventKind, Row, Source};
+use crate::timeline::{Row, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-stale-read",
@@ -36,30 +36,15 @@ fn check(story: &Story<'_>) -> Answer {
             _ => Answer::NotApplicable,
         };
     };
-    let final_since = story
-        .rows()
-        .iter()
-        .find(|(_, _, seen)| seen.status == row.status)
-        .map_or(0.0, |(_, at, _)| *at);
-    // A question asked before the row was final may get the old answer in good faith.
-    let asked_since = |n: u32, at: f64| {
-        let latency = story.timeline.event(n).and_then(|event| match &event.kind {
-            EventKind::ApiStatus { latency_ms, .. } => *latency_ms,
-            _ => None,
-        });
-        at - latency.unwrap_or(2.0) >= final_since
-    };
-    match story.api_status().filter(|(n, at, _)| asked_since(*n, *at)) {
-        Some((api, _, value)) if !says_the_same(row, value) && row::same_words(story, value) => {
-            Answer::shown(
-                format!(
-                    "the row says {}, the API still says {value}",
-                    row.status.as_deref().unwrap_or_default()
-                ),
-                [n, api],
-            )
-        }
-        Some((api, _, value)) if says_the_same(row, value) => {
+    match story.api_status_since_final() {
+        Some((api, value)) if !says_the_same(row, value) && row::same_words(story, value) => Answer::shown(
+            format!(
+                "the row says {}, the API still says {value}",
+                row.status.as_deref().unwrap_or_default()
+            ),
+            [n, api],
+        ),
+        Some((api, value)) if says_the_same(row, value) => {
             Answer::ruled_out(format!("the API says {value} too"), [n, api])
         }
         _ => Answer::NotApplicable,
@@ -90,6 +75,19 @@ mod tests {
             .api_says("PENDING")
             .row("COMPLETED");
         assert_eq!(before.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn an_api_that_was_not_asked_since_is_waited_for() {
+        let before = Scene::entered()
+            .row("PENDING")
+            .api_says("PENDING")
+            .row("COMPLETED");
+        assert!(before.verdict().linger_ms > 0);
+        let asked = before.clone().api_says("COMPLETED");
+        assert_eq!(asked.verdict().linger_ms, 0);
+        let no_status_path = Scene::entered().row("PENDING").row("COMPLETED");
+        assert_eq!(no_status_path.verdict().linger_ms, 0);
     }
 
     #[test]

@@ -126,6 +126,27 @@ impl<'a> Story<'a> {
             })
     }
 
+    /// What the API last said, if it was asked when the row already had its final status: a question from before
+    /// may get the old answer in good faith.
+    pub fn api_status_since_final(&self) -> Option<(u32, &'a str)> {
+        let (_, row) = self.row_succeeded().or_else(|| self.row_failed())?;
+        let mut looks = self.rows.iter();
+        let since = looks.find(|(_, _, seen)| seen.status == row.status);
+        let (n, at, value) = self.api_status()?;
+        let latency = self.timeline.event(n).and_then(|event| match &event.kind {
+            EventKind::ApiStatus { latency_ms, .. } => *latency_ms,
+            _ => None,
+        });
+        let asked = at - latency.unwrap_or(2.0);
+        (asked >= since.map_or(0.0, |(_, at, _)| *at)).then_some((n, value))
+    }
+
+    /// The API is asked what it says of a final row, and has not answered yet.
+    pub fn api_owes_an_answer(&self) -> bool {
+        let is_final = self.row_succeeded().is_some() || self.row_failed().is_some();
+        is_final && self.api_status().is_some() && self.api_status_since_final().is_none()
+    }
+
     /// The API's word counts only where the row itself cannot be seen.
     pub(super) fn api_final(&self) -> Option<(u32, f64)> {
         let setup = &self.timeline.setup;
