@@ -277,10 +277,15 @@ impl Verdict {
     /// Scenario (`none` where there is none), cause and exit code.
     pub fn expect(self, scenario: &str, cause: &str, code: i32) -> Self {
         let seen = (self.scenario(), self.cause(), self.code());
+        // (.ci/common.sh looks for these words.)
+        let how_bad = match self.certainty() == "certain" && self.cause() != cause {
+            true => "CERTAIN AND FALSE",
+            false => "",
+        };
         assert_eq!(
             seen,
             (scenario, cause, Some(code)),
-            "scenario, cause and exit code\n{}",
+            "scenario, cause and exit code {how_bad}\n{}",
             self.explain()
         );
         self
