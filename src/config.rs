@@ -13,6 +13,7 @@ mod program;
 pub mod redacted;
 mod secret_url;
 pub mod secrets;
+mod submit;
 mod values;
 mod worker;
 
@@ -31,6 +32,7 @@ pub use database::Database;
 pub use layers::{Layers, nearest};
 pub use program::{Program, Services};
 pub use secret_url::SecretUrl;
+pub use submit::SubmitCommand;
 pub use values::parse_duration;
 pub use worker::{LogSource, Worker};
 
@@ -40,6 +42,8 @@ pub struct Config {
     /// Of the API and the worker.
     pub framework: &'static Framework,
     pub api: Option<Api>,
+    /// What sends a task, where the API does not.
+    pub submit: Option<SubmitCommand>,
     pub broker: Broker,
     pub database: Option<Database>,
     pub api_log: LogSource,
@@ -105,6 +109,7 @@ impl Config {
         let config = Self {
             framework,
             api: api::api(layers)?,
+            submit: submit::submit_command(layers)?,
             broker: broker::broker(layers)?,
             database: database::database(layers)?,
             api_log: worker::log_source(layers, "api")?,
@@ -125,8 +130,16 @@ impl Config {
         self.api.as_ref().ok_or(Error::MissingKey {
             key: "api.url",
             needed_for: "submitting a task",
-            example: "[api] url = \"http://localhost:8000\"",
+            example: "[api] url = \"http://localhost:8000\" (or, where a program sends it, [submit] command = [\"python\", \"manage.py\", \"send_report\"])",
         })
+    }
+
+    /// The error that says what is needed to send a task, if nothing that could is configured.
+    pub fn need_submission(&self) -> Result<()> {
+        match self.submit {
+            Some(_) => Ok(()),
+            None => self.need_api().map(|_| ()),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod consistency;
 pub mod evidence;
 pub mod isolation;
 pub mod premises;
+mod submitter;
 #[cfg(test)]
 pub mod testing;
 mod verdict;
@@ -83,7 +84,7 @@ fn decide(story: Story<'_>) -> Verdict {
         of: matched.of,
     });
     let links: Vec<Link> = links.collect();
-    Verdict {
+    let mut verdict = Verdict {
         scenario,
         outcome,
         stage: story.furthest(),
@@ -120,7 +121,11 @@ fn decide(story: Story<'_>) -> Verdict {
         stages: story.stages(),
         task: story.task(),
         notes,
+    };
+    if story.timeline.is_by_command() {
+        submitter::speak_of_the_command(&mut verdict);
     }
+    verdict
 }
 
 /// The first stage missing after the furthest one reached; `None`: the task succeeded.

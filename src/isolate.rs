@@ -291,6 +291,7 @@ impl<'a> Isolator<'a> {
         let mut config = config.clone();
         // It took no part in this.
         config.api = None;
+        config.submit = None;
         config.api_log = Default::default();
         config.broker.actor = Some(copy.actor.clone());
         let arguments = if from_configuration {

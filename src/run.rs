@@ -4,8 +4,10 @@
 //! The only place that knows all sources, and the only one that asks for the verdict while it watches.
 
 mod arm;
+mod command;
 mod direct;
 mod follow;
+mod peers;
 mod plan;
 mod recognise;
 mod start;
@@ -25,6 +27,7 @@ use crate::interrupt::listen_for_interrupt;
 use crate::scrubber::scrubber;
 use crate::timeline::{Ended, EventKind, Source, Timeline};
 use crate::vantage::{Phase, Phases, Tap, api};
+pub use command::Command;
 pub use direct::Direct;
 use follow::Run;
 pub use plan::{OnNews, Plan, setup};
@@ -152,7 +155,7 @@ async fn carry_out(
     Ok(why)
 }
 
-/// Sends the task on its way, through the API or past it.
+/// Sends the task on its way: through the API, by a command, or past both.
 fn submit(run: &Run, config: &Config, plan: &Plan, tap: Tap) -> Result<JoinHandle<()>> {
     if let Some(direct) = plan.direct.clone() {
         let broker = config.broker.clone();
@@ -160,6 +163,9 @@ fn submit(run: &Run, config: &Config, plan: &Plan, tap: Tap) -> Result<JoinHandl
         return Ok(tokio::spawn(
             async move { direct.publish(&broker, seen, &tap).await },
         ));
+    }
+    if let Some(command) = Command::of(config)? {
+        return Ok(tokio::spawn(async move { command.send(&tap).await }));
     }
     let mut api = config.need_api()?.clone();
     // An answer that comes after the run has ended helps nobody.

@@ -132,6 +132,17 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 impl Prepared {
+    /// To be run by ourselves, and not below the guardian: it ends by itself.
+    pub fn command(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.start.program);
+        command
+            .args(&self.start.arguments)
+            .env_clear()
+            .envs(self.start.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.start.cwd);
+        command
+    }
+
     /// It and all below it can connect where this filter lets it.
     pub fn behind(mut self, filter: ConnectFilter) -> Self {
         self.start.filter = Some(filter);

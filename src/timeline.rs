@@ -5,7 +5,9 @@
 //! and the `timeline` of the JSON report.
 
 mod broker;
+mod command;
 mod container;
+mod ended;
 pub mod environment;
 mod event;
 pub mod isolation;
@@ -21,8 +23,10 @@ mod source;
 use crate::framework::{Framework, LineSubject, LogEvent};
 
 pub use broker::{ClosedChannel, Connection, Consumer, Permission};
+pub use command::CommandEnd;
 pub use container::{Container, PublishedAt, Role};
-pub use event::{Ended, Event, EventKind, NoAnswer};
+pub use ended::Ended;
+pub use event::{Event, EventKind, NoAnswer};
 pub use log_line::{Level, LogLine};
 pub use process::{Frame, Process, Stack, exit_words};
 pub use row::{Blocker, LockWait, Row, Xmax};
@@ -124,7 +128,7 @@ impl Timeline {
             events.find(|event| is(&event.kind)).map(|event| event.at_ms)
         };
         let asked = at(|kind| matches!(kind, EventKind::Submitting { .. }));
-        let answered = at(|kind| matches!(kind, EventKind::Answered { .. }));
+        let answered = at(|kind| matches!(kind, EventKind::Answered { .. } | EventKind::CommandEnded(_)));
         let (Some(asked), Some(answered)) = (asked, answered) else {
             return Vec::new();
         };
@@ -145,6 +149,13 @@ impl Timeline {
             }
         }
         ids
+    }
+
+    /// A command sent the task, or was to, and no API.
+    pub fn is_by_command(&self) -> bool {
+        self.events
+            .iter()
+            .any(|event| matches!(&event.kind, EventKind::Submitting { method, .. } if method == "RUN"))
     }
 
     /// The same recording of a trace, as the story of this task. Which messages carry the id can be

@@ -19,6 +19,8 @@ mod celery_control;
 mod celery_healthy;
 #[path = "live/cluster.rs"]
 mod cluster;
+#[path = "live/command.rs"]
+mod command;
 #[path = "live/commands.rs"]
 mod commands;
 #[path = "live/containers.rs"]

@@ -103,7 +103,7 @@ async fn look(config: &Config) -> Result<Look> {
 /// What is not configured cannot be expected to see; the firehose is for runs that submit.
 fn is_wanted(source: Source, config: &Config) -> bool {
     match source {
-        Source::Api => config.api.is_some(),
+        Source::Api => config.api.is_some() || config.submit.is_some(),
         Source::ApiLog => config.api_log.is_configured(),
         Source::Database => config.database.is_some(),
         Source::WorkerLog => config.worker.log.is_configured(),

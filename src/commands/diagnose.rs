@@ -12,7 +12,7 @@ use crate::guardian;
 use crate::interrupt::interrupt;
 use crate::isolate::{Isolator, Original};
 use crate::report::Report;
-use crate::run::{Observed, Plan, observe};
+use crate::run::{Command, Observed, Plan, observe};
 use crate::supervise::System;
 use crate::timeline::{Event, EventKind, Source, recording};
 use crate::vantage::firehose::PublishedBodies;
@@ -35,7 +35,8 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         config => (config?, None),
     };
     if args.task.is_none() {
-        config.need_api()?;
+        config.need_submission()?;
+        Command::of(&config)?;
     }
     warn_of(args, &config);
     let what = if args.start { "preparing" } else { CONNECTING };

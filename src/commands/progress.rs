@@ -72,6 +72,7 @@ impl Progress {
             stage,
             reached,
             at_ms,
+            observed,
             ..
         } in &verdict.stages
         {
@@ -84,7 +85,7 @@ impl Progress {
                 self.printer.step(&format!(
                     "  {sign} {:<10} {at:>9}  {}",
                     stage.name(),
-                    stage.meaning()
+                    observed.as_deref().unwrap_or(stage.meaning())
                 ));
             }
         }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{load, print_text};
 use crate::cli::{Global, Plain, Submit};
 use crate::error::{Error, Result, exit};
+use crate::run::Command;
 use crate::scrubber::scrubber;
 use crate::submit::{Direct, publish};
 use crate::timeline::NoAnswer;
@@ -21,6 +22,9 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
     )?;
     if args.direct {
         return direct(args, &publish(&config).await?);
+    }
+    if let Some(command) = Command::of(&config)? {
+        return by_command(args, &command, &scrubber(&config, false)).await;
     }
     let submission = submit_once(config.need_api()?).await;
     let scrubber = scrubber(&config, false);
@@ -117,6 +121,42 @@ fn terminal_text(submission: &Submission, scrubber: &Scrubber) -> String {
             )
         }
     }
+}
+
+/// Through `submit.command`; without a pattern its exit code is all that it says.
+async fn by_command(args: &Submit, command: &Command, scrubber: &Scrubber) -> Result<u8> {
+    let end = command.run().await;
+    let code = match end.code {
+        Some(0) if end.task_id.is_none() && command.names_tasks() => exit::COULD_NOT,
+        Some(0) => exit::OK,
+        Some(_) => exit::FAILED,
+        None => exit::COULD_NOT,
+    };
+    let printed = scrubber.outside_text(end.printed.trim_end());
+    let text = match args.format {
+        Plain::Json => lines(&json!({
+            "schema": "taskdiag.submit.v1", "task_id": end.task_id, "command_exit_code": end.code, "latency_ms": end.latency_ms,
+            "printed": if end.task_id.is_some() { None } else { Some(printed) }, "exit_code": code,
+        })),
+        Plain::Terminal => {
+            let how = match end.code {
+                Some(number) => format!("exit code {number}"),
+                None => "ended, because it took longer than timing.timeout".into(),
+            };
+            match &end.task_id {
+                Some(id) if code == exit::OK => {
+                    format!("task {}  {how}  {:.1} ms\n", printable(id), end.latency_ms)
+                }
+                _ if code == exit::COULD_NOT && end.code == Some(0) => format!(
+                    "no task: {how} after {:.1} ms, and submit.task_id_pattern finds nothing in what it printed:\n{printed}\n",
+                    end.latency_ms
+                ),
+                _ => format!("{how} after {:.1} ms; it printed:\n{printed}\n", end.latency_ms),
+            }
+        }
+    };
+    print_text(&text)?;
+    Ok(code)
 }
 
 fn direct(args: &Submit, done: &Direct) -> Result<u8> {

@@ -61,7 +61,12 @@ pub fn secrets(config: &Config) -> Vec<secrecy::SecretString> {
         .iter()
         .any(|word| name.contains(word))
     };
-    let programs = [&config.api_program, &config.worker_program];
+    let submit = config.submit.as_ref().map(|submit| &submit.program);
+    let programs = [
+        config.api_program.as_ref(),
+        config.worker_program.as_ref(),
+        submit,
+    ];
     let mut found = Vec::new();
     for (name, value) in programs.into_iter().flatten().flat_map(|program| &program.env) {
         if sounds_secret(name) || (!is_known(name) && may_be_secret(value.expose_secret(), config)) {

@@ -70,6 +70,7 @@ mod row_overwritten;
 mod row_rolled_back;
 mod several_workers;
 mod single_active_consumer;
+mod submit_command_failed;
 mod succeeded;
 mod table_locked;
 mod taken_by_orphaned_worker;
@@ -114,6 +115,7 @@ pub const ALL: &[Cause] = &[
     argument_not_serialisable::CAUSE,
     api_cannot_enqueue::CAUSE,
     api_rejected::CAUSE,
+    submit_command_failed::CAUSE,
     api_failed::CAUSE,
     api_answer_unrecognised::CAUSE,
     row_invisible::CAUSE,

@@ -43,12 +43,16 @@ impl Asked {
         // What competed and was excluded comes first: that is what a reader would have guessed.
         let mut ruled_out: Vec<(bool, Excluded)> = Vec::new();
         let framework = story.framework();
+        // Where rows are out of sight, what keeps a task from being sent is seen all the same.
+        let no_rows = next == Some(Stage::Recorded) && !story.sees(Source::Database);
         let possible = |(_, cause): &(usize, &Cause)| cause.is_one_of(framework);
         for (order, cause) in causes::ALL.iter().enumerate().filter(possible) {
             let is_next = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
                 || (cause.id == "succeeded" && next.is_none());
             // Afterwards nothing shows whether it was sent: what stops those that were is possible, too.
-            let competes = is_next || (story.may_have_been_sent() && cause.is_on_the_way_to_a_worker());
+            let competes = is_next
+                || (no_rows && cause.keeps_from.contains(&Stage::Published))
+                || (story.may_have_been_sent() && cause.is_on_the_way_to_a_worker());
             let id = cause.id.to_owned();
             match ask(cause, story) {
                 Answer::Matched(matched) if competes => asked.competing.push((order, cause, matched)),

@@ -358,6 +358,10 @@ impl<'a> Story<'a> {
                         self.task_id = Some(id);
                     }
                 }
+                EventKind::CommandEnded(end) => {
+                    self.answered_at.get_or_insert(event.at_ms);
+                    self.task_id = end.task_id.as_deref().or(self.task_id);
+                }
                 EventKind::Given { task_id: id } => self.task_id = Some(id),
                 EventKind::Recognised { task_id: id } => {
                     self.task_id = Some(id);
@@ -565,10 +569,11 @@ impl<'a> Story<'a> {
         !self.post_mortem() && self.timeline.setup.task_id_pointer.is_none()
     }
 
-    /// The HTTP answer: event, status, body.
+    /// The HTTP answer: event, status, body. A command that ended well has accepted the task, too.
     pub fn answer(&self) -> Option<(u32, u16, &'a str)> {
         self.find(|event| match &event.kind {
             EventKind::Answered { status, body, .. } => Some((event.n, *status, body.as_str())),
+            EventKind::CommandEnded(end) if end.code == Some(0) => Some((event.n, 202, end.printed.as_str())),
             _ => None,
         })
     }

@@ -12,8 +12,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{Answer, Cause, Certainty, Story, Verdict, ask, diagnose};
 use crate::framework::{ArgumentValues, Message};
 use crate::timeline::{
-    ClosedChannel, Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine, NoAnswer,
-    Permission, Process, Setup, Source, Stack, Timeline, Xmax,
+    ClosedChannel, CommandEnd, Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine,
+    NoAnswer, Permission, Process, Setup, Source, Stack, Timeline, Xmax,
 };
 
 pub const TASK: &str = "task_1";
@@ -233,6 +233,21 @@ impl Scene {
                 candidates: Vec::new(),
             },
         )
+    }
+
+    /// A command was to send the task, and ended so.
+    pub fn run_by_command(code: Option<i32>, task_id: Option<&str>, printed: &str) -> Self {
+        let started = EventKind::Submitting {
+            method: "RUN".into(),
+            url: "python manage.py send_report".into(),
+        };
+        let ended = EventKind::CommandEnded(CommandEnd {
+            code,
+            latency_ms: 10.0,
+            task_id: task_id.map(str::to_owned),
+            printed: printed.into(),
+        });
+        Self::new().see(Source::Api, started).see(Source::Api, ended)
     }
 
     /// Submitted, answered without an id, and recognised by its message.

@@ -32,6 +32,17 @@ pub(super) fn describe(event: &Event) -> String {
             Some(id) => format!("HTTP {status} in {latency_ms:.1} ms, task {id}"),
             None => format!("HTTP {status} in {latency_ms:.1} ms: {body}"),
         },
+        Kind::CommandEnded(end) => {
+            let how = match end.code {
+                Some(code) if code < 0 => format!("ended by signal {}", -code),
+                Some(code) => format!("exit code {code}"),
+                None => "ended by taskdiag".to_owned(),
+            };
+            match &end.task_id {
+                Some(id) => format!("{how} after {:.1} ms, task {id}", end.latency_ms),
+                None => format!("{how} after {:.1} ms: {}", end.latency_ms, end.printed),
+            }
+        }
         Kind::NotAnswered { error, .. } => error.clone(),
         Kind::ApiStatus {
             http_status, value, ..

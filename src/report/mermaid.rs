@@ -109,6 +109,9 @@ impl Steps<'_> {
                     let text = format!("HTTP {status}{}", task.unwrap_or_default());
                     self.push(at_ms, &format!("{API}-->>{USER}"), &text);
                 }
+                Kind::CommandEnded(_) => {
+                    self.push(at_ms, &format!("{API}-->>{USER}"), &describe(event));
+                }
                 Kind::NotAnswered { error, .. } => {
                     self.push(at_ms, &format!("{USER}-x{API}"), error);
                 }
@@ -204,6 +207,7 @@ impl Steps<'_> {
                     event.kind,
                     Kind::Submitting { .. }
                         | Kind::Answered { .. }
+                        | Kind::CommandEnded(_)
                         | Kind::NotAnswered { .. }
                         | Kind::Publish { .. }
                         | Kind::Deliver { .. }

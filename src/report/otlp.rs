@@ -226,6 +226,13 @@ impl<'a> Trace<'a> {
         let mut facts = Vec::new();
         for event in &self.report.timeline {
             match &event.kind {
+                EventKind::Submitting { method, url } if method == "RUN" => {
+                    facts.push(("process.command_line", json!(url)));
+                }
+                EventKind::CommandEnded(end) => {
+                    let code = end.code.map(|code| ("process.exit.code", json!(code)));
+                    facts.extend(code);
+                }
                 EventKind::Submitting { method, url } => {
                     facts.push(("http.request.method", json!(method)));
                     facts.push(("url.full", json!(url)));

@@ -120,12 +120,15 @@ impl Run {
             EventKind::Answered {
                 task_id: Some(id), ..
             } => Some(id.clone()),
+            EventKind::CommandEnded(end) => end.task_id.clone(),
             EventKind::Given { task_id } => Some(task_id.clone()),
             _ => None,
         };
+        let is_unnamed_command = matches!(&event.kind, EventKind::CommandEnded(end) if end.task_id.is_none());
         // Where something in the answer might be the id, the configuration is to say so.
         self.unnamed |= matches!(&event.kind, EventKind::Answered { status, task_id: None, candidates, .. }
-            if (200..400).contains(status) && candidates.is_empty());
+            if (200..400).contains(status) && candidates.is_empty())
+            || is_unnamed_command;
         if let Some(id) = &learned {
             self.timeline.learn_task_id(id);
             self.phase.send_modify(|phase| phase.task_id = Some(id.clone()));
@@ -175,6 +178,9 @@ impl Run {
             _ => {}
         }
         self.timeline.push(event);
+        if is_unnamed_command {
+            self.row_is_unknown();
+        }
         if self.unnamed && self.phase.borrow().task_id.is_none() {
             self.recognise();
         }
@@ -232,22 +238,6 @@ impl Run {
     fn set_lively(&self, lively: bool) {
         if self.phase.borrow().lively != lively {
             self.phase.send_modify(|phase| phase.lively = lively);
-        }
-    }
-
-    /// Who is at the client's end of a connection: a process of this machine, or somebody in a container.
-    fn ask_who(&self, connection: &str) {
-        let _ = self
-            .queries
-            .processes
-            .send(ProcessQuery::Connection(connection.to_owned()));
-        if let Some(address) = connection
-            .split(" -> ")
-            .next()
-            .and_then(|client| client.rsplit_once(':'))
-        {
-            let address = address.0.trim_matches(['[', ']']).to_owned();
-            let _ = self.queries.containers.send(ContainerQuery::Address(address));
         }
     }
 

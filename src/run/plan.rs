@@ -52,10 +52,10 @@ pub fn setup(config: &Config, plan: &Plan) -> Setup {
             let _ = url.set_password(None);
             url.to_string()
         }),
-        task_id_pointer: match &plan.direct {
-            // It is not guessed: we gave it.
-            Some(_) => Some(String::new()),
-            None => config.api.as_ref().and_then(|api| api.task_id_pointer.clone()),
+        task_id_pointer: match plan.direct.is_some() || config.submit.is_some() {
+            // It is not guessed: we gave it, or a pattern found it.
+            true => Some(String::new()),
+            false => config.api.as_ref().and_then(|api| api.task_id_pointer.clone()),
         },
         entry_pattern: config
             .worker

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::{Environment, Found};
 use super::{
-    ClosedChannel, Connection, Consumer, Container, LockWait, LogLine, Permission, Process, Row, Source,
-    Stack, isolation,
+    ClosedChannel, CommandEnd, Connection, Consumer, Container, Ended, LockWait, LogLine, Permission,
+    Process, Row, Source, Stack, isolation,
 };
 use crate::framework::{ArgumentValues, Heartbeat, Inspection, Message};
 
@@ -89,6 +89,8 @@ pub enum EventKind {
         error: String,
         latency_ms: f64,
     },
+    /// The command that sends the task has ended, or was ended because it took too long.
+    CommandEnded(CommandEnd),
     /// What the API itself reports as the task's status.
     ApiStatus {
         http_status: u16,
@@ -381,20 +383,4 @@ pub enum NoAnswer {
     Timeout,
     /// The connection was closed in the middle of the answer.
     Broken,
-}
-
-/// Why the observation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ended {
-    /// Terminal evidence.
-    Decided,
-    /// Nothing of this task for the silence window.
-    Silence,
-    /// The run's own time limit.
-    Timeout,
-    /// Ctrl-C or a signal.
-    Interrupted,
-    /// A post-mortem has looked everywhere.
-    Looked,
 }

@@ -207,6 +207,11 @@ impl Scrubber {
                 location: location.map(|place| self.text(&place)),
                 candidates,
             },
+            EventKind::CommandEnded(mut end) => {
+                end.task_id = end.task_id.map(|id| printable(&id));
+                end.printed = end_of(self.outside_text(&end.printed), KEPT);
+                EventKind::CommandEnded(end)
+            }
             EventKind::Row(mut row) => {
                 row.error = row.error.map(|text| self.outside_start(&text, KEPT));
                 row.status = row.status.map(|text| printable(&text));
@@ -317,6 +322,13 @@ fn strings(value: &Json, into: &mut Vec<String>) {
         Json::Object(map) => map.values().for_each(|item| strings(item, into)),
         _ => {}
     }
+}
+
+/// The end of a text.
+fn end_of(text: String, most: usize) -> String {
+    let from = text.len().saturating_sub(most);
+    let from = (from..=text.len()).find(|at| text.is_char_boundary(*at));
+    text[from.unwrap_or_default()..].to_owned()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::config::{Api, Config};
 use crate::error::Unavailable;
 use crate::http::{self, NoBody};
 use crate::timeline::{EventKind, NoAnswer};
+use crate::vantage::process::command::masked;
 
 /// Names under which APIs answer a task id, most usual first.
 const USUAL: &[&str] = &[
@@ -92,6 +93,15 @@ pub async fn watch(
     mut phases: Phases,
 ) -> Watched {
     let Some(api) = &config.api else {
+        if let (Some(submit), false) = (&config.submit, post_mortem) {
+            tap.watching(format!(
+                "runs {}",
+                masked(submit.program.command.clone()).join(" ")
+            ));
+            phases.ending().await;
+            tap.looked();
+            return Ok(());
+        }
         return Err(
             Unavailable::new("no API is configured").hint("add [api] url and submit_path to taskdiag.toml")
         );
@@ -107,7 +117,11 @@ pub async fn watch(
                     .hint("add [api] status_path = \"/api/v1/tasks/{task_id}\""),
             );
         }
-        (None, false) => tap.watching(format!("POST {}", endpoint(api))),
+        (None, false) if config.submit.is_none() => tap.watching(format!("POST {}", endpoint(api))),
+        (None, false) => tap.watching("runs submit.command"),
+        (Some(path), _) if config.submit.is_some() => {
+            tap.watching(format!("runs submit.command, GET {path}"))
+        }
         (Some(path), _) => tap.watching(format!("POST {}, GET {path}", endpoint(api))),
     }
     let mut last = None;

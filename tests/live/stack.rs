@@ -240,7 +240,7 @@ impl Stack {
         }))
     }
 
-    fn python(&self, program: &str) -> Command {
+    pub fn python(&self, program: &str) -> Command {
         let lab = Lab::get();
         let venv = self.venv();
         let path = std::env::var("PATH").unwrap_or_default();

@@ -307,6 +307,37 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "submit",
+        about: "Instead of [api]: a command that sends a task and ends, as management commands and jobs of cron do.",
+        needs: &["submit.command"],
+        keys: &[
+            Key::new(
+                "submit.command",
+                List,
+                "sends one task",
+                r#"["python", "manage.py", "send_report"]"#,
+            )
+            .absent(),
+            Key::new(
+                "submit.task_id_pattern",
+                Pattern,
+                "finds the task's id in what the command prints: its first group",
+                r#""queued ([0-9a-f-]{36})""#,
+            )
+            .default("the only message that is sent meanwhile names the task")
+            .absent(),
+            Key::new("submit.python", Path, "its Python environment", r#"".venv""#).absent(),
+            Key::new(
+                "submit.env",
+                Table,
+                "variables that are set for it; an empty value unsets one",
+                r#"{ DEBUG = "" }"#,
+            )
+            .absent(),
+            Key::new("submit.cwd", Path, "where it is started", r#"".""#).default("the file's folder").absent(),
+        ],
+    },
+    Section {
         name: "services",
         about: "What `diagnose --start` needs besides the API and the worker.",
         needs: &[],

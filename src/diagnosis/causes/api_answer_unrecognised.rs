@@ -20,6 +20,9 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some((n, Some(0), printed)) = story.command_ended() {
+        return of_command(story, n, printed);
+    }
     let unnamed = story.find(|event| match &event.kind {
         EventKind::Answered {
             status,
@@ -51,6 +54,25 @@ fn check(story: &Story<'_>) -> Answer {
     api::unless_its_message_comes(story, answer)
 }
 
+/// A command that ended well, and named no task. One that sent nothing has nothing to name.
+fn of_command(story: &Story<'_>, n: u32, printed: &str) -> Answer {
+    if story.task_id().is_some() || story.reached(Stage::Submitted).is_some() {
+        return Answer::NotApplicable;
+    }
+    let said = match printed.trim() {
+        "" => "It printed nothing".to_owned(),
+        printed => format!("It printed: {}", text::excerpt(printed)),
+    };
+    let answer = Answer::shown(
+        format!(
+            "the command ended well, and names no task that submit.task_id_pattern finds{}. {said}",
+            by_its_message(story)
+        ),
+        [n],
+    );
+    api::unless_its_message_comes(story, answer)
+}
+
 /// Why the task could not be recognised by its message.
 fn by_its_message(story: &Story<'_>) -> String {
     if !story.sees(Source::Firehose) {
@@ -58,7 +80,7 @@ fn by_its_message(story: &Story<'_>) -> String {
     }
     let queue = story.queue();
     match story.timeline.sent_meanwhile().len() {
-        0 => format!(", and no message for `{queue}` was sent between the request and the answer"),
+        0 => format!(", and no message for `{queue}` was sent meanwhile"),
         // It was sent too late to be recognised.
         1 => String::new(),
         sent => format!(", and {sent} messages for `{queue}` were sent meanwhile: which is this task's?"),

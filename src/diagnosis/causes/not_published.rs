@@ -135,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn without_a_database_it_is_seen_all_the_same() {
+        let scene = Scene::accepted().silence();
+        assert_ne!(scene.cause(), "likely not-published", "the row is missing before");
+        assert_eq!(scene.without_a_database().cause(), "likely not-published");
+        let sent = Scene::accepted().publish("default").silence();
+        assert_ne!(sent.without_a_database().cause(), "likely not-published");
+    }
+
+    #[test]
     fn where_a_reason_is_out_of_sight_it_is_only_likely() {
         let scene = Scene::accepted().row("PENDING").silence();
         assert_eq!(scene.cause(), "likely not-published");

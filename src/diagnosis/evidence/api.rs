@@ -14,6 +14,30 @@ pub(in crate::diagnosis) fn unless_its_message_comes(story: &Story<'_>, answer: 
     }
 }
 
+impl<'a> Story<'a> {
+    /// How the command that sends the task ended: event, exit code, what it printed.
+    pub fn command_ended(&self) -> Option<(u32, Option<i32>, &'a str)> {
+        self.find(|event| match &event.kind {
+            EventKind::CommandEnded(end) => Some((event.n, end.code, end.printed.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Nothing that could be this task was sent since the submission, as far as is known by now.
+    pub(super) fn sent_nothing(&self) -> bool {
+        let Some(since) = self.submitted_at().filter(|_| self.sees(Source::Firehose)) else {
+            return false;
+        };
+        let sent = self.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Publish { routing_key, .. } => {
+                event.at_ms >= since && self.framework().queues.base(routing_key) == self.queue()
+            }
+            _ => false,
+        });
+        !sent
+    }
+}
+
 /// A refusal in the API's own words, or where a redirect points.
 pub(in crate::diagnosis) fn rejection(story: &Story<'_>, status: u16, body: &str) -> String {
     let location = story.timeline.events.iter().find_map(|event| match &event.kind {
@@ -65,6 +89,15 @@ pub(in crate::diagnosis) fn api_traceback(
 /// the lines. A line that only tells of a request, as access logs do, is none.
 pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
     let since = story.submitted_at()?;
+    if let Some((n, _, printed)) = story
+        .command_ended()
+        .filter(|(_, _, printed)| !printed.trim().is_empty())
+    {
+        return Some((
+            format!("; it printed \"{}\"", text::excerpt(printed.trim())),
+            vec![n],
+        ));
+    }
     let lines: Vec<(u32, String)> = story
         .timeline
         .events

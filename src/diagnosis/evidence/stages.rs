@@ -26,6 +26,14 @@ impl<'a> Story<'a> {
                 EventKind::Answered { task_id, .. } if task_id.is_some() || self.recognised().is_some() => {
                     put(Stage::Submitted, Some(event.at_ms), event.n)
                 }
+                // Of one that sent nothing at all no id is needed.
+                EventKind::CommandEnded(end)
+                    if end.task_id.is_some()
+                        || self.recognised().is_some()
+                        || (end.code == Some(0) && self.sent_nothing()) =>
+                {
+                    put(Stage::Submitted, Some(event.at_ms), event.n)
+                }
                 EventKind::RowCommitted { visible_at_ms, .. } => {
                     put(Stage::Recorded, Some(*visible_at_ms), event.n)
                 }
@@ -351,7 +359,7 @@ impl<'a> Story<'a> {
 
     /// Silence may end the wait: the API has answered, and no actor is at work.
     pub fn silence_counts(&self) -> bool {
-        if self.answer().is_none() && !self.post_mortem() {
+        if self.answered_at().is_none() && !self.post_mortem() {
             return false;
         }
         if !self.reached.contains_key(&Stage::Entered) {

@@ -54,7 +54,8 @@ impl<'a> Story<'a> {
                     reached: Some(true),
                     at_ms: *at_ms,
                     evidence: evidence.clone(),
-                    observed: None,
+                    observed: (stage == Stage::Submitted && self.timeline.is_by_command())
+                        .then(|| "the command sent it".to_owned()),
                 },
                 None => {
                     let (reached, observed) = self.missing(stage);
@@ -87,10 +88,18 @@ impl<'a> Story<'a> {
         if self.is_trace() && self.task_id.is_none() {
             return (None, "cannot tell: no task was named".into());
         }
-        if stage > Stage::Submitted && self.task_id.is_none() {
+        if stage > Stage::Submitted && self.task_id.is_none() && self.reached(Stage::Submitted).is_none() {
             return (Some(false), "not reached: there is no task".into());
         }
         match stage {
+            Stage::Submitted if self.timeline.is_by_command() => (
+                Some(false),
+                "the command has to end with exit code 0, and to name a task".into(),
+            ),
+            Stage::Recorded if self.task_id.is_none() => (
+                None,
+                "cannot tell: no task was named whose row could be read".into(),
+            ),
             Stage::Submitted => match self.answer() {
                 Some((_, status, _)) => (
                     Some(false),

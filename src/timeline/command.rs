@@ -1,0 +1,14 @@
+//! The end of the command that sends the task.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct CommandEnd {
+    /// Its exit code, or a signal's number, negative; none where it took too long and was ended.
+    pub code: Option<i32>,
+    pub latency_ms: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// The end of what it printed, secrets masked.
+    pub printed: String,
+}
