@@ -175,6 +175,10 @@ pub struct Diagnose {
     /// marks them as redelivered; refused where a message could be lost
     #[arg(long)]
     pub peek: bool,
+    /// Look at the first 100 messages of the work queue itself, too: only while it has no consumer, and not on
+    /// a quorum queue before RabbitMQ 4.3
+    #[arg(long, requires = "task")]
+    pub peek_main: bool,
     /// If it fails, repeat it with parts left out to find the faulty part (sends up to 7 more tasks)
     #[arg(long, conflicts_with = "task")]
     pub isolate: bool,

@@ -19,6 +19,7 @@ use crate::report::{SourceState, sources};
 use crate::run::{Direct, Plan, observe};
 use crate::timeline::isolation::Isolated;
 use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
+use crate::vantage::dead_letters::Peek;
 use crate::vantage::firehose::PublishedBodies;
 use clean_vhost::CleanVhost;
 
@@ -49,7 +50,7 @@ impl<'a> Isolator<'a> {
             plan: Plan {
                 system: None,
                 bodies: None,
-                peek: false,
+                peek: Peek::default(),
                 ..plan.clone()
             },
             record,

@@ -15,6 +15,7 @@ use crate::report::Report;
 use crate::run::{Command, Observed, Plan, observe};
 use crate::supervise::System;
 use crate::timeline::{Event, EventKind, Source, recording};
+use crate::vantage::dead_letters::Peek;
 use crate::vantage::firehose::PublishedBodies;
 use tokio::task::JoinHandle;
 
@@ -129,6 +130,12 @@ fn warn_of(args: &Diagnose, config: &Config) {
             "without --peek nothing is touched",
         );
     }
+    if args.peek_main {
+        super::warn(
+            "--peek-main gets and requeues messages of the work queue: they will be marked redelivered, and a worker that starts this very moment gets them later",
+            "without --peek-main nothing is touched",
+        );
+    }
     if args.isolate {
         super::warn(
             "if the task fails, --isolate submits and publishes up to seven more like it",
@@ -143,7 +150,10 @@ fn plan(args: &Diagnose, system: Option<Arc<System>>) -> Plan {
         wait_retries: args.wait_retries,
         expect_entered: args.expect == Expect::Entered,
         show_args: args.show_args,
-        peek: args.peek,
+        peek: Peek {
+            companions: args.peek,
+            main: args.peek_main,
+        },
         look_only: false,
         system,
         direct: None,

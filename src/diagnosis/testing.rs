@@ -413,6 +413,19 @@ impl Scene {
         )
     }
 
+    /// `--peek-main` saw this message on the queue itself.
+    pub fn looked_at(self, queue: &str, id: &str) -> Self {
+        self.see(
+            Source::DeadLetters,
+            EventKind::DeadLetter {
+                queue: queue.into(),
+                reason: None,
+                from_queue: None,
+                message: Self::message(id),
+            },
+        )
+    }
+
     // -- the broker
 
     pub fn depth(self, queue: &str, ready: u64, consumers: u64) -> Self {

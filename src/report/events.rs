@@ -111,9 +111,11 @@ pub(super) fn describe(event: &Event) -> String {
             message,
             ..
         } => format!(
-            "dead letter on {queue}: {}, reason {}, {}",
+            "lies on {queue}: {}{}, {}",
             message.actor.as_deref().unwrap_or("undecodable"),
-            reason.as_deref().unwrap_or("unknown"),
+            reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(", dead-lettered ({reason})")),
             message.message_id.as_deref().unwrap_or_default()
         ),
         Kind::QueueInfo {

@@ -8,6 +8,7 @@ use crate::diagnosis::Verdict;
 use crate::scrubber::scrubber;
 use crate::supervise::System;
 use crate::timeline::{Setup, Timeline};
+use crate::vantage::dead_letters::Peek;
 use crate::vantage::firehose::PublishedBodies;
 use crate::vantage::process;
 
@@ -22,8 +23,8 @@ pub struct Plan {
     pub wait_retries: bool,
     pub expect_entered: bool,
     pub show_args: bool,
-    /// Look at the messages of the delay and dead-letter queues.
-    pub peek: bool,
+    /// Which queues' messages are looked at.
+    pub peek: Peek,
     /// Only arm, look once and end: `check`.
     pub look_only: bool,
     /// `--start`: what to start once everything is watched.

@@ -1,5 +1,5 @@
-//! The messages of the delay and dead-letter queues: only with `--peek`, and never of the queue
-//! itself.
+//! The messages of the delay and dead-letter queues, with `--peek`; those of the queue itself with
+//! `--peek-main`, and only while nobody consumes there.
 //!
 //! A look gets and requeues, which marks messages redelivered and holds them for a moment. On a
 //! quorum queue before 4.3 each look counts towards the delivery limit and can dead-letter or drop
@@ -13,23 +13,45 @@ use crate::config::Config;
 use crate::error::Unavailable;
 use crate::framework::{Envelope, Header, Properties, Role};
 use crate::http::segment;
+use crate::rabbitmq::amqp;
+use crate::rabbitmq::declare::{Counts, Prober};
 use crate::rabbitmq::management::Management;
+use crate::text::counted;
 use crate::timeline::EventKind;
 
 /// Messages that one look takes at most.
 const MOST: u32 = 500;
 
-pub async fn watch(config: &Config, peek: bool, show_args: bool, tap: Tap, mut phases: Phases) -> Watched {
-    if !peek {
+/// Messages of the queue itself that one look takes at most.
+const MOST_OF_MAIN: u32 = 100;
+
+/// Which queues' messages may be looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peek {
+    pub companions: bool,
+    pub main: bool,
+}
+
+impl Peek {
+    fn includes(self, role: Role) -> bool {
+        match role {
+            Role::Main => self.main,
+            _ => self.companions,
+        }
+    }
+}
+
+pub async fn watch(config: &Config, peek: Peek, show_args: bool, tap: Tap, mut phases: Phases) -> Watched {
+    if !peek.companions && !peek.main {
         return Err(
             Unavailable::new("not looked at: a look marks messages as redelivered")
-                .hint("--peek looks at the delay and dead-letter queues"),
+                .hint("--peek looks at the delay and dead-letter queues, --peek-main at the queue itself"),
         );
     }
     let management = Management::new(&config.broker)?;
     let queue = &config.broker.queue;
     let companions = config.framework.queues.family(queue).into_iter();
-    let companions = companions.filter(|(role, _)| *role != Role::Main);
+    let companions = companions.filter(|(role, _)| peek.includes(*role));
     let version = management
         .get("overview?columns=rabbitmq_version")
         .await
@@ -72,6 +94,9 @@ async fn look(
     let vhost = segment(&config.broker.vhost);
     let path = format!("queues/{vhost}/{}", segment(queue));
     let info = management.get(&path).await?;
+    if role == Role::Main {
+        nobody_consumes(config, queue).await?;
+    }
     let get = async |count: u32| {
         let request = json!({ "count": count, "ackmode": "ack_requeue_true", "encoding": "base64", "truncate": 1_000_000 });
         management.post(&format!("{path}/get"), &request).await
@@ -90,7 +115,8 @@ async fn look(
         }
         Cost::Unbearable(why) => return Err(Unavailable::new(format!("refused: {why}"))),
     }
-    let answer = get(MOST).await?;
+    let most = if role == Role::Main { MOST_OF_MAIN } else { MOST };
+    let answer = get(most).await?;
     let messages = answer.as_array().cloned().unwrap_or_default();
     let ready = messages
         .last()
@@ -119,6 +145,23 @@ async fn look(
         });
     }
     Ok((messages.len(), messages.len() + ready))
+}
+
+/// A look would take messages from a worker for a moment. Statistics tell of consumers seconds late, so the queue is
+/// asked.
+async fn nobody_consumes(config: &Config, queue: &str) -> Result<(), Unavailable> {
+    let connection = amqp::connect(&config.broker, "peek").await?;
+    match Prober::default().look(&connection, queue).await {
+        Ok(Counts::There { consumers: 0, .. }) => Ok(()),
+        Ok(Counts::There { consumers, .. }) => Err(Unavailable::new(format!(
+            "refused: it has {}, from which a look would take messages",
+            counted(consumers, "consumer", "consumers")
+        ))),
+        Ok(Counts::Missing) => Err(Unavailable::new("there is no such queue")),
+        Ok(Counts::Down(why)) => Err(Unavailable::new(why)),
+        Ok(Counts::Silent) => Err(Unavailable::new("its leader does not answer")),
+        Err(why) => Err(Unavailable::new(why.reason())),
+    }
 }
 
 /// What a look costs the messages of a queue.

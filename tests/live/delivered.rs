@@ -188,3 +188,31 @@ fn delayed_for_a_second() {
     stack.set("timing.silence", "5s");
     stack.diagnose(&[]).expect("A", "succeeded", 0);
 }
+
+/// The queue itself is looked at on request, while nobody consumes there; then its message is known to wait.
+#[test]
+fn a_look_at_the_work_queue() {
+    let mut stack = Stack::new("peek-main");
+    stack.api(&[]);
+    let verdict = stack.diagnose(&[]).expect("C", "no-consumer", 20);
+    let task = verdict.json["task"]["id"].as_str().expect("an id").to_owned();
+    let verdict = stack.diagnose(&["--task", &task]);
+    assert_ne!(verdict.json["message"]["state"], "ready", "{}", verdict.text);
+    let verdict = stack.diagnose(&["--task", &task, "--peek-main"]);
+    let verdict = verdict
+        .expect("C", "no-consumer", 20)
+        .at_least_likely()
+        .stage("published");
+    assert!(
+        verdict.text.contains("lies on default: execute_agent_task_actor"),
+        "{}",
+        verdict.text
+    );
+    // Nothing was taken away.
+    assert_eq!(stack.depth("default"), Some((1, 0)));
+    stack.worker(healthy());
+    until("the task is done", || stack.depth("default") == Some((0, 1)));
+    stack
+        .diagnose(&["--task", &task, "--peek-main"])
+        .says("refused: it has 1 consumer");
+}

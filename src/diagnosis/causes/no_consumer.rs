@@ -225,6 +225,25 @@ mod tests {
     }
 
     #[test]
+    fn afterwards_a_look_at_the_queue_tells_whether_it_waits_there() {
+        let waiting = Scene::new().given().row("PENDING").depth("default", 2, 0);
+        let unseen = waiting.clone().silence();
+        assert_eq!(unseen.cause(), "likely no-consumer", "it may be among them");
+        let seen = waiting
+            .clone()
+            .looked_at("default", "x-1")
+            .looked_at("default", "m-1");
+        assert_eq!(seen.silence().cause(), "likely no-consumer");
+        let others = waiting
+            .clone()
+            .looked_at("default", "x-1")
+            .looked_at("default", "x-2");
+        assert_ne!(others.silence().cause(), "likely no-consumer");
+        let in_part = waiting.looked_at("default", "x-1");
+        assert_eq!(in_part.silence().cause(), "likely no-consumer");
+    }
+
+    #[test]
     fn a_consumer_excludes_it_and_no_samples_cannot_tell() {
         assert_eq!(Scene::published().silence().answer(&CAUSE), "ruled out");
         assert_eq!(

@@ -213,6 +213,14 @@ impl<'a> Story<'a> {
             .find(|passage| self.is_of_my_queue(passage.queue))
     }
 
+    /// Messages on a queue that were looked at, whosever they are.
+    pub(super) fn looked_at_on(&self, name: &str) -> u64 {
+        let looked = self.timeline.events.iter();
+        let looked = looked
+            .filter(|event| matches!(&event.kind, EventKind::DeadLetter { queue, .. } if queue == name));
+        looked.count() as u64
+    }
+
     /// Copies at rest on the delay and dead-letter queues.
     pub fn held(&self) -> &[QueuedCopy<'a>] {
         &self.held

@@ -101,6 +101,7 @@ impl<'a> Story<'a> {
         if self.post_mortem()
             && self.held.is_empty()
             && let Some(depth) = self.depths(queue).last().filter(is_stuck)
+            && depth.ready > self.looked_at_on(queue)
             && self.worker_lines.iter().all(|told| !told.line.carries_task_id)
         {
             // Nobody takes messages away and some wait: this one may be among them.
