@@ -415,13 +415,17 @@ impl Scene {
 
     /// `--peek-main` saw this message on the queue itself.
     pub fn looked_at(self, queue: &str, id: &str) -> Self {
+        self.lies_on(queue, Self::message(id))
+    }
+
+    pub fn lies_on(self, queue: &str, message: Message) -> Self {
         self.see(
             Source::DeadLetters,
             EventKind::DeadLetter {
                 queue: queue.into(),
                 reason: None,
                 from_queue: None,
-                message: Self::message(id),
+                message,
             },
         )
     }

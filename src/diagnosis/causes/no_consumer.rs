@@ -239,6 +239,13 @@ mod tests {
             .looked_at("default", "x-1")
             .looked_at("default", "x-2");
         assert_ne!(others.silence().cause(), "likely no-consumer");
+        let mut unread = Scene::message("x-2");
+        unread.undecodable = Some("it is cut".into());
+        let unread = waiting
+            .clone()
+            .looked_at("default", "x-1")
+            .lies_on("default", unread);
+        assert_eq!(unread.silence().cause(), "likely no-consumer");
         let in_part = waiting.looked_at("default", "x-1");
         assert_eq!(in_part.silence().cause(), "likely no-consumer");
     }

@@ -213,11 +213,13 @@ impl<'a> Story<'a> {
             .find(|passage| self.is_of_my_queue(passage.queue))
     }
 
-    /// Messages on a queue that were looked at, whosever they are.
+    /// Messages on a queue that were looked at and could be read, whosever they are.
     pub(super) fn looked_at_on(&self, name: &str) -> u64 {
-        let looked = self.timeline.events.iter();
-        let looked = looked
-            .filter(|event| matches!(&event.kind, EventKind::DeadLetter { queue, .. } if queue == name));
+        let is_read = |message: &Message| message.message_id.is_some() && message.undecodable.is_none();
+        let looked = self.timeline.events.iter().filter(|event| match &event.kind {
+            EventKind::DeadLetter { queue, message, .. } => queue == name && is_read(message),
+            _ => false,
+        });
         looked.count() as u64
     }
 
