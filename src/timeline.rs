@@ -153,9 +153,11 @@ impl Timeline {
 
     /// A command sent the task, or was to, and no API.
     pub fn is_by_command(&self) -> bool {
-        self.events
-            .iter()
-            .any(|event| matches!(&event.kind, EventKind::Submitting { method, .. } if method == "RUN"))
+        let how = self.events.iter().find_map(|event| match &event.kind {
+            EventKind::Submitting { method, .. } => Some(method),
+            _ => None,
+        });
+        how.is_some_and(|method| method == "RUN")
     }
 
     /// The same recording of a trace, as the story of this task. Which messages carry the id can be

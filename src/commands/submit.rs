@@ -8,8 +8,8 @@ use crate::error::{Error, Result, exit};
 use crate::run::Command;
 use crate::scrubber::scrubber;
 use crate::submit::{Direct, publish};
-use crate::timeline::NoAnswer;
 use crate::timeline::scrub::{Scrubber, printable};
+use crate::timeline::{NoAnswer, exit_words};
 use crate::vantage::api::{Submission, submit_once};
 
 pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
@@ -139,10 +139,10 @@ async fn by_command(args: &Submit, command: &Command, scrubber: &Scrubber) -> Re
             "printed": if end.task_id.is_some() { None } else { Some(printed) }, "exit_code": code,
         })),
         Plain::Terminal => {
-            let how = match end.code {
-                Some(number) => format!("exit code {number}"),
-                None => "ended, because it took longer than timing.timeout".into(),
-            };
+            let how = end.code.map_or_else(
+                || "ended, because it took longer than timing.timeout".to_owned(),
+                exit_words,
+            );
             match &end.task_id {
                 Some(id) if code == exit::OK => {
                     format!("task {}  {how}  {:.1} ms\n", printable(id), end.latency_ms)

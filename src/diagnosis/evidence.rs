@@ -569,12 +569,18 @@ impl<'a> Story<'a> {
         !self.post_mortem() && self.timeline.setup.task_id_pointer.is_none()
     }
 
-    /// The HTTP answer: event, status, body. A command that ended well has accepted the task, too.
+    /// The HTTP answer: event, status, body.
     pub fn answer(&self) -> Option<(u32, u16, &'a str)> {
         self.find(|event| match &event.kind {
             EventKind::Answered { status, body, .. } => Some((event.n, *status, body.as_str())),
-            EventKind::CommandEnded(end) if end.code == Some(0) => Some((event.n, 202, end.printed.as_str())),
             _ => None,
         })
+    }
+
+    /// The API's answer, whatever it is, or the good end of the command that sends the task.
+    pub fn accepted(&self) -> Option<EventId> {
+        let command = || self.command_ended().filter(|(_, end)| end.code == Some(0));
+        let answer = self.answer().map(|(n, ..)| n);
+        answer.or_else(|| command().map(|(n, _)| n))
     }
 }

@@ -4,14 +4,18 @@ use super::Verdict;
 
 /// The causes are written for the usual case; a sentence about an API that took no part would be false.
 pub(super) fn speak_of_the_command(verdict: &mut Verdict) {
+    // Whoever says a task's status is an API.
+    let is_of_the_api = |id: &str| id == "api-stale-read";
     let named = verdict.cause.iter_mut().chain(&mut verdict.contributing);
-    for named in named {
+    for named in named.filter(|named| !is_of_the_api(&named.id)) {
         of_the_command(&mut named.summary);
         for link in &mut named.explains {
             of_the_command(&mut link.summary);
         }
     }
-    let excluded = verdict.ruled_out.iter_mut().map(|excluded| &mut excluded.because);
+    let excluded = verdict.ruled_out.iter_mut();
+    let excluded = excluded.filter(|excluded| !is_of_the_api(&excluded.id));
+    let excluded = excluded.map(|excluded| &mut excluded.because);
     let observed = verdict
         .stages
         .iter_mut()
@@ -21,10 +25,16 @@ pub(super) fn speak_of_the_command(verdict: &mut Verdict) {
     }
 }
 
+/// What stands between quotation marks is what somebody else said.
 fn of_the_command(text: &mut String) {
-    for (api, command) in [("the API", "the command"), ("The API", "The command")] {
-        if text.contains(api) {
-            *text = text.replace(api, command);
-        }
+    if !text.contains("he API") {
+        return;
     }
+    let parts = text.split('"').enumerate().map(|(at, part)| match at % 2 {
+        0 => part
+            .replace("the API", "the command")
+            .replace("The API", "The command"),
+        _ => part.to_owned(),
+    });
+    *text = parts.collect::<Vec<_>>().join("\"");
 }

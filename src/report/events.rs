@@ -2,7 +2,7 @@
 
 use crate::framework::{Heartbeat, HeldTask, Inspection, exception_in};
 use crate::text::counted;
-use crate::timeline::{Event, EventKind as Kind};
+use crate::timeline::{Event, EventKind as Kind, exit_words};
 use crate::units::moment;
 
 /// One event in a few words.
@@ -33,11 +33,9 @@ pub(super) fn describe(event: &Event) -> String {
             None => format!("HTTP {status} in {latency_ms:.1} ms: {body}"),
         },
         Kind::CommandEnded(end) => {
-            let how = match end.code {
-                Some(code) if code < 0 => format!("ended by signal {}", -code),
-                Some(code) => format!("exit code {code}"),
-                None => "ended by taskdiag".to_owned(),
-            };
+            let how = end
+                .code
+                .map_or_else(|| "ended by taskdiag".to_owned(), exit_words);
             match &end.task_id {
                 Some(id) => format!("{how} after {:.1} ms, task {id}", end.latency_ms),
                 None => format!("{how} after {:.1} ms: {}", end.latency_ms, end.printed),
@@ -264,7 +262,7 @@ pub(super) fn describe(event: &Event) -> String {
         Kind::Gone {
             pid,
             exit: Some(code),
-        } => format!("pid {pid} ended with {}", crate::timeline::exit_words(*code)),
+        } => format!("pid {pid} ended with {}", exit_words(*code)),
         Kind::Gone { pid, .. } => format!("pid {pid} is gone"),
         Kind::Started {
             part, pid, command, ..

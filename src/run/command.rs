@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Child;
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, SubmitCommand};
 use crate::error::Result;
@@ -58,47 +60,81 @@ impl Command {
     /// Runs it to its end, or until it has taken too long.
     pub async fn run(&self) -> CommandEnd {
         let began = Instant::now();
-        let end = |code, printed: String| CommandEnd {
-            code,
-            latency_ms: (began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
-            task_id: self.submit.task_id(&printed),
-            printed,
+        let end = |code: Option<i32>, streams: [String; 2]| {
+            // What was ended may have been in the middle of a word.
+            let is_whole = code.is_some_and(|code| code >= 0);
+            let known = streams.iter().map(|text| match is_whole {
+                true => text.as_str(),
+                false => text.rsplit_once('\n').map_or("", |(lines, _)| lines),
+            });
+            CommandEnd {
+                code,
+                latency_ms: (began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+                task_id: known.into_iter().find_map(|text| self.submit.task_id(text)),
+                printed: streams.map(|text| text.trim_end().to_owned()).join("\n"),
+            }
         };
         let mut command = self.prepared.command();
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .process_group(0);
         let mut child = match command.spawn() {
-            Ok(child) => child,
+            Ok(child) => Group(child),
             // As a shell says it.
-            Err(error) => return end(Some(126), format!("{}: {error}", self.words)),
+            Err(error) => return end(Some(126), [String::new(), format!("{}: {error}", self.words)]),
         };
-        let printed = Arc::new(Mutex::new(Tail::default()));
-        let out = child
-            .stdout
-            .take()
-            .map(|out| tokio::spawn(read(out, printed.clone())));
-        let err = child
-            .stderr
-            .take()
-            .map(|err| tokio::spawn(read(err, printed.clone())));
-        let status = tokio::time::timeout(self.timeout, child.wait()).await;
-        if status.is_err()
-            && let Some(group) = child.id()
-        {
+        let (out, err) = (
+            Printed::of(child.0.stdout.take()),
+            Printed::of(child.0.stderr.take()),
+        );
+        let status = tokio::time::timeout(self.timeout, child.0.wait()).await;
+        drop(child);
+        let streams = [out.kept().await, err.kept().await];
+        end(status.ok().and_then(|status| status.ok()).map(code_of), streams)
+    }
+}
+
+/// The command and what it started: ended with this, unless it has ended by itself.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // (It has no pid any more once it has ended: what it left behind is meant to stay.)
+        if let Some(group) = self.0.id() {
             let group = nix::unistd::Pid::from_raw(group as i32);
             let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
         }
-        for mut reader in [out, err].into_iter().flatten() {
-            if tokio::time::timeout(REST, &mut reader).await.is_err() {
-                reader.abort();
+    }
+}
+
+/// What comes from one of its streams: a line of one is never cut in two by the other.
+struct Printed {
+    tail: Arc<Mutex<Tail>>,
+    reader: JoinHandle<()>,
+}
+
+impl Printed {
+    fn of(from: Option<impl AsyncRead + Unpin + Send + 'static>) -> Self {
+        let tail = Arc::new(Mutex::new(Tail::default()));
+        let into = tail.clone();
+        let reader = tokio::spawn(async move {
+            let Some(mut from) = from else { return };
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut buffer).await {
+                into.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .add(&buffer[..count]);
             }
-        }
-        let printed = printed.lock().unwrap_or_else(PoisonError::into_inner).text();
-        end(status.ok().and_then(|status| status.ok()).map(code_of), printed)
+        });
+        Self { tail, reader }
+    }
+
+    /// The reader goes on: whoever was left behind may print, and must not die of it.
+    async fn kept(self) -> String {
+        let _ = tokio::time::timeout(REST, self.reader).await;
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text()
     }
 }
 
@@ -106,15 +142,6 @@ fn code_of(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| -status.signal().unwrap_or_default())
-}
-
-async fn read(mut from: impl AsyncRead + Unpin, into: Arc<Mutex<Tail>>) {
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        into.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(&buffer[..count]);
-    }
 }
 
 /// The end of what came.
@@ -181,6 +208,37 @@ mod tests {
         assert!(end.printed.contains("oh"), "{}", end.printed);
         let end = command(r#"["sh", "-c", "kill -9 $$"]"#, "").run().await;
         assert_eq!(end.code, Some(-9));
+    }
+
+    /// The id's line is whole, and the one that was being written when it was ended tells nothing.
+    #[tokio::test]
+    async fn streams_are_not_mixed_and_half_a_line_names_nothing() {
+        let mixed = r#"["sh", "-c", "printf id=a; sleep 0.2; echo oh >&2; sleep 0.2; echo 7"]"#;
+        assert_eq!(command(mixed, "").run().await.task_id.as_deref(), Some("a7"));
+        let unended = r#"["sh", "-c", "printf id=a7"]"#;
+        assert_eq!(command(unended, "").run().await.task_id.as_deref(), Some("a7"));
+        let half = r#"["sh", "-c", "printf id=a; sleep 60"]"#;
+        assert_eq!(command(half, "timeout = \"1s\"").run().await.task_id, None);
+    }
+
+    /// As an interrupted run does it: what runs below the command's own process goes, too.
+    #[tokio::test]
+    async fn whoever_gives_up_ends_the_group() {
+        let file = std::env::temp_dir().join(format!("taskdiag-command-{}", std::process::id()));
+        let words = format!(r#"["sh", "-c", "sleep 60 & echo $! >{}; wait"]"#, file.display());
+        let command = command(&words, "");
+        let _ = tokio::time::timeout(Duration::from_secs(2), command.run()).await;
+        let pid = std::fs::read_to_string(&file).expect("it was started");
+        std::fs::remove_file(&file).expect("removed");
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let lives = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        for _ in 0..100 {
+            if !lives() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{stat} is there");
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::exit_words;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CommandEnd {
     /// Its exit code, or a signal's number, negative; none where it took too long and was ended.
@@ -11,4 +13,14 @@ pub struct CommandEnd {
     pub task_id: Option<String>,
     /// The end of what it printed, secrets masked.
     pub printed: String,
+}
+
+impl CommandEnd {
+    /// How it ended, for people.
+    pub fn words(&self) -> String {
+        match self.code {
+            Some(code) => format!("ended with {}", exit_words(code)),
+            None => "had not ended when the time was up, and was ended by taskdiag".to_owned(),
+        }
+    }
 }

@@ -84,13 +84,8 @@ fn a_command_that_raises_when_the_task_is_sent() {
 fn a_command_that_sends_nothing() {
     let mut stack = stack("command-nothing", &["nothing"]);
     stack.worker(healthy());
-    let verdict = stack.diagnose(&[]);
-    assert_eq!(
-        (verdict.cause(), verdict.certainty()),
-        ("not-published", "likely"),
-        "{}",
-        verdict.text
-    );
+    let verdict = stack.diagnose(&[]).expect("C", "not-published", 20);
+    assert_eq!(verdict.certainty(), "likely", "{}", verdict.text);
     assert!(
         verdict.summary().contains("0 reports due"),
         "{}",

@@ -20,8 +20,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, Some(0), printed)) = story.command_ended() {
-        return of_command(story, n, printed);
+    if let Some((n, end)) = story.command_ended().filter(|(_, end)| end.code == Some(0)) {
+        return of_command(story, n, &end.printed);
     }
     let unnamed = story.find(|event| match &event.kind {
         EventKind::Answered {

@@ -27,7 +27,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let seconds = story.timeline.setup.silence_ms as f64 / 1000.0;
-    let mut evidence: Vec<u32> = story.answer().map(|(n, ..)| n).into_iter().collect();
+    let mut evidence: Vec<u32> = story.accepted().into_iter().collect();
     if story.sees_all(Source::Firehose) {
         let text = format!(
             "no message with this task id reached vhost \"{}\" of {} within {seconds} s, so far",

@@ -37,7 +37,7 @@ fn check(story: &Story<'_>) -> Answer {
         units::span(before_ms)
     );
     let mut evidence = vec![committed, n];
-    evidence.extend(story.answer().map(|(n, ..)| n));
+    evidence.extend(story.accepted());
     // One that has not come to its end may have been made by an earlier request that this one should have
     // sent a message for.
     match story.says_it_is_over(row) {

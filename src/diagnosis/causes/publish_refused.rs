@@ -34,7 +34,7 @@ fn check(story: &Story<'_>) -> Answer {
     let said = refused
         .and_then(|refused| refused.said)
         .map_or(String::new(), |said| format!(": {said}"));
-    let answered = story.answer().map(|(n, ..)| n);
+    let answered = story.accepted();
     if let Some((shown, permission)) = permissions::api_may_not_publish(story) {
         let text = format!("the API {}", permissions::words(story, permission));
         let mut evidence = shown.to_vec();

@@ -59,7 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
     // An actor that raised for another reason may have done so before it wrote the row.
     let explained = !entered || story.raised().is_empty() || row::misses_the_row(story);
     let mut evidence = vec![n];
-    evidence.extend(story.answer().map(|(n, ..)| n));
+    evidence.extend(story.accepted());
     let gone = story
         .timeline
         .events

@@ -8,7 +8,7 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "submit-command-failed",
-    keeps_from: &[Stage::Submitted],
+    keeps_from: &[Stage::Submitted, Stage::Published],
     owner: &[Owner::ApiCode],
     explains: &[],
     scenario: Some(Scenario::B),
@@ -21,23 +21,24 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, code, printed)) = story.command_ended() else {
+    let Some((n, end)) = story.command_ended() else {
         return Answer::NotApplicable;
     };
-    let how = match code {
-        Some(0) => return Answer::ruled_out("the command ended with exit code 0", [n]),
-        Some(code) if code < 0 => format!("was ended by signal {}", -code),
-        Some(code) => format!("ended with exit code {code}"),
-        // What it waits for may be the task itself: then its message tells more.
-        None => "had not ended when the time was up, and was ended by taskdiag".to_owned(),
-    };
-    let said = exception_in(printed)
+    if end.code == Some(0) {
+        return Answer::ruled_out("the command ended with exit code 0", [n]);
+    }
+    let said = exception_in(&end.printed)
         .filter(|exception| !exception.is_empty())
-        .or_else(|| printed.trim().lines().last().map(str::to_owned));
+        .or_else(|| end.printed.trim().lines().last().map(str::to_owned));
     let said = said.map_or("; it printed nothing".to_owned(), |said| {
         format!(": {}", text::excerpt(&said))
     });
-    let answer = Answer::shown(format!("the command {how}{said}"), [n]);
+    let text = format!("the command {}{said}", end.words());
+    // It may have sent the task before: then this is not what keeps it.
+    let answer = match story.sent_nothing() {
+        true => Answer::shown(text, [n]),
+        false => Answer::likely(text, [n]).would_decide(&[Source::Firehose]),
+    };
     api::unless_its_message_comes(story, answer)
 }
 
@@ -60,7 +61,9 @@ mod tests {
         );
         let killed = Scene::run_by_command(Some(-9), None, "");
         assert!(
-            killed.summary().contains("signal 9; it printed nothing"),
+            killed
+                .summary()
+                .contains("ended with signal 9 (SIGKILL); it printed nothing"),
             "{}",
             killed.summary()
         );
@@ -82,6 +85,35 @@ mod tests {
             scene.verdict().cause.map(|cause| cause.id).as_deref(),
             Some(CAUSE.id)
         );
+    }
+
+    /// It printed the id, and raised before it had sent anything: that is why there is no message.
+    #[test]
+    fn one_that_named_its_task_and_failed() {
+        let failed = Scene::run_by_command(
+            Some(1),
+            Some("task_1"),
+            "queued task_1\nConnectionError: no broker",
+        );
+        assert_eq!(failed.clone().silence().cause(), "certain submit-command-failed");
+        let recorded = failed.row("PENDING");
+        assert_eq!(recorded.silence().cause(), "certain submit-command-failed");
+    }
+
+    /// What was sent meanwhile may be its task: then it did not keep that from anything.
+    #[test]
+    fn where_something_may_have_been_sent_it_is_likely() {
+        let failed = Scene::run_by_command(Some(1), None, "BrokenPipeError");
+        assert_eq!(
+            failed.without(Source::Firehose).cause(),
+            "likely submit-command-failed"
+        );
+        let other = failed
+            .clone()
+            .publish_as("default", WORKER, Scene::message("x-1"));
+        assert_eq!(other.silence().cause(), "likely submit-command-failed");
+        let elsewhere = failed.publish_as("billing", WORKER, Scene::message("x-1"));
+        assert_eq!(elsewhere.silence().cause(), "certain submit-command-failed");
     }
 
     #[test]

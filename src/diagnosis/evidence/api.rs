@@ -1,10 +1,10 @@
 //! What the API answered, and what its log says of it.
 
-use super::Story;
+use super::{Story, broker};
 use crate::diagnosis::Answer;
 use crate::framework::exception_in;
 use crate::text;
-use crate::timeline::{EventKind, NoAnswer, Source, TOLD_LATER_MS};
+use crate::timeline::{CommandEnd, EventKind, NoAnswer, Source, TOLD_LATER_MS};
 
 /// Decides, where the answer names no task: but for a moment its message may still be told of.
 pub(in crate::diagnosis) fn unless_its_message_comes(story: &Story<'_>, answer: Answer) -> Answer {
@@ -15,26 +15,29 @@ pub(in crate::diagnosis) fn unless_its_message_comes(story: &Story<'_>, answer: 
 }
 
 impl<'a> Story<'a> {
-    /// How the command that sends the task ended: event, exit code, what it printed.
-    pub fn command_ended(&self) -> Option<(u32, Option<i32>, &'a str)> {
+    /// How the command that sends the task ended.
+    pub fn command_ended(&self) -> Option<(u32, &'a CommandEnd)> {
         self.find(|event| match &event.kind {
-            EventKind::CommandEnded(end) => Some((event.n, end.code, end.printed.as_str())),
+            EventKind::CommandEnded(end) => Some((event.n, end)),
             _ => None,
         })
     }
 
-    /// Nothing that could be this task was sent since the submission, as far as is known by now.
-    pub(super) fn sent_nothing(&self) -> bool {
-        let Some(since) = self.submitted_at().filter(|_| self.sees(Source::Firehose)) else {
+    /// Every publish since the submission was seen, and none of them can be this task's: they went to other queues.
+    /// What goes to an exchange of the application's may be routed to any.
+    pub fn sent_nothing(&self) -> bool {
+        let Some(since) = self.submitted_at().filter(|_| broker::saw_every_publish(self)) else {
             return false;
         };
-        let sent = self.timeline.events.iter().any(|event| match &event.kind {
-            EventKind::Publish { routing_key, .. } => {
-                event.at_ms >= since && self.framework().queues.base(routing_key) == self.queue()
-            }
+        let mut sent = self.timeline.events.iter().filter(|event| event.at_ms >= since);
+        !sent.any(|event| match &event.kind {
+            EventKind::Publish {
+                exchange,
+                routing_key,
+                ..
+            } => !exchange.is_empty() || self.is_of_my_queue(routing_key),
             _ => false,
-        });
-        !sent
+        })
     }
 }
 
@@ -89,14 +92,9 @@ pub(in crate::diagnosis) fn api_traceback(
 /// the lines. A line that only tells of a request, as access logs do, is none.
 pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
     let since = story.submitted_at()?;
-    if let Some((n, _, printed)) = story
-        .command_ended()
-        .filter(|(_, _, printed)| !printed.trim().is_empty())
-    {
-        return Some((
-            format!("; it printed \"{}\"", text::excerpt(printed.trim())),
-            vec![n],
-        ));
+    if let Some((n, end)) = story.command_ended() {
+        let printed = text::excerpt(end.printed.trim());
+        return (!printed.is_empty()).then(|| (format!("; it printed \"{printed}\""), vec![n]));
     }
     let lines: Vec<(u32, String)> = story
         .timeline

@@ -28,9 +28,8 @@ impl<'a> Story<'a> {
                 }
                 // Of one that sent nothing at all no id is needed.
                 EventKind::CommandEnded(end)
-                    if end.task_id.is_some()
-                        || self.recognised().is_some()
-                        || (end.code == Some(0) && self.sent_nothing()) =>
+                    if end.code == Some(0)
+                        && (end.task_id.is_some() || self.recognised().is_some() || self.sent_nothing()) =>
                 {
                     put(Stage::Submitted, Some(event.at_ms), event.n)
                 }

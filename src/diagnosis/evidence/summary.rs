@@ -55,7 +55,7 @@ impl<'a> Story<'a> {
                     at_ms: *at_ms,
                     evidence: evidence.clone(),
                     observed: (stage == Stage::Submitted && self.timeline.is_by_command())
-                        .then(|| "the command sent it".to_owned()),
+                        .then(|| "the command ended with exit code 0".to_owned()),
                 },
                 None => {
                     let (reached, observed) = self.missing(stage);
@@ -94,7 +94,12 @@ impl<'a> Story<'a> {
         match stage {
             Stage::Submitted if self.timeline.is_by_command() => (
                 Some(false),
-                "the command has to end with exit code 0, and to name a task".into(),
+                match self.command_ended().map(|(_, end)| end.words()) {
+                    Some(words) => {
+                        format!("the command {words}; exit code 0 and a task that is named are needed")
+                    }
+                    None => "the command has not ended".into(),
+                },
             ),
             Stage::Recorded if self.task_id.is_none() => (
                 None,
