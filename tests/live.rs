@@ -13,6 +13,8 @@ mod billing;
 mod blind;
 #[path = "live/celery.rs"]
 mod celery;
+#[path = "live/celery_code.rs"]
+mod celery_code;
 #[path = "live/celery_control.rs"]
 mod celery_control;
 #[path = "live/celery_healthy.rs"]

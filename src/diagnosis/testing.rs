@@ -853,11 +853,15 @@ impl Scene {
     /// asked: without one or two of its sources, or cut off anywhere, no other cause is certain.
     pub fn cause(&self) -> String {
         let whole = self.verdict().cause;
+        let links = whole.iter().flat_map(|whole| &whole.explains);
+        let effects: Vec<String> = links.map(|link| link.id.clone()).collect();
         let same = |less: &Timeline, how: &str, also_true: &[&str]| {
             let Some(less) = diagnose(less).cause else { return };
             assert!(
                 less.certainty < Certainty::Certain
                     || whole.as_ref().is_some_and(|whole| whole.id == less.id)
+                    // What it explains is true as well, and is said by itself where the reason is not seen.
+                    || effects.contains(&less.id)
                     || also_true.contains(&less.id.as_str()),
                 "{how}: certain {}, and not {:?}",
                 less.id,

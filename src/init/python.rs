@@ -27,6 +27,10 @@ pub struct Actor {
     /// Its name stands in the code, and is not made from its function's.
     pub is_named: bool,
     pub name: String,
+    /// The function or class that it is.
+    pub function: String,
+    /// Its first parameter is `self`, which is no argument.
+    pub takes_self: bool,
     pub queue: QueueName,
     pub place: String,
     /// Dotted name of the module that defines it.
@@ -51,6 +55,8 @@ pub struct Parameter {
     pub name: String,
     pub annotation: String,
     pub has_default: bool,
+    /// It stands behind `*`.
+    pub by_keyword: bool,
 }
 
 /// A table as SQLAlchemy or `CREATE TABLE` declares it.

@@ -259,6 +259,7 @@ mod tests {
     #[test]
     fn arguments_fit_the_parameters() {
         let parameter = |name: &str, annotation: &str, has_default| Parameter {
+            by_keyword: false,
             name: name.into(),
             annotation: annotation.into(),
             has_default,

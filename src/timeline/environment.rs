@@ -87,6 +87,31 @@ pub struct Code {
     /// Further folders of the import path that have a module of this name: the first one wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_in: Vec<String>,
+    /// Python files there that have changed since the process started. Older recordings do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<ChangedFile>,
+}
+
+/// A file as it stands now, which need not be what a process that started before it has loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangedFile {
+    pub path: String,
+    /// Unix milliseconds.
+    pub at_ms: i64,
+    /// The tasks that it declares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<DeclaredTask>,
+}
+
+/// A task as its source declares it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeclaredTask {
+    /// The name under which messages name it.
+    pub name: String,
+    pub function: String,
+    /// How many arguments it takes by position, `self` included.
+    pub positional: usize,
+    pub parameters: Vec<String>,
 }
 
 /// A `.env` file as it stands now, which need not be as it was read.

@@ -4,6 +4,7 @@
 //! show their command line but neither their sockets nor their environment.
 
 mod api;
+mod changed;
 mod code;
 pub mod command;
 pub mod container;

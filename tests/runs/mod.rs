@@ -97,6 +97,7 @@ pub fn hostile(text: &str) -> Report {
                 module: "app".into(),
                 directory: value.into(),
                 also_in: vec![text.into()],
+                changed: Vec::new(),
             }),
             variables: Some(
                 [

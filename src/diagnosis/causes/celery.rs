@@ -10,10 +10,12 @@ pub(super) mod eta_blocks_worker;
 pub(super) mod node_name_taken;
 pub(super) mod pool_stuck;
 pub(super) mod rate_limited;
+pub(super) mod result_backend_blocks_publish;
 pub(super) mod result_ignored;
 pub(super) mod result_not_stored;
 pub(super) mod revoked;
 pub(super) mod solo_blocked;
+pub(super) mod stale_code;
 pub(super) mod worker_unrecoverable;
 
 use crate::diagnosis::evidence::later::Fate;
@@ -268,6 +270,23 @@ mod scenes {
 
         pub fn error(self, text: &str) -> Self {
             Self(said(self.0, Level::Error, text))
+        }
+
+        pub fn and(self, change: impl FnOnce(Scene) -> Scene) -> Self {
+            Self(change(self.0))
+        }
+
+        /// An error, and what stands below it.
+        pub fn refusal(self, text: &str, below: &str) -> Self {
+            let line = LogLine {
+                level: Some(Level::Error),
+                thread: Some("MainProcess".into()),
+                text: text.into(),
+                traceback: Some(below.into()),
+                raw: ArgumentValues(vec![text.to_owned(), below.to_owned()]),
+                ..LogLine::default()
+            };
+            self.and(|scene| scene.see(Source::WorkerLog, EventKind::Line(line)))
         }
 
         pub fn unacked(self, unacked: u64) -> Self {

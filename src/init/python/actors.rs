@@ -51,10 +51,13 @@ pub fn read(node: Node) -> Option<Actor> {
     };
     let given = option(shape.name_option).and_then(Node::string);
     let is_named = given.is_some();
-    let name = given.or_else(|| Some(function.field("name")?.text().to_owned()))?;
+    let called = function.field("name")?.text().to_owned();
+    let name = given.unwrap_or_else(|| called.clone());
     Some(Actor {
         framework,
         is_named,
+        function: called,
+        takes_self: takes_self(function),
         queue: queue_of(option(shape.queue_option)),
         parameters: function.field("parameters").map(parameters).unwrap_or_default(),
         entry: function.field("body").and_then(entry),
@@ -79,6 +82,8 @@ pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
     Some(Actor {
         framework,
         is_named: name.is_some(),
+        function: function.text().to_owned(),
+        takes_self: takes_self(*defined),
         queue: queue_of(node.argument(shape.queue_option)),
         parameters: defined.field("parameters").map(parameters).unwrap_or_default(),
         entry: defined.field("body").and_then(entry),
@@ -90,6 +95,8 @@ fn actor(node: Node, name: String) -> Actor {
     Actor {
         framework: Framework::usual(),
         is_named: true,
+        function: name.clone(),
+        takes_self: false,
         name,
         queue: QueueName::Default,
         place: node.place(),
@@ -147,10 +154,19 @@ impl QueueName {
     }
 }
 
+fn takes_self(function: Node) -> bool {
+    let first = function
+        .field("parameters")
+        .and_then(|all| all.children().into_iter().next());
+    first.is_some_and(|first| first.text() == "self")
+}
+
 fn parameters(node: Node) -> Vec<Parameter> {
+    let mut by_keyword = false;
     node.children()
         .into_iter()
         .filter_map(|declared| {
+            by_keyword |= matches!(declared.kind(), "keyword_separator" | "list_splat_pattern");
             let (name, has_default) = match declared.kind() {
                 "identifier" => (declared, false),
                 "typed_parameter" => (*declared.children().first()?, false),
@@ -161,6 +177,7 @@ fn parameters(node: Node) -> Vec<Parameter> {
                 name: name.text().to_owned(),
                 annotation: declared.field("type").map_or("", Node::text).to_owned(),
                 has_default,
+                by_keyword,
             })
         })
         .collect()

@@ -61,6 +61,7 @@ pub fn find(command: &[String], path: &ImportPath<'_>) -> Option<Code> {
                     module: module.to_owned(),
                     directory,
                     also_in: found.into_iter().skip(1).map(|(_, folder)| folder).collect(),
+                    changed: Vec::new(),
                 };
                 best = Some((rank, code));
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use procfs::process::Process as Proc;
 use tokio::task::JoinSet;
 
+use super::changed;
 use super::code::{self, ImportPath};
 use super::distributions::{Installed, installed};
 use super::dotenv;
@@ -245,6 +246,11 @@ fn read(raw: &Raw, found: Found, masker: &Masker, known: &Mutex<Known>) -> Envir
             added: &packages.added,
         },
     );
+    if let (Some(code), Some(started)) = (&mut environment.code, raw.started_at_ms)
+        && found != Found::ApiPort
+    {
+        code.changed = changed::since(started, code, &view);
+    }
     if packages
         .distributions
         .iter()

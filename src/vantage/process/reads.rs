@@ -84,7 +84,7 @@ fn search(folders: Vec<PathBuf>, names: &[&str]) -> Vec<String> {
 }
 
 /// Installed packages, and what no project imports.
-fn is_others(name: &str, folder: &Path) -> bool {
+pub(super) fn is_others(name: &str, folder: &Path) -> bool {
     name.starts_with('.')
         || matches!(
             name,

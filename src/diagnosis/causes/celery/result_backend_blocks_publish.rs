@@ -1,0 +1,111 @@
+//! Sending fails although the broker is fine: before it publishes, the API opens the store of results.
+
+use super::APPLIES_TO;
+use crate::diagnosis::evidence::{api, broker};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::timeline::Source;
+
+pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
+    id: "result-backend-blocks-publish",
+    keeps_from: &[Stage::Submitted, Stage::Published],
+    owner: &[Owner::Deployment, Owner::DatabaseHost],
+    explains: &[],
+    scenario: Some(Scenario::B),
+    needs: &[&[Source::ApiLog]],
+    general: false,
+    fails_attempt: false,
+    applies_to: APPLIES_TO,
+    page: include_str!("result_backend_blocks_publish.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some((line, exception)) = api::api_traceback(story, fails_before_the_publish) else {
+        return Answer::NotApplicable;
+    };
+    if let Some(passage) = story.publishes().first() {
+        return Answer::ruled_out("it was published", [passage.n]);
+    }
+    let text = format!("before it sends, the API opens the store of results, and that failed: {exception}");
+    match story.answer() {
+        Some((n, status, _)) if status >= 500 => {
+            Answer::shown(format!("HTTP {status}: {text}"), [n, line]).terminal()
+        }
+        // It swallowed the error, and may send by another way.
+        Some((n, status, _)) if status < 300 => {
+            let text = format!("{text}; it answered HTTP {status} all the same");
+            match story.closed() && broker::saw_every_publish(story) {
+                true => Answer::shown(text, [n, line]),
+                false => Answer::likely(text, [n, line]).would_decide(&[Source::Firehose]),
+            }
+        }
+        // The log's line may be another request's.
+        _ => Answer::likely(text, [line]),
+    }
+}
+
+/// Frames, outermost first: the call that sends, below it the backend of results, and no broker's client.
+fn fails_before_the_publish(text: &str) -> bool {
+    let Some(sends) = text.find("in send_task") else {
+        return false;
+    };
+    let below = &text[sends..];
+    // `rpc://` keeps results at the broker itself.
+    let is_the_brokers = ["in send_task_message", "celery/backends/rpc", "/amqp/"];
+    below.contains("celery/backends/") && !is_the_brokers.iter().any(|word| below.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    const AWAY: &str = "Traceback (most recent call last):\n  File \"/srv/shop/views.py\", line 9, in reports\n  File \"/v/site-packages/celery/app/base.py\", line 1, in send_task\n  File \"/v/site-packages/celery/backends/database/__init__.py\", line 1, in on_task_call\nsqlalchemy.exc.OperationalError: connection refused";
+
+    fn celery(scene: Scene) -> Scene {
+        scene.setup(|setup| setup.framework = "celery".into())
+    }
+
+    #[test]
+    fn the_store_of_results_is_away() {
+        let scene = celery(Scene::refused(500, "").api_log("Internal Server Error", AWAY));
+        assert_eq!(
+            scene.verdict().cause.map(|cause| cause.id).as_deref(),
+            Some(CAUSE.id)
+        );
+        assert_eq!(scene.answer(&CAUSE), "certain");
+        assert_eq!(scene.without(Source::ApiLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn an_error_that_the_api_swallows_is_certain_only_once_nothing_came() {
+        let scene = celery(Scene::accepted().row("PENDING").api_log("could not send", AWAY));
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        let scene = scene.silence();
+        assert_eq!(scene.answer(&CAUSE), "certain");
+        assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "likely");
+        let sent = celery(
+            Scene::accepted()
+                .row("PENDING")
+                .api_log("could not send", AWAY)
+                .publish("default"),
+        );
+        assert_eq!(sent.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_database_of_the_applications_own_and_a_status_are_near_misses() {
+        for other in [
+            // A row of the application's own.
+            AWAY.replace("celery/backends/database", "sqlalchemy/orm"),
+            // The status of an earlier task is asked for, and nothing is sent.
+            AWAY.replace("in send_task", "in status"),
+            AWAY.replace("celery/backends/database/__init__", "celery/backends/rpc"),
+            // The broker is what fails.
+            AWAY.replace("celery/backends/database", "kombu/connection"),
+        ] {
+            let scene = celery(Scene::refused(500, "").api_log("Internal Server Error", &other));
+            assert_eq!(scene.answer(&CAUSE), "not applicable", "{other}");
+        }
+    }
+}
