@@ -6,6 +6,7 @@
 //! premise assumed.
 
 mod processes;
+mod requests;
 
 use std::collections::BTreeSet;
 
@@ -37,6 +38,9 @@ pub enum Premise {
     /// The only message that was sent between the request and its answer, which names no task, was sent
     /// for this request.
     SentForTheRequest(String),
+    /// The traceback that the API logged in this event is of the request that submitted the task, and of no
+    /// other that failed at the same time.
+    TracebackIsOurs(EventId),
     /// The first version of the row that was seen is its INSERT.
     FirstVersionIsInsert,
     /// No version of the row came and went between two looks.
@@ -110,6 +114,10 @@ impl Premise {
                     "if message {id}, sent between the request and its answer, is this task's: the answer names none"
                 )
             }
+            Premise::TracebackIsOurs(_) => {
+                "if the traceback in the API's log is of this request: another may have failed at the same time"
+                    .into()
+            }
             Premise::FirstVersionIsInsert => {
                 "if the first version of the row that was seen is the one that was inserted".into()
             }
@@ -150,6 +158,7 @@ impl Story<'_> {
             Premise::NotAReplica(pid) => self.not_a_replica(*pid),
             Premise::MessageIsOurs(id) => self.message_is_ours(id),
             Premise::SentForTheRequest(id) => self.sent_for_the_request(id),
+            Premise::TracebackIsOurs(n) => self.traceback_is_ours(*n),
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::SawEveryVersion => self.saw_every_version(),
             // Without a trace of it, only the client's channel would show that it was not closed.

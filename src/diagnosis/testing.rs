@@ -314,6 +314,16 @@ impl Scene {
         self.see(Source::ApiLog, EventKind::Line(line))
     }
 
+    /// A request as the API's access log has it: `POST /tasks`, which is how the task is submitted, or another.
+    pub fn api_served(self, request: &str, status: u16) -> Self {
+        let line = LogLine {
+            level: Some(Level::Info),
+            text: format!("127.0.0.1:40000 - \"{request} HTTP/1.1\" {status}"),
+            ..LogLine::default()
+        };
+        self.see(Source::ApiLog, EventKind::Line(line))
+    }
+
     // -- the row
 
     pub fn row(self, status: &str) -> Self {

@@ -1,6 +1,7 @@
 //! The API's publish failed.
 
 use crate::diagnosis::evidence::{api, broker};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -58,7 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some((line, exception)) if swallowed => {
             let text = format!("the API could not publish ({exception}), and answered {status} all the same");
             if story.closed() && broker::saw_every_publish(story) {
-                Answer::shown(text, [n, line])
+                Answer::shown(text, [n, line]).given([Premise::TracebackIsOurs(line)])
             } else {
                 Answer::likely(text, [n, line]).would_decide(&[Source::Firehose])
             }
@@ -68,11 +69,10 @@ fn check(story: &Story<'_>) -> Answer {
             [n, line],
         )
         .terminal(),
-        Some((line, exception)) => Answer::shown(
-            format!("{status}: the API could not publish: {exception}"),
-            [n, line],
-        )
-        .terminal(),
+        Some((line, exception)) => {
+            let text = format!("{status}: the API could not publish: {exception}");
+            api::by_traceback(story, Answer::shown(text, [n, line]), line)
+        }
         None => Answer::NotApplicable,
     }
 }
@@ -87,13 +87,18 @@ mod tests {
 
     #[test]
     fn a_failed_publish_behind_a_500() {
-        let scene = Scene::refused(500, "").api_log("Exception", CLOSED);
+        let scene = Scene::refused(500, "")
+            .api_served("POST /tasks", 500)
+            .api_log("Exception", CLOSED);
         assert_eq!(scene.cause(), "certain api-cannot-enqueue");
     }
 
     #[test]
     fn swallowed_behind_a_2xx() {
-        let scene = Scene::accepted().row("PENDING").api_log("could not send", CLOSED);
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .api_served("POST /tasks", 202)
+            .api_log("could not send", CLOSED);
         assert_eq!(scene.cause(), "likely api-cannot-enqueue", "it may still be sent");
         let scene = scene.silence();
         assert_eq!(scene.cause(), "certain api-cannot-enqueue");
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_database_that_refuses_is_a_near_miss() {
-        let scene = Scene::refused(500, "").api_log(
+        let scene = Scene::refused(500, "").api_served("POST /tasks", 500).api_log(
             "Exception",
             "Traceback (most recent call last):\n  File \"/v/psycopg/connection.py\", line 1, in connect\nConnectionRefusedError: [Errno 111]",
         );
@@ -129,8 +134,16 @@ mod tests {
     fn a_failed_publish_behind_a_connection_closed_without_an_answer() {
         let broken = Scene::not_answered(crate::timeline::NoAnswer::Broken);
         assert_eq!(
-            broken.clone().api_log("Exception", CLOSED).cause(),
+            broken
+                .clone()
+                .api_log("Error handling request /tasks", CLOSED)
+                .cause(),
             "certain api-cannot-enqueue"
+        );
+        assert_eq!(
+            broken.clone().api_log("Exception", CLOSED).cause(),
+            "likely api-cannot-enqueue",
+            "another request's, perhaps"
         );
         assert_eq!(broken.cause(), "likely api-failed");
     }

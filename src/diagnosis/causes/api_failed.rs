@@ -38,7 +38,8 @@ fn check(story: &Story<'_>) -> Answer {
         }
         return match api::api_traceback(story, |_| true) {
             Some((line, exception)) => {
-                Answer::shown(format!("{text}; its log: {exception}"), [n, line]).terminal()
+                let answer = Answer::shown(format!("{text}; its log: {exception}"), [n, line]);
+                api::by_traceback(story, answer, line)
             }
             None => Answer::likely(text, [n])
                 .would_decide(&[Source::ApiLog])
@@ -48,7 +49,8 @@ fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some((n, status, body)) if status >= 500 => match api::api_traceback(story, |_| true) {
             Some((line, exception)) => {
-                Answer::shown(format!("the API answered HTTP {status}: {exception}"), [n, line]).terminal()
+                let answer = Answer::shown(format!("the API answered HTTP {status}: {exception}"), [n, line]);
+                api::by_traceback(story, answer, line)
             }
             // Servers answer first and log the traceback after that.
             None => Answer::likely(
@@ -71,8 +73,8 @@ mod tests {
     fn a_traceback_makes_it_certain() {
         let scene = Scene::refused(500, "Internal Server Error");
         assert_eq!(scene.cause(), "likely api-failed");
-        let scene = scene.api_log(
-            "Exception",
+        let scene = scene.api_served("POST /tasks", 500).api_log(
+            "Exception in ASGI application",
             "Traceback (most recent call last):\n  File \"/app/main.py\", line 1, in create\nZeroDivisionError: no",
         );
         assert_eq!(scene.cause(), "certain api-failed");

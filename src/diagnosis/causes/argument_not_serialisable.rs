@@ -31,11 +31,10 @@ fn check(story: &Story<'_>) -> Answer {
             && story.framework().stack.is_library(&text.replace('\\', "/"))
     };
     match api::api_traceback(story, from_encoder) {
-        Some((line, exception)) => Answer::shown(
-            format!("HTTP {status}: {exception} while the message was encoded"),
-            [n, line],
-        )
-        .terminal(),
+        Some((line, exception)) => {
+            let text = format!("HTTP {status}: {exception} while the message was encoded");
+            api::by_traceback(story, Answer::shown(text, [n, line]), line)
+        }
         None => Answer::NotApplicable,
     }
 }
@@ -49,7 +48,9 @@ mod tests {
 
     #[test]
     fn the_messages_encoder_raised() {
-        let scene = Scene::refused(500, "").api_log("Exception in ASGI application", BELOW);
+        let scene = Scene::refused(500, "")
+            .api_served("POST /tasks", 500)
+            .api_log("Exception in ASGI application", BELOW);
         assert_eq!(scene.cause(), "certain argument-not-serialisable");
         assert!(scene.verdict().terminal);
     }
@@ -57,7 +58,9 @@ mod tests {
     #[test]
     fn the_answers_encoder_is_a_near_miss() {
         let answer = BELOW.replace("/v/dramatiq/encoder.py", "/v/starlette/responses.py");
-        let scene = Scene::refused(500, "").api_log("Exception in ASGI application", &answer);
+        let scene = Scene::refused(500, "")
+            .api_served("POST /tasks", 500)
+            .api_log("Exception in ASGI application", &answer);
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         assert_eq!(scene.cause(), "certain api-failed");
     }

@@ -2,9 +2,13 @@
 
 use super::{Story, broker};
 use crate::diagnosis::Answer;
+use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::framework::exception_in;
 use crate::text;
 use crate::timeline::{CommandEnd, EventKind, NoAnswer, Source, TOLD_LATER_MS};
+
+/// A request's line comes so long after its traceback.
+const REQUEST_LOGGED_MS: u64 = 150;
 
 /// Decides, where the answer names no task: but for a moment its message may still be told of.
 pub(in crate::diagnosis) fn unless_its_message_comes(story: &Story<'_>, answer: Answer) -> Answer {
@@ -71,21 +75,41 @@ pub(in crate::diagnosis) fn rejection(story: &Story<'_>, status: u16, body: &str
     )
 }
 
-/// A line of the API's log since the submission whose traceback satisfies the question.
+/// A traceback in the API's log since the submission that satisfies the question, of this request before any that
+/// may be another's. What is concluded from it is given [`Premise::TracebackIsOurs`].
 pub(in crate::diagnosis) fn api_traceback(
     story: &Story<'_>,
     wanted: impl Fn(&str) -> bool,
 ) -> Option<(u32, String)> {
-    story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::Line(line) if event.source == Source::ApiLog && !line.before => {
-            let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
-            let exception = exception_in(traceback)
-                .filter(|text| !text.is_empty())
-                .unwrap_or_else(|| line.text.clone());
-            Some((event.n, text::excerpt(&exception)))
-        }
-        _ => None,
-    })
+    let found = story
+        .timeline
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Line(line) if event.source == Source::ApiLog && !line.before => {
+                let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
+                let state = story.state(&Premise::TracebackIsOurs(event.n));
+                let is_proved = matches!(state, State::Proved(_));
+                (!matches!(state, State::Refuted(_))).then_some((is_proved, event.n, line, traceback))
+            }
+            _ => None,
+        });
+    // The first of the best.
+    let (_, n, line, traceback) = found.min_by_key(|(is_proved, n, ..)| (!is_proved, *n))?;
+    let exception = exception_in(traceback)
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| line.text.clone());
+    Some((n, text::excerpt(&exception)))
+}
+
+/// Decides, if the traceback is this request's: some servers log the request after it, which shows that.
+pub(in crate::diagnosis) fn by_traceback(story: &Story<'_>, answer: Answer, n: EventId) -> Answer {
+    let premise = Premise::TracebackIsOurs(n);
+    let wait_ms = match story.state(&premise) {
+        State::Proved(_) => 0,
+        _ => REQUEST_LOGGED_MS,
+    };
+    answer.given([premise]).terminal_after(wait_ms)
 }
 
 /// What the application itself says of the task in the API's log, to stand at the end of a sentence, and

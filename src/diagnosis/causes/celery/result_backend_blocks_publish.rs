@@ -2,6 +2,7 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{api, broker};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -29,13 +30,14 @@ fn check(story: &Story<'_>) -> Answer {
     let text = format!("before it sends, the API opens the store of results, and that failed: {exception}");
     match story.answer() {
         Some((n, status, _)) if status >= 500 => {
-            Answer::shown(format!("HTTP {status}: {text}"), [n, line]).terminal()
+            let answer = Answer::shown(format!("HTTP {status}: {text}"), [n, line]);
+            api::by_traceback(story, answer, line)
         }
         // It swallowed the error, and may send by another way.
         Some((n, status, _)) if status < 300 => {
             let text = format!("{text}; it answered HTTP {status} all the same");
             match story.closed() && broker::saw_every_publish(story) {
-                true => Answer::shown(text, [n, line]),
+                true => Answer::shown(text, [n, line]).given([Premise::TracebackIsOurs(line)]),
                 false => Answer::likely(text, [n, line]).would_decide(&[Source::Firehose]),
             }
         }
@@ -68,7 +70,11 @@ mod tests {
 
     #[test]
     fn the_store_of_results_is_away() {
-        let scene = celery(Scene::refused(500, "").api_log("Internal Server Error", AWAY));
+        let scene = celery(
+            Scene::refused(500, "")
+                .api_served("POST /tasks", 500)
+                .api_log("Internal Server Error", AWAY),
+        );
         assert_eq!(
             scene.verdict().cause.map(|cause| cause.id).as_deref(),
             Some(CAUSE.id)
@@ -79,7 +85,12 @@ mod tests {
 
     #[test]
     fn an_error_that_the_api_swallows_is_certain_only_once_nothing_came() {
-        let scene = celery(Scene::accepted().row("PENDING").api_log("could not send", AWAY));
+        let scene = celery(
+            Scene::accepted()
+                .row("PENDING")
+                .api_served("POST /tasks", 202)
+                .api_log("could not send", AWAY),
+        );
         assert_eq!(scene.answer(&CAUSE), "likely");
         let scene = scene.silence();
         assert_eq!(scene.answer(&CAUSE), "certain");
@@ -104,7 +115,11 @@ mod tests {
             // The broker is what fails.
             AWAY.replace("celery/backends/database", "kombu/connection"),
         ] {
-            let scene = celery(Scene::refused(500, "").api_log("Internal Server Error", &other));
+            let scene = celery(
+                Scene::refused(500, "")
+                    .api_served("POST /tasks", 500)
+                    .api_log("Internal Server Error", &other),
+            );
             assert_eq!(scene.answer(&CAUSE), "not applicable", "{other}");
         }
     }

@@ -1,0 +1,233 @@
+//! Which request a line of the API's log is about: other requests leave lines in it, too.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{EventId, State, is_common, proved};
+use crate::diagnosis::evidence::Story;
+use crate::timeline::{EventKind, LogLine, Source};
+
+/// Lines are read a moment after they were written, and a request that began before ours may fail beside it.
+const BEFORE_MS: f64 = 500.0;
+
+/// `"POST /tasks HTTP/1.1" 500`, as most servers write it.
+static ACCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?x) \b (?P<method> GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) \s (?P<path> /\S*) \s HTTP/[\d.]+ "? (?: \s (?P<status> \d{3}) \b )?"#).ok()
+});
+
+/// `500 POST /tasks (127.0.0.1) 12.03ms`, as Tornado writes it.
+static STATUS_FIRST: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"\b(?P<status>\d{3}) (?P<method>GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?P<path>/\S*) \(")
+        .ok()
+});
+
+/// What servers write before the traceback of a request that failed, where they name its path: Django, Flask,
+/// gunicorn, waitress, Tornado.
+static FAILED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?:Internal Server Error:|Exception on|Error handling request|Exception while serving|Uncaught exception [A-Z]+) (?P<path>/[^\s:,]*)").ok()
+});
+
+/// And where they name none: uvicorn, hypercorn, aiohttp.
+const FAILED_SOMEWHERE: [&str; 4] = [
+    "Exception in ASGI application",
+    "Error in ASGI Framework",
+    "Error handling request",
+    "Unhandled exception in",
+];
+
+/// What runs beside the requests fails in its own words.
+const BESIDE: [&str; 4] = [
+    "Exception in thread",
+    "never retrieved",
+    "Exception in callback",
+    "Job \"",
+];
+
+struct Access<'a> {
+    method: &'a str,
+    path: &'a str,
+    status: Option<u16>,
+}
+
+fn access(text: &str) -> Option<Access<'_>> {
+    let found = [&ACCESS, &STATUS_FIRST]
+        .into_iter()
+        .find_map(|pattern| pattern.as_ref()?.captures(text))?;
+    Some(Access {
+        method: found.name("method")?.as_str(),
+        path: bare(found.name("path")?.as_str()),
+        status: found
+            .name("status")
+            .and_then(|status| status.as_str().parse().ok()),
+    })
+}
+
+fn failed(text: &str) -> Option<&str> {
+    Some(bare(FAILED.as_ref()?.captures(text)?.name("path")?.as_str()))
+}
+
+/// Without its query.
+fn bare(path: &str) -> &str {
+    path.split(['?', '#']).next().unwrap_or(path)
+}
+
+/// Path of an address.
+fn path_of(url: &str) -> &str {
+    let behind = url.split_once("://").map_or(url, |(_, behind)| behind);
+    behind.find('/').map_or("/", |at| bare(&behind[at..]))
+}
+
+impl Story<'_> {
+    /// Whether the traceback that the API logged in this event is of the request that submitted the task.
+    pub(super) fn traceback_is_ours(&self, n: EventId) -> State {
+        let submitted = self.find(|event| match &event.kind {
+            EventKind::Submitting { method, url, .. } => Some((event.at_ms, method.as_str(), path_of(url))),
+            _ => None,
+        });
+        let (Some((since, method, path)), Some(traceback)) = (submitted, self.api_line(n)) else {
+            return State::Assumed;
+        };
+        if self.names_the_task(traceback) {
+            return proved([n]);
+        }
+        let lines = || {
+            self.timeline.events.iter().filter_map(|event| match &event.kind {
+                EventKind::Line(line)
+                    if event.source == Source::ApiLog && !line.before && event.at_ms >= since - BEFORE_MS =>
+                {
+                    Some((event.n, line))
+                }
+                _ => None,
+            })
+        };
+        let requests = || lines().filter_map(|(n, line)| Some((n, line, access(&line.text)?)));
+        let is_ours = |access: &Access<'_>| access.method == method && access.path == path;
+        let ours: Vec<EventId> = requests()
+            .filter(|(_, _, access)| is_ours(access))
+            .map(|(n, ..)| n)
+            .collect();
+        match failed(&traceback.text) {
+            Some(named) if named == path => {
+                let as_named = lines().filter(|(_, line)| failed(&line.text) == Some(path));
+                return match as_named.count() == 1 && ours.len() <= 1 {
+                    true => proved([n].into_iter().chain(ours)),
+                    false => State::Assumed,
+                };
+            }
+            // A proxy may have taken a prefix away.
+            Some(named) if !path.ends_with(named) => return State::Refuted(vec![n]),
+            _ => {}
+        }
+        if BESIDE.iter().any(|words| traceback.text.contains(words)) {
+            return State::Assumed;
+        }
+        let is_unhandled = FAILED_SOMEWHERE
+            .iter()
+            .any(|words| traceback.text.contains(words));
+        let may_be_anothers = |line: &LogLine, access: &Access<'_>| {
+            let fits = !is_unhandled || access.status.is_none_or(|status| status >= 500);
+            fits && !is_ours(access) && !self.names_the_task(line)
+        };
+        let others = requests().any(|(_, line, access)| may_be_anothers(line, &access));
+        let unhandled =
+            lines().filter(|(_, line)| FAILED_SOMEWHERE.iter().any(|words| line.text.contains(words)));
+        match ours.as_slice() {
+            [ours] if !others && unhandled.count() <= 1 => proved([n, *ours]),
+            _ => State::Assumed,
+        }
+    }
+
+    fn api_line(&self, n: EventId) -> Option<&LogLine> {
+        self.find(|event| match &event.kind {
+            EventKind::Line(line) if event.n == n && event.source == Source::ApiLog => Some(line),
+            _ => None,
+        })
+    }
+
+    /// A line of the API's log that holds the task's id. One of a request that failed was written before the id
+    /// was known.
+    fn names_the_task(&self, line: &LogLine) -> bool {
+        let Some(id) = self.task_id() else {
+            return false;
+        };
+        line.carries_task_id || (!is_common(id) && line.text.contains(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+
+    const RAISED: &str = "Traceback (most recent call last):\n  File \"/app/main.py\", line 1, in create\nZeroDivisionError: no";
+    const OTHER: &str =
+        "Traceback (most recent call last):\n  File \"/app/main.py\", line 9, in pay\nKeyError: 'card'";
+    const ASGI: &str = "Exception in ASGI application";
+
+    /// Answered with 500, and that is in the access log.
+    fn failed() -> Scene {
+        Scene::refused(500, "").api_served("POST /tasks", 500)
+    }
+
+    #[test]
+    fn the_only_request() {
+        assert_eq!(failed().api_log(ASGI, RAISED).cause(), "certain api-failed");
+        assert_eq!(
+            failed().api_log("it failed", RAISED).cause(),
+            "certain api-failed"
+        );
+    }
+
+    #[test]
+    fn servers_that_name_the_path() {
+        for text in [
+            "Internal Server Error: /tasks",
+            "[2026-11-28 10:34:52 +0000] [7] [ERROR] Error handling request /tasks?now=1",
+            "ERROR in app: Exception on /tasks [POST]",
+            "Uncaught exception POST /tasks (127.0.0.1)",
+        ] {
+            let alone = Scene::refused(500, "").api_log(text, RAISED);
+            assert_eq!(alone.cause(), "certain api-failed", "{text}");
+            let beside = alone.api_log("Internal Server Error: /pay", OTHER);
+            assert_eq!(beside.cause(), "certain api-failed", "{text}");
+            let twice = beside.api_log(text, OTHER);
+            assert_eq!(twice.cause(), "likely api-failed", "{text}");
+        }
+    }
+
+    #[test]
+    fn another_requests_is_passed_over() {
+        let scene = Scene::refused(500, "").api_log("Internal Server Error: /pay", OTHER);
+        let verdict = scene.verdict();
+        let cause = verdict.cause.expect("a cause");
+        assert_eq!(scene.cause(), "likely api-failed");
+        assert!(!cause.summary.contains("KeyError"), "{}", cause.summary);
+    }
+
+    #[test]
+    fn another_request_at_the_same_time_is_a_near_miss() {
+        for (request, status) in [("POST /pay", 500), ("POST /tasks", 500), ("GET /tasks", 503)] {
+            let scene = failed().api_served(request, status).api_log(ASGI, OTHER);
+            assert_eq!(scene.cause(), "likely api-failed", "{request}");
+        }
+        let fine = failed().api_served("GET /health", 200);
+        assert_eq!(fine.clone().api_log(ASGI, RAISED).cause(), "certain api-failed");
+        assert_eq!(
+            fine.api_log("a call failed", OTHER).cause(),
+            "likely api-failed",
+            "a request that is answered may log one, too"
+        );
+    }
+
+    #[test]
+    fn what_runs_beside_the_requests_is_a_near_miss() {
+        let scene = failed().api_log("Exception in thread Thread-7 (refresh):", OTHER);
+        assert_eq!(scene.cause(), "likely api-failed");
+    }
+
+    #[test]
+    fn no_access_log() {
+        let scene = Scene::refused(500, "").api_log(ASGI, RAISED);
+        assert_eq!(scene.cause(), "likely api-failed");
+    }
+}
