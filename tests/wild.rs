@@ -94,6 +94,7 @@ const ALL: &[Transformation] = &[
     less("lost_lines", log::lost_lines),
     less("late_start", sources::late_start),
     less("unnamed_answer", answer::unnamed_answer),
+    less("another_request_fails", answer::another_request_fails),
     less("yesterday", ids::yesterday),
     less("yesterday_afterwards", |run| {
         sources::afterwards(run)

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use strum::{EnumDiscriminants, VariantArray};
 
-use super::evidence::{Story, permissions, workers};
+use super::evidence::{Story, permissions, stacks, workers};
 use crate::framework::Framework;
 use crate::timeline::{Event, EventKind, Row, Source};
 
@@ -282,10 +282,11 @@ impl Story<'_> {
         }
     }
 
-    /// Its stack stands in the application's code below the framework's call.
+    /// A stack stands in the application's code below the framework's call: in the task's own function, or it is
+    /// the only one in any.
     fn work_is_running(&self, pid: i32) -> State {
-        match super::evidence::stacks::own_frame(self, Some(pid), "") {
-            Some((n, _)) => proved([n]),
+        match stacks::at_work(self, pid) {
+            Some(n) => proved([n]),
             None => State::Assumed,
         }
     }

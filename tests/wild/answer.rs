@@ -1,7 +1,7 @@
 //! Answers that name no task.
 
 use taskdiag::framework::ArgumentValues;
-use taskdiag::timeline::{Event, EventKind, Level, Source};
+use taskdiag::timeline::{Event, EventKind, Level, LogLine, Source};
 
 use super::ids::{TRACEBACK, free_thread, message_of};
 use super::run::{Run, Wild, event, line, weave, wild};
@@ -167,3 +167,70 @@ fn anothers(run: &Run) -> Option<Run> {
     let run = unnamed(&run.with(events), OTHER);
     Some(run.told(run.truth.instead("not-dispatched")))
 }
+
+/// Another request fails at the same time, and its traceback is the first in the API's log: one that could not
+/// send, for the same path or for another.
+pub fn another_request_fails(run: &Run) -> Vec<Wild> {
+    let failing = ["same path", "another path"]
+        .into_iter()
+        .filter_map(|case| Some(wild(case, another_fails(run, case == "same path")?)));
+    failing.collect()
+}
+
+fn another_fails(run: &Run, at_the_same_path: bool) -> Option<Run> {
+    let (submitted, method, path) = run.events().iter().find_map(|event| match &event.kind {
+        EventKind::Submitting { method, url } => {
+            let behind = url.split_once("://")?.1;
+            Some((
+                event.at_ms,
+                method.clone(),
+                behind[behind.find('/')?..].to_owned(),
+            ))
+        }
+        _ => None,
+    })?;
+    let is_read = run
+        .events()
+        .iter()
+        .any(|event| event.source == Source::ApiLog && matches!(event.kind, EventKind::Watching { .. }));
+    if !is_read {
+        return None;
+    }
+    let path = match at_the_same_path {
+        true => path,
+        false => "/v1/payments".to_owned(),
+    };
+    let said = |after: f64, text: String, traceback: Option<&str>| {
+        let line = LogLine {
+            level: Some(Level::Error),
+            text,
+            traceback: traceback.map(str::to_owned),
+            ..LogLine::default()
+        };
+        event(submitted + after, Source::ApiLog, EventKind::Line(line))
+    };
+    let access = format!("10.0.5.9:40718 - \"{method} {path} HTTP/1.1\" 500");
+    let has_access = run.events().iter().any(|event| {
+        matches!(&event.kind, EventKind::Line(line) if event.source == Source::ApiLog && line.text.contains(" HTTP/1.1\" "))
+    });
+    let mut new = vec![said(
+        1.2,
+        "Exception in ASGI application".into(),
+        Some(CANNOT_SEND),
+    )];
+    if has_access {
+        new.insert(0, said(1.0, access, None));
+    }
+    let mut events = run.events().to_vec();
+    weave(&mut events, new);
+    Some(run.with(events))
+}
+
+/// What a broker that refuses leaves, of either framework.
+const CANNOT_SEND: &str = "Traceback (most recent call last):
+  File \"/srv/app/venv/lib/python3.11/site-packages/pika/adapters/blocking_connection.py\", line 478, in _create_connection
+    raise self._reap_last_connection_workflow_error(error)
+  File \"/srv/app/venv/lib/python3.11/site-packages/kombu/connection.py\", line 2, in publish
+  File \"/srv/app/venv/lib/python3.11/site-packages/dramatiq/brokers/rabbitmq.py\", line 337, in enqueue
+    raise ConnectionClosed(e) from None
+dramatiq.errors.ConnectionClosed: ConnectionRefusedError(111, 'Connection refused')";

@@ -35,7 +35,17 @@ fn check(story: &Story<'_>) -> Answer {
             stacks::own_place(raised),
             retries::retry_state(story)
         );
-        let answer = Answer::shown(text, [raised.n]);
+        // Another actor's message may hold the task's id as well: no message was seen, and none is configured.
+        let answer = match story.actors().is_empty() {
+            true => Answer::likely(
+                format!(
+                    "{text}, if `{}` is the task's actor (broker.actor says which is)",
+                    raised.actor
+                ),
+                [raised.n],
+            ),
+            false => Answer::shown(text, [raised.n]),
+        };
         return match retries::final_attempt(story) {
             // The copy is on its way, or there is none: that decides whether it is tried again.
             true if retries::awaits_its_copy(story) => answer.terminal_after(COPY_MS),
@@ -172,5 +182,47 @@ mod tests {
             .deliver(WORKER)
             .silence();
         assert_eq!(scene.verdict().task.message_id, None);
+    }
+
+    /// A message for another actor may hold the task's id among its arguments as well.
+    #[test]
+    fn another_actors_failure_that_names_the_task_is_a_near_miss() {
+        let fails = |actor: &str| {
+            let text = format!(
+                "[PID 102] [Thread-5] [dramatiq.worker.WorkerThread] [ERROR] Failed to process message {actor}('task_1') with unhandled exception.\n{CALL}  File \"/app/tasks.py\", line 3, in {actor}\nValueError: no"
+            );
+            Scene::delivered().line(&text)
+        };
+        assert_eq!(fails("announce").answer(&CAUSE), "not applicable");
+        assert_eq!(fails("act").answer(&CAUSE), "certain", "its own");
+        let unseen = fails("announce").without(Source::Firehose);
+        assert_eq!(
+            unseen
+                .setup(|setup| setup.actor = Some("act".into()))
+                .answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    /// Both were sent in the request, the second after the first was taken: neither is the other's follow-up.
+    #[test]
+    fn a_second_message_of_the_request_after_the_first_was_taken() {
+        let mut audit = Scene::message("m-2");
+        audit.actor = Some("audit".into());
+        let taken = |answered_between: bool| {
+            let scene = Scene::new()
+                .at(-10.0)
+                .submitting()
+                .publish_as("default", API, audit.clone());
+            let scene = scene.deliver_as("m-2", WORKER, false);
+            let answer = |scene: Scene| scene.answered(202, Some("task_1"), "{}");
+            match answered_between {
+                true => answer(scene).publish("default"),
+                false => answer(scene.publish("default")),
+            }
+        };
+        let several = |scene: Scene| scene.verdict().notes.join("; ").contains("`act`, `audit`");
+        assert!(several(taken(false)));
+        assert!(!several(taken(true)), "sent on, perhaps by the actor");
     }
 }

@@ -1,7 +1,7 @@
 //! The actor is still at work.
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{holdups, results, stacks};
+use crate::diagnosis::evidence::{holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -62,7 +62,7 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::NotApplicable;
     }
-    let Some((_, evidence)) = story.reached(Stage::Entered) else {
+    let Some((entered_at, evidence)) = story.reached(Stage::Entered) else {
         return Answer::NotApplicable;
     };
     let mut evidence = evidence.clone();
@@ -80,8 +80,19 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(after) = pid.and_then(|pid| stands_after_it(story, pid, thread.as_deref())) {
         return Answer::ruled_out("its thread stands in what comes after the actor", [after]);
     }
+    // A coroutine stands in another thread, and the one that waits for it is in the call.
+    let at_work: Vec<i32> = match pid {
+        Some(pid) if !story.master_takes() => vec![pid],
+        _ => workers::live_workers(story)
+            .iter()
+            .flat_map(|(_, worker)| stacks::pids_of(story, worker.pid))
+            .collect(),
+    };
+    if let Some(elsewhere) = stacks::none_runs_ours(story, &at_work, entered_at.unwrap_or(f64::MIN)) {
+        return Answer::ruled_out("none of the worker's threads is in its function", [elsewhere]);
+    }
     let mut same_thread = false;
-    let place = stacks::own_frame(story, pid, "").map(|(n, frame)| {
+    let place = stacks::own_frame(story, pid).map(|(n, frame)| {
         same_thread = thread.is_some() && stacks::thread_of(story, n, &frame) == thread;
         evidence.push(n);
         format!(": {frame}")
@@ -139,7 +150,7 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::Scenario;
-    use crate::diagnosis::testing::{OTHER, Scene};
+    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
     use serde_json::json;
 
     #[test]
@@ -226,5 +237,68 @@ mod tests {
             ("process_message", "/v/site-packages/dramatiq/worker.py"),
         ];
         assert_ne!(stands(1, &hook).scenario, Some(Scenario::A));
+    }
+
+    const CALL: [(&str, &str); 2] = [
+        ("__call__", "/v/site-packages/dramatiq/actor.py"),
+        ("process_message", "/v/site-packages/dramatiq/worker.py"),
+    ];
+
+    fn in_function(name: &'static str) -> [(&'static str, &'static str); 3] {
+        [(name, "/app/tasks.py"), CALL[0], CALL[1]]
+    }
+
+    /// Another actor's message was seen, and its function is what the stacks show.
+    #[test]
+    fn threads_that_run_other_actors_are_a_near_miss() {
+        let entered = || {
+            let failed = "Failed to process message announce('7') with unhandled exception.";
+            Scene::published()
+                .deliver(WORKER)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .line(&format!(
+                    "[PID 102] [Thread-4] [dramatiq.worker.WorkerThread] [ERROR] {failed}"
+                ))
+                .at(3000.0)
+        };
+        let announce = in_function("announce");
+        let elsewhere = entered().stacks(101, &[("Thread-4", &announce)]).timeout();
+        assert_eq!(elsewhere.answer(&CAUSE), "ruled out");
+        let act = in_function("act");
+        let both = entered()
+            .stacks(101, &[("Thread-4", &announce), ("Thread-5", &act)])
+            .timeout();
+        let summary = both
+            .verdict()
+            .cause
+            .map(|cause| cause.summary)
+            .unwrap_or_default();
+        assert!(summary.contains("in act"), "{summary}");
+        // An actor may be called otherwise than its function, and a wrapper may stand around it.
+        let wrapped = in_function("wrapper");
+        let wrapped = entered().stacks(101, &[("Thread-4", &wrapped)]).timeout();
+        assert_ne!(wrapped.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn a_hook_after_the_call_is_no_place_of_the_actor() {
+        let hook = [
+            ("Hook.after_process_message", "/app/hooks.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        let scene = Scene::delivered()
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .at(3000.0)
+            .stack(101, "Thread-4", &hook)
+            .timeout();
+        let summary = scene
+            .verdict()
+            .cause
+            .map(|cause| cause.summary)
+            .unwrap_or_default();
+        assert!(
+            !summary.contains("hooks.py") || !summary.contains("has not returned"),
+            "{summary}"
+        );
     }
 }

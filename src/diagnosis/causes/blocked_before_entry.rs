@@ -40,7 +40,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let hook = story.framework().stack.hook;
-    let frame = stacks::own_frame(story, received.pid, hook);
+    let frame = stacks::named_hook_frame(story, received.pid, hook);
     let text = format!("a thread received the message and never called the actor: it hangs in a {hook} hook");
     // The log stands still, and the broker does not: it has counted the acknowledgement.
     if frame.is_none()

@@ -82,4 +82,14 @@ mod tests {
         );
         assert_eq!(other.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
     }
+
+    #[test]
+    fn a_thread_with_another_message_in_hand_is_a_near_miss() {
+        let received = "[PID 102] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message announce('task_1') with id 'm-2'.";
+        let logged = format!("[PID 102] [Thread-5] [app] [ERROR] for task_1: {OH_NO}");
+        let other = Scene::entered().line(received).line(&logged).row("COMPLETED");
+        assert!(!contributes(&other));
+        let own = Scene::entered().line(&logged).row("COMPLETED");
+        assert!(contributes(&own), "a thread of its own, perhaps");
+    }
 }

@@ -34,13 +34,11 @@ fn check(story: &Story<'_>) -> Answer {
             Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n], 0),
             None => (text, vec![told.n], until_the_engine_says_why(story, &told)),
         };
-        // Without a line of its own, and before it comes back, it may have been settled long ago.
-        return if again > 0
-            || story.reached(Stage::Entered).is_some()
-            || story
-                .line(|mark| matches!(mark, LogEvent::Received { .. }))
-                .is_some()
-        {
+        // Below DEBUG its end is invisible: before it comes back, it may have been settled long ago.
+        let would_show = story
+            .line(|mark| matches!(mark, LogEvent::Received { .. } | LogEvent::Pushed { .. }))
+            .is_some();
+        return if again > 0 || would_show {
             // The pid of a child in one replica's log may be another's in the next.
             let pid = match told.mark {
                 Some(LogEvent::ChildDied { pid, .. }) => story.called(&told, *pid).or(Some(*pid)),
@@ -270,5 +268,14 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         let blind = scene.without(Source::WorkerLog).without(Source::Process);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+
+    /// Below DEBUG nothing says that it returned before the process died of something else.
+    #[test]
+    fn entered_without_a_debug_log_is_no_more_than_likely() {
+        let entered = Scene::published()
+            .deliver(WORKER)
+            .info("app", "ACTOR ENTRY task_id=task_1");
+        assert_eq!(died(entered, 101).cause(), "likely worker-died-in-actor");
     }
 }

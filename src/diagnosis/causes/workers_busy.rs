@@ -123,7 +123,7 @@ fn may_wait_for_their_time(story: &Story<'_>) -> bool {
 /// A worker says that it runs something, or stands in the application's code.
 fn runs_something(story: &Story<'_>) -> bool {
     let says = control::answers(story).any(|(_, _, answer)| answer.active.iter().flatten().next().is_some());
-    says || stacks::own_frame(story, None, "").is_some()
+    says || stacks::any_own_frame(story)
 }
 
 #[cfg(test)]

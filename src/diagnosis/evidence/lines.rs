@@ -49,7 +49,12 @@ impl<'a> Story<'a> {
             let mut mine = match id {
                 _ if !counts => false,
                 Some(id) => self.message_ids.contains(id),
-                None => told.line.carries_task_id || in_interval || self.is_alone(&told),
+                None => {
+                    let carries = told.line.carries_task_id
+                        && !self.names_another_actor(&told)
+                        && !self.is_anothers_thread(key, &active);
+                    carries || in_interval || self.is_alone(&told)
+                }
             };
             if counts && !mine && id.is_none() && self.is_probably_mine(&told) {
                 mine = true;
@@ -77,6 +82,25 @@ impl<'a> Story<'a> {
         self.weak = weak;
         self.by_thread = by_thread;
         self.entries = entries;
+    }
+
+    /// It tells of another actor than the task's: that one's message may hold the task's id as well.
+    fn names_another_actor(&self, told: &WorkerLine<'a>) -> bool {
+        let ours = self.actors();
+        let named = told.task_name();
+        named.is_some_and(|named| !ours.is_empty() && !ours.contains(&named))
+    }
+
+    /// The thread that wrote it has another message in hand.
+    fn is_anothers_thread(&self, key: ThreadKey<'a>, active: &HashMap<ThreadKey<'a>, &'a str>) -> bool {
+        // Afterwards the log alone says which messages are the task's, and its id may have come again.
+        let is_known = key.1.is_some()
+            && key.2.is_some()
+            && !self.shared.contains(&key)
+            && !self.post_mortem()
+            && !self.message_ids.is_empty();
+        let has = active.get(&key).filter(|_| is_known);
+        has.is_some_and(|id| !self.message_ids.contains(id))
     }
 
     /// A thread has one message in hand: a second one before the first is over is another process's, whose
@@ -125,15 +149,7 @@ impl<'a> Story<'a> {
         if !is_about_a_message(told) || !self.sees_all(Source::Firehose) {
             return false;
         }
-        // A line that names another actor than the task's message is about another message.
-        let named = told.task_name();
-        if let (Some(named), Some(mine)) = (
-            named,
-            self.publishes
-                .first()
-                .and_then(|passage| passage.message.actor.as_deref()),
-        ) && named != mine
-        {
+        if self.names_another_actor(told) {
             return false;
         }
         // Log lines come a little later than the fact; the delivery must have come before.

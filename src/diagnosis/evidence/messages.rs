@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{QueuedCopy, Story, Transfer};
+use super::{QueuedCopy, Story, Transfer, WorkerLine};
 use crate::diagnosis::Answer;
-use crate::framework::{Message, is_same_id};
+use crate::diagnosis::premises::is_common;
+use crate::framework::{LogEvent, Message, is_same_id};
 use crate::timeline::{EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -93,10 +94,32 @@ impl<'a> Story<'a> {
         // Where none is for the configured actor, one for another actor on this very queue may be
         // meant all the same; on another queue it is a different step of the application.
         let here = |passage: &Transfer<'_>| self.is_of_my_queue(passage.queue);
-        let (mine, strays): (Vec<_>, Vec<_>) = carrying
+        let (mut mine, strays): (Vec<_>, Vec<_>) = carrying
             .into_iter()
             .partition(|passage| self.is_for_the_actor(passage.message) || (!any_wanted && here(passage)));
-        // Messages sent on by the running actor come after the first delivery: not candidates.
+        // Others hold the same number: what the API's own process sent meanwhile is this task's.
+        let answered = self.answered_at();
+        let api: BTreeSet<i32> = self.api_processes().iter().map(|(_, api)| api.pid).collect();
+        let is_the_apis = |passage: &Transfer<'_>| {
+            let peer = self.peer(passage.connection);
+            peer.is_some_and(|(_, pid)| api.contains(&pid)) && answered.is_some_and(|at| passage.at_ms <= at)
+        };
+        let from_api: BTreeSet<&str> = mine
+            .iter()
+            .filter(|passage| is_the_apis(passage))
+            .filter_map(|passage| passage.message.message_id.as_deref())
+            .collect();
+        if !from_api.is_empty() && self.task_id.is_some_and(is_common) {
+            let is_known = |id: &str| from_api.contains(id);
+            mine.retain(|passage| passage.message.message_id.as_deref().is_none_or(is_known));
+        }
+        // Messages sent on by the running actor come after the first delivery: not candidates, unless they come
+        // from where the first one came from, before the answer.
+        let sender = mine.first().map(|passage| passage.connection);
+        let of_the_request = |passage: &&Transfer<'_>| {
+            let before = answered.is_some_and(|at| passage.at_ms <= at);
+            before && (Some(passage.connection) == sender || is_the_apis(passage))
+        };
         let first_delivery = self.timeline.events.iter().find_map(|event| match &event.kind {
             EventKind::Deliver { message, queue, .. }
                 if message.carries_task_id && *queue == self.timeline.setup.queue =>
@@ -107,7 +130,7 @@ impl<'a> Story<'a> {
         });
         let ids: BTreeSet<&str> = mine
             .iter()
-            .filter(|passage| first_delivery.is_none_or(|at| passage.at_ms <= at))
+            .filter(|passage| first_delivery.is_none_or(|at| passage.at_ms <= at) || of_the_request(passage))
             .filter_map(|passage| passage.message.message_id.as_deref())
             .collect();
         self.candidates = ids.len();
@@ -229,6 +252,43 @@ impl<'a> Story<'a> {
     }
 
     /// It is for the configured actor, or nothing says for whom it is.
+    /// Actors of the task's messages; where none was seen, the configured one.
+    pub fn actors(&self) -> BTreeSet<&'a str> {
+        let held = self.held.iter().map(|held| &held.passage);
+        let seen = self.publishes.iter().chain(&self.deliveries).chain(held);
+        let mut actors: BTreeSet<&str> = seen
+            .filter_map(|passage| passage.message.actor.as_deref())
+            .collect();
+        if actors.is_empty() {
+            actors.extend(self.timeline.setup.actor.as_deref());
+        }
+        if actors.is_empty() {
+            actors.extend(self.worker_lines.iter().filter_map(|told| match told.mark {
+                Some(LogEvent::Received { id, actor }) if self.message_ids.contains(id.as_str()) => {
+                    Some(actor.as_str())
+                }
+                _ => None,
+            }));
+        }
+        actors
+    }
+
+    /// Actors of other messages and lines that were seen.
+    pub fn other_actors(&self) -> BTreeSet<&'a str> {
+        let ours = self.actors();
+        let events = self.timeline.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Publish { message, .. }
+            | EventKind::Deliver { message, .. }
+            | EventKind::DeadLetter { message, .. } => message.actor.as_deref(),
+            _ => None,
+        });
+        let lines = self.worker_lines.iter().filter_map(WorkerLine::task_name);
+        events
+            .chain(lines)
+            .filter(|actor| !ours.contains(actor))
+            .collect()
+    }
+
     fn is_for_the_actor(&self, message: &Message) -> bool {
         let wanted = self.timeline.setup.actor.as_deref();
         wanted.is_none() || message.actor.as_deref() == wanted || message.undecodable.is_some()

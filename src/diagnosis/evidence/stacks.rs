@@ -129,17 +129,104 @@ pub(in crate::diagnosis) fn own_place(raised: &Raised) -> String {
         .unwrap_or_default()
 }
 
-/// The innermost frame of the application's own code on a worker thread's stack. `below`: only
-/// where a frame of that name is on the stack.
-pub(in crate::diagnosis) fn own_frame(
+/// Whose task a worker thread runs, by the functions below the framework's call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::diagnosis) enum Runs {
+    /// The function of this task's actor is among them.
+    Ours,
+    /// They may be anybody's: an actor may be called otherwise than its function.
+    Unknown,
+    /// Another actor's, of which messages or lines were seen.
+    Anothers,
+}
+
+/// `None`: it is in no call.
+pub(in crate::diagnosis) fn runs(story: &Story<'_>, thread: Thread<'_>) -> Option<Runs> {
+    let shape = &story.framework().stack;
+    let call = thread.position(shape.call)?;
+    let own = || {
+        thread.frames()[..call]
+            .iter()
+            .filter(|frame| shape.is_application(&frame.file))
+    };
+    // Newer Pythons name a function by what it is defined in.
+    let is = |frame: &Frame, actor: &str| frame.function.rsplit('.').next() == Some(function_of(actor));
+    let ours = story.actors();
+    if own().any(|frame| ours.iter().any(|actor| is(frame, actor))) {
+        return Some(Runs::Ours);
+    }
+    let others = story.other_actors();
+    let outermost = own().next_back();
+    match outermost.is_some_and(|frame| others.iter().any(|actor| is(frame, actor))) {
+        true => Some(Runs::Anothers),
+        false => Some(Runs::Unknown),
+    }
+}
+
+/// The innermost frame of the application's own code on the stack of a worker thread that may run the task: first
+/// where that is sure.
+pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
+    let shape = &story.framework().stack;
+    let may_be_ours = |thread: Thread<'_>| {
+        let whose = runs(story, thread).filter(|whose| *whose != Runs::Anothers)?;
+        let frame = innermost_own(story, thread).filter(|_| may_run_ours(story, thread))?;
+        Some((whose, thread.n, frame.place()))
+    };
+    family(story, pid)
+        .filter(|thread| thread.is_still() && thread.has(shape.worker_loop))
+        .filter_map(may_be_ours)
+        .min_by_key(|(whose, ..)| *whose)
+        .map(|(_, n, place)| (n, place))
+}
+
+/// The dump that shows this process at work on the task: a thread in its function, or the only one in any.
+pub(in crate::diagnosis) fn at_work(story: &Story<'_>, pid: i32) -> Option<u32> {
+    let (n, place) = own_frame(story, Some(pid))?;
+    let mut calls = story
+        .stacks()
+        .of_event(n)
+        .filter_map(|thread| runs(story, thread));
+    let is_ours = story.stacks().of_event(n).any(|thread| {
+        runs(story, thread) == Some(Runs::Ours) && thread.frames().iter().any(|frame| frame.place() == place)
+    });
+    (is_ours || (calls.next().is_some() && calls.next().is_none())).then_some(n)
+}
+
+/// A worker thread stands in the application's code, whosever task it is.
+pub(in crate::diagnosis) fn any_own_frame(story: &Story<'_>) -> bool {
+    let shape = &story.framework().stack;
+    family(story, None).any(|thread| {
+        thread.is_still() && thread.has(shape.worker_loop) && innermost_own(story, thread).is_some()
+    })
+}
+
+/// The threads of these processes, as they were seen last, run other tasks or none: the dump that shows it.
+/// `None`: one may run this task, or they were not seen since.
+pub(in crate::diagnosis) fn none_runs_ours(story: &Story<'_>, pids: &[i32], since: f64) -> Option<u32> {
+    let shape = &story.framework().stack;
+    let mut shown = None;
+    for pid in pids {
+        let last = story.stacks().dumps().rev().find(|dump| dump.pid == *pid)?;
+        let threads: Vec<Thread<'_>> = last.threads().filter(|_| last.at_ms > since).collect();
+        let workers = threads.iter().filter(|thread| thread.has(shape.worker));
+        shown = Some(workers.map(|thread| thread.n).next()?);
+        let may_run = |thread: &Thread<'_>| runs(story, *thread).is_some_and(|whose| whose != Runs::Anothers);
+        if threads.iter().any(may_run) {
+            return None;
+        }
+    }
+    shown
+}
+
+/// The innermost own frame of a worker thread that stands in a hook of this name.
+pub(in crate::diagnosis) fn named_hook_frame(
     story: &Story<'_>,
     pid: Option<i32>,
-    below: &str,
+    hook: &str,
 ) -> Option<(u32, String)> {
     let shape = &story.framework().stack;
     family(story, pid)
-        .filter(|thread| thread.is_still() && thread.has(shape.worker_loop))
-        .filter(|thread| below.is_empty() || thread.is_in(below))
+        .filter(|thread| thread.is_still() && thread.has(shape.worker_loop) && thread.is_in(hook))
         .filter(|thread| may_run_ours(story, *thread))
         .find_map(|thread| Some((thread.n, innermost_own(story, thread)?.place())))
 }
@@ -158,15 +245,18 @@ pub(in crate::diagnosis) fn hook_frame(story: &Story<'_>, pid: Option<i32>) -> O
         .find_map(|thread| Some((thread.n, innermost_own(story, thread)?.place())))
 }
 
-/// Threads of a process; where a master takes messages and children run them, of its children, too.
+/// A process; where a master takes messages and children run them, its children, too.
+pub(in crate::diagnosis) fn pids_of(story: &Story<'_>, pid: i32) -> Vec<i32> {
+    let children = story
+        .all_processes()
+        .filter(|(_, process)| process.ppid == pid && story.master_takes())
+        .map(|(_, process)| process.pid);
+    std::iter::once(pid).chain(children).collect()
+}
+
+/// Their threads.
 fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Thread<'a>> {
-    let pids: Option<Vec<i32>> = pid.map(|pid| {
-        let children = story
-            .all_processes()
-            .filter(|(_, process)| process.ppid == pid && story.master_takes())
-            .map(|(_, process)| process.pid);
-        std::iter::once(pid).chain(children).collect()
-    });
+    let pids = pid.map(|pid| pids_of(story, pid));
     story
         .stacks()
         .dumps()
@@ -186,20 +276,7 @@ pub(in crate::diagnosis) fn may_run_ours(story: &Story<'_>, thread: Thread<'_>) 
     if story.acknowledges_after_the_run() {
         return true;
     }
-    let shape = &story.framework().stack;
-    let actor = story
-        .publishes()
-        .iter()
-        .chain(story.deliveries())
-        .find_map(|passage| passage.message.actor.as_deref())
-        .or(story.timeline.setup.actor.as_deref());
-    let (Some(actor), Some(call)) = (actor, thread.position(shape.call)) else {
-        return false;
-    };
-    let mut outermost = thread.frames()[..call].iter().rev();
-    outermost
-        .find(|frame| shape.is_application(&frame.file))
-        .is_some_and(|frame| frame.function == function_of(actor))
+    runs(story, thread) == Some(Runs::Ours)
 }
 
 /// The threads of the process as they were seen last.

@@ -102,7 +102,11 @@ impl Story<'_> {
             })
         };
         let requests = || lines().filter_map(|(n, line)| Some((n, line, access(&line.text)?)));
-        let is_ours = |access: &Access<'_>| access.method == method && access.path == path;
+        let answered = self.answer().map(|(_, status, _)| status);
+        let is_ours = |access: &Access<'_>| {
+            let fits = access.status.is_none() || answered.is_none() || access.status == answered;
+            fits && access.method == method && access.path == path
+        };
         let ours: Vec<EventId> = requests()
             .filter(|(_, _, access)| is_ours(access))
             .map(|(n, ..)| n)
