@@ -4,6 +4,9 @@ use super::{Story, broker};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Row, Source, Xmax};
 
+/// The row is looked at often enough for its header to show a transaction's id within so long.
+const UNSEEN_MARK_MS: f64 = 300.0;
+
 impl<'a> Story<'a> {
     pub fn rows(&self) -> &[(u32, f64, &'a Row)] {
         &self.rows
@@ -98,6 +101,24 @@ impl<'a> Story<'a> {
         };
         let at = self.lines.iter().rfind(is_return);
         Some((over.n, at.map_or(over.at_ms, |told| told.at_ms.min(over.at_ms))))
+    }
+
+    /// The transaction whose id the row's header has now was not the actor's: it came there before the actor
+    /// began, or after it had returned. The line and the look that show it.
+    pub fn mark_of_another(&self) -> Option<(u32, u32)> {
+        let (n, row) = self.last_row()?;
+        let first = self.rows.iter().rposition(|(_, _, seen)| seen.xmax != row.xmax);
+        let (over, returned) = self.returned()?;
+        match first.and_then(|before| self.rows.get(before + 1)) {
+            Some((look, at, _)) if *at > returned + UNSEEN_MARK_MS => Some((over, *look)),
+            Some(_) => None,
+            // It was there from the first look on.
+            None => {
+                let (_, at, _) = self.rows.first()?;
+                let is_early = !self.post_mortem() && self.began_at().is_some_and(|began| *at < began);
+                is_early.then_some((over, n))
+            }
+        }
     }
 
     /// The look that found the row gone which had been there, and when it came back with that.
