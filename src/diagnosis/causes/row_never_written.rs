@@ -1,6 +1,6 @@
 //! The actor completed and wrote no final status.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{broker, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -54,6 +54,13 @@ fn left_to_another(story: &Story<'_>) -> Option<(u32, String)> {
             "sent a message with the same id on".to_owned(),
         )),
     }
+}
+
+/// The API's last word, where that is a success.
+fn said_done<'a>(story: &Story<'a>) -> Option<(u32, &'a str)> {
+    let (n, _, word) = story.api_status()?;
+    let succeeded = &story.timeline.setup.succeeded;
+    succeeded.iter().any(|done| done == word).then_some((n, word))
 }
 
 fn check(story: &Story<'_>) -> Answer {
@@ -127,18 +134,37 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let status = row.status.as_deref().unwrap_or("NULL");
     let xmax = row.xmax.unwrap_or(0);
+    if written.is_none()
+        && let Some((said, word)) = said_done(story)
+    {
+        return Answer::possible(
+            format!(
+                "the API says {word}, and the row still says {status} in the only version that was seen: the API has that from another table, column or database than {}",
+                row::table(story)
+            ),
+            [said, n],
+        );
+    }
+    // A row inserted together with a child row is locked by its own transaction: xmax equals xmin.
+    // Any later lock may have taken the place of an aborted update's mark.
+    let untouched = row.xmax_state == Some(Xmax::None)
+        || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin);
     let text = match written {
+        None if !untouched => format!(
+            "the actor is done, the row still says {status}, and its header shows no new version, only a lock (xmax {xmax}): as SELECT FOR UPDATE leaves it, or an UPDATE that a trigger took back"
+        ),
         Some(_) => format!(
-            "the actor is done; the row was changed to {status} meanwhile, in this database, and its header shows no attempt to write a final status after that (xmax {xmax})"
+            "the actor is done; the row was changed to {status} meanwhile, in this database, and its header shows {} after that (xmax {xmax})",
+            if untouched {
+                "no attempt to write a final status"
+            } else {
+                "a lock and no new version"
+            }
         ),
         None => format!(
             "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {xmax})"
         ),
     };
-    // A row inserted together with a child row is locked by its own transaction: xmax equals xmin.
-    // Any later lock may have taken the place of an aborted update's mark.
-    let untouched = row.xmax_state == Some(Xmax::None)
-        || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin);
     match story.attempt_over() {
         Some(over) if untouched => Answer::shown(text, [over.n, n]).given([
             Premise::SawEveryVersion,
