@@ -21,6 +21,23 @@ impl Story<'_> {
     }
 }
 
+impl Story<'_> {
+    /// The worker's own backend waited for this row after the message was delivered: it was in the actor. The
+    /// look that saw it.
+    pub fn waited_for_the_row(&self) -> Option<(u32, f64)> {
+        let delivered = self.deliveries().next()?.at_ms;
+        self.find(|event| match &event.kind {
+            EventKind::LockWait(wait) if !wait.table && event.at_ms > delivered => {
+                let mut waiters = waiting_processes(self, wait).into_iter();
+                waiters
+                    .any(|(_, pid)| is_our_worker(self, pid))
+                    .then_some((event.n, event.at_ms))
+            }
+            _ => None,
+        })
+    }
+}
+
 /// The processes at the ends of the connections that wait: what shows it, and the pid.
 pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait) -> Vec<(u32, i32)> {
     let clients = wait.client.iter().chain(&wait.others);
