@@ -89,6 +89,25 @@ mod tests {
         );
     }
 
+    /// Nobody looked for the process at the waiting end, and the worker's own connections have it.
+    #[test]
+    fn the_worker_is_known_by_its_socket() {
+        let of = |pid: i32| {
+            waits("127.0.0.1:50001")
+                .process(
+                    pid,
+                    if pid == 101 { 100 } else { 1 },
+                    "python dramatiq app",
+                    |process| {
+                        process.sockets = vec!["127.0.0.1:50001 -> 127.0.0.1:5432".into()];
+                    },
+                )
+                .timeout()
+        };
+        assert_eq!(of(101).answer(&CAUSE), "certain");
+        assert_eq!(of(900).answer(&CAUSE), "possible");
+    }
+
     /// No line of the log tells of the entry: that the worker's own backend waits for the row does.
     #[test]
     fn the_wait_of_the_worker_is_an_entry() {

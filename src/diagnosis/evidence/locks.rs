@@ -1,7 +1,7 @@
 //! Who waits for the row or for its table, and who holds it.
 
 use super::Story;
-use crate::timeline::{EventKind, LockWait};
+use crate::timeline::{EventKind, LockWait, Process};
 
 /// What the last look at the locks said: its event, and the wait, if there was one still.
 pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Option<&'a LockWait>)> {
@@ -42,7 +42,18 @@ impl Story<'_> {
 pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait) -> Vec<(u32, i32)> {
     let clients = wait.client.iter().chain(&wait.others);
     clients
-        .filter_map(|client| story.peer_of_client(client))
+        .filter_map(|client| {
+            let holder = || {
+                let start = format!("{client} -> ");
+                let mut processes = story.all_processes();
+                let holds =
+                    |process: &Process| process.sockets.iter().any(|socket| socket.starts_with(&start));
+                processes.find(|(_, process)| holds(process))
+            };
+            story
+                .peer_of_client(client)
+                .or_else(|| holder().map(|(n, process)| (n, process.pid)))
+        })
         .collect()
 }
 
