@@ -37,18 +37,13 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some((over, look)) = story.mark_of_another() {
         // One from the time of the actor may have stood there before.
-        let before = story.rows().iter().rfind(|(seen, _, row)| {
-            *seen < look && matches!(row.xmax_state, Some(Xmax::Aborted | Xmax::UpdateAborted))
-        });
-        let returned = story.returned().map_or(f64::MAX, |(_, at)| at);
-        let began = story.began_at().unwrap_or(f64::MIN);
-        return match before.filter(|(_, at, _)| *at >= began && *at <= returned + 300.0) {
-            Some((seen, _, row)) => Answer::possible(
+        return match story.rolled_back_meanwhile() {
+            Some((seen, row)) => Answer::possible(
                 format!(
                     "while the actor ran the row's header showed a transaction that was rolled back (xmax {}); others did the same after it",
                     row.xmax.unwrap_or(0)
                 ),
-                [*seen, over],
+                [seen, over],
             ),
             None => Answer::ruled_out(
                 format!(

@@ -121,6 +121,17 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// A look from the time of the actor that showed a transaction which was rolled back.
+    pub fn rolled_back_meanwhile(&self) -> Option<(u32, &'a Row)> {
+        let (_, returned) = self.returned()?;
+        let began = self.began_at().unwrap_or(f64::MIN);
+        let is_aborted = |row: &Row| matches!(row.xmax_state, Some(Xmax::Aborted | Xmax::UpdateAborted));
+        let mut looks = self.rows.iter().rev();
+        looks
+            .find(|(_, at, row)| is_aborted(row) && *at >= began && *at <= returned + UNSEEN_MARK_MS)
+            .map(|(n, _, row)| (*n, *row))
+    }
+
     /// The look that found the row gone which had been there, and when it came back with that.
     pub fn row_gone(&self) -> Option<(u32, f64)> {
         let last_seen = self.rows.iter().rposition(|(_, _, row)| row.present)?;
