@@ -21,6 +21,24 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// Only the version that the API inserted tells when it did, and only where the actor left no mark on the
+/// row, or raised: one first seen with a status of the actor's is the actor's.
+fn is_written_by_the_actor(story: &Story<'_>) -> bool {
+    let setup = &story.timeline.setup;
+    let by_actor = |status: &str| {
+        [&setup.running, &setup.succeeded, &setup.failed]
+            .iter()
+            .any(|list| list.iter().any(|word| word == status))
+    };
+    let first = story.rows().iter().find(|(_, _, row)| row.present);
+    let is_running = |status: &String| setup.running.contains(status);
+    first.is_none_or(|(_, _, row)| row.status.as_deref().is_none_or(by_actor))
+        || story
+            .rows()
+            .iter()
+            .any(|(_, _, row)| row.status.as_ref().is_some_and(is_running))
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let committed = story.timeline.events.iter().find_map(|event| match &event.kind {
         EventKind::RowCommitted {
@@ -33,25 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some((n, invisible, visible)) = committed else {
         return Answer::NotApplicable;
     };
-    // Only the version that the API inserted tells when it did: one first seen with a status of the
-    // actor's is the actor's.
-    let setup = &story.timeline.setup;
-    let by_actor = |status: &str| {
-        [&setup.running, &setup.succeeded, &setup.failed]
-            .iter()
-            .any(|list| list.iter().any(|word| word == status))
-    };
-    let first = story.rows().iter().find(|(_, _, row)| row.present);
-    if first.is_none_or(|(_, _, row)| row.status.as_deref().is_none_or(by_actor)) {
-        return Answer::NotApplicable;
-    }
-    // Only where the actor left no mark on the row, or raised.
-    let written = story.rows().iter().any(|(_, _, row)| {
-        row.status
-            .as_ref()
-            .is_some_and(|status| story.timeline.setup.running.contains(status))
-    });
-    if written {
+    if is_written_by_the_actor(story) {
         return Answer::NotApplicable;
     }
     // A later attempt found the row committed, and did no better.
