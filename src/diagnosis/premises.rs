@@ -126,6 +126,9 @@ impl Premise {
                 let send = framework.source.send;
                 format!("if the broker did not refuse the message after {send} had returned")
             }
+            Premise::WorkIsRunning(0) => {
+                "if the worker still works on what it has not acknowledged".into()
+            }
             Premise::WorkIsRunning(pid) => {
                 format!("if pid {pid} still works on what it has not acknowledged")
             }
@@ -273,7 +276,7 @@ impl Story<'_> {
     }
 
     /// When the message was first handed to a consumer, or the actor first called.
-    fn began_at(&self) -> Option<f64> {
+    pub(super) fn began_at(&self) -> Option<f64> {
         let delivered = self.deliveries().next().map(|delivery| delivery.at_ms);
         let line = self.lines().first().map(|line| line.at_ms);
         match (delivered, line) {

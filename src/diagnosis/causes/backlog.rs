@@ -1,6 +1,6 @@
 //! The queue moves, and the message is behind others.
 
-use crate::diagnosis::evidence::{broker, retries};
+use crate::diagnosis::evidence::{broker, expiry, retries};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text::counted;
 use crate::timeline::EventKind;
@@ -77,11 +77,23 @@ fn check(story: &Story<'_>) -> Answer {
     let wait = last.ready as f64 / rate;
     let mut evidence = vec![passage.n, first.n, last.n];
     evidence.extend(others.last().map(|(n, ..)| *n));
-    let text = format!(
-        "{} in this queue, {rate:.1} a second are taken: it should start within {}",
-        counted(last.ready, "message waits", "messages wait"),
-        units::span(wait * 1000.0)
+    let line = format!(
+        "{} in this queue, {rate:.1} a second are taken",
+        counted(last.ready, "message waits", "messages wait")
     );
+    let turn = units::span(wait * 1000.0);
+    let text = match expiry::thrown_away_at(story, passage) {
+        // It does not come to its turn: its time is over.
+        Some(due) if last.at_ms >= due => return Answer::NotApplicable,
+        Some(due) if last.at_ms + wait * 1000.0 >= due => {
+            let text = format!(
+                "{line}: its turn comes within {turn}, and the broker throws it away {} before that",
+                units::span(last.at_ms + wait * 1000.0 - due)
+            );
+            return Answer::likely(text, evidence);
+        }
+        _ => format!("{line}: it should start within {turn}"),
+    };
     match overtaken {
         Some(n) => {
             evidence.push(n);
@@ -130,6 +142,25 @@ mod tests {
             "not applicable"
         );
         assert_eq!(behind(&[]).silence().answer(&CAUSE), "ruled out");
+    }
+
+    /// Nobody gets a message whose own time to live is over.
+    #[test]
+    fn one_that_expires_before_its_turn() {
+        let with = |ttl: i64| {
+            let mut scene = behind(&[("a", 1000.0), ("b", 5000.0), ("c", 9000.0)]);
+            for event in &mut scene.timeline.events {
+                if let EventKind::Publish { message, .. } = &mut event.kind {
+                    message.expiration_ms = Some(ttl);
+                }
+            }
+            scene.silence()
+        };
+        assert_eq!(with(500).answer(&CAUSE), "not applicable");
+        assert!(!with(500).summary().contains("should start"));
+        assert_eq!(with(30_000).answer(&CAUSE), "likely");
+        assert!(!with(30_000).summary().contains("should start"));
+        assert_eq!(with(900_000).answer(&CAUSE), "certain");
     }
 
     #[test]

@@ -145,8 +145,17 @@ fn by_its_own_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
     let due = passage.at_ms + ttl;
     let last = story.depths(story.queue()).last()?;
     let was_taken = story.reached(Stage::Delivered).is_some() || !story.sees_all(Source::Firehose);
-    if !story.closed() || was_taken || passage.queue != story.queue() || last.ready > 0 || last.at_ms < due {
+    if !story.closed() || was_taken || passage.queue != story.queue() || last.at_ms < due {
         return None;
+    }
+    // Others wait before it: it is thrown away when it comes to the head, and nobody gets it.
+    if last.ready > 0 {
+        let text = format!(
+            "the message was to expire {} after its publish, and was not delivered by then: the broker gives it to nobody, and throws it away at the head of `{}`",
+            units::span(ttl),
+            story.queue()
+        );
+        return Some(Answer::likely(text, [passage.n, last.n]));
     }
     let text = format!(
         "the message was to expire {} after its publish; it was never delivered, and `{}` is empty since",
@@ -253,6 +262,22 @@ mod tests {
         // Another's may be what expired; or a worker rejected one.
         assert_eq!(unseen(1, 0).answer(&CAUSE), "possible");
         assert_eq!(unseen(0, 1).answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn one_whose_own_time_is_over_behind_others() {
+        let mut message = Scene::message("m-1");
+        message.expiration_ms = Some(500);
+        let sent = Scene::new()
+            .depth("default", 2, 1)
+            .submitted()
+            .row("PENDING")
+            .publish_as("default", API, message)
+            .depth("default", 3, 1);
+        let over = sent.clone().at(2000.0).depth("default", 2, 1).silence();
+        assert_eq!(over.answer(&CAUSE), "likely");
+        let early = sent.at(300.0).depth("default", 2, 1).silence();
+        assert_ne!(early.answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -22,7 +22,13 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     if let Some((n, _, _)) = story.rows().iter().find(|(_, _, row)| row.present) {
-        return Answer::ruled_out("the row is there", [*n]);
+        return match story.row_gone() {
+            Some((gone, at)) => Answer::ruled_out(
+                format!("the row was there, and was taken away before {at:.0} ms"),
+                [*n, gone],
+            ),
+            None => Answer::ruled_out("the row is there", [*n]),
+        };
     }
     let Some((n, _)) = story.last_row().filter(|_| story.closed()) else {
         return Answer::NotApplicable;

@@ -1,11 +1,10 @@
 //! The actor completed and wrote no final status.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{broker, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
-use crate::timeline::Xmax;
+use crate::timeline::{Row, Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-never-written",
@@ -56,6 +55,56 @@ fn left_to_another(story: &Story<'_>) -> Option<(u32, String)> {
     }
 }
 
+/// The API says that it is done, and the row that we see was never written to.
+fn done_elsewhere(story: &Story<'_>, (n, row): (u32, &Row), written: bool) -> Option<Answer> {
+    let (said, _, word) = story.api_status()?;
+    let is_done = story.timeline.setup.succeeded.iter().any(|done| done == word);
+    let text = format!(
+        "the API says {word}, and the row still says {} in the only version that was seen: the API has that from another table, column or database than {}",
+        row.status.as_deref().unwrap_or("NULL"),
+        row::table(story)
+    );
+    (is_done && !written).then(|| Answer::possible(text, [said, n]))
+}
+
+/// A row inserted together with a child row is locked by its own transaction: xmax equals xmin. Any later
+/// lock may have taken the place of an aborted update's mark.
+fn is_untouched(row: &Row) -> bool {
+    row.xmax_state == Some(Xmax::None) || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin)
+}
+
+/// What the row and its header say.
+fn words(row: &Row, written: bool) -> String {
+    let status = row.status.as_deref().unwrap_or("NULL");
+    let xmax = row.xmax.unwrap_or(0);
+    match (written, is_untouched(row)) {
+        (true, true) => format!(
+            "the actor is done; the row was changed to {status} meanwhile, in this database, and its header shows no attempt to write a final status after that (xmax {xmax})"
+        ),
+        (true, false) => format!(
+            "the actor is done; the row was changed to {status} meanwhile, in this database, and its header shows no new version after that, only a lock (xmax {xmax})"
+        ),
+        (false, true) => format!(
+            "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {xmax})"
+        ),
+        (false, false) => format!(
+            "the actor is done, the row still says {status}, and its header shows no new version, only a lock (xmax {xmax}): as SELECT FOR UPDATE leaves it, or an UPDATE that a trigger took back"
+        ),
+    }
+}
+
+/// One version only, and no transaction that was rolled back while the actor ran.
+fn is_never_marked(story: &Story<'_>) -> bool {
+    let mut versions = story
+        .rows()
+        .iter()
+        .filter(|(_, _, row)| row.present)
+        .map(|(_, _, row)| row.xmin);
+    let first = versions.next().flatten();
+    let is_one = first.is_some() && versions.all(|xmin| xmin == first);
+    story.closed() && is_one && story.rolled_back_meanwhile().is_none()
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some((n, row)) = story.last_row().filter(|(_, row)| row.present) else {
         return Answer::NotApplicable;
@@ -72,7 +121,16 @@ fn check(story: &Story<'_>) -> Answer {
     match row.xmax_state {
         Some(Xmax::Aborted | Xmax::UpdateAborted) => {
             // An aborted mark is a rolled-back update, or only a lock and nothing was written.
-            return if story.closed() && story.attempt_over().is_some() {
+            return if let Some((over, look)) = story.mark_of_another().filter(|_| is_never_marked(story)) {
+                Answer::likely(
+                    format!(
+                        "the actor is done, the row still says {}, and its header showed no attempt to change it before somebody else's that was rolled back (xmax {})",
+                        row.status.as_deref().unwrap_or("NULL"),
+                        row.xmax.unwrap_or(0)
+                    ),
+                    [over, look, n],
+                )
+            } else if story.closed() && story.attempt_over().is_some() {
                 Answer::possible(
                     format!(
                         "the aborted mark on the row (xmax {}) may be only a lock: then nothing was written",
@@ -125,20 +183,11 @@ fn check(story: &Story<'_>) -> Answer {
             [next, n],
         );
     }
-    let status = row.status.as_deref().unwrap_or("NULL");
-    let xmax = row.xmax.unwrap_or(0);
-    let text = match written {
-        Some(_) => format!(
-            "the actor is done; the row was changed to {status} meanwhile, in this database, and its header shows no attempt to write a final status after that (xmax {xmax})"
-        ),
-        None => format!(
-            "the actor is done, the row still says {status}, and its header shows no later attempt to change it (xmax {xmax})"
-        ),
-    };
-    // A row inserted together with a child row is locked by its own transaction: xmax equals xmin.
-    // Any later lock may have taken the place of an aborted update's mark.
-    let untouched = row.xmax_state == Some(Xmax::None)
-        || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin);
+    if let Some(answer) = done_elsewhere(story, (n, row), written.is_some()) {
+        return answer;
+    }
+    let untouched = is_untouched(row);
+    let text = words(row, written.is_some());
     match story.attempt_over() {
         Some(over) if untouched => Answer::shown(text, [over.n, n]).given([
             Premise::SawEveryVersion,
@@ -199,6 +248,29 @@ mod tests {
             "{}",
             said(&changed)
         );
+    }
+
+    #[test]
+    fn anothers_rolled_back_transaction_is_none_of_the_actors() {
+        let done = || Scene::entered().completed().acked("m-1");
+        let later = done()
+            .at(1500.0)
+            .row_with("PENDING", Xmax::UpdateAborted)
+            .silence();
+        assert_eq!(later.answer(&CAUSE), "likely");
+        let own = done().row_with("PENDING", Xmax::UpdateAborted).silence();
+        assert_eq!(own.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn a_lock_in_the_header_is_named_as_one() {
+        assert!(
+            over(Xmax::None)
+                .summary()
+                .contains("no later attempt to change it")
+        );
+        let locked = over(Xmax::Locks).summary();
+        assert!(locked.contains("only a lock (xmax 705)"), "{locked}");
     }
 
     #[test]

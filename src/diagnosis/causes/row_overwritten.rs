@@ -37,7 +37,7 @@ const BEFORE_THE_WORK: &[&str] = &[
 ];
 
 fn check(story: &Story<'_>) -> Answer {
-    let (Some((n, row)), Some(began)) = (story.last_row(), began_at(story)) else {
+    let (Some((n, row)), Some(began)) = (story.last_row(), story.began_at()) else {
         return Answer::NotApplicable;
     };
     if !story.closed() || !row.present || story.row_succeeded().is_some() || story.row_failed().is_some() {
@@ -70,6 +70,13 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .given([Premise::IsPrimary]);
     }
+    let first = story.rows().iter().find(|(_, _, row)| row.present);
+    let Some((first_n, _, first)) =
+        first.filter(|(_, _, first)| first.xmin.is_some() && row.xmin.is_some() && first.xmin != row.xmin)
+    else {
+        // Nobody can have written over a version that is still the first.
+        return Answer::NotApplicable;
+    };
     if let Some(said) = api_said_done(story) {
         return Answer::likely(
             format!("the API said that it was done, and the row says {status} now: somebody wrote over it"),
@@ -80,15 +87,20 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(over) = story.attempt_over().filter(|_| story.raised().is_empty()) else {
         return Answer::NotApplicable;
     };
-    let first = story.rows().iter().find(|(_, _, row)| row.present);
-    let Some((first_n, _, first)) =
-        first.filter(|(_, _, first)| first.xmin.is_some() && row.xmin.is_some() && first.xmin != row.xmin)
-    else {
-        return Answer::NotApplicable;
-    };
     let before_the_work =
         first.status == row.status || BEFORE_THE_WORK.contains(&status.to_lowercase().as_str());
+    let changed = story
+        .rows()
+        .iter()
+        .any(|(_, _, seen)| seen.present && seen.status != row.status);
     match before_the_work && !is_running {
+        // An update that was rolled back, and then one of another column, leave the same.
+        true if !changed => Answer::possible(
+            format!(
+                "the actor is done, and the row says {status} in a version that was written after the first, as the first did: what the worker wrote was written over, or was rolled back and something else written since"
+            ),
+            [over.n, *first_n, n],
+        ),
         true => Answer::likely(
             format!(
                 "the actor is done, and the row says {status} in a version that was written after the first: what the worker wrote was written over, or it wrote that itself"
@@ -99,20 +111,10 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// When the worker first had it: a final status from before that is an older task's.
-fn began_at(story: &Story<'_>) -> Option<f64> {
-    let delivered = story.deliveries().next().map(|passage| passage.at_ms);
-    let line = story.lines().first().map(|told| told.at_ms);
-    match (delivered, line) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
 /// The API reported a final status after the worker had begun, and does not any more.
 fn api_said_done(story: &Story<'_>) -> Option<u32> {
     use crate::timeline::EventKind;
-    let began = began_at(story)?;
+    let began = story.began_at()?;
     story.find(|event| match &event.kind {
         EventKind::ApiStatus {
             value: Some(value), ..
@@ -175,6 +177,40 @@ mod tests {
             .submitted();
         let older = version(older, "PENDING", 700).publish("default").silence();
         assert_eq!(older.answer(&CAUSE), "not applicable");
+    }
+
+    /// The version is the first one: the API has its word from elsewhere.
+    #[test]
+    fn one_version_only_is_a_near_miss() {
+        let copy = version(Scene::entered(), "PENDING", 700)
+            .completed()
+            .acked("m-1")
+            .api_says("COMPLETED");
+        let copy = version(copy, "PENDING", 700).timeout();
+        assert_eq!(copy.answer(&CAUSE), "not applicable");
+        assert!(
+            copy.summary().contains("the API says COMPLETED"),
+            "{}",
+            copy.summary()
+        );
+        let written = version(Scene::entered(), "PENDING", 700)
+            .completed()
+            .acked("m-1")
+            .api_says("COMPLETED");
+        assert_eq!(
+            version(written, "PENDING", 702).timeout().answer(&CAUSE),
+            "likely"
+        );
+    }
+
+    /// A rolled-back update, and then somebody's of another column.
+    #[test]
+    fn a_version_with_the_same_status_is_possible_only() {
+        let scene = version(Scene::entered(), "PENDING", 701).completed().acked("m-1");
+        assert_eq!(
+            version(scene, "PENDING", 703).timeout().answer(&CAUSE),
+            "possible"
+        );
     }
 
     /// What says when the row was committed is wrong: the row still says what it said.

@@ -35,6 +35,25 @@ fn check(story: &Story<'_>) -> Answer {
     if story.attempt_over().is_none() && !story.closed() {
         return Answer::NotApplicable;
     }
+    if let Some((over, look)) = story.mark_of_another() {
+        // One from the time of the actor may have stood there before.
+        return match story.rolled_back_meanwhile() {
+            Some((seen, row)) => Answer::possible(
+                format!(
+                    "while the actor ran the row's header showed a transaction that was rolled back (xmax {}); others did the same after it",
+                    row.xmax.unwrap_or(0)
+                ),
+                [seen, over],
+            ),
+            None => Answer::ruled_out(
+                format!(
+                    "the transaction that was rolled back (xmax {}) came to the row when the actor did not run: it is another's",
+                    row.xmax.unwrap_or(0)
+                ),
+                [over, look],
+            ),
+        };
+    }
     let said = story.lines().iter().find(|told| {
         told.mark.is_none()
             && story
@@ -116,6 +135,23 @@ mod tests {
             .acked("m-1")
             .row_with("PENDING", Xmax::Aborted);
         assert_eq!(silent.silence().answer(&CAUSE), "likely");
+    }
+
+    /// Somebody else's transaction, which came to the row when the actor was over.
+    #[test]
+    fn a_transaction_from_after_the_actor_is_a_near_miss() {
+        let done = || {
+            Scene::entered()
+                .row("PENDING")
+                .info("app.store", "task_id=task_1 status COMPLETED")
+                .completed()
+                .acked("m-1")
+        };
+        let later = done().at(1500.0).row_with("PENDING", Xmax::UpdateAborted);
+        assert_eq!(later.silence().answer(&CAUSE), "ruled out");
+        // The look that shows the actor's own may end a little after it.
+        let own = done().row_with("PENDING", Xmax::UpdateAborted);
+        assert_eq!(own.silence().answer(&CAUSE), "certain");
     }
 
     #[test]

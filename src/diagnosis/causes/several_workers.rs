@@ -1,6 +1,6 @@
 //! More workers consume the queue than the watched one.
 
-use crate::diagnosis::evidence::containers;
+use crate::diagnosis::evidence::{containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
 use std::collections::BTreeSet;
@@ -73,6 +73,21 @@ fn by_count(story: &Story<'_>) -> Answer {
         )
         .filter_map(|told| told.pid)
         .collect();
+    // The log may have been read from its middle on, and have the words of some of its processes only.
+    let masters: BTreeSet<i32> = own
+        .iter()
+        .filter_map(|pid| story.process(*pid))
+        .map(|(_, process)| process.ppid)
+        .filter(|ppid| *ppid > 1)
+        .collect();
+    if story.post_mortem() && masters.is_empty() {
+        return Answer::NotApplicable;
+    }
+    let siblings = story
+        .all_processes()
+        .filter(|(_, process)| masters.contains(&process.ppid) && workers::is_worker(process))
+        .map(|(_, process)| process.pid);
+    let own: BTreeSet<i32> = own.iter().copied().chain(siblings).collect();
     match story.depths(story.queue()).last() {
         Some(depth) if !own.is_empty() && depth.consumers > own.len() as u64 => Answer::likely(
             format!(
@@ -104,6 +119,21 @@ mod tests {
     #[test]
     fn a_second_worker_consumes() {
         assert_eq!(beside().answer(&CAUSE), "certain");
+    }
+
+    /// Two processes of one master, of which the part of the log that was read names one.
+    #[test]
+    fn a_sibling_whose_words_were_not_read_is_a_near_miss() {
+        let booted = |ppid: i32| {
+            Scene::new()
+                .worker_booted()
+                .process(101, 100, "/usr/bin/python -m dramatiq app", |_| {})
+                .process(102, ppid, "/usr/bin/python -m dramatiq app", |_| {})
+                .depth("default", 0, 2)
+                .consumers(&[])
+        };
+        assert_eq!(booted(100).answer(&CAUSE), "not applicable");
+        assert_eq!(booted(200).answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -87,6 +87,22 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_was_gone_before_the_actor_returned_is_a_near_miss() {
+        let running = || Scene::entered().row("RUNNING");
+        let deleted = running().no_row().completed().acked("m-1");
+        assert_eq!(deleted.clone().silence().answer(&CAUSE), "not applicable");
+        assert_ne!(deleted.clone().silence().verdict().exit_code, 0);
+        // The actor itself moved it, and the API finds it where it is now.
+        let moved = deleted.api_says("COMPLETED").silence();
+        assert_eq!(moved.answer(&CAUSE), "likely");
+        let after = running().completed().acked("m-1").no_row();
+        assert_eq!(after.clone().silence().answer(&CAUSE), "likely");
+        let unknown = after.api_knows_nothing().silence();
+        assert_eq!(unknown.answer(&CAUSE), "not applicable");
+        assert_ne!(unknown.verdict().exit_code, 0);
+    }
+
+    #[test]
     fn without_a_database_a_return_is_a_success() {
         let returned = Scene::entered().completed().acked("m-1");
         let alone = returned.clone().without_a_database();

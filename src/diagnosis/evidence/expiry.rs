@@ -1,6 +1,6 @@
 //! When a task's message is too old to be run.
 
-use super::Story;
+use super::{Story, Transfer};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::diagnosis) enum Expiry {
@@ -26,4 +26,16 @@ pub(in crate::diagnosis) fn of(story: &Story<'_>) -> Expiry {
 /// A moment of our clock by the wall's, in Unix milliseconds. The expiry was set by the publisher's clock.
 pub(in crate::diagnosis) fn wall_ms(story: &Story<'_>, at_ms: f64) -> i64 {
     (story.timeline.zero_ms() + at_ms).round() as i64
+}
+
+/// When the broker throws it away unless it was delivered before, on our clock: by a time to live of its own,
+/// or of its queue.
+pub(in crate::diagnosis) fn thrown_away_at(story: &Story<'_>, passage: &Transfer<'_>) -> Option<f64> {
+    let of_the_queue = story
+        .infos(passage.queue)
+        .last()
+        .and_then(|info| info.setting("message-ttl")?.as_i64());
+    let own = passage.message.expiration_ms;
+    let lives = own.into_iter().chain(of_the_queue).min()?;
+    Some(passage.at_ms + lives as f64)
 }

@@ -1,7 +1,7 @@
 //! Who waits for the row or for its table, and who holds it.
 
 use super::Story;
-use crate::timeline::{EventKind, LockWait};
+use crate::timeline::{EventKind, LockWait, Process};
 
 /// What the last look at the locks said: its event, and the wait, if there was one still.
 pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Option<&'a LockWait>)> {
@@ -21,11 +21,39 @@ impl Story<'_> {
     }
 }
 
+impl Story<'_> {
+    /// The worker's own backend waited for this row after the message was delivered: it was in the actor. The
+    /// look that saw it.
+    pub fn waited_for_the_row(&self) -> Option<(u32, f64)> {
+        let delivered = self.deliveries().next()?.at_ms;
+        self.find(|event| match &event.kind {
+            EventKind::LockWait(wait) if !wait.table && event.at_ms > delivered => {
+                let mut waiters = waiting_processes(self, wait).into_iter();
+                waiters
+                    .any(|(_, pid)| is_our_worker(self, pid))
+                    .then_some((event.n, event.at_ms))
+            }
+            _ => None,
+        })
+    }
+}
+
 /// The processes at the ends of the connections that wait: what shows it, and the pid.
 pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait) -> Vec<(u32, i32)> {
     let clients = wait.client.iter().chain(&wait.others);
     clients
-        .filter_map(|client| story.peer_of_client(client))
+        .filter_map(|client| {
+            let holder = || {
+                let start = format!("{client} -> ");
+                let mut processes = story.all_processes();
+                let holds =
+                    |process: &Process| process.sockets.iter().any(|socket| socket.starts_with(&start));
+                processes.find(|(_, process)| holds(process))
+            };
+            story
+                .peer_of_client(client)
+                .or_else(|| holder().map(|(n, process)| (n, process.pid)))
+        })
         .collect()
 }
 

@@ -4,6 +4,9 @@ use super::{Story, broker};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Row, Source, Xmax};
 
+/// The row is looked at often enough for its header to show a transaction's id within so long.
+const UNSEEN_MARK_MS: f64 = 300.0;
+
 impl<'a> Story<'a> {
     pub fn rows(&self) -> &[(u32, f64, &'a Row)] {
         &self.rows
@@ -66,16 +69,84 @@ impl<'a> Story<'a> {
         self.row_is(&self.timeline.setup.succeeded)
     }
 
-    /// The actor returned, its message was acknowledged, no error was seen, and meanwhile or afterwards the
-    /// row was taken away: done tasks are kept elsewhere. The acknowledgement, and the look that found none.
+    /// The actor returned, its message was acknowledged, no error was seen, and the row was taken away when
+    /// it was done: done tasks are kept elsewhere. The acknowledgement, and the look that found none.
+    ///
+    /// One that was gone before the actor returned was taken from under it, and one that the API knows
+    /// nothing of is kept nowhere: only the API's own word makes a success of that.
     pub fn row_removed_when_done(&self) -> Option<(u32, u32)> {
         let over = self.attempt_over()?;
         let acknowledged = matches!(over.mark, Some(LogEvent::Acknowledging { .. }));
         let began = self.entries.first().map(|told| told.at_ms)?;
         let there = self.rows.iter().any(|(_, at, row)| row.present && *at >= began);
-        let (gone, row) = self.last_row()?;
-        let done = self.closed() && acknowledged && self.raised.is_empty();
-        (done && there && !row.present).then_some((over.n, gone))
+        let (gone, gone_at) = self.row_gone()?;
+        if !self.closed() || !acknowledged || !self.raised.is_empty() || !there {
+            return None;
+        }
+        let (_, returned) = self.returned()?;
+        let kept = match self.api_word_since(gone_at) {
+            Some(word) => {
+                word.is_some_and(|word| self.timeline.setup.succeeded.iter().any(|done| done == word))
+            }
+            None => gone_at > returned,
+        };
+        kept.then_some((over.n, gone))
+    }
+
+    /// The line by which the last attempt was over, and when the actor had returned by the log.
+    pub fn returned(&self) -> Option<(u32, f64)> {
+        let over = self.attempt_over()?;
+        let is_return = |told: &&super::WorkerLine<'_>| {
+            matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
+        };
+        let at = self.lines.iter().rfind(is_return);
+        Some((over.n, at.map_or(over.at_ms, |told| told.at_ms.min(over.at_ms))))
+    }
+
+    /// The transaction whose id the row's header has now was not the actor's: it came there before the actor
+    /// began, or after it had returned. The line and the look that show it.
+    pub fn mark_of_another(&self) -> Option<(u32, u32)> {
+        let (n, row) = self.last_row()?;
+        let first = self.rows.iter().rposition(|(_, _, seen)| seen.xmax != row.xmax);
+        let (over, returned) = self.returned()?;
+        match first.and_then(|before| self.rows.get(before + 1)) {
+            Some((look, at, _)) if *at > returned + UNSEEN_MARK_MS => Some((over, *look)),
+            Some(_) => None,
+            // It was there from the first look on.
+            None => {
+                let (_, at, _) = self.rows.first()?;
+                let is_early = !self.post_mortem() && self.began_at().is_some_and(|began| *at < began);
+                is_early.then_some((over, n))
+            }
+        }
+    }
+
+    /// A look from the time of the actor that showed a transaction which was rolled back.
+    pub fn rolled_back_meanwhile(&self) -> Option<(u32, &'a Row)> {
+        let (_, returned) = self.returned()?;
+        let began = self.began_at().unwrap_or(f64::MIN);
+        let is_aborted = |row: &Row| matches!(row.xmax_state, Some(Xmax::Aborted | Xmax::UpdateAborted));
+        let mut looks = self.rows.iter().rev();
+        looks
+            .find(|(_, at, row)| is_aborted(row) && *at >= began && *at <= returned + UNSEEN_MARK_MS)
+            .map(|(n, _, row)| (*n, *row))
+    }
+
+    /// The look that found the row gone which had been there, and when it came back with that.
+    pub fn row_gone(&self) -> Option<(u32, f64)> {
+        let last_seen = self.rows.iter().rposition(|(_, _, row)| row.present)?;
+        self.rows.get(last_seen + 1).map(|(n, at, _)| (*n, *at))
+    }
+
+    /// What the API last answered to a question from after that moment: the status, or that it knows none.
+    fn api_word_since(&self, at_ms: f64) -> Option<Option<&'a str>> {
+        let mut events = self.timeline.events.iter().rev();
+        events.find_map(|event| match &event.kind {
+            EventKind::ApiStatus {
+                value, latency_ms, ..
+            } if event.at_ms - latency_ms.unwrap_or(2.0) >= at_ms => Some(value.as_deref()),
+            _ => None,
+        })
     }
 
     pub fn row_failed(&self) -> Option<(u32, &'a Row)> {

@@ -151,6 +151,9 @@ impl<'a> Story<'a> {
                 put(Stage::Entered, Some(told.at_ms), told.n);
             }
         }
+        if let Some((n, at)) = self.waited_for_the_row() {
+            put(Stage::Entered, Some(at), n);
+        }
         if let Some((n, at)) = self.stands_in_the_actor() {
             put(Stage::Entered, Some(at), n);
         }

@@ -1,10 +1,13 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
-use super::{Story, Transfer, broker, vanished};
+use super::{Story, Transfer, WorkerLine, broker, control, expiry, vanished};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
-use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::framework::{Inspection, LogEvent};
+use crate::timeline::{EventKind, Source};
+
+/// Lines of one attempt may come in each other's place: its threads write them.
+const ONE_MOMENT_MS: f64 = 500.0;
 
 impl<'a> Story<'a> {
     /// Only from an observation of the message itself; `None`: nothing says where it is.
@@ -48,6 +51,9 @@ impl<'a> Story<'a> {
     /// Acknowledged or rejected: the broker holds it no more, or as a dead letter.
     fn settled_message(&self) -> Option<Whereabouts> {
         let settled = self.attempt_over().filter(|told| told.settles());
+        if settled.is_some_and(|told| self.acknowledgement_failed(&told) || self.copy_is_unseen(&told)) {
+            return None;
+        }
         let at_ms = match &settled {
             Some(told) => told.at_ms,
             None => {
@@ -118,22 +124,122 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// The line is written before the broker is told: where that fails the message comes back.
+    fn acknowledgement_failed(&self, told: &WorkerLine<'_>) -> bool {
+        let mut after = self.worker_lines.iter().filter(|line| line.n != told.n);
+        after.any(|line| {
+            let names_it = line.line.carries_task_id || line.message_id() == told.message_id();
+            matches!(line.mark, Some(LogEvent::AckFailed))
+                && line.at_ms >= told.at_ms - ONE_MOMENT_MS
+                && (names_it || line.thread() == told.thread())
+        })
+    }
+
+    /// The attempt left a copy for a retry, which nobody who saw every publish speaks of.
+    fn copy_is_unseen(&self, told: &WorkerLine<'_>) -> bool {
+        let began = self
+            .lines
+            .iter()
+            .rfind(|line| line.at_ms <= told.at_ms && matches!(line.mark, Some(LogEvent::Received { .. })))
+            .map_or(f64::MIN, |line| line.at_ms);
+        let retries = self.lines.iter().any(|line| {
+            matches!(line.mark, Some(LogEvent::Retrying { .. }))
+                && line.at_ms >= began
+                && line.at_ms <= told.at_ms + ONE_MOMENT_MS
+        });
+        retries && !broker::saw_every_publish(self)
+    }
+
     /// Handed to a consumer that the broker still waits for.
     fn in_hand(&self) -> Option<Whereabouts> {
         let passage = self.deliveries().last()?;
         if self.reached(Stage::Settled).is_some() {
             return None;
         }
-        let held = self.infos(self.queue()).last().is_some_and(|info| {
-            info.counted_ms > passage.at_ms && info.unacked.is_some_and(|unacked| unacked > 0)
+        if self.is_held(passage) {
+            let text = format!(
+                "delivered from `{}` to {}, which has not acknowledged it",
+                passage.queue,
+                self.holder(passage)
+            );
+            return self.place(text, Some(passage.at_ms), Some(false));
+        }
+        self.acknowledged_before_its_run(passage)
+    }
+
+    /// A count after the delivery is of this message: the worker says so itself, its log tells of each end
+    /// and of none of this one, or more are counted than can be others.
+    fn is_held(&self, passage: &Transfer<'_>) -> bool {
+        if let Some(acknowledged) = self.said_of_the_acknowledgement(passage) {
+            return !acknowledged;
+        }
+        let counted = self
+            .infos(self.queue())
+            .last()
+            .filter(|info| info.counted_ms > passage.at_ms)
+            .and_then(|info| info.unacked)
+            .unwrap_or(0);
+        counted > 0 && (self.is_in_a_thread(passage) || counted > self.others_in_hand(passage))
+    }
+
+    /// A thread of a process that lives has taken it, and the log would say that it has done with it.
+    fn is_in_a_thread(&self, passage: &Transfer<'_>) -> bool {
+        let taken = self.lines.iter().rev().find(|told| {
+            matches!(told.mark, Some(LogEvent::Received { .. }))
+                && told.at_ms >= passage.at_ms - ONE_MOMENT_MS
         });
-        let text = format!(
-            "delivered from `{}` to {}, which has not acknowledged it",
-            passage.queue,
-            self.holder(passage)
-        );
-        held.then(|| self.place(text, Some(passage.at_ms), Some(false)))
-            .flatten()
+        let lives = |told: &WorkerLine<'_>| {
+            told.pid.is_none_or(|pid| {
+                let state = self.process(pid).map(|(_, process)| process.state);
+                self.gone(pid).is_none() && !matches!(state, Some('Z' | 'X'))
+            })
+        };
+        self.acknowledges_after_the_run() && self.attempt_over().is_none() && taken.is_some_and(lives)
+    }
+
+    /// The most that others can have of the queue unacknowledged: what was counted before this one was
+    /// delivered, and what was delivered since. None of them need have been acknowledged.
+    fn others_in_hand(&self, passage: &Transfer<'_>) -> u64 {
+        let before = self
+            .infos(passage.queue)
+            .rfind(|info| info.at_ms <= passage.at_ms)
+            .and_then(|info| Some((info.counted_ms, info.unacked?)));
+        let Some((since, counted)) = before.filter(|_| self.sees_all(Source::Firehose)) else {
+            return u64::MAX;
+        };
+        let delivered = self.timeline.events.iter().filter(|event| {
+            event.at_ms >= since
+                && matches!(&event.kind, EventKind::Deliver { queue, message, .. }
+                    if queue == passage.queue
+                    && !message.message_id.as_deref().is_some_and(|id| self.is_my_message(id)))
+        });
+        counted + delivered.count() as u64
+    }
+
+    /// What the worker itself last said of it, asked after the delivery.
+    fn said_of_the_acknowledgement(&self, passage: &Transfer<'_>) -> Option<bool> {
+        let said = control::answers(self).filter(|(_, at, _)| *at > passage.at_ms);
+        let word = |answer: &Inspection| {
+            let lists = [&answer.active, &answer.reserved, &answer.scheduled];
+            let mut tasks = lists.into_iter().flatten().flatten();
+            tasks.find(|task| self.is_my_message(&task.id))?.acknowledged
+        };
+        said.filter_map(|(_, _, answer)| word(answer)).last()
+    }
+
+    /// Where the broker is told before the run that is all it knows: it does not give the message out again.
+    fn acknowledged_before_its_run(&self, passage: &Transfer<'_>) -> Option<Whereabouts> {
+        let nothing_held = self
+            .infos(self.queue())
+            .last()
+            .is_some_and(|info| info.counted_ms > passage.at_ms && info.unacked == Some(0));
+        let acknowledged = self.said_of_the_acknowledgement(passage) == Some(true) || nothing_held;
+        if self.acknowledges_after_the_run() || !acknowledged {
+            return None;
+        }
+        let lost = (self.outcome() == Outcome::Succeeded).then_some(false);
+        let text = "acknowledged, and no longer at the broker";
+        self.place(text.into(), Some(passage.at_ms), lost)
     }
 
     /// Published and taken by nobody.
@@ -146,7 +252,8 @@ impl<'a> Story<'a> {
         let text = format!("ready on `{}`, one of {}", passage.queue, last.ready);
         let there = last.exists && last.ready > 0 && last.at_ms > passage.at_ms;
         // A limit or a time to live may have taken it, and another one be what is counted.
-        let kept = last.ready == 1 || !broker::may_lose_messages(self);
+        let kept = (last.ready == 1 || !broker::may_lose_messages(self))
+            && expiry::thrown_away_at(self, passage).is_none_or(|due| last.at_ms < due);
         (there && kept)
             .then(|| self.place(text, Some(passage.at_ms), Some(false)))
             .flatten()
@@ -185,6 +292,7 @@ mod tests {
     use serde_json::json;
 
     use crate::diagnosis::testing::{API, Scene, WORKER};
+    use crate::timeline::{EventKind, Source};
 
     fn now(scene: &Scene) -> Option<(String, Option<bool>)> {
         let message = scene.verdict().message?;
@@ -218,13 +326,93 @@ mod tests {
             .publish("default")
             .deliver(WORKER);
         assert_eq!(now(&taken), None);
-        let held = taken.peer(WORKER, 7).totals("default", 0, 1, json!({}));
         let text = "delivered from `default` to pid 7, which has not acknowledged it";
+        // What was held before it may be what is counted.
+        let unknown = taken.peer(WORKER, 7).totals("default", 0, 1, json!({}));
+        assert_eq!(now(&unknown), None);
+        let quiet = |held_before: u64| {
+            Scene::accepted()
+                .totals("default", 0, held_before, json!({}))
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 7)
+        };
+        let held = quiet(0).totals("default", 0, 1, json!({}));
         assert_eq!(now(&held), told(text, Some(false)));
+        let others = quiet(1).totals("default", 0, 1, json!({}));
+        assert_eq!(now(&others), None);
+        let both = quiet(1).totals("default", 0, 2, json!({}));
+        assert_eq!(now(&both), told(text, Some(false)));
+        // Another one was delivered since: it may be what is counted.
+        let busy = quiet(0).deliver_as("m-9", WORKER, false);
+        assert_eq!(now(&busy.totals("default", 0, 1, json!({}))), None);
         // An earlier look says nothing of now.
         let mut later = held;
         later = later.depth("default", 2, 1).totals("default", 2, 0, json!({}));
         assert_eq!(now(&later), None);
+    }
+
+    /// Where the log tells of each end, that it tells of none is about this message.
+    #[test]
+    fn in_hand_while_the_log_tells_of_no_end() {
+        let running = Scene::entered()
+            .deliver_as("m-9", WORKER, false)
+            .totals("default", 0, 1, json!({}));
+        let text = "delivered from `default` to pid 101, which has not acknowledged it";
+        assert_eq!(now(&running), told(text, Some(false)));
+        assert_eq!(now(&running.gone(101)), None);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_failed_is_none() {
+        let acked = Scene::entered().completed().acked("m-1").row("COMPLETED");
+        let text = "acknowledged, and no longer at the broker";
+        assert_eq!(now(&acked), told(text, Some(false)));
+        let closed = "Failed to post_process_message(act('task_1')) due to a connection error: closed.";
+        let failed = acked
+            .clone()
+            .warning("dramatiq.worker.ConsumerThread(default)", closed);
+        assert_eq!(now(&failed), None);
+        let another = "Failed to post_process_message(act('task_9')) due to a connection error: closed.";
+        let logger = "dramatiq.worker.ConsumerThread(default)";
+        let mut other = acked.warning(logger, another);
+        for event in &mut other.timeline.events {
+            if let EventKind::Line(line) = &mut event.kind
+                && line.text == another
+            {
+                line.thread = Some("Thread-99".into());
+            }
+        }
+        assert_eq!(now(&other), told(text, Some(false)));
+    }
+
+    /// Afterwards nobody saw where the copy for a retry went.
+    #[test]
+    fn a_retry_that_nobody_saw_is_not_gone() {
+        let retried = Scene::entered().raised("ValueError: no").retrying().acked("m-1");
+        let text = "acknowledged, and no longer at the broker";
+        assert_eq!(now(&retried), told(text, Some(true)));
+        assert_eq!(now(&retried.without(Source::Firehose)), None);
+    }
+
+    #[test]
+    fn in_line_until_its_own_time_to_live_is_over() {
+        let sent = |ttl: i64| {
+            let mut message = Scene::message("m-1");
+            message.expiration_ms = Some(ttl);
+            Scene::accepted()
+                .row("PENDING")
+                .publish_as("default", API, message)
+                .totals("default", 1, 0, json!({}))
+                .at(2_000.0)
+                .depth("default", 1, 0)
+        };
+        assert_eq!(
+            now(&sent(9_000)),
+            told("ready on `default`, one of 1", Some(false))
+        );
+        assert_eq!(now(&sent(500)), None);
     }
 
     #[test]
@@ -232,10 +420,7 @@ mod tests {
         let text = "acknowledged, and no longer at the broker";
         let raised = Scene::entered().raised("ValueError: no").acked("m-1");
         assert_eq!(now(&raised), told(text, Some(true)));
-        assert_eq!(
-            now(&raised.clone().without(crate::timeline::Source::Firehose)),
-            told(text, None)
-        );
+        assert_eq!(now(&raised.clone().without(Source::Firehose)), told(text, None));
         assert_eq!(now(&raised.clone().row("COMPLETED")), told(text, Some(false)));
         // Delivered once more since.
         assert_eq!(now(&raised.deliver_as("m-1", WORKER, true)), None);

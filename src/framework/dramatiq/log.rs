@@ -140,9 +140,10 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"Time limit exceeded\. Raising exception in worker thread",
         |_| LogEvent::TimeLimit,
     ),
-    (r"Failed to ack message: not in known tags", |_| {
-        LogEvent::AckFailed
-    }),
+    (
+        r"Failed to (?:ack message: not in known tags|post_process_message\()",
+        |_| LogEvent::AckFailed,
+    ),
     (r"Global event loop thread not set", |_| LogEvent::NoEventLoop),
     (r"coroutine '[^']*' was never awaited", |_| LogEvent::NeverAwaited),
     // The children's own "Stopping worker process..." is written in a signal handler, and may be lost.
