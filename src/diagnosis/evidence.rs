@@ -3,6 +3,7 @@
 //! The questions causes ask: which messages and lines are the task's, how far it came, who took
 //! it, what the row said. Built anew for every look at a timeline; it borrows, and cannot fail.
 
+mod actors;
 pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod connections;

@@ -49,6 +49,19 @@ fn stands_after_it(story: &Story<'_>, pid: i32, thread: Option<&str>) -> Option<
     (!calls).then_some(after.n)
 }
 
+/// No thread that was seen since runs the task. A coroutine stands in another thread, and the one that waits for it
+/// is in the call.
+fn runs_elsewhere(story: &Story<'_>, pid: Option<i32>, since: f64) -> Option<u32> {
+    let pids: Vec<i32> = match pid {
+        Some(pid) if !story.master_takes() => vec![pid],
+        _ => workers::live_workers(story)
+            .iter()
+            .flat_map(|(_, worker)| stacks::pids_of(story, worker.pid))
+            .collect(),
+    };
+    stacks::none_runs_ours(story, &pids, since)
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
         return answer;
@@ -80,15 +93,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(after) = pid.and_then(|pid| stands_after_it(story, pid, thread.as_deref())) {
         return Answer::ruled_out("its thread stands in what comes after the actor", [after]);
     }
-    // A coroutine stands in another thread, and the one that waits for it is in the call.
-    let at_work: Vec<i32> = match pid {
-        Some(pid) if !story.master_takes() => vec![pid],
-        _ => workers::live_workers(story)
-            .iter()
-            .flat_map(|(_, worker)| stacks::pids_of(story, worker.pid))
-            .collect(),
-    };
-    if let Some(elsewhere) = stacks::none_runs_ours(story, &at_work, entered_at.unwrap_or(f64::MIN)) {
+    if let Some(elsewhere) = runs_elsewhere(story, pid, entered_at.unwrap_or(f64::MIN)) {
         return Answer::ruled_out("none of the worker's threads is in its function", [elsewhere]);
     }
     let mut same_thread = false;
@@ -140,7 +145,15 @@ fn check(story: &Story<'_>) -> Answer {
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
         Some((n, _)) => {
             evidence.push(n);
-            Answer::likely(text, evidence).would_decide(&[Source::Process])
+            // What is held may be any task's: its own function is what would show this one.
+            let seen = story
+                .stacks()
+                .threads(pid)
+                .any(|thread| thread.has(story.framework().stack.worker));
+            match (seen || story.post_mortem()) && !stacks::is_in_its_function(story) {
+                true => Answer::possible(text, evidence),
+                false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
+            }
         }
         None => Answer::possible(text, evidence).would_decide(&[Source::Management, Source::Process]),
     }

@@ -1,6 +1,6 @@
 //! The actor ran longer than it may.
 
-use crate::diagnosis::evidence::{retries, stacks, workers};
+use crate::diagnosis::evidence::{WorkerLine, retries, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -18,6 +18,9 @@ pub(super) const CAUSE: Cause = Cause {
     page: include_str!("time_limit_exceeded.md"),
     check,
 };
+
+/// So soon the thread raises, unless it stands inside one C call.
+const RAISED_MS: f64 = 2_000.0;
 
 fn check(story: &Story<'_>) -> Answer {
     // An earlier attempt's limit does not explain what a later one raised.
@@ -49,14 +52,26 @@ fn check(story: &Story<'_>) -> Answer {
             && told.pid == pid
             && told.message_id().is_none_or(|id| story.is_my_message(id))
     });
+    // It names a thread by a number that no other line has: whose message that had is known by what followed.
+    let anothers = |told: &WorkerLine<'_>| {
+        story.worker_lines().iter().any(|after| {
+            let raised = after.line.traceback.as_deref();
+            after.n > told.n
+                && after.at_ms <= told.at_ms + RAISED_MS
+                && after.pid == told.pid
+                && !story.lines().iter().any(|mine| mine.n == after.n)
+                && raised.is_some_and(|text| text.contains("TimeLimitExceeded"))
+        })
+    };
     match warned {
-        Some(told) if story.closed() && story.attempt_over().is_none() => {
+        Some(told) if story.closed() && story.attempt_over().is_none() && !anothers(told) => {
             let text = format!(
                 "{} Nothing followed: a thread inside one C call cannot be interrupted",
                 told.line.text
             );
             // The line does not say which message it is about.
-            if workers::running_others(story).is_empty() {
+            let alone = !story.others_were_delivered() || stacks::is_in_its_function(story);
+            if workers::running_others(story).is_empty() && alone {
                 Answer::likely(text, [told.n]).would_decide(&[Source::Process])
             } else {
                 Answer::possible(text, [told.n]).would_decide(&[Source::Process])
@@ -107,5 +122,15 @@ mod tests {
         assert_eq!(scene.cause(), "certain actor-raised");
         let blind = scene.without(Source::WorkerLog).without(Source::Firehose);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+
+    /// The line names no message: what was raised right after it does.
+    #[test]
+    fn another_messages_limit_is_a_near_miss() {
+        let scene = Scene::entered().warning("dramatiq.middleware.time_limit.TimeLimit", LIMIT);
+        let others = scene
+            .line("[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [ERROR] Failed to process message slow('7') with unhandled exception.\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in slow\ndramatiq.middleware.time_limit.TimeLimitExceeded")
+            .timeout();
+        assert_eq!(others.answer(&CAUSE), "not applicable");
     }
 }

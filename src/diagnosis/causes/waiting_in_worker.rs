@@ -30,6 +30,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(dead) = pushed.line.pid.and_then(|pid| threads::all_dead(story, pid)) {
         return Answer::ruled_out("no worker thread is left that could take it", dead);
     }
+    if let Some(gone) = pushed.pid.and_then(|pid| story.gone(pid)) {
+        return Answer::ruled_out("the process that had prefetched it is gone", [pushed.n, gone]);
+    }
     // Behind threads of the same process: another one's have nothing to do with it.
     let mut running = workers::running_others(story);
     running.retain(|(n, _)| {
@@ -132,5 +135,11 @@ mod tests {
         let blind = behind(&[101, 101]).silence();
         assert_eq!(blind.without(Source::Process).answer(&CAUSE), "likely");
         assert_eq!(blind.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_a_near_miss() {
+        let scene = behind(&[101, 101]).gone(101).timeout();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
     }
 }

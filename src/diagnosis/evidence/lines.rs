@@ -84,25 +84,6 @@ impl<'a> Story<'a> {
         self.entries = entries;
     }
 
-    /// It tells of another actor than the task's: that one's message may hold the task's id as well.
-    fn names_another_actor(&self, told: &WorkerLine<'a>) -> bool {
-        let ours = self.actors();
-        let named = told.task_name();
-        named.is_some_and(|named| !ours.is_empty() && !ours.contains(&named))
-    }
-
-    /// The thread that wrote it has another message in hand.
-    fn is_anothers_thread(&self, key: ThreadKey<'a>, active: &HashMap<ThreadKey<'a>, &'a str>) -> bool {
-        // Afterwards the log alone says which messages are the task's, and its id may have come again.
-        let is_known = key.1.is_some()
-            && key.2.is_some()
-            && !self.shared.contains(&key)
-            && !self.post_mortem()
-            && !self.message_ids.is_empty();
-        let has = active.get(&key).filter(|_| is_known);
-        has.is_some_and(|id| !self.message_ids.contains(id))
-    }
-
     /// A thread has one message in hand: a second one before the first is over is another process's, whose
     /// pid and thread happen to be the same. Only where the log shows how runs end.
     pub(super) fn find_shared_threads(&mut self) {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{QueuedCopy, Story, Transfer, WorkerLine};
+use super::{QueuedCopy, Story, Transfer};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::is_common;
-use crate::framework::{LogEvent, Message, is_same_id};
+use crate::framework::{Message, is_same_id};
 use crate::timeline::{EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -252,43 +252,6 @@ impl<'a> Story<'a> {
     }
 
     /// It is for the configured actor, or nothing says for whom it is.
-    /// Actors of the task's messages; where none was seen, the configured one.
-    pub fn actors(&self) -> BTreeSet<&'a str> {
-        let held = self.held.iter().map(|held| &held.passage);
-        let seen = self.publishes.iter().chain(&self.deliveries).chain(held);
-        let mut actors: BTreeSet<&str> = seen
-            .filter_map(|passage| passage.message.actor.as_deref())
-            .collect();
-        if actors.is_empty() {
-            actors.extend(self.timeline.setup.actor.as_deref());
-        }
-        if actors.is_empty() {
-            actors.extend(self.worker_lines.iter().filter_map(|told| match told.mark {
-                Some(LogEvent::Received { id, actor }) if self.message_ids.contains(id.as_str()) => {
-                    Some(actor.as_str())
-                }
-                _ => None,
-            }));
-        }
-        actors
-    }
-
-    /// Actors of other messages and lines that were seen.
-    pub fn other_actors(&self) -> BTreeSet<&'a str> {
-        let ours = self.actors();
-        let events = self.timeline.events.iter().filter_map(|event| match &event.kind {
-            EventKind::Publish { message, .. }
-            | EventKind::Deliver { message, .. }
-            | EventKind::DeadLetter { message, .. } => message.actor.as_deref(),
-            _ => None,
-        });
-        let lines = self.worker_lines.iter().filter_map(WorkerLine::task_name);
-        events
-            .chain(lines)
-            .filter(|actor| !ours.contains(actor))
-            .collect()
-    }
-
     fn is_for_the_actor(&self, message: &Message) -> bool {
         let wanted = self.timeline.setup.actor.as_deref();
         wanted.is_none() || message.actor.as_deref() == wanted || message.undecodable.is_some()

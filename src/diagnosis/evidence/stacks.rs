@@ -179,6 +179,12 @@ pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Op
         .map(|(_, n, place)| (n, place))
 }
 
+/// A thread stands in the function of the task's actor.
+pub(in crate::diagnosis) fn is_in_its_function(story: &Story<'_>) -> bool {
+    let mut threads = story.stacks().threads(None);
+    threads.any(|thread| runs(story, thread) == Some(Runs::Ours))
+}
+
 /// The dump that shows this process at work on the task: a thread in its function, or the only one in any.
 pub(in crate::diagnosis) fn at_work(story: &Story<'_>, pid: i32) -> Option<u32> {
     let (n, place) = own_frame(story, Some(pid))?;
@@ -208,8 +214,12 @@ pub(in crate::diagnosis) fn none_runs_ours(story: &Story<'_>, pids: &[i32], sinc
     for pid in pids {
         let last = story.stacks().dumps().rev().find(|dump| dump.pid == *pid)?;
         let threads: Vec<Thread<'_>> = last.threads().filter(|_| last.at_ms > since).collect();
-        let workers = threads.iter().filter(|thread| thread.has(shape.worker));
-        shown = Some(workers.map(|thread| thread.n).next()?);
+        if threads.is_empty() {
+            return None;
+        }
+        // A master has no thread that runs anything.
+        let works = threads.iter().find(|thread| thread.has(shape.worker));
+        shown = works.map(|thread| thread.n).or(shown);
         let may_run = |thread: &Thread<'_>| runs(story, *thread).is_some_and(|whose| whose != Runs::Anothers);
         if threads.iter().any(may_run) {
             return None;

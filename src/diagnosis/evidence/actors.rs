@@ -1,0 +1,82 @@
+//! Which actors' messages are the task's, and which were seen besides.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Story, ThreadKey, WorkerLine};
+use crate::framework::LogEvent;
+use crate::timeline::EventKind;
+
+impl<'a> Story<'a> {
+    /// Actors of the task's messages; where none was seen, the configured one.
+    pub fn actors(&self) -> BTreeSet<&'a str> {
+        let held = self.held.iter().map(|held| &held.passage);
+        let seen = self.publishes.iter().chain(&self.deliveries).chain(held);
+        let mut actors: BTreeSet<&str> = seen
+            .filter_map(|passage| passage.message.actor.as_deref())
+            .collect();
+        if actors.is_empty() {
+            actors.extend(self.timeline.setup.actor.as_deref());
+        }
+        if actors.is_empty() {
+            actors.extend(self.worker_lines.iter().filter_map(|told| match told.mark {
+                Some(LogEvent::Received { id, actor }) if self.message_ids.contains(id.as_str()) => {
+                    Some(actor.as_str())
+                }
+                _ => None,
+            }));
+        }
+        actors
+    }
+
+    /// It tells of another actor than the task's: that one's message may hold the task's id as well.
+    pub(super) fn names_another_actor(&self, told: &WorkerLine<'a>) -> bool {
+        let ours = self.actors();
+        let named = told.task_name();
+        named.is_some_and(|named| !ours.is_empty() && !ours.contains(&named))
+    }
+
+    /// Actors of other messages and lines that were seen.
+    pub fn other_actors(&self) -> BTreeSet<&'a str> {
+        let ours = self.actors();
+        let events = self.timeline.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Publish { message, .. }
+            | EventKind::Deliver { message, .. }
+            | EventKind::DeadLetter { message, .. } => message.actor.as_deref(),
+            _ => None,
+        });
+        let lines = self.worker_lines.iter().filter_map(WorkerLine::task_name);
+        events
+            .chain(lines)
+            .filter(|actor| !ours.contains(actor))
+            .collect()
+    }
+
+    /// Other messages of its queue were taken since the submission.
+    pub fn others_were_delivered(&self) -> bool {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        let mut events = self.timeline.events.iter().filter(|event| event.at_ms >= since);
+        events.any(|event| match &event.kind {
+            EventKind::Deliver { queue, message, .. } => {
+                let id = message.message_id.as_deref();
+                queue == self.queue() && !id.is_some_and(|id| self.message_ids.contains(id))
+            }
+            _ => false,
+        })
+    }
+
+    /// The thread that wrote it has another message in hand.
+    pub(super) fn is_anothers_thread(
+        &self,
+        key: ThreadKey<'a>,
+        active: &HashMap<ThreadKey<'a>, &'a str>,
+    ) -> bool {
+        // Afterwards the log alone says which messages are the task's, and its id may have come again.
+        let is_known = key.1.is_some()
+            && key.2.is_some()
+            && !self.shared.contains(&key)
+            && !self.post_mortem()
+            && !self.message_ids.is_empty();
+        let has = active.get(&key).filter(|_| is_known);
+        has.is_some_and(|id| !self.message_ids.contains(id))
+    }
+}
