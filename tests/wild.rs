@@ -15,6 +15,8 @@ mod answer;
 mod ids;
 #[path = "wild/log.rs"]
 mod log;
+#[path = "wild/named.rs"]
+mod named;
 #[path = "wild/pairs.rs"]
 mod pairs;
 #[path = "wild/pids.rs"]
@@ -95,6 +97,7 @@ const ALL: &[Transformation] = &[
     less("late_start", sources::late_start),
     less("unnamed_answer", answer::unnamed_answer),
     less("another_request_fails", answer::another_request_fails),
+    less("named_by_another", named::named_by_another),
     less("yesterday", ids::yesterday),
     less("yesterday_afterwards", |run| {
         sources::afterwards(run)
