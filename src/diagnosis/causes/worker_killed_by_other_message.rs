@@ -48,8 +48,14 @@ fn check(story: &Story<'_>) -> Answer {
         .copied()
         .filter(|id| deaths.iter().all(|death| death.had.contains_key(id)))
         .collect();
+    // Once may be chance; but nobody is left who would show it again.
+    let left = story.depths_since(story.queue()).pop();
+    let nobody_is_left = left.is_some_and(|left| left.consumers == 0 && left.ready > 0);
     // Ours among them: it may be the one that does it.
-    if deaths.len() < 2 || each_time.is_empty() || each_time.iter().any(|id| story.is_my_message(id)) {
+    if (deaths.len() < 2 && !nobody_is_left)
+        || each_time.is_empty()
+        || each_time.iter().any(|id| story.is_my_message(id))
+    {
         return Answer::NotApplicable;
     }
     let actor = |id: &str| first.had.get(id).map_or("", |(actor, _)| *actor).to_owned();
@@ -57,12 +63,16 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .map(|id| format!("{id} ({})", actor(id)))
         .collect();
-    let text = format!(
-        "a worker process ended {} times ({}), and each time it had begun with message {}, which is another task's",
-        deaths.len(),
-        exit_words(last.code),
-        names.join(" or ")
-    );
+    let (words, names) = (exit_words(last.code), names.join(" or "));
+    let text = match deaths.len() {
+        1 => format!(
+            "a worker process ended ({words}) and had begun with message {names}, which is another task's; nobody consumes `{}` any more",
+            story.queue()
+        ),
+        times => format!(
+            "a worker process ended {times} times ({words}), and each time it had begun with message {names}, which is another task's"
+        ),
+    };
     let mut evidence = Vec::new();
     for death in &deaths {
         let received = each_time.iter().filter_map(|id| death.had.get(id));
@@ -73,7 +83,7 @@ fn check(story: &Story<'_>) -> Answer {
     evidence.extend(story.depths_since(story.queue()).last().map(|depth| depth.n));
     // That one follows the other twice is no proof: memory may run out by itself.
     let most = match each_time.len() {
-        1 => Certainty::Likely,
+        1 if deaths.len() > 1 => Certainty::Likely,
         _ => Certainty::Possible,
     };
     Answer::matched(most, text, evidence).given([Premise::OneProcessPerLogThread { pid: None }])
@@ -172,5 +182,21 @@ mod tests {
             .line("[PID 201] [Thread-2] [dramatiq.worker.ConsumerThread(default)] [DEBUG] Acknowledging message 'a'.");
         let scene = life(life(scene, 201, &["b"]), 301, &["a"]).silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    /// It may be chance, and nobody is left to show it again.
+    #[test]
+    fn once_is_possible_where_nobody_is_left() {
+        let died = |scene: Scene| {
+            scene.line("[PID 100] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID 101 exited unexpectedly (code -9). Shutting down...")
+        };
+        let taken = || {
+            Scene::delivered().line(
+                "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message crunch() with id 'other'.",
+            )
+        };
+        let left = |consumers| died(taken()).depth("default", 2, consumers).timeout();
+        assert_eq!(left(0).answer(&CAUSE), "possible");
+        assert_eq!(left(1).answer(&CAUSE), "not applicable");
     }
 }
