@@ -10,6 +10,7 @@ mod requests;
 
 use std::collections::BTreeSet;
 
+pub(super) use requests::RequestLog;
 use strum::{EnumDiscriminants, VariantArray};
 
 use super::evidence::{Story, permissions, stacks, workers};
@@ -186,23 +187,9 @@ impl Story<'_> {
         if crate::framework::is_same_id(task, id) || !is_common(task) {
             return proved([]);
         }
-        let api: BTreeSet<i32> = self
-            .api_processes()
-            .iter()
-            .map(|(_, process)| process.pid)
-            .collect();
-        let mut carriers = BTreeSet::new();
-        let mut from_api = None;
-        for publish in self.publishes() {
-            carriers.insert(publish.message.message_id.as_deref());
-            if publish.message.message_id.as_deref() == Some(id)
-                && let Some((n, pid)) = self.peer(publish.connection)
-                && api.contains(&pid)
-            {
-                from_api = Some((publish.n, n));
-            }
-        }
-        match from_api {
+        let publishes = self.publishes().iter().rev();
+        let mut ours = publishes.filter(|publish| publish.message.message_id.as_deref() == Some(id));
+        match ours.find_map(|publish| Some((publish.n, self.is_the_apis(publish.connection)?))) {
             Some((publish, peer)) => proved([publish, peer]),
             None => State::Assumed,
         }

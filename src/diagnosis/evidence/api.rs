@@ -1,8 +1,10 @@
 //! What the API answered, and what its log says of it.
 
+use std::cell::LazyCell;
+
 use super::{Story, broker};
 use crate::diagnosis::Answer;
-use crate::diagnosis::premises::{EventId, Premise, State};
+use crate::diagnosis::premises::{EventId, Premise, RequestLog, State};
 use crate::framework::exception_in;
 use crate::text;
 use crate::timeline::{CommandEnd, EventKind, NoAnswer, Source, TOLD_LATER_MS};
@@ -81,6 +83,7 @@ pub(in crate::diagnosis) fn api_traceback(
     story: &Story<'_>,
     wanted: impl Fn(&str) -> bool,
 ) -> Option<(u32, String)> {
+    let log = LazyCell::new(|| RequestLog::of(story));
     let found = story
         .timeline
         .events
@@ -88,7 +91,7 @@ pub(in crate::diagnosis) fn api_traceback(
         .filter_map(|event| match &event.kind {
             EventKind::Line(line) if event.source == Source::ApiLog && !line.before => {
                 let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
-                let state = story.state(&Premise::TracebackIsOurs(event.n));
+                let state = log.is_ours(event.n, event.at_ms, line);
                 let is_proved = matches!(state, State::Proved(_));
                 (!matches!(state, State::Refuted(_))).then_some((is_proved, event.n, line, traceback))
             }

@@ -99,10 +99,8 @@ impl<'a> Story<'a> {
             .partition(|passage| self.is_for_the_actor(passage.message) || (!any_wanted && here(passage)));
         // Others hold the same number: what the API's own process sent meanwhile is this task's.
         let answered = self.answered_at();
-        let api: BTreeSet<i32> = self.api_processes().iter().map(|(_, api)| api.pid).collect();
         let is_the_apis = |passage: &Transfer<'_>| {
-            let peer = self.peer(passage.connection);
-            peer.is_some_and(|(_, pid)| api.contains(&pid)) && answered.is_some_and(|at| passage.at_ms <= at)
+            answered.is_some_and(|at| passage.at_ms <= at) && self.is_the_apis(passage.connection).is_some()
         };
         let from_api: BTreeSet<&str> = mine
             .iter()
@@ -177,6 +175,13 @@ impl<'a> Story<'a> {
                 });
             }
         }
+    }
+
+    /// What shows that a process of the API's is at the other end of this connection.
+    pub fn is_the_apis(&self, connection: &str) -> Option<u32> {
+        let (n, pid) = self.peer(connection)?;
+        let apis = self.api_processes();
+        apis.iter().any(|(_, api)| api.pid == pid).then_some(n)
     }
 
     /// Whose publish was out of sight is known by its delivery.

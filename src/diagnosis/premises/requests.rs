@@ -78,44 +78,78 @@ fn path_of(url: &str) -> &str {
     behind.find('/').map_or("/", |at| bare(&behind[at..]))
 }
 
-impl Story<'_> {
-    /// Whether the traceback that the API logged in this event is of the request that submitted the task.
-    pub(super) fn traceback_is_ours(&self, n: EventId) -> State {
-        let submitted = self.find(|event| match &event.kind {
+/// The API's log from around the submission, read once: the questions about its tracebacks are many.
+pub(in crate::diagnosis) struct RequestLog<'a> {
+    story: &'a Story<'a>,
+    /// When, and by which path, the task was submitted; `None`: by no request.
+    submitted: Option<(f64, &'a str)>,
+    /// Lines of requests like ours, by method, path and status.
+    ours: Vec<EventId>,
+    /// There is another request, and one that failed.
+    others: bool,
+    others_failed: bool,
+    /// So many lines tell of a failed request at our path, and of one without a path.
+    failed_at_our_path: usize,
+    failed_somewhere: usize,
+}
+
+impl<'a> RequestLog<'a> {
+    pub fn of(story: &'a Story<'a>) -> Self {
+        let mut log = Self {
+            story,
+            submitted: None,
+            ours: Vec::new(),
+            others: false,
+            others_failed: false,
+            failed_at_our_path: 0,
+            failed_somewhere: 0,
+        };
+        let submitted = story.find(|event| match &event.kind {
             EventKind::Submitting { method, url, .. } => Some((event.at_ms, method.as_str(), path_of(url))),
             _ => None,
         });
-        let (Some((since, method, path)), Some(traceback)) = (submitted, self.api_line(n)) else {
+        let Some((since, method, path)) = submitted else {
+            return log;
+        };
+        log.submitted = Some((since, path));
+        let answered = story.answer().map(|(_, status, _)| status);
+        for event in &story.timeline.events {
+            let EventKind::Line(line) = &event.kind else {
+                continue;
+            };
+            if event.source != Source::ApiLog || line.before || event.at_ms < since - BEFORE_MS {
+                continue;
+            }
+            if let Some(access) = access(&line.text) {
+                let fits = access.status.is_none() || answered.is_none() || access.status == answered;
+                if fits && access.method == method && access.path == path {
+                    log.ours.push(event.n);
+                } else if !log.names_the_task(line) {
+                    log.others = true;
+                    log.others_failed |= access.status.is_none_or(|status| status >= 500);
+                }
+            }
+            log.failed_at_our_path += usize::from(failed(&line.text) == Some(path));
+            log.failed_somewhere += usize::from(is_unhandled(&line.text));
+        }
+        log
+    }
+
+    /// Whether the traceback of this line is of the request that submitted the task.
+    pub fn is_ours(&self, n: EventId, at_ms: f64, traceback: &LogLine) -> State {
+        let Some((since, path)) = self.submitted else {
             return State::Assumed;
         };
+        if at_ms < since {
+            return State::Refuted(vec![n]);
+        }
         if self.names_the_task(traceback) {
             return proved([n]);
         }
-        let lines = || {
-            self.timeline.events.iter().filter_map(|event| match &event.kind {
-                EventKind::Line(line)
-                    if event.source == Source::ApiLog && !line.before && event.at_ms >= since - BEFORE_MS =>
-                {
-                    Some((event.n, line))
-                }
-                _ => None,
-            })
-        };
-        let requests = || lines().filter_map(|(n, line)| Some((n, line, access(&line.text)?)));
-        let answered = self.answer().map(|(_, status, _)| status);
-        let is_ours = |access: &Access<'_>| {
-            let fits = access.status.is_none() || answered.is_none() || access.status == answered;
-            fits && access.method == method && access.path == path
-        };
-        let ours: Vec<EventId> = requests()
-            .filter(|(_, _, access)| is_ours(access))
-            .map(|(n, ..)| n)
-            .collect();
         match failed(&traceback.text) {
             Some(named) if named == path => {
-                let as_named = lines().filter(|(_, line)| failed(&line.text) == Some(path));
-                return match as_named.count() == 1 && ours.len() <= 1 {
-                    true => proved([n].into_iter().chain(ours)),
+                return match self.failed_at_our_path == 1 && self.ours.len() <= 1 {
+                    true => proved([n].into_iter().chain(self.ours.iter().copied())),
                     false => State::Assumed,
                 };
             }
@@ -123,39 +157,43 @@ impl Story<'_> {
             Some(named) if !path.ends_with(named) => return State::Refuted(vec![n]),
             _ => {}
         }
-        if BESIDE.iter().any(|words| traceback.text.contains(words)) {
-            return State::Assumed;
-        }
-        let is_unhandled = FAILED_SOMEWHERE
-            .iter()
-            .any(|words| traceback.text.contains(words));
-        let may_be_anothers = |line: &LogLine, access: &Access<'_>| {
-            let fits = !is_unhandled || access.status.is_none_or(|status| status >= 500);
-            fits && !is_ours(access) && !self.names_the_task(line)
+        let others = match is_unhandled(&traceback.text) {
+            true => self.others_failed,
+            // One that is answered well may log an error, too.
+            false => self.others,
         };
-        let others = requests().any(|(_, line, access)| may_be_anothers(line, &access));
-        let unhandled =
-            lines().filter(|(_, line)| FAILED_SOMEWHERE.iter().any(|words| line.text.contains(words)));
-        match ours.as_slice() {
-            [ours] if !others && unhandled.count() <= 1 => proved([n, *ours]),
+        let is_beside = BESIDE.iter().any(|words| traceback.text.contains(words));
+        match self.ours.as_slice() {
+            [ours] if !others && !is_beside && self.failed_somewhere <= 1 => proved([n, *ours]),
             _ => State::Assumed,
         }
-    }
-
-    fn api_line(&self, n: EventId) -> Option<&LogLine> {
-        self.find(|event| match &event.kind {
-            EventKind::Line(line) if event.n == n && event.source == Source::ApiLog => Some(line),
-            _ => None,
-        })
     }
 
     /// A line of the API's log that holds the task's id. One of a request that failed was written before the id
     /// was known.
     fn names_the_task(&self, line: &LogLine) -> bool {
-        let Some(id) = self.task_id() else {
+        let Some(id) = self.story.task_id() else {
             return false;
         };
         line.carries_task_id || (!is_common(id) && line.text.contains(id))
+    }
+}
+
+fn is_unhandled(text: &str) -> bool {
+    FAILED_SOMEWHERE.iter().any(|words| text.contains(words))
+}
+
+impl Story<'_> {
+    pub(super) fn traceback_is_ours(&self, n: EventId) -> State {
+        let traceback = self.find(|event| match &event.kind {
+            EventKind::Line(line) if event.n == n && event.source == Source::ApiLog => {
+                Some((event.at_ms, line))
+            }
+            _ => None,
+        });
+        traceback.map_or(State::Assumed, |(at_ms, line)| {
+            RequestLog::of(self).is_ours(n, at_ms, line)
+        })
     }
 }
 
@@ -227,6 +265,20 @@ mod tests {
     fn what_runs_beside_the_requests_is_a_near_miss() {
         let scene = failed().api_log("Exception in thread Thread-7 (refresh):", OTHER);
         assert_eq!(scene.cause(), "likely api-failed");
+    }
+
+    /// What was read before we asked cannot be of our request, whatever its path.
+    #[test]
+    fn one_from_before_the_submission_is_a_near_miss() {
+        let before = Scene::new()
+            .at(-200.0)
+            .api_log("Internal Server Error: /tasks", OTHER)
+            .at(-10.0)
+            .submitting()
+            .answered(500, None, "busy");
+        let cause = before.verdict().cause.expect("a cause");
+        assert_eq!(before.cause(), "likely api-failed");
+        assert!(!cause.summary.contains("KeyError"), "{}", cause.summary);
     }
 
     #[test]
