@@ -76,7 +76,7 @@ fn anothers(run: &Run) -> Option<Run> {
     if run.truth.cause != "succeeded" {
         return None;
     }
-    let id = is_sent_meanwhile(run)?;
+    is_sent_meanwhile(run)?;
     let actor = run.timeline.setup.actor.clone()?;
     let thread = run
         .received()
@@ -86,12 +86,7 @@ fn anothers(run: &Run) -> Option<Run> {
     let (_, connection) = run.delivery()?;
     let connection = connection.to_owned();
     let mut events: Vec<Event> = run.events().to_vec();
-    let publisher = run.events().iter().find_map(|event| match &event.kind {
-        EventKind::Publish {
-            connection, message, ..
-        } if message.message_id.as_deref() == Some(&id) => Some(connection.clone()),
-        _ => None,
-    })?;
+    let publisher = run.publisher()?.to_owned();
     events.retain(|event| match &event.kind {
         EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } => !message.carries_task_id,
         EventKind::Line(line) => event.source != Source::WorkerLog || line.before,

@@ -22,12 +22,7 @@ fn woven(run: &Run, debug: bool) -> Option<Run> {
     let taker = worker_connection(run)?;
     let thread = free_thread(run)?;
     let at = run.published_at()?;
-    let sender = run.events().iter().find_map(|event| match &event.kind {
-        EventKind::Publish {
-            connection, message, ..
-        } if message.message_id.as_deref() == run.message_id() => Some(connection.clone()),
-        _ => None,
-    })?;
+    let sender = run.publisher()?.to_owned();
     let message = || message_of(ACTOR, RECEIPT, run.queue(), true);
     let worker = "dramatiq.worker.WorkerThread";
     let carrying = |mut event: Event, traceback: bool| {

@@ -320,6 +320,17 @@ impl Run {
         })
     }
 
+    /// The connection over which the task's message was sent.
+    pub fn publisher(&self) -> Option<&str> {
+        let id = self.message_id()?;
+        self.find(|event| match &event.kind {
+            EventKind::Publish {
+                connection, message, ..
+            } if message.message_id.as_deref() == Some(id) => Some(connection.as_str()),
+            _ => None,
+        })
+    }
+
     pub fn peer(&self, name: &str) -> Option<i32> {
         self.find(|event| match &event.kind {
             EventKind::Peer { connection, pid } if connection == name => Some(*pid),

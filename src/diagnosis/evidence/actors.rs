@@ -30,9 +30,10 @@ impl<'a> Story<'a> {
 
     /// It tells of another actor than the task's: that one's message may hold the task's id as well.
     pub(super) fn names_another_actor(&self, told: &WorkerLine<'a>) -> bool {
-        let ours = self.actors();
-        let named = told.task_name();
-        named.is_some_and(|named| !ours.is_empty() && !ours.contains(&named))
+        told.task_name().is_some_and(|named| {
+            let ours = self.actors();
+            !ours.is_empty() && !ours.contains(&named)
+        })
     }
 
     /// Actors of other messages and lines that were seen.
@@ -51,17 +52,26 @@ impl<'a> Story<'a> {
             .collect()
     }
 
+    /// When other messages of this queue were handed out.
+    pub(super) fn deliveries_of_others(&self, of: &str) -> impl Iterator<Item = f64> {
+        self.timeline
+            .events
+            .iter()
+            .filter_map(move |event| match &event.kind {
+                EventKind::Deliver { queue, message, .. } if queue == of => {
+                    let id = message.message_id.as_deref();
+                    let is_ours = id.is_some_and(|id| self.is_my_message(id))
+                        || (message.undecodable.is_some() && message.carries_task_id);
+                    (!is_ours).then_some(event.at_ms)
+                }
+                _ => None,
+            })
+    }
+
     /// Other messages of its queue were taken since the submission.
     pub fn others_were_delivered(&self) -> bool {
         let since = self.submitted_at().unwrap_or(f64::MIN);
-        let mut events = self.timeline.events.iter().filter(|event| event.at_ms >= since);
-        events.any(|event| match &event.kind {
-            EventKind::Deliver { queue, message, .. } => {
-                let id = message.message_id.as_deref();
-                queue == self.queue() && !id.is_some_and(|id| self.message_ids.contains(id))
-            }
-            _ => false,
-        })
+        self.deliveries_of_others(self.queue()).any(|at| at >= since)
     }
 
     /// The thread that wrote it has another message in hand.

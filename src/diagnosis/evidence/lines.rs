@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Raised, Story, ThreadKey, WorkerLine};
 use crate::framework::{LogEvent, Verbosity};
-use crate::timeline::{EventKind, Level, Source};
+use crate::timeline::{Level, Source};
 
 impl<'a> Story<'a> {
     /// The log lines that are this task's: by id, or between "Received message" and its settling in
@@ -146,12 +146,8 @@ impl<'a> Story<'a> {
         if first.at_ms > told.at_ms + ahead || self.submitted_at().is_some_and(|since| told.at_ms < since) {
             return false;
         }
-        let strangers = self.timeline.events.iter().any(|event| {
-            matches!(&event.kind, EventKind::Deliver { queue, message, .. }
-                if queue == self.queue() && event.at_ms <= told.at_ms + ahead
-                && !message.message_id.as_deref().is_some_and(|id| self.message_ids.contains(id))
-                && !(message.undecodable.is_some() && message.carries_task_id))
-        });
+        let mut others = self.deliveries_of_others(self.queue());
+        let strangers = others.any(|at| at <= told.at_ms + ahead);
         let busy_before = self
             .infos(self.queue())
             .find(|info| info.at_ms < first.at_ms)

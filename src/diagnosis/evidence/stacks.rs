@@ -1,5 +1,7 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
+use std::collections::BTreeSet;
+
 use super::{Raised, Story};
 use crate::framework::{FrameMatch, StackShape, function_of};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
@@ -131,7 +133,7 @@ pub(in crate::diagnosis) fn own_place(raised: &Raised) -> String {
 
 /// Whose task a worker thread runs, by the functions below the framework's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::diagnosis) enum Runs {
+enum Runs {
     /// The function of this task's actor is among them.
     Ours,
     /// They may be anybody's: an actor may be called otherwise than its function.
@@ -140,26 +142,42 @@ pub(in crate::diagnosis) enum Runs {
     Anothers,
 }
 
-/// `None`: it is in no call.
-pub(in crate::diagnosis) fn runs(story: &Story<'_>, thread: Thread<'_>) -> Option<Runs> {
-    let shape = &story.framework().stack;
-    let call = thread.position(shape.call)?;
-    let own = || {
-        thread.frames()[..call]
-            .iter()
-            .filter(|frame| shape.is_application(&frame.file))
-    };
-    // Newer Pythons name a function by what it is defined in.
-    let is = |frame: &Frame, actor: &str| frame.function.rsplit('.').next() == Some(function_of(actor));
-    let ours = story.actors();
-    if own().any(|frame| ours.iter().any(|actor| is(frame, actor))) {
-        return Some(Runs::Ours);
+/// Whose a thread's call is, asked of many threads.
+struct Callers<'a> {
+    shape: &'static StackShape,
+    ours: BTreeSet<&'a str>,
+    others: BTreeSet<&'a str>,
+}
+
+impl<'a> Callers<'a> {
+    fn of(story: &Story<'a>) -> Self {
+        Self {
+            shape: &story.framework().stack,
+            ours: story.actors(),
+            others: story.other_actors(),
+        }
     }
-    let others = story.other_actors();
-    let outermost = own().next_back();
-    match outermost.is_some_and(|frame| others.iter().any(|actor| is(frame, actor))) {
-        true => Some(Runs::Anothers),
-        false => Some(Runs::Unknown),
+
+    /// `None`: it is in no call.
+    fn runs(&self, thread: Thread<'_>) -> Option<Runs> {
+        let call = thread.position(self.shape.call)?;
+        let own = || {
+            thread.frames()[..call]
+                .iter()
+                .filter(|frame| self.shape.is_application(&frame.file))
+        };
+        // Newer Pythons name a function by what it is defined in.
+        let is_of = |frame: &Frame, actors: &BTreeSet<&str>| {
+            let function = frame.function.rsplit('.').next();
+            actors.iter().any(|actor| function == Some(function_of(actor)))
+        };
+        if own().any(|frame| is_of(frame, &self.ours)) {
+            return Some(Runs::Ours);
+        }
+        match own().next_back().is_some_and(|frame| is_of(frame, &self.others)) {
+            true => Some(Runs::Anothers),
+            false => Some(Runs::Unknown),
+        }
     }
 }
 
@@ -167,10 +185,14 @@ pub(in crate::diagnosis) fn runs(story: &Story<'_>, thread: Thread<'_>) -> Optio
 /// where that is sure.
 pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
     let shape = &story.framework().stack;
+    let callers = Callers::of(story);
+    let most = match story.acknowledges_after_the_run() {
+        true => Runs::Unknown,
+        false => Runs::Ours,
+    };
     let may_be_ours = |thread: Thread<'_>| {
-        let whose = runs(story, thread).filter(|whose| *whose != Runs::Anothers)?;
-        let frame = innermost_own(story, thread).filter(|_| may_run_ours(story, thread))?;
-        Some((whose, thread.n, frame.place()))
+        let whose = callers.runs(thread).filter(|whose| *whose <= most)?;
+        Some((whose, thread.n, innermost_own(story, thread)?.place()))
     };
     family(story, pid)
         .filter(|thread| thread.is_still() && thread.has(shape.worker_loop))
@@ -181,19 +203,21 @@ pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Op
 
 /// A thread stands in the function of the task's actor.
 pub(in crate::diagnosis) fn is_in_its_function(story: &Story<'_>) -> bool {
+    let callers = Callers::of(story);
     let mut threads = story.stacks().threads(None);
-    threads.any(|thread| runs(story, thread) == Some(Runs::Ours))
+    threads.any(|thread| callers.runs(thread) == Some(Runs::Ours))
 }
 
 /// The dump that shows this process at work on the task: a thread in its function, or the only one in any.
 pub(in crate::diagnosis) fn at_work(story: &Story<'_>, pid: i32) -> Option<u32> {
     let (n, place) = own_frame(story, Some(pid))?;
+    let callers = Callers::of(story);
     let mut calls = story
         .stacks()
         .of_event(n)
-        .filter_map(|thread| runs(story, thread));
+        .filter_map(|thread| callers.runs(thread));
     let is_ours = story.stacks().of_event(n).any(|thread| {
-        runs(story, thread) == Some(Runs::Ours) && thread.frames().iter().any(|frame| frame.place() == place)
+        callers.runs(thread) == Some(Runs::Ours) && thread.frames().iter().any(|frame| frame.place() == place)
     });
     (is_ours || (calls.next().is_some() && calls.next().is_none())).then_some(n)
 }
@@ -209,7 +233,7 @@ pub(in crate::diagnosis) fn any_own_frame(story: &Story<'_>) -> bool {
 /// The threads of these processes, as they were seen last, run other tasks or none: the dump that shows it.
 /// `None`: one may run this task, or they were not seen since.
 pub(in crate::diagnosis) fn none_runs_ours(story: &Story<'_>, pids: &[i32], since: f64) -> Option<u32> {
-    let shape = &story.framework().stack;
+    let callers = Callers::of(story);
     let mut shown = None;
     for pid in pids {
         let last = story.stacks().dumps().rev().find(|dump| dump.pid == *pid)?;
@@ -218,9 +242,10 @@ pub(in crate::diagnosis) fn none_runs_ours(story: &Story<'_>, pids: &[i32], sinc
             return None;
         }
         // A master has no thread that runs anything.
-        let works = threads.iter().find(|thread| thread.has(shape.worker));
+        let works = threads.iter().find(|thread| thread.has(callers.shape.worker));
         shown = works.map(|thread| thread.n).or(shown);
-        let may_run = |thread: &Thread<'_>| runs(story, *thread).is_some_and(|whose| whose != Runs::Anothers);
+        let may_run =
+            |thread: &Thread<'_>| callers.runs(*thread).is_some_and(|whose| whose != Runs::Anothers);
         if threads.iter().any(may_run) {
             return None;
         }
@@ -283,10 +308,7 @@ fn innermost_own<'a>(story: &Story<'_>, thread: Thread<'a>) -> Option<&'a Frame>
 
 /// Where children of one worker run several messages, the function below the call says whose it may be.
 pub(in crate::diagnosis) fn may_run_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
-    if story.acknowledges_after_the_run() {
-        return true;
-    }
-    runs(story, thread) == Some(Runs::Ours)
+    story.acknowledges_after_the_run() || Callers::of(story).runs(thread) == Some(Runs::Ours)
 }
 
 /// The threads of the process as they were seen last.

@@ -4,7 +4,7 @@ use super::{Story, Transfer, WorkerLine, broker, control, expiry, vanished};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Inspection, LogEvent};
-use crate::timeline::{EventKind, Source};
+use crate::timeline::Source;
 
 /// Lines of one attempt may come in each other's place: its threads write them.
 const ONE_MOMENT_MS: f64 = 500.0;
@@ -207,12 +207,7 @@ impl<'a> Story<'a> {
         let Some((since, counted)) = before.filter(|_| self.sees_all(Source::Firehose)) else {
             return u64::MAX;
         };
-        let delivered = self.timeline.events.iter().filter(|event| {
-            event.at_ms >= since
-                && matches!(&event.kind, EventKind::Deliver { queue, message, .. }
-                    if queue == passage.queue
-                    && !message.message_id.as_deref().is_some_and(|id| self.is_my_message(id)))
-        });
+        let delivered = self.deliveries_of_others(passage.queue).filter(|at| *at >= since);
         counted + delivered.count() as u64
     }
 
