@@ -79,7 +79,8 @@ impl Watch {
                     found = Some(line.clone());
                 }
             }
-            assert!(found.is_some() || !is_over, "{what}: {lines:#?}");
+            let end = &lines[lines.len().saturating_sub(4)..];
+            assert!(found.is_some() || !is_over, "{what} was never said: {end:#?}");
             found.is_some()
         });
         found.expect("found")
@@ -567,6 +568,8 @@ fn purged_and_rejected_messages_are_not_consumed() {
             watch.state(queue, "stuck: no consumer");
             assert_eq!(purge(queue), 1);
         } else {
+            // What came and went between two looks was never there, as far as can be seen.
+            watch.row(queue, "that it is held", |row| row["unacked"]["value"] == 1);
             let drop = BasicRejectOptions { requeue: false };
             let rejected = holder.channel.basic_reject(delivery.delivery_tag, drop);
             run(rejected).expect("rejected");
@@ -804,6 +807,7 @@ fn one_way_to_the_broker_is_enough_and_the_lost_one_is_named() {
     assert_eq!(code, 30, "{end:#}");
     stack.set("broker.amqp_url", stack.amqp_url("lab:lab"));
     let mut without_management = Watch::start(&stack, &[]);
+    without_management.next("the management API is lost", |line| line["event"] == "lost");
     let row = without_management.state("q", "?");
     assert!(row["unacked"]["value"].is_null(), "{row:#}");
     assert_eq!(row["consumers"]["value"], 0, "{row:#}");

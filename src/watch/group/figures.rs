@@ -17,6 +17,9 @@ pub enum Quantity {
     Dead,
 }
 
+/// So long may the first list of a queue's consumers take; where statistics are off there never is one.
+const FIRST_LIST: Duration = Duration::from_secs(3);
+
 impl QueueGroup {
     pub fn figure(&self, quantity: Quantity, now: Duration) -> Figure {
         let companion = |queue: &Queue, figure: fn(&Self, Duration) -> Figure| match queue.exists {
@@ -59,8 +62,11 @@ impl QueueGroup {
                 .unwrap_or_else(|| {
                     Figure::Unknown("one is active; those that stand by cannot be counted (yet)".into())
                 }),
-            // The first look at the consumers' list is under way.
-            (Kind::Quorum, Some(1..), None) if !self.main.is_unlisted && now < Duration::from_secs(1) => {
+            // The first look at the list of queues, or at the consumers', is under way.
+            (Kind::Unknown, Some(1..), _) if !self.main.is_unlisted => {
+                Figure::Unknown("not known yet of what kind it is, and whether others stand by".into())
+            }
+            (Kind::Quorum, Some(1..), None) if !self.main.is_unlisted && now < FIRST_LIST => {
                 Figure::Unknown("not known yet whether others stand by".into())
             }
             _ => declared,
