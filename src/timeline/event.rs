@@ -246,6 +246,9 @@ pub enum EventKind {
     /// The log was rotated or truncated and is read from its new start.
     Rotated {
         path: String,
+        /// The file that was there before is read on; else lines may be lost.
+        #[serde(default)]
+        reads_on: bool,
     },
     /// At the end: one regular file all the time, and every byte of it was read since the program's
     /// last boot.
