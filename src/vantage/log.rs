@@ -295,7 +295,7 @@ impl Follower {
     /// What stands there by now, and not what comes meanwhile.
     fn flush(&mut self, tap: &Tap, task: Option<&str>) {
         for reader in self.rotated.iter_mut().chain(&mut self.reader) {
-            reader.read_to_end(&mut self.quota, tap, task);
+            reader.read_rest(&mut self.quota, tap, task);
         }
         self.say(true, tap);
         let is_read = self.reader.as_ref().is_some_and(Reader::is_read);

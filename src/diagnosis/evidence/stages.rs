@@ -40,7 +40,6 @@ impl<'a> Story<'a> {
                         put(Stage::Submitted, None, event.n);
                     }
                 }
-
                 _ => {}
             }
         }

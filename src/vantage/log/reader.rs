@@ -37,10 +37,8 @@ impl Reader {
 
     pub fn range(&mut self, from: u64, to: u64) -> std::io::Result<Vec<u8>> {
         self.file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        (&self.file)
-            .take((to - from).min(BACKWARDS))
-            .read_to_end(&mut bytes)?;
+        let (mut bytes, most) = (Vec::new(), (to - from).min(BACKWARDS));
+        self.file.by_ref().take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -86,7 +84,7 @@ impl Reader {
     }
 
     /// What stands there by now, and not what comes meanwhile.
-    pub fn read_to_end(&mut self, quota: &mut Quota, tap: &Tap, task: Option<&str>) {
+    pub fn read_rest(&mut self, quota: &mut Quota, tap: &Tap, task: Option<&str>) {
         for _ in 0..=MOST_AT_ONCE / CHUNK {
             if !self.read_new(quota, tap, task) {
                 break;
