@@ -4,8 +4,7 @@ mod examples;
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
 use crate::config::keys;
 use crate::report::{self, Format};
@@ -323,11 +322,14 @@ pub struct Export {
 #[command(after_help = examples::EXPLAIN_EXAMPLES)]
 pub struct Explain {
     /// Id of a cause, as reports name it [default: the cause of the run]
-    #[arg(required_unless_present = "run")]
+    #[arg(required_unless_present_any = ["run", "eyes"])]
     pub cause: Option<String>,
     /// Fill in the names of this run: a recording, or `last`
     #[arg(long, value_name = "RUN")]
     pub run: Option<PathBuf>,
+    /// Print what `[worker] exec` and `[api] exec` run where the worker and the API run
+    #[arg(long, conflicts_with_all = ["cause", "run"])]
+    pub eyes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -375,7 +377,6 @@ impl ValueEnum for Column {
     fn value_variants<'a>() -> &'a [Self] {
         &Column::ALL
     }
-
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))
     }
@@ -385,7 +386,6 @@ impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
         report::FORMATS
     }
-
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name).help(self.about))
     }

@@ -47,6 +47,8 @@ pub struct Config {
     pub broker: Broker,
     pub database: Option<Database>,
     pub api_log: LogSource,
+    /// Runs a program where the API runs; empty: on this machine, as far as is known.
+    pub api_exec: Vec<String>,
     pub worker: Worker,
     /// How `--start` starts the API and the worker, where that is configured.
     pub api_program: Option<Program>,
@@ -113,6 +115,7 @@ impl Config {
             broker: broker::broker(layers)?,
             database: database::database(layers)?,
             api_log: worker::log_source(layers, "api")?,
+            api_exec: worker::exec(layers, "api")?,
             worker: worker::worker(layers)?,
             api_program: program::program(layers, "api")?,
             worker_program: program::program(layers, "worker")?,

@@ -8,6 +8,7 @@ pub mod containers;
 pub mod control;
 pub mod database;
 pub mod dead_letters;
+pub mod exec;
 pub mod firehose;
 pub mod live;
 pub mod log;

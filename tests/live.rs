@@ -35,6 +35,8 @@ mod down;
 mod entered;
 #[path = "live/environment.rs"]
 mod environment;
+#[path = "live/exec.rs"]
+mod exec;
 #[path = "live/finished.rs"]
 mod finished;
 #[path = "live/init.rs"]

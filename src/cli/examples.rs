@@ -68,7 +68,8 @@ pub const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   taskdiag explain no-consumer              what the cause means, how we know, what to do
   taskdiag explain no-consumer --run last   the same with queue, task and table of the last run
-  taskdiag explain --run run.jsonl          the cause that this recording's verdict names";
+  taskdiag explain --run run.jsonl          the cause that this recording's verdict names
+  taskdiag explain --eyes                   the scripts that [worker] exec and [api] exec run";
 
 pub const DEMO_EXAMPLES: &str = "\
 Examples:

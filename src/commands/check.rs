@@ -1,6 +1,7 @@
 //! `taskdiag check`: tests every connection and permission, and lists problems that are visible now.
 
 mod findings;
+mod places;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::report::{SourceState, Style, hanging, sources};
 use crate::run::{Observed, Plan, observe};
 use crate::text::counted;
 use crate::timeline::{Ended, EventKind, Source, Timeline};
+use crate::vantage::exec;
 use findings::{Finding, findings};
 
 /// Between two looks of `--wait`.
@@ -31,6 +33,7 @@ struct Look {
     /// Sources that are configured and cannot see.
     blind: Vec<Source>,
     findings: Vec<Finding>,
+    places: Vec<places::Looked>,
 }
 
 pub async fn run(args: &Check, global: &Global) -> Result<u8> {
@@ -56,7 +59,7 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
                 .iter()
                 .map(|finding| finding.text.as_str())
                 .collect();
-            let report = json!({ "schema": "taskdiag.check.v1", "sources": look.sources, "findings": texts, "problems": look.findings, "left_behind": left, "ok": look.blind.is_empty() });
+            let report = json!({ "schema": "taskdiag.check.v1", "sources": look.sources, "findings": texts, "problems": look.findings, "left_behind": left, "places": places::report(&look.places, &config), "ok": look.sees_all() });
             let text = serde_json::to_string_pretty(&report).unwrap_or_default();
             print_text(&format!("{}\n", crate::timeline::scrub::printable_json(text)))?;
         }
@@ -71,7 +74,7 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     }
     let code = match () {
         () if look.is_stopped() => exit::STOPPED,
-        () if !look.blind.is_empty() => exit::COULD_NOT,
+        () if !look.sees_all() => exit::COULD_NOT,
         () if args.strict && !look.findings.is_empty() => exit::FAILED,
         () => exit::OK,
     };
@@ -84,7 +87,13 @@ async fn look(config: &Config) -> Result<Look> {
         look_only: true,
         ..Plan::default()
     };
-    let observed = observe(config, &plan, &mut |_, _| {}).await?;
+    let places = tokio::spawn(places::look(exec::places(config)));
+    let observed = observe(config, &plan, &mut |_, _| {}).await;
+    if observed.as_ref().is_ok_and(is_stopped) {
+        places.abort();
+    }
+    let observed = observed?;
+    let places = places.await.unwrap_or_default();
     let sources = sources(&observed.timeline);
     let blind = sources
         .iter()
@@ -97,6 +106,7 @@ async fn look(config: &Config) -> Result<Look> {
         sources,
         blind,
         findings,
+        places,
     })
 }
 
@@ -143,18 +153,16 @@ const GROUPS: &[(&str, &[Source])] = &[
 
 impl Look {
     fn is_fine(&self) -> bool {
-        self.blind.is_empty() && self.findings.is_empty()
+        self.sees_all() && self.findings.is_empty()
+    }
+
+    /// Whatever is configured to see does.
+    fn sees_all(&self) -> bool {
+        self.blind.is_empty() && places::blind(&self.places).is_empty()
     }
 
     fn is_stopped(&self) -> bool {
-        let ended = EventKind::Ended {
-            why: Ended::Interrupted,
-        };
-        self.observed
-            .timeline
-            .events
-            .iter()
-            .any(|event| event.kind == ended)
+        is_stopped(&self.observed)
     }
 
     fn words(&self, config: &Config, style: Style) -> String {
@@ -171,23 +179,29 @@ impl Look {
             lines.push((*title).to_owned());
             for source in sources {
                 let is_wanted = is_wanted(source.name, config);
-                let sign = match (source.state, style.ascii, is_wanted) {
-                    ("watching", false, _) => "✔",
-                    ("watching", true, _) => "[ok]",
-                    ("partial", false, _) => "~",
-                    ("partial", true, _) => "[~]",
-                    (_, false, false) => "-",
-                    (_, true, false) => "[--]",
-                    (_, false, true) => "✘",
-                    (_, true, true) => "[FAIL]",
-                };
-                let head = format!("  {sign} {:<13} ", source.name.name());
-                let indent = crate::text::width(&head);
                 let (text, hint) = words_of(source);
-                lines.push(hanging(&head, &text, indent, style));
-                if let Some(hint) = hint {
-                    let pad = " ".repeat(indent);
-                    lines.push(hanging(&format!("{pad}→ "), &hint, indent + 2, style));
+                lines.extend(row(
+                    source.state,
+                    is_wanted,
+                    source.name,
+                    &text,
+                    hint.as_deref(),
+                    style,
+                ));
+                let places = match source.name {
+                    Source::Process => places::lines(&self.places, config),
+                    _ => Vec::new(),
+                };
+                for line in places {
+                    let state = if line.sees { "watching" } else { "blind" };
+                    lines.extend(row(
+                        state,
+                        true,
+                        source.name,
+                        &line.text,
+                        line.hint.as_deref(),
+                        style,
+                    ));
                 }
             }
         }
@@ -204,7 +218,9 @@ impl Look {
 
     /// What is read last: how it stands, with counts.
     fn last_line(&self, style: Style) -> String {
-        let names: Vec<&str> = self.blind.iter().map(|source| source.name()).collect();
+        let mut names: Vec<String> = self.blind.iter().map(|source| source.name().to_owned()).collect();
+        names.extend(places::blind(&self.places));
+        let all = (self.sources.len() + self.places.len()) as u64;
         let problems = counted(self.findings.len() as u64, "problem is", "problems are");
         let text = match (names.is_empty(), self.findings.is_empty()) {
             (true, true) => "No problems found.".to_owned(),
@@ -213,7 +229,7 @@ impl Look {
                 let blind = format!(
                     "{} of {} cannot see ({}).",
                     names.len(),
-                    counted(self.sources.len() as u64, "source", "sources"),
+                    counted(all, "source", "sources"),
                     names.join(", ")
                 );
                 match is_fine {
@@ -224,6 +240,42 @@ impl Look {
         };
         format!("\n{}\n", hanging("", &text, 0, style))
     }
+}
+
+fn is_stopped(observed: &Observed) -> bool {
+    let ended = EventKind::Ended {
+        why: Ended::Interrupted,
+    };
+    observed.timeline.events.iter().any(|event| event.kind == ended)
+}
+
+/// A source's line, and below it what would let it see more.
+fn row(
+    state: &str,
+    is_wanted: bool,
+    source: Source,
+    text: &str,
+    hint: Option<&str>,
+    style: Style,
+) -> Vec<String> {
+    let sign = match (state, style.ascii, is_wanted) {
+        ("watching", false, _) => "✔",
+        ("watching", true, _) => "[ok]",
+        ("partial", false, _) => "~",
+        ("partial", true, _) => "[~]",
+        (_, false, false) => "-",
+        (_, true, false) => "[--]",
+        (_, false, true) => "✘",
+        (_, true, true) => "[FAIL]",
+    };
+    let head = format!("  {sign} {:<13} ", source.name());
+    let indent = crate::text::width(&head);
+    let mut lines = vec![hanging(&head, text, indent, style)];
+    lines.extend(hint.map(|hint| {
+        let pad = " ".repeat(indent);
+        hanging(&format!("{pad}→ "), hint, indent + 2, style)
+    }));
+    lines
 }
 
 /// What a source says of itself; two are not used by this command, and that is no fault.

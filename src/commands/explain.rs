@@ -1,6 +1,6 @@
 //! `taskdiag explain CAUSE`: a cause's page, with the names of a run if one is given.
 
-use super::{print_words, read_recording, style};
+use super::{print_text, print_words, read_recording, style};
 use crate::cli::{Explain, Global};
 use crate::config::nearest;
 use crate::diagnosis::evidence::plain_placeholders;
@@ -8,8 +8,13 @@ use crate::diagnosis::{Story, causes, diagnose};
 use crate::error::{Error, Result, exit};
 use crate::framework::Framework;
 use crate::report::page;
+use crate::vantage::exec;
 
 pub fn run(args: &Explain, global: &Global) -> Result<u8> {
+    if args.eyes {
+        print_text(&exec::scripts())?;
+        return Ok(exit::OK);
+    }
     let timeline = args.run.as_deref().map(read_recording).transpose()?;
     let timeline = timeline.map(|timeline| timeline.masked(false));
     let of_run = timeline.as_ref().and_then(|timeline| diagnose(timeline).cause);

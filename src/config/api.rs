@@ -26,7 +26,7 @@ pub struct Api {
 
 pub(super) fn api(layers: &Layers) -> Result<Option<Api>> {
     let Some(url) = layers.url("api.url")? else {
-        if let Some(key) = layers.first_of("api.", &["api.log", "api.log_command"]) {
+        if let Some(key) = layers.first_of("api.", &["api.log", "api.log_command", "api.exec"]) {
             return Err(Error::MissingKey {
                 key: "api.url",
                 needed_for: match key {

@@ -26,6 +26,33 @@ pub struct Worker {
     pub log: LogSource,
     pub entry_pattern: Option<regex::Regex>,
     pub command: Vec<String>,
+    /// Runs a program where the worker runs; empty: on this machine, as far as is known.
+    pub exec: Vec<String>,
+}
+
+/// A prefix that runs a program where a part of the system runs.
+pub(super) fn exec(layers: &Layers, section: &str) -> Result<Vec<String>> {
+    let key = format!("{section}.exec");
+    let words = layers.strings(&key)?.unwrap_or_default();
+    if words.first().is_some_and(|word| word.trim().is_empty())
+        || words.iter().any(|word| word.contains('\0'))
+    {
+        return Err(layers.bad(
+            &key,
+            "its first word is no program",
+            "write the words before the program, e.g. exec = [\"docker\", \"compose\", \"exec\", \"-T\", \"worker\"]",
+        ));
+    }
+    if let [only] = words.as_slice()
+        && only.contains(char::is_whitespace)
+    {
+        return Err(layers.bad(
+            &key,
+            "it is one word with spaces in it",
+            "write each word on its own, e.g. exec = [\"docker\", \"compose\", \"exec\", \"-T\", \"worker\"]",
+        ));
+    }
+    Ok(words)
 }
 
 pub(super) fn log_source(layers: &Layers, section: &str) -> Result<LogSource> {
@@ -49,5 +76,27 @@ pub(super) fn worker(layers: &Layers) -> Result<Worker> {
         log: log_source(layers, "worker")?,
         entry_pattern: layers.pattern("worker.entry_pattern")?,
         command: layers.strings("worker.command")?.unwrap_or_default(),
+        exec: exec(layers, "worker")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_list_of_words() {
+        let of = |text: &str| exec(&Layers::from_text(text)?, "worker");
+        assert!(of("").expect("none").is_empty());
+        let words = of("[worker]\nexec = [\"ssh\", \"host\"]").expect("a list");
+        assert_eq!(words, ["ssh", "host"]);
+        assert_eq!(
+            of("[worker]\nexec = \"into-worker\"").expect("one word"),
+            ["into-worker"]
+        );
+        for wrong in ["\"docker exec -i w\"", "[\"\"]", "[\"a\", 7]"] {
+            let error = of(&format!("[worker]\nexec = {wrong}")).expect_err(wrong);
+            assert!(error.to_string().contains("worker.exec"), "{error}");
+        }
+    }
 }

@@ -8,6 +8,16 @@ use crate::config::{Control, Trace};
 
 const HTTP: Kind = Url(&["http", "https"]);
 
+const fn env(name: &'static str, example: &'static str) -> Key {
+    let about = "variables that are set for it; an empty value unsets one";
+    Key::new(name, Table, about, example)
+}
+
+const fn exec(name: &'static str, example: &'static str) -> Key {
+    let about = "a prefix that runs a program where it runs: `check` sees the processes there";
+    Key::new(name, List, about, example).absent()
+}
+
 pub const SECTIONS: &[Section] = &[
     Section {
         name: "",
@@ -104,14 +114,9 @@ pub const SECTIONS: &[Section] = &[
                 r#"["uvicorn", "app.main:app"]"#,
             ),
             Key::new("api.python", Path, "its Python environment", r#"".venv""#),
-            Key::new(
-                "api.env",
-                Table,
-                "variables that are set for it; an empty value unsets one",
-                r#"{ DEBUG = "" }"#,
-            )
-            .absent(),
+            env("api.env", r#"{ DEBUG = "" }"#).absent(),
             Key::new("api.cwd", Path, "where it is started", r#"".""#).default("the file's folder"),
+            exec("api.exec", r#"["docker", "compose", "exec", "-T", "api"]"#),
         ],
     },
     Section {
@@ -297,13 +302,9 @@ pub const SECTIONS: &[Section] = &[
             )
             .wanted(),
             Key::new("worker.python", Path, "its Python environment", r#"".venv""#),
-            Key::new(
-                "worker.env",
-                Table,
-                "variables that are set for it; an empty value unsets one",
-                r#"{ PYTHONPATH = "src" }"#,
-            ),
+            env("worker.env", r#"{ PYTHONPATH = "src" }"#),
             Key::new("worker.cwd", Path, "where it is started", r#"".""#).default("the file's folder"),
+            exec("worker.exec", r#"["docker", "compose", "exec", "-T", "worker"]"#),
         ],
     },
     Section {
@@ -327,13 +328,7 @@ pub const SECTIONS: &[Section] = &[
             .default("the only message that is sent meanwhile names the task")
             .absent(),
             Key::new("submit.python", Path, "its Python environment", r#"".venv""#).absent(),
-            Key::new(
-                "submit.env",
-                Table,
-                "variables that are set for it; an empty value unsets one",
-                r#"{ DEBUG = "" }"#,
-            )
-            .absent(),
+            env("submit.env", r#"{ DEBUG = "" }"#).absent(),
             Key::new("submit.cwd", Path, "where it is started", r#"".""#).default("the file's folder").absent(),
         ],
     },

@@ -36,7 +36,8 @@ pub fn id(pid: i32) -> Option<String> {
     id_in(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
 }
 
-fn id_in(cgroups: &str) -> Option<String> {
+/// The same from the text of that file.
+pub fn id_in(cgroups: &str) -> Option<String> {
     let names = cgroups.lines().filter_map(|line| line.rsplit(':').next());
     let parts = names.flat_map(|path| path.rsplit('/'));
     parts.map(bare).find(|id| is_id(id)).map(short).map(str::to_owned)

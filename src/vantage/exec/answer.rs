@@ -1,0 +1,198 @@
+//! What the script's answers say, read as what somebody else has written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
+use tokio::time::Instant;
+
+use super::channel::Channel;
+use super::unreachable::Trouble;
+use crate::timeline::Process;
+use crate::vantage::process::command::masked;
+use crate::vantage::process::container;
+
+/// Of the sockets of one process so many are kept.
+const MOST_SOCKETS: usize = 64;
+
+#[derive(Deserialize)]
+struct Refusal {
+    refused: String,
+    room: Option<i64>,
+}
+
+/// It will not look, or cannot.
+pub(super) fn refusal(line: &str) -> Option<Trouble> {
+    let refusal: Refusal = serde_json::from_str(line).ok()?;
+    match refusal.refused.as_str() {
+        "memory" => Some(Trouble::NoMemory(refusal.room.unwrap_or_default())),
+        "python" => Some(Trouble::NoPython),
+        _ => None,
+    }
+}
+
+#[derive(Deserialize)]
+struct Processes {
+    processes: Vec<Seen>,
+    whole: bool,
+}
+
+#[derive(Deserialize)]
+struct Seen {
+    pid: i32,
+    parent: i32,
+    state: char,
+    command: Vec<String>,
+    #[serde(default)]
+    nspids: Vec<i32>,
+    uid: Option<u32>,
+    started_at_ms: Option<i64>,
+    #[serde(default)]
+    cgroup: String,
+}
+
+#[derive(Deserialize)]
+struct Tcp {
+    tcp: Vec<Socket>,
+    /// Processes whose sockets may not be read.
+    hidden: BTreeSet<i32>,
+    whole: bool,
+}
+
+#[derive(Deserialize)]
+struct Socket {
+    local: String,
+    remote: String,
+    state: String,
+    pids: Vec<i32>,
+}
+
+/// What one look at a place showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// With the pids that they have there.
+    pub processes: Vec<Process>,
+    /// There are no others.
+    pub is_whole: bool,
+}
+
+/// Asks for everything that is wanted of a place.
+pub(super) async fn view(channel: &mut Channel, deadline: Instant) -> Result<View, Trouble> {
+    let processes: Processes = ask(channel, "processes", deadline).await?;
+    let tcp: Tcp = ask(channel, "tcp", deadline).await?;
+    Ok(view_of(processes, tcp))
+}
+
+async fn ask<T: DeserializeOwned>(
+    channel: &mut Channel,
+    question: &str,
+    deadline: Instant,
+) -> Result<T, Trouble> {
+    let answer = channel.ask(&json!({ "ask": question }), deadline).await?;
+    let words = || Trouble::Garbled(Json::to_string(&answer));
+    T::deserialize(&answer).map_err(|_| words())
+}
+
+fn view_of(processes: Processes, tcp: Tcp) -> View {
+    let mut sockets: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    for socket in &tcp.tcp {
+        if socket.state != "established" {
+            continue;
+        }
+        for pid in &socket.pids {
+            let own = sockets.entry(*pid).or_default();
+            if own.len() < MOST_SOCKETS {
+                own.push(format!(
+                    "{} -> {}",
+                    address(&socket.local),
+                    address(&socket.remote)
+                ));
+            }
+        }
+    }
+    let commands: BTreeMap<i32, Vec<String>> = processes
+        .processes
+        .iter()
+        .map(|seen| (seen.pid, masked(seen.command.clone())))
+        .collect();
+    let seen = processes.processes.into_iter();
+    View {
+        is_whole: processes.whole,
+        processes: seen
+            .map(|seen| Process {
+                pid: seen.pid,
+                ppid: seen.parent,
+                state: seen.state,
+                command: commands.get(&seen.pid).cloned().unwrap_or_default(),
+                parent_command: commands.get(&seen.parent).cloned(),
+                cwd: None,
+                user: seen.uid.map(|uid| uid.to_string()),
+                started_at_ms: seen.started_at_ms,
+                env_names: Vec::new(),
+                env: BTreeMap::new(),
+                reads: Vec::new(),
+                sockets: sockets.remove(&seen.pid).unwrap_or_default(),
+                sockets_seen: tcp.whole && !tcp.hidden.contains(&seen.pid),
+                is_configured: false,
+                pipe_write: None,
+                nspids: seen.nspids,
+                container: container::id_in(&seen.cgroup),
+                frozen: false,
+                holds_log: false,
+            })
+            .collect(),
+    }
+}
+
+/// As it is written everywhere: `[0:0:0:0:0:0:0:1]:80` is `[::1]:80`.
+fn address(text: &str) -> String {
+    match text.parse::<std::net::SocketAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(processes: &str, tcp: &str) -> View {
+        view_of(
+            serde_json::from_str(processes).unwrap(),
+            serde_json::from_str(tcp).unwrap(),
+        )
+    }
+
+    #[test]
+    fn sockets_go_to_their_processes_and_secrets_nowhere() {
+        let seen = view(
+            r#"{"whole": true, "processes": [
+                {"pid": 1, "parent": 0, "state": "S", "command": ["dramatiq", "--password", "Hunter"], "uid": 1000, "nspids": [1], "started_at_ms": 5, "cgroup": "0::/"},
+                {"pid": 7, "parent": 1, "state": "T", "command": ["python", "-c", "x"]}]}"#,
+            r#"{"whole": true, "hidden": [1], "tcp": [
+                {"local": "[0:0:0:0:0:0:0:1]:40000", "remote": "[0:0:0:0:0:0:0:1]:5672", "state": "established", "pids": [7]},
+                {"local": "0.0.0.0:8000", "remote": "0.0.0.0:0", "state": "listen", "pids": [7]}]}"#,
+        );
+        let [master, child] = seen.processes.as_slice() else {
+            panic!("{seen:?}");
+        };
+        assert_eq!(master.command.join(" "), "dramatiq --password ***");
+        assert_eq!(child.parent_command.as_ref(), Some(&master.command));
+        assert_eq!(child.sockets, ["[::1]:40000 -> [::1]:5672"]);
+        assert!(child.sockets_seen && !master.sockets_seen);
+        assert_eq!((child.state, master.user.as_deref()), ('T', Some("1000")));
+    }
+
+    #[test]
+    fn a_refusal_is_no_answer() {
+        assert_eq!(
+            refusal(r#"{"refused": "memory", "room": 5}"#),
+            Some(Trouble::NoMemory(5))
+        );
+        assert_eq!(refusal(r#"{"refused": "python"}"#), Some(Trouble::NoPython));
+        for other in [r#"{"begin": "3.11", "room": null}"#, "[]", "refused"] {
+            assert_eq!(refusal(other), None, "{other}");
+        }
+    }
+}
