@@ -260,7 +260,7 @@ fn every_read_is_bounded() {
         "commands/live.rs",
         "guardian/main_loop.rs",
         "timeline/recording.rs",
-        "vantage/log.rs",
+        "vantage/log/reader.rs",
         "vantage/log/search.rs",
         "vantage/process/reads.rs",
         "vantage/process/view.rs",
