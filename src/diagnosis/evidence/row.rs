@@ -69,7 +69,7 @@ impl<'a> Story<'a> {
     }
 
     /// The same, of all that was seen.
-    pub(super) fn is_told_by_status_alone(&self) -> bool {
+    pub fn is_told_by_status_alone(&self) -> bool {
         self.are_statuses_alone(&self.reached)
     }
 
