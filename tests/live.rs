@@ -11,6 +11,8 @@ mod attacks;
 mod billing;
 #[path = "live/blind.rs"]
 mod blind;
+#[path = "live/canaries.rs"]
+mod canaries;
 #[path = "live/celery.rs"]
 mod celery;
 #[path = "live/celery_code.rs"]
