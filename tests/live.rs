@@ -45,6 +45,8 @@ mod init;
 mod isolate;
 #[path = "live/lab.rs"]
 mod lab;
+#[path = "live/limits.rs"]
+mod limits;
 #[path = "live/nodes.rs"]
 mod nodes;
 #[path = "live/promises.rs"]

@@ -82,6 +82,8 @@ struct Follower {
     whole: bool,
     /// There is more to be read.
     more: bool,
+    /// It was rotated, and the new file could not be opened.
+    refused: bool,
     /// It is written for this run, by what is started: whether there is room for it is asked so often.
     room: Option<tokio::time::Interval>,
     /// When something last came.
@@ -108,6 +110,7 @@ async fn follow_files(
             quota: Quota::default(),
             whole: true,
             more: false,
+            refused: false,
             room: source.from_now_on.then(|| tokio::time::interval(ROOM)),
             fresh: None,
         };
@@ -180,14 +183,36 @@ impl Follower {
         Ok(())
     }
 
-    /// A file that has come since, or come anew, is new from its first line; `false` if it cannot be
-    /// opened (yet).
-    fn open_from_its_start(&mut self) -> bool {
-        let opened = self.open().is_ok();
-        if opened {
-            self.offset = 0;
+    /// A file that has come since, or come anew, is new from its first line.
+    fn open_from_its_start(&mut self) -> std::io::Result<()> {
+        self.open()?;
+        self.offset = 0;
+        Ok(())
+    }
+
+    /// The new file of a rotated log. What is refused is not taken for a log without lines.
+    fn turn_to_new(&mut self, tap: &Tap) {
+        match self.open_from_its_start() {
+            Ok(()) => {
+                tap.see(EventKind::Rotated {
+                    path: self.path.display().to_string(),
+                });
+                if std::mem::take(&mut self.refused) {
+                    tap.watching(format!(
+                        "{} is read again, from its first line",
+                        self.path.display()
+                    ));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound || self.refused => {}
+            Err(error) => {
+                self.refused = true;
+                tap.blind(Unavailable::new(format!(
+                    "{} was rotated, and the new file cannot be read: {error}",
+                    self.path.display()
+                )));
+            }
         }
-        opened
     }
 
     /// Passes on what stands in the file since the worker's last boot, and in a post-mortem what
@@ -264,17 +289,13 @@ impl Follower {
     fn poll(&mut self, tap: &Tap, task: Option<&str>) -> bool {
         match std::fs::metadata(&self.path) {
             Ok(_) if self.file.is_none() => {
-                self.open_from_its_start();
+                let _ = self.open_from_its_start();
             }
             Ok(metadata) if metadata.ino() != self.inode => {
                 // Rotated: finish the old file, which we still hold open, then turn to the new.
                 while self.read_new(tap, task) {}
                 self.whole = false;
-                if self.open_from_its_start() {
-                    tap.see(EventKind::Rotated {
-                        path: self.path.display().to_string(),
-                    });
-                }
+                self.turn_to_new(tap);
             }
             Ok(metadata) if metadata.len() < self.offset => {
                 self.offset = 0;
