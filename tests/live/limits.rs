@@ -1,5 +1,6 @@
 //! Limits of our own, at the start and in the middle: what fails for them is said of us, never of the other side.
 
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
@@ -120,5 +121,47 @@ fn a_limit_in_the_middle_is_said_of_us() {
             "{moment:?}: {report:#}"
         );
         until("tracing is off again", || !stack.traces());
+    }
+}
+
+/// A terminal goes away in the middle: as when ssh drops.
+#[test]
+fn a_terminal_that_goes_away_ends_it() {
+    let stack = with_worker("terminal-gone", healthy());
+    let config = stack.write_config();
+    let program = stack.taskdiag("watch").get_program().to_owned();
+    for arguments in ["watch --all", "trace", "diagnose --silence 9s --queue nobody"] {
+        let code = stack.dir.join("code");
+        let _ = std::fs::remove_file(&code);
+        // The shell is not ended with it: it says how it went.
+        let command = format!(
+            "stty rows 24 cols 110; trap '' HUP; {} {arguments} --config {}; echo $? > {}",
+            program.display(),
+            config.display(),
+            code.display()
+        );
+        let mut terminal = Command::new("script")
+            .args(["-qefc", &command, "/dev/null"])
+            .env("TERM", "xterm-256color")
+            .env("XDG_STATE_HOME", &stack.state)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("util-linux is installed");
+        let mut shown = [0; 4096];
+        let mut stdout = terminal.stdout.take().expect("a pipe");
+        let read = stdout.read(&mut shown).expect("something is shown");
+        assert!(read > 0);
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        terminal.kill().expect("killed");
+        terminal.wait().expect("its status");
+        let mut said = String::new();
+        until("it ends", || {
+            said = std::fs::read_to_string(&code).unwrap_or_default();
+            !said.is_empty()
+        });
+        let number: i32 = said.trim().parse().expect("a number");
+        assert!(number <= 130 && number != 1, "{arguments}: {number}");
+        until("nothing traces", || !stack.traces());
     }
 }
