@@ -40,6 +40,7 @@ use crate::report::Style;
 
 /// Runs the command; the number is the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
+    crate::interrupt::outlive_file_limits();
     let Some(command) = &cli.command else {
         return without_command(cli);
     };

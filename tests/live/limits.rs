@@ -165,3 +165,19 @@ fn a_terminal_that_goes_away_ends_it() {
         until("nothing traces", || !stack.traces());
     }
 }
+
+/// A report, by a command that starts no runtime, at the limit of a file's size.
+#[test]
+fn a_file_that_may_not_grow_is_an_error() {
+    let recording = crate::lab::repository().join("fixtures/runs/succeeded/timeline.jsonl");
+    let output = Command::new("bash")
+        .args(["-c", "ulimit -f 1; exec \"$0\" report \"$1\" --output \"$2\""])
+        .arg(env!("CARGO_BIN_EXE_taskdiag"))
+        .arg(recording)
+        .arg(std::env::temp_dir().join(format!("taskdiag-limit-{}.html", std::process::id())))
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(30), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+}
