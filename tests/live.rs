@@ -29,6 +29,8 @@ mod command;
 mod commands;
 #[path = "live/containers.rs"]
 mod containers;
+#[path = "live/deaths.rs"]
+mod deaths;
 #[path = "live/delivered.rs"]
 mod delivered;
 #[path = "live/down.rs"]
