@@ -175,7 +175,9 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
         None if story.closed() && (story.says_not_entered() || story.dead_letters_grew()) => {
             Some(Scenario::B)
         }
-        None => (story.closed() && story.could_see_entry()).then_some(Scenario::C),
+        None => {
+            (story.closed() && story.could_see_entry() && story.unsent().is_none()).then_some(Scenario::C)
+        }
     }
 }
 

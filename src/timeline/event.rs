@@ -372,7 +372,7 @@ pub enum EventKind {
     Isolated(isolation::Isolated),
 }
 
-/// Whether a submission that failed at the transport level was refused, unresolvable, or late.
+/// Whether a submission that failed at the transport level was refused, unresolvable, late, or never left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoAnswer {
@@ -386,4 +386,6 @@ pub enum NoAnswer {
     Timeout,
     /// The connection was closed in the middle of the answer.
     Broken,
+    /// It was not asked: taskdiag or its machine was out of descriptors or memory.
+    OwnLimit,
 }

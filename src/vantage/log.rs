@@ -84,6 +84,8 @@ struct Follower {
     whole: bool,
     /// There is more to be read.
     more: bool,
+    /// It was rotated, and the new file could not be opened.
+    refused: bool,
     /// It is written for this run, by what is started: whether there is room for it is asked so often.
     room: Option<tokio::time::Interval>,
 }
@@ -107,6 +109,7 @@ async fn follow_files(
             quota: Quota::default(),
             whole: true,
             more: false,
+            refused: false,
             room: source.from_now_on.then(|| tokio::time::interval(ROOM)),
         };
         match follower.open() {
@@ -174,12 +177,9 @@ impl Follower {
         Ok(())
     }
 
-    /// A file that has come since, or come anew, is new from its first line; `false` if it cannot be
-    /// opened (yet). The one before it is read on.
-    fn open_from_its_start(&mut self) -> bool {
-        let Ok(mut reader) = Reader::open(&self.path, Folder::new(self.entry.clone())) else {
-            return false;
-        };
+    /// A file that has come since, or come anew, is new from its first line. The one before it is read on.
+    fn open_from_its_start(&mut self) -> std::io::Result<()> {
+        let mut reader = Reader::open(&self.path, Folder::new(self.entry.clone()))?;
         reader.offset = 0;
         if let Some(last) = self.reader.replace(reader) {
             if self.rotated.len() == MOST_ROTATED {
@@ -187,7 +187,30 @@ impl Follower {
             }
             self.rotated.push(last);
         }
-        true
+        Ok(())
+    }
+
+    /// The new file of a rotated log. What is refused is not taken for a log without lines.
+    fn turn_to_new(&mut self, tap: &Tap) {
+        match self.open_from_its_start() {
+            Ok(()) => {
+                self.say_rotated(true, tap);
+                if std::mem::take(&mut self.refused) {
+                    tap.watching(format!(
+                        "{} is read again, from its first line",
+                        self.path.display()
+                    ));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound || self.refused => {}
+            Err(error) => {
+                self.refused = true;
+                tap.blind(Unavailable::new(format!(
+                    "{} was rotated, and the new file cannot be read: {error}",
+                    self.path.display()
+                )));
+            }
+        }
     }
 
     /// Passes on what stands in the file since the worker's last boot, and in a post-mortem what
@@ -259,13 +282,11 @@ impl Follower {
         let known = self.reader.as_ref().map(|reader| (reader.inode, reader.offset));
         match (std::fs::metadata(&self.path), known) {
             (Ok(_), None) => {
-                self.open_from_its_start();
+                let _ = self.open_from_its_start();
             }
             (Ok(metadata), Some((inode, _))) if metadata.ino() != inode => {
                 self.whole = false;
-                if self.open_from_its_start() {
-                    self.say_rotated(true, tap);
-                }
+                self.turn_to_new(tap);
             }
             (Ok(metadata), Some((_, offset))) if metadata.len() < offset => {
                 self.whole = false;

@@ -393,6 +393,9 @@ impl<'a> Story<'a> {
     pub fn notes(&self, told: &[u32]) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.stopped());
+        if let Some((_, error)) = self.unsent() {
+            notes.push(format!("no task was submitted: {error}"));
+        }
         notes.extend(self.taker(told));
         if self.recognised().is_some() {
             notes.push("the answer names no task: the only message that was sent between the request and the answer was followed; set api.task_id_pointer if the answer does hold the id".into());
