@@ -4,6 +4,9 @@ use super::ending::Ending;
 use super::finding::{Culprit, Finding, Proof, Standing};
 use super::ladder::{Goal, Step};
 
+/// What the filter on the fresh worker's connections cannot see (docs/security.md).
+const NOT_EXCLUDED: &str = ". Not excluded: that it reached the live broker by a relay on a port that is not known as the broker's, or by a connection that came and went";
+
 /// What a step proves. `ending`: how it ended; empty words for a step that was not done.
 pub(super) fn proved(
     proof: &Proof,
@@ -104,13 +107,13 @@ fn alone(proof: &Proof, goal: Goal, original: &Ending, ending: &Ending) -> Strin
         Proof::SmallestFailsDifferently => format!(
             "the smallest payload stops for another reason ({against}): the two cannot be compared"
         ),
-        Proof::FreshWorks { as_without_api: false } => "a worker that was started just now, alone with the same message in an empty vhost, entered it: its code, its configuration and this message can work. Since the step without the API did not stop for the original's reason, this does not tell what did".into(),
-        Proof::FreshWorks { as_without_api: true } => "a worker that was started just now, alone with the same message in an empty vhost, entered it: this code, its configuration and this message can work. What differs is what runs: the worker's processes (their age, their state, the code and environment they were started with), and the live vhost and queue (backlog, policies, other consumers)".into(),
+        Proof::FreshWorks { as_without_api: false } => "a worker that was started just now, alone with the same message in an empty vhost, entered it: its code, its configuration and this message can work. Since the step without the API did not stop for the original's reason, this does not tell what did".to_owned() + NOT_EXCLUDED,
+        Proof::FreshWorks { as_without_api: true } => "a worker that was started just now, alone with the same message in an empty vhost, entered it: this code, its configuration and this message can work. What differs is what runs: the worker's processes (their age, their state, the code and environment they were started with), and the live vhost and queue (backlog, policies, other consumers)".to_owned() + NOT_EXCLUDED,
         Proof::FreshFails => format!(
-            "a fresh worker in an empty vhost stops for the same reason ({cause}): neither the age or state of the running worker nor the live queue is needed for it. The code, its configuration or the message is"
+            "a fresh worker in an empty vhost stops for the same reason ({cause}): neither the age or state of the running worker nor the live queue is needed for it. The code, its configuration or the message is{NOT_EXCLUDED}"
         ),
         Proof::FreshFailsDifferently => format!(
-            "a fresh worker in an empty vhost stops for another reason ({against}), which the empty vhost itself may bring about"
+            "a fresh worker in an empty vhost stops for another reason ({against}), which the empty vhost itself may bring about{NOT_EXCLUDED}"
         ),
     }
 }
