@@ -321,12 +321,26 @@ pub enum EventKind {
         like: i32,
         found: Vec<Found>,
     },
+    /// The place that `[worker] exec` or `[api] exec` leads to: so many processes run there.
+    PlaceReached {
+        part: String,
+        processes: u64,
+    },
+    /// It cannot be looked into.
+    PlaceUnreachable {
+        part: String,
+        reason: String,
+        /// The prefix's own last words, and its exit code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<i32>,
+    },
     /// Python stacks of every thread, equal in two dumps 200 ms apart.
     Stacks {
         pid: i32,
         threads: Vec<Stack>,
     },
-
     /// They may not be read; the reason says what would permit it.
     StacksRefused {
         pid: i32,

@@ -158,7 +158,6 @@ pub async fn watch(
             watcher.answer(&asks);
             watcher.last_look().await;
             watcher.fingerprints.settle(FINGERPRINTS_WITHIN / 4).await;
-            tap.looked();
             return Ok(());
         }
     }

@@ -367,3 +367,87 @@ fn a_place_without_memory_to_spare_is_left_alone() {
     let text = said(&check(&stack, &[]));
     assert!(text.contains("processes in worker (exec)"), "{text}");
 }
+
+// ---- what diagnose makes of a place that cannot be reached
+
+/// The words of an engine, or of whoever else is asked.
+fn says(words_of_it: &str, code: u8) -> Vec<String> {
+    words(&[
+        "sh",
+        "-c",
+        &format!("echo '{words_of_it}' >&2; exit {code}"),
+        "engine",
+    ])
+}
+
+/// An API, and a worker that nothing is known of but the way to it.
+fn unreachable_worker(name: &str, exec: Vec<String>) -> Stack {
+    let mut stack = Stack::new(name);
+    stack.api(&[]);
+    stack.set("worker.exec", exec);
+    // Workers of other tests are not this one.
+    stack.set(
+        "worker.command",
+        words(&["dramatiq", &format!("worker_of_{name}")]),
+    );
+    stack
+}
+
+#[test]
+fn a_paused_place_is_a_frozen_worker() {
+    let paused =
+        "Error response from daemon: Container shop-worker-1 is paused, unpause the container before exec";
+    let mut stack = unreachable_worker("exec-paused", says(paused, 1));
+    let verdict = stack.diagnose(&[]).expect("C", "worker-frozen", 20).not_certain();
+    assert!(
+        verdict
+            .at_least_likely()
+            .summary()
+            .contains("shop-worker-1 is paused")
+    );
+}
+
+#[test]
+fn a_restarting_place_is_a_crash_loop() {
+    let restarting = "Error response from daemon: Container shop-worker-1 is restarting, wait until the container is running";
+    let mut stack = unreachable_worker("exec-restarting", says(restarting, 1));
+    let verdict = stack
+        .diagnose(&[])
+        .expect("B", "worker-crash-loop", 10)
+        .not_certain();
+    verdict.at_least_likely();
+}
+
+#[test]
+fn a_place_that_does_not_run_is_why_nobody_consumes() {
+    let mut stack = unreachable_worker("exec-stopped", says("service \"worker\" is not running", 1));
+    let verdict = stack.diagnose(&[]).expect("C", "no-consumer", 20);
+    assert!(
+        verdict.summary().contains("is not running"),
+        "{}",
+        verdict.summary()
+    );
+}
+
+/// Of words that say nothing of the worker nothing is concluded, and a way that hangs delays nothing.
+#[test]
+fn a_way_that_fails_for_another_reason_is_no_evidence() {
+    for (name, exec) in [
+        (
+            "exec-unknown",
+            says("Error response from daemon: No such container: shop-worker-1", 1),
+        ),
+        ("exec-slow", words(&["sh", "-c", "sleep 60", "hang"])),
+        ("exec-rubbish", words(&["yes"])),
+    ] {
+        let mut stack = unreachable_worker(name, exec);
+        let began = Instant::now();
+        let verdict = stack.diagnose(&[]).expect("C", "no-consumer", 20);
+        assert!(!verdict.summary().contains("No such"), "{}", verdict.summary());
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{name}: {:?}",
+            began.elapsed()
+        );
+    }
+}
