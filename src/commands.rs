@@ -25,6 +25,7 @@ mod watch;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
@@ -34,10 +35,12 @@ use jiff::tz::TimeZone;
 use crate::cli::{Cli, Color, Command, Global};
 use crate::config::Config;
 use crate::error::{Error, Result, exit};
+use crate::limits;
 use crate::report::Style;
 
 /// Runs the command; the number is the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
+    crate::interrupt::outlive_file_limits();
     let Some(command) = &cli.command else {
         return without_command(cli);
     };
@@ -144,43 +147,45 @@ fn note(lines: &[String]) {
 }
 
 /// The duration that a flag gives.
-fn duration(flag: &str, text: &str) -> Result<std::time::Duration> {
+fn duration(flag: &str, text: &str) -> Result<Duration> {
     crate::config::parse_duration(text).map_err(|seen| Error::Usage {
         message: format!("{flag}: {seen}"),
         hint: format!("write it with a unit, e.g. {flag} 30s"),
     })
 }
 
-/// Files and connections that a run has open at once, with room to spare.
-const FILES: u64 = 64;
-
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    enough_files()?;
-    crate::interrupt::enforce().map_err(no_runtime)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(no_runtime)
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2);
+    prepare(builder)
 }
 
-/// What fails for want of descriptors must not look as if a service did not answer.
-fn enough_files() -> Result<()> {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let soft = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))
-        .and_then(|line| line.split_whitespace().next())
-        .and_then(|soft| soft.parse::<u64>().ok());
-    match soft {
-        Some(soft) if soft < FILES => Err(Error::Could {
-            action: "watch",
-            target: "this shell".into(),
-            seen: format!("it allows {soft} open files, and a run needs {FILES}"),
-            hint: format!("ulimit -n {FILES}, or more"),
-        }),
-        _ => Ok(()),
+/// Sees to it that there is enough of everything before anything is done.
+fn prepare(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime> {
+    limits::enough_files()?;
+    limits::enough_threads().map_err(no_runtime)?;
+    crate::interrupt::enforce().map_err(no_runtime)?;
+    let runtime = builder
+        // Once there they stay: later the system may refuse them.
+        .thread_keep_alive(Duration::from_secs(24 * 3600))
+        .enable_all()
+        .build()
+        .map_err(no_runtime)?;
+    wake_threads(&runtime);
+    // lapin's connections have a runtime of their own, made with the first of them; it panics where it cannot be.
+    drop(async_compat::Compat::new(()));
+    Ok(runtime)
+}
+
+/// What blocks needs a thread of its own, and a task that gets none waits for ever.
+fn wake_threads(runtime: &tokio::runtime::Runtime) {
+    const WAITING: usize = 3;
+    let together = std::sync::Arc::new(std::sync::Barrier::new(WAITING + 1));
+    for _ in 0..WAITING {
+        let together = together.clone();
+        runtime.spawn_blocking(move || together.wait());
     }
+    together.wait();
 }
 
 fn no_runtime(error: std::io::Error) -> Error {

@@ -175,7 +175,9 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
         None if story.closed() && (story.says_not_entered() || story.dead_letters_grew()) => {
             Some(Scenario::B)
         }
-        None => (story.closed() && story.could_see_entry()).then_some(Scenario::C),
+        None => {
+            (story.closed() && story.could_see_entry() && story.unsent().is_none()).then_some(Scenario::C)
+        }
     }
 }
 
@@ -197,8 +199,12 @@ fn exit_code(
         _ if named => exit::FAILED,
         _ => exit::COULD_NOT,
     };
+    // A row that was to be read and cannot be seen: another's word does not replace it.
+    let is_unseen = story.timeline.setup.table.is_some()
+        && !story.sees(Source::Database)
+        && !story.timeline.setup.expect_entered;
     // What was to be tried is not what worked.
-    match story.done_by_another().is_some() || story.is_without_message() {
+    match is_unseen || story.done_by_another().is_some() || story.is_without_message() {
         true if code == exit::OK => exit::COULD_NOT,
         _ => code,
     }

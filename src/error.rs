@@ -168,6 +168,11 @@ impl Error {
             Error::ReadRecording { .. } => "a recording is what `taskdiag diagnose --record FILE.jsonl` wrote".into(),
             Error::NotARecording { .. } => "a recording begins with a line that holds \"schema\":\"taskdiag.timeline.v1\"; `taskdiag diagnose --record FILE.jsonl` writes one".into(),
             Error::Exists { .. } => "it is left as it is: `taskdiag init --print` prints the draft, `--config FILE` writes it elsewhere".into(),
+            Error::Write { source, .. } | Error::Unwritable { source, .. }
+                if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) =>
+            {
+                "raise the limit of open files and try again: ulimit -n".into()
+            }
             Error::Write { .. } | Error::Unwritable { .. } => "check that the folder exists and can be written to".into(),
             Error::UnknownFormat { known, .. } => format!("use one of {} (.html prints well, too)", known.join(" ")),
         }

@@ -83,6 +83,9 @@ pub fn no_answer(error: reqwest::Error) -> (NoAnswer, String) {
         chain.push_str(" (no CA certificates were found: install ca-certificates, or set ca_file)");
     }
     let lower = chain.to_lowercase();
+    if let Some(seen) = crate::limits::behind(&error) {
+        return (NoAnswer::OwnLimit, format!("{seen}: {chain}"));
+    }
     let why = if error.is_timeout() && !error.is_connect() {
         NoAnswer::Timeout
     } else if lower.contains("dns error") || lower.contains("lookup address") {

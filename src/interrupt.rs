@@ -32,6 +32,16 @@ impl Drop for Undoing {
     }
 }
 
+/// At the limit of a file's size a write fails from now on, as on a full disk, and nobody is killed: the signal
+/// is handled, and programs that we execute know nothing of it.
+pub fn outlive_file_limits() {
+    // What handles a signal outlives the runtime in which it was asked for.
+    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() {
+        let _entered = runtime.enter();
+        let _ = signal(SignalKind::from_raw(libc::SIGXFSZ));
+    }
+}
+
 /// Sees to it that requests to end are obeyed even where everything hangs: in a pipe that nobody reads, in a
 /// file system that is gone. A second one ends at once, the first one after a while. To die at any moment is
 /// safe: the guardian undoes what was done. On a thread of its own, with a runtime of its own.
@@ -43,8 +53,6 @@ pub fn enforce() -> io::Result<()> {
         .name("signals".into())
         .spawn(move || {
             runtime.block_on(async {
-                // At the limit of a file's size a write fails, as on a full disk, and nobody is killed.
-                let _beyond = signal(SignalKind::from_raw(libc::SIGXFSZ));
                 let Ok(mut requests) = Requests::listen() else {
                     return;
                 };

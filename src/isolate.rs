@@ -147,7 +147,7 @@ impl<'a> Isolator<'a> {
         let done = self
             .publish(number, &vhost.config, copy, from_configuration)
             .await;
-        let disturbed = vhost.disturbed();
+        let disturbed = vhost.disturbed().await;
         self.complain(vhost.close().await);
         match (done, disturbed) {
             (Ok(StepResult::Done { sent, .. }), Some(why)) => Ok(StepResult::Failed {

@@ -35,6 +35,7 @@ pub mod http;
 pub mod init;
 pub mod interrupt;
 pub mod isolate;
+pub mod limits;
 #[doc(hidden)]
 pub mod links;
 pub mod rabbitmq;

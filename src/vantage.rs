@@ -142,6 +142,7 @@ impl Tap {
     }
 
     pub fn blind(&self, blindness: Unavailable) {
+        let blindness = crate::limits::explained(blindness);
         self.see(EventKind::Blind {
             reason: blindness.reason,
             hint: blindness.hint,

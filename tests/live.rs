@@ -11,6 +11,8 @@ mod attacks;
 mod billing;
 #[path = "live/blind.rs"]
 mod blind;
+#[path = "live/canaries.rs"]
+mod canaries;
 #[path = "live/celery.rs"]
 mod celery;
 #[path = "live/celery_code.rs"]
@@ -27,6 +29,8 @@ mod command;
 mod commands;
 #[path = "live/containers.rs"]
 mod containers;
+#[path = "live/deaths.rs"]
+mod deaths;
 #[path = "live/delivered.rs"]
 mod delivered;
 #[path = "live/down.rs"]
@@ -45,6 +49,8 @@ mod init;
 mod isolate;
 #[path = "live/lab.rs"]
 mod lab;
+#[path = "live/limits.rs"]
+mod limits;
 #[path = "live/nodes.rs"]
 mod nodes;
 #[path = "live/promises.rs"]

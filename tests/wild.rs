@@ -94,6 +94,7 @@ const ALL: &[Transformation] = &[
     less("lagging_standby", row::lagging_standby),
     same("hours_off", log::hours_off),
     less("lost_lines", log::lost_lines),
+    less("truncated_log", log::truncated_log),
     less("late_start", sources::late_start),
     less("unnamed_answer", answer::unnamed_answer),
     less("another_request_fails", answer::another_request_fails),

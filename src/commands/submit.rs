@@ -114,6 +114,7 @@ fn terminal_text(submission: &Submission, scrubber: &Scrubber) -> String {
                 NoAnswer::Tls => "check the certificate, or set broker.ca_file to its authority",
                 NoAnswer::Timeout => "the API hangs, or api.timeout is too short",
                 NoAnswer::Broken => "see the API's log",
+                NoAnswer::OwnLimit => "raise that limit and try again",
             };
             format!(
                 "no answer after {latency_ms:.1} ms: {}\n{next}\n",

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{load, no_runtime};
+use super::{load, prepare};
 use crate::cli::{Global, Watch};
 use crate::config::Config;
 use crate::error::{Error, Result, exit};
@@ -33,12 +33,8 @@ pub fn run(args: &Watch, global: &Global) -> Result<u8> {
     let config = load(global, &[])?;
     plan.default_queue(&config.broker.queue)?;
     plan.selector = plan.selector.of(config.framework);
-    crate::interrupt::enforce().map_err(no_runtime)?;
     // One thread: a look at the broker is a few microseconds of work, and threads only cost.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(no_runtime)?;
+    let runtime = prepare(tokio::runtime::Builder::new_current_thread())?;
     let code = runtime.block_on(go(&plan, &config, args, global));
     // A walk through /proc may still be under way.
     runtime.shutdown_background();

@@ -199,7 +199,8 @@ impl Layers {
                 Err(_) => serde_json::from_str(text).map_err(|_| Error::BadValue {
                     key: key.to_owned(),
                     origin: origin.to_owned(),
-                    seen: format!("{text} is neither TOML nor JSON"),
+                    // It may hold a password.
+                    seen: "is neither TOML nor JSON".into(),
                     hint: "quote strings, e.g. [\"a.log\", \"b.log\"]".into(),
                 })?,
             }

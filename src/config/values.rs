@@ -33,7 +33,7 @@ impl Layers {
             Some(Json::String(text)) => Ok(Some(text.clone())),
             Some(other) => Err(self.bad(
                 key,
-                format!("expected a string, found {other}"),
+                format!("expected a string, found {}", kind_of(other)),
                 &format!("write {} = \"…\"", last(key)),
             )),
         }
@@ -88,7 +88,7 @@ impl Layers {
         let wrong = |seen: &Json| {
             self.bad(
                 key,
-                format!("expected a list of strings, found {seen}"),
+                format!("expected a list of strings, found {}", kind_of(seen)),
                 &format!("write {} = [\"…\"]", last(key)),
             )
         };
@@ -110,7 +110,7 @@ impl Layers {
             Some(Json::Object(map)) => Ok(Some(map.clone())),
             Some(other) => Err(self.bad(
                 key,
-                format!("expected a table, found {other}"),
+                format!("expected a table, found {}", kind_of(other)),
                 &format!("write {} = {{ NAME = \"value\" }}", last(key)),
             )),
         }
@@ -128,7 +128,7 @@ impl Layers {
             return Ok(None);
         };
         let Json::String(text) = value else {
-            return Err(self.bad(key, format!("{value} has no unit"), &hint));
+            return Err(self.bad(key, format!("{} has no unit", kind_of(value)), &hint));
         };
         parse_duration(text)
             .map(Some)
@@ -176,6 +176,16 @@ impl Layers {
     }
 }
 
+/// What stands there. Texts may be passwords, and are not repeated.
+fn kind_of(value: &Json) -> String {
+    match value {
+        Json::String(_) => "a string".into(),
+        Json::Array(_) => "a list".into(),
+        Json::Object(_) => "a table".into(),
+        other => other.to_string(),
+    }
+}
+
 /// A number with its unit; what is wrong with it otherwise.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok();
@@ -207,6 +217,18 @@ mod tests {
 
     fn layers(text: &str) -> Result<Layers> {
         Layers::from_text(text)
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_its_text() {
+        for (value, said) in [
+            (serde_json::json!(["amqp://u:X@h"]), "a list"),
+            (serde_json::json!({ "password": "X" }), "a table"),
+            (serde_json::json!("X"), "a string"),
+            (serde_json::json!(3), "3"),
+        ] {
+            assert_eq!(kind_of(&value), said);
+        }
     }
 
     #[test]

@@ -244,6 +244,9 @@ impl Raised {
     }
 }
 
+/// When each stage was reached first, where that is known, and the events that show it.
+type StageEvidence = BTreeMap<Stage, (Option<f64>, Vec<u32>)>;
+
 pub struct Story<'a> {
     pub timeline: &'a Timeline,
     sights: BTreeMap<Source, (Visibility<'a>, u32)>,
@@ -278,7 +281,7 @@ pub struct Story<'a> {
     entries: Vec<WorkerLine<'a>>,
     raised: Vec<Raised>,
     rows: Vec<(u32, f64, &'a Row)>,
-    reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)>,
+    reached: StageEvidence,
     /// A message of its queue waits, and nothing says whose: that it is the task's is assumed.
     pub(super) waits_by_assumption: bool,
     /// Taken for proved without a proof: only tests do that, to see that it matters.

@@ -122,7 +122,7 @@ impl Premise {
             Premise::FirstVersionIsInsert => {
                 "if the first version of the row that was seen is the one that was inserted".into()
             }
-            Premise::SawEveryVersion => "if nothing wrote over the row between two looks at it".into(),
+            Premise::SawEveryVersion => "if nobody else wrote over the row since the actor began".into(),
             Premise::NothingRefused => {
                 let send = framework.source.send;
                 format!("if the broker did not refuse the message after {send} had returned")

@@ -29,7 +29,7 @@ const FRESH: Duration = Duration::from_secs(60);
 /// One thing that nobody will remove by himself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftBehind {
-    /// `vhost` or `folder`.
+    /// `vhost`, `user` or `folder`.
     pub kind: &'static str,
     pub name: String,
     /// What is known of it.
@@ -74,7 +74,25 @@ pub async fn vhosts(broker: &Broker) -> Result<Vec<LeftBehind>, Unavailable> {
             remove: format!("rabbitmqctl delete_vhost {name}; rabbitmqctl delete_user {name}"),
         });
     }
+    found.extend(users(&management, all.as_array().map_or(&[][..], Vec::as_slice)).await);
     Ok(found)
+}
+
+/// A guardian deletes the vhost first: one that was killed in between leaves its user.
+async fn users(management: &Management, vhosts: &[Json]) -> Vec<LeftBehind> {
+    let name = |one: &Json| one.get("name").and_then(Json::as_str).map(str::to_owned);
+    let vhosts: Vec<String> = vhosts.iter().filter_map(name).collect();
+    let users = management.get("users?columns=name").await.unwrap_or_default();
+    let users = users.as_array().into_iter().flatten().filter_map(name);
+    users
+        .filter(|user| is_ours(user) && !vhosts.contains(user))
+        .map(|name| LeftBehind {
+            kind: "user",
+            seen: "the vhost that it was made for is gone".into(),
+            remove: format!("rabbitmqctl delete_user {name}"),
+            name,
+        })
+        .collect()
 }
 
 /// Nothing but a name that we give: it goes into a command that somebody may copy.

@@ -21,6 +21,8 @@ use crate::rabbitmq::amqp::connect;
 use crate::rabbitmq::declare::{Counts, Prober};
 use crate::rabbitmq::management::Management;
 use crate::supervise::{self, Started};
+use crate::timeline::scrub::printable_line;
+use crate::vantage::process::sockets::held_below;
 
 /// A worker gets so long to consume.
 const READY_WITHIN: Duration = Duration::from_secs(40);
@@ -43,6 +45,7 @@ const REQUEUED_WITHIN: Duration = Duration::from_secs(1);
 pub struct CleanVhost {
     /// The configuration of a run in it.
     pub config: Config,
+    live: Broker,
     guardian: Guardian,
     worker: Started,
     variables: String,
@@ -84,8 +87,9 @@ impl CleanVhost {
             () = interrupt() => Err("interrupted".into()),
         };
         match opened {
-            Ok((worker, config)) => Ok(Self {
-                config,
+            Ok((worker, clean)) => Ok(Self {
+                config: clean,
+                live: config.broker.clone(),
                 guardian,
                 worker,
                 variables: names(&replaced),
@@ -98,12 +102,23 @@ impl CleanVhost {
     }
 
     /// Why what happened in it may not be what would happen elsewhere.
-    pub fn disturbed(&self) -> Option<String> {
-        let to = blocked_connection(&self.worker)?;
-        Some(format!(
-            "the fresh worker also wanted to connect to {to}, and not by way of {}. It was not let through (it could have reached live messages there), so how it fared cannot be compared",
-            self.variables
-        ))
+    pub async fn disturbed(&self) -> Option<String> {
+        if let Some(to) = blocked_connection(&self.worker) {
+            return Some(format!(
+                "the fresh worker also wanted to connect to {to}, and not by way of {}. It was not let through (it could have reached live messages there), so how it fared cannot be compared",
+                self.variables
+            ));
+        }
+        let management = Management::new(&self.live).ok()?;
+        let connections = management.connections(&self.live.vhost).await;
+        let held = held_below(self.worker.pid, &connections);
+        held.first().map(|name| {
+            format!(
+                "the fresh worker holds a connection to the live vhost ({}), and not by way of {}: it came past the filter, or another process handed it over. Whether it took or sent anything there cannot be told, so how it fared cannot be compared",
+                printable_line(name),
+                self.variables
+            )
+        })
     }
 
     /// Ends the worker and deletes the vhost; returns what could not be undone.

@@ -212,6 +212,16 @@ impl Management {
             (code, _) => Unavailable::new(format!("HTTP {code} for /api/{path} at {target} {error}")),
         })
     }
+
+    /// The names of the connections to a vhost, as far as they are shown.
+    pub async fn connections(&self, vhost: &str) -> Vec<String> {
+        let path = format!("vhosts/{}/connections", crate::http::segment(vhost));
+        let all = self.get(&path).await.unwrap_or_default();
+        let names = all.as_array().into_iter().flatten();
+        names
+            .filter_map(|connection| connection["name"].as_str().map(str::to_owned))
+            .collect()
+    }
 }
 
 /// Where the API is, without what a browser's address has beside it: a fragment, `/api`.

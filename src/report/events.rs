@@ -164,7 +164,10 @@ pub(super) fn describe(event: &Event) -> String {
             "traced message was missed",
             "traced messages were missed",
         ),
-        Kind::Rotated { path } => format!("{path} was rotated or truncated"),
+        Kind::Rotated { path, reads_on: true } => {
+            format!("{path} is another file by now, and the one before it is read on")
+        }
+        Kind::Rotated { path, .. } => format!("{path} was rotated or truncated: lines may be lost"),
         Kind::ReadWhole { path } => format!("{path} was read whole"),
         Kind::LockFree => "nobody waits for the row any more".into(),
         Kind::Depth {

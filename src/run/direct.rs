@@ -51,7 +51,7 @@ impl Direct {
         if let Some(why) = failed {
             *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
             tap.see(EventKind::NotAnswered {
-                why: NoAnswer::Broken,
+                why: crate::limits::reached().map_or(NoAnswer::Broken, |_| NoAnswer::OwnLimit),
                 error: why,
                 latency_ms: tap.now_ms() - began,
             });

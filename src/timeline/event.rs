@@ -62,7 +62,6 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
-
     // -- api
     /// The request leaves now; everything counts from here.
     Submitting {
@@ -109,7 +108,6 @@ pub enum EventKind {
     Recognised {
         task_id: String,
     },
-
     // -- database
     DatabaseServer {
         version: String,
@@ -136,7 +134,6 @@ pub enum EventKind {
         place: String,
         status: Option<String>,
     },
-
     // -- management
     Broker {
         product: String,
@@ -196,7 +193,6 @@ pub enum EventKind {
     TracingOn {
         readers: usize,
     },
-
     // -- firehose
     Publish {
         exchange: String,
@@ -216,7 +212,6 @@ pub enum EventKind {
     Missed {
         events: u64,
     },
-
     // -- queue
     /// Passive declare: exact and instant. `exists: false` is the broker's 404.
     Depth {
@@ -230,7 +225,6 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         down: Option<String>,
     },
-
     // -- dead-letters
     DeadLetter {
         queue: String,
@@ -240,19 +234,20 @@ pub enum EventKind {
         from_queue: Option<String>,
         message: Message,
     },
-
     // -- api-log, worker-log
     Line(LogLine),
     /// The log was rotated or truncated and is read from its new start.
     Rotated {
         path: String,
+        /// The file that was there before is read on; else lines may be lost.
+        #[serde(default)]
+        reads_on: bool,
     },
     /// At the end: one regular file all the time, and every byte of it was read since the program's
     /// last boot.
     ReadWhole {
         path: String,
     },
-
     // -- process
     /// `--start` started a part of the system.
     Started {
@@ -346,7 +341,6 @@ pub enum EventKind {
         pid: i32,
         reason: String,
     },
-
     // -- containers
     /// A container that takes part, as its engine describes it; again where something has changed.
     Container(Box<Container>),
@@ -360,7 +354,6 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit: Option<i32>,
     },
-
     // -- control: a worker says that it lives, at first, when that changes, and at the end.
     Heartbeat(Heartbeat),
     /// A worker is asked, after everything else was looked at.
@@ -374,7 +367,6 @@ pub enum EventKind {
         node: String,
         waited_ms: u64,
     },
-
     // -- run
     Ended {
         why: Ended,
@@ -383,7 +375,7 @@ pub enum EventKind {
     Isolated(isolation::Isolated),
 }
 
-/// Whether a submission that failed at the transport level was refused, unresolvable, or late.
+/// Whether a submission that failed at the transport level was refused, unresolvable, late, or never left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoAnswer {
@@ -397,4 +389,6 @@ pub enum NoAnswer {
     Timeout,
     /// The connection was closed in the middle of the answer.
     Broken,
+    /// It was not asked: taskdiag or its machine was out of descriptors or memory.
+    OwnLimit,
 }

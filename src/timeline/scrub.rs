@@ -9,8 +9,11 @@ pub mod places;
 mod printable;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use regex::Captures;
+use aho_corasick::AhoCorasick;
+use regex::{Captures, RegexSet};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +21,7 @@ use serde_json::Value as Json;
 
 use super::EventKind;
 use crate::framework::{ArgumentValues, FollowUp, Later, Message};
-use patterns::{ARGUMENTS, BEARER, KEYWORDS, PATTERNS, SECRET_NAME};
+use patterns::{ANY_ARGUMENT, ANY_PATTERN, ARGUMENTS, BEARER, KEYWORDS, PATTERNS, SECRET_NAME};
 use places::Kind;
 
 pub use patterns::{is_secret_name, looks_random};
@@ -28,6 +31,8 @@ pub use printable::{printable, printable_json, printable_line, printable_names};
 #[derive(Clone, Default)]
 pub struct Scrubber {
     secrets: Vec<SecretString>,
+    /// All of them in one pass; `None`: each is looked for.
+    any_secret: Option<AhoCorasick>,
     /// Values of the submitted body; empty with `--show-args`.
     arguments: Vec<String>,
     show_args: bool,
@@ -53,7 +58,9 @@ impl Scrubber {
             .map(SecretString::from)
             .collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+        let all = secrets.iter().map(|secret| secret.expose_secret());
         Self {
+            any_secret: AhoCorasick::new(all).ok(),
             secrets,
             arguments: Vec::new(),
             show_args,
@@ -77,12 +84,14 @@ impl Scrubber {
     /// Removes secrets and control characters from one text.
     pub fn text(&self, text: &str) -> String {
         let mut text = printable(text);
-        for secret in &self.secrets {
+        let any = self.any_secret.as_ref().is_none_or(|any| any.is_match(&text));
+        for secret in self.secrets.iter().filter(|_| any) {
             if let Cow::Owned(clean) = places::masked(&text, secret.expose_secret(), Kind::Secret, MASK) {
                 text = clean;
             }
         }
-        if KEYWORDS.as_ref().is_none_or(|any| any.is_match(&text)) {
+        let may_match = KEYWORDS.as_ref().is_none_or(|any| any.is_match(&text)) && is_in(&ANY_PATTERN, &text);
+        if may_match {
             for pattern in PATTERNS.iter() {
                 if let Cow::Owned(clean) = pattern.mask(&text) {
                     text = clean;
@@ -127,7 +136,8 @@ impl Scrubber {
         if self.show_args {
             return text;
         }
-        for (pattern, replacement) in ARGUMENTS.iter() {
+        let any = is_in(&ANY_ARGUMENT, &text);
+        for (pattern, replacement) in ARGUMENTS.iter().filter(|_| any) {
             if pattern.is_match(&text) {
                 text = pattern
                     .replace_all(&text, |found: &Captures<'_>| {
@@ -308,6 +318,18 @@ impl Scrubber {
     }
 }
 
+/// So many texts are searched for each pattern by itself: a short run is over before their common search would
+/// have been compiled.
+const FEW: u32 = 2_000;
+static SEARCHED: AtomicU32 = AtomicU32::new(0);
+
+/// Whether one of these patterns may match. Beyond ASCII their common search is slower than each by itself.
+fn is_in(any: &LazyLock<Option<RegexSet>>, text: &str) -> bool {
+    !text.is_ascii()
+        || SEARCHED.fetch_add(1, Ordering::Relaxed) < FEW
+        || any.as_ref().is_none_or(|any| any.is_match(text))
+}
+
 impl Message {
     fn with_leaves(mut self, leaves: ArgumentValues) -> Self {
         self.leaves = leaves;
@@ -343,8 +365,10 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert_eq!(PATTERNS.len(), 28);
-        assert!(KEYWORDS.is_some() && SECRET_NAME.is_some());
+        assert_eq!(PATTERNS.len(), 30);
+        assert!(
+            KEYWORDS.is_some() && ANY_PATTERN.is_some() && ANY_ARGUMENT.is_some() && SECRET_NAME.is_some()
+        );
         assert_eq!(ARGUMENTS.len(), 12);
     }
 

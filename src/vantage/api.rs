@@ -72,6 +72,7 @@ async fn answers(client: &reqwest::Client, api: &Api) -> Result<(), Unavailable>
         .hint("the API hangs, or something else listens there"),
         NoAnswer::Broken => Unavailable::new(format!("{host}:{port} does not answer HTTP: {seen}"))
             .hint("correct api.url: scheme (https?) and port"),
+        NoAnswer::OwnLimit => Unavailable::new(seen).hint("raise that limit and try again"),
         NoAnswer::Connect | NoAnswer::Dns => Unavailable::new(format!(
             "nothing accepts connections at {host}:{port}: {seen}"
         ))
@@ -253,7 +254,10 @@ pub async fn submit_once(api: &Api) -> Submission {
     };
     let client = match http::client(&api.tls, api.timeout) {
         Ok(client) => client,
-        Err(blindness) => return not_answered(NoAnswer::Tls, blindness.reason),
+        Err(blindness) => {
+            let why = crate::limits::reached().map_or(NoAnswer::Tls, |_| NoAnswer::OwnLimit);
+            return not_answered(why, blindness.reason);
+        }
     };
     let mut url = join(api, &api.submit_path);
     for _ in 0..4 {

@@ -10,26 +10,26 @@ mod command;
 pub mod folder;
 pub mod format;
 mod quota;
+mod reader;
 mod search;
 
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use regex::Regex;
 
 use super::{Phases, Tap, Watched};
-use crate::bounded;
 use crate::config::LogSource;
 use crate::error::Unavailable;
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 use boot::since_last_boot;
 use clock::Clock;
-use folder::{FOLD, Folder};
+use folder::Folder;
 use quota::Quota;
+use reader::Reader;
 
 const EVERY: Duration = Duration::from_millis(25);
 /// … and as often while something of the task is going on.
@@ -41,6 +41,8 @@ const MOST_AT_ONCE: u64 = 32 * 1024 * 1024;
 /// Read in one go, before anything else of the run gets its turn.
 const ROOM: Duration = Duration::from_millis(500);
 const CHUNK: u64 = 1024 * 1024;
+/// So many files that were rotated away are read on.
+const MOST_ROTATED: usize = 4;
 
 /// `task`: also search what the files hold of this task, however long ago.
 pub async fn watch(
@@ -70,22 +72,22 @@ fn program(tap: &Tap) -> &'static str {
     }
 }
 
-/// One file and how far it has been read.
+/// One log.
 struct Follower {
     path: PathBuf,
-    file: Option<std::fs::File>,
-    inode: u64,
-    offset: u64,
-    folder: Folder,
+    entry: Option<Regex>,
+    reader: Option<Reader>,
+    /// Rotated away: whoever has them open may still write to them.
+    rotated: Vec<Reader>,
     quota: Quota,
     /// Nothing of the program's life is missing so far.
     whole: bool,
     /// There is more to be read.
     more: bool,
+    /// It was rotated, and the new file could not be opened.
+    refused: bool,
     /// It is written for this run, by what is started: whether there is room for it is asked so often.
     room: Option<tokio::time::Interval>,
-    /// When something last came.
-    fresh: Option<Instant>,
 }
 
 async fn follow_files(
@@ -101,15 +103,14 @@ async fn follow_files(
     for path in paths {
         let mut follower = Follower {
             path: path.clone(),
-            file: None,
-            inode: 0,
-            offset: 0,
-            folder: Folder::new(entry.clone()),
+            entry: entry.clone(),
+            reader: None,
+            rotated: Vec::new(),
             quota: Quota::default(),
             whole: true,
             more: false,
+            refused: false,
             room: source.from_now_on.then(|| tokio::time::interval(ROOM)),
-            fresh: None,
         };
         match follower.open() {
             Ok(()) if source.from_now_on => {}
@@ -172,30 +173,55 @@ fn list(paths: &[PathBuf]) -> String {
 
 impl Follower {
     fn open(&mut self) -> std::io::Result<()> {
-        let file = bounded::open(&self.path)?;
-        let metadata = file.metadata()?;
-        self.inode = metadata.ino();
-        self.offset = metadata.len();
-        self.file = Some(file);
+        self.reader = Some(Reader::open(&self.path, Folder::new(self.entry.clone()))?);
         Ok(())
     }
 
-    /// A file that has come since, or come anew, is new from its first line; `false` if it cannot be
-    /// opened (yet).
-    fn open_from_its_start(&mut self) -> bool {
-        let opened = self.open().is_ok();
-        if opened {
-            self.offset = 0;
+    /// A file that has come since, or come anew, is new from its first line. The one before it is read on.
+    fn open_from_its_start(&mut self) -> std::io::Result<()> {
+        let mut reader = Reader::open(&self.path, Folder::new(self.entry.clone()))?;
+        reader.offset = 0;
+        if let Some(last) = self.reader.replace(reader) {
+            if self.rotated.len() == MOST_ROTATED {
+                self.rotated.remove(0);
+            }
+            self.rotated.push(last);
         }
-        opened
+        Ok(())
+    }
+
+    /// The new file of a rotated log. What is refused is not taken for a log without lines.
+    fn turn_to_new(&mut self, tap: &Tap) {
+        match self.open_from_its_start() {
+            Ok(()) => {
+                self.say_rotated(true, tap);
+                if std::mem::take(&mut self.refused) {
+                    tap.watching(format!(
+                        "{} is read again, from its first line",
+                        self.path.display()
+                    ));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound || self.refused => {}
+            Err(error) => {
+                self.refused = true;
+                tap.blind(Unavailable::new(format!(
+                    "{} was rotated, and the new file cannot be read: {error}",
+                    self.path.display()
+                )));
+            }
+        }
     }
 
     /// Passes on what stands in the file since the worker's last boot, and in a post-mortem what
     /// it holds of the task from before that.
     fn read_before(&mut self, task: Option<&str>, tap: &Tap) {
-        let end = self.offset;
+        let Some(reader) = &mut self.reader else {
+            return;
+        };
+        let end = reader.offset;
         let start = end.saturating_sub(BACKWARDS);
-        let Ok(bytes) = self.read_range(start, end) else {
+        let Ok(bytes) = reader.range(start, end) else {
             self.whole = false;
             return;
         };
@@ -212,14 +238,14 @@ impl Follower {
             .iter()
             .rposition(|&byte| byte == b'\n')
             .map_or(0, |at| at + 1);
-        self.offset = start + complete as u64;
+        reader.offset = start + complete as u64;
         let changed = std::fs::metadata(&self.path)
             .and_then(|metadata| metadata.modified())
             .ok();
         let age = changed
             .and_then(|changed| changed.elapsed().ok())
             .map(|age| age.as_secs());
-        let mut folder = self.folder.fresh();
+        let mut folder = reader.folder.fresh();
         let mut lines = folder.feed(&bytes[skipped.min(complete)..complete]);
         lines.extend(folder.flush());
         let all = lines.len();
@@ -227,9 +253,10 @@ impl Follower {
         let boots = |(line, _): &format::Parsed| line.log_event(tap.framework) == Some(LogEvent::BootingUp);
         self.whole = (start == 0 && recent.len() == all) || recent.iter().any(boots);
         let mut earlier = Vec::new();
-        if let (Some(task), Some(file)) = (task, &mut self.file) {
+        if let Some(task) = task {
+            let folder = reader.folder.fresh();
             earlier =
-                search::lines_of(file, end, task, self.folder.fresh(), tap.framework).unwrap_or_default();
+                search::lines_of(&mut reader.file, end, task, folder, tap.framework).unwrap_or_default();
             earlier.retain(|line| !recent.contains(line));
         }
         let clock = recent
@@ -250,103 +277,53 @@ impl Follower {
         }
     }
 
-    fn read_range(&mut self, from: u64, to: u64) -> std::io::Result<Vec<u8>> {
-        let Some(file) = &mut self.file else {
-            return Ok(Vec::new());
-        };
-        file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        file.take((to - from).min(BACKWARDS)).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-
     /// Reads what is new; `true` if the file is open.
     fn poll(&mut self, tap: &Tap, task: Option<&str>) -> bool {
-        match std::fs::metadata(&self.path) {
-            Ok(_) if self.file.is_none() => {
-                self.open_from_its_start();
+        let known = self.reader.as_ref().map(|reader| (reader.inode, reader.offset));
+        match (std::fs::metadata(&self.path), known) {
+            (Ok(_), None) => {
+                let _ = self.open_from_its_start();
             }
-            Ok(metadata) if metadata.ino() != self.inode => {
-                // Rotated: finish the old file, which we still hold open, then turn to the new.
-                while self.read_new(tap, task) {}
+            (Ok(metadata), Some((inode, _))) if metadata.ino() != inode => {
                 self.whole = false;
-                if self.open_from_its_start() {
-                    tap.see(EventKind::Rotated {
-                        path: self.path.display().to_string(),
-                    });
+                self.turn_to_new(tap);
+            }
+            (Ok(metadata), Some((_, offset))) if metadata.len() < offset => {
+                self.whole = false;
+                if let Some(reader) = &mut self.reader {
+                    reader.offset = 0;
                 }
-            }
-            Ok(metadata) if metadata.len() < self.offset => {
-                self.offset = 0;
-                self.whole = false;
-                tap.see(EventKind::Rotated {
-                    path: self.path.display().to_string(),
-                });
+                self.say_rotated(false, tap);
             }
             _ => {}
         }
-        self.more = self.read_new(tap, task);
-        if self.fresh.is_some_and(|at| at.elapsed() >= FOLD) {
-            self.fresh = None;
-            self.flush_folder(tap, task);
+        self.more = false;
+        for reader in self.rotated.iter_mut().chain(&mut self.reader) {
+            self.more |= reader.read_new(&mut self.quota, tap, task);
+            reader.fold(&mut self.quota, tap, task);
         }
         self.say(false, tap);
-        self.file.is_some()
+        self.reader.is_some()
     }
 
-    /// Reads on, a chunk at the most; `true` if there is more.
-    fn read_new(&mut self, tap: &Tap, task: Option<&str>) -> bool {
-        let Some(length) = self
-            .file
-            .as_ref()
-            .and_then(|file| file.metadata().ok())
-            .map(|metadata| metadata.len())
-        else {
-            return false;
-        };
-        if length <= self.offset {
-            return false;
-        }
-        if length - self.offset > MOST_AT_ONCE {
-            self.quota.unread(length - self.offset - MOST_AT_ONCE);
-            self.offset = length - MOST_AT_ONCE;
-        }
-        let until = length.min(self.offset + CHUNK);
-        if let Ok(bytes) = self.read_range(self.offset, until) {
-            self.offset += bytes.len() as u64;
-            self.fresh = Some(Instant::now());
-            // The guardian makes a hole of what has become too long: it reads as zeros.
-            let hole = bytes.iter().take_while(|&&byte| byte == 0).count();
-            self.quota.unread(hole as u64);
-            for (line, stated) in self.folder.feed(&bytes[hole..]) {
-                self.quota.line(line, stated, task, tap);
-            }
-            return until < length;
-        }
-        false
+    fn say_rotated(&self, reads_on: bool, tap: &Tap) {
+        tap.see(EventKind::Rotated {
+            path: self.path.display().to_string(),
+            reads_on,
+        });
     }
 
     /// What stands there by now, and not what comes meanwhile.
     fn flush(&mut self, tap: &Tap, task: Option<&str>) {
-        for _ in 0..=MOST_AT_ONCE / CHUNK {
-            if !self.read_new(tap, task) {
-                break;
-            }
+        for reader in self.rotated.iter_mut().chain(&mut self.reader) {
+            reader.read_rest(&mut self.quota, tap, task);
         }
-        self.flush_folder(tap, task);
         self.say(true, tap);
-        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
-        let read = metadata.is_some_and(|metadata| metadata.is_file() && metadata.len() == self.offset);
-        if read && self.whole && self.quota.is_complete() {
+        let is_read = self.reader.as_ref().is_some_and(Reader::is_read);
+        if is_read && self.whole && self.quota.is_complete() {
             tap.see(EventKind::ReadWhole {
                 path: self.path.display().to_string(),
             });
-        }
-    }
-
-    fn flush_folder(&mut self, tap: &Tap, task: Option<&str>) {
-        for (line, stated) in self.folder.flush() {
-            self.quota.line(line, stated, task, tap);
         }
     }
 

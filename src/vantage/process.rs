@@ -35,6 +35,7 @@ use tokio::sync::mpsc;
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
+use crate::limits;
 use crate::timeline::environment::Found;
 use crate::timeline::{EventKind, Process};
 pub use describe::{descends_from, read, state_of};
@@ -150,6 +151,10 @@ pub async fn watch(
         if phase.stop {
             return Ok(());
         }
+        // What was not found for want of descriptors may be there all the same.
+        if let Some(seen) = limits::reached() {
+            return Err(Unavailable::new(format!("{seen}, so that /proc is not read")));
+        }
         if phase.last_look {
             let mut asks = Vec::new();
             while let Ok(more) = asked.try_recv() {
@@ -158,6 +163,9 @@ pub async fn watch(
             watcher.answer(&asks);
             watcher.last_look().await;
             watcher.fingerprints.settle(FINGERPRINTS_WITHIN / 4).await;
+            if let Some(seen) = limits::reached() {
+                return Err(Unavailable::new(format!("{seen}, so that /proc is not read")));
+            }
             return Ok(());
         }
     }
@@ -331,6 +339,7 @@ impl Watcher {
                         self.show_again(pid, &Tables::default());
                     }
                 }
+                None if limits::reached().is_some() => return,
                 _ => {
                     self.shown.remove(&pid);
                     if !self.ours.contains(&pid) {

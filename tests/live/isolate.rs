@@ -251,7 +251,7 @@ fn a_success_is_not_isolated() {
 }
 
 /// A worker as taskdiag can start one, too.
-fn startable(stack: &mut Stack) {
+pub fn startable(stack: &mut Stack) {
     let mut env = Table::new();
     for (name, value) in [
         (MARK, stack.id.clone()),
@@ -270,7 +270,7 @@ fn startable(stack: &mut Stack) {
 const MARK: &str = "ISOLATE_TEST_MARK";
 
 /// Everything that a run of this stack could leave behind.
-fn left(stack: &Stack) -> Vec<String> {
+pub fn left(stack: &Stack) -> Vec<String> {
     let mark = format!("{MARK}={}\0", stack.id);
     let processes = fs::read_dir("/proc")
         .expect("/proc")

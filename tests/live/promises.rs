@@ -111,7 +111,11 @@ pub fn long_run(name: &str) -> Stack {
 }
 
 pub fn guardian_of(running: &Running) -> Option<u32> {
-    let parent = format!("PPid:\t{}", running.pid());
+    child_of(running.pid())
+}
+
+pub fn child_of(pid: u32) -> Option<u32> {
+    let parent = format!("PPid:\t{pid}");
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let status = fs::read_to_string(entry.path().join("status")).ok()?;

@@ -115,7 +115,7 @@ enum Between {
 
 /// When the line changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
+pub enum Moment {
     BeforeTheRun,
     Submitted,
     Entered,
@@ -162,7 +162,7 @@ impl Stack {
     }
 
     /// Waits for that moment of the task that is under way; `false` if the run ends before.
-    fn waits_for(&self, moment: Moment, running: &mut Running) -> bool {
+    pub fn waits_for(&self, moment: Moment, running: &mut Running) -> bool {
         let text = match moment {
             Moment::BeforeTheRun => return true,
             // The API logs a request when it has answered it.

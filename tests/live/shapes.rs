@@ -56,6 +56,21 @@ fn log_that_was_truncated() {
         .sees(&["worker-log"]);
 }
 
+/// Rotated in mid-run, by a rename: the worker goes on writing to the file that it has open.
+#[test]
+fn log_that_is_rotated_meanwhile() {
+    let mut stack = with_worker_fault("time-limit");
+    let running = stack.start_diagnose(&[]);
+    stack.until_logged("worker.log", "Received args");
+    let log = stack.dir.join("worker.log");
+    fs::rename(&log, stack.dir.join("worker.log.1")).unwrap();
+    fs::write(&log, "").unwrap();
+    running
+        .finish(&stack)
+        .expect("A", "time-limit-exceeded", 10)
+        .certain();
+}
+
 #[test]
 fn log_in_another_time_zone() {
     with_worker("time-zone", fault("raise").env("TZ", "America/St_Johns"))

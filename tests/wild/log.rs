@@ -4,7 +4,7 @@ use taskdiag::timeline::scrub::printable;
 use taskdiag::timeline::{Event, EventKind, Level, LogLine, Source};
 use taskdiag::vantage::log::folder::Folder;
 
-use super::run::{Run, Wild, wild};
+use super::run::{Run, Wild, weave, wild};
 
 /// The worker logs warnings and errors only.
 pub fn quiet_worker(run: &Run) -> Vec<Wild> {
@@ -39,6 +39,47 @@ pub fn lost_lines(run: &Run) -> Vec<Wild> {
             wild(way, run.with(events).told(run.truth.seen_in_part()))
         })
         .collect()
+}
+
+/// `copytruncate` in mid-run: what the worker wrote since the last look, or since the message came to it, is
+/// gone with the old file, and what comes later stands in the new.
+pub fn truncated_log(run: &Run) -> Vec<Wild> {
+    let Some(since) = run.submitted_at() else {
+        return Vec::new();
+    };
+    let lines: Vec<f64> = run.worker_lines().map(|(event, _)| event.at_ms).collect();
+    let came = run.delivery().map(|(at, _)| at);
+    let first = lines.iter().copied().find(|at| *at > since);
+    let last = lines.last().copied().filter(|at| *at > since);
+    [
+        ("first", first, first),
+        ("all", came.or(first), last),
+        ("last", last, last),
+    ]
+    .into_iter()
+    .filter_map(|(way, from, to)| Some(wild(way, without_lines(run, from?, to?)?)))
+    .collect()
+}
+
+/// Without the worker's lines between these moments, the log being cut at the second.
+fn without_lines(run: &Run, from: f64, to: f64) -> Option<Run> {
+    let is_lost = |event: &Event| {
+        event.source == Source::WorkerLog
+            && (from..=to).contains(&event.at_ms)
+            && matches!(event.kind, EventKind::Line(_))
+    };
+    let mut events = run.events().to_vec();
+    let before = events.len();
+    events.retain(|event| !is_lost(event) && !matches!(event.kind, EventKind::ReadWhole { .. }));
+    if events.len() == before {
+        return None;
+    }
+    let cut = EventKind::Rotated {
+        path: "worker.log".into(),
+        reads_on: false,
+    };
+    weave(&mut events, vec![super::run::event(to, Source::WorkerLog, cut)]);
+    Some(run.with(events).told(run.truth.seen_in_part()))
 }
 
 /// Numbers that are the same in every run.

@@ -1,11 +1,13 @@
 //! The terminal of the live table: raw mode and back, keys, drawing.
 
+use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use ratatui::DefaultTerminal;
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use ratatui::crossterm::terminal;
+use ratatui::crossterm::{execute, terminal};
+use ratatui::{DefaultTerminal, Terminal};
 use tokio::sync::mpsc;
 
 use crate::cli::{Global, Watch};
@@ -21,7 +23,8 @@ const FRAME: Duration = Duration::from_millis(25);
 const MOST_CELLS: u32 = 1_000_000;
 
 pub struct Screen {
-    terminal: DefaultTerminal,
+    /// Its own `drop` says on stderr that it failed, and panics where that is gone as well.
+    terminal: ManuallyDrop<DefaultTerminal>,
     table: Table,
     events: mpsc::UnboundedReceiver<Event>,
     started: Timestamp,
@@ -34,19 +37,24 @@ impl Screen {
     /// The terminal is given back when this is dropped, and before a panic is told.
     pub fn open(args: &Watch, global: &Global, started: Timestamp) -> Result<Self> {
         has_a_size()?;
-        let terminal = ratatui::try_init().map_err(|source| failed(&source))?;
+        let terminal = open_terminal().map_err(|source| failed(&source))?;
         let (sender, events) = mpsc::unbounded_channel();
         // Reading blocks. The thread ends with the process.
-        std::thread::spawn(move || {
+        let reader = move || {
             while let Ok(event) = event::read() {
                 if sender.send(event).is_err() {
                     break;
                 }
             }
-        });
+        };
+        let started_reader = std::thread::Builder::new().spawn(reader);
+        if let Err(source) = started_reader {
+            let _ = ratatui::try_restore();
+            return Err(failed(&source));
+        }
         let style = crate::commands::style(global, false);
         Ok(Self {
-            terminal,
+            terminal: ManuallyDrop::new(terminal),
             table: Table::new(&args.columns, args.sort, style.color),
             events,
             started,
@@ -123,8 +131,21 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // The terminal may be gone, and stderr with it: then there is nobody to tell.
+        let _ = self.terminal.show_cursor();
         let _ = ratatui::try_restore();
     }
+}
+
+/// As `ratatui::try_init` does it, whose answer to a panic panics itself where stderr is gone.
+fn open_terminal() -> std::io::Result<DefaultTerminal> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = ratatui::try_restore();
+        hook(panic);
+    }));
+    terminal::enable_raw_mode()?;
+    execute!(std::io::stdout(), terminal::EnterAlternateScreen)?;
+    Terminal::new(CrosstermBackend::new(std::io::stdout()))
 }
 
 fn has_a_size() -> Result<()> {

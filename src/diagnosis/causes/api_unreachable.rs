@@ -34,6 +34,8 @@ fn check(story: &Story<'_>) -> Answer {
                         }
                         return Answer::ruled_out("it accepted the connection and the request", [event.n]);
                     }
+                    // It was not tried.
+                    NoAnswer::OwnLimit => return Answer::NotApplicable,
                     NoAnswer::Dns => "the API's host name does not resolve",
                     NoAnswer::Tls if error.contains("corrupt message") => {
                         "the port answers, but does not speak TLS (write `http://` in api.url)"
@@ -102,6 +104,23 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
     use crate::timeline::Ended;
+
+    /// It says nothing about the API that we could not ask it.
+    #[test]
+    fn our_own_limit_accuses_nobody() {
+        let scene = Scene::not_answered(NoAnswer::OwnLimit).silence();
+        let verdict = scene.verdict();
+        assert_eq!(
+            (verdict.cause.map(|cause| cause.id), verdict.scenario),
+            (None, None)
+        );
+        assert!(
+            verdict
+                .notes
+                .iter()
+                .any(|note| note.contains("no task was submitted"))
+        );
+    }
 
     #[test]
     fn refused_unresolved_and_no_tls() {

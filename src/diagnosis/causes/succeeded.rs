@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn the_apis_word_is_only_likely() {
         let scene = Scene::entered().api_says("COMPLETED");
-        assert_eq!(scene.without(Source::Database).cause(), "likely succeeded");
+        let unseen = scene.without(Source::Database);
+        assert_eq!(unseen.cause(), "likely succeeded");
+        assert_eq!(unseen.verdict().exit_code, 30, "a database is configured");
+        assert_eq!(scene.clone().without_a_database().verdict().exit_code, 0);
         assert_eq!(
             scene.answer(&CAUSE),
             "not applicable",

@@ -23,6 +23,8 @@ fn check(story: &Story<'_>) -> Answer {
         || !story.lines().is_empty()
         || story.done_by_another() == Some("worker")
         || story.is_without_message()
+        // Some time ago, perhaps before the log begins, or by somebody else.
+        || (story.post_mortem() && story.is_told_by_status_alone())
     {
         return Answer::NotApplicable;
     }
@@ -75,6 +77,12 @@ mod tests {
             .row("COMPLETED");
         assert_eq!(scene.cause(), "certain succeeded");
         assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn a_row_that_was_done_before_the_log_begins_is_a_near_miss() {
+        let scene = Scene::new().given().worker_booted().row("COMPLETED");
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
     #[test]

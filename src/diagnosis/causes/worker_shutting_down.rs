@@ -60,13 +60,14 @@ fn check(story: &Story<'_>) -> Answer {
         }
         // Until it has stopped it goes on consuming.
         Some(_) if passage.is_none() => Answer::cannot_tell(&[Source::Firehose]),
-        _ => Answer::likely(
-            format!(
-                "the worker was shutting down before the message came: {}",
-                told.line.text
-            ),
-            [told.n],
-        ),
+        _ => {
+            // Afterwards nobody knows when the message came.
+            let when = match story.post_mortem() {
+                true => "the worker was shut down, and nothing shows that it was started again",
+                false => "the worker was shutting down before the message came",
+            };
+            Answer::likely(format!("{when}: {}", told.line.text), [told.n])
+        }
     }
 }
 

@@ -158,6 +158,20 @@ fn is_access(text: &str) -> bool {
         .any(|part| text.contains(part))
 }
 
+impl<'a> Story<'a> {
+    /// The request never left: for want of something here.
+    pub fn unsent(&self) -> Option<(u32, &'a str)> {
+        self.timeline.events.iter().find_map(|event| match &event.kind {
+            EventKind::NotAnswered {
+                why: NoAnswer::OwnLimit,
+                error,
+                ..
+            } => Some((event.n, error.as_str())),
+            _ => None,
+        })
+    }
+}
+
 /// The request was taken and the connection closed without an answer.
 pub(in crate::diagnosis) fn broken_off<'a>(story: &Story<'a>) -> Option<(u32, &'a str)> {
     story.timeline.events.iter().find_map(|event| match &event.kind {

@@ -317,15 +317,16 @@ impl<'a> Story<'a> {
             Verbosity::Debug => Level::Debug,
             Verbosity::Info => Level::Info,
         };
-        self.worker_lines.iter().any(|told| {
-            told.line.level.is_some_and(|level| level <= enough)
-                && (told.mark.is_some()
-                    || told
-                        .line
-                        .logger
-                        .as_deref()
-                        .is_some_and(|name| name.starts_with(self.framework().log.logger)))
-        })
+        !self.log_was_cut()
+            && self.worker_lines.iter().any(|told| {
+                told.line.level.is_some_and(|level| level <= enough)
+                    && (told.mark.is_some()
+                        || told
+                            .line
+                            .logger
+                            .as_deref()
+                            .is_some_and(|name| name.starts_with(self.framework().log.logger)))
+            })
     }
 
     /// Attempts that raised, in order.

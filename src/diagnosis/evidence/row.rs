@@ -1,6 +1,7 @@
 //! What the row said, and what the API says of it.
 
-use super::{Story, broker};
+use super::{StageEvidence, Story, broker};
+use crate::diagnosis::Stage;
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Row, Source, Xmax};
 
@@ -46,6 +47,30 @@ impl<'a> Story<'a> {
             && !self.was_handed_out()
             && self.lines().is_empty()
             && broker::disguised(self).is_none()
+    }
+
+    /// Nothing but a status says how far it came, in the row or told by the API, and nothing that there was a
+    /// message.
+    pub(super) fn are_statuses_alone(&self, reached: &StageEvidence) -> bool {
+        let way = [
+            Stage::Published,
+            Stage::Delivered,
+            Stage::Received,
+            Stage::Settled,
+        ];
+        let is_a_status = |n: &u32| {
+            self.timeline
+                .event(*n)
+                .is_some_and(|event| matches!(event.source, Source::Database | Source::Api))
+        };
+        let entered = reached.get(&Stage::Entered);
+        entered.is_some_and(|(_, evidence)| evidence.iter().all(is_a_status))
+            && !way.iter().any(|stage| reached.contains_key(stage))
+    }
+
+    /// The same, of all that was seen.
+    pub fn is_told_by_status_alone(&self) -> bool {
+        self.are_statuses_alone(&self.reached)
     }
 
     /// A message that carries the task's id was delivered, whoever sent it.

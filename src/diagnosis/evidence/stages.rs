@@ -1,15 +1,13 @@
 //! How far the task came, and what became of it.
 
-use std::collections::BTreeMap;
-
-use super::{Depth, Story, WorkerLine, broker};
+use super::{Depth, StageEvidence, Story, WorkerLine, broker};
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Handling, LogEvent};
 use crate::timeline::{EventKind, Row, Source};
 
 impl<'a> Story<'a> {
     pub(super) fn find_stages(&mut self) {
-        let mut reached: BTreeMap<Stage, (Option<f64>, Vec<u32>)> = BTreeMap::new();
+        let mut reached = StageEvidence::new();
         let mut put = |stage: Stage, at: Option<f64>, n: u32| {
             let (known, evidence) = reached.entry(stage).or_insert((at, Vec::new()));
             if let (Some(old), Some(new)) = (*known, at)
@@ -42,7 +40,6 @@ impl<'a> Story<'a> {
                         put(Stage::Submitted, None, event.n);
                     }
                 }
-
                 _ => {}
             }
         }
@@ -203,6 +200,7 @@ impl<'a> Story<'a> {
         // What came later proves what came before, except the row, which may really be missing, and the way
         // of a message that there was none of.
         let without_message = self.is_without_message();
+        let told_by_status = self.are_statuses_alone(&reached);
         for later in Stage::all().rev() {
             let Some((_, evidence)) = reached.get(&later).cloned() else {
                 continue;
@@ -216,6 +214,8 @@ impl<'a> Story<'a> {
             for earlier in Stage::all()
                 .filter(|stage| *stage < later && *stage != Stage::Recorded && *stage != Stage::Submitted)
                 .filter(|stage| !without_message || *stage >= Stage::Entered)
+                // The API may have done the work, or somebody else written the status.
+                .filter(|_| later != Stage::Entered || !told_by_status)
             {
                 reached.entry(earlier).or_insert((None, evidence.clone()));
             }
@@ -336,9 +336,20 @@ impl<'a> Story<'a> {
         let log = !self.post_mortem()
             && self.sees(Source::WorkerLog)
             && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
+            && !self.log_was_cut()
             && !self.entries_of_somebody()
             && !self.taken_by_another();
         log || self.was_taken_by_nobody()
+    }
+
+    /// The worker's log was truncated in this run, or replaced and read from its new start alone.
+    pub(super) fn log_was_cut(&self) -> bool {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        self.timeline.events.iter().any(|event| {
+            event.source == Source::WorkerLog
+                && event.at_ms >= since
+                && matches!(event.kind, EventKind::Rotated { reads_on: false, .. })
+        })
     }
 
     /// The message went to a process that does not write the watched log.

@@ -92,6 +92,12 @@ impl<'a> Story<'a> {
             return (Some(false), "not reached: there is no task".into());
         }
         match stage {
+            Stage::Published | Stage::Delivered | Stage::Received
+                if self.is_told_by_status_alone() && !self.is_without_message() =>
+            {
+                let text = "cannot tell: only a status says that the work was begun, whoever did it";
+                (None, text.into())
+            }
             Stage::Submitted if self.timeline.is_by_command() => (
                 Some(false),
                 match self.command_ended().map(|(_, end)| end.words()) {
@@ -222,6 +228,11 @@ impl<'a> Story<'a> {
                 (Some(false), "the worker that was started has ended".into())
             }
             Stage::Received if !self.sees(Source::WorkerLog) => (None, blind(Source::WorkerLog)),
+            Stage::Received if self.log_was_cut() => (
+                None,
+                "cannot tell: the worker's log was truncated or replaced meanwhile, and lines may be lost"
+                    .into(),
+            ),
             Stage::Received if !self.debug_log() => (None, self.log_is_too_quiet()),
             Stage::Received if self.framework().log.tells_at == Verbosity::Info => (
                 None,
@@ -277,6 +288,8 @@ impl<'a> Story<'a> {
             "the worker's log is not seen"
         } else if self.post_mortem() {
             "the log of then may be gone"
+        } else if self.log_was_cut() {
+            "the worker's log was truncated or replaced meanwhile"
         } else if self.timeline.setup.entry_pattern.is_some() || self.debug_log() {
             "the log shows entries that may be others'"
         } else {
@@ -380,6 +393,9 @@ impl<'a> Story<'a> {
     pub fn notes(&self, told: &[u32]) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.stopped());
+        if let Some((_, error)) = self.unsent() {
+            notes.push(format!("no task was submitted: {error}"));
+        }
         notes.extend(self.taker(told));
         if self.recognised().is_some() {
             notes.push("the answer names no task: the only message that was sent between the request and the answer was followed; set api.task_id_pointer if the answer does hold the id".into());
@@ -481,6 +497,8 @@ fn waiting(ready: u64) -> String {
 #[cfg(test)]
 mod tests {
     use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::diagnosis::{Scenario, Stage};
+    use crate::timeline::{EventKind, Source};
 
     #[test]
     fn a_success_that_nobody_can_have_worked_for_is_said() {
@@ -501,5 +519,41 @@ mod tests {
             .verdict()
             .notes;
         assert!(by_the_worker.is_empty(), "{by_the_worker:?}");
+    }
+    /// What was read of each stage.
+    fn stages(scene: &Scene) -> Vec<Option<bool>> {
+        let stages = scene.verdict().stages;
+        stages.into_iter().map(|stage| stage.reached).collect()
+    }
+
+    #[test]
+    fn a_log_that_lost_lines_shows_no_absence() {
+        let rotated = |reads_on| {
+            let path = "worker.log".into();
+            let event = EventKind::Rotated { path, reads_on };
+            Scene::delivered().see(Source::WorkerLog, event).silence()
+        };
+        let (whole, cut) = (rotated(true), rotated(false));
+        let of = |scene: &Scene, stage: Stage| stages(scene)[stage as usize];
+        assert_eq!(of(&whole, Stage::Received), Some(false));
+        assert_eq!(of(&cut, Stage::Received), None);
+        assert_eq!(of(&cut, Stage::Entered), None);
+        assert_eq!(whole.verdict().scenario, Some(Scenario::C));
+        assert_eq!(cut.verdict().scenario, None, "{} {}", cut.cause(), cut.summary());
+    }
+
+    /// Whoever wrote the status: that there was a message is not shown by it.
+    #[test]
+    fn a_status_alone_says_nothing_of_a_message() {
+        let way = [Stage::Published, Stage::Delivered, Stage::Received];
+        let asked = Scene::new().given().row("COMPLETED");
+        for stage in way {
+            assert_eq!(stages(&asked)[stage as usize], None, "{stage:?}");
+        }
+        assert_eq!(stages(&asked)[Stage::Entered as usize], Some(true));
+        let worked = Scene::delivered().row("COMPLETED");
+        for stage in way {
+            assert_eq!(stages(&worked)[stage as usize], Some(true), "{stage:?}");
+        }
     }
 }

@@ -31,10 +31,24 @@ pub(super) fn all(secret: &str) -> Vec<String> {
     if secret.len() >= 8 {
         forms.push(STANDARD_NO_PAD.encode(secret));
         forms.push(URL_SAFE_NO_PAD.encode(secret));
+        forms.extend(within_base64(secret));
     }
     forms.sort_unstable();
     forms.dedup();
     forms
+}
+
+/// In the middle of something that was encoded: behind a user's name of whatever length. Of each the part that
+/// its neighbours do not change, unless it is so short that it may be anybody's.
+fn within_base64(secret: &str) -> Vec<String> {
+    let at = |before: usize| {
+        let bytes = [&vec![0; before][..], secret.as_bytes()].concat();
+        // Six bits a character.
+        let (from, to) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+        [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].map(|text| text[from..to].to_owned())
+    };
+    let all = (0..3).flat_map(at);
+    all.filter(|text| text.len() >= 12).collect()
 }
 
 /// `%2F` as `%2f`.
@@ -66,6 +80,14 @@ mod tests {
             "cC9XJ8OWICJ4OVw",
         ] {
             assert!(forms.contains(&form.to_owned()), "{form} in {forms:?}");
+        }
+        assert!(all("s3cretword-x").contains(&"czNjcmV0d29yZC14".to_owned()));
+        for user in ["", "a", "ab", "abc"] {
+            let header = STANDARD_NO_PAD.encode(format!("{user}:s3cretword-x!"));
+            assert!(
+                all("s3cretword-x").iter().any(|form| header.contains(form)),
+                "{header}"
+            );
         }
         assert_eq!(all("plain"), ["plain"]);
         assert_eq!(all("hunter22"), ["aHVudGVyMjI", "hunter22"]);

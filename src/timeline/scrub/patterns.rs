@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, RegexSet, RegexSetBuilder};
 
 use crate::framework;
 
@@ -105,7 +105,7 @@ macro_rules! is {
 /// Names that nothing but a secret has, in the languages of this list.
 macro_rules! strong {
     () => {
-        r"[\w\-]*(?:password|passwd|[_\-]pass|secret|token|(?:api|access|private|secret|signing|encryption|account)[_-]?key|authorization|dsn|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord)"
+        r"[\w\-]*(?:password|passwd|[_\-]pass|secret|token|(?:api|access|private|secret|signing|encryption|account)[_-]?key|authorization|dsn|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord|пароль|密码|密碼|パスワード|비밀번호|hasło|lösenord|heslo|şifre|salasana|jelszó)"
     };
 }
 /// Names that other things have, too: a value in brackets or a sentence behind a colon is none.
@@ -176,6 +176,8 @@ pub(super) static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         (r"(?P<k>\bcurl\b[^\n]*?\s(?:-u|--user)\s+[^\s:]+:)\S+", "$k***"),
         (r"(?P<k>\b(?:mysql|mysqldump|mariadb)\b[^\n]*?\s-p)\S+", "$k***"),
         (r"(?P<k>\bsshpass\s+-p\s*)\S+", "$k***"),
+        (r"(?P<k>\bredis-cli\b[^\n]*?\s-a\s*)\S+", "$k***"),
+        (r"(?P<k>\bsqlplus\b[^\n]*?\s[\w.]+/)[^\s@]+", "$k***"),
         (r"(?i)(?P<k>\bpassword for [\w@.\-']+:\s*)\S+", "$k***"),
         (TOKENS, "***"),
         // The inside of a PEM block that came line by line; its last line is shorter.
@@ -217,7 +219,7 @@ pub(super) static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
             |value| looks_random(value) || (value.len() >= 4 && value.bytes().all(|b| b.is_ascii_digit())),
         ),
         (
-            r#"(?i)(?P<k>\b(?:password|passwd|passphrase|secret|token|api[_ -]?key)\s+(?:(?:is|was|of|=)\s+)?["'`]?)(?P<v>[^\s"'`]+)"#,
+            r#"(?i)(?P<k>\b(?:(?:api|access|private|secret|signing|encryption|account)[_ -]?key|password|passwd|passphrase|secret|token)(?:\s*[:=])?\s+(?:(?:is|was|of|=)\s+)?["'`]?)(?P<v>[^\s"'`]+)"#,
             "$k***",
             looks_random,
         ),
@@ -283,12 +285,25 @@ const TOKENS: &str = concat!(
     r")",
 );
 
-/// A text without any of these matches no pattern: nearly every line, by one cheap search. The patterns are
+/// All of them in one pass: most texts with a keyword match no pattern, and need not be searched thirty times.
+pub(super) static ANY_PATTERN: LazyLock<Option<RegexSet>> =
+    LazyLock::new(|| any_of(PATTERNS.iter().map(|pattern| &pattern.regex)));
+
+/// The same for those of arguments.
+pub(super) static ANY_ARGUMENT: LazyLock<Option<RegexSet>> =
+    LazyLock::new(|| any_of(ARGUMENTS.iter().map(|(regex, _)| regex)));
+
+fn any_of<'r>(all: impl Iterator<Item = &'r Regex>) -> Option<RegexSet> {
+    let all = all.map(Regex::as_str);
+    RegexSetBuilder::new(all).size_limit(64 << 20).build().ok()
+}
+
+/// A text without any of these matches no pattern: many a line, by one cheap search. The patterns are
 /// compiled when the first one is met.
 pub(super) static KEYWORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
         r"(?i)://|@|pass|pw|secret|token|key|auth|cookie|session|jwt|cred|otp|pin|sig|hmac|bearer|basic|dsn|",
-        r"private|identified|curl|mysql|mariadb|connection|kennwort|contrase|senha|wachtwoord|code|x-amz|x-goog|AKIA|ASIA|ABIA|ACCA|",
+        r"private|identified|curl|mysql|mariadb|connection|kennwort|contrase|senha|wachtwoord|пароль|密码|密碼|パスワード|비밀번호|hasło|lösenord|heslo|şifre|salasana|jelszó|redis-cli|sqlplus|code|x-amz|x-goog|AKIA|ASIA|ABIA|ACCA|",
         r"gh[pousr]_|github_|gl[a-z]{2,5}-|sk-|[rsp]k_|whsec_|hf_|AIza|ya29|GOCSPX|dapi|xox|xapp|SG\.|SK[0-9a-f]|",
         r"AC[0-9a-f]|:AA|slack|webhooks|npm_|pypi-|rubygems_|dckr_|_v1_|hvs\.|glsa_|lin_api|shp|sntry|nrak|AGE-|eyJ|",
         r"^[A-Za-z0-9+/]{15,76}={0,2}$",

@@ -60,6 +60,22 @@ fn argument(flag: &str, before: &str, word: &str) -> String {
             false => word.to_owned(),
         };
     }
+    if let Some((letter, value)) = attached(word) {
+        let is_secret = match letter {
+            // A number is a port or a count of processes, small letters are a word: `-port`.
+            'p' => {
+                let is_word = value
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                !is_word && value.parse::<u32>().is_err()
+            }
+            'A' | 'Q' | 'm' | 'n' => false,
+            _ => looks_random(value),
+        };
+        if is_secret {
+            return format!("-{letter}{MASK}");
+        }
+    }
     let behind_flag = before.starts_with('-') && !before.contains('=');
     match before {
         // A number is a port or a count of processes, anything else may be a password.
@@ -80,6 +96,14 @@ fn argument(flag: &str, before: &str, word: &str) -> String {
         true => MASK.into(),
         false => word.to_owned(),
     }
+}
+
+/// `-psecret`: a flag of one letter, and its value.
+fn attached(word: &str) -> Option<(char, &str)> {
+    let rest = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
+    let letter = rest.chars().next()?;
+    let value = &rest[letter.len_utf8()..];
+    (!value.is_empty()).then_some((letter, value))
 }
 
 /// `app_4f3a9c.tasks:broker`
@@ -111,6 +135,8 @@ mod tests {
     fn what_could_be_a_secret_is_not_shown() {
         for (command, shown) in [
             ("consumer -p Hunter", "consumer -p ***"),
+            ("consumer -pHunter", "consumer -p***"),
+            ("consumer -aZk7pQ2vX9m", "consumer -a***"),
             ("consumer -u u:Hunter", "consumer -u u:***"),
             ("consumer key=Zk7pQ2vX9m", "consumer key=***"),
             ("consumer Zk7pQ2vX9m", "consumer ***"),
@@ -127,6 +153,7 @@ mod tests {
             "uvicorn app.main:app --host 127.0.0.1 --port 8000 --app-dir /srv/2026-app1",
             "gunicorn -k uvicorn.workers.UvicornWorker -w 4 -b 0.0.0.0:80 app:app --log-level=debug",
             "python -u -m billing.api 80",
+            "dramatiq -p4 -t8 -Qdefault,mail_4f3a9c app -verbose",
             "dramatiq app_4f3a9c.tasks:broker app.tasks -Q mail default_4f3a9c -v",
         ] {
             let words = plain.split(' ').map(str::to_owned).collect();

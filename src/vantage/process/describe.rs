@@ -6,13 +6,11 @@ use procfs::process::Process as Proc;
 
 use super::command::masked;
 use super::container;
+use super::mask::is_harmless;
 use super::sockets::own_sockets;
 use super::tables::Tables;
 use crate::framework;
 use crate::timeline::Process;
-
-/// A switch is a word; what is longer is something else.
-const MOST_SHOWN: usize = 400;
 
 /// Environment variables whose values are harmless and tell something; of all others only the
 /// name is kept.
@@ -86,7 +84,10 @@ pub(super) fn read_with(pid: i32, tables: &Tables) -> Option<Process> {
         .chain(of_frameworks)
         .filter_map(|name| {
             let value = environ.get(std::ffi::OsStr::new(name))?;
-            (value.len() <= MOST_SHOWN).then(|| ((*name).to_owned(), value.to_string_lossy().into_owned()))
+            let value = value.to_string_lossy();
+            // Whoever puts a token there has set it all the same.
+            let shown = if is_harmless(&value) { &value } else { "***" };
+            Some(((*name).to_owned(), shown.to_owned()))
         })
         .collect();
     let set: Vec<&str> = env

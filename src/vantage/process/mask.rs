@@ -81,6 +81,11 @@ const HARMLESS: &[&str] = &[
 /// A harmless value is a word, a path or a list of paths; nobody needs more of it.
 const MOST_SHOWN: usize = 400;
 
+/// A token may stand anywhere, in `ENV` or in a path.
+pub(super) fn is_harmless(value: &str) -> bool {
+    value.len() <= MOST_SHOWN && !looks_random(value) && Scrubber::default().text(value) == value
+}
+
 /// Turns values into what may be recorded.
 pub struct Masker {
     key: Option<Vec<u8>>,
@@ -131,11 +136,7 @@ impl Masker {
         let shown = name.to_str().is_some_and(|name| {
             HARMLESS.contains(&name) || (framework::is_harmless_variable(name) && !is_secret_name(name))
         });
-        // A token may stand anywhere, in `ENV` or in a path.
-        let is_harmless = |value: &&str| {
-            value.len() <= MOST_SHOWN && !looks_random(value) && Scrubber::default().text(value) == **value
-        };
-        if shown && let Some(value) = value.to_str().filter(is_harmless) {
+        if shown && let Some(value) = value.to_str().filter(|value| is_harmless(value)) {
             return Variable::Plain(value.to_owned());
         }
         let Some(key) = &self.key else {

@@ -21,7 +21,7 @@ impl Rights {
         Self::from_status(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
     }
 
-    fn from_status(status: &str) -> Option<Self> {
+    pub(super) fn from_status(status: &str) -> Option<Self> {
         // Real, effective, saved, and that of the file system.
         let numbers = |name: &str| -> Option<Vec<u32>> {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;

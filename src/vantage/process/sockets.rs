@@ -128,6 +128,26 @@ pub fn listens(session: i32) -> Vec<String> {
     found
 }
 
+/// Of these connections the ones whose client's end is held by a process below this one, or of its session:
+/// however it came to it.
+pub fn held_below(ancestor: i32, connections: &[String]) -> Vec<String> {
+    let is_below = |process: &Proc| {
+        let of_session = process.stat().is_ok_and(|stat| stat.session == ancestor);
+        of_session || super::descends_from(process.pid, ancestor)
+    };
+    let tables = Tables::default();
+    let held: Vec<SocketAddr> = procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(is_below)
+        .flat_map(|process| own_sockets(&process, &tables))
+        .filter_map(|socket| client_end(&socket))
+        .collect();
+    let is_held = |name: &&String| client_end(name).is_some_and(|end| held.iter().any(|own| same(*own, end)));
+    connections.iter().filter(is_held).cloned().collect()
+}
+
 /// The processes that hold these sockets, as far as they let us look, each with what it holds: a
 /// listening one is shared by all children of a server.
 pub(super) fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
@@ -207,6 +227,33 @@ mod tests {
         );
         let published = "172.17.0.1:50088 -> 10.0.0.9:5672";
         assert_eq!(leads(published, "172.17.0.1:50088", "172.17.0.2:5672"), None);
+    }
+
+    #[test]
+    fn whoever_is_below_holds_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let mut child = std::process::Command::new("bash")
+            .args([
+                "-c",
+                &format!("exec 3<>/dev/tcp/127.0.0.1/{port}; sleep 60 & wait"),
+            ])
+            .spawn()
+            .expect("bash");
+        let (_stream, client) = listener.accept().expect("it connects");
+        let names = [
+            format!("{client} -> 127.0.0.1:{port}"),
+            format!("127.0.0.1:1 -> 127.0.0.1:{port}"),
+        ];
+        let below = |pid: u32| held_below(pid as i32, &names);
+        assert_eq!(below(child.id()), names[..1]);
+        assert_eq!(below(std::process::id()), names[..1]);
+        assert_eq!(held_below(i32::MAX, &names), [""; 0]);
+        let _ = std::process::Command::new("pkill")
+            .args(["-P", &child.id().to_string()])
+            .status();
+        child.kill().expect("killed");
+        child.wait().expect("its status");
     }
 
     #[test]

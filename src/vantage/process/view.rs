@@ -1,6 +1,7 @@
 //! Files as a process sees them: a container's `/usr/lib` is another folder than ours.
 
 use std::fs::Metadata;
+use std::os::fd::AsRawFd;
 use std::path::{Component, Path, PathBuf};
 
 use super::rights::Rights;
@@ -84,6 +85,15 @@ impl View {
         rights.may_reach(path) && at.is_ok_and(|at| rights.may_read(&at))
     }
 
+    /// Where it lies that was opened: whoever owns a folder may have put a link in its place meanwhile. (Of another
+    /// root's files our kernel names no path that is one of ours.)
+    fn opened(&self, file: &std::fs::File, path: PathBuf) -> Option<PathBuf> {
+        match self.root.as_os_str().is_empty() {
+            true => std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok(),
+            false => Some(path),
+        }
+    }
+
     pub fn is_dir(&self, path: &Path) -> bool {
         self.real(path).is_some_and(|path| path.is_dir())
     }
@@ -97,7 +107,7 @@ impl View {
         use std::io::Read as _;
         let path = self.real(path)?;
         let file = crate::bounded::open(&path).ok()?;
-        if !self.permits(&path, file.metadata()) {
+        if !self.permits(&self.opened(&file, path)?, file.metadata()) {
             return None;
         }
         let mut bytes = Vec::new();
@@ -174,5 +184,72 @@ mod tests {
         assert!(made.success());
         assert_eq!(View::default().read(&path, 10), None);
         std::fs::remove_file(&path).unwrap();
+    }
+
+    /// Root looks at somebody else's process, whose folder leads to what only root may read.
+    #[test]
+    fn nothing_is_read_that_its_owner_may_not() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let folder = std::env::temp_dir().join(format!("taskdiag-view-rights-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let (site, closed) = (folder.join("site"), folder.join("closed"));
+        std::fs::create_dir_all(&site).unwrap();
+        std::fs::create_dir_all(&closed).unwrap();
+        let write = |path: &Path, mode: u32| {
+            std::fs::write(path, "Name: of root").unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write(&folder.join("secret"), 0o600);
+        write(&closed.join("open"), 0o644);
+        write(&site.join("own"), 0o644);
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+        symlink("../secret", site.join("link")).unwrap();
+        symlink("link", site.join("second")).unwrap();
+        std::fs::hard_link(folder.join("secret"), site.join("hard")).unwrap();
+        symlink(&closed, site.join("folder")).unwrap();
+        symlink("/proc/self/environ", site.join("environ")).unwrap();
+        symlink("/proc/self/mem", site.join("memory")).unwrap();
+        symlink(
+            format!(
+                "/proc/{}/root{}",
+                std::process::id(),
+                folder.join("secret").display()
+            ),
+            site.join("root"),
+        )
+        .unwrap();
+        let held = std::fs::File::open(folder.join("secret")).unwrap();
+        symlink(
+            format!("/proc/self/fd/{}", held.as_raw_fd()),
+            site.join("descriptor"),
+        )
+        .unwrap();
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(site.join("fifo"))
+                .status()
+                .unwrap()
+                .success()
+        );
+        let stranger = View {
+            root: PathBuf::new(),
+            rights: Rights::from_status("Uid:\t9\t9\t9\t65534\nGid:\t9\t9\t9\t65534\nGroups:\t\n"),
+        };
+        for name in [
+            "link",
+            "second",
+            "hard",
+            "folder/open",
+            "environ",
+            "memory",
+            "root",
+            "descriptor",
+            "fifo",
+        ] {
+            assert_eq!(stranger.read(&site.join(name), 100), None, "{name}");
+        }
+        assert_eq!(stranger.list(&site.join("folder"), 10), [""; 0]);
+        assert!(stranger.read(&site.join("own"), 100).is_some());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
