@@ -19,6 +19,7 @@ mod lines;
 pub(in crate::diagnosis) mod locks;
 mod messages;
 pub(in crate::diagnosis) mod permissions;
+mod places;
 mod processes;
 pub(in crate::diagnosis) mod results;
 pub(in crate::diagnosis) mod retries;
@@ -44,6 +45,7 @@ use crate::framework::{
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
 pub use filling::plain_placeholders;
+pub use places::PlaceState;
 pub use processes::{End, Launch};
 
 /// Whether a source could see.

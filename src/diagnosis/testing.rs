@@ -670,6 +670,19 @@ impl Scene {
     }
 
     /// `--start` started this part.
+    /// The way into the worker's place fails with these words.
+    pub fn place_says(self, said: &str) -> Self {
+        self.see(
+            Source::Process,
+            EventKind::PlaceUnreachable {
+                part: "worker".into(),
+                reason: said.into(),
+                said: Some(said.into()),
+                exit: Some(1),
+            },
+        )
+    }
+
     pub fn started(self, part: &str, pid: i32) -> Self {
         let started = json!({"kind": "started", "part": part, "pid": pid, "command": [part], "cwd": "/app"});
         self.see(Source::Process, value(started))

@@ -304,6 +304,10 @@ pub(super) fn describe(event: &Event) -> String {
                 None => ", which cannot be seen",
             }
         ),
+        Kind::PlaceReached { part, processes } => {
+            format!("{} in {part} (exec)", counted(*processes, "process", "processes"))
+        }
+        Kind::PlaceUnreachable { reason, .. } => reason.clone(),
         Kind::Heartbeat(beat) => describe_heartbeat(beat),
         Kind::Asked { node, methods } => format!("{node} is asked: {}", methods.join(", ")),
         Kind::Unanswered { node, waited_ms } => format!("{node} does not answer within {waited_ms} ms"),

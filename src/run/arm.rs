@@ -16,7 +16,9 @@ use crate::error::Unavailable;
 use crate::timeline::{EventKind, Source};
 use crate::vantage::process::{self, ProcessQuery};
 use crate::vantage::{Phases, Report, Tap, Watched};
-use crate::vantage::{api, containers, control, database, dead_letters, firehose, log, management, queue};
+use crate::vantage::{
+    api, containers, control, database, dead_letters, exec, firehose, log, management, queue,
+};
 
 /// Starts watchers, each with the tap of its source.
 struct Watchers<'a> {
@@ -62,6 +64,33 @@ impl Watchers<'_> {
             })
         });
         Some(Source::Control)
+    }
+}
+
+impl Watchers<'_> {
+    /// Those of this machine, and the places where the worker and the API run.
+    fn look_at_processes(
+        &mut self,
+        shared: &Arc<Config>,
+        plan: &Plan,
+        queried: mpsc::UnboundedReceiver<ProcessQuery>,
+    ) {
+        let config = shared.clone();
+        // A check looks into the places itself, and shows more of them.
+        let places = match plan.look_only {
+            true => Vec::new(),
+            false => exec::places(&config),
+        };
+        self.start(Source::Process, move |tap, phases| async move {
+            let elsewhere = exec::watch(places, tap.clone(), phases.clone());
+            let here = async {
+                if let Err(blindness) = process::watch(&config, queried, tap.clone(), phases).await {
+                    tap.blind(blindness);
+                }
+            };
+            tokio::join!(here, elsewhere);
+            Ok(())
+        });
     }
 }
 
@@ -143,10 +172,7 @@ pub(super) fn start(
             log::watch(log, entry, task, tap, phases)
         });
     }
-    let config = shared.clone();
-    watchers.start(Source::Process, move |tap, phases| async move {
-        process::watch(&config, queried, tap, phases).await
-    });
+    watchers.look_at_processes(&shared, plan, queried);
     if let Some(socket) = containers::find(&shared.engine) {
         let config = shared.clone();
         armed.push(Source::Containers);

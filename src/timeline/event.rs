@@ -62,7 +62,6 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
-
     // -- api
     /// The request leaves now; everything counts from here.
     Submitting {
@@ -109,7 +108,6 @@ pub enum EventKind {
     Recognised {
         task_id: String,
     },
-
     // -- database
     DatabaseServer {
         version: String,
@@ -136,7 +134,6 @@ pub enum EventKind {
         place: String,
         status: Option<String>,
     },
-
     // -- management
     Broker {
         product: String,
@@ -196,7 +193,6 @@ pub enum EventKind {
     TracingOn {
         readers: usize,
     },
-
     // -- firehose
     Publish {
         exchange: String,
@@ -216,7 +212,6 @@ pub enum EventKind {
     Missed {
         events: u64,
     },
-
     // -- queue
     /// Passive declare: exact and instant. `exists: false` is the broker's 404.
     Depth {
@@ -230,7 +225,6 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         down: Option<String>,
     },
-
     // -- dead-letters
     DeadLetter {
         queue: String,
@@ -240,7 +234,6 @@ pub enum EventKind {
         from_queue: Option<String>,
         message: Message,
     },
-
     // -- api-log, worker-log
     Line(LogLine),
     /// The log was rotated or truncated and is read from its new start.
@@ -255,7 +248,6 @@ pub enum EventKind {
     ReadWhole {
         path: String,
     },
-
     // -- process
     /// `--start` started a part of the system.
     Started {
@@ -324,18 +316,31 @@ pub enum EventKind {
         like: i32,
         found: Vec<Found>,
     },
+    /// The place that `[worker] exec` or `[api] exec` leads to: so many processes run there.
+    PlaceReached {
+        part: String,
+        processes: u64,
+    },
+    /// It cannot be looked into.
+    PlaceUnreachable {
+        part: String,
+        reason: String,
+        /// The prefix's own last words, and its exit code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<i32>,
+    },
     /// Python stacks of every thread, equal in two dumps 200 ms apart.
     Stacks {
         pid: i32,
         threads: Vec<Stack>,
     },
-
     /// They may not be read; the reason says what would permit it.
     StacksRefused {
         pid: i32,
         reason: String,
     },
-
     // -- containers
     /// A container that takes part, as its engine describes it; again where something has changed.
     Container(Box<Container>),
@@ -349,7 +354,6 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit: Option<i32>,
     },
-
     // -- control: a worker says that it lives, at first, when that changes, and at the end.
     Heartbeat(Heartbeat),
     /// A worker is asked, after everything else was looked at.
@@ -363,7 +367,6 @@ pub enum EventKind {
         node: String,
         waited_ms: u64,
     },
-
     // -- run
     Ended {
         why: Ended,

@@ -1,7 +1,7 @@
 //! Nobody is subscribed to the queue.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{WorkerLine, retries, workers};
+use crate::diagnosis::evidence::{PlaceState, WorkerLine, retries, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::WorkerLife;
@@ -103,7 +103,7 @@ fn check(story: &Story<'_>) -> Answer {
                 Scenario::B,
             )
         }
-        None => (format!("{text}: no worker runs"), Scenario::C),
+        None => (no_worker_runs(story, &text, &mut evidence), Scenario::C),
     };
     // Whoever is dead and not buried has a master that lives.
     let unburied = story
@@ -121,6 +121,17 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::likely(text, evidence)
     };
     answer.scenario(scenario)
+}
+
+/// The way into the worker's container may say that it does not run.
+fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> String {
+    match story.place_says("worker", PlaceState::NotRunning) {
+        Some((n, said)) => {
+            evidence.push(n);
+            format!("{text}: no worker runs ({said})")
+        }
+        None => format!("{text}: no worker runs"),
+    }
 }
 
 /// The engine says that none of the worker's containers runs, and how they ended.
@@ -185,6 +196,23 @@ mod tests {
             .silence();
         assert_eq!(seen.answer(&CAUSE), "certain");
         assert_ne!(seen.without(Source::WorkerLog).cause(), "certain no-consumer");
+    }
+
+    #[test]
+    fn the_way_into_its_container_says_that_it_does_not_run() {
+        let says = |said: &str| {
+            let scene = nobody().place_says(said).depth("default", 1, 0).silence();
+            (scene.answer(&CAUSE), scene.summary())
+        };
+        let silent = nobody().depth("default", 1, 0).silence();
+        let (answer, summary) = says("service \"worker\" is not running");
+        assert!(
+            summary.contains("no worker runs (service \"worker\" is not running)"),
+            "{summary}"
+        );
+        assert_eq!(answer, silent.answer(&CAUSE));
+        let (_, unknown) = says("Error response from daemon: No such container: w");
+        assert!(!unknown.contains("No such"), "{unknown}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The worker ends, is started again, and ends again.
 
 use super::worker_not_started::{died_at_start, reason};
-use crate::diagnosis::evidence::{Depth, WorkerLine, containers, workers};
+use crate::diagnosis::evidence::{Depth, PlaceState, WorkerLine, containers, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -77,10 +77,10 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
         _ => false,
     };
     let Some((n, container)) = containers.first().copied().filter(|(_, one)| loops(one)) else {
-        return match story.sees(Source::WorkerLog) {
+        return restarting(story, depth).unwrap_or_else(|| match story.sees(Source::WorkerLog) {
             true => Answer::NotApplicable,
             false => Answer::cannot_tell(&[Source::WorkerLog]),
-        };
+        });
     };
     if depth.consumers > 0 {
         return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
@@ -111,6 +111,21 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
         counted(container.restarts.unwrap_or_default(), "time", "times")
     );
     Answer::shown(text, evidence)
+}
+
+/// The way into the worker's container was refused because its engine is starting it again.
+fn restarting(story: &Story<'_>, depth: Depth) -> Option<Answer> {
+    let (n, said) = story.place_says("worker", PlaceState::Restarting)?;
+    if depth.consumers > 0 || !story.closed() {
+        return None;
+    }
+    let mut evidence = vec![n, depth.n];
+    let last_words = story.worker_lines().iter().rev().find(|told| died_at_start(told));
+    let why = last_words.map_or(String::new(), |told| format!(": {}", reason(story, told)));
+    evidence.extend(last_words.map(|told| told.n));
+    evidence.sort_unstable();
+    let text = format!("nobody consumes, and the way into the worker's container says \"{said}\"{why}");
+    Some(Answer::likely(text, evidence))
 }
 
 /// Ends of the worker's lives that nobody asked for, one for each life: a further one counts only
@@ -221,6 +236,26 @@ mod tests {
         );
         assert!(scene.summary().contains("exit code 2"), "{}", scene.summary());
         assert_eq!(scene.without(Source::Queue).answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn the_way_into_its_container_says_that_it_is_restarting() {
+        let says = |said: &str, consumers| {
+            let scene = waiting().place_says(said).depth("default", 1, consumers);
+            scene.silence()
+        };
+        let restarting =
+            "Error response from daemon: Container w is restarting, wait until the container is running";
+        assert_eq!(says(restarting, 0).cause(), "likely worker-crash-loop");
+        let without_log = says(restarting, 0).without(Source::WorkerLog);
+        assert_eq!(without_log.answer(&CAUSE), "likely");
+        assert_eq!(says(restarting, 1).answer(&CAUSE), "not applicable");
+        for other in [
+            "Error response from daemon: container w is not running",
+            "error: unable to upgrade connection: Unauthorized",
+        ] {
+            assert_eq!(says(other, 0).answer(&CAUSE), "not applicable", "{other}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The worker process is stopped.
 
-use crate::diagnosis::evidence::{containers, workers};
+use crate::diagnosis::evidence::{PlaceState, containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Process, Role, Source};
@@ -86,6 +86,23 @@ fn check(story: &Story<'_>) -> Answer {
 fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     let own = workers::live_workers(story);
     let stands = |process: &Process| process.frozen || matches!(process.state, 'T' | 't');
+    if own.is_empty()
+        && let Some((n, said)) = story.place_says("worker", PlaceState::Paused)
+    {
+        let text = format!("the worker's container is paused, as the way into it says: {said}");
+        let mut evidence: Vec<u32> = delivered.into_iter().chain([n]).collect();
+        let waits = waiting(story);
+        evidence.extend(waits);
+        // Another consumer may have taken it.
+        let alone = story
+            .depths(story.queue())
+            .last()
+            .is_none_or(|depth| depth.consumers <= 1);
+        return match (delivered.is_some() && alone) || (delivered.is_none() && waits.is_some()) {
+            true => Answer::likely(text, evidence),
+            false => Answer::possible(text, evidence),
+        };
+    }
     if own.is_empty() || !own.iter().all(|(_, process)| stands(process)) {
         return Answer::NotApplicable;
     }
@@ -99,16 +116,19 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     let text = format!("{how} (pids {})", pids.join(", "));
     let mut evidence: Vec<u32> = delivered.into_iter().collect();
     evidence.extend(own.iter().map(|(n, _)| *n));
-    // Without a message at its queue this one may be anywhere.
-    let waits = story
-        .infos(story.queue())
-        .rev()
-        .find(|info| info.ready.unwrap_or(0) + info.unacked.unwrap_or(0) > 0);
-    evidence.extend(waits.as_ref().map(|info| info.n));
+    let waits = waiting(story);
+    evidence.extend(waits);
     match delivered.is_some() || waits.is_some() {
         true => Answer::likely(text, evidence),
         false => Answer::possible(text, evidence),
     }
+}
+
+/// Without a message at its queue this one may be anywhere.
+fn waiting(story: &Story<'_>) -> Option<u32> {
+    let mut infos = story.infos(story.queue()).rev();
+    let waits = infos.find(|info| info.ready.unwrap_or(0) + info.unacked.unwrap_or(0) > 0);
+    waits.map(|info| info.n)
 }
 
 #[cfg(test)]
@@ -155,6 +175,53 @@ mod tests {
             "certain worker-frozen"
         );
         assert_eq!(frozen(delivered()).answer(&CAUSE), "likely");
+    }
+
+    /// Docker refuses to run anything in it, and says why.
+    #[test]
+    fn the_way_into_its_container_says_that_it_is_paused() {
+        const PAUSED: &str =
+            "Error response from daemon: Container w is paused, unpause the container before exec";
+        // Nothing says which process has it.
+        let sent = || {
+            Scene::new()
+                .depth("default", 0, 1)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+        };
+        let delivered = |said: &str| sent().place_says(said).silence();
+        let scene = delivered(PAUSED);
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        assert_eq!(scene.cause(), "likely worker-frozen");
+        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "cannot tell");
+        for other in [
+            "Error response from daemon: No such container: w",
+            "ssh: connect to host w port 22: Connection refused",
+            "permission denied while trying to connect to the Docker daemon socket",
+        ] {
+            assert_eq!(delivered(other).answer(&CAUSE), "not applicable", "{other}");
+        }
+        // It has gone on since.
+        let reached = sent().place_says(PAUSED).see(
+            Source::Process,
+            crate::timeline::EventKind::PlaceReached {
+                part: "worker".into(),
+                processes: 3,
+            },
+        );
+        assert_eq!(reached.silence().answer(&CAUSE), "not applicable");
+        // Who has it is known, and runs.
+        let another = sent()
+            .peer(WORKER, 101)
+            .process(101, 100, "python dramatiq app", |_| {})
+            .place_says(PAUSED)
+            .silence();
+        assert_eq!(another.answer(&CAUSE), "ruled out");
+        // There are two that may have it.
+        let two = sent().depth("default", 0, 2).place_says(PAUSED).silence();
+        assert_eq!(two.answer(&CAUSE), "possible");
     }
 
     /// Afterwards: all of it stands, and messages wait at its queue, or none is seen.

@@ -1,7 +1,6 @@
 //! The worker died while it started.
 
-use crate::diagnosis::evidence::WorkerLine;
-use crate::diagnosis::evidence::{broker, workers};
+use crate::diagnosis::evidence::{PlaceState, WorkerLine, broker, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife, exception_in};
 use crate::timeline::Source;
@@ -75,6 +74,12 @@ fn check(story: &Story<'_>) -> Answer {
     let ended = story.ended_worker_containers();
     let old = told.line.before && !story.ended_recently(&told) && ended.is_none();
     evidence.extend(ended.iter().flatten().map(|(n, _)| *n));
+    let stopped = story.place_says("worker", PlaceState::NotRunning);
+    evidence.extend(stopped.map(|(n, _)| n));
+    let text = match stopped {
+        Some((_, said)) => format!("{text} ({said})"),
+        None => text,
+    };
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
