@@ -5,7 +5,7 @@ use crate::diagnosis::evidence::{control, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::environment::{ChangedFile, DeclaredTask, Environment};
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{EventKind, Process, Source};
 use crate::units;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
@@ -76,10 +76,11 @@ impl<'a> Loaded<'a> {
             .filter(|(_, pid)| story.is_watched(*pid) == Some(true))
             .and_then(|(_, pid)| story.process(pid));
         let live = workers::live_workers(story);
-        let (seen, process) = took.or(match live.as_slice() {
-            [only] => Some(*only),
-            _ => None,
-        })?;
+        // Its children run what their master had loaded.
+        let is_child = |process: &Process| live.iter().any(|(_, other)| other.pid == process.ppid);
+        let mut masters = live.iter().filter(|(_, process)| !is_child(process));
+        let only = masters.next().filter(|_| masters.next().is_none());
+        let (seen, process) = took.or(only.copied())?;
         let events = &story.timeline.events;
         let like = events.iter().find_map(|event| match &event.kind {
             EventKind::SameEnvironment { pid, like, .. } if *pid == process.pid => Some(*like),
@@ -286,6 +287,26 @@ mod tests {
             "certain unknown-actor",
             "that remains"
         );
+    }
+
+    /// Nothing says which of its processes has the message.
+    #[test]
+    fn a_master_and_its_child_are_one_worker() {
+        let with = |ppid| {
+            let scene = lists(worker(60, &[]), "  . shop.tasks.weigh").and(|mut scene| {
+                for event in &mut scene.timeline.events {
+                    if let EventKind::Peer { connection, .. } = &mut event.kind {
+                        *connection = "another".into();
+                    }
+                }
+                scene.process(101, ppid, "python celery -A shop worker -l INFO", |process| {
+                    process.holds_log = true;
+                })
+            });
+            refused(scene)
+        };
+        assert_eq!(with(100).answer(&CAUSE), "likely");
+        assert_eq!(with(1).answer(&CAUSE), "not applicable");
     }
 
     #[test]
