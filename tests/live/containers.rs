@@ -91,6 +91,14 @@ impl Compose {
         });
     }
 
+    fn check(&self) -> String {
+        let built = std::env::var("TASKDIAG_BIN").unwrap_or(env!("CARGO_BIN_EXE_taskdiag").into());
+        let config = self.config.to_str().expect("text");
+        let words = ["inside", &built, "check", "--config", config];
+        let output = self.lab(&words, &[]).output().expect("taskdiag runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn diagnose(&self, name: &str) -> Verdict {
         self.diagnose_with(name, &[])
     }
@@ -152,6 +160,14 @@ impl Verdict {
             self.report["sources"]
         );
         self
+    }
+
+    /// The way into the worker's container was refused in these words, at some time.
+    fn was_refused(&self, words: &str) -> bool {
+        let text = std::fs::read_to_string(&self.recording).expect("a recording");
+        text.lines().any(|line| {
+            line.contains("\"place_unreachable\"") && line.contains("\"worker\"") && line.contains(words)
+        })
     }
 
     /// This replica's log has the task's message.
@@ -355,6 +371,60 @@ fn the_api_and_replicas_on_a_real_engine() {
         .diagnose("stranger")
         .expect("not-published", "likely", 20)
         .sums_up("no AMQP connection at all");
+}
+
+/// Through the engine's own `exec`: what runs there is seen, its refusals are told, and nothing stays.
+#[test]
+#[ignore = "run by .ci/nightly: an engine and its images take ten minutes"]
+fn the_way_in_on_a_real_engine() {
+    let _engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut compose = Compose::up();
+    let text = std::fs::read_to_string(&compose.config).expect("a configuration");
+    for section in ["[worker]\n", "[api]\n"] {
+        assert_eq!(text.matches(section).count(), 1, "{text}");
+    }
+    let with = text
+        .replace(
+            "[worker]\n",
+            "[worker]\nexec = [\"docker\", \"exec\", \"-i\", \"taskdiag-lab-worker-1\"]\n",
+        )
+        .replace(
+            "[api]\n",
+            "[api]\nexec = [\"docker\", \"compose\", \"exec\", \"-T\", \"api\"]\n",
+        );
+    compose.config = compose.config.with_file_name("taskdiag-docker-exec.toml");
+    std::fs::write(&compose.config, with).expect("written");
+    compose.worker(&[]);
+    compose.is_healthy("worker");
+    let healthy = compose.check();
+    for place in ["in worker (exec)", "in api (exec)"] {
+        assert!(healthy.contains(place), "{healthy}");
+    }
+    compose.diagnose("exec-healthy").expect("succeeded", "certain", 0);
+    let there = compose.docker(&["top", "taskdiag-lab-worker-1"], &[]);
+    assert!(!there.contains("-I -S -c"), "{there}");
+
+    compose.compose(&["pause", "worker"], &[]);
+    assert!(compose.check().contains("is paused"));
+    let paused = compose.diagnose("exec-paused");
+    paused.expect("worker-frozen", "certain", 20);
+    assert!(paused.was_refused("is paused"));
+    compose.compose(&["unpause", "worker"], &[]);
+
+    compose.compose(&["stop", "worker"], &[]);
+    assert!(compose.diagnose("exec-stopped").was_refused("is not running"));
+
+    compose.worker(&[
+        ("OPS_WORKER_FAULT", "import-error"),
+        ("OPS_WORKER_RESTART", "always"),
+    ]);
+    until("the engine waits before the next start", || {
+        compose
+            .compose(&["ps", "--all", "worker"], &[])
+            .contains("Restarting")
+    });
+    let verdict = compose.diagnose_with("exec-restarting", &["--silence", "30s"]);
+    verdict.expect("worker-crash-loop", "certain", 10);
 }
 
 /// An API of somebody else, with a connection to a broker of its own.

@@ -353,7 +353,7 @@ impl<'a> Story<'a> {
     }
 
     /// The message went to a process that does not write the watched log.
-    fn taken_by_another(&self) -> bool {
+    pub(super) fn taken_by_another(&self) -> bool {
         self.deliveries().any(|passage| {
             self.peer(passage.connection)
                 .is_some_and(|(_, pid)| self.is_watched(pid) == Some(false))

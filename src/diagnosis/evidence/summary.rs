@@ -228,6 +228,10 @@ impl<'a> Story<'a> {
                 (Some(false), "the worker that was started has ended".into())
             }
             Stage::Received if !self.sees(Source::WorkerLog) => (None, blind(Source::WorkerLog)),
+            Stage::Received if self.taken_by_another() => (
+                None,
+                "cannot tell: it was delivered to a process that does not write the watched log".into(),
+            ),
             Stage::Received if self.log_was_cut() => (
                 None,
                 "cannot tell: the worker's log was truncated or replaced meanwhile, and lines may be lost"
@@ -540,6 +544,14 @@ mod tests {
         assert_eq!(of(&cut, Stage::Entered), None);
         assert_eq!(whole.verdict().scenario, Some(Scenario::C));
         assert_eq!(cut.verdict().scenario, None, "{} {}", cut.cause(), cut.summary());
+    }
+
+    #[test]
+    fn another_workers_log_would_say_what_it_received() {
+        let of = |scene: &Scene| stages(scene)[Stage::Received as usize];
+        let elsewhere = Scene::sent_to_another().other_worker().silence();
+        assert_eq!(of(&elsewhere), None);
+        assert_eq!(of(&Scene::delivered().silence()), Some(false));
     }
 
     /// Whoever wrote the status: that there was a message is not shown by it.
