@@ -96,7 +96,9 @@ impl Compose {
         let config = self.config.to_str().expect("text");
         let words = ["inside", &built, "check", "--config", config];
         let output = self.lab(&words, &[]).output().expect("taskdiag runs");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        // It is wrapped at a terminal's width.
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     fn diagnose(&self, name: &str) -> Verdict {

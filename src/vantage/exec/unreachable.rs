@@ -83,6 +83,10 @@ impl Unreachable {
         format!("cannot look into {}: {seen}{said}", self.place.name())
     }
 
+    fn says(&self, words: &str) -> bool {
+        self.said.as_ref().is_some_and(|said| said.contains(words))
+    }
+
     /// The next step.
     pub fn hint(&self) -> String {
         let (prefix, part) = (self.prefix(), self.place.part);
@@ -91,6 +95,12 @@ impl Unreachable {
             Trouble::Ended(Some(0)) if self.said.is_none() => format!(
                 "it must pass its standard input on: `docker exec -i`, `docker compose exec -T`, `kubectl exec -i`; then `echo echo yes | {prefix} sh` prints \"yes\""
             ),
+            Trouble::Ended(_) if self.says("is paused") => {
+                "unpause it: `docker unpause NAME`, `docker compose unpause SERVICE`".into()
+            }
+            Trouble::Ended(_) if self.says("is restarting") || self.says("is not running") => {
+                format!("start it; the log of the {part} says why it ended")
+            }
             Trouble::Ended(_) => format!("try it in a shell until it works: `{prefix} sh -c true`"),
             Trouble::Silent(_) => format!(
                 "try it in a shell: `echo echo yes | {prefix} sh`; it must not ask for a password (ssh: a key, BatchMode=yes)"
@@ -136,8 +146,12 @@ mod tests {
             paused.reason(),
             "cannot look into worker (exec): `docker exec -i w sh` ended with exit code 1: Error response from daemon: container w is paused"
         );
+        assert!(paused.hint().starts_with("unpause it"), "{}", paused.hint());
+        let ended = unreachable(Trouble::Ended(Some(1)), "service \"worker\" is not running");
+        assert!(ended.hint().contains("the log of the worker"), "{}", ended.hint());
+        let unknown = unreachable(Trouble::Ended(Some(1)), "Error: No such container: w");
         assert_eq!(
-            paused.hint(),
+            unknown.hint(),
             "try it in a shell until it works: `docker exec -i w sh -c true`"
         );
         let long = unreachable(Trouble::Ended(Some(1)), &"x".repeat(10_000));
