@@ -571,7 +571,9 @@ impl Drop for Stack {
             let _ = child.wait();
         }
         if let Some(connection) = self.amqp.take() {
-            let _ = run(connection.close(200, "done".into()));
+            // The vhost's end closes what does not close by itself.
+            let closing = connection.close(200, "done".into());
+            let _ = run(async { tokio::time::timeout(Duration::from_secs(5), closing).await });
         }
         let lab = Lab::get();
         self.brokers[0].ask("DELETE", &format!("vhosts/{}", self.id), None);
