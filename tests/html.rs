@@ -48,24 +48,33 @@ fn tool(name: &str) -> String {
         .to_owned()
 }
 
+/// A chromedriver, and the port on which it listens.
+fn driver() -> Option<(Child, String)> {
+    let mut driver = Command::new(tool("LAB_CHROMEDRIVER"))
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = lines.find_map(|line| {
+        let line = line.unwrap();
+        let (_, rest) = line.split_once("started successfully on port ")?;
+        Some(rest.trim_end_matches('.').to_owned())
+    });
+    let Some(port) = port else {
+        let _ = driver.wait();
+        return None;
+    };
+    // It goes on talking; nobody listening would block it.
+    std::thread::spawn(move || lines.for_each(drop));
+    Some((driver, port))
+}
+
 impl Browser {
     async fn start(name: &str, preferences: Json) -> Self {
-        let mut driver = Command::new(tool("LAB_CHROMEDRIVER"))
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines
-            .find_map(|line| {
-                let line = line.unwrap();
-                let (_, rest) = line.split_once("started successfully on port ")?;
-                Some(rest.trim_end_matches('.').to_owned())
-            })
-            .expect("chromedriver says its port");
-        // It goes on talking; nobody listening would block it.
-        std::thread::spawn(move || lines.for_each(drop));
+        // Another may take the port that it has chosen, before it listens: it ends then.
+        let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver says its port");
         let client = taskdiag::tls::http().no_proxy().build().unwrap();
         let folder = std::env::temp_dir().join(format!("taskdiag-html-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -137,6 +146,14 @@ impl Browser {
         self.post("/url", json!({ "url": "about:blank" })).await;
         let url = format!("file://{}", page.display());
         self.post("/url", json!({ "url": url })).await;
+        let is_there = "return location.protocol == 'file:' && document.readyState == 'complete'";
+        for _ in 0..200 {
+            if self.run(is_there).await == true {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{url} was not loaded within 10 s");
     }
 
     async fn run(&self, script: &str) -> Json {
