@@ -669,7 +669,6 @@ impl Scene {
             .peer(OTHER, 900)
     }
 
-    /// `--start` started this part.
     /// The way into the worker's place fails with these words.
     pub fn place_says(self, said: &str) -> Self {
         self.see(
@@ -683,6 +682,7 @@ impl Scene {
         )
     }
 
+    /// `--start` started this part.
     pub fn started(self, part: &str, pid: i32) -> Self {
         let started = json!({"kind": "started", "part": part, "pid": pid, "command": [part], "cwd": "/app"});
         self.see(Source::Process, value(started))

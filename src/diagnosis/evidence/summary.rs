@@ -524,6 +524,7 @@ mod tests {
             .notes;
         assert!(by_the_worker.is_empty(), "{by_the_worker:?}");
     }
+
     /// What was read of each stage.
     fn stages(scene: &Scene) -> Vec<Option<bool>> {
         let stages = scene.verdict().stages;
