@@ -45,7 +45,6 @@ use crate::framework::{
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
 pub use filling::plain_placeholders;
-pub use places::PlaceState;
 pub use processes::{End, Launch};
 
 /// Whether a source could see.

@@ -1,12 +1,12 @@
 //! Nobody is subscribed to the queue.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{PlaceState, WorkerLine, retries, workers};
+use crate::diagnosis::evidence::{WorkerLine, retries, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::WorkerLife;
 use crate::text::counted;
-use crate::timeline::Source;
+use crate::timeline::{PlaceState, Source};
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {

@@ -1,11 +1,11 @@
 //! The worker ends, is started again, and ends again.
 
 use super::worker_not_started::{died_at_start, reason};
-use crate::diagnosis::evidence::{Depth, PlaceState, WorkerLine, containers, workers};
+use crate::diagnosis::evidence::{Depth, WorkerLine, containers, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
-use crate::timeline::{Container, Source, exit_words};
+use crate::timeline::{Container, PlaceState, Source, exit_words};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-crash-loop",

@@ -1,9 +1,9 @@
 //! The worker process is stopped.
 
-use crate::diagnosis::evidence::{PlaceState, containers, workers};
+use crate::diagnosis::evidence::{containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::{Process, Role, Source};
+use crate::timeline::{PlaceState, Process, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",

@@ -1,9 +1,9 @@
 //! The worker died while it started.
 
-use crate::diagnosis::evidence::{PlaceState, WorkerLine, broker, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife, exception_in};
-use crate::timeline::Source;
+use crate::timeline::{PlaceState, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-not-started",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::place::Place;
-use crate::timeline::exit_words;
+use crate::timeline::{PlaceState, exit_words};
 use crate::units::bytes;
 use crate::vantage::process::command::masked;
 
@@ -83,8 +83,8 @@ impl Unreachable {
         format!("cannot look into {}: {seen}{said}", self.place.name())
     }
 
-    fn says(&self, words: &str) -> bool {
-        self.said.as_ref().is_some_and(|said| said.contains(words))
+    fn state(&self) -> Option<PlaceState> {
+        PlaceState::said(self.said.as_ref()?)
     }
 
     /// The next step.
@@ -95,10 +95,10 @@ impl Unreachable {
             Trouble::Ended(Some(0)) if self.said.is_none() => format!(
                 "it must pass its standard input on: `docker exec -i`, `docker compose exec -T`, `kubectl exec -i`; then `echo echo yes | {prefix} sh` prints \"yes\""
             ),
-            Trouble::Ended(_) if self.says("is paused") => {
+            Trouble::Ended(_) if self.state() == Some(PlaceState::Paused) => {
                 "unpause it: `docker unpause NAME`, `docker compose unpause SERVICE`".into()
             }
-            Trouble::Ended(_) if self.says("is restarting") || self.says("is not running") => {
+            Trouble::Ended(_) if self.state().is_some() => {
                 format!("start it; the log of the {part} says why it ended")
             }
             Trouble::Ended(_) => format!("try it in a shell until it works: `{prefix} sh -c true`"),
