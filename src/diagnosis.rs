@@ -308,7 +308,9 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
         if story.waits_by_assumption && cause.keeps_from.contains(&Stage::Delivered) {
             premises.push(Premise::IsAmongTheWaiting);
         }
-        if story.may_have_been_sent() && cause.is_on_the_way_to_a_worker() {
+        // What waits was sent.
+        let waits = premises.contains(&Premise::IsAmongTheWaiting);
+        if story.may_have_been_sent() && cause.is_on_the_way_to_a_worker() && !waits {
             premises.push(Premise::WasSent);
         }
         for n in &proof.evidence {
@@ -358,6 +360,12 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
             seen.push_str(&serde_json::to_string(&event.kind).unwrap_or_default());
         }
     }
+    // What the evidence names comes before what is configured.
+    let actor = story.actor_named_by(&matched.evidence);
+    let fill = |text: String| match actor {
+        Some(actor) => story.fill(&text.replace("{actor}", actor)),
+        None => story.fill(&text),
+    };
     Named {
         id: cause.id.to_owned(),
         title: match matched.of {
@@ -381,7 +389,7 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
             .iter()
             .filter(|text| cause::concerns(text, &seen))
             .filter_map(|text| cause::placed(text, traceback))
-            .map(|text| story.fill(&text))
+            .map(fill)
             .collect(),
     }
 }

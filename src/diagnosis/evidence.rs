@@ -6,6 +6,8 @@
 mod actors;
 pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod broker;
+pub(in crate::diagnosis) mod busy;
+mod callers;
 pub(in crate::diagnosis) mod connections;
 pub(in crate::diagnosis) mod containers;
 pub(in crate::diagnosis) mod control;

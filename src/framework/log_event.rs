@@ -87,6 +87,10 @@ pub enum LogEvent {
     Discarded {
         id: String,
     },
+    /// Revoked while it ran: the process that runs it is sent a signal.
+    Terminating {
+        id: String,
+    },
     HookFailed {
         hook: String,
     },
@@ -147,7 +151,8 @@ impl LogEvent {
             | Self::Enqueueing { id, .. }
             | Self::RetriesExceeded { id }
             | Self::TooOld { id }
-            | Self::Discarded { id } => Some(id),
+            | Self::Discarded { id }
+            | Self::Terminating { id } => Some(id),
             _ => None,
         }
     }
@@ -200,6 +205,7 @@ impl LogEvent {
             | Self::ExpectedException { .. }
             | Self::ReturnedValue { .. }
             | Self::Succeeded { .. }
+            | Self::Terminating { .. }
             | Self::HookFailed { .. } => Some(Handling::Received),
             Self::Acknowledging { .. } | Self::Rejecting { .. } => Some(Handling::Settled),
             _ => None,
@@ -222,6 +228,7 @@ impl LogEvent {
                     | Self::ExpectedException { .. }
                     | Self::Retrying { .. }
                     | Self::KilledAtTimeLimit
+                    | Self::Terminating { .. }
             )
     }
 

@@ -1,7 +1,7 @@
 //! The actor is still at work.
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{holdups, results, stacks, workers};
+use crate::diagnosis::evidence::{control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -124,6 +124,14 @@ fn check(story: &Story<'_>) -> Answer {
                 _ => false,
             })
             .is_some();
+    // The worker was asked, and has it in hand.
+    if let Some((n, _, "active")) = control::holder(story) {
+        evidence.push(n);
+        return match stacks::is_in_its_function(story) {
+            true => Answer::shown(text, evidence),
+            false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
+        };
+    }
     // A count from before the delivery says nothing of it.
     let since = story
         .deliveries()

@@ -24,6 +24,11 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.acknowledges_after_the_run() {
         return in_a_child(story);
     }
+    if let Some((evidence, place)) = holdups::in_hand(story, holdups::in_a_hook) {
+        let text =
+            format!("the only worker thread that is at work hangs in a hook before the actor: {place}");
+        return Answer::likely(text, evidence);
+    }
     if let Some(answer) = holdups::by_others(story, "a hook before the actor", holdups::in_a_hook) {
         return answer;
     }
@@ -132,5 +137,36 @@ mod tests {
             Scene::received().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// A log below DEBUG says nothing; where other threads are free, the one that is at work has the message.
+    #[test]
+    fn the_only_thread_at_work_has_it() {
+        let scene = |threads: &str, stacks: &[(&str, &[(&str, &str)])]| {
+            Scene::new()
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+                .worker_process(&[WORKER])
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101)
+                .process(
+                    101,
+                    100,
+                    &format!("/v/bin/dramatiq -t {threads} app.worker"),
+                    |_| (),
+                )
+                .totals("default", 0, 1, serde_json::json!({}))
+                .stacks(101, stacks)
+                .silence()
+        };
+        let one: (&str, &[(&str, &str)]) = ("Thread-4", HOOK);
+        let seen = scene("2", &[one]);
+        assert_eq!(seen.cause(), "likely blocked-before-entry");
+        assert_eq!(seen.verdict().cause.and_then(|cause| cause.of), None);
+        // It may wait behind that one, or be another's.
+        assert_ne!(scene("1", &[one]).answer(&CAUSE), "likely");
+        assert_ne!(scene("4", &[one, ("Thread-5", HOOK)]).answer(&CAUSE), "likely");
     }
 }

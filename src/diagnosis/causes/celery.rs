@@ -119,7 +119,7 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
 }
 
 #[cfg(test)]
-mod scenes {
+pub(super) mod scenes {
     //! Systems on Celery, as far as its causes need them.
 
     use std::ops::{Deref, DerefMut};

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::locks;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-locked",
@@ -29,7 +29,8 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let Some(wait) = wait else {
-        return Answer::ruled_out("the row was locked for a while, and is free again", [n]);
+        return gave_up(story)
+            .unwrap_or_else(|| Answer::ruled_out("the row was locked for a while, and is free again", [n]));
     };
     if wait.table {
         return Answer::ruled_out("what is waited for is the whole table", [n]);
@@ -61,11 +62,83 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// The worker waits no longer, the actor is over, and the transaction that it waited for holds the row still.
+fn gave_up(story: &Story<'_>) -> Option<Answer> {
+    let over = story.attempt_over().filter(|_| story.raised().is_empty())?;
+    let (n, wait) = locks::last_wait(story).filter(|(_, wait)| !wait.table)?;
+    let waiters = locks::waiting_processes(story, wait);
+    let (found, pid) = waiters
+        .iter()
+        .find(|(_, pid)| locks::is_our_worker(story, *pid))?;
+    let (last, row) = story.last_row()?;
+    let holder = row
+        .holder
+        .as_ref()
+        .filter(|_| row.xmax_state == Some(Xmax::InProgress))?;
+    let is_the_same = wait.blockers.iter().any(|blocker| blocker.pid == holder.pid);
+    // A look from before the end says nothing of what is now.
+    if !story.closed() || !is_the_same || row.asked_at_ms.is_none_or(|asked| asked <= over.at_ms) {
+        return None;
+    }
+    let text = format!(
+        "the worker (pid {pid}) waited for a lock on this row and gave up: {} holds it still, and the actor is over",
+        locks::holder(wait)
+    );
+    let evidence = [n, *found, over.n, last];
+    // It may have been let go and taken again meanwhile.
+    let held_before = story.rows().iter().any(|(seen, _, earlier)| {
+        *seen < n && earlier.xmax == row.xmax && earlier.xmax_state == Some(Xmax::InProgress)
+    });
+    Some(match held_before {
+        true => Answer::shown(text, evidence),
+        false => Answer::likely(text, evidence),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
-    use crate::timeline::{EventKind, LockWait};
+    use crate::timeline::{EventKind, LockWait, Row};
+
+    /// `lock_timeout`, and a `try` around it: the row is held by the same transaction before and after.
+    #[test]
+    fn a_wait_that_was_given_up() {
+        let held = |by: i32| {
+            let row: Row = serde_json::from_value(serde_json::json!({"present": true, "status": "PENDING",
+                "xmin": 700, "xmax": 701, "xmax_state": "in-progress", "holder_writes": false,
+                "holder": {"pid": by, "state": "idle in transaction"}, "asked_at_ms": 1e6}))
+            .expect("a row");
+            EventKind::Row(row)
+        };
+        let blocked = LockWait {
+            client: Some("127.0.0.1:50001".into()),
+            blockers: serde_json::from_value(
+                serde_json::json!([{"pid": 77, "state": "idle in transaction"}]),
+            )
+            .expect("blockers"),
+            ..LockWait::of(4001)
+        };
+        let scene = |before: bool, after: i32| {
+            let scene = Scene::entered();
+            let scene = if before {
+                scene.see(Source::Database, held(77))
+            } else {
+                scene
+            };
+            scene
+                .see(Source::Database, EventKind::LockWait(blocked.clone()))
+                .peer("127.0.0.1:50001 -> database", 101)
+                .see(Source::Database, EventKind::LockFree)
+                .completed()
+                .acked("m-1")
+                .see(Source::Database, held(after))
+                .timeout()
+        };
+        assert_eq!(scene(true, 77).cause(), "certain row-locked");
+        assert_eq!(scene(false, 77).cause(), "likely row-locked");
+        assert_eq!(scene(true, 78).answer(&CAUSE), "ruled out", "another has it now");
+    }
 
     fn waits(client: &str) -> Scene {
         Scene::entered().see(
@@ -134,6 +207,32 @@ mod tests {
         assert!(entered(&worker));
         assert!(worker.cause().ends_with(" row-locked"), "{}", worker.cause());
         assert!(!entered(&wait("127.0.0.1:50002")));
+    }
+
+    /// Looked for afterwards, no delivery is seen; the wait is.
+    #[test]
+    fn afterwards_the_wait_shows_the_entry_as_well() {
+        let scene = |pid: i32| {
+            Scene::new()
+                .given()
+                .row("PENDING")
+                .worker_process(&[])
+                .peer("127.0.0.1:50001 -> database", pid)
+                .see(
+                    Source::Database,
+                    EventKind::LockWait(LockWait {
+                        client: Some("127.0.0.1:50001".into()),
+                        ..LockWait::of(4001)
+                    }),
+                )
+                .end(crate::timeline::Ended::Looked)
+        };
+        assert!(
+            scene(101).cause().ends_with(" row-locked"),
+            "{}",
+            scene(101).cause()
+        );
+        assert!(!scene(900).cause().contains("row-locked"));
     }
 
     #[test]

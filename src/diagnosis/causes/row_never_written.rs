@@ -35,6 +35,7 @@ fn did_not_complete(story: &Story<'_>) -> bool {
                         | LogEvent::RateLimited
                         | LogEvent::TimeLimit
                         | LogEvent::ExpectedException { .. }
+                        | LogEvent::Terminating { .. }
                 )
             )
         })

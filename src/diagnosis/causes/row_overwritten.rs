@@ -1,5 +1,6 @@
 //! What the worker wrote was written over.
 
+use crate::diagnosis::evidence::broker;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Row, Source};
@@ -84,7 +85,11 @@ fn check(story: &Story<'_>) -> Answer {
         );
     }
     // The actor is done, and what stands there is what stood there before it, in a version of its own.
-    let Some(over) = story.attempt_over().filter(|_| story.raised().is_empty()) else {
+    let over = story.attempt_over().map(|over| over.n);
+    let over = over
+        .or_else(|| broker::drained(story))
+        .filter(|_| story.raised().is_empty());
+    let Some(over) = over else {
         return Answer::NotApplicable;
     };
     let before_the_work =
@@ -99,13 +104,13 @@ fn check(story: &Story<'_>) -> Answer {
             format!(
                 "the actor is done, and the row says {status} in a version that was written after the first, as the first did: what the worker wrote was written over, or was rolled back and something else written since"
             ),
-            [over.n, *first_n, n],
+            [over, *first_n, n],
         ),
         true => Answer::likely(
             format!(
                 "the actor is done, and the row says {status} in a version that was written after the first: what the worker wrote was written over, or it wrote that itself"
             ),
-            [over.n, *first_n, n],
+            [over, *first_n, n],
         ),
         false => Answer::NotApplicable,
     }
@@ -240,5 +245,19 @@ mod tests {
             version(scene, "RUNNING", 702).timeout().answer(&CAUSE),
             "not applicable"
         );
+    }
+
+    /// The log does not say that the actor is over; that nothing is unacknowledged any more does.
+    #[test]
+    fn that_the_queue_is_empty_shows_the_end_as_well() {
+        let scene = |unacked: u64| {
+            let begun = version(Scene::entered(), "RUNNING", 702);
+            let again = version(begun, "PENDING", 704);
+            again
+                .totals("default", 0, unacked, serde_json::json!({}))
+                .timeout()
+        };
+        assert_eq!(scene(0).answer(&CAUSE), "likely");
+        assert_eq!(scene(1).answer(&CAUSE), "not applicable");
     }
 }

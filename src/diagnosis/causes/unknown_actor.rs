@@ -142,20 +142,28 @@ fn settled(story: &Story<'_>, told: &WorkerLine<'_>, evidence: Vec<u32>) -> Answ
             Answer::NotApplicable
         };
     }
-    let waited = story
-        .timeline
-        .events
-        .last()
-        .map_or(0.0, |event| event.at_ms - told.at_ms);
-    if story.closed() || waited >= ANOTHER_WITHIN as f64 * 0.9 {
+    let now = story.timeline.events.last().map_or(0.0, |event| event.at_ms);
+    let (since, within) = another_may_come(story, told.at_ms);
+    if story.closed() || now - since >= within * 0.9 {
         Answer::shown(text, evidence).terminal()
     } else {
-        Answer::likely(text, evidence).terminal_after(ANOTHER_WITHIN)
+        Answer::likely(text, evidence).terminal_after(within as u64)
     }
 }
 
-/// Milliseconds within which an API that sends several messages for one task sends the next.
-const ANOTHER_WITHIN: u64 = 1500;
+/// Until when an API that sends several messages for one task may still send the next: so many milliseconds after
+/// this moment. One that sends them before it answers has sent them all by then.
+fn another_may_come(story: &Story<'_>, told: f64) -> (f64, f64) {
+    let answered = story.find(|event| match &event.kind {
+        EventKind::Answered { .. } => Some(event.at_ms),
+        _ => None,
+    });
+    let sent = story.publishes().first().map(|passage| passage.at_ms);
+    match answered.zip(sent) {
+        Some((answered, sent)) if sent < answered => (told.max(answered), 300.0),
+        _ => (told, 1500.0),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +270,25 @@ mod tests {
     fn afterwards_without_the_letter_it_is_another_tasks_perhaps() {
         let unseen = afterwards().without(Source::DeadLetters).end(Ended::Looked);
         assert_eq!(unseen.cause(), "likely unknown-actor");
+        let remedies = unseen.verdict().cause.expect("a cause").remedies;
+        assert!(remedies[0].contains("declares `act`"), "{remedies:?}");
         let none = unseen.depth("default.XQ", 0, 0).end(Ended::Looked);
         assert_eq!(none.answer(&CAUSE), "not applicable");
+    }
+
+    /// An API that sends before it answers has sent all that it sends.
+    #[test]
+    fn once_the_api_has_answered_no_other_message_is_waited_for_long() {
+        let told = |scene: Scene| {
+            let scene = scene
+                .setup(|setup| setup.actor = Some("meant".into()))
+                .error("dramatiq.worker.ConsumerThread(default)", REFUSED);
+            scene.verdict().linger_ms
+        };
+        let sent = Scene::new().worker_booted().depth("default", 0, 1).submitting();
+        let sent = sent.publish("default").deliver(WORKER);
+        assert_eq!(told(sent.answered(202, Some("task_1"), "{}")), 300);
+        // Sent when it had answered: another one may follow.
+        assert_eq!(told(delivered()), 1500);
     }
 }

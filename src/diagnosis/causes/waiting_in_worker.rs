@@ -1,8 +1,9 @@
 //! The worker holds the message behind busy threads.
 
-use crate::diagnosis::evidence::{threads, workers};
+use crate::diagnosis::evidence::busy::{self, Busy};
+use crate::diagnosis::evidence::{broker, control, holdups, threads, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
@@ -12,7 +13,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Wait],
     explains: &[],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::WorkerLog]],
+    needs: &[&[Source::WorkerLog, Source::Process, Source::Control]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -21,8 +22,15 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = by_its_word(story) {
+        return answer;
+    }
     let Some(pushed) = story.line(|mark| matches!(mark, LogEvent::Pushed { delay: false, .. })) else {
-        return Answer::NotApplicable;
+        return match by_the_stacks(story) {
+            Some(answer) => answer,
+            None if story.sees(Source::WorkerLog) => Answer::NotApplicable,
+            None => Answer::cannot_tell(&[Source::WorkerLog]),
+        };
     };
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) {
         return Answer::ruled_out("a thread received it", [told.n]);
@@ -59,9 +67,9 @@ fn check(story: &Story<'_>) -> Answer {
         running.len()
     );
     // A free thread would have taken it: all of them must be busy.
-    match slots(story).or_else(|| pushed.pid.and_then(|pid| workers::threads_of(story, pid))) {
+    match busy::slots(story, pushed.pid) {
         Some((n, threads)) if running.len() >= threads => {
-            evidence.push(n);
+            evidence.extend(n);
             let pid = pushed.pid;
             Answer::shown(text, evidence).given([
                 Premise::WorkIsRunning(pid.unwrap_or(0)),
@@ -69,20 +77,112 @@ fn check(story: &Story<'_>) -> Answer {
             ])
         }
         Some((n, threads)) => {
-            evidence.push(n);
+            evidence.extend(n);
             Answer::possible(format!("{text}; but it has {threads} threads"), evidence)
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
 }
 
-/// What the worker's log says of it.
-fn slots(story: &Story<'_>) -> Option<(u32, usize)> {
-    let mut lines = story.worker_lines().iter().rev();
-    lines.find_map(|told| match told.mark {
-        Some(LogEvent::Concurrency { slots }) => Some((told.n, *slots)),
+/// The worker was asked, and holds the task for a pool that runs as many others as it can.
+fn by_its_word(story: &Story<'_>) -> Option<Answer> {
+    let (n, answer, state) = control::holder(story).filter(|_| story.closed())?;
+    if state != "reserved" || control::is_full(answer) != Some(true) {
+        return None;
+    }
+    let running = answer.active.iter().flatten();
+    let names: Vec<&str> = running.map(|task| task.name.as_str()).collect();
+    let text = format!(
+        "{} holds it, and runs as many others as it can: {}",
+        answer.node,
+        names.join(", ")
+    );
+    Some(Answer::shown(text, [n]))
+}
+
+/// The log says nothing of what a worker has in hand: its threads do.
+fn by_the_stacks(story: &Story<'_>) -> Option<Answer> {
+    if !story.closed() || story.reached(Stage::Received).is_some() || story.reached(Stage::Entered).is_some()
+    {
+        return None;
+    }
+    if story.post_mortem() {
+        return afterwards(story);
+    }
+    let passage = story.deliveries().last()?;
+    let (found, pid) = story.peer(passage.connection)?;
+    if broker::drained(story).is_some() || story.gone(pid).is_some() || story.debug_log() {
+        return None;
+    }
+    let busy = busy::busy(story, pid, passage.at_ms)?;
+    let text = format!(
+        "pid {pid} has it, and is at work on {} others, as many as it can be: one stands in {}",
+        busy.running, busy.place
+    );
+    let mut evidence = vec![passage.n, found];
+    evidence.extend(&busy.evidence);
+    // As many were in hand before it came, and nothing else was handed out since.
+    let before = story
+        .infos(story.queue())
+        .rfind(|info| info.at_ms <= passage.at_ms)
+        .filter(|_| story.acknowledges_after_the_run() && !story.others_were_delivered())
+        .and_then(|info| info.unacked.map(|count| (info.n, count)));
+    match before {
+        Some((n, count)) if count >= all_running(story, passage.at_ms) => {
+            evidence.push(n);
+            Some(Answer::likely(text, evidence))
+        }
+        _ if busy.runs_others() => Some(Answer::likely(text, evidence)),
+        // A function may be called otherwise than its actor.
+        Some((_, 1..)) | None if !busy.may_run_ours() => Some(Answer::possible(text, evidence)),
         _ => None,
-    })
+    }
+}
+
+/// All processes that consume the queue.
+fn all_running(story: &Story<'_>, since: f64) -> u64 {
+    let consumers = holdups::consumers(story);
+    let running = consumers
+        .iter()
+        .filter_map(|(_, pid)| busy::busy(story, *pid, since));
+    running.map(|busy| busy.running as u64).sum()
+}
+
+/// More is held than can be run, and nothing of the task has begun.
+fn afterwards(story: &Story<'_>) -> Option<Answer> {
+    story.reached(Stage::Recorded)?;
+    if story.row_failed().is_some() || story.reached(Stage::Finished).is_some() {
+        return None;
+    }
+    let consumers = holdups::consumers(story);
+    let busy: Vec<Busy> = consumers
+        .iter()
+        .map(|(_, pid)| busy::busy(story, *pid, f64::MIN))
+        .collect::<Option<_>>()?;
+    let info = story.infos(story.queue()).last()?;
+    let running: usize = busy.iter().map(|busy| busy.running).sum();
+    // What is acknowledged as it is begun is not counted.
+    let at_work = if story.acknowledges_after_the_run() {
+        running
+    } else {
+        0
+    };
+    let waiting = info.unacked?.saturating_sub(at_work as u64);
+    let first = busy.first().filter(|_| waiting > 0)?;
+    let text = format!(
+        "the workers run {running} tasks, as many as they can, and hold {waiting} more: one stands in {}",
+        first.place
+    );
+    let mut evidence = vec![info.n];
+    evidence.extend(busy.iter().flat_map(|busy| &busy.evidence));
+    // It may be the one that runs, where no status says that it has begun.
+    let begun = story.timeline.setup.running.is_empty() && busy.iter().any(Busy::may_run_ours);
+    let most = if begun {
+        Certainty::Possible
+    } else {
+        Certainty::Certain
+    };
+    Some(Answer::matched(most, text, evidence).given([Premise::IsAmongTheWaiting]))
 }
 
 #[cfg(test)]
@@ -141,5 +241,92 @@ mod tests {
     fn a_process_that_is_gone_is_a_near_miss() {
         let scene = behind(&[101, 101]).gone(101).timeout();
         assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    /// A quiet log, and so many unacknowledged before this one came, of two threads those that stand in this.
+    fn quiet(unacked: u64, threads: usize, function: &'static str) -> Scene {
+        let frames: [(&str, &str); 3] = [(function, "/app/core.py"), AT_WORK[1], AT_WORK[2]];
+        let names = ["Thread-4", "Thread-5"];
+        let stacks: Vec<(&str, &[(&str, &str)])> =
+            names[..threads].iter().map(|name| (*name, &frames[..])).collect();
+        Scene::new()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[WORKER])
+            .totals("default", 0, unacked, serde_json::json!({}))
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .process(101, 100, "/v/bin/dramatiq -t 2 app.worker", |_| ())
+            .stacks(101, &stacks)
+    }
+
+    #[test]
+    fn the_stacks_show_it_where_the_log_does_not() {
+        let scene = quiet(2, 2, "crunch").silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        let cause = scene.verdict().cause.expect("a cause");
+        assert_eq!(
+            (cause.id.as_str(), cause.certainty),
+            ("actor-still-running", Certainty::Likely)
+        );
+        assert_eq!(cause.explains[0].id, "waiting-in-worker");
+        // Others of the same actor, which were in hand before it.
+        assert_eq!(quiet(2, 2, "act").silence().answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn where_a_thread_may_have_it_the_stacks_are_a_near_miss() {
+        assert_eq!(quiet(2, 1, "crunch").silence().answer(&CAUSE), "not applicable");
+        // Nothing was in hand before: one of these threads has it.
+        assert_eq!(quiet(0, 2, "crunch").silence().answer(&CAUSE), "not applicable");
+        assert_eq!(quiet(1, 2, "act").silence().answer(&CAUSE), "not applicable");
+        assert_eq!(quiet(1, 2, "crunch").silence().answer(&CAUSE), "possible");
+        assert_eq!(
+            quiet(2, 2, "crunch").gone(101).silence().answer(&CAUSE),
+            "not applicable"
+        );
+        let settled = quiet(2, 2, "crunch").totals("default", 0, 0, serde_json::json!({}));
+        assert_eq!(settled.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// Looked for afterwards: more is held than runs.
+    #[test]
+    fn afterwards_it_may_be_what_waits() {
+        let at_work: [(&str, &[(&str, &str)]); 2] = [("Thread-4", AT_WORK), ("Thread-5", AT_WORK)];
+        let scene = |unacked: u64| {
+            Scene::new()
+                .given()
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+                .row("PENDING")
+                .consumers(&[("default", WORKER, 4)])
+                .peer(WORKER, 101)
+                .process(101, 100, "/v/bin/dramatiq -t 2 app.worker", |_| ())
+                .totals("default", 0, unacked, serde_json::json!({}))
+                .stacks(101, &at_work)
+                .end(crate::timeline::Ended::Looked)
+        };
+        let verdict = scene(3).verdict();
+        let cause = verdict.cause.expect("a cause");
+        assert_eq!(
+            (cause.id.as_str(), cause.certainty),
+            ("actor-still-running", Certainty::Likely)
+        );
+        assert_eq!(cause.explains[0].id, "waiting-in-worker");
+        assert_eq!(scene(2).answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn a_worker_that_was_asked_says_so_itself() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let full = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.reserved(OURS).active("a").active("b"));
+        assert_eq!(full.silence().cause(), "certain waiting-in-worker");
+        let free = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.reserved(OURS));
+        assert_ne!(free.silence().answer(&CAUSE), "certain");
     }
 }

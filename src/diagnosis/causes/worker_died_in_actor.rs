@@ -1,6 +1,6 @@
 //! The process died inside the actor.
 
-use crate::diagnosis::evidence::{WorkerLine, workers};
+use crate::diagnosis::evidence::{WorkerLine, holding, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -155,8 +155,14 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
             )
         }
         None if story.closed() => {
-            Answer::possible(format!("pid {pid} had the message and is gone"), [passage.n, n])
-                .would_decide(&[Source::WorkerLog])
+            let text = format!("pid {pid} had the message and is gone");
+            match holding::came_back(story).filter(|_| story.reached(Stage::Entered).is_some()) {
+                Some(back) => {
+                    let text = format!("{text}; `{}` holds one message more since", story.queue());
+                    Answer::likely(text, [passage.n, n, back])
+                }
+                None => Answer::possible(text, [passage.n, n]).would_decide(&[Source::WorkerLog]),
+            }
         }
         None => Answer::NotApplicable,
     }
@@ -277,5 +283,29 @@ mod tests {
             .deliver(WORKER)
             .info("app", "ACTOR ENTRY task_id=task_1");
         assert_eq!(died(entered, 101).cause(), "likely worker-died-in-actor");
+    }
+
+    /// No line tells of it: the process that had it is gone, and its queue holds one message more.
+    #[test]
+    fn one_message_more_on_the_queue_is_the_one_that_came_back() {
+        let scene = |before: u64, after: u64| {
+            Scene::new()
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+                .worker_process(&[WORKER])
+                .totals("default", 0, before, serde_json::json!({}))
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .gone(101)
+                .depth("default", after, 0)
+                .timeout()
+        };
+        assert_eq!(scene(0, 1).cause(), "likely worker-died-in-actor");
+        // What others had in hand comes back, too.
+        assert_eq!(scene(1, 1).answer(&CAUSE), "possible");
+        assert_eq!(scene(0, 0).answer(&CAUSE), "possible");
     }
 }

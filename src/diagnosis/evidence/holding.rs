@@ -70,6 +70,43 @@ pub(in crate::diagnosis) fn holds(story: &Story<'_>, queue: &str, since_ms: f64)
     }
 }
 
+/// Without the firehose: the queue holds more than before the submission, and nobody takes messages away, because
+/// its consumers went or none may be looked for.
+pub(super) fn grew(story: &Story<'_>) -> Option<(f64, u32)> {
+    let queue = story.queue();
+    let nobody_takes = match story.depths_since(queue).last() {
+        Some(depth) => depth.consumers == 0,
+        None => story.consumers().is_some_and(|(_, consumers)| {
+            !story.sees(Source::Queue) && consumers.iter().all(|consumer| consumer.queue != queue)
+        }),
+    };
+    if story.sees(Source::Firehose) || !nobody_takes {
+        return None;
+    }
+    let since = story.submitted_at()?;
+    let total = |info: &Info<'_>| info.ready.map(|ready| ready + info.unacked.unwrap_or(0));
+    let before = story.infos(queue).rfind(|info| info.at_ms <= since)?;
+    let after = story.infos(queue).rfind(|info| info.counted_ms > since)?;
+    (total(&after) > total(&before).or(Some(0))).then_some((after.at_ms, after.n))
+}
+
+/// After the message was handed out more waits on its queue than what others sent and had there can be: it came
+/// back. The look that shows it.
+pub(in crate::diagnosis) fn came_back(story: &Story<'_>) -> Option<u32> {
+    let queue = story.queue();
+    let passage = story.deliveries().last()?;
+    let before = story.infos(queue).rfind(|info| info.at_ms <= passage.at_ms)?;
+    let before = before.ready? + before.unacked?;
+    let sent = story.timeline.events.iter().filter(|event| {
+        matches!(&event.kind, EventKind::Publish { routing_key, message, .. }
+            if routing_key == queue && !message.carries_task_id)
+    });
+    let others = before + sent.count() as u64;
+    let after = story.depths(queue).last()?;
+    let is_later = after.at_ms > passage.at_ms && story.sees_all(Source::Firehose);
+    (is_later && after.ready > others).then_some(after.n)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -140,5 +177,23 @@ mod tests {
             .totals("default", 0, 0, json!({}))
             .totals("default", 1, 0, json!({}));
         assert_eq!(seen(&again), "nothing");
+    }
+
+    #[test]
+    fn growth_in_all_is_a_publish_where_nobody_is_left() {
+        let scene = |after: u64, consumers: u64| {
+            Scene::new()
+                .totals("default", 0, 1, json!({}))
+                .depth("default", 0, 1)
+                .submitted()
+                .depth("default", after, consumers)
+                .totals("default", after, 0, json!({}))
+                .blind(Source::Firehose)
+                .silence()
+        };
+        let grew = |scene: &Scene| super::grew(&Story::new(&scene.timeline)).is_some();
+        assert!(grew(&scene(2, 0)));
+        assert!(!grew(&scene(1, 0)));
+        assert!(!grew(&scene(2, 1)));
     }
 }

@@ -1,7 +1,7 @@
 //! What holds the queue's workers up while the task waits: where the threads that run others stand.
 
 use super::stacks::{self, Thread};
-use super::{Story, workers};
+use super::{Story, broker, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
@@ -39,6 +39,28 @@ fn application_frame(shape: &StackShape, thread: &Thread<'_>, above: usize) -> O
     let mut frames = thread.frames()[..above].iter();
     let own = frames.find(|frame| shape.is_application(&frame.file))?;
     Some(own.place())
+}
+
+/// The task was handed to a process of which one worker thread is at work, and others are free: that one has it,
+/// unless it is done. Where it stands still, and what shows that.
+pub(in crate::diagnosis) fn in_hand(
+    story: &Story<'_>,
+    stands: fn(&StackShape, Thread<'_>) -> Option<String>,
+) -> Option<(Vec<EventId>, String)> {
+    let shape = &story.framework().stack;
+    if !story.closed() || story.reached(Stage::Received).is_some() || broker::drained(story).is_some() {
+        return None;
+    }
+    let passage = story.deliveries().last()?;
+    let (found, pid) = story.peer(passage.connection)?;
+    let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
+    let (_, slots) = workers::threads_of(story, pid)?;
+    let mut at_work = dump.threads().filter(|thread| thread.has(shape.worker_loop));
+    let thread = at_work.next().filter(|thread| thread.is_still())?;
+    if at_work.next().is_some() || slots < 2 || dump.at_ms < passage.at_ms || story.gone(pid).is_some() {
+        return None;
+    }
+    Some((vec![passage.n, found, dump.n], stands(shape, thread)?))
 }
 
 /// The task is in no thread's hands, and the threads of the queue's workers stand in `what`.
@@ -82,7 +104,7 @@ pub(in crate::diagnosis) fn by_others(
 
 /// Who consumes the queue, as far as its process is known: by whom the broker lists, or who has the
 /// message, or else the watched worker.
-fn consumers(story: &Story<'_>) -> Vec<(Option<EventId>, i32)> {
+pub(in crate::diagnosis) fn consumers(story: &Story<'_>) -> Vec<(Option<EventId>, i32)> {
     let listed = story.consumers().into_iter().flat_map(|(_, consumers)| consumers);
     let listed = listed.filter(|consumer| consumer.queue == story.queue());
     let taken = story.deliveries().last().map(|passage| passage.connection);

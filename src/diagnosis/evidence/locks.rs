@@ -13,6 +13,15 @@ pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Opt
     })
 }
 
+/// The last wait that was seen, be it over or not.
+pub(in crate::diagnosis) fn last_wait<'a>(story: &Story<'a>) -> Option<(u32, &'a LockWait)> {
+    let mut events = story.timeline.events.iter().rev();
+    events.find_map(|event| match &event.kind {
+        EventKind::LockWait(wait) => Some((event.n, wait)),
+        _ => None,
+    })
+}
+
 impl Story<'_> {
     /// Somebody waits for the whole table: who holds it.
     pub fn table_lock(&self) -> Option<String> {
@@ -25,7 +34,12 @@ impl Story<'_> {
     /// The worker's own backend waited for this row after the message was delivered: it was in the actor. The
     /// look that saw it.
     pub fn waited_for_the_row(&self) -> Option<(u32, f64)> {
-        let delivered = self.deliveries().next()?.at_ms;
+        let delivered = match self.deliveries().next() {
+            Some(passage) => passage.at_ms,
+            // Afterwards nothing shows the delivery any more.
+            None if self.post_mortem() => f64::MIN,
+            None => return None,
+        };
         self.find(|event| match &event.kind {
             EventKind::LockWait(wait) if !wait.table && event.at_ms > delivered => {
                 let mut waiters = waiting_processes(self, wait).into_iter();

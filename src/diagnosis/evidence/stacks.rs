@@ -1,9 +1,8 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
-use std::collections::BTreeSet;
-
+use super::callers::{Callers, Runs};
 use super::{Raised, Story};
-use crate::framework::{FrameMatch, StackShape, function_of};
+use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
 /// All stacks that were read.
@@ -126,59 +125,14 @@ pub(in crate::diagnosis) fn own_place(raised: &Raised) -> String {
     raised
         .trace
         .as_ref()
-        .and_then(|trace| trace.own_frames().last())
+        .and_then(|trace| {
+            let own = trace.own_frames();
+            // A library may have been called from there, or a signal's handler.
+            let application = own.iter().rfind(|frame| trace.is_application(frame));
+            application.or(own.last())
+        })
         .map(|frame| format!(" at {}:{} in {}", frame.file, frame.line, frame.function))
         .unwrap_or_default()
-}
-
-/// Whose task a worker thread runs, by the functions below the framework's call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Runs {
-    /// The function of this task's actor is among them.
-    Ours,
-    /// They may be anybody's: an actor may be called otherwise than its function.
-    Unknown,
-    /// Another actor's, of which messages or lines were seen.
-    Anothers,
-}
-
-/// Whose a thread's call is, asked of many threads.
-struct Callers<'a> {
-    shape: &'static StackShape,
-    ours: BTreeSet<&'a str>,
-    others: BTreeSet<&'a str>,
-}
-
-impl<'a> Callers<'a> {
-    fn of(story: &Story<'a>) -> Self {
-        Self {
-            shape: &story.framework().stack,
-            ours: story.actors(),
-            others: story.other_actors(),
-        }
-    }
-
-    /// `None`: it is in no call.
-    fn runs(&self, thread: Thread<'_>) -> Option<Runs> {
-        let call = thread.position(self.shape.call)?;
-        let own = || {
-            thread.frames()[..call]
-                .iter()
-                .filter(|frame| self.shape.is_application(&frame.file))
-        };
-        // Newer Pythons name a function by what it is defined in.
-        let is_of = |frame: &Frame, actors: &BTreeSet<&str>| {
-            let function = frame.function.rsplit('.').next();
-            actors.iter().any(|actor| function == Some(function_of(actor)))
-        };
-        if own().any(|frame| is_of(frame, &self.ours)) {
-            return Some(Runs::Ours);
-        }
-        match own().next_back().is_some_and(|frame| is_of(frame, &self.others)) {
-            true => Some(Runs::Anothers),
-            false => Some(Runs::Unknown),
-        }
-    }
 }
 
 /// The innermost frame of the application's own code on the stack of a worker thread that may run the task: first

@@ -1,6 +1,6 @@
 //! How far the task came, and what became of it.
 
-use super::{Depth, StageEvidence, Story, WorkerLine, broker};
+use super::{Depth, StageEvidence, Story, WorkerLine, broker, holding};
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Handling, LogEvent};
 use crate::timeline::{EventKind, Row, Source};
@@ -78,17 +78,8 @@ impl<'a> Story<'a> {
                 put(Stage::Published, Some(depth.at_ms), depth.n);
             }
         }
-        // The same by the totals, where nobody may make a passive declare.
-        if !self.sees(Source::Firehose)
-            && !self.sees(Source::Queue)
-            && let Some(since) = self.submitted_at()
-            && let Some((_, consumers)) = self.consumers()
-            && consumers.iter().all(|consumer| consumer.queue != queue)
-            && let Some(before) = self.infos(queue).rfind(|info| info.at_ms <= since)
-            && let Some(after) = self.infos(queue).rfind(|info| info.counted_ms > since)
-            && after.ready > before.ready.or(Some(0))
-        {
-            put(Stage::Published, Some(after.at_ms), after.n);
+        if let Some((at, n)) = holding::grew(self) {
+            put(Stage::Published, Some(at), n);
         }
         let is_stuck = |depth: &Depth| {
             let full = || broker::slots(self).is_some_and(|slots| slots.counted && slots.are_taken());

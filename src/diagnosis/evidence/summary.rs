@@ -393,6 +393,30 @@ impl<'a> Story<'a> {
         ))
     }
 
+    /// The row has a status that is configured, but for the case of its letters.
+    fn status_in_other_case(&self) -> Option<String> {
+        let setup = &self.timeline.setup;
+        let (_, row) = self.last_row()?;
+        let status = row.status.as_deref()?;
+        let lists = [
+            ("succeeded", &setup.succeeded),
+            ("failed", &setup.failed),
+            ("running", &setup.running),
+        ];
+        if lists
+            .iter()
+            .any(|(_, words)| words.iter().any(|word| word == status))
+        {
+            return None;
+        }
+        lists.iter().find_map(|(key, words)| {
+            let word = words.iter().find(|word| word.eq_ignore_ascii_case(status))?;
+            Some(format!(
+                "the row says `{status}`, and `database.{key}` has `{word}`: statuses are compared letter by letter; if it is meant, write `{status}` there"
+            ))
+        })
+    }
+
     /// `told`: the evidence of the verdict's causes, which say what they stand for by themselves.
     pub fn notes(&self, told: &[u32]) -> Vec<String> {
         let mut notes = Vec::new();
@@ -407,6 +431,7 @@ impl<'a> Story<'a> {
         if self.is_ambiguous() {
             notes.push(self.which_is_meant());
         }
+        notes.extend(self.status_in_other_case());
         if let Some(stray) = self.stray_publishes.first() {
             notes.push(format!(
                 "another message with this task id was published for actor `{}`",

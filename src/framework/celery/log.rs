@@ -76,6 +76,9 @@ const LINES: &[(&str, LineMeaning)] = &[
     (task!("Discarding revoked task: ", ""), |c| LogEvent::Discarded {
         id: group(c, 2),
     }),
+    (r"^Terminating (\S+) \((?:Signals\.)?\w+\)$", |c| {
+        LogEvent::Terminating { id: group(c, 1) }
+    }),
     (r"^Trying again in [\d.]+ seconds", |_| {
         LogEvent::RestartingConsumer
     }),
@@ -295,6 +298,7 @@ mod tests {
                 "Discarding revoked task: a.b[ID]",
                 LogEvent::Discarded { id: ID.into() },
             ),
+            ("Terminating ID (15)", LogEvent::Terminating { id: ID.into() }),
             (
                 "Unrecoverable error: AccessRefused(403, 'x')",
                 LogEvent::GaveUp {

@@ -8,7 +8,7 @@ use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "revoked",
-    keeps_from: &[Stage::Entered, Stage::Received],
+    keeps_from: &[Stage::Entered, Stage::Received, Stage::Finished],
     owner: &[Owner::ApiCode, Owner::Deployment],
     explains: &[],
     scenario: Some(Scenario::B),
@@ -22,7 +22,7 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(told) = story.line(|mark| matches!(mark, LogEvent::Discarded { .. })) else {
-        return Answer::NotApplicable;
+        return while_it_ran(story);
     };
     let text = "the worker discarded the task: its id is in the worker's list of revoked tasks";
     // The same line stands for a task that is too old.
@@ -37,5 +37,37 @@ fn check(story: &Story<'_>) -> Answer {
         expiry::Expiry::Unknown => {
             Answer::likely(format!("{text}, or it had expired"), [told.n]).would_decide(&[Source::Firehose])
         }
+    }
+}
+/// It had begun, and the process that ran it was sent a signal.
+fn while_it_ran(story: &Story<'_>) -> Answer {
+    let Some(told) = story.line(|mark| matches!(mark, LogEvent::Terminating { .. })) else {
+        return Answer::NotApplicable;
+    };
+    // A pool of threads cannot end one: it may go on, or be over before.
+    let over = story.lines().iter().rev().find(|other| {
+        matches!(
+            other.mark,
+            Some(LogEvent::Succeeded { .. } | LogEvent::Failed { .. })
+        )
+    });
+    if let Some(over) = over {
+        return Answer::ruled_out("its run came to an end of its own", [told.n, over.n]);
+    }
+    let text = "the task was revoked while it ran, and the process that ran it was sent a signal to end it";
+    Answer::shown(text, [told.n])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Asked, OURS};
+    use super::*;
+
+    #[test]
+    fn one_that_is_terminated_was_revoked_while_it_ran() {
+        let told = |id: &str| Asked::received().info(&format!("Terminating {id} (15)"));
+        assert_eq!(told(OURS).silence().cause(), "certain revoked");
+        let another = told("11111111-7a09-4a1f-9d2c-0d5e3c0b7f11");
+        assert_eq!(another.silence().answer(&CAUSE), "not applicable");
     }
 }

@@ -1,0 +1,58 @@
+//! Whose call a worker thread is in, by the function that the framework called.
+
+use std::collections::BTreeSet;
+
+use super::Story;
+use super::stacks::Thread;
+use crate::framework::{StackShape, function_of};
+use crate::timeline::Frame;
+
+/// Whose task a worker thread runs, by the functions below the framework's call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Runs {
+    /// The function of this task's actor is among them.
+    Ours,
+    /// They may be anybody's: an actor may be called otherwise than its function.
+    Unknown,
+    /// Another actor's, of which messages or lines were seen.
+    Anothers,
+}
+
+/// Whose a thread's call is, asked of many threads.
+pub(super) struct Callers<'a> {
+    pub shape: &'static StackShape,
+    ours: BTreeSet<&'a str>,
+    others: BTreeSet<&'a str>,
+}
+
+impl<'a> Callers<'a> {
+    pub fn of(story: &Story<'a>) -> Self {
+        Self {
+            shape: &story.framework().stack,
+            ours: story.actors(),
+            others: story.other_actors(),
+        }
+    }
+
+    /// `None`: it is in no call.
+    pub fn runs(&self, thread: Thread<'_>) -> Option<Runs> {
+        let call = thread.position(self.shape.call)?;
+        let own = || {
+            thread.frames()[..call]
+                .iter()
+                .filter(|frame| self.shape.is_application(&frame.file))
+        };
+        // Newer Pythons name a function by what it is defined in.
+        let is_of = |frame: &Frame, actors: &BTreeSet<&str>| {
+            let function = frame.function.rsplit('.').next();
+            actors.iter().any(|actor| function == Some(function_of(actor)))
+        };
+        if own().any(|frame| is_of(frame, &self.ours)) {
+            return Some(Runs::Ours);
+        }
+        match own().next_back().is_some_and(|frame| is_of(frame, &self.others)) {
+            true => Some(Runs::Anothers),
+            false => Some(Runs::Unknown),
+        }
+    }
+}
