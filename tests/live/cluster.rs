@@ -266,7 +266,9 @@ fn trace_shows_its_own_node_and_says_so() {
             "{err}"
         );
         assert!(
-            err.contains(&format!("connections to {} is not seen", shared.cluster.names[1])),
+            // A third node may be named beside it.
+            err.contains(&format!("connections to {}", shared.cluster.names[1]))
+                && err.contains("is not seen"),
             "{err}"
         );
         assert_eq!(out.contains("\"kind\":\"publish\""), at.0 == 0, "{out}");

@@ -124,13 +124,9 @@ fn check(story: &Story<'_>) -> Answer {
                 _ => false,
             })
             .is_some();
-    // The worker was asked, and has it in hand.
     if let Some((n, _, "active")) = control::holder(story) {
         evidence.push(n);
-        return match stacks::is_in_its_function(story) {
-            true => Answer::shown(text, evidence),
-            false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
-        };
+        return by_its_word(story, text, evidence);
     }
     // A count from before the delivery says nothing of it.
     let since = story
@@ -164,6 +160,14 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
         None => Answer::possible(text, evidence).would_decide(&[Source::Management, Source::Process]),
+    }
+}
+
+/// The worker was asked, and has it in hand.
+fn by_its_word(story: &Story<'_>, text: String, evidence: Vec<u32>) -> Answer {
+    match stacks::is_in_its_function(story) {
+        true => Answer::shown(text, evidence),
+        false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
 }
 

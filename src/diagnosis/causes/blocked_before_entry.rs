@@ -161,12 +161,17 @@ mod tests {
                 .stacks(101, stacks)
                 .silence()
         };
-        let one: (&str, &[(&str, &str)]) = ("Thread-4", HOOK);
+        let hook = [
+            HOOK[0],
+            ("emit_before", "/v/site-packages/dramatiq/broker.py"),
+            HOOK[1],
+        ];
+        let one: (&str, &[(&str, &str)]) = ("Thread-4", &hook);
         let seen = scene("2", &[one]);
         assert_eq!(seen.cause(), "likely blocked-before-entry");
         assert_eq!(seen.verdict().cause.and_then(|cause| cause.of), None);
         // It may wait behind that one, or be another's.
         assert_ne!(scene("1", &[one]).answer(&CAUSE), "likely");
-        assert_ne!(scene("4", &[one, ("Thread-5", HOOK)]).answer(&CAUSE), "likely");
+        assert_ne!(scene("4", &[one, ("Thread-5", &hook)]).answer(&CAUSE), "likely");
     }
 }
