@@ -57,7 +57,15 @@ fn called(command: &str) -> String {
     if runs_a_script && let Some(script) = words.next() {
         shown = vec![base(script)];
     }
-    shown.extend(words.map(str::to_owned));
+    // How loud it is, and how many processes it has, tells no worker from another.
+    while let Some(word) = words.next() {
+        let is_number = |next: &&str| next.parse::<u32>().is_ok();
+        match word {
+            "-v" | "-vv" | "--verbose" => {}
+            option if option.starts_with('-') && words.peek().is_some_and(is_number) => drop(words.next()),
+            _ => shown.push(word.to_owned()),
+        }
+    }
     shown.join(" ")
 }
 
@@ -126,7 +134,11 @@ mod tests {
         );
         for (command, name) in [
             ("/usr/bin/python3 -m billing.worker", "python3 -m billing.worker"),
-            ("/v/bin/celery -A shop worker", "celery -A shop worker"),
+            ("/v/bin/celery -A shop worker -c 4", "celery -A shop worker"),
+            (
+                "dramatiq -v --processes 1 --threads 2 app.worker",
+                "dramatiq app.worker",
+            ),
             ("python", "python"),
             ("", ""),
         ] {
