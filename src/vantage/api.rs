@@ -347,13 +347,6 @@ async fn post(api: &Api, opened: Opened) -> Submission {
     not_answered(NoAnswer::Broken, "more than 4 redirects".into())
 }
 
-/// Names and texts of a form.
-fn form_fields(form: &Json) -> Vec<(String, String)> {
-    let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let fields = form.as_object().into_iter().flatten();
-    fields.map(|(name, value)| (name.clone(), text(value))).collect()
-}
-
 fn as_text(value: &Json) -> Option<String> {
     match value {
         Json::String(text) if !text.is_empty() => Some(text.clone()),

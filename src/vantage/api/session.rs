@@ -11,7 +11,7 @@ use reqwest::{RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
-use super::{as_text, form_fields, join, with_headers};
+use super::{as_text, join, with_headers};
 use crate::config::{Api, Login};
 use crate::error::{Error, Result};
 use crate::http;
@@ -159,6 +159,13 @@ impl Session {
             }
         }
     }
+}
+
+/// Names and texts of a form.
+fn form_fields(form: &Json) -> Vec<(String, String)> {
+    let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let fields = form.as_object().into_iter().flatten();
+    fields.map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
 fn send_form(request: RequestBuilder, fields: &[(String, String)]) -> RequestBuilder {
