@@ -26,7 +26,7 @@ use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
 use crate::framework::{self, Framework};
-pub use api::Api;
+pub use api::{Api, Login};
 pub use broker::{Broker, Control, Tls, Trace};
 pub use database::Database;
 pub use layers::{Layers, nearest};

@@ -389,6 +389,12 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
             .iter()
             .filter(|text| cause::concerns(text, &seen))
             .filter_map(|text| cause::placed(text, traceback))
+            .map(|text| {
+                let values = matched.values.iter();
+                values.fold(text, |text, (placeholder, value)| {
+                    text.replace(placeholder, value)
+                })
+            })
             .map(fill)
             .collect(),
     }

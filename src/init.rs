@@ -19,6 +19,7 @@ pub(crate) mod python;
 mod running;
 mod server;
 mod statuses;
+mod submit;
 mod support;
 pub(crate) mod walk;
 mod work;
@@ -128,6 +129,7 @@ pub async fn inspect(root: &Path) -> InitResult {
     }
     result.draft.secrets = secrets(&survey, [&broker, &database]);
     api::fill(&survey, &mut result).await;
+    submit::fill(&survey, &mut result);
     management::fill(&survey, broker.as_ref(), &mut result).await;
     worker::fill(&survey, &mut result);
     database::fill(&survey, database.as_ref(), &mut result).await;

@@ -148,7 +148,7 @@ async fn carry_out(
         run.last_look().await;
         return Ok(Ended::Looked);
     }
-    let submitting = submit(run, config, plan, tap.of(Source::Api))?;
+    let submitting = submit(run, config, plan, tap.of(Source::Api)).await?;
     run.phase.send_modify(|phase| phase.submitted = true);
     let why = follow::follow(run, progress).await;
     submitting.abort();
@@ -156,7 +156,7 @@ async fn carry_out(
 }
 
 /// Sends the task on its way: through the API, by a command, or past both.
-fn submit(run: &Run, config: &Config, plan: &Plan, tap: Tap) -> Result<JoinHandle<()>> {
+async fn submit(run: &Run, config: &Config, plan: &Plan, tap: Tap) -> Result<JoinHandle<()>> {
     if let Some(direct) = plan.direct.clone() {
         let broker = config.broker.clone();
         let seen = run.sees(Source::Firehose);
@@ -170,5 +170,6 @@ fn submit(run: &Run, config: &Config, plan: &Plan, tap: Tap) -> Result<JoinHandl
     let mut api = config.need_api()?.clone();
     // An answer that comes after the run has ended helps nobody.
     api.timeout = api.timeout.min(config.timing.timeout.mul_f32(0.95));
-    Ok(tokio::spawn(async move { api::submit(&api, &tap).await }))
+    let opened = api::open(&api).await?;
+    Ok(tokio::spawn(async move { api::submit(&api, opened, &tap).await }))
 }

@@ -32,6 +32,10 @@ pub fn scrubber(config: &Config, show_args: bool) -> Scrubber {
             add(Some(SecretString::from(bare.to_owned())), "");
         }
     }
+    let login = config.api.iter().filter_map(|api| api.login.as_ref());
+    for secret in login.flat_map(|login| &login.secrets) {
+        add(Some(secret.clone()), "");
+    }
     for secret in secrets::secrets(config) {
         add(Some(secret), "");
     }

@@ -2,6 +2,7 @@
 //!
 //! Pure: time comes in with each look, as a duration since the watch began.
 
+mod consumers;
 pub mod group;
 mod ledger;
 pub mod lines;

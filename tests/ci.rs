@@ -45,6 +45,7 @@ fn our_own_workflows_and_forms_are_valid() {
     for (file, schema) in [
         ("workflows/ci.yml", "github-workflows"),
         ("workflows/nightly.yml", "github-workflows"),
+        ("workflows/release.yml", "github-workflows"),
         ("dependabot.yml", "dependabot"),
         ("ISSUE_TEMPLATE/bug.yml", "github-issue-forms"),
         ("ISSUE_TEMPLATE/wrong-verdict.yml", "github-issue-forms"),

@@ -366,6 +366,53 @@ fn the_terminal_report_fits_the_width() {
     }
 }
 
+/// Words that stand where a run had nothing to fill in.
+const UNFILLED: [&str; 12] = [
+    "QUEUE",
+    "VHOST",
+    "ACTOR",
+    "TASK_ID",
+    "MESSAGE_ID",
+    "ID_COLUMN",
+    "STATUS_COLUMN",
+    "WORKER_PID",
+    "WORKER_LOG",
+    "API_LOG",
+    "FRAME",
+    "PID",
+];
+
+/// On the first screen of whatever went wrong stand who has to act and what to do first, with this run's own names.
+#[test]
+fn every_report_says_who_acts_and_what_to_do_first() {
+    let unfilled = Regex::new(&format!(r"\b({})\b", UNFILLED.join("|"))).unwrap();
+    let mut found = Vec::new();
+    for (name, timeline) in all() {
+        let report = report(&timeline);
+        if report.exit_code == 0 {
+            continue;
+        }
+        let style = Style {
+            width: 80,
+            ..Style::PLAIN
+        };
+        let out = render(&report, "terminal", style);
+        if !out.contains("\n  Who acts ") {
+            found.push(format!("{name}: nobody has to act"));
+        }
+        let (_, actions) = out.split_once("\nDo now\n").unwrap_or_default();
+        let first = actions.split("\n  2. ").next().unwrap_or_default();
+        if !first.starts_with("  1. ") {
+            found.push(format!("{name}: nothing to do"));
+        }
+        let remedies = report.cause.iter().flat_map(|cause| &cause.remedies);
+        for remedy in remedies.filter(|remedy| unfilled.is_match(remedy)) {
+            found.push(format!("{name}: {remedy}"));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn a_jsonl_report_is_the_recording() {
     for (name, timeline) in all() {

@@ -592,6 +592,87 @@ fn a_stranger_at_the_port_is_not_asked() {
     assert!(listener.accept().is_err(), "nobody connected");
 }
 
+/// No API takes tasks: a management command sends them. It is a guess, so nothing is sent unasked.
+#[test]
+fn where_no_api_is_a_program_sends_the_task() {
+    let project = Project::new(
+        "cron",
+        &[
+            ("backend/manage.py", "import django\n"),
+            ("backend/reports/__init__.py", ""),
+            (
+                "backend/reports/tasks.py",
+                "import dramatiq\n@dramatiq.actor\ndef send_report(day): ...\n",
+            ),
+            (
+                "backend/reports/management/commands/nightly.py",
+                "from reports.tasks import send_report\nclass Command(BaseCommand):\n    def handle(self, **options):\n        send_report.send('today')\n",
+            ),
+            (
+                "backend/reports/backfill.py",
+                "from reports.tasks import send_report\nif __name__ == '__main__':\n    send_report.send('1970-01-01')\n",
+            ),
+            (".env", "RABBITMQ_URL=amqp://127.0.0.1:1\n"),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "command = [\"python\", \"manage.py\", \"nightly\"]",
+            "cwd = \"backend\"",
+        ],
+    );
+    assert!(text.contains("also seen: backend/reports/backfill.py"), "{text}");
+    assert!(!said.contains("Still needed"), "{said}");
+    project.loads(&[("RABBITMQ_URL", "amqp://127.0.0.1:1")]);
+    fs::remove_file(project.0.join("taskdiag.toml")).unwrap();
+    let output = project.run(&["diagnose", "--yes"], &[("RABBITMQ_URL", "amqp://127.0.0.1:1")]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("python manage.py nightly, which sends the task"),
+        "{said}"
+    );
+    assert!(said.contains("submit.command is an example or a guess"), "{said}");
+}
+
+/// A path with a name in it, a form, and a login: drafted, and marked where somebody has to look.
+#[test]
+fn an_api_behind_a_login_is_drafted() {
+    let document = r##"{"openapi": "3.1.0", "paths": {"/courses/{course}/jobs": {
+        "parameters": [{"name": "course", "in": "path", "schema": {"type": "integer"}}],
+        "post": {"security": [{"Login": []}],
+            "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {"required": ["topic"], "properties": {"topic": {"type": "string"}}}}}},
+            "responses": {"202": {"content": {"application/json": {"schema": {"properties": {"job_id": {"type": "string"}}}}}}}}}},
+        "components": {"securitySchemes": {"Login": {"type": "oauth2", "flows": {"password": {"tokenUrl": "token"}}}}}}"##;
+    let project = Project::new(
+        "login",
+        &[
+            ("openapi.json", document),
+            ("Procfile", "web: uvicorn app:app --port 5\n"),
+            ("app.py", "import dramatiq\n@dramatiq.actor\ndef a(): ...\n"),
+            (".env", "RABBITMQ_URL=amqp://127.0.0.1:1\n"),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "submit_path = \"/courses/{course}/jobs\"",
+            "path = { course = \"1\" }",
+            "form = { topic = \"taskdiag\" }",
+            "task_id_pointer = \"/job_id\"",
+        ],
+    );
+    assert!(
+        text.contains("# login = { path = \"/token\", form = { username = \"${API_USER}\", password = \"${API_PASSWORD}\" }, token_pointer = \"/access_token\" }"),
+        "{text}"
+    );
+    assert!(!said.contains("api.body"), "{said}");
+    project.loads(&[("RABBITMQ_URL", "amqp://127.0.0.1:1")]);
+}
+
 /// Without a file and without a terminal nothing is sent; with --yes nothing that is missing or guessed.
 #[test]
 fn without_a_file_nothing_is_sent_unasked() {

@@ -281,11 +281,11 @@ fn row(
 /// What a source says of itself; two are not used by this command, and that is no fault.
 fn words_of(source: &SourceState) -> (String, Option<String>) {
     match source.name {
-        Source::Firehose if source.reason.starts_with("not used here") => {
+        Source::Firehose if source.reason.starts_with("not used: ") => {
             let text = "message tracing: not used by `check`; `diagnose` switches it on for its own task";
             (text.into(), None)
         }
-        Source::DeadLetters if source.reason.starts_with("not looked at") => {
+        Source::DeadLetters if source.reason.starts_with("counted only") => {
             let text = "counted only (reading them marks them as redelivered)";
             let hint = "`taskdiag diagnose --task ID --peek` reads them";
             (text.into(), Some(hint.into()))

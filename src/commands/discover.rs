@@ -39,6 +39,7 @@ pub async fn discover(
     }
     let needed: &[&str] = match args.task {
         Some(_) => &["broker.amqp_url"],
+        None if found.draft.has("submit.command") => &["broker.amqp_url"],
         None => &["api.url", "api.submit_path", "broker.amqp_url"],
     };
     let missing: Vec<&str> = needed
@@ -118,7 +119,20 @@ fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
         let url = url.as_str().trim_end_matches('/');
         line("POST to", format!("{url}/{path}{}", from("api.submit_path")));
         let body = scrubber(config, true).text(&api.body.to_string());
-        line("the body", format!("{body}{}", from("api.body")));
+        match api.is_form {
+            true => line("the form", format!("{body}{}", from("api.form"))),
+            false => line("the body", format!("{body}{}", from("api.body"))),
+        }
+        if let Some(login) = &api.login {
+            line("log in at", format!("{}{}", login.path, from("api.login")));
+        }
+    }
+    if let (Some(submit), None) = (&config.submit, &args.task) {
+        let command = submit.program.command.join(" ");
+        line(
+            "run",
+            format!("{command}, which sends the task{}", from("submit.command")),
+        );
     }
     let broker = &config.broker;
     let address = format!(

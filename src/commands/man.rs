@@ -14,7 +14,9 @@ pub fn run(command: Option<&str>, all: Option<&Path>) -> Result<u8> {
     let mut cli = Cli::command();
     cli.build();
     if let Some(folder) = all {
-        clap_mangen::generate_to(cli, folder).map_err(|source| Error::Write {
+        // `help` repeats each command; nobody looks for its pages.
+        let pages = Cli::command().disable_help_subcommand(true);
+        clap_mangen::generate_to(pages, folder).map_err(|source| Error::Write {
             path: folder.to_owned(),
             source,
         })?;

@@ -26,7 +26,7 @@ pub async fn run(args: &Submit, global: &Global) -> Result<u8> {
     if let Some(command) = Command::of(&config)? {
         return by_command(args, &command, &scrubber(&config, false)).await;
     }
-    let submission = submit_once(config.need_api()?).await;
+    let submission = submit_once(config.need_api()?).await?;
     let scrubber = scrubber(&config, false);
     let code = match &submission {
         Submission::Answered {

@@ -3,6 +3,7 @@
 //!
 //! To add a key: a row in keys/table.rs, and a field of `Config` that is read from it.
 
+mod api;
 mod table;
 
 pub use table::SECTIONS;

@@ -158,6 +158,14 @@ impl Layers {
             ),
             error => self.bad(key, format!("is not a URL: {error}"), &hint),
         })?;
+        // `localhost:8000`: what stands before the colon is a host.
+        if !schemes.contains(&url.scheme()) && !text.contains("://") {
+            return Err(self.bad(
+                key,
+                format!("has no scheme: it does not begin with {}://", schemes[0]),
+                &format!("write it as {}://HOST:PORT", schemes[0]),
+            ));
+        }
         if !schemes.contains(&url.scheme()) {
             return Err(self.bad(
                 key,

@@ -334,6 +334,8 @@ pub struct Match {
     pub would_decide: Vec<Source>,
     /// It is about another task, which holds the worker up.
     pub of: Option<OtherTask>,
+    /// What stands for placeholders of the page that only this cause knows: `{pid}`.
+    pub values: Vec<(&'static str, String)>,
 }
 
 impl Answer {
@@ -368,6 +370,7 @@ impl Answer {
             scenario: None,
             would_decide: Vec::new(),
             of: None,
+            values: Vec::new(),
         })
     }
 
@@ -425,6 +428,11 @@ impl Answer {
 
     pub fn would_decide(self, sources: &[Source]) -> Self {
         self.with(|matched| matched.would_decide = sources.to_vec())
+    }
+
+    /// The page's remedies name this value of the run.
+    pub fn naming(self, placeholder: &'static str, value: impl ToString) -> Self {
+        self.with(|matched| matched.values.push((placeholder, value.to_string())))
     }
 
     /// Another task's, not this one's.

@@ -54,7 +54,7 @@ impl Stage {
             Stage::Received => "a worker thread took it",
             Stage::Entered => "the actor's own code ran",
             Stage::Finished => "the row has a final status",
-            Stage::Settled => "acked, rejected or dead-lettered",
+            Stage::Settled => "the broker was told what became of it",
         }
     }
 }
@@ -197,7 +197,7 @@ pub struct Reached {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<f64>,
     pub evidence: Vec<u32>,
-    /// For a stage that was not reached: what was observed, and what would have let it pass.
+    /// For a stage that was not reached: what was observed, and what would have let it pass. For `settled`: how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
 }

@@ -243,16 +243,45 @@ fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
     for other in &api.also {
         draft.note("api.submit_path", format!("also seen: {other}"));
     }
-    if let Some(body) = api.body {
-        let is_new = !draft.has("api.body");
-        if is_new {
-            result.guesses.push("api.body");
-        }
-        draft.set(
-            "api.body",
-            escaped(&body),
-            format!("{place}, the fields that are required"),
+    if !api.path.is_empty() {
+        let names: Vec<&str> = api.path.keys().map(String::as_str).collect();
+        draft.note(
+            "api.path",
+            format!(
+                "made up: what stands there has to exist, so look it up: {}",
+                names.join(", ")
+            ),
         );
+        result.guesses.push("api.path");
+        draft.set("api.path", Json::Object(api.path), place);
+    }
+    if let Some(path) = &api.token_path {
+        draft.suggest(
+            "api.login",
+            json!({
+                "path": path,
+                "form": { "username": "${API_USER}", "password": "${API_PASSWORD}" },
+                "token_pointer": "/access_token",
+            }),
+        );
+        draft.note(
+            "api.login",
+            format!("needed: {place} asks for {}", api.security.join(", ")),
+        );
+    }
+    let body_key = if api.is_form { "api.form" } else { "api.body" };
+    if let Some(body) = api.body {
+        let is_new = !["api.body", "api.form"].iter().any(|key| draft.has(key));
+        if is_new {
+            result.guesses.push(body_key);
+        }
+        if is_new {
+            draft.set(
+                body_key,
+                escaped(&body),
+                format!("{place}, the fields that are required"),
+            );
+        }
         let made_up: Vec<&str> = api
             .made_up
             .iter()
@@ -261,7 +290,7 @@ fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
             .collect();
         if is_new && !made_up.is_empty() {
             draft.note(
-                "api.body",
+                body_key,
                 format!(
                     "made up from the schema, so check that it starts the right work: {}",
                     made_up.join(", ")
@@ -293,7 +322,7 @@ fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
             format!("{place}, the schema of the answer"),
         );
     }
-    if !api.security.is_empty() {
+    if !api.security.is_empty() && api.token_path.is_none() {
         draft.note(
             "api.headers",
             format!("needed: {place} asks for {}", api.security.join(", ")),

@@ -1,11 +1,14 @@
 //! What an OpenAPI document says of submitting a task: which path, which body, where the id and the
 //! status stand.
 
+mod request;
+
 use std::cell::Cell;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::work::{OTHER, is_work};
+use request::{example_body, path_values, token_path};
 
 /// What a document says.
 #[derive(Debug, Default, PartialEq)]
@@ -13,6 +16,12 @@ pub struct SubmitOperation {
     pub submit_path: String,
     /// Every field that is required; an example of the document's own where it has one.
     pub body: Option<Json>,
+    /// The body is an HTML form's.
+    pub is_form: bool,
+    /// Values for the names in the path, made up from the document.
+    pub path: Map<String, Json>,
+    /// Where a user and a password are changed for a token.
+    pub token_path: Option<String>,
     /// Required fields only.
     pub smallest: Option<Json>,
     /// Fields whose values were made up from the schema.
@@ -56,7 +65,6 @@ pub fn read(document: &Json) -> Option<SubmitOperation> {
         .unwrap_or_default();
     let mut found: Vec<SubmitOperation> = paths
         .iter()
-        .filter(|(path, _)| !path.contains('{'))
         .filter_map(|(path, item)| {
             let document = Document {
                 root: document,
@@ -91,6 +99,11 @@ fn operation(
     if OTHER.iter().any(|word| lower.contains(word)) {
         api.score -= 4;
     }
+    if path.contains('{') {
+        // What stands there belongs to this installation: it has to be looked up.
+        api.score -= 2;
+        api.path = path_values(document, path, paths.get(path), post);
+    }
     let responses = post.get("responses").and_then(Json::as_object);
     if responses.is_some_and(|responses| responses.contains_key("202")) {
         api.score += 3;
@@ -120,38 +133,14 @@ fn operation(
         let content = body
             .get("content")
             .and_then(|content| content.get("application/json"));
-        match content {
+        let form = body.pointer("/content/application~1x-www-form-urlencoded");
+        api.is_form = content.is_none() && form.is_some();
+        match content.or(form) {
             Some(content) => {
                 api.score += 1;
-                if let Some(schema) = content.get("schema") {
-                    let mut made_up = Vec::new();
-                    let smallest = example(document, schema, "", &mut made_up, 0);
-                    let whole = content
-                        .get("example")
-                        .or_else(|| {
-                            content
-                                .pointer("/examples")?
-                                .as_object()?
-                                .values()
-                                .next()?
-                                .get("value")
-                        })
-                        .or_else(|| resolve(document, schema).get("example"))
-                        .or_else(|| resolve(document, schema).pointer("/examples/0"))
-                        .filter(|example| example.is_object());
-                    match whole {
-                        Some(whole) => {
-                            api.body = Some(whole.clone());
-                            api.smallest = Some(smallest);
-                        }
-                        None => {
-                            api.made_up = made_up;
-                            api.body = Some(smallest);
-                        }
-                    }
-                }
+                example_body(document, content, &mut api);
             }
-            // A form or a file is not what taskdiag posts.
+            // A file is not what taskdiag posts.
             None => api.score -= 3,
         }
     }
@@ -164,6 +153,7 @@ fn operation(
                 .flat_map(|map| map.keys().cloned()),
         );
     }
+    api.token_path = api.security.iter().find_map(|name| token_path(document, name));
     api
 }
 
@@ -232,9 +222,12 @@ fn pointer_to(document: &Document, schema: &Json, wanted: impl Fn(&str) -> bool)
     walk(document, schema, "", &wanted, &mut found, 0);
     found.sort_by_key(|pointer| {
         let last = pointer.rsplit('/').next().unwrap_or_default();
+        let of_task = |name: &str| name.starts_with("task") || name.starts_with("job");
+        let parent = pointer.rsplit('/').nth(1).unwrap_or_default();
         (
+            // `/job/id` beside `/id`: the second is that of what the job is for.
+            !(of_task(last) || of_task(parent)),
             pointer.matches('/').count(),
-            !(last.starts_with("task") || last.starts_with("job")),
         )
     });
     found.into_iter().next()
@@ -450,6 +443,32 @@ mod tests {
         assert_eq!(api.status_path.as_deref(), Some("/svc/jobs/{task_id}/status"));
         assert_eq!(api.status_pointer.as_deref(), Some("/data/state"));
         assert_eq!(api.security, ["HTTPBearer"]);
+    }
+
+    /// A job below something that has to be there, sent as a form, behind a login.
+    #[test]
+    fn paths_with_names_forms_and_logins() {
+        let document = json!({
+            "paths": {
+                "/courses": {"post": {"responses": {"201": {}}}},
+                "/courses/{course}/joke-requests": {
+                    "parameters": [{"name": "course", "in": "path", "schema": {"type": "integer"}}],
+                    "post": {
+                        "security": [{"Login": []}],
+                        "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {
+                            "required": ["topic"], "properties": {"topic": {"type": "string"}}}}}},
+                        "responses": {"202": {"content": {"application/json": {"schema": {"properties": {
+                            "id": {"type": "integer"}, "job": {"properties": {"id": {"type": "integer"}}}}}}}}}}}
+            },
+            "components": {"securitySchemes": {"Login": {"type": "oauth2", "flows": {"password": {"tokenUrl": "api/token"}}}}}
+        });
+        let api = read(&document).expect("a submission");
+        assert_eq!(api.submit_path, "/courses/{course}/joke-requests");
+        assert_eq!(json!(api.path), json!({ "course": "1" }));
+        assert!(api.is_form);
+        assert_eq!(api.body, Some(json!({ "topic": "taskdiag" })));
+        assert_eq!(api.task_id_pointer.as_deref(), Some("/job/id"));
+        assert_eq!(api.token_path.as_deref(), Some("/api/token"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod actors;
 mod models;
 mod names;
 mod routes;
+mod senders;
 mod syntax;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::walk::TextFile;
 use crate::framework::{self, Framework};
 use names::{dotted, module_of};
 use routes::{Prefixes, posted_to, prefixed};
+pub use senders::SendingProgram;
 use syntax::{Node, PythonFile};
 
 /// Some 5 MB are read in a second; what lies near the root comes first.
@@ -80,6 +82,8 @@ pub struct SourceFacts {
     pub reads: BTreeMap<String, String>,
     /// `POST` routes as written, without the prefix of a router.
     pub routes: Vec<(String, String)>,
+    /// Programs that send tasks and end, those with a name of their own first.
+    pub senders: Vec<SendingProgram>,
     /// Modules that may be the worker's, best first, each with the reason.
     pub modules: Vec<(String, String)>,
     /// Modules that make an application of a framework's, with their places.
@@ -166,6 +170,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     code.routes = prefixed(code.routes, &prefixes);
     code.modules = modules(&mentions, &code.actors, python);
     prefer_what_is_sent(&mentions, &mut code.actors);
+    code.senders = senders::find(&mentions, &code.actors, python);
     names::complete(&mut code, python);
     code
 }

@@ -94,7 +94,9 @@ impl Draft {
         keys::all()
             .filter(|key| {
                 // A command that prints the log serves as well.
-                let instead = self.has(&format!("{}_command", key.name)) && key.name.ends_with(".log");
+                let instead = self.has(&format!("{}_command", key.name)) && key.name.ends_with(".log")
+                    || key.name == "api.body" && self.has("api.form")
+                    || key.name.starts_with("api.") && self.has("submit.command");
                 key.in_draft == InDraft::Wanted && !self.has(key.name) && !instead
             })
             .map(|key| (key.name, key.about))

@@ -129,15 +129,7 @@ fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
             broker.vhost
         ))
     } else if text.contains("NOT_ALLOWED") || text.contains("530") {
-        // The broker says which of them it is.
-        seen.hint(if text.contains("limit") {
-            format!("raise the limit, or close connections of user \"{user}\" and in vhost \"{}\"", broker.vhost)
-        } else {
-            format!(
-                "vhost \"{}\" does not exist, or user \"{user}\" may not enter it; the vhost is the path of `broker.amqp_url`",
-                broker.vhost
-            )
-        })
+        seen.hint(not_allowed(&text, &user, &broker.vhost))
     } else if let Some(hint) = tls_hint(&text, broker.amqp.expose().starts_with("amqps")) {
         seen.hint(hint)
     } else if ["aborted", "reset", "closed"]
@@ -147,6 +139,35 @@ fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
         seen.hint("whoever listens there ended the connection: check the port in `broker.amqp_url` (usually 5672; 15672 is the management API's), and whether the broker is starting or stopping")
     } else {
         seen.hint("is RabbitMQ running there? check host and port in `broker.amqp_url`")
+    }
+}
+
+/// One code for four troubles; the broker's words tell which it is.
+fn not_allowed(text: &str, user: &str, vhost: &str) -> String {
+    if text.contains("user connection limit") {
+        format!(
+            "close connections of user \"{user}\" (rabbitmqctl list_connections user pid name), or raise the user's limit"
+        )
+    } else if text.contains("limit") {
+        format!(
+            "close connections in vhost \"{vhost}\" (rabbitmqctl list_connections vhost user name), or raise the vhost's limit"
+        )
+    } else if text.contains("not found") {
+        format!(
+            "vhost \"{vhost}\" does not exist: name one of `rabbitmqctl list_vhosts` as the path of `broker.amqp_url`"
+        )
+    } else if text.contains("is down") {
+        format!(
+            "start vhost \"{vhost}\" again: rabbitmqctl restart_vhost -p {vhost}; the broker's log says why it stopped"
+        )
+    } else if text.contains("refused for user") {
+        format!(
+            "user \"{user}\" has no permission in vhost \"{vhost}\", which exists: give it one, or correct the user or the path of `broker.amqp_url`"
+        )
+    } else {
+        format!(
+            "vhost \"{vhost}\" does not exist, or user \"{user}\" may not enter it; the vhost is the path of `broker.amqp_url`"
+        )
     }
 }
 
@@ -162,6 +183,37 @@ pub fn stalled() -> Unavailable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each as RabbitMQ 3.13 and 4.x say it.
+    #[test]
+    fn the_hint_is_for_what_the_broker_said() {
+        for (said, hint) in [
+            (
+                "NOT_ALLOWED - vhost ops not found",
+                "vhost \"ops\" does not exist: name one of",
+            ),
+            (
+                "NOT_ALLOWED - access to vhost 'ops' refused for user 'lab'",
+                "no permission in vhost \"ops\", which exists",
+            ),
+            (
+                "NOT_ALLOWED - access to vhost 'ops' refused for user 'lab': connection limit (3) is reached",
+                "close connections in vhost \"ops\"",
+            ),
+            (
+                "NOT_ALLOWED - connection refused for user 'lab': user connection limit (1) is reached",
+                "close connections of user \"lab\"",
+            ),
+            (
+                "NOT_ALLOWED - access to vhost 'ops' refused for user 'lab': vhost 'ops' is down",
+                "restart_vhost -p ops",
+            ),
+            ("NOT_ALLOWED - something new", "or user \"lab\" may not enter it"),
+        ] {
+            let told = not_allowed(said, "lab", "ops");
+            assert!(told.contains(hint), "{said}: {told}");
+        }
+    }
 
     #[test]
     fn the_name_of_an_error_is_said_once() {

@@ -187,7 +187,9 @@ impl Steps<'_> {
             (Stage::Settled, format!("{WORKER}->>{BROKER}")),
         ] {
             if let Some(at_ms) = at(self.report, stage) {
-                let text = format!("{}: {}", stage.name(), stage.meaning());
+                let reached = self.report.stages.iter().find(|reached| reached.stage == stage);
+                let observed = reached.and_then(|reached| reached.observed.as_deref());
+                let text = format!("{}: {}", stage.name(), observed.unwrap_or(stage.meaning()));
                 self.push(at_ms, &arrow, &text);
             }
         }

@@ -31,6 +31,10 @@ pub(super) fn was_stopped(report: &Report) -> bool {
 /// The verdict in one sentence.
 pub(super) fn sentence(report: &Report) -> String {
     if report.outcome == Outcome::Succeeded {
+        let other = report.cause.as_ref().filter(|cause| cause.id != "succeeded");
+        if let (Some(cause), false) = (other, is_good(report)) {
+            return format!("The task succeeded, but not as configured: {}", cause.title);
+        }
         let finished = report.stages.iter().find(|stage| stage.stage == Stage::Finished);
         let at = finished
             .and_then(|stage| stage.at_ms)
@@ -66,7 +70,26 @@ pub(super) fn no_cause(report: &Report) -> String {
         .cannot_tell
         .iter()
         .find(|untold| !untold.needs.is_empty() && untold.needs.iter().all(can_be_had));
-    if let Some(untold) = undecided {
+    // The broker, and a database that is configured, are what a verdict rests on.
+    let essential = |source: &&SourceState| {
+        source.state == "blind"
+            && match source.name {
+                Source::Queue => true,
+                Source::Database => report.setup.database.is_some(),
+                _ => false,
+            }
+    };
+    if let Some(source) = report.sources.iter().find(essential) {
+        let hint = source
+            .hint
+            .as_ref()
+            .map(|hint| format!(" ({hint})"))
+            .unwrap_or_default();
+        text.push_str(&format!(
+            " Next: let taskdiag see the {}: {}{hint}",
+            source.name, source.reason
+        ));
+    } else if let Some(untold) = undecided {
         let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
         text.push_str(&format!(
             " Next: let taskdiag see {}, which would tell whether it is {}",
@@ -128,7 +151,8 @@ pub(super) fn blamed(report: &Report) -> Option<Stage> {
 /// What to do is worth saying unless the task succeeded.
 pub(super) fn remedies(report: &Report) -> &[String] {
     match &report.cause {
-        Some(cause) if report.outcome != Outcome::Succeeded => &cause.remedies,
+        // A success of another kind than the configured one (`ran-in-the-api`) has something to be done.
+        Some(cause) if report.outcome != Outcome::Succeeded || !is_good(report) => &cause.remedies,
         _ => &[],
     }
 }
@@ -232,8 +256,10 @@ pub(super) fn more(report: &Report) -> String {
 /// The blind sources worth a line: one that was not asked to look is, only if it would decide.
 pub(super) fn blind(report: &Report) -> Vec<&SourceState> {
     let missed = |source: &&SourceState| {
-        let by_choice =
-            source.reason.starts_with("not used here") || source.reason.starts_with("not looked at");
+        // Recordings have the second and the last of them.
+        let by_choice = ["not used: ", "not used here", "counted only", "not looked at"]
+            .iter()
+            .any(|words| source.reason.starts_with(words));
         let decides = report
             .cannot_tell
             .iter()

@@ -66,7 +66,17 @@ impl Filter {
             tasks: tasks.iter().map(|task| WantedId::new(task)).collect(),
             patterns: patterns
                 .iter()
-                .map(|pattern| Regex::new(pattern).map_err(|error| ("--grep", error.to_string())))
+                .map(|pattern| {
+                    Regex::new(pattern).map_err(|error| {
+                        // Its last line says what is wrong; those before draw it.
+                        let text = error.to_string();
+                        let last = text.lines().next_back().unwrap_or_default();
+                        (
+                            "--grep",
+                            format!("{pattern}: {}", last.trim_start_matches("error: ")),
+                        )
+                    })
+                })
                 .collect::<Result<_, _>>()?,
         })
     }

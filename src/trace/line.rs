@@ -38,6 +38,19 @@ pub(super) fn write(
         ascii: style.ascii,
         left: style.width.unwrap_or(usize::MAX),
     };
+    if let Some(actor) = style.introduced(
+        seen.message
+            .as_ref()
+            .ok()
+            .and_then(|message| message.actor.as_deref()),
+    ) {
+        time(seen.moment, style.offset_s, &mut line, &mut text);
+        line.put(Some(DIM), "actor ", 0);
+        line.put(Some(BOLD), &printable_line(&actor), 0);
+        line.put(Some(DIM), ", until another one is named", 0);
+        line.out.push('\n');
+        line.left = style.width.unwrap_or(usize::MAX);
+    }
     time(seen.moment, style.offset_s, &mut line, &mut text);
     compose(seen, style, show_args, scrubber, &mut line, &mut text);
     style.text = text;
@@ -53,7 +66,7 @@ pub(super) fn write(
 /// The same without time, colour and cuts: what `--grep` looks at.
 pub(super) fn plain(seen: &EventDetails<'_, '_>, show_args: bool, scrubber: &Scrubber, out: &mut String) {
     let mut style = LineStyle::new(false, false, None, 0);
-    (style.queue, style.actor, style.peer) = (0, 0, 0);
+    (style.queue, style.peer, style.latency) = (0, 0, 0);
     let mut line = LineWriter {
         out,
         color: false,
@@ -148,10 +161,23 @@ fn compose(
         Role::Main => None,
     };
     line.column(role, queue, &mut style.queue);
-    let actor = message
-        .and_then(|message| message.actor.as_deref())
-        .map_or(Cow::Borrowed("-"), printable_line);
-    line.column(Some(BOLD), &actor, &mut style.actor);
+    text.clear();
+    if let Some(latency) = seen.latency_ms {
+        let _ = write!(text, "{}", Span(latency));
+    }
+    line.put(None, text, style.latency);
+    // What differs from line to line comes before what is the same in most: a narrow terminal cuts the end.
+    text.clear();
+    attempt(seen, text);
+    style.attempt = style.attempt.max(width(text));
+    let pad = if style.attempt == 0 { 0 } else { style.attempt + 1 };
+    line.put(Some(YELLOW), text, pad);
+    if style.shows_actors() {
+        let actor = message
+            .and_then(|message| message.actor.as_deref())
+            .map_or(Cow::Borrowed("-"), printable_line);
+        line.column(Some(BOLD), &actor, &mut style.actor);
+    }
     let id = message
         .and_then(|message| message.message_id.as_deref())
         .map_or(Cow::Borrowed("-"), printable_line);
@@ -166,12 +192,36 @@ fn compose(
         }
         None => line.column(None, &printable_line(client(&event.connection)), &mut style.peer),
     }
-    text.clear();
-    if let Some(latency) = seen.latency_ms {
-        let _ = write!(text, "{}", Span(latency));
-    }
-    line.put(None, text, 7);
     notes(seen, show_args, scrubber, line, text);
+}
+
+/// Which attempt it is, and when it is due.
+fn attempt(seen: &EventDetails<'_, '_>, text: &mut String) {
+    if let TraceKind::Deliver {
+        redelivered: true, ..
+    } = seen.event.kind
+    {
+        text.push_str("redelivered");
+    }
+    let Some(message) = seen.message.as_ref().ok().filter(|message| message.known) else {
+        return;
+    };
+    let mut add = |part: std::fmt::Arguments<'_>| {
+        let _ = write!(text, "{}{part}", if text.is_empty() { "" } else { ", " });
+    };
+    match (
+        message.retries.filter(|retries| *retries > 0),
+        message.max_retries,
+    ) {
+        (Some(retries), Some(most)) => add(format_args!("retry {retries}/{most}")),
+        (Some(retries), None) => add(format_args!("retry {retries}")),
+        (None, _) => {}
+    }
+    match message.eta_ms.map(|eta| eta - seen.moment.unix_ms) {
+        Some(left) if left > 0 => add(format_args!("due in {}", Span(left as f64))),
+        Some(_) => add(format_args!("due")),
+        None => {}
+    }
 }
 
 /// The client's half of a connection's name says it all: the other half is the broker.
@@ -190,9 +240,6 @@ fn notes(
 ) {
     let event = seen.event;
     match &event.kind {
-        TraceKind::Deliver {
-            redelivered: true, ..
-        } => line.note(Some(YELLOW), "redelivered"),
         TraceKind::Publish { exchange, queues, .. } => {
             if queues.is_empty() {
                 line.note(Some(RED), "routed to no queue");
@@ -223,29 +270,6 @@ fn notes(
     };
     if !message.known {
         return line.note(Some(RED), seen.framework.codec.not_a_message);
-    }
-    if let Some(retries) = message.retries.filter(|retries| *retries > 0) {
-        text.clear();
-        match message.max_retries {
-            Some(most) => {
-                let _ = write!(text, "retry {retries}/{most}");
-            }
-            None => {
-                let _ = write!(text, "retry {retries}");
-            }
-        }
-        line.note(Some(YELLOW), text);
-    }
-    if let Some(eta) = message.eta_ms {
-        text.clear();
-        let left = eta - seen.moment.unix_ms;
-        if left > 0 {
-            text.push_str("due in ");
-            let _ = write!(text, "{}", Span(left as f64));
-        } else {
-            text.push_str("due");
-        }
-        line.note(Some(YELLOW), text);
     }
     if let Some(error) = message.traceback.as_deref().and_then(last_line) {
         line.note(Some(YELLOW), &format!("after {}", scrubber.one_line(error)));

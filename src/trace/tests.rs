@@ -68,11 +68,48 @@ fn a_line_says_what_it_is() {
         ],
     );
     let expected = "\
-12:34:56.000 publish orders.DQ send     3f96a1b2 127.0.0.1:40000          retry 2/3  due in 15.0 s  after ValueError: no \\e[31m
-12:34:56.001 deliver orders.DQ send     3f96a1b2 dramatiq[7]     1.0 ms   retry 2/3  due in 15.0 s  after ValueError: no \\e[31m
-12:34:56.002 deliver orders.DQ send     3f96a1b2 dramatiq[7]              redelivered  retry 2/3  due in 15.0 s  after ValueError: no \\e[31m
+12:34:56.000 publish orders.DQ        retry 2/3, due in 15.0 s send     3f96a1b2 127.0.0.1:40000   after ValueError: no \\e[31m
+12:34:56.001 deliver orders.DQ 1.0 ms retry 2/3, due in 15.0 s send     3f96a1b2 dramatiq[7]       after ValueError: no \\e[31m
+12:34:56.002 deliver orders.DQ        redelivered, retry 2/3, due in 15.0 s send     3f96a1b2 dramatiq[7]       after ValueError: no \\e[31m
 ";
     assert_eq!(text, expected);
+}
+
+/// On a terminal a name that every line would repeat stands once; what differs is not cut for it.
+#[test]
+fn the_only_actor_is_named_once() {
+    let long = BODY
+        .replace("\"send\"", "\"execute_agent_task_actor\"")
+        .replace("\"eta\":61000,", "\"eta\":45311000,");
+    let events = [publish("orders.DQ", &long), deliver("orders.DQ", false, &long)];
+    let text = lines(Some(110), false, &events);
+    let told: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        told[0],
+        "12:34:56.000 actor execute_agent_task_actor, until another one is named"
+    );
+    assert_eq!(
+        told[1],
+        "12:34:56.000 publish orders.DQ        retry 2/3, due in 15.0 s 3f96a1b2 127.0.0.1:40000   after ValueError: n…"
+    );
+    assert_eq!(text.matches("execute_agent_task_actor").count(), 1, "{text}");
+    // A second one: from then on each line names its own.
+    let other = BODY.replace("\"send\"", "\"cancel\"");
+    let events = [publish("a", &long), publish("a", &other), publish("a", &long)];
+    let text = lines(Some(110), false, &events);
+    let named = |name: &str| text.matches(name).count();
+    assert_eq!(
+        (named("execute_agent_task_actor"), named("cancel")),
+        (2, 1),
+        "{text}"
+    );
+    // Whoever greps a file finds it in every line.
+    assert_eq!(
+        lines(None, false, &events)
+            .matches("execute_agent_task_actor")
+            .count(),
+        2
+    );
 }
 
 #[test]
@@ -98,18 +135,22 @@ fn lines_are_cut_to_the_width_and_hold_no_control_characters() {
                 true,
                 &[publish(&wide, &body)],
             );
-            let mut bare = text.strip_suffix('\n').expect("one line").to_owned();
-            for code in ["31", "32", "33", "36", "1", "2", "0"] {
-                bare = bare.replace(&format!("\u{1b}[{code}m"), "");
+            // The actor, and the message.
+            assert_eq!(text.lines().count(), 2, "{text:?}");
+            for line in text.lines() {
+                let mut bare = line.to_owned();
+                for code in ["31", "32", "33", "36", "1", "2", "0"] {
+                    bare = bare.replace(&format!("\u{1b}[{code}m"), "");
+                }
+                assert!(
+                    !bare.contains(|c: char| c.is_control() || c == '\u{202e}'),
+                    "{bare:?}"
+                );
+                assert!(
+                    unicode_width::UnicodeWidthStr::width(bare.as_str()) <= width,
+                    "{width}: {bare:?}"
+                );
             }
-            assert!(
-                !bare.contains(|c: char| c.is_control() || c == '\u{202e}'),
-                "{bare:?}"
-            );
-            assert!(
-                unicode_width::UnicodeWidthStr::width(bare.as_str()) <= width,
-                "{width}: {bare:?}"
-            );
         }
     }
     let json = written(Filter::default(), Writing::Json, true, &[publish(&wide, &body)]);
@@ -164,6 +205,7 @@ fn kinds_of_filters_must_all_fit() {
         let look = LineStyle::new(true, false, Some(30), 0);
         written(filter, Writing::Line(look), false, &events())
             .lines()
+            .filter(|line| !line.contains("actor "))
             .count()
     };
     assert_eq!(shown(&[], &[], &[], &[]), 3);

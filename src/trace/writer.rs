@@ -14,6 +14,9 @@ pub struct LineStyle {
     pub(super) queue: usize,
     pub(super) actor: usize,
     pub(super) peer: usize,
+    pub(super) latency: usize,
+    pub(super) attempt: usize,
+    actors: Actors,
     pub(super) text: String,
 }
 
@@ -27,9 +30,43 @@ impl LineStyle {
             queue: 8,
             actor: 8,
             peer: 12,
+            latency: 7,
+            attempt: 0,
+            // Who reads a file or a pipe wants each line whole.
+            actors: if width.is_some() {
+                Actors::None
+            } else {
+                Actors::Several
+            },
             text: String::new(),
         }
     }
+
+    /// The first actor, once: as long as it is the only one, no line repeats its name.
+    pub(super) fn introduced(&mut self, actor: Option<&str>) -> Option<String> {
+        let actor = actor?;
+        match &self.actors {
+            Actors::None => {
+                self.actors = Actors::One(actor.to_owned());
+                return Some(actor.to_owned());
+            }
+            Actors::One(known) if known != actor => self.actors = Actors::Several,
+            Actors::One(_) | Actors::Several => {}
+        }
+        None
+    }
+
+    pub(super) fn shows_actors(&self) -> bool {
+        matches!(self.actors, Actors::Several)
+    }
+}
+
+/// Which actors' messages have passed.
+#[derive(Debug, Clone)]
+enum Actors {
+    None,
+    One(String),
+    Several,
 }
 
 /// Columns of queue, actor and process take no more than this, so that one long name does not push

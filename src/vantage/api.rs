@@ -1,5 +1,7 @@
 //! The application's HTTP API: the submission, and what it says of the task afterwards.
 
+mod session;
+
 use std::time::{Duration, Instant};
 
 use reqwest::header::LOCATION;
@@ -8,10 +10,12 @@ use serde_json::Value as Json;
 
 use super::{Phases, Tap, Watched};
 use crate::config::{Api, Config};
-use crate::error::Unavailable;
+use crate::error::{Result, Unavailable};
 use crate::http::{self, NoBody};
 use crate::timeline::{EventKind, NoAnswer};
 use crate::vantage::process::command::masked;
+pub use session::Opened;
+use session::Session;
 
 /// Names under which APIs answer a task id, most usual first.
 const USUAL: &[&str] = &[
@@ -125,6 +129,7 @@ pub async fn watch(
         }
         (Some(path), _) => tap.watching(format!("POST {}, GET {path}", endpoint(api))),
     }
+    let mut session = None;
     let mut last = None;
     let mut silent = false;
     let mut asked_final = false;
@@ -135,7 +140,21 @@ pub async fn watch(
         }
         if let (Some(path), Some(task_id), false) = (&api.status_path, &phase.task_id, phase.unnamed) {
             let asked = tap.now_ms();
-            let seen = status(&client, api, path, task_id).await;
+            if session.is_none() {
+                // Once: a login that fails is not tried each second.
+                session = Some(match session::open(api, false).await {
+                    Ok(Opened::Ready(session)) => session,
+                    Ok(Opened::NotAnswered(..)) => Session::default(),
+                    Err(error) => {
+                        tap.partial(error.to_string());
+                        Session::default()
+                    }
+                });
+            }
+            let seen = match &session {
+                Some(session) => status(&client, api, session, path, task_id).await,
+                None => None,
+            };
             // Whoever compares with what it said last has to know that it says nothing more.
             if seen.is_none() != silent {
                 silent = seen.is_none();
@@ -171,11 +190,12 @@ pub async fn watch(
 async fn status(
     client: &reqwest::Client,
     api: &Api,
+    session: &Session,
     path: &str,
     task_id: &str,
 ) -> Option<(u16, Option<String>)> {
     let url = join(api, &path.replace("{task_id}", &http::segment(task_id)));
-    let response = with_headers(client.get(url), api).send().await.ok()?;
+    let response = session.sign(client.get(url), api).send().await.ok()?;
     let status = response.status().as_u16();
     let body = http::body(response, http::ANSWER).await.ok()?;
     let body: Json = serde_json::from_slice(&body).unwrap_or(Json::Null);
@@ -208,13 +228,13 @@ fn with_headers(mut request: reqwest::RequestBuilder, api: &Api) -> reqwest::Req
     request
 }
 
-/// Posts the task and reports both the leaving request and the answer.
-pub async fn submit(api: &Api, tap: &Tap) {
+/// Logs in where that is configured, posts the task, and reports both the leaving request and the answer.
+pub async fn submit(api: &Api, opened: Opened, tap: &Tap) {
     tap.see(EventKind::Submitting {
         method: "POST".into(),
         url: endpoint(api),
     });
-    tap.see(match submit_once(api).await {
+    tap.see(match post(api, opened).await {
         Submission::Answered {
             status,
             latency_ms,
@@ -242,15 +262,29 @@ pub async fn submit(api: &Api, tap: &Tap) {
     });
 }
 
+/// Whatever has to come before the submission.
+pub async fn open(api: &Api) -> Result<Opened> {
+    session::open(api, true).await
+}
+
+/// Logs in and posts the task once.
+pub async fn submit_once(api: &Api) -> Result<Submission> {
+    Ok(post(api, open(api).await?).await)
+}
+
 /// Posts the task once. A redirect is followed where it keeps method and body (307, 308, same
 /// origin only: the headers may be credentials); any other is an answer.
-pub async fn submit_once(api: &Api) -> Submission {
+async fn post(api: &Api, opened: Opened) -> Submission {
     let began = Instant::now();
     let latency_ms = || (began.elapsed().as_secs_f64() * 1e6).round() / 1e3;
     let not_answered = |why, error| Submission::NotAnswered {
         why,
         error,
         latency_ms: latency_ms(),
+    };
+    let session = match opened {
+        Opened::Ready(session) => session,
+        Opened::NotAnswered(why, error) => return not_answered(why, error),
     };
     let client = match http::client(&api.tls, api.timeout) {
         Ok(client) => client,
@@ -261,7 +295,7 @@ pub async fn submit_once(api: &Api) -> Submission {
     };
     let mut url = join(api, &api.submit_path);
     for _ in 0..4 {
-        let request = with_headers(client.post(&url), api).json(&api.body);
+        let request = session.with_body(session.post(client.post(&url), api), api);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
@@ -306,8 +340,8 @@ pub async fn submit_once(api: &Api) -> Submission {
                 Vec::new()
             },
             task_id,
-            body,
-            location,
+            body: session.hide(body),
+            location: location.map(|location| session.hide(location)),
         };
     }
     not_answered(NoAnswer::Broken, "more than 4 redirects".into())

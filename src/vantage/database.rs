@@ -116,7 +116,7 @@ async fn watch_once(
     watcher.sample().await?;
     if watcher.is_locked().await? {
         limits.push(format!(
-            "{} is locked: a look at it was given up after half a second",
+            "{} is locked: reading it was given up after half a second",
             watcher.table.name
         ));
     }

@@ -44,7 +44,7 @@ impl Peek {
 pub async fn watch(config: &Config, peek: Peek, show_args: bool, tap: Tap, mut phases: Phases) -> Watched {
     if !peek.companions && !peek.main {
         return Err(
-            Unavailable::new("not looked at: a look marks messages as redelivered")
+            Unavailable::new("counted only: reading them marks them as redelivered")
                 .hint("--peek looks at the delay and dead-letter queues, --peek-main at the queue itself"),
         );
     }
@@ -154,7 +154,7 @@ async fn nobody_consumes(config: &Config, queue: &str) -> Result<(), Unavailable
     match Prober::default().look(&connection, queue).await {
         Ok(Counts::There { consumers: 0, .. }) => Ok(()),
         Ok(Counts::There { consumers, .. }) => Err(Unavailable::new(format!(
-            "refused: it has {}, from which a look would take messages",
+            "refused: it has {}, and reading takes messages from them",
             counted(consumers, "consumer", "consumers")
         ))),
         Ok(Counts::Missing) => Err(Unavailable::new("there is no such queue")),

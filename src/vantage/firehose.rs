@@ -40,8 +40,8 @@ pub use subscription::{Incoming, Subscription};
 pub fn not_used(config: &Config) -> Unavailable {
     match config.broker.trace {
         Trace::Off => switched_off(),
-        _ => Unavailable::new("not used here: nothing is published in this run")
-            .hint("a run that submits a task uses it"),
+        _ => Unavailable::new("not used: this run sends no task")
+            .hint("`diagnose` and `trace` switch it on, and off again"),
     }
 }
 

@@ -21,6 +21,23 @@ const EVERY: Duration = Duration::from_millis(100);
 /// One late answer may be a busy broker's.
 const SILENT: u32 = 3;
 
+/// What is counted, for people.
+fn counts_of(config: &Config) -> String {
+    let queue = &config.broker.queue;
+    let queues = &config.framework.queues;
+    let mut text = format!("counts of `{queue}`");
+    let companions = [
+        (queues.delay(queue), "delayed"),
+        (queues.dead_letter(queue), "dead letters"),
+    ];
+    for (name, what) in companions {
+        if let Some(name) = name {
+            text.push_str(&format!(", `{name}` ({what})"));
+        }
+    }
+    text
+}
+
 struct Probe {
     role: Role,
     queue: String,
@@ -152,8 +169,8 @@ pub async fn watch(config: &Config, tap: Tap, mut phases: Phases) -> Watched {
                 .filter_map(|probe| probe.refused.as_deref())
                 .collect();
             match refused.as_slice() {
-                [] => tap.watching(format!("passive declare of {queue} and its companions")),
-                refused => tap.partial(format!("passive declare of {queue}; {}", refused.join("; "))),
+                [] => tap.watching(counts_of(config)),
+                refused => tap.partial(format!("{}; {}", counts_of(config), refused.join("; "))),
             }
         }
         if phase.last_look || phase.stop {

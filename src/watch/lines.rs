@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::QueueEvent;
+use super::consumers::who_text;
 use super::group::{Quantity, QueueGroup};
 use super::observation::{Consumer, STATISTICS_LAG, Stats};
 use super::queue::Figure;
 use super::state::State;
-use crate::text::{counted, fitted};
+use super::{QueueEvent, QueueModel};
+use crate::text::counted;
 use crate::timeline::scrub::printable;
 use crate::units::seconds;
 
@@ -285,77 +286,58 @@ pub fn count(number: &Number) -> String {
     }
 }
 
-/// Consumers of one process together: `host pid 123 dramatiq …`.
-pub fn who_text(who: &[Consumer]) -> String {
-    let texts = grouped(who.iter().map(consumer_text));
-    let more = texts.len().saturating_sub(4);
-    let mut told: Vec<String> = texts.into_iter().take(4).collect();
-    if more > 0 {
-        told.push(format!("{more} more"));
-    }
-    told.join(", ")
-}
-
-fn consumer_text(consumer: &Consumer) -> String {
-    let mut text = match (consumer.pid, consumer.port) {
-        (Some(pid), _) => format!("{} pid {pid}", consumer.host),
-        (None, Some(port)) => format!("{}:{port}", consumer.host),
-        (None, None) => consumer.host.clone(),
-    };
-    match consumer.process_state {
-        Some('T' | 't') => text.push_str(" (stopped)"),
-        Some('Z') => text.push_str(" (zombie)"),
-        _ => {}
-    }
-    if let Some(command) = &consumer.command {
-        text.push_str(&format!(" {}", fitted(command, 60)));
-    }
-    text
-}
-
-/// Equal ones together: `this ×2`.
-pub fn grouped(texts: impl Iterator<Item = String>) -> Vec<String> {
-    let mut groups: Vec<(String, usize)> = Vec::new();
-    for text in texts {
-        match groups.iter_mut().find(|(known, _)| *known == text) {
-            Some((_, count)) => *count += 1,
-            None => groups.push((text, 1)),
-        }
-    }
-    let groups = groups.into_iter();
-    groups
-        .map(|(text, count)| match count {
-            1 => text,
-            _ => format!("{text} ×{count}"),
+/// How things stand when somebody leaves: every row that has something to say, the worst first.
+pub fn farewell(model: &QueueModel, started: Timestamp) -> Vec<String> {
+    let mut rows: Vec<Row> = model
+        .groups()
+        .iter()
+        .map(|(name, group)| {
+            let (state, why) = model.state(name);
+            row(name, group, state, why, model.now(), started)
         })
-        .collect()
+        .collect();
+    rows.sort_by(|a, b| (a.state, &a.queue).cmp(&(b.state, &b.queue)));
+    let few = rows.len() <= MOST_LAST;
+    let (told, quiet): (Vec<Row>, Vec<Row>) = rows
+        .into_iter()
+        .partition(|row| few || !matches!(row.state, State::Idle | State::Unknown));
+    let left_out = told.len().saturating_sub(MOST_LAST) + quiet.len();
+    let mut lines: Vec<String> = told
+        .iter()
+        .take(MOST_LAST)
+        .map(|row| one_line(&row_text(row)))
+        .collect();
+    if left_out > 0 {
+        lines.push(counted(left_out as u64, "more queue", "more queues"));
+    }
+    lines
 }
+
+/// So many rows are left on the terminal.
+const MOST_LAST: usize = 15;
 
 #[cfg(test)]
 mod tests {
+    use super::super::observation::Kind;
+    use super::super::selector::QueueSelector;
+    use super::super::testing::Scene;
     use super::*;
 
     #[test]
-    fn consumers_of_one_process_are_one() {
-        let consumer = |port, pid, state| Consumer {
-            host: "10.0.0.1".into(),
-            port: Some(port),
-            user: "app".into(),
-            tag: "t".into(),
-            prefetch: 4,
-            pid,
-            command: pid.map(|_| "dramatiq app".into()),
-            process_state: state,
-        };
-        let who = [
-            consumer(1, Some(7), None),
-            consumer(2, Some(7), None),
-            consumer(3, None, None),
-            consumer(4, Some(8), Some('T')),
-        ];
-        assert_eq!(
-            who_text(&who),
-            "10.0.0.1 pid 7 dramatiq app ×2, 10.0.0.1:3, 10.0.0.1 pid 8 (stopped) dramatiq app"
-        );
+    fn the_last_words_name_the_worst_first_and_are_few() {
+        let mut scene = Scene::new(Kind::Classic);
+        scene.look(2, 0, 0, 0).look_for(3.0, 2, 0, 0);
+        let told = farewell(&scene.model, Timestamp::UNIX_EPOCH);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("q  stuck: no consumer  ready 2"), "{told:?}");
+
+        let mut many = Scene::of(QueueSelector::all(), Kind::Classic);
+        let names: Vec<String> = (0..40).map(|n| format!("q-{n:02}")).collect();
+        let listed: Vec<(&str, u64, u64)> = names.iter().map(|name| (name.as_str(), 0, 0)).collect();
+        many.listed(&listed).declared("q-39", 3, 1);
+        let told = farewell(&many.model, Timestamp::UNIX_EPOCH);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("q-39  backlog"), "{told:?}");
+        assert_eq!(told[1], "39 more queues");
     }
 }

@@ -268,7 +268,7 @@ mod tests {
         let text = text(&lines[0], "12:00:00.000");
         assert_eq!(
             text,
-            "12:00:00.000  q  backlog  ready 1  unacked 0  consumers 2  (1 ready, not fewer than 0.0 s ago; 2 consumers)"
+            "12:00:00.000  q  backlog  ready 1  unacked 0  consumers 2  (1 ready; 2 consumers)"
         );
     }
 

@@ -56,6 +56,23 @@ impl State {
         self.into()
     }
 
+    /// For somebody who reads the word for the first time.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            State::NoConsumer => "messages wait, and no worker consumes the queue",
+            State::Held => "a worker holds messages and finishes none of them",
+            State::Down => "the broker cannot serve the queue: its node is down",
+            State::DeadGrowing => "messages are given up as dead letters",
+            State::Backlog => "messages wait, and do not become fewer",
+            State::Holding => "a worker holds messages: it works on them, or hangs",
+            State::Flowing => "messages are being finished",
+            State::Delayed => "messages wait for their time, or for a retry",
+            State::Idle => "nothing waits, and nothing is held",
+            State::Missing => "the broker has no queue of this name",
+            State::Unknown => "what would tell cannot be seen",
+        }
+    }
+
     pub fn is_stuck(self) -> bool {
         matches!(self, State::NoConsumer | State::Held | State::Down)
     }
@@ -249,6 +266,13 @@ mod tests {
             let expected = if second < 37 { State::Holding } else { State::Held };
             assert_eq!(scene.state(), expected, "after {second} s: {}", scene.why());
         }
+        assert!(
+            scene
+                .why()
+                .starts_with("1 unacked, none acknowledged for 37 s (statistics 8.0 s old)"),
+            "{}",
+            scene.why()
+        );
         // One acknowledgement, and the clock begins anew.
         scene.look(0, 1, 1, 1);
         assert_eq!(scene.state(), State::Flowing);
@@ -334,6 +358,13 @@ mod tests {
             scene.wait(1.0).look(ready, 2, 1, 10);
         }
         assert_eq!(scene.state(), State::Backlog, "{}", scene.why());
+        assert!(
+            scene
+                .why()
+                .starts_with("1025 ready, not shrinking (975 ready 10 s ago)"),
+            "{}",
+            scene.why()
+        );
         // Nothing is done at all.
         for _ in 0..15 {
             scene.wait(1.0).look(ready, 2, 1, 0);
@@ -514,7 +545,7 @@ mod tests {
             scene.statistics(if half % 10 == 9 { 9 } else { 0 }, 0).wait(0.5);
             let expected = if half < 9 { State::Backlog } else { State::Flowing };
             assert_eq!(scene.state(), expected, "{}", scene.why());
-            assert!(!scene.why().contains("none seen"), "{}", scene.why());
+            assert!(!scene.why().contains("none finished"), "{}", scene.why());
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod columns;
 mod draw;
+mod pages;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,6 +39,9 @@ enum Mode {
     Rows,
     Filter,
     Columns(usize),
+    Help,
+    /// The selected queue alone, from this line on.
+    Details(usize),
 }
 
 /// A key, as far as it means something here.
@@ -86,8 +90,11 @@ impl Table {
         match self.mode {
             Mode::Filter => self.press_in_filter(key),
             Mode::Columns(at) => self.press_in_columns(at, key),
+            Mode::Help | Mode::Details(_) => return self.press_in_page(key),
             Mode::Rows => match key {
                 Key::Char('q') => return true,
+                Key::Char('?' | 'h') => self.mode = Mode::Help,
+                Key::Enter if self.selected.is_some() => self.mode = Mode::Details(0),
                 Key::Char('/') => self.mode = Mode::Filter,
                 Key::Char('c') => self.mode = Mode::Columns(0),
                 Key::Char('s') => {
@@ -153,6 +160,28 @@ impl Table {
             Key::Enter | Key::Escape | Key::Char('c' | 'q') => self.mode = Mode::Rows,
             _ => {}
         }
+    }
+
+    /// `true`: the user wants to end.
+    fn press_in_page(&mut self, key: Key) -> bool {
+        let at = match self.mode {
+            Mode::Details(at) => Some(at),
+            _ => None,
+        };
+        self.mode = match (key, at) {
+            (Key::Char('q'), _) => return true,
+            (Key::Escape | Key::Enter | Key::Backspace, _) => Mode::Rows,
+            (Key::Char('?' | 'h'), None) => Mode::Rows,
+            (Key::Char('?' | 'h'), Some(_)) => Mode::Help,
+            (Key::Up | Key::Char('k'), Some(at)) => Mode::Details(at.saturating_sub(1)),
+            (Key::Down | Key::Char('j'), Some(at)) => Mode::Details(at + 1),
+            (Key::PageUp, Some(at)) => Mode::Details(at.saturating_sub(self.height)),
+            (Key::PageDown, Some(at)) => Mode::Details(at + self.height),
+            (Key::Home, Some(_)) => Mode::Details(0),
+            (Key::End, Some(_)) => Mode::Details(usize::MAX / 2),
+            _ => self.mode,
+        };
+        false
     }
 
     fn step(&mut self, by: isize) {
@@ -314,6 +343,50 @@ mod tests {
         assert!(text.contains("queue-00016"), "{text}");
     }
 
+    /// Whoever has never seen it presses `?` or Enter first.
+    #[test]
+    fn help_and_details_cover_the_rows_and_go_away() {
+        let scene = scene(3);
+        let mut table = Table::new(&[], Column::Queue, false);
+        for key in ['?', 'h'] {
+            assert!(!table.press(Key::Char(key)));
+            let text = screen(&mut table, &scene, 80, 24);
+            for word in ["filter by name or state", "stuck: no consumer", "docs/watch.md"] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+            assert!(!text.contains("queue-00001"), "{text}");
+            assert!(!table.press(Key::Escape));
+        }
+        table.press(Key::Down);
+        assert!(!table.press(Key::Enter));
+        let text = screen(&mut table, &scene, 80, 24);
+        for word in [
+            "queue-00001",
+            "backlog",
+            "ready      1",
+            "consumers",
+            "taskdiag trace --queue queue-00001",
+        ] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(!text.contains("queue-00002"), "{text}");
+        // A small terminal shows the rest on the way down, and no further.
+        screen(&mut table, &scene, 60, 9);
+        for _ in 0..99 {
+            table.press(Key::Down);
+        }
+        let text = screen(&mut table, &scene, 60, 9);
+        assert!(text.contains("taskdiag trace"), "{text}");
+        table.press(Key::Up);
+        assert_ne!(screen(&mut table, &scene, 60, 9), text);
+        table.press(Key::Char('?'));
+        assert!(
+            screen(&mut table, &scene, 80, 24).contains("filter by name"),
+            "help from everywhere"
+        );
+        assert!(table.press(Key::Char('q')));
+    }
+
     /// A state without the name of its queue says nothing.
     #[test]
     fn the_name_is_the_last_column_to_go() {
@@ -343,6 +416,10 @@ mod tests {
             table.press(Key::Escape);
             table.press(Key::End);
             screen(&mut table, &scene, width, height);
+            for key in [Key::Enter, Key::End, Key::Char('?')] {
+                table.press(key);
+                screen(&mut table, &scene, width, height);
+            }
         }
         let mut table = Table::new(&[], Column::Queue, true);
         let text = screen(&mut table, &scene, 80, 24);

@@ -128,7 +128,7 @@ pub fn afterwards(run: &Run) -> Option<Run> {
         80.0,
         Source::Firehose,
         EventKind::Blind {
-            reason: "not used here: nothing is published in this run".into(),
+            reason: "not used: this run sends no task".into(),
             hint: Some("a run that submits a task uses it".into()),
         },
     ));

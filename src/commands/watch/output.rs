@@ -93,7 +93,18 @@ impl Output {
     }
 
     pub fn end(&mut self, model: &QueueModel, end: End) -> Result<bool> {
-        self.screen = None;
+        // The table goes with its screen; what it showed last stays.
+        if self.screen.take().is_some() {
+            let mut text = lines::farewell(model, self.started).join("\n");
+            text.push('\n');
+            if !self.write(&if self.ascii {
+                crate::report::ascii(&text)
+            } else {
+                text
+            })? {
+                return Ok(false);
+            }
+        }
         let line = self.printer.end(model.now(), end);
         self.print(&[line])
     }

@@ -2,18 +2,19 @@
 
 use strum::VariantNames;
 
-use super::Kind::{self, Choice, Duration, Json, List, Path, Pattern, Pointer, Table, Text, Url};
+use super::Kind::{self, Choice, Duration, Json, List, Path, Pattern, Table, Text, Url};
+use super::api::API;
 use super::{Key, Section};
 use crate::config::{Control, Trace};
 
-const HTTP: Kind = Url(&["http", "https"]);
+pub(super) const HTTP: Kind = Url(&["http", "https"]);
 
-const fn env(name: &'static str, example: &'static str) -> Key {
+pub(super) const fn env(name: &'static str, example: &'static str) -> Key {
     let about = "variables that are set for it; an empty value unsets one";
     Key::new(name, Table, about, example)
 }
 
-const fn exec(name: &'static str, example: &'static str) -> Key {
+pub(super) const fn exec(name: &'static str, example: &'static str) -> Key {
     let about = "a prefix that runs a program where it runs: `check` sees the processes there";
     Key::new(name, List, about, example).absent()
 }
@@ -31,94 +32,7 @@ pub const SECTIONS: &[Section] = &[
         )
         .default("dramatiq")],
     },
-    Section {
-        name: "api",
-        about: "The application that accepts tasks. Without a `url` only its log is read, which is enough for `--task`.",
-        needs: &["api.url"],
-        keys: &[
-            Key::new(
-                "api.url",
-                HTTP,
-                "where the API answers",
-                r#""http://localhost:8000""#,
-            )
-            .wanted(),
-            Key::new(
-                "api.submit_path",
-                Text,
-                "where a task is posted",
-                r#""/api/v1/tasks/""#,
-            )
-            .default("/")
-            .wanted(),
-            Key::new("api.body", Json, "what is posted", r#"{ task_type = "example" }"#)
-                .default("{ }")
-                .wanted(),
-            Key::new(
-                "api.body_file",
-                Path,
-                "a file with the JSON to post, instead of `api.body`",
-                r#""task.json""#,
-            )
-            .absent(),
-            Key::new(
-                "api.headers",
-                Table,
-                "sent with every request",
-                r#"{ Authorization = "Bearer ${API_TOKEN}" }"#,
-            ),
-            Key::new(
-                "api.task_id_pointer",
-                Pointer,
-                "where the answer holds the task's id; without it the usual names are tried",
-                r#""/task_id""#,
-            ),
-            Key::new(
-                "api.status_path",
-                Text,
-                "what the API says of a task",
-                r#""/api/v1/tasks/{task_id}""#,
-            ),
-            Key::new(
-                "api.status_pointer",
-                Pointer,
-                "where that answer holds the status",
-                r#""/status""#,
-            )
-            .default("/status"),
-            Key::new(
-                "api.timeout",
-                Duration,
-                "how long to wait for an answer",
-                r#""10s""#,
-            )
-            .default("10s")
-            .absent(),
-            Key::new(
-                "api.log",
-                List,
-                "the API's log: why it failed, or swallowed an error",
-                r#"["api.log"]"#,
-            )
-            .wanted(),
-            Key::new(
-                "api.log_command",
-                List,
-                "or a command that prints it",
-                r#"["docker", "compose", "logs", "-f", "api"]"#,
-            ),
-            Key::new(
-                "api.command",
-                List,
-                "how it is started",
-                r#"["uvicorn", "app.main:app"]"#,
-            ),
-            Key::new("api.python", Path, "its Python environment", r#"".venv""#),
-            env("api.env", r#"{ DEBUG = "" }"#).absent(),
-            Key::new("api.cwd", Path, "where it is started", r#"".""#).default("the file's folder"),
-            exec("api.exec", r#"["docker", "compose", "exec", "-T", "api"]"#),
-        ],
-    },
+    API,
     Section {
         name: "broker",
         about: "RabbitMQ, and the message that a task becomes.",

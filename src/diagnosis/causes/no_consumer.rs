@@ -61,7 +61,7 @@ fn check(story: &Story<'_>) -> Answer {
         let place = if delayed { place } else { story.queue() };
         return Answer::possible(
             format!(
-                "0 consumers on `{}` in every sample, but the message was not seen to wait on `{place}` either",
+                "`{}` had no consumer in any look, but the message was not seen to wait on `{place}` either",
                 story.queue()
             ),
             evidence,

@@ -42,7 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
         wait.pid,
         locks::holder(wait)
     );
-    match (worker, waiters.first()) {
+    let answer = match (worker, waiters.first()) {
         (Some((found, pid)), _) => {
             let text = format!("the worker (pid {pid}) waits: {text}");
             // Until the end it may be one of the waits that every system has.
@@ -59,7 +59,8 @@ fn check(story: &Story<'_>) -> Answer {
         // Who waits may be somebody who has nothing to do with the task.
         (None, None) => Answer::possible(format!("{text}; whose the waiting backend is was not seen"), [n])
             .would_decide(&[Source::Process]),
-    }
+    };
+    locks::naming_holder(answer, wait)
 }
 
 /// The worker waits no longer, the actor is over, and the transaction that it waited for holds the row still.

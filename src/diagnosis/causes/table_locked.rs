@@ -70,7 +70,7 @@ fn check(story: &Story<'_>) -> Answer {
         "waits for a lock on the whole table {table}, held by {}{in_line}",
         locks::holder(wait)
     );
-    match ours {
+    let answer = match ours {
         Some((found, pid)) => {
             let who = if api.contains(pid) {
                 "the API"
@@ -89,6 +89,11 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::likely(format!("backend {} {held}", wait.pid), [n]).would_decide(&[Source::Process])
         }
         None => Answer::possible(format!("backend {} {held}", wait.pid), [n]),
+    };
+    let answer = locks::naming_holder(answer, wait);
+    match wait.blockers.iter().find(|blocker| blocker.waits) {
+        Some(blocker) => answer.naming("{migration_pid}", blocker.pid),
+        None => answer.naming("{migration_pid}", wait.pid),
     }
 }
 

@@ -55,7 +55,7 @@ fn check(story: &Story<'_>) -> Answer {
         process.pid, process.ppid
     );
     let client = Premise::PeerIsProcess(passage.connection.to_owned());
-    match story.is_watched(process.pid) {
+    let answer = match story.is_watched(process.pid) {
         Some(true) => Answer::NotApplicable,
         // Without the parent's command line it may be the container's healthy master.
         Some(false) if process.ppid == 1 && !parent.is_empty() => broker::taken(
@@ -63,7 +63,8 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::shown(text, [passage.n, n]).given([client, Premise::SamePidSpace]),
         ),
         _ => broker::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
-    }
+    };
+    answer.naming("{pid}", process.pid)
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use crate::diagnosis::evidence::{broker, control, holdups, threads, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
+use crate::text::counted;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "waiting-in-worker",
@@ -57,15 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let mut evidence = vec![pushed.n];
     evidence.extend(running.iter().map(|(n, _)| *n).take(6));
-    let names = running
-        .iter()
-        .map(|(_, actor)| actor.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
-    let text = format!(
-        "prefetched by the worker, waiting behind {} running: {names}",
-        running.len()
-    );
+    let text = behind(story, &running);
     // A free thread would have taken it: all of them must be busy.
     match busy::slots(story, pushed.pid) {
         Some((n, threads)) if running.len() >= threads => {
@@ -82,6 +76,31 @@ fn check(story: &Story<'_>) -> Answer {
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
+}
+
+/// What it waits behind, and for how long that has run.
+fn behind(story: &Story<'_>, running: &[(u32, String)]) -> String {
+    let end = story.timeline.events.last().map_or(0.0, |event| event.at_ms);
+    let tasks: Vec<String> = running
+        .iter()
+        .take(4)
+        .map(|(n, actor)| {
+            let told = story.worker_lines().iter().find(|told| told.n == *n);
+            match told.map(|told| end - told.at_ms).filter(|ran| *ran >= 1000.0) {
+                Some(ran) => format!("{actor} (for {})", units::span(ran)),
+                None => actor.clone(),
+            }
+        })
+        .collect();
+    let more = match running.len() - tasks.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let word = counted(running.len() as u64, "task that runs", "tasks that run");
+    format!(
+        "it waits inside the worker behind {word}: {}{more}",
+        tasks.join(", ")
+    )
 }
 
 /// The worker was asked, and holds the task for a pool that runs as many others as it can.
@@ -217,7 +236,17 @@ mod tests {
     #[test]
     fn all_threads_are_busy() {
         let busy = behind(&[101, 101]).stack(101, "Thread-0", AT_WORK);
-        assert_eq!(busy.silence().cause(), "certain waiting-in-worker");
+        let busy = busy.silence();
+        assert_eq!(busy.cause(), "certain waiting-in-worker");
+        let summary = busy
+            .verdict()
+            .cause
+            .map(|cause| cause.summary)
+            .unwrap_or_default();
+        assert!(
+            summary.starts_with("it waits inside the worker behind 2 tasks that run: slow (for "),
+            "{summary}"
+        );
         // Received and not acknowledged is not running: the threads may be dead.
         assert_eq!(behind(&[101, 101]).silence().cause(), "likely waiting-in-worker");
         assert_eq!(behind(&[101, 101]).answer(&CAUSE), "not applicable");

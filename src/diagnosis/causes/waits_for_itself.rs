@@ -69,6 +69,7 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n, found, seen],
     )
+    .naming("{pid}", wait.blockers[0].pid)
 }
 
 fn holds(process: &Process, client: &str) -> bool {

@@ -5,7 +5,18 @@ use super::Story;
 impl Story<'_> {
     /// Fills the placeholders of a page's text with this task's names.
     pub fn fill(&self, text: &str) -> String {
-        self.filled(text, |_| true)
+        let mut text = text.to_owned();
+        let setup = &self.timeline.setup;
+        // A log that is not configured has no name; in a sentence it is called what it is.
+        for (log, placeholder, words) in [
+            (&setup.api_log, "{api_log}", "the API's log"),
+            (&setup.worker_log, "{worker_log}", "the worker's log"),
+        ] {
+            if log.is_none() && !text.contains(&format!("\"{placeholder}\"")) {
+                text = text.replace(placeholder, words);
+            }
+        }
+        self.filled(&text, |_| true)
     }
 
     /// The same for a command that will be pasted: what a shell or SQL would read as more than a name stays a
@@ -64,7 +75,9 @@ pub fn plain_placeholders(text: &str) -> String {
         "table",
         "id_column",
         "status_column",
+        "migration_pid",
         "worker_pid",
+        "pid",
         "worker_log",
         "api_log",
         "management_url",
@@ -80,6 +93,22 @@ pub fn plain_placeholders(text: &str) -> String {
 mod tests {
     use crate::diagnosis::Story;
     use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn a_log_without_a_name_is_called_what_it_is() {
+        let mut timeline = Scene::published().timeline;
+        let remedy = "Read the traceback in {api_log}.";
+        timeline.setup.api_log = None;
+        assert_eq!(
+            Story::new(&timeline).fill(remedy),
+            "Read the traceback in the API's log."
+        );
+        timeline.setup.api_log = Some("api.log".into());
+        assert_eq!(
+            Story::new(&timeline).fill(remedy),
+            "Read the traceback in api.log."
+        );
+    }
 
     #[test]
     fn a_command_takes_no_value_that_a_shell_would_read_as_more() {

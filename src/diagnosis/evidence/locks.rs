@@ -1,6 +1,7 @@
 //! Who waits for the row or for its table, and who holds it.
 
 use super::Story;
+use crate::diagnosis::Answer;
 use crate::timeline::{EventKind, LockWait, Process};
 
 /// What the last look at the locks said: its event, and the wait, if there was one still.
@@ -99,4 +100,12 @@ pub(in crate::diagnosis) fn holder(wait: &LockWait) -> String {
         who.push_str(&format!(", last statement `{query}`"));
     }
     who
+}
+
+/// The remedies name the backend at the head of the line.
+pub(in crate::diagnosis) fn naming_holder(answer: Answer, wait: &LockWait) -> Answer {
+    match wait.blockers.first() {
+        Some(blocker) => answer.naming("{pid}", blocker.pid),
+        None => answer,
+    }
 }

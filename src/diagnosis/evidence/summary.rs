@@ -54,8 +54,13 @@ impl<'a> Story<'a> {
                     reached: Some(true),
                     at_ms: *at_ms,
                     evidence: evidence.clone(),
-                    observed: (stage == Stage::Submitted && self.timeline.is_by_command())
-                        .then(|| "the command ended with exit code 0".to_owned()),
+                    observed: match stage {
+                        Stage::Submitted if self.timeline.is_by_command() => {
+                            Some("the command ended with exit code 0".to_owned())
+                        }
+                        Stage::Settled => evidence.first().and_then(|n| self.settled_as(*n)),
+                        _ => None,
+                    },
                 },
                 None => {
                     let (reached, observed) = self.missing(stage);
@@ -69,6 +74,30 @@ impl<'a> Story<'a> {
                 }
             })
             .collect()
+    }
+
+    /// What the broker was told of the message, and what comes of it.
+    fn settled_as(&self, n: u32) -> Option<String> {
+        if let Some(held) = self.held.iter().find(|held| held.passage.n == n) {
+            return Some(format!("rejected, a dead letter in `{}`", held.passage.queue));
+        }
+        let told = self.lines().iter().find(|told| told.n == n)?;
+        match told.mark? {
+            LogEvent::Rejecting { .. } => Some("rejected".into()),
+            LogEvent::Acknowledging { .. } => {
+                let copy = self
+                    .publishes()
+                    .iter()
+                    .rfind(|passage| passage.at_ms <= told.at_ms && passage.message.is_retry());
+                Some(
+                    match copy.and_then(|copy| Some((copy.message.retries?, copy.queue))) {
+                        Some((retry, queue)) => format!("acknowledged, retry {retry} was sent to `{queue}`"),
+                        None => "acknowledged".into(),
+                    },
+                )
+            }
+            _ => None,
+        }
     }
 
     /// For a stage without evidence: whether that is proof of absence, and what was observed.
@@ -123,13 +152,22 @@ impl<'a> Story<'a> {
                 None => (Some(false), "no HTTP answer".into()),
             },
             Stage::Recorded if !self.sees(Source::Database) => (None, blind(Source::Database)),
-            Stage::Recorded => (
-                Some(false),
-                format!(
-                    "table `{}` has no row with this id",
-                    self.timeline.setup.table.as_deref().unwrap_or("?")
-                ),
+            Stage::Recorded if self.last_row().is_none() => (
+                None,
+                "cannot tell: the run ended before the table was read for this task".into(),
             ),
+            Stage::Recorded => {
+                let setup = &self.timeline.setup;
+                (
+                    Some(false),
+                    format!(
+                        "table `{}` has no row with {} = '{}'",
+                        setup.table.as_deref().unwrap_or("?"),
+                        setup.id_column.as_deref().unwrap_or("its id"),
+                        self.task_id.unwrap_or_default()
+                    ),
+                )
+            }
             Stage::Published if !self.sees(Source::Firehose) => (None, blind(Source::Firehose)),
             Stage::Published
                 if self.publishes.is_empty() && self.is_trace() && !self.sees_all(Source::Firehose) =>
@@ -216,7 +254,7 @@ impl<'a> Story<'a> {
                     Some(depth) => (
                         self.sees(Source::Firehose).then_some(false),
                         format!(
-                            "{} on `{queue}`, and {} in it; it must come to the front, and a worker slot must be free",
+                            "{} on `{queue}`, and {} in it; this one must come to the front, and a worker slot must be free",
                             counted(depth.consumers, "consumer", "consumers"),
                             waiting(depth.ready)
                         ),
@@ -261,7 +299,8 @@ impl<'a> Story<'a> {
                         self.timeline.setup.succeeded.join(" or ")
                     ),
                 ),
-                _ => (Some(false), "no row".into()),
+                Some(_) => (Some(false), "no row".into()),
+                None => (None, "cannot tell: the row was not read".into()),
             },
             Stage::Settled if !self.acknowledges_after_the_run() => (
                 None,
@@ -593,5 +632,20 @@ mod tests {
         for stage in way {
             assert_eq!(stages(&worked)[stage as usize], Some(true), "{stage:?}");
         }
+    }
+
+    /// A verdict may come before the first look at the table: that is no missing row.
+    #[test]
+    fn a_table_that_was_not_read_has_no_missing_row() {
+        let recorded = |scene: &Scene| {
+            let stages = scene.verdict().stages;
+            let stage = stages.into_iter().find(|stage| stage.stage == Stage::Recorded);
+            stage.and_then(|stage| Some((stage.reached, stage.observed?)))
+        };
+        let (reached, observed) = recorded(&Scene::new().submitted().timeout()).expect("a stage");
+        assert_eq!(reached, None, "{observed}");
+        let (reached, observed) = recorded(&Scene::new().submitted().no_row().timeout()).expect("a stage");
+        assert_eq!(reached, Some(false), "{observed}");
+        assert!(observed.contains("has no row with "), "{observed}");
     }
 }

@@ -55,7 +55,10 @@ pub async fn look(management: &Management, vhost: &str, selector: &QueueSelector
             Ok(listed) => listed,
             Err(_) => {
                 is_open = false;
-                let reason = format!("no answer to a look at the totals for {} s", patience.as_secs());
+                let reason = format!(
+                    "the broker has not answered for its totals for {} s",
+                    patience.as_secs()
+                );
                 sink.blind(Probe::Management, Unavailable::new(reason));
                 listing.await
             }

@@ -79,7 +79,7 @@ impl QueueGroup {
         let since = self.details_since?;
         // Whoever came just before is on the list some seconds later.
         if now < since + COUNTED_BY {
-            let why = "the list of consumers is some seconds late, and was not looked at for so long yet";
+            let why = "the list of consumers is some seconds late, and has not been read for that long yet";
             return Some(Figure::Unknown(why.into()));
         }
         let age = now.saturating_sub(self.details.as_ref()?.at) + STATISTICS_LAG;

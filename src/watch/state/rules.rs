@@ -69,7 +69,7 @@ pub fn holds_too_long(group: &QueueGroup, now: Now) -> Option<String> {
     let held = known.saturating_sub(group.held_since()?);
     (held >= now.limits.held).then(|| {
         format!(
-            "{unacked} unacked, and none acknowledged for {}, by statistics that know it until {} ago",
+            "{unacked} unacked, none acknowledged for {} (statistics {} old)",
             seconds(held),
             now.ago(known)
         )
@@ -128,15 +128,19 @@ pub fn works_off_its_backlog(group: &QueueGroup, now: Now) -> Option<String> {
 
 pub fn has_a_backlog(group: &QueueGroup, now: Now) -> Option<String> {
     let waiting = waiting(group, now)?;
-    let trend = match group.ready_before(now.at) {
-        Some(before) if waiting < before.value => format!("{} {} ago", before.value, now.ago(before.at)),
-        before => {
-            let since = before.map_or(now.at, |before| before.at);
-            format!("not fewer than {} ago", now.ago(since))
-        }
-    };
     let as_of = as_of(&group.main.ready(now.at));
-    let mut why = format!("{waiting} ready{as_of}, {trend}; {}", consumers(group, now));
+    let trend = match group.ready_before(now.at) {
+        Some(before) if now.at.saturating_sub(before.at) >= Duration::from_secs(1) => {
+            let shrinking = if waiting < before.value {
+                ""
+            } else {
+                ", not shrinking"
+            };
+            format!("{shrinking} ({} ready {} ago)", before.value, now.ago(before.at))
+        }
+        _ => String::new(),
+    };
+    let mut why = format!("{waiting} ready{as_of}{trend}; {}", consumers(group, now));
     if let Some(work) = work(group, now) {
         why.push_str(&format!("; {work}"));
     }
@@ -184,7 +188,7 @@ pub fn holds(group: &QueueGroup, now: Now) -> Option<String> {
         None => "; no statistics yet, so it cannot be told whether some are acknowledged between two looks",
     };
     Some(format!(
-        "{held} unacked{as_of}, none seen to be done for {}{but}",
+        "{held} unacked{as_of}, none finished for {}{but}",
         now.ago(since)
     ))
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ratatui::layout::Constraint;
 
+use super::super::consumers::who_text;
 use super::super::group::{Quantity, QueueGroup};
-use super::super::lines::{Number, Row, one_line, who_text};
+use super::super::lines::{Number, Row, one_line};
 use super::super::observation::Stats;
 use super::super::queue::Figure;
 use crate::text::{fitted, width as cells};

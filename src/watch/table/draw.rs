@@ -9,11 +9,13 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table as Grid, TableState};
 
-use super::super::lines::{self, grouped, one_line, who_text};
+use super::super::consumers::consumer_lines;
+use super::super::lines::{self, one_line};
 use super::super::observation::Probe;
 use super::super::state::State;
 use super::super::{Connectivity, QueueModel};
 use super::columns::{Column, fitting};
+use super::pages::{help, overlay};
 use super::{Mode, Table};
 use crate::units::seconds;
 
@@ -44,8 +46,19 @@ impl Table {
         self.draw_rows(frame, middle, model, started);
         frame.render_widget(Paragraph::new(about), bottom);
         frame.render_widget(Paragraph::new(self.keys()), keys);
-        if let Mode::Columns(at) = self.mode {
-            self.draw_columns(frame, middle, at);
+        let all_but_the_edges = middle.union(bottom);
+        match self.mode {
+            Mode::Columns(at) => self.draw_columns(frame, middle, at),
+            Mode::Help => overlay(frame, all_but_the_edges, help(), 0),
+            Mode::Details(from) => {
+                let lines = self.details(model, started, all_but_the_edges.width);
+                let last = lines.len().saturating_sub(usize::from(all_but_the_edges.height));
+                // So that one key up shows something else.
+                let from = from.min(last);
+                self.mode = Mode::Details(from);
+                overlay(frame, all_but_the_edges, lines, from);
+            }
+            Mode::Rows | Mode::Filter => {}
         }
     }
 
@@ -81,7 +94,9 @@ impl Table {
 
     fn keys(&self) -> Line<'static> {
         let keys = match self.mode {
-            Mode::Rows => "q quit · / filter · s sort · r reverse · c columns · ↑↓ row",
+            Mode::Rows => "? help · q quit · Enter details · / filter · s sort · r reverse · c columns",
+            Mode::Help => "? or Esc back · q quit",
+            Mode::Details(_) => "Esc back · ↑↓ scroll · q quit",
             Mode::Filter => "type to filter by name or state · Enter keep · Esc clear",
             Mode::Columns(_) => "↑↓ column · space show or hide · Enter done",
         };
@@ -119,12 +134,8 @@ impl Table {
             None => lines.push(Line::from("consumers: not listed (yet)")),
             Some([]) => lines.push(Line::from("consumers: none listed; the list is 2 to 5 s late")),
             Some(who) => {
-                let texts = grouped(who.iter().map(|consumer| {
-                    let who = who_text(std::slice::from_ref(consumer));
-                    format!("{who} as {}, prefetch {}", consumer.user, consumer.prefetch)
-                }));
                 let line = |text| Line::from(one_line(&format!("consumer: {text}")));
-                lines.extend(texts.into_iter().map(line));
+                lines.extend(consumer_lines(who).into_iter().map(line));
             }
         }
         lines

@@ -1,0 +1,77 @@
+//! Programs that send tasks past every API: management commands, and modules that are run.
+
+use super::names::{dotted, module_of};
+use super::{Actor, Mentions};
+use crate::init::walk::TextFile;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SendingProgram {
+    /// Of Django's `manage.py`.
+    pub manage_command: Option<String>,
+    /// Dotted, for `python -m`.
+    pub module: String,
+    /// Where it is started.
+    pub folder: String,
+    pub place: String,
+    /// The actor that it sends to.
+    pub sends: String,
+}
+
+pub(super) fn find(mentions: &[Mentions], actors: &[Actor], python: &[TextFile]) -> Vec<SendingProgram> {
+    let manage = python
+        .iter()
+        .filter_map(|file| file.place.strip_suffix("manage.py"))
+        .filter(|folder| folder.is_empty() || folder.ends_with('/'))
+        .min_by_key(|folder| folder.len());
+    let mut found: Vec<SendingProgram> = mentions
+        .iter()
+        .filter_map(|mention| program(mention, actors, python, manage))
+        .collect();
+    found.sort_by_key(|program| program.manage_command.is_none());
+    found
+}
+
+fn program(
+    mention: &Mentions,
+    actors: &[Actor],
+    python: &[TextFile],
+    manage: Option<&str>,
+) -> Option<SendingProgram> {
+    let place = &mention.file.place;
+    let is_actor = |name: &&String| {
+        actors
+            .iter()
+            .any(|actor| actor.function == **name || actor.name == **name)
+    };
+    let sends = mention.sends.iter().find(is_actor)?.clone();
+    let stem = place.rsplit('/').next()?.trim_end_matches(".py");
+    let is_command = place.contains("management/commands/") && !stem.starts_with('_');
+    if let (true, Some(folder)) = (is_command, manage) {
+        return Some(SendingProgram {
+            manage_command: Some(stem.to_owned()),
+            module: module_of(place),
+            folder: folder.trim_end_matches('/').to_owned(),
+            place: place.clone(),
+            sends,
+        });
+    }
+    let text = &mention.file.text;
+    let is_run = ["__name__ == \"__main__\"", "__name__ == '__main__'"]
+        .iter()
+        .any(|words| text.contains(words));
+    // What defines the actor and runs is an example more often than a program.
+    let defines = actors.iter().any(|actor| actor.module == module_of(place));
+    if !is_run || defines {
+        return None;
+    }
+    let module = dotted(place, python);
+    let path = format!("{}.py", module.replace('.', "/"));
+    let folder = place.strip_suffix(&path).unwrap_or_default();
+    Some(SendingProgram {
+        manage_command: None,
+        module,
+        folder: folder.trim_end_matches('/').to_owned(),
+        place: place.clone(),
+        sends,
+    })
+}
