@@ -97,6 +97,10 @@ pub enum LogEvent {
     Concurrency {
         slots: usize,
     },
+    /// Where it stores results, as its banner says.
+    ResultStore {
+        url: String,
+    },
     /// The run is over, and what comes after it failed: no result is stored.
     NotStored {
         error: String,
