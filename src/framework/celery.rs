@@ -283,6 +283,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_task_that_ends_itself_declares_nothing() {
+        let ended = entered()
+            .child(1, "Task shop.tasks.fulfil[OURS] ignored")
+            .silence();
+        assert!(
+            ended.cause().ends_with(" expected-exception"),
+            "{}",
+            ended.cause()
+        );
+        assert!(!ended.summary().contains("throws"), "{}", ended.summary());
+        let declared = entered().child(1, "Task shop.tasks.fulfil[OURS] raised expected: Declined('no')");
+        assert!(declared.silence().summary().contains("throws"));
+    }
+
     /// `received` is no start, and `succeeded` is one.
     #[test]
     fn received_is_no_start() {

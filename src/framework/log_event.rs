@@ -60,7 +60,8 @@ pub enum LogEvent {
         actor: String,
     },
     ExpectedException {
-        exception: String,
+        /// One that the task declares. `None`: it told its worker to leave it at that.
+        declared: Option<String>,
     },
     Aborting {
         id: String,

@@ -116,13 +116,11 @@ const LINES: &[(&str, LineMeaning)] = &[
     }),
     (task!("Task ", r" raised expected: (\w+)"), |c| {
         LogEvent::ExpectedException {
-            exception: group(c, 3),
+            declared: Some(group(c, 3)),
         }
     }),
     (task!("Task ", r" (?:ignored|reject requeue=)"), |_| {
-        LogEvent::ExpectedException {
-            exception: "Ignore or Reject".into(),
-        }
+        LogEvent::ExpectedException { declared: None }
     }),
     (task!("Task ", r" retry: Retry (?:in (\d+)s)?"), |c| {
         LogEvent::Retrying {
