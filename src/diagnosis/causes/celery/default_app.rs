@@ -29,7 +29,7 @@ const VHOST: &str = "/";
 const NAMES_THE_BROKER: [&str; 2] = ["CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL"];
 
 fn check(story: &Story<'_>) -> Answer {
-    if story.published().is_some() {
+    if !story.publishes().is_empty() {
         return Answer::NotApplicable;
     }
     let api = story.api_processes();
