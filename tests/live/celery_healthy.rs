@@ -139,6 +139,12 @@ fn with_own_table(name: &str, fault: &str) -> Stack {
     let switch = [("SHOP_RESULTS", "own-table")];
     program_in(&mut stack, "worker", fault, &switch);
     program_in(&mut stack, "api", "", &switch);
+    // 5.4 makes the table when the first result is stored.
+    order(&stack);
+    until("a result is stored", || {
+        let said = stack.read("worker.log");
+        said.contains("succeeded in") || said.contains("raised unexpected")
+    });
     stack
 }
 
