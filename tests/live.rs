@@ -21,6 +21,8 @@ mod celery_code;
 mod celery_control;
 #[path = "live/celery_healthy.rs"]
 mod celery_healthy;
+#[path = "live/celery_places.rs"]
+mod celery_places;
 #[path = "live/cluster.rs"]
 mod cluster;
 #[path = "live/command.rs"]

@@ -33,6 +33,7 @@ pub static FRAMEWORK: Framework = Framework {
         delay: None,
         dead_letter: None,
         is_bookkeeping,
+        later,
     },
     codec: codec::CODEC,
     log: log::LOG,
@@ -108,6 +109,15 @@ pub static FRAMEWORK: Framework = Framework {
     control: Some(control::CONTROL),
 };
 
+/// Native delayed delivery: a queue for each bit of the seconds, which stand before the key.
+fn later<'k>(exchange: &str, routing_key: &'k str) -> Option<&'k str> {
+    let level = exchange.strip_prefix("celery_delayed_")?;
+    level.parse::<u8>().ok()?;
+    let parts: Vec<&str> = routing_key.splitn(29, '.').collect();
+    let (key, bits) = parts.split_last()?;
+    (bits.len() == 28 && bits.iter().all(|bit| matches!(*bit, "0" | "1"))).then_some(*key)
+}
+
 /// Events of workers, remote control and its answers: they pass every two seconds, and none is a task.
 fn is_bookkeeping(exchange: &str, queue: &str) -> bool {
     matches!(exchange, "celeryev" | "celery.pidbox" | "reply.celery.pidbox")
@@ -134,6 +144,45 @@ mod tests {
         assert!(is_bookkeeping("", "celeryev.7b3b"));
         assert!(!is_bookkeeping("", "celery"));
         assert!(!is_bookkeeping("celery", "celery"));
+    }
+
+    #[test]
+    fn a_key_behind_the_seconds_that_it_waits() {
+        let bits = "0.".repeat(22) + "1.1.1.1.0.0.";
+        let key = format!("{bits}orders.new");
+        assert_eq!(later("celery_delayed_27", &key), Some("orders.new"));
+        assert_eq!(later("orders", &key), None);
+        assert_eq!(later("celery_delayed_27", "orders.new"), None);
+    }
+
+    #[test]
+    fn what_the_broker_keeps_for_later_is_delayed() {
+        let message = || sent_with(&[("eta", "1970-01-01T00:30:00+00:00")], None);
+        let sent = |key: &str| {
+            let publish = EventKind::Publish {
+                exchange: "celery_delayed_27".into(),
+                routing_key: "0.".repeat(22) + "1.1.1.1.0.0." + key,
+                connection: API.into(),
+                user: Some("lab".into()),
+                message: message(),
+            };
+            Scene::new()
+                .setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.queue = "celery".into();
+                })
+                .depth("celery", 0, 1)
+                .submitted()
+                .row("PENDING")
+                .see(Source::Firehose, publish)
+                .depth("celery", 0, 1)
+                .silence()
+        };
+        let ours = sent("celery");
+        assert_eq!(ours.cause(), "likely delayed", "{}", ours.summary());
+        assert_eq!(reached(&ours, Stage::Published), Some(true));
+        assert!(ours.summary().contains("celery_delayed"), "{}", ours.summary());
+        assert_eq!(sent("orders").cause(), "likely published-to-other-queue");
     }
 
     const OURS: &str = "5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11";
@@ -281,6 +330,21 @@ mod tests {
         ] {
             assert_eq!(scene.cause(), cause, "{:?}", scene.summary());
         }
+    }
+
+    #[test]
+    fn a_task_that_ends_itself_declares_nothing() {
+        let ended = entered()
+            .child(1, "Task shop.tasks.fulfil[OURS] ignored")
+            .silence();
+        assert!(
+            ended.cause().ends_with(" expected-exception"),
+            "{}",
+            ended.cause()
+        );
+        assert!(!ended.summary().contains("throws"), "{}", ended.summary());
+        let declared = entered().child(1, "Task shop.tasks.fulfil[OURS] raised expected: Declined('no')");
+        assert!(declared.silence().summary().contains("throws"));
     }
 
     /// `received` is no start, and `succeeded` is one.

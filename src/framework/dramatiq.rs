@@ -49,6 +49,7 @@ pub static FRAMEWORK: Framework = Framework {
         delay: Some(".DQ"),
         dead_letter: Some(".XQ"),
         is_bookkeeping: |_, _| false,
+        later: |_, _| None,
     },
     codec: codec::CODEC,
     log: log::LOG,

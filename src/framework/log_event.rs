@@ -60,7 +60,8 @@ pub enum LogEvent {
         actor: String,
     },
     ExpectedException {
-        exception: String,
+        /// One that the task declares. `None`: it told its worker to leave it at that.
+        declared: Option<String>,
     },
     Aborting {
         id: String,
@@ -100,6 +101,10 @@ pub enum LogEvent {
     /// How many messages it runs at once.
     Concurrency {
         slots: usize,
+    },
+    /// Where it stores results, as its banner says.
+    ResultStore {
+        url: String,
     },
     /// The run is over, and what comes after it failed: no result is stored.
     NotStored {

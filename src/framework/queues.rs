@@ -24,6 +24,8 @@ pub struct Queues {
     pub dead_letter: Option<&'static str>,
     /// What passes through this exchange, or to this queue, is talk of workers among themselves.
     pub is_bookkeeping: fn(exchange: &str, queue: &str) -> bool,
+    /// What is sent so is kept by the broker itself until its time comes: the key with which it goes on then.
+    pub later: for<'k> fn(exchange: &str, routing_key: &'k str) -> Option<&'k str>,
 }
 
 impl Queues {
@@ -99,6 +101,7 @@ mod tests {
         delay: Some(".later"),
         dead_letter: Some(".dead"),
         is_bookkeeping: |_, _| false,
+        later: |_, _| None,
     };
 
     #[test]
@@ -117,6 +120,7 @@ mod tests {
             delay: None,
             dead_letter: None,
             is_bookkeeping: |_, _| false,
+            later: |_, _| None,
         };
         assert_eq!(none.pattern("q"), "^q$");
         assert_eq!(none.family("q"), [(Role::Main, "q".to_owned())]);

@@ -13,6 +13,7 @@ pub static FRAMEWORK: Framework = Framework {
         delay: None,
         dead_letter: Some("-dead"),
         is_bookkeeping: |_, _| false,
+        later: |_, _| None,
     },
     codec: Codec {
         read,

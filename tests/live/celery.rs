@@ -114,13 +114,18 @@ pub(crate) fn api(stack: &mut Stack, fault: &str) -> u32 {
 }
 
 fn api_with(stack: &mut Stack, fault: &str, env: &[(&str, &str)]) -> u32 {
+    let command = api_command(stack, fault, env);
+    let health = format!("{}/health", stack.api_url());
+    stack.listening("api", command, &health)
+}
+
+fn api_command(stack: &Stack, fault: &str, env: &[(&str, &str)]) -> Command {
     let url = stack.api_url();
     let mut command = program(stack, "gunicorn");
-    let address = url.trim_start_matches("http://").to_owned();
     command
         .args([
             "--bind",
-            &address,
+            url.trim_start_matches("http://"),
             "--threads",
             "4",
             "--no-control-socket",
@@ -128,7 +133,7 @@ fn api_with(stack: &mut Stack, fault: &str, env: &[(&str, &str)]) -> u32 {
         ])
         .env("SHOP_API_FAULT", fault)
         .envs(env.iter().copied());
-    stack.listening("api", command, &format!("{url}/health"))
+    command
 }
 
 /// The worker or the API with switches of their own.

@@ -180,3 +180,25 @@ fn a_stopped_worker_is_silent() {
     assert_eq!(verdict.cause(), "worker-frozen", "{}", verdict.explain());
     assert!(events(&verdict, "inspected").is_empty(), "{}", verdict.explain());
 }
+
+/// It lives, and consumes nothing any more: to start it is no remedy.
+#[test]
+fn check_knows_a_worker_that_does_not_consume() {
+    let mut stack = shop("check-cancelled");
+    worker(&mut stack, "");
+    let mut cancel = program(&stack, "celery");
+    cancel.args(["-A", "shop", "control", "cancel_consumer", "celery"]);
+    assert!(cancel.output().expect("celery runs").status.success());
+    until("nobody consumes", || {
+        stack.depth("celery").is_some_and(|(_, consumers)| consumers == 0)
+    });
+    api(&mut stack, "");
+    let mut check = stack.taskdiag("check");
+    check.arg("--config").arg(stack.write_config());
+    let checked = check.output().expect("taskdiag runs");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("1 worker lives in this vhost: celery@"), "{said}");
+    assert!(said.contains("inspect active_queues"), "{said}");
+    assert!(!said.contains("start the worker"), "{said}");
+}

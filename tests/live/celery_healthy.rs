@@ -1,9 +1,10 @@
 //! Systems on Celery in which nothing is wrong, whatever it looks like; and pools and tables that are not the usual.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::celery::{api, of_celery, order, program, program_in, shop, worker, worker_of};
-use crate::lab::until;
+use crate::lab::{repository, until};
 use crate::stack::Stack;
 use crate::verdict::Verdict;
 
@@ -138,6 +139,12 @@ fn with_own_table(name: &str, fault: &str) -> Stack {
     let switch = [("SHOP_RESULTS", "own-table")];
     program_in(&mut stack, "worker", fault, &switch);
     program_in(&mut stack, "api", "", &switch);
+    // 5.4 makes the table when the first result is stored.
+    order(&stack);
+    until("a result is stored", || {
+        let said = stack.read("worker.log");
+        said.contains("succeeded in") || said.contains("raised unexpected")
+    });
     stack
 }
 
@@ -178,4 +185,97 @@ fn a_chord_whose_header_hangs() {
     of_celery(stack.diagnose(&[]))
         .expect("C", "chord-waiting", 20)
         .at_least_likely();
+}
+
+/// It renames its processes, where `setproctitle` is installed.
+#[test]
+fn a_worker_that_renames_itself() {
+    let mut stack = shop("renamed");
+    let packages = stack.dir.join("packages");
+    install(&stack, &packages, "setproctitle==1.3.7");
+    let pid = worker_beside(&mut stack, &packages, "hangs", &[]);
+    let title = std::fs::read(format!("/proc/{pid}/cmdline")).expect("its command line");
+    let title = String::from_utf8_lossy(&title).into_owned();
+    assert!(title.starts_with("[celeryd: "), "{title}");
+    api(&mut stack, "");
+    stack.set("timing.timeout", "10s");
+    of_celery(stack.diagnose(&[]))
+        .expect("A", "actor-still-running", 10)
+        .says("print_label");
+}
+
+fn with_gevent(name: &str, fault: &str) -> Stack {
+    let mut stack = shop(name);
+    let packages = stack.dir.join("packages");
+    install(&stack, &packages, "gevent==25.9.1");
+    worker_beside(&mut stack, &packages, fault, &["-P", "gevent", "-c", "4"]);
+    api(&mut stack, "");
+    stack
+}
+
+/// A worker that has these packages as well.
+fn worker_beside(stack: &mut Stack, packages: &Path, fault: &str, arguments: &[&str]) -> u32 {
+    let sources = repository().join("fixtures/celery_shop");
+    let mut command = program(stack, "celery");
+    command
+        .args(["-A", "shop", "worker", "-l", "INFO"])
+        .args(arguments)
+        .env("SHOP_WORKER_FAULT", fault)
+        .env(
+            "PYTHONPATH",
+            format!("{}:{}", packages.display(), sources.display()),
+        );
+    let pid = stack.start("worker", "worker.log", command);
+    until("the worker consumes", || {
+        stack.depth("celery").is_some_and(|(_, consumers)| consumers > 0)
+    });
+    pid
+}
+
+/// A package beside the sample system's, in a folder of the test's own.
+fn install(stack: &Stack, folder: &Path, package: &str) {
+    let mut pip = program(stack, "python");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+        .arg(folder)
+        .arg(package);
+    if package.starts_with("gevent") {
+        pip.args(["greenlet", "zope.event", "zope.interface"]);
+    }
+    let done = pip.output().expect("pip runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_pool_of_greenlets() {
+    let mut stack = with_gevent("gevent", "");
+    is_fine(stack.diagnose(&[])).certain();
+}
+
+#[test]
+fn a_pool_of_greenlets_in_which_it_hangs() {
+    let mut stack = with_gevent("gevent-hangs", "hangs");
+    stack.set("timing.timeout", "10s");
+    of_celery(stack.diagnose(&[])).expect("A", "actor-still-running", 10);
+}
+
+/// Its queue is a quorum queue, so that a message for later waits at the broker and not in the worker.
+fn quorum(name: &str, fault: &str) -> Stack {
+    let mut stack = shop(name);
+    let switch = [("SHOP_QUEUES", "quorum")];
+    program_in(&mut stack, "worker", "", &switch);
+    program_in(&mut stack, "api", fault, &switch);
+    stack
+}
+
+#[test]
+fn a_delay_at_the_broker() {
+    let mut stack = quorum("native-soon", "countdown-soon");
+    stack.set("timing.silence", "12s");
+    is_fine(stack.diagnose(&[])).certain();
+}
+
+#[test]
+fn a_delay_at_the_broker_that_goes_on() {
+    let mut stack = quorum("native", "countdown");
+    of_celery(stack.diagnose(&[])).expect("C", "delayed", 20);
 }

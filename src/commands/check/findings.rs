@@ -91,10 +91,18 @@ fn of_queue(story: &Story) -> Vec<Finding> {
         )),
         Some(depth) if depth.consumers == 0 => {
             let ready = counted(depth.ready, "message waits", "messages wait");
-            found.push(finding(
-                format!("queue `{queue}` has no consumer; {ready} in it"),
-                "start the worker, or look whether it uses another vhost, broker or queue",
-            ));
+            let text = format!("queue `{queue}` has no consumer; {ready} in it");
+            let lives = story.nodes_that_live();
+            found.push(match lives.is_empty() {
+                true => finding(
+                    text,
+                    "start the worker, or look whether it uses another vhost, broker or queue",
+                ),
+                false => finding(
+                    format!("{text}, although {} in this vhost: {}", counted(lives.len() as u64, "worker lives", "workers live"), lives.join(", ")),
+                    "`celery -A APP inspect active_queues` says what they consume: another queue (`-Q`), or none, after `cancel_consumer`",
+                ),
+            });
         }
         _ => {}
     }

@@ -22,7 +22,26 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// It passes from one of the broker's queues for later to the next, which the firehose does not show.
+fn kept_for_later(story: &Story<'_>) -> Option<Answer> {
+    let passage = story.kept_for_later().filter(|_| story.published().is_none())?;
+    let left = retries::eta_left_ms(story, passage).filter(|left| *left > 0.0)?;
+    let waits = story.deliveries().next().is_none() && !passage.message.is_retry();
+    waits.then(|| {
+        Answer::likely(
+            format!(
+                "published with a delay: the broker keeps it in its queues `celery_delayed_N` for another {}",
+                units::span(left)
+            ),
+            [passage.n],
+        )
+    })
+}
+
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = kept_for_later(story) {
+        return answer;
+    }
     let Some(passage) = retries::waiting_message(story)
         .filter(|passage| passage.message.is_delayed() && !passage.message.is_retry())
     else {

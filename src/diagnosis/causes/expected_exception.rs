@@ -19,17 +19,16 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    match story.line(|mark| matches!(mark, LogEvent::ExpectedException { .. })) {
-        Some(told) => Answer::shown(
-            format!(
-                "the actor raised an exception that it declares in `throws`, so it is not retried: {}",
-                told.line.text
-            ),
-            [told.n],
-        )
-        .terminal(),
-        None => Answer::NotApplicable,
-    }
+    let Some(told) = story.line(|mark| matches!(mark, LogEvent::ExpectedException { .. })) else {
+        return Answer::NotApplicable;
+    };
+    let what = match told.mark {
+        Some(LogEvent::ExpectedException { declared: None }) => {
+            "the task itself said that it is not to be run any further, with Ignore or Reject: its worker stores no result and does not retry it"
+        }
+        _ => "the actor raised an exception that it declares in `throws`, so it is not retried",
+    };
+    Answer::shown(format!("{what}: {}", told.line.text), [told.n]).terminal()
 }
 
 #[cfg(test)]

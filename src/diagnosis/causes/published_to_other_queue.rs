@@ -22,6 +22,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(passage) = story.published() {
         return Answer::ruled_out(format!("published to `{}`", passage.queue), [passage.n]);
     }
+    if let Some(passage) = story.kept_for_later() {
+        return Answer::ruled_out("the broker keeps it for later", [passage.n]);
+    }
     let Some(passage) = story.publishes().first() else {
         return Answer::NotApplicable;
     };

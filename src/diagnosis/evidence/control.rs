@@ -44,6 +44,16 @@ pub(in crate::diagnosis) fn living<'a>(story: &Story<'a>) -> Vec<(u32, &'a Heart
     last
 }
 
+impl<'a> Story<'a> {
+    /// Their names. Silence says nothing: some workers send no heartbeat.
+    pub fn nodes_that_live(&self) -> Vec<&'a str> {
+        let mut nodes: Vec<&str> = living(self).iter().map(|(_, beat)| beat.node.as_str()).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
 /// Two heartbeats and a half.
 const SILENT_MS: u64 = 5_000;
 

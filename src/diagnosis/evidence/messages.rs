@@ -234,6 +234,31 @@ impl<'a> Story<'a> {
         &self.publishes
     }
 
+    /// Its publish, where the broker itself keeps it until its time comes, for the configured queue.
+    pub fn kept_for_later(&self) -> Option<&Transfer<'a>> {
+        self.publishes
+            .iter()
+            .find(|passage| self.is_kept_for_later(passage))
+    }
+
+    pub(super) fn is_kept_for_later(&self, passage: &Transfer<'_>) -> bool {
+        let Some(EventKind::Publish {
+            exchange,
+            routing_key,
+            ..
+        }) = self.timeline.event(passage.n).map(|event| &event.kind)
+        else {
+            return false;
+        };
+        let key = (self.framework().queues.later)(exchange, routing_key);
+        key.is_some_and(|key| self.is_of_my_queue(key))
+    }
+
+    /// Its publish for the configured queue, at once or for later.
+    pub fn sent(&self) -> Option<&Transfer<'a>> {
+        self.published().or_else(|| self.kept_for_later())
+    }
+
     /// The first publish that put it on the configured queue or its delay queue.
     pub fn published(&self) -> Option<&Transfer<'a>> {
         self.publishes

@@ -11,6 +11,11 @@ impl Story<'_> {
         self.framework().unknown_result.is_some() && self.task_id().is_none_or(is_known)
     }
 
+    /// … and has it: the API answered with the id of the task's message.
+    pub(in crate::diagnosis) fn row_is_a_result(&self) -> bool {
+        self.row_may_be_a_result() && self.task_id().is_some_and(|task| self.is_my_message(task))
+    }
+
     /// … or says itself that it is one: what was raised stands in it, in parts.
     pub(in crate::diagnosis) fn is_a_result(&self, row: &Row) -> bool {
         let parts = |error: &String| error.contains("\"exc_type\"");
@@ -34,4 +39,60 @@ pub(in crate::diagnosis) fn not_stored<'s, 'a>(story: &'s Story<'a>) -> Option<&
         .iter()
         .filter(|told| matches!(told.mark, Some(LogEvent::NotStored { .. })))
         .find(is_ours)
+}
+
+/// Where the watched worker says that it stores results, credentials left out. `None`: it does not say, or two
+/// workers that write this log say different things.
+pub(in crate::diagnosis) fn store_of_the_worker(story: &Story<'_>) -> Option<(u32, String)> {
+    let mut said = story.worker_lines().iter().filter_map(|told| match told.mark {
+        Some(LogEvent::ResultStore { url }) => Some((told.n, place(url))),
+        _ => None,
+    });
+    let (n, store) = said.next()?;
+    said.all(|(_, other)| other == store).then_some((n, store))
+}
+
+/// Scheme, host, port and path.
+fn place(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let at = rest.rsplit_once('@').map_or(rest, |(_, at)| at);
+            format!("{scheme}://{at}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// The store is the very database that is looked at.
+pub(in crate::diagnosis) fn is_the_database(story: &Story<'_>, store: &str) -> bool {
+    let at = store.split_once("://").map(|(_, at)| at);
+    at.is_some() && at == story.timeline.setup.database.as_deref()
+}
+
+/// What is stored there cannot be a row of this table of PostgreSQL.
+pub(in crate::diagnosis) fn cannot_be(store: &str, table: &str) -> bool {
+    let scheme = store.split("://").next().unwrap_or_default();
+    let is_postgres = scheme.starts_with("postgres");
+    let is_djangos = table.rsplit('.').next() == Some("django_celery_results_taskresult");
+    // Another scheme may be an application's own backend, which stores wherever it likes.
+    let elsewhere = [
+        "redis",
+        "rediss",
+        "sentinel",
+        "rpc",
+        "memcached",
+        "cache",
+        "memory",
+        "disabled",
+        "file",
+        "mongodb",
+        "sqlite",
+        "mysql",
+        "s3",
+        "dynamodb",
+        "elasticsearch",
+        "cassandra",
+    ];
+    (is_postgres && is_djangos) || elsewhere.contains(&scheme.split('+').next().unwrap_or_default())
 }

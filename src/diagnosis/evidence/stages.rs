@@ -51,8 +51,8 @@ impl<'a> Story<'a> {
         };
         for passage in &self.publishes {
             // What is sent to a classic queue while its node is down is dropped.
-            let dropped = self.dropped_by(passage).is_some();
-            if self.is_of_my_queue(passage.queue) && exists(passage.queue) && !dropped {
+            let holds = exists(passage.queue) && self.dropped_by(passage).is_none();
+            if (self.is_of_my_queue(passage.queue) && holds) || self.is_kept_for_later(passage) {
                 put(Stage::Published, Some(passage.at_ms), passage.n);
             }
         }

@@ -31,7 +31,10 @@ impl<'a> Story<'a> {
                     })
                 }),
             queue: publish
-                .map(|passage| passage.queue.to_owned())
+                .map(|passage| match self.kept_for_later() {
+                    Some(_) => self.queue().to_owned(),
+                    None => passage.queue.to_owned(),
+                })
                 .or_else(|| Some(self.queue().to_owned())),
         }
     }

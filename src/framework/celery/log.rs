@@ -119,13 +119,11 @@ const LINES: &[(&str, LineMeaning)] = &[
     }),
     (task!("Task ", r" raised expected: (\w+)"), |c| {
         LogEvent::ExpectedException {
-            exception: group(c, 3),
+            declared: Some(group(c, 3)),
         }
     }),
     (task!("Task ", r" (?:ignored|reject requeue=)"), |_| {
-        LogEvent::ExpectedException {
-            exception: "Ignore or Reject".into(),
-        }
+        LogEvent::ExpectedException { declared: None }
     }),
     (task!("Task ", r" retry: Retry (?:in (\d+)s)?"), |c| {
         LogEvent::Retrying {
@@ -141,6 +139,9 @@ const LINES: &[(&str, LineMeaning)] = &[
     }),
     (r"\.> concurrency: (\d+) \(", |c| LogEvent::Concurrency {
         slots: group(c, 1).parse().unwrap_or(0),
+    }),
+    (r"\.> results: +(\S+)$", |c| LogEvent::ResultStore {
+        url: group(c, 1),
     }),
     (r"Received unregistered task of type '([^']*)'", |c| {
         LogEvent::UndefinedActor { actor: group(c, 1) }
@@ -314,6 +315,12 @@ mod tests {
                 "- *** --- * --- .> concurrency: 2 (prefork)",
                 LogEvent::Concurrency { slots: 2 },
             ),
+            (
+                "- ** ---------- .> results:     redis://:**@cache:6379/0",
+                LogEvent::ResultStore {
+                    url: "redis://:**@cache:6379/0".into(),
+                },
+            ),
         ] {
             let text = text.replace("ID", ID);
             assert_eq!(read(&text, None, None), Some(mark), "{text}");
@@ -322,6 +329,7 @@ mod tests {
             "order 7 received",
             "shop.tasks.fulfil_order[ID]: packing order 7",
             "mingle: all alone",
+            "- ** ---------- .> results:     ",
         ] {
             assert_eq!(read(text, None, None), None, "{text}");
         }

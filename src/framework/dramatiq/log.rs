@@ -105,7 +105,7 @@ const LINES: &[(&str, LineMeaning)] = &[
     (
         r"(?s)Failed to process message .* with expected exception (\S+)\.",
         |c| LogEvent::ExpectedException {
-            exception: group(c, 1),
+            declared: Some(group(c, 1)),
         },
     ),
     (r"Aborting message '([^']+)'", |c| LogEvent::Aborting {

@@ -1,0 +1,252 @@
+//! The API sends where Celery sends when nothing has told it of a broker.
+
+use super::APPLIES_TO;
+use crate::diagnosis::evidence::{api, workers};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::timeline::environment::{Environment, Variable};
+use crate::timeline::{EventKind, Process, Source};
+
+pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
+    id: "default-app",
+    keeps_from: &[Stage::Submitted, Stage::Published],
+    owner: &[Owner::ApiCode],
+    explains: &["published-to-other-broker", "published-to-other-vhost"],
+    scenario: Some(Scenario::C),
+    needs: &[&[Source::Process, Source::ApiLog]],
+    general: false,
+    fails_attempt: false,
+    applies_to: APPLIES_TO,
+    page: include_str!("default_app.md"),
+    check,
+};
+
+/// `amqp://guest@localhost:5672//`, in parts.
+const PORT: &str = "5672";
+const USER: &str = "guest";
+const VHOST: &str = "/";
+
+/// Whatever application is used, it takes its broker from here first.
+const NAMES_THE_BROKER: [&str; 2] = ["CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL"];
+
+fn check(story: &Story<'_>) -> Answer {
+    if !story.publishes().is_empty() {
+        return Answer::NotApplicable;
+    }
+    let api = story.api_processes();
+    let named = api.iter().find_map(|(n, process)| {
+        let has = |name: &&&str| process.env_names.iter().any(|own| own == **name);
+        Some((*n, *NAMES_THE_BROKER.iter().find(has)?))
+    });
+    if let Some((n, name)) = named {
+        return Answer::ruled_out(
+            format!("{name} in the API's environment names a broker, for whatever app it uses"),
+            [n],
+        );
+    }
+    let found = api.iter().find_map(|(n, process)| connected(story, *n, process));
+    match found {
+        Some(answer) if story.closed() => answer,
+        Some(_) => Answer::NotApplicable,
+        None => refused(story),
+    }
+}
+
+/// It is connected to localhost, and that is not where the task was to go.
+fn connected(story: &Story<'_>, n: u32, process: &Process) -> Option<Answer> {
+    let socket = process
+        .sockets
+        .iter()
+        .find(|socket| leads_to_the_default(socket))?;
+    let setup = &story.timeline.setup;
+    let listed = story.connections().and_then(|(listed, connections)| {
+        let own = connections.iter().find(|connection| connection.name == *socket)?;
+        Some((listed, own))
+    });
+    let (text, evidence) = match listed {
+        Some((_, own)) if own.vhost == setup.vhost || own.vhost != VHOST || own.user != USER => return None,
+        Some((listed, own)) => (
+            format!(
+                "the API (pid {}) is connected to localhost:{PORT} as {}, in vhost \"{}\" and not in \"{}\"",
+                process.pid, own.user, own.vhost, setup.vhost
+            ),
+            vec![n, listed],
+        ),
+        // It may be the configured broker's own connection, not listed yet.
+        None if is_the_default(&setup.broker) => return None,
+        None => (
+            format!(
+                "the API (pid {}) is connected to localhost:{PORT}, and not to {}",
+                process.pid, setup.broker
+            ),
+            vec![n],
+        ),
+    };
+    Some(Answer::likely(
+        format!(
+            "{text}: that is where Celery sends when it is told of no broker{}",
+            unused(story)
+        ),
+        evidence,
+    ))
+}
+
+/// Nobody listens where it sends, and the configured broker is there.
+fn refused(story: &Story<'_>) -> Answer {
+    let is_refusal = |text: &str| text.contains("/kombu/") && text.contains("[Errno 111]");
+    let Some((line, _)) = api::api_traceback(story, is_refusal) else {
+        return Answer::NotApplicable;
+    };
+    let there = story.depths_since(story.queue());
+    let Some(there) = there
+        .last()
+        .filter(|_| !is_the_default(&story.timeline.setup.broker))
+    else {
+        return Answer::NotApplicable;
+    };
+    Answer::possible(
+        format!(
+            "where the API sends, nobody listens, and {} answers: without an app of its own, or without its settings (the default app), the API sends to localhost:{PORT}{}",
+            story.timeline.setup.broker,
+            unused(story)
+        ),
+        [line, there.n],
+    )
+}
+
+fn leads_to_the_default(socket: &str) -> bool {
+    let remote = socket.trim_end_matches(" (connecting)").split(" -> ").nth(1);
+    remote.is_some_and(is_the_default)
+}
+
+fn is_the_default(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        let host = host.trim_matches(['[', ']']);
+        port == PORT && (host == "localhost" || host == "::1" || host.starts_with("127."))
+    })
+}
+
+/// A broker's address that the API has been given, and the worker as well.
+fn unused(story: &Story<'_>) -> String {
+    let of = |processes: &[(u32, &Process)]| {
+        let found = processes
+            .iter()
+            .find_map(|(_, process)| environment(story, process.pid));
+        found.and_then(|environment| environment.variables.as_ref())
+    };
+    let (Some(api), Some(worker)) = (of(&story.api_processes()), of(&workers::live_workers(story))) else {
+        return String::new();
+    };
+    let is_address = |name: &str, value: &Variable| {
+        let name = name.to_ascii_uppercase();
+        let about_it = ["BROKER", "RABBIT", "AMQP"]
+            .iter()
+            .any(|word| name.contains(word));
+        about_it && matches!(value, Variable::Masked(masked) if masked.parts.contains_key("host"))
+    };
+    let shared = api
+        .iter()
+        .find(|(name, value)| is_address(name, value) && worker.get(*name) == Some(value));
+    shared.map_or_else(String::new, |(name, _)| {
+        format!("; it has {name} in its environment, as the worker has, and does not use it")
+    })
+}
+
+fn environment<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Environment> {
+    let events = &story.timeline.events;
+    let like = events.iter().find_map(|event| match &event.kind {
+        EventKind::SameEnvironment { pid: other, like, .. } if *other == pid => Some(*like),
+        _ => None,
+    });
+    events.iter().find_map(|event| match &event.kind {
+        EventKind::Environment(found) if [Some(pid), like].contains(&Some(found.pid)) => Some(&**found),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+
+    const DEFAULT: &str = "127.0.0.1:40050 -> 127.0.0.1:5672";
+    const REFUSED: &str = "Traceback (most recent call last):\n  File \"/v/site-packages/celery/app/base.py\", line 1, in send_task\n  File \"/v/site-packages/kombu/connection.py\", line 1, in _reraise_as_library_errors\nkombu.exceptions.OperationalError: [Errno 111] Connection refused";
+
+    fn sent_by(socket: &str, change: impl FnOnce(&mut Process)) -> Scene {
+        let api = "python gunicorn shop.wsgi";
+        Scene::accepted()
+            .setup(|setup| {
+                setup.framework = "celery".into();
+                setup.broker = "rabbit:5672".into();
+                setup.vhost = "shop".into();
+            })
+            .row("PENDING")
+            .see(Source::Process, EventKind::ApiProcess { pid: 300 })
+            .process(300, 1, api, |process| {
+                process.sockets = vec![socket.to_owned()];
+                process.sockets_seen = true;
+                change(process);
+            })
+    }
+
+    #[test]
+    fn it_is_connected_to_localhost() {
+        let scene = sent_by(DEFAULT, |_| {});
+        assert_eq!(scene.answer(&CAUSE), "not applicable", "it may still connect");
+        let scene = scene.silence();
+        assert_eq!(scene.cause(), "likely default-app", "{}", scene.summary());
+        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "not applicable");
+        assert_eq!(
+            sent_by("127.0.0.1:1 -> [::1]:5672", |_| {})
+                .silence()
+                .answer(&CAUSE),
+            "likely"
+        );
+    }
+
+    #[test]
+    fn another_broker_and_a_named_one_are_near_misses() {
+        let elsewhere = sent_by("127.0.0.1:40050 -> 10.0.0.9:5672", |_| {}).silence();
+        assert_eq!(elsewhere.answer(&CAUSE), "not applicable");
+        let named = sent_by(DEFAULT, |process| {
+            process.env_names = vec!["CELERY_BROKER_URL".into()]
+        });
+        assert_eq!(named.silence().answer(&CAUSE), "ruled out");
+        // The configured broker is there: the connection is the right one.
+        let local = sent_by(DEFAULT, |_| {}).setup(|setup| setup.broker = "localhost:5672".into());
+        assert_eq!(local.silence().answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn the_vhost_and_the_user_of_the_default() {
+        let listed = |vhost: &str| {
+            sent_by(DEFAULT, |_| {})
+                .setup(|setup| setup.broker = "localhost:5672".into())
+                .connections(&[(DEFAULT, vhost, "running")])
+                .silence()
+        };
+        assert_eq!(listed("/").answer(&CAUSE), "likely");
+        assert_eq!(listed("staging").answer(&CAUSE), "not applicable");
+        assert_eq!(listed("shop").answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn nobody_listens_there() {
+        let failed = |broker: &str| {
+            Scene::refused(500, "")
+                .setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.broker = broker.into();
+                })
+                .depth("default", 0, 1)
+                .api_log("Internal Server Error: /tasks", REFUSED)
+                .silence()
+        };
+        assert_eq!(
+            failed("rabbit:5672").answer(&CAUSE),
+            "possible",
+            "{:?}",
+            failed("rabbit:5672").summary()
+        );
+        assert_eq!(failed("localhost:5672").answer(&CAUSE), "not applicable");
+    }
+}
