@@ -127,8 +127,8 @@ async fn counts(channel: &Channel, queue: &str) -> lapin::Result<Counts> {
             ready: found.message_count().into(),
             consumers: found.consumer_count().into(),
         }),
-        Err(error) if is_code(&error, 404) => Ok(match home_node_down(&error.to_string()) {
-            Some(node) => Counts::Down(format!("its home node {node} is down or inaccessible")),
+        Err(error) if is_code(&error, 404) => Ok(match down(&error.to_string()) {
+            Some(why) => Counts::Down(why),
             None => Counts::Missing,
         }),
         Err(error) => Err(error),
@@ -146,6 +146,19 @@ fn user(error: &lapin::Error) -> String {
 
 fn is_code(error: &lapin::Error, code: u16) -> bool {
     matches!(error.kind(), lapin::ErrorKind::ProtocolError(amqp) if amqp.get_id() == code)
+}
+
+/// A queue that was declared and does not run, in the broker's words for why.
+fn down(error: &str) -> Option<String> {
+    if let Some(node) = home_node_down(error) {
+        return Some(format!("its home node {node} is down or inaccessible"));
+    }
+    // What RabbitMQ 4.3 says of one whose node was stopped.
+    if error.contains("process is stopped by supervisor") {
+        return Some("its process is stopped: its home node is down, or runs this vhost no longer".into());
+    }
+    let crashed = error.contains("has crashed and failed to restart");
+    crashed.then(|| "its process crashed, and the broker could not start it again".into())
 }
 
 /// The node in `home node 'x@y' of durable queue 'q' in vhost 'v' is down or inaccessible`.
@@ -177,5 +190,10 @@ mod tests {
             home_node_down("NOT_FOUND - no queue 'home node' in vhost '/'"),
             None
         );
+        let stopped = "NOT_FOUND - queue 'default' in vhost '/' process is stopped by supervisor";
+        assert!(super::down(stopped).is_some_and(|why| why.contains("home node")));
+        let crashed = "NOT_FOUND - queue 'default' in vhost '/' has crashed and failed to restart";
+        assert!(super::down(crashed).is_some());
+        assert_eq!(super::down("NOT_FOUND - no queue 'default' in vhost '/'"), None);
     }
 }

@@ -51,10 +51,10 @@ pub enum Submission {
     },
 }
 
-/// Without a submission: whether the API answers HTTP, TLS included. `OPTIONS` asks what would be allowed, and
-/// changes nothing; any answer will do.
+/// Without a submission: whether the API answers HTTP, TLS included; any answer will do. Not at the path that
+/// submits: a handler that does not look at the method takes any request there for a task.
 async fn answers(client: &reqwest::Client, api: &Api) -> Result<(), Unavailable> {
-    let request = client.request(reqwest::Method::OPTIONS, endpoint(api));
+    let request = client.head(endpoint(api, &beside(&api.submit_path)));
     let asking = with_headers(request, api).timeout(Duration::from_secs(3)).send();
     let Err(error) = asking.await else {
         return Ok(());
@@ -122,12 +122,14 @@ pub async fn watch(
                     .hint("add [api] status_path = \"/api/v1/tasks/{task_id}\""),
             );
         }
-        (None, false) if config.submit.is_none() => tap.watching(format!("POST {}", endpoint(api))),
+        (None, false) if config.submit.is_none() => {
+            tap.watching(format!("POST {}", endpoint(api, &api.submit_path)))
+        }
         (None, false) => tap.watching("runs submit.command"),
         (Some(path), _) if config.submit.is_some() => {
             tap.watching(format!("runs submit.command, GET {path}"))
         }
-        (Some(path), _) => tap.watching(format!("POST {}, GET {path}", endpoint(api))),
+        (Some(path), _) => tap.watching(format!("POST {}, GET {path}", endpoint(api, &api.submit_path))),
     }
     let mut session = None;
     let mut last = None;
@@ -202,11 +204,18 @@ async fn status(
     Some((status, body.pointer(&api.status_pointer).and_then(as_text)))
 }
 
-fn endpoint(api: &Api) -> String {
+fn endpoint(api: &Api, path: &str) -> String {
     let mut url = api.url.clone();
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    join_url(&url, &api.submit_path)
+    join_url(&url, path)
+}
+
+/// A path that nobody serves, in the folder of the one that submits, so that it takes the same way through proxies.
+fn beside(submit_path: &str) -> String {
+    let path = submit_path.trim_end_matches('/');
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    format!("{folder}/taskdiag-check")
 }
 
 fn join(api: &Api, path: &str) -> String {
@@ -232,7 +241,7 @@ fn with_headers(mut request: reqwest::RequestBuilder, api: &Api) -> reqwest::Req
 pub async fn submit(api: &Api, opened: Opened, tap: &Tap) {
     tap.see(EventKind::Submitting {
         method: "POST".into(),
-        url: endpoint(api),
+        url: endpoint(api, &api.submit_path),
     });
     tap.see(match post(api, opened).await {
         Submission::Answered {
@@ -405,6 +414,13 @@ mod tests {
         );
         assert_eq!(find_task_id(&json!({"task_id": "a"}), Some("/job")), None);
         assert_eq!(find_task_id(&json!({"status": "ok"}), None), None);
+    }
+
+    #[test]
+    fn whether_it_answers_is_not_asked_where_tasks_are_made() {
+        assert_eq!(beside("/api/v1/tasks/"), "/api/v1/taskdiag-check");
+        assert_eq!(beside("enqueue"), "/taskdiag-check");
+        assert_eq!(beside("/"), "/taskdiag-check");
     }
 
     #[test]

@@ -201,4 +201,6 @@ fn check_knows_a_worker_that_does_not_consume() {
     assert!(said.contains("1 worker lives in this vhost: celery@"), "{said}");
     assert!(said.contains("inspect active_queues"), "{said}");
     assert!(!said.contains("start the worker"), "{said}");
+    // The view that takes orders does not look at the method.
+    assert_eq!(stack.depth("celery"), Some((0, 0)), "check sent an order");
 }

@@ -133,9 +133,12 @@ pub(in crate::diagnosis) fn is_missing_queue(error: &str) -> bool {
         && (error.contains("NOT_FOUND - no queue") || (error.contains("404") && error.contains("queue")))
 }
 
-/// RabbitMQ answers a declare of a durable classic queue like this while its node is down.
+/// RabbitMQ answers a declare of a durable classic queue like this while its node is down, and one whose process
+/// crashed.
 pub(in crate::diagnosis) fn is_queue_down(error: &str) -> bool {
-    error.contains("home node") && error.contains("is down or inaccessible")
+    (error.contains("home node") && error.contains("is down or inaccessible"))
+        || error.contains("process is stopped by supervisor")
+        || error.contains("has crashed and failed to restart")
 }
 
 /// Another client holds the queue for itself alone.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{Trace, body, kind, only_a_broker, publish_many};
-use crate::lab::signal;
+use crate::lab::{Lab, signal};
 
 /// The reader stands still while more is published than its queue and the sockets between can hold.
 fn overrun(name: &str, limits: &str) {
@@ -39,14 +39,26 @@ fn overrun(name: &str, limits: &str) {
         .sum();
     let end = lines.last().expect("an end");
     assert!(missed > 0, "it kept up, so this test shows nothing");
-    assert_eq!(shown as u64 + missed, MESSAGES as u64 + 2, "{end}");
     assert_eq!(end["missed"], json!(missed));
-    assert_eq!(end["missed_exact"], true, "{end}");
-    assert!(
-        trace.err(&stack).contains(&format!(" {missed} missed")),
-        "{}",
-        trace.err(&stack)
-    );
+    // RabbitMQ 4 does not say how many a queue has dropped: then it is a lower bound, and says so.
+    let says_all = is_told(&Lab::get().manage("GET", "overview", None));
+    let told = match says_all {
+        true => {
+            assert_eq!(shown as u64 + missed, MESSAGES as u64 + 2, "{end}");
+            format!(" {missed} missed")
+        }
+        false => {
+            assert!(shown as u64 + missed <= MESSAGES as u64 + 2, "{end}");
+            format!("at least {missed} missed")
+        }
+    };
+    assert_eq!(end["missed_exact"], says_all, "{end}");
+    assert!(trace.err(&stack).contains(&told), "{}", trace.err(&stack));
+}
+
+fn is_told(overview: &Json) -> bool {
+    let version = overview["rabbitmq_version"].as_str();
+    version.expect("a version").starts_with("3.")
 }
 
 #[test]
