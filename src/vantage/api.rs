@@ -67,9 +67,14 @@ async fn answers(client: &reqwest::Client, api: &Api) -> Result<(), Unavailable>
             Unavailable::new(format!("{host}:{port} answers, but does not speak TLS"))
                 .hint("write http:// in api.url")
         }
-        NoAnswer::Tls => Unavailable::new(format!("no TLS connection to {host}:{port}: {seen}")).hint(
-            "set broker.ca_file to the authority that signed its certificate, or correct the host in api.url",
-        ),
+        NoAnswer::Tls => {
+            let of_authority = seen
+                .contains("CaUsedAsEndEntity")
+                .then(|| http::tls_hint(&seen, true));
+            Unavailable::new(format!("no TLS connection to {host}:{port}: {seen}")).hint(of_authority.flatten().unwrap_or_else(|| {
+                "set broker.ca_file to the authority that signed its certificate, or correct the host in api.url".into()
+            }))
+        }
         NoAnswer::Timeout => Unavailable::new(format!(
             "{host}:{port} accepts connections and does not answer within 3 s"
         ))

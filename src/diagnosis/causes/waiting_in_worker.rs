@@ -135,8 +135,9 @@ fn by_the_stacks(story: &Story<'_>) -> Option<Answer> {
     }
     let busy = busy::busy(story, pid, passage.at_ms)?;
     let text = format!(
-        "pid {pid} has it, and is at work on {} others, as many as it can be: one stands in {}",
-        busy.running, busy.place
+        "pid {pid} has it, and is at work on {}, as many as it can be: one stands in {}",
+        counted(busy.running as u64, "other", "others"),
+        busy.place
     );
     let mut evidence = vec![passage.n, found];
     evidence.extend(&busy.evidence);
@@ -189,7 +190,8 @@ fn afterwards(story: &Story<'_>) -> Option<Answer> {
     let waiting = info.unacked?.saturating_sub(at_work as u64);
     let first = busy.first().filter(|_| waiting > 0)?;
     let text = format!(
-        "the workers run {running} tasks, as many as they can, and hold {waiting} more: one stands in {}",
+        "the workers run {}, as many as they can, and hold {waiting} more: one stands in {}",
+        counted(running as u64, "task", "tasks"),
         first.place
     );
     let mut evidence = vec![info.n];
