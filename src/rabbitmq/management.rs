@@ -57,6 +57,9 @@ pub struct Management {
     url: SecretUrl,
 }
 
+/// RabbitMQ fails for a moment (500) while a node of its cluster goes or comes: after so long it is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
+
 impl Management {
     pub fn new(broker: &Broker) -> Result<Self, Unavailable> {
         Self::from_parts(broker.management.clone(), &broker.tls)
@@ -76,7 +79,13 @@ impl Management {
 
     /// `GET /api/PATH` as JSON, or why not.
     pub async fn get(&self, path: &str) -> Result<Json, Unavailable> {
-        let response = self.request(reqwest::Method::GET, path).send().await;
+        let ask = || self.request(reqwest::Method::GET, path).send();
+        let mut response = ask().await;
+        let fails = |response: &reqwest::Response| response.status().is_server_error();
+        if response.as_ref().is_ok_and(fails) {
+            tokio::time::sleep(AGAIN).await;
+            response = ask().await;
+        }
         self.read(path, response).await
     }
 

@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::stacks::Thread;
 use crate::diagnosis::evidence::{control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{Inspection, LogEvent};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -124,9 +124,9 @@ fn check(story: &Story<'_>) -> Answer {
                 _ => false,
             })
             .is_some();
-    if let Some((n, _, "active")) = control::holder(story) {
+    if let Some((n, answer, "active")) = control::holder(story) {
         evidence.push(n);
-        return by_its_word(story, text, evidence);
+        return by_its_word(story, answer, text, evidence);
     }
     // A count from before the delivery says nothing of it.
     let since = story
@@ -163,9 +163,18 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// The worker was asked, and has it in hand.
-fn by_its_word(story: &Story<'_>, text: String, evidence: Vec<u32>) -> Answer {
-    match stacks::is_in_its_function(story) {
+/// The worker was asked, and has it in hand. Only where its process runs nothing else is the stack that one's.
+fn by_its_word(story: &Story<'_>, answer: &Inspection, text: String, evidence: Vec<u32>) -> Answer {
+    let mut held = answer.active.iter().flatten();
+    let pid = held
+        .find(|task| story.is_my_message(&task.id))
+        .and_then(|task| task.pid);
+    let at_work = |pid: i32| {
+        let worker_loop = story.framework().stack.worker_loop;
+        let threads = stacks::last_dump(story, pid).filter(|thread| thread.has(worker_loop));
+        threads.count() == 1 && stacks::at_work(story, pid).is_some()
+    };
+    match pid.is_some_and(at_work) {
         true => Answer::shown(text, evidence),
         false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }

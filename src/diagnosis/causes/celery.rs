@@ -351,7 +351,12 @@ pub(super) mod scenes {
     fn task(id: &str) -> HeldTask {
         HeldTask {
             id: id.into(),
-            name: "shop.tasks.slow".into(),
+            name: if id == OURS {
+                "shop.tasks.fulfil"
+            } else {
+                "shop.tasks.slow"
+            }
+            .into(),
             ..HeldTask::default()
         }
     }

@@ -116,7 +116,19 @@ fn by_its_word(story: &Story<'_>) -> Option<Answer> {
         answer.node,
         names.join(", ")
     );
-    Some(Answer::shown(text, [n]))
+    let ours = answer
+        .reserved
+        .iter()
+        .flatten()
+        .find(|task| story.is_my_message(&task.id));
+    let limit = ours
+        .zip(answer.registered.as_ref())
+        .and_then(|(task, all)| all.get(&task.name)?.as_ref());
+    // A limit of its rate may be what keeps it back as well.
+    Some(match limit {
+        None => Answer::shown(text, [n]),
+        Some(limit) => Answer::likely(format!("{text}; and it may run {limit} times only"), [n]),
+    })
 }
 
 /// The log says nothing of what a worker has in hand: its threads do.
@@ -355,6 +367,10 @@ mod tests {
             .unacked(1)
             .answers(|answer| answer.reserved(OURS).active("a").active("b"));
         assert_eq!(full.silence().cause(), "certain waiting-in-worker");
+        let limited = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.reserved(OURS).active("a").active("b").limit("1/h"));
+        assert_eq!(limited.silence().answer(&CAUSE), "likely");
         let free = Asked::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS));

@@ -1,7 +1,7 @@
 //! The task was revoked: the worker discards it.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::expiry;
+use crate::diagnosis::evidence::{control, expiry};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -55,7 +55,13 @@ fn while_it_ran(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("its run came to an end of its own", [told.n, over.n]);
     }
     let text = "the task was revoked while it ran, and the process that ran it was sent a signal to end it";
-    Answer::shown(text, [told.n])
+    match control::holder(story) {
+        // It may catch the signal, or its pool may have no process of its own for it.
+        Some((n, _, "active")) => {
+            Answer::likely(format!("{text}; the worker says that it still runs"), [told.n, n])
+        }
+        _ => Answer::shown(text, [told.n]),
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +73,8 @@ mod tests {
     fn one_that_is_terminated_was_revoked_while_it_ran() {
         let told = |id: &str| Asked::received().info(&format!("Terminating {id} (15)"));
         assert_eq!(told(OURS).silence().cause(), "certain revoked");
+        let survives = told(OURS).answers(|answer| answer.active(OURS));
+        assert_eq!(survives.silence().answer(&CAUSE), "likely");
         let another = told("11111111-7a09-4a1f-9d2c-0d5e3c0b7f11");
         assert_eq!(another.silence().answer(&CAUSE), "not applicable");
     }
