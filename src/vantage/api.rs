@@ -1,5 +1,6 @@
 //! The application's HTTP API: the submission, and what it says of the task afterwards.
 
+mod answers;
 mod session;
 
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::error::{Result, Unavailable};
 use crate::http::{self, NoBody};
 use crate::timeline::{EventKind, NoAnswer};
 use crate::vantage::process::command::masked;
+use answers::answers;
 pub use session::Opened;
 use session::Session;
 
@@ -49,44 +51,6 @@ pub enum Submission {
         error: String,
         latency_ms: f64,
     },
-}
-
-/// Without a submission: whether the API answers HTTP, TLS included; any answer will do. Not at the path that
-/// submits: a handler that does not look at the method takes any request there for a task.
-async fn answers(client: &reqwest::Client, api: &Api) -> Result<(), Unavailable> {
-    let request = client.head(endpoint(api, &beside(&api.submit_path)));
-    let asking = with_headers(request, api).timeout(Duration::from_secs(3)).send();
-    let Err(error) = asking.await else {
-        return Ok(());
-    };
-    let (why, seen) = http::no_answer(error);
-    let host = api.url.host_str().unwrap_or_default();
-    let port = api.url.port_or_known_default().unwrap_or_default();
-    Err(match why {
-        NoAnswer::Tls if is_no_tls(&seen) => {
-            Unavailable::new(format!("{host}:{port} answers, but does not speak TLS"))
-                .hint("write http:// in api.url")
-        }
-        NoAnswer::Tls => {
-            let of_authority = seen
-                .contains("CaUsedAsEndEntity")
-                .then(|| http::tls_hint(&seen, true));
-            Unavailable::new(format!("no TLS connection to {host}:{port}: {seen}")).hint(of_authority.flatten().unwrap_or_else(|| {
-                "set broker.ca_file to the authority that signed its certificate, or correct the host in api.url".into()
-            }))
-        }
-        NoAnswer::Timeout => Unavailable::new(format!(
-            "{host}:{port} accepts connections and does not answer within 3 s"
-        ))
-        .hint("the API hangs, or something else listens there"),
-        NoAnswer::Broken => Unavailable::new(format!("{host}:{port} does not answer HTTP: {seen}"))
-            .hint("correct api.url: scheme (https?) and port"),
-        NoAnswer::OwnLimit => Unavailable::new(seen).hint("raise that limit and try again"),
-        NoAnswer::Connect | NoAnswer::Dns => Unavailable::new(format!(
-            "nothing accepts connections at {host}:{port}: {seen}"
-        ))
-        .hint("start the API (`diagnose --start` does it where [api].command is set), or correct api.url"),
-    })
 }
 
 /// What a port answers that does not speak TLS is no record of TLS.
@@ -214,13 +178,6 @@ fn endpoint(api: &Api, path: &str) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     join_url(&url, path)
-}
-
-/// A path that nobody serves, in the folder of the one that submits, so that it takes the same way through proxies.
-fn beside(submit_path: &str) -> String {
-    let path = submit_path.trim_end_matches('/');
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    format!("{folder}/taskdiag-check")
 }
 
 fn join(api: &Api, path: &str) -> String {
@@ -419,13 +376,6 @@ mod tests {
         );
         assert_eq!(find_task_id(&json!({"task_id": "a"}), Some("/job")), None);
         assert_eq!(find_task_id(&json!({"status": "ok"}), None), None);
-    }
-
-    #[test]
-    fn whether_it_answers_is_not_asked_where_tasks_are_made() {
-        assert_eq!(beside("/api/v1/tasks/"), "/api/v1/taskdiag-check");
-        assert_eq!(beside("enqueue"), "/taskdiag-check");
-        assert_eq!(beside("/"), "/taskdiag-check");
     }
 
     #[test]
