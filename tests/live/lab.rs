@@ -166,9 +166,16 @@ impl Broker {
         })
     }
 
-    /// The same; panics unless it succeeds.
+    /// The same; panics unless it succeeds. While a node of its cluster goes, it fails for a moment.
     pub fn manage(&self, method: &str, path: &str, body: Option<Json>) -> Json {
-        let (status, answer) = self.ask(method, path, body);
+        let (mut status, mut answer) = self.ask(method, path, body.clone());
+        for _ in 0..20 {
+            if status < 500 {
+                break;
+            }
+            sleep(Duration::from_millis(250));
+            (status, answer) = self.ask(method, path, body.clone());
+        }
         assert!(status < 300, "{method} /api/{path}: {status} {answer}");
         answer
     }

@@ -198,7 +198,10 @@ impl Stack {
 
     pub fn write_config(&self) -> PathBuf {
         let path = self.dir.join("taskdiag.toml");
-        fs::write(&path, self.config.to_string()).expect("taskdiag.toml is written");
+        // One that was just started may be reading it.
+        let new = self.dir.join("taskdiag.toml.new");
+        fs::write(&new, self.config.to_string()).expect("taskdiag.toml is written");
+        fs::rename(&new, &path).expect("taskdiag.toml takes its place");
         path
     }
 
