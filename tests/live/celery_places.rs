@@ -1,6 +1,7 @@
 //! Systems on Celery whose two sides use different places: another store of results, or the broker that Celery
 //! uses when nothing names one.
 
+use std::net::TcpListener;
 use std::process::Command;
 
 use crate::celery::{REPORTS, api, of_celery, program_in, shop, worker};
@@ -62,6 +63,9 @@ while True:
 /// The API makes no app of the project's: first nobody listens where it sends, then another broker does.
 #[test]
 fn the_default_app() {
+    // Whoever listens there would be sent an order.
+    let default_port = TcpListener::bind(("127.0.0.1", 5672));
+    default_port.expect("127.0.0.1:5672, where Celery's default app sends, is free for this test");
     let mut stack = shop("default-app");
     worker(&mut stack, "");
     api(&mut stack, "default-app");
