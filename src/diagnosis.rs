@@ -360,12 +360,6 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
             seen.push_str(&serde_json::to_string(&event.kind).unwrap_or_default());
         }
     }
-    // What the evidence names comes before what is configured.
-    let actor = story.actor_named_by(&matched.evidence);
-    let fill = |text: String| match actor {
-        Some(actor) => story.fill(&text.replace("{actor}", actor)),
-        None => story.fill(&text),
-    };
     Named {
         id: cause.id.to_owned(),
         title: match matched.of {
@@ -395,7 +389,7 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
                     text.replace(placeholder, value)
                 })
             })
-            .map(fill)
+            .map(|text| story.fill(&text))
             .collect(),
     }
 }

@@ -112,6 +112,19 @@ impl Scene {
             .pushed("m-1")
     }
 
+    /// A watched worker whose log is not at DEBUG, and what else was there before the task was submitted.
+    pub fn quiet(before: impl FnOnce(Self) -> Self) -> Self {
+        let worker = Self::new()
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[WORKER]);
+        before(worker)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+    }
+
     /// Delivered to another connection than the watched worker's, which runs beside it.
     pub fn sent_to_another() -> Self {
         Self::new()

@@ -143,14 +143,7 @@ mod tests {
     #[test]
     fn the_only_thread_at_work_has_it() {
         let scene = |threads: &str, stacks: &[(&str, &[(&str, &str)])]| {
-            Scene::new()
-                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
-                .worker_process(&[WORKER])
-                .submitted()
-                .row("PENDING")
-                .publish("default")
-                .deliver(WORKER)
-                .peer(WORKER, 101)
+            Scene::quiet(|scene| scene)
                 .process(
                     101,
                     100,

@@ -77,7 +77,7 @@ fn afterwards(story: &Story<'_>) -> Answer {
             _ => None,
         });
     let mut refused = refused.peekable();
-    let Some((last, _)) = refused.peek().copied() else {
+    let Some((last, last_actor)) = refused.peek().copied() else {
         return Answer::NotApplicable;
     };
     let rejected =
@@ -89,7 +89,7 @@ fn afterwards(story: &Story<'_>) -> Answer {
         };
         // A worker that still knew the actor may have rejected this one: no line names the message.
         let text = format!("the worker knows no actor `{actor}`, and a worker rejected the message");
-        return Answer::likely(text, [letter.passage.n, told.n]);
+        return Answer::likely(text, [letter.passage.n, told.n]).naming("{actor}", actor);
     }
     let Some(dead) = story
         .dead_letter_queue()
@@ -104,7 +104,9 @@ fn afterwards(story: &Story<'_>) -> Answer {
         "the worker refused messages for an actor that it does not know ({}), and `{dead}` holds {}",
         last.line.text, depth.ready
     );
-    Answer::likely(text, [last.n, depth.n]).would_decide(&[Source::DeadLetters])
+    Answer::likely(text, [last.n, depth.n])
+        .would_decide(&[Source::DeadLetters])
+        .naming("{actor}", last_actor)
 }
 
 /// The refusal itself has no id; the consumer thread's next line rejects the message by its id. Over

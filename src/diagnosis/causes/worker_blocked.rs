@@ -65,15 +65,7 @@ mod tests {
 
     #[test]
     fn without_debug_lines_or_processes_it_cannot_be_told() {
-        let quiet = Scene::new()
-            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
-            .worker_process(&[WORKER])
-            .submitted()
-            .row("PENDING")
-            .publish("default")
-            .deliver(WORKER)
-            .peer(WORKER, 101)
-            .silence();
+        let quiet = Scene::quiet(|scene| scene).silence();
         assert_eq!(quiet.answer(&CAUSE), "cannot tell");
         assert_eq!(
             silent().silence().without(Source::Process).answer(&CAUSE),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Story, ThreadKey, WorkerLine};
-use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 
@@ -27,12 +26,6 @@ impl<'a> Story<'a> {
             }));
         }
         actors
-    }
-
-    /// The actor that a line among these events names.
-    pub fn actor_named_by(&self, evidence: &[EventId]) -> Option<&'a str> {
-        let mut lines = self.worker_lines.iter();
-        lines.find_map(|told| evidence.contains(&told.n).then(|| told.task_name())?)
     }
 
     /// It tells of another actor than the task's: that one's message may hold the task's id as well.
