@@ -99,7 +99,7 @@ pub(in crate::diagnosis) fn came_back(story: &Story<'_>) -> Option<u32> {
     let before = before.ready? + before.unacked?;
     let sent = story.timeline.events.iter().filter(|event| {
         matches!(&event.kind, EventKind::Publish { routing_key, message, .. }
-            if routing_key == queue && !message.carries_task_id)
+            if routing_key == queue && message.message_id != passage.message.message_id)
     });
     let others = before + sent.count() as u64;
     let after = story.depths(queue).last()?;
@@ -195,5 +195,22 @@ mod tests {
         assert!(grew(&scene(2, 0)));
         assert!(!grew(&scene(1, 0)));
         assert!(!grew(&scene(2, 1)));
+    }
+
+    /// Whoever's the others are: a second message of the same task is not the one that was handed out.
+    #[test]
+    fn only_what_nobody_else_sent_came_back() {
+        use crate::diagnosis::testing::WORKER;
+        let handed_out = || Scene::quiet(|scene| scene.totals("default", 0, 0, json!({})));
+        let back = |scene: Scene| {
+            let scene = scene.depth("default", 1, 0).timeout();
+            super::came_back(&Story::new(&scene.timeline)).is_some()
+        };
+        assert!(back(handed_out()));
+        assert!(!back(handed_out().publish_as(
+            "default",
+            WORKER,
+            Scene::message("m-2")
+        )));
     }
 }
