@@ -19,7 +19,7 @@ mod verdict;
 use crate::error::exit;
 use crate::framework::Inquiry;
 use crate::links;
-use crate::timeline::{Source, Timeline};
+use crate::timeline::{Ended, Source, Timeline};
 pub use cause::{Answer, Cause, Match, Proof};
 use choice::{Asked, Candidate};
 pub use evidence::{Story, Visibility};
@@ -36,6 +36,11 @@ const API_ANSWERS_MS: u64 = 300;
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
     decide(Story::new(timeline))
+}
+
+/// Whether the verdict, if the silence ended now, is one that no longer silence changes.
+pub fn would_last(timeline: &Timeline) -> bool {
+    decide(Story::as_if_ended(timeline, Ended::Silence)).lasting
 }
 
 /// Which workers may be asked, once everything else was looked at.
@@ -99,6 +104,9 @@ fn decide(story: Story<'_>) -> Verdict {
                 0
             }),
         silence_counts: story.silence_counts(),
+        lasting: winner.as_ref().is_some_and(|(_, _, matched)| {
+            matched.lasting && matched.certainty >= Certainty::Likely && story.silence_counts()
+        }),
         last_activity_ms: story.last_activity_ms(),
         cause: winner.map(|(_, cause, matched)| Named {
             explains: links,

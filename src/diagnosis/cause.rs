@@ -328,6 +328,8 @@ pub struct Match {
     pub terminal: bool,
     /// Milliseconds that a better explanation may still need to come in.
     pub linger_ms: u64,
+    /// Nothing that a source can still see changes it: a quiet second stands for the whole silence.
+    pub lasting: bool,
     /// Where what happened decides the scenario, not the catalogue.
     pub scenario: Option<Scenario>,
     /// Sources that would make it more certain.
@@ -367,6 +369,7 @@ impl Answer {
             assumed: Vec::new(),
             terminal: false,
             linger_ms: 0,
+            lasting: false,
             scenario: None,
             would_decide: Vec::new(),
             of: None,
@@ -420,6 +423,11 @@ impl Answer {
             matched.terminal = true;
             matched.linger_ms = linger_ms;
         })
+    }
+
+    /// It stays so, whatever is waited for.
+    pub fn lasting_if(self, lasting: bool) -> Self {
+        self.with(|matched| matched.lasting = lasting)
     }
 
     pub fn scenario(self, scenario: Scenario) -> Self {

@@ -532,6 +532,13 @@ impl<'a> Story<'a> {
         self.framework().queues.dead_letter(self.queue())
     }
 
+    /// The same at another end: what would be said if it came now.
+    pub(super) fn as_if_ended(timeline: &'a Timeline, why: Ended) -> Self {
+        let mut story = Self::new(timeline);
+        story.ended = Some(why);
+        story
+    }
+
     /// The recording says how the run ended: nothing of it is missing.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()

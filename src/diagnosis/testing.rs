@@ -873,6 +873,11 @@ impl Scene {
             .see(Source::Run, EventKind::Ended { why })
     }
 
+    /// Nothing that is waited for changes what would be said at its end.
+    pub fn lasts(&self) -> bool {
+        crate::diagnosis::would_last(&self.timeline)
+    }
+
     pub fn verdict(&self) -> Verdict {
         diagnose(&self.timeline)
     }

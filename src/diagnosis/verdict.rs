@@ -266,6 +266,8 @@ pub struct Verdict {
     pub linger_ms: u64,
     /// Silence may end the run: the task is not inside an actor.
     pub silence_counts: bool,
+    /// Nothing that a source can still see changes it.
+    pub lasting: bool,
     /// When something of this task last happened.
     pub last_activity_ms: f64,
 }

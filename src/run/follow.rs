@@ -41,6 +41,8 @@ const MOST_STRANGERS: usize = 50_000;
 /// Looking at everything again may take one part in so many of the time.
 const DIAGNOSE_SHARE: u32 = 25;
 const DIAGNOSE_AFTER: Duration = Duration::from_millis(150);
+/// So long a silence is enough where no longer one changes the verdict.
+const LASTS_AFTER: Duration = Duration::from_millis(1000);
 /// So long after something happened the watchers look more eagerly.
 const LIVELY: Duration = Duration::from_millis(500);
 
@@ -319,6 +321,8 @@ pub(super) async fn follow(run: &mut Run, progress: &mut OnNews<'_>) -> Ended {
     let mut settled: Option<Instant> = None;
     let mut last_event = Instant::now();
     let mut known = Assessment::of(&run.timeline);
+    // The activity after which it was asked whether waiting on helps.
+    let mut asked_ms = None;
     loop {
         let verdict = &known.verdict;
         let quiet = Duration::from_secs_f64(((run.now_ms() - verdict.last_activity_ms) / 1000.0).max(0.0));
@@ -336,8 +340,10 @@ pub(super) async fn follow(run: &mut Run, progress: &mut OnNews<'_>) -> Ended {
                 if verdict.silence_counts {
                     left = left.min(silence.saturating_sub(quiet));
                 }
-                if quiet < LIVELY {
-                    left = left.min(LIVELY - quiet);
+                for pause in [LIVELY, LASTS_AFTER] {
+                    if quiet < pause {
+                        left = left.min(pause - quiet);
+                    }
                 }
                 left
             }
@@ -354,6 +360,15 @@ pub(super) async fn follow(run: &mut Run, progress: &mut OnNews<'_>) -> Ended {
                 continue;
             }
             left = left.min(due).max(Duration::from_millis(1));
+        }
+        if settled.is_none()
+            && !known.stale
+            && verdict.silence_counts
+            && quiet >= LASTS_AFTER
+            && asked_ms.replace(verdict.last_activity_ms) != Some(verdict.last_activity_ms)
+            && diagnosis::would_last(&run.timeline)
+        {
+            return Ended::Silence;
         }
         if left.is_zero() {
             if settled.is_some() {

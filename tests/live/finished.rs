@@ -115,6 +115,26 @@ fn row_rolled_back() {
         .record_as("row-rolled-back");
 }
 
+/// The message is acknowledged and the row's header says that nothing is on its way: no silence is waited for.
+#[test]
+fn a_fate_that_nothing_changes_is_not_waited_for() {
+    let mut stack = with_worker_fault("rollback");
+    stack.set("timing.silence", "50s");
+    stack.set("timing.timeout", "80s");
+    let verdict = stack
+        .diagnose(&[])
+        .expect("A", "row-rolled-back", 10)
+        .at_least_likely();
+    let end = verdict
+        .list("timeline")
+        .iter()
+        .find(|event| event["kind"] == "ended");
+    let end = end.expect("the run ended");
+    assert_eq!(end["why"], "silence", "{}", verdict.explain());
+    let at_ms = end["at_ms"].as_f64().expect("a time");
+    assert!(at_ms < 25_000.0, "{}", verdict.explain());
+}
+
 /// Its own transaction, which nobody commits.
 #[test]
 fn row_not_committed() {

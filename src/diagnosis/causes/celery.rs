@@ -21,7 +21,7 @@ pub(super) mod stale_code;
 pub(super) mod worker_unrecoverable;
 
 use crate::diagnosis::evidence::later::Fate;
-use crate::diagnosis::evidence::{WorkerLine, broker};
+use crate::diagnosis::evidence::{WorkerLine, broker, workers};
 use crate::diagnosis::{Answer, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -65,7 +65,7 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, say: impl Fn(&str) -> Str
     evidence.extend(story.depths_since(story.queue()).last().map(|depth| depth.n));
     // A queue that was not looked at may have a consumer of another worker.
     match broker::has_consumer(story) {
-        None => Answer::shown(say(&error), evidence),
+        None => Answer::shown(say(&error), evidence).lasting_if(workers::stays_dead(story)),
         Some(_) => Answer::likely(say(&error), evidence).would_decide(&[Source::Queue]),
     }
 }

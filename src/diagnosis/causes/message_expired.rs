@@ -38,7 +38,8 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::shown(
             format!("the message expired on `{from}` before anybody took it"),
             evidence,
-        );
+        )
+        .lasting_if(true);
     }
     let published = story
         .publishes()

@@ -22,6 +22,8 @@ fn check(story: &Story<'_>) -> Answer {
     connections::connection_error(story, connections::is_conflict, |error, _| {
         format!("the worker cannot declare its queue as it wants it: {error}")
     })
+    // Nobody but a person changes what a queue was declared with.
+    .lasting_if(true)
 }
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ mod tests {
             .critical("dramatiq.worker.ConsumerThread(default)", CONFLICT)
             .silence();
         assert_eq!(scene.cause(), "certain queue-declaration-conflict");
+        assert!(scene.lasts());
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
     }
 

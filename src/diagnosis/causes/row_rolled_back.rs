@@ -74,7 +74,7 @@ fn check(story: &Story<'_>) -> Answer {
     );
     // A lock by a rolled-back transaction leaves exactly the same: SELECT FOR UPDATE, or an INSERT
     // into a referencing table, whose rollback does not keep the application from logging success.
-    match (said, story.referencing_tables()) {
+    let answer = match (said, story.referencing_tables()) {
         // Seen at it: the transaction held a writer's lock on the table while it held the row. An
         // UPDATE that matches nothing takes that lock as well, so it supports and does not prove.
         (Some(told), [_, ..]) if let Some(seen) = story.seen_writing(row.xmax) => Answer::likely(
@@ -102,7 +102,9 @@ fn check(story: &Story<'_>) -> Answer {
             )
         }
         (None, []) => Answer::likely(text, [n]),
-    }
+    };
+    // Nobody holds the message any more, and nobody the row.
+    answer.lasting_if(story.attempt_over().is_some() && story.raised().is_empty())
 }
 
 #[cfg(test)]
@@ -124,6 +126,16 @@ mod tests {
             over(Xmax::UpdateAborted).silence().cause(),
             "certain row-rolled-back"
         );
+    }
+
+    #[test]
+    fn once_the_message_is_acknowledged_waiting_changes_nothing() {
+        assert!(over(Xmax::UpdateAborted).lasts());
+        // It may still be a savepoint's, come back, or be another cause.
+        assert!(!Scene::entered().row_with("PENDING", Xmax::UpdateAborted).lasts());
+        let again = over(Xmax::UpdateAborted).raised("ValueError: no");
+        assert!(!again.lasts());
+        assert!(!over(Xmax::None).lasts());
     }
 
     #[test]

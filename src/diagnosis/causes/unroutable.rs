@@ -39,7 +39,8 @@ fn check(story: &Story<'_>) -> Answer {
                 passage.queue
             ),
             [passage.n, depth.n],
-        ),
+        )
+        .lasting_if(true),
         _ if story.closed() => Answer::cannot_tell(&[Source::Queue]),
         _ => Answer::NotApplicable,
     }
@@ -59,6 +60,7 @@ mod tests {
             .no_queue("default")
             .silence();
         assert_eq!(scene.cause(), "certain unroutable");
+        assert!(scene.lasts());
     }
 
     #[test]

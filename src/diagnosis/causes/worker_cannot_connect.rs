@@ -29,6 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
         },
         |error, count| format!("0 consumers: the worker cannot connect ({count} in its log): {error}"),
     )
+    .lasting_if(connections::is_refused_for_good(story))
 }
 
 #[cfg(test)]
@@ -56,6 +57,27 @@ mod tests {
             scene.silence().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    #[test]
+    fn only_a_refusal_for_good_lasts() {
+        let lasts = |error: &str| {
+            nobody()
+                .critical("dramatiq.worker.ConsumerThread(default)", error)
+                .lasts()
+        };
+        let says = |error: &str| format!("Consumer encountered a connection error: {error}");
+        assert!(lasts(&says(
+            "(403, 'ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.')"
+        )));
+        assert!(lasts(&says("(530, 'NOT_ALLOWED - vhost shop not found')")));
+        assert!(lasts(&says(
+            "(530, \"NOT_ALLOWED - access to vhost 'shop' refused for user 'app'\")"
+        )));
+        assert!(!lasts(REFUSED), "the broker may come back");
+        assert!(!lasts(&says(
+            "(530, \"NOT_ALLOWED - access to vhost '/' refused for user 'app': connection limit (3) is reached\")"
+        )));
     }
 
     /// A limit on connections: taskdiag's own are refused as well.

@@ -83,7 +83,7 @@ fn check(story: &Story<'_>) -> Answer {
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
-        Answer::shown(text, evidence)
+        Answer::shown(text, evidence).lasting_if(workers::stays_dead(story))
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
-    use crate::timeline::Level;
+    use crate::timeline::{Container, EventKind, Level, Role};
 
     /// Sent, and nobody consumes; then the worker's log.
     fn nobody() -> Scene {
@@ -198,6 +198,26 @@ mod tests {
             "{summary}"
         );
         assert_eq!(scene.verdict().scenario, Some(Scenario::B));
+    }
+
+    #[test]
+    fn only_where_nothing_starts_it_again_waiting_changes_nothing() {
+        let scene = |policy: &str| {
+            let container = Container {
+                name: "shop-worker-1".into(),
+                roles: vec![Role::WorkerLog],
+                state: "exited".into(),
+                restart_policy: Some(policy.into()),
+                ..Container::default()
+            };
+            nobody()
+                .error("dramatiq.WorkerProcess(0)", IMPORT)
+                .see(Source::Containers, EventKind::Container(Box::new(container)))
+        };
+        assert!(scene("no").lasts());
+        assert!(!scene("always").lasts());
+        // A service manager is not seen.
+        assert!(!nobody().error("dramatiq.WorkerProcess(0)", IMPORT).lasts());
     }
 
     #[test]

@@ -127,7 +127,8 @@ fn by_command(story: &Story<'_>) -> Option<Answer> {
     };
     let depth = story.depths_since(queue).last().map(|depth| depth.n);
     let evidence: Vec<u32> = std::iter::once(*n).chain(depth).collect();
-    Some(Answer::shown(text, evidence).given([Premise::SamePidSpace]))
+    let answer = Answer::shown(text, evidence).given([Premise::SamePidSpace]);
+    Some(answer.lasting_if(workers::is_the_one_we_started(story)))
 }
 
 /// A worker that is dead by now is not what keeps the task.
@@ -140,7 +141,9 @@ fn alive_or_likely(story: &Story<'_>, text: String, mut evidence: Vec<u32>) -> A
                 .timeline
                 .event(n)
                 .is_some_and(|event| event.source == Source::Process);
-            Answer::shown(text, evidence).given(by_pid.then_some(Premise::SamePidSpace))
+            Answer::shown(text, evidence)
+                .given(by_pid.then_some(Premise::SamePidSpace))
+                .lasting_if(workers::is_the_one_we_started(story))
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     }
@@ -172,6 +175,25 @@ mod tests {
         let scene = whitelisted().worker_process(&[WORKER]);
         assert_ne!(scene.answer(&CAUSE), "certain", "another worker may still boot");
         assert_eq!(scene.silence().cause(), "certain worker-on-other-queue");
+    }
+
+    #[test]
+    fn another_worker_may_be_on_its_way_where_we_did_not_start_the_only_one() {
+        let started = |scene: Scene| {
+            scene
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .debug(
+                    "dramatiq.worker.Worker",
+                    "Dropping consumer for queue 'default': not whitelisted.",
+                )
+                .worker_process(&[WORKER])
+        };
+        let nobody_yet = || Scene::new().depth("default", 0, 0);
+        assert!(started(nobody_yet().started("worker", 100)).lasts());
+        assert!(!started(nobody_yet()).lasts());
     }
 
     #[test]

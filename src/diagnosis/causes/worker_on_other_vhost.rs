@@ -44,7 +44,8 @@ fn check(story: &Story<'_>) -> Answer {
                     ),
                     [*n, listed],
                 )
-                .given([Premise::SamePidSpace]);
+                .given([Premise::SamePidSpace])
+                .lasting_if(workers::is_the_one_we_started(story));
             }
         }
     }

@@ -141,6 +141,26 @@ pub(in crate::diagnosis) fn is_queue_down(error: &str) -> bool {
         || error.contains("has crashed and failed to restart")
 }
 
+/// The worker's last error is the broker's no to its name, its password or its vhost: trying again changes nothing.
+/// (A limit on connections passes.)
+pub(in crate::diagnosis) fn is_refused_for_good(story: &Story<'_>) -> bool {
+    let last = story
+        .worker_lines()
+        .iter()
+        .rev()
+        .find_map(|told| match told.mark {
+            Some(LogEvent::ConnectionError { error, .. }) => Some(error),
+            _ => None,
+        });
+    last.is_some_and(|error| {
+        error.contains("Login was refused")
+            || (error.contains("NOT_ALLOWED") && error.contains("vhost") && error.contains("not found"))
+            || (error.contains("NOT_ALLOWED")
+                && error.contains("access to vhost")
+                && !error.contains("limit"))
+    })
+}
+
 /// Another client holds the queue for itself alone.
 pub(in crate::diagnosis) fn is_exclusive(error: &str) -> bool {
     error.contains("ACCESS_REFUSED") && error.contains("in exclusive use")

@@ -103,6 +103,26 @@ pub(in crate::diagnosis) fn end_of(launch: &Launch) -> Option<(End, String)> {
     Some((end, text))
 }
 
+/// The watched worker has ended, and nothing starts it again: it was started by us, or by an engine that is told
+/// not to.
+pub(in crate::diagnosis) fn stays_dead(story: &Story<'_>) -> bool {
+    let launched = story
+        .started("worker")
+        .is_some_and(|launch| launch.ended.is_some());
+    let never = |container: &Container| matches!(container.restart_policy.as_deref(), Some("no" | ""));
+    launched
+        || story
+            .ended_worker_containers()
+            .is_some_and(|ended| ended.iter().all(|(_, container)| never(container)))
+}
+
+/// The worker was started by us and lives: no other is on its way.
+pub(in crate::diagnosis) fn is_the_one_we_started(story: &Story<'_>) -> bool {
+    story
+        .started("worker")
+        .is_some_and(|launch| launch.ended.is_none())
+}
+
 /// What a log ends in that gives a reason: the exception of its last traceback, its last line at ERROR
 /// or above, or else its last line.
 pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Option<(u32, String)> {
