@@ -4,6 +4,7 @@
 //! The only place that knows all sources, and the only one that asks for the verdict while it watches.
 
 mod arm;
+mod assessment;
 mod command;
 mod direct;
 mod follow;

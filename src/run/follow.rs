@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::arm::Queries;
+use super::assessment::Assessment;
 use super::plan::OnNews;
-use crate::diagnosis::{self, Verdict};
+use crate::diagnosis;
 use crate::framework::LogEvent;
 use crate::timeline::{Ended, Event, EventKind, Source, Timeline};
 use crate::vantage::containers::ContainerQuery;
@@ -38,9 +39,6 @@ const SETTLE_QUIET: Duration = Duration::from_millis(35);
 const SETTLE_MOST: Duration = Duration::from_millis(80);
 /// Events of other tasks that are kept, so that a busy system cannot fill the memory.
 const MOST_STRANGERS: usize = 50_000;
-/// Looking at everything again may take one part in so many of the time.
-const DIAGNOSE_SHARE: u32 = 25;
-const DIAGNOSE_AFTER: Duration = Duration::from_millis(150);
 /// So long a silence is enough where no longer one changes the verdict.
 const LASTS_AFTER: Duration = Duration::from_millis(1000);
 /// So long after something happened the watchers look more eagerly.
@@ -274,41 +272,6 @@ impl Run {
             }
         }
         self.take_waiting();
-    }
-}
-
-/// What is to be made of the timeline so far.
-struct Assessment {
-    verdict: Verdict,
-    /// Something has been seen since.
-    stale: bool,
-    made: Instant,
-    cost: Duration,
-}
-
-impl Assessment {
-    fn of(timeline: &Timeline) -> Self {
-        Self {
-            verdict: diagnosis::diagnose(timeline),
-            stale: false,
-            made: Instant::now(),
-            cost: Duration::ZERO,
-        }
-    }
-
-    /// A busy system's events are looked at together: diagnosing must not become the load.
-    fn due(&self) -> Duration {
-        (self.cost * DIAGNOSE_SHARE)
-            .min(DIAGNOSE_AFTER)
-            .saturating_sub(self.made.elapsed())
-    }
-
-    fn renew(&mut self, timeline: &Timeline) {
-        let began = Instant::now();
-        self.verdict = diagnosis::diagnose(timeline);
-        self.cost = began.elapsed();
-        self.made = Instant::now();
-        self.stale = false;
     }
 }
 
