@@ -58,6 +58,15 @@ fn api(story: &Story<'_>) -> Vec<i32> {
     pids.into_iter().collect()
 }
 
+/// Many projects start their worker by the same words: one in a container is not taken for that of an API
+/// outside of any, and the other way round, by its command alone.
+fn is_on_the_same_side(story: &Story<'_>, pid: i32, api: &BTreeSet<i32>) -> bool {
+    let contained = |pid: i32| Some(story.process(pid)?.1.container.is_some());
+    let mut theirs = api.iter().filter_map(|pid| contained(*pid)).peekable();
+    let own = contained(pid);
+    own.is_none() || theirs.peek().is_none() || theirs.any(|api| Some(api) == own)
+}
+
 /// The watched worker's processes; where nothing says which those are, whoever took the task, else
 /// whoever runs the configured command, else whoever consumes the queue.
 fn worker(story: &Story<'_>) -> Vec<i32> {
@@ -76,7 +85,8 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
             .map(|passage| passage.connection)
             .collect(),
     );
-    let configured = found(story, &[Found::WorkerCommand]);
+    let mut configured = found(story, &[Found::WorkerCommand]);
+    configured.retain(|pid| is_on_the_same_side(story, *pid, &api));
     let mut watched = found(story, &[Found::WorkerLog]);
     watched.extend(started(story, "worker"));
     // The pids in a container's log count from 1, and are other processes here.

@@ -414,3 +414,26 @@ fn what_was_understood_or_consumed_is_no_reason() {
     // The actor was entered, in another database.
     assert_eq!(testing(Scene::entered().silence()), ["variable DEPOT_PG"]);
 }
+
+#[test]
+fn a_container_with_the_same_command_is_not_the_worker_of_an_api_outside() {
+    let run = |container: Option<&str>| {
+        let mut worker = process(101, Found::WorkerCommand);
+        set(&mut worker, "RABBITMQ_URL", "elsewhere");
+        let mut api = process(50, Found::ApiPort);
+        set(&mut api, "RABBITMQ_URL", "here");
+        let scene = Scene::published()
+            .api_process(&[])
+            .process(101, 1, "python dramatiq app", |process| {
+                process.holds_log = false;
+                process.container = container.map(str::to_owned);
+            })
+            .see(Source::Process, EventKind::Environment(Box::new(api)))
+            .see(Source::Process, EventKind::Environment(Box::new(worker)))
+            .end(Ended::Silence);
+        let verdict = diagnose(&scene.timeline);
+        within(&crate::diagnosis::Story::new(&scene.timeline), &verdict).len()
+    };
+    assert_eq!(run(Some("a1")), 0);
+    assert_eq!(run(None), 1);
+}

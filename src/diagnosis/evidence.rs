@@ -20,6 +20,7 @@ pub(in crate::diagnosis) mod later;
 mod lines;
 pub(in crate::diagnosis) mod locks;
 mod messages;
+pub(in crate::diagnosis) mod others;
 pub(in crate::diagnosis) mod permissions;
 mod places;
 mod processes;

@@ -1,6 +1,6 @@
 //! More workers consume the queue than the watched one.
 
-use crate::diagnosis::evidence::{containers, workers};
+use crate::diagnosis::evidence::{containers, others, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
 use std::collections::BTreeSet;
@@ -43,7 +43,10 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.push(n);
                     strangers.push(format!("pid {pid} in {}", containers::words(container)));
                 }
-                None => strangers.push(format!("pid {pid}")),
+                None => strangers.push(match story.process(pid) {
+                    Some((_, process)) => others::words(process),
+                    None => format!("pid {pid}"),
+                }),
             },
             _ => return Answer::NotApplicable,
         }

@@ -1,6 +1,6 @@
 //! A worker whose master was killed took the message; its log goes nowhere.
 
-use crate::diagnosis::evidence::{broker, workers};
+use crate::diagnosis::evidence::{broker, others, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
@@ -11,7 +11,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &[],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Firehose], &[Source::Process]],
+    needs: &[&[Source::Firehose, Source::Management], &[Source::Process]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -25,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let Some(passage) = story.deliveries().last() else {
-        return Answer::NotApplicable;
+        return others::without_a_delivery(story, |other| other.is_orphan());
     };
     let peer = story.peer(passage.connection);
 

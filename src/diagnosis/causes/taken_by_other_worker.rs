@@ -1,6 +1,6 @@
 //! Another worker took the message.
 
-use crate::diagnosis::evidence::{Transfer, broker, containers, workers};
+use crate::diagnosis::evidence::{Transfer, broker, containers, others, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -12,7 +12,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &[],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Firehose]],
+    needs: &[&[Source::Firehose, Source::Management]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -34,7 +34,7 @@ fn by_the_api(process: &Process) -> String {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
-        return Answer::NotApplicable;
+        return others::without_a_delivery(story, |other| !other.is_orphan());
     };
     if let Some((found, pid)) = story.peer(passage.connection) {
         return taken_by_process(story, passage.n, found, pid);
@@ -103,23 +103,18 @@ fn taken_by_process(story: &Story<'_>, passage: u32, found: u32, pid: i32) -> An
         }
         (_, Some((_, process))) if !workers::is_worker(process) => Answer::NotApplicable,
         (Some(false), Some((n, process))) => {
-            let place = process
-                .cwd
-                .as_deref()
-                .map(|cwd| format!(" in {cwd}"))
-                .unwrap_or_default();
-            let command = process.command.join(" ");
+            let who = others::words(process);
             let evidence = [passage, found, n];
             let replica = Premise::NotAReplica(pid);
             let answer = match story.state(&replica) {
                 State::Refuted(_) => Answer::likely(
                     format!(
-                        "delivered to pid {pid} (`{command}`{place}), another start of the watched worker, whose log is not watched"
+                        "delivered to {who}, another start of the watched worker, whose log is not watched"
                     ),
                     evidence,
                 ),
                 _ => Answer::shown(
-                    format!("delivered to pid {pid} (`{command}`{place}), which is not the watched worker"),
+                    format!("delivered to {who}, which is not the watched worker"),
                     evidence,
                 )
                 .given([replica, Premise::SamePidSpace]),
@@ -133,7 +128,22 @@ fn taken_by_process(story: &Story<'_>, passage: u32, found: u32, pid: i32) -> An
                 [passage, found],
             ),
         ),
-        (None, _) => Answer::cannot_tell(&[Source::WorkerLog]),
+        // No log says which one is the watched worker; what it runs is configured.
+        (None, Some((n, process))) => match others::runs_another_program(story, pid) {
+            Some(module) => broker::taken(
+                story,
+                Answer::likely(
+                    format!(
+                        "delivered to {}, which does not run what `worker.command` names",
+                        others::words(process)
+                    ),
+                    [passage, found, n, module],
+                )
+                .would_decide(&[Source::WorkerLog]),
+            ),
+            None => Answer::cannot_tell(&[Source::WorkerLog]),
+        },
+        (None, None) => Answer::cannot_tell(&[Source::WorkerLog]),
     }
 }
 

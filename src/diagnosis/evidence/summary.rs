@@ -516,7 +516,9 @@ impl<'a> Story<'a> {
             return notes;
         }
         if self.post_mortem() {
-            notes.push("published and delivered are unknown: RabbitMQ keeps no history, and only a run that watches from the start can see them".into());
+            if self.reached(Stage::Delivered).is_none() {
+                notes.push("published and delivered are unknown: RabbitMQ keeps no history, and only a run that watches from the start can see them".into());
+            }
             if !self.sees(Source::DeadLetters) {
                 notes.insert(0, self.peek_hint());
             }
