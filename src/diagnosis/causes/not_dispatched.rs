@@ -11,7 +11,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::ApiCode],
     explains: &[],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Firehose]],
+    needs: &[&[Source::Firehose, Source::Queue]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -57,6 +57,9 @@ fn look(story: &Story<'_>) -> Answer {
     }
     if !story.closed() {
         return Answer::NotApplicable;
+    }
+    if story.post_mortem() {
+        return afterwards(story);
     }
     // Sent through a node that is not traced, or dropped before we read it.
     if !story.sees_all(Source::Firehose) {
@@ -123,10 +126,45 @@ fn look(story: &Story<'_>) -> Answer {
     }
 }
 
+/// Nothing is left of a message, and the only worker that consumes, which tells of each, has nothing of it: it was
+/// sent and lost, or never sent. What the API's own log says of the task may tell which.
+fn afterwards(story: &Story<'_>) -> Answer {
+    let queue = story.queue();
+    let queues = &story.framework().queues;
+    let companions = [queues.delay(queue), queues.dead_letter(queue)];
+    let holds = |name: &str| story.depths(name).last().is_some_and(|depth| depth.ready > 0);
+    let hidden = !story.sees(Source::DeadLetters) && companions.iter().flatten().any(|name| holds(name));
+    let tells = story.sees(Source::WorkerLog) && story.debug_log();
+    let alone = story
+        .other_consumers()
+        .is_some_and(|(_, others, own)| others.is_empty() && !own.is_empty());
+    let left = story
+        .infos(queue)
+        .last()
+        .filter(|info| info.ready == Some(0) && info.unacked == Some(0));
+    let (Some(left), Some((said, lines))) = (left, api::own_words(story)) else {
+        return Answer::cannot_tell(&[Source::Firehose]);
+    };
+    if hidden || !tells || !alone || !story.held().is_empty() || !story.lines().is_empty() {
+        return Answer::cannot_tell(&[Source::Firehose]);
+    }
+    let mut evidence = vec![left.n];
+    evidence.extend(lines);
+    Answer::possible(
+        format!(
+            "no queue holds a message of it, and the log of the only worker on `{queue}`, which tells of each message, has none of it{}",
+            said.replacen("its log", "the API's log", 1)
+        ),
+        evidence,
+    )
+    .would_decide(&[Source::Firehose])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::{API, Scene};
+    use crate::diagnosis::testing::{API, OTHER, Scene, WORKER};
+    use crate::timeline::{EventKind, LogLine};
 
     fn connected() -> Scene {
         Scene::accepted()
@@ -139,6 +177,59 @@ mod tests {
     fn connected_here_and_silent() {
         assert_eq!(connected().silence().cause(), "likely not-dispatched");
         assert_eq!(connected().cause(), "none");
+    }
+
+    /// Looked at afterwards, with a worker whose log tells of each message.
+    fn looked(said: &str, change: impl FnOnce(Scene) -> Scene) -> Scene {
+        let line = LogLine {
+            text: said.into(),
+            before: true,
+            carries_task_id: true,
+            ..LogLine::default()
+        };
+        let scene = Scene::new()
+            .given()
+            .row("PENDING")
+            .see(Source::ApiLog, EventKind::Line(line))
+            .worker_booted()
+            .worker_process(&[WORKER])
+            .peer(WORKER, 101)
+            .consumers(&[("default", WORKER, 4)])
+            .totals("default", 0, 0, serde_json::json!({}))
+            .depth("default", 0, 1);
+        change(scene)
+            .end(crate::timeline::Ended::Looked)
+            .without(Source::Firehose)
+    }
+
+    #[test]
+    fn afterwards_the_apis_own_words_make_it_possible() {
+        const SAID: &str = "INFO shop.api: task_1 is of type 'x', not dispatching";
+        let alone = looked(SAID, |scene| scene);
+        assert_eq!(alone.cause(), "possible not-dispatched");
+        assert!(alone.summary().contains("not dispatching"), "{}", alone.summary());
+        let not = |change: fn(Scene) -> Scene| {
+            let scene = looked(SAID, change);
+            assert_ne!(scene.answer(&CAUSE), "possible", "{}", scene.cause());
+        };
+        // It waits, somebody else may have had it, it may lie where nobody looked, or the worker had it.
+        not(|scene| scene.totals("default", 1, 0, serde_json::json!({})));
+        not(|scene| {
+            scene
+                .other_worker()
+                .consumers(&[("default", WORKER, 4), ("default", OTHER, 4)])
+        });
+        not(|scene| scene.depth("default.XQ", 1, 0).without(Source::DeadLetters));
+        not(|scene| {
+            scene.debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+        });
+        assert_ne!(
+            looked("GET /tasks/task_1 HTTP/1.1", |scene| scene).answer(&CAUSE),
+            "possible"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::diagnosis::evidence::stacks::Thread;
 use crate::diagnosis::evidence::{broker, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::text::counted;
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 
@@ -69,8 +70,10 @@ fn check(story: &Story<'_>) -> Answer {
             continue;
         }
         let text = format!(
-            "{threads} threads of pid {} wait to write to a pipe that nobody reads: its log",
-            process.pid
+            "{} of pid {} {} to write to a pipe that nobody reads: its log",
+            counted(u64::from(threads), "thread", "threads"),
+            process.pid,
+            if threads == 1 { "waits" } else { "wait" },
         );
         // A busy pipe is full for a moment, too: it was so from the start, or a thread stands still
         // in the write, and nothing has come out of it.

@@ -118,7 +118,11 @@ pub(in crate::diagnosis) fn by_traceback(story: &Story<'_>, answer: Answer, n: E
 /// What the application itself says of the task in the API's log, to stand at the end of a sentence, and
 /// the lines. A line that only tells of a request, as access logs do, is none.
 pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
-    let since = story.submitted_at()?;
+    // Afterwards all that the log had of it comes from before the run.
+    let since = match story.post_mortem() {
+        true => f64::MIN,
+        false => story.submitted_at()?,
+    };
     if let Some((n, end)) = story.command_ended() {
         let printed = text::excerpt(end.printed.trim());
         return (!printed.is_empty()).then(|| (format!("; it printed \"{printed}\""), vec![n]));
@@ -129,7 +133,11 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
         .iter()
         .filter(|event| event.source == Source::ApiLog && event.at_ms >= since)
         .filter_map(|event| match &event.kind {
-            EventKind::Line(line) if line.carries_task_id && !line.before && !is_access(&line.text) => {
+            EventKind::Line(line)
+                if line.carries_task_id
+                    && (!line.before || story.post_mortem())
+                    && !is_access(&line.text) =>
+            {
                 let bare = event
                     .stated
                     .as_deref()
