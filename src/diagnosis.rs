@@ -10,6 +10,7 @@ mod choice;
 mod consistency;
 pub mod evidence;
 pub mod isolation;
+mod places;
 pub mod premises;
 mod submitter;
 #[cfg(test)]
@@ -132,6 +133,9 @@ fn decide(story: Story<'_>) -> Verdict {
     };
     if story.timeline.is_by_command() {
         submitter::speak_of_the_command(&mut verdict);
+    }
+    if story.has_places() {
+        places::speak(&mut verdict);
     }
     verdict
 }

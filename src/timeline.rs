@@ -13,7 +13,7 @@ mod event;
 pub mod isolation;
 mod log_line;
 mod masking;
-mod place;
+pub mod place;
 mod process;
 pub mod recording;
 mod row;

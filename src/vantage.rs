@@ -14,6 +14,7 @@ pub mod live;
 pub mod log;
 pub mod management;
 pub mod process;
+pub mod processes;
 pub mod queue;
 
 use std::sync::Arc;

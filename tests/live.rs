@@ -55,6 +55,8 @@ mod lab;
 mod limits;
 #[path = "live/nodes.rs"]
 mod nodes;
+#[path = "live/places.rs"]
+mod places;
 #[path = "live/promises.rs"]
 mod promises;
 #[path = "live/proxy.rs"]

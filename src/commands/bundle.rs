@@ -14,6 +14,7 @@ use crate::diagnosis::diagnose;
 use crate::error::{Error, Result, exit};
 use crate::report::{FORMATS, Report, Style};
 use crate::scrubber::scrubber;
+use crate::timeline::place::pid_words;
 use crate::timeline::scrub::Scrubber;
 use crate::timeline::{EventKind, Timeline, recording};
 
@@ -110,7 +111,7 @@ fn versions(timeline: &Timeline) -> String {
                     .map(|one| format!("{} {}", one.implementation, one.version.as_deref().unwrap_or("?")));
                 lines.push(format!(
                     "pid {}: {}",
-                    environment.pid,
+                    pid_words(environment.pid),
                     interpreter.unwrap_or_default()
                 ));
                 for distribution in environment.distributions.iter().flatten() {

@@ -2,6 +2,7 @@
 
 use crate::framework::{Heartbeat, HeldTask, Inspection, exception_in};
 use crate::text::counted;
+use crate::timeline::place::{pid_words, place_of};
 use crate::timeline::{Event, EventKind as Kind, exit_words};
 use crate::units::moment;
 
@@ -218,14 +219,14 @@ pub(super) fn describe(event: &Event) -> String {
         }
         Kind::Process(process) => format!(
             "pid {} (parent {}, state {}): {}",
-            process.pid,
-            process.ppid,
+            pid_words(process.pid),
+            place_of(process.ppid).map_or(process.ppid, |(_, pid)| pid),
             process.state,
             process.command.join(" ")
         ),
         Kind::Environment(environment) => format!(
             "pid {} runs in {}: {} variables, {} distributions",
-            environment.pid,
+            pid_words(environment.pid),
             environment.interpreter.as_ref().map_or(
                 "no Python that is known".to_owned(),
                 |interpreter| format!(
@@ -245,10 +246,13 @@ pub(super) fn describe(event: &Event) -> String {
                 .map_or("unseen".to_owned(), |all| all.len().to_string()),
         ),
         Kind::SameEnvironment { pid, like, .. } if pid == like => {
-            format!("pid {pid} was found in another way too")
+            format!("pid {} was found in another way too", pid_words(*pid))
         }
-        Kind::SameEnvironment { pid, like, .. } => format!("pid {pid} runs in the same as pid {like}"),
-        Kind::Peer { connection, pid } => format!("{connection} is pid {pid}"),
+        Kind::SameEnvironment { pid, like, .. } => {
+            let (pid, like) = (pid_words(*pid), pid_words(*like));
+            format!("pid {pid} runs in the same as pid {like}")
+        }
+        Kind::Peer { connection, pid } => format!("{connection} is pid {}", pid_words(*pid)),
         Kind::Stacks { pid, threads } => {
             let threads: Vec<String> = threads
                 .iter()
@@ -266,7 +270,7 @@ pub(super) fn describe(event: &Event) -> String {
             pid,
             exit: Some(code),
         } => format!("pid {pid} ended with {}", exit_words(*code)),
-        Kind::Gone { pid, .. } => format!("pid {pid} is gone"),
+        Kind::Gone { pid, .. } => format!("pid {} is gone", pid_words(*pid)),
         Kind::Started {
             part, pid, command, ..
         } => format!("{part} started as pid {pid}: {}", command.join(" ")),

@@ -6,6 +6,7 @@ use crate::diagnosis::{Exception, ExceptionFrame, Link, Outcome, Owner, Scenario
 use crate::links;
 use crate::text;
 use crate::timeline::Source;
+use crate::timeline::place::pid_words;
 use crate::timeline::{Ended, EventKind as Kind};
 use crate::units::span;
 
@@ -202,7 +203,7 @@ pub(super) fn environments(report: &Report) -> Vec<String> {
             let mut parts = vec![format!(
                 "{} pid {}: {}",
                 fingerprint.of.name(),
-                environment.pid,
+                pid_words(environment.pid),
                 environment.command.join(" ")
             )];
             if let Some(interpreter) = &environment.interpreter {

@@ -14,10 +14,10 @@ use super::plan::Plan;
 use crate::config::{Config, Control};
 use crate::error::Unavailable;
 use crate::timeline::{EventKind, Source};
-use crate::vantage::process::{self, ProcessQuery};
+use crate::vantage::process::ProcessQuery;
 use crate::vantage::{Phases, Report, Tap, Watched};
 use crate::vantage::{
-    api, containers, control, database, dead_letters, exec, firehose, log, management, queue,
+    api, containers, control, database, dead_letters, exec, firehose, log, management, processes, queue,
 };
 
 /// Starts watchers, each with the tap of its source.
@@ -82,14 +82,7 @@ impl Watchers<'_> {
             false => exec::places(&config),
         };
         self.start(Source::Process, move |tap, phases| async move {
-            let elsewhere = exec::watch(places, tap.clone(), phases.clone());
-            let here = async {
-                if let Err(blindness) = process::watch(&config, queried, tap.clone(), phases).await {
-                    tap.blind(blindness);
-                }
-            };
-            tokio::join!(here, elsewhere);
-            Ok(())
+            processes::watch(&config, places, queried, tap, phases).await
         });
     }
 }

@@ -1,4 +1,64 @@
-//! The state of a container, in the words with which its engine refuses to run something in it.
+//! The places that `[worker] exec` and `[api] exec` lead to: how their processes are numbered, and the state of a
+//! container, in the words with which its engine refuses to run something in it.
+
+use std::fmt::Write as _;
+
+/// A place counts its pids from 1, as this machine does. So that no two processes have one number, this is added
+/// to each of a place's.
+const PLACES: [(&str, i32); 2] = [("worker", 10_000_000), ("api", 20_000_000)];
+
+/// `PID_MAX_LIMIT` of a 64 bit kernel: none is greater.
+const GREATEST_PID: i32 = 1 << 22;
+
+/// By which number a process is told that knows itself by this pid in that place.
+pub fn number_in(part: &str, pid: i32) -> i32 {
+    let place = PLACES.iter().find(|(name, _)| *name == part);
+    match place {
+        // 0: its parent is outside.
+        Some((_, first)) if pid > 0 => first + pid,
+        _ => pid,
+    }
+}
+
+/// The place of such a number, and the pid there.
+pub fn place_of(number: i32) -> Option<(&'static str, i32)> {
+    let inside = |first: i32| (first + 1..=first + GREATEST_PID).contains(&number);
+    let (part, first) = PLACES.iter().find(|(_, first)| inside(*first))?;
+    Some((part, number - first))
+}
+
+/// A pid for people: `7`, or `7 in worker (exec)`.
+pub fn pid_words(number: i32) -> String {
+    match place_of(number) {
+        Some((part, pid)) => format!("{pid} in {part} (exec)"),
+        None => number.to_string(),
+    }
+}
+
+/// A text about processes, with such numbers in words.
+pub fn in_words(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, digits) = rest.split_at(at);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let (number, after) = digits.split_at(end);
+        out.push_str(before);
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+        let stands_alone = !before.ends_with(is_part) && !after.starts_with(|c: char| c.is_alphanumeric());
+        let told = number
+            .parse()
+            .ok()
+            .filter(|number| stands_alone && place_of(*number).is_some());
+        let _ = match told {
+            Some(number) => write!(out, "{}", pid_words(number)),
+            None => write!(out, "{number}"),
+        };
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
 
 /// What the way into a container says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +90,38 @@ impl PlaceState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_processes_have_one_number() {
+        assert_eq!(place_of(number_in("worker", 7)), Some(("worker", 7)));
+        assert_eq!(place_of(number_in("api", 4_194_304)), Some(("api", 4_194_304)));
+        assert_eq!(number_in("worker", 0), 0);
+        for here in [0, 1, 7, 4_194_304] {
+            assert_eq!(place_of(here), None);
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_place_are_told_in_words() {
+        for (text, words) in [
+            ("pid 10000007 is stopped", "pid 7 in worker (exec) is stopped"),
+            (
+                "by pid 20000001 and by pid 7",
+                "by pid 1 in api (exec) and by pid 7",
+            ),
+            (
+                "of pid 10000001, 10000007",
+                "of pid 1 in worker (exec), 7 in worker (exec)",
+            ),
+            (
+                "order-10000007 v1.10000007 17644320000",
+                "order-10000007 v1.10000007 17644320000",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(in_words(text), words);
+        }
+    }
 
     #[test]
     fn an_engine_says_it_in_its_own_words() {

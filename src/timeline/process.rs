@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 /// A process that takes part: it consumes, publishes, or serves the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Process {
+    /// In a place that `[worker] exec` or `[api] exec` leads to, a number of its own: what the process is called
+    /// there is the last of `nspids`.
     pub pid: i32,
     pub ppid: i32,
-    /// One letter as in `ps`: R S D T Z …
+    /// One letter as in `ps`: R S D T Z …; `?` where it cannot be looked at any more.
     pub state: char,
     /// Arguments with secrets masked.
     pub command: Vec<String>,
@@ -54,9 +56,25 @@ pub struct Process {
     /// It or a near ancestor has the watched worker's log file open.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub holds_log: bool,
+    /// The place that it was seen in, `worker` or `api`; of this machine's processes absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 impl Process {
+    /// The place where it is can be looked into no more: what it does now is not known.
+    pub const OUT_OF_SIGHT: char = '?';
+
+    /// It was there at the last look, and neither dead nor out of sight.
+    pub fn lives(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | Self::OUT_OF_SIGHT)
+    }
+
+    /// The same place and container: one network, and pids that are counted together.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.at == other.at && self.container == other.container
+    }
+
     /// The pid by which it knows itself, and which stands in its log. Older recordings do not say.
     pub fn own_pid(&self) -> Option<i32> {
         self.nspids.last().copied()

@@ -6,73 +6,42 @@
 
 mod answer;
 mod channel;
+mod environ;
+mod parts;
 mod place;
+mod show;
 mod unreachable;
-
-use std::time::Duration;
+mod watch;
 
 use tokio::time::Instant;
 
-use super::{Phases, Tap};
 use crate::timeline::EventKind;
 pub use answer::View;
-use channel::Channel;
+use channel::{Channel, Patience};
 pub use place::{Place, places};
 pub use unreachable::{Trouble, Unreachable};
+use watch::ANSWERS_WITHIN;
+pub use watch::{Asked, watch};
 
-/// `ssh` and `kubectl` take seconds where the network is slow.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
-
-/// The last look must be over before the run is.
-const LAST_LOOK_WITHIN: Duration = Duration::from_millis(2200);
-
-/// Says of each place whether it can be looked into: at first, and at the last look where that has changed.
-pub async fn watch(places: Vec<Place>, tap: Tap, phases: Phases) {
-    let looking = places.iter().map(|place| watch_one(place, &tap, phases.clone()));
-    futures_util::future::join_all(looking).await;
-}
-
-async fn watch_one(place: &Place, tap: &Tap, mut phases: Phases) {
-    let first = tokio::select! {
-        seen = look_within(place, ANSWERS_WITHIN) => Some(event(place, seen)),
-        _ = phases.ending() => None,
-    };
-    first.iter().cloned().for_each(|kind| tap.see(kind));
-    if phases.ending().await.stop {
-        return;
-    }
-    let last = event(place, look_within(place, LAST_LOOK_WITHIN).await);
-    if first.as_ref() != Some(&last) {
-        tap.see(last);
-    }
-}
-
-fn event(place: &Place, seen: Result<View, Unreachable>) -> EventKind {
-    let part = place.part.to_owned();
-    match seen {
-        Ok(view) => EventKind::PlaceReached {
-            part,
-            processes: view.processes.len() as u64,
+fn unreachable_event(place: &Place, unreachable: Unreachable) -> EventKind {
+    EventKind::PlaceUnreachable {
+        part: place.part.to_owned(),
+        reason: unreachable.reason(),
+        exit: match unreachable.trouble {
+            Trouble::Ended(code) => code,
+            _ => None,
         },
-        Err(unreachable) => EventKind::PlaceUnreachable {
-            part,
-            reason: unreachable.reason(),
-            exit: match unreachable.trouble {
-                Trouble::Ended(code) => code,
-                _ => None,
-            },
-            said: unreachable.said,
-        },
+        said: unreachable.said,
     }
 }
 
 /// Looks once, and leaves.
 pub async fn look(place: &Place) -> Result<View, Unreachable> {
-    look_within(place, ANSWERS_WITHIN).await
-}
-
-async fn look_within(place: &Place, patience: Duration) -> Result<View, Unreachable> {
-    let deadline = Instant::now() + patience;
+    let patience = Patience {
+        answer: ANSWERS_WITHIN,
+        stay: ANSWERS_WITHIN,
+    };
+    let deadline = Instant::now() + patience.answer;
     let mut channel = Channel::open(place, patience, deadline).await?;
     match answer::view(&mut channel, deadline).await {
         Ok(view) => {

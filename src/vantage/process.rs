@@ -8,13 +8,13 @@ mod changed;
 mod code;
 pub mod command;
 pub mod container;
-mod describe;
+pub mod describe;
 mod distributions;
 mod dotenv;
 mod environment;
 mod interpreter;
 mod logged;
-mod mask;
+pub mod mask;
 pub mod names;
 mod peers;
 mod reads;
@@ -22,6 +22,7 @@ mod rights;
 pub mod sockets;
 mod stacks;
 mod tables;
+mod twins;
 mod view;
 mod watched;
 
@@ -45,7 +46,9 @@ use logged::Logged;
 pub use peers::peers;
 use sockets::{client_end, holders};
 use tables::Tables;
-use watched::{Configured, LogFiles, holds, log_files, writers};
+pub use twins::Twins;
+pub use watched::Configured;
+use watched::{LogFiles, holds, log_files, writers};
 
 /// What the run wants to know of processes.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub enum ProcessQuery {
     Api,
     /// Who writes the worker's log?
     Writers,
+    /// A place has it, and it can be seen better here.
+    Twin(i32, Found),
 }
 
 struct Watcher {
@@ -80,6 +85,8 @@ struct Watcher {
     /// Processes that we started.
     ours: HashSet<i32>,
     fingerprints: Fingerprints,
+    /// Those that a place tells of are not told twice.
+    twins: Twins,
 }
 
 /// What is known of processes before the submission is fingerprinted before it, if it takes no
@@ -89,6 +96,7 @@ const FINGERPRINTS_WITHIN: Duration = Duration::from_secs(1);
 pub async fn watch(
     config: &Config,
     mut asked: mpsc::UnboundedReceiver<ProcessQuery>,
+    twins: Twins,
     tap: Tap,
     mut phases: Phases,
 ) -> Watched {
@@ -112,7 +120,8 @@ pub async fn watch(
         apis: Vec::new(),
         published: None,
         ours: HashSet::new(),
-        fingerprints: Fingerprints::new(tap.clone()),
+        fingerprints: Fingerprints::new(tap.clone(), config, twins.clone()),
+        twins,
     };
     let tables = Tables::default();
     watcher.api(&tables);
@@ -185,6 +194,10 @@ impl Watcher {
                     self.show(*pid, &tables);
                 }
                 ProcessQuery::Api => self.api(&tables),
+                ProcessQuery::Twin(pid, found) => {
+                    self.show(*pid, &tables);
+                    self.fingerprints.take(*pid, *found);
+                }
                 ProcessQuery::Writers => {
                     for pid in writers(&self.logs) {
                         self.show(pid, &tables);
@@ -240,7 +253,7 @@ impl Watcher {
             self.published.iter().cloned().for_each(|kind| self.tap.see(kind));
         }
         for pid in found.pids {
-            if self.apis.contains(&pid) {
+            if self.apis.contains(&pid) || !self.twins.tell_here(pid) {
                 continue;
             }
             self.tap.see(EventKind::ApiProcess { pid });
@@ -258,6 +271,9 @@ impl Watcher {
     }
 
     fn show_again(&mut self, pid: i32, tables: &Tables) {
+        if !self.twins.tell_here(pid) {
+            return;
+        }
         if let Some(mut process) = read_with(pid, tables) {
             process.holds_log = holds(pid, &self.logs);
             process.is_configured = self.worker.is_it(&process.command, process.cwd.as_deref());

@@ -36,6 +36,8 @@ pub struct Stack {
     config: Table,
     services: Vec<(String, Child)>,
     pub(crate) reaper: Reaper,
+    /// taskdiag sees no process but its own, as on another machine.
+    pub elsewhere: bool,
     amqp: Option<lapin::Connection>,
     _place: Place,
 }
@@ -99,6 +101,7 @@ impl Stack {
             config: Table::new(),
             services: Vec::new(),
             reaper: Reaper::new(),
+            elsewhere: false,
             amqp: None,
             _place: place,
         };

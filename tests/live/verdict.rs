@@ -65,7 +65,15 @@ impl Stack {
     pub fn taskdiag(&self, subcommand: &str) -> Command {
         // Another build of it, a release say, may be tested instead.
         let built = std::env::var_os("TASKDIAG_BIN").unwrap_or(env!("CARGO_BIN_EXE_taskdiag").into());
-        let mut command = Command::new(built);
+        let mut command = Command::new(if self.elsewhere {
+            "unshare".into()
+        } else {
+            built.clone()
+        });
+        if self.elsewhere {
+            let apart = ["--pid", "--mount", "--fork", "--mount-proc", "--kill-child"];
+            command.args(apart).arg(built);
+        }
         command
             .arg(subcommand)
             .current_dir(&self.dir)
@@ -165,7 +173,7 @@ pub struct Verdict {
     pub text: String,
     pub recording: PathBuf,
     /// What is in it: the file may be gone with its stack.
-    recorded: Vec<u8>,
+    pub recorded: Vec<u8>,
     pub status: ExitStatus,
 }
 

@@ -73,6 +73,7 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .given([Premise::PeerIsProcess(passage.connection.to_owned())]),
         'Z' => Answer::NotApplicable,
+        Process::OUT_OF_SIGHT => all_frozen(story, Some(passage.n)),
         'D' if story.closed() => Answer::likely(
             format!("pid {} is in uninterruptible sleep (state D)", process.pid),
             [passage.n, n],

@@ -81,7 +81,7 @@ pub(in crate::diagnosis) fn other_broker(
                         process.pid
                     );
                     // Behind a forwarded port the same broker lists another address.
-                    return if story.closed() && lists_this_machine(story) {
+                    return if story.closed() && lists_addresses_of(story, process) {
                         Answer::shown(text, [*n, listed])
                     } else {
                         Answer::likely(text, [*n, listed])
@@ -108,17 +108,23 @@ pub(in crate::diagnosis) fn other_broker(
     Answer::NotApplicable
 }
 
-/// The broker lists a connection under the very addresses that a process of this machine has.
-pub(in crate::diagnosis) fn lists_this_machine(story: &Story<'_>) -> bool {
+/// The broker lists a connection under the very addresses that a process has beside which this one runs.
+pub(in crate::diagnosis) fn lists_addresses_of(story: &Story<'_>, of: &Process) -> bool {
     let Some((_, connections)) = story.connections() else {
         return false;
     };
     story.timeline.events.iter().any(|event| match &event.kind {
-        EventKind::Process(process) => connections
+        EventKind::Process(process) if process.is_beside(of) => connections
             .iter()
             .any(|connection| is_socket_of(process, &connection.name)),
-        EventKind::Peer { connection: name, .. } => {
-            connections.iter().any(|connection| connection.name == *name)
+        EventKind::Peer {
+            connection: name,
+            pid,
+        } => {
+            let is_beside = story
+                .process(*pid)
+                .is_none_or(|(_, process)| process.is_beside(of));
+            is_beside && connections.iter().any(|connection| connection.name == *name)
         }
         _ => false,
     })

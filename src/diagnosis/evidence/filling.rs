@@ -1,6 +1,7 @@
 //! The placeholders of a page, filled with the names of this run.
 
 use super::Story;
+use crate::timeline::place;
 
 impl Story<'_> {
     /// Fills the placeholders of a page's text with this task's names.
@@ -38,7 +39,7 @@ impl Story<'_> {
             .find_map(|told| told.pid)
             .or_else(|| self.log_pids().first().copied())
             // A container's pid is another process here: a remedy must not name that.
-            .filter(|_| !self.means_several());
+            .filter(|pid| !self.means_several() && place::place_of(*pid).is_none());
         let values: [(&str, Option<String>); 11] = [
             ("{queue}", Some(setup.queue.clone())),
             ("{vhost}", Some(setup.vhost.clone())),

@@ -9,8 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Story, WorkerLine, workers};
 use crate::timeline::{EventKind, Process};
 
-/// Processes that count their pids alike: a container's, or those of this machine.
-type Place<'a> = Option<&'a str>;
+/// Processes that count their pids alike: a container's, or those of this machine, or of the place that
+/// `[worker] exec` leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    at: Option<&'a str>,
+    container: Option<&'a str>,
+}
 
 /// One process that was called by a pid.
 #[derive(Debug, Clone)]
@@ -160,15 +165,24 @@ impl<'a> Story<'a> {
         if let Some((_, container)) = self.container_of_stream(stream) {
             return places
                 .keys()
-                .find(|place| **place == Some(container.id.as_str()))
+                .find(|place| place.container == Some(container.id.as_str()))
                 .copied();
         }
+        // The way into a place leads to one replica, and the log may have the lines of several.
+        let is_one_of_several = self.has_several_streams();
+        places.retain(|place, marks| place.at.is_none() || !is_one_of_several || marks.deliveries > 0);
         let best = places.values().max().copied()?;
         let mut equals = places.iter().filter(|(_, marks)| **marks == best);
         match (equals.next(), equals.next()) {
             (Some((place, _)), None) => Some(*place),
             _ => None,
         }
+    }
+
+    fn has_several_streams(&self) -> bool {
+        let with_pids = self.worker_lines.iter().filter(|told| told.line.pid.is_some());
+        let streams: BTreeSet<Option<&str>> = with_pids.map(|told| told.line.stream.as_deref()).collect();
+        streams.len() > 1
     }
 
     /// The process that a message was delivered to.
@@ -196,7 +210,7 @@ impl<'a> Story<'a> {
         self.all_processes()
             .find(|(_, process)| {
                 let own = process.own_pid().is_some_and(|own| pids.contains(&own));
-                own && workers::is_worker(process) && self.gone(process.pid).is_none() && process.state != 'Z'
+                own && workers::is_worker(process) && self.gone(process.pid).is_none() && process.lives()
             })
             .map(|(n, _)| n)
     }
@@ -204,7 +218,11 @@ impl<'a> Story<'a> {
 
 /// Processes of this machine's own pid namespace are in one place, whatever their cgroup.
 fn place(process: &Process) -> Place<'_> {
-    process.container.as_deref().filter(|_| process.nspids.len() > 1)
+    let is_apart = process.at.is_some() || process.nspids.len() > 1;
+    Place {
+        at: process.at.as_deref(),
+        container: process.container.as_deref().filter(|_| is_apart),
+    }
 }
 
 fn may_write(process: &Process) -> bool {

@@ -1,9 +1,24 @@
 //! Where the worker and the API run, as `[worker] exec` and `[api] exec` lead there.
 
-use super::Story;
+use super::{Story, workers};
 use crate::timeline::{EventKind, PlaceState};
 
 impl<'a> Story<'a> {
+    /// Processes were seen in a place, whose pids are told by numbers of their own.
+    pub fn has_places(&self) -> bool {
+        self.all_processes().any(|(_, process)| process.at.is_some())
+    }
+
+    /// A worker runs where the way to the worker leads.
+    pub fn lives_in_its_place(&self) -> Option<u32> {
+        let mut all = self.all_processes();
+        let lives = all.find(|(_, process)| {
+            let is_there = process.at.as_deref() == Some("worker") && process.lives();
+            is_there && workers::is_worker(process) && self.gone(process.pid).is_none()
+        });
+        lives.map(|(n, _)| n)
+    }
+
     /// The prefix that leads to this part has failed at last, and said that its container is in this state.
     pub fn place_says(&self, part: &str, wanted: PlaceState) -> Option<(u32, &'a str)> {
         let last = self.timeline.events.iter().rev().find(|event| {

@@ -78,7 +78,7 @@ pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a
         // An old log's pid may be another program's by now.
         if let Some(process) = story.process(pid)
             && story.gone(pid).is_none()
-            && !matches!(process.1.state, 'Z' | 'X')
+            && process.1.lives()
             && (is_worker(process.1) || process.1.command.iter().any(|word| word.contains("python")))
         {
             found.push(process);
@@ -166,7 +166,7 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
             // What nothing but the interpreter prints is a program's end, and no life.
             .filter(|told| !is_bare_traceback(told) && !container_ended_after(story, told.at_ms))
             .map(|told| told.n)
-            .or_else(|| story.lives_somewhere())
+            .or_else(|| story.lives_somewhere().or_else(|| story.lives_in_its_place()))
             .or_else(|| {
                 let containers = story.worker_containers().into_iter();
                 let lives = |container: &Container| {

@@ -91,8 +91,7 @@ impl Story<'_> {
             events.push(n);
         }
         // A container's pids are its replicas' as well: only the name before the line tells them apart.
-        let one_container = process.container.is_none()
-            || process.nspids.len() < 2
+        let one_container = process.at.is_none() && (process.container.is_none() || process.nspids.len() < 2)
             || self
                 .worker_lines()
                 .iter()

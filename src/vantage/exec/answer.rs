@@ -1,6 +1,7 @@
 //! What the script's answers say, read as what somebody else has written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -8,10 +9,12 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use super::channel::Channel;
+use super::parts::is_python;
 use super::unreachable::Trouble;
 use crate::timeline::Process;
 use crate::vantage::process::command::masked;
 use crate::vantage::process::container;
+use crate::vantage::process::sockets::{client_end, same};
 
 /// Of the sockets of one process so many are kept.
 const MOST_SOCKETS: usize = 64;
@@ -50,6 +53,7 @@ struct Seen {
     started_at_ms: Option<i64>,
     #[serde(default)]
     cgroup: String,
+    cwd: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -62,10 +66,25 @@ struct Tcp {
 
 #[derive(Deserialize)]
 struct Socket {
-    local: String,
-    remote: String,
+    local: SocketAddr,
+    remote: SocketAddr,
     state: String,
     pids: Vec<i32>,
+}
+
+/// Who answers: the kernel's boot, and the container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    pub boot: Option<String>,
+    pub container: Option<String>,
+}
+
+pub(super) fn machine(begin: &Json) -> Machine {
+    let word = |key: &str| begin.get(key)?.as_str().filter(|word| !word.is_empty());
+    Machine {
+        boot: word("machine").map(str::to_owned),
+        container: word("container").map(|id| container::short(id).to_owned()),
+    }
 }
 
 /// What one look at a place showed.
@@ -75,38 +94,104 @@ pub struct View {
     pub processes: Vec<Process>,
     /// There are no others.
     pub is_whole: bool,
+    /// Both ends of connections, and who holds them.
+    connections: Vec<(SocketAddr, SocketAddr, Vec<i32>)>,
+    listeners: Vec<(SocketAddr, Vec<i32>)>,
+}
+
+impl View {
+    pub fn process(&self, pid: i32) -> Option<&Process> {
+        self.processes.iter().find(|process| process.pid == pid)
+    }
+
+    /// Who holds the client's end of a connection, `IP:PORT -> IP:PORT`. Addresses of the loopback are everywhere: of
+    /// those both ends must be the same.
+    pub fn holder(&self, connection: &str) -> Option<i32> {
+        let client = client_end(connection)?;
+        let (_, broker) = connection.split_once(" -> ")?;
+        let broker = client_end(broker);
+        let own = || self.connections.iter().filter(|(local, ..)| same(*local, client));
+        let exact = own().find(|(_, remote, _)| broker.is_some_and(|broker| same(*remote, broker)));
+        let within = |remote: SocketAddr| remote.ip().to_canonical() == client.ip().to_canonical();
+        let translated = || own().find(|(_, remote, _)| !client.ip().is_loopback() && !within(*remote));
+        let (.., pids) = exact.or_else(translated)?;
+        pids.first().copied()
+    }
+
+    /// Who listens on this port; where nobody does, who listens at all, if it is one server.
+    pub fn servers(&self, port: Option<u16>) -> Vec<i32> {
+        let of = |wanted: Option<u16>| -> Vec<&Vec<i32>> {
+            let fits = |local: &SocketAddr| wanted.is_none_or(|port| local.port() == port);
+            let found = self
+                .listeners
+                .iter()
+                .filter(|(local, pids)| fits(local) && !pids.is_empty());
+            found.map(|(_, pids)| pids).collect()
+        };
+        let mut found = of(port);
+        if found.is_empty() {
+            let is_python = |pid: &i32| self.process(*pid).is_some_and(is_python);
+            found = of(None);
+            found.retain(|pids| pids.iter().all(is_python));
+        }
+        found.sort();
+        found.dedup();
+        match found.as_slice() {
+            [one] => (*one).clone(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Asks for everything that is wanted of a place.
 pub(super) async fn view(channel: &mut Channel, deadline: Instant) -> Result<View, Trouble> {
-    let processes: Processes = ask(channel, "processes", deadline).await?;
-    let tcp: Tcp = ask(channel, "tcp", deadline).await?;
-    Ok(view_of(processes, tcp))
+    let processes: Processes = ask(channel, json!({ "ask": "processes" }), deadline).await?;
+    let tcp: Tcp = ask(channel, json!({ "ask": "tcp" }), deadline).await?;
+    let mut view = view_of(processes, tcp);
+    for process in &mut view.processes {
+        if process.container.is_none() {
+            process.container.clone_from(&channel.machine.container);
+        }
+    }
+    Ok(view)
 }
 
-async fn ask<T: DeserializeOwned>(
+pub(super) async fn ask<T: DeserializeOwned>(
     channel: &mut Channel,
-    question: &str,
+    question: Json,
     deadline: Instant,
 ) -> Result<T, Trouble> {
-    let answer = channel.ask(&json!({ "ask": question }), deadline).await?;
+    let answer = channel.ask(&question, deadline).await?;
     let words = || Trouble::Garbled(Json::to_string(&answer));
     T::deserialize(&answer).map_err(|_| words())
 }
 
 fn view_of(processes: Processes, tcp: Tcp) -> View {
     let mut sockets: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    let mut connections = Vec::new();
+    let mut listeners = Vec::new();
     for socket in &tcp.tcp {
-        if socket.state != "established" {
-            continue;
+        match socket.state.as_str() {
+            "established" => connections.push((socket.local, socket.remote, socket.pids.clone())),
+            "connecting" => {}
+            "listen" => {
+                listeners.push((socket.local, socket.pids.clone()));
+                continue;
+            }
+            _ => continue,
         }
+        let mark = if socket.state == "connecting" {
+            " (connecting)"
+        } else {
+            ""
+        };
         for pid in &socket.pids {
             let own = sockets.entry(*pid).or_default();
             if own.len() < MOST_SOCKETS {
                 own.push(format!(
-                    "{} -> {}",
-                    address(&socket.local),
-                    address(&socket.remote)
+                    "{} -> {}{mark}",
+                    plain(socket.local),
+                    plain(socket.remote)
                 ));
             }
         }
@@ -119,6 +204,8 @@ fn view_of(processes: Processes, tcp: Tcp) -> View {
     let seen = processes.processes.into_iter();
     View {
         is_whole: processes.whole,
+        connections,
+        listeners,
         processes: seen
             .map(|seen| Process {
                 pid: seen.pid,
@@ -126,7 +213,7 @@ fn view_of(processes: Processes, tcp: Tcp) -> View {
                 state: seen.state,
                 command: commands.get(&seen.pid).cloned().unwrap_or_default(),
                 parent_command: commands.get(&seen.parent).cloned(),
-                cwd: None,
+                cwd: seen.cwd,
                 user: seen.uid.map(|uid| uid.to_string()),
                 started_at_ms: seen.started_at_ms,
                 env_names: Vec::new(),
@@ -140,17 +227,14 @@ fn view_of(processes: Processes, tcp: Tcp) -> View {
                 container: container::id_in(&seen.cgroup),
                 frozen: false,
                 holds_log: false,
+                at: None,
             })
             .collect(),
     }
 }
 
-/// As it is written everywhere: `[0:0:0:0:0:0:0:1]:80` is `[::1]:80`.
-fn address(text: &str) -> String {
-    match text.parse::<std::net::SocketAddr>() {
-        Ok(address) => address.to_string(),
-        Err(_) => text.to_owned(),
-    }
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

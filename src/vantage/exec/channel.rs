@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::answer;
+use super::answer::{self, Machine};
 use super::place::Place;
 use super::unreachable::{Trouble, Unreachable};
 
@@ -44,11 +44,20 @@ pub(super) struct Channel {
     errors: Errors,
     /// How long its caller was ready to wait.
     patience: Duration,
+    /// What the script said first.
+    pub machine: Machine,
+}
+
+/// How patient its caller is, and how long the script may stay.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub answer: Duration,
+    pub stay: Duration,
 }
 
 impl Channel {
     /// Starts the script there, and waits until it answers.
-    pub async fn open(place: &Place, patience: Duration, deadline: Instant) -> Result<Self, Unreachable> {
+    pub async fn open(place: &Place, patience: Patience, deadline: Instant) -> Result<Self, Unreachable> {
         let shell = vec!["sh".to_owned()];
         let first = match Self::start(place, shell, &shell_script(), patience, deadline).await {
             Ok(channel) => return Ok(channel),
@@ -70,11 +79,11 @@ impl Channel {
         place: &Place,
         program: Vec<String>,
         input: &str,
-        patience: Duration,
+        patience: Patience,
         deadline: Instant,
     ) -> Result<Self, Unreachable> {
-        let mut channel = Self::spawn(place, program, patience)?;
-        let begun = channel.begin(input, deadline).await;
+        let mut channel = Self::spawn(place, program, patience.answer)?;
+        let begun = channel.begin(input, patience.stay, deadline).await;
         match begun {
             Ok(()) => Ok(channel),
             Err(trouble) => Err(channel.end(trouble).await),
@@ -106,11 +115,12 @@ impl Channel {
             output: BufReader::new(output),
             errors: Errors::of(place, errors),
             patience,
+            machine: Machine::default(),
         })
     }
 
     /// A shell may read ahead: the script is sent only once Python has it.
-    async fn begin(&mut self, shell_script: &str, deadline: Instant) -> Result<(), Trouble> {
+    async fn begin(&mut self, shell_script: &str, stay: Duration, deadline: Instant) -> Result<(), Trouble> {
         self.send(shell_script.as_bytes(), deadline).await?;
         let mut before = 0;
         let mut last = String::new();
@@ -133,9 +143,16 @@ impl Channel {
         }
         let script = format!("{}\n{SCRIPT}", SCRIPT.len());
         self.send(script.as_bytes(), deadline).await?;
-        let left = deadline.saturating_duration_since(Instant::now()) + ALARM_AFTER;
-        let begin = json!({ "ask": "begin", "seconds": left.as_secs() });
-        self.ask(&begin, deadline).await.map(drop)
+        let seconds = (stay + ALARM_AFTER).as_secs();
+        let begin = json!({ "ask": "begin", "seconds": seconds });
+        self.machine = answer::machine(&self.ask(&begin, deadline).await?);
+        Ok(())
+    }
+
+    /// From now on a question may take so long.
+    pub fn answers_within(&mut self, patience: Duration) -> Instant {
+        self.patience = patience;
+        Instant::now() + patience
     }
 
     /// The answer to a question.

@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 
@@ -15,7 +16,9 @@ MOST_PROCESSES = 512
 MOST_FILES = 4096  # Open files of a process.
 MOST_SOCKETS = 4096
 MOST_COMMAND = 8192
-STATES = {"01": "established", "08": "close_wait", "0A": "listen"}
+MOST_VARIABLES = 2000
+MOST_SITE = 20000  # Entries of a folder with packages.
+STATES = {"01": "established", "02": "connecting", "08": "close_wait", "0A": "listen"}
 
 
 def say(answer):
@@ -95,7 +98,21 @@ def begin(question):
     if left is not None and left < ROOM:
         say({"refused": "memory", "room": left})
         sys.exit(0)
-    say({"begin": "%d.%d" % sys.version_info[:2], "room": left})
+    found = {"begin": "%d.%d" % sys.version_info[:2], "room": left}
+    found["machine"] = text("/proc/sys/kernel/random/boot_id", 64).strip()
+    found["container"] = container()
+    say(found)
+
+
+def container():
+    """Its id: engines mount its host name and its name servers from a folder that is named so."""
+    for line in text("/proc/self/mountinfo", 1 << 18).splitlines():
+        parts = line.split()
+        if len(parts) > 4 and parts[4] in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf"):
+            ids = re.findall(r"/([0-9a-f]{64})/", parts[3])
+            if ids:
+                return ids[-1]
+    return None
 
 
 # ---- what runs there
@@ -134,6 +151,10 @@ def process(pid, boot, ticks):
     if boot is not None:
         found["started_at_ms"] = boot * 1000 + int(after[19]) * 1000 // ticks
     found["cgroup"] = text(folder + "cgroup")
+    try:
+        found["cwd"] = os.readlink(folder + "cwd")
+    except OSError:
+        pass
     return found
 
 
@@ -146,6 +167,100 @@ def processes(question):
         if one is not None:
             found.append(one)
     say({"processes": found, "whole": len(everybody) <= MOST_PROCESSES})
+
+
+# ---- what it runs in
+
+# Only what every library takes apart alike.
+URL = re.compile(
+    r"([a-z][a-z0-9+.-]*)://"
+    r"(?:([A-Za-z0-9._~%!$&()*+,-]*)(?::([A-Za-z0-9._~%!$&()*+,-]*))?@)?"
+    r"([a-z0-9._-]*[a-z_-][a-z0-9._-]*|[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+)(?::([1-9][0-9]{0,4}))?"
+    r"(/(?:[A-Za-z0-9_~%-][A-Za-z0-9._~%/-]*)?)?(?:[?]([A-Za-z0-9._~%&=+-]*))?"
+)
+
+
+def masked(key, name, value):
+    """A keyed hash, and those of the parts of a URL: what taskdiag itself makes of a value."""
+    import hmac
+
+    def keyed(part, value):
+        words = name + b"\0" + part.encode() + b"\0" + value
+        return hmac.new(key, words, "sha256").hexdigest()[:16]
+
+    try:
+        url = value.decode("ascii") if b"://" in value and len(value) < 4096 else None
+    except UnicodeDecodeError:
+        url = None
+    if url is not None:
+        url = re.sub(r"^([^/?#]*://(?:[^/?#]*@)?)(?:127[.]0[.]0[.]1|\[::1\])(?=[:/?#]|$)", r"\1localhost", url)
+    found = {"value": keyed("", value if url is None else url.encode()), "parts": {}}
+    parts = URL.fullmatch(url) if url is not None else None
+    if parts and parts.group(1) not in ("http", "https", "ws", "wss", "ftp", "file"):
+        names = ("scheme", "user", "password", "host", "port", "path", "query")
+        for part, word in zip(names, parts.groups()):
+            if word:
+                found["parts"][part] = keyed(part, word.encode())
+    return found
+
+
+def environ(question):
+    """Values of those names that are known to be harmless; of all others hashes, where there is a key."""
+    folder = "/proc/%d/" % question["pid"]
+    shown, prefixes = set(question["shown"]), tuple(question["prefixes"])
+    key = bytes.fromhex(question.get("key") or "")
+    try:
+        with open(folder + "environ", "rb") as file:
+            entries = file.read(1 << 20).split(b"\0")
+    except OSError:
+        return say({"environ": None})
+    found = {}
+    for entry in sorted(entries)[:MOST_VARIABLES]:
+        name, equals, value = entry.partition(b"=")
+        if not equals or not name or len(name) > 200:
+            continue
+        one = {"empty": not value}
+        word = name.decode("utf-8", "replace")
+        if (word in shown or word.startswith(prefixes)) and len(value) <= 400:
+            one["plain"] = value.decode("utf-8", "replace")
+        if value and key:
+            one["masked"] = masked(key, name, value)
+        found[word] = one
+    say({"environ": found})
+
+
+def packages(question):
+    """The distributions beside the interpreter of a process, by the names of their folders."""
+    pid, found = question["pid"], {}
+    words = text("/proc/%d/cmdline" % pid, MOST_COMMAND).split("\0")
+    try:
+        program = os.readlink("/proc/%d/exe" % pid)
+    except OSError:
+        return say({"packages": None})
+    first = words[0]
+    is_python = first.startswith("/") and os.path.realpath(first) == os.path.realpath(program)
+    prefix = os.path.dirname(os.path.dirname(first if is_python else program))
+    version = re.search(r"python(3[.][0-9]+)$", os.path.basename(program))
+    virtual = os.path.exists(prefix + "/pyvenv.cfg")
+    if version is None:
+        return say({"packages": None})
+    version = version.group(1)
+    sites = ["%s/lib/python%s/%s" % (prefix, version, name) for name in ("site-packages", "dist-packages")]
+    if not virtual:
+        sites += ["/usr/local/lib/python%s/dist-packages" % version, "/usr/lib/python3/dist-packages"]
+    for site in sites:
+        try:
+            names = os.listdir(site)[:MOST_SITE]
+        except OSError:
+            continue
+        for name in names:
+            stem, dot, kind = name.rpartition(".")
+            name, dash, number = stem.partition("-")
+            if kind in ("dist-info", "egg-info") and dash:
+                found.setdefault(re.sub("[-_.]+", "-", name).lower(), number.split("-py")[0])
+    answer = {"packages": found, "version": version, "prefix": prefix, "virtual": virtual}
+    answer["executable"] = program
+    say(answer)
 
 
 # ---- who is connected with whom
@@ -223,8 +338,9 @@ def main():
     except OSError:
         pass
     answers = {"begin": begin, "processes": processes, "tcp": tcp}
+    answers.update({"environ": environ, "packages": packages})
     while True:
-        line = sys.stdin.buffer.readline(4096)
+        line = sys.stdin.buffer.readline(65536)
         if not line:
             return
         question = json.loads(line.decode("utf-8"))

@@ -28,6 +28,15 @@ const HARMLESS: &[&str] = &[
     "LANG",
 ];
 
+/// Its value is told, if it is harmless.
+pub fn is_told(name: &str) -> bool {
+    let of_frameworks = framework::ALL.iter().map(|framework| &framework.worker);
+    HARMLESS.contains(&name)
+        || of_frameworks
+            .flat_map(|worker| worker.test_switches.iter().chain(worker.tuning_variables))
+            .any(|told| *told == name)
+}
+
 /// What may turn a broker into a stub, if the code looks at it.
 fn is_switch(name: &str) -> bool {
     let by_name = ["TEST", "ENV"].iter().any(|part| name.contains(part));
@@ -120,6 +129,7 @@ pub(super) fn read_with(pid: i32, tables: &Tables) -> Option<Process> {
         sockets_seen: process.fd().is_ok(),
         sockets: own_sockets(&process, tables),
         holds_log: false,
+        at: None,
         is_configured: false,
         pipe_write: pipe_write(&process),
         nspids: container::nspids(pid),

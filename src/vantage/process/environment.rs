@@ -17,12 +17,14 @@ use super::distributions::{Installed, installed};
 use super::dotenv;
 use super::interpreter::{self, Python};
 use super::mask::Masker;
+use super::twins::Twins;
 use super::view::View;
+use crate::config::Config;
 use crate::framework;
 use crate::timeline::EventKind;
 use crate::timeline::environment::{Environment, Found};
 use crate::timeline::scrub::printable;
-use crate::vantage::Tap;
+use crate::vantage::{Tap, exec};
 
 /// So many processes are looked at in one run, and variables of one process.
 const MOST_PROCESSES: usize = 64;
@@ -34,6 +36,7 @@ pub struct Fingerprints {
     tap: Tap,
     known: Arc<Mutex<Known>>,
     asked: HashMap<i32, BTreeSet<Found>>,
+    twins: Twins,
     jobs: JoinSet<()>,
 }
 
@@ -47,18 +50,26 @@ struct Known {
 }
 
 impl Fingerprints {
-    pub fn new(tap: Tap) -> Self {
+    pub fn new(tap: Tap, config: &Config, twins: Twins) -> Self {
+        // What is hashed in a place is compared with what is hashed here.
+        let masker = (!exec::places(config).is_empty()).then(|| Arc::new(Masker::of_places()));
+        let known = Known {
+            masker,
+            ..Known::default()
+        };
         Self {
             tap,
-            known: Arc::default(),
+            known: Arc::new(Mutex::new(known)),
             asked: HashMap::new(),
+            twins,
             jobs: JoinSet::new(),
         }
     }
 
     /// Reads this process, unless that was done; then it says how it was found if that is news.
     pub fn take(&mut self, pid: i32, found: Found) {
-        if self.asked.len() >= MOST_PROCESSES && !self.asked.contains_key(&pid) {
+        let is_full = self.asked.len() >= MOST_PROCESSES && !self.asked.contains_key(&pid);
+        if is_full || !self.twins.tell_here(pid) {
             return;
         }
         let before = self.asked.entry(pid).or_default();

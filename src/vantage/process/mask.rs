@@ -81,6 +81,19 @@ const HARMLESS: &[&str] = &[
 /// A harmless value is a word, a path or a list of paths; nobody needs more of it.
 const MOST_SHOWN: usize = 400;
 
+/// The names of those, and how others of them begin.
+pub fn harmless_names() -> (Vec<&'static str>, Vec<&'static str>) {
+    let workers = || framework::ALL.iter().map(|framework| &framework.worker);
+    let switches = workers().flat_map(|worker| worker.test_switches.iter().chain(worker.tuning_variables));
+    let names = HARMLESS.iter().chain(switches).copied().collect();
+    let prefixes = workers().flat_map(|worker| worker.tuning_prefixes).copied();
+    (names, prefixes.collect())
+}
+
+fn may_be_shown(name: &str) -> bool {
+    HARMLESS.contains(&name) || (framework::is_harmless_variable(name) && !is_secret_name(name))
+}
+
 /// A token may stand anywhere, in `ENV` or in a path.
 pub(super) fn is_harmless(value: &str) -> bool {
     value.len() <= MOST_SHOWN && !looks_random(value) && Scrubber::default().text(value) == value
@@ -109,7 +122,38 @@ impl Masker {
         }
     }
 
-    fn with(key: Vec<u8>) -> Self {
+    /// The same for a run that hashes values in places as well: they get a key of their own, from which this user's
+    /// cannot be found.
+    pub fn of_places() -> Self {
+        let mut masker = Self::of_this_user();
+        if let Some(key) = masker.key.take() {
+            let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else {
+                return masker;
+            };
+            mac.update(b"taskdiag places");
+            masker = Self::with(mac.finalize().into_bytes().to_vec());
+        }
+        masker
+    }
+
+    /// In hexadecimal digits, for whoever hashes in our stead.
+    pub fn key_in_words(&self) -> Option<String> {
+        self.key.as_deref().map(hex)
+    }
+
+    /// What may be recorded of a value that was hashed elsewhere; `plain` if it is one of those that may be shown.
+    pub fn seen_elsewhere(&self, name: &str, plain: Option<String>, masked: Option<Masked>) -> Variable {
+        match (
+            plain.filter(|value| may_be_shown(name) && is_harmless(value)),
+            masked,
+        ) {
+            (Some(value), _) => Variable::Plain(value),
+            (None, Some(masked)) if self.key.is_some() => Variable::Masked(masked),
+            _ => Variable::Hidden,
+        }
+    }
+
+    pub(in crate::vantage) fn with(key: Vec<u8>) -> Self {
         let mut digest = Sha256::new();
         digest.update(b"taskdiag key id\0");
         digest.update(&key);
@@ -133,9 +177,7 @@ impl Masker {
         if value.is_empty() {
             return Variable::Plain(String::new());
         }
-        let shown = name.to_str().is_some_and(|name| {
-            HARMLESS.contains(&name) || (framework::is_harmless_variable(name) && !is_secret_name(name))
-        });
+        let shown = name.to_str().is_some_and(may_be_shown);
         if shown && let Some(value) = value.to_str().filter(|value| is_harmless(value)) {
             return Variable::Plain(value.to_owned());
         }

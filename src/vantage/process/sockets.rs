@@ -10,7 +10,7 @@ use super::command::masked;
 use super::tables::Tables;
 
 /// The client's half of a connection name, `127.0.0.1:40000 -> 127.0.0.1:5672`.
-pub(super) fn client_end(name: &str) -> Option<SocketAddr> {
+pub fn client_end(name: &str) -> Option<SocketAddr> {
     let client = name.split(" -> ").next()?.trim();
     client.parse().ok().or_else(|| {
         // RabbitMQ prints IPv6 without brackets: the last colon divides.
@@ -81,7 +81,7 @@ fn leads(name: &str, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
 }
 
 /// IPv4 and its IPv6-mapped form are the same address.
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
+pub fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }
 

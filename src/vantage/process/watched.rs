@@ -62,6 +62,11 @@ impl Configured {
         runs(command, &self.command) && same_folder && same_python
     }
 
+    /// The same by the command alone: in another place its folders are others.
+    pub fn is_command(&self, command: &[String]) -> bool {
+        runs(command, &self.command)
+    }
+
     /// The processes that were started so.
     pub fn running(&self) -> Vec<i32> {
         if self.command.is_empty() {
