@@ -53,6 +53,9 @@ enum Ending {
     NoReader,
 }
 
+/// Why nothing could be seen is the error's to say, where it comes so soon.
+const SAYS_NOTHING_FOR: Duration = Duration::from_secs(1);
+
 async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Result<u8> {
     let clock = Instant::now();
     let started = Timestamp::now();
@@ -91,7 +94,8 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
                 break Ending::Never(why);
             }
         }
-        if !output.show(&mut model, ticked)? {
+        let may_end_at_once = !model.has_seen() && clock.elapsed() < SAYS_NOTHING_FOR;
+        if !may_end_at_once && !output.show(&mut model, ticked)? {
             break Ending::NoReader;
         }
         // With many queues this looks at each of them: not with each of 250 looks a second.
@@ -253,7 +257,7 @@ fn fail_at_start(model: &QueueModel, plan: &Plan) -> Result<()> {
     }
     Err(Error::Could {
         action: "watch",
-        target: format!("{} ({})", plan.selector, probe.name()),
+        target: probe.name().into(),
         seen,
         hint: hint.unwrap_or_else(|| "check [broker] in taskdiag.toml; `taskdiag check` says more".into()),
     })

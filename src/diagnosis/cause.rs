@@ -425,6 +425,11 @@ impl Answer {
         })
     }
 
+    /// It stays so, whatever is waited for; one that is no more than likely may be of another time.
+    pub fn lasting_if_certain(self, lasting: bool) -> Self {
+        self.with(|matched| matched.lasting = lasting && matched.certainty == Certainty::Certain)
+    }
+
     /// It stays so, whatever is waited for.
     pub fn lasting_if(self, lasting: bool) -> Self {
         self.with(|matched| matched.lasting = lasting)

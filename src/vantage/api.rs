@@ -83,6 +83,7 @@ pub async fn watch(
     let client = http::client(&api.tls, api.timeout)?;
     if look_only {
         answers(&client, api).await?;
+        session::try_out(api).await?;
     }
     match (&api.status_path, post_mortem) {
         (None, true) => {

@@ -75,11 +75,12 @@ fn check(story: &Story<'_>) -> Answer {
             EventKind::ApiStatus { http_status, .. } => Some((event.n, *http_status)),
             _ => None,
         });
+    let id = story.task_id().unwrap_or("that it answered");
     // What the API found is a row, wherever we looked.
     if let Some((n, 200)) = gone {
         return Answer::possible(
             format!(
-                "table {} has no row with this id, and the API itself finds the task: it reads another table, or we read a standby that lags",
+                "table {} has no row with the id {id}, and the API itself finds the task: it reads another table, or we read a standby that lags",
                 row::table(story)
             ),
             [evidence[0], n],
@@ -87,7 +88,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let gone = gone.filter(|(_, status)| *status == 404).map(|(n, _)| n);
     let text = format!(
-        "the API accepted the task, but table {} has no row with this id",
+        "the API accepted the task, but table {} has no row with the id {id}",
         row::table(story)
     );
     // An id found under a usual name may be another one's: a request's, say.

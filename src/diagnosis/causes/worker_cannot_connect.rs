@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
         },
         |error, count| format!("0 consumers: the worker cannot connect ({count} in its log): {error}"),
     )
-    .lasting_if(connections::is_refused_for_good(story))
+    .lasting_if_certain(connections::is_refused_for_good(story))
 }
 
 #[cfg(test)]
@@ -61,11 +61,13 @@ mod tests {
 
     #[test]
     fn only_a_refusal_for_good_lasts() {
-        let lasts = |error: &str| {
-            nobody()
-                .critical("dramatiq.worker.ConsumerThread(default)", error)
-                .lasts()
-        };
+        let refused =
+            |scene: Scene, error: &str| scene.critical("dramatiq.worker.ConsumerThread(default)", error);
+        let lasts = |error: &str| refused(refused(nobody(), error), error).lasts();
+        let refusal = "Consumer encountered a connection error: (530, 'NOT_ALLOWED - vhost shop not found')";
+        assert!(!refused(nobody(), refusal).lasts(), "it has not tried again");
+        let yesterday = refused(refused(nobody().from_before(90_000), refusal), refusal);
+        assert!(!yesterday.lasts(), "{}", yesterday.silence().cause());
         let says = |error: &str| format!("Consumer encountered a connection error: {error}");
         assert!(lasts(&says(
             "(403, 'ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.')"

@@ -147,24 +147,25 @@ pub(in crate::diagnosis) fn is_queue_down(error: &str) -> bool {
         || error.contains("has crashed and failed to restart")
 }
 
-/// The worker's last error is the broker's no to its name, its password or its vhost: trying again changes nothing.
-/// (A limit on connections passes.)
+/// The worker's last two errors are the broker's no to its name, its password or its vhost: trying again changes
+/// nothing. (A limit on connections passes, and a user may be made a moment after the worker began.)
 pub(in crate::diagnosis) fn is_refused_for_good(story: &Story<'_>) -> bool {
-    let last = story
+    let errors = story
         .worker_lines()
         .iter()
         .rev()
-        .find_map(|told| match told.mark {
-            Some(LogEvent::ConnectionError { error, .. }) => Some(error),
+        .filter_map(|told| match told.mark {
+            Some(LogEvent::ConnectionError { error, .. }) => Some(error.as_str()),
             _ => None,
         });
-    last.is_some_and(|error| {
-        error.contains("Login was refused")
-            || (error.contains("NOT_ALLOWED") && error.contains("vhost") && error.contains("not found"))
-            || (error.contains("NOT_ALLOWED")
-                && error.contains("access to vhost")
-                && !error.contains("limit"))
-    })
+    let last: Vec<&str> = errors.take(2).collect();
+    last.len() == 2
+        && last.iter().all(|error| {
+            let not_allowed = error.contains("NOT_ALLOWED");
+            error.contains("Login was refused")
+                || (not_allowed && error.contains("vhost") && error.contains("not found"))
+                || (not_allowed && error.contains("access to vhost") && !error.contains("limit"))
+        })
 }
 
 /// Another client holds the queue for itself alone.

@@ -13,9 +13,10 @@ use serde_json::Value as Json;
 
 use super::{as_text, join, with_headers};
 use crate::config::{Api, Login};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unavailable};
 use crate::http;
 use crate::timeline::NoAnswer;
+use crate::vantage::Watched;
 
 /// Names under which APIs answer a token, most usual first.
 const USUAL: &[&str] = &[
@@ -82,6 +83,15 @@ pub async fn open(api: &Api, with_form: bool) -> Result<Opened> {
         return Ok(Opened::NotAnswered(why, text));
     }
     Ok(Opened::Ready(session))
+}
+
+/// Whether the task's request could be made: what comes before it, for a look that sends no task.
+pub async fn try_out(api: &Api) -> Watched {
+    match open(api, true).await {
+        Ok(Opened::Ready(_)) => Ok(()),
+        Ok(Opened::NotAnswered(_, text)) => Err(Unavailable::new(text)),
+        Err(error) => Err(Unavailable::new(error.to_string()).hint(error.hint())),
+    }
 }
 
 impl Session {
@@ -446,6 +456,7 @@ mod tests {
             panic!("no session");
         };
         assert_eq!(session.bearer.as_deref(), Some("tok-123456789"));
+        assert!(try_out(&api(&server, keys)).await.is_ok());
     }
 
     #[tokio::test]
@@ -474,6 +485,9 @@ mod tests {
             ),
         ] {
             let api = api(&server, &format!("login = {{ {keys} }}"));
+            let unavailable = try_out(&api).await.expect_err("no access");
+            assert!(unavailable.reason.contains(seen), "{}", unavailable.reason);
+            assert!(unavailable.hint.is_some_and(|hint| hint.contains("api.login")));
             let error = submit_once(&api).await.expect_err("no access").to_string();
             assert!(error.contains(seen), "{error}");
             assert!(
