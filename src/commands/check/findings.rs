@@ -1,15 +1,17 @@
 //! What looks wrong before any task was sent, each with what to do about it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Config, Trace};
+use crate::config::{Config, Timing, Trace};
 use crate::diagnosis::Story;
 use crate::framework::{self, LogEvent};
 use crate::init;
 use crate::text::counted;
 use crate::timeline::{EventKind, Process, Timeline};
+use crate::units;
 
 #[derive(Debug, Serialize)]
 pub struct Finding {
@@ -23,6 +25,20 @@ fn finding(text: impl Into<String>, fix: impl Into<String>) -> Finding {
         text: text.into(),
         fix: fix.into(),
     }
+}
+
+fn of_timing(timing: &Timing) -> Option<Finding> {
+    let span = |duration: Duration| units::span(duration.as_secs_f64() * 1000.0);
+    (timing.silence >= timing.timeout).then(|| {
+        finding(
+            format!(
+                "timing.silence ({}) is not below timing.timeout ({}): every run that waits lasts to its timeout",
+                span(timing.silence),
+                span(timing.timeout)
+            ),
+            "set timing.timeout to several times timing.silence",
+        )
+    })
 }
 
 pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
@@ -52,6 +68,7 @@ pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
             "correct it in taskdiag.toml and where the worker is started",
         ));
     }
+    found.extend(of_timing(&config.timing));
     let told = story.worker_lines().iter().rev().find(|told| {
         matches!(
             told.mark,
@@ -262,4 +279,24 @@ fn of_processes(timeline: &Timeline) -> Vec<Finding> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_that_never_ends_a_run_is_pointed_out() {
+        let timing = |silence, timeout| Timing {
+            silence: Duration::from_secs(silence),
+            timeout: Duration::from_secs(timeout),
+        };
+        let found = of_timing(&timing(90, 30)).expect("a finding");
+        assert!(
+            found.text.contains("is not below timing.timeout (30"),
+            "{}",
+            found.text
+        );
+        assert!(of_timing(&timing(10, 60)).is_none());
+    }
 }
