@@ -21,49 +21,19 @@ pub(crate) fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, 
 }
 
 pub(crate) fn builder(tls: &Tls, timeout: Duration) -> Result<reqwest::ClientBuilder, Unavailable> {
-    let wrong = |what: &str, error: &dyn std::fmt::Display| Unavailable::new(format!("{what}: {error}"));
-    let mut builder = crate::tls::http()
+    let builder = crate::tls::http()
         .timeout(timeout)
         .connect_timeout(timeout)
         .redirect(reqwest::redirect::Policy::none())
         // A proxy of the desk must not get between a diagnosis and localhost.
         .no_proxy()
         .user_agent(concat!("taskdiag/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = &tls.ca_file {
-        let pem = authority(path)?;
-        let certificate = reqwest::Certificate::from_pem(&pem)
-            .map_err(|error| wrong(&format!("{} is not a PEM certificate", path.display()), &error))?;
-        builder = builder.add_root_certificate(certificate);
+    if tls.is_empty() {
+        return Ok(builder);
     }
-    if let (Some(cert), Some(key)) = (&tls.client_cert, &tls.client_key) {
-        let mut pem = settings(cert)?;
-        pem.extend(settings(key)?);
-        let identity = reqwest::Identity::from_pem(&pem).map_err(|error| {
-            wrong(
-                &format!("{} is not a PEM certificate with a key", cert.display()),
-                &error,
-            )
-        })?;
-        builder = builder.identity(identity);
-    }
-    Ok(builder)
-}
-
-fn settings(path: &std::path::Path) -> Result<Vec<u8>, Unavailable> {
-    bounded::file(path, bounded::SETTINGS)
-        .map_err(|error| Unavailable::new(format!("cannot read {}: {error}", path.display())))
-}
-
-/// The file of a certificate authority. One without a certificate would say no more than `UnknownIssuer`.
-pub(crate) fn authority(path: &std::path::Path) -> Result<Vec<u8>, Unavailable> {
-    let pem = settings(path)?;
-    if memchr::memmem::find(&pem, b"-----BEGIN CERTIFICATE-----").is_none() {
-        return Err(
-            Unavailable::new(format!("{} holds no certificate in PEM", path.display()))
-                .hint("`broker.ca_file` is the authority's certificate, not its key: openssl x509 -in FILE -noout -subject"),
-        );
-    }
-    Ok(pem)
+    let mut config = crate::tls::client_config(tls)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(builder.tls_backend_preconfigured(config))
 }
 
 /// Sorts a transport error, and says it without the URL (which may hold credentials).
@@ -130,7 +100,7 @@ pub fn tls_hint(error: &str, speaks_tls: bool) -> Option<String> {
     let hint = if says(&["unknownissuer", "unknown issuer"]) {
         "set `broker.ca_file` to the certificate of the authority that signed the broker's, or to the broker's own if it is self-signed"
     } else if says(&["causedasendentity"]) {
-        "it is the certificate of an authority, as `openssl req -x509` makes one, and is refused as a server's: make it with -addext basicConstraints=critical,CA:FALSE and set `broker.ca_file` to it"
+        "it is the certificate of an authority, as `openssl req -x509` makes one, and not one of those in `broker.ca_file`: set `broker.ca_file` to that very certificate"
     } else if says(&["notvalidforname", "not valid for name"]) {
         "use one of the names that the certificate is for as the host in the URL"
     } else if says(&["expired"]) && !says(&["alert"]) {

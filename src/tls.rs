@@ -2,6 +2,10 @@
 
 use std::sync::LazyLock;
 
+mod configured;
+
+pub use configured::client_config;
+
 /// The start of every HTTP client, here and in tests.
 ///
 /// reqwest comes without a TLS implementation and panics where the process has none; lapin and sqlx

@@ -32,6 +32,12 @@ pub struct Tls {
     pub client_key: Option<PathBuf>,
 }
 
+impl Tls {
+    pub fn is_empty(&self) -> bool {
+        self.ca_file.is_none() && self.client_cert.is_none()
+    }
+}
+
 /// Whether the firehose may be switched on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use async_rs::Runtime;
+use async_rs::traits::RuntimeKit;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions};
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 
-use crate::bounded;
 use crate::config::Broker;
 use crate::error::Unavailable;
-use crate::http::{authority, tls_hint};
+use crate::http::tls_hint;
 
 /// A connection that answers nothing for so long is dead, whatever TCP thinks: heartbeats miss it for minutes.
 pub const STALLED: Duration = Duration::from_secs(2);
@@ -20,11 +21,8 @@ pub const STALLED: Duration = Duration::from_secs(2);
 pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Unavailable> {
     let (uri, properties, tls) = parts(broker, purpose)?;
     let runtime = lapin::runtime::default_runtime().map_err(|error| Unavailable::new(error.to_string()))?;
-    within(
-        broker,
-        Connection::connect_uri_with_config(uri, properties, tls, runtime),
-    )
-    .await
+    let open = async move |uri: AMQPUri, runtime: Runtime<_>| Ok(wire(&uri, tls.as_ref(), &runtime).await?);
+    within(broker, Connection::connector(uri, runtime, open, properties)).await
 }
 
 /// Gives up after a while, and says why it failed.
@@ -47,7 +45,7 @@ pub(crate) async fn within<T>(
 pub(crate) fn parts(
     broker: &Broker,
     purpose: &str,
-) -> Result<(AMQPUri, ConnectionProperties, OwnedTLSConfig), Unavailable> {
+) -> Result<(AMQPUri, ConnectionProperties, Option<RustlsConnector>), Unavailable> {
     let mut uri: AMQPUri =
         broker.amqp.expose().parse().map_err(|error: String| {
             Unavailable::new(format!("`broker.amqp_url` cannot be used: {error}"))
@@ -60,25 +58,26 @@ pub(crate) fn parts(
         .with_client_property("product".into(), "taskdiag".into())
         // Without a version lapin puts its own name in place of ours.
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-    Ok((uri, properties, tls(broker)?))
+    let tls = match uri.scheme {
+        AMQPScheme::AMQP => None,
+        AMQPScheme::AMQPS => Some(crate::tls::client_config(&broker.tls)?.into()),
+    };
+    Ok((uri, properties, tls))
 }
 
-fn tls(broker: &Broker) -> Result<OwnedTLSConfig, Unavailable> {
-    let read = |path: &std::path::Path| {
-        bounded::file(path, bounded::SETTINGS)
-            .map_err(|error| Unavailable::new(format!("cannot read {}: {error}", path.display())))
-    };
-    let mut config = OwnedTLSConfig::default();
-    if let Some(path) = &broker.tls.ca_file {
-        config.cert_chain = Some(String::from_utf8_lossy(&authority(path)?).into_owned());
+/// The connection below AMQP, with TLS where there is a connector.
+pub(crate) async fn wire<RK: RuntimeKit + Send + Sync>(
+    uri: &AMQPUri,
+    tls: Option<&RustlsConnector>,
+    runtime: &Runtime<RK>,
+) -> std::io::Result<AsyncTcpStream<RK::TcpStream>> {
+    let host = uri.authority.host.clone();
+    let addresses = runtime.to_socket_addrs((host.clone(), uri.authority.port));
+    let stream = AsyncTcpStream::connect(runtime, addresses).await?;
+    match tls {
+        None => Ok(stream),
+        Some(connector) => stream.into_rustls(connector, &host).await,
     }
-    if let (Some(cert), Some(key)) = (&broker.tls.client_cert, &broker.tls.client_key) {
-        config.identity = Some(OwnedIdentity::PKCS8 {
-            pem: read(cert)?,
-            key: read(key)?,
-        });
-    }
-    Ok(config)
 }
 
 /// Binds a queue of our own.

@@ -67,13 +67,13 @@ impl Management {
 
     /// Without a whole configuration.
     pub fn from_parts(url: SecretUrl, tls: &Tls) -> Result<Self, Unavailable> {
-        let mut builder = builder(tls, Duration::from_secs(5))?;
+        let within = Duration::from_secs(5);
         // Reading every certificate of the system takes longer than a request. No redirect is
         // followed, so what begins without TLS stays without.
-        if url.expose().starts_with("http://") {
-            builder = builder.tls_certs_only([]);
-        }
-        let client = build(builder)?;
+        let client = match url.expose().starts_with("http://") {
+            true => build(builder(&Tls::default(), within)?.tls_certs_only([]))?,
+            false => build(builder(tls, within)?)?,
+        };
         Ok(Self { client, url })
     }
 

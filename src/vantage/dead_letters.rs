@@ -3,7 +3,8 @@
 //!
 //! A look gets and requeues, which marks messages redelivered and holds them for a moment. On a
 //! quorum queue before 4.3 each look counts towards the delivery limit and can dead-letter or drop
-//! a message: refused there, unless the messages are far from it.
+//! a message: refused there, unless the messages are far from it. The order of a quorum queue's own
+//! messages would change if only some were looked at.
 
 use base64::Engine as _;
 use serde_json::{Value as Json, json};
@@ -95,7 +96,8 @@ async fn look(
     let path = format!("queues/{vhost}/{}", segment(queue));
     let info = management.get(&path).await?;
     if role == Role::Main {
-        nobody_consumes(config, queue).await?;
+        let ready = ready_without_consumers(config, queue).await?;
+        keeps_order(&info, ready)?;
     }
     let get = async |count: u32| {
         let request = json!({ "count": count, "ackmode": "ack_requeue_true", "encoding": "base64", "truncate": 1_000_000 });
@@ -149,10 +151,10 @@ async fn look(
 
 /// A look would take messages from a worker for a moment. Statistics tell of consumers seconds late, so the queue is
 /// asked.
-async fn nobody_consumes(config: &Config, queue: &str) -> Result<(), Unavailable> {
+async fn ready_without_consumers(config: &Config, queue: &str) -> Result<u64, Unavailable> {
     let connection = amqp::connect(&config.broker, "peek").await?;
     match Prober::default().look(&connection, queue).await {
-        Ok(Counts::There { consumers: 0, .. }) => Ok(()),
+        Ok(Counts::There { consumers: 0, ready }) => Ok(ready),
         Ok(Counts::There { consumers, .. }) => Err(Unavailable::new(format!(
             "refused: it has {}, and reading takes messages from them",
             counted(consumers, "consumer", "consumers")
@@ -162,6 +164,18 @@ async fn nobody_consumes(config: &Config, queue: &str) -> Result<(), Unavailable
         Ok(Counts::Silent) => Err(Unavailable::new("its leader does not answer")),
         Err(why) => Err(Unavailable::new(why.reason())),
     }
+}
+
+/// A quorum queue puts what is given back behind what waits (RabbitMQ 4.3): only who takes all leaves the order as it
+/// was. Half of what a look takes is left for what comes meanwhile.
+fn keeps_order(info: &Json, ready: u64) -> Result<(), Unavailable> {
+    let most = u64::from(MOST_OF_MAIN / 2);
+    if ready <= most || info.get("type").and_then(Json::as_str) != Some("quorum") {
+        return Ok(());
+    }
+    Err(Unavailable::new(format!(
+        "refused: a quorum queue puts messages that were looked at behind the others, and {ready} wait in it: a look takes {most} at most there"
+    )))
 }
 
 /// What a look costs the messages of a queue.
@@ -268,5 +282,14 @@ mod tests {
             cost(&json!({ "type": "stream" }), Role::DeadLetter, None),
             Cost::Unbearable(_)
         ));
+    }
+
+    #[test]
+    fn the_order_of_a_quorum_queue_stays() {
+        let quorum = json!({ "type": "quorum" });
+        assert!(keeps_order(&quorum, 50).is_ok());
+        let refused = keeps_order(&quorum, 51).unwrap_err();
+        assert!(refused.reason.contains("51 wait in it"), "{}", refused.reason);
+        assert!(keeps_order(&json!({ "type": "classic" }), 5_000).is_ok());
     }
 }

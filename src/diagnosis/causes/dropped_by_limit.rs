@@ -1,7 +1,8 @@
 //! A length limit dropped the message.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{broker, holding};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::text::counted;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -70,12 +71,26 @@ fn check(story: &Story<'_>) -> Answer {
     let (Some(most), Some(before), Some(after)) = (most, before, after) else {
         return Answer::NotApplicable;
     };
+    let mut behind = holding::sent_behind(story, passage);
+    behind.retain(|event| event.at_ms < after.at_ms);
+    // The newest stay, and no more of them wait than came behind this one.
+    if overflow == "drop-head"
+        && after.ready >= most
+        && behind.len() as u64 >= after.ready
+        && nobody_takes(story, passage.at_ms)
+    {
+        let text = format!(
+            "`{}` keeps its newest {most} ({limit}, overflow {overflow}), and {} came behind this one: the broker dropped it",
+            story.queue(),
+            counted(behind.len() as u64, "message", "messages")
+        );
+        let mut evidence = vec![passage.n, info.n, after.n];
+        evidence.extend(behind.last().map(|event| event.n));
+        return Answer::likely(text, evidence).would_decide(&[Source::DeadLetters]);
+    }
     // Full before the publish, and not a message more after it, though none was taken away. With
     // drop-head it is the oldest that goes: this one is at the tail and stays.
-    let nothing_taken = !story.timeline.events.iter().any(|event| {
-        matches!(&event.kind, EventKind::Deliver { queue, .. } if queue == story.queue() && event.at_ms >= before.at_ms)
-    });
-    if before.ready >= most && after.ready <= before.ready && nothing_taken {
+    if before.ready >= most && after.ready <= before.ready && nothing_taken(story, before.at_ms) {
         let text = format!(
             "`{}` was full ({limit}, overflow {overflow}) and did not grow by this publish",
             story.queue()
@@ -91,10 +106,26 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::NotApplicable
 }
 
+/// No delivery was seen from then on.
+fn nothing_taken(story: &Story<'_>, since_ms: f64) -> bool {
+    !story.timeline.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Deliver { queue, .. } if queue == story.queue() && event.at_ms >= since_ms)
+    })
+}
+
+/// Nor could there be one: every delivery is seen, and nobody consumes.
+fn nobody_takes(story: &Story<'_>, since_ms: f64) -> bool {
+    let nobody = story
+        .depths(story.queue())
+        .filter(|depth| depth.at_ms >= since_ms)
+        .all(|depth| depth.consumers == 0 && depth.ready > 0);
+    nobody && nothing_taken(story, since_ms) && story.sees_all(Source::Firehose)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{API, Scene};
     use serde_json::json;
 
     fn full(overflow: &str) -> Scene {
@@ -113,6 +144,31 @@ mod tests {
     fn refused_by_a_full_queue() {
         let scene = full("reject-publish").silence();
         assert!(scene.cause().ends_with(" dropped-by-limit"), "{}", scene.cause());
+    }
+
+    /// A queue for `most`, with one more message behind ours and `ready` at the end.
+    fn pushed_out(most: u64, ready: u64, consumers: u64) -> Scene {
+        let limit = json!({ "x-max-length": most });
+        Scene::new()
+            .depth("default", 0, consumers)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .at(300.0)
+            .publish_as("default", API, Scene::message("m-2"))
+            .at(500.0)
+            .depth("default", ready, consumers)
+            .totals("default", ready, 4, limit)
+            .silence()
+    }
+
+    #[test]
+    fn pushed_out_by_a_newer_one() {
+        assert_eq!(pushed_out(1, 1, 0).cause(), "likely dropped-by-limit");
+        // Both fit, and somebody may have taken one.
+        assert_ne!(pushed_out(2, 2, 0).answer(&CAUSE), "likely");
+        assert_ne!(pushed_out(2, 1, 0).answer(&CAUSE), "likely");
+        assert_ne!(pushed_out(1, 1, 1).answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether a queue still holds what was put on it: only a look after that event says so.
 
-use super::{Info, Story};
-use crate::timeline::{EventKind, Source};
+use super::{Info, Story, Transfer};
+use crate::timeline::{Event, EventKind, Source};
 
 /// What the looks at a queue since a moment show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,17 @@ pub(in crate::diagnosis) fn came_back(story: &Story<'_>) -> Option<u32> {
     let after = story.depths(queue).last()?;
     let is_later = after.at_ms > passage.at_ms && story.sees_all(Source::Firehose);
     (is_later && after.ready > others).then_some(after.n)
+}
+
+/// Messages that were seen to be sent to the same queue after this one, oldest first.
+pub(in crate::diagnosis) fn sent_behind<'s>(story: &Story<'s>, passage: &Transfer<'_>) -> Vec<&'s Event> {
+    let is_behind = |event: &&Event| {
+        matches!(&event.kind, EventKind::Publish { exchange, routing_key, message, .. }
+            if exchange.is_empty() && routing_key == passage.queue
+                && message.message_id != passage.message.message_id)
+            && event.at_ms >= passage.at_ms
+    };
+    story.timeline.events.iter().filter(is_behind).collect()
 }
 
 #[cfg(test)]

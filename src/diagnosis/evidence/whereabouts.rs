@@ -1,6 +1,6 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
-use super::{Story, Transfer, WorkerLine, broker, control, expiry, vanished};
+use super::{Story, Transfer, WorkerLine, broker, control, expiry, holding, vanished};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Inspection, LogEvent};
@@ -247,11 +247,20 @@ impl<'a> Story<'a> {
         let text = format!("ready on `{}`, one of {}", passage.queue, last.ready);
         let there = last.exists && last.ready > 0 && last.at_ms > passage.at_ms;
         // A limit or a time to live may have taken it, and another one be what is counted.
-        let kept = (last.ready == 1 || !broker::may_lose_messages(self))
+        let alone = || last.ready == 1 && self.nothing_else_came_to(passage);
+        let kept = (!broker::may_lose_messages(self) || alone())
             && expiry::thrown_away_at(self, passage).is_none_or(|due| last.at_ms < due);
         (there && kept)
             .then(|| self.place(text, Some(passage.at_ms), Some(false)))
             .flatten()
+    }
+
+    /// The queue was empty when this was sent to it, and nobody has sent another one since.
+    fn nothing_else_came_to(&self, passage: &Transfer<'_>) -> bool {
+        let before = self
+            .depths(passage.queue)
+            .rfind(|depth| depth.at_ms < passage.at_ms);
+        before.is_some_and(|depth| depth.ready == 0) && holding::sent_behind(self, passage).is_empty()
     }
 
     /// It waited, and the queue was emptied.
@@ -312,6 +321,30 @@ mod tests {
         let dropped = sent.totals("default", 3, 0, limited).depth("default", 3, 0);
         assert_eq!(now(&dropped), None);
         assert_eq!(now(&waits.depth("default", 0, 0)), None);
+    }
+
+    #[test]
+    fn the_one_that_waits_at_a_limit_may_be_another() {
+        let limit = || json!({ "x-max-length": 1 });
+        let sent = |before: u64| {
+            Scene::accepted()
+                .row("PENDING")
+                .depth("default", before, 0)
+                .at(100.0)
+                .publish("default")
+                .at(200.0)
+        };
+        let ours = sent(0).totals("default", 1, 0, limit()).depth("default", 1, 0);
+        assert_eq!(now(&ours), told("ready on `default`, one of 1", Some(false)));
+        // It was full, and ours may be the one that was refused.
+        let full = sent(1).totals("default", 1, 0, limit()).depth("default", 1, 0);
+        assert_eq!(now(&full), None);
+        // Another one came, and the oldest had to go.
+        let dropped = sent(0)
+            .publish_as("default", API, Scene::message("m-2"))
+            .totals("default", 1, 0, limit())
+            .depth("default", 1, 0);
+        assert_eq!(now(&dropped), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
 use futures_util::io::{AsyncRead, AsyncWrite, IoSlice};
-use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
+use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use tokio::sync::mpsc;
@@ -51,7 +51,7 @@ pub async fn connect_diverting(
 async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
-    tls: OwnedTLSConfig,
+    tls: Option<RustlsConnector>,
     consumer: &'static str,
 ) -> lapin::Result<(Connection, Diverted)> {
     let (batches, diverted) = mpsc::unbounded_channel();
@@ -59,7 +59,7 @@ async fn connect(
     let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Diverting(tokio.clone())));
     let wires = Runtime::new(tokio);
     let open = async move |uri: AMQPUri, _: Runtime<_>| {
-        let wire = AMQPUriTcpExt::connect_with_config_async(&uri, tls.as_ref(), &wires).await?;
+        let wire = amqp::wire(&uri, tls.as_ref(), &wires).await?;
         Ok(AsyncTcpStream::Plain(Stream::new(
             wire,
             consumer,
