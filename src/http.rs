@@ -102,7 +102,7 @@ pub fn tls_hint(error: &str, speaks_tls: bool) -> Option<String> {
     } else if says(&["causedasendentity"]) {
         "it is the certificate of an authority, as `openssl req -x509` makes one, and not one of those in `broker.ca_file`: set `broker.ca_file` to that very certificate"
     } else if says(&["notvalidforname", "not valid for name"]) {
-        "use one of the names that the certificate is for as the host in the URL"
+        "use one of the names that the certificate is for as the host in the URL; one without any (openssl x509 -noout -ext subjectAltName) serves nobody, since the name in its subject no longer counts"
     } else if says(&["expired"]) && !says(&["alert"]) {
         "the broker's certificate has expired: renew it (or correct this machine's clock)"
     } else if says(&[

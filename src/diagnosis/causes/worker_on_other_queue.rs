@@ -78,8 +78,11 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     for (n, process) in workers::live_workers(story) {
+        let is_main = |name: &str| story.framework().queues.split(name).1 == Role::Main;
         if let Some(consumer) = consumers.iter().find(|consumer| {
-            connections::is_socket_of(process, &consumer.connection) && !story.is_of_my_queue(&consumer.queue)
+            connections::is_socket_of(process, &consumer.connection)
+                && !story.is_of_my_queue(&consumer.queue)
+                && is_main(&consumer.queue)
         }) {
             return Answer::likely(
                 format!(
@@ -219,6 +222,19 @@ mod tests {
             "not applicable"
         );
         assert_eq!(quiet("python dramatiq app").answer(&CAUSE), "not applicable");
+    }
+
+    /// A log that says nothing of queues, and a list of consumers that names the companion first.
+    #[test]
+    fn the_queue_itself_is_named_and_not_its_companion() {
+        let scene = nobody()
+            .from_before(50)
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[WORKER])
+            .consumers(&[("emails.DQ", WORKER, 4), ("emails", WORKER, 4)])
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        assert!(scene.summary().contains("`emails`"), "{}", scene.summary());
     }
 
     #[test]
