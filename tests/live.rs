@@ -37,6 +37,8 @@ mod deaths;
 mod delivered;
 #[path = "live/down.rs"]
 mod down;
+#[path = "live/engine.rs"]
+mod engine;
 #[path = "live/entered.rs"]
 mod entered;
 #[path = "live/environment.rs"]
@@ -83,5 +85,7 @@ mod trace;
 mod verdict;
 #[path = "live/watch.rs"]
 mod watch;
+#[path = "live/ways.rs"]
+mod ways;
 #[path = "live/worker.rs"]
 mod worker;

@@ -5,7 +5,7 @@ use crate::diagnosis::evidence::{control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::{Inspection, LogEvent};
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "actor-still-running",
@@ -62,6 +62,20 @@ fn runs_elsewhere(story: &Story<'_>, pid: Option<i32>, since: f64) -> Option<u32
     stacks::none_runs_ours(story, &pids, since)
 }
 
+/// The process that has the message.
+fn holder(story: &Story<'_>) -> Option<i32> {
+    story.lines().iter().find_map(|told| told.pid).or_else(|| {
+        let passage = story.deliveries().last()?;
+        story.peer(passage.connection).map(|(_, pid)| pid)
+    })
+}
+
+/// It may have ended since.
+fn is_out_of_sight(story: &Story<'_>, pid: i32) -> bool {
+    let process = story.process(pid);
+    process.is_some_and(|(_, process)| process.state == Process::OUT_OF_SIGHT)
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
         return answer;
@@ -79,13 +93,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let mut evidence = evidence.clone();
-    let pid = story.lines().iter().find_map(|told| told.pid).or_else(|| {
-        story
-            .deliveries()
-            .last()
-            .and_then(|passage| story.peer(passage.connection))
-            .map(|(_, pid)| pid)
-    });
+    let pid = holder(story);
     // The thread that has the task, where the log says which: another one runs something else.
     let thread = story
         .line(|mark| matches!(mark, LogEvent::Received { .. }))
@@ -138,6 +146,9 @@ fn check(story: &Story<'_>) -> Answer {
         .last()
         .filter(|info| info.counted_ms > since && story.acknowledges_after_the_run())
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
+    if pid.is_some_and(|pid| is_out_of_sight(story, pid)) {
+        return Answer::possible(text, evidence).would_decide(&[Source::Process]);
+    }
     match held {
         _ if completed_would_show || same_thread => Answer::shown(text, evidence)
             .given([

@@ -64,8 +64,14 @@ fn check(story: &Story<'_>) -> Answer {
                 story,
                 Answer::likely(
                     format!(
-                        "delivered to {} (user {}), which is no process of this machine, while the watched worker runs here and logs nothing of it",
-                        connection.name, connection.user
+                        "delivered to {} (user {}), which is no process of {}, while the watched worker runs there and logs nothing of it",
+                        connection.name,
+                        connection.user,
+                        if story.has_places() {
+                            "the worker's place"
+                        } else {
+                            "this machine"
+                        }
                     ),
                     [passage.n, n],
                 ),

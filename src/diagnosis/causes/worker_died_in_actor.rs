@@ -5,7 +5,7 @@ use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
-use crate::timeline::Source;
+use crate::timeline::{Container, Source, place};
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -137,11 +137,17 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
             .line(|mark| matches!(mark, LogEvent::Received { .. }))
             .is_some() =>
         {
-            Answer::shown(
-                format!("pid {pid} had the message and is gone; nothing acknowledged it"),
-                [passage.n, n],
-            )
-            .terminal()
+            let text = format!("pid {pid} had the message and is gone; nothing acknowledged it");
+            let (text, evidence) = match its_container(story, pid).and_then(|its| for_memory(story, its)) {
+                Some((oom, why)) => (format!("{text}; {why}"), vec![passage.n, n, oom]),
+                None => (text, vec![passage.n, n]),
+            };
+            // A place's log comes another way than the news of its processes, and may be the later one.
+            match (place::place_of(pid).is_some(), story.closed()) {
+                (false, _) => Answer::shown(text, evidence).terminal(),
+                (true, true) => Answer::shown(text, evidence),
+                (true, false) => Answer::likely(text, evidence),
+            }
         }
         // Where the log tells of every end, and the task had begun, it would have told of this one.
         None if story.closed()
@@ -179,8 +185,20 @@ fn until_the_engine_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
 }
 
 /// The engine saw the kernel kill something of the container for memory.
+fn its_container<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Container> {
+    let (_, process) = story.process(pid)?;
+    let id = process.container.as_ref()?;
+    let mut all = story.containers();
+    all.find(|(_, container)| container.id == *id)
+        .map(|(_, container)| container)
+}
+
 fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<(u32, String)> {
     let (_, container) = story.container_of_stream(told.line.stream.as_deref())?;
+    for_memory(story, container)
+}
+
+fn for_memory(story: &Story<'_>, container: &Container) -> Option<(u32, String)> {
     let n = story.killed_for_memory(container)?;
     let limit = container
         .memory_limit

@@ -92,6 +92,7 @@ impl Story<'_> {
         }
         // A container's pids are its replicas' as well: only the name before the line tells them apart.
         let one_container = process.at.is_none() && (process.container.is_none() || process.nspids.len() < 2)
+            || self.is_log_of_one_container(process)
             || self
                 .worker_lines()
                 .iter()
@@ -108,6 +109,13 @@ impl Story<'_> {
         } else {
             State::Assumed
         }
+    }
+
+    /// The log's own command names one container, and this process runs in it.
+    fn is_log_of_one_container(&self, process: &Process) -> bool {
+        let named = self.container_of_stream(None);
+        named.is_some_and(|(_, named)| process.container.as_ref() == Some(&named.id))
+            && self.worker_lines().iter().all(|told| told.line.stream.is_none())
     }
 
     /// Lines without pids have names of processes, which are one worker's own: the log is a file, and every

@@ -15,7 +15,7 @@ use super::unreachable::{Trouble, Unreachable};
 use crate::config::Config;
 use crate::timeline::environment::{Environment, Found, Variable};
 use crate::timeline::place::{number_in, place_of};
-use crate::timeline::{EventKind, Process};
+use crate::timeline::{EventKind, PlaceState, Process};
 use crate::vantage::process::mask::Masker;
 use crate::vantage::process::{Configured, ProcessQuery, Twins};
 use crate::vantage::{Phases, Tap};
@@ -198,9 +198,21 @@ impl Watcher {
 
     /// What is known of its processes is what they were.
     fn out_of_sight(&mut self, unreachable: Unreachable) {
+        let state = unreachable.said.as_deref().and_then(PlaceState::said);
+        let has_ended = matches!(state, Some(PlaceState::NotRunning | PlaceState::Restarting));
         let had = matches!(self.told, Some(EventKind::PlaceReached { .. }));
         let reason = unreachable.reason();
         self.tell(super::unreachable_event(&self.place, unreachable));
+        if has_ended {
+            // So has all that ran in it.
+            for process in std::mem::take(&mut self.shown).into_values() {
+                self.tap.see(EventKind::Gone {
+                    pid: process.pid,
+                    exit: None,
+                });
+            }
+            self.variables.clear();
+        }
         if !had {
             for pid in &self.logged {
                 let _ = self.here.send(ProcessQuery::Logged(*pid));

@@ -1,0 +1,220 @@
+//! A worker in a real container, in seconds: a Docker engine that touches no network, and an image without a file.
+//!
+//! The container has this machine's folders, to be read only, and its network: so it runs the lab's Python, and
+//! reaches the lab's services. All of it ends with the engine's process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value as Json;
+
+use crate::lab::{signal, until};
+use crate::stack::Stack;
+
+/// What no container needs, or has its own of.
+const LEFT_OUT: &[&str] = &["proc", "sys", "dev", "run", "boot", "lost+found", "mnt", "media"];
+
+pub struct Engine {
+    host: String,
+}
+
+impl Engine {
+    pub fn start(stack: &mut Stack) -> Self {
+        let folder = stack.dir.join("engine");
+        fs::create_dir_all(&folder).expect("a folder");
+        let socket = folder.join("docker.sock");
+        let engine = Self {
+            host: format!("unix://{}", socket.display()),
+        };
+        let mut dockerd = Command::new("unshare");
+        dockerd
+            .args([
+                "--pid",
+                "--mount",
+                "--fork",
+                "--mount-proc",
+                "--kill-child",
+                "dockerd",
+            ])
+            .args([
+                "--bridge=none",
+                "--iptables=false",
+                "--ip6tables=false",
+                "--storage-driver=vfs",
+            ])
+            .args(["--host", &engine.host]);
+        for (option, name) in [
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "pid"),
+        ] {
+            dockerd.arg(option).arg(folder.join(name));
+        }
+        stack.start("engine", "engine.log", dockerd);
+        until("the engine answers (as root, with docker.io)", || {
+            let info = engine.docker(&["info"]).stderr(Stdio::null()).output();
+            info.is_ok_and(|output| output.status.success())
+        });
+        let import = format!(
+            "tar --create --files-from /dev/null | docker -H {} import - empty",
+            engine.host
+        );
+        let made = Command::new("sh").args(["-c", &import]).output().expect("sh");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        engine
+    }
+
+    pub fn docker(&self, arguments: &[&str]) -> Command {
+        let mut docker = Command::new("docker");
+        docker
+            .args(["-H", &self.host])
+            .args(arguments)
+            .stdin(Stdio::null());
+        docker
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.docker(arguments).output().expect("docker runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "docker {arguments:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts the sample system's worker in a container of this name, and says so to taskdiag.
+    pub fn worker(&self, stack: &mut Stack, name: &str, options: &[&str], env: &[(&str, &str)]) {
+        let worker = stack.python("dramatiq");
+        let mut run = self.docker(&["run", "--detach", "--name", name, "--network", "host"]);
+        run.args(options);
+        for (inside, outside) in folders() {
+            run.arg("-v")
+                .arg(format!("{}:{}:ro", outside.display(), inside.display()));
+        }
+        for (variable, value) in worker.get_envs() {
+            if let Some(value) = value {
+                run.arg("-e")
+                    .arg(format!("{}={}", variable.display(), value.display()));
+            }
+        }
+        for (variable, value) in env {
+            run.arg("-e").arg(format!("{variable}={value}"));
+        }
+        run.arg("-w").arg(worker.get_current_dir().expect("a folder"));
+        run.arg("empty").arg(worker.get_program());
+        run.args([
+            "-v",
+            "--processes",
+            "1",
+            "--threads",
+            "2",
+            "ops_core.tasks.worker",
+        ]);
+        let output = run.output().expect("docker runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let host = format!("DOCKER_HOST={}", self.host);
+        stack.set(
+            "worker.exec",
+            words(&["env", &host, "docker", "exec", "-i", name]),
+        );
+        stack.set(
+            "worker.log_command",
+            words(&["env", &host, "docker", "logs", "-f", name]),
+        );
+        stack.unset("worker.log");
+        stack.set("containers.engine", self.host.clone());
+        stack.elsewhere = true;
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+/// The folders of this machine, as they are called inside, and where they are.
+fn folders() -> Vec<(PathBuf, PathBuf)> {
+    let entries = fs::read_dir("/").expect("/").flatten();
+    let wanted = entries.filter(|entry| {
+        let name = entry.file_name();
+        Path::new("/").join(&name).is_dir() && !LEFT_OUT.iter().any(|left| name == *left)
+    });
+    wanted
+        .map(|entry| (entry.path(), fs::canonicalize(entry.path()).expect("a folder")))
+        .collect()
+}
+
+fn consumes(stack: &mut Stack) {
+    until("the worker consumes", || {
+        let depth = stack.depth("default");
+        depth.is_some_and(|(_, consumers)| consumers > 0)
+    });
+}
+
+/// The commonest end of a worker in a container; part of what every change has to pass.
+#[test]
+fn a_container_that_is_killed_for_memory() {
+    let mut stack = Stack::new("engine-memory");
+    let engine = Engine::start(&mut stack);
+    stack.api(&[]);
+    let limit = ["--memory", "192m", "--memory-swap", "192m"];
+    engine.worker(&mut stack, "shop-worker", &limit, &[]);
+    consumes(&mut stack);
+    // Everything is seen through the way into it.
+    let verdict = stack.diagnose(&[]).expect("A", "succeeded", 0);
+    let text = String::from_utf8_lossy(&verdict.recorded).into_owned();
+    let events = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Json>(line).ok());
+    let mut peers = events.filter(|event| event["kind"] == "peer");
+    assert!(
+        peers.any(|peer| peer["pid"].as_i64() > Some(10_000_000)),
+        "{}",
+        verdict.text
+    );
+
+    engine.run(&["rm", "--force", "shop-worker"]);
+    engine.worker(
+        &mut stack,
+        "shop-worker",
+        &limit,
+        &[("OPS_WORKER_FAULT", "memory")],
+    );
+    consumes(&mut stack);
+    let verdict = stack
+        .diagnose(&[])
+        .expect("A", "worker-died-in-actor", 10)
+        .certain();
+    let summary = verdict.summary();
+    assert!(summary.contains("memory (limit 192 MiB)"), "{summary}");
+    engine.run(&["rm", "--force", "shop-worker"]);
+}
+
+/// Where taskdiag is killed, its script in the container is gone.
+#[test]
+fn a_killed_diagnosis_leaves_nothing_in_a_container() {
+    let mut stack = Stack::new("engine-kill");
+    let engine = Engine::start(&mut stack);
+    stack.api(&[]);
+    engine.worker(
+        &mut stack,
+        "shop-worker",
+        &[],
+        &[("OPS_WORKER_FAULT", "hang-in-hook")],
+    );
+    consumes(&mut stack);
+    let ours = || {
+        let listed = engine.run(&["top", "shop-worker", "-eo", "pid,args"]);
+        listed.contains("taskdiag boot")
+    };
+    let before = engine.run(&["top", "shop-worker", "-eo", "pid,args"]);
+    let mut running = stack.start_diagnose(&[]);
+    until("the script runs there", ours);
+    signal("KILL", format!("-{}", running.pid()));
+    running.wait();
+    until("it is gone", || !ours());
+    assert_eq!(engine.run(&["top", "shop-worker", "-eo", "pid,args"]), before);
+    engine.run(&["rm", "--force", "shop-worker"]);
+}
