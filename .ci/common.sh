@@ -34,15 +34,6 @@ install_compiler() {
             apt-get install -y --no-install-recommends gcc libc6-dev
 }
 
-# A live test has a worker in a real container.
-install_engine() {
-    command -v dockerd >/dev/null && return
-    local sudo=()
-    ((EUID == 0)) || sudo=(sudo -n)
-    "${sudo[@]}" apt-get update &&
-        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io
-}
-
 # cargo-deny is built from crates.io where it is missing, which takes about a minute. No advisories: their
 # database is no package registry.
 supply_chain() {
@@ -70,7 +61,7 @@ lab_up() {
     fixtures/lab down
     export TASKDIAG_LAB_RABBITMQ=$1
     step "services with RabbitMQ $1" fixtures/lab up --services
-    step "browser and collector" fixtures/lab tools
+    step "browser, collector and container engine" fixtures/lab tools
 }
 
 lab_down() {
