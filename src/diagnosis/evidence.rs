@@ -24,6 +24,7 @@ pub(in crate::diagnosis) mod others;
 pub(in crate::diagnosis) mod permissions;
 mod places;
 mod processes;
+mod repeats;
 pub(in crate::diagnosis) mod results;
 pub(in crate::diagnosis) mod retries;
 mod returned;
@@ -324,6 +325,7 @@ impl<'a> Story<'a> {
         };
         story.read();
         story.find_messages();
+        story.forget_repeated_lines();
         story.find_pids();
         story.find_shared_threads();
         story.find_lines();

