@@ -7,10 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value as Json;
-
 use crate::lab::{signal, until};
-use crate::stack::Stack;
+use crate::stack::{Stack, words};
+use crate::worker::ARGUMENTS;
 
 /// What no container needs, or has its own of.
 const LEFT_OUT: &[&str] = &["proc", "sys", "dev", "run", "boot", "lost+found", "mnt", "media"];
@@ -101,14 +100,7 @@ impl Engine {
         }
         run.arg("-w").arg(worker.get_current_dir().expect("a folder"));
         run.arg("empty").arg(worker.get_program());
-        run.args([
-            "-v",
-            "--processes",
-            "1",
-            "--threads",
-            "2",
-            "ops_core.tasks.worker",
-        ]);
+        run.args(ARGUMENTS);
         let output = run.output().expect("docker runs");
         assert!(
             output.status.success(),
@@ -128,10 +120,6 @@ impl Engine {
         stack.set("containers.engine", self.host.clone());
         stack.elsewhere = true;
     }
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(ToString::to_string).collect()
 }
 
 /// The folders of this machine, as they are called inside, and where they are.
@@ -164,13 +152,9 @@ fn a_container_that_is_killed_for_memory() {
     consumes(&mut stack);
     // Everything is seen through the way into it.
     let verdict = stack.diagnose(&[]).expect("A", "succeeded", 0);
-    let text = String::from_utf8_lossy(&verdict.recorded).into_owned();
-    let events = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Json>(line).ok());
-    let mut peers = events.filter(|event| event["kind"] == "peer");
+    let peers = verdict.recorded_events("peer");
     assert!(
-        peers.any(|peer| peer["pid"].as_i64() > Some(10_000_000)),
+        peers.iter().any(|peer| peer["pid"].as_i64() > Some(10_000_000)),
         "{}",
         verdict.text
     );

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 
 use crate::lab::{Lab, repository, signal, until};
-use crate::stack::Stack;
+use crate::stack::{Stack, words};
 
 /// A worker as a container has it: its pids, mounts and network are its own.
 struct Namespace {
@@ -90,10 +90,6 @@ impl Namespace {
         let commands = self.commands();
         commands.iter().any(|command| command.contains("taskdiag boot"))
     }
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(ToString::to_string).collect()
 }
 
 fn check_command(stack: &Stack, arguments: &[&str]) -> Command {

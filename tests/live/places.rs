@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::lab::{repository, signal, until};
 use crate::stack::Stack;
 use crate::verdict::Verdict;
+use crate::worker::ARGUMENTS;
 
 struct Place {
     /// Its first process, the worker's master, as this machine counts.
@@ -25,14 +26,7 @@ impl Place {
         apart
             .args(["--pid", "--mount", "--fork", "--mount-proc", "--kill-child"])
             .arg(worker.get_program())
-            .args([
-                "-v",
-                "--processes",
-                "1",
-                "--threads",
-                "2",
-                "ops_core.tasks.worker",
-            ]);
+            .args(ARGUMENTS);
         for (name, value) in worker.get_envs() {
             match value {
                 Some(value) => apart.env(name, value),
@@ -99,14 +93,6 @@ fn consumes(stack: &mut Stack) {
     });
 }
 
-fn events(verdict: &Verdict, kind: &str) -> Vec<Json> {
-    let lines = String::from_utf8_lossy(&verdict.recorded).into_owned();
-    let events = lines
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Json>(line).ok());
-    events.filter(|event| event["kind"] == kind).collect()
-}
-
 /// No number by which a place's processes are told from this machine's is shown to people.
 fn says_no_number(verdict: Verdict) -> Verdict {
     for text in [&verdict.text, &verdict.stderr] {
@@ -122,12 +108,12 @@ fn the_process_that_took_the_task_is_found_in_its_place() {
     Place::with_worker(&mut stack, &[]);
     consumes(&mut stack);
     let verdict = says_no_number(stack.diagnose(&[]).expect("A", "succeeded", 0));
-    let processes = events(&verdict, "process");
+    let processes = verdict.recorded_events("process");
     let worker =
         |process: &&Json| process["at"] == "worker" && process["command"].to_string().contains("dramatiq");
     assert!(processes.iter().filter(worker).count() >= 2, "{processes:?}");
-    let delivery = &events(&verdict, "deliver")[0]["connection"];
-    let peers = events(&verdict, "peer");
+    let delivery = &verdict.recorded_events("deliver")[0]["connection"];
+    let peers = verdict.recorded_events("peer");
     let peer = peers.iter().find(|peer| &peer["connection"] == delivery);
     let pid = &peer.expect("who has the connection")["pid"];
     let taker = processes
@@ -135,7 +121,7 @@ fn the_process_that_took_the_task_is_found_in_its_place() {
         .find(|process| &process["pid"] == pid)
         .expect("shown");
     // What stands in the log is what it is called there.
-    let lines = events(&verdict, "line");
+    let lines = verdict.recorded_events("line");
     let mine = lines
         .iter()
         .find(|line| line["carries_task_id"] == true && line["pid"].is_number());
@@ -218,7 +204,7 @@ fn a_way_that_ends_in_mid_run_leaves_no_evidence() {
     }
     let verdict = running.finish(&stack).not_certain();
     assert!(
-        !events(&verdict, "place_unreachable").is_empty(),
+        !verdict.recorded_events("place_unreachable").is_empty(),
         "{}",
         verdict.text
     );
@@ -227,7 +213,7 @@ fn a_way_that_ends_in_mid_run_leaves_no_evidence() {
         .iter()
         .any(|one| one["id"] == "worker-frozen");
     assert!(!frozen, "{}", verdict.text);
-    let processes = events(&verdict, "process");
+    let processes = verdict.recorded_events("process");
     let last = processes.iter().rfind(|process| process["at"] == "worker");
     assert_eq!(last.expect("it was seen")["state"], "?");
 }
@@ -242,7 +228,7 @@ fn what_both_ways_see_is_told_once() {
     consumes(&mut stack);
     // As root everything can be seen here: stacks, too.
     let verdict = stack.diagnose(&[]).expect("A", "succeeded", 0);
-    let processes = events(&verdict, "process");
+    let processes = verdict.recorded_events("process");
     assert!(
         processes.iter().all(|process| process["at"].is_null()),
         "{processes:?}"
@@ -250,6 +236,6 @@ fn what_both_ways_see_is_told_once() {
     assert!(!processes.is_empty());
     // A short run may end before a connection's process is looked for.
     let here = |peer: &&Json| peer["pid"].as_i64().is_some_and(|pid| pid < 10_000_000);
-    let peers = events(&verdict, "peer");
+    let peers = verdict.recorded_events("peer");
     assert!(peers.iter().all(|peer| here(&peer)), "{peers:?}");
 }

@@ -622,3 +622,8 @@ impl Drop for Place {
         FREED.notify_one();
     }
 }
+
+/// A command as a configuration has it.
+pub fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}

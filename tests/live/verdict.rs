@@ -254,6 +254,15 @@ impl Verdict {
         );
     }
 
+    /// Events of this kind in the recording.
+    pub fn recorded_events(&self, kind: &str) -> Vec<Json> {
+        let text = String::from_utf8_lossy(&self.recorded);
+        let events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        events.filter(|event| event["kind"] == kind).collect()
+    }
+
     pub fn list(&self, key: &str) -> &[Json] {
         self.json[key].as_array().map_or(&[], Vec::as_slice)
     }

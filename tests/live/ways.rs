@@ -5,8 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value as Json;
-
 use crate::lab::{Lab, free_port, signal, until};
 use crate::stack::Stack;
 use crate::worker::healthy;
@@ -115,22 +113,14 @@ fn by_ssh() {
     stack.set("worker.exec", prefix);
     stack.elsewhere = true;
     let verdict = stack.diagnose(&[]).expect("C", "blocked-before-entry", 20);
-    let text = String::from_utf8_lossy(&verdict.recorded).into_owned();
-    let events: Vec<Json> = text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
-    let delivery = events
+    let [deliveries, peers, processes] =
+        ["deliver", "peer", "process"].map(|kind| verdict.recorded_events(kind));
+    let delivery = deliveries.first().expect("a delivery");
+    let peer = peers
         .iter()
-        .find(|event| event["kind"] == "deliver")
-        .expect("a delivery");
-    let peer = events
-        .iter()
-        .find(|event| event["kind"] == "peer" && event["connection"] == delivery["connection"]);
+        .find(|peer| peer["connection"] == delivery["connection"]);
     let pid = &peer.expect("who took it")["pid"];
-    let taker = events
-        .iter()
-        .find(|event| event["kind"] == "process" && &event["pid"] == pid);
+    let taker = processes.iter().find(|process| &process["pid"] == pid);
     assert_eq!(taker.expect("it is shown")["at"], "worker");
 }
 

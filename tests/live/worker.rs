@@ -28,11 +28,9 @@ pub struct Worker {
 /// A worker of the sample system without any fault, as the configuration describes it.
 pub fn healthy() -> Worker {
     Worker {
-        arguments: ["-v", "--processes", "1", "--threads", "2"]
-            .map(String::from)
-            .to_vec(),
+        arguments: ARGUMENTS[..5].iter().map(ToString::to_string).collect(),
         program: None,
-        module: "ops_core.tasks.worker".into(),
+        module: ARGUMENTS[5].into(),
         folder: None,
         env: Vec::new(),
         log: "worker.log".into(),
@@ -105,6 +103,16 @@ impl Worker {
         self
     }
 }
+
+/// What the sample system's worker is started with, where the test starts it in a way of its own.
+pub const ARGUMENTS: [&str; 6] = [
+    "-v",
+    "--processes",
+    "1",
+    "--threads",
+    "2",
+    "ops_core.tasks.worker",
+];
 
 /// Kills the process groups it was told of when its pipe closes: at the end of the test, and also
 /// when the test process is killed.

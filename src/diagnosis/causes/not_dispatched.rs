@@ -132,8 +132,8 @@ fn afterwards(story: &Story<'_>) -> Answer {
     let queue = story.queue();
     let queues = &story.framework().queues;
     let companions = [queues.delay(queue), queues.dead_letter(queue)];
-    let holds = |name: &str| story.depths(name).last().is_some_and(|depth| depth.ready > 0);
-    let hidden = !story.sees(Source::DeadLetters) && companions.iter().flatten().any(|name| holds(name));
+    let is_empty = |name: &String| story.depths(name).last().is_some_and(|depth| depth.ready == 0);
+    let hidden = !story.sees(Source::DeadLetters) && !companions.iter().flatten().all(is_empty);
     let tells = story.sees(Source::WorkerLog) && story.debug_log();
     let alone = story
         .other_consumers()
@@ -152,7 +152,7 @@ fn afterwards(story: &Story<'_>) -> Answer {
     evidence.extend(lines);
     Answer::possible(
         format!(
-            "no queue holds a message of it, and the log of the only worker on `{queue}`, which tells of each message, has none of it{}",
+            "its queues hold no message of it, and the log of the only worker on `{queue}`, which tells of each message, has none of it{}",
             said.replacen("its log", "the API's log", 1)
         ),
         evidence,

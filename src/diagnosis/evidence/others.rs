@@ -38,16 +38,28 @@ pub(in crate::diagnosis) fn words(process: &Process) -> String {
     )
 }
 
-/// The module on its command line is none that the configured command names: the event that says so.
+/// The module on its command line is none that the configured command names: the event that says so. A script or
+/// a command like `manage.py rundramatiq` may name none, and start a worker by other words.
 pub(in crate::diagnosis) fn runs_another_program(story: &Story<'_>, pid: i32) -> Option<u32> {
     let configured = &story.timeline.setup.worker_command;
-    if configured.is_empty() {
+    let program = |command: &[String]| {
+        let name = |word: &String| word.rsplit('/').next().unwrap_or(word).to_owned();
+        let shape = &story.framework().worker;
+        command
+            .iter()
+            .take(3)
+            .find(|word| shape.is_program(word))
+            .map(name)
+    };
+    let (_, process) = story.process(pid)?;
+    if program(configured).is_none() || program(configured) != program(&process.command) {
         return None;
     }
+    let package = |module: &str| module.split(['.', ':']).next().unwrap_or_default().to_owned();
     story.find(|event| match &event.kind {
         EventKind::Environment(environment) if environment.pid == pid => {
-            let module = &environment.code.as_ref()?.module;
-            let is_named = configured.iter().any(|word| contains_token(word, module));
+            let module = package(&environment.code.as_ref()?.module);
+            let is_named = configured.iter().any(|word| contains_token(word, &module));
             (!is_named).then_some(event.n)
         }
         _ => None,
@@ -229,9 +241,9 @@ mod tests {
 
     #[test]
     fn where_no_log_says_who_is_watched_the_configured_command_does() {
-        let scene = |module: &str| {
+        let scene = |command: &[&str], module: &str| {
             let mut scene = Scene::new().depth("default", 0, 1).submitted().row("PENDING");
-            scene.timeline.setup.worker_command = ["dramatiq", "app.tasks"].map(str::to_owned).into();
+            scene.timeline.setup.worker_command = command.iter().map(ToString::to_string).collect();
             let environment = Environment {
                 pid: 900,
                 code: Some(Code {
@@ -248,7 +260,19 @@ mod tests {
                 .silence()
                 .without(Source::WorkerLog)
         };
-        assert_eq!(scene("old.jobs").cause(), "likely taken-by-other-worker");
-        assert!(!scene("app.tasks").cause().contains("taken-by-other-worker"));
+        let taken = |command: &[&str], module| scene(command, module).cause();
+        let ours = ["dramatiq", "app.tasks"];
+        assert_eq!(taken(&ours, "old.jobs"), "likely taken-by-other-worker");
+        assert!(!taken(&ours, "app.tasks").contains("taken-by-other-worker"));
+        assert!(!taken(&ours, "app").contains("taken-by-other-worker"));
+        // What these start is not said by their words.
+        for command in [
+            &["python", "manage.py", "rundramatiq"][..],
+            &["./run-worker.sh"],
+            &[],
+        ] {
+            let cause = taken(command, "django_dramatiq.setup");
+            assert!(!cause.contains("taken-by-other-worker"), "{command:?}: {cause}");
+        }
     }
 }
