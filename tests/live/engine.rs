@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::lab::{signal, until};
+use crate::places::LASTS;
 use crate::stack::{Stack, words};
 use crate::worker::ARGUMENTS;
 
@@ -148,7 +149,7 @@ fn a_container_that_is_killed_for_memory() {
     let engine = Engine::start(&mut stack);
     stack.api(&[]);
     let limit = ["--memory", "192m", "--memory-swap", "192m"];
-    engine.worker(&mut stack, "shop-worker", &limit, &[]);
+    engine.worker(&mut stack, "shop-worker", &limit, &LASTS);
     consumes(&mut stack);
     // Everything is seen through the way into it.
     let verdict = stack.diagnose(&[]).expect("A", "succeeded", 0);

@@ -93,6 +93,9 @@ fn consumes(stack: &mut Stack) {
     });
 }
 
+/// The actor does its work after two seconds: the place is looked into twice a second.
+pub const LASTS: [(&str, &str); 2] = [("OPS_WORKER_FAULT", "hang"), ("OPS_HANG_SECONDS", "2")];
+
 /// No number by which a place's processes are told from this machine's is shown to people.
 fn says_no_number(verdict: Verdict) -> Verdict {
     for text in [&verdict.text, &verdict.stderr] {
@@ -105,7 +108,7 @@ fn says_no_number(verdict: Verdict) -> Verdict {
 fn the_process_that_took_the_task_is_found_in_its_place() {
     let mut stack = Stack::new("place-healthy");
     stack.api(&[]);
-    Place::with_worker(&mut stack, &[]);
+    Place::with_worker(&mut stack, &LASTS);
     consumes(&mut stack);
     let verdict = says_no_number(stack.diagnose(&[]).expect("A", "succeeded", 0));
     let processes = verdict.recorded_events("process");
