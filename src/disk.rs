@@ -25,7 +25,10 @@ pub(crate) fn free(path: &Path) -> Option<u64> {
         0 => stat.f_bfree,
         _ => stat.f_bavail,
     };
-    (answer == 0).then(|| blocks.saturating_mul(stat.f_frsize))
+    // Not u64 everywhere.
+    #[allow(clippy::useless_conversion)]
+    let (blocks, size) = (u64::from(blocks), u64::from(stat.f_frsize));
+    (answer == 0).then(|| blocks.saturating_mul(size))
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub mod isolate;
 pub mod limits;
 #[doc(hidden)]
 pub mod links;
+mod procfs;
 pub mod rabbitmq;
 pub mod report;
 pub mod run;

@@ -34,7 +34,7 @@ impl Seen {
 }
 
 fn look(pid: i32) -> Option<(Seen, bool)> {
-    let stat = procfs::process::Process::new(pid)
+    let stat = crate::procfs::process::Process::new(pid)
         .and_then(|process| process.stat())
         .ok()?;
     let seen = Seen {
@@ -50,7 +50,11 @@ fn look(pid: i32) -> Option<(Seen, bool)> {
 /// no process any more.
 pub(super) fn below(roots: &HashSet<i32>) -> Vec<Seen> {
     let mut children: HashMap<i32, Vec<(Seen, bool)>> = HashMap::new();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+    for process in crate::procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         if let Some((seen, ended)) = look(process.pid) {
             children.entry(seen.ppid).or_default().push((seen, ended));
         }
@@ -73,6 +77,7 @@ pub(super) fn below(roots: &HashSet<i32>) -> Vec<Seen> {
 
 /// Sends a signal to this very process: a file descriptor is taken first, and the process looked
 /// at again, so that a pid that went to somebody else meanwhile is never signalled.
+#[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub(super) fn send(seen: Seen, signal: Signal) {
     // SAFETY: plain system calls on integers; the descriptor is ours and closed here.
@@ -97,6 +102,10 @@ pub(super) fn send(seen: Seen, signal: Signal) {
         }
     }
 }
+
+/// Where processes are not seen, none is found to signal.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn send(_: Seen, _: Signal) {}
 
 /// Ends everything below us (or only what is below and including one root): asks the topmost ones
 /// first, since they know best how to end the rest, then asks all, then kills. `reap` is called

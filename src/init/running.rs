@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use procfs::process::{FDTarget, Process};
+use crate::procfs::process::{FDTarget, Process};
 
 use super::EnvVar;
 use super::launch::StartCommand;
@@ -29,7 +29,11 @@ pub fn look(root: &Path) -> Vec<RunningProcess> {
     let listening = listening();
     let mut parents = BTreeMap::new();
     let mut found = Vec::new();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+    for process in crate::procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let Ok(stat) = process.stat() else { continue };
         parents.insert(process.pid, stat.ppid);
         let Ok(folder) = process.cwd() else { continue };
@@ -136,11 +140,11 @@ impl RunningProcess {
 
 /// Inodes of listening sockets of this network namespace, with their ports.
 fn listening() -> BTreeMap<u64, u16> {
-    let mut entries = procfs::net::tcp().unwrap_or_default();
-    entries.extend(procfs::net::tcp6().unwrap_or_default());
+    let mut entries = crate::procfs::net::tcp().unwrap_or_default();
+    entries.extend(crate::procfs::net::tcp6().unwrap_or_default());
     entries
         .into_iter()
-        .filter(|entry| entry.state == procfs::net::TcpState::Listen)
+        .filter(|entry| entry.state == crate::procfs::net::TcpState::Listen)
         .map(|entry| (entry.inode, entry.local_address.port()))
         .collect()
 }

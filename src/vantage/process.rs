@@ -30,7 +30,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use procfs::process::Process as Proc;
+use crate::procfs::process::Process as Proc;
 use tokio::sync::mpsc;
 
 use super::{Phases, Tap, Watched};
@@ -104,7 +104,7 @@ pub async fn watch(
         return Err(Unavailable::new("processes can be looked at on Linux only"));
     }
     let local = is_local(&config.broker.amqp.host()).await;
-    if procfs::net::tcp().is_err() {
+    if crate::procfs::net::tcp().is_err() {
         return Err(
             Unavailable::new("/proc/net/tcp cannot be read").hint("run taskdiag where /proc is mounted")
         );
@@ -127,7 +127,7 @@ pub async fn watch(
     watcher.api(&tables);
     watcher.fingerprint_workers(&tables);
     watcher.fingerprints.settle(FINGERPRINTS_WITHIN).await;
-    let root = procfs::process::Process::myself()
+    let root = crate::procfs::process::Process::myself()
         .ok()
         .and_then(|me| me.uid().ok())
         == Some(0);

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use procfs::process::Process as Proc;
+use crate::procfs::process::Process as Proc;
 
 use super::container;
 use super::sockets::{listens_on, owners_of};
@@ -89,7 +89,7 @@ fn behind(port: u16, relay: &Relay, tables: &Tables) -> Listeners {
 
 /// Sockets that would take a connection to this address: one that is bound to it goes before one that
 /// is bound to all.
-fn listening(entries: &[procfs::net::TcpNetEntry], address: SocketAddr) -> Vec<u64> {
+fn listening(entries: &[crate::procfs::net::TcpNetEntry], address: SocketAddr) -> Vec<u64> {
     let all = || entries.iter().filter(|entry| listens_on(entry, address.port()));
     let wanted = address.ip().to_canonical();
     let ranks: [&dyn Fn(IpAddr) -> bool; 3] = [
@@ -138,7 +138,10 @@ fn one_server(inodes: &[u64]) -> Vec<i32> {
 fn relays(address: SocketAddr) -> Vec<Relay> {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let own = namespace("self");
-    let processes = procfs::process::all_processes().into_iter().flatten().flatten();
+    let processes = crate::procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten();
     processes
         .filter_map(|process| {
             let relay = relay(process.pid, &process.cmdline().ok()?, address.port())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use procfs::process::Process as Proc;
+use crate::procfs::process::Process as Proc;
 
 use super::command::masked;
 use super::container;
@@ -65,8 +65,8 @@ pub fn descends_from(mut pid: i32, ancestor: i32) -> bool {
 
 /// Unix milliseconds of a process's start, from clock ticks since boot.
 pub(super) fn started_at_ms(ticks: u64) -> Option<i64> {
-    let boot = i64::try_from(procfs::boot_time_secs().ok()?).ok()?;
-    let per_second = procfs::ticks_per_second();
+    let boot = i64::try_from(crate::procfs::boot_time_secs().ok()?).ok()?;
+    let per_second = crate::procfs::ticks_per_second();
     Some(boot * 1000 + i64::try_from(ticks * 1000 / per_second).ok()?)
 }
 

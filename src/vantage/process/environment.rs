@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use procfs::process::Process as Proc;
+use crate::procfs::process::Process as Proc;
 use tokio::task::JoinSet;
 
 use super::changed;

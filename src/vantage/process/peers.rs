@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use procfs::process::Process as Proc;
+use crate::procfs::process::Process as Proc;
 
 use super::command::{masked, program};
 use super::sockets::{client_end, holders};

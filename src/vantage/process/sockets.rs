@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
-use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDTarget, Process as Proc};
+use crate::procfs::net::{TcpNetEntry, TcpState};
+use crate::procfs::process::{FDTarget, Process as Proc};
 
 use super::command::masked;
 use super::tables::Tables;
@@ -136,7 +136,7 @@ pub fn held_below(ancestor: i32, connections: &[String]) -> Vec<String> {
         of_session || super::descends_from(process.pid, ancestor)
     };
     let tables = Tables::default();
-    let held: Vec<SocketAddr> = procfs::process::all_processes()
+    let held: Vec<SocketAddr> = crate::procfs::process::all_processes()
         .into_iter()
         .flatten()
         .flatten()
@@ -155,7 +155,11 @@ pub(super) fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
     if inodes.is_empty() {
         return found;
     }
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+    for process in crate::procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let Ok(fds) = process.fd() else { continue };
         for fd in fds.flatten() {
             if let FDTarget::Socket(inode) = fd.target

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 
-use procfs::net::TcpNetEntry;
-use procfs::process::Process as Proc;
+use crate::procfs::net::TcpNetEntry;
+use crate::procfs::process::Process as Proc;
 
 use super::container;
 
@@ -50,8 +50,8 @@ impl Tables {
     /// Of our own namespace.
     pub fn own(&self) -> &[TcpNetEntry] {
         self.own.get_or_init(|| {
-            let mut entries = procfs::net::tcp().unwrap_or_default();
-            entries.extend(procfs::net::tcp6().unwrap_or_default());
+            let mut entries = crate::procfs::net::tcp().unwrap_or_default();
+            entries.extend(crate::procfs::net::tcp6().unwrap_or_default());
             entries
         })
     }
@@ -90,7 +90,11 @@ impl Tables {
         self.others.get_or_init(|| {
             let mut seen: HashSet<Key> = Key::of(std::process::id() as i32).into_iter().collect();
             let mut others = Vec::new();
-            for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+            for process in crate::procfs::process::all_processes()
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 if let Some(key) = Key::of(process.pid)
                     && seen.insert(key.clone())
                 {

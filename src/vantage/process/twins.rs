@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use procfs::process::Process as Proc;
+use crate::procfs::process::Process as Proc;
 
 use super::command::masked;
 use super::container;
@@ -58,7 +58,10 @@ impl Twins {
 fn twin(process: &Process) -> Option<i32> {
     let own = process.own_pid()?;
     let began = process.started_at_ms?;
-    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let all = crate::procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut same = all.filter(|other| {
         container::nspids(other.pid).last() == Some(&own)
             && other

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use procfs::process::Process as Proc;
+use crate::procfs::process::Process as Proc;
 
 use crate::config::Config;
 
@@ -72,7 +72,7 @@ impl Configured {
         if self.command.is_empty() {
             return Vec::new();
         }
-        procfs::process::all_processes()
+        crate::procfs::process::all_processes()
             .into_iter()
             .flatten()
             .flatten()
@@ -113,7 +113,11 @@ pub fn writers(files: &LogFiles) -> Vec<i32> {
     }
     let mut parents: HashMap<i32, i32> = HashMap::new();
     let mut found: HashSet<i32> = HashSet::new();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+    for process in crate::procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         if let Ok(stat) = process.stat() {
             parents.insert(process.pid, stat.ppid);
         }
