@@ -8,3 +8,4 @@ pub mod management;
 pub mod nodes;
 pub mod rights;
 pub mod tracing;
+pub mod wire;

@@ -1,18 +1,18 @@
 //! Our own AMQP connections: named `taskdiag`, never recovering by themselves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_rs::Runtime;
-use async_rs::traits::RuntimeKit;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions};
-use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use rustls::ClientConfig;
 
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::http::tls_hint;
+use crate::rabbitmq::wire;
 
 /// A connection that answers nothing for so long is dead, whatever TCP thinks: heartbeats miss it for minutes.
 pub const STALLED: Duration = Duration::from_secs(2);
@@ -20,9 +20,7 @@ pub const STALLED: Duration = Duration::from_secs(2);
 /// Connects to the configured vhost. A failure says what the broker said, never the password.
 pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Unavailable> {
     let (uri, properties, tls) = parts(broker, purpose)?;
-    let runtime = lapin::runtime::default_runtime().map_err(|error| Unavailable::new(error.to_string()))?;
-    let open = async move |uri: AMQPUri, runtime: Runtime<_>| Ok(wire(&uri, tls.as_ref(), &runtime).await?);
-    within(broker, Connection::connector(uri, runtime, open, properties)).await
+    within(broker, wire::connect(uri, properties, tls, |wire| wire)).await
 }
 
 /// Gives up after a while, and says why it failed.
@@ -45,7 +43,7 @@ pub(crate) async fn within<T>(
 pub(crate) fn parts(
     broker: &Broker,
     purpose: &str,
-) -> Result<(AMQPUri, ConnectionProperties, Option<RustlsConnector>), Unavailable> {
+) -> Result<(AMQPUri, ConnectionProperties, Option<Arc<ClientConfig>>), Unavailable> {
     let mut uri: AMQPUri =
         broker.amqp.expose().parse().map_err(|error: String| {
             Unavailable::new(format!("`broker.amqp_url` cannot be used: {error}"))
@@ -60,24 +58,9 @@ pub(crate) fn parts(
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
     let tls = match uri.scheme {
         AMQPScheme::AMQP => None,
-        AMQPScheme::AMQPS => Some(crate::tls::client_config(&broker.tls)?.into()),
+        AMQPScheme::AMQPS => Some(Arc::new(crate::tls::client_config(&broker.tls)?)),
     };
     Ok((uri, properties, tls))
-}
-
-/// The connection below AMQP, with TLS where there is a connector.
-pub(crate) async fn wire<RK: RuntimeKit + Send + Sync>(
-    uri: &AMQPUri,
-    tls: Option<&RustlsConnector>,
-    runtime: &Runtime<RK>,
-) -> std::io::Result<AsyncTcpStream<RK::TcpStream>> {
-    let host = uri.authority.host.clone();
-    let addresses = runtime.to_socket_addrs((host.clone(), uri.authority.port));
-    let stream = AsyncTcpStream::connect(runtime, addresses).await?;
-    match tls {
-        None => Ok(stream),
-        Some(connector) => stream.into_rustls(connector, &host).await,
-    }
 }
 
 /// Binds a queue of our own.

@@ -2,20 +2,13 @@
 //!
 //! lapin does the rest as everywhere: TLS, authentication, heartbeats, declaring, counting.
 
-use std::io::{self, Read, Write};
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use async_rs::traits::Reactor;
-use async_rs::util::RuntimeParts;
-use async_rs::{Runtime, Tokio};
 use futures_util::io::{AsyncRead, AsyncWrite, IoSlice};
-use lapin::tcp::{AsyncTcpStream, RustlsConnector};
-use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::Connection;
 use tokio::sync::mpsc;
 
 use super::extractor::{BEAT, Batch, DeliveryExtractor};
@@ -23,6 +16,7 @@ use super::lag::PROMPT;
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::rabbitmq::amqp;
+use crate::rabbitmq::wire::{self, Wire};
 
 /// What was delivered, as it was read.
 #[derive(Debug)]
@@ -44,29 +38,10 @@ pub async fn connect_diverting(
     purpose: &str,
     consumer: &'static str,
 ) -> Result<(Connection, Diverted), Unavailable> {
-    let (uri, properties, tls) = amqp::parts(broker, purpose)?;
-    amqp::within(broker, connect(uri, properties, tls, consumer)).await
-}
-
-async fn connect(
-    uri: AMQPUri,
-    properties: ConnectionProperties,
-    tls: Option<RustlsConnector>,
-    consumer: &'static str,
-) -> lapin::Result<(Connection, Diverted)> {
     let (batches, diverted) = mpsc::unbounded_channel();
-    let tokio = Tokio::current();
-    let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Diverting(tokio.clone())));
-    let wires = Runtime::new(tokio);
-    let open = async move |uri: AMQPUri, _: Runtime<_>| {
-        let wire = amqp::wire(&uri, tls.as_ref(), &wires).await?;
-        Ok(AsyncTcpStream::Plain(Stream::new(
-            wire,
-            consumer,
-            batches.clone(),
-        )))
-    };
-    let connection = Connection::connector(uri, runtime, open, properties).await?;
+    let (uri, properties, tls) = amqp::parts(broker, purpose)?;
+    let before = move |wire: Wire| Stream::new(wire, consumer, batches.clone());
+    let connection = amqp::within(broker, wire::connect(uri, properties, tls, before)).await?;
     Ok((connection, diverted))
 }
 
@@ -82,8 +57,6 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// lapin takes a connection on which it reads nothing for dead. The broker, which sends something all the time,
 /// sends no heartbeats.
 const ALIVE: Duration = Duration::from_secs(1);
-
-type Wire = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
 /// What lapin reads from and writes to.
 struct Stream {
@@ -217,37 +190,5 @@ impl AsyncWrite for Stream {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.wire).poll_close(cx)
-    }
-}
-
-/// Tokio, with streams of the kind above: lapin asks its runtime for the type of its streams.
-#[derive(Debug, Clone)]
-struct Diverting(Tokio);
-
-impl Reactor for Diverting {
-    type TcpStream = Stream;
-    type Sleep = <Tokio as Reactor>::Sleep;
-
-    fn register<H: Read + Write + AsFd + AsRawFd + Send + 'static>(
-        &self,
-        socket: H,
-    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
-        self.0.register(socket)
-    }
-
-    fn sleep(&self, dur: Duration) -> Self::Sleep {
-        self.0.sleep(dur)
-    }
-
-    fn interval(&self, dur: Duration) -> impl futures_util::Stream<Item = Instant> + Send + 'static {
-        self.0.interval(dur)
-    }
-
-    /// Never asked: `connect` opens the streams.
-    fn tcp_connect_addr(
-        &self,
-        _: SocketAddr,
-    ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }
