@@ -79,6 +79,8 @@ mod submitted;
 mod succeeded;
 #[path = "live/system.rs"]
 mod system;
+#[path = "live/tls.rs"]
+mod tls;
 #[path = "live/trace.rs"]
 mod trace;
 #[path = "live/verdict.rs"]

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use serde_json::Value as Json;
 
 use crate::lab::{run, signal, until};
-use crate::nodes::{Shared, shared};
+use crate::nodes::{Shared, alone, shared};
 use crate::stack::Stack;
 use crate::verdict::Verdict;
 use crate::worker::{Worker, fault, healthy};
@@ -181,6 +181,34 @@ fn two_runs_at_two_nodes_put_tracing_back() {
     assert!(!stack.traces_at(0), "the other reader reads another node");
     second.finish_quietly(&stack);
     assert!(!stack.traces_at(1));
+}
+
+/// The other nodes die while one traces. From 4.3 on a majority must take note of a change: then the line that needs
+/// none is printed, and the guardian goes on until it is there again. Before that, it is switched off at once.
+#[test]
+fn tracing_is_put_back_though_the_other_nodes_are_gone() {
+    let mut alone = alone();
+    let mut stack = Stack::clustered(alone.cluster.from(0), "cluster-minority");
+    start_api(&mut stack, 0, &[]);
+    stack.set("timing.silence", "60s");
+    stack.set("timing.timeout", "90s");
+    let mut running = stack.start_diagnose(&[]);
+    until("it traces", || stack.traces_at(0));
+    alone.lose_the_others();
+    signal("INT", running.pid());
+    let asked = std::time::Instant::now();
+    let code = running.wait().code();
+    let took = asked.elapsed();
+    let said = running.stderr();
+    eprintln!("Ctrl-C until the end: {took:?}, exit code {code:?}\n{said}");
+    if alone.cluster.all > 2 {
+        assert_ne!(code, Some(0), "{said}");
+        assert!(said.contains("trace_off"), "{said}");
+        for node in 1..alone.cluster.all {
+            alone.start(node);
+        }
+    }
+    until("it traces no more", || !stack.traces_at(0));
 }
 
 /// Behind a load balancer it cannot be known which node is switched on: so none is.

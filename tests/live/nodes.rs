@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWri
 use crate::lab::{Broker, Lab, repository};
 
 pub struct Cluster {
-    /// The two that tests connect to and end; a third is there where the metadata need a majority.
+    /// Two to which tests connect; a third is there where the metadata need a majority.
     pub all: usize,
     pub nodes: [Broker; 2],
     pub names: [String; 2],
@@ -162,6 +162,14 @@ impl Alone {
     pub fn stop(&mut self, node: usize) {
         self.cluster.order(&format!("stop {}", node + 1));
         self.stopped.push(node);
+    }
+
+    /// All but the first die: where the metadata need a majority, there is none.
+    pub fn lose_the_others(&mut self) {
+        for node in 1..self.cluster.all {
+            self.cluster.order(&format!("kill {}", node + 1));
+            self.stopped.push(node);
+        }
     }
 
     /// A stopped node comes back.
