@@ -31,7 +31,7 @@ pub use event::{Event, EventKind, NoAnswer};
 pub use log_line::{Level, LogLine};
 pub use place::PlaceState;
 pub use process::{Frame, Process, Stack, exit_words};
-pub use row::{Blocker, LockWait, Row, Xmax};
+pub use row::{Blocker, DatabaseSession, LockWait, Row, Sessions, Xmax};
 pub use setup::Setup;
 pub use source::Source;
 

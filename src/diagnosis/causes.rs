@@ -60,6 +60,7 @@ mod ran_twice;
 mod redelivery_loop;
 mod retries_missing;
 mod retry_lost;
+mod row_deleted;
 mod row_invisible;
 mod row_locked;
 mod row_marked_failed;
@@ -84,6 +85,7 @@ mod unknown_actor;
 mod unroutable;
 mod waiting_in_worker;
 mod waits_for_itself;
+mod waits_for_lock;
 mod worker_blocked;
 mod worker_cannot_connect;
 mod worker_crash_loop;
@@ -95,6 +97,7 @@ mod worker_killed_by_other_message;
 mod worker_log_pipe_full;
 mod worker_log_silent;
 mod worker_not_started;
+mod worker_on_other_database;
 mod worker_on_other_queue;
 mod worker_on_other_vhost;
 mod worker_on_test_broker;
@@ -208,10 +211,13 @@ pub const ALL: &[Cause] = &[
     row_rolled_back::CAUSE,
     row_not_committed::CAUSE,
     row_overwritten::CAUSE,
+    row_deleted::CAUSE,
     row_marked_failed::CAUSE,
     follow_up_stuck::CAUSE,
     row_never_written::CAUSE,
+    worker_on_other_database::CAUSE,
     timeout_error_lost::CAUSE,
+    waits_for_lock::CAUSE,
     actor_still_running::CAUSE,
     succeeded::CAUSE,
     ran_in_the_api::CAUSE,

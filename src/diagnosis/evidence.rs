@@ -29,6 +29,7 @@ pub(in crate::diagnosis) mod results;
 pub(in crate::diagnosis) mod retries;
 mod returned;
 pub(in crate::diagnosis) mod row;
+pub(in crate::diagnosis) mod sessions;
 pub(in crate::diagnosis) mod stacks;
 mod stages;
 mod started;

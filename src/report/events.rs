@@ -171,6 +171,15 @@ pub(super) fn describe(event: &Event) -> String {
         Kind::Rotated { path, .. } => format!("{path} was rotated or truncated: lines may be lost"),
         Kind::ReadWhole { path } => format!("{path} was read whole"),
         Kind::LockFree => "nobody waits for the row any more".into(),
+        Kind::DatabaseSessions(seen) => format!(
+            "{} at the database server, {} of them in {}",
+            counted(seen.sessions.len() as u64, "session", "sessions"),
+            seen.sessions
+                .iter()
+                .filter(|one| one.database == seen.here)
+                .count(),
+            seen.here
+        ),
         Kind::Depth {
             queue,
             down: Some(why),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::{Environment, Found};
 use super::{
     ClosedChannel, CommandEnd, Connection, Consumer, Container, Ended, LockWait, LogLine, Permission,
-    Process, Row, Source, Stack, isolation,
+    Process, Row, Sessions, Source, Stack, isolation,
 };
 use crate::framework::{ArgumentValues, Heartbeat, Inspection, Message};
 
@@ -129,6 +129,7 @@ pub enum EventKind {
     LockWait(LockWait),
     /// Nobody waits for the row any more.
     LockFree,
+    DatabaseSessions(Sessions),
     /// The same table name in another schema or database holds the row.
     RowElsewhere {
         place: String,

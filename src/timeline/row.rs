@@ -110,3 +110,26 @@ pub struct Blocker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
 }
+
+/// The clients of the server at one moment, of every database of it: which of them a process is connected to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Sessions {
+    /// `ip:port` of the server as it sees itself.
+    pub server: String,
+    /// The database of `database.url`.
+    pub here: String,
+    pub sessions: Vec<DatabaseSession>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct DatabaseSession {
+    /// `ip:port`.
+    pub client: String,
+    pub database: String,
+    /// What it waits for, as in `pg_locks`: `advisory`, `tuple`, `relation` …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Who holds that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blockers: Vec<Blocker>,
+}

@@ -142,6 +142,9 @@ async fn watch_once(
             }
         }
         if phase.last_look {
+            if let Some(sessions) = locks::sessions(&mut watcher.session).await {
+                tap.see(EventKind::DatabaseSessions(sessions));
+            }
             tap.looked();
             break;
         }

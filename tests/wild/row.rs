@@ -21,6 +21,14 @@ fn touched(run: &Run) -> Option<Run> {
     let answered = run.answered_at()?;
     run.published_at()?;
     run.first_status()?;
+    // Nobody touches a row that is gone.
+    let rows = run.events().iter().filter_map(|event| match &event.kind {
+        EventKind::Row(row) => Some(row.present),
+        _ => None,
+    });
+    if rows.skip_while(|present| !present).any(|present| !present) {
+        return None;
+    }
     let done = run
         .settled_at()
         .or_else(|| run.received().map(|(at, _)| at + 30.0))
@@ -279,7 +287,7 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
                     *invisible_at_ms = invisible_at_ms.map(|at| at + by_ms);
                 }
                 // Locks are not replayed to where one could ask for them.
-                EventKind::LockWait(_) | EventKind::LockFree => continue,
+                EventKind::LockWait(_) | EventKind::LockFree | EventKind::DatabaseSessions(_) => continue,
                 _ => {}
             }
             events.push(one);
@@ -330,7 +338,7 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
                     }
                 }
                 EventKind::RowCommitted { .. } if !keep => continue,
-                EventKind::LockWait(_) | EventKind::LockFree => continue,
+                EventKind::LockWait(_) | EventKind::LockFree | EventKind::DatabaseSessions(_) => continue,
                 _ => {}
             }
             events.push(one);

@@ -287,7 +287,7 @@ fn refused(run: &Run) -> Option<Run> {
                 }
             }
             EventKind::ApiStatus { value, .. } => *value = Some(first.clone()),
-            EventKind::LockWait(_) | EventKind::LockFree => continue,
+            EventKind::LockWait(_) | EventKind::LockFree | EventKind::DatabaseSessions(_) => continue,
             EventKind::Depth { queue, ready, .. }
                 if one.at_ms > published
                     && (*queue == run.queue() || *queue == dead || queue.ends_with(".DQ")) =>

@@ -68,7 +68,10 @@ fn both_dead(run: &Run) -> Option<Run> {
                 continue;
             }
             EventKind::RowCommitted { .. } if rows > 1 => continue,
-            EventKind::LockWait(_) | EventKind::LockFree | EventKind::RowElsewhere { .. } => continue,
+            EventKind::LockWait(_)
+            | EventKind::LockFree
+            | EventKind::DatabaseSessions(_)
+            | EventKind::RowElsewhere { .. } => continue,
             EventKind::Gone { pid, .. } if pids.contains(pid) => continue,
             EventKind::Depth { queue, ready, .. }
                 if *queue == format!("{}.XQ", run.queue()) && one.at_ms > taken =>

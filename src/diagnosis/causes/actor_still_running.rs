@@ -22,7 +22,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 /// The last call has returned; only its acknowledgement is missing.
-fn has_returned(story: &Story<'_>) -> bool {
+pub(super) fn has_returned(story: &Story<'_>) -> bool {
     story
         .lines()
         .iter()

@@ -102,8 +102,9 @@ fn check(story: &Story<'_>) -> Answer {
         _ if !nothing_published => Answer::possible(text, evidence).would_decide(&[Source::Firehose]),
         Some(n) if explained => {
             evidence.push(n);
-            // An actor that did its work without missing the row may have had it, and put it away.
-            if story.attempt_over().is_some() && story.raised().is_empty() {
+            // An actor that did its work without missing the row may have had it, and put it away. Afterwards nobody
+            // knows whether there was one.
+            if story.post_mortem() || (story.attempt_over().is_some() && story.raised().is_empty()) {
                 return Answer::likely(
                     format!("{text}, and the API itself answers 404 for it, unless it was taken away since"),
                     evidence,

@@ -2,7 +2,7 @@
 
 use super::Story;
 use crate::diagnosis::Answer;
-use crate::timeline::{EventKind, LockWait, Process};
+use crate::timeline::{Blocker, EventKind, LockWait, Process};
 
 /// What the last look at the locks said: its event, and the wait, if there was one still.
 pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Option<&'a LockWait>)> {
@@ -83,7 +83,11 @@ pub(in crate::diagnosis) fn is_our_worker(story: &Story<'_>, pid: i32) -> bool {
 
 /// Who holds it, in words: the head of the line.
 pub(in crate::diagnosis) fn holder(wait: &LockWait) -> String {
-    let Some(blocker) = wait.blockers.first() else {
+    head(&wait.blockers)
+}
+
+pub(in crate::diagnosis) fn head(blockers: &[Blocker]) -> String {
+    let Some(blocker) = blockers.first() else {
         return "a backend that cannot be seen".into();
     };
     let mut who = format!("backend {}", blocker.pid);

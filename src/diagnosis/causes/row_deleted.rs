@@ -1,0 +1,141 @@
+//! The row was there, and somebody took it away before the task was done with it.
+
+use crate::diagnosis::evidence::row;
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::timeline::Source;
+use crate::units;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "row-deleted",
+    keeps_from: &[Stage::Finished],
+    owner: &[Owner::ApiCode, Owner::WorkerCode],
+    explains: &["actor-raised"],
+    scenario: None,
+    needs: &[&[Source::Database]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("row_deleted.md"),
+    check,
+};
+
+/// An actor that deletes the row does so as the last thing that it does.
+const LAST_ACT_MS: f64 = 500.0;
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some((gone, at)) = story.row_gone() else {
+        return Answer::NotApplicable;
+    };
+    // What it said last is the task's outcome, and done tasks are kept elsewhere.
+    if !story.closed()
+        || story.row_succeeded().is_some()
+        || story.row_failed().is_some()
+        || story.row_removed_when_done().is_some()
+    {
+        return Answer::NotApplicable;
+    }
+    let taken = format!("the row was taken away from {}", row::table(story));
+    if let Some(raised) = story.raised().last() {
+        // An error of another kind may come first, and who tidies up after it take the row.
+        return match row::misses_the_row(story) {
+            true => Answer::likely(format!("{taken}, and the actor misses it"), [gone, raised.n]),
+            false => Answer::possible(format!("{taken}; the actor failed for another reason"), [gone]),
+        };
+    }
+    match (story.returned(), story.began_at()) {
+        (Some((over, returned)), _) if at > returned => Answer::possible(
+            format!("{taken} after the actor had returned, without a final status"),
+            [gone, over],
+        ),
+        (Some((over, returned)), _) if returned - at < LAST_ACT_MS => Answer::possible(
+            format!(
+                "{taken} {} before the actor returned: by the actor itself, which then keeps its outcome elsewhere, or by somebody else",
+                units::span(returned - at)
+            ),
+            [gone, over],
+        ),
+        (_, Some(began)) if at > began => {
+            Answer::likely(format!("{taken} while the actor was at work"), [gone])
+        }
+        _ => Answer::likely(format!("{taken} before the actor had begun"), [gone]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{CALL, Scene};
+
+    #[test]
+    fn taken_away_while_it_works() {
+        let scene = Scene::entered()
+            .row("RUNNING")
+            .at(500.0)
+            .no_row()
+            .at(4000.0)
+            .completed();
+        let scene = scene.acked("m-1").silence();
+        assert_eq!(scene.cause(), "likely row-deleted");
+        assert!(
+            scene.summary().contains("while the actor was at work"),
+            "{}",
+            scene.summary()
+        );
+    }
+
+    #[test]
+    fn taken_away_before_it_began() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .at(200.0)
+            .no_row()
+            .publish("default");
+        let scene = scene.silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        // What keeps the message from its worker comes first.
+        assert_ne!(scene.cause(), "likely row-deleted");
+    }
+
+    const FRAME: &str = "  File \"/app/tasks.py\", line 3, in act\n    rows.one()\n";
+
+    #[test]
+    fn an_actor_that_misses_it() {
+        let raised = |error: &str| {
+            let failed = format!(
+                "Failed to process message act('task_1') with unhandled exception.\n{CALL}{FRAME}{error}"
+            );
+            let scene = Scene::entered().row("RUNNING").no_row();
+            scene.error("dramatiq.worker.WorkerThread", &failed).silence()
+        };
+        let missed = raised("LookupError: no task task_1");
+        assert_eq!(missed.cause(), "likely row-deleted");
+        let explained = missed.verdict().cause.expect("a cause").explains;
+        assert!(explained.iter().any(|link| link.id == "actor-raised"));
+        assert_eq!(raised("ValueError: 7").cause(), "certain actor-raised");
+    }
+
+    #[test]
+    fn a_task_that_puts_its_row_away_itself_is_a_near_miss() {
+        let last_act = Scene::entered()
+            .row("RUNNING")
+            .at(3000.0)
+            .no_row()
+            .at(3100.0)
+            .completed();
+        assert_eq!(last_act.acked("m-1").silence().answer(&CAUSE), "possible");
+        let done = Scene::entered()
+            .row("COMPLETED")
+            .no_row()
+            .completed()
+            .acked("m-1");
+        assert_eq!(done.silence().answer(&CAUSE), "not applicable");
+        let back = Scene::entered()
+            .row("RUNNING")
+            .no_row()
+            .row("RUNNING")
+            .completed();
+        assert_eq!(back.silence().answer(&CAUSE), "not applicable");
+        let blind = Scene::entered().row("RUNNING").no_row().silence();
+        assert_eq!(blind.without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+}

@@ -1,0 +1,158 @@
+//! The worker is connected to another database of the same server than the one that holds the row.
+
+use crate::diagnosis::evidence::{broker, row, sessions};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::timeline::Source;
+
+pub(super) const CAUSE: Cause = Cause {
+    id: "worker-on-other-database",
+    keeps_from: &[Stage::Finished],
+    owner: &[Owner::Deployment],
+    explains: &["row-never-written", "row-missing", "actor-raised"],
+    scenario: None,
+    needs: &[&[Source::Database], &[Source::Process]],
+    general: false,
+    fails_attempt: false,
+    applies_to: &[],
+    page: include_str!("worker_on_other_database.md"),
+    check,
+};
+
+fn check(story: &Story<'_>) -> Answer {
+    let Some((looked, ..)) = story.rows().last() else {
+        return Answer::NotApplicable;
+    };
+    // What it raised for another reason, it would raise anywhere.
+    if !story.raised().is_empty() && !row::misses_the_row(story) {
+        return Answer::NotApplicable;
+    }
+    let over = match story.attempt_over() {
+        Some(over) => Some(over.n),
+        None => broker::drained(story),
+    };
+    let Some(over) = over.filter(|_| story.closed() && story.row_succeeded().is_none()) else {
+        return Answer::NotApplicable;
+    };
+    let connected = sessions::of_the_worker(story);
+    if let Some(here) = connected.iter().find(|one| !one.is_elsewhere()) {
+        let text = format!("the worker (pid {}) has a session in {}", here.pid, here.here);
+        return Answer::ruled_out(text, here.evidence);
+    }
+    let Some(first) = connected.first() else {
+        return Answer::NotApplicable;
+    };
+    let mut databases: Vec<String> = connected
+        .iter()
+        .flat_map(|one| &one.sessions)
+        .map(|session| session.database.clone())
+        .collect();
+    databases.sort();
+    databases.dedup();
+    let summary = format!(
+        "the worker (pid {}) is connected to {} of this server, and {} is looked for in {}",
+        first.pid,
+        databases.join(" and "),
+        row::table(story),
+        first.here
+    );
+    let seen = connected.iter().flat_map(|one| one.evidence);
+    let evidence: Vec<u32> = seen.chain([over, *looked]).collect();
+    // A session for each statement comes and goes between two looks.
+    Answer::likely(summary, evidence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::{CALL, Scene};
+    use crate::timeline::{DatabaseSession, EventKind, Sessions, Xmax};
+
+    const SERVER: &str = "127.0.0.1:5432";
+
+    /// The actor is done, and its process (pid 101) has these connections to the database's server.
+    fn done(sockets: &[&str]) -> Scene {
+        let sockets: Vec<String> = sockets
+            .iter()
+            .map(|client| format!("{client} -> {SERVER}"))
+            .collect();
+        Scene::entered()
+            .completed()
+            .acked("m-1")
+            .row_with("PENDING", Xmax::None)
+            .process(101, 100, "python dramatiq app.worker", move |process| {
+                process.sockets_seen = true;
+                process.sockets.extend(sockets);
+            })
+    }
+
+    fn listed(sessions: &[(&str, &str)]) -> EventKind {
+        EventKind::DatabaseSessions(Sessions {
+            server: SERVER.into(),
+            here: "orders".into(),
+            sessions: sessions
+                .iter()
+                .map(|(client, database)| DatabaseSession {
+                    client: (*client).into(),
+                    database: (*database).into(),
+                    ..DatabaseSession::default()
+                })
+                .collect(),
+        })
+    }
+
+    fn with(sockets: &[&str], sessions: &[(&str, &str)]) -> Scene {
+        done(sockets).see(Source::Database, listed(sessions)).silence()
+    }
+
+    const ONE: &str = "127.0.0.1:40001";
+    const TWO: &str = "127.0.0.1:40002";
+
+    #[test]
+    fn its_session_is_in_another_database() {
+        let scene = with(&[ONE], &[(ONE, "staging"), (TWO, "orders")]);
+        assert_eq!(scene.cause(), "likely worker-on-other-database");
+        let summary = scene.summary();
+        assert!(
+            summary.contains("staging") && summary.contains("orders"),
+            "{summary}"
+        );
+        let explained = scene.verdict().cause.expect("a cause").explains;
+        assert!(explained.iter().any(|link| link.id == "row-never-written"));
+    }
+
+    const FRAME: &str = "  File \"/app/tasks.py\", line 3, in act\n    rows.one()\n";
+
+    #[test]
+    fn an_actor_that_misses_the_row() {
+        let raised = |error: &str| {
+            let failed = format!(
+                "Failed to process message act('task_1') with unhandled exception.\n{CALL}{FRAME}{error}"
+            );
+            let scene = done(&[ONE]).error("dramatiq.worker.WorkerThread", &failed);
+            scene.see(Source::Database, listed(&[(ONE, "staging")])).silence()
+        };
+        assert_eq!(
+            raised("LookupError: no task task_1").cause(),
+            "likely worker-on-other-database"
+        );
+        assert_eq!(raised("ValueError: 7").answer(&CAUSE), "not applicable");
+    }
+
+    /// One of them is in the right database; one is not in the list; there is none; and the row was written.
+    #[test]
+    fn what_is_not_seen_whole_says_nothing() {
+        let both = with(&[ONE, TWO], &[(ONE, "staging"), (TWO, "orders")]);
+        assert_eq!(both.answer(&CAUSE), "ruled out");
+        let hidden = with(&[ONE, TWO], &[(ONE, "staging")]);
+        assert_eq!(hidden.answer(&CAUSE), "not applicable");
+        let none = with(&[], &[(ONE, "staging")]);
+        assert_eq!(none.answer(&CAUSE), "not applicable");
+        let pooled = with(&[ONE], &[(TWO, "staging")]);
+        assert_eq!(pooled.answer(&CAUSE), "not applicable");
+        let written = done(&[ONE])
+            .row("COMPLETED")
+            .see(Source::Database, listed(&[(ONE, "staging")]))
+            .silence();
+        assert_eq!(written.answer(&CAUSE), "not applicable");
+    }
+}
