@@ -17,6 +17,7 @@ mod printer;
 mod progress;
 mod replay;
 mod repository;
+pub mod stacks;
 mod start;
 mod submit;
 mod trace;

@@ -484,10 +484,3 @@ fn relative(root: &Path, path: &Path) -> String {
         .to_string_lossy()
         .into_owned()
 }
-
-/// A command that prints a service's log from the project's folder.
-fn follow(survey: &Survey, service: &Service) -> Vec<String> {
-    let mut words = service.compose(&survey.project.compose);
-    words.extend(["logs", "-f", &service.name].map(str::to_owned));
-    words
-}

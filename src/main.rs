@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use taskdiag::{cli::Cli, commands, error::exit, guardian};
+use taskdiag::{cli::Cli, commands, error::exit, guardian, vantage::exec};
 
 fn main() -> ExitCode {
     // Passwords are in this memory: no core dump holds it, and nobody of the same user reads it.
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
-    if std::env::args().nth(1).as_deref() == Some(guardian::ARGUMENT) {
-        return ExitCode::from(guardian::main());
+    match std::env::args().nth(1).as_deref() {
+        Some(guardian::ARGUMENT) => return ExitCode::from(guardian::main()),
+        Some(exec::ARGUMENT) => return ExitCode::from(commands::stacks::main()),
+        _ => {}
     }
     let cli = Cli::parse();
     commands::log_to_stderr();

@@ -138,6 +138,7 @@ services:
             "entry_pattern = \"order run begins:\"",
             "command = [\"dramatiq\", \"shop_worker.main\"]",
             "log_command = [\"docker\", \"compose\", \"logs\", \"-f\", \"jobs\"]",
+            "exec = [\"docker\", \"compose\", \"exec\", \"-T\", \"jobs\"]",
         ],
     );
     for secret in ["hunter2", "s3cret"] {
@@ -280,6 +281,8 @@ fn compose_files_in_odd_places() {
             "command = [\"dramatiq\", \"shop.tasks\", \"-Q\", \"emails\"]",
             "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"api\"]",
             "log_command = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"logs\", \"-f\", \"w1\"]",
+            "exec = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"exec\", \"-T\", \"api\"]",
+            "exec = [\"docker\", \"compose\", \"-f\", \"deploy/compose.prod.yaml\", \"exec\", \"-T\", \"w1\"]",
         ],
     );
     // Without the file nothing is known of the command: what the code suggests is an example.

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::curl::CurlPost;
 use super::openapi::{self, SubmitOperation};
 use super::program::API;
-use super::{InitResult, Survey, follow, running, work};
+use super::{InitResult, Survey, running, work};
 use crate::config::Tls;
 use crate::http;
 
@@ -362,7 +362,7 @@ fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
         .iter()
         .find(|service| service.place() == launch.place)
     {
-        Some(service) => draft.set("api.log_command", follow(survey, service), launch.place.clone()),
+        Some(service) => API.set_service(service, survey, draft),
         None => {
             draft.set("api.command", launch.bare(), launch.place.clone());
             survey.environment(draft, "api.python", &launch.folder);

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::compose::Service;
 use super::running::RunningProcess;
 use super::write::Draft;
 use super::{Survey, relative};
@@ -12,6 +13,7 @@ pub struct ProgramKeys {
     pub cwd: &'static str,
     pub log: &'static str,
     pub log_command: &'static str,
+    pub exec: &'static str,
 }
 
 pub const API: ProgramKeys = ProgramKeys {
@@ -20,6 +22,7 @@ pub const API: ProgramKeys = ProgramKeys {
     cwd: "api.cwd",
     log: "api.log",
     log_command: "api.log_command",
+    exec: "api.exec",
 };
 
 pub const WORKER: ProgramKeys = ProgramKeys {
@@ -28,6 +31,7 @@ pub const WORKER: ProgramKeys = ProgramKeys {
     cwd: "worker.cwd",
     log: "worker.log",
     log_command: "worker.log_command",
+    exec: "worker.exec",
 };
 
 impl ProgramKeys {
@@ -46,6 +50,22 @@ impl ProgramKeys {
         if !running.launch.folder.is_empty() {
             draft.set(self.cwd, running.launch.folder.as_str(), place);
         }
+    }
+
+    /// As this service of a compose file: what it logs, and the way into its container.
+    pub fn set_service(&self, service: &Service, survey: &Survey, draft: &mut Draft) {
+        let words = |more: &[&str]| {
+            let mut words = service.compose(&survey.project.compose);
+            words.extend(
+                more.iter()
+                    .copied()
+                    .chain([service.name.as_str()])
+                    .map(str::to_owned),
+            );
+            words
+        };
+        draft.set(self.log_command, words(&["logs", "-f"]), service.place());
+        draft.set(self.exec, words(&["exec", "-T"]), service.place());
     }
 
     /// A log file with one of these words in its name, if nothing better is known.

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::program::WORKER;
 use super::python::{self, Actor, Parameter, QueueName};
 use super::write::literal;
-use super::{InitResult, Survey, follow};
+use super::{InitResult, Survey};
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     running(survey, result);
@@ -58,11 +58,7 @@ fn written(survey: &Survey, result: &mut InitResult) {
             result.complaints.push(format!("{}: {mistake}", launch.place));
         }
         if let Some(service) = service {
-            draft.set(
-                "worker.log_command",
-                follow(survey, service),
-                launch.place.clone(),
-            );
+            WORKER.set_service(service, survey, draft);
         }
         if let Some(folder) = folder {
             survey.environment(draft, "worker.python", &folder);

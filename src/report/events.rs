@@ -273,7 +273,7 @@ pub(super) fn describe(event: &Event) -> String {
                     ))
                 })
                 .collect();
-            format!("stacks of pid {pid}: {}", threads.join("; "))
+            format!("stacks of pid {}: {}", pid_words(*pid), threads.join("; "))
         }
         Kind::Gone {
             pid,

@@ -17,6 +17,7 @@ use super::{Format, Report, Style};
 use crate::diagnosis::evidence::plain_placeholders;
 use crate::diagnosis::{Outcome, Scenario, causes};
 use crate::text::{cut, flat};
+use crate::timeline::place::{pid_words, place_of};
 use crate::timeline::{Event, EventKind, Level, Source};
 use crate::units::moment;
 
@@ -189,7 +190,7 @@ fn stacks(report: &Report) -> Vec<Json> {
             EventKind::Stacks { pid, threads } => Some(json!({
                 "n": event.n,
                 "at": moment(event.at_ms),
-                "pid": pid,
+                "pid": place_of(*pid).map_or(json!(pid), |_| json!(pid_words(*pid))),
                 "threads": threads,
             })),
             _ => None,

@@ -2,7 +2,7 @@
 //! `docker compose exec -T worker`, `kubectl exec -i POD --`, `ssh HOST`.
 //!
 //! Nothing is installed and nothing stays there: a script goes over standard input to the place's own Python, reads
-//! `/proc`, and ends with us.
+//! `/proc`, and ends with us. Where a task lasts, taskdiag's own program follows it, into memory, and reads stacks there.
 
 mod answer;
 mod channel;
@@ -10,6 +10,8 @@ mod environ;
 mod parts;
 mod place;
 mod show;
+mod stacks;
+mod transfer;
 mod unreachable;
 mod watch;
 
@@ -19,6 +21,7 @@ use crate::timeline::EventKind;
 pub use answer::View;
 use channel::{Channel, Patience};
 pub use place::{Place, places};
+pub use stacks::{ARGUMENT, Line};
 pub use unreachable::{Trouble, Unreachable};
 use watch::ANSWERS_WITHIN;
 pub use watch::{Asked, watch};

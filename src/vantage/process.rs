@@ -20,7 +20,7 @@ mod peers;
 mod reads;
 mod rights;
 pub mod sockets;
-mod stacks;
+pub mod stacks;
 mod tables;
 mod twins;
 mod view;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::lab::{signal, until};
-use crate::places::LASTS;
+use crate::places::{LASTS, lasts, shows_where_it_hangs};
 use crate::stack::{Stack, words};
 use crate::worker::ARGUMENTS;
 
@@ -16,7 +16,10 @@ use crate::worker::ARGUMENTS;
 const LEFT_OUT: &[&str] = &["proc", "sys", "dev", "run", "boot", "lost+found", "mnt", "media"];
 
 pub struct Engine {
-    host: String,
+    /// Its command, with what leads it to this engine.
+    pub client: Vec<String>,
+    /// Where it answers.
+    pub socket: String,
 }
 
 impl Engine {
@@ -24,8 +27,10 @@ impl Engine {
         let folder = stack.dir.join("engine");
         fs::create_dir_all(&folder).expect("a folder");
         let socket = folder.join("docker.sock");
+        let socket = format!("unix://{}", socket.display());
         let engine = Self {
-            host: format!("unix://{}", socket.display()),
+            client: words(&["env", &format!("DOCKER_HOST={socket}"), "docker"]),
+            socket,
         };
         let mut dockerd = Command::new("unshare");
         dockerd
@@ -43,7 +48,7 @@ impl Engine {
                 "--ip6tables=false",
                 "--storage-driver=vfs",
             ])
-            .args(["--host", &engine.host]);
+            .args(["--host", &engine.socket]);
         for (option, name) in [
             ("--data-root", "data"),
             ("--exec-root", "exec"),
@@ -56,28 +61,39 @@ impl Engine {
             let info = engine.docker(&["info"]).stderr(Stdio::null()).output();
             info.is_ok_and(|output| output.status.success())
         });
-        let import = format!(
-            "tar --create --files-from /dev/null | docker -H {} import - empty",
-            engine.host
-        );
-        let made = Command::new("sh").args(["-c", &import]).output().expect("sh");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        engine.import();
         engine
     }
 
+    /// An image without a file, named `empty`.
+    pub fn import(&self) {
+        let import = "tar --create --files-from /dev/null | \"$@\" import - empty";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", import, "import"]).args(&self.client);
+        let made = shell.output().expect("sh");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
     pub fn docker(&self, arguments: &[&str]) -> Command {
-        let mut docker = Command::new("docker");
+        let mut docker = Command::new(&self.client[0]);
         docker
-            .args(["-H", &self.host])
+            .args(&self.client[1..])
             .args(arguments)
             .stdin(Stdio::null());
         docker
     }
 
+    /// The words of one of its commands for a container.
+    pub fn words(&self, command: &[&str], name: &str) -> Vec<String> {
+        let mut all = self.client.clone();
+        all.extend(command.iter().chain([&name]).map(|word| (*word).to_owned()));
+        all
+    }
+
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.docker(arguments).output().expect("docker runs");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "docker {arguments:?}: {said}");
+        assert!(output.status.success(), "{:?} {arguments:?}: {said}", self.client);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -100,7 +116,21 @@ impl Engine {
             run.arg("-e").arg(format!("{variable}={value}"));
         }
         run.arg("-w").arg(worker.get_current_dir().expect("a folder"));
-        run.arg("empty").arg(worker.get_program());
+        run.arg("empty");
+        match options.contains(&"--user") {
+            // The lab's own Python may be one that only its owner may run.
+            true => {
+                let (python, packages) = stack.python_for_all();
+                run.args([
+                    "env",
+                    &format!("PYTHONPATH={packages}"),
+                    &python,
+                    "-m",
+                    "dramatiq",
+                ]);
+            }
+            false => drop(run.arg(worker.get_program())),
+        }
         run.args(ARGUMENTS);
         let output = run.output().expect("docker runs");
         assert!(
@@ -108,17 +138,10 @@ impl Engine {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let host = format!("DOCKER_HOST={}", self.host);
-        stack.set(
-            "worker.exec",
-            words(&["env", &host, "docker", "exec", "-i", name]),
-        );
-        stack.set(
-            "worker.log_command",
-            words(&["env", &host, "docker", "logs", "-f", name]),
-        );
+        stack.set("worker.exec", self.words(&["exec", "-i"], name));
+        stack.set("worker.log_command", self.words(&["logs", "-f"], name));
         stack.unset("worker.log");
-        stack.set("containers.engine", self.host.clone());
+        stack.set("containers.engine", self.socket.clone());
         stack.elsewhere = true;
     }
 }
@@ -135,7 +158,7 @@ fn folders() -> Vec<(PathBuf, PathBuf)> {
         .collect()
 }
 
-fn consumes(stack: &mut Stack) {
+pub fn consumes(stack: &mut Stack) {
     until("the worker consumes", || {
         let depth = stack.depth("default");
         depth.is_some_and(|(_, consumers)| consumers > 0)
@@ -201,5 +224,65 @@ fn a_killed_diagnosis_leaves_nothing_in_a_container() {
     running.wait();
     until("it is gone", || !ours());
     assert_eq!(engine.run(&["top", "shop-worker", "-eo", "pid,args"]), before);
+    engine.run(&["rm", "--force", "shop-worker"]);
+}
+
+/// As the worker's own user, who is nobody here, and may neither write nor become anybody else.
+#[test]
+fn where_a_worker_of_a_container_hangs_is_seen() {
+    let mut stack = Stack::new("engine-stacks");
+    lasts(&mut stack);
+    let engine = Engine::start(&mut stack);
+    stack.api(&[]);
+    let options = [
+        "--user",
+        "1234:1234",
+        "--read-only",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "--memory",
+        "512m",
+    ];
+    let env = [("OPS_WORKER_FAULT", "hang"), ("PYTHONDONTWRITEBYTECODE", "1")];
+    engine.worker(&mut stack, "shop-worker", &options, &env);
+    consumes(&mut stack);
+    let before = engine.run(&["top", "shop-worker", "-eo", "pid,args"]);
+    let verdict = stack.diagnose(&[]).expect("A", "actor-still-running", 10);
+    shows_where_it_hangs(&verdict);
+    assert_eq!(engine.run(&["top", "shop-worker", "-eo", "pid,args"]), before);
+
+    // Killed while its program is on its way there, or has arrived.
+    let mut running = stack.start_diagnose(&[]);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let listed = engine.run(&["top", "shop-worker", "-eo", "pid,args"]);
+    assert!(listed.contains("taskdiag boot"), "{listed}");
+    signal("KILL", format!("-{}", running.pid()));
+    running.wait();
+    until("nothing of it is left", || {
+        engine.run(&["top", "shop-worker", "-eo", "pid,args"]) == before
+    });
+    engine.run(&["rm", "--force", "shop-worker"]);
+}
+
+/// A program of a hundred megabytes would be the end of such a worker.
+#[test]
+fn a_container_without_memory_to_spare_is_spared() {
+    let mut stack = Stack::new("engine-spared");
+    lasts(&mut stack);
+    let engine = Engine::start(&mut stack);
+    stack.api(&[]);
+    let limit = ["--memory", "140m", "--memory-swap", "140m"];
+    engine.worker(&mut stack, "shop-worker", &limit, &[("OPS_WORKER_FAULT", "hang")]);
+    consumes(&mut stack);
+    let verdict = stack.diagnose(&[]);
+    let refused = verdict.recorded_events("stacks_refused");
+    let reason = refused.first().expect("a reason")["reason"].to_string();
+    assert!(
+        reason.contains("in worker (exec)") && reason.contains("of the memory limit there are left"),
+        "{reason}"
+    );
+    assert_eq!(verdict.cause(), "actor-still-running", "{}", verdict.summary());
     engine.run(&["rm", "--force", "shop-worker"]);
 }

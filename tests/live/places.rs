@@ -13,7 +13,7 @@ use crate::stack::Stack;
 use crate::verdict::Verdict;
 use crate::worker::ARGUMENTS;
 
-struct Place {
+pub struct Place {
     /// Its first process, the worker's master, as this machine counts.
     first: u32,
     relay: u32,
@@ -58,7 +58,7 @@ impl Place {
     }
 
     /// A relay into a place. Its pid.
-    fn lead(stack: &mut Stack, part: &str, prefix: &[&str]) -> u32 {
+    pub fn lead(stack: &mut Stack, part: &str, prefix: &[&str]) -> u32 {
         let socket = stack.dir.join(format!("{part}.sock"));
         let relay = repository().join("tests/live/relay.py");
         let mut serve = Command::new("python3");
@@ -241,4 +241,35 @@ fn what_both_ways_see_is_told_once() {
     let here = |peer: &&Json| peer["pid"].as_i64().is_some_and(|pid| pid < 10_000_000);
     let peers = verdict.recorded_events("peer");
     assert!(peers.iter().all(|peer| here(&peer)), "{peers:?}");
+}
+
+/// Long enough for taskdiag's own program to get there: a debug build is large.
+pub fn lasts(stack: &mut Stack) {
+    stack.set("timing.silence", "8s");
+    stack.set("timing.timeout", "12s");
+}
+
+/// Whose stack was read, and what ran in the place meanwhile is gone.
+pub fn shows_where_it_hangs(verdict: &Verdict) {
+    let summary = verdict.summary();
+    assert!(
+        summary.contains("worker_faults.py") && summary.contains("block_in_c"),
+        "{summary}\n{:?}",
+        verdict.recorded_events("stacks_refused")
+    );
+    let stacks = verdict.recorded_events("stacks");
+    let there = |stack: &&Json| stack["pid"].as_i64().is_some_and(|pid| pid > 10_000_000);
+    assert!(stacks.iter().any(|stack| there(&stack)), "{stacks:?}");
+}
+
+#[test]
+fn where_a_worker_of_a_place_hangs_is_seen() {
+    let mut stack = Stack::new("place-stacks");
+    lasts(&mut stack);
+    stack.api(&[]);
+    Place::with_worker(&mut stack, &[("OPS_WORKER_FAULT", "hang")]);
+    consumes(&mut stack);
+    let verdict = stack.diagnose(&[]).expect("A", "actor-still-running", 10);
+    shows_where_it_hangs(&verdict);
+    says_no_number(verdict);
 }

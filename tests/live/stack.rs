@@ -272,6 +272,19 @@ impl Stack {
         command
     }
 
+    /// The system's Python, and where it finds the lab's packages: for a worker of another user.
+    pub fn python_for_all(&self) -> (String, String) {
+        let libraries = fs::read_dir(self.venv().join("lib")).expect("a venv").flatten();
+        let mut names = libraries.filter_map(|entry| entry.file_name().into_string().ok());
+        let name = names
+            .find(|name| name.starts_with("python3."))
+            .expect("a version");
+        let python = format!("/usr/bin/{name}");
+        assert!(Path::new(&python).exists(), "{python} is not installed");
+        let packages = self.venv().join("lib").join(name).join("site-packages");
+        (python, packages.display().to_string())
+    }
+
     /// Starts a command in a process group of its own, its output appended to a file in our folder.
     pub fn start(&mut self, name: &str, log: &str, mut command: Command) -> u32 {
         let log = File::options()

@@ -15,7 +15,7 @@ pub(super) const fn env(name: &'static str, example: &'static str) -> Key {
 }
 
 pub(super) const fn exec(name: &'static str, example: &'static str) -> Key {
-    let about = "a prefix that runs a program where it runs: `check` sees the processes there";
+    let about = "a prefix that runs a program where it runs: `check` and `diagnose` see the processes there";
     Key::new(name, List, about, example).absent()
 }
 

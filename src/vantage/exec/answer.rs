@@ -53,6 +53,8 @@ struct Seen {
     started_at_ms: Option<i64>,
     #[serde(default)]
     cgroup: String,
+    #[serde(default)]
+    frozen: bool,
     cwd: Option<String>,
 }
 
@@ -161,9 +163,11 @@ pub(super) async fn ask<T: DeserializeOwned>(
     question: Json,
     deadline: Instant,
 ) -> Result<T, Trouble> {
-    let answer = channel.ask(&question, deadline).await?;
-    let words = || Trouble::Garbled(Json::to_string(&answer));
-    T::deserialize(&answer).map_err(|_| words())
+    read(&channel.ask(&question, deadline).await?)
+}
+
+pub(super) fn read<T: DeserializeOwned>(answer: &Json) -> Result<T, Trouble> {
+    T::deserialize(answer).map_err(|_| Trouble::Garbled(answer.to_string()))
 }
 
 fn view_of(processes: Processes, tcp: Tcp) -> View {
@@ -225,7 +229,7 @@ fn view_of(processes: Processes, tcp: Tcp) -> View {
                 pipe_write: None,
                 nspids: seen.nspids,
                 container: container::id_in(&seen.cgroup),
-                frozen: false,
+                frozen: seen.frozen,
                 holds_log: false,
                 at: None,
             })

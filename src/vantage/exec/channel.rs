@@ -157,7 +157,18 @@ impl Channel {
 
     /// The answer to a question.
     pub async fn ask(&mut self, question: &Json, deadline: Instant) -> Result<Json, Trouble> {
+        self.ask_with(question, &[], deadline).await
+    }
+
+    /// The same with bytes that belong to the question.
+    pub async fn ask_with(
+        &mut self,
+        question: &Json,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<Json, Trouble> {
         self.send(format!("{question}\n").as_bytes(), deadline).await?;
+        self.send(bytes, deadline).await?;
         let line = self.line(MOST_ANSWER, deadline).await?;
         if let Some(refusal) = answer::refusal(&line) {
             return Err(refusal);

@@ -2,7 +2,8 @@
 #
 # It answers questions that come on standard input, a line of JSON each, from /proc and /sys/fs/cgroup, and ends
 # when standard input does, or when its alarm rings. It writes to no file but its own oom_score_adj, connects to
-# nothing, starts nothing, and leaves nothing behind. Python 3.6 or newer, the standard library only.
+# nothing, and leaves nothing behind. It starts nothing but taskdiag's own program, from memory that no file names:
+# where a task lasts, that reads the Python stacks, and ends. Python 3.6 or newer, the standard library only.
 
 import json
 import os
@@ -130,7 +131,26 @@ def boot_time():
     return None
 
 
-def process(pid, boot, ticks):
+def frozen(cgroups):
+    """Whether they are frozen, as a paused container's are: the state of its processes need not say so."""
+    for line in cgroups.splitlines():
+        parts = line.split(":", 2)
+        if len(parts) < 3 or parts[2] == "/":
+            continue
+        if parts[1] == "":
+            files = ["/sys/fs/cgroup%s/cgroup.events", "/sys/fs/cgroup/unified%s/cgroup.events"]
+        elif parts[1] == "freezer":
+            files = ["/sys/fs/cgroup/freezer%s/freezer.state"]
+        else:
+            continue
+        for file in files:
+            said = text(file % parts[2]).splitlines()
+            if "frozen 1" in said or "FROZEN" in said or "FREEZING" in said:
+                return True
+    return False
+
+
+def process(pid, boot, ticks, known):
     folder = "/proc/%d/" % pid
     stat = text(folder + "stat")
     after = stat[stat.rfind(")") + 2 :].split()
@@ -150,7 +170,10 @@ def process(pid, boot, ticks):
             found["uid"] = int(line.split()[1])
     if boot is not None:
         found["started_at_ms"] = boot * 1000 + int(after[19]) * 1000 // ticks
-    found["cgroup"] = text(folder + "cgroup")
+    cgroups = text(folder + "cgroup")
+    if cgroups not in known:
+        known[cgroups] = frozen(cgroups)
+    found["cgroup"], found["frozen"] = cgroups, known[cgroups]
     try:
         found["cwd"] = os.readlink(folder + "cwd")
     except OSError:
@@ -161,9 +184,9 @@ def process(pid, boot, ticks):
 def processes(question):
     boot, ticks = boot_time(), os.sysconf("SC_CLK_TCK")
     everybody = pids()
-    found = []
+    found, known = [], {}
     for pid in everybody[:MOST_PROCESSES]:
-        one = process(pid, boot, ticks)
+        one = process(pid, boot, ticks, known)
         if one is not None:
             found.append(one)
     say({"processes": found, "whole": len(everybody) <= MOST_PROCESSES})
@@ -330,6 +353,95 @@ def tcp(question):
     say({"tcp": found, "hidden": hidden, "whole": whole})
 
 
+# ---- where its threads stand
+
+
+class Program:
+    """taskdiag's own: it comes in pieces, packed."""
+
+    descriptor, packer = None, None
+    held = 0
+
+
+def drop(because):
+    os.close(Program.descriptor)
+    Program.descriptor = None
+    say({"held": None, "because": because})
+
+
+def program(question):
+    """Memory for it, if there is some to spare."""
+    left = room()
+    answer = {"machine": os.uname().machine, "room": left}
+    try:
+        import zlib
+
+        if left is not None and left < question["room"]:
+            answer["because"] = "memory"
+        else:
+            if Program.descriptor is not None:
+                os.close(Program.descriptor)
+            Program.packer, Program.held = zlib.decompressobj(), 0
+            try:
+                Program.descriptor = os.memfd_create("taskdiag", 1 | 16)  # MFD_CLOEXEC, MFD_EXEC
+            except OSError:
+                Program.descriptor = os.memfd_create("taskdiag", 1)  # Before Linux 6.3.
+    except AttributeError:
+        answer["because"] = "its Python is older than 3.8"
+    except (ImportError, OSError) as error:
+        answer["because"] = str(error)
+    say(answer)
+
+
+def piece(question):
+    packed = sys.stdin.buffer.read(question["size"])
+    if Program.descriptor is None:
+        return say({"held": None, "because": "it was dropped"})
+    left = room()
+    if left is not None and left < 2 * ROOM:
+        return drop("memory has become short")
+    try:
+        data = memoryview(Program.packer.decompress(packed))
+        while data:
+            written = os.write(Program.descriptor, data)
+            Program.held += written
+            data = data[written:]
+    except Exception as error:
+        return drop(str(error))
+    say({"held": Program.held})
+
+
+def stacks(question):
+    """What it prints. It ends by itself, and with this script."""
+    import subprocess
+
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    words = ["taskdiag", "__stacks", str(os.getpid())] + [str(pid) for pid in question["pids"]]
+    try:
+        child = subprocess.Popen(
+            words,
+            executable="/proc/self/fd/%d" % Program.descriptor,
+            pass_fds=[Program.descriptor],
+            stdin=null,
+            stdout=pipe,
+            stderr=pipe,
+            cwd="/",
+            env={},
+        )
+    except OSError as error:
+        libc = error.errno == 2  # What it names is there: its loader is not.
+        return say({"because": "it needs another C library than this one" if libc else error.strerror})
+    try:
+        out, err = child.communicate(timeout=question["seconds"])
+    except subprocess.TimeoutExpired:
+        child.kill()
+        out, err = child.communicate()
+    if not out and child.returncode:
+        words = err.decode("utf-8", "replace").strip().splitlines()[-1:]
+        return say({"because": "%s (%d)" % (words[0][-300:] if words else "it ended", child.returncode)})
+    say({"stacks": out.decode("utf-8", "replace")})
+
+
 def main():
     signal.alarm(60)
     try:
@@ -339,6 +451,7 @@ def main():
         pass
     answers = {"begin": begin, "processes": processes, "tcp": tcp}
     answers.update({"environ": environ, "packages": packages})
+    answers.update({"program": program, "piece": piece, "stacks": stacks})
     while True:
         line = sys.stdin.buffer.readline(65536)
         if not line:

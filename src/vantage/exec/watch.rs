@@ -11,6 +11,8 @@ use super::answer::{self, View};
 use super::channel::{Channel, Patience};
 use super::parts::workers;
 use super::place::Place;
+use super::stacks::WORTH_IT_AFTER;
+use super::transfer::Transfer;
 use super::unreachable::{Trouble, Unreachable};
 use crate::config::Config;
 use crate::timeline::environment::{Environment, Found, Variable};
@@ -71,6 +73,8 @@ pub(super) struct Watcher {
     pub(super) logged: BTreeSet<i32>,
     pub(super) apis: BTreeSet<i32>,
     pub(super) is_last_look: bool,
+    /// Of the program that reads stacks there.
+    pub(super) transfer: Transfer,
 }
 
 /// Watches one place until the run is over.
@@ -98,6 +102,7 @@ pub async fn watch(config: &Config, asked: Asked, tap: Tap, mut phases: Phases) 
         logged: BTreeSet::new(),
         apis: BTreeSet::new(),
         is_last_look: false,
+        transfer: Transfer::default(),
     };
     {
         // A run may be over before a slow way has led anywhere: what comes of it then still counts.
@@ -110,6 +115,7 @@ pub async fn watch(config: &Config, asked: Asked, tap: Tap, mut phases: Phases) 
         }
     }
     let _ = asked.looked.send(());
+    let mut submitted = None;
     loop {
         let phase = tokio::select! {
             biased;
@@ -131,6 +137,12 @@ pub async fn watch(config: &Config, asked: Asked, tap: Tap, mut phases: Phases) 
             break;
         }
         watcher.look(GOES_ON_WITHIN).await;
+        if phase.submitted || phase.task_id.is_some() {
+            let since = submitted.get_or_insert_with(Instant::now);
+            if since.elapsed() >= WORTH_IT_AFTER && !phase.row_final {
+                watcher.approach().await;
+            }
+        }
     }
     if let Some(channel) = watcher.channel.take() {
         channel.close().await;
@@ -169,6 +181,7 @@ impl Watcher {
 
     async fn last_look(&mut self) {
         self.is_last_look = true;
+        let deadline = Instant::now() + LAST_LOOK_WITHIN;
         match self.told {
             // One that has not answered in all that time does not now.
             None => {}
@@ -182,6 +195,7 @@ impl Watcher {
             let silent = Unreachable::new(&self.place, Trouble::Silent(ANSWERS_WITHIN));
             self.out_of_sight(silent);
         }
+        self.stacks(deadline).await;
     }
 
     async fn open(&mut self, answer: Duration) {
@@ -250,14 +264,17 @@ impl Watcher {
         let deadline = channel.answers_within(within);
         match self.look_through(&mut channel, deadline).await {
             Ok(()) => self.channel = Some(channel),
-            Err(trouble) => {
-                let unreachable = channel.end(trouble).await;
-                // Whoever is asked to let us in again says why it has ended.
-                self.open(GOES_ON_WITHIN).await;
-                if self.channel.is_none() && self.told.is_none() {
-                    self.out_of_sight(unreachable);
-                }
-            }
+            Err(trouble) => self.broken(channel, trouble).await,
+        }
+    }
+
+    pub(super) async fn broken(&mut self, channel: Channel, trouble: Trouble) {
+        self.transfer.lost();
+        let unreachable = channel.end(trouble).await;
+        // Whoever is asked to let us in again says why it has ended.
+        self.open(GOES_ON_WITHIN).await;
+        if self.channel.is_none() && self.told.is_none() {
+            self.out_of_sight(unreachable);
         }
     }
 

@@ -55,18 +55,22 @@ fn is_id(text: &str) -> bool {
 
 /// The process is frozen by its cgroup, as by `docker pause`: its state does not say so under cgroup v2.
 pub fn is_frozen(pid: i32) -> bool {
-    let Ok(cgroups) = std::fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
-        return false;
-    };
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    cgroups.is_ok_and(|cgroups| is_frozen_in(&cgroups, Path::new("/sys/fs/cgroup")))
+}
+
+/// The same from the text of that file, and where cgroups are mounted: those of v2, or a folder for each controller
+/// of v1 and `unified` beside them.
+fn is_frozen_in(cgroups: &str, mount: &Path) -> bool {
     cgroups.lines().any(|line| {
         let mut parts = line.splitn(3, ':');
         let (_, controllers, path) = (parts.next(), parts.next(), parts.next());
         match (controllers, path) {
-            (Some(""), Some(path)) => [Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/unified")]
+            (Some(""), Some(path)) => [mount, &mount.join("unified")]
                 .iter()
                 .any(|mount| says(below(mount, path).join("cgroup.events"), "frozen 1")),
             (Some("freezer"), Some(path)) => {
-                let state = below(Path::new("/sys/fs/cgroup/freezer"), path).join("freezer.state");
+                let state = below(&mount.join("freezer"), path).join("freezer.state");
                 says(state.clone(), "FROZEN") || says(state, "FREEZING")
             }
             _ => false,
@@ -110,5 +114,39 @@ mod tests {
         assert!(nspids_in("Name:\tx\n").is_empty());
         let own = std::process::id() as i32;
         assert_eq!(nspids(own).first(), Some(&own));
+    }
+
+    #[test]
+    fn a_paused_container_is_frozen_by_either_version_of_cgroups() {
+        let mount = std::env::temp_dir().join(format!("taskdiag-frozen-{}", std::process::id()));
+        let write = |file: &str, text: &str| {
+            let file = mount.join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        let (v2, hybrid) = ("0::/system.slice/docker-a.scope\n", "7:pids:/b\n0::/b\n");
+        let v1 = "12:cpuset:/docker/c\n3:freezer:/docker/c\n";
+        let frozen = |cgroups: &str| is_frozen_in(cgroups, &mount);
+        assert!(!frozen(v2) && !frozen(hybrid) && !frozen(v1));
+        // What is asked for (`cgroup.freeze`) is not yet what is.
+        write("system.slice/docker-a.scope/cgroup.freeze", "1\n");
+        write(
+            "system.slice/docker-a.scope/cgroup.events",
+            "populated 1\nfrozen 0\n",
+        );
+        write("unified/b/cgroup.events", "populated 1\nfrozen 0\n");
+        write("freezer/docker/c/freezer.state", "THAWED\n");
+        assert!(!frozen(v2) && !frozen(hybrid) && !frozen(v1));
+        write(
+            "system.slice/docker-a.scope/cgroup.events",
+            "populated 1\nfrozen 1\n",
+        );
+        write("unified/b/cgroup.events", "populated 1\nfrozen 1\n");
+        write("freezer/docker/c/freezer.state", "FROZEN\n");
+        assert!(frozen(v2) && frozen(hybrid) && frozen(v1));
+        assert!(!frozen("0::/system.slice\n"));
+        write("freezer/docker/c/freezer.state", "FREEZING\n");
+        assert!(frozen(v1));
+        std::fs::remove_dir_all(&mount).unwrap();
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use py_spy::config::LockingStrategy;
 use py_spy::{PythonSpy, StackTrace};
+use serde::{Deserialize, Serialize};
 
 use crate::framework;
 use crate::timeline::{EventKind, Frame, Process, Stack};
@@ -14,8 +15,23 @@ use crate::vantage::Tap;
 
 const APART: Duration = Duration::from_millis(200);
 
+/// Why the stacks of a process cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The kernel does not permit it.
+    Denied {
+        /// Effective user and group of the process, and of whoever wants to read it.
+        theirs: Option<(u32, u32)>,
+        ours: Option<(u32, u32)>,
+        /// It lets only ancestors look into a process.
+        yama: bool,
+    },
+    Failed(String),
+}
+
 /// The stacks, or what would permit them to be read. Blocks for a good 200 ms.
-pub fn dump(pid: i32) -> Result<Vec<Stack>, String> {
+pub fn dump(pid: i32) -> Result<Vec<Stack>, Refusal> {
     let config = py_spy::Config {
         blocking: LockingStrategy::NonBlocking,
         native: false,
@@ -57,7 +73,10 @@ pub(super) async fn see(
         while let Some(Ok((pid, dump))) = dumps.join_next().await {
             tap.see(match dump {
                 Ok(threads) => EventKind::Stacks { pid, threads },
-                Err(reason) => EventKind::StacksRefused { pid, reason },
+                Err(refusal) => EventKind::StacksRefused {
+                    pid,
+                    reason: refusal.words(pid),
+                },
             });
         }
     })
@@ -93,8 +112,7 @@ fn frames(trace: &StackTrace) -> Vec<Frame> {
         .collect()
 }
 
-/// Says which command or capability would permit it.
-fn refused(pid: i32, seen: &str) -> String {
+fn refused(pid: i32, seen: &str) -> Refusal {
     let seen = seen.lines().next().unwrap_or_default();
     // The library's words for a refusal vary with where it met it: ask the kernel itself.
     let denied = |file: &str| {
@@ -102,10 +120,36 @@ fn refused(pid: i32, seen: &str) -> String {
             .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
     if denied("exe") || denied("mem") || seen.contains("not permitted") {
-        let how = remedy(owner(pid), owner(std::process::id() as i32), yama());
-        return format!("pid {pid} may not be read; {how}");
+        return Refusal::Denied {
+            theirs: owner(pid),
+            ours: owner(std::process::id() as i32),
+            yama: yama(),
+        };
     }
-    format!("the Python stacks of pid {pid} cannot be read: {seen}")
+    Refusal::Failed(seen.to_owned())
+}
+
+impl Refusal {
+    /// Says which command or capability would permit it.
+    fn words(&self, pid: i32) -> String {
+        match self {
+            Refusal::Denied { theirs, ours, yama } => {
+                format!("pid {pid} may not be read; {}", remedy(*theirs, *ours, *yama))
+            }
+            Refusal::Failed(seen) => format!("the Python stacks of pid {pid} cannot be read: {seen}"),
+        }
+    }
+
+    /// The same of a process in a place, which is called `7 in worker (exec)`.
+    pub fn words_there(&self, pid: &str, part: &str) -> String {
+        match self {
+            Refusal::Denied { theirs, ours, yama } => {
+                let remedy = remedy_there(*theirs, *ours, *yama, part);
+                format!("pid {pid} may not be read; {remedy}")
+            }
+            Refusal::Failed(seen) => format!("the Python stacks of pid {pid} cannot be read: {seen}"),
+        }
+    }
 }
 
 /// Effective user and group of a process.
@@ -139,6 +183,18 @@ fn remedy(theirs: Option<(u32, u32)>, ours: Option<(u32, u32)>, yama: bool) -> S
     }
 }
 
+fn remedy_there(theirs: Option<(u32, u32)>, ours: Option<(u32, u32)>, yama: bool, part: &str) -> String {
+    match (theirs, ours) {
+        (Some(theirs), Some(ours)) if theirs == ours && yama => {
+            "kernel.yama.ptrace_scope forbids it: run `sudo sysctl kernel.yama.ptrace_scope=0` on its machine, or give the container the capability SYS_PTRACE".into()
+        }
+        (Some((uid, gid)), ours) if Some((uid, gid)) != ours => format!(
+            "it belongs to another user or group ({uid}:{gid}): let [{part}] exec enter as these (`docker exec --user {uid}:{gid}`)"
+        ),
+        _ => format!("it has rights that [{part}] exec has not: give the container the capability SYS_PTRACE"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +215,14 @@ mod tests {
         })
         .join()
         .unwrap();
-        let reason = refused.unwrap_err();
+        let refusal = refused.unwrap_err();
+        let there = refusal.words_there("1 in worker (exec)", "worker");
+        assert!(
+            there.starts_with("pid 1 in worker (exec) may not be read; "),
+            "{there}"
+        );
+        assert!(remedy_there(Some((5, 5)), Some((0, 0)), true, "worker").contains("--user 5:5"));
+        let reason = refusal.words(1);
         assert!(reason.contains("pid 1"), "{reason}");
         assert!(reason.contains("CAP_SYS_PTRACE"), "{reason}");
     }
