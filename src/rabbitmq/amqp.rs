@@ -103,6 +103,11 @@ pub fn words(error: &lapin::Error) -> String {
 
 fn explain(error: &lapin::Error, target: &str, broker: &Broker) -> Unavailable {
     let text = words(error);
+    // A TLS alert, say, or a line of HTTP.
+    if text.contains("failed to parse") && broker.amqp.expose().starts_with("amqp:") {
+        return Unavailable::new(format!("what answers at {target} does not speak AMQP"))
+            .hint("does that port expect TLS (amqps://, usually 5671)? without TLS it is usually 5672; 15672 is the management API's");
+    }
     let seen = Unavailable::new(format!("AMQP connection to {target} failed: {text}"));
     let user = broker.amqp.username();
     if text.contains("ACCESS_REFUSED") || text.contains("403") {

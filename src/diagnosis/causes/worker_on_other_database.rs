@@ -6,7 +6,8 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-database",
-    keeps_from: &[Stage::Finished],
+    // Without a log, the row is what shows that it ran.
+    keeps_from: &[Stage::Received, Stage::Entered, Stage::Finished],
     owner: &[Owner::Deployment],
     explains: &["row-never-written", "row-missing", "actor-raised"],
     scenario: None,
