@@ -59,6 +59,8 @@ mod limits;
 mod nodes;
 #[path = "live/places.rs"]
 mod places;
+#[path = "live/podman.rs"]
+mod podman;
 #[path = "live/promises.rs"]
 mod promises;
 #[path = "live/proxy.rs"]

@@ -14,7 +14,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) struct Engine {
     client: reqwest::Client,
-    /// `Docker 20.10.24`, `Podman Engine 4.3.1`.
+    /// `Docker 20.10.24`, `Podman 4.3.1`.
     pub name: String,
 }
 
@@ -39,13 +39,15 @@ impl Engine {
             client,
             name: "the engine".into(),
         };
-        let version = engine.get("/version", &[]).await.map_err(|blindness| {
+        // (Podman looks up the packages of its programs before it answers `/version`: a second, or several.)
+        let ping = engine.answer("/_ping", &[]).await.map_err(|blindness| {
             let path = socket.path.display();
             Unavailable::new(format!("{path}: {}", blindness.reason)).hint(
                 "run taskdiag with sudo, or as a member of the docker group; [containers] engine = \"off\" leaves it out",
             )
         })?;
-        engine.name = parse::engine_name(&version);
+        let server = ping.headers().get(reqwest::header::SERVER);
+        engine.name = parse::engine_name(server.and_then(|server| server.to_str().ok()));
         Ok(engine)
     }
 
@@ -93,8 +95,16 @@ impl Engine {
     }
 
     async fn text(&self, path: &str, query: &[(&str, String)]) -> Result<String, Unavailable> {
-        let failed =
-            |what: String| Unavailable::new(format!("the engine does not answer GET {path}: {what}"));
+        let answer = self.answer(path, query).await?;
+        // A list of containers or events is no longer than an object of the management API.
+        let bytes = http::body(answer, http::OBJECT)
+            .await
+            .map_err(|trouble| no_answer(path, trouble.into()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn answer(&self, path: &str, query: &[(&str, String)]) -> Result<reqwest::Response, Unavailable> {
+        let failed = |what: String| no_answer(path, what);
         let mut url = url::Url::parse("http://engine").map_err(|error| failed(error.to_string()))?;
         url.set_path(path);
         if !query.is_empty() {
@@ -105,12 +115,12 @@ impl Engine {
         if !answer.status().is_success() {
             return Err(failed(format!("HTTP {}", answer.status().as_u16())));
         }
-        // A list of containers or events is no longer than an object of the management API.
-        let bytes = http::body(answer, http::OBJECT)
-            .await
-            .map_err(|trouble| failed(trouble.into()))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(answer)
     }
+}
+
+fn no_answer(path: &str, what: String) -> Unavailable {
+    Unavailable::new(format!("the engine does not answer GET {path}: {what}"))
 }
 
 /// Unix seconds.

@@ -7,16 +7,13 @@ use crate::timeline::{Container, PublishedAt};
 use crate::vantage::process::command::masked;
 use crate::vantage::process::container::short;
 
-pub(super) fn engine_name(version: &Json) -> String {
-    let components = version["Components"].as_array().into_iter().flatten();
-    let name = components
-        .filter_map(|component| component["Name"].as_str())
-        .next()
-        .map_or("Docker", |name| match name {
-            "Engine" => "Docker",
-            other => other,
-        });
-    format!("{name} {}", version["Version"].as_str().unwrap_or("?"))
+pub(super) fn engine_name(server: Option<&str>) -> String {
+    let product = server.and_then(|server| server.split_whitespace().next()?.split_once('/'));
+    match product {
+        Some(("Libpod", version)) => format!("Podman {version}"),
+        Some((name, version)) => format!("{name} {version}"),
+        None => "an engine".into(),
+    }
 }
 
 /// One of `/containers/json`.
@@ -135,6 +132,17 @@ pub(super) fn happened(event: &Json) -> Option<Happened> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_engine_names_itself() {
+        let name = |server| engine_name(Some(server));
+        assert_eq!(name("Docker/20.10.24+dfsg1 (linux)"), "Docker 20.10.24+dfsg1");
+        assert_eq!(name("Libpod/4.3.1 (linux)"), "Podman 4.3.1");
+        assert_eq!(
+            (engine_name(None), name("x")),
+            ("an engine".into(), "an engine".into())
+        );
+    }
 
     #[test]
     fn a_container_that_was_killed_for_memory() {

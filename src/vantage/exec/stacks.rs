@@ -28,8 +28,9 @@ const BESIDE: Duration = Duration::from_millis(250);
 const ARRIVES_BEFORE: Duration = Duration::from_millis(900);
 /// From one piece of it to the next look.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(350);
-/// A run that is over sooner needs no stacks.
-pub(super) const WORTH_IT_AFTER: Duration = Duration::from_millis(1500);
+/// A run that is over sooner needs no stacks. The worker's tell more than the API's, and go first.
+const WORTH_IT_AFTER: Duration = Duration::from_millis(1500);
+const API_AFTER: Duration = Duration::from_secs(4);
 const MOST_THREADS: usize = 512;
 const MOST_FRAMES: usize = 512;
 
@@ -61,9 +62,13 @@ impl Watcher {
         pids
     }
 
-    /// Between two looks: brings the program nearer.
-    pub(super) async fn approach(&mut self) {
-        if self.wanted_stacks().is_empty() {
+    /// Between two looks, so long after the submission: brings the program nearer.
+    pub(super) async fn approach(&mut self, lasting: Duration) {
+        let worth_it = match self.is_the_workers() {
+            true => WORTH_IT_AFTER,
+            false => API_AFTER,
+        };
+        if lasting < worth_it || self.wanted_stacks().is_empty() {
             return;
         }
         let Some(mut channel) = self.channel.take() else {

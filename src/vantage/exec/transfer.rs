@@ -4,12 +4,12 @@
 //! nothing.
 
 use std::io::{Read as _, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer;
@@ -36,9 +36,8 @@ const MEASURED_AFTER: Duration = Duration::from_millis(800);
 #[derive(Default)]
 pub(super) struct Transfer {
     stage: Stage,
-    /// It is packed once, and sent again where the way had to be opened again.
+    /// Once it is packed.
     program: Option<Arc<Program>>,
-    packing: Option<oneshot::Receiver<Result<Program, String>>>,
     sent: usize,
     piece: usize,
     spent: Duration,
@@ -151,26 +150,21 @@ impl Transfer {
             None => Stage::Sending,
         };
         (self.sent, self.piece, self.spent) = (0, FIRST_PIECE, Duration::ZERO);
-        if self.stage == Stage::Sending && self.program.is_none() && self.packing.is_none() {
-            let (done, packing) = oneshot::channel();
-            // No runtime waits for it: a run may be over before.
-            std::thread::spawn(move || done.send(pack(size)));
-            self.packing = Some(packing);
+        if self.stage == Stage::Sending {
+            packing(size);
         }
         Ok(())
     }
 
     async fn packed(&mut self, until: Instant, is_last: bool) -> Option<Arc<Program>> {
-        if let Some(packing) = &mut self.packing {
-            if packing.is_empty() && !is_last {
-                return None;
+        if self.program.is_none() {
+            let mut packing = PACKING.get()?.clone();
+            if is_last {
+                let _ = timeout_at(until, packing.wait_for(Option::is_some)).await;
             }
-            let packed = timeout_at(until, packing).await.ok()?;
-            self.packing = None;
-            match packed {
-                Ok(Ok(program)) => self.program = Some(Arc::new(program)),
-                Ok(Err(reason)) => self.stage = Stage::Refused(reason),
-                Err(error) => self.stage = Stage::Refused(error.to_string()),
+            match packing.borrow().clone()? {
+                Ok(program) => self.program = Some(program),
+                Err(reason) => self.stage = Stage::Refused(reason),
             }
         }
         self.program.clone()
@@ -208,6 +202,20 @@ impl Transfer {
         }
         Ok(())
     }
+}
+
+type Packing = watch::Receiver<Option<Result<Arc<Program>, String>>>;
+
+/// It is packed once for all places, and sent again where a way had to be opened again.
+static PACKING: OnceLock<Packing> = OnceLock::new();
+
+fn packing(size: u64) {
+    PACKING.get_or_init(|| {
+        let (done, packing) = watch::channel(None);
+        // No runtime waits for it: a run may be over before.
+        std::thread::spawn(move || done.send(Some(pack(size).map(Arc::new))));
+        packing
+    });
 }
 
 /// So many bytes of this program are needed to run it.

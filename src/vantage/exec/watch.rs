@@ -11,7 +11,6 @@ use super::answer::{self, View};
 use super::channel::{Channel, Patience};
 use super::parts::workers;
 use super::place::Place;
-use super::stacks::WORTH_IT_AFTER;
 use super::transfer::Transfer;
 use super::unreachable::{Trouble, Unreachable};
 use crate::config::Config;
@@ -139,8 +138,8 @@ pub async fn watch(config: &Config, asked: Asked, tap: Tap, mut phases: Phases) 
         watcher.look(GOES_ON_WITHIN).await;
         if phase.submitted || phase.task_id.is_some() {
             let since = submitted.get_or_insert_with(Instant::now);
-            if since.elapsed() >= WORTH_IT_AFTER && !phase.row_final {
-                watcher.approach().await;
+            if !phase.row_final {
+                watcher.approach(since.elapsed()).await;
             }
         }
     }
