@@ -3,6 +3,7 @@
 //! Both are the same question to two lists of facts. Pure: it reads recordings' timelines only. What
 //! was not seen on one side is never called absent there.
 
+mod control;
 mod difference;
 mod facts;
 mod noise;

@@ -21,7 +21,9 @@ pub use codec::{
     Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, fresh_id, replace_id,
     with_task_id,
 };
-pub use control::{ControlShape, Heartbeat, HeldTask, Inquiry, Inspection, Question, ReplyTo};
+pub use control::{
+    ControlShape, Heartbeat, HeldTask, Inquiry, Inspection, NONE_HEARD_YET, Question, ReplyTo,
+};
 pub use ids::{WantedId, contains_token, is_same_id, spellings};
 pub use log::{LineMeaning, LineSubject, LogReader, LogShape, Verbosity};
 pub use log_event::{Handling, LogEvent, WorkerLife};
@@ -51,6 +53,8 @@ pub struct Framework {
     /// Where it keeps a row of results for each task by itself, under the message's id: its word for a task of
     /// which it has none.
     pub unknown_result: Option<&'static str>,
+    /// The tables in which it keeps them: there is a row once the task has ended, or begun.
+    pub result_tables: &'static [&'static str],
     pub acknowledges: Acknowledges,
     pub delays: Delays,
     /// Its workers talk over the broker.
@@ -170,12 +174,49 @@ pub struct WorkerShape {
     pub variable_prefix: &'static str,
     /// A variable that often holds the broker's URL.
     pub broker_variable: &'static str,
+    /// Where it connects when nothing tells it of a broker.
+    pub default_broker: Option<&'static DefaultBroker>,
     /// Variables that make it keep messages to itself, as for tests.
     pub test_switches: &'static [&'static str],
     /// Variables whose values are numbers that tell something and hide nothing.
     pub tuning_variables: &'static [&'static str],
     /// … and families of them.
     pub tuning_prefixes: &'static [&'static str],
+}
+
+/// A broker that a framework takes where it is told of none.
+#[derive(Debug, Clone, Copy)]
+pub struct DefaultBroker {
+    /// On the machine itself.
+    pub port: &'static str,
+    pub user: &'static str,
+    pub vhost: &'static str,
+    /// How the worker's log writes it, behind user and password.
+    pub written: &'static [&'static str],
+}
+
+impl DefaultBroker {
+    /// `127.0.0.1:5672`.
+    pub fn is_at(&self, address: &str) -> bool {
+        address.rsplit_once(':').is_some_and(|(host, port)| {
+            let host = host.trim_matches(['[', ']']);
+            port == self.port && (host == "localhost" || host == "::1" || host.starts_with("127."))
+        })
+    }
+
+    /// A line of the worker's log names it.
+    pub fn is_named_in(&self, text: &str) -> bool {
+        let user = format!("://{}:", self.user);
+        text.contains(&user) && self.written.iter().any(|written| text.contains(written))
+    }
+
+    /// What a line or an answer that names it may be followed by.
+    pub fn words(&self, title: &str) -> String {
+        format!(
+            "; localhost:{} as {} is where {title} connects when nothing tells it of a broker",
+            self.port, self.user
+        )
+    }
 }
 
 impl WorkerShape {

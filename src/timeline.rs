@@ -117,8 +117,9 @@ impl Timeline {
 
     /// The task id is known from now on: marks every message and line that carries it.
     pub fn learn_task_id(&mut self, task_id: &str) {
+        let nouns = self.setup.nouns();
         for event in &mut self.events {
-            event.learn_task_id(task_id);
+            event.learn_task_id(task_id, &nouns);
         }
     }
 
@@ -141,7 +142,8 @@ impl Timeline {
                 routing_key, message, ..
             } = &event.kind
                 && (asked..=answered + TOLD_LATER_MS as f64).contains(&event.at_ms)
-                && self.framework().queues.base(routing_key) == self.setup.queue
+                && (self.framework().queues.base(routing_key) == self.setup.queue
+                    || event.kind.is_put_on(&self.setup.queue))
                 && actor.is_none_or(|actor| message.actor.as_ref() == Some(actor))
                 && !message.is_retry()
                 && let Some(id) = message.message_id.as_deref()

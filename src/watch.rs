@@ -16,6 +16,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod until;
+pub mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -24,8 +25,9 @@ use group::QueueGroup;
 use observation::{Counts, Kind, LEADER_SILENT, Listed, Listing, Observation, Probe, Timed};
 use selector::{QueueSelector, Role};
 use state::{Limits, State};
+use workers::Workers;
 
-use crate::framework::Queues;
+use crate::framework::{ControlShape, Queues};
 
 /// All that is known of the watched queues.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct QueueModel {
     listed: bool,
     dirty: BTreeSet<String>,
     events: Vec<Timed<QueueEvent>>,
+    workers: Workers,
     has_seen: bool,
     now: Duration,
 }
@@ -71,6 +74,13 @@ pub enum QueueEvent {
     Listed {
         queues: usize,
     },
+    /// Workers cannot be listened to.
+    Deaf {
+        reason: String,
+        hint: Option<String>,
+    },
+    /// They can again.
+    Listening,
 }
 
 impl QueueModel {
@@ -85,13 +95,34 @@ impl QueueModel {
             listed: false,
             dirty: BTreeSet::new(),
             events: Vec::new(),
+            workers: Workers::default(),
             has_seen: false,
             now: Duration::ZERO,
         }
     }
 
+    /// Workers of this shape are listened to.
+    pub fn listening(mut self, shape: Option<&'static ControlShape>) -> Self {
+        self.workers = Workers::of(shape);
+        self
+    }
+
     pub fn now(&self) -> Duration {
         self.now
+    }
+
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    pub fn workers_mut(&mut self) -> &mut Workers {
+        &mut self.workers
+    }
+
+    /// Tasks that the consumers of this queue run; `None`: nobody is listened to.
+    pub fn active(&self, group: &QueueGroup) -> Option<queue::Figure> {
+        let is_heard = self.workers.is_listened_to();
+        is_heard.then(|| self.workers.active(group.who_when(), self.now))
     }
 
     /// How companions are named.
@@ -102,6 +133,7 @@ impl QueueModel {
     /// Time passes; what depends on it is looked at again.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
+        self.workers.tick(self.now);
     }
 
     pub fn groups(&self) -> &BTreeMap<String, QueueGroup> {
@@ -195,6 +227,7 @@ impl QueueModel {
             Observation::Listed(listing) => self.list(&listing, at),
             Observation::Details(details) => {
                 let queue = details.queue.clone();
+                self.workers.at_mailbox(&queue, details.consumers.as_deref());
                 self.change(&queue, at, |group, role| group.detailed(role, details));
             }
             Observation::Unreachable { probe, reason, hint } => self.lose(probe, reason, hint, at),
@@ -202,6 +235,21 @@ impl QueueModel {
                 let before = std::mem::replace(self.connectivity_mut(probe), Connectivity::Open);
                 if matches!(before, Connectivity::Closed { .. }) {
                     self.happen(at, QueueEvent::Found { probe });
+                }
+            }
+            Observation::Heartbeat(beat) => {
+                self.workers.hear(beat, at);
+                let consumed = self.groups.iter().filter(|(_, group)| group.who().is_some());
+                self.dirty.extend(consumed.map(|(name, _)| name.clone()));
+            }
+            Observation::Deaf { reason, hint } => {
+                if self.workers.lose(reason.clone()) {
+                    self.happen(at, QueueEvent::Deaf { reason, hint });
+                }
+            }
+            Observation::Listening => {
+                if self.workers.find(at) {
+                    self.happen(at, QueueEvent::Listening);
                 }
             }
         }

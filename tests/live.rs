@@ -23,6 +23,8 @@ mod celery_control;
 mod celery_healthy;
 #[path = "live/celery_places.rs"]
 mod celery_places;
+#[path = "live/celery_tools.rs"]
+mod celery_tools;
 #[path = "live/cluster.rs"]
 mod cluster;
 #[path = "live/command.rs"]

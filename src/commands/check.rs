@@ -2,6 +2,7 @@
 
 mod findings;
 mod places;
+mod workers;
 
 use std::time::{Duration, Instant};
 

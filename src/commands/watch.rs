@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{load, prepare};
 use crate::cli::{Global, Watch};
-use crate::config::Config;
+use crate::config::{Config, Control};
 use crate::error::{Error, Result, exit};
 use crate::vantage::live::{self, Wanted};
 use crate::watch::lines::End;
@@ -60,10 +60,12 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
     let clock = Instant::now();
     let started = Timestamp::now();
     let (want, wanted) = watch::channel(Wanted::default());
-    let mut model = QueueModel::new(plan.selector.clone(), plan.limits);
+    let shape = config.framework.control.as_ref();
+    let shape = shape.filter(|_| config.broker.control != Control::Off);
+    let mut model = QueueModel::new(plan.selector.clone(), plan.limits).listening(shape);
     want.send_replace(plan.wanted(&model, None));
     let (probes, mut seen) = live::open(config, &plan.selector, plan.every, clock, &wanted);
-    let mut output = Output::new(plan, args, global, started)?;
+    let mut output = Output::new(plan, args, global, started, shape.is_some())?;
     let mut signals = Signals::new()?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -77,6 +77,15 @@ pub enum Subject {
     Consumers,
     #[strum(serialize = "consumer hosts")]
     ConsumerHosts,
+    /// What a worker that was asked said of its settings and its pool.
+    #[strum(serialize = "worker setting")]
+    WorkerSetting,
+    /// A task that a worker that was asked can run.
+    #[strum(serialize = "registered task")]
+    RegisteredTask,
+    /// The framework's version, by the worker's own word.
+    #[strum(serialize = "worker's version")]
+    WorkerVersion,
     /// A setting of taskdiag.
     #[strum(serialize = "setting")]
     Setting,
@@ -95,6 +104,8 @@ impl Subject {
                 | Subject::DotenvVariable
                 | Subject::Package
                 | Subject::Queue
+                | Subject::WorkerSetting
+                | Subject::RegisteredTask
                 | Subject::Setting
         )
     }
@@ -166,6 +177,8 @@ impl Difference {
                 "(not set)".into()
             }
             FactValue::Absent if self.subject == Subject::Package => "(not installed)".into(),
+            FactValue::Absent if self.subject == Subject::WorkerSetting => "(default)".into(),
+            FactValue::Absent if self.subject == Subject::RegisteredTask => "(not registered)".into(),
             FactValue::Absent => "(none)".into(),
             // What the second has that the first has not.
             FactValue::Masked if index == 1 && self.is_masked() => format!("*** ({})", self.other_parts()),

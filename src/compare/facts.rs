@@ -31,6 +31,7 @@ impl Facts {
         for (party, pids) in parties(story) {
             facts.party(story, party, &pids);
         }
+        facts.said_by_workers(story);
         facts.services(story);
         facts.setup(story);
         if !story.has_ended() {
@@ -58,7 +59,7 @@ impl Facts {
             .insert(0, INCOMPLETE.to_owned());
     }
 
-    fn put(&mut self, party: Side, subject: Subject, name: &str, fact: Fact) {
+    pub(super) fn put(&mut self, party: Side, subject: Subject, name: &str, fact: Fact) {
         self.known.insert((party, subject, name.to_owned()), fact);
     }
 

@@ -276,6 +276,9 @@ pub fn relevance(subject: Subject, name: &str, values: &[FactValue; 2], code_kno
             }
         }
         Subject::Package if is_driver(name) => Relevance::Driver,
+        Subject::WorkerVersion => Relevance::Driver,
+        Subject::RegisteredTask => Relevance::Code,
+        Subject::WorkerSetting => Relevance::Start,
         Subject::Package => Relevance::Package,
         Subject::CodeFolder => Relevance::Code,
         Subject::WorkingDirectory if !code_known => Relevance::Code,

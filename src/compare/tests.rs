@@ -437,3 +437,67 @@ fn a_container_with_the_same_command_is_not_the_worker_of_an_api_outside() {
     assert_eq!(run(Some("a1")), 0);
     assert_eq!(run(None), 1);
 }
+
+/// Of what workers said of themselves the settings that are kept are compared, and nothing that one was not asked.
+#[test]
+fn what_workers_said_of_themselves() {
+    use crate::framework::{Heartbeat, Inspection};
+    let run = |version: &str, asked: Option<(&str, &[&str])>| {
+        let beat = Heartbeat {
+            node: "celery@vm".into(),
+            version: Some(version.into()),
+            ..Heartbeat::default()
+        };
+        let scene = Scene::published()
+            .setup(|setup| setup.framework = "celery".into())
+            .see(Source::Control, EventKind::Heartbeat(beat));
+        let scene = match asked {
+            None => scene,
+            Some((setting, tasks)) => {
+                let queue = scene.timeline.setup.queue.clone();
+                let tasks = tasks.iter().map(|name| ((*name).to_owned(), None));
+                let answer = Inspection {
+                    node: "celery@vm".into(),
+                    methods: ["registered", "stats", "conf"].map(str::to_owned).to_vec(),
+                    queues: Some(vec![queue]),
+                    registered: Some(tasks.collect()),
+                    concurrency: Some(2),
+                    settings: [(setting.to_owned(), true.into())].into(),
+                    ..Inspection::default()
+                };
+                scene.see(Source::Control, EventKind::Inspected(Box::new(answer)))
+            }
+        };
+        scene.silence()
+    };
+    let one = run("5.7.0", Some(("task_acks_late", &["a.pack", "a.send"])));
+    let other = run("5.4.0", Some(("task_ignore_result", &["a.pack"])));
+    let comparison = compared(&one, &other);
+    let said = rows(&comparison);
+    for row in [
+        "worker's version of worker",
+        "worker setting task_acks_late of worker",
+        "worker setting task_ignore_result of worker",
+        "registered task a.send of worker",
+    ] {
+        assert!(said.iter().any(|found| found == row), "{row}: {said:?}");
+    }
+    assert!(
+        !said
+            .iter()
+            .any(|row| row.contains("a.pack") || row.contains("concurrency"))
+    );
+    let text = render(&comparison, 120, false);
+    assert!(
+        text.contains("(default)") && text.contains("(not registered)"),
+        "{text}"
+    );
+    // Who was not asked has not said that a task is missing.
+    let healthy = rows(&compared(&one, &run("5.7.0", None)));
+    assert!(
+        !healthy
+            .iter()
+            .any(|row| row.contains("a.send") || row.contains("setting task")),
+        "{healthy:?}"
+    );
+}

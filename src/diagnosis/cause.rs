@@ -439,6 +439,11 @@ impl Answer {
         self.with(|matched| matched.scenario = Some(scenario))
     }
 
+    /// The summary goes on with these words.
+    pub fn followed_by(self, words: &str) -> Self {
+        self.with(|matched| matched.summary.push_str(words))
+    }
+
     pub fn would_decide(self, sources: &[Source]) -> Self {
         self.with(|matched| matched.would_decide = sources.to_vec())
     }

@@ -44,7 +44,8 @@ impl Asked {
         let mut ruled_out: Vec<(bool, Excluded)> = Vec::new();
         let framework = story.framework();
         // Where rows are out of sight, what keeps a task from being sent is seen all the same.
-        let no_rows = next == Some(Stage::Recorded) && !story.sees(Source::Database);
+        let no_rows =
+            next == Some(Stage::Recorded) && (!story.sees(Source::Database) || story.keeps_results());
         let possible = |(_, cause): &(usize, &Cause)| cause.is_one_of(framework);
         for (order, cause) in causes::ALL.iter().enumerate().filter(possible) {
             let is_next = next.is_some_and(|stage| cause.keeps_from.contains(&stage))

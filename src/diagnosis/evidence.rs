@@ -68,7 +68,7 @@ pub enum Visibility<'a> {
 pub struct Transfer<'a> {
     pub n: u32,
     pub at_ms: f64,
-    /// Publishes: the routing key on the default exchange. Deliveries: the queue.
+    /// Publishes: the queue that they were put on, as far as that was seen; else the routing key. Deliveries: the queue.
     pub queue: &'a str,
     pub connection: &'a str,
     pub redelivered: bool,
@@ -76,17 +76,22 @@ pub struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    pub(super) fn of_publish(event: &'a Event) -> Option<Self> {
+    /// Of several queues that it was put on this one is meant.
+    pub(super) fn of_publish(event: &'a Event, queue: &str) -> Option<Self> {
         match &event.kind {
             EventKind::Publish {
                 routing_key,
+                routed,
                 connection,
                 message,
                 ..
             } => Some(Self {
                 n: event.n,
                 at_ms: event.at_ms,
-                queue: routing_key,
+                queue: routed
+                    .as_deref()
+                    .and_then(|routed| routed.iter().find(|name| *name == queue).or(routed.first()))
+                    .unwrap_or(routing_key),
                 connection,
                 redelivered: false,
                 message,

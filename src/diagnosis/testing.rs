@@ -175,7 +175,7 @@ impl Scene {
             stated: None,
             kind,
         };
-        event.learn_task_id(TASK);
+        event.learn_task_id(TASK, &self.timeline.setup.nouns());
         self.timeline.push(event);
         self
     }
@@ -400,6 +400,7 @@ impl Scene {
             EventKind::Publish {
                 exchange: String::new(),
                 routing_key: queue.into(),
+                routed: None,
                 connection: connection.into(),
                 user: None,
                 message,
@@ -408,6 +409,19 @@ impl Scene {
     }
 
     /// Its message goes from `default` to whoever is at this connection.
+    /// Through an exchange of the application's, which leads to these queues.
+    pub fn publish_by(self, exchange: &str, key: &str, queues: &[&str]) -> Self {
+        let publish = EventKind::Publish {
+            exchange: exchange.into(),
+            routing_key: key.into(),
+            routed: Some(queues.iter().map(|queue| (*queue).to_owned()).collect()),
+            connection: API.into(),
+            user: None,
+            message: Self::message("m-1"),
+        };
+        self.see(Source::Firehose, publish)
+    }
+
     pub fn deliver(self, connection: &str) -> Self {
         self.deliver_as("m-1", connection, false)
     }

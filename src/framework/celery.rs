@@ -9,6 +9,8 @@ mod copy;
 mod log;
 mod worker;
 
+pub use worker::DEFAULT_BROKER;
+
 use super::{
     Acknowledges, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape, Takes,
 };
@@ -33,6 +35,7 @@ pub static FRAMEWORK: Framework = Framework {
         delay: None,
         dead_letter: None,
         is_bookkeeping,
+        is_bound: true,
         later,
     },
     codec: codec::CODEC,
@@ -104,6 +107,7 @@ pub static FRAMEWORK: Framework = Framework {
     takes: Takes::Master,
     messages_expire: true,
     unknown_result: Some("PENDING"),
+    result_tables: &["celery_taskmeta", "django_celery_results_taskresult"],
     acknowledges: Acknowledges::BeforeRun,
     delays: Delays::InWorker,
     control: Some(control::CONTROL),
@@ -158,15 +162,16 @@ mod tests {
     #[test]
     fn what_the_broker_keeps_for_later_is_delayed() {
         let message = || sent_with(&[("eta", "1970-01-01T00:30:00+00:00")], None);
-        let sent = |key: &str| {
+        let bound_by = |keys: &[&str], key: &str| {
             let publish = EventKind::Publish {
                 exchange: "celery_delayed_27".into(),
                 routing_key: "0.".repeat(22) + "1.1.1.1.0.0." + key,
+                routed: Some(vec!["celery_delayed_5".into()]),
                 connection: API.into(),
                 user: Some("lab".into()),
                 message: message(),
             };
-            Scene::new()
+            let scene = Scene::new()
                 .setup(|setup| {
                     setup.framework = "celery".into();
                     setup.queue = "celery".into();
@@ -175,14 +180,146 @@ mod tests {
                 .submitted()
                 .row("PENDING")
                 .see(Source::Firehose, publish)
-                .depth("celery", 0, 1)
-                .silence()
+                .depth("celery", 0, 1);
+            let scene = match keys {
+                [] => scene,
+                keys => scene.see(
+                    Source::Management,
+                    EventKind::Bound {
+                        queue: "celery".into(),
+                        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+                    },
+                ),
+            };
+            scene.silence()
         };
+        let sent = |key: &str| bound_by(&[], key);
         let ours = sent("celery");
         assert_eq!(ours.cause(), "likely delayed", "{}", ours.summary());
         assert_eq!(reached(&ours, Stage::Published), Some(true));
         assert!(ours.summary().contains("celery_delayed"), "{}", ours.summary());
-        assert_eq!(sent("orders").cause(), "likely published-to-other-queue");
+        assert_eq!(sent("orders").cause(), "possible published-to-other-queue");
+        // A queue is bound by keys of any kind.
+        for keys in [&["orders.#"][..], &["#.orders.#"]] {
+            assert_eq!(bound_by(keys, "orders.#").cause(), "likely delayed", "{keys:?}");
+        }
+        assert_eq!(
+            bound_by(&["orders.#"], "bills.#").cause(),
+            "likely published-to-other-queue"
+        );
+    }
+
+    /// Sent to nobody, it has no result, and a missing row is no reason.
+    #[test]
+    fn a_result_that_is_not_there_is_no_missing_row() {
+        let never = |table: &str| {
+            Scene::new()
+                .setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.queue = "celery".into();
+                    setup.table = Some(table.into());
+                })
+                .depth("celery", 0, 1)
+                .submitted()
+                .no_row()
+                .silence()
+        };
+        for table in ["celery_taskmeta", "public.django_celery_results_taskresult"] {
+            assert_eq!(never(table).cause(), "likely not-published", "{table}");
+        }
+        assert_eq!(never("orders").cause(), "likely row-missing");
+    }
+
+    #[test]
+    fn a_worker_that_was_told_of_no_broker() {
+        let tries = |url: &str| {
+            let line = format!("consumer: Cannot connect to {url}: [Errno 111] Connection refused.");
+            sent(0, sent_with(&[], None))
+                .setup(|setup| setup.broker = "rabbit:5672".into())
+                .depth("celery", 1, 0)
+                .log("MainProcess", Level::Error, &line)
+                .depth("celery", 1, 0)
+                .silence()
+        };
+        let default = tries("amqp://guest:***@127.0.0.1:5672//");
+        assert!(
+            default.cause().ends_with(" worker-cannot-connect"),
+            "{}",
+            default.cause()
+        );
+        assert!(
+            default.summary().contains("tells it of a broker"),
+            "{}",
+            default.summary()
+        );
+        for url in [
+            "amqp://app:***@127.0.0.1:5672//",
+            "amqp://guest:***@rabbit:5672//",
+        ] {
+            assert!(!tries(url).summary().contains("tells it of a broker"), "{url}");
+        }
+    }
+
+    /// The copy for a retry goes to the broker's queues for later: it is retried, and not lost.
+    #[test]
+    fn a_retry_that_the_broker_keeps() {
+        let copy = |task: &str, retries: &str| {
+            let mut envelope = (codec::CODEC.encode)(&Call {
+                queue: "celery",
+                actor: task,
+                args: &json!([TASK]),
+                kwargs: &json!({}),
+                message_id: OURS,
+                now_ms: 1,
+                run: None,
+            });
+            for (name, value) in &mut envelope.headers {
+                match &**name {
+                    "eta" => *value = crate::framework::Header::Text("1970-01-01T00:30:00+00:00".into()),
+                    "retries" => {
+                        *value = crate::framework::Header::Other(retries.parse().expect("a number"));
+                    }
+                    _ => {}
+                }
+            }
+            FRAMEWORK.decode(&envelope, false)
+        };
+        let run = |key: &str, message: Message| {
+            let publish = EventKind::Publish {
+                exchange: "celery_delayed_27".into(),
+                routing_key: "0.".repeat(22) + "1.1.1.1.0.0." + key,
+                routed: Some(vec!["celery_delayed_5".into()]),
+                connection: WORKER.into(),
+                user: Some("lab".into()),
+                message,
+            };
+            entered()
+                .child(
+                    1,
+                    "Task shop.tasks.fulfil[OURS] retry: Retry in 60s: Declined('no')",
+                )
+                .see(Source::Firehose, publish)
+                .totals("celery", 0, 0, json!({}))
+                .silence()
+        };
+        let retried = run("celery", copy("shop.tasks.fulfil", "1"));
+        let verdict = retried.verdict();
+        assert!(retried.cause().ends_with(" actor-raised"), "{}", retried.cause());
+        assert!(
+            retried.summary().contains("retry 1 comes in"),
+            "{}",
+            retried.summary()
+        );
+        assert_ne!(
+            retried.answer(causes::find("retry-lost").expect("a cause")),
+            "likely"
+        );
+        let place = verdict.message.expect("it is known where it is").place;
+        assert!(place.contains("kept by the broker"), "{place}");
+        // It was sent on to another queue.
+        let elsewhere = run("orders", copy("shop.tasks.fulfil", "1"));
+        let place = elsewhere.verdict().message.map(|message| message.place);
+        assert!(!place.is_some_and(|place| place.contains("kept by the broker")));
     }
 
     const OURS: &str = "5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11";

@@ -17,6 +17,10 @@ pub struct ControlShape {
     pub replies: &'static str,
     /// The queue on which one worker takes questions.
     pub mailbox: fn(node: &str) -> String,
+    /// The worker that takes questions on this queue.
+    pub node_of: for<'q> fn(queue: &'q str) -> Option<&'q str>,
+    /// A worker that is started by these words may send no heartbeats, or fewer, and be well.
+    pub may_be_silent: fn(command: &[String]) -> bool,
     /// All that is ever asked, in this order; the tasks asked about are the messages with these ids.
     pub questions: fn(message_ids: &[String]) -> Vec<Question>,
     /// The body of a question to one worker.
@@ -25,6 +29,9 @@ pub struct ControlShape {
     /// Adds an answer to what is known of the worker; tells whether it was one.
     pub read_answer: fn(method: &str, body: &[u8], message_ids: &[String], into: &mut Inspection) -> bool,
 }
+
+/// What the source says while there is no exchange of the workers'.
+pub const NONE_HEARD_YET: &str = "none has come so far";
 
 /// Where an answer is to go.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +61,7 @@ pub struct Question {
 }
 
 /// What a worker says unasked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Heartbeat {
     pub node: String,
     /// The worker's main process, where it lives.
@@ -71,6 +78,12 @@ pub struct Heartbeat {
     /// It has said that it goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
+    /// From one to the next, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_ms: Option<u64>,
+    /// The load of its machine, over 1, 5 and 15 minutes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<f64>,
     /// How many came from it so far.
     #[serde(default)]
     pub beats: u64,
@@ -139,6 +152,18 @@ pub struct HeldTask {
     /// When it is to be run, as the worker says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<String>,
+}
+
+/// A worker of which no heartbeat came for so many intervals does not send any now: one may be late, and a second
+/// on its way.
+const MISSED: f64 = 2.5;
+
+impl Heartbeat {
+    /// Silence of more than this is more than chance.
+    pub fn patience_ms(&self, usual_ms: u64) -> u64 {
+        let every = self.every_ms.unwrap_or(usual_ms).max(usual_ms);
+        (every as f64 * MISSED) as u64
+    }
 }
 
 impl Inspection {

@@ -24,6 +24,8 @@ pub struct Queues {
     pub dead_letter: Option<&'static str>,
     /// What passes through this exchange, or to this queue, is talk of workers among themselves.
     pub is_bookkeeping: fn(exchange: &str, queue: &str) -> bool,
+    /// Messages may come to a queue by other keys than its name.
+    pub is_bound: bool,
     /// What is sent so is kept by the broker itself until its time comes: the key with which it goes on then.
     pub later: for<'k> fn(exchange: &str, routing_key: &'k str) -> Option<&'k str>,
 }
@@ -101,6 +103,7 @@ mod tests {
         delay: Some(".later"),
         dead_letter: Some(".dead"),
         is_bookkeeping: |_, _| false,
+        is_bound: false,
         later: |_, _| None,
     };
 
@@ -120,6 +123,7 @@ mod tests {
             delay: None,
             dead_letter: None,
             is_bookkeeping: |_, _| false,
+            is_bound: false,
             later: |_, _| None,
         };
         assert_eq!(none.pattern("q"), "^q$");

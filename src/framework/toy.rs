@@ -13,6 +13,7 @@ pub static FRAMEWORK: Framework = Framework {
         delay: None,
         dead_letter: Some("-dead"),
         is_bookkeeping: |_, _| false,
+        is_bound: false,
         later: |_, _| None,
     },
     codec: Codec {
@@ -61,6 +62,7 @@ pub static FRAMEWORK: Framework = Framework {
         package_prefix: "toy-",
         variable_prefix: "TOY_",
         broker_variable: "TOY_URL",
+        default_broker: None,
         test_switches: &["TOY_MEMORY"],
         tuning_variables: &[],
         tuning_prefixes: &[],
@@ -82,6 +84,7 @@ pub static FRAMEWORK: Framework = Framework {
     takes: Takes::Child,
     messages_expire: false,
     unknown_result: None,
+    result_tables: &[],
     acknowledges: Acknowledges::BeforeRun,
     control: None,
     delays: Delays::InWorker,

@@ -93,6 +93,7 @@ pub(super) fn describe(event: &Event) -> String {
             if *redelivered { " (redelivered)" } else { "" },
             message.message_id.as_deref().unwrap_or_default()
         ),
+        Kind::Bound { queue, keys } => format!("queue {queue} is bound by {}", keys.join(", ")),
         Kind::LockWait(wait) => {
             let blockers = serde_json::to_value(wait).unwrap_or_default();
             let pids: Vec<String> = blockers["blockers"]

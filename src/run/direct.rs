@@ -62,6 +62,7 @@ impl Direct {
             tap.see(EventKind::Publish {
                 exchange: String::new(),
                 routing_key: queue.clone(),
+                routed: None,
                 connection: "taskdiag".into(),
                 user: None,
                 message: tap.framework().decode(envelope, false),

@@ -135,7 +135,7 @@ impl Run {
         }
         let known = self.phase.borrow().task_id.clone();
         if let Some(id) = &known {
-            event.learn_task_id(id);
+            event.learn_task_id(id, &self.timeline.setup.nouns());
             if !self.worth_keeping(&event) {
                 return false;
             }

@@ -25,8 +25,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// Marks the event if it carries the task id, and forgets the unmasked text.
-    pub fn learn_task_id(&mut self, task_id: &str) {
+    /// Marks the event if it carries the task id, and forgets the unmasked text. `nouns`: what the task is called.
+    pub fn learn_task_id(&mut self, task_id: &str, nouns: &[String]) {
         match &mut self.kind {
             EventKind::Publish { message, .. }
             | EventKind::Deliver { message, .. }
@@ -35,10 +35,23 @@ impl Event {
                 message.leaves = ArgumentValues::default();
             }
             EventKind::Line(line) => {
-                line.learn_task_id(task_id);
+                line.learn_task_id(task_id, nouns);
                 line.raw = ArgumentValues::default();
             }
             _ => {}
+        }
+    }
+}
+
+impl EventKind {
+    /// It is a publish, and it was put on this queue.
+    pub fn is_put_on(&self, queue: &str) -> bool {
+        match self {
+            Self::Publish {
+                routed: Some(routed), ..
+            } => routed.iter().any(|name| name == queue),
+            Self::Publish { routing_key, .. } => routing_key == queue,
+            _ => false,
         }
     }
 }
@@ -198,6 +211,10 @@ pub enum EventKind {
     Publish {
         exchange: String,
         routing_key: String,
+        /// Where an exchange of the application's sent it, by the broker's own word; of the default exchange the
+        /// routing key says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        routed: Option<Vec<String>>,
         connection: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
@@ -208,6 +225,11 @@ pub enum EventKind {
         connection: String,
         redelivered: bool,
         message: Message,
+    },
+    /// The keys with which the queue is bound to exchanges, beside its own name.
+    Bound {
+        queue: String,
+        keys: Vec<String>,
     },
     /// Trace events that were lost because we could not keep up.
     Missed {

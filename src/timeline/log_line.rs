@@ -51,24 +51,45 @@ impl LogLine {
     }
 
     /// Marks the line as one that carries the task id. A short id like `7` stands everywhere, so
-    /// it counts only where something names it: `task_id=7`, `'id': 7`, `task 7`.
-    pub fn learn_task_id(&mut self, task_id: &str) {
+    /// it counts only where something names it: `task_id=7`, `'id': 7`, `task 7`, or, if a task is an order,
+    /// `order 7` and `order_id=7`, but not `user_id=7`.
+    pub fn learn_task_id(&mut self, task_id: &str, nouns: &[String]) {
         let found = self.raw.0.iter().any(|text| {
             if task_id.len() >= 6 {
                 return spellings(task_id).iter().any(|id| contains_token(text, id));
             }
             text.match_indices(task_id).any(|(at, _)| {
                 let before = text[..at].trim_end_matches(|c: char| " =:#'\"(".contains(c));
-                let named = before.len() < at
-                    && ["id", "task", "job"]
-                        .iter()
-                        .any(|word| before.to_lowercase().ends_with(word));
                 let rest = &text[at + task_id.len()..];
-                named && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                // `7.5` is no 7.
+                let goes_on = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                    || rest
+                        .strip_prefix('.')
+                        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+                before.len() < at && names_a_task(before, nouns) && !goes_on
             })
         });
         self.carries_task_id |= found;
     }
+}
+
+/// What everything may be called whose id is given.
+const TASK_NOUNS: [&str; 2] = ["task", "job"];
+
+/// A text ends in a word for the task or its id.
+fn names_a_task(before: &str, nouns: &[String]) -> bool {
+    let word = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next();
+    let word = word.unwrap_or_default().to_lowercase();
+    let is_noun = |word: &str| TASK_NOUNS.contains(&word) || nouns.iter().any(|noun| noun == word);
+    // Of `shop_order_id` and `orderId` the last parts count.
+    let of = match word.strip_suffix("id") {
+        Some("") => return true,
+        Some(of) => of.trim_end_matches('_'),
+        None => return word.rsplit('_').next().is_some_and(is_noun),
+    };
+    // Whose id it is, where nothing says what a task is called: maybe the task's.
+    let is_ours = is_noun(of) || of.rsplit('_').next().is_some_and(is_noun);
+    is_ours || (nouns.is_empty() && word.ends_with("_id"))
 }
 
 /// Severity of a log line, the field's five plus notice-like ones folded down.
@@ -82,4 +103,48 @@ pub enum Level {
     Warning,
     Error,
     Critical,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carries(text: &str, id: &str, nouns: &[&str]) -> bool {
+        let mut line = LogLine {
+            raw: ArgumentValues(vec![text.to_owned()]),
+            ..LogLine::default()
+        };
+        let nouns: Vec<String> = nouns.iter().map(|noun| (*noun).to_owned()).collect();
+        line.learn_task_id(id, &nouns);
+        line.carries_task_id
+    }
+
+    #[test]
+    fn a_number_counts_where_something_names_it() {
+        let order = ["order", "orders"];
+        for text in ["task_id=7", "'id': 7", "task 7", "job #7", "taskId=7", "id=7"] {
+            assert!(carries(text, "7", &order) && carries(text, "7", &[]), "{text}");
+        }
+        for text in [
+            "packing order 7",
+            "order_id=7",
+            "orderId: 7",
+            "shop_order_id=7",
+            "order #7 is packed",
+        ] {
+            assert!(carries(text, "7", &order), "{text}");
+        }
+        for text in [
+            "user_id=7",
+            "customer 7",
+            "paid 7 of 9",
+            "pid:7 exited",
+            "7 items left",
+            "order 77",
+            "task 7.5 s",
+            "Task shop.tasks.fulfil[5c6a] succeeded in 7.02s: 7",
+        ] {
+            assert!(!carries(text, "7", &order), "{text}");
+        }
+    }
 }

@@ -231,12 +231,14 @@ impl Scrubber {
             EventKind::Publish {
                 exchange,
                 routing_key,
+                routed,
                 connection,
                 user,
                 message,
             } => EventKind::Publish {
                 exchange: printable(&exchange),
                 routing_key: printable(&routing_key),
+                routed: routed.map(|queues| queues.iter().map(|queue| printable(queue)).collect()),
                 connection: printable(&connection),
                 user,
                 message: self.message(message),
@@ -251,6 +253,10 @@ impl Scrubber {
                 connection: printable(&connection),
                 redelivered,
                 message: self.message(message),
+            },
+            EventKind::Bound { queue, keys } => EventKind::Bound {
+                queue: printable(&queue),
+                keys: keys.iter().map(|key| printable(key)).collect(),
             },
             EventKind::DeadLetter {
                 queue,

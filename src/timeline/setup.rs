@@ -49,9 +49,47 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// What people call the task when they give its id: a row of `shop_order` is an order, and `fulfil_order`
+    /// works on one.
+    pub fn nouns(&self) -> Vec<String> {
+        let last = |text: &str| {
+            let word = text.rsplit(['.', '_', ':', '"']).find(|word| !word.is_empty())?;
+            Some(word.to_lowercase())
+        };
+        let names = [self.table.as_deref(), self.actor.as_deref()];
+        let mut nouns: Vec<String> = names.into_iter().flatten().filter_map(last).collect();
+        let singular = nouns.iter().filter_map(|noun| match noun.strip_suffix("ies") {
+            Some(stem) => Some(format!("{stem}y")),
+            None => noun.strip_suffix('s').map(str::to_owned),
+        });
+        let singular: Vec<String> = singular.collect();
+        nouns.extend(singular);
+        nouns.retain(|noun| noun.len() >= 3);
+        nouns
+    }
+
     /// A recording of a framework that is not known is read as if it were the usual one's: what does not
     /// depend on it can be told all the same.
     pub fn framework(&self) -> &'static Framework {
         Framework::named(&self.framework).unwrap_or_else(Framework::usual)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+
+    #[test]
+    fn a_task_is_called_after_its_table_and_its_function() {
+        let of = |table: &str, actor: &str| {
+            let mut setup = Scene::new().timeline.setup;
+            (setup.table, setup.actor) = (Some(table.into()), Some(actor.into()));
+            setup.nouns().join(" ")
+        };
+        assert_eq!(
+            of("public.shop_orders", "shop.tasks.fulfil"),
+            "orders fulfil order"
+        );
+        assert_eq!(of("entries", "build_report"), "entries report entry");
     }
 }

@@ -4,22 +4,24 @@
 //! looked at: being asked wakes a worker. What they answer goes to that queue as well, and all of it ends with
 //! our connection.
 
+pub(in crate::vantage) mod listener;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
+use lapin::options::BasicPublishOptions;
+use lapin::types::AMQPValue;
+use lapin::{BasicProperties, Channel, Connection, Consumer};
 
 use super::{Phase, Phases, Tap, Watched};
 use crate::config::Config;
 use crate::error::Unavailable;
-use crate::framework::{ControlShape, Heartbeat, Inspection, Question, ReplyTo};
-use crate::rabbitmq::amqp::{self, STALLED, words};
-use crate::rabbitmq::rights;
+use crate::framework::{ControlShape, Heartbeat, Inspection, NONE_HEARD_YET, Question, ReplyTo};
+use crate::rabbitmq::amqp::{self, STALLED};
 use crate::timeline::EventKind;
+use listener::{Listener, arrived, exists, refused};
 
 /// A worker that lives was heard of within this time more than it takes from one heartbeat to the next.
 const LATE: Duration = Duration::from_millis(400);
@@ -31,8 +33,6 @@ const ANSWERS: Duration = Duration::from_millis(900);
 const BETWEEN: Duration = Duration::from_millis(250);
 /// A question that was not taken by then is taken by nobody.
 const EXPIRES: &str = "5000";
-/// Messages that are kept for us, should we not keep up.
-const MOST: i32 = 1_000;
 
 struct Node {
     last: Heartbeat,
@@ -97,7 +97,7 @@ impl<'a> Watch<'a> {
             // A worker that comes makes it.
             if !announced {
                 tap.watching(format!(
-                    "heartbeats of workers; none has come so far: there is no exchange {}",
+                    "heartbeats of workers; {NONE_HEARD_YET}: there is no exchange {}",
                     shape.events
                 ));
                 announced = true;
@@ -115,25 +115,11 @@ impl<'a> Watch<'a> {
             }
             phases.pause(AGAIN).await;
         }
-        let channel = connection.create_channel().await.map_err(failed)?;
-        let queue = format!("taskdiag.control.{}", uuid::Uuid::new_v4().simple());
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-max-length".into(), AMQPValue::LongInt(MOST));
-        let options = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
-        channel
-            .queue_declare(queue.as_str().into(), options, arguments)
-            .await
-            .map_err(failed)?;
-        amqp::bind(&channel, &queue, shape.events, shape.heartbeats)
-            .await
-            .map_err(failed)?;
-        let consumer = amqp::consume(&channel, &queue, "taskdiag")
-            .await
-            .map_err(failed)?;
+        let Listener {
+            channel,
+            consumer,
+            queue,
+        } = Listener::open(&connection, shape).await.map_err(failed)?;
         Ok(Some(Self {
             config,
             shape,
@@ -302,19 +288,6 @@ async fn close(connection: &Connection) {
     let _ = tokio::time::timeout(STALLED, connection.close(200, "done".into())).await;
 }
 
-fn arrived(next: Option<lapin::Result<Delivery>>) -> Result<Delivery, Unavailable> {
-    match next {
-        Some(Ok(delivery)) => Ok(delivery),
-        Some(Err(error)) => Err(Unavailable::lost(format!(
-            "the heartbeats broke off: {}",
-            words(&error)
-        ))),
-        None => Err(Unavailable::lost(
-            "the heartbeats broke off: the broker cancelled our consumer",
-        )),
-    }
-}
-
 /// What an answer answers to.
 fn ticket(delivery: &Delivery) -> Option<String> {
     let headers = delivery.properties.headers().as_ref()?;
@@ -322,48 +295,5 @@ fn ticket(delivery: &Delivery) -> Option<String> {
         AMQPValue::LongString(text) => Some(text.to_string()),
         AMQPValue::ShortString(text) => Some(text.to_string()),
         _ => None,
-    }
-}
-
-/// Asked on a channel of its own: a 404 closes it.
-async fn exists(connection: &Connection, exchange: &str) -> lapin::Result<bool> {
-    let channel = connection.create_channel().await?;
-    let passive = ExchangeDeclareOptions {
-        passive: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    let found = channel
-        .exchange_declare(
-            exchange.into(),
-            ExchangeKind::Topic,
-            passive,
-            FieldTable::default(),
-        )
-        .await;
-    match found {
-        Ok(()) => {
-            let _ = channel.close(200, "done".into()).await;
-            Ok(true)
-        }
-        Err(error) if matches!(error.kind(), lapin::ErrorKind::ProtocolError(amqp) if amqp.get_id() == 404) => {
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn refused(config: &Config, shape: &ControlShape, error: &lapin::Error) -> Unavailable {
-    let said = words(error);
-    let seen = Unavailable::new(format!("cannot listen to workers: {said}"));
-    match said.contains("ACCESS_REFUSED") {
-        true => seen.hint(rights::lacks_permission(
-            &config.broker.amqp.username(),
-            &config.broker.vhost,
-            &format!(
-                "read on {} and {}, and configure, write and read on taskdiag\\..*,",
-                shape.events, shape.replies
-            ),
-        )),
-        false => seen,
     }
 }

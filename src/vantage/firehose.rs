@@ -132,10 +132,11 @@ pub fn event(framework: &Framework, traced: &TraceEvent<'_>, show_args: bool) ->
         TraceKind::Publish {
             exchange,
             routing_key,
-            ..
+            queues,
         } => EventKind::Publish {
             exchange: exchange.to_string(),
             routing_key: routing_key.to_string(),
+            routed: (!exchange.is_empty()).then(|| queues.iter().map(ToString::to_string).collect()),
             connection,
             user: (!traced.user.is_empty()).then(|| traced.user.to_string()),
             message,

@@ -5,6 +5,7 @@
 mod declares;
 mod details;
 mod totals;
+mod workers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Broker, Config};
+use crate::config::{Broker, Config, Control};
 use crate::error::Unavailable;
 use crate::rabbitmq::management::Management;
 use crate::timeline::scrub::Scrubber;
@@ -88,6 +89,11 @@ pub fn open(
         declares::pace(every),
         sink.clone(),
     ));
+    if let Some(shape) = config.framework.control.as_ref()
+        && config.broker.control != Control::Off
+    {
+        probes.spawn(workers::listen(config.clone(), shape, sink.clone()));
+    }
     let scrubber = Arc::new(crate::scrubber::scrubber(config, false));
     probes.spawn(manage(
         config.broker.clone(),

@@ -27,6 +27,9 @@ use site::{cluster, is_without_policies, vhost_exists};
 /// at the end; each time is a handful of requests.
 const QUIET_LOOK: Duration = Duration::from_secs(3);
 
+/// Of the keys that a queue is bound with.
+const MOST_KEYS: usize = 100;
+
 /// How long the last look waits for an empty list of consumers to fill.
 const LATE_LIST: Duration = Duration::from_millis(1200);
 
@@ -244,7 +247,28 @@ impl Watcher<'_> {
             }
             self.see(key, kind);
         }
+        if queues.is_bound {
+            self.bindings(vhost, queue).await;
+        }
         Ok(())
+    }
+
+    /// The keys by which messages come to the queue, beside its own name on the default exchange.
+    async fn bindings(&mut self, vhost: &str, queue: &str) {
+        let path = format!("queues/{vhost}/{}/bindings", segment(queue));
+        let Ok(Json::Array(items)) = self.management.get(&path).await else {
+            return;
+        };
+        let mut keys: Vec<String> = items
+            .iter()
+            .filter(|item| !text(item, "source").is_empty())
+            .map(|item| text(item, "routing_key"))
+            .take(MOST_KEYS)
+            .collect();
+        keys.sort();
+        keys.dedup();
+        let queue = queue.to_owned();
+        self.see("bindings", EventKind::Bound { queue, keys });
     }
 
     /// How many of these members are on nodes that run.

@@ -11,6 +11,7 @@ use super::group::{Quantity, QueueGroup};
 use super::observation::{Consumer, STATISTICS_LAG, Stats};
 use super::queue::Figure;
 use super::state::State;
+use super::workers::{self, Life, WorkerKey};
 use super::{QueueEvent, QueueModel};
 use crate::text::counted;
 use crate::timeline::scrub::printable;
@@ -35,6 +36,8 @@ pub struct Line {
 pub enum What {
     /// A queue as it is now.
     Queue(Box<Row>),
+    /// A worker that says over the broker that it lives.
+    Worker(WorkerRow),
     /// Something that happened, as `text` says.
     Event(Event),
     /// The last line.
@@ -64,6 +67,43 @@ pub struct Row {
     pub oldest_ms: Option<i64>,
     /// Who consumes; null where it cannot be listed (yet).
     pub who: Option<Vec<Consumer>>,
+    /// Tasks that the consumers run, whichever queue they have them from; only where workers say so by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<Number>,
+    /// Messages that the consumers may hold at once; where `active` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<Number>,
+}
+
+/// What a worker says of itself, unasked.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct WorkerRow {
+    /// Its name.
+    pub worker: String,
+    /// Its main process, where it lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub life: Life,
+    /// Since its last word.
+    pub age_ms: f64,
+    /// Tasks that it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<u64>,
+    /// Tasks that it has ever begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken: Option<u64>,
+    /// From one heartbeat to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_ms: Option<u64>,
+    /// The load of its machine, over 1, 5 and 15 minutes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<f64>,
+    /// Watched queues that it is known to consume.
+    pub queues: Vec<String>,
+    /// The same for people.
+    pub text: String,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -97,7 +137,7 @@ pub struct Rate {
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Event {
-    /// `created`, `deleted`, `lost`, `found`, `listed`.
+    /// `created`, `deleted`, `lost`, `found`, `listed`; `deaf`, `listening`: workers.
     pub event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
@@ -122,9 +162,14 @@ pub fn row(
     group: &QueueGroup,
     state: State,
     why: String,
-    now: Duration,
+    model: &QueueModel,
     started: Timestamp,
 ) -> Row {
+    let now = model.now();
+    let active = model.active(group).map(self::number);
+    let prefetch = active
+        .as_ref()
+        .map(|_| self::number(workers::prefetch(group.who_when(), now)));
     let number = |quantity| number(group.figure(quantity, now));
     let rate = |pick| rate(group, now, pick);
     Row {
@@ -144,7 +189,36 @@ pub fn row(
         },
         oldest_ms: oldest(group, now, started),
         who: group.who().map(<[Consumer]>::to_vec),
+        active,
+        prefetch,
     }
+}
+
+/// A worker, as it is now.
+pub fn worker_row(model: &QueueModel, key: &WorkerKey) -> Option<WorkerRow> {
+    let worker = model.workers().get(key)?;
+    let consumes = |group: &QueueGroup| {
+        let mut who = group.who().into_iter().flatten();
+        who.any(|consumer| {
+            let behind = model.workers().behind(consumer);
+            behind.is_some_and(|(found, _)| found == key)
+        })
+    };
+    let queues = model.groups().iter().filter(|(_, group)| consumes(group));
+    let beat = &worker.beat;
+    Some(WorkerRow {
+        worker: beat.node.clone(),
+        pid: beat.pid,
+        version: beat.version.clone(),
+        life: worker.life,
+        age_ms: milliseconds(model.now().saturating_sub(worker.at)),
+        active: beat.active,
+        taken: beat.processed,
+        every_ms: beat.every_ms,
+        load: beat.load.clone(),
+        queues: queues.map(|(name, _)| name.clone()).collect(),
+        text: worker.words(model.now()),
+    })
 }
 
 /// Age of the message at the head, from the timestamp that its publisher set.
@@ -216,6 +290,15 @@ pub fn event(what: &QueueEvent) -> Event {
             ("lost", None, text)
         }
         QueueEvent::Found { probe } => ("found", None, format!("{} answers again", probe.name())),
+        QueueEvent::Deaf { reason, hint } => {
+            let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            (
+                "deaf",
+                None,
+                format!("workers cannot be listened to: {reason}{hint}"),
+            )
+        }
+        QueueEvent::Listening => ("listening", None, "workers are listened to again".into()),
         QueueEvent::Listed { queues } => (
             "listed",
             None,
@@ -235,6 +318,7 @@ pub fn event(what: &QueueEvent) -> Event {
 pub fn text(line: &Line, clock: &str) -> String {
     one_line(&match &line.what {
         What::Queue(row) => format!("{clock}  {}", row_text(row)),
+        What::Worker(worker) => format!("{clock}  -- worker {}", worker.text),
         What::Event(event) => format!("{clock}  -- {}", event.text),
         What::End(end) => format!("{clock}  == {}", end.text),
     })
@@ -260,7 +344,9 @@ fn row_text(row: &Row) -> String {
         ("dead", &row.dead, row.dead.value.is_some()),
         ("done", &row.done, row.done.value.is_some_and(|done| done > 0)),
     ];
-    for (word, number, is_told) in numbers {
+    let active = row.active.iter().filter(|active| active.value.is_some());
+    let active = active.map(|active| ("active", active, true));
+    for (word, number, is_told) in numbers.into_iter().chain(active) {
         if is_told && row.state != State::Missing {
             text.push_str(&format!("  {word} {}", count(number)));
         }
@@ -293,7 +379,7 @@ pub fn farewell(model: &QueueModel, started: Timestamp) -> Vec<String> {
         .iter()
         .map(|(name, group)| {
             let (state, why) = model.state(name);
-            row(name, group, state, why, model.now(), started)
+            row(name, group, state, why, model, started)
         })
         .collect();
     rows.sort_by(|a, b| (a.state, &a.queue).cmp(&(b.state, &b.queue)));

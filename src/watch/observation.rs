@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use strum::IntoStaticStr;
 
+use crate::framework::Heartbeat;
+
 /// Something with its moment, counted from the start of the watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timed<T> {
@@ -39,6 +41,15 @@ pub enum Observation {
     },
     Reachable {
         probe: Probe,
+    },
+    /// A worker's own word.
+    Heartbeat(Heartbeat),
+    /// Workers are heard, if there are any that speak.
+    Listening,
+    /// They cannot be heard.
+    Deaf {
+        reason: String,
+        hint: Option<String>,
     },
 }
 

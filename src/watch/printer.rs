@@ -11,6 +11,7 @@ use super::group::{Quantity, QueueGroup};
 use super::lines::{self, End, Line, SCHEMA, What};
 use super::observation::Timed;
 use super::state::State;
+use super::workers::{Life, WorkerKey};
 use super::{QueueEvent, QueueModel};
 
 /// Decides what is worth a line: each change, but a number that changes all the time once per
@@ -19,6 +20,7 @@ pub struct Printer {
     started: Timestamp,
     every: Duration,
     last: HashMap<String, Printed>,
+    workers: HashMap<WorkerKey, (Life, Option<u64>)>,
     /// Rows that are still to be looked at in this round, and those that are put off to the next.
     round: std::collections::btree_set::IntoIter<String>,
     waiting: BTreeSet<String>,
@@ -51,6 +53,7 @@ impl Printed {
 struct Key {
     state: State,
     counts: Vec<Option<u64>>,
+    active: Option<u64>,
     done: u64,
     /// Left without having been acknowledged, from the queue and from its delay queue.
     lost: [u64; 2],
@@ -71,6 +74,7 @@ impl Printer {
             started,
             every,
             last: HashMap::new(),
+            workers: HashMap::new(),
             round: BTreeSet::new().into_iter(),
             waiting: BTreeSet::new(),
         }
@@ -84,6 +88,7 @@ impl Printer {
             .into_iter()
             .map(|event| self.event(&event))
             .collect();
+        lines.extend(self.workers(model));
         if !self.has_more() {
             let mut names = model.take_dirty();
             names.append(&mut self.waiting);
@@ -101,7 +106,7 @@ impl Printer {
                 continue;
             }
             let (state, why) = model.state(&name);
-            let key = key(group, state, now);
+            let key = key(model, group, state, now);
             let (mut second, mut told) = (now, 0);
             if let Some(printed) = self.last.get(&name) {
                 if printed.key == key {
@@ -115,7 +120,7 @@ impl Printer {
                     (second, told) = (printed.second, printed.told);
                 }
             }
-            let row = lines::row(&name, group, state, why, now, self.started);
+            let row = lines::row(&name, group, state, why, model, self.started);
             lines.push(self.line(now, What::Queue(Box::new(row))));
             let printed = Printed {
                 at: now,
@@ -124,6 +129,23 @@ impl Printer {
                 told: told + 1,
             };
             self.last.insert(name, printed);
+        }
+        lines
+    }
+
+    /// Those that have come or gone, or run more or fewer tasks.
+    fn workers(&mut self, model: &mut QueueModel) -> Vec<Line> {
+        let news = model.workers_mut().take_news();
+        let mut lines = Vec::new();
+        for key in news {
+            let Some(row) = lines::worker_row(model, &key) else {
+                self.workers.remove(&key);
+                continue;
+            };
+            let is = (row.life, row.active);
+            if self.workers.insert(key, is) != Some(is) {
+                lines.push(self.line(model.now(), What::Worker(row)));
+            }
         }
         lines
     }
@@ -160,7 +182,7 @@ impl Printer {
     }
 }
 
-fn key(group: &QueueGroup, state: State, now: Duration) -> Key {
+fn key(model: &QueueModel, group: &QueueGroup, state: State, now: Duration) -> Key {
     let mut hasher = DefaultHasher::new();
     for consumer in group.who().into_iter().flatten() {
         (
@@ -178,6 +200,7 @@ fn key(group: &QueueGroup, state: State, now: Duration) -> Key {
             .iter()
             .map(|quantity| group.figure(*quantity, now).value())
             .collect(),
+        active: model.active(group).and_then(|active| active.value()),
         done: group.ledger.done(),
         lost: [&group.ledger, &group.delay_ledger].map(|ledger| ledger.lost()),
         who: hasher.finish(),

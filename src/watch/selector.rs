@@ -6,8 +6,8 @@ use crate::framework::{Framework, Queues};
 
 pub use crate::framework::Role;
 
-/// Our own: the queues through which the firehose is read and counted.
-const OWN: [&str; 2] = ["taskdiag.trace.", "taskdiag.missed."];
+/// Our own: the queues through which the firehose is read and counted, and workers are heard.
+const OWN: [&str; 3] = ["taskdiag.trace.", "taskdiag.missed.", "taskdiag.control."];
 
 #[derive(Debug, Clone)]
 pub struct QueueSelector {

@@ -65,7 +65,7 @@ const MANY: usize = 500;
 impl Table {
     pub fn new(columns: &[Column], sort: Column, colors: bool) -> Self {
         let columns = if columns.is_empty() {
-            Column::ALL.to_vec()
+            Column::USUAL.to_vec()
         } else {
             columns.to_vec()
         };
@@ -243,7 +243,7 @@ impl Table {
             Column::Queue => {}
             Column::State => order.sort_by_key(|(name, _)| states.get(name.as_str()).copied()),
             column => order.sort_by(|(_, a), (_, b)| {
-                let (a, b) = (column.amount(a, now), column.amount(b, now));
+                let (a, b) = (column.amount(a, model), column.amount(b, model));
                 b.partial_cmp(&a).unwrap_or(std::cmp::Ordering::Equal)
             }),
         }

@@ -77,12 +77,19 @@ fn venv() -> &'static Path {
 
 /// A vhost, a database with the shop's tables, and the configuration for them.
 pub(crate) fn shop(name: &str) -> Stack {
+    shop_with(name, &[])
+}
+
+/// Its tables are made with these switches.
+pub(crate) fn shop_with(name: &str, env: &[(&str, &str)]) -> Stack {
     let mut stack = Stack::bare(&format!("celery-{name}"), Dramatiq::Two);
     stack.set_framework("celery");
     stack.set_all(ORDERS);
     stack.set("api.url", format!("http://127.0.0.1:{}", free_port()));
     let mut migrate = program(&stack, "python");
-    migrate.args(["-m", "django", "migrate", "--run-syncdb"]);
+    migrate
+        .args(["-m", "django", "migrate", "--run-syncdb"])
+        .envs(env.iter().copied());
     let made = migrate.output().expect("Django runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     stack
@@ -119,7 +126,7 @@ fn api_with(stack: &mut Stack, fault: &str, env: &[(&str, &str)]) -> u32 {
     stack.listening("api", command, &health)
 }
 
-fn api_command(stack: &Stack, fault: &str, env: &[(&str, &str)]) -> Command {
+pub(crate) fn api_command(stack: &Stack, fault: &str, env: &[(&str, &str)]) -> Command {
     let url = stack.api_url();
     let mut command = program(stack, "gunicorn");
     command

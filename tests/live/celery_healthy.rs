@@ -259,23 +259,36 @@ fn a_pool_of_greenlets_in_which_it_hangs() {
 }
 
 /// Its queue is a quorum queue, so that a message for later waits at the broker and not in the worker.
-fn quorum(name: &str, fault: &str) -> Stack {
+fn quorum(name: &str, worker_fault: &str, api_fault: &str) -> Stack {
     let mut stack = shop(name);
     let switch = [("SHOP_QUEUES", "quorum")];
-    program_in(&mut stack, "worker", "", &switch);
-    program_in(&mut stack, "api", fault, &switch);
+    program_in(&mut stack, "worker", worker_fault, &switch);
+    program_in(&mut stack, "api", api_fault, &switch);
     stack
 }
 
 #[test]
 fn a_delay_at_the_broker() {
-    let mut stack = quorum("native-soon", "countdown-soon");
+    let mut stack = quorum("native-soon", "", "countdown-soon");
     stack.set("timing.silence", "12s");
     is_fine(stack.diagnose(&[])).certain();
 }
 
 #[test]
 fn a_delay_at_the_broker_that_goes_on() {
-    let mut stack = quorum("native", "countdown");
+    let mut stack = quorum("native", "", "countdown");
     of_celery(stack.diagnose(&[])).expect("C", "delayed", 20);
+}
+
+/// The copy for the retry waits at the broker: it is retried, and not lost.
+#[test]
+fn a_retry_that_waits_at_the_broker() {
+    let mut stack = quorum("native-retry", "retries", "");
+    let verdict = of_celery(stack.diagnose(&[]))
+        .expect("A", "actor-raised", 10)
+        .outcome("failed")
+        .sums_up("retry 1");
+    assert!(!verdict.text.contains("retry-lost"), "{}", verdict.explain());
+    let place = verdict.json["message"]["where"].as_str().unwrap_or_default();
+    assert!(place.contains("kept by the broker"), "{}", verdict.explain());
 }

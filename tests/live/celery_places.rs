@@ -1,11 +1,10 @@
 //! Systems on Celery whose two sides use different places: another store of results, or the broker that Celery
 //! uses when nothing names one.
 
-use std::net::TcpListener;
 use std::process::Command;
 
-use crate::celery::{REPORTS, api, of_celery, program_in, shop, worker};
-use crate::lab::Lab;
+use crate::celery::{REPORTS, api, api_command, of_celery, program, program_in, shop};
+use crate::lab::{Lab, repository, until};
 use crate::stack::Stack;
 
 /// The API and the table that is configured have Django's table of results.
@@ -60,23 +59,71 @@ while True:
         threading.Thread(target=copy, args=pair, daemon=True).start()
 "#;
 
+/// A network in which nobody listens but on the ports of the lab: whoever is started in it can be sent nothing by
+/// chance.
+fn network(stack: &mut Stack) {
+    let lab = Lab::get();
+    let ports = ["LAB_AMQP_PORT", "LAB_MGMT_PORT", "LAB_PG_PORT"].map(|name| lab.value(name));
+    let forward = repository().join("tests/live/forward.py");
+    let folder = stack.dir.clone();
+    let mut outside = Command::new("python3");
+    outside.arg(&forward).arg("outside").arg(&folder).args(ports);
+    stack.start("forward", "forward.log", outside);
+    stack.until_logged("forward.log", "forwards");
+    let mut inside = Command::new("unshare");
+    inside.args(["--net", "python3"]).arg(&forward);
+    inside.arg("inside").arg(&folder).args(ports);
+    let pid = stack.start("network", "network.log", inside);
+    stack.until_logged("network.log", "forwards");
+    stack.network = Some(pid);
+}
+
 /// The API makes no app of the project's: first nobody listens where it sends, then another broker does.
 #[test]
 fn the_default_app() {
-    // Whoever listens there would be sent an order.
-    let default_port = TcpListener::bind(("127.0.0.1", 5672));
-    default_port.expect("127.0.0.1:5672, where Celery's default app sends, is free for this test");
     let mut stack = shop("default-app");
-    worker(&mut stack, "");
-    api(&mut stack, "default-app");
+    network(&mut stack);
+    let mut work = program(&stack, "celery");
+    work.args(["-A", "shop", "worker", "-l", "INFO"]);
+    let work = stack.in_network(work);
+    stack.start("worker", "worker.log", work);
+    until("the worker consumes", || {
+        stack.depth("celery").is_some_and(|(_, consumers)| consumers > 0)
+    });
+    let serve = stack.in_network(api_command(&stack, "default-app", &[]));
+    stack.start("api", "api.log", serve);
+    stack.until_logged("api.log", "Booting worker");
     of_celery(stack.diagnose(&[])).expect("B", "api-cannot-enqueue", 10);
     let mut python = Command::new("python3");
     python.args(["-c", RELAY, Lab::get().value("LAB_AMQP_PORT")]);
-    stack.start("relay", "relay.log", python);
+    let relay = stack.in_network(python);
+    stack.start("relay", "relay.log", relay);
     stack.until_logged("relay.log", "relays");
     of_celery(stack.diagnose(&[]))
         .expect("C", "default-app", 20)
         .at_least_likely()
         .not_certain()
         .sums_up("RABBITMQ_URL");
+}
+
+/// The worker is started with an app that was told of no broker: it consumes elsewhere.
+#[test]
+fn a_worker_on_the_default_app() {
+    let mut stack = shop("default-worker");
+    network(&mut stack);
+    let tries = |stack: &mut Stack| {
+        let mut work = program(stack, "celery");
+        work.args(["worker", "-l", "INFO"]);
+        let work = stack.in_network(work);
+        stack.start("worker", "worker.log", work)
+    };
+    let serve = stack.in_network(api_command(&stack, "", &[]));
+    stack.start("api", "api.log", serve);
+    stack.until_logged("api.log", "Booting worker");
+    let pid = tries(&mut stack);
+    stack.until_logged("worker.log", "Cannot connect");
+    of_celery(stack.diagnose(&[]))
+        .expect("B", "worker-cannot-connect", 10)
+        .sums_up("is where Celery connects when nothing tells it of a broker");
+    stack.kill(pid);
 }

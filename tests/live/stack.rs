@@ -38,6 +38,8 @@ pub struct Stack {
     pub(crate) reaper: Reaper,
     /// taskdiag sees no process but its own, as on another machine.
     pub elsewhere: bool,
+    /// taskdiag runs in the network of this process.
+    pub network: Option<u32>,
     amqp: Option<lapin::Connection>,
     _place: Place,
 }
@@ -102,6 +104,7 @@ impl Stack {
             services: Vec::new(),
             reaper: Reaper::new(),
             elsewhere: false,
+            network: None,
             amqp: None,
             _place: place,
         };
@@ -283,6 +286,28 @@ impl Stack {
         assert!(Path::new(&python).exists(), "{python} is not installed");
         let packages = self.venv().join("lib").join(name).join("site-packages");
         (python, packages.display().to_string())
+    }
+
+    /// The command, to be run in that network.
+    pub fn in_network(&self, command: Command) -> Command {
+        let Some(network) = self.network else {
+            return command;
+        };
+        let mut entered = Command::new("nsenter");
+        entered
+            .args(["--target", &network.to_string(), "--net", "--"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => entered.env(name, value),
+                None => entered.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            entered.current_dir(folder);
+        }
+        entered
     }
 
     /// Starts a command in a process group of its own, its output appended to a file in our folder.

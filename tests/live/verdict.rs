@@ -74,11 +74,9 @@ impl Stack {
             let apart = ["--pid", "--mount", "--fork", "--mount-proc", "--kill-child"];
             command.args(apart).arg(built);
         }
-        command
-            .arg(subcommand)
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .process_group(0);
+        command.arg(subcommand).current_dir(&self.dir);
+        let mut command = self.in_network(command);
+        command.stdin(Stdio::null()).process_group(0);
         for (name, _) in
             std::env::vars().filter(|(name, _)| name.starts_with("TASKDIAG_") && name != "TASKDIAG_LAB")
         {

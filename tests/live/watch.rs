@@ -19,7 +19,7 @@ use crate::worker::healthy;
 
 // ---- a watch under test ----
 
-struct Watch {
+pub(crate) struct Watch {
     child: Child,
     lines: Arc<Mutex<Vec<Json>>>,
     /// All that it printed has been read.
@@ -28,7 +28,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(stack: &Stack, arguments: &[&str]) -> Self {
+    pub(crate) fn start(stack: &Stack, arguments: &[&str]) -> Self {
         Self::start_with(stack, arguments, &[])
     }
 
@@ -67,7 +67,7 @@ impl Watch {
     }
 
     /// The next line of which this is true.
-    fn next(&mut self, what: &str, mut is_it: impl FnMut(&Json) -> bool) -> Json {
+    pub(crate) fn next(&mut self, what: &str, mut is_it: impl FnMut(&Json) -> bool) -> Json {
         let mut found = None;
         until(what, || {
             let is_over = self.is_over.load(Ordering::SeqCst);
@@ -86,7 +86,7 @@ impl Watch {
         found.expect("found")
     }
 
-    fn row(&mut self, queue: &str, what: &str, is_it: impl Fn(&Json) -> bool) -> Json {
+    pub(crate) fn row(&mut self, queue: &str, what: &str, is_it: impl Fn(&Json) -> bool) -> Json {
         self.next(what, |line| {
             line["queue"] == queue && line["kind"] == "queue" && is_it(line)
         })

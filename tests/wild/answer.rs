@@ -60,7 +60,7 @@ fn unnamed(run: &Run, id: &str) -> Run {
         }
     }
     for one in &mut events {
-        one.learn_task_id(id);
+        one.learn_task_id(id, &run.timeline.setup.nouns());
     }
     run.with(events)
 }
@@ -113,6 +113,7 @@ fn anothers(run: &Run) -> Option<Run> {
             EventKind::Publish {
                 exchange: String::new(),
                 routing_key: run.queue().to_owned(),
+                routed: None,
                 connection: publisher,
                 user: Some("lab".into()),
                 message: message(),

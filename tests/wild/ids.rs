@@ -130,6 +130,7 @@ fn another_with_the_number(run: &Run, actor: &str, connection: &str) -> Vec<Even
             EventKind::Publish {
                 exchange: String::new(),
                 routing_key: run.queue().to_owned(),
+                routed: None,
                 connection: format!("127.0.0.1:51002 -> {broker}"),
                 user: Some("lab".into()),
                 message: message(),
@@ -200,6 +201,7 @@ pub fn message_id_is_the_id(run: &Run) -> Vec<Wild> {
     let Some(renamed) = renamed(run, &id) else {
         return Vec::new();
     };
+    let nouns = renamed.timeline.setup.nouns();
     let same = renamed.each(|event| {
         match &mut event.kind {
             EventKind::Publish { message, .. }
@@ -214,7 +216,7 @@ pub fn message_id_is_the_id(run: &Run) -> Vec<Wild> {
             }
             _ => {}
         }
-        event.learn_task_id(&id);
+        event.learn_task_id(&id, &nouns);
     });
     vec![wild("", same)]
 }

@@ -35,6 +35,7 @@ fn woven(run: &Run, debug: bool) -> Option<Run> {
     let publish = EventKind::Publish {
         exchange: String::new(),
         routing_key: run.queue().to_owned(),
+        routed: None,
         connection: sender,
         user: Some("lab".into()),
         message: message(),

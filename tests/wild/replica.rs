@@ -202,6 +202,7 @@ pub fn work_of_another(
             EventKind::Publish {
                 exchange: String::new(),
                 routing_key: run.queue().to_owned(),
+                routed: None,
                 connection: format!("10.0.2.9:50210 -> {}", run.timeline.setup.broker),
                 user: Some("lab".into()),
                 message: message(),

@@ -114,6 +114,7 @@ pub fn strangers(run: &Run) -> Vec<Wild> {
                 EventKind::Publish {
                     exchange: String::new(),
                     routing_key: "billing".into(),
+                    routed: None,
                     connection: publisher.clone(),
                     user: Some("billing".into()),
                     message: message.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::workers;
 use crate::config::{Config, Timing, Trace};
 use crate::diagnosis::Story;
 use crate::framework::{self, LogEvent};
@@ -20,7 +21,7 @@ pub struct Finding {
     pub fix: String,
 }
 
-fn finding(text: impl Into<String>, fix: impl Into<String>) -> Finding {
+pub(super) fn finding(text: impl Into<String>, fix: impl Into<String>) -> Finding {
     Finding {
         text: text.into(),
         fix: fix.into(),
@@ -45,6 +46,7 @@ pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
     let story = Story::new(timeline);
     let mut found = of_queue(&story);
     found.extend(of_consumers(&story));
+    found.extend(workers::findings(&story));
     found.extend(of_broker(timeline, config));
     found.extend(of_processes(timeline));
     found.extend(story.table_lock().map(|holder| {
@@ -109,16 +111,12 @@ fn of_queue(story: &Story) -> Vec<Finding> {
         Some(depth) if depth.consumers == 0 => {
             let ready = counted(depth.ready, "message waits", "messages wait");
             let text = format!("queue `{queue}` has no consumer; {ready} in it");
-            let lives = story.nodes_that_live();
-            found.push(match lives.is_empty() {
-                true => finding(
+            found.push(match workers::although(story) {
+                None => finding(
                     text,
                     "start the worker, or look whether it uses another vhost, broker or queue",
                 ),
-                false => finding(
-                    format!("{text}, although {} in this vhost: {}", counted(lives.len() as u64, "worker lives", "workers live"), lives.join(", ")),
-                    "`celery -A APP inspect active_queues` says what they consume: another queue (`-Q`), or none, after `cancel_consumer`",
-                ),
+                Some((although, fix)) => finding(format!("{text}, {although}"), fix),
             });
         }
         _ => {}

@@ -135,7 +135,7 @@ impl Recorder {
             kind: self.scrubber.event(kind),
         };
         if let Some(task) = &self.task {
-            event.learn_task_id(task);
+            event.learn_task_id(task, &[]);
         }
         self.writer.push(event)
     }

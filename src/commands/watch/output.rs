@@ -32,13 +32,20 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new(plan: &Plan, args: &Watch, global: &Global, started: Timestamp) -> Result<Self> {
+    /// `listens`: workers may say something by themselves.
+    pub fn new(
+        plan: &Plan,
+        args: &Watch,
+        global: &Global,
+        started: Timestamp,
+        listens: bool,
+    ) -> Result<Self> {
         // A terminal that knows no escape sequences shows lines.
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
         let wants_table = args.format == WatchFormat::Terminal && std::io::stdout().is_terminal() && !is_dumb;
         Ok(Self {
             screen: wants_table
-                .then(|| Screen::open(args, global, started))
+                .then(|| Screen::open(args, global, started, listens))
                 .transpose()?,
             printer: Printer::new(started, plan.every),
             json: args.format == WatchFormat::Json,

@@ -128,6 +128,7 @@ impl Plan {
                 .take(HIDDEN);
             wanted.seldom.extend(hidden);
         }
+        wanted.details.extend(model.workers().mailboxes(model.now()));
         wanted
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::{Global, Watch};
 use crate::error::{Error, Result};
 use crate::watch::QueueModel;
 use crate::watch::lines;
-use crate::watch::table::{Key, Table};
+use crate::watch::table::{Column, Key, Table};
 
 /// From one drawing to the next, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(25);
@@ -35,7 +35,7 @@ pub struct Screen {
 
 impl Screen {
     /// The terminal is given back when this is dropped, and before a panic is told.
-    pub fn open(args: &Watch, global: &Global, started: Timestamp) -> Result<Self> {
+    pub fn open(args: &Watch, global: &Global, started: Timestamp, listens: bool) -> Result<Self> {
         has_a_size()?;
         let terminal = open_terminal().map_err(|source| failed(&source))?;
         let (sender, events) = mpsc::unbounded_channel();
@@ -53,9 +53,13 @@ impl Screen {
             return Err(failed(&source));
         }
         let style = crate::commands::style(global, false);
+        let columns = match listens && args.columns.is_empty() {
+            true => &Column::ALL,
+            false => args.columns.as_slice(),
+        };
         Ok(Self {
             terminal: ManuallyDrop::new(terminal),
-            table: Table::new(&args.columns, args.sort, style.color),
+            table: Table::new(columns, args.sort, style.color),
             events,
             started,
             drawn: None,

@@ -64,12 +64,12 @@ fn check(story: &Story<'_>) -> Answer {
     }
     // One that was sent later and came first: ours is not in the line, or has a lower priority.
     let overtaken = story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::Publish {
-            routing_key, message, ..
-        } if routing_key == queue && event.at_ms > passage.at_ms => others
-            .iter()
-            .find(|(.., id)| id.is_some() && *id == message.message_id.as_deref())
-            .map(|(n, ..)| *n),
+        EventKind::Publish { message, .. } if event.kind.is_put_on(queue) && event.at_ms > passage.at_ms => {
+            others
+                .iter()
+                .find(|(.., id)| id.is_some() && *id == message.message_id.as_deref())
+                .map(|(n, ..)| *n)
+        }
         _ => None,
     });
     let seconds = ((last.at_ms - passage.at_ms) / 1000.0).max(0.1);

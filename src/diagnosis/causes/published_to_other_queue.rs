@@ -1,8 +1,7 @@
 //! The message went to a queue that is not the configured one.
 
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::EventKind;
-use crate::timeline::Source;
+use crate::timeline::{Event, EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "published-to-other-queue",
@@ -28,32 +27,55 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.publishes().first() else {
         return Answer::NotApplicable;
     };
-    // Only on the default exchange is the routing key the queue's name.
-    let exchange = story
-        .timeline
-        .event(passage.n)
-        .and_then(|event| match &event.kind {
-            EventKind::Publish { exchange, .. } => Some(exchange.as_str()),
-            _ => None,
-        });
+    let Some(EventKind::Publish {
+        exchange,
+        routing_key,
+        routed,
+        ..
+    }) = story.timeline.event(passage.n).map(|event| &event.kind)
+    else {
+        return Answer::NotApplicable;
+    };
     // Another message with the same id (an audit, a mail) may go there too: the actor decides which
     // one is the task's, and the end whether another follows.
     let wanted = story.timeline.setup.actor.as_deref();
     let is_the_one = wanted.is_some() && passage.message.actor.as_deref() == wanted;
-    let (text, certain) = match exchange {
-        Some("") => (
+    let by_key = format!("published to exchange `{exchange}` with routing key `{routing_key}`");
+    let seen = is_the_one && story.closed() && story.sees_all(Source::Firehose);
+    // Only on the default exchange is the routing key the queue's name; of others the broker says where they lead.
+    let (text, certain) = match (exchange.as_str(), routed) {
+        ("", _) => (
             format!("published to `{}`, not to `{}`", passage.queue, story.queue()),
-            is_the_one && story.closed() && story.sees_all(Source::Firehose),
+            seen,
         ),
-        other => (
-            format!(
-                "published to exchange `{}` with routing key `{}`, not to `{}`",
-                other.unwrap_or("?"),
-                passage.queue,
+        (_, Some(routed)) if routed.is_empty() => return Answer::NotApplicable,
+        (exchange, _) if (story.framework().queues.later)(exchange, routing_key).is_some() => {
+            let is_bound = |event: &Event| matches!(&event.kind, EventKind::Bound { .. }).then_some(event.n);
+            if let Some(bound) = story.find(is_bound) {
+                let text = format!(
+                    "{by_key}, to be kept until its time comes, and `{}` is not bound by such a key",
+                    story.queue()
+                );
+                return Answer::likely(text, [passage.n, bound]);
+            }
+            return Answer::possible(
+                format!(
+                    "{by_key}, to be kept until its time comes: whether that leads to `{}` then is not known",
+                    story.queue()
+                ),
+                [passage.n],
+            );
+        }
+        (_, Some(routed)) => {
+            let queues: Vec<String> = routed.iter().map(|queue| format!("`{queue}`")).collect();
+            let text = format!(
+                "{by_key}, which leads to {}, not to `{}`",
+                queues.join(", "),
                 story.queue()
-            ),
-            false,
-        ),
+            );
+            (text, seen)
+        }
+        (_, None) => (format!("{by_key}, not to `{}`", story.queue()), false),
     };
     if certain {
         Answer::shown(text, [passage.n])

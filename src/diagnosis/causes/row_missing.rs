@@ -34,15 +34,15 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let entered = story.reached(Stage::Entered).is_some();
-    if let Some(before) = story
-        .predecessors()
-        .first()
-        .filter(|_| story.row_may_be_a_result())
-    {
+    let predecessors = story.predecessors();
+    if let Some(before) = predecessors.first().filter(|_| story.row_may_be_a_result()) {
         return Answer::ruled_out(
             "a result has no row before its task has ended, and this one is not sent yet",
             [before.passage.n],
         );
+    }
+    if !entered && story.keeps_results() {
+        return Answer::ruled_out("a result has no row before its task has begun", [n]);
     }
     if (story.sent().is_some() && !entered) || (entered && story.row_is_a_result()) {
         // Where the worker itself creates the row, a missing row is a consequence.

@@ -1,7 +1,7 @@
 //! The queue does not exist, so the broker dropped the message.
 
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "unroutable",
@@ -20,7 +20,37 @@ pub(super) const CAUSE: Cause = Cause {
 /// More than two events of different sources can be out of order.
 const LATER_MS: f64 = 100.0;
 
+/// The broker says of what passed an exchange where it went: nowhere.
+fn led_nowhere(story: &Story<'_>) -> Option<Answer> {
+    let first = story
+        .publishes()
+        .first()
+        .filter(|_| story.published().is_none())?;
+    match &story.timeline.event(first.n)?.kind {
+        EventKind::Publish {
+            exchange,
+            routing_key,
+            routed: Some(routed),
+            ..
+        } if routed.is_empty() => {
+            let text = format!(
+                "published to exchange `{exchange}` with routing key `{routing_key}`, which leads to no queue: the broker dropped the message"
+            );
+            let wanted = story.timeline.setup.actor.as_deref();
+            // Of another message with the same id (an audit, a mail) nothing is concluded at once.
+            match wanted.is_some() && first.message.actor.as_deref() == wanted {
+                true => Some(Answer::shown(text, [first.n]).lasting_if(true)),
+                false => story.closed().then(|| Answer::likely(text, [first.n])),
+            }
+        }
+        _ => None,
+    }
+}
+
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = led_nowhere(story) {
+        return answer;
+    }
     let Some(passage) = story.published() else {
         return Answer::NotApplicable;
     };
@@ -61,6 +91,29 @@ mod tests {
             .silence();
         assert_eq!(scene.cause(), "certain unroutable");
         assert!(scene.lasts());
+    }
+
+    #[test]
+    fn an_exchange_that_leads_nowhere() {
+        let sent = |queues: &[&str]| {
+            Scene::accepted()
+                .row("PENDING")
+                .publish_by("samples", "lab.x", queues)
+        };
+        let scene = sent(&[]).silence();
+        assert_eq!(scene.cause(), "likely unroutable", "{}", scene.summary());
+        let meant = sent(&[]).setup(|setup| setup.actor = Some("act".into()));
+        assert_eq!(meant.cause(), "certain unroutable");
+        let elsewhere = sent(&["other"]).silence();
+        assert_eq!(elsewhere.cause(), "likely published-to-other-queue");
+        assert!(
+            elsewhere.summary().contains("which leads to `other`"),
+            "{}",
+            elsewhere.summary()
+        );
+        // A key of its own leads to the queue as well.
+        let ours = sent(&["audit", "default"]).depth("default", 1, 0).silence();
+        assert!(ours.cause().ends_with(" no-consumer"), "{}", ours.summary());
     }
 
     #[test]

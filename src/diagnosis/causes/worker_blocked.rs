@@ -1,7 +1,9 @@
 //! The watched worker has it, and nothing more is known.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{broker, workers};
+use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -27,11 +29,18 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || broker::drained(story).is_some() {
         return Answer::NotApplicable;
     }
+    // A master that reads tells of it; what keeps the task after that is another's affair.
+    if let Some(told) = story.lines().first().filter(|_| story.master_takes()) {
+        return Answer::ruled_out("the worker's log has it", [told.n]);
+    }
     match peer {
         Some((found, pid)) if story.is_watched(pid) == Some(true) && story.gone(pid).is_none() => {
             let text =
                 format!("delivered to the watched worker (pid {pid}), which is alive and logs nothing of it");
-            if story.debug_log() {
+            if let Some((n, reason)) = may_be_quiet(story, pid) {
+                let evidence = [passage.n, found].into_iter().chain(n);
+                Answer::possible(format!("{text}; {reason}"), evidence.collect::<Vec<_>>())
+            } else if story.debug_log() {
                 Answer::likely(text, [passage.n, found])
             } else {
                 Answer::cannot_tell(&[Source::WorkerLog])
@@ -39,6 +48,32 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => Answer::cannot_tell(&[Source::Process]),
     }
+}
+
+/// Where a master takes messages, its silence is that of one that cannot, unless it is at work itself, or its log does
+/// not tell of what it takes.
+fn may_be_quiet(story: &Story<'_>, pid: i32) -> Option<(Option<EventId>, String)> {
+    if !story.master_takes() || !story.debug_log() {
+        return None;
+    }
+    let has_children = story
+        .all_processes()
+        .any(|(_, process)| process.ppid == pid && process.lives());
+    let running = workers::running_others(story);
+    if let Some((n, name)) = running.last().filter(|_| !has_children) {
+        let reason = format!(
+            "it runs `{name}`, and where its pool is that one process it reads nothing until that ends"
+        );
+        return Some((Some(*n), reason));
+    }
+    let mut lines = story.worker_lines().iter();
+    let tells = lines.any(|told| matches!(told.mark, Some(LogEvent::Pushed { .. })));
+    (!tells).then(|| {
+        (
+            None,
+            "its log has not told of any message that it took".to_owned(),
+        )
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -27,9 +28,26 @@ fn check(story: &Story<'_>) -> Answer {
                 && !connections::is_queue_down(error)
                 && !connections::is_exclusive(error)
         },
-        |error, count| format!("0 consumers: the worker cannot connect ({count} in its log): {error}"),
+        |error, count| {
+            let default = default_broker(story);
+            format!("0 consumers: the worker cannot connect ({count} in its log): {error}{default}")
+        },
     )
     .lasting_if_certain(connections::is_refused_for_good(story))
+}
+
+/// Words for a worker that tries where its framework does when it is told of no broker.
+fn default_broker(story: &Story<'_>) -> String {
+    let framework = story.framework();
+    let setup = &story.timeline.setup;
+    let default = framework.worker.default_broker.filter(|default| {
+        let is_configured = default.is_at(&setup.broker) && setup.vhost == default.vhost;
+        let is_error = |mark: Option<&LogEvent>| matches!(mark, Some(LogEvent::ConnectionError { .. }));
+        let mut tried = story.worker_lines().iter().rev();
+        let last = tried.find(|told| is_error(told.mark));
+        !is_configured && last.is_some_and(|told| default.is_named_in(&told.line.text))
+    });
+    default.map_or_else(String::new, |default| default.words(framework.title))
 }
 
 #[cfg(test)]

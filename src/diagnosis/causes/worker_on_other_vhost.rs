@@ -3,6 +3,7 @@
 use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::DefaultBroker;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -37,10 +38,15 @@ fn check(story: &Story<'_>) -> Answer {
             if let Some(other) = mine.iter().find(|connection| connection.vhost != *vhost)
                 && mine.iter().all(|connection| connection.vhost != *vhost)
             {
+                let remote = other.name.split(" -> ").nth(1).unwrap_or_default();
+                let default = default_broker(story, remote);
+                let default = default.filter(|default| other.user == default.user);
                 return Answer::shown(
                     format!(
-                        "the worker (pid {}) is connected to vhost \"{}\", not to \"{vhost}\"",
-                        process.pid, other.vhost
+                        "the worker (pid {}) is connected to vhost \"{}\", not to \"{vhost}\"{}",
+                        process.pid,
+                        other.vhost,
+                        words(story, default)
                     ),
                     [*n, listed],
                 )
@@ -49,7 +55,24 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
     }
-    connections::other_broker(story, &workers, "the worker").given([Premise::SamePidSpace])
+    let remotes = workers.iter().flat_map(|(_, process)| &process.sockets);
+    let mut remotes = remotes.filter_map(|socket| socket.split(" -> ").nth(1));
+    let default = remotes.find_map(|remote| default_broker(story, remote));
+    connections::other_broker(story, &workers, "the worker")
+        .followed_by(&words(story, default))
+        .given([Premise::SamePidSpace])
+}
+
+/// This is where the framework connects when it is told of no broker, and the configured one is another.
+fn default_broker(story: &Story<'_>, remote: &str) -> Option<&'static DefaultBroker> {
+    let default = story.framework().worker.default_broker?;
+    let setup = &story.timeline.setup;
+    let is_configured = default.is_at(&setup.broker) && setup.vhost == default.vhost;
+    (default.is_at(remote) && !is_configured).then_some(default)
+}
+
+fn words(story: &Story<'_>, default: Option<&DefaultBroker>) -> String {
+    default.map_or_else(String::new, |default| default.words(story.framework().title))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What workers said of themselves over the broker, unasked and asked.
 
 use super::Story;
-use crate::framework::{Heartbeat, HeldTask, Inquiry, Inspection, LogEvent};
-use crate::timeline::{EventKind, Source};
+use crate::framework::{Heartbeat, HeldTask, Inquiry, Inspection, LogEvent, NONE_HEARD_YET};
+use crate::timeline::{Event, EventKind, Source};
 
 /// More than so many take too long.
 const MOST: usize = 3;
@@ -40,11 +40,67 @@ pub(in crate::diagnosis) fn living<'a>(story: &Story<'a>) -> Vec<(u32, &'a Heart
             last.push((event.n, beat));
         }
     }
-    last.retain(|(_, beat)| !beat.offline && beat.silent_ms.is_none_or(|ms| ms < SILENT_MS));
+    let usual_ms = story
+        .framework()
+        .control
+        .as_ref()
+        .map_or(0, |shape| shape.heartbeat_ms);
+    last.retain(|(_, beat)| {
+        let is_silent = beat.silent_ms.is_some_and(|ms| ms >= beat.patience_ms(usual_ms));
+        !beat.offline && !is_silent
+    });
     last
 }
 
+/// A worker as the broker lists it: it takes questions at the connection at which it takes tasks.
+pub struct AtTheBroker<'a> {
+    pub node: &'a str,
+    pub connection: &'a str,
+    /// Queues of tasks that it consumes.
+    pub queues: Vec<&'a str>,
+    /// Its heartbeat came.
+    pub lives: bool,
+}
+
 impl<'a> Story<'a> {
+    /// Workers that take questions. One whose remote control is off takes none, and is not among them.
+    pub fn workers_at_the_broker(&self) -> Vec<AtTheBroker<'a>> {
+        let (Some(shape), Some((_, consumers))) = (&self.framework().control, self.consumers()) else {
+            return Vec::new();
+        };
+        let is_talk = self.framework().queues.is_bookkeeping;
+        let living = living(self);
+        let found = consumers.iter().filter_map(|consumer| {
+            let node = (shape.node_of)(&consumer.queue)?;
+            let connection = consumer.connection.as_str();
+            let own = consumers.iter().filter(|other| other.connection == connection);
+            let mut queues: Vec<&str> = own.map(|other| other.queue.as_str()).collect();
+            queues.retain(|queue| !is_talk("", queue));
+            queues.sort_unstable();
+            queues.dedup();
+            Some(AtTheBroker {
+                node,
+                connection,
+                queues,
+                lives: living.iter().any(|(_, beat)| beat.node == node),
+            })
+        });
+        found.filter(|worker| !worker.connection.is_empty()).collect()
+    }
+
+    /// For how long heartbeats could have been heard.
+    pub fn listened_for_ms(&self) -> Option<f64> {
+        let is_open = |event: &&Event| match &event.kind {
+            EventKind::Watching { detail } => {
+                event.source == Source::Control && !detail.contains(NONE_HEARD_YET)
+            }
+            _ => false,
+        };
+        let since = self.timeline.events.iter().rfind(is_open)?.at_ms;
+        let last = self.timeline.events.last()?.at_ms;
+        self.sees(Source::Control).then_some(last - since)
+    }
+
     /// Their names. Silence says nothing: some workers send no heartbeat.
     pub fn nodes_that_live(&self) -> Vec<&'a str> {
         let mut nodes: Vec<&str> = living(self).iter().map(|(_, beat)| beat.node.as_str()).collect();
@@ -53,9 +109,6 @@ impl<'a> Story<'a> {
         nodes
     }
 }
-
-/// Two heartbeats and a half.
-const SILENT_MS: u64 = 5_000;
 
 /// It has taken a task that was sent in JSON, and its log has no complaint of one.
 fn takes_json(story: &Story<'_>, node: &Heartbeat, is_alone: bool) -> bool {

@@ -58,10 +58,11 @@ pub(in crate::diagnosis) fn holds(story: &Story<'_>, queue: &str, since_ms: f64)
         .infos(queue)
         .rfind(|info| info.at_ms <= since_ms)
         .map(|info| in_all(&info));
-    let come = story.timeline.events.iter().filter(|event| {
-        matches!(&event.kind, EventKind::Publish { routing_key, .. }
-            if routing_key == queue && event.at_ms >= since_ms)
-    });
+    let come = story
+        .timeline
+        .events
+        .iter()
+        .filter(|event| event.kind.is_put_on(queue) && event.at_ms >= since_ms);
     let come = come.count() as u64;
     match before {
         Some(before) if story.sees_all(Source::Firehose) && count >= before + come.max(1) => Holds::All(n),
@@ -98,8 +99,8 @@ pub(in crate::diagnosis) fn came_back(story: &Story<'_>) -> Option<u32> {
     let before = story.infos(queue).rfind(|info| info.at_ms <= passage.at_ms)?;
     let before = before.ready? + before.unacked?;
     let sent = story.timeline.events.iter().filter(|event| {
-        matches!(&event.kind, EventKind::Publish { routing_key, message, .. }
-            if routing_key == queue && message.message_id != passage.message.message_id)
+        matches!(&event.kind, EventKind::Publish { message, .. }
+            if event.kind.is_put_on(queue) && message.message_id != passage.message.message_id)
     });
     let others = before + sent.count() as u64;
     let after = story.depths(queue).last()?;
@@ -110,8 +111,8 @@ pub(in crate::diagnosis) fn came_back(story: &Story<'_>) -> Option<u32> {
 /// Messages that were seen to be sent to the same queue after this one, oldest first.
 pub(in crate::diagnosis) fn sent_behind<'s>(story: &Story<'s>, passage: &Transfer<'_>) -> Vec<&'s Event> {
     let is_behind = |event: &&Event| {
-        matches!(&event.kind, EventKind::Publish { exchange, routing_key, message, .. }
-            if exchange.is_empty() && routing_key == passage.queue
+        matches!(&event.kind, EventKind::Publish { exchange, routed, message, .. }
+            if (exchange.is_empty() || routed.is_some()) && event.kind.is_put_on(passage.queue)
                 && message.message_id != passage.message.message_id)
             && event.at_ms >= passage.at_ms
     };

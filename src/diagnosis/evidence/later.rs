@@ -98,7 +98,8 @@ impl<'a> Story<'a> {
         }
         let since = self.submitted_at().unwrap_or(f64::MIN);
         let mut found: Vec<Predecessor<'a>> = Vec::new();
-        let publishes = self.timeline.events.iter().filter_map(Transfer::of_publish);
+        let publishes = self.timeline.events.iter();
+        let publishes = publishes.filter_map(|event| Transfer::of_publish(event, self.queue()));
         for passage in publishes.filter(|passage| passage.at_ms >= since) {
             let message = passage.message;
             let Some(ours) = message.later.iter().find(|later| later.carries_task_id) else {

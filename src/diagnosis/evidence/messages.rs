@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{QueuedCopy, Story, Transfer};
+use super::{QueuedCopy, Story, Transfer, WorkerLine};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::is_common;
 use crate::framework::{Message, is_same_id};
@@ -21,7 +21,7 @@ impl<'a> Story<'a> {
                 EventKind::Publish { message, .. }
                     if message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) =>
                 {
-                    carrying.extend(Transfer::of_publish(event));
+                    carrying.extend(Transfer::of_publish(event, self.queue()));
                 }
                 EventKind::DeadLetter {
                     queue,
@@ -217,41 +217,28 @@ impl<'a> Story<'a> {
         }
         let Some(task) = self.task_id else { return };
         let since = self.submitted_at();
+        let wanted = self.timeline.setup.actor.as_deref();
         let mut told = self
             .worker_lines
             .iter()
             .filter(|told| self.counts(told) && since.is_none_or(|since| told.at_ms >= since));
-        let named = told.find_map(|told| {
+        let says_so = |told: &WorkerLine<'a>| {
             let subject = told.subject?;
             let says_so = told.is_by_the_task() && told.line.carries_task_id;
-            (is_same_id(subject.id, task) || says_so).then_some(subject.id)
-        });
+            let is_wanted = wanted.is_none_or(|wanted| wanted == subject.task);
+            (is_same_id(subject.id, task) || says_so && is_wanted).then_some(subject.id)
+        };
+        let named = match is_common(task) {
+            // A number comes again: the last one that had it is meant.
+            true => told.filter_map(says_so).next_back(),
+            false => told.find_map(says_so),
+        };
         self.message_ids.extend(named);
     }
 
     /// Publishes of this task's message, copies for retries included.
     pub fn publishes(&self) -> &[Transfer<'a>] {
         &self.publishes
-    }
-
-    /// Its publish, where the broker itself keeps it until its time comes, for the configured queue.
-    pub fn kept_for_later(&self) -> Option<&Transfer<'a>> {
-        self.publishes
-            .iter()
-            .find(|passage| self.is_kept_for_later(passage))
-    }
-
-    pub(super) fn is_kept_for_later(&self, passage: &Transfer<'_>) -> bool {
-        let Some(EventKind::Publish {
-            exchange,
-            routing_key,
-            ..
-        }) = self.timeline.event(passage.n).map(|event| &event.kind)
-        else {
-            return false;
-        };
-        let key = (self.framework().queues.later)(exchange, routing_key);
-        key.is_some_and(|key| self.is_of_my_queue(key))
     }
 
     /// Its publish for the configured queue, at once or for later.

@@ -5,6 +5,13 @@ use crate::framework::LogEvent;
 use crate::timeline::Row;
 
 impl Story<'_> {
+    /// The table is the framework's own for results: a missing row says nothing of a task that has not begun.
+    pub(in crate::diagnosis) fn keeps_results(&self) -> bool {
+        let table = self.timeline.setup.table.as_deref().unwrap_or_default();
+        let table = table.rsplit('.').next().unwrap_or_default();
+        self.framework().result_tables.contains(&table)
+    }
+
     /// The row may be the framework's own record of the result: that has the message's id.
     pub(in crate::diagnosis) fn row_may_be_a_result(&self) -> bool {
         let is_known = |task: &str| self.message_ids.is_empty() || self.is_my_message(task);

@@ -2,7 +2,42 @@
 
 use super::{Story, Transfer, WorkerLine, broker};
 use crate::framework::{Delays, LogEvent};
+use crate::timeline::EventKind;
 use crate::units;
+
+impl<'a> Story<'a> {
+    /// Its publish, where the broker itself keeps it until its time comes, for the configured queue.
+    pub fn kept_for_later(&self) -> Option<&Transfer<'a>> {
+        self.publishes
+            .iter()
+            .find(|passage| self.is_kept_for_later(passage))
+    }
+
+    pub(super) fn is_kept_for_later(&self, passage: &Transfer<'_>) -> bool {
+        let Some(EventKind::Publish {
+            exchange,
+            routing_key,
+            ..
+        }) = self.timeline.event(passage.n).map(|event| &event.kind)
+        else {
+            return false;
+        };
+        let key = (self.framework().queues.later)(exchange, routing_key);
+        key.is_some_and(|key| self.is_of_my_queue(key) || self.is_bound_by(key))
+    }
+
+    /// The configured queue is bound by this key, as it is or behind any others.
+    fn is_bound_by(&self, key: &str) -> bool {
+        let own = self.queue();
+        self.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Bound { queue, keys } if queue == own => {
+                let mut keys = keys.iter().map(String::as_str);
+                keys.any(|bound| bound == key || bound.strip_prefix("#.") == Some(key))
+            }
+            _ => false,
+        })
+    }
+}
 
 /// Milliseconds until the message's eta at the end of what was seen; negative: it has passed.
 /// Counted from the enqueue by the publisher's clock and the publish by ours.

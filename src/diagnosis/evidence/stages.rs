@@ -67,8 +67,8 @@ impl<'a> Story<'a> {
                 .map_or(0, |depth| depth.ready);
             let others = self.timeline.events.iter().filter(|event| {
                 event.at_ms >= since
-                    && matches!(&event.kind, EventKind::Publish { routing_key, message, .. }
-                        if routing_key == queue && !message.carries_task_id)
+                    && matches!(&event.kind, EventKind::Publish { message, .. }
+                        if event.kind.is_put_on(queue) && !message.carries_task_id)
             });
             let before = before + others.count() as u64;
             let after = self.depths_since(queue);

@@ -1,6 +1,6 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
-use super::{Story, Transfer, WorkerLine, broker, control, expiry, holding, vanished};
+use super::{Story, Transfer, WorkerLine, broker, control, expiry, holding, retries, vanished};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Inspection, LogEvent};
@@ -16,6 +16,7 @@ impl<'a> Story<'a> {
             return None;
         }
         self.at_rest()
+            .or_else(|| self.kept_for_its_time())
             .or_else(|| self.settled_message())
             .or_else(|| self.copied())
             .or_else(|| self.in_hand())
@@ -46,6 +47,25 @@ impl<'a> Story<'a> {
             },
         };
         self.place(text, None, Some(false))
+    }
+
+    /// Sent with a delay, or for a retry, to the queues in which the broker itself keeps what is for later.
+    fn kept_for_its_time(&self) -> Option<Whereabouts> {
+        let passage = self
+            .publishes()
+            .last()
+            .filter(|last| self.is_kept_for_later(last))?;
+        let came = self.deliveries().any(|delivery| delivery.at_ms > passage.at_ms);
+        let waits = retries::eta_left_ms(self, passage).is_some_and(|left| left > 0.0);
+        if came || !waits || !self.sees_all(Source::Firehose) {
+            return None;
+        }
+        let due = passage
+            .message
+            .eta_ms
+            .map(|eta| format!(", due at {}", self.due(eta)));
+        let text = format!("kept by the broker for its time{}", due.unwrap_or_default());
+        self.place(text, Some(passage.at_ms), None)
     }
 
     /// Acknowledged or rejected: the broker holds it no more, or as a dead letter.

@@ -10,6 +10,8 @@ pub(super) const CONTROL: ControlShape = ControlShape {
     heartbeat_ms: 2_000,
     replies: "reply.celery.pidbox",
     mailbox,
+    node_of,
+    may_be_silent,
     questions,
     ask,
     read_heartbeat,
@@ -18,6 +20,20 @@ pub(super) const CONTROL: ControlShape = ControlShape {
 
 fn mailbox(node: &str) -> String {
     format!("{node}.celery.pidbox")
+}
+
+fn node_of(queue: &str) -> Option<&str> {
+    // Answers to others' questions pass on queues of such names, too.
+    let node = queue.strip_suffix(".celery.pidbox")?;
+    node.contains('@').then_some(node)
+}
+
+/// A solo worker sends none while it runs a task; of others it is a matter of options.
+fn may_be_silent(command: &[String]) -> bool {
+    let is_solo = |word: &str| matches!(word, "solo" | "--pool=solo" | "-Psolo");
+    command.iter().any(|word| {
+        is_solo(word) || word == "--without-heartbeat" || word.starts_with("--heartbeat-interval")
+    })
 }
 
 /// Only methods that read; an argument that a method does not know is an error in the worker's log.
@@ -67,9 +83,27 @@ fn read_heartbeat(body: &[u8]) -> Option<Heartbeat> {
         active: number("active"),
         processed: number("processed"),
         offline: kind == "worker-offline",
+        every_ms: said.get("freq").and_then(Json::as_f64).and_then(milliseconds),
+        load: load(&said),
         beats: 1,
         silent_ms: None,
     })
+}
+
+/// No worker beats less than once in an hour.
+fn milliseconds(seconds: f64) -> Option<u64> {
+    (0.001..=3600.0)
+        .contains(&seconds)
+        .then_some((seconds * 1000.0) as u64)
+}
+
+fn load(said: &Json) -> Vec<f64> {
+    let all = said.get("loadavg").and_then(Json::as_array);
+    all.into_iter()
+        .flatten()
+        .filter_map(Json::as_f64)
+        .take(3)
+        .collect()
 }
 
 /// The answer is `{NODE: result}`, or an error in the result's place.
@@ -279,6 +313,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn who_takes_questions_where() {
+        assert_eq!(node_of(&mailbox("celery@vm")), Some("celery@vm"));
+        assert_eq!(node_of("3f6b-aa.reply.celery.pidbox"), None);
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for line in [
+            "celery -A shop worker -P solo",
+            "celery -A shop worker --pool=solo",
+            "celery -A shop worker --without-heartbeat",
+            "celery -A shop worker --heartbeat-interval=30",
+        ] {
+            assert!(may_be_silent(&words(line)), "{line}");
+        }
+        assert!(!may_be_silent(&words("celery -A shop worker -l INFO -c 2")));
+    }
+
     /// As 5.7.0 writes them.
     #[test]
     fn what_workers_say_and_answer() {
@@ -291,6 +341,7 @@ mod tests {
             (beat.node.as_str(), beat.pid, beat.processed),
             ("celery@vm", Some(4711), Some(7))
         );
+        assert_eq!((beat.every_ms, beat.load.as_slice()), (Some(2_000), &[1.0][..]));
         assert_eq!(
             read_heartbeat(br#"{"type": "task-received", "hostname": "x"}"#),
             None

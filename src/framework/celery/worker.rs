@@ -1,6 +1,6 @@
 //! A worker's programs, and what is theirs to be set.
 
-use crate::framework::WorkerShape;
+use crate::framework::{DefaultBroker, WorkerShape};
 
 pub(super) const WORKER: WorkerShape = WorkerShape {
     programs: &["celery"],
@@ -29,9 +29,18 @@ pub(super) const WORKER: WorkerShape = WorkerShape {
     package_prefix: "celery-",
     variable_prefix: "CELERY_",
     broker_variable: "CELERY_BROKER_URL",
+    default_broker: Some(&DEFAULT_BROKER),
     test_switches: &["CELERY_TASK_ALWAYS_EAGER"],
     tuning_variables: &["celery_task_time_limit", "celery_worker_prefetch_multiplier"],
     tuning_prefixes: &["celery_task_", "celery_worker_"],
+};
+
+/// `amqp://guest@localhost:5672//`.
+pub const DEFAULT_BROKER: DefaultBroker = DefaultBroker {
+    port: "5672",
+    user: "guest",
+    vhost: "/",
+    written: &["@127.0.0.1:5672//", "@localhost:5672//"],
 };
 
 /// `-Q a, b` is two words, and the second is read as something else.

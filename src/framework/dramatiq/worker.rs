@@ -18,6 +18,7 @@ pub(super) const WORKER: WorkerShape = WorkerShape {
     package_prefix: "dramatiq-",
     variable_prefix: "DRAMATIQ_",
     broker_variable: "DRAMATIQ_BROKER_URL",
+    default_broker: None,
     test_switches: &["DRAMATIQ_TESTING"],
     tuning_variables: &[
         "dramatiq_queue_prefetch",

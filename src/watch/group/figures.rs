@@ -90,6 +90,11 @@ impl QueueGroup {
         self.details.as_ref().is_some_and(|seen| seen.value.single_active)
     }
 
+    /// Who consumes, and when the broker was asked for it.
+    pub fn who_when(&self) -> Option<(&[Consumer], Duration)> {
+        Some((self.who()?, self.details.as_ref()?.at))
+    }
+
     pub fn who(&self) -> Option<&[Consumer]> {
         self.details.as_ref()?.value.consumers.as_deref()
     }

@@ -9,6 +9,7 @@ use super::super::group::{Quantity, QueueGroup};
 use super::super::lines::{Number, Row, one_line};
 use super::super::observation::Stats;
 use super::super::queue::Figure;
+use super::super::{QueueModel, workers};
 use crate::text::{fitted, width as cells};
 use crate::units::seconds;
 
@@ -20,6 +21,8 @@ pub enum Column {
     Ready,
     Unacked,
     Consumers,
+    Prefetch,
+    Active,
     In,
     Deliver,
     Ack,
@@ -30,12 +33,30 @@ pub enum Column {
 }
 
 impl Column {
-    pub const ALL: [Column; 12] = [
+    /// Those that say something of every queue; the others need workers that speak by themselves.
+    pub const USUAL: [Column; 12] = [
         Column::Queue,
         Column::State,
         Column::Ready,
         Column::Unacked,
         Column::Consumers,
+        Column::In,
+        Column::Deliver,
+        Column::Ack,
+        Column::Oldest,
+        Column::Delayed,
+        Column::Dead,
+        Column::Who,
+    ];
+
+    pub const ALL: [Column; 14] = [
+        Column::Queue,
+        Column::State,
+        Column::Ready,
+        Column::Unacked,
+        Column::Consumers,
+        Column::Prefetch,
+        Column::Active,
         Column::In,
         Column::Deliver,
         Column::Ack,
@@ -53,6 +74,8 @@ impl Column {
             Column::Ready => ("ready", "ready", 9),
             Column::Unacked => ("unacked", "unacked", 9),
             Column::Consumers => ("consumers", "cons.", 6),
+            Column::Prefetch => ("prefetch", "pref.", 6),
+            Column::Active => ("active", "active", 8),
             Column::In => ("in", "in/s", 6),
             Column::Deliver => ("deliver", "out/s", 6),
             Column::Ack => ("ack", "ack/s", 6),
@@ -100,6 +123,8 @@ impl Column {
             Column::Ready => count(&row.ready),
             Column::Unacked => count(&row.unacked),
             Column::Consumers => count(&row.consumers),
+            Column::Prefetch => row.prefetch.as_ref().map(count).unwrap_or_default(),
+            Column::Active => row.active.as_ref().map(count).unwrap_or_default(),
             Column::In => rate(row.rates.publish.value, row.rates.publish.age_ms),
             Column::Deliver => rate(row.rates.deliver.value, row.rates.deliver.age_ms),
             Column::Ack => rate(row.rates.ack.value, row.rates.ack.age_ms),
@@ -115,7 +140,8 @@ impl Column {
     }
 
     /// What a row is sorted by; what is not known comes last.
-    pub fn amount(self, group: &QueueGroup, now: Duration) -> f64 {
+    pub fn amount(self, group: &QueueGroup, model: &QueueModel) -> f64 {
+        let now = model.now();
         let figure = |quantity| group.figure(quantity, now).value().map(|value| value as f64);
         let rate = |pick: fn(&Stats) -> Option<f64>| pick(&group.stats(now)?.value);
         let amount = match self {
@@ -123,6 +149,14 @@ impl Column {
             Column::Ready => figure(Quantity::Ready),
             Column::Unacked => figure(Quantity::Unacked),
             Column::Consumers => figure(Quantity::Consumers),
+            Column::Prefetch => {
+                let most = workers::prefetch(group.who_when(), now).value();
+                most.map(|most| most as f64)
+            }
+            Column::Active => {
+                let active = model.active(group).and_then(|active| active.value());
+                active.map(|active| active as f64)
+            }
             Column::Delayed => figure(Quantity::Delayed),
             Column::Dead => figure(Quantity::Dead),
             Column::In => rate(|stats| stats.publish_rate),
@@ -139,7 +173,8 @@ impl Column {
 }
 
 /// What is left out first where the terminal is narrow. The name never is: a row without it says nothing.
-const DISPENSABLE: [Column; 11] = [
+const DISPENSABLE: [Column; 13] = [
+    Column::Prefetch,
     Column::Oldest,
     Column::Deliver,
     Column::Who,
@@ -147,6 +182,7 @@ const DISPENSABLE: [Column; 11] = [
     Column::Ack,
     Column::Delayed,
     Column::Dead,
+    Column::Active,
     Column::Unacked,
     Column::Consumers,
     Column::Ready,

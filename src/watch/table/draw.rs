@@ -136,6 +136,8 @@ impl Table {
             Some(who) => {
                 let line = |text| Line::from(one_line(&format!("consumer: {text}")));
                 lines.extend(consumer_lines(who).into_iter().map(line));
+                let line = |text| Line::from(one_line(&format!("worker: {text}")));
+                lines.extend(model.workers().words_of(who, model.now()).into_iter().map(line));
             }
         }
         lines
@@ -178,7 +180,7 @@ impl Table {
             .filter_map(|name| {
                 let group = model.groups().get(name)?;
                 let (state, why) = model.state(name);
-                let row = lines::row(name, group, state, why, model.now(), started);
+                let row = lines::row(name, group, state, why, model, started);
                 let cells = columns.iter().zip(widths.iter()).map(|(column, place)| {
                     let width = usize::from(place.width);
                     let cell = Cell::from(column.text(&row, group, model.now(), width));

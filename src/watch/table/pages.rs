@@ -71,7 +71,7 @@ impl Table {
             return vec![Line::from("This queue is gone.")];
         };
         let (state, why) = model.state(name);
-        let row = lines::row(name, group, state, why, model.now(), started);
+        let row = lines::row(name, group, state, why, model, started);
         let mut page = Page {
             lines: Vec::new(),
             width: usize::from(width).saturating_sub(INDENT).max(10),
@@ -89,6 +89,10 @@ impl Table {
             Some(who) => {
                 for (nth, text) in consumer_lines(who).iter().enumerate() {
                     page.say(if nth == 0 { "by" } else { "" }, text);
+                }
+                let workers = model.workers().words_of(who, model.now());
+                for (nth, text) in workers.iter().enumerate() {
+                    page.say(if nth == 0 { "worker" } else { "" }, text);
                 }
             }
         }
@@ -122,7 +126,11 @@ impl Page {
             ("delayed", &row.delayed),
             ("dead", &row.dead),
             ("done", &row.done),
-        ] {
+        ]
+        .into_iter()
+        .chain(row.prefetch.iter().map(|number| ("prefetch", number)))
+        .chain(row.active.iter().map(|number| ("active", number)))
+        {
             let quantity = match name {
                 "delayed" => Some(Quantity::Delayed),
                 "dead" => Some(Quantity::Dead),

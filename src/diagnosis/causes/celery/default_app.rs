@@ -3,6 +3,7 @@
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{api, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::celery::DEFAULT_BROKER as DEFAULT;
 use crate::timeline::environment::{Environment, Variable};
 use crate::timeline::{EventKind, Process, Source};
 
@@ -19,11 +20,6 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     page: include_str!("default_app.md"),
     check,
 };
-
-/// `amqp://guest@localhost:5672//`, in parts.
-const PORT: &str = "5672";
-const USER: &str = "guest";
-const VHOST: &str = "/";
 
 /// Whatever application is used, it takes its broker from here first.
 const NAMES_THE_BROKER: [&str; 2] = ["CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL"];
@@ -58,24 +54,29 @@ fn connected(story: &Story<'_>, n: u32, process: &Process) -> Option<Answer> {
         .iter()
         .find(|socket| leads_to_the_default(socket))?;
     let setup = &story.timeline.setup;
+    let port = DEFAULT.port;
     let listed = story.connections().and_then(|(listed, connections)| {
         let own = connections.iter().find(|connection| connection.name == *socket)?;
         Some((listed, own))
     });
     let (text, evidence) = match listed {
-        Some((_, own)) if own.vhost == setup.vhost || own.vhost != VHOST || own.user != USER => return None,
+        Some((_, own))
+            if own.vhost == setup.vhost || own.vhost != DEFAULT.vhost || own.user != DEFAULT.user =>
+        {
+            return None;
+        }
         Some((listed, own)) => (
             format!(
-                "the API (pid {}) is connected to localhost:{PORT} as {}, in vhost \"{}\" and not in \"{}\"",
+                "the API (pid {}) is connected to localhost:{port} as {}, in vhost \"{}\" and not in \"{}\"",
                 process.pid, own.user, own.vhost, setup.vhost
             ),
             vec![n, listed],
         ),
         // It may be the configured broker's own connection, not listed yet.
-        None if is_the_default(&setup.broker) => return None,
+        None if DEFAULT.is_at(&setup.broker) => return None,
         None => (
             format!(
-                "the API (pid {}) is connected to localhost:{PORT}, and not to {}",
+                "the API (pid {}) is connected to localhost:{port}, and not to {}",
                 process.pid, setup.broker
             ),
             vec![n],
@@ -99,13 +100,14 @@ fn refused(story: &Story<'_>) -> Answer {
     let there = story.depths_since(story.queue());
     let Some(there) = there
         .last()
-        .filter(|_| !is_the_default(&story.timeline.setup.broker))
+        .filter(|_| !DEFAULT.is_at(&story.timeline.setup.broker))
     else {
         return Answer::NotApplicable;
     };
+    let port = DEFAULT.port;
     Answer::possible(
         format!(
-            "where the API sends, nobody listens, and {} answers: without an app of its own, or without its settings (the default app), the API sends to localhost:{PORT}{}",
+            "where the API sends, nobody listens, and {} answers: without an app of its own, or without its settings (the default app), the API sends to localhost:{port}{}",
             story.timeline.setup.broker,
             unused(story)
         ),
@@ -115,14 +117,7 @@ fn refused(story: &Story<'_>) -> Answer {
 
 fn leads_to_the_default(socket: &str) -> bool {
     let remote = socket.trim_end_matches(" (connecting)").split(" -> ").nth(1);
-    remote.is_some_and(is_the_default)
-}
-
-fn is_the_default(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| {
-        let host = host.trim_matches(['[', ']']);
-        port == PORT && (host == "localhost" || host == "::1" || host.starts_with("127."))
-    })
+    remote.is_some_and(|remote| DEFAULT.is_at(remote))
 }
 
 /// A broker's address that the API has been given, and the worker as well.

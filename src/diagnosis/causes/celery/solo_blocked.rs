@@ -2,7 +2,7 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::workers;
-use crate::diagnosis::premises::Premise;
+use crate::diagnosis::premises::{EventId, Premise};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -21,44 +21,56 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     check,
 };
 
-/// What the banner says of a pool that is the process itself.
-const SOLO: &str = "(solo)";
-
 fn check(story: &Story<'_>) -> Answer {
-    let banner = story
-        .worker_lines()
-        .iter()
-        .rev()
-        .find(|told| matches!(told.mark, Some(LogEvent::Concurrency { .. })));
-    let Some(banner) = banner.filter(|told| told.line.text.contains(SOLO)) else {
+    let Some(delivered) = story.deliveries().last().filter(|_| story.closed()) else {
         return Answer::NotApplicable;
     };
-    let Some(delivered) = story.deliveries().last().filter(|_| story.closed()) else {
+    let Some((peer, pid)) = story.peer(delivered.connection) else {
+        return match banner(story) {
+            Some(_) => Answer::cannot_tell(&[Source::Process]),
+            None => Answer::NotApplicable,
+        };
+    };
+    let Some(solo) = banner(story).or_else(|| command(story, pid)) else {
         return Answer::NotApplicable;
     };
     if let Some(told) = story.lines().first() {
         return Answer::ruled_out("the worker has read it", [told.n]);
     }
-    let Some((peer, pid)) = story.peer(delivered.connection) else {
-        return Answer::cannot_tell(&[Source::Process]);
-    };
-    let holds_log = story.process(pid).filter(|(_, process)| process.holds_log);
-    let Some((seen, _)) = holds_log else {
+    let Some((seen, process)) = story.process(pid) else {
         return Answer::NotApplicable;
     };
+    if !process.holds_log && story.is_watched(pid) != Some(true) {
+        return Answer::NotApplicable;
+    }
     let running = workers::running_others(story);
     let Some((n, name)) = running.last() else {
         return Answer::NotApplicable;
     };
     Answer::shown(
         format!("the worker (pid {pid}) is a solo one and runs `{name}`: until that ends it reads nothing, this task included"),
-        [delivered.n, peer, seen, banner.n, *n],
+        [delivered.n, peer, seen, solo, *n],
     )
     .given([
         Premise::WorkIsRunning(pid),
         Premise::LogIsWhole,
         Premise::OneProcessPerLogThread { pid: None },
     ])
+}
+
+/// The banner says that the pool is the process itself. It is printed, and may have gone elsewhere than the log.
+fn banner(story: &Story<'_>) -> Option<EventId> {
+    let mut lines = story.worker_lines().iter().rev();
+    let banner = lines.find(|told| matches!(told.mark, Some(LogEvent::Concurrency { .. })))?;
+    banner.line.text.contains("(solo)").then_some(banner.n)
+}
+
+/// The command line says so.
+fn command(story: &Story<'_>, pid: i32) -> Option<EventId> {
+    let (n, process) = story.process(pid)?;
+    let line = process.command.join(" ");
+    let is_solo = ["-P solo", "-Psolo", "--pool solo", "--pool=solo"];
+    is_solo.iter().any(|words| line.contains(words)).then_some(n)
 }
 
 #[cfg(test)]
@@ -80,6 +92,28 @@ mod tests {
             scene.cause(),
             "certain solo-blocked",
             "nothing shows that it still runs"
+        );
+    }
+
+    /// The banner is printed, and may have gone elsewhere than the log.
+    #[test]
+    fn its_command_line_says_so_too() {
+        let by_command = |command: &str| {
+            behind("?").and(|scene| {
+                scene
+                    .process(100, 1, command, |process| process.holds_log = true)
+                    .silence()
+            })
+        };
+        let solo = by_command("python celery -A shop worker -l INFO -P solo");
+        assert!(solo.cause().ends_with(" solo-blocked"), "{}", solo.cause());
+        // Nothing says of what kind its pool is: it may be that.
+        let unknown = by_command("python celery -A shop worker -l INFO");
+        assert_eq!(
+            unknown.cause(),
+            "possible worker-blocked",
+            "{}",
+            unknown.summary()
         );
     }
 
