@@ -4,6 +4,7 @@
 //! again later without any service. The types here serialise as they stand: they are the recording
 //! and the `timeline` of the JSON report.
 
+mod attribution;
 mod broker;
 mod command;
 mod container;

@@ -7,7 +7,7 @@ use super::{
     ClosedChannel, CommandEnd, Connection, Consumer, Container, Ended, LockWait, LogLine, Permission,
     Process, Row, Sessions, Source, Stack, isolation,
 };
-use crate::framework::{ArgumentValues, Heartbeat, Inspection, Message};
+use crate::framework::{Heartbeat, Inspection, Message};
 
 /// One timestamped thing one source saw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -22,38 +22,6 @@ pub struct Event {
     pub stated: Option<String>,
     #[serde(flatten)]
     pub kind: EventKind,
-}
-
-impl Event {
-    /// Marks the event if it carries the task id, and forgets the unmasked text. `nouns`: what the task is called.
-    pub fn learn_task_id(&mut self, task_id: &str, nouns: &[String]) {
-        match &mut self.kind {
-            EventKind::Publish { message, .. }
-            | EventKind::Deliver { message, .. }
-            | EventKind::DeadLetter { message, .. } => {
-                message.learn_task_id(task_id);
-                message.leaves = ArgumentValues::default();
-            }
-            EventKind::Line(line) => {
-                line.learn_task_id(task_id, nouns);
-                line.raw = ArgumentValues::default();
-            }
-            _ => {}
-        }
-    }
-}
-
-impl EventKind {
-    /// It is a publish, and it was put on this queue.
-    pub fn is_put_on(&self, queue: &str) -> bool {
-        match self {
-            Self::Publish {
-                routed: Some(routed), ..
-            } => routed.iter().any(|name| name == queue),
-            Self::Publish { routing_key, .. } => routing_key == queue,
-            _ => false,
-        }
-    }
 }
 
 /// What was seen. Closed and owned: it is written and read as it stands.

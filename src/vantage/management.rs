@@ -27,9 +27,6 @@ use site::{cluster, is_without_policies, vhost_exists};
 /// at the end; each time is a handful of requests.
 const QUIET_LOOK: Duration = Duration::from_secs(3);
 
-/// Of the keys that a queue is bound with.
-const MOST_KEYS: usize = 100;
-
 /// How long the last look waits for an empty list of consumers to fill.
 const LATE_LIST: Duration = Duration::from_millis(1200);
 
@@ -259,15 +256,7 @@ impl Watcher<'_> {
         let Ok(Json::Array(items)) = self.management.get(&path).await else {
             return;
         };
-        let mut keys: Vec<String> = items
-            .iter()
-            .filter(|item| !text(item, "source").is_empty())
-            .map(|item| text(item, "routing_key"))
-            .take(MOST_KEYS)
-            .collect();
-        keys.sort();
-        keys.dedup();
-        let queue = queue.to_owned();
+        let (queue, keys) = (queue.to_owned(), lists::keys(&items));
         self.see("bindings", EventKind::Bound { queue, keys });
     }
 

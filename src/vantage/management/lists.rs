@@ -157,3 +157,20 @@ fn object(value: Option<&Json>) -> Map<String, Json> {
         _ => Map::new(),
     }
 }
+
+/// Of the keys that a queue is bound with.
+const MOST_KEYS: usize = 100;
+
+/// The keys of these bindings. That of the default exchange is the queue's own name.
+pub(super) fn keys(bindings: &[Json]) -> Vec<String> {
+    let named = bindings
+        .iter()
+        .filter(|binding| !text(binding, "source").is_empty());
+    let mut keys: Vec<String> = named
+        .map(|binding| text(binding, "routing_key"))
+        .take(MOST_KEYS)
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
