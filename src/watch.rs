@@ -16,6 +16,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod until;
+mod worker_row;
 pub mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

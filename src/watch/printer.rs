@@ -12,7 +12,7 @@ use super::lines::{self, End, Line, SCHEMA, What};
 use super::observation::Timed;
 use super::state::State;
 use super::workers::{Life, WorkerKey};
-use super::{QueueEvent, QueueModel};
+use super::{QueueEvent, QueueModel, worker_row};
 
 /// Decides what is worth a line: each change, but a number that changes all the time once per
 /// interval only.
@@ -138,7 +138,7 @@ impl Printer {
         let news = model.workers_mut().take_news();
         let mut lines = Vec::new();
         for key in news {
-            let Some(row) = lines::worker_row(model, &key) else {
+            let Some(row) = worker_row::of(model, &key) else {
                 self.workers.remove(&key);
                 continue;
             };
