@@ -84,7 +84,10 @@ impl Watcher {
     /// At the last look.
     pub(super) async fn stacks(&mut self, deadline: Instant) {
         let pids = self.wanted_stacks();
-        let Some(mut channel) = self.channel.take().filter(|_| !pids.is_empty()) else {
+        if pids.is_empty() {
+            return;
+        }
+        let Some(mut channel) = self.channel.take() else {
             return;
         };
         let mut found = BTreeMap::new();
