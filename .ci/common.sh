@@ -51,8 +51,8 @@ RABBITMQ_NEWEST=4.3
 
 # The live tests that run on the newest as well with every change; all of them do at night.
 BROKER_TESTS=(
-    blind::without cluster::a_success cluster::two_runs delivered::delayed delivered::worker_not_started
-    delivered::worker_on_other_queue finished::actor_raised
+    blind::without cluster::a_success cluster::two_runs cluster::tracing_is_put_back delivered::delayed delivered::worker_not_started
+    delivered::worker_on_other_queue finished::actor_raised tls::all_of_it
 )
 
 # lab_up VERSION: the lab with this RabbitMQ, for what follows and for the tests that bring it up.
