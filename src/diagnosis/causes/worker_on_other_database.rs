@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{broker, row, sessions};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-database",
@@ -26,6 +26,9 @@ fn check(story: &Story<'_>) -> Answer {
     // What it raised for another reason, it would raise anywhere.
     if !story.raised().is_empty() && !row::misses_the_row(story) {
         return Answer::NotApplicable;
+    }
+    if let Some(n) = written_here(story) {
+        return Answer::ruled_out("the row shows that the worker writes to this database", [n]);
     }
     let over = match story.attempt_over() {
         Some(over) => Some(over.n),
@@ -62,11 +65,25 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::likely(summary, evidence)
 }
 
+/// A look at the row that shows a write of the worker's, finished or not: a session that is gone may have made it.
+fn written_here(story: &Story<'_>) -> Option<u32> {
+    let setup = &story.timeline.setup;
+    let is_the_workers = |status: &String| setup.running.contains(status) || setup.failed.contains(status);
+    let rows = story.rows().iter();
+    rows.rev().find_map(|(n, _, row)| {
+        let attempted = matches!(
+            row.xmax_state,
+            Some(Xmax::Aborted | Xmax::UpdateAborted | Xmax::InProgress)
+        );
+        (attempted || row.status.as_ref().is_some_and(is_the_workers)).then_some(*n)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{CALL, Scene};
-    use crate::timeline::{DatabaseSession, EventKind, Sessions, Xmax};
+    use crate::timeline::{DatabaseSession, EventKind, Sessions};
 
     const SERVER: &str = "127.0.0.1:5432";
 
@@ -137,6 +154,15 @@ mod tests {
             "likely worker-on-other-database"
         );
         assert_eq!(raised("ValueError: 7").answer(&CAUSE), "not applicable");
+    }
+
+    /// A session for each statement, and one that stays, of another part of the application.
+    #[test]
+    fn what_was_written_here_is_a_near_miss() {
+        let after = |scene: Scene| scene.see(Source::Database, listed(&[(ONE, "audit")])).silence();
+        assert_eq!(after(done(&[ONE]).row("RUNNING")).answer(&CAUSE), "ruled out");
+        let rolled_back = done(&[ONE]).row_with("PENDING", Xmax::UpdateAborted);
+        assert_eq!(after(rolled_back).answer(&CAUSE), "ruled out");
     }
 
     /// One of them is in the right database; one is not in the list; there is none; and the row was written.
