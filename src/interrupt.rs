@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::exit;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// Whoever hears a second request has so long to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(700);
 
+static REQUESTS: LazyLock<Requests> = LazyLock::new(Requests::default);
 /// Something is being undone, which the user waits for.
 static UNDOING: AtomicU32 = AtomicU32::new(0);
 
@@ -42,21 +44,22 @@ pub fn outlive_file_limits() {
     }
 }
 
-/// Sees to it that requests to end are obeyed even where everything hangs: in a pipe that nobody reads, in a
-/// file system that is gone. A second one ends at once, the first one after a while. To die at any moment is
-/// safe: the guardian undoes what was done. On a thread of its own, with a runtime of its own.
+/// Sees to it that requests to end are heard, and obeyed even where everything hangs: in a pipe that nobody
+/// reads, in a file system that is gone. A second one ends at once, the first one after a while. To die at any
+/// moment is safe: the guardian undoes what was done. On a thread of its own, with a runtime of its own.
 pub fn enforce() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::listen()?
+    };
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             runtime.block_on(async {
-                let Ok(mut requests) = Requests::listen() else {
-                    return;
-                };
-                let first = requests.next().await;
+                let first = signals.next().await;
                 let patience = async {
                     loop {
                         tokio::time::sleep(PATIENCE).await;
@@ -67,7 +70,7 @@ pub fn enforce() -> io::Result<()> {
                 };
                 let number = tokio::select! {
                     number = patience => number,
-                    second = requests.next() => {
+                    second = signals.next() => {
                         tokio::time::sleep(GOODBYE).await;
                         second
                     }
@@ -79,13 +82,13 @@ pub fn enforce() -> io::Result<()> {
 }
 
 /// The signals that ask to end.
-struct Requests {
+struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
-impl Requests {
+impl Signals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -94,32 +97,61 @@ impl Requests {
         })
     }
 
-    /// The number of the next one.
+    /// The number of the next one, once everybody knows.
     async fn next(&mut self) -> i32 {
-        tokio::select! {
+        let number = tokio::select! {
             _ = self.interrupt.recv() => libc::SIGINT,
             _ = self.terminate.recv() => libc::SIGTERM,
             _ = self.hangup.recv() => libc::SIGHUP,
-        }
+        };
+        REQUESTS.0.send_modify(|made| *made += 1);
+        number
     }
 }
 
-/// Becomes true on Ctrl-C or a request to terminate, whenever that comes.
-pub fn listen_for_interrupt() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        interrupt().await;
-        sender.send_replace(true);
-        // Kept, so that nobody takes a closed channel for an interrupt.
-        sender.closed().await;
-    });
-    receiver
+/// How often we were asked to end: a request counts for whoever asks, and whenever.
+#[derive(Default)]
+struct Requests(watch::Sender<u32>);
+
+impl Requests {
+    fn made(&self) -> u32 {
+        *self.0.borrow()
+    }
+
+    async fn at_least(&self, wanted: u32) {
+        // What sends lives as long as what waits.
+        let _ = self.0.subscribe().wait_for(|made| *made >= wanted).await;
+    }
 }
 
-/// Resolves on Ctrl-C or a request to terminate.
+/// Somebody has asked us to end.
+pub fn is_interrupted() -> bool {
+    REQUESTS.made() > 0
+}
+
+/// Resolves on Ctrl-C or a request to terminate, at once where that has come already.
 pub async fn interrupt() {
-    match Requests::listen() {
-        Ok(mut requests) => drop(requests.next().await),
-        Err(_) => std::future::pending().await,
+    REQUESTS.at_least(1).await;
+}
+
+/// Resolves on a request to end that comes from now on.
+pub async fn another_interrupt() {
+    REQUESTS.at_least(REQUESTS.made() + 1).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::Requests;
+
+    #[test]
+    fn a_request_counts_for_whoever_asks_later() {
+        let requests = Requests::default();
+        assert!(requests.at_least(1).now_or_never().is_none());
+        requests.0.send_modify(|made| *made += 1);
+        assert_eq!(requests.made(), 1);
+        assert!(requests.at_least(1).now_or_never().is_some());
+        assert!(requests.at_least(2).now_or_never().is_none());
     }
 }

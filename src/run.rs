@@ -24,7 +24,7 @@ use crate::diagnosis::{self, Verdict};
 use crate::error::Result;
 use crate::guardian::Guardian;
 use crate::hooks::Hooks;
-use crate::interrupt::listen_for_interrupt;
+use crate::interrupt::is_interrupted;
 use crate::scrubber::scrubber;
 use crate::timeline::{Ended, EventKind, Source, Timeline};
 use crate::vantage::{Phase, Phases, Tap, api};
@@ -98,14 +98,13 @@ pub async fn observe(config: &Config, plan: &Plan, progress: &mut OnNews<'_>) ->
     );
     let guardian = plan.system.as_ref().map(|system| system.guardian.clone());
     let guardian = Arc::new(Mutex::new(guardian));
-    let interrupted = listen_for_interrupt();
     let (watchers, queries) = arm::start(config, plan, &tap, &Phases::new(phases), &guardian);
     if let Some(task_id) = &plan.post_mortem {
         tap.of(Source::Api).see(EventKind::Given {
             task_id: task_id.clone(),
         });
     }
-    let mut run = Run::new(timeline, clock, phase, queries, reports, interrupted);
+    let mut run = Run::new(timeline, clock, phase, queries, reports);
     let cleanup = Some(Cleanup { watchers, guardian });
     let why = carry_out(&mut run, config, plan, &tap, progress).await?;
     run.note(Source::Run, EventKind::Ended { why });
@@ -130,7 +129,7 @@ async fn carry_out(
     progress: &mut OnNews<'_>,
 ) -> Result<Ended> {
     arm::wait(run, config, plan).await;
-    if *run.interrupted.borrow() {
+    if is_interrupted() {
         return Ok(Ended::Interrupted);
     }
     if let Some(system) = plan.system.as_deref() {

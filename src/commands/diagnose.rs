@@ -9,7 +9,7 @@ use crate::cli::{Diagnose, Expect, Global};
 use crate::config::Config;
 use crate::error::{Error, Result, exit};
 use crate::guardian;
-use crate::interrupt::interrupt;
+use crate::interrupt::another_interrupt;
 use crate::isolate::{Isolator, Original};
 use crate::report::Report;
 use crate::run::{Command, Observed, Plan, observe};
@@ -179,7 +179,7 @@ async fn clean_up(
             complain_of(config, complaints);
             is_clean
         }
-        () = interrupt() => {
+        () = another_interrupt() => {
             super::note(&["the rest is cleaned up in the background".into()]);
             true
         }

@@ -18,7 +18,7 @@ use crate::cli::{Global, Plain, Trace};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Unavailable, exit};
 use crate::hooks::Hooks;
-use crate::interrupt::interrupt;
+use crate::interrupt::another_interrupt;
 use crate::rabbitmq::management::Management;
 use crate::scrubber::scrubber;
 use crate::text::counted;
@@ -189,7 +189,7 @@ async fn restore(guardian: Mutex<Option<crate::guardian::Guardian>>) -> bool {
             }
             complaints.is_empty()
         }
-        () = interrupt() => {
+        () = another_interrupt() => {
             tell("tracing is restored in the background");
             true
         }

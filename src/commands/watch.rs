@@ -7,13 +7,13 @@ mod screen;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{load, prepare};
 use crate::cli::{Global, Watch};
 use crate::config::{Config, Control};
 use crate::error::{Error, Result, exit};
+use crate::interrupt::interrupt;
 use crate::vantage::live::{self, Wanted};
 use crate::watch::lines::End;
 use crate::watch::observation::{Observation, Probe, Timed};
@@ -66,14 +66,13 @@ async fn go(plan: &Plan, config: &Config, args: &Watch, global: &Global) -> Resu
     want.send_replace(plan.wanted(&model, None));
     let (probes, mut seen) = live::open(config, &plan.selector, plan.every, clock, &wanted);
     let mut output = Output::new(plan, args, global, started, shape.is_some())?;
-    let mut signals = Signals::new()?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let ending = loop {
         let mut ticked = false;
         tokio::select! {
             biased;
-            () = signals.any() => break Ending::Signal,
+            () = interrupt() => break Ending::Signal,
             Some(first) = seen.recv() => take(&mut model, first, &mut seen),
             ended = output.input() => if ended { break Ending::Signal },
             _ = tick.tick() => ticked = true,
@@ -263,37 +262,4 @@ fn fail_at_start(model: &QueueModel, plan: &Plan) -> Result<()> {
         seen,
         hint: hint.unwrap_or_else(|| "check [broker] in taskdiag.toml; `taskdiag check` says more".into()),
     })
-}
-
-/// Whatever asks us to end.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind: SignalKind| {
-            signal(kind).map_err(|error| Error::Could {
-                action: "listen",
-                target: "signals".into(),
-                seen: error.to_string(),
-                hint: "the system refuses signal handlers".into(),
-            })
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }

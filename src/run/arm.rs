@@ -13,6 +13,7 @@ use super::follow::{ARMED, Run};
 use super::plan::Plan;
 use crate::config::{Config, Control};
 use crate::error::Unavailable;
+use crate::interrupt::interrupt;
 use crate::timeline::{EventKind, Source};
 use crate::vantage::process::ProcessQuery;
 use crate::vantage::{Phases, Report, Tap, Watched};
@@ -244,12 +245,11 @@ pub(super) async fn wait(run: &mut Run, config: &Config, plan: &Plan) {
 
 /// The sources that have not said by then whether they see; none, if the user does not want to wait.
 async fn late(run: &mut Run, limit: Duration) -> Vec<Source> {
-    let mut interrupted = run.interrupted.clone();
     let mut waiting: Vec<Source> = run.queries.armed.clone();
     while !waiting.is_empty() {
         let left = limit.saturating_sub(run.clock.elapsed());
         let report = tokio::select! {
-            _ = interrupted.wait_for(|interrupted| *interrupted) => return Vec::new(),
+            () = interrupt() => return Vec::new(),
             report = tokio::time::timeout(left, run.reports.recv()) => report,
         };
         let Ok(Some(report)) = report else {

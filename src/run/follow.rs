@@ -10,6 +10,7 @@ use super::assessment::Assessment;
 use super::plan::OnNews;
 use crate::diagnosis;
 use crate::framework::LogEvent;
+use crate::interrupt::interrupt;
 use crate::timeline::{Ended, Event, EventKind, Source, Timeline};
 use crate::vantage::containers::ContainerQuery;
 use crate::vantage::process::ProcessQuery;
@@ -52,7 +53,6 @@ pub(super) struct Run {
     pub clock: Instant,
     pub phase: watch::Sender<Phase>,
     pub reports: mpsc::UnboundedReceiver<Report>,
-    pub interrupted: watch::Receiver<bool>,
     /// The sources that have taken their last look.
     looked: Vec<Source>,
     /// Events of other tasks so far.
@@ -68,7 +68,6 @@ impl Run {
         phase: watch::Sender<Phase>,
         queries: Queries,
         reports: mpsc::UnboundedReceiver<Report>,
-        interrupted: watch::Receiver<bool>,
     ) -> Self {
         Self {
             timeline,
@@ -76,7 +75,6 @@ impl Run {
             clock,
             phase,
             reports,
-            interrupted,
             looked: Vec::new(),
             strangers: 0,
             unnamed: false,
@@ -277,7 +275,6 @@ impl Run {
 
 /// Follows the task until its fate is decided, nothing happens any more, or time is up.
 pub(super) async fn follow(run: &mut Run, progress: &mut OnNews<'_>) -> Ended {
-    let mut interrupted = run.interrupted.clone();
     let began = Instant::now();
     let silence = Duration::from_millis(run.timeline.setup.silence_ms);
     let timeout = Duration::from_millis(run.timeline.setup.timeout_ms);
@@ -351,7 +348,7 @@ pub(super) async fn follow(run: &mut Run, progress: &mut OnNews<'_>) -> Ended {
         }
         tokio::select! {
             biased;
-            _ = interrupted.wait_for(|interrupted| *interrupted) => return Ended::Interrupted,
+            () = interrupt() => return Ended::Interrupted,
             report = run.reports.recv() => {
                 let Some(report) = report else { return Ended::Interrupted };
                 let is_event = run.take(report);

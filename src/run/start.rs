@@ -15,6 +15,7 @@ use crate::diagnosis;
 use crate::error::Result;
 use crate::framework::LogEvent;
 use crate::http;
+use crate::interrupt::interrupt;
 use crate::supervise::{Started, System};
 use crate::timeline::{Ended, EventKind, Source};
 use crate::vantage::Tap;
@@ -57,13 +58,12 @@ pub(super) async fn bring_up(
     let nothing = diagnosis::diagnose(&run.timeline);
     let before = consumers(run);
     let (mut parts, mut answers) = launch(run, system, config, tap).await?;
-    let mut interrupted = run.interrupted.clone();
     let mut all_decided = None;
     let mut answered_at = None;
     loop {
         tokio::select! {
             biased;
-            _ = interrupted.wait_for(|interrupted| *interrupted) => return Ok(Some(Ended::Interrupted)),
+            () = interrupt() => return Ok(Some(Ended::Interrupted)),
             Some(()) = answers.recv() => answered_at = Some(Instant::now()),
             Some(report) = run.reports.recv() => { run.take(report); }
             () = tokio::time::sleep(EVERY) => {}

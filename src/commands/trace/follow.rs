@@ -11,7 +11,7 @@ use crate::commands::tell;
 use crate::config::Config;
 use crate::error::{Error, Result, Unavailable};
 use crate::guardian::Guardian;
-use crate::interrupt::{Undoing, interrupt};
+use crate::interrupt::{Undoing, another_interrupt, interrupt};
 use crate::rabbitmq::management::Management;
 use crate::trace::TraceTotals;
 use crate::vantage::firehose::{Incoming, Missed, Subscription};
@@ -85,7 +85,6 @@ pub async fn follow<W: Write + Send + 'static>(
         path: "stdout".into(),
         source,
     })?;
-    let mut interrupted = Box::pin(interrupt());
     let mut over = Box::pin(async {
         match lasting {
             Some(lasting) => tokio::time::sleep(lasting).await,
@@ -126,7 +125,7 @@ pub async fn follow<W: Write + Send + 'static>(
                             return Ok(closed(subscription, queue, done).await);
                         },
                         ended = &mut done => return Ok(enough(subscription, ended).await),
-                        () = &mut interrupted => break None,
+                        () = interrupt() => break None,
                         () = &mut over => break None,
                     }
                 };
@@ -154,7 +153,7 @@ pub async fn follow<W: Write + Send + 'static>(
                 }
             }
             ended = &mut done => return Ok(enough(subscription, ended).await),
-            () = &mut interrupted => break,
+            () = interrupt() => break,
             () = &mut over => break,
         }
     }
@@ -163,7 +162,7 @@ pub async fn follow<W: Write + Send + 'static>(
     let beyond = tokio::select! {
         beyond = subscription.beyond(reconnector.management) => beyond,
         // Whoever presses Ctrl-C once more does not want to wait for the exact number.
-        () = interrupt() => Missed { events: 0, exact: false },
+        () = another_interrupt() => Missed { events: 0, exact: false },
     };
     missed.events += beyond.events;
     let exact = missed.exact && beyond.exact && error.is_none() && !gaps;
@@ -191,7 +190,7 @@ pub async fn follow<W: Write + Send + 'static>(
             }),
         }),
         // Whoever asks to end once more does not want to see the rest.
-        () = interrupt() => Ok(TraceResult { totals: totals(), exact: false, error }),
+        () = another_interrupt() => Ok(TraceResult { totals: totals(), exact: false, error }),
     }
 }
 
