@@ -69,6 +69,8 @@ mod promises;
 mod proxy;
 #[path = "live/published.rs"]
 mod published;
+#[path = "live/scratch.rs"]
+mod scratch;
 #[path = "live/shapes.rs"]
 mod shapes;
 #[path = "live/stack.rs"]

@@ -587,6 +587,10 @@ impl<'a> Story<'a> {
         self.timeline.events.iter().find_map(pick)
     }
 
+    pub(in crate::diagnosis) fn find_last<T>(&self, pick: impl FnMut(&'a Event) -> Option<T>) -> Option<T> {
+        self.timeline.events.iter().rev().find_map(pick)
+    }
+
     /// No pointer says where the answer holds the task's id: it was found under a usual name.
     pub fn id_was_guessed(&self) -> bool {
         !self.post_mortem() && self.timeline.setup.task_id_pointer.is_none()

@@ -70,8 +70,9 @@ pub enum PlaceState {
 
 impl PlaceState {
     /// Docker: `Container w is paused, unpause the container before exec`, `Container w is restarting, wait until the
-    /// container is running`, `container w is not running`. Compose: `service "worker" is not running`. A container that
-    /// is not found may be one whose name is wrong.
+    /// container is running`, `container w is not running`. Compose: `service "worker" is not running`. kubectl, which
+    /// has looked up pod and container before: `unable to upgrade connection: container not found ("worker")`, `cannot exec
+    /// into a container in a completed pod`. For the others a container that is not found may be one whose name is wrong.
     pub fn said(said: &str) -> Option<Self> {
         let said = said.to_lowercase();
         let names_one = ["container ", "service ", "pod "]
@@ -81,6 +82,8 @@ impl PlaceState {
             (" is paused", PlaceState::Paused),
             (" is restarting", PlaceState::Restarting),
             (" is not running", PlaceState::NotRunning),
+            ("upgrade connection: container not found", PlaceState::NotRunning),
+            ("a container in a completed pod", PlaceState::NotRunning),
         ];
         let found = all.into_iter().find(|(words, _)| said.contains(words));
         found.filter(|_| names_one).map(|(_, state)| state)
@@ -139,6 +142,20 @@ mod tests {
                 Some(PlaceState::NotRunning),
             ),
             ("service \"worker\" is not running", Some(PlaceState::NotRunning)),
+            (
+                "error: unable to upgrade connection: container not found (\"worker\")",
+                Some(PlaceState::NotRunning),
+            ),
+            (
+                "error: cannot exec into a container in a completed pod; current phase is Failed",
+                Some(PlaceState::NotRunning),
+            ),
+            (
+                "Error from server (NotFound): pods \"shop-worker\" not found",
+                None,
+            ),
+            ("error: container wrker is not valid for pod shop-worker", None),
+            ("error: unable to upgrade connection: Forbidden", None),
             (
                 "Error response from daemon: No such container: shop-worker-1",
                 None,

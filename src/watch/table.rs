@@ -65,7 +65,7 @@ const MANY: usize = 500;
 impl Table {
     pub fn new(columns: &[Column], sort: Column, colors: bool) -> Self {
         let columns = if columns.is_empty() {
-            Column::USUAL.to_vec()
+            Column::ALL.into_iter().filter(Column::is_usual).collect()
         } else {
             columns.to_vec()
         };

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 
 use crate::lab::{repository, signal, until};
-use crate::stack::Stack;
+use crate::stack::{Stack, words};
 use crate::verdict::Verdict;
 use crate::worker::ARGUMENTS;
 
@@ -276,4 +276,40 @@ fn where_a_worker_of_a_place_hangs_is_seen() {
     let verdict = stack.diagnose(&[]).expect("A", "actor-still-running", 10);
     shows_where_it_hangs(&verdict);
     says_no_number(verdict);
+}
+
+/// Without a cluster: a stand-in that keeps to what `kubectl exec` documents, in front of a real way into a place.
+#[test]
+fn a_pod_is_seen_by_what_kubectl_promises() {
+    let mut stack = Stack::new("place-pod");
+    lasts(&mut stack);
+    stack.api(&[]);
+    Place::with_worker(&mut stack, &[("OPS_WORKER_FAULT", "hang")]);
+    consumes(&mut stack);
+    let relay = repository().join("tests/live/relay.py");
+    let way = format!(
+        "WAY=python3 {} {}",
+        relay.display(),
+        stack.dir.join("worker.sock").display()
+    );
+    let kubectl = repository().join("tests/live/kubectl").display().to_string();
+    stack.set(
+        "worker.exec",
+        words(&["env", &way, &kubectl, "exec", "-i", "deploy/worker", "--"]),
+    );
+    let verdict = stack.diagnose(&[]).expect("A", "actor-still-running", 10);
+    shows_where_it_hangs(&verdict);
+    // Which container it chose is no trouble.
+    assert!(!verdict.text.contains("Defaulted"), "{}", verdict.text);
+    says_no_number(verdict);
+
+    // Without `-i` nothing arrives there, and the remedy says so.
+    stack.set(
+        "worker.exec",
+        words(&["env", &way, &kubectl, "exec", "deploy/worker", "--"]),
+    );
+    let verdict = stack.diagnose(&[]);
+    // Lines are wrapped.
+    let said: Vec<&str> = verdict.text.split_whitespace().collect();
+    assert!(said.join(" ").contains("`kubectl exec -i`"), "{}", verdict.text);
 }

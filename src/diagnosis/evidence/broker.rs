@@ -122,25 +122,17 @@ impl<'a> Story<'a> {
 
     /// The last list of consumers, if all of them could be seen.
     pub fn consumers(&self) -> Option<(u32, &'a [Consumer])> {
-        self.timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::Consumers { consumers } => Some((event.n, consumers.as_slice())),
-                _ => None,
-            })
+        self.find_last(|event| match &event.kind {
+            EventKind::Consumers { consumers } => Some((event.n, consumers.as_slice())),
+            _ => None,
+        })
     }
 
     pub fn connections(&self) -> Option<(u32, &'a [Connection])> {
-        self.timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::Connections { connections } => Some((event.n, connections.as_slice())),
-                _ => None,
-            })
+        self.find_last(|event| match &event.kind {
+            EventKind::Connections { connections } => Some((event.n, connections.as_slice())),
+            _ => None,
+        })
     }
 
     /// After our message was delivered the dead-letter queue grew by one, and it was the only
@@ -298,19 +290,14 @@ pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
     let sent = story.published()?.at_ms;
     let end = story.depths(story.queue()).last()?.at_ms;
     let half = sent + (end - sent) / 2.0;
-    story
-        .timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Deliver {
-                queue,
-                redelivered: false,
-                ..
-            } if queue == story.queue() && event.at_ms >= half => Some(event.n),
-            _ => None,
-        })
+    story.find_last(|event| match &event.kind {
+        EventKind::Deliver {
+            queue,
+            redelivered: false,
+            ..
+        } if queue == story.queue() && event.at_ms >= half => Some(event.n),
+        _ => None,
+    })
 }
 
 /// Fewer messages wait than before, some time after ours was sent: somebody took one, seen or not.

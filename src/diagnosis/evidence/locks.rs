@@ -6,8 +6,7 @@ use crate::timeline::{Blocker, EventKind, LockWait, Process};
 
 /// What the last look at the locks said: its event, and the wait, if there was one still.
 pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Option<&'a LockWait>)> {
-    let mut events = story.timeline.events.iter().rev();
-    events.find_map(|event| match &event.kind {
+    story.find_last(|event| match &event.kind {
         EventKind::LockWait(wait) => Some((event.n, Some(wait))),
         EventKind::LockFree => Some((event.n, None)),
         _ => None,
@@ -16,8 +15,7 @@ pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Opt
 
 /// The last wait that was seen, be it over or not.
 pub(in crate::diagnosis) fn last_wait<'a>(story: &Story<'a>) -> Option<(u32, &'a LockWait)> {
-    let mut events = story.timeline.events.iter().rev();
-    events.find_map(|event| match &event.kind {
+    story.find_last(|event| match &event.kind {
         EventKind::LockWait(wait) => Some((event.n, wait)),
         _ => None,
     })

@@ -23,16 +23,10 @@ impl Connected<'_> {
 
 /// Those of a process whose every connection to the server is in its list: one that is missing may be the one that counts.
 fn of<'a>(story: &Story<'a>, pid: i32) -> Option<Connected<'a>> {
-    let (listed, seen): (u32, &'a Sessions) =
-        story
-            .timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::DatabaseSessions(seen) => Some((event.n, seen)),
-                _ => None,
-            })?;
+    let (listed, seen): (u32, &'a Sessions) = story.find_last(|event| match &event.kind {
+        EventKind::DatabaseSessions(seen) => Some((event.n, seen)),
+        _ => None,
+    })?;
     let (shown, process) = story.process(pid).filter(|(_, process)| process.sockets_seen)?;
     let matched: Option<Vec<&DatabaseSession>> = clients(process, &seen.server)
         .map(|client| seen.sessions.iter().find(|session| session.client == client))

@@ -92,7 +92,8 @@ impl Unreachable {
         let (prefix, part) = (self.prefix(), self.place.part);
         match &self.trouble {
             Trouble::NotRun(_) => format!("install it, or correct [{part}] exec in taskdiag.toml"),
-            Trouble::Ended(Some(0)) if self.said.is_none() => format!(
+            // Whatever it said: that may be a notice, as of the container that kubectl chose.
+            Trouble::Ended(Some(0)) => format!(
                 "it must pass its standard input on: `docker exec -i`, `docker compose exec -T`, `kubectl exec -i`; then `echo echo yes | {prefix} sh` prints \"yes\""
             ),
             Trouble::Ended(_) if self.state() == Some(PlaceState::Paused) => {
@@ -162,7 +163,10 @@ mod tests {
     fn a_prefix_without_input_is_told_from_one_that_fails() {
         let silent = unreachable(Trouble::Ended(Some(0)), "");
         assert!(silent.hint().contains("kubectl exec -i"), "{}", silent.hint());
-        let failed = unreachable(Trouble::Ended(Some(0)), "no such host");
+        let chosen = "Defaulted container \"app\" out of: app, istio-proxy";
+        let chatty = unreachable(Trouble::Ended(Some(0)), chosen);
+        assert!(chatty.hint().contains("kubectl exec -i"), "{}", chatty.hint());
+        let failed = unreachable(Trouble::Ended(Some(1)), "no such host");
         assert!(!failed.hint().contains("kubectl"), "{}", failed.hint());
     }
 

@@ -33,22 +33,6 @@ pub enum Column {
 }
 
 impl Column {
-    /// Those that say something of every queue; the others need workers that speak by themselves.
-    pub const USUAL: [Column; 12] = [
-        Column::Queue,
-        Column::State,
-        Column::Ready,
-        Column::Unacked,
-        Column::Consumers,
-        Column::In,
-        Column::Deliver,
-        Column::Ack,
-        Column::Oldest,
-        Column::Delayed,
-        Column::Dead,
-        Column::Who,
-    ];
-
     pub const ALL: [Column; 14] = [
         Column::Queue,
         Column::State,
@@ -65,6 +49,11 @@ impl Column {
         Column::Dead,
         Column::Who,
     ];
+
+    /// Says something of every queue; the others need workers that speak by themselves.
+    pub fn is_usual(&self) -> bool {
+        !matches!(self, Column::Prefetch | Column::Active)
+    }
 
     /// Its name, its heading, and how many cells it needs.
     fn layout(self) -> (&'static str, &'static str, u16) {
