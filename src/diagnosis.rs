@@ -95,7 +95,10 @@ fn decide(story: Story<'_>) -> Verdict {
         outcome,
         stage: story.furthest(),
         exit_code,
-        terminal: winner.as_ref().is_some_and(|(_, _, matched)| matched.terminal),
+        // What is merely possible ends no run.
+        terminal: winner
+            .as_ref()
+            .is_some_and(|(_, _, matched)| matched.terminal && matched.certainty >= Certainty::Likely),
         linger_ms: winner
             .as_ref()
             .map_or(0, |(_, _, matched)| matched.linger_ms)

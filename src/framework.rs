@@ -30,7 +30,9 @@ pub use log_event::{Handling, LogEvent, WorkerLife};
 pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Later, Message};
 pub use queues::{Queues, Role};
 pub use stack::{FrameMatch, StackShape};
-pub use traceback::{Traceback, TracebackFrame, exception_in, function_of};
+pub use traceback::{
+    Traceback, TracebackFrame, class_of, exception_in, function_of, is_one_of, raises_one_of,
+};
 
 /// One task framework.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Framework {
     pub worker: WorkerShape,
     pub source: SourceShape,
     pub takes: Takes,
+    /// Exceptions that it raises in a task that runs too long.
+    pub time_limits: &'static [&'static str],
     /// A message may have a time to live of its own, after which its queue drops it.
     pub messages_expire: bool,
     /// Where it keeps a row of results for each task by itself, under the message's id: its word for a task of

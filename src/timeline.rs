@@ -46,6 +46,8 @@ pub struct Timeline {
     /// RFC 3339, UTC, milliseconds.
     pub started_at: String,
     pub events: Vec<Event>,
+    /// A line of the worker's log came from a logger of the framework's.
+    names_loggers: bool,
     /// What each log line means to the framework, in step with `events`: read once, asked often.
     marks: Vec<Option<LogEvent>>,
     /// Which message each log line is about, where it names one beside that.
@@ -58,6 +60,7 @@ impl Timeline {
             setup,
             started_at,
             events: Vec::new(),
+            names_loggers: false,
             marks: Vec::new(),
             named: Vec::new(),
         }
@@ -76,7 +79,13 @@ impl Timeline {
             (Source::WorkerLog, EventKind::Line(line)) => {
                 let framework = self.framework();
                 let named = line.message_of(framework);
-                (line.log_event(framework), named.map(Named::from))
+                let is_the_frameworks = |logger: &String| logger.starts_with(framework.log.logger);
+                self.names_loggers |= line.logger.as_ref().is_some_and(is_the_frameworks);
+                // Once loggers are known to be told, words of the application's are not taken for the framework's.
+                let anothers = self.names_loggers && !line.logger.as_ref().is_none_or(is_the_frameworks);
+                let mark = line.log_event(framework);
+                let mark = mark.filter(|mark| !anothers || (framework.log.by_others)(&line.text, mark));
+                (mark, named.map(Named::from))
             }
             _ => (None, None),
         };

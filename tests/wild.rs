@@ -84,6 +84,8 @@ const ALL: &[Transformation] = &[
     less("restarted_worker", restart::restarted_worker),
     less("dead_threads", threads::dead_threads),
     less("touched_row", row::touched_row),
+    less("asked_again", row::asked_again),
+    less("another_thread_waits", row::another_thread_waits),
     less("overwritten_row", row::overwritten_row),
     less("small_ids", ids::small_ids),
     same("message_id_is_the_id", ids::message_id_is_the_id),

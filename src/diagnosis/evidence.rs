@@ -34,6 +34,7 @@ pub(in crate::diagnosis) mod stacks;
 mod stages;
 mod started;
 mod summary;
+mod this_run;
 pub(in crate::diagnosis) mod threads;
 mod traceback;
 pub(in crate::diagnosis) mod vanished;
@@ -45,7 +46,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::premises::{EventId, Premise, PremiseKind};
 use super::{Stage, closes};
 use crate::framework::{
-    Acknowledges, Framework, LineSubject, LogEvent, Message, Takes, Traceback, WorkerLife,
+    Acknowledges, Framework, LineSubject, LogEvent, Message, Takes, Traceback, WorkerLife, class_of,
+    is_one_of, raises_one_of,
 };
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
@@ -239,9 +241,10 @@ impl Raised {
         self.wrapper
     }
 
-    /// Another exception of the chain says this.
-    pub fn chained(&self, word: &str) -> bool {
-        self.text.contains(word)
+    /// It, or another exception of its chain, is of one of these classes.
+    pub fn is_one_of(&self, classes: &[&str]) -> bool {
+        let last = self.trace.as_ref().map(|trace| class_of(&trace.exception));
+        last.is_some_and(|class| is_one_of(class, classes)) || raises_one_of(&self.text, classes)
     }
 
     pub fn exception(&self) -> String {
@@ -442,12 +445,36 @@ impl<'a> Story<'a> {
                 .or_default()
                 .extend(ours(transfer.message.message_id.as_deref()));
         }
+        let taken = || {
+            let last = self.deliveries.last().filter(|_| self.recognised().is_none());
+            last.and_then(|passage| ours(passage.message.message_id.as_deref()))
+                .into_iter()
+        };
         for event in &self.timeline.events {
-            if let EventKind::Peer { connection, .. } = &event.kind {
-                premises.insert(event.n, vec![Premise::PeerIsProcess(connection.clone())]);
+            match &event.kind {
+                EventKind::Peer { connection, .. } => {
+                    premises.insert(event.n, vec![Premise::PeerIsProcess(connection.clone())]);
+                }
+                // What a process does is of interest because it has our message.
+                EventKind::Stacks { .. } => {
+                    premises.insert(event.n, taken().collect());
+                }
+                EventKind::LockWait(wait) if !wait.table => {
+                    let waiters = locks::waiting_processes(self, wait).into_iter();
+                    let ours = waiters.filter(|(_, pid)| locks::is_our_worker(self, *pid));
+                    let waits = ours.take(1).map(|(_, pid)| Premise::WaitIsTheTasks(pid));
+                    premises.insert(event.n, taken().chain(waits).collect());
+                }
+                _ => {}
             }
         }
         self.premises = premises;
+    }
+
+    /// How long it was waited for more after this moment, where silence ended the run.
+    pub fn silent_for_ms(&self, since: f64) -> Option<f64> {
+        let last = self.timeline.events.last()?;
+        (self.ended == Some(Ended::Silence)).then_some((last.at_ms - since).max(0.0))
     }
 
     pub fn premises_of(&self, n: EventId) -> &[Premise] {

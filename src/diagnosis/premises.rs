@@ -44,6 +44,10 @@ pub enum Premise {
     TracebackIsOurs(EventId),
     /// The first version of the row that was seen is its INSERT.
     FirstVersionIsInsert,
+    /// The final status in the row is of this run, and of no earlier one of the same task.
+    StatusIsOfThisRun,
+    /// Of this process's threads it is the task's that waits for the row, and no other with a connection of its own.
+    WaitIsTheTasks(i32),
     /// No version of the row came and went between two looks.
     SawEveryVersion,
     /// Nothing was published that the broker refused after `send()` had returned.
@@ -122,6 +126,12 @@ impl Premise {
             Premise::FirstVersionIsInsert => {
                 "if the first version of the row that was seen is the one that was inserted".into()
             }
+            Premise::StatusIsOfThisRun => {
+                "if the status in the row is of this run: an earlier one of the same task may have left it".into()
+            }
+            Premise::WaitIsTheTasks(pid) => {
+                format!("if it is the task's thread of pid {pid} that waits for the row, and no other of its threads")
+            }
             Premise::SawEveryVersion => "if nobody else wrote over the row since the actor began".into(),
             Premise::NothingRefused => {
                 let send = framework.source.send;
@@ -165,6 +175,12 @@ impl Story<'_> {
             Premise::TracebackIsOurs(n) => self.traceback_is_ours(*n),
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::SawEveryVersion => self.saw_every_version(),
+            Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
+            Premise::WaitIsTheTasks(pid) => match stacks::waits_for_the_database(self, *pid) {
+                Some((n, true)) => proved([n]),
+                Some((n, false)) => State::Refuted(vec![n]),
+                None => State::Assumed,
+            },
             // Without a trace of it, only the client's channel would show that it was not closed.
             Premise::NothingRefused => match permissions::refused_publish(self) {
                 Some(refused) => State::Refuted(vec![refused.closed]),

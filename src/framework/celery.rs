@@ -105,6 +105,12 @@ pub static FRAMEWORK: Framework = Framework {
         other_brokers: &[("Redis", &["redis", "rediss"]), ("SQS", &["sqs"])],
     },
     takes: Takes::Master,
+    time_limits: &[
+        "billiard.exceptions.TimeLimitExceeded",
+        "billiard.exceptions.SoftTimeLimitExceeded",
+        "celery.exceptions.TimeLimitExceeded",
+        "celery.exceptions.SoftTimeLimitExceeded",
+    ],
     messages_expire: true,
     unknown_result: Some("PENDING"),
     result_tables: &["celery_taskmeta", "django_celery_results_taskresult"],

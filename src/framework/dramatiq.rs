@@ -121,6 +121,7 @@ pub static FRAMEWORK: Framework = Framework {
         ],
     },
     takes: Takes::Child,
+    time_limits: &["dramatiq.middleware.time_limit.TimeLimitExceeded"],
     messages_expire: false,
     unknown_result: None,
     result_tables: &[],

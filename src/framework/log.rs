@@ -22,6 +22,8 @@ pub struct LogShape {
     pub death: &'static str,
     /// Its loggers' names begin so.
     pub logger: &'static str,
+    /// A line of another logger may mean this, too.
+    pub by_others: fn(text: &str, event: &LogEvent) -> bool,
     /// Task arguments where it prints them: a regular expression, and what stands in place of what it fits.
     pub argument_masks: &'static [(&'static str, &'static str)],
 }

@@ -30,6 +30,7 @@ pub static FRAMEWORK: Framework = Framework {
         tells_at: Verbosity::Debug,
         death: "died",
         logger: "toy",
+        by_others: |_, _| true,
         argument_masks: &[],
     },
     stack: StackShape {
@@ -82,6 +83,7 @@ pub static FRAMEWORK: Framework = Framework {
         other_brokers: &[],
     },
     takes: Takes::Child,
+    time_limits: &[],
     messages_expire: false,
     unknown_result: None,
     result_tables: &[],

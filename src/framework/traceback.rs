@@ -31,6 +31,29 @@ pub fn exception_in(text: &str) -> Option<String> {
     parse(text).map(|(exception, _)| exception)
 }
 
+/// The class of an exception as printed, `shop.errors.OutOfStock: 7 left`: what it says is not looked at.
+pub fn class_of(exception: &str) -> &str {
+    let end = exception.find([':', '(', ' ']).unwrap_or(exception.len());
+    &exception[..end]
+}
+
+/// An exception of the traceback or of its chain, each printed below a frame, is of one of these classes. Python
+/// names the module unless a program is its own.
+pub fn raises_one_of(text: &str, classes: &[&str]) -> bool {
+    let mut below_a_frame = false;
+    text.lines().any(|line| {
+        let is_indented = line.starts_with([' ', '\t']);
+        let is_exception = std::mem::replace(&mut below_a_frame, is_indented) && !is_indented;
+        is_exception && is_one_of(class_of(line), classes)
+    })
+}
+
+pub fn is_one_of(class: &str, classes: &[&str]) -> bool {
+    classes
+        .iter()
+        .any(|known| *known == class || known.rsplit('.').next() == Some(class))
+}
+
 /// Between the tracebacks of `raise … from …`.
 const CHAINED: &str = "\nThe above exception was the direct cause of the following exception:";
 
@@ -138,7 +161,17 @@ impl Traceback {
         let own = self.own_frames();
         match own {
             [] => self.reached_the_call(),
-            _ => function == function_of(actor) && own.iter().all(|frame| frame.function != function),
+            // A method is no actor, and below a function of the application's that is none of these the call is its own.
+            _ => {
+                let of_a_class = name
+                    .rsplit_once('.')
+                    .is_some_and(|(of, _)| !of.ends_with("<locals>"));
+                let wraps = |frame: &TracebackFrame| {
+                    let wrapper = ["wrap", "inner", "decorat", "__call__", "lambda"];
+                    !self.is_application(frame) || wrapper.iter().any(|word| frame.function.contains(word))
+                };
+                !of_a_class && function == function_of(actor) && own.iter().all(wraps)
+            }
         }
     }
 }

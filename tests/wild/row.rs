@@ -358,3 +358,61 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
         wild("no-row", first(false)),
     ]
 }
+
+/// A task that was done before is asked for again: another column of its row changes with the submission, and its
+/// status says still how the last run ended.
+pub fn asked_again(run: &Run) -> Vec<Wild> {
+    let setup = &run.timeline.setup;
+    let is_final = |status: &str| {
+        let mut all = setup.succeeded.iter().chain(&setup.failed);
+        all.any(|word| word == status)
+    };
+    let statuses = || {
+        run.events().iter().filter_map(|event| match &event.kind {
+            EventKind::Row(row) if row.present => row.status.as_deref(),
+            _ => None,
+        })
+    };
+    let is_written = statuses().any(|status| Some(status) != run.first_status() || is_final(status));
+    // There the actor returned before it had looked at the row.
+    let returned = ["row-", "enqueued-before-commit"];
+    let ran = run.settled_at().is_some() || returned.iter().any(|start| run.truth.cause.starts_with(start));
+    let (Some(done), false, false) = (setup.succeeded.first(), is_written || ran, run.is_post_mortem())
+    else {
+        return Vec::new();
+    };
+    if statuses().next().is_none() || run.published_at().is_none() {
+        return Vec::new();
+    }
+    let again = run.each(|event| match &mut event.kind {
+        EventKind::Row(row) if row.present => row.status = Some(done.clone()),
+        EventKind::ApiStatus {
+            value: Some(value), ..
+        } => value.clone_from(done),
+        _ => {}
+    });
+    vec![wild("", again.told(run.truth.seen_in_part()))]
+}
+
+/// The actor is elsewhere: what waits for the row is a thread of the worker's that has nothing to do with the task.
+pub fn another_thread_waits(run: &Run) -> Vec<Wild> {
+    if run.truth.cause != "row-locked" || run.is_post_mortem() {
+        return Vec::new();
+    }
+    let elsewhere = run.each(|event| {
+        let EventKind::Stacks { threads, .. } = &mut event.kind else {
+            return;
+        };
+        for thread in threads {
+            let is_installed = |frame: &taskdiag::timeline::Frame| {
+                ["/site-packages/", "/lib/python"]
+                    .iter()
+                    .any(|folder| frame.file.contains(folder))
+            };
+            let own = thread.frames.iter().position(|frame| !is_installed(frame));
+            thread.frames.drain(..own.unwrap_or(0));
+        }
+    });
+    let truth = run.truth.instead("actor-still-running");
+    vec![wild("", elsewhere.told(truth))]
+}

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{retries, stacks};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, class_of, is_one_of};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -23,7 +23,8 @@ pub(super) const CAUSE: Cause = Cause {
 const COPY_MS: u64 = 500;
 
 fn check(story: &Story<'_>) -> Answer {
-    let limited = |text: &str| text.contains("TimeLimitExceeded");
+    let limits = story.framework().time_limits;
+    let limited = |text: &str| is_one_of(class_of(text), limits);
     if let Some(raised) = story
         .raised()
         .iter()

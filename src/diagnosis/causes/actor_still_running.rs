@@ -1,11 +1,14 @@
 //! The actor is still at work.
 
+use std::time::Duration;
+
 use crate::diagnosis::evidence::stacks::Thread;
 use crate::diagnosis::evidence::{control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::{Inspection, LogEvent};
 use crate::timeline::{Process, Source};
+use crate::units::seconds;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "actor-still-running",
@@ -110,12 +113,15 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         format!(": {frame}")
     });
-    let seconds = story.timeline.setup.timeout_ms as f64 / 1000.0;
+    let silent = entered_at.and_then(|entered| story.silent_for_ms(entered));
+    let waited = seconds(Duration::from_millis(
+        silent.map_or(story.timeline.setup.timeout_ms, |ms| ms as u64),
+    ));
     let place = place.unwrap_or_default();
     let text = if story.post_mortem() {
         format!("the actor was entered, and nothing says that it returned{place}")
     } else {
-        format!("the actor was entered and has not returned within {seconds} s{place}")
+        format!("the actor was entered and has not returned within {waited}{place}")
     };
     // Without DEBUG lines a return is invisible; the broker's count of unacknowledged messages
     // then says whether somebody still holds one. And the log must be that of the worker which runs

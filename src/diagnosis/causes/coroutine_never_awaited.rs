@@ -1,7 +1,7 @@
 //! The actor is a coroutine function that nobody awaits.
 
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, function_of};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -28,7 +28,7 @@ fn check(story: &Story<'_>) -> Answer {
     let same = |actor: &str, text: &str| {
         text.split('\'')
             .nth(1)
-            .is_some_and(|name| name.rsplit('.').next() == actor.rsplit('.').next())
+            .is_some_and(|name| name.rsplit('.').next() == Some(function_of(actor)))
     };
     match (value, warning) {
         (Some(value), Some(warning)) => {
@@ -46,11 +46,16 @@ fn check(story: &Story<'_>) -> Answer {
                 _ => Answer::NotApplicable,
             }
         }
-        (None, Some(warning)) if story.lines().iter().any(|told| told.n == warning.n) => Answer::shown(
-            format!("nobody awaited the coroutine: {}", warning.line.text.trim()),
-            [warning.n],
-        )
-        .terminal(),
+        (None, Some(warning))
+            if story.lines().iter().any(|told| told.n == warning.n)
+                && story.actors().iter().any(|actor| same(actor, &warning.line.text)) =>
+        {
+            Answer::shown(
+                format!("nobody awaited the coroutine: {}", warning.line.text.trim()),
+                [warning.n],
+            )
+            .terminal()
+        }
         _ => Answer::NotApplicable,
     }
 }

@@ -46,7 +46,16 @@ fn check(story: &Story<'_>) -> Answer {
             })
         });
     if limit.is_none() && info.policy_unknown {
-        return Answer::cannot_tell(&[Source::Management]);
+        return match story.closed() && broker::did_not_grow(story) && nobody_takes(story, passage.at_ms) {
+            true => Answer::likely(
+                format!(
+                    "`{}` did not grow by this publish, though nobody takes messages: a limit of its policy, which could not be read",
+                    story.queue()
+                ),
+                [passage.n, info.n],
+            ),
+            false => Answer::cannot_tell(&[Source::Management]),
+        };
     }
     let Some(limit) = limit else {
         return Answer::ruled_out(format!("`{}` has no length limit", story.queue()), [info.n]);

@@ -1,7 +1,7 @@
 //! An error was logged, and success was reported.
 
 use crate::diagnosis::{Answer, Cause, Owner, Story};
-use crate::framework::exception_in;
+use crate::framework::{LogEvent, exception_in};
 use crate::text;
 use crate::timeline::Level;
 use crate::timeline::Source;
@@ -24,7 +24,19 @@ fn check(story: &Story<'_>) -> Answer {
     if story.row_succeeded().is_none() && story.api_succeeded().is_none() {
         return Answer::NotApplicable;
     }
-    let error = story.lines().iter().find(|told| {
+    // What an earlier attempt logged, and raised, was not swallowed.
+    let begins = |mark: &LogEvent| {
+        matches!(
+            mark,
+            LogEvent::Received { .. } | LogEvent::Failed { .. } | LogEvent::Retrying { .. }
+        )
+    };
+    let earlier = story
+        .lines()
+        .iter()
+        .rposition(|told| told.mark.is_some_and(begins))
+        .map_or(0, |at| at + 1);
+    let error = story.lines()[earlier..].iter().find(|told| {
         told.line.level >= Some(Level::Error) && told.mark.is_none() && told.line.traceback.is_some()
     });
     match error {
@@ -68,6 +80,17 @@ mod tests {
         let scene = Scene::entered().error("app", OH_NO).row("COMPLETED");
         assert_eq!(scene.cause(), "certain succeeded");
         assert!(contributes(&scene));
+    }
+
+    #[test]
+    fn an_earlier_attempts_error_is_a_near_miss() {
+        let again = Scene::entered()
+            .error("app", OH_NO)
+            .raised("ValueError: no")
+            .retrying()
+            .acked("m-1")
+            .row("COMPLETED");
+        assert!(!contributes(&again));
     }
 
     #[test]

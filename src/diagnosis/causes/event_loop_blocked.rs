@@ -1,9 +1,12 @@
 //! The event loop is blocked by another coroutine.
 
+use std::collections::BTreeSet;
+
 use crate::diagnosis::evidence::stacks::{self, Thread};
+use crate::diagnosis::evidence::workers;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, WITH_MIDDLEWARE};
+use crate::framework::{LogEvent, WITH_MIDDLEWARE, function_of};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -26,14 +29,36 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
-/// A function of the actor's name is on the loop's stack.
-fn own_coroutine(story: &Story<'_>, n: u32, actor: &str) -> bool {
+/// One of these actors' functions is on the loop's stack.
+fn runs_one_of(story: &Story<'_>, n: u32, actors: &BTreeSet<&str>) -> bool {
     story
         .stacks()
         .of_event(n)
         .filter(|thread| thread.is_in("run_forever"))
         .flat_map(Thread::frames)
-        .any(|frame| frame.function.rsplit('.').next() == Some(actor))
+        .any(|frame| {
+            let function = frame.function.rsplit('.').next();
+            actors.iter().any(|actor| function == Some(function_of(actor)))
+        })
+}
+
+/// What runs on the loop was made in a hook of the middleware's, and by no task: newer Pythons say so.
+fn is_of_a_hook(story: &Story<'_>, n: u32) -> bool {
+    let hooks = ["after_worker_boot", "after_process_boot", "before_worker_boot"];
+    let on_the_loop = story
+        .stacks()
+        .of_event(n)
+        .filter(|thread| thread.is_in("run_forever"));
+    on_the_loop
+        .flat_map(Thread::frames)
+        .any(|frame| frame.function.split('.').any(|part| hooks.contains(&part)))
+}
+
+/// The stacks of the process were read, and no thread of it runs an event loop.
+fn has_no_loop(story: &Story<'_>, pid: Option<i32>) -> bool {
+    let mut dumps = story.stacks().dumps().rev();
+    let dump = dumps.find(|dump| Some(dump.pid) == pid);
+    dump.is_some_and(|dump| !dump.threads().any(|thread| thread.is_in("run_forever")))
 }
 
 /// The thread that called the actor waits for its coroutine's result.
@@ -61,11 +86,13 @@ fn check(story: &Story<'_>) -> Answer {
                 "the event loop of pid {} sits in a blocking call: {frame}",
                 called.pid.unwrap_or(0)
             );
-            // The coroutine in the way may be this very actor's, which has then been entered. And a
-            // plain function does not care for the loop.
-            let actor = story.task().actor.unwrap_or_default();
-            let itself = own_coroutine(story, n, &actor);
-            if itself || actor.is_empty() {
+            // The coroutine in the way may be this very actor's, or a task that it made, and it has then been
+            // entered. And a plain function does not care for the loop.
+            let itself = runs_one_of(story, n, &story.actors());
+            let anothers = is_of_a_hook(story, n)
+                || runs_one_of(story, n, &story.other_actors())
+                || !workers::running_others(story).is_empty();
+            if itself || !anothers {
                 Answer::possible(text, [called.n, n])
             } else if waits_for_the_loop(story, n, called.line.thread.as_deref()) {
                 Answer::shown(text, [called.n, n]).given([Premise::SamePidSpace])
@@ -73,6 +100,7 @@ fn check(story: &Story<'_>) -> Answer {
                 Answer::likely(text, [called.n, n])
             }
         }
+        None if has_no_loop(story, called.pid) => Answer::NotApplicable,
         None => Answer::possible(
             "the actor was called and nothing more happened: if it is async, its event loop is blocked",
             [called.n],
@@ -137,11 +165,30 @@ mod tests {
 
     #[test]
     fn another_coroutine_holds_the_loop() {
-        assert_eq!(stuck_in("slow").silence().cause(), "certain event-loop-blocked");
-        assert_eq!(
-            stuck_in("slow").silence().without(Source::Process).answer(&CAUSE),
-            "possible"
-        );
+        let others = "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'm-2'.";
+        let scene = stuck_in("slow").line(others).silence();
+        assert_eq!(scene.cause(), "certain event-loop-blocked");
+        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "possible");
+    }
+
+    /// A helper of the actor's own, or a task that it made: nothing else was in the process's hands.
+    #[test]
+    fn with_no_other_message_at_hand_it_may_be_its_own() {
+        assert_eq!(stuck_in("leg").silence().answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn a_process_without_a_loop_is_a_near_miss() {
+        let call = [
+            ("act", "/app/tasks.py"),
+            ("Actor.__call__", "/v/site-packages/dramatiq/actor.py"),
+            (
+                "WorkerThread.process_message",
+                "/v/site-packages/dramatiq/worker.py",
+            ),
+        ];
+        let scene = Scene::called().stack(101, "Thread-4", &call).silence();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Nobody is subscribed to the queue.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{WorkerLine, retries, workers};
+use crate::diagnosis::evidence::{Depth, WorkerLine, broker, retries, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::WorkerLife;
@@ -47,26 +47,8 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
     evidence.push(last.n);
-    // What does not wait needs more than a worker: it expired, was purged, or its queue has no leader.
-    let place = story.published().map_or(story.queue(), |passage| passage.queue);
-    let delayed = place != story.queue() && !retries::moved_on(story);
-    let gone = match (delayed, story.published()) {
-        (true, Some(passage)) => matches!(
-            holding::holds(story, place, passage.at_ms),
-            Holds::Nothing(_) | Holds::Unseen
-        ),
-        _ => last.ready == 0,
-    };
-    if gone {
-        let place = if delayed { place } else { story.queue() };
-        return Answer::possible(
-            format!(
-                "`{}` had no consumer in any look, but the message was not seen to wait on `{place}` either",
-                story.queue()
-            ),
-            evidence,
-        )
-        .would_decide(&[Source::DeadLetters]);
+    if let Some(answer) = waits_elsewhere(story, last, &evidence) {
+        return answer;
     }
     let text = format!(
         "`{}` had no consumer in any look, and {} in it",
@@ -121,6 +103,39 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::likely(text, evidence)
     };
     answer.scenario(scenario)
+}
+
+/// It was not seen to wait here: then it needs more than a worker.
+fn waits_elsewhere(story: &Story<'_>, last: &Depth, evidence: &[u32]) -> Option<Answer> {
+    // Others wait, and this one did not come to them.
+    if broker::did_not_grow(story) {
+        let text = format!(
+            "`{}` had no consumer in any look, but did not grow by this publish: the message does not wait there",
+            story.queue()
+        );
+        return Some(Answer::possible(text, evidence));
+    }
+    // What does not wait needs more than a worker: it expired, was purged, or its queue has no leader.
+    let place = story.published().map_or(story.queue(), |passage| passage.queue);
+    let delayed = place != story.queue() && !retries::moved_on(story);
+    let gone = match (delayed, story.published()) {
+        (true, Some(passage)) => matches!(
+            holding::holds(story, place, passage.at_ms),
+            Holds::Nothing(_) | Holds::Unseen
+        ),
+        _ => last.ready == 0,
+    };
+    let place = if delayed { place } else { story.queue() };
+    gone.then(|| {
+        Answer::possible(
+            format!(
+                "`{}` had no consumer in any look, but the message was not seen to wait on `{place}` either",
+                story.queue()
+            ),
+            evidence,
+        )
+        .would_decide(&[Source::DeadLetters])
+    })
 }
 
 /// The way into the worker's container may say that it does not run.

@@ -125,7 +125,7 @@ mod tests {
             ..LockWait::of(4001)
         };
         let scene = |before: bool, after: i32| {
-            let scene = Scene::entered();
+            let scene = Scene::entered().stack(101, "Thread-4", &IN_THE_DATABASE);
             let scene = if before {
                 scene.see(Source::Database, held(77))
             } else {
@@ -145,8 +145,23 @@ mod tests {
         assert_eq!(scene(true, 78).answer(&CAUSE), "ruled out", "another has it now");
     }
 
+    /// The task's thread, in a library for databases.
+    const IN_THE_DATABASE: [(&str, &str); 4] = [
+        ("wait", "/v/site-packages/psycopg/waiting.py"),
+        ("act", "/app/tasks.py"),
+        ("Actor.__call__", "/v/site-packages/dramatiq/actor.py"),
+        (
+            "WorkerThread.process_message",
+            "/v/site-packages/dramatiq/worker.py",
+        ),
+    ];
+
     fn waits(client: &str) -> Scene {
-        Scene::entered().see(
+        waits_from(Scene::entered().stack(101, "Thread-4", &IN_THE_DATABASE), client)
+    }
+
+    fn waits_from(scene: Scene, client: &str) -> Scene {
+        scene.see(
             Source::Database,
             EventKind::LockWait(LockWait {
                 client: Some(client.into()),
@@ -165,6 +180,28 @@ mod tests {
             "possible",
             "two other sessions may do that to any row"
         );
+    }
+
+    /// A heartbeat or a sweeper in the worker's process has a connection of its own.
+    #[test]
+    fn another_thread_of_the_worker_is_a_near_miss() {
+        let by = |frames: &[(&str, &str)]| {
+            let scene = Scene::entered().stack(101, "Thread-4", frames);
+            waits_from(scene, "127.0.0.1:50001")
+                .peer("127.0.0.1:50001 -> database", 101)
+                .timeout()
+        };
+        let elsewhere = [
+            ("recv", "/app/socket.py"),
+            IN_THE_DATABASE[1],
+            IN_THE_DATABASE[2],
+            IN_THE_DATABASE[3],
+        ];
+        assert_ne!(by(&elsewhere).cause(), "certain row-locked");
+        assert_eq!(by(&elsewhere).answer(&CAUSE), "not applicable");
+        // Nobody looked.
+        let unseen = waits_from(Scene::entered(), "127.0.0.1:50001").peer("127.0.0.1:50001 -> database", 101);
+        assert_eq!(unseen.timeout().answer(&CAUSE), "likely");
     }
 
     /// Nobody looked for the process at the waiting end, and the worker's own connections have it.

@@ -1,5 +1,6 @@
 //! The application itself marked the task as failed.
 
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text;
 use crate::timeline::Source;
@@ -37,11 +38,13 @@ fn check(story: &Story<'_>) -> Answer {
             let text = format!("the application set {status}{error}");
             // Whether an exception led to it stands in the worker's log.
             let answer = if story.sees(Source::WorkerLog) {
-                Answer::shown(text, [n])
+                Answer::shown(text, [n]).given([Premise::StatusIsOfThisRun])
             } else {
                 Answer::likely(text, [n]).would_decide(&[Source::WorkerLog])
             };
-            answer.terminal_if(!story.timeline.setup.wait_retries)
+            // What an earlier run left may still be changed by this one.
+            let is_new = story.status_of_this_run().is_some();
+            answer.terminal_if(is_new && !story.timeline.setup.wait_retries)
         }
         None => Answer::NotApplicable,
     }

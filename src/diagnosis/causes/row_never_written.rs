@@ -116,6 +116,7 @@ fn check(story: &Story<'_>) -> Answer {
         || did_not_complete(story)
         // Rejected: the attempt failed, whatever kept the log from saying so.
         || story.dead_letters_grew()
+        || story.was_skipped()
     {
         return Answer::NotApplicable;
     }

@@ -84,13 +84,19 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             [seen, n, told.n],
         ),
-        (Some(told), []) => Answer::shown(
-            format!(
+        (Some(told), []) => {
+            let said = format!(
                 "{text}, while the worker's log says `{}`",
                 text::excerpt(&told.line.text)
-            ),
-            [n, told.n],
-        ),
+            );
+            match state {
+                Xmax::UpdateAborted => Answer::shown(said, [n, told.n]),
+                _ => Answer::likely(
+                    format!("{said}; only a lock without a write, rolled back as well, would leave the same"),
+                    [n, told.n],
+                ),
+            }
+        }
         (said, [other, ..]) => {
             let mut evidence = vec![n];
             evidence.extend(said.map(|told| told.n));
@@ -147,6 +153,12 @@ mod tests {
             .acked("m-1")
             .row_with("PENDING", Xmax::Aborted);
         assert_eq!(silent.silence().answer(&CAUSE), "likely");
+    }
+
+    /// `SELECT … FOR UPDATE` and a rollback: nothing was to be written.
+    #[test]
+    fn a_lock_that_was_rolled_back_leaves_the_same_mark() {
+        assert_eq!(over(Xmax::Aborted).silence().answer(&CAUSE), "likely");
     }
 
     /// Somebody else's transaction, which came to the row when the actor was over.

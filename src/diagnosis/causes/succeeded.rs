@@ -1,5 +1,6 @@
 //! The task succeeded.
 
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Story};
 use crate::timeline::Source;
 
@@ -24,7 +25,10 @@ fn check(story: &Story<'_>) -> Answer {
             true => format!("the row said {status}, and was taken away then"),
             false => format!("the row says {status}"),
         };
-        return Answer::shown(text, [n]).terminal();
+        // What an earlier run left may still be changed by this one.
+        return Answer::shown(text, [n])
+            .given([Premise::StatusIsOfThisRun])
+            .terminal_if(story.status_of_this_run().is_some());
     }
     if let Some(evidence) = story.returned_for_good() {
         return Answer::likely(

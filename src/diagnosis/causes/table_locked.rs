@@ -169,7 +169,7 @@ mod tests {
             .peer("127.0.0.1:50001 -> database", 101)
             .timeout();
         assert_eq!(row.answer(&CAUSE), "ruled out");
-        assert_eq!(row.cause(), "certain row-locked");
+        assert_eq!(row.cause(), "likely row-locked");
         let free = waits(Scene::entered(), true, "127.0.0.1:50001", &[])
             .see(Source::Database, EventKind::LockFree)
             .timeout();

@@ -27,13 +27,21 @@ fn check(story: &Story<'_>) -> Answer {
         story,
         &api.iter().map(|(_, process)| process.pid).collect::<Vec<_>>(),
     ) {
-        return Answer::shown(
-            format!(
-                "the API runs {}'s stub broker (thread {thread}): messages stay in its memory",
-                story.framework().title
-            ),
-            [n],
+        let text = format!(
+            "the API runs {}'s stub broker (thread {thread}): messages stay in its memory",
+            story.framework().title
         );
+        // It may have a second one, for other messages.
+        let connected = api
+            .iter()
+            .find(|(_, process)| connections::amqp_socket(story, process).is_some());
+        return match connected {
+            Some((seen, process)) => Answer::possible(
+                format!("{text}; pid {} has an AMQP connection as well", process.pid),
+                [n, *seen],
+            ),
+            None => Answer::shown(text, [n]),
+        };
     }
     if api.is_empty() {
         return Answer::cannot_tell(&[Source::Process]);

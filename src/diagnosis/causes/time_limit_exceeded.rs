@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{WorkerLine, retries, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, raises_one_of};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -24,9 +24,8 @@ const RAISED_MS: f64 = 2_000.0;
 
 fn check(story: &Story<'_>) -> Answer {
     // An earlier attempt's limit does not explain what a later one raised.
-    let over = story.raised().last().filter(|raised| {
-        raised.exception().contains("TimeLimitExceeded") || raised.chained("TimeLimitExceeded")
-    });
+    let limits = story.framework().time_limits;
+    let over = story.raised().last().filter(|raised| raised.is_one_of(limits));
     if let Some(raised) = over {
         let place = stacks::own_place(raised);
         return Answer::shown(
@@ -60,7 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
                 && after.at_ms <= told.at_ms + RAISED_MS
                 && after.pid == told.pid
                 && !story.lines().iter().any(|mine| mine.n == after.n)
-                && raised.is_some_and(|text| text.contains("TimeLimitExceeded"))
+                && raised.is_some_and(|text| raises_one_of(text, limits))
         })
     };
     match warned {
@@ -95,6 +94,21 @@ mod tests {
             .raised("dramatiq.middleware.time_limit.TimeLimitExceeded")
             .retrying();
         assert_eq!(scene.cause(), "certain time-limit-exceeded");
+    }
+
+    /// The application has errors of a similar name, and others quote one.
+    #[test]
+    fn another_exception_that_says_so_is_a_near_miss() {
+        for exception in [
+            "freight.errors.UpstreamTimeLimitExceeded: after 3 s",
+            "freight.errors.TimeLimitExceeded: after 3 s",
+            "RuntimeError: partner said TimeLimitExceeded",
+            "RuntimeError: dramatiq.middleware.time_limit.TimeLimitExceeded at the partner's",
+        ] {
+            let scene = Scene::entered().raised(exception).retrying();
+            assert_eq!(scene.answer(&CAUSE), "not applicable", "{exception}");
+            assert_eq!(scene.cause(), "certain actor-raised", "{exception}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::timeline::{PlaceState, Process, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",
-    keeps_from: &[Stage::Received],
+    keeps_from: &[Stage::Received, Stage::Finished],
     owner: &[Owner::DatabaseHost],
     explains: &[
         "workers-busy",
@@ -16,6 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
         "backlog",
         "no-consumer",
         "worker-on-test-broker",
+        "actor-still-running",
     ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],

@@ -26,14 +26,21 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let pids: Vec<i32> = story.log_pids().into_iter().collect();
     if let Some((n, thread)) = stacks::stub_frame(story, &pids) {
-        return Answer::shown(
-            format!(
-                "the worker consumes from {}'s stub broker (thread {thread}), not from RabbitMQ",
-                story.framework().title
+        let text = format!(
+            "the worker consumes from {}'s stub broker (thread {thread}), not from RabbitMQ",
+            story.framework().title
+        );
+        // It may have a second one, for other messages.
+        let connected = workers::live_workers(story).into_iter().find(|(_, process)| {
+            pids.contains(&process.pid) && connections::amqp_socket(story, process).is_some()
+        });
+        return match connected {
+            Some((seen, process)) => Answer::possible(
+                format!("{text}; pid {} has an AMQP connection as well", process.pid),
+                [n, seen],
             ),
-            [n],
-        )
-        .given([Premise::SamePidSpace]);
+            None => Answer::shown(text, [n]).given([Premise::SamePidSpace]),
+        };
     }
     if !story.closed() {
         return Answer::NotApplicable;

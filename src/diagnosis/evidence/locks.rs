@@ -2,6 +2,8 @@
 
 use super::Story;
 use crate::diagnosis::Answer;
+use crate::diagnosis::premises::{Premise, State};
+use crate::framework::LogEvent;
 use crate::timeline::{Blocker, EventKind, LockWait, Process};
 
 /// What the last look at the locks said: its event, and the wait, if there was one still.
@@ -39,11 +41,23 @@ impl Story<'_> {
             None if self.post_mortem() => f64::MIN,
             None => return None,
         };
+        // Pushed to a thread, and taken by none: another thread of the worker has the row in mind.
+        let is = |wanted: fn(&LogEvent) -> bool| self.line(wanted).is_some();
+        let waits_for_a_thread = self.debug_log()
+            && is(|mark| matches!(mark, LogEvent::Pushed { .. }))
+            && !is(|mark| matches!(mark, LogEvent::Received { .. }));
+        if waits_for_a_thread {
+            return None;
+        }
         self.find(|event| match &event.kind {
             EventKind::LockWait(wait) if !wait.table && event.at_ms > delivered => {
                 let mut waiters = waiting_processes(self, wait).into_iter();
+                let is_the_tasks = |pid| {
+                    is_our_worker(self, pid)
+                        && !matches!(self.state(&Premise::WaitIsTheTasks(pid)), State::Refuted(_))
+                };
                 waiters
-                    .any(|(_, pid)| is_our_worker(self, pid))
+                    .any(|(_, pid)| is_the_tasks(pid))
                     .then_some((event.n, event.at_ms))
             }
             _ => None,

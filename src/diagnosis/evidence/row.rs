@@ -86,7 +86,7 @@ impl<'a> Story<'a> {
     fn row_is(&self, list: &[String]) -> Option<(u32, &'a Row)> {
         let last = self.rows.iter().rfind(|(_, _, row)| row.present);
         last.map(|(n, _, row)| (*n, *row))
-            .filter(|_| self.older_row().is_none())
+            .filter(|(_, row)| !self.is_of_an_older_run(row))
             .filter(|(_, row)| row.status.as_ref().is_some_and(|status| list.contains(status)))
     }
 
@@ -268,25 +268,27 @@ pub(in crate::diagnosis) fn table<'a>(story: &Story<'a>) -> &'a str {
 
 /// The last attempt raised because it did not find something: the row, by all appearances.
 pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> bool {
-    const WORDS: &[&str] = &[
-        "not found",
-        "notfound",
+    // Of a database's library, or of what is made of no row.
+    const OF_A_ROW: &[&str] = &[
         "noresultfound",
         "no row",
         "doesnotexist",
-        "does not exist",
-        "lookuperror",
         "nonetype",
         "foreignkeyviolation",
         "foreign key",
     ];
+    // Of whatever is named.
+    const OF_SOMETHING: &[&str] = &["not found", "notfound", "does not exist", "lookuperror"];
     story.raised().last().is_some_and(|raised| {
         let text = raised.exception();
         let named = story
             .task_id()
             .is_some_and(|id| id.len() >= 6 && text.contains(id));
         let text = text.to_lowercase();
-        named || WORDS.iter().any(|word| text.contains(word))
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let nouns = story.timeline.setup.nouns();
+        let mut nouns = nouns.iter().map(String::as_str).chain(["task", "job", "row"]);
+        named || has(OF_A_ROW) || (has(OF_SOMETHING) && nouns.any(|noun| text.contains(noun)))
     })
 }
 

@@ -139,16 +139,23 @@ impl<'a> Story<'a> {
                 put(Stage::Entered, Some(told.at_ms), told.n);
             }
         }
-        if let Some((n, at)) = self.waited_for_the_row() {
-            put(Stage::Entered, Some(at), n);
-        }
-        if let Some((n, at)) = self.stands_in_the_actor() {
+        for (n, at) in [
+            self.waited_for_the_row(),
+            self.stands_in_the_actor(),
+            self.came_back(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(self.its_thread_is_inside().into_iter().flatten())
+        {
             put(Stage::Entered, Some(at), n);
         }
         // A status only the actor sets. `failed` may also be set by the API or by a middleware, so
         // it is no entry by itself.
         let setup = &self.timeline.setup;
-        let is_older = self.older_row().is_some();
+        let last = self.rows.last().filter(|(_, _, row)| row.present);
+        let is_older = last.is_some_and(|(_, _, row)| self.is_of_an_older_run(row));
+        let is_new = || self.lines().is_empty() || self.status_of_this_run().is_some();
         for (n, at, row) in &self.rows {
             let Some(status) = row.status.as_deref().filter(|_| !is_older) else {
                 continue;
@@ -156,8 +163,10 @@ impl<'a> Story<'a> {
             let is = |list: &[String]| list.iter().any(|word| word == status);
             // A running status that stands there although nobody can have taken the message, or while
             // the thread is still in a hook before the actor, was set by somebody else.
-            let by_somebody_else = || self.was_taken_by_nobody() || self.stands_before_the_actor();
-            if is(&setup.succeeded) || (is(&setup.running) && !by_somebody_else()) {
+            // Or a hook did, which then had the message skipped.
+            let by_somebody_else =
+                || self.was_taken_by_nobody() || self.stands_before_the_actor() || self.was_skipped();
+            if (is(&setup.succeeded) && is_new()) || (is(&setup.running) && !by_somebody_else()) {
                 put(Stage::Entered, Some(*at), *n);
             }
             if is(&setup.succeeded) || is(&setup.failed) {
@@ -174,7 +183,7 @@ impl<'a> Story<'a> {
         }
         if let Some((n, at)) = self.api_final() {
             put(Stage::Finished, Some(at), n);
-            if self.api_succeeded().is_some() {
+            if self.api_succeeded().is_some() && is_new() {
                 put(Stage::Entered, Some(at), n);
             }
         }

@@ -481,12 +481,12 @@ impl<'a> Story<'a> {
             ));
         }
         if !self.post_mortem()
-            && self.outcome() == Outcome::Succeeded
+            && self.last_row().is_some_and(|(_, row)| self.says_it_is_over(row))
             && self.deliveries().next().is_none()
             && self.was_taken_by_nobody()
         {
             notes.push(format!(
-                "the task counts as succeeded, but nobody was seen taking a message from `{}`: something else than a worker of that queue may have set the status",
+                "the row's status is a final one, but nobody was seen taking a message from `{}`: an earlier run may have left it, or something else than a worker of that queue has set it",
                 self.queue()
             ));
         }

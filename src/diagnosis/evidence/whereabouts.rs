@@ -81,7 +81,8 @@ impl<'a> Story<'a> {
                 self.timeline.event(drained)?.at_ms
             }
         };
-        let copied = |passage: &Transfer<'_>| passage.at_ms <= at_ms && passage.message.is_retry();
+        // A copy that is on its way to us may be seen after the line.
+        let copied = |passage: &Transfer<'_>| passage.message.is_retry();
         let again = |passage: &Transfer<'_>| passage.at_ms > at_ms;
         if self.publishes().iter().any(copied) || self.deliveries().any(again) {
             return None;
@@ -265,7 +266,8 @@ impl<'a> Story<'a> {
         }
         let last = self.depths(passage.queue).last()?;
         let text = format!("ready on `{}`, one of {}", passage.queue, last.ready);
-        let there = last.exists && last.ready > 0 && last.at_ms > passage.at_ms;
+        let there =
+            last.exists && last.ready > 0 && last.at_ms > passage.at_ms && !broker::did_not_grow(self);
         // A limit or a time to live may have taken it, and another one be what is counted.
         let alone = || last.ready == 1 && self.nothing_else_came_to(passage);
         let kept = (!broker::may_lose_messages(self) || alone())

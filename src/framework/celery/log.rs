@@ -24,6 +24,7 @@ pub(super) const LOG: LogShape = LogShape {
     tells_at: Verbosity::Info,
     death: "exited with",
     logger: "celery",
+    by_others: |_, _| true,
     argument_masks: &[
         (
             r"(?s)(?P<k>TaskPool: Apply <function \w+ at 0x\w+> \(args:\('[^']*', '[^']*', ).+",

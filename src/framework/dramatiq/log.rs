@@ -18,20 +18,29 @@ pub(super) const LOG: LogShape = LogShape {
     tells_at: Verbosity::Debug,
     death: "exited unexpectedly",
     logger: "dramatiq",
+    // An actor's own logger is named by its module and itself.
+    by_others: |text, event| match event {
+        LogEvent::Called => text.starts_with("Received args="),
+        LogEvent::Completed => text.starts_with("Completed after "),
+        LogEvent::AddressInUse | LogEvent::NeverAwaited | LogEvent::UsageError | LogEvent::NoEventLoop => {
+            true
+        }
+        _ => false,
+    },
     argument_masks: &[
         (
-            r"(?s)(?P<k>Received message [\w.\-]+\().+(?P<e>\) with id ')",
+            r"(?s)(?P<k>Received message [^(]+\().+(?P<e>\) with id ')",
             "$k…$e",
         ),
         (
-            r"(?s)(?P<k>Failed to process message [\w.\-]+\().+(?P<e>\) with )",
+            r"(?s)(?P<k>Failed to process message [^(]+\().+(?P<e>\) with )",
             "$k…$e",
         ),
         (
-            r"(?s)(?P<k>Rate limit exceeded in message [\w.\-]+\().+(?P<e>\))",
+            r"(?s)(?P<k>Rate limit exceeded in message [^(]+\().+(?P<e>\))",
             "$k…$e",
         ),
-        (r"(?s)(?P<k>Message [\w.\-]+\().+(?P<e>\) was skipped)", "$k…$e"),
+        (r"(?s)(?P<k>Message [^('][^(]*\().+(?P<e>\) was skipped)", "$k…$e"),
         (r"(?s)(?P<k>Received args=).+", "$k(…) kwargs={…}."),
     ],
 };
@@ -80,13 +89,16 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"Received message for undefined actor '([^']*)'", |c| {
         LogEvent::UndefinedActor { actor: group(c, 1) }
     }),
-    (r"Failed to decode message", |_| LogEvent::DecodeFailed),
-    (r"(?s)Received message ([\w.\-]+)\(.*\) with id '([^']+)'", |c| {
-        LogEvent::Received {
+    (r"Failed to decode message(?:\.| using encoder )", |_| {
+        LogEvent::DecodeFailed
+    }),
+    (
+        r"(?s)Received message ([^(\s][^(]*)\(.*\) with id '([^']+)'",
+        |c| LogEvent::Received {
             actor: group(c, 1),
             id: group(c, 2),
-        }
-    }),
+        },
+    ),
     (r"Received args=", |_| LogEvent::Called),
     (r"Completed after [\d.]+ms", |_| LogEvent::Completed),
     (r"Acknowledging message '([^']+)'", |c| LogEvent::Acknowledging {
@@ -99,7 +111,7 @@ const LINES: &[(&str, LineMeaning)] = &[
         LogEvent::ReturnedValue { actor: group(c, 1) }
     }),
     (
-        r"(?s)Failed to process message ([\w.\-]+)\(.*\) with unhandled exception",
+        r"(?s)Failed to process message ([^(\s][^(]*)\(.*\) with unhandled exception",
         |c| LogEvent::Failed { actor: group(c, 1) },
     ),
     (
@@ -130,7 +142,7 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"Message '([^']+)' has exceeded its age limit", |c| {
         LogEvent::TooOld { id: group(c, 1) }
     }),
-    (r"(?s)Message ([\w.\-]+)\(.*\) was skipped", |c| {
+    (r"(?s)Message ([^('\s][^(]*)\(.*\) was skipped", |c| {
         LogEvent::Skipped { actor: group(c, 1) }
     }),
     (r"Unexpected failure in (before_\w+|after_\w+)", |c| {
@@ -198,6 +210,28 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert!(READER.is_some());
+    }
+
+    #[test]
+    fn an_actor_may_have_any_name() {
+        for name in [
+            "freight:book",
+            "freight/book",
+            "book the freight",
+            "reports.rebuild-all",
+        ] {
+            assert_eq!(
+                read(
+                    &format!("Received message {name}('x', y=('z',)) with id '1-2'."),
+                    None,
+                    None
+                ),
+                Some(LogEvent::Received {
+                    actor: name.into(),
+                    id: "1-2".into()
+                })
+            );
+        }
     }
 
     #[test]

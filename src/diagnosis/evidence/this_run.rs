@@ -1,0 +1,149 @@
+//! What belongs to this run of the task, and not to an earlier one of the same id.
+
+use super::{Story, WorkerLine};
+use crate::framework::LogEvent;
+use crate::timeline::{EventKind, Row};
+
+impl Story<'_> {
+    /// What the row says is of an older run: it was so before the submission, or it is final while nobody can have
+    /// taken this run's message.
+    pub(super) fn is_of_an_older_run(&self, row: &Row) -> bool {
+        let waits = || {
+            !self.post_mortem()
+                && !self.publishes().is_empty()
+                && self.deliveries().next().is_none()
+                && self.lines().is_empty()
+                && self.was_taken_by_nobody()
+        };
+        self.older_row().is_some() || (self.says_it_is_over(row) && waits())
+    }
+
+    /// What shows that a final status came in this run: it was another one since the submission, or the worker says that
+    /// the actor returned.
+    pub(in crate::diagnosis) fn status_of_this_run(&self) -> Option<Vec<u32>> {
+        // Afterwards it is the task's last word, unless a message of it may wait.
+        if self.post_mortem() {
+            return (!self.waits_by_assumption && self.held.is_empty()).then(Vec::new);
+        }
+        let before = self
+            .rows()
+            .iter()
+            .find(|(_, _, row)| !row.present || !self.says_it_is_over(row))
+            .map(|(n, ..)| *n);
+        let setup = &self.timeline.setup;
+        let is_final = |word: &String| setup.succeeded.contains(word) || setup.failed.contains(word);
+        let told = || {
+            self.find(|event| match &event.kind {
+                EventKind::ApiStatus {
+                    value: Some(word), ..
+                } if !is_final(word) => Some(event.n),
+                _ => None,
+            })
+        };
+        let returned = || {
+            let is_return = |told: &&WorkerLine<'_>| {
+                matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
+            };
+            let returned = self.lines().iter().rfind(is_return);
+            returned
+                .filter(|_| self.raised().is_empty() && !self.says_not_entered())
+                .map(|told| told.n)
+        };
+        before.or_else(told).or_else(returned).map(|n| vec![n])
+    }
+
+    /// The thread that took the message, by the log, stands in the application's code below the framework's call of
+    /// an actor.
+    pub(super) fn its_thread_is_inside(&self) -> Option<[(u32, f64); 2]> {
+        let shape = &self.framework().stack;
+        let is_taken = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. }));
+        let took = self.lines().iter().rfind(is_taken)?;
+        let ends = |told: &WorkerLine<'_>| {
+            told.n > took.n && (matches!(told.mark, Some(LogEvent::Completed)) || self.ends_attempt(told))
+        };
+        if self.lines().iter().any(ends) {
+            return None;
+        }
+        let thread = took.line.thread.as_deref()?;
+        let dump = self
+            .stacks()
+            .dumps()
+            .rev()
+            .find(|dump| Some(dump.pid) == took.pid)?;
+        let is_inside = dump.threads().any(|stack| {
+            let below = |at: usize| {
+                let mut below = stack.frames()[..at].iter();
+                below.any(|frame| shape.is_application(&frame.file))
+            };
+            stack.name() == thread && stack.is_still() && stack.position(shape.call).is_some_and(below)
+        });
+        (is_inside && (dump.at_ms > took.at_ms || took.line.before))
+            .then_some([(took.n, dump.at_ms), (dump.n, dump.at_ms)])
+    }
+
+    /// A line denies that the message was run, no call was seen, and nothing was raised.
+    pub(in crate::diagnosis) fn was_skipped(&self) -> bool {
+        let called = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Called));
+        self.raised().is_empty() && !self.lines().iter().any(called) && self.says_not_entered()
+    }
+
+    /// The framework called the actor, the call came back, and its message was acknowledged without a word of an
+    /// error: its function was entered. Where a line of the function's own is looked for, that decides.
+    pub(super) fn came_back(&self) -> Option<(u32, f64)> {
+        if self.timeline.setup.entry_pattern.is_some() || !self.raised().is_empty() || self.says_not_entered()
+        {
+            return None;
+        }
+        let over = self.attempt_over()?;
+        let is = |wanted: fn(&LogEvent) -> bool| {
+            let mut lines = self.lines().iter();
+            lines.find(move |told: &&WorkerLine<'_>| told.mark.is_some_and(wanted))
+        };
+        let called = is(|mark| matches!(mark, LogEvent::Called))?;
+        let back = is(|mark| matches!(mark, LogEvent::Completed))?;
+        let returned_something = is(|mark| matches!(mark, LogEvent::ReturnedValue { .. })).is_some();
+        let acknowledged = matches!(over.mark, Some(LogEvent::Acknowledging { .. }));
+        (acknowledged && !returned_something && called.n < back.n).then_some((back.n, called.at_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    /// A task that was done last week is asked for again: its row says so still.
+    #[test]
+    fn a_status_that_stands_there_before_anybody_took_the_message_is_old() {
+        for status in ["COMPLETED", "FAILED"] {
+            let waits = Scene::new()
+                .depth("default", 0, 0)
+                .submitted()
+                .row(status)
+                .publish("default")
+                .depth("default", 1, 0)
+                .silence();
+            assert!(
+                waits.cause().ends_with("no-consumer"),
+                "{status}: {}",
+                waits.cause()
+            );
+        }
+    }
+
+    #[test]
+    fn a_final_status_alone_is_not_known_to_be_of_this_run() {
+        let found = || {
+            Scene::new()
+                .depth("default", 0, 1)
+                .submitted()
+                .publish("default")
+                .deliver(WORKER)
+        };
+        let alone = found().row("COMPLETED");
+        assert_eq!(alone.cause(), "likely succeeded");
+        assert!(!alone.verdict().terminal, "the worker may yet set another one");
+        let changed = found().row("PENDING").row("COMPLETED");
+        assert_eq!(changed.cause(), "certain succeeded");
+        assert!(changed.verdict().terminal);
+    }
+}
