@@ -25,6 +25,7 @@ pub(in crate::diagnosis) mod permissions;
 mod places;
 mod processes;
 mod repeats;
+pub(in crate::diagnosis) mod replaced;
 pub(in crate::diagnosis) mod results;
 pub(in crate::diagnosis) mod retries;
 mod returned;

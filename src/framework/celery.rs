@@ -480,8 +480,72 @@ mod tests {
             ended.cause()
         );
         assert!(!ended.summary().contains("throws"), "{}", ended.summary());
+        // A rejection for good is an end as well.
+        let rejected = entered().child(1, "Task shop.tasks.fulfil[OURS] reject requeue=False: no");
+        assert_eq!(rejected.silence().cause(), "certain expected-exception");
+        let unseen = ended.without(Source::Firehose);
+        assert_eq!(unseen.answer(causes::find("expected-exception").expect("a cause")), "possible");
         let declared = entered().child(1, "Task shop.tasks.fulfil[OURS] raised expected: Declined('no')");
         assert!(declared.silence().summary().contains("throws"));
+    }
+
+    /// `replace()` sends the other under the same id before the line is written.
+    #[test]
+    fn a_task_that_was_replaced_is_not_over() {
+        let other = |retries| Message {
+            actor: Some("shop.tasks.finish".into()),
+            retries,
+            ..message()
+        };
+        let left = |queue: &str, retries| {
+            entered()
+                .publish_as(queue, WORKER, other(retries))
+                .child(1, "Task shop.tasks.fulfil[OURS] ignored")
+                .consumers(&[("celery", WORKER, 4)])
+        };
+        let is = |scene: &Scene, id: &str| scene.answer(causes::find(id).expect("a cause"));
+        let stuck = left("night", None).silence();
+        assert_eq!(is(&stuck, "expected-exception"), "ruled out");
+        assert_eq!(is(&stuck, "row-never-written"), "not applicable");
+        assert_eq!(stuck.cause(), "likely follow-up-stuck", "{}", stuck.summary());
+        assert!(stuck.summary().contains("`shop.tasks.finish` on `night`, which nobody consumes"));
+        // It is handed to a worker, and may be at work; and then it ignores itself.
+        let goes_on = || {
+            let deliver = EventKind::Deliver {
+                queue: "celery".into(),
+                connection: WORKER.into(),
+                redelivered: false,
+                message: other(None),
+            };
+            left("celery", None)
+                .see(Source::Firehose, deliver)
+                .main("Task shop.tasks.finish[OURS] received")
+        };
+        let running = goes_on().silence();
+        assert!(!running.cause().starts_with("certain"), "{}", running.cause());
+        assert_ne!(is(&running, "row-never-written"), "likely");
+        let ended = goes_on().child(1, "Task shop.tasks.finish[OURS] ignored").silence();
+        assert!(ended.cause().ends_with(" expected-exception"), "{}", ended.cause());
+        // A copy for a retry is no other task.
+        assert_eq!(is(&left("celery", Some(1)).silence(), "expected-exception"), "likely");
+    }
+
+    /// `Reject(requeue=True)`: the broker hands it out again at once.
+    #[test]
+    fn a_task_that_gives_itself_back_is_not_over() {
+        let back = |scene: Scene| {
+            scene
+                .child(1, "Task shop.tasks.fulfil[OURS] reject requeue=True: busy")
+                .main("Task shop.tasks.fulfil[OURS] received")
+                .child(1, "shop.tasks.fulfil[OURS]: ENTRY of order task_1")
+        };
+        let is = |scene: &Scene, id: &str| scene.answer(causes::find(id).expect("a cause"));
+        let once = back(entered()).silence();
+        assert_eq!(is(&once, "expected-exception"), "not applicable");
+        assert_eq!(is(&once, "redelivery-loop"), "likely");
+        assert_eq!(is(&once, "row-never-written"), "not applicable");
+        let again = back(back(back(entered()))).silence();
+        assert!(again.summary().contains("3 times"), "{}", again.summary());
     }
 
     /// `received` is no start, and `succeeded` is one.

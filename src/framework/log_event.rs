@@ -63,6 +63,10 @@ pub enum LogEvent {
         /// One that the task declares. `None`: it told its worker to leave it at that.
         declared: Option<String>,
     },
+    /// The call ended without a result: as the task said, or because it put another in its own place.
+    Ignored,
+    /// The task gave its message back to the queue.
+    Requeued,
     Aborting {
         id: String,
     },
@@ -88,7 +92,7 @@ pub enum LogEvent {
     Discarded {
         id: String,
     },
-    /// Revoked while it ran: the process that runs it is sent a signal.
+    /// Revoked, with a signal to the process that runs it; one that waits is discarded in its turn.
     Terminating {
         id: String,
     },
@@ -184,6 +188,8 @@ impl LogEvent {
                 | Self::UndefinedActor { .. }
                 | Self::DecodeFailed
                 | Self::ExpectedException { .. }
+                | Self::Ignored
+                | Self::Requeued
                 | Self::RateLimited
                 | Self::ReturnedValue { .. }
                 | Self::NoEventLoop
@@ -199,6 +205,7 @@ impl LogEvent {
             Self::Pushed { delay: false, .. }
             | Self::UndefinedActor { .. }
             | Self::DecodeFailed
+            | Self::Terminating { .. }
             | Self::Discarded { .. } => Some(Handling::Delivered),
             Self::Received { .. }
             | Self::Called
@@ -208,9 +215,10 @@ impl LogEvent {
             | Self::Retrying { .. }
             | Self::RetriesExceeded { .. }
             | Self::ExpectedException { .. }
+            | Self::Ignored
+            | Self::Requeued
             | Self::ReturnedValue { .. }
             | Self::Succeeded { .. }
-            | Self::Terminating { .. }
             | Self::HookFailed { .. } => Some(Handling::Received),
             Self::Acknowledging { .. } | Self::Rejecting { .. } => Some(Handling::Settled),
             _ => None,
@@ -231,6 +239,8 @@ impl LogEvent {
                     | Self::Succeeded { .. }
                     | Self::Failed { .. }
                     | Self::ExpectedException { .. }
+                    | Self::Ignored
+                    | Self::Requeued
                     | Self::Retrying { .. }
                     | Self::KilledAtTimeLimit
                     | Self::Terminating { .. }

@@ -41,10 +41,10 @@ pub(super) const LOG: LogShape = LogShape {
     ],
 };
 
-/// A task and its id, as they stand in almost every line.
+/// A task and its id, as they stand in almost every line. A name may have colons, slashes and blanks.
 macro_rules! task {
     ($before:literal, $after:literal) => {
-        concat!(r"(?s)", $before, r"([\w.\-<>]+)\[([^\]\s]+)\]", $after)
+        concat!(r"(?s)", $before, r"([^\[\]\n]+)\[([^\]\s]+)\]", $after)
     };
 }
 
@@ -122,7 +122,9 @@ const LINES: &[(&str, LineMeaning)] = &[
             declared: Some(group(c, 3)),
         }
     }),
-    (task!("Task ", r" (?:ignored|reject requeue=)"), |_| {
+    (task!("Task ", " ignored"), |_| LogEvent::Ignored),
+    (task!("Task ", " reject requeue=True"), |_| LogEvent::Requeued),
+    (task!("Task ", " reject requeue="), |_| {
         LogEvent::ExpectedException { declared: None }
     }),
     (task!("Task ", r" retry: Retry (?:in (\d+)s)?"), |c| {
@@ -188,13 +190,28 @@ fn read(text: &str, _: Option<&str>, _: Option<&str>) -> Option<LogEvent> {
 /// `Task NAME[ID] …`.
 static OF: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?:Task|task:|accepted:|exceeded for) (?P<task>[\w.\-<>]+)\[(?P<id>[^\]\s]{6,})\](?:$|[\s:.])",
+        r"(?:Task|task:|accepted:|exceeded for) (?P<task>[^\s\[\]]+)\[(?P<id>[^\]\s]{6,})\](?:$|[\s:.])",
     )
     .ok()
 });
-/// `NAME[ID]: …`, as lines of `get_task_logger` begin.
-static BY: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?:^|\s)(?P<task>\w+(?:\.\w+)+)\[(?P<id>[^\]\s]{6,})\]: ").ok());
+/// The same for a name with blanks, where what stands behind it cannot be the application's words.
+static OF_SPACED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?:Task|task:|accepted:|exceeded for) (?P<task>[^\[\]\n]+)\[(?P<id>[[:xdigit:]]{8}(?:-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12})\](?:$|[\s:.])",
+    )
+    .ok()
+});
+/// `NAME[ID]: …`, as lines of `get_task_logger` begin. Behind a format of the application's own, a name with
+/// blanks has no beginning.
+static BY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?:^|\s)(?P<task>\w+(?:[.:/\-]\w+)+)\[(?P<id>[^\]\s]{6,})\]: ").ok()
+});
+static BY_SPACED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"^(?P<task>[^\[\]\n]+)\[(?P<id>[[:xdigit:]]{8}(?:-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12})\]: ",
+    )
+    .ok()
+});
 /// A message that was refused is printed with its headers.
 static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"'id': '(?P<id>[^']{6,})'").ok());
 
@@ -209,7 +226,9 @@ fn message_of<'t>(text: &'t str, traceback: Option<&'t str>) -> Option<LineSubje
     };
     let refused = || traceback.filter(|_| text.contains("Received unregistered task of type"));
     find(&OF, text, false)
+        .or_else(|| find(&OF_SPACED, text, false))
         .or_else(|| find(&BY, text, true))
+        .or_else(|| find(&BY_SPACED, text, true))
         .or_else(|| refused().and_then(|below| find(&HEADER, below, false)))
 }
 
@@ -222,6 +241,7 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert!(READER.is_some() && OF.is_some() && BY.is_some() && HEADER.is_some());
+        assert!(OF_SPACED.is_some() && BY_SPACED.is_some());
     }
 
     /// Lines of Celery 5.7.0 and 5.4.0.
@@ -344,6 +364,10 @@ mod tests {
             ("2026-11-28 INFO app shop.tasks.fulfil_order[ID]: packing", true),
             ("Hard time limit (3s) exceeded for a.b[ID]", false),
             ("Discarding revoked task: a.b[ID]", false),
+            ("Task booking:confirm[ID] raised unexpected: KeyError(1)", false),
+            ("Task confirm a booking[ID] received", false),
+            ("booking:confirm[ID]: packing", true),
+            ("confirm a booking[ID]: packing", true),
         ] {
             let text = text.replace("ID", ID);
             let subject = message_of(&text, None).expect("it names one");
@@ -353,6 +377,7 @@ mod tests {
         for text in [
             "order items[1234567] packed",
             "celery@vm ready.",
+            "Task done for items[1234567] of it",
             "values[3]: x",
             "d.get[7]: x",
         ] {
