@@ -11,6 +11,7 @@ mod callers;
 pub(in crate::diagnosis) mod connections;
 pub(in crate::diagnosis) mod containers;
 pub(in crate::diagnosis) mod control;
+pub(in crate::diagnosis) mod deaths;
 pub(in crate::diagnosis) mod expiry;
 mod filling;
 pub(in crate::diagnosis) mod holding;

@@ -114,6 +114,10 @@ pub enum LogEvent {
     NotStored {
         error: String,
     },
+    /// A process died that had this job: jobs are counted from the worker's start.
+    JobLost {
+        job: usize,
+    },
     AckFailed,
     NoEventLoop,
     NeverAwaited,

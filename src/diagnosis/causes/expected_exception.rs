@@ -1,6 +1,6 @@
 //! The actor raised what it declares to throw.
 
-use crate::diagnosis::evidence::replaced::Left;
+use crate::diagnosis::evidence::replaced::Remainder;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -40,14 +40,14 @@ fn without_result(story: &Story<'_>) -> Answer {
     };
     let itself = "the task itself said that it is not to be run any further, with Ignore: its worker stores no result and does not retry it";
     match left {
-        Left::Another(sent) => Answer::ruled_out(
+        Remainder::Another(sent) => Answer::ruled_out(
             "the task put another in its own place, which has the same id",
             [told.n, sent.n],
         ),
-        Left::Nothing => Answer::shown(format!("{itself}: {}", told.line.text), [told.n])
+        Remainder::Nothing => Answer::shown(format!("{itself}: {}", told.line.text), [told.n])
             .given([Premise::NothingRefused])
             .terminal_after(PUBLISH_MS),
-        Left::Unknown => Answer::possible(
+        Remainder::Unknown => Answer::possible(
             format!("{itself}, or it put another in its own place: {}", told.line.text),
             [told.n],
         )

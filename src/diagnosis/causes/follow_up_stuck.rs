@@ -1,7 +1,7 @@
 //! The actor is done, and the rest of the task's work is another message's, which is stuck.
 
 use crate::diagnosis::evidence::broker;
-use crate::diagnosis::evidence::replaced::Left;
+use crate::diagnosis::evidence::replaced::Remainder;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -25,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
-    if let Some((over, Left::Another(sent))) = story.ended_without_result() {
+    if let Some((over, Remainder::Another(sent))) = story.ended_without_result() {
         return where_it_is(story, over.n, sent);
     }
     if let Some(answer) = children(story) {
@@ -99,7 +99,10 @@ fn children(story: &Story<'_>) -> Option<Answer> {
             .is_some_and(|(_, all)| all.iter().all(|consumer| consumer.queue != *routing_key)),
         _ => false,
     };
-    let sent = sent.rev().find(unconsumed).filter(|sent| !was_delivered(story, sent))?;
+    let sent = sent
+        .rev()
+        .find(unconsumed)
+        .filter(|sent| !was_delivered(story, sent))?;
     let EventKind::Publish {
         routing_key, message, ..
     } = &sent.kind

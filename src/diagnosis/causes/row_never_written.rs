@@ -36,6 +36,7 @@ fn did_not_complete(story: &Story<'_>) -> bool {
                         | LogEvent::TimeLimit
                         | LogEvent::ExpectedException { .. }
                         | LogEvent::Requeued
+                        | LogEvent::KilledAtTimeLimit
                         | LogEvent::Terminating { .. }
                 )
             )

@@ -70,9 +70,11 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"(?s)Unrecoverable error: (.*inequivalent arg.*)$", |c| {
         connection_error(group(c, 1))
     }),
-    (r"(?s)Unrecoverable error: (.*)$", |c| LogEvent::GaveUp {
-        error: group(c, 1),
-    }),
+    // In an application's own format its level stands before it; an application may say the same of its own.
+    (
+        r"(?s)^(?:.*\b(?:CRITICAL|critical|celery)\b.*?)?Unrecoverable error: (.*)$",
+        |c| LogEvent::GaveUp { error: group(c, 1) },
+    ),
     (task!("Discarding revoked task: ", ""), |c| LogEvent::Discarded {
         id: group(c, 2),
     }),
@@ -133,10 +135,10 @@ const LINES: &[(&str, LineMeaning)] = &[
             in_ms: group(c, 3).parse::<u64>().unwrap_or(0) * 1000,
         }
     }),
-    (r"Soft time limit \([\d.]+s\) exceeded for ", |_| {
+    (task!(r"Soft time limit \([\d.]+s\) exceeded for ", ""), |_| {
         LogEvent::TimeLimit
     }),
-    (r"Hard time limit \([\d.]+s\) exceeded for ", |_| {
+    (task!(r"Hard time limit \([\d.]+s\) exceeded for ", ""), |_| {
         LogEvent::KilledAtTimeLimit
     }),
     (r"\.> concurrency: (\d+) \(", |c| LogEvent::Concurrency {
@@ -166,6 +168,9 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"(?s)RuntimeWarning: Exception raised outside body: (.*?):?$",
         |c| LogEvent::NotStored { error: group(c, 1) },
     ),
+    (r"WorkerLostError\(.*Job: (\d+)\.", |c| LogEvent::JobLost {
+        job: group(c, 1).parse().unwrap_or(usize::MAX),
+    }),
     (r"Couldn't ack \d+", |_| LogEvent::AckFailed),
     (r"worker: (?:Warm|Cold) shutdown", |_| LogEvent::Stopping),
 ];
@@ -184,6 +189,10 @@ fn group(captures: &Captures<'_>, index: usize) -> String {
 static READER: LazyLock<Option<LogReader>> = LazyLock::new(|| LogReader::new(LINES).ok());
 
 fn read(text: &str, _: Option<&str>, _: Option<&str>) -> Option<LogEvent> {
+    // Whatever a task says of its own work is no word of its worker.
+    if message_of(text, None).is_some_and(|subject| subject.by_the_task) {
+        return None;
+    }
     READER.as_ref()?.read(text)
 }
 
@@ -203,14 +212,11 @@ static OF_SPACED: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 /// `NAME[ID]: …`, as lines of `get_task_logger` begin. Behind a format of the application's own, a name with
 /// blanks has no beginning.
-static BY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?:^|\s)(?P<task>\w+(?:[.:/\-]\w+)+)\[(?P<id>[^\]\s]{6,})\]: ").ok()
-});
+static BY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?:^|\s)(?P<task>\w+(?:[.:/\-]\w+)+)\[(?P<id>[^\]\s]{6,})\]: ").ok());
 static BY_SPACED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r"^(?P<task>[^\[\]\n]+)\[(?P<id>[[:xdigit:]]{8}(?:-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12})\]: ",
-    )
-    .ok()
+    Regex::new(r"^(?P<task>[^\[\]\n]+)\[(?P<id>[[:xdigit:]]{8}(?:-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12})\]: ")
+        .ok()
 });
 /// A message that was refused is printed with its headers.
 static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"'id': '(?P<id>[^']{6,})'").ok());
@@ -314,6 +320,16 @@ mod tests {
                     error: "ProgrammingError('no')".into(),
                 },
             ),
+            (
+                "Task handler raised error: WorkerLostError('Worker exited prematurely: exitcode 3 Job: 7.')",
+                LogEvent::JobLost { job: 7 },
+            ),
+            (
+                "2026-11-28 CRITICAL celery.worker: Unrecoverable error: AccessRefused(403)",
+                LogEvent::GaveUp {
+                    error: "AccessRefused(403)".into(),
+                },
+            ),
             ("worker: Warm shutdown (MainProcess)", LogEvent::Stopping),
             (
                 "Discarding revoked task: a.b[ID]",
@@ -346,6 +362,10 @@ mod tests {
             assert_eq!(read(&text, None, None), Some(mark), "{text}");
         }
         for text in [
+            "shop.tasks.fulfil_order[ID]: Unrecoverable error: card expired",
+            "gateway: Unrecoverable error: card expired",
+            "shop.tasks.fulfil_order[ID]: farm: Hard time limit (30s) exceeded for frame 7, trying another",
+            "farm: Hard time limit (30s) exceeded for frame 7, trying another",
             "order 7 received",
             "shop.tasks.fulfil_order[ID]: packing order 7",
             "mingle: all alone",
