@@ -15,7 +15,7 @@ use strum::{EnumDiscriminants, VariantArray};
 
 use super::evidence::{Story, permissions, stacks, workers};
 use crate::framework::Framework;
-use crate::timeline::{Event, EventKind, Row, Source};
+use crate::timeline::{Event, EventKind, Process, Row, Source};
 
 /// The number by which evidence points at an event.
 pub type EventId = u32;
@@ -307,7 +307,15 @@ impl Story<'_> {
         let writes = self
             .all_processes()
             .find(|(_, process)| process.holds_log && workers::is_worker(process));
+        // Its children write files of their own: `%I` stands for the number of one.
+        let is_shared_out = |process: &Process| {
+            process
+                .command
+                .iter()
+                .any(|word| word.contains("%I") || word.contains("%i"))
+        };
         match (read, writes) {
+            (Some(_), Some((_, process))) if self.master_takes() && is_shared_out(process) => State::Assumed,
             (Some(read), Some((n, _))) => proved([n, read]),
             _ => State::Assumed,
         }

@@ -57,6 +57,13 @@ pub static FRAMEWORK: Framework = Framework {
             file: "celery/app/trace.py",
             function: "__protected_call__",
         },
+        loop_hooks: &[
+            "before_start",
+            "on_success",
+            "on_failure",
+            "on_retry",
+            "after_return",
+        ],
         before_call: FrameMatch {
             file: "celery/utils/dispatch/signal.py",
             function: "send",
@@ -486,8 +493,88 @@ mod tests {
             ended.cause()
         );
         assert!(!ended.summary().contains("throws"), "{}", ended.summary());
+        // A rejection for good is an end as well.
+        let rejected = entered().child(1, "Task shop.tasks.fulfil[OURS] reject requeue=False: no");
+        assert_eq!(rejected.silence().cause(), "certain expected-exception");
+        let unseen = ended.without(Source::Firehose);
+        assert_eq!(
+            unseen.answer(causes::find("expected-exception").expect("a cause")),
+            "possible"
+        );
         let declared = entered().child(1, "Task shop.tasks.fulfil[OURS] raised expected: Declined('no')");
         assert!(declared.silence().summary().contains("throws"));
+    }
+
+    /// `replace()` sends the other under the same id before the line is written.
+    #[test]
+    fn a_task_that_was_replaced_is_not_over() {
+        let other = |retries| Message {
+            actor: Some("shop.tasks.finish".into()),
+            retries,
+            ..message()
+        };
+        let left = |queue: &str, retries| {
+            entered()
+                .publish_as(queue, WORKER, other(retries))
+                .child(1, "Task shop.tasks.fulfil[OURS] ignored")
+                .consumers(&[("celery", WORKER, 4)])
+        };
+        let is = |scene: &Scene, id: &str| scene.answer(causes::find(id).expect("a cause"));
+        let stuck = left("night", None).silence();
+        assert_eq!(is(&stuck, "expected-exception"), "ruled out");
+        assert_eq!(is(&stuck, "row-never-written"), "not applicable");
+        assert_eq!(stuck.cause(), "likely follow-up-stuck", "{}", stuck.summary());
+        assert!(
+            stuck
+                .summary()
+                .contains("`shop.tasks.finish` on `night`, which nobody consumes")
+        );
+        // It is handed to a worker, and may be at work; and then it ignores itself.
+        let goes_on = || {
+            let deliver = EventKind::Deliver {
+                queue: "celery".into(),
+                connection: WORKER.into(),
+                redelivered: false,
+                message: other(None),
+            };
+            left("celery", None)
+                .see(Source::Firehose, deliver)
+                .main("Task shop.tasks.finish[OURS] received")
+        };
+        let running = goes_on().silence();
+        assert!(!running.cause().starts_with("certain"), "{}", running.cause());
+        assert_ne!(is(&running, "row-never-written"), "likely");
+        let ended = goes_on()
+            .child(1, "Task shop.tasks.finish[OURS] ignored")
+            .silence();
+        assert!(
+            ended.cause().ends_with(" expected-exception"),
+            "{}",
+            ended.cause()
+        );
+        // A copy for a retry is no other task.
+        assert_eq!(
+            is(&left("celery", Some(1)).silence(), "expected-exception"),
+            "likely"
+        );
+    }
+
+    /// `Reject(requeue=True)`: the broker hands it out again at once.
+    #[test]
+    fn a_task_that_gives_itself_back_is_not_over() {
+        let back = |scene: Scene| {
+            scene
+                .child(1, "Task shop.tasks.fulfil[OURS] reject requeue=True: busy")
+                .main("Task shop.tasks.fulfil[OURS] received")
+                .child(1, "shop.tasks.fulfil[OURS]: ENTRY of order task_1")
+        };
+        let is = |scene: &Scene, id: &str| scene.answer(causes::find(id).expect("a cause"));
+        let once = back(entered()).silence();
+        assert_eq!(is(&once, "expected-exception"), "not applicable");
+        assert_eq!(is(&once, "redelivery-loop"), "likely");
+        assert_eq!(is(&once, "row-never-written"), "not applicable");
+        let again = back(back(back(entered()))).silence();
+        assert!(again.summary().contains("3 times"), "{}", again.summary());
     }
 
     /// `received` is no start, and `succeeded` is one.
@@ -517,6 +604,20 @@ mod tests {
         // A child is free.
         let free = behind(1).answer(causes::find("waiting-in-worker").expect("a cause"));
         assert_eq!(free, "possible");
+        // One that waits for its time runs nothing.
+        let later = Message {
+            message_id: Some(OTHERS.into()),
+            actor: Some("shop.tasks.slow".into()),
+            eta_ms: Some(4_000_000_000_000),
+            ..Message::default()
+        };
+        let delayed = accepted()
+            .publish_as("celery", API, later)
+            .main("Task shop.tasks.slow[OTHERS] received")
+            .main("Task shop.tasks.slow[22222222-7a09] received")
+            .main("Task shop.tasks.fulfil[OURS] received")
+            .silence();
+        assert_ne!(delayed.cause(), "likely waiting-in-worker");
         // They come after it.
         let after = received()
             .main("Task shop.tasks.slow[OTHERS] received")
@@ -553,6 +654,131 @@ mod tests {
         // It was over by then.
         let over = entered().child(1, "Task shop.tasks.fulfil[OURS] succeeded in 0.2s: None");
         assert!(!died(over.row("COMPLETED")).cause().contains("died"));
+    }
+
+    const LOST: &str = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: JOB.')";
+
+    /// An application may keep Celery from telling of ends, and the same child may have another task since.
+    #[test]
+    fn a_child_that_may_have_had_another_task() {
+        let dies = |scene: Scene, job: &str| {
+            let lost = LOST.replace("JOB", job);
+            scene
+                .log(
+                    "MainProcess",
+                    Level::Error,
+                    "Process 'ForkPoolWorker-1' pid:4711 exited with 'signal 9 (SIGKILL)'",
+                )
+                .log("MainProcess", Level::Error, &lost)
+                .see(
+                    Source::WorkerLog,
+                    EventKind::ReadWhole {
+                        path: "worker.log".into(),
+                    },
+                )
+                .silence()
+        };
+        let is = |scene: &Scene| scene.answer(causes::find("worker-died-in-actor").expect("a cause"));
+        let alone = dies(standing_worker(entered()), "0");
+        assert_eq!(
+            alone.cause(),
+            "certain worker-died-in-actor",
+            "{}",
+            alone.summary()
+        );
+        // It was another master's child, or two nodes write the log.
+        let orphan = standing_worker(entered()).process(4711, 900, "python celery -A shop worker", |_| {});
+        assert_eq!(is(&dies(orphan, "0")), "not applicable");
+        let shared = standing_worker(entered()).main("w2@vm ready.");
+        assert!(!dies(shared, "0").cause().contains("died"));
+        let then = || standing_worker(entered()).main("Task shop.tasks.slow[OTHERS] received");
+        // By the worker's count it is the other's job.
+        assert_eq!(is(&dies(then(), "1")), "not applicable");
+        assert!(!dies(then(), "1").cause().contains("crash"));
+        let uncounted = then()
+            .log(
+                "MainProcess",
+                Level::Error,
+                "Process 'ForkPoolWorker-1' pid:4711 exited with 'signal 9 (SIGKILL)'",
+            )
+            .silence();
+        assert_ne!(is(&uncounted), "certain");
+        // The other spoke in that child since.
+        let spoke = then().child(1, "shop.tasks.slow[OTHERS]: packing");
+        assert_eq!(is(&dies(spoke, "7")), "not applicable");
+    }
+
+    /// The worker holds the log, and is the only one.
+    fn standing_worker(scene: Scene) -> Scene {
+        scene.process(100, 1, "python celery -A shop worker -l INFO", |process| {
+            process.holds_log = true
+        })
+    }
+
+    /// The prefix of a task's logger is there before its function is called.
+    #[test]
+    fn a_line_in_its_name_may_be_a_handlers() {
+        let scene = standing_worker(received())
+            .child(1, "shop.tasks.fulfil[OURS]: checking the licence")
+            .log("MainProcess", Level::Error, DIED)
+            .log("MainProcess", Level::Error, &LOST.replace("JOB", "0"))
+            .silence();
+        assert_eq!(scene.cause(), "likely worker-died-in-actor");
+        assert!(
+            scene.summary().contains("may not have begun"),
+            "{}",
+            scene.summary()
+        );
+    }
+
+    const STARTED: &str = "/v/celery/app/trace.py:809: RuntimeWarning: Exception raised outside body: BackendStoreError('no') state:STARTED task_id:OURS:";
+
+    #[test]
+    fn what_is_stored_as_a_task_begins() {
+        let scene = received()
+            .child(1, "shop.tasks.fulfil[OURS]: checking the licence")
+            .child(1, STARTED)
+            .silence();
+        assert!(scene.cause().ends_with(" result-not-stored"), "{}", scene.cause());
+        assert!(scene.summary().contains("was not run"), "{}", scene.summary());
+        assert_ne!(reached(&scene, Stage::Entered), Some(true));
+    }
+
+    /// Flask's documents make a class of tasks with a call of its own: the framework's has no part in it.
+    #[test]
+    fn a_class_of_tasks_may_have_its_own_call() {
+        let frames = |function: &str| {
+            format!(
+                "Task shop.tasks.fulfil[OURS] raised unexpected: KeyError(1)\nTraceback (most recent call last):\n  File \"{TRACE}\", line 564, in trace_task\n    R = retval = fun(*args, **kwargs)\n  File \"/app/shop/app.py\", line 9, in {function}\n    return self.run(*args, **kwargs)\n  File \"/app/shop/tasks.py\", line 14, in fulfil\n    charge()\nKeyError: 1"
+            )
+        };
+        let raised = |function: &str| {
+            received()
+                .log("ForkPoolWorker-1", Level::Error, &frames(function))
+                .silence()
+        };
+        assert_eq!(raised("__call__").cause(), "certain actor-raised");
+        assert!(raised("__call__").summary().contains("tasks.py:14"));
+        assert!(!raised("before_start").cause().ends_with(" actor-raised"));
+        let stands = |function: &str| {
+            received()
+                .process(101, 100, "python celery -A shop worker -l INFO", |_| {})
+                .stack(
+                    101,
+                    "MainThread",
+                    &[
+                        ("fulfil", "/app/shop/tasks.py"),
+                        (function, "/app/shop/app.py"),
+                        ("trace_task", TRACE),
+                    ],
+                )
+                .timeout()
+        };
+        assert_eq!(
+            reached(&stands("ContextTask.__call__"), Stage::Entered),
+            Some(true)
+        );
+        assert_ne!(reached(&stands("after_return"), Stage::Entered), Some(true));
     }
 
     #[test]
@@ -650,6 +876,14 @@ mod tests {
             .main("Task shop.tasks.slow[OTHERS] received")
             .main("Task shop.tasks.fulfil[OURS] received");
         assert!(!stack(with_others).timeout().cause().starts_with("certain"));
+        // The row says that it has begun: the signal may be one of those after it.
+        let marked = received()
+            .setup(|setup| setup.running = vec!["RUNNING".into()])
+            .row("RUNNING");
+        let after = stack(marked)
+            .timeout()
+            .answer(causes::find("blocked-before-entry").expect("a cause"));
+        assert_eq!(after, "possible");
     }
 
     fn sent_with(headers: &[(&'static str, &str)], expiration_ms: Option<i64>) -> Message {

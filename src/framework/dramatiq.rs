@@ -72,6 +72,7 @@ pub static FRAMEWORK: Framework = Framework {
             file: "dramatiq/actor.py",
             function: "__call__",
         },
+        loop_hooks: &[],
         before_call: FrameMatch {
             file: "dramatiq/broker.py",
             function: "emit_before",

@@ -63,6 +63,10 @@ pub enum LogEvent {
         /// One that the task declares. `None`: it told its worker to leave it at that.
         declared: Option<String>,
     },
+    /// The call ended without a result: as the task said, or because it put another in its own place.
+    Ignored,
+    /// The task gave its message back to the queue.
+    Requeued,
     Aborting {
         id: String,
     },
@@ -88,7 +92,7 @@ pub enum LogEvent {
     Discarded {
         id: String,
     },
-    /// Revoked while it ran: the process that runs it is sent a signal.
+    /// Revoked, with a signal to the process that runs it; one that waits is discarded in its turn.
     Terminating {
         id: String,
     },
@@ -109,6 +113,10 @@ pub enum LogEvent {
     /// The run is over, and what comes after it failed: no result is stored.
     NotStored {
         error: String,
+    },
+    /// A process died that had this job: jobs are counted from the worker's start.
+    JobLost {
+        job: usize,
     },
     AckFailed,
     NoEventLoop,
@@ -184,6 +192,8 @@ impl LogEvent {
                 | Self::UndefinedActor { .. }
                 | Self::DecodeFailed
                 | Self::ExpectedException { .. }
+                | Self::Ignored
+                | Self::Requeued
                 | Self::RateLimited
                 | Self::ReturnedValue { .. }
                 | Self::NoEventLoop
@@ -199,6 +209,7 @@ impl LogEvent {
             Self::Pushed { delay: false, .. }
             | Self::UndefinedActor { .. }
             | Self::DecodeFailed
+            | Self::Terminating { .. }
             | Self::Discarded { .. } => Some(Handling::Delivered),
             Self::Received { .. }
             | Self::Called
@@ -208,9 +219,10 @@ impl LogEvent {
             | Self::Retrying { .. }
             | Self::RetriesExceeded { .. }
             | Self::ExpectedException { .. }
+            | Self::Ignored
+            | Self::Requeued
             | Self::ReturnedValue { .. }
             | Self::Succeeded { .. }
-            | Self::Terminating { .. }
             | Self::HookFailed { .. } => Some(Handling::Received),
             Self::Acknowledging { .. } | Self::Rejecting { .. } => Some(Handling::Settled),
             _ => None,
@@ -231,6 +243,8 @@ impl LogEvent {
                     | Self::Succeeded { .. }
                     | Self::Failed { .. }
                     | Self::ExpectedException { .. }
+                    | Self::Ignored
+                    | Self::Requeued
                     | Self::Retrying { .. }
                     | Self::KilledAtTimeLimit
                     | Self::Terminating { .. }

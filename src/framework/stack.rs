@@ -26,6 +26,9 @@ pub struct StackShape {
     pub worker_loop: FrameMatch,
     /// The call of the task's function: what is called from here is the application's.
     pub call: FrameMatch,
+    /// Functions of the application that are called straight from the loop and are not the task's. Where there
+    /// are any, a class of tasks may have a call of its own, in which the framework's has no part.
+    pub loop_hooks: &'static [&'static str],
     /// Hooks that run before that call.
     pub before_call: FrameMatch,
     /// Hooks that run after it, and whatever else does.
@@ -43,6 +46,21 @@ pub struct StackShape {
 }
 
 impl StackShape {
+    /// The frame, by its file and function, is the one that calls the task: the framework's call, or its loop
+    /// where that calls the application.
+    pub fn is_call(&self, frame: (&str, &str), called: Option<(&str, &str)>) -> bool {
+        let is_the_tasks = |(file, function): (&str, &str)| {
+            // Newer Pythons name a function by what it is defined in.
+            let name = function.rsplit('.').next().unwrap_or(function);
+            let own = self.is_application(file) || name == "__call__" && !self.is_library(file);
+            own && !self.loop_hooks.contains(&name)
+        };
+        self.call.fits(frame.0, frame.1)
+            || !self.loop_hooks.is_empty()
+                && self.worker_loop.fits(frame.0, frame.1)
+                && called.is_some_and(is_the_tasks)
+    }
+
     pub fn is_library(&self, file: &str) -> bool {
         file.contains(self.library)
     }

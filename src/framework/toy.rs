@@ -39,6 +39,7 @@ pub static FRAMEWORK: Framework = Framework {
         consumer: None,
         worker_loop: at("toy/loop.py", "take"),
         call: at("toy/loop.py", "run"),
+        loop_hooks: &[],
         before_call: at("toy/loop.py", "prepare"),
         after_call: at("toy/loop.py", "finish"),
         hook: "before",

@@ -80,9 +80,14 @@ impl Traceback {
 
     /// The framework's call of the actor, if it is on the stack.
     fn call(&self) -> Option<usize> {
-        self.frames
-            .iter()
-            .rposition(|frame| self.stack.call.fits(&frame.file, &frame.function))
+        (0..self.frames.len()).rev().find(|at| {
+            let frame = &self.frames[*at];
+            let called = self.frames.get(at + 1);
+            self.stack.is_call(
+                (&frame.file, &frame.function),
+                called.map(|called| (called.file.as_str(), called.function.as_str())),
+            )
+        })
     }
 
     /// Frames below the framework's call of the actor that are not the framework's or the

@@ -48,7 +48,7 @@ fn stands_after_it(story: &Story<'_>, pid: i32, thread: Option<&str>) -> Option<
     let after = threads
         .iter()
         .find(|other| stacks::is_after_call(shape, **other))?;
-    let calls = threads.iter().any(|other| other.has(shape.call));
+    let calls = threads.iter().any(|other| other.call(shape).is_some());
     (!calls).then_some(after.n)
 }
 

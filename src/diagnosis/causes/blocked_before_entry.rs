@@ -85,6 +85,14 @@ fn in_a_child(story: &Story<'_>) -> Answer {
     let Some((n, frame)) = stacks::hook_frame(story, pid) else {
         return Answer::NotApplicable;
     };
+    if story.may_stand_after_the_actor() {
+        return Answer::possible(
+            format!(
+                "a child hangs in a handler of a signal, before the task's function or after it: {frame}"
+            ),
+            [pushed.n, n],
+        );
+    }
     let text = format!("a child hangs in a handler of a signal, outside of any task: {frame}");
     // It may be another message's, or come after one.
     match workers::running_others(story).is_empty() {

@@ -24,7 +24,7 @@ use crate::diagnosis::evidence::later::Fate;
 use crate::diagnosis::evidence::{WorkerLine, broker, workers};
 use crate::diagnosis::{Answer, Story};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::timeline::{Level, Source};
 
 const APPLIES_TO: &[&str] = &["celery"];
 
@@ -45,7 +45,9 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, say: impl Fn(&str) -> Str
     }
     let lines = story.worker_lines();
     let error_of = |told: &WorkerLine<'_>| match told.mark {
-        Some(LogEvent::GaveUp { error }) => Some(error.clone()),
+        Some(LogEvent::GaveUp { error }) if told.line.level.is_none_or(|level| level >= Level::Error) => {
+            Some(error.clone())
+        }
         _ => None,
     };
     let Some(at) = lines.iter().rposition(|told| error_of(told).is_some()) else {
@@ -54,6 +56,10 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, say: impl Fn(&str) -> Str
     let booted = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Ready | LogEvent::BootingUp));
     if let Some(again) = lines[at + 1..].iter().find(|told| booted(told)) {
         return Answer::ruled_out("a worker started after that", [again.n]);
+    }
+    let stops = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Stopping));
+    if let Some(told) = lines[at + 1..].iter().find(|told| stops(told)) {
+        return Answer::ruled_out("it went on until it was told to stop", [told.n]);
     }
     let Some(error) = error_of(&lines[at]).filter(|error| is_it(error)) else {
         return Answer::NotApplicable;

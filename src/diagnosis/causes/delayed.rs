@@ -1,7 +1,7 @@
 //! The message waits for its time.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::retries;
+use crate::diagnosis::evidence::{control, retries};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::Delays;
@@ -39,6 +39,9 @@ fn kept_for_later(story: &Story<'_>) -> Option<Answer> {
 }
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some((n, ..)) = control::revoked(story) {
+        return Answer::ruled_out("it is revoked, and will not run when its time comes", [n]);
+    }
     if let Some(answer) = kept_for_later(story) {
         return answer;
     }

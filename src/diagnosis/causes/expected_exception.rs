@@ -1,5 +1,7 @@
 //! The actor raised what it declares to throw.
 
+use crate::diagnosis::evidence::replaced::Remainder;
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -20,16 +22,41 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(told) = story.line(|mark| matches!(mark, LogEvent::ExpectedException { .. })) else {
-        return Answer::NotApplicable;
+        return without_result(story);
     };
     let what = match told.mark {
         Some(LogEvent::ExpectedException { declared: None }) => {
-            "the task itself said that it is not to be run any further, with Ignore or Reject: its worker stores no result and does not retry it"
+            "the task itself said that it is not to be run any further, with Reject: its worker stores no result and does not retry it"
         }
         _ => "the actor raised an exception that it declares in `throws`, so it is not retried",
     };
     Answer::shown(format!("{what}: {}", told.line.text), [told.n]).terminal()
 }
+
+/// The line is the same for a task that put another in its own place.
+fn without_result(story: &Story<'_>) -> Answer {
+    let Some((told, left)) = story.ended_without_result() else {
+        return Answer::NotApplicable;
+    };
+    let itself = "the task itself said that it is not to be run any further, with Ignore: its worker stores no result and does not retry it";
+    match left {
+        Remainder::Another(sent) => Answer::ruled_out(
+            "the task put another in its own place, which has the same id",
+            [told.n, sent.n],
+        ),
+        Remainder::Nothing => Answer::shown(format!("{itself}: {}", told.line.text), [told.n])
+            .given([Premise::NothingRefused])
+            .terminal_after(PUBLISH_MS),
+        Remainder::Unknown => Answer::possible(
+            format!("{itself}, or it put another in its own place: {}", told.line.text),
+            [told.n],
+        )
+        .would_decide(&[Source::Firehose]),
+    }
+}
+
+/// The replacement is sent before the line is written, and may be seen after it.
+const PUBLISH_MS: u64 = 1500;
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,10 @@
 //! The actor is done, and the rest of the task's work is another message's, which is stuck.
 
 use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::replaced::Remainder;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::{FollowUp, LogEvent};
+use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -23,6 +24,12 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
+    }
+    if let Some((over, Remainder::Another(sent))) = story.ended_without_result() {
+        return where_it_is(story, over.n, sent);
+    }
+    if let Some(answer) = children(story) {
+        return answer;
     }
     let Some(over) = story
         .attempt_over()
@@ -47,7 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
         .find_map(|passage| Some((passage.n, passage.message.follow_up.as_ref()?)));
     match planned {
         Some((n, next)) => match published(story, &next.message_id) {
-            Some(sent) => where_it_is(story, over.n, sent, next),
+            Some(sent) => where_it_is(story, over.n, sent),
             None => Answer::likely(
                 format!(
                     "the actor is done, and its message names `{}` on `{}` to go on with, which was never sent: the worker's broker has no Pipelines middleware",
@@ -61,18 +68,7 @@ fn check(story: &Story<'_>) -> Answer {
             let Some(event) = story.successors().last().and_then(|n| story.timeline.event(n)) else {
                 return Answer::NotApplicable;
             };
-            let EventKind::Publish {
-                routing_key, message, ..
-            } = &event.kind
-            else {
-                return Answer::NotApplicable;
-            };
-            let next = FollowUp {
-                message_id: message.message_id.clone().unwrap_or_default(),
-                actor: message.actor.clone().unwrap_or_default(),
-                queue: routing_key.clone(),
-            };
-            where_it_is(story, over.n, event, &next)
+            where_it_is(story, over.n, event)
         }
     }
 }
@@ -83,27 +79,71 @@ fn published<'a>(story: &Story<'a>, id: &str) -> Option<&'a Event> {
     })
 }
 
+/// The task has succeeded, and sent another by whose id nothing says that it goes on with the same work. Only
+/// one that nobody consumes is worth a word.
+fn children(story: &Story<'_>) -> Option<Answer> {
+    let over = story
+        .attempt_over()
+        .filter(|told| matches!(told.mark, Some(LogEvent::Succeeded { .. })))?;
+    let is_child = |event: &&Event| match &event.kind {
+        EventKind::Publish { message, .. } => {
+            let parent = message.parent_id.as_deref();
+            parent.is_some_and(|id| story.is_my_message(id)) && !message.is_delayed()
+        }
+        _ => false,
+    };
+    let sent = story.timeline.events.iter().filter(is_child);
+    let unconsumed = |event: &&Event| match &event.kind {
+        EventKind::Publish { routing_key, .. } => story
+            .consumers()
+            .is_some_and(|(_, all)| all.iter().all(|consumer| consumer.queue != *routing_key)),
+        _ => false,
+    };
+    let sent = sent
+        .rev()
+        .find(unconsumed)
+        .filter(|sent| !was_delivered(story, sent))?;
+    let EventKind::Publish {
+        routing_key, message, ..
+    } = &sent.kind
+    else {
+        return None;
+    };
+    let (listed, _) = story.consumers()?;
+    let name = message.actor.as_deref().unwrap_or("a task");
+    Some(Answer::possible(
+        format!(
+            "the task is done, and sent `{name}` to `{routing_key}`, which nobody consumes: if that one writes the final status, it waits there"
+        ),
+        [over.n, sent.n, listed],
+    ))
+}
+
+/// It was handed to somebody after it was sent: what it replaces has the same id.
+fn was_delivered(story: &Story<'_>, sent: &Event) -> bool {
+    let EventKind::Publish { message: own, .. } = &sent.kind else {
+        return false;
+    };
+    story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::Deliver { message, .. } => event.n > sent.n && message.message_id == own.message_id,
+        _ => false,
+    })
+}
+
 /// It was sent, and nobody was handed it.
-fn where_it_is(story: &Story<'_>, over: u32, sent: &Event, next: &FollowUp) -> Answer {
+fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
     let EventKind::Publish {
         routing_key, message, ..
     } = &sent.kind
     else {
         return Answer::NotApplicable;
     };
-    let is_it =
-        |message: &crate::framework::Message| message.message_id.as_deref() == Some(next.message_id.as_str());
-    let delivered = story
-        .timeline
-        .events
-        .iter()
-        .any(|event| matches!(&event.kind, EventKind::Deliver { message, .. } if is_it(message)));
-    if delivered {
+    if was_delivered(story, sent) {
         return Answer::NotApplicable;
     }
     let text = format!(
         "the actor is done, and the work goes on in `{}` on `{routing_key}`",
-        next.actor
+        message.actor.as_deref().unwrap_or_default()
     );
     if message.is_delayed() {
         return Answer::likely(format!("{text}, which is delayed"), [over, sent.n]);
@@ -127,7 +167,7 @@ fn where_it_is(story: &Story<'_>, over: u32, sent: &Event, next: &FollowUp) -> A
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{API, Scene, WORKER};
-    use crate::framework::Message;
+    use crate::framework::{FollowUp, Message};
 
     fn first() -> Message {
         Message {

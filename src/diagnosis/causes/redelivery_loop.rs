@@ -3,6 +3,7 @@
 use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
+use crate::text::counted;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -20,6 +21,9 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = gives_itself_back(story) {
+        return answer;
+    }
     let timed_out = story.worker_lines().iter().find(|told| {
         story.counts(told)
             && told.line.text.contains("delivery acknowledgement")
@@ -45,6 +49,33 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => begun_again(story),
     }
+}
+
+/// Each attempt ends in a rejection that puts the message back on its queue.
+fn gives_itself_back(story: &Story<'_>) -> Option<Answer> {
+    let back: Vec<&WorkerLine<'_>> = story
+        .lines()
+        .iter()
+        .filter(|told| matches!(told.mark, Some(LogEvent::Requeued)))
+        .collect();
+    let last = back.last().filter(|_| story.closed())?;
+    let end = story.timeline.events.last().map_or(0.0, |event| event.at_ms);
+    // One that has stayed away for longer than ever before may be at work at last.
+    let longest = back
+        .windows(2)
+        .map(|two| two[1].at_ms - two[0].at_ms)
+        .fold(0.0, f64::max);
+    let goes_on = back.len() > 2 && end - last.at_ms < 2.0 * longest + 1000.0;
+    let times = counted(back.len() as u64, "time", "times");
+    let text = format!(
+        "the task has given its message back to its queue {times}, by Reject(requeue=True), and is handed it again at once: {}",
+        last.line.text
+    );
+    let evidence: Vec<u32> = back.iter().rev().take(4).rev().map(|told| told.n).collect();
+    Some(match goes_on {
+        true => Answer::shown(text, evidence),
+        false => Answer::likely(text, evidence),
+    })
 }
 
 /// The log shows that the task was begun once more while nothing had ended it: the consumer was

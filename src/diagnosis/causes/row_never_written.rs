@@ -25,7 +25,7 @@ pub(super) const CAUSE: Cause = Cause {
 fn did_not_complete(story: &Story<'_>) -> bool {
     let over = story.attempt_over();
     story.publishes().iter().any(|passage| passage.message.is_retry())
-        || over.is_some_and(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. })))
+        || over.is_some_and(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. } | LogEvent::Ignored)))
         || story.lines().iter().any(|told| {
             matches!(
                 told.mark,
@@ -35,6 +35,8 @@ fn did_not_complete(story: &Story<'_>) -> bool {
                         | LogEvent::RateLimited
                         | LogEvent::TimeLimit
                         | LogEvent::ExpectedException { .. }
+                        | LogEvent::Requeued
+                        | LogEvent::KilledAtTimeLimit
                         | LogEvent::Terminating { .. }
                 )
             )

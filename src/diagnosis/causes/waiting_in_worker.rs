@@ -1,7 +1,7 @@
 //! The worker holds the message behind busy threads.
 
 use crate::diagnosis::evidence::busy::{self, Busy};
-use crate::diagnosis::evidence::{broker, control, holdups, threads, workers};
+use crate::diagnosis::evidence::{broker, control, holdups, stacks, threads, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -24,6 +24,12 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some((n, ..)) = control::revoked(story) {
+        return Answer::ruled_out("it is revoked, and will not run when its turn comes", [n]);
+    }
+    if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Terminating { .. })) {
+        return Answer::ruled_out("it was revoked with a signal", [told.n]);
+    }
     if let Some(answer) = by_its_word(story) {
         return answer;
     }
@@ -42,6 +48,13 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some(gone) = pushed.pid.and_then(|pid| story.gone(pid)) {
         return Answer::ruled_out("the process that had prefetched it is gone", [pushed.n, gone]);
+    }
+    let taker = story
+        .deliveries()
+        .last()
+        .and_then(|passage| story.peer(passage.connection));
+    if let Some(n) = taker.and_then(|(_, pid)| stacks::free_child(story, pid, pushed.at_ms)) {
+        return Answer::ruled_out("a child of its pool is free", [pushed.n, n]);
     }
     // Behind threads of the same process: another one's have nothing to do with it.
     let mut running = workers::running_others(story);

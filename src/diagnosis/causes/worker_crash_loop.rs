@@ -136,7 +136,9 @@ fn crashes<'s, 'a>(story: &'s Story<'a>) -> Vec<&'s WorkerLine<'a>> {
     for told in story.worker_lines() {
         match told.mark {
             Some(LogEvent::BootingUp) => booted = true,
-            Some(LogEvent::ChildDied { .. })
+            // A master replaces its children.
+            Some(LogEvent::ChildDied { .. }) if story.master_takes() => {}
+            Some(LogEvent::ChildDied { .. } | LogEvent::GaveUp { .. })
                 if booted && (!told.line.before || story.ended_recently(told)) =>
             {
                 booted = false;

@@ -1,5 +1,6 @@
 //! The process died inside the actor.
 
+use crate::diagnosis::evidence::deaths::JobOwner;
 use crate::diagnosis::evidence::{WorkerLine, holding, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
@@ -29,29 +30,60 @@ fn check(story: &Story<'_>) -> Answer {
             0 => told.line.text.clone(),
             count => format!("{} The message came back {count} times", told.line.text),
         };
-        let text = format!("the worker process died while it ran the actor: {text}");
+        let doing = match story.was_surely_entered() {
+            true => "while it ran the actor",
+            false => {
+                "while it had the task, which may not have begun: a handler of a signal may log in its name"
+            }
+        };
+        let text = format!("the worker process died {doing}: {text}");
         let (text, evidence, linger_ms) = match killed_for_memory(story, &told) {
             Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n], 0),
-            None => (text, vec![told.n], until_the_engine_says_why(story, &told)),
+            None => (text, vec![told.n], until_it_says_why(story, &told)),
         };
         // Below DEBUG its end is invisible: before it comes back, it may have been settled long ago.
         let would_show = story
             .line(|mark| matches!(mark, LogEvent::Received { .. } | LogEvent::Pushed { .. }))
             .is_some();
-        return if again > 0 || would_show {
-            // The pid of a child in one replica's log may be another's in the next.
-            let pid = match told.mark {
-                Some(LogEvent::ChildDied { pid, .. }) => story.called(&told, *pid).or(Some(*pid)),
-                _ => None,
-            };
-            Answer::shown(text, evidence)
-                .given([Premise::OneProcessPerLogThread { pid }])
-                .terminal_after(linger_ms)
-        } else {
-            Answer::likely(text, evidence)
+        let would_show = would_show && (story.acknowledges_after_the_run() || had_it(story, &told));
+        // The pid of a child in one replica's log may be another's in the next.
+        let pid = match told.mark {
+            Some(LogEvent::ChildDied { pid, .. }) => story.called(&told, *pid).or(Some(*pid)),
+            _ => None,
+        };
+        let answer = match again > 0 || would_show {
+            true => Answer::shown(text, evidence),
+            false => Answer::likely(text, evidence),
+        };
+        let answer = answer.given([Premise::OneProcessPerLogThread { pid }]);
+        return match again > 0 || would_show {
+            true => answer.terminal_after(linger_ms),
+            false => answer,
         };
     }
     a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story))
+}
+
+/// Where nothing acknowledges the end of a run: this process had not come to it, by the worker's count of its
+/// jobs, or because the log tells of ends, or because no other message can have kept it.
+fn had_it(story: &Story<'_>, died: &WorkerLine<'_>) -> bool {
+    // Where a line says when a run begins, it has a process of its own.
+    if story
+        .line(|mark| matches!(mark, LogEvent::Received { .. }))
+        .is_some()
+    {
+        return true;
+    }
+    let own = story.lines().iter().filter(|told| told.n < died.n);
+    let last = own.map(|told| told.n).max().unwrap_or(0);
+    let alone = !story.took_another(last, died.n);
+    let had = match story.job_lost(died) {
+        Some((_, JobOwner::Ours)) => true,
+        Some((_, JobOwner::Anothers)) => false,
+        Some((_, JobOwner::Unknown)) => alone || story.tells_of_ends(),
+        None => story.tells_of_ends(),
+    };
+    had && story.was_surely_entered()
 }
 
 /// Whose connection had the message is not known. It was begun, a worker process died, and the queue that it was
@@ -174,12 +206,14 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
     }
 }
 
-/// The log is quicker: an engine tells of a kill for memory up to a second or so later.
-fn until_the_engine_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
+/// The log is quicker: an engine tells of a kill for memory up to a second or so later. A pool says which of its
+/// jobs was lost a moment later, too.
+fn until_it_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
     let killed = matches!(told.mark, Some(LogEvent::ChildDied { code: -9, .. }));
     let in_container = story.container_of_stream(told.line.stream.as_deref()).is_some();
     match killed && in_container && story.sees(Source::Containers) {
         true => 1500,
+        false if !story.acknowledges_after_the_run() && story.job_lost(told).is_none() => 1000,
         false => 0,
     }
 }

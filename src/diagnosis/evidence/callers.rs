@@ -36,7 +36,7 @@ impl<'a> Callers<'a> {
 
     /// `None`: it is in no call.
     pub fn runs(&self, thread: Thread<'_>) -> Option<Runs> {
-        let call = thread.position(self.shape.call)?;
+        let call = thread.call(self.shape)?;
         let own = || {
             thread.frames()[..call]
                 .iter()

@@ -173,6 +173,13 @@ pub(in crate::diagnosis) fn holder<'a>(story: &Story<'a>) -> Option<(u32, &'a In
     })
 }
 
+/// It waits in the hands of a worker that has its id in its list of revoked tasks: in its turn it is discarded.
+pub(in crate::diagnosis) fn revoked<'a>(story: &Story<'a>) -> Option<(u32, &'a Inspection, &'a str)> {
+    holder(story).filter(|(_, answer, state)| {
+        matches!(*state, "reserved" | "scheduled") && answer.revoked == Some(true)
+    })
+}
+
 /// Older ones know nothing of those that wait for their time, unless asked for these.
 fn state<'a>(story: &Story<'a>, answer: &'a Inspection) -> Option<&'a str> {
     let in_list = |list: &'a Option<Vec<HeldTask>>| {

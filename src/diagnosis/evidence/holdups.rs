@@ -19,14 +19,14 @@ struct Held {
 
 /// In the task's function, below the framework's call: where.
 pub(in crate::diagnosis) fn in_the_actor(shape: &StackShape, thread: Thread<'_>) -> Option<String> {
-    let call = thread.position(shape.call)?;
+    let call = thread.call(shape)?;
     application_frame(shape, &thread, call)
 }
 
 /// In a hook before the task's function: where.
 pub(in crate::diagnosis) fn in_a_hook(shape: &StackShape, thread: Thread<'_>) -> Option<String> {
     let before = thread.position(shape.before_call)?;
-    let hook = thread.is_in(shape.hook) && !thread.has(shape.call);
+    let hook = thread.is_in(shape.hook) && thread.call(shape).is_none();
     hook.then(|| application_frame(shape, &thread, before)).flatten()
 }
 

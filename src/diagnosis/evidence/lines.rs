@@ -340,7 +340,7 @@ impl<'a> Story<'a> {
             .iter()
             .rev()
             .copied()
-            .find(|told| self.ends_attempt(told))
+            .find(|told| self.ends_attempt(told) && !self.goes_on_after(told))
     }
 
     /// A line from before the run whose file was written to only just before it: the log ended

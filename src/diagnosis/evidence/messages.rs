@@ -19,7 +19,9 @@ impl<'a> Story<'a> {
         for event in &self.timeline.events {
             match &event.kind {
                 EventKind::Publish { message, .. }
-                    if message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) =>
+                    if message.carries_task_id
+                        && !self.is_the_frameworks(message)
+                        && since.is_none_or(|since| event.at_ms >= since) =>
                 {
                     carrying.extend(Transfer::of_publish(event, self.queue()));
                 }
@@ -266,6 +268,15 @@ impl<'a> Story<'a> {
     /// Copies at rest on the delay and dead-letter queues.
     pub fn held(&self) -> &[QueuedCopy<'a>] {
         &self.held
+    }
+
+    /// A task of the framework's own, such as one that waits for a group: ours is in its arguments.
+    fn is_the_frameworks(&self, message: &Message) -> bool {
+        let actor = message.actor.as_deref().unwrap_or_default();
+        actor
+            .strip_prefix(self.framework().source.module)
+            .is_some_and(|rest| rest.starts_with('.'))
+            && self.timeline.setup.actor.as_deref() != Some(actor)
     }
 
     /// It is for the configured actor, or nothing says for whom it is.

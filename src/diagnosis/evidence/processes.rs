@@ -217,7 +217,7 @@ impl<'a> Story<'a> {
                 let mut below = thread.frames()[..at].iter();
                 below.any(|frame| shape.is_application(&frame.file))
             };
-            thread.is_still() && thread.position(shape.call).is_some_and(own)
+            thread.is_still() && thread.call(shape).is_some_and(own)
         };
         let mut dumps = self.stacks().dumps().rev();
         dumps.find_map(|dump| {
@@ -261,8 +261,22 @@ impl<'a> Story<'a> {
             thread.is_still()
                 && thread.has(shape.worker_loop)
                 && thread.has(shape.before_call)
-                && !thread.has(shape.call)
+                && thread.call(shape).is_none()
         })
+    }
+
+    /// Signals before and after a task's function are sent alike: something says that it may have run.
+    pub(in crate::diagnosis) fn may_stand_after_the_actor(&self) -> bool {
+        let Some(taken) = self.deliveries().next().map(|passage| passage.at_ms) else {
+            return false;
+        };
+        let setup = &self.timeline.setup;
+        let of_a_run = |word: &String| setup.running.contains(word) || setup.succeeded.contains(word);
+        let marked = self
+            .rows()
+            .iter()
+            .any(|(_, at, row)| *at > taken && row.status.as_ref().is_some_and(of_a_run));
+        marked || self.lines().iter().any(|told| told.is_by_the_task())
     }
 
     /// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a

@@ -48,6 +48,11 @@ pub(in crate::diagnosis) fn not_stored<'s, 'a>(story: &'s Story<'a>) -> Option<&
         .find(is_ours)
 }
 
+/// What could not be stored is that it has begun: that comes before the task's function.
+pub(in crate::diagnosis) fn is_of_the_start(error: &str) -> bool {
+    error.contains("state:STARTED")
+}
+
 /// Where the watched worker says that it stores results, credentials left out. `None`: it does not say, or two
 /// workers that write this log say different things.
 pub(in crate::diagnosis) fn store_of_the_worker(story: &Story<'_>) -> Option<(u32, String)> {

@@ -21,7 +21,12 @@ impl Story<'_> {
         let says_otherwise = |told: &WorkerLine<'_>| {
             let mark = told.mark;
             mark.is_some_and(|mark| {
-                mark.fails_attempt() || mark.denies_entry() || matches!(mark, LogEvent::NeverAwaited)
+                mark.fails_attempt()
+                    || mark.denies_entry()
+                    || matches!(
+                        mark,
+                        LogEvent::NeverAwaited | LogEvent::Ignored | LogEvent::Requeued
+                    )
             })
         };
         if came_back || !self.raised.is_empty() || self.worker_lines.iter().any(says_otherwise) {

@@ -101,6 +101,16 @@ impl<'a> Thread<'a> {
         self.frames().iter().any(|frame| frame.function.contains(word))
     }
 
+    /// How many frames stand above the one that calls the task.
+    pub fn call(self, shape: &StackShape) -> Option<usize> {
+        let of = |frame: &'a Frame| (frame.file.as_str(), frame.function.as_str());
+        let frames = self.frames();
+        (0..frames.len()).find(|at| {
+            let called = at.checked_sub(1).map(|above| of(&frames[above]));
+            shape.is_call(of(&frames[*at]), called)
+        })
+    }
+
     /// How many frames stand above the innermost one that fits.
     pub fn position(self, pattern: FrameMatch) -> Option<usize> {
         self.frames()
@@ -266,7 +276,7 @@ pub(in crate::diagnosis) fn hook_frame(story: &Story<'_>, pid: Option<i32>) -> O
         thread.is_still()
             && thread.has(shape.worker_loop)
             && thread.has(shape.before_call)
-            && !thread.has(shape.call)
+            && thread.call(shape).is_none()
     };
     family(story, pid)
         .filter(in_a_hook)
@@ -310,12 +320,29 @@ pub(in crate::diagnosis) fn last_dump<'a>(story: &Story<'a>, pid: i32) -> impl I
     last.into_iter().flat_map(Dump::threads)
 }
 
+/// A child of this master stood in no task after that moment, and was seen to wait for one.
+pub(in crate::diagnosis) fn free_child(story: &Story<'_>, master: i32, since: f64) -> Option<u32> {
+    let shape = &story.framework().stack;
+    let children = story
+        .all_processes()
+        .filter(|(_, process)| process.ppid == master && story.master_takes());
+    children.map(|(_, process)| process.pid).find_map(|pid| {
+        let mut dumps = story.stacks().dumps().rev();
+        let dump = dumps.find(|dump| dump.pid == pid && dump.at_ms > since)?;
+        let is_idle =
+            |thread: Thread<'_>| thread.is_still() && thread.is_in("workloop") && thread.has(shape.worker);
+        let at_work = dump.threads().any(|thread| thread.has(shape.worker_loop));
+        let waits = dump.threads().find(|thread| is_idle(*thread))?;
+        (!at_work).then_some(waits.n)
+    })
+}
+
 /// The worker thread stands in what the framework calls after the task's function.
 pub(in crate::diagnosis) fn is_after_call(shape: &StackShape, thread: Thread<'_>) -> bool {
     thread.is_still()
         && thread.has(shape.worker_loop)
         && thread.has(shape.after_call)
-        && !thread.has(shape.call)
+        && thread.call(shape).is_none()
 }
 
 /// Where a thread stands, in words: in the application's own code, or else in what was installed.

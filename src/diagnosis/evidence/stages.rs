@@ -1,6 +1,6 @@
 //! How far the task came, and what became of it.
 
-use super::{Depth, StageEvidence, Story, WorkerLine, broker, holding};
+use super::{Depth, StageEvidence, Story, broker, holding, results};
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Handling, LogEvent};
 use crate::timeline::{EventKind, Row, Source};
@@ -134,7 +134,14 @@ impl<'a> Story<'a> {
             put(Stage::Entered, Some(at), n);
         }
         // Something that runs before the actor may write such a line, too.
-        if !self.stands_before_the_actor() {
+        let not_begun = || {
+            let told = results::not_stored(self);
+            told.is_some_and(|told| match told.mark {
+                Some(LogEvent::NotStored { error }) => results::is_of_the_start(error),
+                _ => false,
+            })
+        };
+        if !self.stands_before_the_actor() && !not_begun() {
             for told in self.lines.iter().filter(|told| told.is_by_the_task()) {
                 put(Stage::Entered, Some(told.at_ms), told.n);
             }
@@ -301,31 +308,16 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The log says that a process died which had this task in its hands: it had said something of
-    /// it before, and had not settled it.
-    pub fn died_in_actor(&self) -> Option<WorkerLine<'a>> {
-        self.worker_lines.iter().copied().find(|died| {
-            let Some(LogEvent::ChildDied { pid, .. }) = died.mark else {
-                return false;
-            };
-            let delivered = || {
-                self.deliveries().any(|passage| {
-                    // Two sources with different delays.
-                    passage.at_ms <= died.at_ms + 500.0
-                        && self
-                            .peer(passage.connection)
-                            .is_some_and(|(_, peer)| peer == self.called(died, *pid).unwrap_or(*pid))
-                })
-            };
-            // The master's own line about its death may overtake the child's last ones.
-            let last = self.lines.iter().rfind(|told| {
-                told.line.stream == died.line.stream
-                    && told.line.pid.is_none_or(|of| of == *pid)
-                    && (told.at_ms <= died.at_ms || told.line.pid.is_some())
-            });
-            let settled = last.is_some_and(|told| self.ends_attempt(told));
-            self.counts(died) && !settled && self.may_have_had_it(died) && (last.is_some() || delivered())
-        })
+    /// By more than a line in the task's name: what runs before the actor may write such a line, too.
+    pub fn was_surely_entered(&self) -> bool {
+        let evidence = self
+            .reached(Stage::Entered)
+            .map(|(_, evidence)| evidence.as_slice());
+        let in_its_name = |n: &u32| {
+            let mut lines = self.lines.iter();
+            lines.any(|told| told.n == *n && told.is_by_the_task() && !told.line.entry)
+        };
+        evidence.is_some_and(|evidence| !evidence.iter().all(in_its_name))
     }
 
     /// Entry would have been seen, had it happened.

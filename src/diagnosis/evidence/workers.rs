@@ -1,9 +1,11 @@
 //! Worker processes: which there are, which is watched, what they run and how they ended.
 
+use std::collections::BTreeSet;
+
 use super::{End, Launch, Story, WorkerLine, connections};
-use crate::framework::{self, LogEvent, WorkerLife, contains_token};
+use crate::framework::{self, Delays, LogEvent, WorkerLife};
 use crate::text;
-use crate::timeline::{Container, EventKind, Level, Process, Source, exit_words};
+use crate::timeline::{Container, Event, EventKind, Level, Process, Source, exit_words};
 use crate::units;
 
 /// A test switch that is on in the process's environment.
@@ -245,37 +247,30 @@ pub(in crate::diagnosis) fn running_before(story: &Story<'_>, n: u32) -> Vec<(u3
             _ => {}
         }
     }
+    let waiting = wait_for_their_time(story, n);
+    running.retain(|(id, ..)| !waiting.contains(id));
     running
         .into_iter()
         .map(|(_, n, actor)| (n, actor.to_owned()))
         .collect()
 }
 
-impl<'a> Story<'a> {
-    /// Where lines have no pid, a process is known by the name that its lines have; before its first one it
-    /// may be any that had something in hand.
-    pub(super) fn may_have_had_it(&self, died: &WorkerLine<'a>) -> bool {
-        if self.acknowledges_after_the_run() || self.lines.iter().any(|told| told.line.pid.is_some()) {
-            return true;
-        }
-        // Every one that the worker killed at a time limit dies once.
-        let count = |is: fn(&LogEvent) -> bool| {
-            let before = self.worker_lines.iter().filter(|told| told.n < died.n);
-            before.filter(|told| told.mark.is_some_and(is)).count()
-        };
-        let killed = count(|mark| matches!(mark, LogEvent::KilledAtTimeLimit));
-        if killed > count(|mark| matches!(mark, LogEvent::ChildDied { .. })) {
-            return false;
-        }
-        let mut own = self
-            .lines
-            .iter()
-            .filter(|told| told.is_by_the_task() || told.line.entry);
-        match own.next_back().and_then(|told| told.line.thread.as_deref()) {
-            Some(name) => contains_token(&died.line.text, name),
-            None => running_before(self, died.n).is_empty(),
-        }
+/// Messages that a worker holds until their time, which has not come before this event.
+fn wait_for_their_time<'a>(story: &Story<'a>, n: u32) -> BTreeSet<&'a str> {
+    if story.framework().delays != Delays::InWorker {
+        return BTreeSet::new();
     }
+    let events = || story.timeline.events.iter();
+    let at = events().take_while(|event| event.n < n).last();
+    let now = story.timeline.zero_ms() + at.map_or(0.0, |event| event.at_ms);
+    let eta = |event: &'a Event| match &event.kind {
+        EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } => {
+            let waits = message.eta_ms.is_some_and(|eta| eta as f64 > now);
+            message.message_id.as_deref().filter(|_| waits)
+        }
+        _ => None,
+    };
+    story.timeline.events.iter().filter_map(eta).collect()
 }
 
 /// The log has shown the framework's call of an actor: its absence says that there was none. The

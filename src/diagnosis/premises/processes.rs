@@ -127,6 +127,47 @@ impl Story<'_> {
             .collect();
         let holds = |pid: i32| writers.iter().any(|(_, other)| other.pid == pid);
         let roots = writers.iter().filter(|(_, process)| !holds(process.ppid)).count();
+        // What is written through a pipe is nobody's file.
+        let passes_on = |process: &Process| {
+            const RELAYS: &[&str] = &[
+                "tee",
+                "cat",
+                "logger",
+                "multilog",
+                "svlogd",
+                "s6-log",
+                "cronolog",
+                "rotatelogs",
+                "ts",
+            ];
+            let name = process
+                .command
+                .first()
+                .and_then(|program| program.rsplit('/').next());
+            process.holds_log && name.is_some_and(|name| RELAYS.contains(&name))
+        };
+        if self.all_processes().any(|(_, process)| passes_on(process)) {
+            return State::Assumed;
+        }
+        let ready = self.worker_lines().iter().filter_map(|told| match told.mark {
+            Some(LogEvent::Ready) => Some((told.n, told.line.text.as_str())),
+            _ => None,
+        });
+        let ready: Vec<(EventId, &str)> = ready.collect();
+        if let [(first, node), rest @ ..] = ready.as_slice()
+            && let Some((other, _)) = rest.iter().find(|(_, other)| other != node)
+        {
+            return State::Refuted(vec![*first, *other]);
+        }
+        // The log's node is not the one that holds it.
+        let is_anothers = |(_, process): &&(EventId, &Process)| {
+            let named = node_name(&process.command);
+            let said = ready.iter().filter_map(|(_, text)| text.split_once('@'));
+            named.is_some_and(|named| said.clone().any(|(said, _)| !said.ends_with(named)))
+        };
+        if let Some((n, _)) = writers.iter().find(is_anothers) {
+            return State::Refuted(ready.iter().map(|(n, _)| *n).chain([*n]).collect());
+        }
         match roots {
             1 => proved(writers.iter().map(|(n, _)| *n)),
             _ => State::Assumed,
@@ -169,7 +210,8 @@ impl Story<'_> {
                     .filter(|words| workers::is_worker_command(words))
                     .unwrap_or_else(|| process.command.clone())
             };
-            if command(own) == command(other) && own.cwd == other.cwd && own.user == other.user {
+            let is_same = without_names(&command(own)) == without_names(&command(other));
+            if is_same && own.cwd == other.cwd && own.user == other.user {
                 return State::Refuted(vec![n, seen]);
             }
         }
@@ -178,6 +220,49 @@ impl Story<'_> {
             false => State::Assumed,
         }
     }
+}
+
+/// What stands before the `@` of a node's name, where its command gives it one that is no pattern.
+fn node_name(command: &[String]) -> Option<&str> {
+    let given = command
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| match word.as_str() {
+            "-n" | "--hostname" => command.get(at + 1).map(String::as_str),
+            word => word.strip_prefix("--hostname="),
+        })?;
+    let (name, _) = given.split_once('@')?;
+    (!name.contains('%')).then_some(name)
+}
+
+/// A worker's command without what every start of it has of its own: its node's name and its files.
+fn without_names(command: &[String]) -> Vec<&str> {
+    const OWN: &[&str] = &[
+        "-n",
+        "--hostname",
+        "-f",
+        "--logfile",
+        "--log-file",
+        "--pidfile",
+        "--pid-file",
+        "-s",
+        "--schedule",
+        "--schedule-filename",
+        "-S",
+        "--statedb",
+    ];
+    let mut kept = Vec::new();
+    let mut words = command.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match word.split_once('=') {
+            Some((option, _)) if OWN.contains(&option) => {}
+            None if OWN.contains(&word) => {
+                words.next();
+            }
+            _ => kept.push(word),
+        }
+    }
+    kept
 }
 
 /// Programs that pass connections on.
@@ -208,4 +293,33 @@ fn is_relay(process: &Process) -> bool {
         let name = program.rsplit('/').next().unwrap_or(program);
         RELAYS.contains(&name.trim_end_matches(':'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{node_name, without_names};
+
+    fn words(command: &str) -> Vec<String> {
+        command.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_name_of_its_own_makes_no_other_worker() {
+        let (one, two) = (
+            words("celery -A jobs worker -n w1@%h --pidfile=/run/1.pid -c 2"),
+            words("celery -A jobs worker -n w2@%h --pidfile=/run/2.pid -c 2"),
+        );
+        assert_eq!(without_names(&one), without_names(&two));
+        let other = words("celery -A jobs worker -n w2@%h -Q heavy -c 2");
+        assert_ne!(without_names(&one), without_names(&other));
+    }
+
+    #[test]
+    fn the_name_of_a_node() {
+        assert_eq!(node_name(&words("celery worker -n w1@%h")), Some("w1"));
+        assert_eq!(node_name(&words("celery worker --hostname=w1@vm")), Some("w1"));
+        for unknown in ["celery worker", "celery worker -n w%i@%h", "celery worker -n w1"] {
+            assert_eq!(node_name(&words(unknown)), None, "{unknown}");
+        }
+    }
 }

@@ -42,10 +42,10 @@ pub(super) const LOG: LogShape = LogShape {
     ],
 };
 
-/// A task and its id, as they stand in almost every line.
+/// A task and its id, as they stand in almost every line. A name may have colons, slashes and blanks.
 macro_rules! task {
     ($before:literal, $after:literal) => {
-        concat!(r"(?s)", $before, r"([\w.\-<>]+)\[([^\]\s]+)\]", $after)
+        concat!(r"(?s)", $before, r"([^\[\]\n]+)\[([^\]\s]+)\]", $after)
     };
 }
 
@@ -71,9 +71,11 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"(?s)Unrecoverable error: (.*inequivalent arg.*)$", |c| {
         connection_error(group(c, 1))
     }),
-    (r"(?s)Unrecoverable error: (.*)$", |c| LogEvent::GaveUp {
-        error: group(c, 1),
-    }),
+    // In an application's own format its level stands before it; an application may say the same of its own.
+    (
+        r"(?s)^(?:.*\b(?:CRITICAL|critical|celery)\b.*?)?Unrecoverable error: (.*)$",
+        |c| LogEvent::GaveUp { error: group(c, 1) },
+    ),
     (task!("Discarding revoked task: ", ""), |c| LogEvent::Discarded {
         id: group(c, 2),
     }),
@@ -123,7 +125,9 @@ const LINES: &[(&str, LineMeaning)] = &[
             declared: Some(group(c, 3)),
         }
     }),
-    (task!("Task ", r" (?:ignored|reject requeue=)"), |_| {
+    (task!("Task ", " ignored"), |_| LogEvent::Ignored),
+    (task!("Task ", " reject requeue=True"), |_| LogEvent::Requeued),
+    (task!("Task ", " reject requeue="), |_| {
         LogEvent::ExpectedException { declared: None }
     }),
     (task!("Task ", r" retry: Retry (?:in (\d+)s)?"), |c| {
@@ -132,10 +136,10 @@ const LINES: &[(&str, LineMeaning)] = &[
             in_ms: group(c, 3).parse::<u64>().unwrap_or(0) * 1000,
         }
     }),
-    (r"Soft time limit \([\d.]+s\) exceeded for ", |_| {
+    (task!(r"Soft time limit \([\d.]+s\) exceeded for ", ""), |_| {
         LogEvent::TimeLimit
     }),
-    (r"Hard time limit \([\d.]+s\) exceeded for ", |_| {
+    (task!(r"Hard time limit \([\d.]+s\) exceeded for ", ""), |_| {
         LogEvent::KilledAtTimeLimit
     }),
     (r"\.> concurrency: (\d+) \(", |c| LogEvent::Concurrency {
@@ -165,6 +169,9 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"(?s)RuntimeWarning: Exception raised outside body: (.*?):?$",
         |c| LogEvent::NotStored { error: group(c, 1) },
     ),
+    (r"WorkerLostError\(.*Job: (\d+)\.", |c| LogEvent::JobLost {
+        job: group(c, 1).parse().unwrap_or(usize::MAX),
+    }),
     (r"Couldn't ack \d+", |_| LogEvent::AckFailed),
     (r"worker: (?:Warm|Cold) shutdown", |_| LogEvent::Stopping),
 ];
@@ -183,19 +190,35 @@ fn group(captures: &Captures<'_>, index: usize) -> String {
 static READER: LazyLock<Option<LogReader>> = LazyLock::new(|| LogReader::new(LINES).ok());
 
 fn read(text: &str, _: Option<&str>, _: Option<&str>) -> Option<LogEvent> {
+    // Whatever a task says of its own work is no word of its worker.
+    if message_of(text, None).is_some_and(|subject| subject.by_the_task) {
+        return None;
+    }
     READER.as_ref()?.read(text)
 }
 
 /// `Task NAME[ID] …`.
 static OF: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?:Task|task:|accepted:|exceeded for) (?P<task>[\w.\-<>]+)\[(?P<id>[^\]\s]{6,})\](?:$|[\s:.])",
+        r"(?:Task|task:|accepted:|exceeded for) (?P<task>[^\s\[\]]+)\[(?P<id>[^\]\s]{6,})\](?:$|[\s:.])",
     )
     .ok()
 });
-/// `NAME[ID]: …`, as lines of `get_task_logger` begin.
+/// The same for a name with blanks, where what stands behind it cannot be the application's words.
+static OF_SPACED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?:Task|task:|accepted:|exceeded for) (?P<task>[^\[\]\n]+)\[(?P<id>[[:xdigit:]]{8}(?:-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12})\](?:$|[\s:.])",
+    )
+    .ok()
+});
+/// `NAME[ID]: …`, as lines of `get_task_logger` begin. Behind a format of the application's own, a name with
+/// blanks has no beginning.
 static BY: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?:^|\s)(?P<task>\w+(?:\.\w+)+)\[(?P<id>[^\]\s]{6,})\]: ").ok());
+    LazyLock::new(|| Regex::new(r"(?:^|\s)(?P<task>\w+(?:[.:/\-]\w+)+)\[(?P<id>[^\]\s]{6,})\]: ").ok());
+static BY_SPACED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^(?P<task>[^\[\]\n]+)\[(?P<id>[[:xdigit:]]{8}(?:-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12})\]: ")
+        .ok()
+});
 /// A message that was refused is printed with its headers.
 static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"'id': '(?P<id>[^']{6,})'").ok());
 
@@ -210,7 +233,9 @@ fn message_of<'t>(text: &'t str, traceback: Option<&'t str>) -> Option<LineSubje
     };
     let refused = || traceback.filter(|_| text.contains("Received unregistered task of type"));
     find(&OF, text, false)
+        .or_else(|| find(&OF_SPACED, text, false))
         .or_else(|| find(&BY, text, true))
+        .or_else(|| find(&BY_SPACED, text, true))
         .or_else(|| refused().and_then(|below| find(&HEADER, below, false)))
 }
 
@@ -223,6 +248,7 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert!(READER.is_some() && OF.is_some() && BY.is_some() && HEADER.is_some());
+        assert!(OF_SPACED.is_some() && BY_SPACED.is_some());
     }
 
     /// Lines of Celery 5.7.0 and 5.4.0.
@@ -295,6 +321,16 @@ mod tests {
                     error: "ProgrammingError('no')".into(),
                 },
             ),
+            (
+                "Task handler raised error: WorkerLostError('Worker exited prematurely: exitcode 3 Job: 7.')",
+                LogEvent::JobLost { job: 7 },
+            ),
+            (
+                "2026-11-28 CRITICAL celery.worker: Unrecoverable error: AccessRefused(403)",
+                LogEvent::GaveUp {
+                    error: "AccessRefused(403)".into(),
+                },
+            ),
             ("worker: Warm shutdown (MainProcess)", LogEvent::Stopping),
             (
                 "Discarding revoked task: a.b[ID]",
@@ -327,6 +363,10 @@ mod tests {
             assert_eq!(read(&text, None, None), Some(mark), "{text}");
         }
         for text in [
+            "shop.tasks.fulfil_order[ID]: Unrecoverable error: card expired",
+            "gateway: Unrecoverable error: card expired",
+            "shop.tasks.fulfil_order[ID]: farm: Hard time limit (30s) exceeded for frame 7, trying another",
+            "farm: Hard time limit (30s) exceeded for frame 7, trying another",
             "order 7 received",
             "shop.tasks.fulfil_order[ID]: packing order 7",
             "mingle: all alone",
@@ -345,6 +385,10 @@ mod tests {
             ("2026-11-28 INFO app shop.tasks.fulfil_order[ID]: packing", true),
             ("Hard time limit (3s) exceeded for a.b[ID]", false),
             ("Discarding revoked task: a.b[ID]", false),
+            ("Task booking:confirm[ID] raised unexpected: KeyError(1)", false),
+            ("Task confirm a booking[ID] received", false),
+            ("booking:confirm[ID]: packing", true),
+            ("confirm a booking[ID]: packing", true),
         ] {
             let text = text.replace("ID", ID);
             let subject = message_of(&text, None).expect("it names one");
@@ -354,6 +398,7 @@ mod tests {
         for text in [
             "order items[1234567] packed",
             "celery@vm ready.",
+            "Task done for items[1234567] of it",
             "values[3]: x",
             "d.get[7]: x",
         ] {

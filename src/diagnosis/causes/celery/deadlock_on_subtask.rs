@@ -2,10 +2,11 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::stacks::Thread;
+use crate::diagnosis::evidence::{busy, control, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::{FrameMatch, function_of};
-use crate::timeline::{EventKind, Source};
+use crate::framework::{FrameMatch, HeldTask, LogEvent, Message, function_of};
+use crate::timeline::{Event, EventKind, Source};
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "deadlock-on-subtask",
@@ -43,13 +44,14 @@ fn check(story: &Story<'_>) -> Answer {
             EventKind::Publish { message, .. }
                 if own.message_id.is_some() && message.parent_id == own.message_id =>
             {
-                Some((event.n, message))
+                Some((event, message))
             }
             _ => None,
         });
-    let Some((sent, subtask)) = subtask else {
+    let Some((event, subtask)) = subtask else {
         return Answer::NotApplicable;
     };
+    let sent = event.n;
     let function = own.actor.as_deref().map(function_of);
     let waits = |thread: &Thread<'_>| {
         thread.is_still()
@@ -71,19 +73,163 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(begun) = begun {
         return Answer::ruled_out("the subtask has begun", [begun.n]);
     }
+    if let Some(answer) = runs_elsewhere(story, event, subtask) {
+        return answer;
+    }
     let delivered = story.timeline.events.iter().find_map(|event| match &event.kind {
         EventKind::Deliver { message, .. } if message.message_id.as_deref() == id => Some(event.n),
         _ => None,
     });
     let name = subtask.actor.as_deref().unwrap_or("a task");
     let text = format!("the task waits in get() for its own subtask `{name}`, which has not begun");
-    match delivered {
+    let others = workers::running_others(story);
+    let is_it = |n: u32| {
+        let mut lines = story.worker_lines().iter();
+        lines.any(|told| told.n == n && told.message_id() == id)
+    };
+    let busy = 1 + others.iter().filter(|(n, _)| !is_it(*n)).count();
+    match (delivered, busy::slots(story, None)) {
+        // A body without a line of its own begins in silence.
+        (Some(n), Some((_, slots))) if busy < slots => Answer::ruled_out(
+            format!("its worker has {slots} children, and {busy} at work: one is free for the subtask"),
+            [sent, n],
+        ),
         // That it waits for the very child that waits for it, the log would show.
-        Some(n) => Answer::shown(
+        (Some(n), Some(_)) => Answer::shown(
             format!("{text}: a worker has taken it and has no free child for it"),
             [sent, thread.n, n],
         )
         .given([Premise::OneProcessPerLogThread { pid: None }, Premise::LogIsWhole]),
-        None => Answer::likely(format!("{text}: no worker has taken it"), [sent, thread.n]),
+        (Some(n), None) => Answer::possible(
+            format!("{text} by the log: a worker has taken it, and may have no free child for it"),
+            [sent, thread.n, n],
+        )
+        .would_decide(&[Source::Control]),
+        (None, _) => Answer::likely(format!("{text}: no worker has taken it"), [sent, thread.n]),
+    }
+}
+
+/// The subtask is not this worker's to run, or is seen to run.
+fn runs_elsewhere(story: &Story<'_>, sent: &Event, subtask: &Message) -> Option<Answer> {
+    let EventKind::Publish {
+        routed, routing_key, ..
+    } = &sent.kind
+    else {
+        return None;
+    };
+    let id = subtask.message_id.as_deref()?;
+    let queue = routed.iter().flatten().next().unwrap_or(routing_key);
+    if !story.is_of_my_queue(queue) {
+        let own = story.worker_lines().iter().filter_map(|told| match told.mark {
+            Some(LogEvent::AddingConsumer { queue }) => Some(queue),
+            _ => None,
+        });
+        if own.clone().all(|own| own != queue) {
+            return Some(Answer::ruled_out(
+                format!("the subtask goes to `{queue}`, which its worker is not known to consume"),
+                [sent.n],
+            ));
+        }
+    }
+    let runs = |held: &Option<Vec<HeldTask>>| held.iter().flatten().any(|task| task.id == id);
+    if let Some((n, ..)) = control::answers(story).find(|(_, _, answer)| runs(&answer.active)) {
+        return Some(Answer::ruled_out(
+            "the subtask runs, by its worker's word",
+            [sent.n, n],
+        ));
+    }
+    let taker = |id: &str| {
+        let mut events = story.timeline.events.iter().rev();
+        let connection = events.find_map(|event| match &event.kind {
+            EventKind::Deliver {
+                message, connection, ..
+            } if message.message_id.as_deref() == Some(id) => Some(connection),
+            _ => None,
+        })?;
+        story.peer(connection)
+    };
+    let own = story.publishes().first()?.message.message_id.as_deref()?;
+    match (taker(own), taker(id)) {
+        (Some((_, ours)), Some((n, its))) if ours != its => Some(Answer::ruled_out(
+            format!("another worker has the subtask, pid {its}"),
+            [sent.n, n],
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Asked, OTHERS, OURS};
+    use super::*;
+    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
+
+    const TRACE: &str = "/v/lib/python3.11/site-packages/celery/app/trace.py";
+
+    fn subtask() -> Message {
+        Message {
+            message_id: Some(OTHERS.into()),
+            actor: Some("shop.tasks.price".into()),
+            parent_id: Some(OURS.into()),
+            ..Message::default()
+        }
+    }
+
+    /// The task waits in `get()`, in a worker with two children.
+    fn waits(queue: &str) -> Asked {
+        Asked::received().and(|scene| {
+            scene
+                .publish_as(queue, WORKER, subtask())
+                .process(101, 100, "python celery -A shop worker -l INFO", |_| {})
+                .stack(
+                    101,
+                    "MainThread",
+                    &[
+                        ("get", "/v/lib/python3.11/site-packages/celery/result.py"),
+                        ("fulfil", "/app/shop/tasks.py"),
+                        ("__protected_call__", TRACE),
+                        ("trace_task", TRACE),
+                    ],
+                )
+        })
+    }
+
+    fn taken(scene: Asked, connection: &str) -> Asked {
+        let deliver = EventKind::Deliver {
+            queue: "celery".into(),
+            connection: connection.into(),
+            redelivered: false,
+            message: subtask(),
+        };
+        let told = format!("Task shop.tasks.price[{OTHERS}] received");
+        scene
+            .and(|scene| scene.see(Source::Firehose, deliver))
+            .info(&told)
+    }
+
+    fn answer(scene: Asked) -> &'static str {
+        let scene: Scene = scene.silence();
+        scene.answer(&CAUSE)
+    }
+
+    #[test]
+    fn its_own_child_is_the_one_that_is_missing() {
+        assert_eq!(answer(waits("celery")), "likely");
+        let third = "Task shop.tasks.slow[33333333-7a09-4a1f-9d2c-0d5e3c0b7f11] received";
+        assert_ne!(answer(taken(waits("celery").info(third), WORKER)), "ruled out");
+    }
+
+    #[test]
+    fn a_subtask_that_may_run_in_silence_is_a_near_miss() {
+        // The other child is free.
+        assert_eq!(answer(taken(waits("celery"), WORKER)), "ruled out");
+        // It is not for this worker, or another one has it.
+        assert_eq!(answer(waits("heavy")), "ruled out");
+        let elsewhere = waits("celery").and(|scene| scene.peer(OTHER, 900));
+        assert_eq!(answer(taken(elsewhere, OTHER)), "ruled out");
+        // The worker says that it runs.
+        let third = "Task shop.tasks.slow[33333333-7a09-4a1f-9d2c-0d5e3c0b7f11] received";
+        let active = taken(waits("celery").info(third), WORKER).answers(|answer| answer.active(OTHERS));
+        assert_eq!(answer(active), "ruled out");
     }
 }

@@ -1,7 +1,7 @@
 //! The worker holds the message back, so that the task's rate is kept.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::control;
+use crate::diagnosis::evidence::{WorkerLine, control};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{Inspection, LogEvent};
@@ -71,6 +71,20 @@ fn check(story: &Story<'_>) -> Answer {
     if unacked == 0 {
         return Answer::ruled_out("no message is held beside those that the worker names", [held, n]);
     }
+    let is_next = |told: &&WorkerLine<'_>| {
+        matches!(told.mark, Some(LogEvent::Pushed { id, .. }) if !story.is_my_message(id))
+            && told.n > pushed.n
+            && told.subject.is_some_and(|subject| subject.task == name)
+    };
+    if let Some(next) = story.worker_lines().iter().find(is_next).filter(|_| unacked < 2) {
+        return Answer::possible(
+            format!(
+                "`{name}` may run {limit} times only, and {} holds one message back: this one, or one of the same task that it received since",
+                answer.node
+            ),
+            [pushed.n, n, next.n],
+        );
+    }
     let text = format!(
         "{} has received it and holds it back: `{name}` may run {limit} times only, and it is in none of the worker's lists",
         answer.node
@@ -107,6 +121,10 @@ mod tests {
         // Another's is what is unacknowledged.
         let others = limited().answers(|answer| answer.limit("1/h").scheduled("c"));
         assert_eq!(others.silence().answer(&CAUSE), "ruled out");
+        // The next one of the same task may be the one that is held.
+        let next = "Task shop.tasks.fulfil[33333333-7a09-4a1f-9d2c-0d5e3c0b7f11] received";
+        let two = limited().info(next).answers(|answer| answer.limit("1/h"));
+        assert_eq!(two.silence().answer(&CAUSE), "possible");
         let free = limited().answers(|answer| answer);
         assert_eq!(free.silence().answer(&CAUSE), "ruled out");
     }

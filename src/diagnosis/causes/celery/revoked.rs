@@ -22,9 +22,9 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(told) = story.line(|mark| matches!(mark, LogEvent::Discarded { .. })) else {
-        return while_it_ran(story);
+        return by_its_word(story).unwrap_or_else(|| with_a_signal(story));
     };
-    let text = "the worker discarded the task: its id is in the worker's list of revoked tasks";
+    let text = "the worker discarded the task: it was revoked, by its id or by a stamp of its message";
     // The same line stands for a task that is too old.
     match expiry::of(story) {
         expiry::Expiry::Never => Answer::shown(text, [told.n]).terminal(),
@@ -39,8 +39,21 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
 }
-/// It had begun, and the process that ran it was sent a signal.
-fn while_it_ran(story: &Story<'_>) -> Answer {
+/// The worker has its id in its list of revoked tasks, and still holds it.
+fn by_its_word(story: &Story<'_>) -> Option<Answer> {
+    let (n, answer, state) = control::revoked(story)?;
+    Some(Answer::shown(
+        format!(
+            "the task was revoked: {} holds it ({state}), has its id in its list of revoked tasks, and discards it when its turn comes",
+            answer.node
+        ),
+        [n],
+    ))
+}
+
+/// It was revoked with a signal: the line is the same for one that runs and for one that waits, which is
+/// discarded when its turn comes.
+fn with_a_signal(story: &Story<'_>) -> Answer {
     let Some(told) = story.line(|mark| matches!(mark, LogEvent::Terminating { .. })) else {
         return Answer::NotApplicable;
     };
@@ -56,11 +69,22 @@ fn while_it_ran(story: &Story<'_>) -> Answer {
     }
     let text = "the task was revoked while it ran, and the process that ran it was sent a signal to end it";
     match control::holder(story) {
+        Some((n, answer, state @ ("reserved" | "scheduled"))) => Answer::shown(
+            format!(
+                "the task was revoked while it waited in {}, which discards it when its turn comes (it is {state})",
+                answer.node
+            ),
+            [told.n, n],
+        ),
         // It may catch the signal, or its pool may have no process of its own for it.
         Some((n, _, "active")) => {
             Answer::likely(format!("{text}; the worker says that it still runs"), [told.n, n])
         }
-        _ => Answer::shown(text, [told.n]),
+        _ if story.was_surely_entered() => Answer::shown(text, [told.n]),
+        _ => Answer::shown(
+            "the task was revoked, and the process that ran it, if it had begun, was sent a signal to end it; one that waits is discarded when its turn comes",
+            [told.n],
+        ),
     }
 }
 
@@ -68,6 +92,7 @@ fn while_it_ran(story: &Story<'_>) -> Answer {
 mod tests {
     use super::super::scenes::{Asked, OURS};
     use super::*;
+    use crate::framework::Inspection;
 
     #[test]
     fn one_that_is_terminated_was_revoked_while_it_ran() {
@@ -75,6 +100,23 @@ mod tests {
         assert_eq!(told(OURS).silence().cause(), "certain revoked");
         let survives = told(OURS).answers(|answer| answer.active(OURS));
         assert_eq!(survives.silence().answer(&CAUSE), "likely");
+        assert!(told(OURS).silence().summary().contains("if it had begun"));
+        let waits = told(OURS).answers(|answer| Inspection {
+            revoked: Some(true),
+            ..answer.reserved(OURS).active("a").active("b")
+        });
+        let waits = waits.silence();
+        assert_eq!(waits.cause(), "certain revoked", "{}", waits.summary());
+        assert!(waits.summary().contains("discards it"), "{}", waits.summary());
+        let listed = |revoked| {
+            let scene = Asked::received().answers(|answer| Inspection {
+                revoked,
+                ..answer.reserved(OURS).active("a").active("b")
+            });
+            scene.silence()
+        };
+        assert_eq!(listed(Some(true)).cause(), "certain revoked");
+        assert_eq!(listed(Some(false)).cause(), "certain waiting-in-worker");
         let another = told("11111111-7a09-4a1f-9d2c-0d5e3c0b7f11");
         assert_eq!(another.silence().answer(&CAUSE), "not applicable");
     }

@@ -1,0 +1,156 @@
+//! Processes that died, and what they had in hand.
+
+use super::{Story, WorkerLine, workers};
+use crate::framework::{LogEvent, contains_token};
+
+impl<'a> Story<'a> {
+    /// The log says that a process died which had this task in its hands: it had said something of
+    /// it before, and had not settled it.
+    pub fn died_in_actor(&self) -> Option<WorkerLine<'a>> {
+        self.worker_lines.iter().copied().find(|died| {
+            let Some(LogEvent::ChildDied { pid, .. }) = died.mark else {
+                return false;
+            };
+            let delivered = || {
+                self.deliveries().any(|passage| {
+                    // Two sources with different delays.
+                    passage.at_ms <= died.at_ms + 500.0
+                        && self
+                            .peer(passage.connection)
+                            .is_some_and(|(_, peer)| peer == self.called(died, *pid).unwrap_or(*pid))
+                })
+            };
+            // The master's own line about its death may overtake the child's last ones.
+            let last = self.lines.iter().rfind(|told| {
+                told.line.stream == died.line.stream
+                    && told.line.pid.is_none_or(|of| of == *pid)
+                    && (told.at_ms <= died.at_ms || told.line.pid.is_some())
+            });
+            let settled = last.is_some_and(|told| self.ends_attempt(told));
+            // Another master's child.
+            let is_anothers = self.master_takes()
+                && self.deliveries().last().is_some_and(|passage| {
+                    let taker = self.peer(passage.connection).map(|(_, taker)| taker);
+                    let parent = self.process(*pid).map(|(_, process)| process.ppid);
+                    taker
+                        .zip(parent)
+                        .is_some_and(|(taker, parent)| parent > 1 && parent != taker)
+                });
+            self.counts(died)
+                && !is_anothers
+                && !settled
+                && self.may_have_had_it(died)
+                && (last.is_some() || delivered())
+        })
+    }
+
+    /// Where lines have no pid, a process is known by the name that its lines have; before its first one it
+    /// may be any that had something in hand.
+    fn may_have_had_it(&self, died: &WorkerLine<'a>) -> bool {
+        if self.acknowledges_after_the_run() || self.lines.iter().any(|told| told.line.pid.is_some()) {
+            return true;
+        }
+        // Every one that the worker killed at a time limit dies once.
+        let count = |is: fn(&LogEvent) -> bool| {
+            let before = self.worker_lines.iter().filter(|told| told.n < died.n);
+            before.filter(|told| told.mark.is_some_and(is)).count()
+        };
+        let killed = count(|mark| matches!(mark, LogEvent::KilledAtTimeLimit));
+        if killed > count(|mark| matches!(mark, LogEvent::ChildDied { .. })) {
+            return false;
+        }
+        let mut own = self
+            .lines
+            .iter()
+            .filter(|told| told.is_by_the_task() || told.line.entry);
+        let last = own.next_back();
+        match last.and_then(|told| Some((told, told.line.thread.as_deref()?))) {
+            // It has another in hand since.
+            Some((told, name)) if self.spoke_of_another(told, died.n, name) => false,
+            Some((_, name)) => {
+                contains_token(&died.line.text, name)
+                    && !matches!(self.job_lost(died), Some((_, JobOwner::Anothers)))
+            }
+            None => workers::running_before(self, died.n).is_empty(),
+        }
+    }
+}
+
+/// Whose job a pool's worker lost with a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::diagnosis) enum JobOwner {
+    Ours,
+    Anothers,
+    /// What waits for its time is counted later than it is received.
+    Unknown,
+}
+
+impl<'a> Story<'a> {
+    /// The process spoke of another message between these two.
+    fn spoke_of_another(&self, told: &WorkerLine<'a>, until: u32, name: &str) -> bool {
+        let between = |other: &&WorkerLine<'a>| other.n > told.n && other.n < until;
+        let mut lines = self.worker_lines.iter().filter(between);
+        lines.any(|other| {
+            let is_its = other.line.thread.as_deref() == Some(name);
+            is_its && other.message_id().is_some_and(|id| !self.is_my_message(id))
+        })
+    }
+
+    /// The worker says which of its jobs was lost with this process, counted from its start.
+    pub(in crate::diagnosis) fn job_lost(&self, died: &WorkerLine<'a>) -> Option<(u32, JobOwner)> {
+        let (n, job) = self.worker_lines.iter().find_map(|told| match told.mark {
+            Some(LogEvent::JobLost { job }) if told.n > died.n && told.at_ms - died.at_ms < JOB_MS => {
+                Some((told.n, *job))
+            }
+            _ => None,
+        })?;
+        let is_boot = |told: &WorkerLine<'_>| {
+            matches!(
+                told.mark,
+                Some(LogEvent::BootingUp | LogEvent::Concurrency { .. })
+            )
+        };
+        if !self.worker_lines.iter().any(is_boot) {
+            return Some((n, JobOwner::Unknown));
+        }
+        let received: Vec<&str> = self
+            .worker_lines
+            .iter()
+            .filter_map(|told| match told.mark {
+                Some(LogEvent::Pushed { id, .. }) => Some(id.as_str()),
+                _ => None,
+            })
+            .collect();
+        let Some(last) = received.iter().rposition(|id| self.is_my_message(id)) else {
+            return Some((n, JobOwner::Unknown));
+        };
+        let whose = match job {
+            job if job > last => JobOwner::Anothers,
+            job if job == last && workers::running_before(self, died.n).is_empty() => JobOwner::Ours,
+            _ => JobOwner::Unknown,
+        };
+        Some((n, whose))
+    }
+
+    /// The log tells of how runs end, whosever they were: not every application lets it.
+    pub(in crate::diagnosis) fn tells_of_ends(&self) -> bool {
+        let ends = |mark: &LogEvent| {
+            matches!(
+                mark,
+                LogEvent::Succeeded { .. } | LogEvent::Failed { .. } | LogEvent::Retrying { .. }
+            )
+        };
+        self.worker_lines.iter().any(|told| told.mark.is_some_and(ends))
+    }
+
+    /// Another message was taken between these two.
+    pub(in crate::diagnosis) fn took_another(&self, since: u32, until: u32) -> bool {
+        self.worker_lines.iter().any(|told| match told.mark {
+            Some(LogEvent::Pushed { id, .. }) => told.n > since && told.n < until && !self.is_my_message(id),
+            _ => false,
+        })
+    }
+}
+
+/// Both lines are written when the worker has missed the process.
+const JOB_MS: f64 = 2000.0;
