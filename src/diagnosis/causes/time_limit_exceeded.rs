@@ -25,7 +25,15 @@ const RAISED_MS: f64 = 2_000.0;
 fn check(story: &Story<'_>) -> Answer {
     // An earlier attempt's limit does not explain what a later one raised.
     let limits = story.framework().time_limits;
-    let over = story.raised().last().filter(|raised| raised.is_one_of(limits));
+    // The same exception ends a task whose process was sent that signal by hand.
+    let is_ended = story
+        .line(|mark| matches!(mark, LogEvent::Terminating { .. }))
+        .is_some()
+        && story.line(|mark| matches!(mark, LogEvent::TimeLimit)).is_none();
+    let over = story
+        .raised()
+        .last()
+        .filter(|raised| raised.is_one_of(limits) && !is_ended);
     if let Some(raised) = over {
         let place = stacks::own_place(raised);
         return Answer::shown(

@@ -162,7 +162,7 @@ impl<'a> Story<'a> {
         let setup = &self.timeline.setup;
         let last = self.rows.last().filter(|(_, _, row)| row.present);
         let is_older = last.is_some_and(|(_, _, row)| self.is_of_an_older_run(row));
-        let is_new = || self.lines().is_empty() || self.status_of_this_run().is_some();
+        let is_new = self.lines().is_empty() || self.status_of_this_run().is_some();
         for (n, at, row) in &self.rows {
             let Some(status) = row.status.as_deref().filter(|_| !is_older) else {
                 continue;
@@ -173,7 +173,7 @@ impl<'a> Story<'a> {
             // Or a hook did, which then had the message skipped.
             let by_somebody_else =
                 || self.was_taken_by_nobody() || self.stands_before_the_actor() || self.was_skipped();
-            if (is(&setup.succeeded) && is_new()) || (is(&setup.running) && !by_somebody_else()) {
+            if (is(&setup.succeeded) && is_new) || (is(&setup.running) && !by_somebody_else()) {
                 put(Stage::Entered, Some(*at), *n);
             }
             if is(&setup.succeeded) || is(&setup.failed) {
@@ -190,7 +190,7 @@ impl<'a> Story<'a> {
         }
         if let Some((n, at)) = self.api_final() {
             put(Stage::Finished, Some(at), n);
-            if self.api_succeeded().is_some() && is_new() {
+            if self.api_succeeded().is_some() && is_new {
                 put(Stage::Entered, Some(at), n);
             }
         }
@@ -200,6 +200,7 @@ impl<'a> Story<'a> {
             && (reached.contains_key(&Stage::Received)
                 || (reached.contains_key(&Stage::Delivered) && !self.sees(Source::WorkerLog)))
             && !self.says_not_entered()
+            && is_new
             && let Some(evidence) = reached.get(&Stage::Finished).cloned()
         {
             reached.insert(Stage::Entered, (None, evidence.1));
