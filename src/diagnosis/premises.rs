@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub(super) use requests::RequestLog;
 use strum::{EnumDiscriminants, VariantArray};
 
-use super::evidence::{Story, permissions, stacks, workers};
+use super::evidence::{Story, locks, permissions, stacks, workers};
 use crate::framework::Framework;
 use crate::timeline::{Event, EventKind, Process, Row, Source};
 
@@ -176,7 +176,7 @@ impl Story<'_> {
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::SawEveryVersion => self.saw_every_version(),
             Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
-            Premise::WaitIsTheTasks(pid) => match stacks::waits_for_the_database(self, *pid) {
+            Premise::WaitIsTheTasks(pid) => match locks::waits_for_the_database(self, *pid) {
                 Some((n, true)) => proved([n]),
                 Some((n, false)) => State::Refuted(vec![n]),
                 None => State::Assumed,

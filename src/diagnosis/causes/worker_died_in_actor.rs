@@ -51,7 +51,8 @@ fn check(story: &Story<'_>) -> Answer {
             Some(LogEvent::ChildDied { pid, .. }) => story.called(&told, *pid).or(Some(*pid)),
             _ => None,
         };
-        let answer = match again > 0 || would_show {
+        let begun = story.reached(Stage::Entered).is_some();
+        let answer = match begun && (again > 0 || would_show) {
             true => Answer::shown(text, evidence),
             false => Answer::likely(text, evidence),
         };

@@ -1,6 +1,8 @@
 //! Who waits for the row or for its table, and who holds it.
 
 use super::Story;
+use super::callers::{Callers, Runs};
+use super::stacks::Thread;
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
@@ -124,4 +126,43 @@ pub(in crate::diagnosis) fn naming_holder(answer: Answer, wait: &LockWait) -> An
         Some(blocker) => answer.naming("{pid}", blocker.pid),
         None => answer,
     }
+}
+
+/// Libraries that talk to a database, by a part of their files' paths.
+const DATABASE_LIBRARIES: &[&str] = &[
+    "/psycopg",
+    "/asyncpg/",
+    "/pg8000/",
+    "/aiopg/",
+    "/sqlalchemy/",
+    "/django/db/",
+    "/peewee",
+    "/pony/",
+    "/tortoise/",
+];
+
+/// Where Python and what was installed for it lie.
+const INSTALLED: &[&str] = &["/site-packages/", "/dist-packages/", "/lib/python"];
+
+/// Whether the thread that has the task, or the only one that runs any, waits in a database's library; the dump.
+/// `None`: which thread that is cannot be told.
+pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) -> Option<(u32, bool)> {
+    let callers = Callers::of(story);
+    let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
+    let calls: Vec<(Runs, Thread<'_>)> = dump
+        .threads()
+        .filter_map(|thread| Some((callers.runs(thread)?, thread)))
+        .collect();
+    let mut ours = calls.iter().filter(|(whose, _)| *whose == Runs::Ours);
+    let thread = match (ours.next(), calls.as_slice()) {
+        (Some((_, thread)), _) if ours.next().is_none() => *thread,
+        (None, [(Runs::Unknown, thread)]) => *thread,
+        _ => return None,
+    };
+    let mut library = thread
+        .frames()
+        .iter()
+        .take_while(|frame| INSTALLED.iter().any(|folder| frame.file.contains(folder)));
+    let waits = library.any(|frame| DATABASE_LIBRARIES.iter().any(|part| frame.file.contains(part)));
+    Some((dump.n, waits))
 }

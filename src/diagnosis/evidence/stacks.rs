@@ -186,45 +186,6 @@ pub(in crate::diagnosis) fn at_work(story: &Story<'_>, pid: i32) -> Option<u32> 
     (is_ours || (calls.next().is_some() && calls.next().is_none())).then_some(n)
 }
 
-/// Libraries that talk to a database, by a part of their files' paths.
-const DATABASE_LIBRARIES: &[&str] = &[
-    "/psycopg",
-    "/asyncpg/",
-    "/pg8000/",
-    "/aiopg/",
-    "/sqlalchemy/",
-    "/django/db/",
-    "/peewee",
-    "/pony/",
-    "/tortoise/",
-];
-
-/// Where Python and what was installed for it lie.
-const INSTALLED: &[&str] = &["/site-packages/", "/dist-packages/", "/lib/python"];
-
-/// Whether the thread that has the task, or the only one that runs any, waits in a database's library; the dump.
-/// `None`: which thread that is cannot be told.
-pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) -> Option<(u32, bool)> {
-    let callers = Callers::of(story);
-    let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
-    let calls: Vec<(Runs, Thread<'_>)> = dump
-        .threads()
-        .filter_map(|thread| Some((callers.runs(thread)?, thread)))
-        .collect();
-    let mut ours = calls.iter().filter(|(whose, _)| *whose == Runs::Ours);
-    let thread = match (ours.next(), calls.as_slice()) {
-        (Some((_, thread)), _) if ours.next().is_none() => *thread,
-        (None, [(Runs::Unknown, thread)]) => *thread,
-        _ => return None,
-    };
-    let mut library = thread
-        .frames()
-        .iter()
-        .take_while(|frame| INSTALLED.iter().any(|folder| frame.file.contains(folder)));
-    let waits = library.any(|frame| DATABASE_LIBRARIES.iter().any(|part| frame.file.contains(part)));
-    Some((dump.n, waits))
-}
-
 /// A worker thread stands in the application's code, whosever task it is.
 pub(in crate::diagnosis) fn any_own_frame(story: &Story<'_>) -> bool {
     let shape = &story.framework().stack;
