@@ -51,7 +51,7 @@ RABBITMQ_NEWEST=4.3
 
 # The live tests that run on the newest as well with every change; all of them do at night.
 BROKER_TESTS=(
-    blind::without cluster::a_success cluster::two_runs cluster::tracing_is_put_back delivered::delayed delivered::worker_not_started
+    blind::without cluster::tracing_is_put_back delivered::delayed delivered::worker_not_started
     delivered::worker_on_other_queue finished::actor_raised tls::all_of_it
 )
 
