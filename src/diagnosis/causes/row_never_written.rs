@@ -193,6 +193,8 @@ fn check(story: &Story<'_>) -> Answer {
     let untouched = is_untouched(row);
     let text = words(row, written.is_some());
     match story.attempt_over() {
+        // An actor that says nothing and writes nothing may have left the work to a thread of its own.
+        Some(over) if story.is_known_by_its_return() => Answer::likely(text, [over.n, n]),
         Some(over) if untouched => Answer::shown(text, [over.n, n]).given([
             Premise::SawEveryVersion,
             Premise::IsPrimary,

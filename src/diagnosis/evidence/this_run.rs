@@ -87,6 +87,13 @@ impl Story<'_> {
         self.raised().is_empty() && !self.lines().iter().any(called) && self.says_not_entered()
     }
 
+    /// That the actor was entered is known by its return, and by nothing that it said or did.
+    pub(in crate::diagnosis) fn is_known_by_its_return(&self) -> bool {
+        let entered = self.reached(crate::diagnosis::Stage::Entered);
+        let back = self.came_back();
+        back.is_some_and(|(n, _)| entered.is_some_and(|(_, evidence)| evidence.iter().all(|seen| *seen == n)))
+    }
+
     /// The framework called the actor, the call came back, and its message was acknowledged without a word of an
     /// error: its function was entered. Where a line of the function's own is looked for, that decides.
     pub(super) fn came_back(&self) -> Option<(u32, f64)> {
@@ -128,6 +135,18 @@ mod tests {
                 waits.cause()
             );
         }
+    }
+
+    /// It said nothing and wrote nothing: a thread of its own may do both later.
+    #[test]
+    fn an_actor_that_only_returned_was_entered() {
+        let returned = Scene::called()
+            .setup(|setup| setup.entry_pattern = None)
+            .completed()
+            .acked("m-1")
+            .row("PENDING")
+            .silence();
+        assert_eq!(returned.cause(), "likely row-never-written");
     }
 
     #[test]
