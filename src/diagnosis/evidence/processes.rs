@@ -212,13 +212,7 @@ impl<'a> Story<'a> {
             .last()
             .is_some_and(|info| info.counted_ms > passage.at_ms && info.unacked == Some(1));
         let shape = &self.framework().stack;
-        let in_the_actor = |thread: &Thread<'_>| {
-            let own = |at: usize| {
-                let mut below = thread.frames()[..at].iter();
-                below.any(|frame| shape.is_application(&frame.file))
-            };
-            thread.is_still() && thread.call(shape).is_some_and(own)
-        };
+        let in_the_actor = |thread: &Thread<'_>| thread.is_in_a_task(shape);
         let mut dumps = self.stacks().dumps().rev();
         dumps.find_map(|dump| {
             let mut inside = dump.threads().filter(in_the_actor);

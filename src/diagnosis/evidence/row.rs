@@ -32,9 +32,12 @@ impl<'a> Story<'a> {
 
     /// A final status, whatever run it is of.
     pub fn says_it_is_over(&self, row: &Row) -> bool {
+        row.status.as_ref().is_some_and(|status| self.is_final(status))
+    }
+
+    pub(super) fn is_final(&self, status: &String) -> bool {
         let setup = &self.timeline.setup;
-        let status = row.status.as_ref();
-        status.is_some_and(|status| setup.succeeded.contains(status) || setup.failed.contains(status))
+        setup.succeeded.contains(status) || setup.failed.contains(status)
     }
 
     /// Everything that passes the vhost was seen, and nothing of it was the task's.

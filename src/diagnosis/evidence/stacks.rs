@@ -101,6 +101,15 @@ impl<'a> Thread<'a> {
         self.frames().iter().any(|frame| frame.function.contains(word))
     }
 
+    /// It stands still in the application's code, below the framework's call of a task.
+    pub fn is_in_a_task(self, shape: &StackShape) -> bool {
+        let own = |at: usize| {
+            let mut below = self.frames()[..at].iter();
+            below.any(|frame| shape.is_application(&frame.file))
+        };
+        self.is_still() && self.call(shape).is_some_and(own)
+    }
+
     /// How many frames stand above the one that calls the task.
     pub fn call(self, shape: &StackShape) -> Option<usize> {
         let of = |frame: &'a Frame| (frame.file.as_str(), frame.function.as_str());

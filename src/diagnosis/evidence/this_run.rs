@@ -30,13 +30,11 @@ impl Story<'_> {
             .iter()
             .find(|(_, _, row)| !row.present || !self.says_it_is_over(row))
             .map(|(n, ..)| *n);
-        let setup = &self.timeline.setup;
-        let is_final = |word: &String| setup.succeeded.contains(word) || setup.failed.contains(word);
         let told = || {
             self.find(|event| match &event.kind {
                 EventKind::ApiStatus {
                     value: Some(word), ..
-                } if !is_final(word) => Some(event.n),
+                } if !self.is_final(word) => Some(event.n),
                 _ => None,
             })
         };
@@ -70,13 +68,9 @@ impl Story<'_> {
             .dumps()
             .rev()
             .find(|dump| Some(dump.pid) == took.pid)?;
-        let is_inside = dump.threads().any(|stack| {
-            let below = |at: usize| {
-                let mut below = stack.frames()[..at].iter();
-                below.any(|frame| shape.is_application(&frame.file))
-            };
-            stack.name() == thread && stack.is_still() && stack.position(shape.call).is_some_and(below)
-        });
+        let is_inside = dump
+            .threads()
+            .any(|stack| stack.name() == thread && stack.is_in_a_task(shape));
         (is_inside && (dump.at_ms > took.at_ms || took.line.before))
             .then_some([(took.n, dump.at_ms), (dump.n, dump.at_ms)])
     }
