@@ -705,6 +705,7 @@ impl Scene {
                 reason: said.into(),
                 said: Some(said.into()),
                 exit: Some(1),
+                hint: None,
             },
         )
     }

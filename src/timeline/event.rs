@@ -321,6 +321,8 @@ pub enum EventKind {
         said: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit: Option<i32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     /// Python stacks of every thread, equal in two dumps 200 ms apart.
     Stacks {

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use super::{Event, EventKind};
+
 /// A place counts its pids from 1, as this machine does. So that no two processes have one number, this is added
 /// to each of a place's.
 const PLACES: [(&str, i32); 2] = [("worker", 10_000_000), ("api", 20_000_000)];
@@ -25,6 +27,14 @@ pub fn place_of(number: i32) -> Option<(&'static str, i32)> {
     let inside = |first: i32| (first + 1..=first + GREATEST_PID).contains(&number);
     let (part, first) = PLACES.iter().find(|(_, first)| inside(*first))?;
     Some((part, number - first))
+}
+
+/// What was last seen of the way to this part: it led there, or it did not.
+pub fn last_seen<'a>(events: &'a [Event], wanted: &str) -> Option<&'a Event> {
+    events.iter().rev().find(|event| match &event.kind {
+        EventKind::PlaceReached { part, .. } | EventKind::PlaceUnreachable { part, .. } => part == wanted,
+        _ => false,
+    })
 }
 
 /// A pid for people: `7`, or `7 in worker (exec)`.

@@ -30,6 +30,7 @@ fn unreachable_event(place: &Place, unreachable: Unreachable) -> EventKind {
     EventKind::PlaceUnreachable {
         part: place.part.to_owned(),
         reason: unreachable.reason(),
+        hint: Some(unreachable.hint()),
         exit: match unreachable.trouble {
             Trouble::Ended(code) => code,
             _ => None,

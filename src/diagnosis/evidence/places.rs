@@ -1,7 +1,7 @@
 //! Where the worker and the API run, as `[worker] exec` and `[api] exec` lead there.
 
 use super::{Story, workers};
-use crate::timeline::{EventKind, PlaceState};
+use crate::timeline::{EventKind, PlaceState, place};
 
 impl<'a> Story<'a> {
     /// Processes were seen in a place, whose pids are told by numbers of their own.
@@ -21,9 +21,7 @@ impl<'a> Story<'a> {
 
     /// The prefix that leads to this part has failed at last, and said that its container is in this state.
     pub fn place_says(&self, part: &str, wanted: PlaceState) -> Option<(u32, &'a str)> {
-        let last = self.timeline.events.iter().rev().find(|event| {
-            matches!(&event.kind, EventKind::PlaceReached { part: told, .. } | EventKind::PlaceUnreachable { part: told, .. } if told == part)
-        })?;
+        let last = place::last_seen(&self.timeline.events, part)?;
         let EventKind::PlaceUnreachable {
             said: Some(said),
             exit: Some(exit),
