@@ -18,6 +18,7 @@ mod page;
 mod screen;
 mod slack;
 mod terminal;
+mod unseen;
 mod words;
 
 use jiff::Timestamp;

@@ -5,6 +5,7 @@
 //! ten annotations of each kind and step.
 
 use super::events::describe;
+use super::unseen;
 use super::words::{self, references};
 use super::{Format, Report, Style};
 use crate::error::exit;
@@ -38,7 +39,7 @@ fn render(report: &Report, style: Style) -> String {
         ));
     }
     if !words::is_good(report) {
-        for source in words::blind(report).into_iter().take(SHOWN - 1) {
+        for source in unseen::blind(report).into_iter().take(SHOWN - 1) {
             let hint = source.hint.as_deref().unwrap_or_default();
             text.push_str(&command(
                 "warning",

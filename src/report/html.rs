@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::events::describe;
 use super::page::page;
+use super::unseen;
 use super::words;
 use super::{Format, Report, Style};
 use crate::diagnosis::evidence::plain_placeholders;
@@ -124,7 +125,7 @@ fn context(report: &Report) -> Json {
         "notes": report.notes,
         "ruled_out": report.ruled_out,
         "cannot_tell": report.cannot_tell,
-        "blind": words::blind(report),
+        "blind": unseen::blind(report),
         "sources": report.sources,
         "stacks": stacks(report),
         "drawing": drawing(report),

@@ -4,6 +4,7 @@
 //! user, link an issue, or end a table.
 
 use super::events::describe;
+use super::unseen;
 use super::words;
 use super::{Format, Report, Style, mermaid};
 use crate::diagnosis::{Outcome, Scenario};
@@ -167,7 +168,7 @@ fn excluded(report: &Report) -> Vec<String> {
             format!("- {}: needs {}", code(&untold.id), needs.join(", "))
         })
         .collect();
-    let blind: Vec<String> = words::blind(report)
+    let blind: Vec<String> = unseen::blind(report)
         .iter()
         .map(|source| {
             let hint = source.hint.as_deref().map(|hint| format!(" → {}", prose(hint)));

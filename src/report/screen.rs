@@ -4,6 +4,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::terminal::{event_line, hanging, isolated, sign};
+use super::unseen;
 use super::words;
 use super::{Report, Style};
 use crate::diagnosis::{Outcome, Scenario};
@@ -285,7 +286,7 @@ impl Screen<'_> {
         let also = seen.chain(differences).chain(report.notes.iter().cloned());
         lines.extend(also.take(self.budget.also).map(|text| self.field("Also", &text)));
         if self.budget.unseen {
-            let unseen = words::blind(report);
+            let unseen = unseen::blind(report);
             lines.extend(unseen.iter().map(|source| {
                 let hint = source
                     .hint

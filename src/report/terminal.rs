@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr;
 use super::events::describe;
 use super::layout::ascii;
 use super::screen;
+use super::unseen;
 use super::words::{self, references};
 use super::{Format, Report, Style};
 use crate::diagnosis::{Outcome, Reached, Scenario};
@@ -297,7 +298,7 @@ fn excluded(report: &Report, style: Style) -> Vec<String> {
         let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
         (untold.id.clone(), format!("needs {}", needs.join(", ")))
     });
-    let blind = words::blind(report).into_iter().map(|source| {
+    let blind = unseen::blind(report).into_iter().map(|source| {
         let hint = source.hint.as_deref();
         let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
         (source.name.name().to_owned(), format!("{}{hint}", source.reason))
