@@ -307,9 +307,20 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// A time of the day, with its date where that is another than the run's.
     fn due(&self, eta_ms: i64) -> String {
-        jiff::Timestamp::from_millisecond(eta_ms)
-            .map_or_else(|_| "?".into(), |at| at.strftime("%H:%M:%S UTC").to_string())
+        let Ok(at) = jiff::Timestamp::from_millisecond(eta_ms) else {
+            return "?".into();
+        };
+        let is_today = self
+            .timeline
+            .started_at
+            .starts_with(&at.strftime("%Y-%m-%d").to_string());
+        let form = match is_today {
+            true => "%H:%M:%S UTC",
+            false => "%Y-%m-%d %H:%M:%S UTC",
+        };
+        at.strftime(form).to_string()
     }
 }
 
@@ -484,6 +495,17 @@ mod tests {
         assert_eq!(now(&retried), None);
         let waits = retried.depth("default.DQ", 1, 1);
         let text = "on `default.DQ`, due at 00:16:55 UTC";
+        assert_eq!(now(&waits), told(text, Some(false)));
+    }
+
+    #[test]
+    fn what_is_due_on_another_day_has_its_date() {
+        let mut later = Scene::message("m-1");
+        later.eta_ms = Some(86_400_000 + 1_015_000);
+        let waits = Scene::accepted()
+            .publish_as("default.DQ", API, later)
+            .depth("default.DQ", 1, 0);
+        let text = "on `default.DQ`, due at 1970-01-02 00:16:55 UTC";
         assert_eq!(now(&waits), told(text, Some(false)));
     }
 
