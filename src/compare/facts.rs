@@ -172,8 +172,7 @@ impl Facts {
         let (mut brokers, mut databases, mut vhosts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let connections = story
             .connections()
-            .map(|(_, connections)| connections)
-            .unwrap_or_default();
+            .map_or(&[][..], |connections| connections.value);
         let mut take = |socket: &str| {
             let socket = socket.trim_end_matches(" (connecting)");
             let Some((_, remote)) = socket.split_once(" -> ") else {
@@ -281,7 +280,7 @@ impl Facts {
                 Fact::plain(depth.consumers.to_string()),
             );
         }
-        if let Some((_, consumers)) = story.consumers() {
+        if let Some(consumers) = story.consumers() {
             let hosts: BTreeSet<&str> = consumers
                 .iter()
                 .filter(|consumer| consumer.queue == story.queue())

@@ -103,8 +103,7 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
     let consumers = peers(
         story
             .consumers()
-            .map(|(_, consumers)| consumers)
-            .unwrap_or_default()
+            .map_or(&[][..], |consumers| consumers.value)
             .iter()
             .filter(|consumer| consumer.queue == story.queue())
             .map(|consumer| consumer.connection.as_str())

@@ -13,6 +13,7 @@ pub(in crate::diagnosis) mod containers;
 pub(in crate::diagnosis) mod control;
 pub(in crate::diagnosis) mod deaths;
 pub(in crate::diagnosis) mod expiry;
+mod fact;
 mod filling;
 pub(in crate::diagnosis) mod holding;
 pub(in crate::diagnosis) mod holdups;
@@ -53,6 +54,7 @@ use crate::framework::{
 };
 use crate::timeline::{Ended, Event, EventKind, LogLine, Row, Source, Timeline};
 
+pub use fact::Fact;
 pub use filling::plain_placeholders;
 pub use processes::{End, Launch};
 

@@ -96,19 +96,16 @@ fn of_queue(story: &Story) -> Vec<Finding> {
     let queue = story.queue();
     let mut found = Vec::new();
     let depth = story.depths(queue).last();
-    match &depth {
-        _ if story.down(queue).next().is_some() => {
-            let why = story.down(queue).last().map_or("", |(.., why)| why);
-            found.push(finding(
-                format!("queue `{queue}` is down: {why}"),
-                "`rabbitmq-diagnostics cluster_status` says which node is missing",
-            ));
-        }
-        Some(depth) if !depth.exists => found.push(finding(
+    match (story.down(queue).last(), &depth) {
+        (Some(down), _) => found.push(finding(
+            format!("queue `{queue}` is down: {}", down.value),
+            "`rabbitmq-diagnostics cluster_status` says which node is missing",
+        )),
+        (None, Some(depth)) if !depth.exists => found.push(finding(
             format!("queue `{queue}` does not exist"),
             "start the worker: the first worker or the first publish declares it; or correct broker.queue",
         )),
-        Some(depth) if depth.consumers == 0 => {
+        (None, Some(depth)) if depth.consumers == 0 => {
             let ready = counted(depth.ready, "message waits", "messages wait");
             let text = format!("queue `{queue}` has no consumer; {ready} in it");
             found.push(match workers::although(story) {
@@ -125,7 +122,7 @@ fn of_queue(story: &Story) -> Vec<Finding> {
     let slots: u64 = story
         .consumers()
         .into_iter()
-        .flat_map(|(_, consumers)| consumers)
+        .flat_map(|consumers| consumers.value)
         .filter(|consumer| consumer.queue == queue)
         .map(|consumer| consumer.prefetch)
         .sum();
@@ -158,7 +155,11 @@ fn of_queue(story: &Story) -> Vec<Finding> {
 fn of_consumers(story: &Story) -> Vec<Finding> {
     let queue = story.queue();
     let (mut programs, mut found) = (BTreeSet::new(), Vec::new());
-    for consumer in story.consumers().into_iter().flat_map(|(_, consumers)| consumers) {
+    for consumer in story
+        .consumers()
+        .into_iter()
+        .flat_map(|consumers| consumers.value)
+    {
         if consumer.queue != queue {
             continue;
         }

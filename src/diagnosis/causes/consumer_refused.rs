@@ -29,12 +29,12 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("nobody holds the queue any more", [depth.n]);
     }
     let mut evidence = vec![refused.n, depth.n];
-    let holder = story.consumers().and_then(|(n, consumers)| {
+    let holder = story.consumers().and_then(|consumers| {
         let of_ours = consumers
             .iter()
             .filter(|consumer| consumer.queue == story.queue());
         let connections: Vec<&str> = of_ours.map(|consumer| consumer.connection.as_str()).collect();
-        evidence.push(n);
+        evidence.push(consumers.n);
         // An exclusive one is alone.
         let [connection] = connections.as_slice() else {
             return None;

@@ -1,6 +1,6 @@
 //! The broker gave up: it had delivered the message as often as its quorum queue allows.
 
-use crate::diagnosis::evidence::{Info, broker, holding};
+use crate::diagnosis::evidence::{Fact, Info, broker, holding};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
@@ -21,7 +21,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     // The broker's own word, with the message.
-    if let Some((n, from)) = broker::dead_lettered(story, "delivery_limit") {
+    if let Some(Fact { n, value: from, .. }) = broker::dead_lettered(story, "delivery_limit") {
         let limit = story.infos(from).last().and_then(|info| limit_of(story, &info));
         let times = limit.map_or_else(String::new, |limit| format!(" ({limit})"));
         return Answer::shown(

@@ -21,11 +21,14 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     // The dead letter itself proves the publish.
-    if let Some((n, from)) = broker::dead_lettered(story, "maxlen") {
+    if let Some(from) = broker::dead_lettered(story, "maxlen") {
         let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
-        evidence.push(n);
+        evidence.push(from.n);
         return Answer::shown(
-            format!("the message is on the dead-letter queue: dropped from `{from}` by its length limit"),
+            format!(
+                "the message is on the dead-letter queue: dropped from `{}` by its length limit",
+                from.value
+            ),
             evidence,
         );
     }

@@ -96,7 +96,7 @@ fn children(story: &Story<'_>) -> Option<Answer> {
     let unconsumed = |event: &&Event| match &event.kind {
         EventKind::Publish { routing_key, .. } => story
             .consumers()
-            .is_some_and(|(_, all)| all.iter().all(|consumer| consumer.queue != *routing_key)),
+            .is_some_and(|all| all.iter().all(|consumer| consumer.queue != *routing_key)),
         _ => false,
     };
     let sent = sent
@@ -109,13 +109,13 @@ fn children(story: &Story<'_>) -> Option<Answer> {
     else {
         return None;
     };
-    let (listed, _) = story.consumers()?;
+    let consumers = story.consumers()?;
     let name = message.actor.as_deref().unwrap_or("a task");
     Some(Answer::possible(
         format!(
             "the task is done, and sent `{name}` to `{routing_key}`, which nobody consumes: if that one writes the final status, it waits there"
         ),
-        [over.n, sent.n, listed],
+        [over.n, sent.n, consumers.n],
     ))
 }
 
@@ -148,7 +148,7 @@ fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
     if message.is_delayed() {
         return Answer::likely(format!("{text}, which is delayed"), [over, sent.n]);
     }
-    let Some((listed, consumers)) = story.consumers() else {
+    let Some(consumers) = story.consumers() else {
         return Answer::possible(format!("{text}, which nobody was handed yet"), [over, sent.n])
             .would_decide(&[Source::Management]);
     };
@@ -156,10 +156,13 @@ fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
     match consumed {
         true => Answer::likely(
             format!("{text}, which waits there: its consumers have not been handed it"),
-            [over, sent.n, listed],
+            [over, sent.n, consumers.n],
         ),
         // The list is seconds late: a worker may be about to come.
-        false => Answer::likely(format!("{text}, which nobody consumes"), [over, sent.n, listed]),
+        false => Answer::likely(
+            format!("{text}, which nobody consumes"),
+            [over, sent.n, consumers.n],
+        ),
     }
 }
 

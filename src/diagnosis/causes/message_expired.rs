@@ -32,11 +32,11 @@ fn check(story: &Story<'_>) -> Answer {
         return answer;
     }
     // The dead letter itself proves the publish.
-    if let Some((n, from)) = broker::dead_lettered(story, "expired") {
+    if let Some(from) = broker::dead_lettered(story, "expired") {
         let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
-        evidence.push(n);
+        evidence.push(from.n);
         return Answer::shown(
-            format!("the message expired on `{from}` before anybody took it"),
+            format!("the message expired on `{}` before anybody took it", from.value),
             evidence,
         )
         .lasting_if(true);

@@ -73,34 +73,34 @@ fn look(story: &Story<'_>) -> Answer {
         })
     };
     // Never certain: an outbox may send it later, and it may travel under another id.
-    if let Some((n, what)) = broker::disguised(story) {
+    if let Some(other) = broker::disguised(story) {
         return Answer::possible(
-            format!("the API sent nothing that carries the task id, but a message {what} was published"),
-            [n],
+            format!(
+                "the API sent nothing that carries the task id, but a message {} was published",
+                other.value
+            ),
+            [other.n],
         );
     }
-    if let Some((n, _, message)) = story
-        .other_publishes()
-        .find(|(_, connection, _)| is_api(connection))
-    {
+    if let Some(other) = story.other_publishes().find(|publish| is_api(publish.connection)) {
         return Answer::likely(
             format!(
                 "the API published for other tasks (`{}`), not for this one",
-                message.actor.as_deref().unwrap_or("?")
+                other.message.actor.as_deref().unwrap_or("?")
             ),
-            [n],
+            [other.n],
         )
         .given([Premise::NothingRefused]);
     }
     let said = api::own_words(story);
-    if let Some((listed, connections)) = story.connections() {
+    if let Some(connections) = story.connections() {
         for (n, process) in &api {
             if connections.iter().any(|connection| {
                 connection.vhost == story.timeline.setup.vhost
                     && connections::is_socket_of(process, &connection.name)
             }) {
                 let (said, lines) = said.unwrap_or_default();
-                let mut evidence = vec![*n, listed];
+                let mut evidence = vec![*n, connections.n];
                 evidence.extend(lines);
                 return Answer::shown(
                     format!(

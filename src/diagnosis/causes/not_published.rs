@@ -34,10 +34,13 @@ fn check(story: &Story<'_>) -> Answer {
             story.timeline.setup.vhost, story.timeline.setup.broker
         );
         return match broker::disguised(story) {
-            Some((n, what)) => {
-                evidence.push(n);
+            Some(other) => {
+                evidence.push(other.n);
                 Answer::possible(
-                    format!("{text}; a message {what} was published, which may be the task's all the same"),
+                    format!(
+                        "{text}; a message {} was published, which may be the task's all the same",
+                        other.value
+                    ),
                     evidence,
                 )
             }

@@ -22,7 +22,7 @@ fn check(story: &Story<'_>) -> Answer {
     if story.published().is_some() || !story.closed() {
         return Answer::NotApplicable;
     }
-    let Some((listed, connections)) = story.connections() else {
+    let Some(connections) = story.connections() else {
         return Answer::cannot_tell(&[Source::Management]);
     };
     let vhost = &story.timeline.setup.vhost;
@@ -35,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
             if connection.vhost == *vhost {
                 return Answer::ruled_out(
                     format!("the API (pid {}) is connected to vhost \"{vhost}\"", process.pid),
-                    [n, listed],
+                    [n, connections.n],
                 );
             }
             other = Some((n, process.pid, connection.vhost.clone()));
@@ -48,7 +48,7 @@ fn check(story: &Story<'_>) -> Answer {
             format!(
                 "the API (pid {pid}) is connected to vhost \"{place}\" of this broker, not to \"{vhost}\""
             ),
-            [n, listed],
+            [n, connections.n],
         ),
         None => Answer::NotApplicable,
     }

@@ -23,7 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
     if story.published().is_some() {
         return Answer::NotApplicable;
     }
-    let Some((listed, connections)) = story.connections() else {
+    let Some(connections) = story.connections() else {
         return Answer::cannot_tell(&[Source::Management]);
     };
     let alarm = story.timeline.events.iter().find_map(|event| match &event.kind {
@@ -51,9 +51,9 @@ fn check(story: &Story<'_>) -> Answer {
             );
             // Without the firehose the message may have been published before the alarm.
             if !api.is_empty() && story.closed() && broker::saw_every_publish(story) {
-                Answer::shown(text, [n, listed])
+                Answer::shown(text, [n, connections.n])
             } else {
-                Answer::likely(text, [n, listed])
+                Answer::likely(text, [n, connections.n])
             }
         }
         // A new connection is listed seconds late.
@@ -63,7 +63,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
         (Some((n, node, alarm)), None) => Answer::possible(
             format!("{node} has a {alarm} alarm, but no connection of the API is blocked"),
-            [n, listed],
+            [n, connections.n],
         ),
         // The nodes' own word may be five seconds old, and nothing but an alarm blocks a publisher.
         (None, Some(connection)) => Answer::likely(
@@ -71,9 +71,9 @@ fn check(story: &Story<'_>) -> Answer {
                 "the broker blocks the publisher {} ({}): a resource alarm is in force",
                 connection.name, connection.state
             ),
-            [listed],
+            [connections.n],
         ),
-        (None, None) => Answer::ruled_out("no node has an alarm", [listed]),
+        (None, None) => Answer::ruled_out("no node has an alarm", [connections.n]),
     }
 }
 

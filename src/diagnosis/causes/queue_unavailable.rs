@@ -27,42 +27,42 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(passage) = story.published()
         && let Some(before) = story.dropped_by(passage)
     {
-        let back = match up.filter(|up| up.at_ms > before.1) {
+        let back = match up.filter(|up| up.at_ms > before.at_ms) {
             Some(_) => "; it is back since, without the message",
             None => "",
         };
-        let mut evidence = vec![before.0, passage.n];
-        evidence.extend(down.map(|(n, ..)| n).filter(|n| *n != before.0));
+        let mut evidence = vec![before.n, passage.n];
+        evidence.extend(down.map(|down| down.n).filter(|n| *n != before.n));
         evidence.extend(up.filter(|_| !back.is_empty()).map(|up| up.n));
         return Answer::shown(
             format!(
                 "`{}` was down when the message was sent to it ({}): RabbitMQ dropped it{back}",
-                passage.queue, before.2
+                passage.queue, before.value
             ),
             evidence,
         );
     }
-    let matched = match (now_down(story), up) {
-        (Some(found), _) => found,
+    let matched = match (now_down(story), up, down) {
+        (Some(found), ..) => found,
         // Whether the message was sent before or after it came back was out of sight.
-        (None, Some(up))
-            if down.is_some() && story.published().is_none() && !story.sees_all(Source::Firehose) =>
-        {
-            let (n, _, why) = down.unwrap_or_default();
+        (None, Some(up), Some(down)) if story.published().is_none() && !story.sees_all(Source::Firehose) => {
             return Answer::possible(
-                format!("`{queue}` was down ({why}) and is back: what was sent to it meanwhile is lost"),
-                [n, up.n],
+                format!(
+                    "`{queue}` was down ({}) and is back: what was sent to it meanwhile is lost",
+                    down.value
+                ),
+                [down.n, up.n],
             )
             .would_decide(&[Source::Firehose]);
         }
-        (None, Some(up)) => {
+        (None, Some(up), _) => {
             let info = story.infos(queue).last();
             return match info.and_then(|info| info.state.map(|state| (state, info.n))) {
                 Some((state, n)) => Answer::ruled_out(format!("queue state {state}"), [n]),
                 None => Answer::ruled_out(format!("`{queue}` answers"), [up.n]),
             };
         }
-        (None, None) => return log_says(story),
+        (None, None, _) => return log_says(story),
     };
     let (certainty, text, evidence) = matched;
     // Where nothing was sent to it, that is what kept the task; unseen, it may be so.
@@ -83,13 +83,17 @@ fn now_down(story: &Story<'_>) -> Option<(Certainty, String, Vec<u32>)> {
     let queue = story.queue();
     let up = story.depths(queue).rfind(|depth| depth.exists);
     let down = story.down(queue).last();
-    if let Some((n, _, why)) = down.filter(|(_, at, _)| up.is_none_or(|up| up.at_ms < *at)) {
+    if let Some(down) = down.filter(|down| up.is_none_or(|up| up.at_ms < down.at_ms)) {
         // That a leader is silent is told by how long the answer took.
-        let certainty = match why.contains("home node") {
+        let certainty = match down.contains("home node") {
             true => Certainty::Certain,
             false => Certainty::Likely,
         };
-        return Some((certainty, format!("`{queue}` is down: {why}"), vec![n]));
+        return Some((
+            certainty,
+            format!("`{queue}` is down: {}", down.value),
+            vec![down.n],
+        ));
     }
     let info = story.infos(queue).last()?;
     // Its leader may live and answer, and cannot accept or deliver anything alone. The number is the

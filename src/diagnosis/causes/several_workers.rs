@@ -23,11 +23,11 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((listed, consumers)) = story.consumers() else {
+    let Some(consumers) = story.consumers() else {
         return Answer::NotApplicable;
     };
     let mut strangers = Vec::new();
-    let mut evidence = vec![listed];
+    let mut evidence = vec![consumers.n];
     let mut own = 0;
     for consumer in consumers
         .iter()

@@ -26,7 +26,7 @@ fn check(story: &Story<'_>) -> Answer {
     if info.arguments.get("x-single-active-consumer") != Some(&serde_json::Value::Bool(true)) {
         return Answer::ruled_out("the queue has no x-single-active-consumer", [info.n]);
     }
-    let Some((listed, consumers)) = story.consumers() else {
+    let Some(consumers) = story.consumers() else {
         return Answer::cannot_tell(&[Source::Management]);
     };
     if !story.closed() {
@@ -40,13 +40,13 @@ fn check(story: &Story<'_>) -> Answer {
             .peer(&active.connection)
             .and_then(|(_, pid)| story.is_watched(pid))
         {
-            Some(true) => Answer::ruled_out("the watched worker is the active consumer", [listed]),
+            Some(true) => Answer::ruled_out("the watched worker is the active consumer", [consumers.n]),
             Some(false) => Answer::shown(
                 format!(
                     "only {} is served, and it is not the watched worker",
                     active.connection
                 ),
-                [info.n, listed],
+                [info.n, consumers.n],
             )
             .given([
                 Premise::PeerIsProcess(active.connection.clone()),
@@ -66,9 +66,9 @@ fn check(story: &Story<'_>) -> Answer {
                         && waits(&consumer.connection)
                 });
                 if idle && !waits(&active.connection) {
-                    Answer::likely(format!("{text}; the watched worker waits"), [info.n, listed])
+                    Answer::likely(format!("{text}; the watched worker waits"), [info.n, consumers.n])
                 } else {
-                    Answer::possible(text, [info.n, listed]).would_decide(&[Source::Process])
+                    Answer::possible(text, [info.n, consumers.n]).would_decide(&[Source::Process])
                 }
             }
         },

@@ -81,14 +81,8 @@ fn check(story: &Story<'_>) -> Answer {
             [passage.n, n],
         );
     }
-    let listed = story.connections().and_then(|(n, connections)| {
-        connections
-            .iter()
-            .find(|connection| connection.name == passage.connection)
-            .map(|connection| (n, connection))
-    });
-    match listed {
-        Some((n, connection)) if !workers::is_worker_product(&connection.product) => Answer::likely(
+    match story.listed(passage.connection) {
+        Some(connection) if !workers::is_worker_product(&connection.product) => Answer::likely(
             format!(
                 "delivered to {}, a {} client, which is not a worker",
                 connection.name,
@@ -98,7 +92,7 @@ fn check(story: &Story<'_>) -> Answer {
                     &connection.product
                 }
             ),
-            [passage.n, n],
+            [passage.n, connection.n],
         ),
         _ => Answer::NotApplicable,
     }

@@ -44,14 +44,8 @@ fn check(story: &Story<'_>) -> Answer {
     }
     // No local process has this connection. That says "another host" only where every local
     // process could be seen and the address is not this machine's.
-    let listed = story.connections().and_then(|(n, connections)| {
-        connections
-            .iter()
-            .find(|connection| connection.name == passage.connection)
-            .map(|connection| (n, connection))
-    });
-    match listed {
-        Some((_, connection)) if !workers::is_worker_product(&connection.product) => Answer::NotApplicable,
+    match story.listed(passage.connection) {
+        Some(connection) if !workers::is_worker_product(&connection.product) => Answer::NotApplicable,
         _ if story
             .line(|mark| matches!(mark, LogEvent::Pushed { .. } | LogEvent::Received { .. }))
             .is_some() =>
@@ -59,24 +53,22 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::ruled_out("the watched worker's log has it", [passage.n])
         }
         _ if !story.sees(Source::Process) => Answer::cannot_tell(&[Source::Process]),
-        Some((n, connection)) if story.debug_log() && story.closed() && story.watched_is_local() => {
-            broker::taken(
-                story,
-                Answer::likely(
-                    format!(
-                        "delivered to {} (user {}), which is no process of {}, while the watched worker runs there and logs nothing of it",
-                        connection.name,
-                        connection.user,
-                        if story.has_places() {
-                            "the worker's place"
-                        } else {
-                            "this machine"
-                        }
-                    ),
-                    [passage.n, n],
+        Some(connection) if story.debug_log() && story.closed() && story.watched_is_local() => broker::taken(
+            story,
+            Answer::likely(
+                format!(
+                    "delivered to {} (user {}), which is no process of {}, while the watched worker runs there and logs nothing of it",
+                    connection.name,
+                    connection.user,
+                    if story.has_places() {
+                        "the worker's place"
+                    } else {
+                        "this machine"
+                    }
                 ),
-            )
-        }
+                [passage.n, connection.n],
+            ),
+        ),
         _ if story.debug_log() && story.closed() => {
             let text = format!(
                 "delivered to {}, and the watched worker, which logs every message, has not got it",

@@ -39,7 +39,7 @@ fn check(story: &Story<'_>) -> Answer {
         let Some(told) = refused else { continue };
         let others = story
             .other_publishes()
-            .any(|(_, _, message)| message.actor.as_deref() == Some(actor));
+            .any(|publish| publish.message.actor.as_deref() == Some(actor));
         // One that was sent before the run may have been refused as well.
         let delivered = story.timeline.events.iter().any(|event| match &event.kind {
             EventKind::Deliver { message, .. } => {

@@ -54,8 +54,9 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.published() else {
         return Answer::NotApplicable;
     };
-    if let Some((n, _, why)) = story.down(passage.queue).last() {
-        return Answer::ruled_out(format!("queue `{}` is known: {why}", passage.queue), [n]);
+    if let Some(down) = story.down(passage.queue).last() {
+        let text = format!("queue `{}` is known: {}", passage.queue, down.value);
+        return Answer::ruled_out(text, [down.n]);
     }
     let depths = story.depths_since(passage.queue);
     if let Some(depth) = depths.iter().find(|depth| depth.exists) {

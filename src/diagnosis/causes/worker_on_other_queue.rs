@@ -74,7 +74,7 @@ fn check(story: &Story<'_>) -> Answer {
         return answer;
     }
     // Its connections consume elsewhere.
-    let Some((listed, consumers)) = story.consumers() else {
+    let Some(consumers) = story.consumers() else {
         return Answer::NotApplicable;
     };
     for (n, process) in workers::live_workers(story) {
@@ -89,7 +89,7 @@ fn check(story: &Story<'_>) -> Answer {
                     "the worker (pid {}) consumes `{}`, not `{queue}`",
                     process.pid, consumer.queue
                 ),
-                [n, listed],
+                [n, consumers.n],
             );
         }
     }

@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let vhost = &story.timeline.setup.vhost;
     let workers = workers::live_workers(story);
-    if let Some((listed, connections)) = story.connections() {
+    if let Some(connections) = story.connections() {
         for (n, process) in &workers {
             let mine: Vec<_> = connections
                 .iter()
@@ -48,7 +48,7 @@ fn check(story: &Story<'_>) -> Answer {
                         other.vhost,
                         words(story, default)
                     ),
-                    [*n, listed],
+                    [*n, connections.n],
                 )
                 .given([Premise::SamePidSpace])
                 .lasting_if(workers::is_the_one_we_started(story));

@@ -71,7 +71,7 @@ fn holders(story: &Story<'_>) -> Vec<(i32, Vec<u32>)> {
             .into_iter()
             .collect();
     }
-    let Some((listed, consumers)) = story.consumers() else {
+    let Some(consumers) = story.consumers() else {
         return Vec::new();
     };
     let depth = story.depths_since(story.queue()).last().map(|depth| depth.n);
@@ -81,7 +81,7 @@ fn holders(story: &Story<'_>) -> Vec<(i32, Vec<u32>)> {
     let found: Vec<(i32, Vec<u32>)> = ours
         .filter_map(|consumer| {
             let (n, pid) = story.peer(&consumer.connection)?;
-            let evidence = depth.into_iter().chain([listed, n]).collect();
+            let evidence = depth.into_iter().chain([consumers.n, n]).collect();
             live(pid).then_some((pid, evidence))
         })
         .collect();

@@ -65,12 +65,13 @@ fn check(story: &Story<'_>) -> Answer {
             [passage.n],
         );
     }
-    let Some((listed, consumers)) = story.consumers() else {
+    let Some(consumers) = story.consumers() else {
         return by_delivery;
     };
     let mut pids = Vec::new();
     let mut peers = Vec::new();
     for consumer in consumers
+        .value
         .iter()
         .filter(|consumer| consumer.queue == story.queue())
     {
@@ -99,7 +100,7 @@ fn check(story: &Story<'_>) -> Answer {
             text(&in_log),
             text(&pids)
         ),
-        [vec![listed], peers].concat(),
+        [vec![consumers.n], peers].concat(),
     )
     .given(pids.iter().map(|pid| Premise::NotAReplica(*pid)))
     .given([Premise::SamePidSpace])

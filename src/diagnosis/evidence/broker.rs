@@ -1,6 +1,6 @@
 //! What the broker said of queues, consumers and connections.
 
-use super::{Depth, Info, Story, Transfer, connections};
+use super::{Depth, Fact, Info, Story, Transfer, connections};
 use crate::diagnosis::{Answer, Scenario};
 use crate::text::counted;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
@@ -20,33 +20,30 @@ impl<'a> Story<'a> {
             .is_some_and(|depth| depth.ready == before + 1)
     }
 
-    /// When the broker answered that a queue is known and cannot be asked: event, moment, why.
-    pub fn down(&self, queue: &str) -> impl DoubleEndedIterator<Item = (u32, f64, &'a str)> + use<'_, 'a> {
+    /// The broker answered that a queue is known and cannot be asked: why.
+    pub fn down(&self, queue: &str) -> impl DoubleEndedIterator<Item = Fact<&'a str>> + use<'_, 'a> {
         let queue = queue.to_owned();
-        self.timeline
-            .events
-            .iter()
-            .filter_map(move |event| match &event.kind {
-                EventKind::Depth {
-                    queue: name,
-                    down: Some(why),
-                    ..
-                } if *name == queue => Some((event.n, event.at_ms, why.as_str())),
-                _ => None,
-            })
+        self.facts(move |kind| match kind {
+            EventKind::Depth {
+                queue: name,
+                down: Some(why),
+                ..
+            } if *name == queue => Some(why.as_str()),
+            _ => None,
+        })
     }
 
     /// The message was sent to a classic queue while its node was down, and RabbitMQ drops such a one.
     /// The look that said so: changes are reported at once, so it was down until the next one. A quorum
     /// queue without a leader loses nothing.
-    pub fn dropped_by(&self, passage: &Transfer<'_>) -> Option<(u32, f64, &'a str)> {
-        let before = self
+    pub fn dropped_by(&self, passage: &Transfer<'_>) -> Option<Fact<&'a str>> {
+        let down = self
             .down(passage.queue)
-            .rfind(|(_, at, _)| *at <= passage.at_ms)?;
+            .rfind(|down| down.at_ms <= passage.at_ms)?;
         let up = self
             .depths(passage.queue)
-            .any(|depth| depth.at_ms > before.1 && depth.at_ms <= passage.at_ms + BETWEEN_LOOKS_MS);
-        (before.2.contains("home node") && !up).then_some(before)
+            .any(|depth| depth.at_ms > down.at_ms && depth.at_ms <= passage.at_ms + BETWEEN_LOOKS_MS);
+        (down.contains("home node") && !up).then_some(down)
     }
 
     /// Passive-declare counts of a queue, in order. A queue that is down has none.
@@ -121,18 +118,27 @@ impl<'a> Story<'a> {
     }
 
     /// The last list of consumers, if all of them could be seen.
-    pub fn consumers(&self) -> Option<(u32, &'a [Consumer])> {
-        self.find_last(|event| match &event.kind {
-            EventKind::Consumers { consumers } => Some((event.n, consumers.as_slice())),
+    pub fn consumers(&self) -> Option<Fact<&'a [Consumer]>> {
+        let mut lists = self.facts(|kind| match kind {
+            EventKind::Consumers { consumers } => Some(consumers.as_slice()),
             _ => None,
-        })
+        });
+        lists.next_back()
     }
 
-    pub fn connections(&self) -> Option<(u32, &'a [Connection])> {
-        self.find_last(|event| match &event.kind {
-            EventKind::Connections { connections } => Some((event.n, connections.as_slice())),
+    pub fn connections(&self) -> Option<Fact<&'a [Connection]>> {
+        let mut lists = self.facts(|kind| match kind {
+            EventKind::Connections { connections } => Some(connections.as_slice()),
             _ => None,
-        })
+        });
+        lists.next_back()
+    }
+
+    /// The connection of this name in the last list.
+    pub fn listed(&self, name: &str) -> Option<Fact<&'a Connection>> {
+        let list = self.connections()?;
+        let own = list.value.iter().find(|connection| connection.name == name)?;
+        Some(list.with(own))
     }
 
     /// After our message was delivered the dead-letter queue grew by one, and it was the only
@@ -181,10 +187,13 @@ pub(in crate::diagnosis) fn saw_every_publish(story: &Story<'_>) -> bool {
 
 /// A message without the task id that may be the task's all the same: the API may send another id
 /// than it answers with, or a body that cannot be read. One from a worker is none.
-pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<(u32, &'static str)> {
+pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<Fact<&'static str>> {
     let wanted = story.timeline.setup.actor.as_deref();
     let api = story.api_processes();
-    story.other_publishes().find_map(|(n, connection, message)| {
+    story.other_publishes().find_map(|publish| {
+        let Transfer {
+            connection, message, ..
+        } = publish;
         let from_api = api
             .iter()
             .any(|(_, process)| connections::is_socket_of(process, connection))
@@ -193,11 +202,16 @@ pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<(u32, &'stati
                 .is_some_and(|(_, pid)| api.iter().any(|(_, process)| process.pid == pid));
         let from_elsewhere = story.peer(connection).is_some() && !from_api && !api.is_empty();
         let fits = wanted.is_none_or(|wanted| message.actor.as_deref().is_none_or(|actor| actor == wanted));
-        match (from_elsewhere, message.undecodable.is_some(), fits) {
-            (true, ..) | (false, false, false) => None,
-            (false, true, _) => Some((n, "whose body cannot be read")),
-            (false, false, true) => Some((n, "without this task's id")),
-        }
+        let value = match (from_elsewhere, message.undecodable.is_some(), fits) {
+            (true, ..) | (false, false, false) => return None,
+            (false, true, _) => "whose body cannot be read",
+            (false, false, true) => "without this task's id",
+        };
+        Some(Fact {
+            n: publish.n,
+            at_ms: publish.at_ms,
+            value,
+        })
     })
 }
 
@@ -255,8 +269,8 @@ pub(in crate::diagnosis) fn did_not_grow(story: &Story<'_>) -> bool {
 }
 
 /// The message lies on a dead-letter queue for this reason: seen with `--peek` only.
-pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -> Option<(u32, &'a str)> {
-    story.timeline.events.iter().find_map(|event| match &event.kind {
+pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -> Option<Fact<&'a str>> {
+    let mut found = story.facts(|kind| match kind {
         EventKind::DeadLetter {
             reason: Some(reason),
             from_queue,
@@ -268,10 +282,11 @@ pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -
                 .as_deref()
                 .is_some_and(|id| story.is_my_message(id)) =>
         {
-            Some((event.n, from_queue.as_deref().unwrap_or("?")))
+            Some(from_queue.as_deref().unwrap_or("?"))
         }
         _ => None,
-    })
+    });
+    found.next()
 }
 
 /// The queue has a length limit or a time to live, or nobody can say: it may not hold every message
@@ -335,7 +350,7 @@ pub(in crate::diagnosis) fn slots<'a>(story: &Story<'a>) -> Option<Slots<'a>> {
         .infos(story.queue())
         .last()
         .filter(|info| info.counted_ms > since)?;
-    let (list, consumers) = story.consumers()?;
+    let consumers = story.consumers()?;
     let ours = || {
         consumers
             .iter()
@@ -344,7 +359,7 @@ pub(in crate::diagnosis) fn slots<'a>(story: &Story<'a>) -> Option<Slots<'a>> {
     // A list that is late, or a consumer without a limit: then the slots cannot be counted.
     let counted = ours().count() as u64 == depth.consumers && ours().all(|consumer| consumer.prefetch > 0);
     Some(Slots {
-        evidence: [list, info.n],
+        evidence: [consumers.n, info.n],
         connections: ours().map(|consumer| consumer.connection.as_str()).collect(),
         prefetch: ours().map(|consumer| consumer.prefetch).sum(),
         unacked: info.unacked?,

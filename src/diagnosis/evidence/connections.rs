@@ -4,7 +4,7 @@ use super::{Story, WorkerLine};
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
 use crate::text::{self, counted};
-use crate::timeline::{EventKind, Process, Source};
+use crate::timeline::{Connection, EventKind, Process, Source};
 
 /// An AMQP connection attempt of the API's process that had not been answered.
 pub(in crate::diagnosis) fn connecting_to_a_broker(story: &Story<'_>) -> Option<(u32, String)> {
@@ -56,22 +56,15 @@ pub(in crate::diagnosis) fn other_broker(
             .filter_map(|socket| socket.split(" -> ").nth(1))
             .collect();
         // The configured broker's connections as it lists them itself: one of them is decisive.
-        let listed = story.connections().map(|(n, connections)| {
-            (
-                n,
-                connections
-                    .iter()
-                    .any(|connection| is_socket_of(process, &connection.name)),
-            )
-        });
-        match listed {
-            Some((listed, true)) => {
+        let is_its = |connection: &Connection| is_socket_of(process, &connection.name);
+        match story.connections() {
+            Some(listed) if listed.iter().any(is_its) => {
                 return Answer::ruled_out(
                     format!("{who} (pid {}) is connected to {broker}", process.pid),
-                    [*n, listed],
+                    [*n, listed.n],
                 );
             }
-            Some((listed, false)) => {
+            Some(listed) => {
                 if let Some(other) = remotes
                     .iter()
                     .find(|remote| remote.rsplit(':').next() != Some(port))
@@ -82,9 +75,9 @@ pub(in crate::diagnosis) fn other_broker(
                     );
                     // Behind a forwarded port the same broker lists another address.
                     return if story.closed() && lists_addresses_of(story, process) {
-                        Answer::shown(text, [*n, listed])
+                        Answer::shown(text, [*n, listed.n])
                     } else {
-                        Answer::likely(text, [*n, listed])
+                        Answer::likely(text, [*n, listed.n])
                     };
                 }
             }
@@ -110,7 +103,7 @@ pub(in crate::diagnosis) fn other_broker(
 
 /// The broker lists a connection under the very addresses that a process has beside which this one runs.
 pub(in crate::diagnosis) fn lists_addresses_of(story: &Story<'_>, of: &Process) -> bool {
-    let Some((_, connections)) = story.connections() else {
+    let Some(connections) = story.connections() else {
         return false;
     };
     story.timeline.events.iter().any(|event| match &event.kind {
@@ -197,9 +190,9 @@ pub(in crate::diagnosis) fn connection_error(
     let queue = story.queue();
     let (consumers, sample, most) = match (story.depths_since(queue).last(), story.consumers()) {
         (Some(depth), _) => (depth.consumers as usize, depth.n, Certainty::Certain),
-        (None, Some((n, list))) if story.sees_all(Source::Management) => {
+        (None, Some(list)) if story.sees_all(Source::Management) => {
             let ours = list.iter().filter(|consumer| consumer.queue == queue);
-            (ours.count(), n, Certainty::Likely)
+            (ours.count(), list.n, Certainty::Likely)
         }
         (None, _) => return Answer::cannot_tell(&[Source::Queue]),
     };

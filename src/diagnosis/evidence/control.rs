@@ -65,9 +65,10 @@ pub struct AtTheBroker<'a> {
 impl<'a> Story<'a> {
     /// Workers that take questions. One whose remote control is off takes none, and is not among them.
     pub fn workers_at_the_broker(&self) -> Vec<AtTheBroker<'a>> {
-        let (Some(shape), Some((_, consumers))) = (&self.framework().control, self.consumers()) else {
+        let (Some(shape), Some(consumers)) = (&self.framework().control, self.consumers()) else {
             return Vec::new();
         };
+        let consumers = consumers.value;
         let is_talk = self.framework().queues.is_bookkeeping;
         let living = living(self);
         let found = consumers.iter().filter_map(|consumer| {

@@ -77,7 +77,7 @@ pub(super) fn grew(story: &Story<'_>) -> Option<(f64, u32)> {
     let queue = story.queue();
     let nobody_takes = match story.depths_since(queue).last() {
         Some(depth) => depth.consumers == 0,
-        None => story.consumers().is_some_and(|(_, consumers)| {
+        None => story.consumers().is_some_and(|consumers| {
             !story.sees(Source::Queue) && consumers.iter().all(|consumer| consumer.queue != queue)
         }),
     };

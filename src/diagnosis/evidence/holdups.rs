@@ -105,7 +105,7 @@ pub(in crate::diagnosis) fn by_others(
 /// Who consumes the queue, as far as its process is known: by whom the broker lists, or who has the
 /// message, or else the watched worker.
 pub(in crate::diagnosis) fn consumers(story: &Story<'_>) -> Vec<(Option<EventId>, i32)> {
-    let listed = story.consumers().into_iter().flat_map(|(_, consumers)| consumers);
+    let listed = story.consumers().into_iter().flat_map(|listed| listed.value);
     let listed = listed.filter(|consumer| consumer.queue == story.queue());
     let taken = story.deliveries().last().map(|passage| passage.connection);
     let connections: Vec<&str> = match taken {

@@ -361,19 +361,11 @@ impl<'a> Story<'a> {
     }
 
     /// Publishes after the submission that do not carry the id, with their connection.
-    pub fn other_publishes(&self) -> impl Iterator<Item = (u32, &'a str, &'a Message)> {
-        let since = self.submitted_at();
-        self.timeline
-            .events
-            .iter()
-            .filter_map(move |event| match &event.kind {
-                EventKind::Publish {
-                    connection, message, ..
-                } if !message.carries_task_id && since.is_none_or(|since| event.at_ms >= since) => {
-                    Some((event.n, connection.as_str(), message))
-                }
-                _ => None,
-            })
+    pub fn other_publishes(&self) -> impl Iterator<Item = Transfer<'a>> {
+        let since = self.submitted_at().unwrap_or(f64::MIN);
+        let publishes = self.timeline.events.iter();
+        let publishes = publishes.filter_map(|event| Transfer::of_publish(event, self.queue()));
+        publishes.filter(move |publish| !publish.message.carries_task_id && publish.at_ms >= since)
     }
 }
 

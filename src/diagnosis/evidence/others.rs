@@ -69,7 +69,7 @@ pub(in crate::diagnosis) fn runs_another_program(story: &Story<'_>, pid: i32) ->
 impl<'a> Story<'a> {
     /// All of them, and the pids of the watched worker's own consumers; nothing where one cannot be told.
     pub(in crate::diagnosis) fn other_consumers(&self) -> Option<(u32, Vec<Other<'a>>, Vec<i32>)> {
-        let (listed, consumers) = self.consumers()?;
+        let consumers = self.consumers()?;
         let mut others = Vec::new();
         let mut own = Vec::new();
         for consumer in consumers.iter().filter(|consumer| consumer.queue == self.queue()) {
@@ -86,7 +86,7 @@ impl<'a> Story<'a> {
                 }),
             }
         }
-        Some((listed, others, own))
+        Some((consumers.n, others, own))
     }
 }
 

@@ -82,7 +82,7 @@ impl<'a> Story<'a> {
 
     /// The API's connections to this vhost: the process that holds each, and the list it stands on.
     pub fn api_connections(&self) -> Vec<(EventId, EventId, &'a Connection)> {
-        let Some((listed, connections)) = self.connections() else {
+        let Some(connections) = self.connections() else {
             return Vec::new();
         };
         let api = self.api_processes();
@@ -96,16 +96,16 @@ impl<'a> Story<'a> {
             })
         };
         connections
+            .value
             .iter()
             .filter(|connection| connection.vhost == self.timeline.setup.vhost)
-            .filter_map(|connection| Some((held(connection)?, listed, connection)))
+            .filter_map(|connection| Some((held(connection)?, connections.n, connection)))
             .collect()
     }
 
     /// The connection that got the task's message, or those that consume its queue.
     fn consuming_connections(&self) -> Vec<(EventId, EventId, &'a Connection)> {
-        let (Some((listed, connections)), Some((n, consumers))) = (self.connections(), self.consumers())
-        else {
+        let (Some(connections), Some(consumers)) = (self.connections(), self.consumers()) else {
             return Vec::new();
         };
         let taker = self.deliveries().last();
@@ -115,10 +115,12 @@ impl<'a> Story<'a> {
                 .iter()
                 .any(|consumer| consumer.queue == self.queue() && consumer.connection == connection.name),
         };
+        let by = taker.map_or(consumers.n, |passage| passage.n);
         connections
+            .value
             .iter()
             .filter(|connection| connection.vhost == self.timeline.setup.vhost && consumes(connection))
-            .map(|connection| (taker.map_or(n, |passage| passage.n), listed, connection))
+            .map(|connection| (by, connections.n, connection))
             .collect()
     }
 
@@ -189,7 +191,7 @@ pub(in crate::diagnosis) fn refused_publish<'a>(story: &Story<'a>) -> Option<Ref
             .iter()
             .find(|(.., connection)| connection.name == channel.connection)?;
         // One that also consumes may have been closed for what it acknowledged.
-        let consumes = story.consumers().is_some_and(|(_, consumers)| {
+        let consumes = story.consumers().is_some_and(|consumers| {
             consumers
                 .iter()
                 .any(|consumer| consumer.connection == channel.connection)

@@ -240,9 +240,9 @@ impl<'a> Story<'a> {
                 let last = self.depths(queue).last();
                 let down = self.down(queue).last();
                 match last {
-                    _ if down.is_some_and(|(_, at, _)| last.is_none_or(|last| last.at_ms < at)) => (
+                    _ if down.is_some_and(|down| last.is_none_or(|last| last.at_ms < down.at_ms)) => (
                         Some(false),
-                        format!("`{queue}` is down: {}", down.map_or("", |(.., why)| why)),
+                        format!("`{queue}` is down: {}", down.map_or("", |down| down.value)),
                     ),
                     _ if !self.sees(Source::Firehose) && last.is_none() => (None, blind(Source::Firehose)),
                     Some(depth) if !depth.exists => (Some(false), format!("queue `{queue}` does not exist")),

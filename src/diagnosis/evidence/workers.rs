@@ -47,7 +47,7 @@ pub(in crate::diagnosis) fn acts_as_worker(story: &Story<'_>, process: &Process)
     let worker = story.framework().stack.worker;
     let by_stack = story.stacks().find(Some(process.pid), worker).is_some();
     let delay = story.delay_queue();
-    let by_queue = story.consumers().is_some_and(|(_, consumers)| {
+    let by_queue = story.consumers().is_some_and(|consumers| {
         consumers.iter().any(|consumer| {
             delay.as_ref() == Some(&consumer.queue)
                 && connections::is_socket_of(process, &consumer.connection)

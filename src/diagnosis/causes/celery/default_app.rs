@@ -55,22 +55,16 @@ fn connected(story: &Story<'_>, n: u32, process: &Process) -> Option<Answer> {
         .find(|socket| leads_to_the_default(socket))?;
     let setup = &story.timeline.setup;
     let port = DEFAULT.port;
-    let listed = story.connections().and_then(|(listed, connections)| {
-        let own = connections.iter().find(|connection| connection.name == *socket)?;
-        Some((listed, own))
-    });
-    let (text, evidence) = match listed {
-        Some((_, own))
-            if own.vhost == setup.vhost || own.vhost != DEFAULT.vhost || own.user != DEFAULT.user =>
-        {
+    let (text, evidence) = match story.listed(socket) {
+        Some(own) if own.vhost == setup.vhost || own.vhost != DEFAULT.vhost || own.user != DEFAULT.user => {
             return None;
         }
-        Some((listed, own)) => (
+        Some(own) => (
             format!(
                 "the API (pid {}) is connected to localhost:{port} as {}, in vhost \"{}\" and not in \"{}\"",
                 process.pid, own.user, own.vhost, setup.vhost
             ),
-            vec![n, listed],
+            vec![n, own.n],
         ),
         // It may be the configured broker's own connection, not listed yet.
         None if DEFAULT.is_at(&setup.broker) => return None,

@@ -1,0 +1,53 @@
+//! What an event shows, with the event: a cause needs the value to conclude, and the event to point at.
+
+use std::ops::Deref;
+
+use super::Story;
+use crate::diagnosis::premises::EventId;
+use crate::timeline::{Event, EventKind};
+
+/// A value, the event that shows it, and when that was. Its value's fields are read through it.
+#[derive(Debug, Clone, Copy)]
+pub struct Fact<T> {
+    pub n: EventId,
+    pub at_ms: f64,
+    pub value: T,
+}
+
+impl<T> Fact<T> {
+    pub fn of(event: &Event, value: T) -> Self {
+        Self {
+            n: event.n,
+            at_ms: event.at_ms,
+            value,
+        }
+    }
+
+    /// The same event shows this.
+    pub fn with<U>(self, value: U) -> Fact<U> {
+        Fact {
+            n: self.n,
+            at_ms: self.at_ms,
+            value,
+        }
+    }
+}
+
+impl<T> Deref for Fact<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<'a> Story<'a> {
+    /// What the events say that are meant, in order.
+    pub(in crate::diagnosis) fn facts<T>(
+        &self,
+        pick: impl Fn(&'a EventKind) -> Option<T>,
+    ) -> impl DoubleEndedIterator<Item = Fact<T>> {
+        let events = self.timeline.events.iter();
+        events.filter_map(move |event| Some(Fact::of(event, pick(&event.kind)?)))
+    }
+}
