@@ -77,8 +77,8 @@ fn against(story: &Story<'_>, claim: Claim, evidence: &[u32]) -> Option<Contradi
             found(line??, "its log says that the call returned".into())
         }
         Claim::NoRow => {
-            let (n, ..) = story.rows().iter().find(|(_, _, row)| row.present)?;
-            found(*n, "the row was seen".into())
+            let row = story.rows().iter().find(|row| row.present)?;
+            found(row.n, "the row was seen".into())
         }
         Claim::IsAlive => {
             let pid = evidence

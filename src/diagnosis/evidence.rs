@@ -296,7 +296,7 @@ pub struct Story<'a> {
     by_thread: BTreeSet<EventId>,
     entries: Vec<WorkerLine<'a>>,
     raised: Vec<Raised>,
-    rows: Vec<(u32, f64, &'a Row)>,
+    rows: Vec<Fact<&'a Row>>,
     reached: StageEvidence,
     /// A message of its queue waits, and nothing says whose: that it is the task's is assumed.
     pub(super) waits_by_assumption: bool,
@@ -390,7 +390,7 @@ impl<'a> Story<'a> {
                     self.task_id = Some(id);
                     self.recognised = Some(event.n);
                 }
-                EventKind::Row(row) => self.rows.push((event.n, event.at_ms, row)),
+                EventKind::Row(row) => self.rows.push(Fact::of(event, row)),
                 EventKind::Line(line) if event.source == Source::WorkerLog => {
                     self.worker_lines.push(WorkerLine {
                         n: event.n,

@@ -251,9 +251,9 @@ impl Story<'_> {
         let absent = self
             .rows()
             .iter()
-            .find(|(_, at, row)| !row.present && *at > published.at_ms);
+            .find(|row| !row.present && row.at_ms > published.at_ms);
         match absent {
-            Some((n, ..)) => proved([published.n, *n]),
+            Some(absent) => proved([published.n, absent.n]),
             None => State::Assumed,
         }
     }
@@ -265,15 +265,15 @@ impl Story<'_> {
         let (Some(began), Some(over)) = (self.began_at(), self.attempt_over()) else {
             return State::Assumed;
         };
-        let Some((last, row)) = self.last_row() else {
+        let Some(last) = self.last_row() else {
             return State::Assumed;
         };
         let before = self
             .rows()
             .iter()
-            .find(|(_, at, seen)| *at < began && seen.present && seen.xmin == row.xmin);
+            .find(|row| row.at_ms < began && row.present && row.xmin == last.xmin);
         match before {
-            Some((first, ..)) if row.xmin.is_some() => proved([*first, over.n, last]),
+            Some(first) if last.xmin.is_some() => proved([first.n, over.n, last.n]),
             _ => State::Assumed,
         }
     }

@@ -1,6 +1,6 @@
 //! The API shows an old status.
 
-use crate::diagnosis::evidence::row;
+use crate::diagnosis::evidence::{Fact, row};
 use crate::diagnosis::{Answer, Cause, Owner, Story};
 use crate::timeline::{Row, Source};
 
@@ -26,28 +26,29 @@ fn says_the_same(row: &Row, value: &str) -> bool {
 }
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, row)) = story.row_succeeded().or_else(|| story.row_failed()) else {
+    let Some(row) = story.row_succeeded().or_else(|| story.row_failed()) else {
         return match (story.last_row(), story.api_status()) {
-            (Some((n, row)), Some((api, _, value)))
-                if row.status.as_deref() == Some(value) && story.closed() =>
-            {
-                Answer::ruled_out(format!("the row itself is {value}"), [n, api])
+            (Some(row), Some(said)) if row.status.as_deref() == Some(said.value) && story.closed() => {
+                Answer::ruled_out(format!("the row itself is {}", said.value), [row.n, said.n])
             }
             _ => Answer::NotApplicable,
         };
     };
-    match story.api_status_since_final() {
-        Some((api, value)) if !says_the_same(row, value) && row::same_words(story, value) => Answer::shown(
+    let Some(Fact { n, value: said, .. }) = story.api_status_since_final() else {
+        return Answer::NotApplicable;
+    };
+    if says_the_same(&row, said) {
+        Answer::ruled_out(format!("the API says {said} too"), [row.n, n])
+    } else if row::same_words(story, said) {
+        Answer::shown(
             format!(
-                "the row says {}, the API still says {value}",
+                "the row says {}, the API still says {said}",
                 row.status.as_deref().unwrap_or_default()
             ),
-            [n, api],
-        ),
-        Some((api, value)) if says_the_same(row, value) => {
-            Answer::ruled_out(format!("the API says {value} too"), [n, api])
-        }
-        _ => Answer::NotApplicable,
+            [row.n, n],
+        )
+    } else {
+        Answer::NotApplicable
     }
 }
 

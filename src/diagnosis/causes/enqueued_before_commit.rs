@@ -30,13 +30,13 @@ fn is_written_by_the_actor(story: &Story<'_>) -> bool {
             .iter()
             .any(|list| list.iter().any(|word| word == status))
     };
-    let first = story.rows().iter().find(|(_, _, row)| row.present);
+    let first = story.rows().iter().find(|row| row.present);
     let is_running = |status: &String| setup.running.contains(status);
-    first.is_none_or(|(_, _, row)| row.status.as_deref().is_none_or(by_actor))
+    first.is_none_or(|row| row.status.as_deref().is_none_or(by_actor))
         || story
             .rows()
             .iter()
-            .any(|(_, _, row)| row.status.as_ref().is_some_and(is_running))
+            .any(|row| row.status.as_ref().is_some_and(is_running))
 }
 
 fn check(story: &Story<'_>) -> Answer {

@@ -65,7 +65,7 @@ fn check(story: &Story<'_>) -> Answer {
             .given([Premise::NothingRefused]),
         },
         None => {
-            let Some(event) = story.successors().last().and_then(|n| story.timeline.event(n)) else {
+            let Some(event) = story.successors().last() else {
                 return Answer::NotApplicable;
             };
             where_it_is(story, over.n, event)

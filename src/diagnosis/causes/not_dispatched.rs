@@ -47,12 +47,12 @@ fn look(story: &Story<'_>) -> Answer {
             [stray.n],
         );
     }
-    if let (Some((committed, _)), Some((_, row))) = (story.older_row(), story.last_row())
-        && story.says_it_is_over(row)
+    if let (Some(committed), Some(row)) = (story.older_row(), story.last_row())
+        && story.says_it_is_over(&row)
     {
         return Answer::ruled_out(
             "the row is an older task's: no task was made to send",
-            [committed],
+            [committed.n],
         );
     }
     if !story.closed() {

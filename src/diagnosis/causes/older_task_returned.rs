@@ -23,7 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
-    let (Some((committed, before_ms)), Some((n, row))) = (story.older_row(), story.last_row()) else {
+    let (Some(committed), Some(row)) = (story.older_row(), story.last_row()) else {
         return Answer::NotApplicable;
     };
     let refused = permissions::refused_publish(story).is_some();
@@ -34,13 +34,13 @@ fn check(story: &Story<'_>) -> Answer {
     let text = format!(
         "the API answered with {}, whose row (status {status}) was committed {} or more before the request, and sent nothing: it took an older task for this one, or `api.task_id_pointer` points at something else",
         story.task_id().unwrap_or("an id"),
-        units::span(before_ms)
+        units::span(committed.value)
     );
-    let mut evidence = vec![committed, n];
+    let mut evidence = vec![committed.n, row.n];
     evidence.extend(story.accepted());
     // One that has not come to its end may have been made by an earlier request that this one should have
     // sent a message for.
-    match story.says_it_is_over(row) {
+    match story.says_it_is_over(&row) {
         true => Answer::shown(text, evidence),
         false => Answer::likely(text, evidence),
     }

@@ -22,7 +22,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("a message with this task id was published", [passage.n]);
     }
     let final_row = story.row_succeeded().or(story.row_failed());
-    let Some((row, status)) = final_row.and_then(|(n, row)| Some((n, row.status.as_deref()?))) else {
+    let Some((row, status)) = final_row.and_then(|row| Some((row.n, row.value.status.as_deref()?))) else {
         return Answer::NotApplicable;
     };
     if !story.is_without_message() {
@@ -57,8 +57,8 @@ fn check(story: &Story<'_>) -> Answer {
         });
     }
     // What is final when the API answers was done while the request waited.
-    let first = story.rows().iter().find(|(_, _, row)| row.present);
-    let at_once = first.is_some_and(|(_, _, first)| first.status.as_deref() == Some(status));
+    let first = story.rows().iter().find(|row| row.present);
+    let at_once = first.is_some_and(|first| first.status.as_deref() == Some(status));
     match at_once && story.reached(Stage::Submitted).is_some() {
         true => settle(Answer::likely(
             format!(

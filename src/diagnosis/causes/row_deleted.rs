@@ -1,6 +1,6 @@
 //! The row was there, and somebody took it away before the task was done with it.
 
-use crate::diagnosis::evidence::row;
+use crate::diagnosis::evidence::{Fact, row};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
@@ -23,7 +23,10 @@ pub(super) const CAUSE: Cause = Cause {
 const LAST_ACT_MS: f64 = 500.0;
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((gone, at)) = story.row_gone() else {
+    let Some(Fact {
+        n: gone, at_ms: at, ..
+    }) = story.row_gone()
+    else {
         return Answer::NotApplicable;
     };
     // What it said last is the task's outcome, and done tasks are kept elsewhere.
@@ -43,16 +46,16 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     match (story.returned(), story.began_at()) {
-        (Some((over, returned)), _) if at > returned => Answer::possible(
+        (Some(returned), _) if at > returned.value => Answer::possible(
             format!("{taken} after the actor had returned, without a final status"),
-            [gone, over],
+            [gone, returned.n],
         ),
-        (Some((over, returned)), _) if returned - at < LAST_ACT_MS => Answer::possible(
+        (Some(returned), _) if returned.value - at < LAST_ACT_MS => Answer::possible(
             format!(
                 "{taken} {} before the actor returned: by the actor itself, which then keeps its outcome elsewhere, or by somebody else",
-                units::span(returned - at)
+                units::span(returned.value - at)
             ),
-            [gone, over],
+            [gone, returned.n],
         ),
         (_, Some(began)) if at > began => {
             Answer::likely(format!("{taken} while the actor was at work"), [gone])

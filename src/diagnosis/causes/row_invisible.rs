@@ -21,7 +21,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if story.rows().iter().any(|(_, _, row)| row.present) || !story.closed() {
+    if story.rows().iter().any(|row| row.present) || !story.closed() {
         return Answer::NotApplicable;
     }
     let elsewhere = story.timeline.events.iter().find_map(|event| match &event.kind {
@@ -48,13 +48,14 @@ fn check(story: &Story<'_>) -> Answer {
         .unknown_result
         .filter(|_| story.row_may_be_a_result());
     match story.api_status() {
-        Some((_, _, value)) if unknown.is_some_and(|word| value == word) => Answer::NotApplicable,
-        Some((n, _, value)) => Answer::likely(
+        Some(said) if unknown == Some(said.value) => Answer::NotApplicable,
+        Some(said) => Answer::likely(
             format!(
-                "the API reads this task (status {value}), but no row is visible in {}",
+                "the API reads this task (status {}), but no row is visible in {}",
+                said.value,
                 row::table(story)
             ),
-            [n],
+            [said.n],
         )
         .given([Premise::IsPrimary]),
         None => Answer::NotApplicable,

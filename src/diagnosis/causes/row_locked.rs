@@ -75,7 +75,7 @@ fn gave_up(story: &Story<'_>) -> Option<Answer> {
     let (found, pid) = waiters
         .iter()
         .find(|(_, pid)| locks::is_our_worker(story, *pid))?;
-    let (last, row) = story.last_row()?;
+    let row = story.last_row()?;
     let holder = row
         .holder
         .as_ref()
@@ -89,10 +89,10 @@ fn gave_up(story: &Story<'_>) -> Option<Answer> {
         "the worker (pid {pid}) waited for a lock on this row and gave up: {} holds it still, and the actor is over",
         locks::holder(wait)
     );
-    let evidence = [n, *found, over.n, last];
+    let evidence = [n, *found, over.n, row.n];
     // It may have been let go and taken again meanwhile.
-    let held_before = story.rows().iter().any(|(seen, _, earlier)| {
-        *seen < n && earlier.xmax == row.xmax && earlier.xmax_state == Some(Xmax::InProgress)
+    let held_before = story.rows().iter().any(|earlier| {
+        earlier.n < n && earlier.xmax == row.xmax && earlier.xmax_state == Some(Xmax::InProgress)
     });
     Some(match held_before {
         true => Answer::shown(text, evidence),

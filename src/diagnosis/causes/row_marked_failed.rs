@@ -21,7 +21,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     match story.row_failed() {
-        Some((n, row)) => {
+        Some(row) => {
             let error = row
                 .error
                 .as_deref()
@@ -30,17 +30,17 @@ fn check(story: &Story<'_>) -> Answer {
                 .unwrap_or_default();
             let status = row.status.as_deref().unwrap_or("a failed status");
             // Of a result the framework says so, and the log says why.
-            if story.is_a_result(row) {
-                return Answer::possible(format!("the row says {status}{error}"), [n])
+            if story.is_a_result(&row) {
+                return Answer::possible(format!("the row says {status}{error}"), [row.n])
                     .would_decide(&[Source::WorkerLog])
                     .terminal_after(LOG_MS);
             }
             let text = format!("the application set {status}{error}");
             // Whether an exception led to it stands in the worker's log.
             let answer = if story.sees(Source::WorkerLog) {
-                Answer::shown(text, [n]).given([Premise::StatusIsOfThisRun])
+                Answer::shown(text, [row.n]).given([Premise::StatusIsOfThisRun])
             } else {
-                Answer::likely(text, [n]).would_decide(&[Source::WorkerLog])
+                Answer::likely(text, [row.n]).would_decide(&[Source::WorkerLog])
             };
             // What an earlier run left may still be changed by this one.
             let is_new = story.status_of_this_run().is_some();

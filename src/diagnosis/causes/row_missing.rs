@@ -1,6 +1,6 @@
 //! The API accepted the task and wrote no row.
 
-use crate::diagnosis::evidence::{broker, row};
+use crate::diagnosis::evidence::{Fact, broker, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
@@ -21,16 +21,19 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, _, _)) = story.rows().iter().find(|(_, _, row)| row.present) {
+    if let Some(there) = story.rows().iter().find(|row| row.present) {
         return match story.row_gone() {
-            Some((gone, at)) => Answer::ruled_out(
-                format!("the row was there, and was taken away before {at:.0} ms"),
-                [*n, gone],
+            Some(gone) => Answer::ruled_out(
+                format!(
+                    "the row was there, and was taken away before {:.0} ms",
+                    gone.at_ms
+                ),
+                [there.n, gone.n],
             ),
-            None => Answer::ruled_out("the row is there", [*n]),
+            None => Answer::ruled_out("the row is there", [there.n]),
         };
     }
-    let Some((n, _)) = story.last_row().filter(|_| story.closed()) else {
+    let Some(Fact { n, .. }) = story.last_row().filter(|_| story.closed()) else {
         return Answer::NotApplicable;
     };
     let entered = story.reached(Stage::Entered).is_some();

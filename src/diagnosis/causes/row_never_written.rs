@@ -1,6 +1,6 @@
 //! The actor completed and wrote no final status.
 
-use crate::diagnosis::evidence::{broker, row};
+use crate::diagnosis::evidence::{Fact, broker, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -44,30 +44,34 @@ fn did_not_complete(story: &Story<'_>) -> bool {
 }
 
 /// Another message may be the one that writes the row: of a pipeline, or sent on by the actor.
-fn left_to_another(story: &Story<'_>) -> Option<(u32, String)> {
-    let named = story
-        .publishes()
-        .iter()
-        .find_map(|passage| Some((passage.n, passage.message.follow_up.as_ref()?)));
-    match named {
-        Some((n, next)) => Some((n, format!("names `{}` to go on with", next.actor))),
-        None => Some((
-            story.successors().next()?,
-            "sent a message with the same id on".to_owned(),
-        )),
-    }
+fn left_to_another(story: &Story<'_>) -> Option<Fact<String>> {
+    let named = story.publishes().iter().find_map(|passage| {
+        let next = passage.message.follow_up.as_ref()?;
+        let text = format!("names `{}` to go on with", next.actor);
+        Some(Fact::new(passage.n, passage.at_ms, text))
+    });
+    named.or_else(|| {
+        let event = story.successors().next()?;
+        Some(Fact::of(event, "sent a message with the same id on".to_owned()))
+    })
 }
 
 /// The API says that it is done, and the row that we see was never written to.
-fn done_elsewhere(story: &Story<'_>, (n, row): (u32, &Row), written: bool) -> Option<Answer> {
-    let (said, _, word) = story.api_status()?;
-    let is_done = story.timeline.setup.succeeded.iter().any(|done| done == word);
+fn done_elsewhere(story: &Story<'_>, row: Fact<&Row>, written: bool) -> Option<Answer> {
+    let said = story.api_status()?;
+    let is_done = story
+        .timeline
+        .setup
+        .succeeded
+        .iter()
+        .any(|done| done == said.value);
     let text = format!(
-        "the API says {word}, and the row still says {} in the only version that was seen: the API has that from another table, column or database than {}",
+        "the API says {}, and the row still says {} in the only version that was seen: the API has that from another table, column or database than {}",
+        said.value,
         row.status.as_deref().unwrap_or("NULL"),
         row::table(story)
     );
-    (is_done && !written).then(|| Answer::possible(text, [said, n]))
+    (is_done && !written).then(|| Answer::possible(text, [said.n, row.n]))
 }
 
 /// A row inserted together with a child row is locked by its own transaction: xmax equals xmin. Any later
@@ -98,18 +102,14 @@ fn words(row: &Row, written: bool) -> String {
 
 /// One version only, and no transaction that was rolled back while the actor ran.
 fn is_never_marked(story: &Story<'_>) -> bool {
-    let mut versions = story
-        .rows()
-        .iter()
-        .filter(|(_, _, row)| row.present)
-        .map(|(_, _, row)| row.xmin);
+    let mut versions = story.rows().iter().filter(|row| row.present).map(|row| row.xmin);
     let first = versions.next().flatten();
     let is_one = first.is_some() && versions.all(|xmin| xmin == first);
     story.closed() && is_one && story.rolled_back_meanwhile().is_none()
 }
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, row)) = story.last_row().filter(|(_, row)| row.present) else {
+    let Some(row) = story.last_row().filter(|row| row.present) else {
         return Answer::NotApplicable;
     };
     if story.row_failed().is_some()
@@ -125,14 +125,14 @@ fn check(story: &Story<'_>) -> Answer {
     match row.xmax_state {
         Some(Xmax::Aborted | Xmax::UpdateAborted) => {
             // An aborted mark is a rolled-back update, or only a lock and nothing was written.
-            return if let Some((over, look)) = story.mark_of_another().filter(|_| is_never_marked(story)) {
+            return if let Some([over, look]) = story.mark_of_another().filter(|_| is_never_marked(story)) {
                 Answer::likely(
                     format!(
                         "the actor is done, the row still says {}, and its header showed no attempt to change it before somebody else's that was rolled back (xmax {})",
                         row.status.as_deref().unwrap_or("NULL"),
                         row.xmax.unwrap_or(0)
                     ),
-                    [over, look, n],
+                    [over, look, row.n],
                 )
             } else if story.closed() && story.attempt_over().is_some() {
                 Answer::possible(
@@ -140,13 +140,13 @@ fn check(story: &Story<'_>) -> Answer {
                         "the aborted mark on the row (xmax {}) may be only a lock: then nothing was written",
                         row.xmax.unwrap_or(0)
                     ),
-                    [n],
+                    [row.n],
                 )
             } else {
                 Answer::NotApplicable
             };
         }
-        Some(Xmax::InProgress) => return Answer::ruled_out("a transaction holds the row now", [n]),
+        Some(Xmax::InProgress) => return Answer::ruled_out("a transaction holds the row now", [row.n]),
         None => {
             return if story.closed() {
                 Answer::cannot_tell(&[Source::Database])
@@ -160,11 +160,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     // Something did write it since it was first seen, and not just the status of a running task.
-    let first = story
-        .rows()
-        .iter()
-        .find(|(_, _, row)| row.present)
-        .map(|(_, _, row)| *row);
+    let first = story.rows().iter().find(|row| row.present);
     let running = |status: &Option<String>| {
         status
             .as_ref()
@@ -178,31 +174,31 @@ fn check(story: &Story<'_>) -> Answer {
                 row.status.as_deref().unwrap_or("NULL"),
                 row.xmin.unwrap_or(0)
             ),
-            [n],
+            [row.n],
         );
     }
-    if let Some((next, what)) = left_to_another(story) {
+    if let Some(Fact { n, value: what, .. }) = left_to_another(story) {
         return Answer::possible(
             format!("the actor is done and did not write the final status; it {what}, which may be meant to"),
-            [next, n],
+            [n, row.n],
         );
     }
-    if let Some(answer) = done_elsewhere(story, (n, row), written.is_some()) {
+    if let Some(answer) = done_elsewhere(story, row, written.is_some()) {
         return answer;
     }
-    let untouched = is_untouched(row);
-    let text = words(row, written.is_some());
+    let untouched = is_untouched(&row);
+    let text = words(&row, written.is_some());
     match story.attempt_over() {
         // An actor that says nothing and writes nothing may have left the work to a thread of its own.
-        Some(over) if story.is_known_by_its_return() => Answer::likely(text, [over.n, n]),
-        Some(over) if untouched => Answer::shown(text, [over.n, n]).given([
+        Some(over) if story.is_known_by_its_return() => Answer::likely(text, [over.n, row.n]),
+        Some(over) if untouched => Answer::shown(text, [over.n, row.n]).given([
             Premise::SawEveryVersion,
             Premise::IsPrimary,
             Premise::StillAnswers(Source::Database, over.at_ms.ceil() as i64),
         ]),
-        Some(over) => Answer::likely(text, [over.n, n]),
+        Some(over) => Answer::likely(text, [over.n, row.n]),
         None => match broker::drained(story) {
-            Some(evidence) => Answer::likely(text, [evidence, n]).would_decide(&[Source::WorkerLog]),
+            Some(evidence) => Answer::likely(text, [evidence, row.n]).would_decide(&[Source::WorkerLog]),
             None => Answer::NotApplicable,
         },
     }

@@ -19,7 +19,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, row)) = story.last_row().filter(|(_, row)| row.present) else {
+    let Some(row) = story.last_row().filter(|row| row.present) else {
         return Answer::NotApplicable;
     };
     match row.xmax_state {
@@ -27,7 +27,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some(Xmax::InProgress) if story.closed() => {}
         Some(Xmax::InProgress) => return Answer::NotApplicable,
         Some(_) if story.attempt_over().is_some() && story.row_succeeded().is_none() => {
-            return Answer::ruled_out("no open transaction holds the row", [n]);
+            return Answer::ruled_out("no open transaction holds the row", [row.n]);
         }
         Some(_) => return Answer::NotApplicable,
     }
@@ -47,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
             row.holder.as_ref().map(who).unwrap_or_default(),
             row.status.as_deref().unwrap_or("NULL")
         ),
-        [over, n],
+        [over, row.n],
     )
 }
 

@@ -38,7 +38,7 @@ const BEFORE_THE_WORK: &[&str] = &[
 ];
 
 fn check(story: &Story<'_>) -> Answer {
-    let (Some((n, row)), Some(began)) = (story.last_row(), story.began_at()) else {
+    let (Some(row), Some(began)) = (story.last_row(), story.began_at()) else {
         return Answer::NotApplicable;
     };
     if !story.closed() || !row.present || story.row_succeeded().is_some() || story.row_failed().is_some() {
@@ -47,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
     let setup = &story.timeline.setup;
     let status = row.status.as_deref().unwrap_or("NULL");
     let is_running = setup.running.iter().any(|running| running == status);
-    let mut versions = story.rows().iter().filter(move |(_, at, _)| *at >= began);
+    let mut versions = story.rows().iter().filter(move |row| row.at_ms >= began);
     // It ran again, and began anew.
     if story.deliveries().nth(1).is_some() && is_running {
         return Answer::NotApplicable;
@@ -58,22 +58,22 @@ fn check(story: &Story<'_>) -> Answer {
             .is_some_and(|word| setup.succeeded.contains(word))
     };
     // It says that it succeeded, whatever else speaks against that.
-    if is_final(row) {
+    if is_final(&row) {
         return Answer::NotApplicable;
     }
-    if let Some((seen, _, done)) = versions.find(|(_, _, row)| is_final(row)) {
+    if let Some(done) = versions.find(|row| is_final(row)) {
         return Answer::shown(
             format!(
                 "the row said {}, and says {status} now: somebody wrote over it",
                 done.status.as_deref().unwrap_or_default()
             ),
-            [*seen, n],
+            [done.n, row.n],
         )
         .given([Premise::IsPrimary]);
     }
-    let first = story.rows().iter().find(|(_, _, row)| row.present);
-    let Some((first_n, _, first)) =
-        first.filter(|(_, _, first)| first.xmin.is_some() && row.xmin.is_some() && first.xmin != row.xmin)
+    let first = story.rows().iter().find(|row| row.present);
+    let Some(first) =
+        first.filter(|first| first.xmin.is_some() && row.xmin.is_some() && first.xmin != row.xmin)
     else {
         // Nobody can have written over a version that is still the first.
         return Answer::NotApplicable;
@@ -81,7 +81,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(said) = api_said_done(story) {
         return Answer::likely(
             format!("the API said that it was done, and the row says {status} now: somebody wrote over it"),
-            [said, n],
+            [said, row.n],
         );
     }
     // The actor is done, and what stands there is what stood there before it, in a version of its own.
@@ -97,20 +97,20 @@ fn check(story: &Story<'_>) -> Answer {
     let changed = story
         .rows()
         .iter()
-        .any(|(_, _, seen)| seen.present && seen.status != row.status);
+        .any(|seen| seen.present && seen.status != row.status);
     match before_the_work && !is_running {
         // An update that was rolled back, and then one of another column, leave the same.
         true if !changed => Answer::possible(
             format!(
                 "the actor is done, and the row says {status} in a version that was written after the first, as the first did: what the worker wrote was written over, or was rolled back and something else written since"
             ),
-            [over, *first_n, n],
+            [over, first.n, row.n],
         ),
         true => Answer::likely(
             format!(
                 "the actor is done, and the row says {status} in a version that was written after the first: what the worker wrote was written over, or it wrote that itself"
             ),
-            [over, *first_n, n],
+            [over, first.n, row.n],
         ),
         false => Answer::NotApplicable,
     }

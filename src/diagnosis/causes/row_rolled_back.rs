@@ -21,12 +21,12 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, row)) = story.last_row().filter(|(_, row)| row.present) else {
+    let Some(row) = story.last_row().filter(|row| row.present) else {
         return Answer::NotApplicable;
     };
-    let Some((_, state)) = story.rolled_back() else {
+    let Some(state) = story.rolled_back() else {
         return match row.xmax_state {
-            Some(Xmax::None) => Answer::ruled_out("the row's header shows no attempt (xmax 0)", [n]),
+            Some(Xmax::None) => Answer::ruled_out("the row's header shows no attempt (xmax 0)", [row.n]),
             None => Answer::cannot_tell(&[Source::Database]),
             _ => Answer::NotApplicable,
         };
@@ -35,15 +35,15 @@ fn check(story: &Story<'_>) -> Answer {
     if story.attempt_over().is_none() && !story.closed() {
         return Answer::NotApplicable;
     }
-    if let Some((over, look)) = story.mark_of_another() {
+    if let Some([over, look]) = story.mark_of_another() {
         // One from the time of the actor may have stood there before.
         return match story.rolled_back_meanwhile() {
-            Some((seen, row)) => Answer::possible(
+            Some(row) => Answer::possible(
                 format!(
                     "while the actor ran the row's header showed a transaction that was rolled back (xmax {}); others did the same after it",
                     row.xmax.unwrap_or(0)
                 ),
-                [seen, over],
+                [row.n, over],
             ),
             None => Answer::ruled_out(
                 format!(
@@ -82,7 +82,7 @@ fn check(story: &Story<'_>) -> Answer {
                 "{text}, that transaction was seen with a writer's lock on the table, and the worker's log says `{}`",
                 text::excerpt(&told.line.text)
             ),
-            [seen, n, told.n],
+            [seen, row.n, told.n],
         ),
         (Some(told), []) => {
             let said = format!(
@@ -90,15 +90,15 @@ fn check(story: &Story<'_>) -> Answer {
                 text::excerpt(&told.line.text)
             );
             match state {
-                Xmax::UpdateAborted => Answer::shown(said, [n, told.n]),
+                Xmax::UpdateAborted => Answer::shown(said, [row.n, told.n]),
                 _ => Answer::likely(
                     format!("{said}; only a lock without a write, rolled back as well, would leave the same"),
-                    [n, told.n],
+                    [row.n, told.n],
                 ),
             }
         }
         (said, [other, ..]) => {
-            let mut evidence = vec![n];
+            let mut evidence = vec![row.n];
             evidence.extend(said.map(|told| told.n));
             Answer::likely(
                 format!(
@@ -107,7 +107,7 @@ fn check(story: &Story<'_>) -> Answer {
                 evidence,
             )
         }
-        (None, []) => Answer::likely(text, [n]),
+        (None, []) => Answer::likely(text, [row.n]),
     };
     // Nobody holds the message any more, and nobody the row.
     answer.lasting_if(story.attempt_over().is_some() && story.raised().is_empty())

@@ -19,14 +19,14 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, row)) = story.row_succeeded() {
+    if let Some(row) = story.row_succeeded() {
         let status = row.status.as_deref().unwrap_or_default();
         let text = match story.row_unseen() {
             true => format!("the row said {status}, and was taken away then"),
             false => format!("the row says {status}"),
         };
         // What an earlier run left may still be changed by this one.
-        return Answer::shown(text, [n])
+        return Answer::shown(text, [row.n])
             .given([Premise::StatusIsOfThisRun])
             .terminal_if(story.status_of_this_run().is_some());
     }
@@ -43,9 +43,9 @@ fn check(story: &Story<'_>) -> Answer {
             .would_decide(&[Source::Database])
             .terminal(),
         None => match story.row_removed_when_done() {
-            Some((over, gone)) => Answer::likely(
+            Some(evidence) => Answer::likely(
                 "the actor returned, its message is acknowledged, and the row was taken away when it was done: moved to another table, perhaps",
-                [over, gone],
+                evidence,
             ),
             None => Answer::NotApplicable,
         },

@@ -20,7 +20,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((looked, ..)) = story.rows().last() else {
+    let Some(looked) = story.last_row() else {
         return Answer::NotApplicable;
     };
     // What it raised for another reason, it would raise anywhere.
@@ -60,7 +60,7 @@ fn check(story: &Story<'_>) -> Answer {
         first.here
     );
     let seen = connected.iter().flat_map(|one| one.evidence);
-    let evidence: Vec<u32> = seen.chain([over, *looked]).collect();
+    let evidence: Vec<u32> = seen.chain([over, looked.n]).collect();
     // A session for each statement comes and goes between two looks.
     Answer::likely(summary, evidence)
 }
@@ -70,12 +70,12 @@ fn written_here(story: &Story<'_>) -> Option<u32> {
     let setup = &story.timeline.setup;
     let is_the_workers = |status: &String| setup.running.contains(status) || setup.failed.contains(status);
     let rows = story.rows().iter();
-    rows.rev().find_map(|(n, _, row)| {
+    rows.rev().find_map(|row| {
         let attempted = matches!(
             row.xmax_state,
             Some(Xmax::Aborted | Xmax::UpdateAborted | Xmax::InProgress)
         );
-        (attempted || row.status.as_ref().is_some_and(is_the_workers)).then_some(*n)
+        (attempted || row.status.as_ref().is_some_and(is_the_workers)).then_some(row.n)
     })
 }
 

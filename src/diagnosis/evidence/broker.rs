@@ -119,19 +119,19 @@ impl<'a> Story<'a> {
 
     /// The last list of consumers, if all of them could be seen.
     pub fn consumers(&self) -> Option<Fact<&'a [Consumer]>> {
-        let mut lists = self.facts(|kind| match kind {
+        self.facts(|kind| match kind {
             EventKind::Consumers { consumers } => Some(consumers.as_slice()),
             _ => None,
-        });
-        lists.next_back()
+        })
+        .next_back()
     }
 
     pub fn connections(&self) -> Option<Fact<&'a [Connection]>> {
-        let mut lists = self.facts(|kind| match kind {
+        self.facts(|kind| match kind {
             EventKind::Connections { connections } => Some(connections.as_slice()),
             _ => None,
-        });
-        lists.next_back()
+        })
+        .next_back()
     }
 
     /// The connection of this name in the last list.
@@ -202,16 +202,12 @@ pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<Fact<&'static
                 .is_some_and(|(_, pid)| api.iter().any(|(_, process)| process.pid == pid));
         let from_elsewhere = story.peer(connection).is_some() && !from_api && !api.is_empty();
         let fits = wanted.is_none_or(|wanted| message.actor.as_deref().is_none_or(|actor| actor == wanted));
-        let value = match (from_elsewhere, message.undecodable.is_some(), fits) {
+        let what = match (from_elsewhere, message.undecodable.is_some(), fits) {
             (true, ..) | (false, false, false) => return None,
             (false, true, _) => "whose body cannot be read",
             (false, false, true) => "without this task's id",
         };
-        Some(Fact {
-            n: publish.n,
-            at_ms: publish.at_ms,
-            value,
-        })
+        Some(Fact::new(publish.n, publish.at_ms, what))
     })
 }
 
@@ -270,7 +266,7 @@ pub(in crate::diagnosis) fn did_not_grow(story: &Story<'_>) -> bool {
 
 /// The message lies on a dead-letter queue for this reason: seen with `--peek` only.
 pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -> Option<Fact<&'a str>> {
-    let mut found = story.facts(|kind| match kind {
+    let mut letters = story.facts(|kind| match kind {
         EventKind::DeadLetter {
             reason: Some(reason),
             from_queue,
@@ -286,7 +282,7 @@ pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -
         }
         _ => None,
     });
-    found.next()
+    letters.next()
 }
 
 /// The queue has a length limit or a time to live, or nobody can say: it may not hold every message

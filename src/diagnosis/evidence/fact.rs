@@ -15,21 +15,17 @@ pub struct Fact<T> {
 }
 
 impl<T> Fact<T> {
+    pub fn new(n: EventId, at_ms: f64, value: T) -> Self {
+        Self { n, at_ms, value }
+    }
+
     pub fn of(event: &Event, value: T) -> Self {
-        Self {
-            n: event.n,
-            at_ms: event.at_ms,
-            value,
-        }
+        Self::new(event.n, event.at_ms, value)
     }
 
     /// The same event shows this.
-    pub fn with<U>(self, value: U) -> Fact<U> {
-        Fact {
-            n: self.n,
-            at_ms: self.at_ms,
-            value,
-        }
+    pub fn with<U>(&self, value: U) -> Fact<U> {
+        Fact::new(self.n, self.at_ms, value)
     }
 }
 

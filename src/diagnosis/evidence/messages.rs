@@ -6,7 +6,7 @@ use super::{QueuedCopy, Story, Transfer, WorkerLine};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::is_common;
 use crate::framework::{Message, is_same_id};
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
     /// The messages that carry the task id. With an actor configured, one for another actor counts
@@ -287,23 +287,21 @@ impl<'a> Story<'a> {
 
     /// Messages with the task's id that were sent on after the first delivery: the next step of a
     /// chain, which may be the one that writes the row.
-    pub fn successors(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn successors(&self) -> impl Iterator<Item = &'a Event> {
         let first = self.deliveries.first().map(|passage| passage.at_ms);
         self.timeline
             .events
             .iter()
-            .filter_map(move |event| match &event.kind {
-                EventKind::Publish { message, .. }
-                    if message.carries_task_id
+            .filter(move |event| match &event.kind {
+                EventKind::Publish { message, .. } => {
+                    message.carries_task_id
                         && first.is_some_and(|first| event.at_ms > first)
                         && message
                             .message_id
                             .as_deref()
-                            .is_some_and(|id| !self.message_ids.contains(id)) =>
-                {
-                    Some(event.n)
+                            .is_some_and(|id| !self.message_ids.contains(id))
                 }
-                _ => None,
+                _ => false,
             })
     }
 

@@ -269,7 +269,7 @@ impl<'a> Story<'a> {
         let marked = self
             .rows()
             .iter()
-            .any(|(_, at, row)| *at > taken && row.status.as_ref().is_some_and(of_a_run));
+            .any(|row| row.at_ms > taken && row.status.as_ref().is_some_and(of_a_run));
         marked || self.lines().iter().any(|told| told.is_by_the_task())
     }
 

@@ -1,7 +1,8 @@
 //! What the row said, and what the API says of it.
 
-use super::{StageEvidence, Story, broker};
+use super::{Fact, StageEvidence, Story, broker};
 use crate::diagnosis::Stage;
+use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Row, Source, Xmax};
 
@@ -9,25 +10,26 @@ use crate::timeline::{EventKind, Row, Source, Xmax};
 const UNSEEN_MARK_MS: f64 = 300.0;
 
 impl<'a> Story<'a> {
-    pub fn rows(&self) -> &[(u32, f64, &'a Row)] {
+    pub fn rows(&self) -> &[Fact<&'a Row>] {
         &self.rows
     }
 
-    pub fn last_row(&self) -> Option<(u32, &'a Row)> {
-        self.rows.last().map(|(n, _, row)| (*n, *row))
+    pub fn last_row(&self) -> Option<Fact<&'a Row>> {
+        self.rows.last().copied()
     }
 
     /// The row is as it was before the submission: what it says is of an older run. Its commit, as the
     /// database's snapshots place it, and the milliseconds from there to the submission at least.
-    pub fn older_row(&self) -> Option<(u32, f64)> {
+    pub fn older_row(&self) -> Option<Fact<f64>> {
         let since = self.submitted_at()?;
-        let (_, row) = self.last_row().filter(|(_, row)| row.present)?;
-        self.find(|event| match &event.kind {
+        let row = self.last_row().filter(|row| row.present)?;
+        self.facts(|kind| match kind {
             EventKind::RowCommitted {
                 xmin, visible_at_ms, ..
-            } if Some(*xmin) == row.xmin && *visible_at_ms < since => Some((event.n, since - visible_at_ms)),
+            } if Some(*xmin) == row.xmin && *visible_at_ms < since => Some(since - visible_at_ms),
             _ => None,
         })
+        .next()
     }
 
     /// A final status, whatever run it is of.
@@ -86,14 +88,13 @@ impl<'a> Story<'a> {
     }
 
     /// The latest status is one of these. A row that is gone has done with the last that it said.
-    fn row_is(&self, list: &[String]) -> Option<(u32, &'a Row)> {
-        let last = self.rows.iter().rfind(|(_, _, row)| row.present);
-        last.map(|(n, _, row)| (*n, *row))
-            .filter(|(_, row)| !self.is_of_an_older_run(row))
-            .filter(|(_, row)| row.status.as_ref().is_some_and(|status| list.contains(status)))
+    fn row_is(&self, list: &[String]) -> Option<Fact<&'a Row>> {
+        let last = self.rows.iter().rfind(|row| row.present).copied();
+        last.filter(|row| !self.is_of_an_older_run(row))
+            .filter(|row| row.status.as_ref().is_some_and(|status| list.contains(status)))
     }
 
-    pub fn row_succeeded(&self) -> Option<(u32, &'a Row)> {
+    pub fn row_succeeded(&self) -> Option<Fact<&'a Row>> {
         self.row_is(&self.timeline.setup.succeeded)
     }
 
@@ -102,68 +103,69 @@ impl<'a> Story<'a> {
     ///
     /// One that was gone before the actor returned was taken from under it, and one that the API knows
     /// nothing of is kept nowhere: only the API's own word makes a success of that.
-    pub fn row_removed_when_done(&self) -> Option<(u32, u32)> {
+    pub fn row_removed_when_done(&self) -> Option<[EventId; 2]> {
         let over = self.attempt_over()?;
         let acknowledged = matches!(over.mark, Some(LogEvent::Acknowledging { .. }));
         let began = self.entries.first().map(|told| told.at_ms)?;
-        let there = self.rows.iter().any(|(_, at, row)| row.present && *at >= began);
-        let (gone, gone_at) = self.row_gone()?;
+        let there = self.rows.iter().any(|row| row.present && row.at_ms >= began);
+        let gone = self.row_gone()?;
         if !self.closed() || !acknowledged || !self.raised.is_empty() || !there {
             return None;
         }
-        let (_, returned) = self.returned()?;
-        let kept = match self.api_word_since(gone_at) {
+        let returned = self.returned()?;
+        let kept = match self.api_word_since(gone.at_ms) {
             Some(word) => {
                 word.is_some_and(|word| self.timeline.setup.succeeded.iter().any(|done| done == word))
             }
-            None => gone_at > returned,
+            None => gone.at_ms > returned.value,
         };
-        kept.then_some((over.n, gone))
+        kept.then_some([over.n, gone.n])
     }
 
     /// The line by which the last attempt was over, and when the actor had returned by the log.
-    pub fn returned(&self) -> Option<(u32, f64)> {
+    pub fn returned(&self) -> Option<Fact<f64>> {
         let over = self.attempt_over()?;
         let is_return = |told: &&super::WorkerLine<'_>| {
             matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
         };
         let at = self.lines.iter().rfind(is_return);
-        Some((over.n, at.map_or(over.at_ms, |told| told.at_ms.min(over.at_ms))))
+        let at_ms = at.map_or(over.at_ms, |told| told.at_ms.min(over.at_ms));
+        Some(Fact::new(over.n, over.at_ms, at_ms))
     }
 
     /// The transaction whose id the row's header has now was not the actor's: it came there before the actor
     /// began, or after it had returned. The line and the look that show it.
-    pub fn mark_of_another(&self) -> Option<(u32, u32)> {
-        let (n, row) = self.last_row()?;
-        let first = self.rows.iter().rposition(|(_, _, seen)| seen.xmax != row.xmax);
-        let (over, returned) = self.returned()?;
-        match first.and_then(|before| self.rows.get(before + 1)) {
-            Some((look, at, _)) if *at > returned + UNSEEN_MARK_MS => Some((over, *look)),
+    pub fn mark_of_another(&self) -> Option<[EventId; 2]> {
+        let last = self.last_row()?;
+        let before = self.rows.iter().rposition(|row| row.xmax != last.xmax);
+        let returned = self.returned()?;
+        match before.and_then(|before| self.rows.get(before + 1)) {
+            Some(look) if look.at_ms > returned.value + UNSEEN_MARK_MS => Some([returned.n, look.n]),
             Some(_) => None,
             // It was there from the first look on.
             None => {
-                let (_, at, _) = self.rows.first()?;
-                let is_early = !self.post_mortem() && self.began_at().is_some_and(|began| *at < began);
-                is_early.then_some((over, n))
+                let first = self.rows.first()?.at_ms;
+                let is_early = !self.post_mortem() && self.began_at().is_some_and(|began| first < began);
+                is_early.then_some([returned.n, last.n])
             }
         }
     }
 
     /// A look from the time of the actor that showed a transaction which was rolled back.
-    pub fn rolled_back_meanwhile(&self) -> Option<(u32, &'a Row)> {
-        let (_, returned) = self.returned()?;
+    pub fn rolled_back_meanwhile(&self) -> Option<Fact<&'a Row>> {
+        let until = self.returned()?.value + UNSEEN_MARK_MS;
         let began = self.began_at().unwrap_or(f64::MIN);
         let is_aborted = |row: &Row| matches!(row.xmax_state, Some(Xmax::Aborted | Xmax::UpdateAborted));
-        let mut looks = self.rows.iter().rev();
+        let mut looks = self.rows.iter();
         looks
-            .find(|(_, at, row)| is_aborted(row) && *at >= began && *at <= returned + UNSEEN_MARK_MS)
-            .map(|(n, _, row)| (*n, *row))
+            .rfind(|row| is_aborted(row) && row.at_ms >= began && row.at_ms <= until)
+            .copied()
     }
 
-    /// The look that found the row gone which had been there, and when it came back with that.
-    pub fn row_gone(&self) -> Option<(u32, f64)> {
-        let last_seen = self.rows.iter().rposition(|(_, _, row)| row.present)?;
-        self.rows.get(last_seen + 1).map(|(n, at, _)| (*n, *at))
+    /// The look that found the row gone which had been there.
+    pub fn row_gone(&self) -> Option<Fact<&'a Row>> {
+        let last_seen = self.rows.iter().rposition(|row| row.present)?;
+        self.rows.get(last_seen + 1).copied()
     }
 
     /// What the API last answered to a question from after that moment: the status, or that it knows none.
@@ -177,24 +179,22 @@ impl<'a> Story<'a> {
         })
     }
 
-    pub fn row_failed(&self) -> Option<(u32, &'a Row)> {
+    pub fn row_failed(&self) -> Option<Fact<&'a Row>> {
         self.row_is(&self.timeline.setup.failed)
     }
 
-    /// Events that show an update of the row by a transaction that was rolled back.
-    pub fn rolled_back(&self) -> Option<(u32, Xmax)> {
-        self.last_row().and_then(|(n, row)| match row.xmax_state {
-            Some(state @ (Xmax::Aborted | Xmax::UpdateAborted)) => Some((n, state)),
-            _ => None,
-        })
+    /// The last look shows an update of the row by a transaction that was rolled back.
+    pub fn rolled_back(&self) -> Option<Xmax> {
+        let state = self.last_row()?.xmax_state;
+        state.filter(|state| matches!(state, Xmax::Aborted | Xmax::UpdateAborted))
     }
 
     /// An earlier look at the row found this transaction open and writing to the table.
     pub fn seen_writing(&self, xmax: Option<u32>) -> Option<u32> {
         self.rows
             .iter()
-            .find(|(_, _, row)| row.xmax.is_some() && row.xmax == xmax && row.holder_writes == Some(true))
-            .map(|(n, _, _)| *n)
+            .find(|row| row.xmax.is_some() && row.xmax == xmax && row.holder_writes == Some(true))
+            .map(|row| row.n)
     }
 
     /// Tables whose rows reference the task's table: their inserts lock its rows.
@@ -208,36 +208,31 @@ impl<'a> Story<'a> {
 
     /// The row is looked for, and was not there at the last look, or no look has ended yet.
     pub fn row_unseen(&self) -> bool {
-        self.sees(Source::Database) && self.last_row().is_none_or(|(_, row)| !row.present)
+        self.sees(Source::Database) && self.last_row().is_none_or(|row| !row.present)
     }
 
     /// The last status the API itself reports.
-    pub fn api_status(&self) -> Option<(u32, f64, &'a str)> {
-        self.timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::ApiStatus {
-                    value: Some(value), ..
-                } => Some((event.n, event.at_ms, value.as_str())),
-                _ => None,
-            })
+    pub fn api_status(&self) -> Option<Fact<&'a str>> {
+        self.facts(|kind| match kind {
+            EventKind::ApiStatus { value, .. } => value.as_deref(),
+            _ => None,
+        })
+        .next_back()
     }
 
     /// What the API last said, if it was asked when the row already had its final status: a question from before
     /// may get the old answer in good faith.
-    pub fn api_status_since_final(&self) -> Option<(u32, &'a str)> {
-        let (_, row) = self.row_succeeded().or_else(|| self.row_failed())?;
+    pub fn api_status_since_final(&self) -> Option<Fact<&'a str>> {
+        let row = self.row_succeeded().or_else(|| self.row_failed())?;
         let mut looks = self.rows.iter();
-        let since = looks.find(|(_, _, seen)| seen.status == row.status);
-        let (n, at, value) = self.api_status()?;
-        let latency = self.timeline.event(n).and_then(|event| match &event.kind {
+        let since = looks.find(|seen| seen.status == row.status);
+        let said = self.api_status()?;
+        let latency = self.timeline.event(said.n).and_then(|event| match &event.kind {
             EventKind::ApiStatus { latency_ms, .. } => *latency_ms,
             _ => None,
         });
-        let asked = at - latency.unwrap_or(2.0);
-        (asked >= since.map_or(0.0, |(_, at, _)| *at)).then_some((n, value))
+        let asked = said.at_ms - latency.unwrap_or(2.0);
+        (asked >= since.map_or(0.0, |look| look.at_ms)).then_some(said)
     }
 
     /// The API is asked what it says of a final row, and has not answered yet.
@@ -247,21 +242,17 @@ impl<'a> Story<'a> {
     }
 
     /// The API's word counts only where the row itself cannot be seen.
-    pub(super) fn api_final(&self) -> Option<(u32, f64)> {
+    pub(super) fn api_final(&self) -> Option<Fact<&'a str>> {
         let setup = &self.timeline.setup;
-        let (n, at, value) = self.api_status().filter(|_| !self.sees(Source::Database))?;
-        let is = |list: &[String]| list.iter().any(|word| word == value);
-        (is(&setup.succeeded) || is(&setup.failed)).then_some((n, at))
+        let said = self.api_status().filter(|_| !self.sees(Source::Database))?;
+        let mut words = setup.succeeded.iter().chain(&setup.failed);
+        words.any(|word| word == said.value).then_some(said)
     }
 
     pub fn api_succeeded(&self) -> Option<u32> {
-        let (n, _, value) = self.api_status().filter(|_| !self.sees(Source::Database))?;
-        self.timeline
-            .setup
-            .succeeded
-            .iter()
-            .any(|word| word == value)
-            .then_some(n)
+        let said = self.api_final()?;
+        let mut words = self.timeline.setup.succeeded.iter();
+        words.any(|word| word == said.value).then_some(said.n)
     }
 }
 
@@ -299,7 +290,7 @@ pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> bool {
 pub(in crate::diagnosis) fn could_see_row_change(story: &Story<'_>) -> bool {
     story.sees(Source::Database)
         && !story.timeline.setup.running.is_empty()
-        && story.last_row().is_some_and(|(_, row)| row.present)
+        && story.last_row().is_some_and(|row| row.present)
 }
 
 /// The API speaks the row's language: its value is one of the configured words, so a difference is
@@ -313,5 +304,5 @@ pub(in crate::diagnosis) fn same_words(story: &Story<'_>, value: &str) -> bool {
         || story
             .rows()
             .iter()
-            .any(|(_, _, row)| row.status.as_deref() == Some(value))
+            .any(|row| row.status.as_deref() == Some(value))
 }

@@ -160,10 +160,10 @@ impl<'a> Story<'a> {
         // A status only the actor sets. `failed` may also be set by the API or by a middleware, so
         // it is no entry by itself.
         let setup = &self.timeline.setup;
-        let last = self.rows.last().filter(|(_, _, row)| row.present);
-        let is_older = last.is_some_and(|(_, _, row)| self.is_of_an_older_run(row));
+        let last = self.rows.last().filter(|row| row.present);
+        let is_older = last.is_some_and(|row| self.is_of_an_older_run(row));
         let is_new = self.lines().is_empty() || self.status_of_this_run().is_some();
-        for (n, at, row) in &self.rows {
+        for row in &self.rows {
             let Some(status) = row.status.as_deref().filter(|_| !is_older) else {
                 continue;
             };
@@ -174,10 +174,10 @@ impl<'a> Story<'a> {
             let by_somebody_else =
                 || self.was_taken_by_nobody() || self.stands_before_the_actor() || self.was_skipped();
             if (is(&setup.succeeded) && is_new) || (is(&setup.running) && !by_somebody_else()) {
-                put(Stage::Entered, Some(*at), *n);
+                put(Stage::Entered, Some(row.at_ms), row.n);
             }
             if is(&setup.succeeded) || is(&setup.failed) {
-                put(Stage::Finished, Some(*at), *n);
+                put(Stage::Finished, Some(row.at_ms), row.n);
             }
         }
         for n in self.returned_for_good().unwrap_or_default() {
@@ -185,13 +185,13 @@ impl<'a> Story<'a> {
             put(Stage::Entered, at, n);
             put(Stage::Finished, at, n);
         }
-        if let Some((n, _)) = self.row_removed_when_done() {
-            put(Stage::Finished, None, n);
+        if let Some([over, _]) = self.row_removed_when_done() {
+            put(Stage::Finished, None, over);
         }
-        if let Some((n, at)) = self.api_final() {
-            put(Stage::Finished, Some(at), n);
+        if let Some(said) = self.api_final() {
+            put(Stage::Finished, Some(said.at_ms), said.n);
             if self.api_succeeded().is_some() && is_new {
-                put(Stage::Entered, Some(at), n);
+                put(Stage::Entered, Some(said.at_ms), said.n);
             }
         }
         // A failed status with nothing to say that the actor was not entered, after a worker had it.
@@ -302,7 +302,7 @@ impl<'a> Story<'a> {
         if self.row_failed().is_some() || failed_attempt {
             return Outcome::Failed;
         }
-        if self.sees(Source::Database) && self.rows.iter().any(|(_, _, row)| row.present) {
+        if self.sees(Source::Database) && self.rows.iter().any(|row| row.present) {
             Outcome::Unfinished
         } else {
             Outcome::Unknown
@@ -380,13 +380,13 @@ impl<'a> Story<'a> {
         let mut last = self.last_news_ms();
         // The last look repeats the row: only a change is activity.
         let mut before: Option<&Row> = None;
-        for (_, at, row) in &self.rows {
+        for row in &self.rows {
             if before.is_none_or(|before| {
                 before.status != row.status || before.xmax != row.xmax || before.present != row.present
             }) {
-                last = last.max(*at);
+                last = last.max(row.at_ms);
             }
-            before = Some(row);
+            before = Some(row.value);
         }
         last
     }

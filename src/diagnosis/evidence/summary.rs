@@ -294,7 +294,7 @@ impl<'a> Story<'a> {
             ),
             Stage::Finished if !self.sees(Source::Database) => (None, blind(Source::Database)),
             Stage::Finished => match self.last_row() {
-                Some((_, row)) if row.present => (
+                Some(row) if row.present => (
                     Some(false),
                     format!(
                         "the row's status is {}; {} is needed",
@@ -345,7 +345,7 @@ impl<'a> Story<'a> {
             "the row is not seen"
         } else if self.timeline.setup.running.is_empty() {
             "`database.running` is not set"
-        } else if self.last_row().is_some_and(|(_, row)| row.present) {
+        } else if self.last_row().is_some_and(|row| row.present) {
             "the row has no status that only the actor sets"
         } else {
             "there is no row"
@@ -438,7 +438,7 @@ impl<'a> Story<'a> {
     /// The row has a status that is configured, but for the case of its letters.
     fn status_in_other_case(&self) -> Option<String> {
         let setup = &self.timeline.setup;
-        let (_, row) = self.last_row()?;
+        let row = self.last_row()?;
         let status = row.status.as_deref()?;
         let lists = [
             ("succeeded", &setup.succeeded),
@@ -481,7 +481,7 @@ impl<'a> Story<'a> {
             ));
         }
         if !self.post_mortem()
-            && self.last_row().is_some_and(|(_, row)| self.says_it_is_over(row))
+            && self.last_row().is_some_and(|row| self.says_it_is_over(&row))
             && self.deliveries().next().is_none()
             && self.was_taken_by_nobody()
         {
@@ -524,7 +524,7 @@ impl<'a> Story<'a> {
             }
             let table = self.timeline.setup.table.as_deref().unwrap_or("?");
             let nothing_of_it = self.publishes.is_empty() && self.lines.is_empty() && self.held.is_empty();
-            let is_absent = self.last_row().is_some_and(|(_, row)| !row.present);
+            let is_absent = self.last_row().is_some_and(|row| !row.present);
             if let (Some(id), true) = (self.task_id, is_absent) {
                 let nowhere = if nothing_of_it {
                     ", and no log names it"

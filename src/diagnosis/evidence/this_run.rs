@@ -28,8 +28,8 @@ impl Story<'_> {
         let before = self
             .rows()
             .iter()
-            .find(|(_, _, row)| !row.present || !self.says_it_is_over(row))
-            .map(|(n, ..)| *n);
+            .find(|row| !row.present || !self.says_it_is_over(row))
+            .map(|row| row.n);
         let told = || {
             self.find(|event| match &event.kind {
                 EventKind::ApiStatus {

@@ -27,28 +27,28 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(done) = done.filter(|_| story.row_is_a_result()) else {
         return Answer::NotApplicable;
     };
-    if let Some((n, ..)) = story.rows().iter().find(|(_, _, row)| row.present) {
-        return Answer::ruled_out("its row is there", [*n]);
+    if let Some(row) = story.rows().iter().find(|row| row.present) {
+        return Answer::ruled_out("its row is there", [row.n]);
     }
     let sent = story.publishes();
     if let Some(passage) = sent.iter().find(|passage| passage.message.result_ignored) {
         return Answer::ruled_out("it is sent with ignore_result", [passage.n]);
     }
-    let looked = story.rows().last().filter(|(_, at, _)| *at > done.at_ms);
-    let Some((looked, ..)) = looked.filter(|_| story.closed()) else {
+    let looked = story.last_row().filter(|row| row.at_ms > done.at_ms);
+    let Some(looked) = looked.filter(|_| story.closed()) else {
         return Answer::NotApplicable;
     };
     let table = row::table(story);
-    let mut evidence = vec![done.n, *looked];
+    let mut evidence = vec![done.n, looked.n];
     let text = format!("the task succeeded, and table {table} has no result of it");
     // What the API calls by another word than `unknown`, it has found: then we look in the wrong place.
-    let api = story.api_status().filter(|(_, at, _)| *at > done.at_ms);
-    if let Some((n, _, word)) = api {
-        evidence.push(n);
-        if Some(word) != story.framework().unknown_result {
+    if let Some(said) = story.api_status().filter(|said| said.at_ms > done.at_ms) {
+        evidence.push(said.n);
+        if Some(said.value) != story.framework().unknown_result {
             return Answer::possible(
                 format!(
-                    "{text}; the API says {word}, so it has that from another table than the one that is configured here"
+                    "{text}; the API says {}, so it has that from another table than the one that is configured here",
+                    said.value
                 ),
                 evidence,
             );

@@ -36,16 +36,16 @@ fn check(story: &Story<'_>) -> Answer {
     if !passage.message.message_id.as_deref().is_some_and(is_result) {
         return Answer::NotApplicable;
     }
-    if let Some((n, ..)) = story.rows().iter().find(|(_, _, row)| row.present) {
-        return Answer::ruled_out("its row is there", [*n]);
+    if let Some(row) = story.rows().iter().find(|row| row.present) {
+        return Answer::ruled_out("its row is there", [row.n]);
     }
     let done = story.line(|mark| matches!(mark, LogEvent::Succeeded { .. }));
-    let (Some(done), Some((row, _))) = (done, story.last_row().filter(|_| story.closed())) else {
+    let (Some(done), Some(row)) = (done, story.last_row().filter(|_| story.closed())) else {
         return Answer::NotApplicable;
     };
     Answer::shown(
         "the task succeeded; it is sent with ignore_result, so no result is ever stored and its status stays PENDING",
-        [passage.n, done.n, row],
+        [passage.n, done.n, row.n],
     )
     .lasting_if(true)
 }
