@@ -407,6 +407,8 @@ const NOT_TRIED: &[PremiseKind] = &[
     PremiseKind::StillAnswers,
     PremiseKind::IsPrimary,
     PremiseKind::WasSent,
+    // Of what the actor raised for want of its row: no recording has that for another reason.
+    PremiseKind::FirstVersionIsInsert,
 ];
 
 /// Each premise is needed: without its proof something false is certain somewhere.

@@ -48,8 +48,6 @@ pub enum Premise {
     StatusIsOfThisRun,
     /// Of this process's threads it is the task's that waits for the row, and no other with a connection of its own.
     WaitIsTheTasks(i32),
-    /// No version of the row came and went between two looks.
-    SawEveryVersion,
     /// Nothing was published that the broker refused after `send()` had returned.
     NothingRefused,
     /// What is unacknowledged is being worked on.
@@ -132,7 +130,6 @@ impl Premise {
             Premise::WaitIsTheTasks(pid) => {
                 format!("if it is the task's thread of pid {pid} that waits for the row, and no other of its threads")
             }
-            Premise::SawEveryVersion => "if nobody else wrote over the row since the actor began".into(),
             Premise::NothingRefused => {
                 let send = framework.source.send;
                 format!("if the broker did not refuse the message after {send} had returned")
@@ -174,7 +171,6 @@ impl Story<'_> {
             Premise::SentForTheRequest(id) => self.sent_for_the_request(id),
             Premise::TracebackIsOurs(n) => self.traceback_is_ours(*n),
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
-            Premise::SawEveryVersion => self.saw_every_version(),
             Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
             Premise::WaitIsTheTasks(pid) => match locks::waits_for_the_database(self, *pid) {
                 Some((n, true)) => proved([n]),
@@ -255,26 +251,6 @@ impl Story<'_> {
         match absent {
             Some(absent) => proved([published.n, absent.n]),
             None => State::Assumed,
-        }
-    }
-
-    /// Polling alone cannot: a version may live for less than a poll. But a version that was there
-    /// before the actor began and is there after it ended had none between: an update leaves another
-    /// `xmin`, and no later one brings the old one back.
-    fn saw_every_version(&self) -> State {
-        let (Some(began), Some(over)) = (self.began_at(), self.attempt_over()) else {
-            return State::Assumed;
-        };
-        let Some(last) = self.last_row() else {
-            return State::Assumed;
-        };
-        let before = self
-            .rows()
-            .iter()
-            .find(|row| row.at_ms < began && row.present && row.xmin == last.xmin);
-        match before {
-            Some(first) if last.xmin.is_some() => proved([first.n, over.n, last.n]),
-            _ => State::Assumed,
         }
     }
 

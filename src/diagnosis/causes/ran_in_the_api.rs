@@ -1,5 +1,6 @@
 //! The API called the actor itself instead of sending it a message.
 
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Stage, Story};
 use crate::timeline::{EventKind, Source};
 
@@ -65,7 +66,8 @@ fn check(story: &Story<'_>) -> Answer {
                 "the row said {status} at the first look after the API's answer, and {said}: the API called the actor, or did its work without one"
             ),
             [row],
-        )),
+        )
+        .given([Premise::StatusIsOfThisRun])),
         false => settle(Answer::possible(
             format!(
                 "the row says {status}, and {said}: something else than a worker of `{}` did it",

@@ -1,7 +1,6 @@
 //! The actor completed and wrote no final status.
 
 use crate::diagnosis::evidence::{Fact, broker, row};
-use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{Row, Source, Xmax};
@@ -80,10 +79,28 @@ fn is_untouched(row: &Row) -> bool {
     row.xmax_state == Some(Xmax::None) || (row.xmax_state == Some(Xmax::Committed) && row.xmax == row.xmin)
 }
 
+/// Afterwards a status that nobody named, and that is none from before the work, may be a stage after it.
+fn is_unknown_afterwards(story: &Story<'_>, row: &Row) -> bool {
+    let status = row.status.as_deref().unwrap_or_default();
+    let is_running = story.timeline.setup.running.iter().any(|word| word == status);
+    story.post_mortem() && !is_running && !status.is_empty() && !row::is_before_the_work(status)
+}
+
 /// What the row and its header say.
-fn words(row: &Row, written: bool) -> String {
+fn words(story: &Story<'_>, row: &Row, written: bool) -> String {
     let status = row.status.as_deref().unwrap_or("NULL");
     let xmax = row.xmax.unwrap_or(0);
+    // What it was before, one look does not tell.
+    if story.post_mortem() {
+        return match is_untouched(row) {
+            true => format!(
+                "the actor is done, the row says {status}, and its header shows no attempt to change this version of it (xmax {xmax})"
+            ),
+            false => format!(
+                "the actor is done, the row says {status}, and its header shows no newer version, only a lock (xmax {xmax})"
+            ),
+        };
+    }
     match (written, is_untouched(row)) {
         (true, true) => format!(
             "the actor is done; the row was changed to {status} meanwhile, in this database, and its header shows no attempt to write a final status after that (xmax {xmax})"
@@ -186,16 +203,10 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = done_elsewhere(story, row, written.is_some()) {
         return answer;
     }
-    let untouched = is_untouched(&row);
-    let text = words(&row, written.is_some());
+    let text = words(story, &row, written.is_some());
     match story.attempt_over() {
-        // An actor that says nothing and writes nothing may have left the work to a thread of its own.
-        Some(over) if story.is_known_by_its_return() => Answer::likely(text, [over.n, row.n]),
-        Some(over) if untouched => Answer::shown(text, [over.n, row.n]).given([
-            Premise::SawEveryVersion,
-            Premise::IsPrimary,
-            Premise::StillAnswers(Source::Database, over.at_ms.ceil() as i64),
-        ]),
+        Some(over) if is_unknown_afterwards(story, &row) => Answer::possible(text, [over.n, row.n]),
+        // Another may be meant to write it: a callback, a batch, a service that listens. Nothing shows that there is none.
         Some(over) => Answer::likely(text, [over.n, row.n]),
         None => match broker::drained(story) {
             Some(evidence) => Answer::likely(text, [evidence, row.n]).would_decide(&[Source::WorkerLog]),
@@ -219,7 +230,8 @@ mod tests {
 
     #[test]
     fn no_trace_of_an_attempt() {
-        assert_eq!(over(Xmax::None).cause(), "certain row-never-written");
+        // A callback may be meant to write it.
+        assert_eq!(over(Xmax::None).cause(), "likely row-never-written");
         assert_eq!(over(Xmax::Locks).answer(&CAUSE), "likely");
     }
 

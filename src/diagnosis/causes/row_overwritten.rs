@@ -1,6 +1,6 @@
 //! What the worker wrote was written over.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{broker, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Row, Source};
@@ -18,24 +18,6 @@ pub(super) const CAUSE: Cause = Cause {
     page: include_str!("row_overwritten.md"),
     check,
 };
-
-/// What a row says before the work began, in many systems. A final status that is not configured is none
-/// of these.
-const BEFORE_THE_WORK: &[&str] = &[
-    "accepted",
-    "created",
-    "enqueued",
-    "new",
-    "open",
-    "pending",
-    "published",
-    "queued",
-    "ready",
-    "scheduled",
-    "sent",
-    "submitted",
-    "waiting",
-];
 
 fn check(story: &Story<'_>) -> Answer {
     let (Some(row), Some(began)) = (story.last_row(), story.began_at()) else {
@@ -92,8 +74,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(over) = over else {
         return Answer::NotApplicable;
     };
-    let before_the_work =
-        first.status == row.status || BEFORE_THE_WORK.contains(&status.to_lowercase().as_str());
+    let before_the_work = first.status == row.status || row::is_before_the_work(status);
     let changed = story
         .rows()
         .iter()

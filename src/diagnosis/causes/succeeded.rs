@@ -21,9 +21,14 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     if let Some(row) = story.row_succeeded() {
         let status = row.status.as_deref().unwrap_or_default();
-        let text = match story.row_unseen() {
-            true => format!("the row said {status}, and was taken away then"),
-            false => format!("the row says {status}"),
+        let now = story.last_row().filter(|last| last.status != row.status);
+        let text = match now {
+            _ if story.row_unseen() => format!("the row said {status}, and was taken away then"),
+            Some(now) => format!(
+                "the row said {status}, and says {} now, which is no status that is configured: a stage after it",
+                now.status.as_deref().unwrap_or_default()
+            ),
+            None => format!("the row says {status}"),
         };
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])
@@ -67,6 +72,35 @@ mod tests {
         assert_eq!(scene.cause(), "certain succeeded");
         assert!(scene.verdict().terminal);
         assert_eq!(scene.verdict().exit_code, 0);
+    }
+
+    #[test]
+    fn a_stage_after_it_takes_nothing_back() {
+        let done = || Scene::entered().row("PENDING").row("COMPLETED");
+        let archived = done().row("archived").silence();
+        assert_eq!(archived.cause(), "certain succeeded");
+        assert!(archived.summary().contains("says archived now"));
+        assert_ne!(
+            done()
+                .row("PENDING")
+                .completed()
+                .acked("m-1")
+                .silence()
+                .verdict()
+                .exit_code,
+            0
+        );
+        let first = Scene::entered()
+            .row("fresh")
+            .row("COMPLETED")
+            .row("fresh")
+            .completed()
+            .acked("m-1");
+        assert_ne!(
+            first.silence().verdict().exit_code,
+            0,
+            "what it was at first is no stage after it"
+        );
     }
 
     #[test]

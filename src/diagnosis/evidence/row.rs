@@ -9,6 +9,36 @@ use crate::timeline::{EventKind, Row, Source, Xmax};
 /// The row is looked at often enough for its header to show a transaction's id within so long.
 const UNSEEN_MARK_MS: f64 = 300.0;
 
+/// What a row says before the work began, in many systems. A final status that is not configured is none
+/// of these.
+const BEFORE_THE_WORK: &[&str] = &[
+    "accepted",
+    "created",
+    "enqueued",
+    "init",
+    "initial",
+    "new",
+    "not_started",
+    "open",
+    "pending",
+    "planned",
+    "published",
+    "queued",
+    "ready",
+    "received",
+    "registered",
+    "requested",
+    "scheduled",
+    "sent",
+    "submitted",
+    "todo",
+    "waiting",
+];
+
+pub(in crate::diagnosis) fn is_before_the_work(status: &str) -> bool {
+    BEFORE_THE_WORK.contains(&status.to_lowercase().as_str())
+}
+
 impl<'a> Story<'a> {
     pub fn rows(&self) -> &[Fact<&'a Row>] {
         &self.rows
@@ -87,10 +117,35 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// The latest status is one of these. A row that is gone has done with the last that it said.
+    /// The latest status that counts.
+    ///
+    /// A row that is gone has done with the last that it said. After a final status a word that nobody named, and
+    /// that is none from before the work, is of a stage after it: archived, delivered.
+    fn row_that_counts(&self) -> Option<Fact<&'a Row>> {
+        let mut rows = self.rows.iter().rev().filter(|row| row.present).copied();
+        let last = rows.next()?;
+        let words = |row: &Fact<&Row>| row.status.as_deref().unwrap_or_default().to_owned();
+        let word = words(&last);
+        let setup = &self.timeline.setup;
+        let is_known = word.is_empty()
+            || self.says_it_is_over(&last)
+            || setup.running.contains(&word)
+            || is_before_the_work(&word);
+        if is_known {
+            return Some(last);
+        }
+        let earlier = rows.find(|row| words(row) != word);
+        // What it said before is no stage after it.
+        let was_there = rows.any(|row| words(&row) == word);
+        earlier
+            .filter(|row| self.says_it_is_over(row) && !was_there)
+            .or(Some(last))
+    }
+
+    /// The latest status is one of these.
     fn row_is(&self, list: &[String]) -> Option<Fact<&'a Row>> {
-        let last = self.rows.iter().rfind(|row| row.present).copied();
-        last.filter(|row| !self.is_of_an_older_run(row))
+        self.row_that_counts()
+            .filter(|row| !self.is_of_an_older_run(row))
             .filter(|row| row.status.as_ref().is_some_and(|status| list.contains(status)))
     }
 

@@ -1,12 +1,12 @@
 //! What belongs to this run of the task, and not to an earlier one of the same id.
 
-use super::{Story, WorkerLine};
+use super::{Story, WorkerLine, stacks};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Row};
 
 impl Story<'_> {
-    /// What the row says is of an older run: it was so before the submission, or it is final while nobody can have
-    /// taken this run's message.
+    /// What the row says is of an older run: it was so before the submission, it is final while nobody can have
+    /// taken this run's message, or while this run went another way and nothing shows that it wrote that.
     pub(super) fn is_of_an_older_run(&self, row: &Row) -> bool {
         let waits = || {
             !self.post_mortem()
@@ -15,15 +15,44 @@ impl Story<'_> {
                 && self.lines().is_empty()
                 && self.was_taken_by_nobody()
         };
-        self.older_row().is_some() || (self.says_it_is_over(row) && waits())
+        let went_another_way = || self.status_of_this_run().is_none() && self.went_another_way(row);
+        self.older_row().is_some() || (self.says_it_is_over(row) && (waits() || went_another_way()))
+    }
+
+    /// The actor is still at work, or failed where the row says that it succeeded.
+    fn went_another_way(&self, row: &Row) -> bool {
+        let succeeded = &self.timeline.setup.succeeded;
+        let says_success = row
+            .status
+            .as_ref()
+            .is_some_and(|status| succeeded.contains(status));
+        let begins = |told: &&WorkerLine<'_>| {
+            told.line.entry || matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called))
+        };
+        let began = self.lines().iter().rfind(begins);
+        let failed = self
+            .raised()
+            .last()
+            .is_some_and(|raised| began.is_none_or(|told| told.n < raised.n));
+        let is_inside = || {
+            self.its_thread_is_inside().is_some()
+                || self.stands_in_the_actor().is_some()
+                || began
+                    .filter(|_| self.attempt_over().is_none())
+                    .and_then(|told| stacks::at_work(self, told.pid?))
+                    .is_some()
+        };
+        (says_success && failed) || is_inside()
     }
 
     /// What shows that a final status came in this run: it was another one since the submission, or the worker says that
     /// the actor returned.
     pub(in crate::diagnosis) fn status_of_this_run(&self) -> Option<Vec<u32>> {
-        // Afterwards it is the task's last word, unless a message of it may wait.
+        // Afterwards it is the task's last word, unless a message of it may wait, or its last run says otherwise.
         if self.post_mortem() {
-            return (!self.waits_by_assumption && self.held.is_empty()).then(Vec::new);
+            let last = self.rows().iter().rfind(|row| row.present);
+            let is_other = last.is_some_and(|row| self.went_another_way(row));
+            return (!self.waits_by_assumption && self.held.is_empty() && !is_other).then(Vec::new);
         }
         let before = self
             .rows()
@@ -81,13 +110,6 @@ impl Story<'_> {
         self.raised().is_empty() && !self.lines().iter().any(called) && self.says_not_entered()
     }
 
-    /// That the actor was entered is known by its return, and by nothing that it said or did.
-    pub(in crate::diagnosis) fn is_known_by_its_return(&self) -> bool {
-        let entered = self.reached(crate::diagnosis::Stage::Entered);
-        let back = self.came_back();
-        back.is_some_and(|(n, _)| entered.is_some_and(|(_, evidence)| evidence.iter().all(|seen| *seen == n)))
-    }
-
     /// The framework called the actor, the call came back, and its message was acknowledged without a word of an
     /// error: its function was entered. Where a line of the function's own is looked for, that decides.
     pub(super) fn came_back(&self) -> Option<(u32, f64)> {
@@ -141,6 +163,44 @@ mod tests {
             .row("PENDING")
             .silence();
         assert_eq!(returned.cause(), "likely row-never-written");
+    }
+
+    /// Last week it succeeded; the API touched the row when it was asked for again.
+    #[test]
+    fn a_status_that_this_run_cannot_have_written_is_an_older_ones() {
+        let received = "Received message act('task_1') with id 'm-1'.";
+        let again = || {
+            Scene::new()
+                .worker_booted()
+                .submitted()
+                .row("COMPLETED")
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101)
+                .debug("dramatiq.worker.WorkerThread", received)
+                .debug("app.act", "Received args=('task_1',) kwargs={}.")
+                .info("app", "ACTOR ENTRY task_id=task_1")
+        };
+        let failed = again().raised("ValueError: no").rejected("m-1");
+        assert_eq!(failed.clone().silence().cause(), "certain actor-raised");
+        assert_ne!(failed.silence().verdict().exit_code, 0);
+        let frames = [
+            ("crunch", "/app/core.py"),
+            ("__call__", "/v/site-packages/dramatiq/actor.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        let hangs = again().at(3000.0).stack(101, "Thread-4", &frames);
+        assert_eq!(hangs.clone().silence().cause(), "certain actor-still-running");
+        assert_ne!(hangs.verdict().exit_code, 0);
+        // The same status, set by this run: what the actor does after that is another matter.
+        let changed = Scene::entered().row("PENDING").row("COMPLETED");
+        let after = changed.at(3000.0).stack(101, "Thread-4", &frames);
+        assert_eq!(after.silence().cause(), "certain succeeded");
+        // It failed once and then did better.
+        let retried = Scene::entered().raised("ValueError: no").retried().acked("m-1");
+        let again = retried.at(2000.0).debug("dramatiq.worker.WorkerThread", received);
+        let better = again.row("COMPLETED").completed().acked("m-1");
+        assert_eq!(better.silence().verdict().exit_code, 0);
     }
 
     #[test]
