@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 pub(super) use requests::RequestLog;
 use strum::{EnumDiscriminants, VariantArray};
 
-use super::evidence::{Story, locks, permissions, stacks, workers};
+use super::Stage;
+use super::evidence::{Story, Transfer, locks, permissions, stacks, workers};
 use crate::framework::Framework;
 use crate::timeline::{Event, EventKind, Process, Row, Source};
 
@@ -191,16 +192,27 @@ impl Story<'_> {
         }
     }
 
-    /// A long id is nobody else's; a short number needs the API's own connection.
+    /// A long id is nobody else's, in a message for the task's actor. A short number is many things': there the API
+    /// must have sent it on its own connection before it answered, for the actor that is configured.
     fn message_is_ours(&self, id: &str) -> State {
         let Some(task) = self.task_id() else {
             return State::Assumed;
         };
+        let has_id = |passage: &&Transfer<'_>| passage.message.message_id.as_deref() == Some(id);
+        let all = || self.publishes().iter().chain(self.deliveries());
+        if all()
+            .filter(has_id)
+            .any(|passage| !self.is_for_the_actor(passage.message))
+        {
+            return State::Assumed;
+        }
         if crate::framework::is_same_id(task, id) || !is_common(task) {
             return proved([]);
         }
-        let publishes = self.publishes().iter().rev();
-        let mut ours = publishes.filter(|publish| publish.message.message_id.as_deref() == Some(id));
+        let answered = self.reached(Stage::Submitted).and_then(|(at, _)| *at);
+        let mut ours = self.publishes().iter().rev().filter(has_id).filter(|publish| {
+            self.timeline.setup.actor.is_some() && answered.is_some_and(|at| publish.at_ms <= at)
+        });
         match ours.find_map(|publish| Some((publish.n, self.is_the_apis(publish.connection)?))) {
             Some((publish, peer)) => proved([publish, peer]),
             None => State::Assumed,

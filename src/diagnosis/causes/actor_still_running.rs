@@ -7,7 +7,7 @@ use crate::diagnosis::evidence::{control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::{Inspection, LogEvent};
-use crate::timeline::{Process, Source};
+use crate::timeline::{EventKind, Process, Source};
 use crate::units::seconds;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -65,6 +65,71 @@ fn runs_elsewhere(story: &Story<'_>, pid: Option<i32>, since: f64) -> Option<u32
     stacks::none_runs_ours(story, &pids, since)
 }
 
+/// Its thread is past the actor, or no thread of the worker's runs it.
+fn runs_nothing_of_it(
+    story: &Story<'_>,
+    pid: Option<i32>,
+    thread: Option<&str>,
+    entered_at: Option<f64>,
+) -> Option<Answer> {
+    if let Some(idle) = is_idle(story, pid, thread) {
+        return Some(Answer::ruled_out("its thread is in no actor any more", [idle]));
+    }
+    if let Some(after) = pid.and_then(|pid| stands_after_it(story, pid, thread)) {
+        return Some(Answer::ruled_out(
+            "its thread stands in what comes after the actor",
+            [after],
+        ));
+    }
+    let elsewhere = runs_elsewhere(story, pid, entered_at.unwrap_or(f64::MIN))?;
+    Some(Answer::ruled_out(
+        "none of the worker's threads is in its function",
+        [elsewhere],
+    ))
+}
+
+/// The thread that has the task, where the log says which, by taking it or by a word of the actor's own: another one
+/// runs something else.
+fn its_thread(story: &Story<'_>, pid: Option<i32>) -> Option<String> {
+    let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
+    if let Some(took) = took {
+        return took.line.thread.clone();
+    }
+    let spoke = story.lines().iter().rfind(|told| {
+        told.mark.is_none() && told.line.carries_task_id && told.pid.is_some() && told.pid == pid
+    })?;
+    let name = spoke.line.thread.clone()?;
+    // A coroutine speaks in the loop's thread, whoever waits for it.
+    let shape = &story.framework().stack;
+    let runs_actors = |thread: Thread<'_>| thread.name() == name && thread.has(shape.worker);
+    stacks::last_dump(story, pid?).any(runs_actors).then_some(name)
+}
+
+/// That thread waits for the next message.
+fn is_idle(story: &Story<'_>, pid: Option<i32>, thread: Option<&str>) -> Option<u32> {
+    let shape = &story.framework().stack;
+    let mut threads = stacks::last_dump(story, pid?).filter(|other| Some(other.name()) == thread);
+    let one = threads.next()?;
+    (threads.next().is_none() && one.has(shape.worker) && one.call(shape).is_none()).then_some(one.n)
+}
+
+/// Fewer are held than were before and were handed out since: ours may be among those that were acknowledged.
+fn may_be_acknowledged(story: &Story<'_>, held: u64) -> bool {
+    let Some(passage) = story.deliveries().last() else {
+        return false;
+    };
+    let queue = story.queue();
+    let before = story
+        .infos(queue)
+        .take_while(|info| info.counted_ms < passage.at_ms);
+    let before = before.last().and_then(|info| info.unacked).unwrap_or(0);
+    let since = story.facts(|kind| match kind {
+        EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
+        _ => None,
+    });
+    held < before + since.filter(|delivery| delivery.at_ms >= passage.at_ms).count() as u64
+}
+
 /// The process that has the message.
 fn holder(story: &Story<'_>) -> Option<i32> {
     story.lines().iter().find_map(|told| told.pid).or_else(|| {
@@ -97,15 +162,9 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let mut evidence = evidence.clone();
     let pid = holder(story);
-    // The thread that has the task, where the log says which: another one runs something else.
-    let thread = story
-        .line(|mark| matches!(mark, LogEvent::Received { .. }))
-        .and_then(|told| told.line.thread.clone());
-    if let Some(after) = pid.and_then(|pid| stands_after_it(story, pid, thread.as_deref())) {
-        return Answer::ruled_out("its thread stands in what comes after the actor", [after]);
-    }
-    if let Some(elsewhere) = runs_elsewhere(story, pid, entered_at.unwrap_or(f64::MIN)) {
-        return Answer::ruled_out("none of the worker's threads is in its function", [elsewhere]);
+    let thread = its_thread(story, pid);
+    if let Some(answer) = runs_nothing_of_it(story, pid, thread.as_deref(), *entered_at) {
+        return answer;
     }
     let mut same_thread = false;
     let place = stacks::own_frame(story, pid).map(|(n, frame)| {
@@ -164,14 +223,15 @@ fn check(story: &Story<'_>) -> Answer {
             // Another message for the same function may be the one that the stack shows.
             .given((early && !begun).then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
-        Some((n, _)) => {
+        Some((n, count)) => {
             evidence.push(n);
             // What is held may be any task's: its own function is what would show this one.
             let seen = story
                 .stacks()
                 .threads(pid)
                 .any(|thread| thread.has(story.framework().stack.worker));
-            match (seen || story.post_mortem()) && !stacks::is_in_its_function(story) {
+            let is_unknown = (seen || story.post_mortem()) && !stacks::is_in_its_function(story);
+            match is_unknown || may_be_acknowledged(story, count) {
                 true => Answer::possible(text, evidence),
                 false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
             }
@@ -232,6 +292,32 @@ mod tests {
             cause.premises
         );
     }
+
+    /// Below DEBUG: the actor's own line says which thread has the task, and another task hangs in another one.
+    #[test]
+    fn the_thread_that_spoke_waits_for_the_next_message() {
+        let hangs = |in_ours: &'static [(&str, &str)], in_other: &'static [(&str, &str)]| {
+            Scene::quiet(|scene| scene.totals("default", 0, 1, json!({})))
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .at(3000.0)
+                .totals("default", 0, 1, json!({}))
+                .stacks(101, &[("Thread-4", in_ours), ("Thread-9", in_other)])
+                .timeout()
+        };
+        assert_eq!(hangs(IDLE, BUSY).answer(&CAUSE), "ruled out");
+        assert_ne!(hangs(BUSY, IDLE).answer(&CAUSE), "ruled out");
+    }
+
+    const BUSY: &[(&str, &str)] = &[
+        ("crunch", "/app/core.py"),
+        ("__call__", "/v/site-packages/dramatiq/actor.py"),
+        ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ("run", "/v/site-packages/dramatiq/worker.py"),
+    ];
+    const IDLE: &[(&str, &str)] = &[
+        ("get", "/usr/lib/python3.11/queue.py"),
+        ("run", "/v/site-packages/dramatiq/worker.py"),
+    ];
 
     #[test]
     fn one_that_returned_or_died_is_a_near_miss() {

@@ -102,11 +102,21 @@ fn check(story: &Story<'_>) -> Answer {
                 evidence,
             )
         }
+        None if goes_by_priority(story) => Answer::possible(
+            format!("{text}, unless messages of a higher priority go on coming: they are taken first"),
+            evidence,
+        ),
         None if broker::saw_every_publish(story) && !broker::may_lose_messages(story) => {
             Answer::shown(text, evidence)
         }
         None => Answer::likely(text, evidence),
     }
+}
+
+/// It was declared with priorities: then it is not first in, first out.
+fn goes_by_priority(story: &Story<'_>) -> bool {
+    let declared = story.infos(story.queue()).last();
+    declared.is_some_and(|info| info.arguments.contains_key("x-max-priority"))
 }
 
 #[cfg(test)]
@@ -133,6 +143,22 @@ mod tests {
             scene.silence().without(Source::Firehose).answer(&CAUSE),
             "not applicable"
         );
+    }
+
+    #[test]
+    fn behind_higher_priorities_its_turn_may_never_come() {
+        let others = [("a", 1000.0), ("b", 5000.0), ("c", 9000.0)];
+        let declared = Scene::published().depth("default", 40, 1).totals(
+            "default",
+            40,
+            1,
+            json!({"x-max-priority": 10}),
+        );
+        let goes_on = others.iter().fold(declared, |scene, (id, at)| {
+            scene.at(*at).deliver_as(id, WORKER, false)
+        });
+        let scene = goes_on.at(9_900.0).depth("default", 30, 1).silence();
+        assert_eq!(scene.answer(&CAUSE), "possible");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! An error was logged, and success was reported.
 
-use crate::diagnosis::{Answer, Cause, Owner, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Story};
 use crate::framework::{LogEvent, exception_in};
 use crate::text;
 use crate::timeline::Level;
@@ -47,7 +47,15 @@ fn check(story: &Story<'_>) -> Answer {
                 .as_deref()
                 .and_then(exception_in)
                 .unwrap_or_default();
-            Answer::shown(
+            // By the process that has the message: another program that writes to this log may know the id as well.
+            let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
+            let is_its = took.is_some_and(|took| took.pid.is_some() && took.pid == told.pid);
+            let most = match is_its || told.is_by_the_task() {
+                true => Certainty::Certain,
+                false => Certainty::Likely,
+            };
+            Answer::matched(
+                most,
                 format!(
                     "the application logged an error for this task and set a success status all the same: {} {exception}",
                     text::excerpt(&told.line.text)
@@ -108,11 +116,19 @@ mod tests {
 
     #[test]
     fn a_thread_with_another_message_in_hand_is_a_near_miss() {
-        let received = "[PID 102] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message announce('task_1') with id 'm-2'.";
-        let logged = format!("[PID 102] [Thread-5] [app] [ERROR] for task_1: {OH_NO}");
+        let received = "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message announce('task_1') with id 'm-2'.";
+        let logged = format!("[PID 101] [Thread-5] [app] [ERROR] for task_1: {OH_NO}");
         let other = Scene::entered().line(received).line(&logged).row("COMPLETED");
         assert!(!contributes(&other));
         let own = Scene::entered().line(&logged).row("COMPLETED");
         assert!(contributes(&own), "a thread of its own, perhaps");
+    }
+
+    #[test]
+    fn another_programs_error_about_the_same_id_is_a_near_miss() {
+        let logged =
+            format!("[PID 4242] [MainThread] [notifier.feed] [ERROR] feed of task_1 refused: {OH_NO}");
+        let other = Scene::entered().line(&logged).row("COMPLETED");
+        assert_ne!(other.answer(&CAUSE), "certain");
     }
 }

@@ -1,8 +1,9 @@
 //! The API could have published, and did not.
 
-use crate::diagnosis::evidence::{api, broker, connections, later, permissions};
+use crate::diagnosis::evidence::{Transfer, api, broker, connections, later, permissions};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -38,14 +39,7 @@ fn look(story: &Story<'_>) -> Answer {
         return answer;
     }
     if let Some(stray) = story.stray_publishes().first() {
-        return Answer::ruled_out(
-            format!(
-                "a message with this task id was published, for actor `{}` to `{}`",
-                stray.message.actor.as_deref().unwrap_or("?"),
-                stray.queue
-            ),
-            [stray.n],
-        );
+        return only_for_another_actor(story, stray);
     }
     if let (Some(committed), Some(row)) = (story.older_row(), story.last_row())
         && story.says_it_is_over(&row)
@@ -126,6 +120,36 @@ fn look(story: &Story<'_>) -> Answer {
     }
 }
 
+/// Another message has the task's id. It may be a first step, which sends ours when it is done: not where it is over,
+/// and did not fail.
+fn only_for_another_actor(story: &Story<'_>, stray: &Transfer<'_>) -> Answer {
+    let actor = stray.message.actor.as_deref().unwrap_or("?");
+    let id = stray.message.message_id.as_deref();
+    let failed = story
+        .worker_lines()
+        .iter()
+        .find(|told| told.mark.is_some_and(LogEvent::fails_attempt) && told.message_id() == id);
+    let wanted = story.timeline.setup.actor.as_deref();
+    let (Some(wanted), None, true) = (wanted, failed, story.closed() && story.sees_all(Source::Firehose))
+    else {
+        return Answer::ruled_out(
+            format!(
+                "a message with this task id was published, for actor `{actor}` to `{}`",
+                stray.queue
+            ),
+            [stray.n],
+        );
+    };
+    let left = story.infos(stray.queue).last();
+    let left =
+        left.filter(|info| info.counted_ms > stray.at_ms && info.unacked == Some(0) && info.ready == Some(0));
+    let text = format!("a message with this task id was sent for `{actor}`, and none for `{wanted}`");
+    match left {
+        Some(info) => Answer::likely(text, [stray.n, info.n]).given([Premise::NothingRefused]),
+        None => Answer::possible(text, [stray.n]),
+    }
+}
+
 /// Nothing is left of a message, and the only worker that consumes, which tells of each, has nothing of it: it was
 /// sent and lost, or never sent. What the API's own log says of the task may tell which.
 fn afterwards(story: &Story<'_>) -> Answer {
@@ -171,6 +195,39 @@ mod tests {
             .row("PENDING")
             .api_process(&[API])
             .connections(&[(API, "/", "running")])
+    }
+
+    /// Only a copy for the audit was sent.
+    #[test]
+    fn a_message_for_another_actor_is_not_the_tasks() {
+        let audit = |queue: &str| {
+            let mut other = Scene::message("m-9");
+            other.actor = Some("note_audit".into());
+            Scene::accepted()
+                .setup(|setup| setup.actor = Some("act".into()))
+                .row("PENDING")
+                .publish_as(queue, API, other)
+        };
+        let elsewhere = |ready, unacked| {
+            let scene = audit("audit").at(3000.0);
+            scene
+                .totals("audit", ready, unacked, serde_json::json!({}))
+                .silence()
+        };
+        assert_eq!(elsewhere(0, 0).answer(&CAUSE), "likely");
+        assert_ne!(elsewhere(0, 0).verdict().scenario, Some(Scenario::A));
+        // It may be a first step, which sends ours.
+        assert_eq!(elsewhere(0, 1).answer(&CAUSE), "possible");
+        // On the very queue it may be the same actor under another name, unless a worker has run it.
+        let ran = "[PID 101] [Thread-5] [app.note_audit] [DEBUG] Received args=('task_1',) kwargs={}.";
+        let here = |scene: Scene| {
+            scene
+                .at(3000.0)
+                .totals("default", 0, 0, serde_json::json!({}))
+                .silence()
+        };
+        assert_eq!(here(audit("default")).answer(&CAUSE), "ruled out");
+        assert_eq!(here(audit("default").line(ran)).answer(&CAUSE), "likely");
     }
 
     #[test]

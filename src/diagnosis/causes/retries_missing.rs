@@ -47,12 +47,12 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let text = format!(
-        "the actor raised ({}), and the message was acknowledged with no retry: the Retries middleware is gone",
+        "the actor raised ({}), and the message was acknowledged with no retry of the framework's: the Retries middleware is missing, or was replaced",
         raised.exception()
     );
-    // A middleware of the application's own may retry without these lines.
     if broker::saw_every_publish(story) {
-        Answer::shown(text, [raised.n, acked.n]).terminal()
+        // One of the application's own may send it again, later.
+        Answer::shown(text, [raised.n, acked.n]).terminal_if(!story.timeline.setup.wait_retries)
     } else {
         Answer::likely(text, [raised.n, acked.n]).would_decide(&[Source::Firehose])
     }
@@ -70,6 +70,10 @@ mod tests {
     #[test]
     fn acknowledged_after_it_raised() {
         assert_eq!(lost().cause(), "certain retries-missing");
+        // A middleware of the application's own may send it again later.
+        assert_eq!(lost().verdict().message.and_then(|message| message.lost), None);
+        let waits = lost().setup(|setup| setup.wait_retries = true);
+        assert!(lost().verdict().terminal && !waits.verdict().terminal);
         assert_eq!(lost().without(Source::Firehose).answer(&CAUSE), "likely");
     }
 

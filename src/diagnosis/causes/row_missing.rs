@@ -69,27 +69,23 @@ fn check(story: &Story<'_>) -> Answer {
     let explained = !entered || story.raised().is_empty() || row::misses_the_row(story);
     let mut evidence = vec![n];
     evidence.extend(story.accepted());
-    let gone = story
-        .timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::ApiStatus { http_status, .. } => Some((event.n, *http_status)),
-            _ => None,
-        });
+    let asked = story.facts(|kind| match kind {
+        EventKind::ApiStatus { http_status, .. } => Some(*http_status),
+        _ => None,
+    });
+    let gone = asked.last();
     let id = story.task_id().unwrap_or("that it answered");
     // What the API found is a row, wherever we looked.
-    if let Some((n, 200)) = gone {
+    if let Some(found) = gone.filter(|answer| answer.value == 200) {
         return Answer::possible(
             format!(
                 "table {} has no row with the id {id}, and the API itself finds the task: it reads another table, or we read a standby that lags",
                 row::table(story)
             ),
-            [evidence[0], n],
+            [evidence[0], found.n],
         );
     }
-    let gone = gone.filter(|(_, status)| *status == 404).map(|(n, _)| n);
+    let gone = gone.filter(|answer| answer.value == 404).map(|answer| answer.n);
     let text = format!(
         "the API accepted the task, but table {} has no row with the id {id}",
         row::table(story)

@@ -61,7 +61,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .setup
                 .succeeded
                 .iter()
-                .any(|word| contains_token(&told.line.text, word))
+                .any(|word| says_status(&told.line.text, word))
     });
     let fact = match state {
         Xmax::UpdateAborted => "an update by a transaction that was rolled back",
@@ -113,6 +113,31 @@ fn check(story: &Story<'_>) -> Answer {
     answer.lasting_if(story.attempt_over().is_some() && story.raised().is_empty())
 }
 
+/// The line tells of a status, and does not merely hold a word of the language: `getting ready` is none.
+fn says_status(text: &str, word: &str) -> bool {
+    if !contains_token(text, word) {
+        return false;
+    }
+    // Nobody writes a word in capitals, or with an underscore, in a sentence.
+    if !word.chars().any(char::is_lowercase) || word.contains('_') {
+        return true;
+    }
+    let is_named = |before: &str| {
+        let before = before.trim_end();
+        let last = before
+            .rsplit(|c: char| !c.is_alphanumeric())
+            .find(|part| !part.is_empty());
+        let is_label = last.is_some_and(|last| LABELS.contains(&last.to_lowercase().as_str()));
+        is_label || before.ends_with(['=', ':', '>', '"', '\'', '`', '→'])
+    };
+    text.match_indices(word).any(|(at, _)| is_named(&text[..at]))
+}
+
+/// What stands before a status where one is told.
+const LABELS: &[&str] = &[
+    "status", "state", "phase", "stage", "outcome", "result", "marked", "set", "now", "is", "to", "as",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +157,21 @@ mod tests {
             over(Xmax::UpdateAborted).silence().cause(),
             "certain row-rolled-back"
         );
+    }
+
+    #[test]
+    fn a_word_of_the_language_is_no_status() {
+        for (line, word, is) in [
+            ("task_1: getting ready to render", "ready", false),
+            ("task_1 is ready", "ready", true),
+            ("task_1 status=ready", "ready", true),
+            ("state of task_1 -> ready", "ready", true),
+            ("all done here, done with it", "done", false),
+            ("task_1 COMPLETED", "COMPLETED", true),
+            ("task_1 COMPLETELY", "COMPLETE", false),
+        ] {
+            assert_eq!(says_status(line, word), is, "{line}");
+        }
     }
 
     #[test]

@@ -52,9 +52,19 @@ fn check(story: &Story<'_>) -> Answer {
             _ => None,
         };
         let begun = story.reached(Stage::Entered).is_some();
-        let answer = match begun && (again > 0 || would_show) {
-            true => Answer::shown(text, evidence),
-            false => Answer::likely(text, evidence),
+        let others = others_in_hand(story, &told, pid);
+        let answer = match others.first() {
+            Some((n, other)) => {
+                let mut evidence = evidence;
+                evidence.push(*n);
+                let text = format!(
+                    "{text}; it had {} in hand as well (`{other}`): any of them may have ended it",
+                    counted(others.len() as u64, "other message", "other messages")
+                );
+                Answer::likely(text, evidence)
+            }
+            None if begun && (again > 0 || would_show) => Answer::shown(text, evidence),
+            None => Answer::likely(text, evidence),
         };
         let answer = answer.given([Premise::OneProcessPerLogThread { pid }]);
         return match again > 0 || would_show {
@@ -63,6 +73,18 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story))
+}
+
+/// What else the process that died was running: the line that says so, and the actor.
+fn others_in_hand(story: &Story<'_>, died: &WorkerLine<'_>, pid: Option<i32>) -> Vec<(u32, String)> {
+    let in_that_process = |n: u32| {
+        let mut lines = story.worker_lines().iter();
+        let line = lines.find(|told| told.n == n);
+        line.is_some_and(|told| told.pid.is_none() || pid.is_none() || told.pid == pid)
+    };
+    let mut others = workers::running_before(story, died.n);
+    others.retain(|(n, _)| in_that_process(*n));
+    others
 }
 
 /// Where nothing acknowledges the end of a run: this process had not come to it, by the worker's count of its
@@ -264,6 +286,18 @@ mod tests {
             died(Scene::entered(), 101).cause(),
             "certain worker-died-in-actor"
         );
+    }
+
+    /// Another message that the same process had in hand may have ended it.
+    #[test]
+    fn with_others_in_hand_it_is_not_known_which_ended_it() {
+        let received = "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message render('x') with id 'm-7'.";
+        let other = died(Scene::entered().line(received), 101);
+        assert_eq!(other.answer(&CAUSE), "likely");
+        assert!(other.summary().contains("`render`"), "{}", other.summary());
+        let elsewhere = received.replace("PID 101", "PID 102");
+        let other = died(Scene::entered().line(&elsewhere), 101);
+        assert_eq!(other.cause(), "certain worker-died-in-actor");
     }
 
     #[test]

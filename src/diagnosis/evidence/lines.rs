@@ -19,6 +19,8 @@ impl<'a> Story<'a> {
         let mut entries = Vec::new();
         let since = self.submitted_at();
         let wanted = self.timeline.setup.actor.as_deref();
+        let others = self.pids_of_other_programs();
+        let is_another_programs = |told: &WorkerLine<'a>| told.pid.is_some_and(|pid| others.contains(&pid));
         for &told in &self.worker_lines {
             // What came before cannot be the task's, but it may still be in a thread's hands.
             let counts = self.counts(&told) && since.is_none_or(|since| told.at_ms >= since);
@@ -51,6 +53,7 @@ impl<'a> Story<'a> {
                 Some(id) => self.message_ids.contains(id),
                 None => {
                     let carries = told.line.carries_task_id
+                        && !is_another_programs(&told)
                         && !self.names_another_actor(&told)
                         && !self.is_anothers_thread(key, &active);
                     carries || in_interval || self.is_alone(&told)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{QueuedCopy, Story, Transfer, WorkerLine};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::is_common;
-use crate::framework::{Message, is_same_id};
+use crate::framework::{LogEvent, Message, function_of, is_same_id};
 use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -96,9 +96,10 @@ impl<'a> Story<'a> {
         // Where none is for the configured actor, one for another actor on this very queue may be
         // meant all the same; on another queue it is a different step of the application.
         let here = |passage: &Transfer<'_>| self.is_of_my_queue(passage.queue);
-        let (mut mine, strays): (Vec<_>, Vec<_>) = carrying
-            .into_iter()
-            .partition(|passage| self.is_for_the_actor(passage.message) || (!any_wanted && here(passage)));
+        let (mut mine, strays): (Vec<_>, Vec<_>) = carrying.into_iter().partition(|passage| {
+            self.is_for_the_actor(passage.message)
+                || (!any_wanted && here(passage) && self.may_be_renamed(passage.message))
+        });
         // Others hold the same number: what the API's own process sent meanwhile is this task's.
         let answered = self.answered_at();
         let is_the_apis = |passage: &Transfer<'_>| {
@@ -280,7 +281,24 @@ impl<'a> Story<'a> {
     }
 
     /// It is for the configured actor, or nothing says for whom it is.
-    fn is_for_the_actor(&self, message: &Message) -> bool {
+    /// It names another actor than the configured one, which may have another name on the other side: not where a
+    /// number is all that it shares with the task, nor where a worker has run that actor.
+    fn may_be_renamed(&self, message: &Message) -> bool {
+        let actor = message.actor.as_deref().unwrap_or_default();
+        let has_run = |told: &&WorkerLine<'a>| {
+            let ran = matches!(
+                told.mark,
+                Some(LogEvent::Called | LogEvent::Completed | LogEvent::Succeeded { .. })
+            );
+            let logger = told.line.logger.as_deref();
+            let names_it = told.task_name() == Some(actor)
+                || logger.and_then(|name| name.rsplit('.').next()) == Some(function_of(actor));
+            ran && names_it
+        };
+        !self.task_id.is_some_and(is_common) && !self.worker_lines.iter().any(|told| has_run(&told))
+    }
+
+    pub(in crate::diagnosis) fn is_for_the_actor(&self, message: &Message) -> bool {
         let wanted = self.timeline.setup.actor.as_deref();
         wanted.is_none() || message.actor.as_deref() == wanted || message.undecodable.is_some()
     }

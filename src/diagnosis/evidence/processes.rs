@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::stacks::{self, Dump, Thread};
 use super::{Story, Transfer, workers};
+use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Process, Source};
 
@@ -121,6 +122,30 @@ impl<'a> Story<'a> {
     /// The processes of this machine whose lines stand in the watched worker's log, since its last boot.
     pub fn log_pids(&self) -> BTreeSet<i32> {
         self.worker_lines.iter().filter_map(|told| told.pid).collect()
+    }
+
+    /// Pids in the log under which the framework says nothing, and which are no worker's: another program writes to
+    /// the same log. Only where the log's pids are this machine's, and each process that runs tasks speaks.
+    pub(super) fn pids_of_other_programs(&self) -> BTreeSet<i32> {
+        let speak: BTreeSet<i32> = self
+            .worker_lines
+            .iter()
+            .filter(|told| told.mark.is_some())
+            .filter_map(|told| told.pid)
+            .collect();
+        if speak.is_empty()
+            || self.master_takes()
+            || !matches!(self.state(&Premise::SamePidSpace), State::Proved(_))
+        {
+            return BTreeSet::new();
+        }
+        let is_workers = |pid: i32| {
+            let process = self.process(pid);
+            process.is_some_and(|(_, process)| workers::is_worker(process) || speak.contains(&process.ppid))
+        };
+        let mut others = self.log_pids();
+        others.retain(|pid| !speak.contains(pid) && !is_workers(*pid));
+        others
     }
 
     /// Processes that have the watched worker's log open for writing, or descend from one that has.

@@ -124,13 +124,15 @@ impl<'a> Story<'a> {
                 put(Stage::Entered, at, told.n);
             }
         }
-        for told in &self.entries {
+        // Another program may write to this log, and another actor of the task.
+        let may_have_run = !self.cannot_have_run();
+        for told in self.entries.iter().filter(|_| may_have_run) {
             put(Stage::Entered, Some(told.at_ms), told.n);
         }
         for raised in self.raised.iter().filter(|raised| raised.entered()) {
             put(Stage::Entered, Some(raised.at_ms), raised.n);
         }
-        for (at, n) in self.own_lines() {
+        for (at, n) in self.own_lines().into_iter().filter(|_| may_have_run) {
             put(Stage::Entered, Some(at), n);
         }
         // Something that runs before the actor may write such a line, too.
@@ -141,7 +143,7 @@ impl<'a> Story<'a> {
                 _ => false,
             })
         };
-        if !self.stands_before_the_actor() && !not_begun() {
+        if may_have_run && !self.stands_before_the_actor() && !not_begun() {
             for told in self.lines.iter().filter(|told| told.is_by_the_task()) {
                 put(Stage::Entered, Some(told.at_ms), told.n);
             }
@@ -343,25 +345,6 @@ impl<'a> Story<'a> {
                 && event.at_ms >= since
                 && matches!(event.kind, EventKind::Rotated { reads_on: false, .. })
         })
-    }
-
-    /// The message went to a process that does not write the watched log.
-    pub(super) fn taken_by_another(&self) -> bool {
-        self.deliveries().any(|passage| {
-            self.peer(passage.connection)
-                .is_some_and(|(_, pid)| self.is_watched(pid) == Some(false))
-        })
-    }
-
-    /// Nobody can have taken the message: none was delivered, or there was no consumer.
-    pub(super) fn was_taken_by_nobody(&self) -> bool {
-        // A trace may have begun after the delivery.
-        let undelivered = self.sees_all(Source::Firehose)
-            && self.deliveries().next().is_none()
-            && !(self.is_trace() && self.publishes.is_empty());
-        let depths = self.depths_since(self.queue());
-        let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
-        undelivered || nobody
     }
 
     /// Silence may end the wait: the API has answered, and no actor is at work.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Story, Visibility};
+use super::{Fact, Story, Visibility, row};
 use crate::diagnosis::{Outcome, Reached, Stage, Task};
 use crate::framework::{LogEvent, Verbosity};
 use crate::text::counted;
-use crate::timeline::{Ended, Event, EventKind, Source};
+use crate::timeline::{Ended, Event, EventKind, Row, Source};
 
 impl<'a> Story<'a> {
     pub fn task(&self) -> Task {
@@ -459,6 +459,24 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// The actor is done, and the row says a word that it did not say before and that nobody named.
+    fn status_of_no_list(&self) -> Option<String> {
+        let row = self
+            .last_row()
+            .filter(|row| row.present && self.attempt_over().is_some())?;
+        let status = row.status.as_deref()?;
+        let is_running = self.timeline.setup.running.iter().any(|word| word == status);
+        let was_there =
+            |seen: &Fact<&Row>| seen.n != row.n && seen.xmin != row.xmin && seen.status == row.status;
+        let is_first = self.rows().first().is_none_or(|first| first.xmin == row.xmin);
+        let is_known = self.says_it_is_over(&row) || is_running || row::is_before_the_work(status);
+        (!is_known && !is_first && !self.rows().iter().any(was_there)).then(|| {
+            format!(
+                "the row says `{status}`, which is in no list of taskdiag.toml: where it means that the task is over, add it to database.succeeded or database.failed"
+            )
+        })
+    }
+
     /// `told`: the evidence of the verdict's causes, which say what they stand for by themselves.
     pub fn notes(&self, told: &[u32]) -> Vec<String> {
         let mut notes = Vec::new();
@@ -473,7 +491,7 @@ impl<'a> Story<'a> {
         if self.is_ambiguous() {
             notes.push(self.which_is_meant());
         }
-        notes.extend(self.status_in_other_case());
+        notes.extend(self.status_in_other_case().or_else(|| self.status_of_no_list()));
         if let Some(stray) = self.stray_publishes.first() {
             notes.push(format!(
                 "another message with this task id was published for actor `{}`",

@@ -2,7 +2,7 @@
 
 use super::{Story, WorkerLine, stacks};
 use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Row};
+use crate::timeline::{Event, EventKind, Row, Source};
 
 impl Story<'_> {
     /// What the row says is of an older run: it was so before the submission, it is final while nobody can have
@@ -77,6 +77,44 @@ impl Story<'_> {
                 .map(|told| told.n)
         };
         before.or_else(told).or_else(returned).map(|n| vec![n])
+    }
+
+    /// The message went to a process that does not write the watched log.
+    pub(super) fn taken_by_another(&self) -> bool {
+        self.deliveries().any(|passage| {
+            self.peer(passage.connection)
+                .is_some_and(|(_, pid)| self.is_watched(pid) == Some(false))
+        })
+    }
+
+    /// Nobody can have taken the message: none was delivered, or there was no consumer.
+    pub(super) fn was_taken_by_nobody(&self) -> bool {
+        // A trace may have begun after the delivery.
+        let undelivered = self.sees_all(Source::Firehose)
+            && self.deliveries().next().is_none()
+            && !(self.is_trace() && self.publishes.is_empty());
+        let depths = self.depths_since(self.queue());
+        let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
+        undelivered || nobody
+    }
+
+    /// No worker can have run it, whatever a log says: it was handed to nobody, and either there was no consumer, or
+    /// nothing at all was handed out from its queue.
+    pub(super) fn cannot_have_run(&self) -> bool {
+        let Some(since) = self
+            .submitted_at()
+            .filter(|_| !self.post_mortem() && !self.is_trace())
+        else {
+            return false;
+        };
+        let from_its_queue = |event: &Event| {
+            event.at_ms >= since
+                && matches!(&event.kind, EventKind::Deliver { queue, .. } if self.is_of_my_queue(queue))
+        };
+        self.deliveries().next().is_none()
+            && self.lines.iter().all(|told| told.mark.is_none())
+            && self.was_taken_by_nobody()
+            && !self.timeline.events.iter().any(from_its_queue)
     }
 
     /// The thread that took the message, by the log, stands in the application's code below the framework's call of
@@ -201,6 +239,34 @@ mod tests {
         let again = retried.at(2000.0).debug("dramatiq.worker.WorkerThread", received);
         let better = again.row("COMPLETED").completed().acked("m-1");
         assert_eq!(better.silence().verdict().exit_code, 0);
+    }
+
+    /// Another program writes a line that fits the pattern, with the task's id, to the log that both share.
+    #[test]
+    fn what_nobody_was_handed_did_not_run_whatever_a_log_says() {
+        let line = "[PID 4242] [MainThread] [notifier.feed] [INFO] ACTOR ENTRY task_id=task_1";
+        let waits = |queue: &str| {
+            let scene = Scene::new().depth("default", 0, 0).submitted().row("PENDING");
+            scene.publish(queue).line(line).depth("default", 1, 0).silence()
+        };
+        let scene = waits("default");
+        assert_eq!(scene.verdict().scenario, Some(crate::diagnosis::Scenario::C));
+        assert!(scene.cause().ends_with("no-consumer"), "{}", scene.cause());
+        // It was handed out, and a coroutine or a thread of its own may say so.
+        let taken = Scene::received().line(&line.replace("4242", "101")).silence();
+        assert_eq!(taken.verdict().scenario, Some(crate::diagnosis::Scenario::A));
+    }
+
+    /// The worker hangs in a hook before the actor, and another program's line looks like the actor's.
+    #[test]
+    fn a_line_of_another_program_is_no_entry() {
+        let said = |pid: &str| {
+            let line = format!("[PID {pid}] [MainThread] [notifier.feed] [INFO] ACTOR ENTRY task_id=task_1");
+            let scene = Scene::received().worker_process(&[WORKER]).line(&line);
+            scene.silence().verdict().scenario
+        };
+        assert_ne!(said("4242"), Some(crate::diagnosis::Scenario::A));
+        assert_eq!(said("101"), Some(crate::diagnosis::Scenario::A));
     }
 
     #[test]
