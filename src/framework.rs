@@ -31,7 +31,7 @@ pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Later, Message};
 pub use queues::{Queues, Role};
 pub use stack::{FrameMatch, StackShape};
 pub use traceback::{
-    Traceback, TracebackFrame, class_of, exception_in, function_of, is_one_of, raises_one_of,
+    Traceback, TracebackFrame, before_the_last, class_of, exception_in, function_of, is_one_of, raises_one_of,
 };
 
 /// One task framework.
@@ -60,6 +60,8 @@ pub struct Framework {
     /// The tables in which it keeps them: there is a row once the task has ended, or begun.
     pub result_tables: &'static [&'static str],
     pub acknowledges: Acknowledges,
+    /// Its line on a failure is its last word: an attempt that is retried has a line of another kind.
+    pub failure_is_final: bool,
     pub delays: Delays,
     /// Its workers talk over the broker.
     pub control: Option<ControlShape>,

@@ -23,7 +23,7 @@ mod backlog;
 mod bad_arguments;
 mod blocked_after_actor;
 mod blocked_before_entry;
-mod celery;
+pub(in crate::diagnosis) mod celery;
 mod consumer_refused;
 mod coroutine_never_awaited;
 mod crash_before_entry;

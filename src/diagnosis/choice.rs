@@ -14,6 +14,25 @@ use crate::timeline::{EventKind, Source};
 /// A cause that matched, with its place in the catalogue.
 pub(super) type Candidate = (usize, &'static Cause, Match);
 
+/// Causes that say where a task waits or hangs now. Others tell of something that happened to it on its way.
+const STILL_ON_ITS_WAY: &[&str] = &[
+    "not-dispatched",
+    "not-published",
+    "chain-waiting",
+    "chord-waiting",
+    "no-consumer",
+    "backlog",
+    "workers-busy",
+    "delayed",
+    "rate-limited",
+    "eta-blocks-worker",
+    "pool-stuck",
+    "waiting-in-worker",
+    "worker-blocked",
+    "blocked-before-entry",
+    "actor-still-running",
+];
+
 /// What all causes answered.
 pub(super) struct Asked {
     competing: Vec<Candidate>,
@@ -57,6 +76,8 @@ impl Asked {
             let id = cause.id.to_owned();
             match ask(cause, story) {
                 Answer::Matched(matched) if competes => asked.competing.push((order, cause, matched)),
+                // It has come to its good end: it waits for nothing.
+                Answer::Matched(_) if next.is_none() && STILL_ON_ITS_WAY.contains(&cause.id) => {}
                 Answer::Matched(matched) if cause.keeps_from.is_empty() || next.is_none() => {
                     asked.contributing.push((order, cause, matched))
                 }

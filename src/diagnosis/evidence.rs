@@ -442,6 +442,12 @@ impl<'a> Story<'a> {
                 None => {}
             }
         }
+        // It names no message, and is about the one that its process spoke of last.
+        if let Some((told, ..)) = results::raised_by_the_body(self) {
+            let pid = told.line.pid;
+            let found = premises.entry(told.n).or_default();
+            found.extend([Premise::OneProcessPerLogThread { pid }, Premise::LogIsWhole]);
+        }
         let transfers = self.publishes.iter().chain(&self.deliveries);
         for transfer in transfers.chain(self.held.iter().map(|held| &held.passage)) {
             premises

@@ -122,6 +122,7 @@ pub static FRAMEWORK: Framework = Framework {
     unknown_result: Some("PENDING"),
     result_tables: &["celery_taskmeta", "django_celery_results_taskresult"],
     acknowledges: Acknowledges::BeforeRun,
+    failure_is_final: true,
     delays: Delays::InWorker,
     control: Some(control::CONTROL),
 };
@@ -631,7 +632,14 @@ mod tests {
     /// The line of a death names neither task nor id.
     #[test]
     fn a_dead_child_had_the_task_only_if_it_had_spoken_of_it() {
-        let died = |scene: Scene| scene.log("MainProcess", Level::Error, DIED).silence();
+        let died = |scene: Scene| {
+            let lost = LOST.replace("JOB", "0");
+            let scene = scene.log("MainProcess", Level::Error, DIED);
+            scene.log("MainProcess", Level::Error, &lost).silence()
+        };
+        // An idle child has no job to lose.
+        let idle = entered().log("MainProcess", Level::Error, DIED).silence();
+        assert!(!idle.cause().contains("died"), "{}", idle.cause());
         assert!(
             died(entered()).cause().ends_with(" worker-died-in-actor"),
             "{}",

@@ -237,6 +237,7 @@ pub(super) fn decode(codec: &Codec, envelope: &Envelope<'_>, show_args: bool) ->
         expires_ms: read.expires_ms,
         expiration_ms: envelope.properties.expiration_ms,
         parent_id: read.parent_id.map(Cow::into_owned),
+        group: read.group.map(Cow::into_owned),
         result_ignored: read.result_ignored,
         json: read.json,
         retries: read.retries,

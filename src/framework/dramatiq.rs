@@ -127,6 +127,7 @@ pub static FRAMEWORK: Framework = Framework {
     unknown_result: None,
     result_tables: &[],
     acknowledges: Acknowledges::AfterRun,
+    failure_is_final: false,
     control: None,
     delays: Delays::OnCompanion,
 };

@@ -20,6 +20,9 @@ pub struct LogShape {
     pub tells_at: Verbosity,
     /// A part of every line that tells of the death of a process.
     pub death: &'static str,
+    /// A part of the line that follows the death of a process which had a message in hand: one that had none dies
+    /// without it. `None`: nothing tells them apart.
+    pub lost_job: Option<&'static str>,
     /// Its loggers' names begin so.
     pub logger: &'static str,
     /// A line of another logger may mean this, too.

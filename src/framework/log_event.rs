@@ -21,6 +21,8 @@ pub enum LogEvent {
         error: String,
     },
     RestartingConsumer,
+    /// The broker has let it in.
+    Connected,
     /// An error on which the worker exits.
     GaveUp {
         error: String,
@@ -222,6 +224,7 @@ impl LogEvent {
             | Self::Ignored
             | Self::Requeued
             | Self::ReturnedValue { .. }
+            | Self::NeverAwaited
             | Self::Succeeded { .. }
             | Self::HookFailed { .. } => Some(Handling::Received),
             Self::Acknowledging { .. } | Self::Rejecting { .. } => Some(Handling::Settled),

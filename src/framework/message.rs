@@ -40,6 +40,9 @@ pub struct Message {
     /// The message of the task that sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
+    /// The group of tasks that it is sent as a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// It asks that its result is not stored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub result_ignored: bool,
@@ -175,6 +178,7 @@ pub struct BorrowedMessage<'a> {
     pub eta_ms: Option<i64>,
     pub expires_ms: Option<i64>,
     pub parent_id: Option<Cow<'a, str>>,
+    pub group: Option<Cow<'a, str>>,
     pub result_ignored: bool,
     pub json: bool,
     pub retries: Option<u64>,

@@ -29,6 +29,7 @@ pub static FRAMEWORK: Framework = Framework {
         blocks: &[],
         tells_at: Verbosity::Debug,
         death: "died",
+        lost_job: None,
         logger: "toy",
         by_others: |_, _| true,
         argument_masks: &[],
@@ -89,6 +90,7 @@ pub static FRAMEWORK: Framework = Framework {
     unknown_result: None,
     result_tables: &[],
     acknowledges: Acknowledges::BeforeRun,
+    failure_is_final: false,
     control: None,
     delays: Delays::InWorker,
 };

@@ -31,6 +31,13 @@ pub fn exception_in(text: &str) -> Option<String> {
     parse(text).map(|(exception, _)| exception)
 }
 
+/// The text of a chain without its last traceback: what had been raised when that came on top. `None`: there is one only.
+pub fn before_the_last(text: &str) -> Option<&str> {
+    let links = [IN_CHAIN, CHAINED];
+    let at = links.iter().filter_map(|link| text.rfind(link)).max()?;
+    Some(&text[..at])
+}
+
 /// The class of an exception as printed, `shop.errors.OutOfStock: 7 left`: what it says is not looked at.
 pub fn class_of(exception: &str) -> &str {
     let end = exception.find([':', '(', ' ']).unwrap_or(exception.len());

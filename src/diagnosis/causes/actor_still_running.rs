@@ -144,6 +144,23 @@ fn is_out_of_sight(story: &Story<'_>, pid: i32) -> bool {
     process.is_some_and(|(_, process)| process.state == Process::OUT_OF_SIGHT)
 }
 
+fn words(story: &Story<'_>, entered_at: Option<f64>, shown_by: Option<u32>, place: &str) -> String {
+    // A look that found it there says nothing of when it began.
+    let first = shown_by.and_then(|n| story.timeline.event(n));
+    let by_a_look = first.is_some_and(|event| matches!(event.kind, EventKind::Stacks { .. }));
+    let silent = entered_at.and_then(|entered| story.silent_for_ms(entered));
+    let waited = seconds(Duration::from_millis(
+        silent.map_or(story.timeline.setup.timeout_ms, |ms| ms as u64),
+    ));
+    if story.post_mortem() {
+        format!("the actor was entered, and nothing says that it returned{place}")
+    } else if by_a_look {
+        format!("the actor was entered and has not returned{place}")
+    } else {
+        format!("the actor was entered and has not returned within {waited}{place}")
+    }
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
         return answer;
@@ -172,16 +189,12 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.push(n);
         format!(": {frame}")
     });
-    let silent = entered_at.and_then(|entered| story.silent_for_ms(entered));
-    let waited = seconds(Duration::from_millis(
-        silent.map_or(story.timeline.setup.timeout_ms, |ms| ms as u64),
-    ));
-    let place = place.unwrap_or_default();
-    let text = if story.post_mortem() {
-        format!("the actor was entered, and nothing says that it returned{place}")
-    } else {
-        format!("the actor was entered and has not returned within {waited}{place}")
-    };
+    let text = words(
+        story,
+        *entered_at,
+        evidence.first().copied(),
+        &place.unwrap_or_default(),
+    );
     // Without DEBUG lines a return is invisible; the broker's count of unacknowledged messages
     // then says whether somebody still holds one. And the log must be that of the worker which runs
     // it: it shows this very call.

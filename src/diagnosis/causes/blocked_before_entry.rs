@@ -93,7 +93,7 @@ fn in_a_child(story: &Story<'_>) -> Answer {
             [pushed.n, n],
         );
     }
-    let text = format!("a child hangs in a handler of a signal, outside of any task: {frame}");
+    let text = format!("a child hangs in a handler of a signal, outside of a task's function: {frame}");
     // It may be another message's, or come after one.
     match workers::running_others(story).is_empty() {
         true => Answer::likely(text, [pushed.n, n]),

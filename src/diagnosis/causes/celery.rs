@@ -94,6 +94,10 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    // A member that was lost with its process is named by no line; that ours is done with is said by its row.
+    if let Some(row) = story.row_failed().or(story.row_succeeded()) {
+        return Answer::ruled_out("its own row says that it is over", [row.n]);
+    }
     let fates: Vec<_> = before.iter().map(|task| (task, task.fate(story))).collect();
     if let Some((task, n)) = fates.iter().find_map(|(task, fate)| match fate {
         Fate::Failed(n, _) => Some((task, *n)),
@@ -127,7 +131,7 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
 }
 
 #[cfg(test)]
-pub(super) mod scenes {
+pub(in crate::diagnosis) mod scenes {
     //! Systems on Celery, as far as its causes need them.
 
     use std::ops::{Deref, DerefMut};

@@ -1,7 +1,9 @@
-//! Somebody else holds the queue for itself alone.
+//! The broker lets the worker in, and refuses its consumer: mostly because somebody else holds the queue for itself
+//! alone.
 
 use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -20,7 +22,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(refused) = connections::refused_for_an_exclusive(story).filter(|_| story.closed()) else {
-        return Answer::NotApplicable;
+        return otherwise_refused(story);
     };
     let Some(depth) = story.depths_since(story.queue()).last().copied() else {
         return Answer::cannot_tell(&[Source::Queue]);
@@ -59,6 +61,24 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// For what the queue or the worker's user is: in the broker's words.
+fn otherwise_refused(story: &Story<'_>) -> Answer {
+    let refused = story.worker_lines().iter().any(|told| match told.mark {
+        Some(LogEvent::ConnectionError { error, .. }) => connections::is_refused_consumer(error),
+        _ => false,
+    });
+    if !refused {
+        return Answer::NotApplicable;
+    }
+    connections::connection_error(story, connections::is_refused_consumer, |error, count| {
+        let times = crate::text::counted(count as u64, "time", "times");
+        format!(
+            "0 consumers: the worker connects, and the broker refuses its consumer on `{}` ({times} in its log): {error}",
+            story.queue()
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +111,45 @@ mod tests {
         let busy = crate::diagnosis::causes::find("workers-busy").expect("a cause");
         assert_eq!(scene.answer(busy), "ruled out");
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
+    }
+
+    /// Celery older than 5.5 asks a quorum queue for what it does not have.
+    #[test]
+    fn a_worker_that_is_let_in_and_may_not_consume() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let lost = "consumer: Connection to broker lost. Trying to re-establish the connection...";
+        let below = |error: &str| {
+            format!(
+                "Traceback (most recent call last):\n  File \"/v/amqp/connection.py\", line 671, in _on_close\n    raise error_for_code(\n{error}"
+            )
+        };
+        let refused = |queue: &str| {
+            below(&format!(
+                "amqp.exceptions.AMQPNotImplementedError: Basic.consume: (540) NOT_IMPLEMENTED - queue '{queue}' in vhost '/' does not support global qos"
+            ))
+        };
+        let scene = Asked::waiting(0).refusal(lost, &refused("celery"));
+        let again = Asked::waiting(0)
+            .refusal(lost, &refused("celery"))
+            .info("Connected to amqp://guest:**@127.0.0.1:5672//");
+        for scene in [scene, again] {
+            let scene = scene.silence();
+            assert_eq!(scene.cause(), "certain consumer-refused");
+            assert!(scene.summary().contains("global qos"), "{}", scene.summary());
+        }
+        let another = Asked::waiting(0).refusal(lost, &refused("mails")).silence();
+        assert_eq!(another.answer(&CAUSE), "not applicable");
+        // A connection that broke is none, and one that stands again is no failure to connect.
+        let reset = below("ConnectionResetError: [Errno 104] Connection reset by peer");
+        let broken = Asked::waiting(0).refusal(lost, &reset);
+        assert_eq!(broken.silence().cause(), "certain worker-cannot-connect");
+        let stands = Asked::waiting(0)
+            .refusal(lost, &reset)
+            .info("Connected to amqp://guest:**@127.0.0.1:5672//")
+            .silence();
+        let connect = crate::diagnosis::causes::find("worker-cannot-connect").expect("a cause");
+        assert_eq!(stands.answer(connect), "ruled out");
+        assert_eq!(stands.answer(&CAUSE), "not applicable");
     }
 
     #[test]

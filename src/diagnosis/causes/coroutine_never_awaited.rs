@@ -30,6 +30,23 @@ fn check(story: &Story<'_>) -> Answer {
             .nth(1)
             .is_some_and(|name| name.rsplit('.').next() == Some(function_of(actor)))
     };
+    // It names the message, and what the call returned.
+    if let Some(told) = warning.filter(|told| told.message_id().is_some_and(|id| story.is_my_message(id)))
+        && let Some((_, value)) = told.line.text.split_once(": <")
+    {
+        let what = match value.starts_with("coroutine") {
+            true => "a coroutine that nobody awaited",
+            false => "a generator that nobody goes through: there is a `yield` in its function",
+        };
+        return Answer::shown(
+            format!(
+                "the call returned {what}, and not a line of it ran: {}",
+                told.line.text.trim()
+            ),
+            [told.n],
+        )
+        .terminal();
+    }
     match (value, warning) {
         (Some(value), Some(warning)) => {
             let text = format!(
@@ -84,6 +101,27 @@ mod tests {
             warned(returned(), "act").cause(),
             "certain coroutine-never-awaited"
         );
+    }
+
+    /// Celery prints what a call returned, with the id of its message.
+    #[test]
+    fn the_line_of_its_success_says_what_it_returned() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OTHERS, OURS};
+        let returned = |id: &str, value: &str| {
+            Asked::received().info(&format!(
+                "Task shop.tasks.fulfil[{id}] succeeded in 0.0004s: {value}"
+            ))
+        };
+        let coroutine = returned(OURS, "<coroutine object fulfil at 0x7f>");
+        assert_eq!(coroutine.cause(), "certain coroutine-never-awaited");
+        let generator = returned(OURS, "<generator object fulfil at 0x7f>");
+        assert_eq!(generator.cause(), "certain coroutine-never-awaited");
+        assert!(generator.summary().contains("`yield`"), "{}", generator.summary());
+        // Its function did run, and made another generator.
+        let other = returned(OURS, "<generator object fulfil.<locals>.<genexpr> at 0x7f>");
+        assert_eq!(other.answer(&CAUSE), "not applicable");
+        let anothers = returned(OTHERS, "<generator object fulfil at 0x7f>");
+        assert_eq!(anothers.silence().answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -38,11 +38,41 @@ fn kept_for_later(story: &Story<'_>) -> Option<Answer> {
     })
 }
 
+/// The worker itself says that it keeps it, and until when: a time without an offset in the message is none that
+/// could be counted from.
+fn by_its_workers_word(story: &Story<'_>) -> Option<Answer> {
+    let (n, answer, _) = control::holder(story).filter(|(_, _, state)| *state == "scheduled")?;
+    let mut held = answer.scheduled.iter().flatten();
+    let due = held.find(|task| story.is_my_message(&task.id))?.eta.as_deref()?;
+    let due_ms = due.parse::<jiff::Timestamp>().ok()?.as_millisecond();
+    let now = story.timeline.zero_ms() + story.timeline.events.last()?.at_ms;
+    let left = due_ms as f64 - now;
+    let is_retry = story.publishes().iter().any(|passage| passage.message.is_retry());
+    let knows = story
+        .publishes()
+        .iter()
+        .any(|passage| passage.message.eta_ms.is_some());
+    (left > 0.0 && !is_retry && !knows).then(|| {
+        Answer::shown(
+            format!(
+                "{} keeps it until its time comes, by its own word in {}",
+                answer.node,
+                units::span(left)
+            ),
+            [n],
+        )
+    })
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some((n, ..)) = control::revoked(story) {
         return Answer::ruled_out("it is revoked, and will not run when its time comes", [n]);
     }
-    if let Some(answer) = kept_for_later(story) {
+    // By clocks that differ its time may be yet to come.
+    if story.reached(Stage::Entered).is_some() || story.attempt_over().is_some() {
+        return Answer::NotApplicable;
+    }
+    if let Some(answer) = kept_for_later(story).or_else(|| by_its_workers_word(story)) {
         return answer;
     }
     let Some(passage) = retries::waiting_message(story)
@@ -132,6 +162,24 @@ mod tests {
         // In hand of a worker, or gone: nobody looked.
         let unseen = delayed(60_000).depth("default", 0, 1).depth("default.DQ", 0, 1);
         assert_eq!(unseen.silence().cause(), "likely delayed");
+    }
+
+    /// The message says its time without an offset, which is read as none; the worker has read it.
+    #[test]
+    fn the_worker_says_that_it_keeps_it() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let kept = |eta: &str| {
+            Asked::received()
+                .answers(|answer| {
+                    let mut answer = answer.scheduled(OURS);
+                    let all = answer.scheduled.iter_mut().flatten();
+                    all.for_each(|task| task.eta = Some(eta.to_owned()));
+                    answer
+                })
+                .silence()
+        };
+        assert_eq!(kept("1970-01-01T05:00:00+00:00").cause(), "certain delayed");
+        assert_eq!(kept("1970-01-01T00:00:00+00:00").answer(&CAUSE), "not applicable");
     }
 
     #[test]

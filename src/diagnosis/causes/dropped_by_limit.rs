@@ -1,6 +1,6 @@
 //! A length limit dropped the message.
 
-use crate::diagnosis::evidence::{broker, holding};
+use crate::diagnosis::evidence::{Info, Transfer, broker, holding};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text::counted;
 use crate::timeline::{EventKind, Source};
@@ -18,6 +18,40 @@ pub(super) const CAUSE: Cause = Cause {
     page: include_str!("dropped_by_limit.md"),
     check,
 };
+
+/// Whether a policy limits it could not be read, at the last look or at an earlier one.
+fn by_an_unread_policy(story: &Story<'_>, passage: &Transfer<'_>, last: &Info<'_>) -> Option<Answer> {
+    if last.policy_unknown {
+        return Some(
+            match story.closed() && broker::did_not_grow(story) && nobody_takes(story, passage.at_ms) {
+                true => Answer::likely(
+                    format!(
+                        "`{}` did not grow by this publish, though nobody takes messages: a limit of its policy, which could not be read",
+                        story.queue()
+                    ),
+                    [passage.n, last.n],
+                ),
+                false => Answer::cannot_tell(&[Source::Management]),
+            },
+        );
+    }
+    // Fewer wait than were sent.
+    let policy = story.infos(story.queue()).find(|info| info.policy_unknown)?;
+    let after = story.depths(story.queue()).last()?;
+    let mut behind = holding::sent_behind(story, passage);
+    behind.retain(|event| event.at_ms < after.at_ms);
+    let is_sure = story.closed() && nobody_takes(story, passage.at_ms);
+    let one_is_missing = !behind.is_empty() && after.ready <= behind.len() as u64;
+    (is_sure && one_is_missing).then(|| {
+        let text = format!(
+            "`{}` holds {} although this message came, and {} behind it, and nobody took one: a limit of its policy, which could not be read",
+            story.queue(),
+            after.ready,
+            behind.len()
+        );
+        Answer::likely(text, [passage.n, policy.n, after.n])
+    })
+}
 
 fn check(story: &Story<'_>) -> Answer {
     // The dead letter itself proves the publish.
@@ -48,17 +82,10 @@ fn check(story: &Story<'_>) -> Answer {
                     .map(|value| format!("policy {key} {value}"))
             })
         });
-    if limit.is_none() && info.policy_unknown {
-        return match story.closed() && broker::did_not_grow(story) && nobody_takes(story, passage.at_ms) {
-            true => Answer::likely(
-                format!(
-                    "`{}` did not grow by this publish, though nobody takes messages: a limit of its policy, which could not be read",
-                    story.queue()
-                ),
-                [passage.n, info.n],
-            ),
-            false => Answer::cannot_tell(&[Source::Management]),
-        };
+    if limit.is_none()
+        && let Some(answer) = by_an_unread_policy(story, passage, &info)
+    {
+        return answer;
     }
     let Some(limit) = limit else {
         return Answer::ruled_out(format!("`{}` has no length limit", story.queue()), [info.n]);
@@ -187,6 +214,35 @@ mod tests {
     fn seen_among_the_dead_letters() {
         let scene = full("drop-head").dead_letter("default.XQ", "maxlen").silence();
         assert_eq!(scene.cause(), "certain dropped-by-limit");
+    }
+
+    /// The limit is a policy's that could not be read.
+    #[test]
+    fn fewer_wait_than_were_sent() {
+        let sent = |waiting: u64, policy_unknown: bool| {
+            let policy = |scene: Scene| {
+                let mut scene = scene.totals("default", 0, 0, json!({}));
+                if let Some(event) = scene.timeline.events.last_mut()
+                    && let EventKind::QueueInfo {
+                        policy_unknown: unknown,
+                        ..
+                    } = &mut event.kind
+                {
+                    *unknown = policy_unknown;
+                }
+                scene
+            };
+            policy(Scene::accepted().row("PENDING").depth("default", 0, 0))
+                .publish("default")
+                .depth("default", 1, 0)
+                .publish_as("default", API, Scene::message("other"))
+                .totals("default", waiting, 0, json!({}))
+                .depth("default", waiting, 0)
+                .silence()
+        };
+        assert_eq!(sent(1, true).answer(&CAUSE), "likely");
+        assert_ne!(sent(2, true).answer(&CAUSE), "likely");
+        assert_eq!(sent(1, false).answer(&CAUSE), "ruled out");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::units;
 pub(super) const CAUSE: Cause = Cause {
     id: "message-expired",
     keeps_from: &[Stage::Delivered, Stage::Received],
-    owner: &[Owner::Broker],
+    owner: &[Owner::Broker, Owner::ApiCode],
     explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Management, Source::DeadLetters]],
@@ -127,12 +127,17 @@ fn in_the_worker(story: &Story<'_>) -> Option<Answer> {
         return None;
     };
     let late = expiry::wall_ms(story, told.at_ms) - at;
+    let sent = story.publishes().first();
+    let before_it_was_sent = sent
+        .map(|passage| expiry::wall_ms(story, passage.at_ms) - at)
+        .filter(|before| *before > 0);
+    let when = match before_it_was_sent {
+        Some(before) => format!("{} before it was sent", units::span(before as f64)),
+        None => format!("{} before", units::span(late as f64)),
+    };
     (late >= 0).then(|| {
         Answer::shown(
-            format!(
-                "the worker discarded the message: it had expired {} before",
-                units::span(late as f64)
-            ),
+            format!("the worker discarded the message: it had expired {when}"),
             [told.n],
         )
         .terminal()
@@ -172,6 +177,20 @@ fn by_its_own_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
         .depths_since(story.queue())
         .into_iter()
         .any(|depth| depth.ready == 0 && depth.at_ms > passage.at_ms + LOOK_MS && depth.at_ms < due);
+    // Whatever took it away, it was not its age.
+    let emptied = story.depths_since(story.queue()).into_iter().find(|depth| {
+        let is_sure = depth.samples > 1 || depth.at_ms > passage.at_ms + LOOK_MS;
+        there && is_sure && depth.ready == 0 && depth.at_ms > passage.at_ms && depth.at_ms + LOOK_MS < due
+    });
+    if let Some(emptied) = emptied {
+        return Some(Answer::ruled_out(
+            format!(
+                "it was gone {} before it was to expire",
+                units::span(due - emptied.at_ms)
+            ),
+            [passage.n, emptied.n],
+        ));
+    }
     let evidence = [passage.n, last.n];
     Some(match there && !gone_early {
         true => Answer::shown(text, evidence),

@@ -23,7 +23,8 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = later::sent_or_to_be_sent(story) {
         return answer;
     }
-    if !story.closed() {
+    // A worker has had it, whatever became of its way there.
+    if !story.closed() || story.reached(Stage::Delivered).is_some() {
         return Answer::NotApplicable;
     }
     let seconds = story.timeline.setup.silence_ms as f64 / 1000.0;
@@ -89,6 +90,12 @@ fn check(story: &Story<'_>) -> Answer {
     let grew = family.iter().any(|(_, name)| broker::grew(story, name));
     if nobody && !grew {
         evidence.extend(depths.last().map(|depth| depth.n));
+        if story.post_mortem() {
+            let text = format!(
+                "`{queue}` has no consumer and is empty: no message was sent for it, or it is gone since (taken, expired, purged, deleted with its queue)"
+            );
+            return Answer::possible(text, evidence).would_decide(&[Source::Firehose]);
+        }
         return Answer::likely(format!("`{queue}` has no consumer and did not grow"), evidence)
             .would_decide(&[Source::Firehose]);
     }
@@ -162,6 +169,31 @@ mod tests {
     }
 
     /// It was ready only after the submission: what was sent at once it has not seen.
+    /// What was there and is gone was published, too: an empty queue of today says nothing of that.
+    #[test]
+    fn afterwards_an_empty_queue_proves_no_missing_publish() {
+        let found = Scene::new()
+            .given()
+            .row("PENDING")
+            .depth("default", 0, 0)
+            .totals("default", 0, 0, serde_json::json!({}))
+            .without(Source::Firehose)
+            .silence();
+        assert_eq!(found.answer(&CAUSE), "possible");
+        // A worker had it.
+        let had = Scene::new()
+            .given()
+            .row("PENDING")
+            .depth("default", 0, 0)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .without(Source::Firehose)
+            .silence();
+        assert_eq!(had.answer(&CAUSE), "not applicable");
+    }
+
     #[test]
     fn a_firehose_that_came_late_has_not_seen_everything() {
         let watching = EventKind::Watching {

@@ -103,8 +103,21 @@ fn sent_twice<'a>(story: &Story<'a>) -> Option<(Sent<'a>, Sent<'a>)> {
         same_sender
             && second.message.actor == first.message.actor
             && second.message.message_id != first.message.message_id
+            && !are_parts(first.message, second.message)
     })?;
     Some((first, second))
+}
+
+/// Of one group, or before one task that waits for both: each does a part of the work.
+fn are_parts(one: &Message, other: &Message) -> bool {
+    let of_a_group = one.group.is_some() && one.group == other.group;
+    let before = |message: &Message| {
+        let mut later = message.later.iter();
+        later
+            .find(|later| later.after == "chord")
+            .map(|later| (later.message_id.clone(), later.actor.clone()))
+    };
+    of_a_group || (before(one).is_some() && before(one) == before(other))
 }
 
 /// A publish that carries the task's id.
@@ -163,6 +176,36 @@ mod tests {
             .row("COMPLETED")
             .silence();
         assert!(!contributes(&steps));
+    }
+
+    /// Members of a group are for the same actor and hold the same id, each for a part of the work.
+    #[test]
+    fn parts_of_a_group_are_a_near_miss() {
+        let two = |change: fn(&mut Message, &str)| {
+            let part = |id: &str, of: &str| {
+                let mut part = Scene::message(id);
+                change(&mut part, of);
+                part
+            };
+            Scene::accepted()
+                .row("PENDING")
+                .publish_as("default", API, part("m-1", "a"))
+                .publish_as("default", API, part("m-2", "a"))
+                .row("COMPLETED")
+                .silence()
+        };
+        let of_a_group = |part: &mut Message, of: &str| part.group = Some(of.into());
+        let before_another = |part: &mut Message, of: &str| {
+            part.later = vec![crate::framework::Later {
+                message_id: Some(of.into()),
+                actor: "bind".into(),
+                after: "chord".into(),
+                ..Default::default()
+            }];
+        };
+        assert!(!contributes(&two(of_a_group)));
+        assert!(!contributes(&two(before_another)));
+        assert!(contributes(&two(|_, _| ())));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::timeline::Source;
 pub(super) const CAUSE: Cause = Cause {
     id: "redelivery-loop",
     keeps_from: &[Stage::Finished],
-    owner: &[Owner::Broker],
+    owner: &[Owner::Broker, Owner::WorkerCode],
     explains: &[],
     scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],

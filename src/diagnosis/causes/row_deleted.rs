@@ -27,7 +27,7 @@ fn check(story: &Story<'_>) -> Answer {
         n: gone, at_ms: at, ..
     }) = story.row_gone()
     else {
-        return Answer::NotApplicable;
+        return gone_before_a_look(story);
     };
     // What it said last is the task's outcome, and done tasks are kept elsewhere.
     if !story.closed()
@@ -64,6 +64,19 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// The API read it once, and no look of ours found it.
+fn gone_before_a_look(story: &Story<'_>) -> Answer {
+    let Some((said, gone)) = story.lost_to_the_api().filter(|_| story.closed()) else {
+        return Answer::NotApplicable;
+    };
+    let text = format!(
+        "the API read the row, and knows nothing of it since; it was taken away from {}",
+        row::table(story)
+    );
+    // Somebody else may have written the API's answer from a cache.
+    Answer::likely(text, [said, gone.n])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +97,27 @@ mod tests {
             "{}",
             scene.summary()
         );
+    }
+
+    /// It was gone before the first look at the table.
+    #[test]
+    fn the_api_had_read_it() {
+        let done = || {
+            Scene::accepted()
+                .publish("default")
+                .deliver(crate::diagnosis::testing::WORKER)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .api_says("PENDING")
+                .no_row()
+                .completed()
+                .acked("m-1")
+        };
+        let lost = done().api_knows_nothing().no_row().silence();
+        assert_eq!(lost.cause(), "likely row-deleted");
+        // The API still has it: then it reads another table.
+        let reads = done().api_says("PENDING").no_row().silence();
+        assert_eq!(reads.answer(&CAUSE), "not applicable");
+        assert_eq!(reads.cause(), "likely row-invisible");
     }
 
     #[test]

@@ -47,6 +47,9 @@ fn check(story: &Story<'_>) -> Answer {
         .framework()
         .unknown_result
         .filter(|_| story.row_may_be_a_result());
+    if let Some((_, gone)) = story.lost_to_the_api() {
+        return Answer::ruled_out("the API knows nothing of it any more", [gone.n]);
+    }
     match story.api_status() {
         Some(said) if unknown == Some(said.value) => Answer::NotApplicable,
         Some(said) => Answer::likely(

@@ -20,18 +20,30 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
-fn check(story: &Story<'_>) -> Answer {
-    if let Some(there) = story.rows().iter().find(|row| row.present) {
-        return match story.row_gone() {
-            Some(gone) => Answer::ruled_out(
-                format!(
-                    "the row was there, and was taken away before {:.0} ms",
-                    gone.at_ms
-                ),
-                [there.n, gone.n],
+/// A look of ours or of the API's found it.
+fn was_there(story: &Story<'_>) -> Option<Answer> {
+    if let Some((said, gone)) = story.lost_to_the_api() {
+        return Some(Answer::ruled_out(
+            "the API had read the row before",
+            [said, gone.n],
+        ));
+    }
+    let there = story.rows().iter().find(|row| row.present)?;
+    Some(match story.row_gone() {
+        Some(gone) => Answer::ruled_out(
+            format!(
+                "the row was there, and was taken away before {:.0} ms",
+                gone.at_ms
             ),
-            None => Answer::ruled_out("the row is there", [there.n]),
-        };
+            [there.n, gone.n],
+        ),
+        None => Answer::ruled_out("the row is there", [there.n]),
+    })
+}
+
+fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = was_there(story) {
+        return answer;
     }
     let Some(Fact { n, .. }) = story.last_row().filter(|_| story.closed()) else {
         return Answer::NotApplicable;

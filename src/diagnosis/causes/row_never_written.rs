@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{Fact, broker, row};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{Row, Source, Xmax};
+use crate::timeline::{EventKind, Row, Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-never-written",
@@ -23,22 +23,25 @@ pub(super) const CAUSE: Cause = Cause {
 /// was rejected.
 fn did_not_complete(story: &Story<'_>) -> bool {
     let over = story.attempt_over();
+    // It went on all the same.
+    let returned = matches!(over.and_then(|told| told.mark), Some(LogEvent::Succeeded { .. }));
     story.publishes().iter().any(|passage| passage.message.is_retry())
         || over.is_some_and(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. } | LogEvent::Ignored)))
         || story.lines().iter().any(|told| {
-            matches!(
-                told.mark,
-                Some(
-                    LogEvent::Retrying { .. }
-                        | LogEvent::RetriesExceeded { .. }
-                        | LogEvent::RateLimited
-                        | LogEvent::TimeLimit
-                        | LogEvent::ExpectedException { .. }
-                        | LogEvent::Requeued
-                        | LogEvent::KilledAtTimeLimit
-                        | LogEvent::Terminating { .. }
+            let at_its_limit = matches!(told.mark, Some(LogEvent::TimeLimit)) && !returned;
+            at_its_limit
+                || matches!(
+                    told.mark,
+                    Some(
+                        LogEvent::Retrying { .. }
+                            | LogEvent::RetriesExceeded { .. }
+                            | LogEvent::RateLimited
+                            | LogEvent::ExpectedException { .. }
+                            | LogEvent::Requeued
+                            | LogEvent::KilledAtTimeLimit
+                            | LogEvent::Terminating { .. }
+                    )
                 )
-            )
         })
 }
 
@@ -125,6 +128,21 @@ fn is_never_marked(story: &Story<'_>) -> bool {
     story.closed() && is_one && story.rolled_back_meanwhile().is_none()
 }
 
+/// The first version that was seen was still invisible when the actor had ended.
+fn came_after_its_end(story: &Story<'_>) -> Option<[u32; 2]> {
+    let over = story.attempt_over()?;
+    let first = story.rows().iter().find(|row| row.present)?;
+    let (n, invisible_at) = story.timeline.events.iter().find_map(|event| match event.kind {
+        EventKind::RowCommitted {
+            xmin,
+            invisible_at_ms: Some(at),
+            ..
+        } if Some(xmin) == first.xmin => Some((event.n, at)),
+        _ => None,
+    })?;
+    (invisible_at > over.at_ms).then_some([over.n, n])
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some(row) = story.last_row().filter(|row| row.present) else {
         return Answer::NotApplicable;
@@ -203,7 +221,18 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = done_elsewhere(story, row, written.is_some()) {
         return answer;
     }
-    let text = words(story, &row, written.is_some());
+    if let Some([over, committed]) = came_after_its_end(story) {
+        return Answer::possible(
+            "the actor is done; the only version of its row that was seen was committed after that, and says nothing of what the actor wrote",
+            [over, committed, row.n],
+        );
+    }
+    let mut text = words(story, &row, written.is_some());
+    if story.line(|mark| matches!(mark, LogEvent::TimeLimit)).is_some() {
+        text.push_str(
+            "; its time limit was reached before, and it went on to its end: it swallows the exception",
+        );
+    }
     match story.attempt_over() {
         Some(over) if is_unknown_afterwards(story, &row) => Answer::possible(text, [over.n, row.n]),
         // Another may be meant to write it: a callback, a batch, a service that listens. Nothing shows that there is none.
@@ -226,6 +255,58 @@ mod tests {
             .acked("m-1")
             .row_with("PENDING", state)
             .silence()
+    }
+
+    /// What the actor did to the row is not in a version that came after it.
+    #[test]
+    fn a_version_from_after_its_end_says_nothing_of_it() {
+        let seen = |invisible: f64| {
+            Scene::accepted()
+                .no_row()
+                .publish("default")
+                .deliver(crate::diagnosis::testing::WORKER)
+                .at(200.0)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .at(300.0)
+                .completed()
+                .acked("m-1")
+                .at(1_700.0)
+                .committed(invisible, 1_690.0)
+                .row("PENDING")
+                .silence()
+        };
+        assert_eq!(seen(1_650.0).answer(&CAUSE), "possible");
+        assert_ne!(
+            seen(1_650.0).verdict().cause.map(|cause| cause.id),
+            Some(CAUSE.id.into())
+        );
+        assert_ne!(seen(150.0).answer(&CAUSE), "possible");
+    }
+
+    /// Celery says that the limit was reached, and a moment later that the task succeeded.
+    #[test]
+    fn a_time_limit_that_the_task_swallows() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let limited = Asked::received()
+            .info(&format!("shop.tasks.fulfil[{OURS}]: packing"))
+            .and(|scene| scene.row("PENDING"))
+            .and(|scene| {
+                scene.plain(
+                    Some(crate::timeline::Level::Warning),
+                    &format!("Soft time limit (2s) exceeded for shop.tasks.fulfil[{OURS}]"),
+                )
+            });
+        let swallowed = limited
+            .info(&format!("Task shop.tasks.fulfil[{OURS}] succeeded in 2.0s: None"))
+            .and(|scene| scene.at(2_000.0).row("PENDING"))
+            .silence();
+        assert_eq!(swallowed.cause(), "likely row-never-written");
+        assert!(
+            swallowed.summary().contains("swallows"),
+            "{}",
+            swallowed.summary()
+        );
+        assert_eq!(swallowed.verdict().outcome, crate::diagnosis::Outcome::Unfinished);
     }
 
     #[test]

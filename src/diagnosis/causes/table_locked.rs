@@ -91,10 +91,25 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::possible(format!("backend {} {held}", wait.pid), [n]),
     };
     let answer = locks::naming_holder(answer, wait);
-    match wait.blockers.iter().find(|blocker| blocker.waits) {
-        Some(blocker) => answer.naming("{migration_pid}", blocker.pid),
-        None => answer.naming("{migration_pid}", wait.pid),
+    // Only that may be cancelled without harm: another one that waits is at the application's work.
+    let waits = wait.blockers.iter().find(|blocker| blocker.waits);
+    let (pid, query) = match waits {
+        Some(blocker) => (blocker.pid, blocker.query.as_deref()),
+        None => (wait.pid, wait.query.as_deref()),
+    };
+    match query.is_some_and(is_a_migration) {
+        true => answer.naming("{migration_pid}", pid),
+        false => answer,
     }
+}
+
+/// A statement that changes or rewrites tables.
+fn is_a_migration(statement: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "ALTER", "CREATE", "DROP", "TRUNCATE", "VACUUM", "REINDEX", "CLUSTER", "REFRESH", "LOCK",
+    ];
+    let first = statement.split_whitespace().next().unwrap_or_default();
+    WORDS.iter().any(|word| first.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]
@@ -147,6 +162,30 @@ mod tests {
         );
         assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
         assert_eq!(scene.without(Source::Process).answer(&CAUSE), "likely");
+    }
+
+    /// Another statement in the line is the application's own work.
+    #[test]
+    fn only_a_migration_is_cancelled() {
+        let remedies = |query: &str| {
+            let wait = LockWait {
+                client: Some("127.0.0.1:50001".into()),
+                blockers: vec![blocker(4000, false, "SELECT 1"), blocker(4002, true, query)],
+                table: true,
+                ..LockWait::of(4001)
+            };
+            let scene = Scene::entered()
+                .see(Source::Database, EventKind::LockWait(wait))
+                .peer("127.0.0.1:50001 -> database", 101)
+                .timeout();
+            scene.verdict().cause.expect("a cause").remedies.join("\n")
+        };
+        assert!(remedies("alter table task add x int").contains("pg_cancel_backend(4002)"));
+        let insert = remedies("INSERT INTO task VALUES (1)");
+        assert!(
+            !insert.contains("4002") && insert.contains("MIGRATION_PID"),
+            "{insert}"
+        );
     }
 
     #[test]

@@ -44,7 +44,10 @@ fn check(story: &Story<'_>) -> Answer {
             ),
         };
     }
-    if let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) {
+    if let Some((n, process)) = peer.and_then(|(_, pid)| story.process_in_life(pid)) {
+        if process.command.is_empty() {
+            return Answer::NotApplicable;
+        }
         if workers::is_worker(process) || workers::acts_as_worker(story, process) {
             return Answer::ruled_out("it is a worker", [n]);
         }
@@ -102,6 +105,22 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
+
+    /// It has ended, and nobody has waited for it: what it was is known from before.
+    #[test]
+    fn a_worker_that_is_a_zombie_by_now_is_a_near_miss() {
+        let ended = |before: &str| {
+            let scene = Scene::sent_to_another().peer(OTHER, 900);
+            let scene = match before {
+                "" => scene,
+                command => scene.process(900, 1, command, |_| {}),
+            };
+            scene.process(900, 1, "", |process| process.state = 'Z').silence()
+        };
+        assert_eq!(ended("python -m dramatiq other").answer(&CAUSE), "ruled out");
+        assert_eq!(ended("").answer(&CAUSE), "not applicable");
+        assert_eq!(ended("./debug-consumer").answer(&CAUSE), "likely");
+    }
 
     #[test]
     fn a_script_has_it() {

@@ -72,10 +72,16 @@ fn check(story: &Story<'_>) -> Answer {
     };
     match warned {
         Some(told) if story.closed() && story.attempt_over().is_none() && !anothers(told) => {
-            let text = format!(
-                "{} Nothing followed: a thread inside one C call cannot be interrupted",
-                told.line.text
-            );
+            let line = told.line.text.trim_end_matches('.');
+            // A task that swallows the exception returns, and a quiet log does not tell of that.
+            let would_show = story.debug_log() || stands_in_it_since(story, told);
+            if !would_show {
+                let text = format!(
+                    "{line}. What followed is in no line: it may have been swallowed, or be of no avail inside one C call"
+                );
+                return Answer::possible(text, [told.n]).would_decide(&[Source::Process]);
+            }
+            let text = format!("{line}. Nothing followed: a thread inside one C call cannot be interrupted");
             // The line does not say which message it is about.
             let alone = !story.others_were_delivered() || stacks::is_in_its_function(story);
             if workers::running_others(story).is_empty() && alone {
@@ -86,6 +92,16 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => Answer::NotApplicable,
     }
+}
+
+/// A look after the limit found a thread in the task's function.
+fn stands_in_it_since(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let shape = &story.framework().stack;
+    let mut dumps = story.stacks().dumps().filter(|dump| dump.at_ms > told.at_ms);
+    dumps.any(|dump| {
+        let mut calls = dump.threads().filter(|thread| thread.call(shape).is_some());
+        calls.any(|thread| stacks::may_run_ours(story, thread))
+    })
 }
 
 #[cfg(test)]
@@ -127,6 +143,21 @@ mod tests {
             .line("[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'other'.")
             .timeout();
         assert_eq!(crowded.answer(&CAUSE), "possible");
+    }
+
+    /// At WARNING a return is in no line.
+    #[test]
+    fn a_quiet_log_does_not_say_what_followed() {
+        let quiet = Scene::new()
+            .warning("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .deliver(crate::diagnosis::testing::WORKER)
+            .peer(crate::diagnosis::testing::WORKER, 101)
+            .warning("app", "ACTOR ENTRY task_id=task_1")
+            .warning("dramatiq.middleware.time_limit.TimeLimit", LIMIT);
+        assert_eq!(quiet.timeout().answer(&CAUSE), "possible");
     }
 
     #[test]

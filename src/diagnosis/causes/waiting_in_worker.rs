@@ -1,7 +1,7 @@
 //! The worker holds the message behind busy threads.
 
 use crate::diagnosis::evidence::busy::{self, Busy};
-use crate::diagnosis::evidence::{broker, control, holdups, stacks, threads, workers};
+use crate::diagnosis::evidence::{broker, control, holding, holdups, stacks, threads, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -32,6 +32,9 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some(answer) = by_its_word(story) {
         return answer;
+    }
+    if let Some(back) = holding::came_back(story) {
+        return Answer::ruled_out("it is back on its queue", [back]);
     }
     let Some(pushed) = story.line(|mark| matches!(mark, LogEvent::Pushed { delay: false, .. })) else {
         return match by_the_stacks(story) {
@@ -75,6 +78,13 @@ fn check(story: &Story<'_>) -> Answer {
     let text = behind(story, &running);
     // A free thread would have taken it: all of them must be busy.
     match busy::slots(story, pushed.pid) {
+        // Afterwards the messages of those that wait for their time are out of sight.
+        Some((n, threads))
+            if running.len() >= threads && story.post_mortem() && !story.acknowledges_after_the_run() =>
+        {
+            evidence.extend(n);
+            Answer::possible(text, evidence).would_decide(&[Source::Control])
+        }
         Some((n, threads)) if running.len() >= threads => {
             evidence.extend(n);
             let pid = pushed.pid;
@@ -109,7 +119,12 @@ fn behind(story: &Story<'_>, running: &[(u32, String)]) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let word = counted(running.len() as u64, "task that runs", "tasks that run");
+    let many = running.len() as u64;
+    // Where no line says when one begins, some of them wait as well.
+    let word = match story.acknowledges_after_the_run() {
+        true => counted(many, "task that runs", "tasks that run"),
+        false => counted(many, "task that it got before", "tasks that it got before"),
+    };
     format!(
         "it waits inside the worker behind {word}: {}{more}",
         tasks.join(", ")

@@ -20,6 +20,17 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    // Whatever it met before, the broker has let it in since.
+    let about_it = story.worker_lines().iter().rev().find(|told| {
+        let mark = told.mark;
+        matches!(mark, Some(LogEvent::ConnectionError { .. } | LogEvent::Connected))
+    });
+    if let Some(told) = about_it.filter(|told| matches!(told.mark, Some(LogEvent::Connected)))
+        && story.closed()
+        && story.sees(Source::WorkerLog)
+    {
+        return Answer::ruled_out("it has connected since its last error", [told.n]);
+    }
     connections::connection_error(
         story,
         |error| {
@@ -27,6 +38,7 @@ fn check(story: &Story<'_>) -> Answer {
                 && !connections::is_missing_queue(error)
                 && !connections::is_queue_down(error)
                 && !connections::is_exclusive(error)
+                && !connections::is_refused_consumer(error)
         },
         |error, count| {
             let default = default_broker(story);
@@ -75,6 +87,17 @@ mod tests {
             scene.silence().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// The connection broke once, and stood again; that nobody consumes has another reason.
+    #[test]
+    fn a_worker_that_stopped_or_consumed_since_is_a_near_miss() {
+        let logger = "dramatiq.worker.ConsumerThread(default)";
+        let broken = || nobody().critical(logger, REFUSED);
+        let stopped = broken().info("dramatiq.MainProcess", "Stopping worker process...");
+        assert_eq!(stopped.silence().answer(&CAUSE), "ruled out");
+        let consumed = broken().depth("default", 0, 1).depth("default", 1, 0);
+        assert_eq!(consumed.silence().answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -52,6 +52,8 @@ fn check(story: &Story<'_>) -> Answer {
             _ => None,
         };
         let begun = story.reached(Stage::Entered).is_some();
+        // A child that had nothing in hand dies with the same line.
+        let pending = story.lost_a_job(&told).is_none();
         let others = others_in_hand(story, &told, pid);
         let answer = match others.first() {
             Some((n, other)) => {
@@ -63,11 +65,11 @@ fn check(story: &Story<'_>) -> Answer {
                 );
                 Answer::likely(text, evidence)
             }
-            None if begun && (again > 0 || would_show) => Answer::shown(text, evidence),
+            None if begun && (again > 0 || would_show) && !pending => Answer::shown(text, evidence),
             None => Answer::likely(text, evidence),
         };
         let answer = answer.given([Premise::OneProcessPerLogThread { pid }]);
-        return match again > 0 || would_show {
+        return match (again > 0 || would_show) && !pending {
             true => answer.terminal_after(linger_ms),
             false => answer,
         };
@@ -104,7 +106,8 @@ fn had_it(story: &Story<'_>, died: &WorkerLine<'_>) -> bool {
         Some((_, JobOwner::Ours)) => true,
         Some((_, JobOwner::Anothers)) => false,
         Some((_, JobOwner::Unknown)) => alone || story.tells_of_ends(),
-        None => story.tells_of_ends(),
+        // Which of them is not said, but that one was.
+        None => alone && story.tells_of_ends(),
     };
     had && story.was_surely_entered()
 }
@@ -305,6 +308,61 @@ mod tests {
         let settled = died(Scene::entered().completed().acked("m-1"), 101);
         assert_eq!(settled.answer(&CAUSE), "not applicable");
         assert_eq!(died(Scene::entered(), 102).answer(&CAUSE), "not applicable");
+    }
+
+    /// Celery's master says of each child that dies, and of each job that is lost with one: an idle child had none.
+    #[test]
+    fn an_idle_child_that_died_had_nothing_in_hand() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OTHERS, OURS};
+        let death = "Process 'ForkPoolWorker-1' pid:427 exited with 'signal 9 (SIGKILL)'";
+        let lost = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 1.')";
+        let running = || {
+            Asked::in_pool("prefork")
+                .info(&format!("Task shop.tasks.slow[{OTHERS}] received"))
+                .info(&format!("Task shop.tasks.slow[{OTHERS}] succeeded in 0.1s: None"))
+                .deliver()
+                .info(&format!("Task shop.tasks.fulfil[{OURS}] received"))
+                .and(|scene| scene.row("RUNNING"))
+        };
+        // It may still say so.
+        assert_eq!(running().error(death).answer(&CAUSE), "likely");
+        assert_eq!(running().error(death).silence().answer(&CAUSE), "not applicable");
+        let with_a_job = running().error(death).error(lost);
+        assert_eq!(with_a_job.answer(&CAUSE), "certain");
+        // The worker says afterwards that it runs: the job that was lost is another's.
+        let goes_on = running()
+            .error(death)
+            .error(lost)
+            .answers(|answer| answer.active(OURS));
+        assert_eq!(goes_on.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// At WARNING no line tells of the task; the only message that the worker got is what died with its child.
+    #[test]
+    fn the_only_job_of_a_quiet_worker() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let death = "Process 'ForkPoolWorker-2' pid:112 exited with 'signal 9 (SIGKILL)'";
+        let lost = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 0.')";
+        let taken = |unacked: u64| {
+            Asked::in_pool("prefork")
+                .and(|scene| {
+                    scene
+                        .at(-500.0)
+                        .totals("celery", 0, unacked, serde_json::json!({}))
+                        .at(100.0)
+                })
+                .deliver()
+                .and(|scene| scene.row("RUNNING"))
+        };
+        let died = |scene: Asked| {
+            scene
+                .and(|scene| scene.process(112, 100, "python celery -A shop worker", |_| {}))
+                .error(death)
+                .error(lost)
+        };
+        assert_eq!(died(taken(0)).silence().answer(&CAUSE), "likely");
+        // Another one's was in hand before.
+        assert_eq!(died(taken(1)).silence().answer(&CAUSE), "not applicable");
     }
 
     /// Entered by what the row says; the log is quiet.

@@ -1,6 +1,6 @@
 //! The worker process is stopped.
 
-use crate::diagnosis::evidence::{containers, workers};
+use crate::diagnosis::evidence::{Transfer, containers, control, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{PlaceState, Process, Role, Source};
@@ -64,6 +64,10 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .given([Premise::PeerIsProcess(passage.connection.to_owned())]);
     }
+    let is_stopped = matches!(process.state, 'T' | 't');
+    if let Some(answer) = of_a_child(story, passage, process.pid, is_stopped) {
+        return answer;
+    }
     match process.state {
         'T' | 't' => Answer::shown(
             format!(
@@ -83,10 +87,80 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// A master takes messages, and a child runs this one: by the worker's own word, or by the stack that stands in the
+/// task. That child counts, whether the master is stopped or not; where nothing says which it is, all of them do.
+fn of_a_child(
+    story: &Story<'_>,
+    passage: &Transfer<'_>,
+    master: i32,
+    master_is_stopped: bool,
+) -> Option<Answer> {
+    if !story.closed() || !story.master_takes() || story.attempt_over().is_some() {
+        return None;
+    }
+    let children: Vec<(u32, &Process)> = story
+        .all_processes()
+        .filter(|(_, process)| process.ppid == master && story.gone(process.pid).is_none())
+        .collect();
+    let stopped: Vec<_> = children
+        .iter()
+        .filter(|(_, child)| child.frozen || matches!(child.state, 'T' | 't'))
+        .collect();
+    let by_its_word = || {
+        let (n, answer, state) = control::holder(story)?;
+        let mut held = answer.active.iter().flatten();
+        let pid = held.find(|task| story.is_my_message(&task.id))?.pid?;
+        (state == "active").then_some((n, pid))
+    };
+    let runs = |pid: i32| stacks::at_work(story, pid).map(|n| (n, pid));
+    let runner = by_its_word().or_else(|| children.iter().find_map(|(_, child)| runs(child.pid)));
+    match runner {
+        Some((shown, pid)) => {
+            let Some((n, child)) = stopped.iter().find(|(_, child)| child.pid == pid) else {
+                let (n, child) = children.iter().find(|(_, child)| child.pid == pid)?;
+                return master_is_stopped.then(|| {
+                    let text = format!("pid {pid}, the child that runs it, is in state {}", child.state);
+                    Answer::ruled_out(text, [*n, shown])
+                });
+            };
+            let text = format!(
+                "pid {pid}, the child that runs it, is stopped (state {}): it was sent SIGSTOP, or a debugger holds it",
+                child.state
+            );
+            Some(
+                Answer::shown(text, [passage.n, *n, shown])
+                    .given([Premise::PeerIsProcess(passage.connection.to_owned())])
+                    .naming("{worker_pid}", pid),
+            )
+        }
+        // A master alone says nothing of its children.
+        None if master_is_stopped || stopped.is_empty() || stopped.len() < children.len() => None,
+        // It says what it holds back.
+        None if control::holder(story).is_some() => None,
+        None => {
+            let pids: Vec<String> = stopped.iter().map(|(_, child)| child.pid.to_string()).collect();
+            let text = format!(
+                "every child of pid {master} is stopped (pids {}): each was sent SIGSTOP",
+                pids.join(", ")
+            );
+            let mut evidence = vec![passage.n];
+            evidence.extend(stopped.iter().map(|(n, _)| *n));
+            Some(Answer::likely(text, evidence))
+        }
+    }
+}
+
 /// Who has the message cannot be seen, as by a user without rights, or afterwards: but no process of the watched
 /// worker runs.
 fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
-    let own = workers::live_workers(story);
+    let mut own = workers::live_workers(story);
+    // With the children of a master.
+    let masters: Vec<i32> = own.iter().map(|(_, process)| process.pid).collect();
+    let children = story.all_processes().filter(|(_, process)| {
+        let is_its = story.master_takes() && masters.contains(&process.ppid);
+        is_its && process.lives() && story.gone(process.pid).is_none()
+    });
+    own.extend(children);
     let stands = |process: &Process| process.frozen || matches!(process.state, 'T' | 't');
     if own.is_empty()
         && let Some((n, said)) = story.place_says("worker", PlaceState::Paused)
@@ -224,6 +298,74 @@ mod tests {
         // There are two that may have it.
         let two = sent().depth("default", 0, 2).place_says(PAUSED).silence();
         assert_eq!(two.answer(&CAUSE), "possible");
+    }
+
+    /// Celery: the child that runs it is what counts, and the master is at the broker.
+    #[test]
+    fn the_child_that_runs_it_is_stopped() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let child = |scene: Scene, pid: i32, state: char| {
+            scene.process(pid, 100, "python celery -A shop worker", |process| {
+                process.state = state
+            })
+        };
+        let with_children = |one: char, two: char| {
+            Asked::received().and(|scene| {
+                let master = scene.process(100, 1, "python celery -A shop worker", |_| {});
+                child(child(master, 111, one), 112, two).stack(
+                    112,
+                    "MainThread",
+                    &[
+                        ("fulfil", "/app/shop/tasks.py"),
+                        (
+                            "_install_stack_protection.<locals>.__protected_call__",
+                            "/v/celery/app/trace.py",
+                        ),
+                        ("build_tracer.<locals>.trace_task", "/v/celery/app/trace.py"),
+                        ("Worker.workloop", "/v/billiard/pool.py"),
+                    ],
+                )
+            })
+        };
+        let by_its_word = |scene: Asked| {
+            scene.answers(|answer| {
+                let mut answer = answer.active(OURS);
+                answer
+                    .active
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|task| task.pid = Some(112));
+                answer
+            })
+        };
+        let stopped = by_its_word(with_children('S', 'T')).silence();
+        assert_eq!(stopped.answer(&CAUSE), "certain");
+        assert_eq!(stopped.cause(), "certain worker-frozen");
+        assert!(stopped.summary().contains("pid 112"), "{}", stopped.summary());
+        // Another child stands still, and this one runs.
+        let other = by_its_word(with_children('T', 'S')).silence();
+        assert_eq!(other.answer(&CAUSE), "ruled out");
+        // The mirror of it: the master is stopped, and the child goes on.
+        let goes_on = by_its_word(with_children('S', 'S').and(|scene| {
+            scene.process(100, 1, "python celery -A shop worker", |process| {
+                process.state = 'T'
+            })
+        }));
+        assert_eq!(goes_on.silence().answer(&CAUSE), "ruled out");
+        let idle = Asked::received().and(|scene| {
+            let scene = child(scene, 111, 'S');
+            scene.process(100, 1, "python celery -A shop worker", |process| {
+                process.state = 'T'
+            })
+        });
+        assert_eq!(idle.silence().answer(&CAUSE), "certain");
+        // The stack alone shows it as well.
+        assert_eq!(with_children('S', 'T').silence().answer(&CAUSE), "certain");
+        // Of what a worker has only reserved nobody is the runner.
+        let idle = Asked::received().and(|scene| child(child(scene, 111, 'T'), 112, 'S'));
+        assert_eq!(idle.silence().answer(&CAUSE), "ruled out");
+        let all = Asked::received().and(|scene| child(child(scene, 111, 'T'), 112, 'T'));
+        assert_eq!(all.silence().answer(&CAUSE), "likely");
     }
 
     /// Afterwards: all of it stands, and messages wait at its queue, or none is seen.

@@ -289,10 +289,10 @@ pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -
 /// that was sent to it.
 pub(in crate::diagnosis) fn may_lose_messages(story: &Story<'_>) -> bool {
     const LIMITS: &[&str] = &["max-length", "max-length-bytes", "message-ttl", "expires"];
-    story
-        .infos(story.queue())
-        .last()
-        .is_none_or(|info| info.policy_unknown || LIMITS.iter().any(|limit| info.setting(limit).is_some()))
+    // The statistics of a young queue may know less later than they did before.
+    let mut infos = story.infos(story.queue()).peekable();
+    infos.peek().is_none()
+        || infos.any(|info| info.policy_unknown || LIMITS.iter().any(|limit| info.setting(limit).is_some()))
 }
 
 /// Other messages were delivered in the second half of the time since ours was sent. One that comes

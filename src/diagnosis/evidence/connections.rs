@@ -166,6 +166,16 @@ pub(in crate::diagnosis) fn is_exclusive(error: &str) -> bool {
     error.contains("ACCESS_REFUSED") && error.contains("in exclusive use")
 }
 
+/// The broker let the client in, and refused its consumer. The method that was refused is named before the code;
+/// what has a cause of its own is none.
+pub(in crate::diagnosis) fn is_refused_consumer(error: &str) -> bool {
+    error.contains("Basic.consume: (")
+        && !is_conflict(error)
+        && !is_missing_queue(error)
+        && !is_queue_down(error)
+        && !is_exclusive(error)
+}
+
 /// The last of the worker's lines that say so of our queue, unless it consumes since.
 pub(in crate::diagnosis) fn refused_for_an_exclusive<'a>(story: &Story<'a>) -> Option<WorkerLine<'a>> {
     let about_it = story.worker_lines().iter().rev().find(|told| match told.mark {
@@ -232,6 +242,16 @@ pub(in crate::diagnosis) fn connection_error(
     if let Some(consumes) = consumes {
         return Answer::ruled_out("the worker got a message after its last error", [consumes.n]);
     }
+    // Whatever it met, it has ended since: it does not try any more.
+    let stops = story.worker_lines().iter().find(|told| {
+        told.at_ms > last.at_ms && matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown))
+    });
+    if let Some(stops) = stops {
+        return Answer::ruled_out("the worker was told to stop after its last error", [stops.n]);
+    }
+    // A broken connection was made again, by this worker or another one.
+    let mut looks = story.depths(queue);
+    let consumed = looks.any(|depth| depth.at_ms > last.at_ms && depth.consumers > 0);
     let mut evidence: Vec<u32> = errors
         .iter()
         .rev()
@@ -244,7 +264,10 @@ pub(in crate::diagnosis) fn connection_error(
     // The worker tries again every few seconds: an error during this run is today's. One from before
     // it may be a dead worker's.
     let current = !last.line.before || last.line.age_s.is_some_and(|age| age < 10);
-    let certainty = if current { most } else { Certainty::Likely };
+    let certainty = match current && !consumed {
+        true => most,
+        false => Certainty::Likely,
+    };
     Answer::matched(certainty, text, evidence)
 }
 
@@ -253,7 +276,7 @@ pub(in crate::diagnosis) fn connection_error(
 pub(in crate::diagnosis) fn names_our_queue(story: &Story<'_>, consumer: Option<&str>, error: &str) -> bool {
     match consumer {
         Some(name) => story.is_of_my_queue(name),
-        None if is_conflict(error) || is_missing_queue(error) => {
+        None if is_conflict(error) || is_missing_queue(error) || is_refused_consumer(error) => {
             error.split(['\'', '"']).any(|part| story.is_of_my_queue(part))
         }
         None => true,

@@ -230,8 +230,11 @@ pub(in crate::diagnosis) fn run_nothing(story: &Story<'_>) -> Option<u32> {
     };
     let asked: Vec<_> = answers(story).filter(|(_, _, answer)| consumes(answer)).collect();
     let (n, ..) = *asked.last()?;
-    let idle = asked
-        .iter()
-        .all(|(_, _, answer)| answer.active.as_ref().is_some_and(Vec::is_empty));
+    // Between two tasks it has none in hand for a moment, and others that wait for it.
+    let is_idle = |answer: &Inspection| {
+        let waits = answer.reserved.as_ref().is_some_and(|held| !held.is_empty());
+        answer.active.as_ref().is_some_and(Vec::is_empty) && !waits
+    };
+    let idle = asked.iter().all(|(_, _, answer)| is_idle(answer));
     (idle && asked.len() as u64 == consumers).then_some(n)
 }

@@ -1,7 +1,8 @@
 //! Processes that died, and what they had in hand.
 
-use super::{Story, WorkerLine, workers};
-use crate::framework::{LogEvent, contains_token};
+use super::{Story, Transfer, WorkerLine, control, workers};
+use crate::framework::{HeldTask, LogEvent, contains_token};
+use crate::timeline::{EventKind, Source};
 
 impl<'a> Story<'a> {
     /// The log says that a process died which had this task in its hands: it had said something of
@@ -13,11 +14,12 @@ impl<'a> Story<'a> {
             };
             let delivered = || {
                 self.deliveries().any(|passage| {
+                    let pid = self.called(died, *pid).unwrap_or(*pid);
                     // Two sources with different delays.
                     passage.at_ms <= died.at_ms + 500.0
-                        && self
-                            .peer(passage.connection)
-                            .is_some_and(|(_, peer)| peer == self.called(died, *pid).unwrap_or(*pid))
+                        && self.peer(passage.connection).is_some_and(|(_, peer)| {
+                            peer == pid || self.was_the_only_job_of(peer, passage, died)
+                        })
                 })
             };
             // The master's own line about its death may overtake the child's last ones.
@@ -39,9 +41,66 @@ impl<'a> Story<'a> {
             self.counts(died)
                 && !is_anothers
                 && !settled
+                && self.lost_a_job(died) != Some(false)
+                && !self.runs_after(died)
                 && self.may_have_had_it(died)
                 && (last.is_some() || delivered())
         })
+    }
+
+    /// A master that hands messages to its children says of each that dies with one that its job is lost: an idle
+    /// child has none.
+    /// `None`: it may still say so.
+    pub(in crate::diagnosis) fn lost_a_job(&self, died: &WorkerLine<'a>) -> Option<bool> {
+        let Some(words) = self.framework().log.lost_job else {
+            return Some(true);
+        };
+        let says_so = |told: &WorkerLine<'a>| {
+            told.line.text.contains(words)
+                && told.line.stream == died.line.stream
+                && (told.at_ms - died.at_ms).abs() < JOB_MS
+        };
+        let last = self.timeline.events.last();
+        let now = last.map_or(died.at_ms, |event| event.at_ms);
+        match self.worker_lines.iter().any(says_so) {
+            true => Some(true),
+            false if now - died.at_ms > JOB_MS => Some(false),
+            false => None,
+        }
+    }
+
+    /// By the worker's own word the task runs later on, without having come again.
+    fn runs_after(&self, died: &WorkerLine<'a>) -> bool {
+        let came_again = self.deliveries().any(|passage| passage.at_ms > died.at_ms);
+        let is_ours = |held: &HeldTask| self.is_my_message(&held.id);
+        let mut answers = control::answers(self).filter(|(_, at_ms, _)| *at_ms > died.at_ms);
+        !came_again && answers.any(|(_, _, answer)| answer.active.iter().flatten().any(is_ours))
+    }
+
+    /// The peer is the master of the child that died, and no other message was handed to it.
+    fn was_the_only_job_of(&self, peer: i32, passage: &Transfer<'_>, died: &WorkerLine<'a>) -> bool {
+        let Some(LogEvent::ChildDied { pid, .. }) = died.mark else {
+            return false;
+        };
+        let is_its_child = match self.process(*pid) {
+            Some((_, process)) => process.ppid == peer,
+            None => self.is_watched(peer) == Some(true),
+        };
+        let mut others = self.timeline.events.iter().filter(|event| {
+            matches!(&event.kind, EventKind::Deliver { connection, message, .. }
+                if *connection == passage.connection
+                    && !message.message_id.as_deref().is_some_and(|id| self.is_my_message(id)))
+        });
+        // What it had before is not seen.
+        let was_idle = self
+            .infos(passage.queue)
+            .find(|info| info.counted_ms < passage.at_ms);
+        let was_idle = was_idle.is_some_and(|info| info.ready == Some(0) && info.unacked == Some(0));
+        self.master_takes()
+            && self.sees_all(Source::Firehose)
+            && is_its_child
+            && was_idle
+            && others.next().is_none()
     }
 
     /// Where lines have no pid, a process is known by the name that its lines have; before its first one it

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Raised, Story, ThreadKey, WorkerLine};
+use super::{Raised, Story, ThreadKey, WorkerLine, results};
 use crate::framework::{LogEvent, Verbosity};
 use crate::timeline::{Level, Source};
 
@@ -232,6 +232,16 @@ impl<'a> Story<'a> {
                 _ => None,
             })
             .collect();
+        if let Some((told, text, trace)) = results::raised_by_the_body(self) {
+            raised.push(Raised {
+                n: told.n,
+                at_ms: told.at_ms,
+                trace: Some(trace),
+                actor: self.actors().into_iter().next().unwrap_or_default().to_owned(),
+                text: text.to_owned(),
+                wrapper: false,
+            });
+        }
         for passage in self
             .publishes
             .iter()

@@ -82,7 +82,16 @@ impl<'a> Story<'a> {
                 .is_none_or(|id| !earlier.contains(id))
         });
         let is_meant = |passage: &Transfer<'_>| self.is_for_the_actor(passage.message);
-        let any_wanted = carrying.iter().any(is_meant);
+        // One that carries it comes before it, and is none of its own.
+        let is_to_come = |passage: &Transfer<'_>| {
+            let mut later = passage.message.later.iter();
+            let wanted = self.timeline.setup.actor.as_deref();
+            wanted.is_some()
+                && later.any(|later| later.carries_task_id && Some(later.actor.as_str()) == wanted)
+        };
+        let any_wanted = carrying
+            .iter()
+            .any(|passage| is_meant(passage) || is_to_come(passage));
         let any_held = self.held.iter().any(|held| is_meant(&held.passage));
         if any_wanted || any_held {
             let held = std::mem::take(&mut self.held).into_iter();

@@ -51,6 +51,18 @@ impl<'a> Story<'a> {
             })
     }
 
+    /// What was last seen of it while it had a command line: one that has ended and was not waited for has none.
+    pub fn process_in_life(&self, pid: i32) -> Option<(u32, &'a Process)> {
+        let mut events = self.timeline.events.iter().rev();
+        let in_life = events.find_map(|event| match &event.kind {
+            EventKind::Process(process) if process.pid == pid && !process.command.is_empty() => {
+                Some((event.n, process))
+            }
+            _ => None,
+        });
+        in_life.or_else(|| self.process(pid))
+    }
+
     /// Every process that was seen, as it was seen last.
     pub fn all_processes(&self) -> impl Iterator<Item = (u32, &'a Process)> {
         let mut last = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Results of tasks, where the framework stores them.
 
 use super::{Story, WorkerLine};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, Traceback, before_the_last};
 use crate::timeline::Row;
 
 impl Story<'_> {
@@ -39,7 +39,16 @@ pub(in crate::diagnosis) fn not_stored<'s, 'a>(story: &'s Story<'a>) -> Option<&
         let before = lines
             .iter()
             .filter(|other| other.n < told.n && other.line.thread == told.line.thread);
-        let last = before.filter_map(WorkerLine::message_id).next_back();
+        // At once it says of which task that was the end.
+        let after = lines.iter().find(|other| {
+            other.n > told.n
+                && other.line.thread == told.line.thread
+                && other.at_ms <= told.at_ms + ONE_MOMENT_MS
+        });
+        let last = before
+            .filter_map(WorkerLine::message_id)
+            .next_back()
+            .or_else(|| after.and_then(WorkerLine::message_id));
         story.counts(told) && last.is_some_and(|id| story.is_my_message(id))
     };
     lines
@@ -47,6 +56,19 @@ pub(in crate::diagnosis) fn not_stored<'s, 'a>(story: &'s Story<'a>) -> Option<&
         .filter(|told| matches!(told.mark, Some(LogEvent::NotStored { .. })))
         .find(is_ours)
 }
+
+/// What comes after a run failed because the run had: the body's own exception stands before it in the chain.
+pub(in crate::diagnosis) fn raised_by_the_body<'s, 'a>(
+    story: &'s Story<'a>,
+) -> Option<(&'s WorkerLine<'a>, &'a str, Traceback)> {
+    let told = not_stored(story)?;
+    let text = before_the_last(told.line.traceback.as_deref()?)?;
+    let trace = story.framework().traceback(text)?;
+    (!trace.own_frames().is_empty()).then_some((told, text, trace))
+}
+
+/// Two lines of one process about one end.
+const ONE_MOMENT_MS: f64 = 500.0;
 
 /// What could not be stored is that it has begun: that comes before the task's function.
 pub(in crate::diagnosis) fn is_of_the_start(error: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{Story, Transfer, WorkerLine, broker};
 use crate::framework::{Delays, LogEvent};
-use crate::timeline::EventKind;
+use crate::timeline::{EventKind, Source};
 use crate::units;
 
 impl<'a> Story<'a> {
@@ -89,10 +89,12 @@ pub(in crate::diagnosis) fn final_attempt(story: &Story<'_>) -> bool {
     if story.row_unseen() && !story.closed() {
         return false;
     }
-    !story.timeline.setup.wait_retries
-        || story
-            .line(|mark| matches!(mark, LogEvent::RetriesExceeded { .. } | LogEvent::Aborting { .. }))
-            .is_some()
+    let is_last = |mark: &LogEvent| match mark {
+        LogEvent::RetriesExceeded { .. } | LogEvent::Aborting { .. } => true,
+        LogEvent::Failed { .. } => story.framework().failure_is_final,
+        _ => false,
+    };
+    !story.timeline.setup.wait_retries || story.line(is_last).is_some()
 }
 
 /// What comes next after a failed attempt, from the log or from the copy on the delay queue.
@@ -107,11 +109,16 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
         .publishes()
         .iter()
         .rfind(|passage| passage.message.is_retry());
-    let line = story.lines().iter().rev().find_map(|told| match told.mark {
-        Some(LogEvent::Retrying { in_ms, .. }) => Some(*in_ms as f64),
+    let said = announced(story).and_then(|told| match told.mark {
+        Some(LogEvent::Retrying { in_ms, .. }) => Some((told, *in_ms as f64)),
         _ => None,
     });
-    let wait = line.or_else(|| {
+    if let Some((told, in_ms)) = said
+        && let Some(come) = what_came_of_it(story, &told, in_ms, copy)
+    {
+        return come;
+    }
+    let wait = said.map(|(_, in_ms)| in_ms).or_else(|| {
         copy.and_then(|passage| eta_left_ms(story, passage))
             .filter(|left| *left > 0.0)
     });
@@ -121,7 +128,10 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
                 .and_then(|passage| passage.message.max_retries)
                 .map(|most| format!(" of at most {most}"))
                 .unwrap_or_default();
-            format!("; retry {done}{left} comes in {}", units::span(wait))
+            match wait > 0.0 {
+                true => format!("; retry {done}{left} comes in {}", units::span(wait)),
+                false => format!("; retry {done}{left} comes at once"),
+            }
         }
         (Some(wait), None) if story.post_mortem() => {
             format!("; it was to be retried {} later", units::span(wait))
@@ -137,6 +147,48 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
         (None, Some(done)) => format!("; retry {done} is waiting"),
         (None, None) => String::new(),
     }
+}
+
+/// The retry that this line announced has failed as well, or its time has passed and nothing shows it.
+fn what_came_of_it(
+    story: &Story<'_>,
+    told: &WorkerLine<'_>,
+    in_ms: f64,
+    copy: Option<&Transfer<'_>>,
+) -> Option<String> {
+    let failed = |line: &&WorkerLine<'_>| {
+        line.n > told.n
+            && matches!(
+                line.mark,
+                Some(LogEvent::Failed { .. } | LogEvent::ExpectedException { .. })
+            )
+    };
+    if story.lines().iter().any(|line| failed(&line)) {
+        return Some("; it was retried, and failed again".into());
+    }
+    let now = story.timeline.events.last()?.at_ms;
+    let late = now - (told.at_ms + in_ms);
+    // A worker may take a moment to begin.
+    if late < BETWEEN_SOURCES_MS || story.post_mortem() {
+        return None;
+    }
+    let copy = copy?;
+    let done = copy.message.retries.unwrap_or(1);
+    let nobody = || {
+        let consumers = story.consumers()?;
+        let is_known = story.sees_all(Source::Management) && consumers.at_ms > copy.at_ms;
+        let is_consumed = consumers.iter().any(|consumer| consumer.queue == copy.queue);
+        (is_known && !is_consumed).then_some(", which has no consumer")
+    };
+    let place = match story.is_of_my_queue(copy.queue) {
+        true => String::new(),
+        false => format!(
+            ": it was sent to `{}`{}",
+            copy.queue,
+            nobody().unwrap_or_default()
+        ),
+    };
+    Some(format!("; retry {done} was due {} ago{place}", units::span(late)))
 }
 
 /// The last attempt said that it is retried.
@@ -168,4 +220,63 @@ pub(in crate::diagnosis) fn retry_was_delivered(story: &Story<'_>) -> bool {
         .last()
         .is_some_and(|passage| passage.message.is_retry() && passage.queue == story.queue())
         && story.is_trace()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+    use crate::diagnosis::testing::WORKER;
+    use crate::framework::Message;
+
+    fn retried() -> Asked {
+        let raised = "ValueError('no')";
+        Asked::received().info(&format!(
+            "Task shop.tasks.fulfil[{OURS}] retry: Retry in 0s: {raised}"
+        ))
+    }
+
+    #[test]
+    fn a_retry_that_has_failed_does_not_come() {
+        let again = retried().error(&format!(
+            "Task shop.tasks.fulfil[{OURS}] raised unexpected: ValueError('no')"
+        ));
+        let scene = again.and(|scene| scene.setup(|setup| setup.wait_retries = true));
+        let timeline = scene.timeline.clone();
+        let story = Story::new(&timeline);
+        assert_eq!(retry_state(&story), "; it was retried, and failed again");
+        assert!(final_attempt(&story));
+        // Its copy went elsewhere long ago.
+        let copy = Message {
+            message_id: Some(OURS.into()),
+            actor: Some("shop.tasks.fulfil".into()),
+            carries_task_id: true,
+            retries: Some(1),
+            ..Message::default()
+        };
+        let sent = |queue: &str| retried().and(|scene| scene.publish_as(queue, WORKER, copy.clone()));
+        let late = sent("again")
+            .and(|scene| scene.consumers(&[("celery", WORKER, 4)]))
+            .silence();
+        let said = retry_state(&Story::new(&late.timeline));
+        assert!(
+            said.starts_with("; retry 1 was due ")
+                && said.ends_with(" ago: it was sent to `again`, which has no consumer"),
+            "{said}"
+        );
+        let here = sent("celery").silence();
+        let said = retry_state(&Story::new(&here.timeline));
+        assert!(
+            said.starts_with("; retry 1 was due ") && said.ends_with(" ago"),
+            "{said}"
+        );
+        let soon = sent("celery");
+        assert_eq!(
+            retry_state(&Story::new(&soon.timeline)),
+            "; retry 1 comes at once"
+        );
+        // And one that is on its way does.
+        let waits = retried().and(|scene| scene.setup(|setup| setup.wait_retries = true));
+        assert!(!final_attempt(&Story::new(&waits.timeline)));
+    }
 }

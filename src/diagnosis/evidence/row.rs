@@ -223,6 +223,28 @@ impl<'a> Story<'a> {
         self.rows.get(last_seen + 1).copied()
     }
 
+    /// No look of ours found it, but the API read it, and knows nothing of it since: what it had said, and the
+    /// answer that shows it gone.
+    pub fn lost_to_the_api(&self) -> Option<(u32, Fact<()>)> {
+        if self.rows.iter().any(|row| row.present) {
+            return None;
+        }
+        let last = self
+            .timeline
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::ApiStatus { http_status, .. } => Some((event, *http_status)),
+                _ => None,
+            });
+        let (gone, _) = last.filter(|(_, status)| *status == 404)?;
+        let said = self.api_status().filter(|said| said.at_ms < gone.at_ms)?;
+        // Of a result that is not there yet the API says so in a word of its own.
+        let is_unknown = self.framework().unknown_result == Some(said.value);
+        (!is_unknown).then_some((said.n, Fact::of(gone, ())))
+    }
+
     /// What the API last answered to a question from after that moment: the status, or that it knows none.
     fn api_word_since(&self, at_ms: f64) -> Option<Option<&'a str>> {
         let mut events = self.timeline.events.iter().rev();

@@ -1,7 +1,7 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
 use super::callers::{Callers, Runs};
-use super::{Raised, Story};
+use super::{Raised, Story, workers};
 use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
@@ -177,8 +177,7 @@ pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Op
 /// A thread stands in the function of the task's actor.
 pub(in crate::diagnosis) fn is_in_its_function(story: &Story<'_>) -> bool {
     let callers = Callers::of(story);
-    let mut threads = story.stacks().threads(None);
-    threads.any(|thread| callers.runs(thread) == Some(Runs::Ours))
+    family(story, None).any(|thread| callers.runs(thread) == Some(Runs::Ours))
 }
 
 /// The dump that shows this process at work on the task: a thread in its function, or the only one in any.
@@ -262,9 +261,17 @@ pub(in crate::diagnosis) fn pids_of(story: &Story<'_>, pid: i32) -> Vec<i32> {
     std::iter::once(pid).chain(children).collect()
 }
 
-/// Their threads.
+/// Their threads. Where the process is not known it is one of the watched worker's, if any of these is seen: another
+/// system of this machine may run the same code.
 fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Thread<'a>> {
-    let pids = pid.map(|pid| pids_of(story, pid));
+    let pids = match pid {
+        Some(pid) => Some(pids_of(story, pid)),
+        None => {
+            let live = workers::live_workers(story).into_iter();
+            let pids: Vec<i32> = live.flat_map(|(_, worker)| pids_of(story, worker.pid)).collect();
+            (story.post_mortem() && !pids.is_empty()).then_some(pids)
+        }
+    };
     story
         .stacks()
         .dumps()

@@ -426,12 +426,13 @@ impl<'a> Story<'a> {
         let (pid, process) = self.deliveries().find_map(|passage| {
             let (n, pid) = self.peer(passage.connection)?;
             let is_told = told.contains(&n) || told.contains(&passage.n);
-            (!is_told && self.is_watched(pid) == Some(false)).then(|| (pid, self.process(pid)))
+            (!is_told && self.is_watched(pid) == Some(false)).then(|| (pid, self.process_in_life(pid)))
         })?;
-        let command = process.map(|(_, process)| format!(" (`{}`)", process.command.join(" ")));
+        // One that has ended since cannot be told from the watched worker, which may have been started again.
+        let (_, process) = process.filter(|(_, process)| !process.command.is_empty())?;
         Some(format!(
-            "the message went to pid {pid}{}, which is not the watched worker",
-            command.unwrap_or_default()
+            "the message went to pid {pid} (`{}`), which is not the watched worker",
+            process.command.join(" ")
         ))
     }
 

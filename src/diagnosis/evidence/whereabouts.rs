@@ -12,7 +12,9 @@ const ONE_MOMENT_MS: f64 = 500.0;
 impl<'a> Story<'a> {
     /// Only from an observation of the message itself; `None`: nothing says where it is.
     pub fn whereabouts(&self) -> Option<Whereabouts> {
-        if self.is_ambiguous() {
+        // Nor of what is another actor's, unless that is the task's under another name.
+        let mut sent = self.publishes().iter();
+        if self.is_ambiguous() || sent.any(|passage| !self.is_for_the_actor(passage.message)) {
             return None;
         }
         self.at_rest()
@@ -264,9 +266,26 @@ impl<'a> Story<'a> {
         if self.acknowledges_after_the_run() || !acknowledged {
             return None;
         }
+        // A copy for a retry is on its way, or was given back: what was acknowledged is not all there is.
+        if let Some(back) = holding::came_back(self) {
+            let at_ms = self.timeline.event(back)?.at_ms;
+            let text = format!("ready on `{}` again: it was given back", passage.queue);
+            return self.place(text, Some(at_ms), Some(false));
+        }
+        if let Some(copy) = self.sent_on_for_a_retry() {
+            let text = format!("sent on to `{}` for a retry", copy.queue);
+            return self.place(text, Some(copy.at_ms), None);
+        }
         let lost = (self.outcome() == Outcome::Succeeded).then_some(false);
         let text = "acknowledged, and no longer at the broker";
         self.place(text.into(), Some(passage.at_ms), lost)
+    }
+
+    /// The copy for a retry that nobody was seen to take.
+    fn sent_on_for_a_retry(&self) -> Option<&Transfer<'a>> {
+        let copy = self.publishes().last().filter(|copy| copy.message.is_retry())?;
+        let taken = self.deliveries().any(|passage| passage.at_ms >= copy.at_ms);
+        (!taken).then_some(copy)
     }
 
     /// Published and taken by nobody.
@@ -277,8 +296,10 @@ impl<'a> Story<'a> {
         }
         let last = self.depths(passage.queue).last()?;
         let text = format!("ready on `{}`, one of {}", passage.queue, last.ready);
+        // What came behind it is counted as well.
+        let counted = 1 + holding::sent_behind(self, passage).len() as u64;
         let there =
-            last.exists && last.ready > 0 && last.at_ms > passage.at_ms && !broker::did_not_grow(self);
+            last.exists && last.ready >= counted && last.at_ms > passage.at_ms && !broker::did_not_grow(self);
         // A limit or a time to live may have taken it, and another one be what is counted.
         let alone = || last.ready == 1 && self.nothing_else_came_to(passage);
         let kept = (!broker::may_lose_messages(self) || alone())
@@ -340,6 +361,7 @@ mod tests {
     use serde_json::json;
 
     use crate::diagnosis::testing::{API, Scene, WORKER};
+    use crate::framework::Message;
     use crate::timeline::{EventKind, Source};
 
     fn now(scene: &Scene) -> Option<(String, Option<bool>)> {
@@ -389,6 +411,76 @@ mod tests {
             .totals("default", 1, 0, limit())
             .depth("default", 1, 0);
         assert_eq!(now(&dropped), None);
+    }
+
+    /// Nothing was taken, and fewer wait than were sent: one of them is gone, and nobody knows which.
+    #[test]
+    fn what_came_behind_it_is_counted_too() {
+        let sent = |before: serde_json::Value, waiting: u64| {
+            let scene = Scene::accepted()
+                .row("PENDING")
+                .totals("default", 0, 0, before)
+                .depth("default", 0, 0)
+                .publish("default")
+                .depth("default", 1, 0)
+                .publish_as("default", API, Scene::message("other"));
+            scene
+                .totals("default", waiting, 0, json!({}))
+                .depth("default", waiting, 0)
+        };
+        assert_eq!(now(&sent(json!({}), 1)), None);
+        assert_eq!(
+            now(&sent(json!({}), 2)),
+            told("ready on `default`, one of 2", Some(false))
+        );
+        // A limit that an earlier look knew of is there still.
+        assert_eq!(now(&sent(json!({ "x-max-length": 1 }), 2)), None);
+    }
+
+    /// Celery acknowledges before the run, so that a count of nothing held is an acknowledgement: unless one more waits.
+    #[test]
+    fn what_was_given_back_is_not_acknowledged() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let taken = |ready: u64| {
+            Asked::in_pool("prefork")
+                .unacked_of(0, 0)
+                .deliver()
+                .unacked_of(ready, 0)
+                .and(|scene| scene.depth("celery", ready, 0))
+                .silence()
+        };
+        assert_eq!(
+            now(&taken(0)),
+            told("acknowledged, and no longer at the broker", None)
+        );
+        assert_eq!(
+            now(&taken(1)),
+            told("ready on `celery` again: it was given back", Some(false))
+        );
+    }
+
+    /// The copy of a retry that nobody has taken is where the task is now.
+    #[test]
+    fn a_copy_on_its_way_is_named() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let copy = |id: &str| Message {
+            message_id: Some(id.into()),
+            actor: Some("shop.tasks.fulfil".into()),
+            carries_task_id: true,
+            retries: Some(1),
+            ..Message::default()
+        };
+        let retried = Asked::received()
+            .info(&format!(
+                "Task shop.tasks.fulfil[{OURS}] retry: Retry in 0s: ValueError('no')"
+            ))
+            .and(|scene| {
+                scene
+                    .publish_as("again", WORKER, copy(OURS))
+                    .totals("celery", 0, 0, json!({}))
+            })
+            .silence();
+        assert_eq!(now(&retried), told("sent on to `again` for a retry", None));
     }
 
     #[test]

@@ -270,7 +270,10 @@ fn wait_for_their_time<'a>(story: &Story<'a>, n: u32) -> BTreeSet<&'a str> {
         }
         _ => None,
     };
-    story.timeline.events.iter().filter_map(eta).collect()
+    // By the worker's own word, too: afterwards no message was seen.
+    let kept = super::control::answers(story).flat_map(|(_, _, answer)| answer.scheduled.iter().flatten());
+    let kept = kept.map(|task| task.id.as_str());
+    story.timeline.events.iter().filter_map(eta).chain(kept).collect()
 }
 
 /// The log has shown the framework's call of an actor: its absence says that there was none. The

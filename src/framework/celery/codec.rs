@@ -40,6 +40,7 @@ fn read<'e>(
         parent_id: text("parent_id")
             .filter(|parent| Some(*parent) != id)
             .map(Cow::Borrowed),
+        group: text("group").map(Cow::Borrowed),
         result_ignored: matches!(
             envelope.header("ignore_result"),
             Some(Header::Other(Json::Bool(true)))

@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use crate::framework::{LineMeaning, LineSubject, LogEvent, LogReader, LogShape, Verbosity};
+use crate::framework::{
+    LineMeaning, LineSubject, LogEvent, LogReader, LogShape, Verbosity, exception_in, function_of,
+};
 
 pub(super) const LOG: LogShape = LogShape {
     // The banner is printed, not logged.
@@ -23,6 +25,7 @@ pub(super) const LOG: LogShape = LogShape {
     ],
     tells_at: Verbosity::Info,
     death: "exited with",
+    lost_job: Some("WorkerLostError"),
     logger: "celery",
     by_others: |_, _| true,
     argument_masks: &[
@@ -85,6 +88,7 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"^Trying again in [\d.]+ seconds", |_| {
         LogEvent::RestartingConsumer
     }),
+    (r"^Connected to \w+://", |_| LogEvent::Connected),
     // It is no start: an ETA, a rate limit or busy children may still be before it.
     (task!("Task ", " received"), |c| LogEvent::Pushed {
         id: group(c, 2),
@@ -189,12 +193,34 @@ fn group(captures: &Captures<'_>, index: usize) -> String {
 /// The patterns are constants: a test compiles them all.
 static READER: LazyLock<Option<LogReader>> = LazyLock::new(|| LogReader::new(LINES).ok());
 
-fn read(text: &str, _: Option<&str>, _: Option<&str>) -> Option<LogEvent> {
+fn read(text: &str, _: Option<&str>, traceback: Option<&str>) -> Option<LogEvent> {
     // Whatever a task says of its own work is no word of its worker.
     if message_of(text, None).is_some_and(|subject| subject.by_the_task) {
         return None;
     }
-    READER.as_ref()?.read(text)
+    Some(match READER.as_ref()?.read(text)? {
+        // Before 5.5 only the traceback below the line has it.
+        // It is a generator that nobody goes through: of its function not a line ran.
+        LogEvent::Succeeded { actor, .. } if returned_its_own_generator(text, &actor) => {
+            LogEvent::NeverAwaited
+        }
+        LogEvent::ConnectionError { error, .. } if error.is_empty() => {
+            connection_error(traceback.and_then(exception_in).unwrap_or_default())
+        }
+        other => other,
+    })
+}
+
+/// The value is the task's own function, called and not run: a generator expression is called otherwise.
+fn returned_its_own_generator(text: &str, actor: &str) -> bool {
+    let value = ["<generator object ", "<async_generator object "]
+        .iter()
+        .find_map(|object| text.split_once(object));
+    let name = value
+        .and_then(|(_, rest)| rest.split_once(" at 0x"))
+        .map(|(name, _)| name);
+    let function = name.map(|name| name.rsplit('.').next().unwrap_or(name));
+    function.is_some_and(|function| function == function_of(actor) || function == "run")
 }
 
 /// `Task NAME[ID] …`.
@@ -279,6 +305,17 @@ mod tests {
             (
                 "Task shop.tasks.fulfil_order[ID] succeeded in 1.2e-05s: <coroutine object f at 0x7f>",
                 LogEvent::NeverAwaited,
+            ),
+            (
+                "Task shop.tasks.fulfil_order[ID] succeeded in 1.2e-05s: <generator object fulfil_order at 0x7f>",
+                LogEvent::NeverAwaited,
+            ),
+            (
+                "Task shop.tasks.fulfil_order[ID] succeeded in 1.2e-05s: <generator object fulfil_order.<locals>.<genexpr> at 0x7f>",
+                LogEvent::Succeeded {
+                    actor: "shop.tasks.fulfil_order".into(),
+                    id: ID.into(),
+                },
             ),
             (
                 "Task shop.tasks.fulfil_order[ID] raised unexpected: CardDeclined('card 4242 was declined')",

@@ -17,6 +17,7 @@ pub(super) const LOG: LogShape = LogShape {
     blocks: &[],
     tells_at: Verbosity::Debug,
     death: "exited unexpectedly",
+    lost_job: None,
     logger: "dramatiq",
     // An actor's own logger is named by its module and itself.
     by_others: |text, event| match event {

@@ -40,7 +40,11 @@ fn check(story: &Story<'_>) -> Answer {
         ours.after,
     );
     // What was not seen may have been sent all the same: by an error handler, or by hand.
-    match story.was_surely_not_sent() {
+    // Or what failed comes again, by the route of dead letters.
+    let comes_again = story
+        .infos(story.queue())
+        .any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown);
+    match story.was_surely_not_sent() && !comes_again {
         true => Answer::shown(text, [task.passage.n, n]).terminal(),
         false => Answer::likely(text, [task.passage.n, n]).would_decide(&[Source::Firehose]),
     }

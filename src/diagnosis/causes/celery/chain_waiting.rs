@@ -27,6 +27,7 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::super::scenes::{Chained, FIRST};
     use super::*;
+    use crate::timeline::EventKind;
 
     #[test]
     fn the_one_before_it_has_not_ended() {
@@ -34,6 +35,23 @@ mod tests {
         assert_eq!(waits.cause(), "likely chain-waiting", "{}", waits.summary());
         let held = Chained::after("chain").held("reserved").silence();
         assert_eq!(held.cause(), "certain chain-waiting", "{}", held.summary());
+    }
+
+    /// The one before it has the task's id as well; the configured actor says which of them is meant.
+    #[test]
+    fn an_id_that_all_of_the_chain_have() {
+        let both = |wanted: Option<&str>| {
+            let mut waits = Chained::after("chain").silence();
+            waits.timeline.setup.actor = wanted.map(str::to_owned);
+            for event in &mut waits.timeline.events {
+                if let EventKind::Publish { message, .. } = &mut event.kind {
+                    message.carries_task_id = true;
+                }
+            }
+            waits
+        };
+        assert_eq!(both(Some("shop.tasks.fulfil")).cause(), "likely chain-waiting");
+        assert_eq!(both(None).answer(&CAUSE), "not applicable");
     }
 
     /// It is done, and ours was not sent: that is no waiting.

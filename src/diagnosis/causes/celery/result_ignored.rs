@@ -1,6 +1,7 @@
 //! The task asks that its result is not stored, and a row of results is what is waited for.
 
 use super::APPLIES_TO;
+use crate::diagnosis::evidence::results;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -25,7 +26,7 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .find(|passage| passage.message.result_ignored)
     else {
-        return Answer::NotApplicable;
+        return by_the_workers_code(story);
     };
     // A row of the application's own has nothing to do with it.
     let is_result = |id: &str| {
@@ -48,4 +49,64 @@ fn check(story: &Story<'_>) -> Answer {
         [passage.n, done.n, row.n],
     )
     .lasting_if(true)
+}
+
+/// The message does not ask for it: the task of the worker's release may, of which the sender knows nothing.
+fn by_the_workers_code(story: &Story<'_>) -> Answer {
+    let done = story.line(|mark| matches!(mark, LogEvent::Succeeded { .. }));
+    let (Some(done), Some(row)) = (done, story.last_row().filter(|_| story.closed())) else {
+        return Answer::NotApplicable;
+    };
+    let table = story.timeline.setup.table.as_deref().unwrap_or_default();
+    // Where the worker says that it keeps results elsewhere, or does not say it, that is another matter.
+    let store = results::store_of_the_worker(story)
+        .filter(|(_, store)| results::is_the_database(story, store) && !results::cannot_be(store, table));
+    let never = story.rows().iter().all(|row| !row.present);
+    let is_expected = story.keeps_results() && story.row_is_a_result() && row.at_ms > done.at_ms + STORED_MS;
+    match store.filter(|_| never && is_expected) {
+        Some((n, store)) => Answer::likely(
+            format!(
+                "the task succeeded, the worker keeps results in {store}, and none of this task was stored: by the worker's code it is declared with ignore_result, unless the result was taken away at once"
+            ),
+            [done.n, n, row.n],
+        ),
+        None => Answer::NotApplicable,
+    }
+}
+
+/// The result is stored before the log tells of the end.
+const STORED_MS: f64 = 500.0;
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Asked, OURS};
+    use super::*;
+    use crate::timeline::EventKind;
+
+    /// The sender knows nothing of it.
+    #[test]
+    fn a_task_that_is_declared_so_in_the_workers_code_alone() {
+        let done = |store: &str| {
+            let mut scene = Asked::in_pool("prefork")
+                .info(&format!("- ** ---------- .> results:     {store}"))
+                .deliver()
+                .info(&format!("Task shop.tasks.fulfil[{OURS}] succeeded in 0.1s: None"))
+                .and(|scene| scene.at(4_000.0).no_row())
+                .silence();
+            scene.timeline.setup.table = Some("celery_taskmeta".into());
+            scene.timeline.setup.database = Some("127.0.0.1:5432/shop".into());
+            // The id of the task is its message's.
+            for event in &mut scene.timeline.events {
+                match &mut event.kind {
+                    EventKind::Answered { task_id, .. } => *task_id = Some(OURS.into()),
+                    EventKind::Row(row) => row.present = false,
+                    _ => {}
+                }
+            }
+            scene
+        };
+        let here = done("postgresql://u:**@127.0.0.1:5432/shop");
+        assert_eq!(here.answer(&CAUSE), "likely");
+        assert_eq!(done("redis://cache:6379/0").answer(&CAUSE), "not applicable");
+    }
 }

@@ -1,7 +1,7 @@
 //! The task has run, and its result could not be stored.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::results;
+use crate::diagnosis::evidence::{WorkerLine, results};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -35,9 +35,112 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .given([Premise::OneProcessPerLogThread { pid: told.line.pid }, Premise::LogIsWhole]);
     }
-    Answer::shown(
-        format!("the task has run, and what Celery does after it failed, so that its result is not stored: {error}"),
-        [told.n],
-    )
-    .given([Premise::OneProcessPerLogThread { pid: told.line.pid }, Premise::LogIsWhole])
+    // The run itself had failed, and that is what matters.
+    if let Some(raised) = story.raised().last() {
+        return Answer::ruled_out("the task itself raised before that", [raised.n]);
+    }
+    let text = if let Some(place) = in_the_application(story, told) {
+        format!(
+            "the task has run, and code of the application that Celery calls after it raised{place}: {error}"
+        )
+    } else if error.contains("generator") {
+        format!(
+            "the task was called, and the generator that it returned cannot be stored: {error}. Of a task's function with a `yield` in it not a line runs"
+        )
+    } else {
+        format!(
+            "the task has run, and what Celery does after it failed, so that its result is not stored: {error}"
+        )
+    };
+    Answer::shown(text, [told.n]).given([
+        Premise::OneProcessPerLogThread { pid: told.line.pid },
+        Premise::LogIsWhole,
+    ])
+}
+
+/// A handler or a hook of the application raised, and no store of results.
+fn in_the_application(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<String> {
+    let trace = story.framework().traceback(told.line.traceback.as_deref()?)?;
+    let frame = trace.frames.last().filter(|frame| trace.is_application(frame))?;
+    Some(format!(" at {}:{} in {}", frame.file, frame.line, frame.function))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::{Asked, OURS};
+    use super::*;
+    use crate::framework::ArgumentValues;
+    use crate::timeline::{EventKind, Level, LogLine};
+
+    const CALL: &str = "Traceback (most recent call last):\n  File \"/v/celery/app/trace.py\", line 453, in trace_task\n    R = retval = fun(*args, **kwargs)\n  File \"/v/celery/app/trace.py\", line 736, in __protected_call__\n    return self.run(*args, **kwargs)\n";
+
+    /// By the child that runs the task.
+    fn by_the_child(scene: Asked, text: &str, below: Option<String>) -> Asked {
+        let line = LogLine {
+            level: Some(Level::Warning),
+            thread: Some("ForkPoolWorker-2".into()),
+            text: text.into(),
+            raw: ArgumentValues(vec![text.to_owned()]),
+            traceback: below,
+            ..LogLine::default()
+        };
+        scene.and(|scene| scene.see(Source::WorkerLog, EventKind::Line(line)))
+    }
+
+    fn not_stored(error: &str, below: &str) -> Asked {
+        let said = by_the_child(
+            Asked::received(),
+            &format!("shop.tasks.fulfil[{OURS}]: packing"),
+            None,
+        );
+        let text =
+            format!("/v/celery/app/trace.py:662: RuntimeWarning: Exception raised outside body: {error}:");
+        by_the_child(said, &text, Some(below.to_owned()))
+    }
+
+    /// What Celery does after a failure failed as well: the work is not done.
+    #[test]
+    fn the_task_itself_had_raised() {
+        let after = "Traceback (most recent call last):\n  File \"/v/celery/app/trace.py\", line 233, in handle_failure\n    task.on_failure(exc)\n  File \"/app/shop/tasks.py\", line 28, in on_failure\nRuntimeError: pager unreachable\n";
+        let chain = format!(
+            "{CALL}  File \"/app/shop/tasks.py\", line 61, in fulfil\n    pack()\nValueError: paper jam\n\nDuring handling of the above exception, another exception occurred:\n\n{after}"
+        );
+        let raised = not_stored("RuntimeError('pager unreachable')", &chain).silence();
+        assert_eq!(raised.answer(&CAUSE), "ruled out");
+        let verdict = raised.verdict();
+        let cause = verdict.cause.expect("a cause");
+        assert_eq!(cause.id, "actor-raised");
+        assert!(
+            cause.summary.contains("ValueError: paper jam"),
+            "{}",
+            cause.summary
+        );
+        assert_eq!(verdict.outcome, crate::diagnosis::Outcome::Failed);
+        // Alone it is a handler that failed after a good end.
+        let handler = not_stored("RuntimeError('pager unreachable')", after).silence();
+        let cause = handler.verdict().cause.expect("a cause");
+        assert_eq!(cause.id, CAUSE.id);
+        assert!(
+            cause.summary.contains("/app/shop/tasks.py:28 in on_failure"),
+            "{}",
+            cause.summary
+        );
+        assert!(!cause.summary.contains("not stored"), "{}", cause.summary);
+    }
+
+    /// The process had said nothing of any task before; at once it says of which that was the end.
+    #[test]
+    fn whose_it_is_may_stand_after_it() {
+        let text =
+            "/v/celery/app/trace.py:662: RuntimeWarning: Exception raised outside body: EncodeError('no'):";
+        let first = || by_the_child(Asked::received(), text, None);
+        let ours = first().error("x").and(|scene| scene);
+        assert_eq!(ours.silence().answer(&CAUSE), "not applicable");
+        let named = by_the_child(
+            first(),
+            &format!("Task shop.tasks.fulfil[{OURS}] raised unexpected: EncodeError('no')"),
+            None,
+        );
+        assert_ne!(named.silence().answer(&CAUSE), "not applicable");
+    }
 }

@@ -24,6 +24,16 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(told) = story.line(|mark| matches!(mark, LogEvent::Discarded { .. })) else {
         return by_its_word(story).unwrap_or_else(|| with_a_signal(story));
     };
+    // It was revoked to send another one in its stead.
+    let goes_on = story.publishes().iter().find(|passage| {
+        let id = passage.message.message_id.as_deref();
+        let discarded =
+            |mark: &LogEvent| matches!(mark, LogEvent::Discarded { .. }) && mark.message_id() == id;
+        id.is_some() && story.line(discarded).is_none()
+    });
+    if let Some(other) = goes_on {
+        return Answer::ruled_out("another message of the task is under way", [told.n, other.n]);
+    }
     let text = "the worker discarded the task: it was revoked, by its id or by a stamp of its message";
     // The same line stands for a task that is too old.
     match expiry::of(story) {
