@@ -26,6 +26,7 @@ pub(in crate::diagnosis) mod others;
 pub(in crate::diagnosis) mod permissions;
 mod places;
 mod processes;
+pub(in crate::diagnosis) mod programs;
 mod repeats;
 pub(in crate::diagnosis) mod replaced;
 pub(in crate::diagnosis) mod results;

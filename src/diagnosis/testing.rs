@@ -12,8 +12,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{Answer, Cause, Certainty, Story, Verdict, ask, diagnose};
 use crate::framework::{ArgumentValues, Message};
 use crate::timeline::{
-    ClosedChannel, CommandEnd, Connection, Consumer, Ended, Event, EventKind, Frame, Level, LogLine,
-    NoAnswer, Permission, Process, Setup, Source, Stack, Timeline, Xmax,
+    ClosedChannel, CommandEnd, Connection, Consumer, Container, Ended, Event, EventKind, Frame, Level,
+    LogLine, NoAnswer, Permission, Process, Role, Setup, Source, Stack, Timeline, Xmax,
 };
 
 pub const TASK: &str = "task_1";
@@ -682,6 +682,24 @@ impl Scene {
             .process(50, 1, "python uvicorn main:app", |process| {
                 process.sockets = sockets.iter().map(|socket| (*socket).to_owned()).collect();
             })
+    }
+
+    /// The watched worker's container `shop-worker-1`, as its engine describes it.
+    pub fn worker_container(self, id: &str, state: &str, change: impl FnOnce(&mut Container)) -> Self {
+        let mut container = Container {
+            id: id.into(),
+            name: "shop-worker-1".into(),
+            image: "shop".into(),
+            project: Some("shop".into()),
+            service: Some("worker".into()),
+            number: Some(1),
+            roles: vec![Role::WorkerLog],
+            state: state.into(),
+            command: vec!["/entry.sh".into(), "dramatiq".into(), "app".into()],
+            ..Container::default()
+        };
+        change(&mut container);
+        self.see(Source::Containers, EventKind::Container(Box::new(container)))
     }
 
     pub fn worker_process(self, sockets: &[&str]) -> Self {

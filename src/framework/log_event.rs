@@ -21,8 +21,10 @@ pub enum LogEvent {
         error: String,
     },
     RestartingConsumer,
-    /// The broker has let it in.
-    Connected,
+    /// The broker at this URL has let it in, as the worker itself says.
+    Connected {
+        url: String,
+    },
     /// An error on which the worker exits.
     GaveUp {
         error: String,

@@ -11,7 +11,7 @@ use super::plan::OnNews;
 use crate::diagnosis;
 use crate::framework::LogEvent;
 use crate::interrupt::interrupt;
-use crate::timeline::{Ended, Event, EventKind, Source, Timeline};
+use crate::timeline::{Ended, Event, EventKind, Role, Source, Timeline};
 use crate::vantage::containers::ContainerQuery;
 use crate::vantage::process::ProcessQuery;
 use crate::vantage::{Phase, Report};
@@ -163,6 +163,16 @@ impl Run {
                 for consumer in consumers.iter().filter(|c| self.is_ours(&c.queue)) {
                     self.ask_who(&consumer.connection);
                 }
+            }
+            EventKind::Container(container)
+                if container.pid.is_some()
+                    && container
+                        .roles
+                        .iter()
+                        .any(|role| matches!(role, Role::WorkerLog | Role::ApiLog)) =>
+            {
+                let id = container.id.clone();
+                let _ = self.queries.processes.send(ProcessQuery::Container(id));
             }
             EventKind::Line(line) if event.source == Source::WorkerLog => {
                 if let Some(pid) = line.pid {

@@ -63,6 +63,8 @@ pub enum ProcessQuery {
     Api,
     /// Who writes the worker's log?
     Writers,
+    /// What runs in the container with this id, which writes the worker's log or the API's?
+    Container(String),
     /// A place has it, and it can be seen better here.
     Twin(i32, Found),
 }
@@ -84,6 +86,8 @@ struct Watcher {
     published: Option<EventKind>,
     /// Processes that we started.
     ours: HashSet<i32>,
+    /// Containers that write the worker's log, or the API's.
+    containers: HashSet<String>,
     fingerprints: Fingerprints,
     /// Those that a place tells of are not told twice.
     twins: Twins,
@@ -120,6 +124,7 @@ pub async fn watch(
         apis: Vec::new(),
         published: None,
         ours: HashSet::new(),
+        containers: HashSet::new(),
         fingerprints: Fingerprints::new(tap.clone(), config, twins.clone()),
         twins,
     };
@@ -194,6 +199,10 @@ impl Watcher {
                     self.show(*pid, &tables);
                 }
                 ProcessQuery::Api => self.api(&tables),
+                ProcessQuery::Container(id) => {
+                    self.containers.insert(id.clone());
+                    self.show_contained(&tables);
+                }
                 ProcessQuery::Twin(pid, found) => {
                     self.show(*pid, &tables);
                     self.fingerprints.take(*pid, *found);
@@ -242,6 +251,17 @@ impl Watcher {
         }
         if let [one] = found.as_slice() {
             self.fingerprints.take(*one, Found::LogLine);
+        }
+    }
+
+    /// What runs in the containers of worker and API: a log without pids names none of it, what is no worker writes
+    /// none, and a proxy may stand before the API.
+    fn show_contained(&mut self, tables: &Tables) {
+        for pid in container::processes(&self.containers) {
+            self.show(pid, tables);
+            if logged::is_worker(pid) {
+                self.fingerprints.take(pid, Found::WorkerLog);
+            }
         }
     }
 
@@ -294,6 +314,7 @@ impl Watcher {
         for pid in writers(&self.logs) {
             self.show(pid, &tables);
         }
+        self.show_contained(&tables);
         let mut order: Vec<i32> = self.shown.keys().copied().collect();
         order.sort_by_key(|pid| {
             (

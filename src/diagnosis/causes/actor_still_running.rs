@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{control, holdups, results, stacks, workers};
+use crate::diagnosis::evidence::{WorkerLine, control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::{Inspection, LogEvent};
@@ -62,6 +62,12 @@ fn runs_elsewhere(story: &Story<'_>, pid: Option<i32>, since: f64) -> Option<u32
             .flat_map(|(_, worker)| stacks::pids_of(story, worker.pid))
             .collect(),
     };
+    // A master alone says nothing of its children.
+    let loops = story.framework().stack.worker_loop;
+    let mut threads = pids.iter().flat_map(|pid| stacks::last_dump(story, *pid));
+    if story.master_takes() && !threads.any(|thread| thread.has(loops)) {
+        return None;
+    }
     stacks::none_runs_ours(story, &pids, since)
 }
 
@@ -91,8 +97,8 @@ fn runs_nothing_of_it(
 /// The thread that has the task, where the log says which, by taking it or by a word of the actor's own: another one
 /// runs something else.
 fn its_thread(story: &Story<'_>, pid: Option<i32>) -> Option<String> {
-    let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
-    if let Some(took) = took {
+    let took = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. }));
+    if let Some(took) = story.lines().iter().rev().find(took) {
         return took.line.thread.clone();
     }
     let spoke = story.lines().iter().rfind(|told| {
@@ -130,9 +136,9 @@ fn may_be_acknowledged(story: &Story<'_>, held: u64) -> bool {
     held < before + since.filter(|delivery| delivery.at_ms >= passage.at_ms).count() as u64
 }
 
-/// The process that has the message.
+/// The process that has the message: of those that had it the last.
 fn holder(story: &Story<'_>) -> Option<i32> {
-    story.lines().iter().find_map(|told| told.pid).or_else(|| {
+    story.lines().iter().rev().find_map(|told| told.pid).or_else(|| {
         let passage = story.deliveries().last()?;
         story.peer(passage.connection).map(|(_, pid)| pid)
     })

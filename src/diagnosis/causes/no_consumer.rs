@@ -1,11 +1,11 @@
 //! Nobody is subscribed to the queue.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{Depth, WorkerLine, broker, retries, workers};
+use crate::diagnosis::evidence::{Depth, WorkerLine, broker, containers, retries, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::WorkerLife;
-use crate::text::counted;
+use crate::text::{self, counted};
 use crate::timeline::{PlaceState, Source};
 use crate::units;
 
@@ -65,7 +65,14 @@ fn check(story: &Story<'_>) -> Answer {
     // A worker that lives has a reason of its own not to consume, even if it could not be shown.
     if let Some(n) = workers::watched_is_alive(story) {
         evidence.push(n);
-        return Answer::likely(format!("{text}, although the watched worker is alive"), evidence);
+        let by_container = story.worker_containers().into_iter().find(|(told, _)| *told == n);
+        let who = by_container.map_or("the watched worker is alive".into(), |(_, container)| {
+            format!("its {} is running", containers::words(container))
+        });
+        return Answer::likely(format!("{text}, although {who}"), evidence);
+    }
+    if let Some(answer) = standing_container(story, &text, &evidence) {
+        return answer;
     }
     if let Some(answer) = ended_containers(story, &text, &evidence) {
         return answer;
@@ -91,7 +98,8 @@ fn check(story: &Story<'_>) -> Answer {
     let unburied = story
         .all_processes()
         .any(|(_, process)| process.state == 'Z' && workers::is_worker(process));
-    let answer = if last.ready > 0 && retries::is_on_the_queue(story) && !unburied {
+    let answer = if last.ready > 0 && retries::is_on_the_queue(story) && !unburied && story.knows_its_worker()
+    {
         // A log that says nothing of an end leaves only its pids to tell that it has ended: in a
         // container they are others.
         let lives = story.worker_lines().iter().rev().find_map(WorkerLine::life);
@@ -147,6 +155,46 @@ fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> Str
         }
         None => format!("{text}: no worker runs"),
     }
+}
+
+/// The worker's container is there, and does not do a worker's work: it is paused, or something else runs in it.
+fn standing_container(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<Answer> {
+    let with = |more: &[u32]| -> Vec<u32> { evidence.iter().chain(more).copied().collect() };
+    if let Some((n, container)) = story.paused_worker_container() {
+        let text = format!("{text}: {} is paused", containers::words(container));
+        return Some(Answer::likely(text, with(&[n])));
+    }
+    if let Some((n, said)) = story.place_says("worker", PlaceState::Paused) {
+        let text = format!("{text}: the way into the worker's container says that it is paused ({said})");
+        return Some(Answer::likely(text, with(&[n])));
+    }
+    if let Some((n, container, inside)) = workers::runs_something_else(story) {
+        let commands: Vec<String> = inside
+            .iter()
+            .map(|(_, process)| format!("`{}`", process.command.join(" ")))
+            .collect();
+        let text = format!(
+            "{text}: {} runs, and no worker in it, but {}",
+            containers::words(container),
+            text::excerpt(&commands.join(", "))
+        );
+        let more: Vec<u32> = std::iter::once(n)
+            .chain(inside.iter().map(|(n, _)| *n))
+            .take(4)
+            .collect();
+        return Some(match retries::is_on_the_queue(story) {
+            true => Answer::shown(text, with(&more)),
+            false => Answer::likely(text, with(&more)),
+        });
+    }
+    // Nothing was seen of what runs in it.
+    let (n, container) = story.running_worker_container()?;
+    let text = format!(
+        "{text}, although {} is running: it was started with `{}`, which is no worker's command by itself",
+        containers::words(container),
+        text::excerpt(&container.command.join(" "))
+    );
+    Some(Answer::likely(text, with(&[n])))
 }
 
 /// The engine says that none of the worker's containers runs, and how they ended.
@@ -228,6 +276,64 @@ mod tests {
         assert_eq!(answer, silent.answer(&CAUSE));
         let (_, unknown) = says("Error response from daemon: No such container: w");
         assert!(!unknown.contains("No such"), "{unknown}");
+    }
+
+    /// A container that runs is no worker that runs.
+    #[test]
+    fn its_container_runs_something_else() {
+        let id = "a1b2c3d4e5f6";
+        let container = |scene: Scene, command: &str| {
+            scene.worker_container(id, "running", |container| {
+                container.pid = Some(4000);
+                container.command = command.split(' ').map(str::to_owned).collect();
+            })
+        };
+        let inside = |scene: Scene, command: &str| {
+            scene.process(4000, 1, command, |process| process.container = Some(id.into()))
+        };
+        let sleeps = inside(container(nobody(), "sleep infinity"), "sleep infinity").silence();
+        assert_eq!(sleeps.answer(&CAUSE), "certain");
+        assert!(
+            sleeps.summary().contains("no worker in it, but `sleep infinity`"),
+            "{}",
+            sleeps.summary()
+        );
+        // What it was started with may have ended, and left the shell.
+        let left = inside(container(nobody(), "/entry.sh dramatiq app"), "sh -c dramatiq").silence();
+        assert!(left.summary().contains("no worker in it"), "{}", left.summary());
+        let alive = inside(container(nobody(), "/entry.sh"), "python dramatiq app").silence();
+        assert_eq!(alive.answer(&CAUSE), "likely");
+        // Nothing of it was seen.
+        let unseen = container(nobody(), "sleep infinity").silence();
+        assert_eq!(unseen.answer(&CAUSE), "likely");
+        assert!(
+            unseen.summary().contains("no worker's command by itself"),
+            "{}",
+            unseen.summary()
+        );
+        let unseen = container(nobody(), "dramatiq app").silence();
+        assert!(unseen.summary().contains("is running"), "{}", unseen.summary());
+    }
+
+    /// Where the API and others write into one log, what they say is no sign of the worker's life.
+    #[test]
+    fn a_log_that_several_services_write() {
+        let says = |text: &str| {
+            let mut scene = nobody().plain(None, "GET /healthz 200").plain(None, text);
+            let mut streams = ["web-1", "worker-1"].iter();
+            for event in &mut scene.timeline.events {
+                if let crate::timeline::EventKind::Line(line) = &mut event.kind {
+                    line.stream = streams.next().map(|stream| (*stream).to_owned());
+                }
+            }
+            scene.depth("default", 1, 0).silence()
+        };
+        let quiet = says("entry: starting");
+        assert_eq!(quiet.answer(&CAUSE), "likely");
+        assert!(!quiet.summary().contains("alive"), "{}", quiet.summary());
+        let booted =
+            says("[PID 7] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.");
+        assert_eq!(booted.answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -81,6 +81,7 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{API, Scene};
+    use crate::timeline::Role;
 
     fn blocked() -> Scene {
         Scene::accepted()
@@ -126,5 +127,26 @@ mod tests {
             blocked().silence().without(Source::Management).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// A proxy listens on the API's port: whoever publishes is behind it.
+    #[test]
+    fn a_proxy_before_the_api_is_not_the_api() {
+        let behind = |state: &str| {
+            Scene::accepted()
+                .row("PENDING")
+                .alarm()
+                .see(Source::Process, EventKind::ApiProcess { pid: 60 })
+                .process(60, 1, "nginx: master process nginx", |_| {})
+                .connections(&[(API, "/", state)])
+        };
+        assert_eq!(behind("blocking").silence().cause(), "likely publisher-blocked");
+        let known = behind("blocking")
+            .worker_container("a1", "running", |container| container.roles = vec![Role::ApiLog])
+            .process(50, 1, "python uvicorn main:app", |process| {
+                process.container = Some("a1".into());
+                process.sockets = vec![API.into()];
+            });
+        assert_eq!(known.silence().cause(), "certain publisher-blocked");
     }
 }

@@ -1,5 +1,6 @@
 //! The task was run more than once, or was sent more than once.
 
+use crate::diagnosis::evidence::Transfer;
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Story};
 use crate::framework::{LogEvent, Message};
 use crate::timeline::{EventKind, Source};
@@ -42,6 +43,9 @@ fn check(story: &Story<'_>) -> Answer {
     if story.outcome() != Outcome::Succeeded {
         return Answer::NotApplicable;
     }
+    if let Some(answer) = comes_again(story) {
+        return answer;
+    }
     // One that was retried was meant to run again; one that comes again was not known to be done.
     let received: Vec<(u32, &str)> = story
         .lines()
@@ -66,6 +70,21 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => Answer::NotApplicable,
     }
+}
+
+/// It is done, and the broker was not told: it still holds the message, and delivers it again.
+fn comes_again(story: &Story<'_>) -> Option<Answer> {
+    let told = story.attempt_over().filter(|told| told.settles())?;
+    let failed = story.acknowledgement_failed(&told)?;
+    let again = |passage: &Transfer<'_>| passage.at_ms > told.at_ms;
+    if story.deliveries().any(again) {
+        return None;
+    }
+    let text = format!(
+        "the acknowledgement of message {} did not reach the broker: it is delivered again, and runs once more",
+        told.message_id().unwrap_or("?")
+    );
+    Some(Answer::likely(text, [told.n, failed]))
 }
 
 /// A message of this task, and another one for the same actor from the same sender: the connection, or a
@@ -246,5 +265,26 @@ mod tests {
         let scene = Scene::published().row("COMPLETED").silence();
         let blind = scene.without(Source::Firehose).without(Source::WorkerLog);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+
+    #[test]
+    fn an_acknowledgement_that_failed() {
+        let acked = || Scene::entered().row("COMPLETED").completed().acked("m-1");
+        let failed = |scene: Scene| {
+            let closed = "Failed to post_process_message(act('task_1')) due to a connection error: closed.";
+            scene.warning("dramatiq.worker.ConsumerThread(default)", closed)
+        };
+        let again = failed(acked());
+        assert!(contributes(&again));
+        assert!(again.verdict().cause.is_some_and(|cause| cause.id == "succeeded"));
+        let settled = |scene: &Scene| {
+            let story = crate::diagnosis::Story::new(&scene.timeline);
+            story.reached(crate::diagnosis::Stage::Settled).is_some()
+        };
+        assert!(!settled(&again));
+        assert!(!contributes(&acked()) && settled(&acked()));
+        // The next one reached the broker.
+        let repeated = again.at(9000.0).acked("m-1");
+        assert!(!contributes(&repeated) && settled(&repeated));
     }
 }

@@ -23,9 +23,12 @@ fn check(story: &Story<'_>) -> Answer {
     // Whatever it met before, the broker has let it in since.
     let about_it = story.worker_lines().iter().rev().find(|told| {
         let mark = told.mark;
-        matches!(mark, Some(LogEvent::ConnectionError { .. } | LogEvent::Connected))
+        matches!(
+            mark,
+            Some(LogEvent::ConnectionError { .. } | LogEvent::Connected { .. })
+        )
     });
-    if let Some(told) = about_it.filter(|told| matches!(told.mark, Some(LogEvent::Connected)))
+    if let Some(told) = about_it.filter(|told| matches!(told.mark, Some(LogEvent::Connected { .. })))
         && story.closed()
         && story.sees(Source::WorkerLog)
     {

@@ -196,10 +196,12 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
             .is_some() =>
         {
             let text = format!("pid {pid} had the message and is gone; nothing acknowledged it");
-            let (text, evidence) = match its_container(story, pid).and_then(|its| for_memory(story, its)) {
-                Some((oom, why)) => (format!("{text}; {why}"), vec![passage.n, n, oom]),
-                None => (text, vec![passage.n, n]),
-            };
+            let died_at = story.timeline.event(n).map_or(f64::MIN, |gone| gone.at_ms);
+            let (text, evidence) =
+                match its_container(story, pid).and_then(|its| for_memory(story, its, died_at)) {
+                    Some((oom, why)) => (format!("{text}; {why}"), vec![passage.n, n, oom]),
+                    None => (text, vec![passage.n, n]),
+                };
             // A place's log comes another way than the news of its processes, and may be the later one.
             match (place::place_of(pid).is_some(), story.closed()) {
                 (false, _) => Answer::shown(text, evidence).terminal(),
@@ -255,21 +257,28 @@ fn its_container<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Container> {
 
 fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<(u32, String)> {
     let (_, container) = story.container_of_stream(told.line.stream.as_deref())?;
-    for_memory(story, container)
+    for_memory(story, container, told.at_ms)
 }
 
-fn for_memory(story: &Story<'_>, container: &Container) -> Option<(u32, String)> {
-    let n = story.killed_for_memory(container)?;
+/// Both are told late, the engine's word by a look each second.
+const WORD_OF_A_KILL_MS: f64 = 1500.0;
+
+fn for_memory(story: &Story<'_>, container: &Container, died_at: f64) -> Option<(u32, String)> {
+    let (n, killed_at) = story.killed_for_memory(container, died_at + WORD_OF_A_KILL_MS)?;
     let limit = container
         .memory_limit
         .map_or(String::new(), |limit| format!(" (limit {})", units::bytes(limit)));
-    Some((
-        n,
-        format!(
-            "the kernel killed a process of container {} for memory{limit}",
-            container.name
+    let name = &container.name;
+    // A helper that was killed earlier is another process.
+    let apart = died_at - killed_at;
+    let text = match apart > WORD_OF_A_KILL_MS {
+        true => format!(
+            "the kernel killed some process of container {name} for memory{limit}, {} before that was said",
+            units::span(apart)
         ),
-    ))
+        false => format!("the kernel killed a process of container {name} for memory{limit}"),
+    };
+    Some((n, text))
 }
 
 #[cfg(test)]
@@ -444,5 +453,24 @@ mod tests {
         // What others had in hand comes back, too.
         assert_eq!(scene(1, 1).answer(&CAUSE), "possible");
         assert_eq!(scene(0, 0).answer(&CAUSE), "possible");
+    }
+
+    /// A helper of the actor's that was killed earlier is another process.
+    #[test]
+    fn a_kill_for_memory_is_that_of_the_death_only_where_both_come_together() {
+        let after = |ms: f64| {
+            let oom = crate::timeline::EventKind::ContainerEvent {
+                container: "shop-worker-1".into(),
+                action: "oom".into(),
+                exit: None,
+            };
+            let scene = Scene::entered()
+                .worker_container("a1", "running", |_| {})
+                .at(1000.0)
+                .see(Source::Containers, oom);
+            died(scene.at(1000.0 + ms), 101).summary()
+        };
+        assert!(after(100.0).contains("killed a process of container shop-worker-1 for memory"));
+        assert!(after(1900.0).contains("killed some process"), "{}", after(1900.0));
     }
 }

@@ -1,9 +1,9 @@
 //! The worker process is stopped.
 
-use crate::diagnosis::evidence::{Transfer, containers, control, stacks, workers};
+use crate::diagnosis::evidence::{Transfer, containers, control, retries, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::{PlaceState, Process, Role, Source};
+use crate::timeline::{Container, PlaceState, Process, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",
@@ -19,7 +19,7 @@ pub(super) const CAUSE: Cause = Cause {
         "actor-still-running",
     ],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Process]],
+    needs: &[&[Source::Process, Source::Containers]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -28,6 +28,10 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    let paused = |(_, container): (u32, &Container)| container.state == "paused";
+    if !story.sees(Source::Process) && !story.containers().any(paused) {
+        return Answer::cannot_tell(&[Source::Process]);
+    }
     let Some(passage) = story.deliveries().last() else {
         // Afterwards no delivery is seen, and a worker that was stopped early has taken none.
         return match story.closed() {
@@ -153,6 +157,9 @@ fn of_a_child(
 /// Who has the message cannot be seen, as by a user without rights, or afterwards: but no process of the watched
 /// worker runs.
 fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
+    if let Some(answer) = paused(story, delivered) {
+        return answer;
+    }
     let mut own = workers::live_workers(story);
     // With the children of a master.
     let masters: Vec<i32> = own.iter().map(|(_, process)| process.pid).collect();
@@ -198,6 +205,36 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
         true => Answer::likely(text, evidence),
         false => Answer::possible(text, evidence),
     }
+}
+
+/// The engine says that the watched worker's container is paused. Nobody consumes while it is, where it was paused
+/// before it began to, or so long ago that the broker has given its connection up.
+fn paused(story: &Story<'_>, delivered: Option<u32>) -> Option<Answer> {
+    let (n, container) = story.paused_worker_container()?;
+    let text = format!(
+        "{} is paused: `docker unpause {}` lets it go on",
+        containers::words(container),
+        container.name
+    );
+    let depth = story.depths(story.queue()).last();
+    let consumers = depth.map(|depth| depth.consumers);
+    let waits = waiting(story);
+    let mut evidence: Vec<u32> = delivered.into_iter().chain([n]).collect();
+    evidence.extend(depth.map(|depth| depth.n));
+    evidence.extend(waits);
+    let is_why_nobody_consumes = delivered.is_none()
+        && consumers == Some(0)
+        && retries::is_on_the_queue(story)
+        && containers::runs_a_worker(container)
+        && !workers::consumes_others_only(story);
+    Some(match (is_why_nobody_consumes, delivered.is_some(), consumers) {
+        (true, ..) => Answer::shown(text, evidence),
+        // Another consumer may have taken it, or be the one that is to.
+        (_, _, Some(2..)) => Answer::possible(text, evidence),
+        (_, true, _) => Answer::likely(text, evidence),
+        (_, false, _) if waits.is_some() => Answer::likely(text, evidence),
+        _ => Answer::possible(text, evidence),
+    })
 }
 
 /// Without a message at its queue this one may be anywhere.
@@ -405,6 +442,39 @@ mod tests {
         };
         assert_eq!(silent('T').cause(), "likely worker-frozen");
         assert_ne!(silent('S').cause(), "likely worker-frozen");
+    }
+
+    /// Paused while it booted: it has no consumer yet, and its process was never seen.
+    #[test]
+    fn its_engine_says_that_its_container_is_paused() {
+        let container = |state: &str, consumers| {
+            Scene::new()
+                .worker_container("a1", state, |_| {})
+                .depth("default", 0, consumers)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, consumers)
+                .silence()
+        };
+        let paused = container("paused", 0);
+        assert_eq!(paused.cause(), "certain worker-frozen");
+        assert!(
+            paused.summary().contains("docker unpause shop-worker-1"),
+            "{}",
+            paused.summary()
+        );
+        assert_eq!(paused.without(Source::Process).answer(&CAUSE), "certain");
+        assert_eq!(container("running", 0).answer(&CAUSE), "not applicable");
+        // There are others to take it.
+        assert_eq!(container("paused", 2).answer(&CAUSE), "possible");
+        // Of two replicas one runs.
+        let beside = |container: &mut Container| {
+            container.name = "shop-worker-2".into();
+            container.number = Some(2);
+        };
+        let half = paused.worker_container("b2", "running", beside);
+        assert_eq!(half.answer(&CAUSE), "not applicable");
     }
 
     #[test]

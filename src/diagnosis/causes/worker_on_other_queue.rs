@@ -32,7 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
         if !story.closed() {
             return Answer::NotApplicable;
         }
-        return alive_or_likely(
+        return workers::alive_or_likely(
             story,
             format!("the worker was started with -Q and leaves `{queue}` out"),
             vec![told.n],
@@ -64,7 +64,7 @@ fn check(story: &Story<'_>) -> Answer {
             .map(|told| told.n)
             .take(3)
             .collect();
-        return alive_or_likely(
+        return workers::alive_or_likely(
             story,
             format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`"),
             evidence,
@@ -132,24 +132,6 @@ fn by_command(story: &Story<'_>) -> Option<Answer> {
     let evidence: Vec<u32> = std::iter::once(*n).chain(depth).collect();
     let answer = Answer::shown(text, evidence).given([Premise::SamePidSpace]);
     Some(answer.lasting_if(workers::is_the_one_we_started(story)))
-}
-
-/// A worker that is dead by now is not what keeps the task.
-fn alive_or_likely(story: &Story<'_>, text: String, mut evidence: Vec<u32>) -> Answer {
-    match workers::watched_is_alive(story) {
-        Some(n) => {
-            evidence.push(n);
-            // A line of the log says that it lives whatever its pid means here.
-            let by_pid = story
-                .timeline
-                .event(n)
-                .is_some_and(|event| event.source == Source::Process);
-            Answer::shown(text, evidence)
-                .given(by_pid.then_some(Premise::SamePidSpace))
-                .lasting_if(workers::is_the_one_we_started(story))
-        }
-        None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The worker talks to another vhost or another broker.
 
-use crate::diagnosis::evidence::{broker, connections, workers};
+use crate::diagnosis::evidence::{broker, connections, containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::DefaultBroker;
-use crate::timeline::Source;
+use crate::framework::{DefaultBroker, LogEvent};
+use crate::timeline::{Connection, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-vhost",
@@ -12,7 +12,10 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &["no-consumer"],
     scenario: Some(Scenario::C),
-    needs: &[&[Source::Queue], &[Source::Process]],
+    needs: &[
+        &[Source::Queue],
+        &[Source::Process, Source::WorkerLog, Source::Containers],
+    ],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -55,12 +58,69 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
     }
+    if let Some(answer) = by_its_log(story).or_else(|| by_its_address(story)) {
+        return answer;
+    }
+    if !story.sees(Source::Process) {
+        return Answer::cannot_tell(&[Source::Process]);
+    }
     let remotes = workers.iter().flat_map(|(_, process)| &process.sockets);
     let mut remotes = remotes.filter_map(|socket| socket.split(" -> ").nth(1));
     let default = remotes.find_map(|remote| default_broker(story, remote));
     connections::other_broker(story, &workers, "the worker")
         .followed_by(&words(story, default))
         .given([Premise::SamePidSpace])
+}
+
+/// The worker itself says where it is connected, and has said nothing else since.
+fn by_its_log(story: &Story<'_>) -> Option<Answer> {
+    let wanted = &story.timeline.setup.vhost;
+    let said = story.worker_lines().iter().filter_map(|told| match told.mark {
+        Some(LogEvent::Connected { url }) => Some((told.n, url.as_str(), vhost_of(url)?)),
+        _ => None,
+    });
+    let said: Vec<(u32, &str, String)> = said.collect();
+    // Several workers may share the log.
+    if said.iter().any(|(_, _, vhost)| vhost == wanted) {
+        return None;
+    }
+    let (n, url, vhost) = said.last()?;
+    let text =
+        format!("the worker's log says that it is connected to {url}: vhost \"{vhost}\", not \"{wanted}\"");
+    let depth = story.depths_since(story.queue()).last().map(|depth| depth.n);
+    let evidence = std::iter::once(*n).chain(depth).collect();
+    Some(workers::alive_or_likely(story, text, evidence))
+}
+
+/// `amqp://USER:***@HOST:PORT/VHOST`; that of the vhost `/` ends in `//`.
+fn vhost_of(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let (_, path) = rest.split_once('/')?;
+    let path = path.split('?').next().unwrap_or_default();
+    Some(path.replace("%2F", "/").replace("%2f", "/"))
+}
+
+/// Every connection that the broker lists from the worker's container is in another vhost.
+fn by_its_address(story: &Story<'_>) -> Option<Answer> {
+    let wanted = &story.timeline.setup.vhost;
+    let listed = story.connections()?;
+    let mut own = story.worker_containers().into_iter();
+    own.find_map(|(n, container)| {
+        let is_its = |connection: &&Connection| {
+            let at = story.container_at(&connection.name);
+            at.is_some_and(|(_, at)| at.id == container.id)
+        };
+        let mine: Vec<&Connection> = listed.iter().filter(is_its).collect();
+        let other = mine.first()?;
+        let text = format!(
+            "{} is connected to vhost \"{}\", not to \"{wanted}\"",
+            containers::words(container),
+            other.vhost
+        );
+        // Another program in it may be what is connected.
+        (mine.iter().all(|connection| connection.vhost != *wanted) && containers::runs_a_worker(container))
+            .then(|| Answer::likely(text, [n, listed.n]).would_decide(&[Source::Process]))
+    })
 }
 
 /// This is where the framework connects when it is told of no broker, and the configured one is another.
@@ -110,6 +170,49 @@ mod tests {
             .connections(&[(WORKER, "staging", "running"), (OTHER, "/", "running")])
             .silence();
         assert_ne!(scene.answer(&CAUSE), "certain");
+    }
+
+    /// A worker whose log names no pid, as Celery's.
+    #[test]
+    fn its_own_log_says_where_it_is_connected() {
+        let says = |lines: &[&str]| {
+            let scene = nobody().setup(|setup| setup.framework = "celery".into());
+            let line = |scene: Scene, url: &&str| {
+                scene.line(&format!(
+                    "[2026-11-30 03:58:31,014: INFO/MainProcess] Connected to {url}"
+                ))
+            };
+            lines.iter().fold(scene, line).depth("default", 1, 0).silence()
+        };
+        let other = says(&["amqp://shop:**@mq:5672/staging"]);
+        assert_eq!(other.cause(), "certain worker-on-other-vhost");
+        assert_eq!(other.without(Source::WorkerLog).answer(&CAUSE), "not applicable");
+        // `/` is written as nothing behind a slash.
+        let same = "amqp://shop:**@mq:5672//";
+        assert_eq!(says(&[same]).answer(&CAUSE), "not applicable");
+        assert_eq!(
+            says(&[same, "amqp://shop:**@mq:5672/staging"]).answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    /// Whoever may ask the engine and the broker needs no rights over the process.
+    #[test]
+    fn the_address_of_its_container_says_where_it_is_connected() {
+        let container = |command: &str, vhost: &str| {
+            let change = |container: &mut crate::timeline::Container| {
+                container.addresses = vec!["172.18.0.7".into()];
+                container.command = command.split(' ').map(str::to_owned).collect();
+            };
+            nobody()
+                .worker_container("a1", "running", change)
+                .connections(&[("172.18.0.7:40001 -> 172.18.0.3:5672", vhost, "running")])
+                .silence()
+        };
+        let answer = |scene: Scene| scene.answer(&CAUSE);
+        assert_eq!(answer(container("/entry.sh dramatiq app", "staging")), "likely");
+        assert_eq!(answer(container("/entry.sh dramatiq app", "/")), "not applicable");
+        assert_eq!(answer(container("sleep infinity", "staging")), "not applicable");
     }
 
     #[test]

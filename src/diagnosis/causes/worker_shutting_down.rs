@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::broker;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
-use crate::timeline::Source;
+use crate::timeline::{PlaceState, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-shutting-down",
@@ -54,6 +54,9 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    if let Some(over) = has_stopped(story) {
+        return over;
+    }
     match broker::has_consumer(story) {
         Some(_) if passage.is_none() && story.sees_all(Source::Firehose) => {
             Answer::ruled_out("there are consumers", [told.n])
@@ -69,6 +72,16 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::likely(format!("{when}: {}", told.line.text), [told.n])
         }
     }
+}
+
+/// Its container does not run any more: that it stopped is over, and that nobody has started it is the cause.
+fn has_stopped(story: &Story<'_>) -> Option<Answer> {
+    if let Some(ended) = story.ended_worker_containers() {
+        let events: Vec<u32> = ended.iter().map(|(n, _)| *n).collect();
+        return Some(Answer::ruled_out("its container has stopped", events));
+    }
+    let (n, _) = story.place_says("worker", PlaceState::NotRunning)?;
+    Some(Answer::ruled_out("its container has stopped", [n]))
 }
 
 #[cfg(test)]
@@ -102,5 +115,23 @@ mod tests {
             .submitted()
             .silence();
         assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    #[test]
+    fn one_that_is_over_is_a_near_miss() {
+        let stopped = |state: &str| {
+            Scene::new()
+                .depth("default", 0, 0)
+                .info("dramatiq.worker.Worker", "Worker has been shut down.")
+                .worker_container("a1", state, |_| {})
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .silence()
+        };
+        assert_eq!(stopped("exited").cause(), "likely no-consumer");
+        assert!(stopped("exited").summary().contains("shop-worker-1 is exited"));
+        assert_eq!(stopped("running").answer(&CAUSE), "likely");
     }
 }

@@ -123,6 +123,36 @@ pub(in crate::diagnosis) fn lists_addresses_of(story: &Story<'_>, of: &Process) 
     })
 }
 
+/// Programs that pass connections on.
+pub(in crate::diagnosis) fn is_relay(process: &Process) -> bool {
+    const RELAYS: &[&str] = &[
+        "docker-proxy",
+        "rootlessport",
+        "slirp4netns",
+        "pasta",
+        "haproxy",
+        "nginx",
+        "envoy",
+        "traefik",
+        "caddy",
+        "stunnel",
+        "stunnel4",
+        "ssh",
+        "sshd",
+        "socat",
+        "kubectl",
+        "telepresence",
+        "tailscaled",
+        "amqproxy",
+        "toxiproxy",
+        "cloud_sql_proxy",
+    ];
+    process.command.first().is_some_and(|program| {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        RELAYS.contains(&name.trim_end_matches(':'))
+    })
+}
+
 pub(in crate::diagnosis) fn is_conflict(error: &str) -> bool {
     error.contains("PRECONDITION_FAILED") || error.contains("406")
 }

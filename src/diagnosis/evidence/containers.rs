@@ -1,10 +1,11 @@
 //! Containers: which are the watched worker's, who is at a connection's end, and what became of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Story;
 use super::workers::is_worker_command;
-use crate::timeline::{Container, EventKind, Role, Source};
+use crate::framework::LogEvent;
+use crate::timeline::{Container, EventKind, Process, Role, Source};
 
 /// Something that became of a container during the run.
 #[derive(Debug, Clone, Copy)]
@@ -16,21 +17,82 @@ pub struct ContainerNews<'a> {
 }
 
 impl<'a> Story<'a> {
-    /// Every container that was told of, as it was told last.
+    /// Every container that was told of and is still there, as it was told last. A name is given to one at a time:
+    /// whoever had it before is gone.
     pub fn containers(&self) -> impl Iterator<Item = (u32, &'a Container)> {
-        let mut last = BTreeMap::new();
+        let mut last: BTreeMap<&str, (u32, &'a Container)> = BTreeMap::new();
         for event in &self.timeline.events {
-            if let EventKind::Container(container) = &event.kind {
-                last.insert(container.id.as_str(), (event.n, container.as_ref()));
+            match &event.kind {
+                EventKind::Container(container) => {
+                    last.retain(|id, (_, other)| {
+                        *id == container.id.as_str() || other.name != container.name
+                    });
+                    last.insert(container.id.as_str(), (event.n, container.as_ref()));
+                }
+                // The engine's own word of it may come after its successor was seen.
+                EventKind::ContainerEvent {
+                    container: name,
+                    action,
+                    ..
+                } if action == "destroy" && !self.is_replaced(name, event.n) => {
+                    last.retain(|_, (_, container)| container.name != *name);
+                }
+                _ => {}
             }
         }
         last.into_values()
     }
 
-    /// The containers that write the watched worker's log: its command names them.
+    /// Another container had this name before that, which is not the first one of it.
+    fn is_replaced(&self, name: &str, before: u32) -> bool {
+        let told = self.timeline.events.iter().take_while(|event| event.n < before);
+        let ids: BTreeSet<&str> = told
+            .filter_map(|event| match &event.kind {
+                EventKind::Container(container) if container.name == name => Some(container.id.as_str()),
+                _ => None,
+            })
+            .collect();
+        ids.len() > 1
+    }
+
+    /// Every container that had this name before its lines, those that another one has replaced as well.
+    pub(super) fn ids_of_stream(&self, stream: Option<&str>) -> BTreeSet<&'a str> {
+        let Some((_, now)) = self.container_of_stream(stream) else {
+            return BTreeSet::new();
+        };
+        let events = self.timeline.events.iter();
+        events
+            .filter_map(|event| match &event.kind {
+                EventKind::Container(container) if container.name == now.name => Some(container.id.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The containers that write the watched worker's log: its command names them, or the names before its lines do.
     pub fn worker_containers(&self) -> Vec<(u32, &'a Container)> {
+        let streams = self.worker_streams();
         self.containers()
-            .filter(|(_, container)| container.roles.contains(&Role::WorkerLog))
+            .filter(|(_, container)| {
+                container.roles.contains(&Role::WorkerLog)
+                    || streams.iter().any(|stream| is_called(container, stream))
+            })
+            .collect()
+    }
+
+    /// Names before lines of the log in which a worker speaks: other services may share it.
+    pub(super) fn worker_streams(&self) -> BTreeSet<&'a str> {
+        let speaks = |mark: &LogEvent| {
+            let serves = matches!(
+                mark,
+                LogEvent::AddingConsumer { .. } | LogEvent::ImportFailed | LogEvent::UsageError
+            );
+            serves || mark.worker_life().is_some() || mark.handling().is_some()
+        };
+        self.worker_lines
+            .iter()
+            .filter(|told| told.mark.is_some_and(speaks))
+            .filter_map(|told| told.line.stream.as_deref())
             .collect()
     }
 
@@ -43,6 +105,31 @@ impl<'a> Story<'a> {
         let known = self.worker_containers();
         let ended = |container: &Container| matches!(container.state.as_str(), "exited" | "dead" | "created");
         (!known.is_empty() && known.iter().all(|(_, container)| ended(container))).then_some(known)
+    }
+
+    /// The watched worker's container is paused, and so is each other one that writes its log, as the engine said last.
+    pub fn paused_worker_container(&self) -> Option<(u32, &'a Container)> {
+        let known = self.worker_containers();
+        let all_stand = known.iter().all(|(_, container)| container.state == "paused");
+        known.first().copied().filter(|_| all_stand)
+    }
+
+    /// A container of the watched worker that runs. One that crashes again and again runs for a moment, too.
+    pub fn running_worker_container(&self) -> Option<(u32, &'a Container)> {
+        let runs = |container: &Container| {
+            let news = self.container_news(container);
+            container.state == "running" && news.iter().all(|news| news.action != "die")
+        };
+        let mut all = self.worker_containers().into_iter();
+        all.find(|(_, container)| runs(container))
+    }
+
+    /// What was seen to run in a container, and is still there.
+    pub fn processes_in(&self, container: &Container) -> Vec<(u32, &'a Process)> {
+        let inside = |process: &Process| process.container.as_ref() == Some(&container.id);
+        self.all_processes()
+            .filter(|(_, process)| inside(process) && process.lives() && self.gone(process.pid).is_none())
+            .collect()
     }
 
     /// The container at the client's end of a connection, by its address.
@@ -96,45 +183,54 @@ impl<'a> Story<'a> {
         (last.1 > first.1).then(|| (last.1 - first.1, [first.0, last.0]))
     }
 
-    /// The kernel killed a process of it for memory during the run.
-    pub fn killed_for_memory(&self, container: &Container) -> Option<u32> {
+    /// The kernel killed a process of it for memory during the run: the event, and its time. Of several the last one
+    /// before this moment.
+    pub fn killed_for_memory(&self, container: &Container, until: f64) -> Option<(u32, f64)> {
         let news = self.container_news(container).into_iter();
-        news.filter(|news| news.action == "oom")
-            .map(|news| news.n)
-            .next()
-            .or_else(|| {
-                // The mark stays after the engine has started it again: it must not have been there before.
-                let mut looks = self.timeline.events.iter().filter_map(|event| match &event.kind {
-                    EventKind::Container(told) if told.id == container.id => Some((event.n, told.oom_killed)),
-                    _ => None,
-                });
-                let (_, before) = looks.next()?;
-                looks.find(|(_, killed)| *killed && !before).map(|(n, _)| n)
-            })
+        let kills: Vec<(u32, f64)> = news
+            .filter(|news| news.action == "oom")
+            .map(|news| (news.n, news.at_ms))
+            .collect();
+        let before = kills.iter().rfind(|(_, at_ms)| *at_ms <= until);
+        before.or(kills.first()).copied().or_else(|| {
+            // The mark stays after the engine has started it again: it must not have been there before.
+            let mut looks = self.timeline.events.iter().filter_map(|event| match &event.kind {
+                EventKind::Container(told) if told.id == container.id => {
+                    Some((event.n, event.at_ms, told.oom_killed))
+                }
+                _ => None,
+            });
+            let (_, _, before) = looks.next()?;
+            looks
+                .find(|(_, _, killed)| *killed && !before)
+                .map(|(n, at_ms, _)| (n, at_ms))
+        })
     }
 
     /// The container whose lines have this name before them, or, without a name, the only one whose log
     /// is watched.
     pub fn container_of_stream(&self, stream: Option<&str>) -> Option<(u32, &'a Container)> {
-        let all = self.worker_containers();
         let Some(stream) = stream else {
-            return match all.as_slice() {
+            return match self.worker_containers().as_slice() {
                 [one] => Some(*one),
                 _ => None,
             };
         };
-        let mut named = all.into_iter().filter(|(_, container)| {
-            let service = container.service.as_deref();
-            let numbered = service
-                .zip(container.number)
-                .map(|(service, number)| format!("{service}-{number}"));
-            container.name == stream || numbered.as_deref() == Some(stream)
-        });
+        let mut named = self
+            .containers()
+            .filter(|(_, container)| is_called(container, stream));
         match (named.next(), named.next()) {
             (Some(one), None) => Some(one),
             _ => None,
         }
     }
+}
+
+/// Its lines have this name before them: its own, or compose's of its service and number.
+fn is_called(container: &Container, stream: &str) -> bool {
+    let service = container.service.as_deref().zip(container.number);
+    let numbered = service.map(|(service, number)| format!("{service}-{number}"));
+    container.name == stream || numbered.as_deref() == Some(stream)
 }
 
 /// Its own command is a worker's: no relay, and nothing else that consumes.

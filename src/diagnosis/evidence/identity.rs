@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Story, WorkerLine, workers};
+use super::{Story, WorkerLine, programs, workers};
 use crate::timeline::{EventKind, Process};
 
 /// Processes that count their pids alike: a container's, or those of this machine, or of the place that
@@ -21,6 +21,8 @@ struct Place<'a> {
 #[derive(Debug, Clone)]
 pub struct Life {
     pid: i32,
+    /// The event that told of it first.
+    since: u32,
     /// When it was missed first.
     gone: Option<f64>,
 }
@@ -53,10 +55,12 @@ impl<'a> Story<'a> {
             .map(|told| told.line.stream.as_deref())
             .collect();
         for stream in streams {
-            let place = self.place_of(stream, &processes);
-            self.ambiguous |= place.is_none() && self.has_namesakes(stream, &processes);
-            for ((_, own), lives) in processes.iter().filter(|((at, _), _)| Some(*at) == place) {
-                self.pids.insert((stream, *own), lives.clone());
+            let places = self.places_of(stream, &processes);
+            self.ambiguous |= places.is_empty() && self.has_namesakes(stream, &processes);
+            for ((_, own), lives) in processes.iter().filter(|((at, _), _)| places.contains(at)) {
+                let known = self.pids.entry((stream, *own)).or_default();
+                known.extend(lives.iter().cloned());
+                known.sort_by_key(|life| life.since);
             }
         }
         let known: BTreeSet<i32> = self.seen_with_map();
@@ -90,12 +94,13 @@ impl<'a> Story<'a> {
         let mut found = Namesakes::new();
         for event in &self.timeline.events {
             match &event.kind {
-                EventKind::Process(process) if may_write(process) => {
+                EventKind::Process(process) if self.may_write(process) => {
                     let Some(own) = process.own_pid() else { continue };
                     let lives = found.entry((place(process), own)).or_default();
                     if lives.iter().all(|life| life.pid != process.pid) {
                         lives.push(Life {
                             pid: process.pid,
+                            since: event.n,
                             gone: None,
                         });
                     }
@@ -108,6 +113,16 @@ impl<'a> Story<'a> {
             }
         }
         found
+    }
+
+    /// A process that may have written the log: a worker, or a Python that is not known as anything else.
+    fn may_write(&self, process: &Process) -> bool {
+        let is_python = process.command.iter().any(|word| word.contains("python"));
+        match workers::is_worker(process) {
+            // Another framework's worker beside it has the same pids.
+            true => programs::is_its_worker(self, process),
+            false => is_python,
+        }
     }
 
     fn seen_with_map(&self) -> BTreeSet<i32> {
@@ -133,9 +148,9 @@ impl<'a> Story<'a> {
         processes.keys().any(|(_, own)| pids.contains(own))
     }
 
-    /// The one place that the lines of this stream come from; `None`: there is none, or there are several
-    /// and nothing tells them apart.
-    fn place_of(&self, stream: Option<&str>, processes: &Namesakes<'a>) -> Option<Place<'a>> {
+    /// The place that the lines of this stream come from, and those that it has replaced; none: nothing was seen of
+    /// it, or there are several and nothing tells them apart.
+    fn places_of(&self, stream: Option<&str>, processes: &Namesakes<'a>) -> Vec<Place<'a>> {
         let pids = self.pids_of(stream);
         let mut places: BTreeMap<Place<'a>, Marks> = BTreeMap::new();
         for ((place, own), lives) in processes {
@@ -162,27 +177,50 @@ impl<'a> Story<'a> {
             }
         }
         // The log's own command names it.
-        if let Some((_, container)) = self.container_of_stream(stream) {
-            return places
-                .keys()
-                .find(|place| place.container == Some(container.id.as_str()))
-                .copied();
+        let named = self.ids_of_stream(stream);
+        if !named.is_empty() {
+            let is_named = |place: &&Place<'a>| place.container.is_some_and(|id| named.contains(id));
+            return places.keys().filter(is_named).copied().collect();
         }
+        // A server that runs a worker as well is known by more than a pid that everybody has.
+        places.retain(|place, marks| {
+            let mut inside = processes
+                .iter()
+                .filter(|((at, own), _)| at == place && pids.contains(own));
+            let is_server = |life: &Life| {
+                let process = self.process(life.pid);
+                process.is_some_and(|(_, process)| programs::is_server(self, process))
+            };
+            marks.deliveries > 0 || marks.holds_log || inside.any(|(_, lives)| !lives.iter().all(is_server))
+        });
         // The way into a place leads to one replica, and the log may have the lines of several.
         let is_one_of_several = self.has_several_streams();
         places.retain(|place, marks| place.at.is_none() || !is_one_of_several || marks.deliveries > 0);
-        let best = places.values().max().copied()?;
-        let mut equals = places.iter().filter(|(_, marks)| **marks == best);
+        let best = places.values().max().copied();
+        let mut equals = places.iter().filter(|(_, marks)| Some(**marks) == best);
         match (equals.next(), equals.next()) {
-            (Some((place, _)), None) => Some(*place),
-            _ => None,
+            (Some((place, _)), None) => vec![*place],
+            _ => Vec::new(),
         }
     }
 
     fn has_several_streams(&self) -> bool {
-        let with_pids = self.worker_lines.iter().filter(|told| told.line.pid.is_some());
-        let streams: BTreeSet<Option<&str>> = with_pids.map(|told| told.line.stream.as_deref()).collect();
-        streams.len() > 1
+        self.streams(|told| told.line.pid.is_some()).len() > 1
+    }
+
+    /// More than one container or service writes it.
+    pub(super) fn is_log_of_several(&self) -> bool {
+        self.streams(|_| true).len() > 1
+    }
+
+    /// Of a log that several write, some lines are known to be a worker's: else the worker may be silent.
+    pub fn knows_its_worker(&self) -> bool {
+        !self.is_log_of_several() || !self.worker_streams().is_empty()
+    }
+
+    fn streams(&self, of: impl Fn(&WorkerLine<'a>) -> bool) -> BTreeSet<Option<&'a str>> {
+        let lines = self.worker_lines.iter().filter(|told| of(told));
+        lines.map(|told| told.line.stream.as_deref()).collect()
     }
 
     /// The process that a message was delivered to.
@@ -202,6 +240,10 @@ impl<'a> Story<'a> {
     /// Lines come from a container whose processes were seen, or from one of several such: the pids in it
     /// are not this machine's.
     pub(super) fn lives_somewhere(&self) -> Option<u32> {
+        // What runs in its own container is known, or was looked for in vain.
+        if !self.worker_containers().is_empty() {
+            return None;
+        }
         let pids: BTreeSet<i32> = self
             .worker_lines
             .iter()
@@ -210,7 +252,9 @@ impl<'a> Story<'a> {
         self.all_processes()
             .find(|(_, process)| {
                 let own = process.own_pid().is_some_and(|own| pids.contains(&own));
-                own && workers::is_worker(process) && self.gone(process.pid).is_none() && process.lives()
+                own && programs::is_its_worker(self, process)
+                    && self.gone(process.pid).is_none()
+                    && process.lives()
             })
             .map(|(n, _)| n)
     }
@@ -223,10 +267,6 @@ fn place(process: &Process) -> Place<'_> {
         at: process.at.as_deref(),
         container: process.container.as_deref().filter(|_| is_apart),
     }
-}
-
-fn may_write(process: &Process) -> bool {
-    workers::is_worker(process) || process.command.iter().any(|word| word.contains("python"))
 }
 
 #[cfg(test)]
@@ -282,5 +322,47 @@ mod tests {
         assert_eq!(pids(&scene), [7]);
         let scene = in_container(logged(), 7, 1, HERE);
         assert_eq!(pids(&scene), [0; 0]);
+    }
+
+    /// The container was made anew during the run: the same name and pids, and other processes.
+    #[test]
+    fn each_life_of_a_container_has_its_own_processes() {
+        let (old, new) = ("a1".repeat(6), "b2".repeat(6));
+        let received = "[PID 7] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] Received message act('task_1') with id 'm-1'.";
+        let inside = |scene: Scene, pid: i32, id: &str| {
+            scene.process(pid, 1, "python dramatiq app", |process| {
+                process.nspids = vec![pid, 7];
+                process.container = Some(id.into());
+            })
+        };
+        let scene = Scene::new()
+            .depth("default", 0, 1)
+            .submitted()
+            .worker_container(&old, "running", |_| {});
+        let scene = inside(scene, 10_471, &old).line(received).gone(10_471).at(5000.0);
+        let scene = scene.worker_container(&new, "running", |_| {});
+        let scene = inside(scene.line(received), 20_471, &new);
+        let story = crate::diagnosis::Story::new(&scene.timeline);
+        let pids: Vec<Option<i32>> = story.worker_lines().iter().map(|told| told.pid).collect();
+        assert_eq!(pids, [Some(10_471), Some(20_471)]);
+        assert_eq!(story.worker_containers().len(), 1);
+    }
+
+    #[test]
+    fn a_server_or_another_frameworks_worker_has_the_same_pid_by_chance() {
+        let other = |command: &str| {
+            logged().process(10_471, 1, command, |process| {
+                process.nspids = vec![10_471, 7];
+                process.container = Some(HERE.repeat(32));
+            })
+        };
+        assert_eq!(pids(&other("python dramatiq app")), [10_471]);
+        assert_eq!(pids(&other("python /app/worker.py")), [10_471]);
+        for command in ["python uvicorn main:app", "python celery -A shop worker"] {
+            assert!(!pids(&other(command)).contains(&10_471), "{command}");
+        }
+        // It has a worker in it as well.
+        let embedded = other("python uvicorn main:app").peer(WORKER, 10_471);
+        assert_eq!(pids(&embedded), [10_471]);
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stacks::{self, Dump, Thread};
-use super::{Story, Transfer, workers};
+use super::{Story, Transfer, connections, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Process, Source};
+use crate::timeline::{EventKind, Process, Role, Source};
 
 /// A part of the system that was started in this run.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,8 @@ impl<'a> Story<'a> {
         ended.is_some_and(|end| end.exit != 0)
     }
 
-    /// The processes that serve the API.
+    /// The processes that serve the API. Behind a proxy on its port they are those of the container whose log is the
+    /// API's, where that is known.
     pub fn api_processes(&self) -> Vec<(u32, &'a Process)> {
         let mut pids = BTreeSet::new();
         for event in &self.timeline.events {
@@ -128,7 +129,24 @@ impl<'a> Story<'a> {
                 pids.insert(*pid);
             }
         }
-        pids.into_iter().filter_map(|pid| self.process(pid)).collect()
+        let listeners: Vec<(u32, &Process)> = pids.into_iter().filter_map(|pid| self.process(pid)).collect();
+        let (relays, served): (Vec<_>, Vec<_>) = listeners
+            .into_iter()
+            .partition(|(_, process)| connections::is_relay(process));
+        match served.is_empty() && !relays.is_empty() {
+            true => self.behind_the_proxy(),
+            false => served,
+        }
+    }
+
+    fn behind_the_proxy(&self) -> Vec<(u32, &'a Process)> {
+        let containers = self.containers();
+        let of_the_api = containers.filter(|(_, container)| container.roles.contains(&Role::ApiLog));
+        let inside = of_the_api.flat_map(|(_, container)| self.processes_in(container));
+        let is_python = |process: &Process| process.command.iter().any(|word| word.contains("python"));
+        inside
+            .filter(|(_, process)| is_python(process) && !workers::is_worker(process))
+            .collect()
     }
 
     /// The processes of this machine whose lines stand in the watched worker's log, since its last boot.

@@ -117,6 +117,10 @@ impl<'a> Story<'a> {
             match told.mark.and_then(LogEvent::handling) {
                 Some(Handling::Delivered) => put(Stage::Delivered, at, told.n),
                 Some(Handling::Received) => put(Stage::Received, at, told.n),
+                // The line is written before the broker is told.
+                Some(Handling::Settled) if self.acknowledgement_failed(told).is_some() => {
+                    put(Stage::Received, at, told.n)
+                }
                 Some(Handling::Settled) => put(Stage::Settled, at, told.n),
                 None => {}
             }

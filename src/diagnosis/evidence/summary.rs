@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fact, Story, Visibility, row};
+use super::{Fact, Story, Visibility, connections, row};
 use crate::diagnosis::{Outcome, Reached, Stage, Task};
 use crate::framework::{LogEvent, Verbosity};
 use crate::text::counted;
@@ -426,7 +426,12 @@ impl<'a> Story<'a> {
         let (pid, process) = self.deliveries().find_map(|passage| {
             let (n, pid) = self.peer(passage.connection)?;
             let is_told = told.contains(&n) || told.contains(&passage.n);
-            (!is_told && self.is_watched(pid) == Some(false)).then(|| (pid, self.process_in_life(pid)))
+            // Whoever passes it on does not have it.
+            let is_passed_on = self
+                .process(pid)
+                .is_some_and(|(_, process)| connections::is_relay(process));
+            (!is_told && !is_passed_on && self.is_watched(pid) == Some(false))
+                .then(|| (pid, self.process_in_life(pid)))
         })?;
         // One that has ended since cannot be told from the watched worker, which may have been started again.
         let (_, process) = process.filter(|(_, process)| !process.command.is_empty())?;

@@ -1,6 +1,6 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
-use super::{Story, Transfer, WorkerLine, broker, control, expiry, holding, retries, vanished};
+use super::{Story, Transfer, WorkerLine, broker, connections, control, expiry, holding, retries, vanished};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Inspection, LogEvent};
@@ -73,7 +73,9 @@ impl<'a> Story<'a> {
     /// Acknowledged or rejected: the broker holds it no more, or as a dead letter.
     fn settled_message(&self) -> Option<Whereabouts> {
         let settled = self.attempt_over().filter(|told| told.settles());
-        if settled.is_some_and(|told| self.acknowledgement_failed(&told) || self.copy_is_unseen(&told)) {
+        if settled
+            .is_some_and(|told| self.acknowledgement_failed(&told).is_some() || self.copy_is_unseen(&told))
+        {
             return None;
         }
         let at_ms = match &settled {
@@ -158,15 +160,16 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The line is written before the broker is told: where that fails the message comes back.
-    fn acknowledgement_failed(&self, told: &WorkerLine<'_>) -> bool {
+    /// The line is written before the broker is told: where that fails the message comes back. The line that says so.
+    pub(in crate::diagnosis) fn acknowledgement_failed(&self, told: &WorkerLine<'_>) -> Option<u32> {
         let mut after = self.worker_lines.iter().filter(|line| line.n != told.n);
-        after.any(|line| {
+        let failed = after.find(|line| {
             let names_it = line.line.carries_task_id || line.message_id() == told.message_id();
             matches!(line.mark, Some(LogEvent::AckFailed))
                 && line.at_ms >= told.at_ms - ONE_MOMENT_MS
                 && (names_it || line.thread() == told.thread())
-        })
+        });
+        failed.map(|line| line.n)
     }
 
     /// The attempt left a copy for a retry, which nobody who saw every publish speaks of.
@@ -333,8 +336,13 @@ impl<'a> Story<'a> {
     }
 
     fn holder(&self, passage: &Transfer<'_>) -> String {
+        let is_relay = |pid: i32| {
+            self.process(pid)
+                .is_some_and(|(_, process)| connections::is_relay(process))
+        };
         match self.peer(passage.connection) {
-            Some((_, pid)) => format!("pid {pid}"),
+            Some((_, pid)) if !is_relay(pid) => format!("pid {pid}"),
+            Some(_) => format!("whoever is behind {}", passage.connection),
             None => passage.connection.to_owned(),
         }
     }

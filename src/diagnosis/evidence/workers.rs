@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::containers::runs_a_worker;
+use super::programs::may_be_a_worker;
+pub(in crate::diagnosis) use super::programs::{is_worker, is_worker_command};
 use super::{End, Launch, Story, WorkerLine, connections};
+use crate::diagnosis::Answer;
+use crate::diagnosis::premises::Premise;
 use crate::framework::{self, Delays, LogEvent, WorkerLife};
 use crate::text;
-use crate::timeline::{Container, Event, EventKind, Level, Process, Source, exit_words};
+use crate::timeline::{Container, Event, EventKind, Level, PlaceState, Process, Source, exit_words};
 use crate::units;
 
 /// A test switch that is on in the process's environment.
@@ -28,17 +33,6 @@ pub(in crate::diagnosis) fn test_switch<'p>(
             })
         })
         .map(|(name, value)| (name.as_str(), value.as_str()))
-}
-
-/// A worker by its command line: a framework's own start script or module, be it another framework's.
-pub(in crate::diagnosis) fn is_worker_command(command: &[String]) -> bool {
-    framework::ALL
-        .iter()
-        .any(|framework| framework.worker.is_started_by(command))
-}
-
-pub(in crate::diagnosis) fn is_worker(process: &Process) -> bool {
-    is_worker_command(&process.command) || process.parent_command.as_deref().is_some_and(is_worker_command)
 }
 
 /// A worker by what it does: its stack is a worker's, or it consumes the delay queue, which only a
@@ -73,7 +67,11 @@ pub(in crate::diagnosis) fn is_worker_product(product: &str) -> bool {
 /// Live processes of the watched worker.
 pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process)> {
     let mut found: Vec<(u32, &'a Process)> = Vec::new();
-    for pid in story.log_pids().into_iter().chain(story.log_holders()) {
+    let in_its_containers = story.worker_containers().into_iter();
+    let in_its_containers = in_its_containers.flat_map(|(_, container)| story.processes_in(container));
+    let in_its_containers = in_its_containers.map(|(_, process)| process.pid);
+    let by_its_log = story.log_pids().into_iter().chain(story.log_holders());
+    for pid in by_its_log.chain(in_its_containers) {
         if found.iter().any(|(_, process)| process.pid == pid) {
             continue;
         }
@@ -81,7 +79,7 @@ pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a
         if let Some(process) = story.process(pid)
             && story.gone(pid).is_none()
             && process.1.lives()
-            && (is_worker(process.1) || process.1.command.iter().any(|word| word.contains("python")))
+            && may_be_a_worker(story, process.1)
         {
             found.push(process);
         }
@@ -103,6 +101,28 @@ pub(in crate::diagnosis) fn end_of(launch: &Launch) -> Option<(End, String)> {
         units::span(end.after_ms)
     );
     Some((end, text))
+}
+
+/// What the watched worker's log says of it: a worker that is dead by now is not what keeps the task.
+pub(in crate::diagnosis) fn alive_or_likely(
+    story: &Story<'_>,
+    text: String,
+    mut evidence: Vec<u32>,
+) -> Answer {
+    match watched_is_alive(story) {
+        Some(n) => {
+            evidence.push(n);
+            // A line of the log says that it lives whatever its pid means here.
+            let by_pid = story
+                .timeline
+                .event(n)
+                .is_some_and(|event| event.source == Source::Process);
+            Answer::shown(text, evidence)
+                .given(by_pid.then_some(Premise::SamePidSpace))
+                .lasting_if(is_the_one_we_started(story))
+        }
+        None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
+    }
 }
 
 /// The watched worker has ended, and nothing starts it again: it was started by us, or by an engine that is told
@@ -150,18 +170,28 @@ pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Opt
 pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
     let ended = story
         .started("worker")
-        .is_some_and(|launch| launch.ended.is_some());
+        .is_some_and(|launch| launch.ended.is_some())
+        || runs_something_else(story).is_some()
+        || story.place_says("worker", PlaceState::NotRunning).is_some();
     live_workers(story).first().map(|(n, _)| *n).or_else(|| {
         // Its lines tell of a life that is over.
         if ended {
             return None;
         }
+        // Other services may share the log.
+        let streams = story.worker_streams();
+        let is_shared = story.is_log_of_several();
+        let is_its = |told: &WorkerLine<'_>| {
+            let stream = told.line.stream.as_deref();
+            !is_shared || stream.is_some_and(|stream| streams.contains(stream))
+        };
         story
             .worker_lines()
             .iter()
             .rev()
             .find(|told| {
                 !told.line.before
+                    && is_its(told)
                     && told.life() != Some(WorkerLife::Ending)
                     && !matches!(told.mark, Some(LogEvent::ImportFailed))
             })
@@ -169,19 +199,34 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
             .filter(|told| !is_bare_traceback(told) && !container_ended_after(story, told.at_ms))
             .map(|told| told.n)
             .or_else(|| story.lives_somewhere().or_else(|| story.lives_in_its_place()))
+            // Where nothing of it can be seen, its container speaks for the command that it was started with.
             .or_else(|| {
-                let containers = story.worker_containers().into_iter();
-                let lives = |container: &Container| {
-                    // One that crashes again and again runs for a moment, too.
-                    let news = story.container_news(container);
-                    container.state == "running" && news.iter().all(|news| news.action != "die")
-                };
-                containers
-                    .filter(|(_, container)| lives(container))
-                    .map(|(n, _)| n)
-                    .next()
+                let (n, container) = story.running_worker_container()?;
+                let unseen = story.processes_in(container).is_empty();
+                (unseen && runs_a_worker(container)).then_some(n)
             })
     })
+}
+
+/// Of each of the watched worker's containers the main process was seen, and nothing in them is a worker.
+pub(in crate::diagnosis) fn runs_something_else<'a>(
+    story: &Story<'a>,
+) -> Option<(u32, &'a Container, Vec<(u32, &'a Process)>)> {
+    let (n, container) = story.running_worker_container()?;
+    let containers = story.worker_containers().into_iter();
+    let inside: Vec<(&Container, Vec<(u32, &Process)>)> = containers
+        .map(|(_, container)| (container, story.processes_in(container)))
+        .collect();
+    let is_seen = |(container, processes): &(&Container, Vec<(u32, &Process)>)| {
+        let mut processes = processes.iter();
+        container.pid.is_none() || processes.any(|(_, process)| Some(process.pid) == container.pid)
+    };
+    let seen = inside.iter().all(is_seen);
+    let processes: Vec<(u32, &Process)> = inside.into_iter().flat_map(|(_, inside)| inside).collect();
+    let is_none = processes
+        .iter()
+        .all(|(_, process)| !may_be_a_worker(story, process));
+    (seen && is_none && !processes.is_empty()).then_some((n, container, processes))
 }
 
 /// An exception that nobody caught.

@@ -1,6 +1,7 @@
 //! Premises about processes: whose pids a log has, who is at a connection's end, who is a replica.
 
 use super::{EventId, State, proved};
+use crate::diagnosis::evidence::connections::is_relay;
 use crate::diagnosis::evidence::{Story, workers};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
@@ -263,36 +264,6 @@ fn without_names(command: &[String]) -> Vec<&str> {
         }
     }
     kept
-}
-
-/// Programs that pass connections on.
-fn is_relay(process: &Process) -> bool {
-    const RELAYS: &[&str] = &[
-        "docker-proxy",
-        "rootlessport",
-        "slirp4netns",
-        "pasta",
-        "haproxy",
-        "nginx",
-        "envoy",
-        "traefik",
-        "caddy",
-        "stunnel",
-        "stunnel4",
-        "ssh",
-        "sshd",
-        "socat",
-        "kubectl",
-        "telepresence",
-        "tailscaled",
-        "amqproxy",
-        "toxiproxy",
-        "cloud_sql_proxy",
-    ];
-    process.command.first().is_some_and(|program| {
-        let name = program.rsplit('/').next().unwrap_or(program);
-        RELAYS.contains(&name.trim_end_matches(':'))
-    })
 }
 
 #[cfg(test)]

@@ -63,6 +63,9 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"(?:^|\| )(?:Usage: (?:python -m )?celery|Error: (?:Invalid value|No such option|Unable to parse)|Unable to load celery application|The module \S+ was not found)",
         |_| LogEvent::UsageError,
     ),
+    (r"^Connected to (\w+://\S+)$", |c| LogEvent::Connected {
+        url: group(c, 1),
+    }),
     (
         r"(?s)consumer: Cannot connect to \S+: (.*?)\.?(?:\nTrying again.*)?$",
         |c| connection_error(group(c, 1)),
@@ -88,7 +91,6 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"^Trying again in [\d.]+ seconds", |_| {
         LogEvent::RestartingConsumer
     }),
-    (r"^Connected to \w+://", |_| LogEvent::Connected),
     // It is no start: an ETA, a rate limit or busy children may still be before it.
     (task!("Task ", " received"), |c| LogEvent::Pushed {
         id: group(c, 2),

@@ -3,9 +3,11 @@
 //! `/proc/PID/status` and `/proc/PID/cgroup` are open to every user. An engine gives each container a
 //! cgroup that bears its id, whoever the engine is: Docker, Podman, containerd, CRI-O.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::bounded;
+use crate::procfs;
 
 /// An engine's id in full, in hexadecimal digits.
 const ID: usize = 64;
@@ -34,6 +36,30 @@ pub fn short(id: &str) -> &str {
 /// The id of the container that a process runs in.
 pub fn id(pid: i32) -> Option<String> {
     id_in(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// Of each container more processes than these are children alike.
+const MOST: usize = 16;
+
+/// What runs in the containers with these ids, the oldest of each first.
+pub fn processes(ids: &HashSet<String>) -> Vec<i32> {
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    let mut found: HashMap<String, Vec<(u64, i32)>> = HashMap::new();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        if let Some(id) = id(process.pid).filter(|id| ids.contains(id))
+            && let Ok(stat) = process.stat()
+        {
+            found.entry(id).or_default().push((stat.starttime, process.pid));
+        }
+    }
+    let oldest = found.into_values().flat_map(|mut of_one| {
+        of_one.sort_unstable();
+        of_one.truncate(MOST);
+        of_one
+    });
+    oldest.map(|(_, pid)| pid).collect()
 }
 
 /// The same from the text of that file.
@@ -103,6 +129,12 @@ mod tests {
             assert_eq!(id_in(&path).as_deref(), Some("0123456789ab"), "{path}");
         }
         assert_eq!(id_in("0::/user.slice/user-1000.slice/session-2.scope"), None);
+    }
+
+    #[test]
+    fn no_container_has_no_processes() {
+        assert!(processes(&HashSet::new()).is_empty());
+        assert!(processes(&HashSet::from(["0123456789ab".to_owned()])).is_empty());
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn is_python(pid: i32) -> bool {
         || is_worker(pid)
 }
 
-fn is_worker(pid: i32) -> bool {
+pub(super) fn is_worker(pid: i32) -> bool {
     let parent = Proc::new(pid)
         .and_then(|process| process.stat())
         .map(|stat| stat.ppid);

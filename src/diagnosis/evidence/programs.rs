@@ -1,0 +1,73 @@
+//! What a process is, by its command: a worker, a server, another program of a framework.
+
+use super::{Story, workers};
+use crate::framework;
+use crate::timeline::Process;
+
+/// A worker by its command line: a framework's own start script or module, be it another framework's.
+pub(in crate::diagnosis) fn is_worker_command(command: &[String]) -> bool {
+    framework::ALL
+        .iter()
+        .any(|framework| framework.worker.is_started_by(command))
+}
+
+pub(in crate::diagnosis) fn is_worker(process: &Process) -> bool {
+    is_worker_command(&process.command) || process.parent_command.as_deref().is_some_and(is_worker_command)
+}
+
+/// A worker of the framework that this run is about.
+pub(in crate::diagnosis) fn is_its_worker(story: &Story<'_>, process: &Process) -> bool {
+    let shape = &story.framework().worker;
+    let parent = process.parent_command.as_deref();
+    shape.is_started_by(&process.command) || parent.is_some_and(|command| shape.is_started_by(command))
+}
+
+/// It serves HTTP, or something else than tasks: by its port, or by its command.
+pub(in crate::diagnosis) fn is_server(story: &Story<'_>, process: &Process) -> bool {
+    const SERVERS: &[&str] = &[
+        "uvicorn",
+        "gunicorn",
+        "hypercorn",
+        "daphne",
+        "granian",
+        "waitress-serve",
+        "uwsgi",
+        "runserver",
+        "flask",
+    ];
+    let name = |word: &String| {
+        let word = word.rsplit('/').next().unwrap_or(word);
+        SERVERS.contains(&word.trim_end_matches(':'))
+    };
+    let parent = process.parent_command.iter().flatten().take(4);
+    let mut words = process.command.iter().take(4).chain(parent);
+    !is_worker(process) && (serves_the_api(story, process) || words.any(name))
+}
+
+/// A worker by its command, or a Python that is not known as anything else: it may have been started by a script.
+pub(in crate::diagnosis) fn may_be_a_worker(story: &Story<'_>, process: &Process) -> bool {
+    is_its_worker(story, process)
+        || workers::acts_as_worker(story, process)
+        || !is_worker(process)
+            && (process.command.iter().any(|word| word.contains("python"))
+                && !is_server(story, process)
+                && !is_another_program(&process.command))
+}
+
+/// It listens on the API's port, or is of the tree of one that does.
+fn serves_the_api(story: &Story<'_>, process: &Process) -> bool {
+    let mut apis = story.api_processes().into_iter();
+    apis.any(|(_, api)| {
+        api.pid == process.pid
+            || api.ppid == process.pid
+            || process.ppid == api.pid
+            || (process.ppid > 1 && process.ppid == api.ppid && process.command == api.command)
+    })
+}
+
+/// A framework's program that does something else than work: its scheduler, its monitor.
+fn is_another_program(command: &[String]) -> bool {
+    let mut words = command.iter().take(3);
+    words.any(|word| framework::is_worker_program(word.rsplit('/').next().unwrap_or(word)))
+        && !is_worker_command(command)
+}
