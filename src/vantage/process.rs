@@ -3,6 +3,7 @@
 //! Everything is read from `/proc`; nothing is stopped, traced or run. Processes of other users
 //! show their command line but neither their sockets nor their environment.
 
+mod addresses;
 mod api;
 mod changed;
 mod code;
@@ -39,6 +40,7 @@ use crate::error::Unavailable;
 use crate::limits;
 use crate::timeline::environment::Found;
 use crate::timeline::{EventKind, Process};
+use addresses::{api_addresses, is_local};
 pub use describe::{descends_from, read, state_of};
 use describe::{read_with, started_at_ms};
 use environment::Fingerprints;
@@ -391,30 +393,3 @@ impl Watcher {
 /// Stacks are read of so many processes at most, within this time.
 const MOST_STACKS: usize = 8;
 const STACKS_WITHIN: Duration = Duration::from_millis(1800);
-
-/// Where the API's URL leads, in the order in which a client tries.
-async fn api_addresses(config: &Config) -> Vec<SocketAddr> {
-    let Some(api) = &config.api else {
-        return Vec::new();
-    };
-    let (Some(host), Some(port)) = (api.url.host_str(), api.url.port_or_known_default()) else {
-        return Vec::new();
-    };
-    let host = host.trim_matches(['[', ']']);
-    tokio::net::lookup_host((host, port))
-        .await
-        .map_or_else(|_| Vec::new(), Iterator::collect)
-}
-
-/// Whether a host name means this machine.
-async fn is_local(host: &str) -> bool {
-    let Ok(mut addresses) = tokio::net::lookup_host((host, 0)).await else {
-        return false;
-    };
-    // An address of ours is one that we can bind.
-    addresses.any(|address| is_ours(address.ip()))
-}
-
-fn is_ours(address: std::net::IpAddr) -> bool {
-    address.is_loopback() || std::net::UdpSocket::bind((address, 0)).is_ok()
-}

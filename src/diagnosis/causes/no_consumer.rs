@@ -299,7 +299,7 @@ mod tests {
             sleeps.summary()
         );
         // What it was started with may have ended, and left the shell.
-        let left = inside(container(nobody(), "/entry.sh dramatiq app"), "sh -c dramatiq").silence();
+        let left = inside(container(nobody(), "/entry.sh dramatiq app"), "sh /start").silence();
         assert!(left.summary().contains("no worker in it"), "{}", left.summary());
         let alive = inside(container(nobody(), "/entry.sh"), "python dramatiq app").silence();
         assert_eq!(alive.answer(&CAUSE), "likely");

@@ -178,9 +178,7 @@ mod tests {
         let says = |lines: &[&str]| {
             let scene = nobody().setup(|setup| setup.framework = "celery".into());
             let line = |scene: Scene, url: &&str| {
-                scene.line(&format!(
-                    "[2026-11-30 03:58:31,014: INFO/MainProcess] Connected to {url}"
-                ))
+                scene.plain(Some(crate::timeline::Level::Info), &format!("Connected to {url}"))
             };
             lines.iter().fold(scene, line).depth("default", 1, 0).silence()
         };

@@ -49,9 +49,16 @@ pub(in crate::diagnosis) fn may_be_a_worker(story: &Story<'_>, process: &Process
     is_its_worker(story, process)
         || workers::acts_as_worker(story, process)
         || !is_worker(process)
-            && (process.command.iter().any(|word| word.contains("python"))
-                && !is_server(story, process)
-                && !is_another_program(&process.command))
+            && (is_python(process) && !is_server(story, process) && !is_another_program(&process.command))
+}
+
+/// The program is Python; a shell or an `init` that is to start one is none.
+fn is_python(process: &Process) -> bool {
+    let program = process.command.first().map_or("", String::as_str);
+    program
+        .rsplit('/')
+        .next()
+        .is_some_and(|name| name.contains("python"))
 }
 
 /// It listens on the API's port, or is of the tree of one that does.

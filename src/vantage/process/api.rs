@@ -31,7 +31,7 @@ struct Relay {
 /// Who listens at these addresses, tried in their order as a client would.
 pub(super) fn listeners(addresses: &[SocketAddr], tables: &Tables) -> Listeners {
     for address in addresses {
-        let here = match super::is_ours(address.ip()) {
+        let here = match super::addresses::is_ours(address.ip()) {
             true => listening(tables.own(), *address),
             false => Vec::new(),
         };
