@@ -14,8 +14,8 @@ pub(super) use requests::RequestLog;
 use strum::{EnumDiscriminants, VariantArray};
 
 use super::Stage;
-use super::evidence::{Story, Transfer, locks, permissions, stacks, workers};
-use crate::framework::Framework;
+use super::evidence::{Story, Transfer, WorkerLine, locks, permissions, stacks, workers};
+use crate::framework::{Framework, LogEvent};
 use crate::timeline::{Event, EventKind, Process, Row, Source};
 
 /// The number by which evidence points at an event.
@@ -200,11 +200,15 @@ impl Story<'_> {
         };
         let has_id = |passage: &&Transfer<'_>| passage.message.message_id.as_deref() == Some(id);
         let all = || self.publishes().iter().chain(self.deliveries());
-        if all()
+        let other = all()
             .filter(has_id)
-            .any(|passage| !self.is_for_the_actor(passage.message))
-        {
-            return State::Assumed;
+            .find(|passage| !self.is_for_the_actor(passage.message));
+        if let Some(other) = other {
+            // One that no worker knows is no other step of the application: it has another name there.
+            let actor = other.message.actor.as_deref().unwrap_or_default();
+            let is_unknown = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::UndefinedActor { actor: unknown }) if unknown == actor);
+            let unknown = self.worker_lines().iter().find(is_unknown);
+            return unknown.map_or(State::Assumed, |told| proved([told.n]));
         }
         if crate::framework::is_same_id(task, id) || !is_common(task) {
             return proved([]);

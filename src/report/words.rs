@@ -7,7 +7,7 @@ use crate::links;
 use crate::text;
 use crate::timeline::Source;
 use crate::timeline::place::pid_words;
-use crate::timeline::{Ended, EventKind as Kind};
+use crate::timeline::{Ended, Event, EventKind as Kind, NoAnswer};
 use crate::units::span;
 
 /// What the scenario's letter stands for.
@@ -48,6 +48,9 @@ pub(super) fn sentence(report: &Report) -> String {
         (Some(Scenario::A), _) => "The task ran and has not finished",
         (Some(_), _) => "The task did not run",
         (None, _) if report.stage.is_none() && report.setup.post_mortem => "Nothing is known of this task",
+        (None, _) if report.stage.is_none() && gave_no_answer(report) => {
+            "Nothing says whether the task was submitted"
+        }
         (None, _) if report.stage.is_none() => "The task was not submitted",
         (None, _) => "Nothing shows whether the task ran",
     };
@@ -59,6 +62,20 @@ pub(super) fn sentence(report: &Report) -> String {
         },
         _ => what.into(),
     }
+}
+
+/// The API had taken the request, and was not waited for any longer.
+fn gave_no_answer(report: &Report) -> bool {
+    let is_late = |event: &Event| {
+        matches!(
+            event.kind,
+            Kind::NotAnswered {
+                why: NoAnswer::Timeout,
+                ..
+            }
+        )
+    };
+    report.timeline.iter().any(is_late)
 }
 
 /// Where none could be proved: which look would decide.

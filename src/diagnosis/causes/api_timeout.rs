@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{connections, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
-use crate::timeline::{EventKind, NoAnswer};
+use crate::timeline::{Event, EventKind, NoAnswer};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-timeout",
@@ -41,6 +41,25 @@ fn check(story: &Story<'_>) -> Answer {
                         "; its process is connecting to a broker at that moment ({socket})"
                     ));
                 }
+                // It may answer only when the task is done.
+                let asked = story.find(|event| match event.kind {
+                    EventKind::Submitting { .. } => Some(event.n),
+                    _ => None,
+                });
+                let is_its = |sent: &&Event| match &sent.kind {
+                    EventKind::Publish { connection, .. } => {
+                        asked.is_some_and(|asked| sent.n > asked)
+                            && sent.at_ms <= event.at_ms
+                            && story.is_the_apis(connection).is_some()
+                    }
+                    _ => false,
+                };
+                if let Some(sent) = story.timeline.events.iter().find(is_its) {
+                    evidence.push(sent.n);
+                    text.push_str(
+                        "; it had sent a message by then: it may answer only when the task is done (raise `api.timeout`, and what the task does decides)",
+                    );
+                }
                 // Started in this run, and never answered anything: a reloader listens for a child that
                 // cannot be imported.
                 if let Some(n) = story.started("api").and_then(|launch| launch.not_ready)
@@ -59,7 +78,7 @@ fn check(story: &Story<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{API, Scene};
 
     #[test]
     fn connected_and_late() {
@@ -67,6 +86,27 @@ mod tests {
         assert_eq!(scene.cause(), "certain api-timeout");
         assert!(scene.verdict().terminal);
         assert_eq!(scene.verdict().scenario, None);
+    }
+
+    /// It answers when the task is done.
+    #[test]
+    fn what_it_has_sent_by_then_is_said() {
+        let late = || EventKind::NotAnswered {
+            why: NoAnswer::Timeout,
+            error: "late".into(),
+            latency_ms: 10_000.0,
+        };
+        let sent = |peer: i32| {
+            let scene = Scene::new()
+                .api_process(&[API])
+                .submitting()
+                .publish_as("default", API, Scene::message("x-9"))
+                .peer(API, peer);
+            let scene = scene.at(10_000.0).see(Source::Api, late());
+            scene.verdict().cause.expect("a cause").summary
+        };
+        assert!(sent(50).contains("had sent a message"), "{}", sent(50));
+        assert!(!sent(999).contains("had sent a message"));
     }
 
     #[test]

@@ -130,6 +130,17 @@ fn was_delivered(story: &Story<'_>, sent: &Event) -> bool {
     })
 }
 
+/// The queue keeps messages for a time, and the broker moves them on then: nobody is to consume it.
+fn comes_back(story: &Story<'_>, queue: &str) -> bool {
+    let info = story.infos(queue).last();
+    info.is_some_and(|info| {
+        let has = |key: &str, policy: &str| {
+            info.arguments.contains_key(key) || info.policy_definition.contains_key(policy)
+        };
+        has("x-message-ttl", "message-ttl") && has("x-dead-letter-exchange", "dead-letter-exchange")
+    })
+}
+
 /// It was sent, and nobody was handed it.
 fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
     let EventKind::Publish {
@@ -138,7 +149,7 @@ fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
     else {
         return Answer::NotApplicable;
     };
-    if was_delivered(story, sent) {
+    if was_delivered(story, sent) || comes_back(story, routing_key) {
         return Answer::NotApplicable;
     }
     let text = format!(

@@ -234,6 +234,13 @@ fn check(story: &Story<'_>) -> Answer {
         );
     }
     match story.attempt_over() {
+        // What the actor wrote may have been written over.
+        Some(over) if let Some(later) = story.is_written_after(over.at_ms) => Answer::possible(
+            format!(
+                "{text}; but that version was written after the actor was done, and what was there before it was not seen"
+            ),
+            [over.n, later, row.n],
+        ),
         Some(over) if is_unknown_afterwards(story, &row) => Answer::possible(text, [over.n, row.n]),
         // Another may be meant to write it: a callback, a batch, a service that listens. Nothing shows that there is none.
         Some(over) => Answer::likely(text, [over.n, row.n]),

@@ -74,7 +74,11 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(over) = over else {
         return Answer::NotApplicable;
     };
-    let before_the_work = first.status == row.status || row::is_before_the_work(status);
+    // One that is configured but for the case of its letters is final.
+    let is_final_word = [&setup.succeeded, &setup.failed]
+        .iter()
+        .any(|list| list.iter().any(|word| word.eq_ignore_ascii_case(status)));
+    let before_the_work = first.status == row.status || (row::is_before_the_work(status) && !is_final_word);
     let changed = story
         .rows()
         .iter()
@@ -146,6 +150,12 @@ mod tests {
         assert_eq!(
             version(scene.clone(), "queued", 703).timeout().cause(),
             "likely row-overwritten"
+        );
+        // A final status that is configured in capitals.
+        let other_case = version(version(Scene::entered(), "fresh", 701), "completed", 703);
+        assert_eq!(
+            other_case.completed().acked("m-1").timeout().answer(&CAUSE),
+            "not applicable"
         );
         // A final status that nobody has configured.
         assert_eq!(

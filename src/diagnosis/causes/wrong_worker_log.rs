@@ -70,11 +70,11 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let mut pids = Vec::new();
     let mut peers = Vec::new();
-    for consumer in consumers
+    let ours = consumers
         .value
         .iter()
-        .filter(|consumer| consumer.queue == story.queue())
-    {
+        .filter(|consumer| consumer.queue == story.queue());
+    for consumer in ours.clone() {
         match story.peer(&consumer.connection) {
             Some((n, pid)) => {
                 pids.push(pid);
@@ -103,6 +103,8 @@ fn check(story: &Story<'_>) -> Answer {
         [vec![consumers.n], peers].concat(),
     )
     .given(pids.iter().map(|pid| Premise::NotAReplica(*pid)))
+    // A proxy runs another command, too.
+    .given(ours.map(|consumer| Premise::PeerIsProcess(consumer.connection.clone())))
     .given([Premise::SamePidSpace])
 }
 
@@ -119,6 +121,25 @@ mod tests {
             .info("dramatiq.worker.Worker", "Worker has been shut down.")
             .depth("default", 0, 1)
             .other_worker()
+    }
+
+    /// The consumer's connection ends at a proxy.
+    #[test]
+    fn a_proxy_before_the_worker_is_a_near_miss() {
+        let scene = Scene::new()
+            .worker_booted()
+            .worker_process(&["127.0.0.1:50000 -> 127.0.0.1:9999"])
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .process(700, 1, "python proxy.py 9999 5672", |_| {})
+            .deliver(OTHER)
+            .peer(OTHER, 700)
+            .consumers(&[("default", OTHER, 4)])
+            .depth("default", 0, 1)
+            .silence();
+        assert_ne!(scene.answer(&CAUSE), "certain");
     }
 
     #[test]

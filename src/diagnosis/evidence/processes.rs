@@ -154,6 +154,18 @@ impl<'a> Story<'a> {
         self.worker_lines.iter().filter_map(|told| told.pid).collect()
     }
 
+    /// Pids in the log of workers that say which queues they consume, and not the task's: another service's.
+    fn pids_of_other_queues(&self) -> BTreeSet<i32> {
+        let mut consume: BTreeMap<i32, bool> = BTreeMap::new();
+        for told in &self.worker_lines {
+            if let (Some(LogEvent::AddingConsumer { queue }), Some(pid)) = (told.mark, told.pid) {
+                *consume.entry(pid).or_default() |= self.is_of_my_queue(queue);
+            }
+        }
+        let others = consume.into_iter().filter(|(_, is_ours)| !is_ours);
+        others.map(|(pid, _)| pid).collect()
+    }
+
     /// Pids in the log under which the framework says nothing, and which are no worker's: another program writes to
     /// the same log. Only where the log's pids are this machine's, and each process that runs tasks speaks.
     pub(super) fn pids_of_other_programs(&self) -> BTreeSet<i32> {
@@ -163,18 +175,19 @@ impl<'a> Story<'a> {
             .filter(|told| told.mark.is_some())
             .filter_map(|told| told.pid)
             .collect();
+        let mut others = self.pids_of_other_queues();
         if speak.is_empty()
             || self.master_takes()
             || !matches!(self.state(&Premise::SamePidSpace), State::Proved(_))
         {
-            return BTreeSet::new();
+            return others;
         }
         let is_workers = |pid: i32| {
             let process = self.process(pid);
             process.is_some_and(|(_, process)| workers::is_worker(process) || speak.contains(&process.ppid))
         };
-        let mut others = self.log_pids();
-        others.retain(|pid| !speak.contains(pid) && !is_workers(*pid));
+        let is_strange = |pid: &i32| !speak.contains(pid) && !is_workers(*pid);
+        others.extend(self.log_pids().into_iter().filter(is_strange));
         others
     }
 

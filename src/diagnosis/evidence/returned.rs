@@ -2,7 +2,7 @@
 
 use super::{Story, WorkerLine, broker};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::timeline::{Level, Source};
 
 impl Story<'_> {
     /// Where neither a row nor the API says what became of it: the actor returned, the broker was told so,
@@ -29,7 +29,17 @@ impl Story<'_> {
                     )
             })
         };
-        if came_back || !self.raised.is_empty() || self.worker_lines.iter().any(says_otherwise) {
+        // The next step of the same task, or the same step once more, decides what becomes of it.
+        let goes_on = self.successors().next().is_some();
+        let failed_inside = self.lines.iter().any(|told| {
+            told.mark.is_none() && told.line.level >= Some(Level::Error) && told.line.traceback.is_some()
+        });
+        if came_back
+            || goes_on
+            || failed_inside
+            || !self.raised.is_empty()
+            || self.worker_lines.iter().any(says_otherwise)
+        {
             return None;
         }
         if let Some(done) = self.line(|mark| matches!(mark, LogEvent::Succeeded { .. })) {

@@ -10,7 +10,7 @@ use crate::timeline::{EventKind, Row, Source, Xmax};
 const UNSEEN_MARK_MS: f64 = 300.0;
 
 /// What a row says before the work began, in many systems. A final status that is not configured is none
-/// of these.
+/// of these; `ready` may be one.
 const BEFORE_THE_WORK: &[&str] = &[
     "accepted",
     "created",
@@ -24,7 +24,6 @@ const BEFORE_THE_WORK: &[&str] = &[
     "planned",
     "published",
     "queued",
-    "ready",
     "received",
     "registered",
     "requested",

@@ -206,6 +206,7 @@ impl<'a> Story<'a> {
             && (reached.contains_key(&Stage::Received)
                 || (reached.contains_key(&Stage::Delivered) && !self.sees(Source::WorkerLog)))
             && !self.says_not_entered()
+            && !self.could_see_entry()
             && is_new
             && let Some(evidence) = reached.get(&Stage::Finished).cloned()
         {
@@ -343,7 +344,8 @@ impl<'a> Story<'a> {
             && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
             && !self.log_was_cut()
             && !self.entries_of_somebody()
-            && !self.taken_by_another();
+            && !self.taken_by_another()
+            && !self.log_is_behind();
         log || self.was_taken_by_nobody()
     }
 

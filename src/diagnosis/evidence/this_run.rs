@@ -1,8 +1,11 @@
 //! What belongs to this run of the task, and not to an earlier one of the same id.
 
-use super::{Story, WorkerLine, stacks};
+use super::{Story, WorkerLine, broker, stacks};
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
+
+/// Two sources with different delays.
+const A_MOMENT_MS: f64 = 300.0;
 
 impl Story<'_> {
     /// What the row says is of an older run: it was so before the submission, it is final while nobody can have
@@ -19,7 +22,7 @@ impl Story<'_> {
         self.older_row().is_some() || (self.says_it_is_over(row) && (waits() || went_another_way()))
     }
 
-    /// The actor is still at work, or failed where the row says that it succeeded.
+    /// The actor was not called, is still at work, or failed where the row says that it succeeded.
     fn went_another_way(&self, row: &Row) -> bool {
         let succeeded = &self.timeline.setup.succeeded;
         let says_success = row
@@ -30,10 +33,15 @@ impl Story<'_> {
             told.line.entry || matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called))
         };
         let began = self.lines().iter().rfind(begins);
-        let failed = self
-            .raised()
-            .last()
-            .is_some_and(|raised| began.is_none_or(|told| told.n < raised.n));
+        let fails = |told: &WorkerLine<'_>| {
+            told.mark.is_some_and(LogEvent::fails_attempt) && began.is_none_or(|began| told.n > began.n)
+        };
+        let failed = self.died_in_actor().is_some()
+            || self.lines().iter().any(fails)
+            || self
+                .raised()
+                .last()
+                .is_some_and(|raised| began.is_none_or(|told| told.n < raised.n));
         let is_inside = || {
             self.its_thread_is_inside().is_some()
                 || self.stands_in_the_actor().is_some()
@@ -42,7 +50,12 @@ impl Story<'_> {
                     .and_then(|told| stacks::at_work(self, told.pid?))
                     .is_some()
         };
-        (says_success && failed) || is_inside()
+        let is_held = || {
+            self.deliveries()
+                .last()
+                .is_some_and(|passage| self.is_held(passage))
+        };
+        (says_success && failed) || self.was_skipped() || is_inside() || is_held()
     }
 
     /// What shows that a final status came in this run: it was another one since the submission, or the worker says that
@@ -52,7 +65,12 @@ impl Story<'_> {
         if self.post_mortem() {
             let last = self.rows().iter().rfind(|row| row.present);
             let is_other = last.is_some_and(|row| self.went_another_way(row));
-            return (!self.waits_by_assumption && self.held.is_empty() && !is_other).then(Vec::new);
+            let is_left = self
+                .infos(self.queue())
+                .last()
+                .is_none_or(|info| info.unacked != Some(0) || info.ready != Some(0));
+            let may_wait = self.waits_by_assumption || !self.held.is_empty() || is_left;
+            return (!may_wait && !is_other).then(Vec::new);
         }
         let before = self
             .rows()
@@ -71,12 +89,21 @@ impl Story<'_> {
             let is_return = |told: &&WorkerLine<'_>| {
                 matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
             };
-            let returned = self.lines().iter().rfind(is_return);
-            returned
-                .filter(|_| self.raised().is_empty() && !self.says_not_entered())
-                .map(|told| told.n)
+            let returned = self.lines().iter().rfind(is_return)?;
+            let is_clean = self.raised().is_empty() && !self.says_not_entered();
+            (is_clean && self.is_written_meanwhile(returned.at_ms)).then_some(returned.n)
         };
         before.or_else(told).or_else(returned).map(|n| vec![n])
+    }
+
+    /// The broker counts the message as acknowledged, and the log has no line since it was handed out: what it says
+    /// comes late.
+    pub(super) fn log_is_behind(&self) -> bool {
+        let Some(passage) = self.deliveries().last() else {
+            return false;
+        };
+        let is_later = |told: &WorkerLine<'_>| !told.line.before && told.at_ms >= passage.at_ms;
+        broker::drained(self).is_some() && !self.worker_lines().iter().any(is_later)
     }
 
     /// The message went to a process that does not write the watched log.
@@ -115,6 +142,41 @@ impl Story<'_> {
             && self.lines.iter().all(|told| told.mark.is_none())
             && self.was_taken_by_nobody()
             && !self.timeline.events.iter().any(from_its_queue)
+    }
+
+    /// The version of the row that is seen came after this moment, by the database's snapshots.
+    pub(in crate::diagnosis) fn is_written_after(&self, moment_ms: f64) -> Option<u32> {
+        let last = self.last_row()?;
+        let mut commits = self.facts(|kind| match kind {
+            EventKind::RowCommitted {
+                xmin,
+                invisible_at_ms: Some(before),
+                ..
+            } if Some(*xmin) == last.xmin => Some(*before),
+            _ => None,
+        });
+        commits
+            .find(|commit| commit.value > moment_ms)
+            .map(|commit| commit.n)
+    }
+
+    /// The version of the row that is seen came between the actor's begin and its end, by the database's snapshots.
+    fn is_written_meanwhile(&self, returned_ms: f64) -> bool {
+        let (Some(began), Some(last)) = (self.began_at(), self.last_row()) else {
+            return false;
+        };
+        let mut commits = self.facts(|kind| match kind {
+            EventKind::RowCommitted {
+                xmin,
+                invisible_at_ms: Some(before),
+                visible_at_ms,
+            } => Some((*xmin, *before, *visible_at_ms)),
+            _ => None,
+        });
+        commits.any(|commit| {
+            let (xmin, before, visible) = commit.value;
+            last.xmin == Some(xmin) && before >= began && visible <= returned_ms + A_MOMENT_MS
+        })
     }
 
     /// The thread that took the message, by the log, stands in the application's code below the framework's call of
@@ -239,6 +301,51 @@ mod tests {
         let again = retried.at(2000.0).debug("dramatiq.worker.WorkerThread", received);
         let better = again.row("COMPLETED").completed().acked("m-1");
         assert_eq!(better.silence().verdict().exit_code, 0);
+    }
+
+    /// The worker is paused, or skips it, or it waits in a thread's hands: nobody of this run wrote the status.
+    #[test]
+    fn a_status_is_not_of_a_run_that_has_not_come_to_its_end() {
+        let again = || {
+            let scene = Scene::new()
+                .worker_booted()
+                .totals("default", 0, 0, serde_json::json!({}))
+                .submitted()
+                .row("COMPLETED")
+                .publish("default");
+            scene.deliver(WORKER).peer(WORKER, 101)
+        };
+        let held = again()
+            .at(3000.0)
+            .totals("default", 0, 1, serde_json::json!({}))
+            .silence();
+        assert_ne!(held.verdict().exit_code, 0, "{}", held.cause());
+        let done = again()
+            .at(3000.0)
+            .totals("default", 0, 0, serde_json::json!({}))
+            .silence();
+        assert_eq!(done.cause(), "likely succeeded");
+    }
+
+    /// It returned, and wrote nothing: the version with the status is from before it began.
+    #[test]
+    fn a_return_proves_a_status_only_of_a_version_from_meanwhile() {
+        let returned = |invisible: f64, visible: f64| {
+            let scene = Scene::new()
+                .worker_booted()
+                .at(50.0)
+                .submitted()
+                .publish("default")
+                .at(100.0);
+            let scene = scene.deliver(WORKER).peer(WORKER, 101).debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            );
+            let scene = scene.at(900.0).completed().acked("m-1").row("COMPLETED");
+            scene.committed(invisible, visible).silence().cause()
+        };
+        assert_eq!(returned(500.0, 600.0), "certain succeeded");
+        assert_eq!(returned(80.0, 95.0), "likely succeeded");
     }
 
     /// Another program writes a line that fits the pattern, with the task's id, to the log that both share.

@@ -100,8 +100,12 @@ impl<'a> Story<'a> {
         }
         let lost = match self.outcome() {
             Outcome::Succeeded => Some(false),
-            // It ran, and may have done its work.
-            Outcome::Unfinished | Outcome::Unknown if self.reached(Stage::Entered).is_some() => None,
+            // It ran, or may have, and may have done its work.
+            Outcome::Unfinished | Outcome::Unknown
+                if settled.is_none() || self.reached(Stage::Entered).is_some() =>
+            {
+                None
+            }
             // It failed, and no retry is the framework's: something of the application's own may send it again.
             _ if settled.is_some_and(|told| self.has_no_retry(&told)) => None,
             // A copy for a retry would have been seen.
@@ -206,7 +210,7 @@ impl<'a> Story<'a> {
 
     /// A count after the delivery is of this message: the worker says so itself, its log tells of each end
     /// and of none of this one, or more are counted than can be others.
-    fn is_held(&self, passage: &Transfer<'_>) -> bool {
+    pub(super) fn is_held(&self, passage: &Transfer<'_>) -> bool {
         if let Some(acknowledged) = self.said_of_the_acknowledgement(passage) {
             return !acknowledged;
         }
@@ -217,6 +221,17 @@ impl<'a> Story<'a> {
             .and_then(|info| info.unacked)
             .unwrap_or(0);
         counted > 0 && (self.is_in_a_thread(passage) || counted > self.others_in_hand(passage))
+    }
+
+    /// The worker's log tells of ends, and says that it took the message, and of no end.
+    pub(super) fn is_taken_without_an_end(&self) -> bool {
+        let took = self.line(|mark| matches!(mark, LogEvent::Received { .. }));
+        took.is_some() && self.shows_ends() && self.attempt_over().is_none()
+    }
+
+    /// The log has shown how a message was settled, whosever it was: its loggers may be quieter than that.
+    fn shows_ends(&self) -> bool {
+        self.worker_lines.iter().any(WorkerLine::settles)
     }
 
     /// A thread of a process that lives has taken it, and the log would say that it has done with it.
@@ -231,7 +246,10 @@ impl<'a> Story<'a> {
                 self.gone(pid).is_none() && !matches!(state, Some('Z' | 'X'))
             })
         };
-        self.acknowledges_after_the_run() && self.attempt_over().is_none() && taken.is_some_and(lives)
+        self.acknowledges_after_the_run()
+            && self.shows_ends()
+            && self.attempt_over().is_none()
+            && taken.is_some_and(lives)
     }
 
     /// The most that others can have of the queue unacknowledged: what was counted before this one was
@@ -528,9 +546,11 @@ mod tests {
     /// Where the log tells of each end, that it tells of none is about this message.
     #[test]
     fn in_hand_while_the_log_tells_of_no_end() {
-        let running = Scene::entered()
+        let quiet = Scene::entered()
             .deliver_as("m-9", WORKER, false)
             .totals("default", 0, 1, json!({}));
+        assert_eq!(now(&quiet), None, "its loggers may be quieter than that");
+        let running = quiet.acked("m-8");
         let text = "delivered from `default` to pid 101, which has not acknowledged it";
         assert_eq!(now(&running), told(text, Some(false)));
         assert_eq!(now(&running.gone(101)), None);
