@@ -143,6 +143,30 @@ fn came_after_its_end(story: &Story<'_>) -> Option<[u32; 2]> {
     (invisible_at > over.at_ms).then_some([over.n, n])
 }
 
+/// An aborted mark is a rolled-back update, or only a lock and nothing was written.
+fn below_an_aborted_mark(story: &Story<'_>, row: Fact<&Row>) -> Answer {
+    if let Some([over, look]) = story.mark_of_another().filter(|_| is_never_marked(story)) {
+        Answer::likely(
+            format!(
+                "the actor is done, the row still says {}, and its header showed no attempt to change it before somebody else's that was rolled back (xmax {})",
+                row.status.as_deref().unwrap_or("NULL"),
+                row.xmax.unwrap_or(0)
+            ),
+            [over, look, row.n],
+        )
+    } else if story.closed() && story.attempt_over().is_some() {
+        Answer::possible(
+            format!(
+                "the aborted mark on the row (xmax {}) may be only a lock: then nothing was written",
+                row.xmax.unwrap_or(0)
+            ),
+            [row.n],
+        )
+    } else {
+        Answer::NotApplicable
+    }
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some(row) = story.last_row().filter(|row| row.present) else {
         return Answer::NotApplicable;
@@ -158,29 +182,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     match row.xmax_state {
-        Some(Xmax::Aborted | Xmax::UpdateAborted) => {
-            // An aborted mark is a rolled-back update, or only a lock and nothing was written.
-            return if let Some([over, look]) = story.mark_of_another().filter(|_| is_never_marked(story)) {
-                Answer::likely(
-                    format!(
-                        "the actor is done, the row still says {}, and its header showed no attempt to change it before somebody else's that was rolled back (xmax {})",
-                        row.status.as_deref().unwrap_or("NULL"),
-                        row.xmax.unwrap_or(0)
-                    ),
-                    [over, look, row.n],
-                )
-            } else if story.closed() && story.attempt_over().is_some() {
-                Answer::possible(
-                    format!(
-                        "the aborted mark on the row (xmax {}) may be only a lock: then nothing was written",
-                        row.xmax.unwrap_or(0)
-                    ),
-                    [row.n],
-                )
-            } else {
-                Answer::NotApplicable
-            };
-        }
+        Some(Xmax::Aborted | Xmax::UpdateAborted) => return below_an_aborted_mark(story, row),
         Some(Xmax::InProgress) => return Answer::ruled_out("a transaction holds the row now", [row.n]),
         None => {
             return if story.closed() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Story;
 use super::stacks::Thread;
-use crate::framework::{StackShape, function_of};
+use crate::framework::{LogEvent, StackShape, function_of};
 use crate::timeline::Frame;
 
 /// Whose task a worker thread runs, by the functions below the framework's call.
@@ -55,4 +55,18 @@ impl<'a> Callers<'a> {
             false => Some(Runs::Unknown),
         }
     }
+}
+
+/// By the log one thread of this process took the task, and in this dump it is in no call of an actor: another one
+/// that is runs something else.
+pub(super) fn its_thread_is_in_no_call(story: &Story<'_>, pid: i32, n: u32) -> bool {
+    let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
+    let Some(took) = took.filter(|took| took.pid == Some(pid) && !story.master_takes()) else {
+        return false;
+    };
+    let shape = &story.framework().stack;
+    let is_in_a_call = |thread: Thread<'_>| {
+        Some(thread.name()) == took.line.thread.as_deref() && thread.call(shape).is_some()
+    };
+    took.line.thread.is_some() && !story.stacks().of_event(n).any(is_in_a_call)
 }

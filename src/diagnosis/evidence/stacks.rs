@@ -2,7 +2,7 @@
 
 use super::callers::{Callers, Runs};
 use super::{Raised, Story, workers};
-use crate::framework::{FrameMatch, LogEvent, StackShape};
+use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
 /// All stacks that were read.
@@ -183,19 +183,7 @@ pub(in crate::diagnosis) fn is_in_its_function(story: &Story<'_>) -> bool {
 /// The dump that shows this process at work on the task: a thread in its function, or the only one in any.
 pub(in crate::diagnosis) fn at_work(story: &Story<'_>, pid: i32) -> Option<u32> {
     let (n, place) = own_frame(story, Some(pid))?;
-    // Where the log says which thread took it, another one runs something else.
-    let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
-    let its = took
-        .filter(|took| took.pid == Some(pid))
-        .and_then(|took| took.line.thread.as_deref());
-    let runs_it = |thread: &Thread<'_>| thread.name() == its.unwrap_or_default();
-    if its.is_some()
-        && !story.master_takes()
-        && !story
-            .stacks()
-            .of_event(n)
-            .any(|thread| runs_it(&thread) && thread.call(&story.framework().stack).is_some())
-    {
+    if super::callers::its_thread_is_in_no_call(story, pid, n) {
         return None;
     }
     let callers = Callers::of(story);
