@@ -11,7 +11,7 @@ use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "no-consumer",
-    keeps_from: &[Stage::Delivered],
+    keeps_from: &[Stage::Delivered, Stage::Received],
     owner: &[Owner::Deployment],
     explains: &[],
     scenario: Some(Scenario::C),
@@ -27,7 +27,10 @@ fn check(story: &Story<'_>) -> Answer {
     if story.published().is_none() && story.reached(Stage::Published).is_none() {
         return Answer::NotApplicable;
     }
-    let depths = story.depths_since(story.queue());
+    if let Some(answer) = back_to_nobody(story) {
+        return answer;
+    }
+    let depths = holding::depths_since_publish(story);
     if let Some(seen) = depths.iter().find(|depth| depth.consumers > 0) {
         return Answer::ruled_out(counted(seen.consumers, "consumer", "consumers"), [seen.n]);
     }
@@ -111,6 +114,19 @@ fn check(story: &Story<'_>) -> Answer {
         Answer::likely(text, evidence)
     };
     answer.scenario(scenario)
+}
+
+/// It was handed out, is back on its queue, and nobody consumes any more.
+fn back_to_nobody(story: &Story<'_>) -> Option<Answer> {
+    let passage = story.deliveries().last()?;
+    let last = story.depths(story.queue()).last()?;
+    let nobody = last.consumers == 0 && last.ready > 0 && story.closed();
+    let back = holding::came_back(story).filter(|_| nobody && story.reached(Stage::Entered).is_none())?;
+    let text = format!(
+        "the message was handed out, and is back on `{}`, which has no consumer any more: whoever had it has ended, or gave it back",
+        story.queue()
+    );
+    Some(Answer::likely(text, [passage.n, back, last.n]))
 }
 
 /// It was not seen to wait here: then it needs more than a worker.
@@ -238,6 +254,44 @@ mod tests {
             .row("PENDING")
             .publish("default")
             .depth("default", 1, 0)
+    }
+
+    /// Whoever had it is gone, and it is back.
+    #[test]
+    fn back_on_a_queue_that_nobody_consumes_any_more() {
+        let back = |ready: u64, consumers: u64| {
+            Scene::new()
+                .totals("default", 0, 0, serde_json::json!({}))
+                .depth("default", 0, 1)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(crate::diagnosis::testing::WORKER)
+                .depth("default", ready, consumers)
+                .silence()
+        };
+        assert_eq!(back(1, 0).answer(&CAUSE), "likely");
+        assert_eq!(back(1, 0).cause(), "likely no-consumer");
+        assert_eq!(back(1, 1).answer(&CAUSE), "ruled out");
+        assert_ne!(back(0, 0).cause(), "likely no-consumer");
+    }
+
+    /// The consumer that was there before the message was sent is no reason that it would have been taken.
+    #[test]
+    fn a_consumer_that_went_before_the_publish() {
+        let went = |after: u64| {
+            Scene::new()
+                .depth("default", 0, 1)
+                .submitted()
+                .row("PENDING")
+                .depth("default", 0, 1)
+                .depth("default", 0, 0)
+                .publish("default")
+                .depth("default", 1, after)
+                .silence()
+        };
+        assert_ne!(went(0).answer(&CAUSE), "ruled out");
+        assert_eq!(went(1).answer(&CAUSE), "ruled out");
     }
 
     #[test]

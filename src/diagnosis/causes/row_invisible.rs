@@ -108,6 +108,23 @@ mod tests {
         assert_eq!(scene.cause(), "likely row-invisible");
     }
 
+    /// The API answers with an id without dashes, and says of a result that it knows none.
+    #[test]
+    fn a_result_that_the_api_does_not_know_is_a_near_miss() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let mut scene = Asked::received()
+            .and(|scene| scene.no_row().api_says("PENDING"))
+            .silence();
+        for event in &mut scene.timeline.events {
+            match &mut event.kind {
+                EventKind::Answered { task_id, .. } => *task_id = Some(OURS.replace('-', "")),
+                EventKind::Row(row) => row.present = false,
+                _ => {}
+            }
+        }
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
     #[test]
     fn a_row_that_came_late_and_a_blind_database() {
         assert_eq!(

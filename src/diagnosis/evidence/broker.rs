@@ -1,6 +1,6 @@
 //! What the broker said of queues, consumers and connections.
 
-use super::{Depth, Fact, Info, Story, Transfer, connections};
+use super::{Depth, Fact, Info, Story, Transfer, connections, holding};
 use crate::diagnosis::{Answer, Scenario};
 use crate::text::counted;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
@@ -214,7 +214,7 @@ pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<Fact<&'static
 /// Somebody consumed the queue at some time since the submission: whatever keeps a worker from
 /// consuming is ruled out. Before there was any sample, nothing can be told.
 pub(in crate::diagnosis) fn has_consumer(story: &Story<'_>) -> Option<Answer> {
-    let depths = story.depths_since(story.queue());
+    let depths = holding::depths_since_publish(story);
     if depths.is_empty() {
         return Some(Answer::cannot_tell(&[Source::Queue]));
     }

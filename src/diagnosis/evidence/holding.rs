@@ -1,6 +1,6 @@
 //! Whether a queue still holds what was put on it: only a look after that event says so.
 
-use super::{Info, Story, Transfer};
+use super::{Depth, Info, Story, Transfer};
 use crate::timeline::{Event, EventKind, Source};
 
 /// What the looks at a queue since a moment show.
@@ -106,6 +106,17 @@ pub(in crate::diagnosis) fn came_back(story: &Story<'_>) -> Option<u32> {
     let after = story.depths(queue).last()?;
     let is_later = after.at_ms > passage.at_ms && story.sees_all(Source::Firehose);
     (is_later && after.ready > others).then_some(after.n)
+}
+
+/// Counts of the task's queue from when its message was put on it: who consumed it before then has no part in what
+/// became of it.
+pub(in crate::diagnosis) fn depths_since_publish(story: &Story<'_>) -> Vec<Depth> {
+    let mut depths = story.depths_since(story.queue());
+    if let Some(sent) = story.published().filter(|_| story.sees_all(Source::Firehose)) {
+        let at = depths.iter().rposition(|depth| depth.at_ms <= sent.at_ms);
+        depths.drain(..at.unwrap_or(0));
+    }
+    depths
 }
 
 /// Messages that were seen to be sent to the same queue after this one, oldest first.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stacks::{self, Dump, Thread};
-use super::{Story, Transfer, connections, workers};
+use super::{Story, Transfer, connections, control, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Process, Role, Source};
@@ -211,7 +211,7 @@ impl<'a> Story<'a> {
             return None;
         }
         let pids = self.log_pids();
-        let process = self.process(pid).map(|(_, process)| process);
+        let process = self.process_in_life(pid).map(|(_, process)| process);
         let related = |logged: &Process| {
             logged.ppid == pid
                 || process.is_some_and(|process| process.ppid > 1 && process.ppid == logged.ppid)
@@ -292,6 +292,9 @@ impl<'a> Story<'a> {
     /// The same where a master takes messages and its children run them: one child alone stands in the
     /// actor's function, and the log shows no other message for it in the worker's hands.
     fn child_in_the_actor(&self, passage: &Transfer<'_>, master: i32) -> Option<(u32, f64)> {
+        if let Some(by_its_word) = self.active_child_in_the_actor(passage) {
+            return Some(by_its_word);
+        }
         let actor = passage.message.actor.as_deref()?;
         let others = workers::running_others(self);
         if !self.debug_log() || others.iter().any(|(_, other)| other == actor) {
@@ -314,6 +317,20 @@ impl<'a> Story<'a> {
         let mut found = last.values().filter(inside);
         let dump = found.next()?;
         found.next().is_none().then_some((dump.n, dump.at_ms))
+    }
+
+    /// The worker says which child runs it, and that one stands in the actor's function.
+    fn active_child_in_the_actor(&self, passage: &Transfer<'_>) -> Option<(u32, f64)> {
+        let (_, answer, _) = control::holder(self).filter(|(_, _, state)| *state == "active")?;
+        let mut held = answer.active.iter().flatten();
+        let pid = held.find(|task| self.is_my_message(&task.id))?.pid?;
+        let stands = |dump: &Dump<'_>| {
+            let mut threads = dump.threads();
+            threads.any(|thread| thread.is_still() && stacks::may_run_ours(self, thread))
+        };
+        let mut dumps = self.stacks().dumps().rev();
+        let dump = dumps.find(|dump| dump.pid == pid && dump.at_ms > passage.at_ms && stands(dump))?;
+        Some((dump.n, dump.at_ms))
     }
 
     /// The worker thread that has a message stands in a hook before the actor.
@@ -339,6 +356,16 @@ impl<'a> Story<'a> {
             .iter()
             .any(|row| row.at_ms > taken && row.status.as_ref().is_some_and(of_a_run));
         marked || self.lines().iter().any(|told| told.is_by_the_task())
+    }
+
+    /// Its children write files of their own: `%I` in its command stands for the number of one.
+    pub(in crate::diagnosis) fn children_write_elsewhere(&self) -> bool {
+        let is_shared_out = |process: &Process| {
+            let mut words = process.command.iter();
+            words.any(|word| word.contains("%I") || word.contains("%i"))
+        };
+        let mut all = self.all_processes();
+        self.master_takes() && all.any(|(_, process)| workers::is_worker(process) && is_shared_out(process))
     }
 
     /// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a

@@ -1,7 +1,7 @@
 //! Results of tasks, where the framework stores them.
 
 use super::{Story, WorkerLine};
-use crate::framework::{LogEvent, Traceback, before_the_last};
+use crate::framework::{LogEvent, Traceback, before_the_last, is_same_id};
 use crate::timeline::Row;
 
 impl Story<'_> {
@@ -14,13 +14,18 @@ impl Story<'_> {
 
     /// The row may be the framework's own record of the result: that has the message's id.
     pub(in crate::diagnosis) fn row_may_be_a_result(&self) -> bool {
-        let is_known = |task: &str| self.message_ids.is_empty() || self.is_my_message(task);
+        let is_known = |task: &str| self.message_ids.is_empty() || self.is_my_messages_id(task);
         self.framework().unknown_result.is_some() && self.task_id().is_none_or(is_known)
     }
 
     /// … and has it: the API answered with the id of the task's message.
     pub(in crate::diagnosis) fn row_is_a_result(&self) -> bool {
-        self.row_may_be_a_result() && self.task_id().is_some_and(|task| self.is_my_message(task))
+        self.row_may_be_a_result() && self.task_id().is_some_and(|task| self.is_my_messages_id(task))
+    }
+
+    /// In whichever spelling: an API may answer with one that has no dashes.
+    fn is_my_messages_id(&self, task: &str) -> bool {
+        self.message_ids.iter().any(|id| is_same_id(id, task))
     }
 
     /// … or says itself that it is one: what was raised stands in it, in parts.

@@ -55,6 +55,19 @@ impl Story<'_> {
         Some(vec![entered, drained])
     }
 
+    /// A line says that the attempt failed, and none that it went on to a good end. That its time was over fails
+    /// nothing by itself: a task may swallow the exception, and a quiet log tells of no return.
+    pub(super) fn is_said_to_have_failed(&self) -> bool {
+        let is_good = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Succeeded { .. }));
+        let returned = self.lines.iter().rfind(is_good).map(|told| told.n);
+        let fails = |mark: &LogEvent| {
+            mark.fails_attempt() && (self.debug_log() || !matches!(mark, LogEvent::TimeLimit))
+        };
+        self.lines
+            .iter()
+            .any(|told| returned.is_none_or(|returned| told.n > returned) && told.mark.is_some_and(fails))
+    }
+
     /// Where the application itself speaks of the task in the watched log.
     fn own_words(&self) -> Vec<(f64, u32)> {
         let entries = self.entries.iter().map(|told| (told.at_ms, told.n));

@@ -299,18 +299,9 @@ impl<'a> Story<'a> {
         {
             return Outcome::Succeeded;
         }
-        // What a task swallows has not failed it.
-        let returned = self.lines.iter().map(|told| (told.n, told.mark));
-        let returned = returned
-            .filter(|(_, mark)| matches!(mark, Some(LogEvent::Succeeded { .. })))
-            .map(|(n, _)| n)
-            .last();
         let failed_attempt = self.reached.contains_key(&Stage::Entered)
             && (self.raised.last().is_some()
-                || self.lines.iter().any(|told| {
-                    returned.is_none_or(|returned| told.n > returned)
-                        && told.mark.is_some_and(LogEvent::fails_attempt)
-                })
+                || self.is_said_to_have_failed()
                 || self.died_in_actor().is_some());
         if self.row_failed().is_some() || failed_attempt {
             return Outcome::Failed;
@@ -343,6 +334,7 @@ impl<'a> Story<'a> {
             && self.sees(Source::WorkerLog)
             && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
             && !self.log_was_cut()
+            && !self.children_write_elsewhere()
             && !self.entries_of_somebody()
             && !self.taken_by_another()
             && !self.log_is_behind();

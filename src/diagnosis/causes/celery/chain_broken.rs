@@ -67,6 +67,23 @@ mod tests {
         assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "cannot tell");
     }
 
+    /// A queue with a route for dead letters may bring the failed one back.
+    #[test]
+    fn where_dead_letters_have_a_way_back_it_is_likely() {
+        let failed = |arguments: serde_json::Value| {
+            Chained::after("chain")
+                .and(|scene| scene.totals("celery", 0, 0, arguments))
+                .error(&format!(
+                    "Task shop.tasks.first[{FIRST}] raised unexpected: LookupError('no such pen')"
+                ))
+                .silence()
+                .cause()
+        };
+        assert_eq!(failed(serde_json::json!({})), "certain chain-broken");
+        let routed = serde_json::json!({ "x-dead-letter-exchange": "pause" });
+        assert_eq!(failed(routed), "likely chain-broken");
+    }
+
     #[test]
     fn anothers_failure_and_one_that_goes_on_are_near_misses() {
         let other = Chained::after("chain").error(

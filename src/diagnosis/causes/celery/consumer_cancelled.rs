@@ -65,6 +65,17 @@ fn check(story: &Story<'_>) -> Answer {
     let Some((beat, node)) = watched else {
         return Answer::NotApplicable;
     };
+    // It has begun since, and has not come to its queues yet: the list is an earlier worker's.
+    let began = node.pid.and_then(|pid| story.process(pid)?.1.started_at_ms);
+    let said = lines.iter().rev().find(|told| told.stated.is_some());
+    if let (Some(began), Some(said)) = (began, said)
+        && began as f64 > story.timeline.zero_ms() + said.at_ms
+    {
+        return Answer::ruled_out(
+            "the worker that lives began after the last line of its log",
+            [beat, said.n],
+        );
+    }
     // By its own word it consumes others, or none.
     let asked = control::answers(story).find_map(|(n, _, answer)| {
         let queues = answer.queues.as_ref()?;
@@ -132,6 +143,20 @@ mod tests {
             .beats(true)
             .silence();
         assert_eq!(again.answer(&CAUSE), "not applicable");
+        // A new one boots, and its log ends with the old one's words.
+        let boots = without_consumer()
+            .and(|mut scene| {
+                scene = scene.plain(Some(crate::timeline::Level::Info), "celery@vm ready.");
+                scene.timeline.events.last_mut().expect("the line").stated = Some("08:00".into());
+                scene
+                    .at(2_000.0)
+                    .process(100, 1, "python celery -A shop worker", |process| {
+                        process.started_at_ms = Some(1_001_500);
+                    })
+            })
+            .beats(true)
+            .silence();
+        assert_eq!(boots.answer(&CAUSE), "ruled out");
         let consumed = Asked::waiting(1).beats(true).silence();
         assert_eq!(consumed.answer(&CAUSE), "ruled out");
     }

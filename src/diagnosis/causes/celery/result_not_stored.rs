@@ -1,7 +1,7 @@
 //! The task has run, and its result could not be stored.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{WorkerLine, results};
+use crate::diagnosis::evidence::{Raised, WorkerLine, results};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -36,7 +36,8 @@ fn check(story: &Story<'_>) -> Answer {
         .given([Premise::OneProcessPerLogThread { pid: told.line.pid }, Premise::LogIsWhole]);
     }
     // The run itself had failed, and that is what matters.
-    if let Some(raised) = story.raised().last() {
+    let by_the_body = |raised: &&Raised| raised.entered() || raised.n == told.n;
+    if let Some(raised) = story.raised().iter().rfind(by_the_body) {
         return Answer::ruled_out("the task itself raised before that", [raised.n]);
     }
     let text = if let Some(place) = in_the_application(story, told) {

@@ -4,7 +4,7 @@ use super::APPLIES_TO;
 use crate::diagnosis::evidence::{control, expiry};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "revoked",
@@ -24,15 +24,8 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(told) = story.line(|mark| matches!(mark, LogEvent::Discarded { .. })) else {
         return by_its_word(story).unwrap_or_else(|| with_a_signal(story));
     };
-    // It was revoked to send another one in its stead.
-    let goes_on = story.publishes().iter().find(|passage| {
-        let id = passage.message.message_id.as_deref();
-        let discarded =
-            |mark: &LogEvent| matches!(mark, LogEvent::Discarded { .. }) && mark.message_id() == id;
-        id.is_some() && story.line(discarded).is_none()
-    });
-    if let Some(other) = goes_on {
-        return Answer::ruled_out("another message of the task is under way", [told.n, other.n]);
+    if let Some(other) = another_is_under_way(story) {
+        return Answer::ruled_out("another message of the task is under way", [told.n, other]);
     }
     let text = "the worker discarded the task: it was revoked, by its id or by a stamp of its message";
     // The same line stands for a task that is too old.
@@ -49,6 +42,29 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
 }
+/// It was revoked to send another one in its stead, for the same actor.
+fn another_is_under_way(story: &Story<'_>) -> Option<u32> {
+    let actor = story.publishes().first()?.message.actor.as_deref();
+    let is_discarded = |id: &str| {
+        let mut lines = story.worker_lines().iter();
+        lines.any(|told| matches!(told.mark, Some(LogEvent::Discarded { id: discarded }) if discarded == id))
+    };
+    story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| match &event.kind {
+            EventKind::Publish { message, .. }
+                if message.carries_task_id && message.actor.as_deref() == actor =>
+            {
+                let id = message.message_id.as_deref()?;
+                (!is_discarded(id)).then_some(event.n)
+            }
+            _ => None,
+        })
+}
+
 /// The worker has its id in its list of revoked tasks, and still holds it.
 fn by_its_word(story: &Story<'_>) -> Option<Answer> {
     let (n, answer, state) = control::revoked(story)?;
@@ -103,6 +119,27 @@ mod tests {
     use super::super::scenes::{Asked, OURS};
     use super::*;
     use crate::framework::Inspection;
+
+    /// An API that debounces revokes what it sent, and sends another.
+    #[test]
+    fn one_that_was_replaced_is_a_near_miss() {
+        use crate::diagnosis::testing::API;
+        use crate::framework::Message;
+        let discarded =
+            || Asked::received().info(&format!("Discarding revoked task: shop.tasks.fulfil[{OURS}]"));
+        assert_eq!(discarded().cause(), "certain revoked");
+        let other = |actor: &str| Message {
+            message_id: Some("33333333-7a09-4a1f-9d2c-0d5e3c0b7f11".into()),
+            actor: Some(actor.into()),
+            carries_task_id: true,
+            json: true,
+            ..Message::default()
+        };
+        let replaced = discarded().and(|scene| scene.publish_as("celery", API, other("shop.tasks.fulfil")));
+        assert_eq!(replaced.answer(&CAUSE), "ruled out");
+        let audited = discarded().and(|scene| scene.publish_as("celery", API, other("shop.tasks.audit")));
+        assert_eq!(audited.answer(&CAUSE), "certain");
+    }
 
     #[test]
     fn one_that_is_terminated_was_revoked_while_it_ran() {
