@@ -390,7 +390,7 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
             .map(|premise| premise.sentence(story.framework()))
             .collect(),
         evidence: matched.evidence,
-        owner: cause.owner.to_vec(),
+        owner: matched.owner.unwrap_or(cause.owner).to_vec(),
         confirm: Vec::new(),
         docs_url: links::page_of(cause.id),
         explains: Vec::new(),

@@ -336,6 +336,8 @@ pub struct Match {
     pub would_decide: Vec<Source>,
     /// It is about another task, which holds the worker up.
     pub of: Option<OtherTask>,
+    /// Where the evidence says whose turn it is, not the catalogue.
+    pub owner: Option<&'static [Owner]>,
     /// What stands for placeholders of the page that only this cause knows: `{pid}`.
     pub values: Vec<(&'static str, String)>,
 }
@@ -373,6 +375,7 @@ impl Answer {
             scenario: None,
             would_decide: Vec::new(),
             of: None,
+            owner: None,
             values: Vec::new(),
         })
     }
@@ -437,6 +440,10 @@ impl Answer {
 
     pub fn scenario(self, scenario: Scenario) -> Self {
         self.with(|matched| matched.scenario = Some(scenario))
+    }
+
+    pub fn owned_by(self, owner: Option<&'static [Owner]>) -> Self {
+        self.with(|matched| matched.owner = owner)
     }
 
     /// The summary goes on with these words.

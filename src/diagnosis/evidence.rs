@@ -241,6 +241,13 @@ impl Raised {
             && !self.wrapper
     }
 
+    /// The call itself failed: its arguments do not fit.
+    pub fn is_bad_call(&self) -> bool {
+        self.trace
+            .as_ref()
+            .is_some_and(|trace| trace.is_bad_call(&self.actor))
+    }
+
     /// Something that is wrapped around the actor raised, as far as can be seen.
     pub fn in_a_wrapper(&self) -> bool {
         self.wrapper

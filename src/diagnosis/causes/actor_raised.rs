@@ -53,6 +53,9 @@ fn check(story: &Story<'_>) -> Answer {
             terminal => answer.terminal_if(terminal),
         };
     }
+    if let Some(answer) = without_frames(story, limits) {
+        return answer;
+    }
     // `Retry` and rate limits raise without any ERROR line.
     let retrying = story.line(|mark| matches!(mark, LogEvent::Retrying { .. } | LogEvent::RateLimited));
     match retrying {
@@ -72,6 +75,32 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => Answer::NotApplicable,
     }
+}
+
+/// The actor was entered, and what ended the attempt has no frame of its own: the exception of a coroutine that was
+/// given up, or of one whose frames the framework did not keep.
+fn without_frames(story: &Story<'_>, limits: &[&str]) -> Option<Answer> {
+    let raised = story.raised().last().filter(|raised| {
+        let is_limit = is_one_of(class_of(&raised.exception()), limits);
+        !raised.entered() && !raised.in_a_wrapper() && !raised.is_bad_call() && !is_limit
+    })?;
+    // Words in the task's name may be a hook's.
+    let (entered_at, evidence) = story.reached(Stage::Entered)?;
+    let before = entered_at.is_some_and(|at| at <= raised.at_ms);
+    if !before || !story.was_surely_entered() {
+        return None;
+    }
+    let text = format!(
+        "the actor was entered, and its attempt ended in {}, whose traceback has no line of the actor's own{}",
+        raised.exception(),
+        retries::retry_state(story)
+    );
+    let evidence: Vec<u32> = evidence.iter().take(1).copied().chain([raised.n]).collect();
+    let answer = Answer::likely(text, evidence);
+    Some(match retries::final_attempt(story) {
+        true => answer.terminal_after(COPY_MS),
+        false => answer,
+    })
 }
 
 #[cfg(test)]
@@ -101,6 +130,28 @@ mod tests {
             .deliver(WORKER)
             .publish_as("default.DQ", WORKER, copy);
         assert_eq!(scene.without(Source::WorkerLog).cause(), "certain actor-raised");
+    }
+
+    /// As of a coroutine: the framework raises it again in the thread that waits.
+    #[test]
+    fn without_a_frame_of_its_own_after_the_entry() {
+        let failed = |scene: Scene| {
+            let text = format!(
+                "Failed to process message act('task_1') with unhandled exception.\n{}",
+                BRIDGE
+            );
+            scene.error("dramatiq.worker.WorkerThread", &text).retrying()
+        };
+        const BRIDGE: &str = "Traceback (most recent call last):\n  File \"/v/site-packages/dramatiq/worker.py\", line 5, in process_message\n    res = actor(*message.args, **message.kwargs)\n  File \"/v/site-packages/dramatiq/asyncio.py\", line 9, in run_coroutine\n    return future.result()\nTimeoutError";
+        let entered = failed(Scene::entered());
+        assert_eq!(entered.answer(&CAUSE), "likely");
+        assert!(
+            entered.summary().contains("TimeoutError"),
+            "{}",
+            entered.summary()
+        );
+        // Whatever stands before the actor may have raised it.
+        assert_ne!(failed(Scene::called()).answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -101,11 +101,14 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
         None if has_no_loop(story, called.pid) => Answer::NotApplicable,
-        None => Answer::possible(
-            "the actor was called and nothing more happened: if it is async, its event loop is blocked",
-            [called.n],
-        )
-        .would_decide(&[Source::Process]),
+        None => match stacks::idle_loop(story, called.pid) {
+            Some(n) => Answer::ruled_out("the event loop waits for events, and nothing blocks it", [n]),
+            None => Answer::possible(
+                "the actor was called and nothing more happened: if it is async, its event loop is blocked",
+                [called.n],
+            )
+            .would_decide(&[Source::Process]),
+        },
     }
 }
 
@@ -206,5 +209,43 @@ mod tests {
             stuck_in("slow").without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// Its coroutine was begun, and waits for something else.
+    #[test]
+    fn a_loop_that_waits_for_events_is_a_near_miss() {
+        let call = [
+            ("Condition.wait", "/usr/lib/python3.11/threading.py"),
+            (
+                "EventLoopThread.run_coroutine",
+                "/v/site-packages/dramatiq/asyncio.py",
+            ),
+            (
+                "WorkerThread.process_message",
+                "/v/site-packages/dramatiq/worker.py",
+            ),
+        ];
+        let selector = |innermost| {
+            [
+                (innermost, "/usr/lib/python3.11/selectors.py"),
+                (
+                    "BaseEventLoop._run_once",
+                    "/usr/lib/python3.11/asyncio/base_events.py",
+                ),
+                (
+                    "BaseEventLoop.run_forever",
+                    "/usr/lib/python3.11/asyncio/base_events.py",
+                ),
+            ]
+        };
+        let stands = |innermost| {
+            let threads: &[(&str, &[(&str, &str)])] =
+                &[("Thread-4", &call), ("Thread-2", &selector(innermost))];
+            Scene::called().at(3000.0).stacks(101, threads).silence()
+        };
+        let idle = stands("EpollSelector.select");
+        assert_eq!(idle.answer(&CAUSE), "ruled out");
+        assert_eq!(idle.verdict().scenario, Some(Scenario::A));
+        assert_eq!(stands("read").answer(&CAUSE), "possible");
     }
 }

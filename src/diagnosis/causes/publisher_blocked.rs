@@ -137,7 +137,9 @@ mod tests {
                 .row("PENDING")
                 .alarm()
                 .see(Source::Process, EventKind::ApiProcess { pid: 60 })
-                .process(60, 1, "nginx: master process nginx", |_| {})
+                .process(60, 1, "nginx", |process| {
+                    process.command = vec!["nginx: master process nginx -g".into()]
+                })
                 .connections(&[(API, "/", state)])
         };
         assert_eq!(behind("blocking").silence().cause(), "likely publisher-blocked");

@@ -1,10 +1,10 @@
 //! The broker redelivers it again and again.
 
-use crate::diagnosis::evidence::WorkerLine;
+use crate::diagnosis::evidence::{WorkerLine, containers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
-use crate::timeline::Source;
+use crate::timeline::{Source, exit_words};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "redelivery-loop",
@@ -44,11 +44,41 @@ fn check(story: &Story<'_>) -> Answer {
                 _ => Answer::likely(text, [told.n]),
             }
         }
-        (None, count) if count >= 2 && story.died_in_actor().is_none() => {
-            Answer::likely(format!("redelivered {count} times and never settled"), again)
-        }
+        (None, count) if count >= 2 && story.died_in_actor().is_none() => match ended_meanwhile(story) {
+            Some((text, ends)) => Answer::likely(text, ends).owned_by(Some(&[Owner::Deployment])),
+            None => Answer::likely(format!("redelivered {count} times and never settled"), again),
+        },
         _ => begun_again(story),
     }
+}
+
+/// It came back because whoever had it was ended and started again, each time.
+fn ended_meanwhile(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
+    let first = story.deliveries().next()?.at_ms;
+    let last = story.deliveries().last()?.at_ms;
+    let count = story.deliveries().filter(|passage| passage.redelivered).count();
+    let mut own = story.worker_containers().into_iter();
+    own.find_map(|(_, container)| {
+        let news = story.container_news(container).into_iter();
+        // Compose says in the log what the engine says as well.
+        let ends: Vec<_> = news
+            .filter(|news| news.action == "die" && news.at_ms >= first && news.at_ms <= last)
+            .filter(|news| {
+                let of = story.timeline.event(news.n);
+                of.is_some_and(|event| event.source == Source::Containers)
+            })
+            .collect();
+        (ends.len() >= count).then(|| {
+            let code = ends.last().and_then(|end| end.exit);
+            let code = code.map_or(String::new(), |code| format!(" with {}", exit_words(code)));
+            let text = format!(
+                "{} ended{code} and was started again {} while it had the task, which began anew each time: somebody stops it, as a health check does, or it fails",
+                containers::words(container),
+                counted(ends.len() as u64, "time", "times"),
+            );
+            (text, ends.iter().map(|end| end.n).collect())
+        })
+    })
 }
 
 /// Each attempt ends in a rejection that puts the message back on its queue.
@@ -172,5 +202,46 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "likely");
         let blind = scene.without(Source::WorkerLog).without(Source::Firehose);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+
+    /// No timeout of the broker's: whoever had it was ended.
+    #[test]
+    fn a_container_that_is_stopped_each_time() {
+        let died = |scene: Scene| {
+            scene.see(
+                Source::Containers,
+                crate::timeline::EventKind::ContainerEvent {
+                    container: "shop-worker-1".into(),
+                    action: "die".into(),
+                    exit: Some(1),
+                },
+            )
+        };
+        let again = |scene: Scene| scene.deliver_as("m-1", WORKER, true);
+        let first = || Scene::entered().worker_container("a1", "running", |_| {});
+        let twice = again(died(again(died(first()))));
+        let verdict = twice.verdict().cause.expect("a cause");
+        assert_eq!(verdict.id, "redelivery-loop");
+        assert!(
+            verdict
+                .summary
+                .contains("ended with exit code 1 and was started again 2 times"),
+            "{}",
+            verdict.summary
+        );
+        assert_eq!(verdict.owner, [Owner::Deployment]);
+        assert!(
+            verdict
+                .remedies
+                .iter()
+                .all(|text| !text.contains("consumer_timeout"))
+        );
+        // It was stopped once, and what came before is the broker's doing.
+        let once = again(died(again(first())));
+        assert!(
+            once.summary().contains("redelivered 2 times"),
+            "{}",
+            once.summary()
+        );
     }
 }

@@ -68,7 +68,11 @@ fn check(story: &Story<'_>) -> Answer {
             None if begun && (again > 0 || would_show) && !pending => Answer::shown(text, evidence),
             None => Answer::likely(text, evidence),
         };
-        let answer = answer.given([Premise::OneProcessPerLogThread { pid }]);
+        // A code that is no signal is the program's own: `sys.exit`, `os._exit`.
+        let by_itself = matches!(told.mark, Some(LogEvent::ChildDied { code: 1.., .. }));
+        let answer = answer
+            .given([Premise::OneProcessPerLogThread { pid }])
+            .owned_by(by_itself.then_some(&[Owner::WorkerCode]));
         return match (again > 0 || would_show) && !pending {
             true => answer.terminal_after(linger_ms),
             false => answer,
@@ -472,5 +476,18 @@ mod tests {
         };
         assert!(after(100.0).contains("killed a process of container shop-worker-1 for memory"));
         assert!(after(1900.0).contains("killed some process"), "{}", after(1900.0));
+    }
+
+    #[test]
+    fn who_acts_depends_on_how_it_ended() {
+        let owner = |code: &str| {
+            let line = format!(
+                "[PID 100] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID 101 exited unexpectedly (code {code}). Shutting down..."
+            );
+            let verdict = Scene::entered().line(&line).verdict();
+            verdict.cause.expect("a cause").owner
+        };
+        assert_eq!(owner("7"), [Owner::WorkerCode]);
+        assert_eq!(owner("-9"), CAUSE.owner);
     }
 }

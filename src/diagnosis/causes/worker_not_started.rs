@@ -48,6 +48,12 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("a worker started after that", [alive.n]);
     }
     let told = lines[at];
+    // It was started again and says nothing of it.
+    if told.line.before
+        && let Some((n, list, _)) = story.connected_worker_container()
+    {
+        return Answer::ruled_out("its container is connected to the broker", [n, list]);
+    }
     let when = told
         .stated
         .map(|stated| format!(" at {stated}"))
@@ -312,5 +318,26 @@ mod tests {
             scene.silence().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// It failed, was repaired and started again, and has said nothing since.
+    #[test]
+    fn one_whose_container_is_connected_has_started() {
+        let failed = nobody()
+            .error("dramatiq.WorkerProcess(0)", IMPORT)
+            .worker_container("a1", "running", |container| {
+                container.addresses = vec!["172.18.0.7".into()];
+            });
+        assert_eq!(failed.clone().silence().answer(&CAUSE), "certain");
+        let connected = |address: &str| {
+            let name = format!("{address}:40001 -> 172.18.0.3:5672");
+            failed
+                .clone()
+                .connections(&[(name.as_str(), "/", "running")])
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(connected("172.18.0.7"), "ruled out");
+        assert_eq!(connected("172.18.0.8"), "certain");
     }
 }

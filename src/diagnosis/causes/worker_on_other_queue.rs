@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, Role};
+use crate::framework::{self, LogEvent, Role};
 use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -78,7 +78,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     for (n, process) in workers::live_workers(story) {
-        let is_main = |name: &str| story.framework().queues.split(name).1 == Role::Main;
+        let is_main = |name: &str| is_main(story, name);
         if let Some(consumer) = consumers.iter().find(|consumer| {
             connections::is_socket_of(process, &consumer.connection)
                 && !story.is_of_my_queue(&consumer.queue)
@@ -93,7 +93,32 @@ fn check(story: &Story<'_>) -> Answer {
             );
         }
     }
-    Answer::NotApplicable
+    by_its_address(story).unwrap_or(Answer::NotApplicable)
+}
+
+/// Tasks are sent to it; workers talk to each other on others.
+fn is_main(story: &Story<'_>, queue: &str) -> bool {
+    let mut all = framework::ALL.iter();
+    let is_control = all.any(|framework| (framework.queues.is_bookkeeping)("", queue));
+    !is_control && story.framework().queues.split(queue).1 == Role::Main
+}
+
+/// A connection from the worker's container consumes elsewhere, and none consumes here.
+fn by_its_address(story: &Story<'_>) -> Option<Answer> {
+    let consumers = story.consumers()?;
+    let (n, _, connections) = story.connected_worker_container()?;
+    let queue = story.queue();
+    let is_main = |name: &str| is_main(story, name);
+    let consumer = consumers.iter().find(|consumer| {
+        connections.contains(&consumer.connection.as_str())
+            && !story.is_of_my_queue(&consumer.queue)
+            && is_main(&consumer.queue)
+    })?;
+    let text = format!(
+        "the worker's container consumes `{}`, not `{queue}`",
+        consumer.queue
+    );
+    Some(Answer::likely(text, [n, consumers.n]))
 }
 
 /// A worker that says nothing of its queues was started for some of them only, and so was each other
@@ -240,5 +265,23 @@ mod tests {
             )
             .silence();
         assert_eq!(both.answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn the_address_of_its_container_says_what_it_consumes() {
+        let consumes = |queue: &str| {
+            let connection = "172.18.0.7:40001 -> 172.18.0.3:5672";
+            nobody()
+                .worker_container("a1", "running", |container| {
+                    container.addresses = vec!["172.18.0.7".into()]
+                })
+                .connections(&[(connection, "/", "running")])
+                .consumers(&[(queue, connection, 0)])
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(consumes("emails"), "likely");
+        assert_eq!(consumes("emails.DQ"), "not applicable");
+        assert_eq!(consumes("celery@a.celery.pidbox"), "not applicable");
     }
 }

@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{broker, connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-test-broker",
@@ -62,20 +62,38 @@ fn check(story: &Story<'_>) -> Answer {
     match consumer {
         Some((n, process)) if process.sockets_seen && connections::amqp_socket(story, process).is_none() => {
             let switch = workers::test_switch(story, process);
-            let hint = switch
-                .map(|(name, value)| format!("; its environment has {name}={value}"))
-                .unwrap_or_default();
-            Answer::likely(
-                format!(
-                    "the worker (pid {}) added a consumer for `{}` but has no AMQP connection at all{hint}",
-                    process.pid,
-                    story.queue()
+            let text = format!(
+                "the worker (pid {}) added a consumer for `{}` but has no AMQP connection at all",
+                process.pid,
+                story.queue()
+            );
+            match (switch, in_no_network(story, process)) {
+                (Some((name, value)), _) => Answer::likely(
+                    format!("{text}; its environment has {name}={value}"),
+                    [adding.n, n],
                 ),
-                [adding.n, n],
-            )
+                // It may still try to connect, in vain.
+                (None, Some((at, name))) => Answer::possible(
+                    format!(
+                        "{text}; the engine knows no address of its container {name}: look first whether it is in a network with the broker"
+                    ),
+                    [adding.n, n, at],
+                ),
+                (None, None) => Answer::likely(text, [adding.n, n]),
+            }
         }
         _ => Answer::NotApplicable,
     }
+}
+
+/// The engine knows no address of the container that it runs in.
+fn in_no_network<'a>(story: &Story<'a>, process: &Process) -> Option<(u32, &'a str)> {
+    let mut all = story.containers();
+    let (n, container) = all.find(|(_, container)| process.container.as_ref() == Some(&container.id))?;
+    // One of the machine's own network has no address either.
+    let has_others = story.containers().any(|(_, other)| !other.addresses.is_empty());
+    let is_apart = container.addresses.is_empty() && has_others;
+    is_apart.then_some((n, container.name.as_str()))
 }
 
 #[cfg(test)]

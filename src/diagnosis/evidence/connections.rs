@@ -148,6 +148,8 @@ pub(in crate::diagnosis) fn is_relay(process: &Process) -> bool {
         "cloud_sql_proxy",
     ];
     process.command.first().is_some_and(|program| {
+        // A title of its own is one word: `nginx: master process …`.
+        let program = program.split_whitespace().next().unwrap_or_default();
         let name = program.rsplit('/').next().unwrap_or(program);
         RELAYS.contains(&name.trim_end_matches(':'))
     })

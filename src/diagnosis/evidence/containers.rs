@@ -124,6 +124,23 @@ impl<'a> Story<'a> {
         all.find(|(_, container)| runs(container))
     }
 
+    /// A container of the watched worker that the broker lists a connection of: what runs in it lives. The container,
+    /// the list, and the connections.
+    pub fn connected_worker_container(&self) -> Option<(u32, u32, Vec<&'a str>)> {
+        let listed = self.connections()?;
+        let mut own = self.worker_containers().into_iter();
+        own.find_map(|(n, container)| {
+            let names = listed.iter().map(|connection| connection.name.as_str());
+            let its: Vec<&str> = names
+                .filter(|name| {
+                    self.container_at(name)
+                        .is_some_and(|(_, at)| at.id == container.id)
+                })
+                .collect();
+            (!its.is_empty()).then_some((n, listed.n, its))
+        })
+    }
+
     /// What was seen to run in a container, and is still there.
     pub fn processes_in(&self, container: &Container) -> Vec<(u32, &'a Process)> {
         let inside = |process: &Process| process.container.as_ref() == Some(&container.id);

@@ -228,6 +228,16 @@ pub(in crate::diagnosis) fn none_runs_ours(story: &Story<'_>, pids: &[i32], sinc
     shown
 }
 
+/// The one loop of the process waits in its selector: all that was handed to it has been begun.
+pub(in crate::diagnosis) fn idle_loop(story: &Story<'_>, pid: Option<i32>) -> Option<u32> {
+    let mut dumps = story.stacks().dumps().rev();
+    let dump = dumps.find(|dump| Some(dump.pid) == pid)?;
+    let mut loops = dump.threads().filter(|thread| thread.is_in("run_forever"));
+    let one = loops.next().filter(|_| loops.next().is_none())?;
+    let innermost = one.frames().first()?.function.rsplit('.').next();
+    (one.is_still() && matches!(innermost, Some("select" | "poll"))).then_some(dump.n)
+}
+
 /// The innermost own frame of a worker thread that stands in a hook of this name.
 pub(in crate::diagnosis) fn named_hook_frame(
     story: &Story<'_>,

@@ -156,6 +156,7 @@ impl<'a> Story<'a> {
             self.waited_for_the_row(),
             self.stands_in_the_actor(),
             self.came_back(),
+            self.its_coroutine_waits(),
         ]
         .into_iter()
         .flatten()

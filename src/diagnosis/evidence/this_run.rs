@@ -204,6 +204,22 @@ impl Story<'_> {
             .then_some([(took.n, dump.at_ms), (dump.n, dump.at_ms)])
     }
 
+    /// Its thread waits for its coroutine, and the loop has nothing left to begin: the coroutine waits for something.
+    pub(super) fn its_coroutine_waits(&self) -> Option<(u32, f64)> {
+        let called = self.line(|mark| matches!(mark, LogEvent::Called))?;
+        let (bridge, thread) = (
+            self.framework().stack.async_bridge,
+            called.line.thread.as_deref()?,
+        );
+        let idle = stacks::idle_loop(self, called.pid)?;
+        let at_ms = self.timeline.event(idle)?.at_ms;
+        let waits = self
+            .stacks()
+            .of_event(idle)
+            .any(|stack| stack.name() == thread && stack.is_still() && stack.has(bridge));
+        (waits && at_ms > called.at_ms && self.attempt_over().is_none()).then_some((idle, at_ms))
+    }
+
     /// A line denies that the message was run, no call was seen, and nothing was raised.
     pub(in crate::diagnosis) fn was_skipped(&self) -> bool {
         let called = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Called));

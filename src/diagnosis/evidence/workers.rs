@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::containers::runs_a_worker;
-use super::programs::may_be_a_worker;
+use super::programs::{self, may_be_a_worker};
 pub(in crate::diagnosis) use super::programs::{is_worker, is_worker_command};
 use super::{End, Launch, Story, WorkerLine, connections};
 use crate::diagnosis::Answer;
@@ -181,9 +181,15 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
         // Other services may share the log.
         let streams = story.worker_streams();
         let is_shared = story.is_log_of_several();
-        let is_its = |told: &WorkerLine<'_>| {
-            let stream = told.line.stream.as_deref();
-            !is_shared || stream.is_some_and(|stream| streams.contains(stream))
+        let mut holders = story.log_holders().into_iter();
+        let has_a_server = holders.any(|pid| {
+            let process = story.process(pid);
+            process.is_some_and(|(_, process)| programs::is_server(story, process))
+        });
+        let is_its = |told: &WorkerLine<'_>| match told.line.stream.as_deref() {
+            stream if is_shared => stream.is_some_and(|stream| streams.contains(stream)),
+            // The API writes into it as well: what the framework itself says is the worker's.
+            _ => !has_a_server || told.mark.is_some(),
         };
         story
             .worker_lines()

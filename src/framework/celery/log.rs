@@ -63,6 +63,10 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"(?:^|\| )(?:Usage: (?:python -m )?celery|Error: (?:Invalid value|No such option|Unable to parse)|Unable to load celery application|The module \S+ was not found)",
         |_| LogEvent::UsageError,
     ),
+    (
+        r"^While trying to load the module \S+ the following error occurred",
+        |_| LogEvent::ImportFailed,
+    ),
     (r"^Connected to (\w+://\S+)$", |c| LogEvent::Connected {
         url: group(c, 1),
     }),

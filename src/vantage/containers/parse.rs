@@ -36,7 +36,10 @@ pub(super) fn listed(of: &Json) -> Option<Container> {
         image: text(&of["Image"]).unwrap_or_default(),
         image_id: text(&of["ImageID"]),
         project: label("com.docker.compose.project").or_else(|| label("io.podman.compose.project")),
-        service: label("com.docker.compose.service").or_else(|| label("io.podman.compose.service")),
+        // `docker compose run` makes one that is not of its service: `logs` does not show it either.
+        service: label("com.docker.compose.service")
+            .or_else(|| label("io.podman.compose.service"))
+            .filter(|_| label("com.docker.compose.oneoff").as_deref() != Some("True")),
         number: label("com.docker.compose.container-number").and_then(|number| number.parse().ok()),
         working_dir: label("com.docker.compose.project.working_dir"),
         config_files: label("com.docker.compose.project.config_files")
