@@ -53,8 +53,14 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = waits_elsewhere(story, last, &evidence) {
         return answer;
     }
+    // One that went before the message was sent was seen all the same.
+    let mut looks = story.depths_since(story.queue()).into_iter();
+    let since = match looks.any(|depth| depth.consumers > 0) {
+        true => " since the message was sent",
+        false => "",
+    };
     let text = format!(
-        "`{}` had no consumer in any look, and {} in it",
+        "`{}` had no consumer in any look{since}, and {} in it",
         story.queue(),
         counted(last.ready, "message waits", "messages wait")
     );

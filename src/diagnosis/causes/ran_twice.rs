@@ -33,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
         // Each may be for another part of the work: arguments are not kept.
         return Answer::likely(
             format!(
-                "two messages for the same actor were sent for this task, {apart} apart, {by}: {} and {}; each is run",
+                "two messages for the same actor were sent for this task, {apart} apart, {by}: {} and {}; each is run, unless it is revoked",
                 id(&first),
                 id(&second)
             ),
