@@ -327,6 +327,24 @@ mod tests {
         assert_ne!(hangs(BUSY, IDLE).answer(&CAUSE), "ruled out");
     }
 
+    /// Afterwards: a worker of another system stands in the same code, on the same machine.
+    #[test]
+    fn another_vhosts_worker_does_not_show_where_it_stands() {
+        let beside = |vhost: &str| {
+            let own = |process: &mut Process| process.sockets = vec![OTHER.to_owned()];
+            let scene = Scene::new()
+                .given()
+                .row("RUNNING")
+                .process(900, 1, "python dramatiq app", own)
+                .connections(&[(OTHER, vhost, "running")])
+                .stack(900, "Thread-4", BUSY);
+            let scene = scene.end(crate::timeline::Ended::Looked);
+            stacks::own_frame(&Story::new(&scene.timeline), None).is_some()
+        };
+        assert!(beside("/"));
+        assert!(!beside("/staging"));
+    }
+
     const BUSY: &[(&str, &str)] = &[
         ("crunch", "/app/core.py"),
         ("__call__", "/v/site-packages/dramatiq/actor.py"),

@@ -74,10 +74,7 @@ fn check(story: &Story<'_>) -> Answer {
     // A worker that lives has a reason of its own not to consume, even if it could not be shown.
     if let Some(n) = workers::watched_is_alive(story) {
         evidence.push(n);
-        let by_container = story.worker_containers().into_iter().find(|(told, _)| *told == n);
-        let who = by_container.map_or("the watched worker is alive".into(), |(_, container)| {
-            format!("its {} is running", containers::words(container))
-        });
+        let who = what_lives(story, n);
         return Answer::likely(format!("{text}, although {who}"), evidence);
     }
     if let Some(answer) = standing_container(story, &text, &evidence) {
@@ -133,6 +130,19 @@ fn back_to_nobody(story: &Story<'_>) -> Option<Answer> {
         story.queue()
     );
     Some(Answer::likely(text, [passage.n, back, last.n]))
+}
+
+/// What of the watched worker this event shows: its container, a line of its log, or itself.
+fn what_lives(story: &Story<'_>, n: u32) -> String {
+    let mut containers = story.worker_containers().into_iter();
+    if let Some((_, container)) = containers.find(|(told, _)| *told == n) {
+        return format!("its {} is running", containers::words(container));
+    }
+    // A line is older than the end of what wrote it may be.
+    match story.timeline.event(n).map(|event| event.source) {
+        Some(Source::WorkerLog) => "the watched worker has written to its log since".into(),
+        _ => "the watched worker is alive".into(),
+    }
 }
 
 /// It was not seen to wait here: then it needs more than a worker.
@@ -413,6 +423,31 @@ mod tests {
         assert_eq!(verdict.scenario, Some(Scenario::B));
         let summary = verdict.cause.expect("a cause").summary;
         assert!(summary.contains("ended with signal 9"), "{summary}");
+    }
+
+    /// What it wrote before it was told to stop is no sign of life; and a line alone does not say that it lives now.
+    #[test]
+    fn a_line_is_older_than_the_end_of_what_wrote_it() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let said = |stops: bool| {
+            let mut scene = Asked::waiting(0)
+                .info("mingle: all alone")
+                .and(|scene| scene.gone(100));
+            if stops {
+                scene = scene.info("worker: Warm shutdown (MainProcess)");
+            }
+            let scene = scene.silence();
+            match check(&Story::new(&scene.timeline)) {
+                Answer::Matched(matched) => matched.summary,
+                _ => String::new(),
+            }
+        };
+        assert!(
+            said(false).ends_with("although the watched worker has written to its log since"),
+            "{}",
+            said(false)
+        );
+        assert!(said(true).ends_with("no worker runs"), "{}", said(true));
     }
 
     #[test]

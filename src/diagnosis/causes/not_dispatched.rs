@@ -125,13 +125,12 @@ fn look(story: &Story<'_>) -> Answer {
 fn only_for_another_actor(story: &Story<'_>, stray: &Transfer<'_>) -> Answer {
     let actor = stray.message.actor.as_deref().unwrap_or("?");
     let id = stray.message.message_id.as_deref();
-    let failed = story
-        .worker_lines()
-        .iter()
-        .find(|told| told.mark.is_some_and(LogEvent::fails_attempt) && told.message_id() == id);
+    let mut its_lines = story.worker_lines().iter().filter(|told| told.message_id() == id);
+    let fails = |mark: &LogEvent| mark.fails_attempt() || matches!(mark, LogEvent::Failed { .. });
+    let failed = its_lines.clone().find(|told| told.mark.is_some_and(fails));
+    let succeeded = its_lines.find(|told| matches!(told.mark, Some(LogEvent::Succeeded { .. })));
     let wanted = story.timeline.setup.actor.as_deref();
-    let (Some(wanted), None, true) = (wanted, failed, story.closed() && story.sees_all(Source::Firehose))
-    else {
+    let Some(wanted) = wanted.filter(|_| story.sees_all(Source::Firehose)) else {
         return Answer::ruled_out(
             format!(
                 "a message with this task id was published, for actor `{actor}` to `{}`",
@@ -140,13 +139,26 @@ fn only_for_another_actor(story: &Story<'_>, stray: &Transfer<'_>) -> Answer {
             [stray.n],
         );
     };
-    let left = story.infos(stray.queue).last();
-    let left =
-        left.filter(|info| info.counted_ms > stray.at_ms && info.unacked == Some(0) && info.ready == Some(0));
-    let text = format!("a message with this task id was sent for `{actor}`, and none for `{wanted}`");
-    match left {
-        Some(info) => Answer::likely(text, [stray.n, info.n]).given([Premise::NothingRefused]),
-        None => Answer::possible(text, [stray.n]),
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
+    let text = format!("a message with this task id was sent for `{actor}`, and none for `{wanted}` so far");
+    // Of what is acknowledged as it begins, the queue's count says nothing.
+    let over = match story.acknowledges_after_the_run() {
+        true => story
+            .infos(stray.queue)
+            .last()
+            .filter(|info| info.counted_ms > stray.at_ms && info.unacked == Some(0) && info.ready == Some(0))
+            .map(|info| info.n),
+        false => succeeded.map(|told| told.n),
+    };
+    match (failed, over) {
+        (Some(failed), _) => Answer::possible(
+            format!("{text}; that one failed, which is why if it is a step before it"),
+            [stray.n, failed.n],
+        ),
+        (None, Some(over)) => Answer::likely(text, [stray.n, over]).given([Premise::NothingRefused]),
+        (None, None) => Answer::possible(text, [stray.n]),
     }
 }
 
@@ -228,6 +240,30 @@ mod tests {
         };
         assert_eq!(here(audit("default")).answer(&CAUSE), "ruled out");
         assert_eq!(here(audit("default").line(ran)).answer(&CAUSE), "likely");
+    }
+
+    /// Celery: the worker that took it on has that actor under that name, and acknowledges before the run.
+    #[test]
+    fn what_a_worker_knows_by_its_name_is_not_renamed() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let audit = |said: &[&str]| {
+            let mut scene = Asked::in_pool("prefork").deliver();
+            scene.timeline.setup.actor = Some("shop.tasks.print".into());
+            for line in said {
+                scene = scene.info(&format!("Task shop.tasks.fulfil[{OURS}] {line}"));
+            }
+            scene.and(|scene| scene.at(3000.0)).silence()
+        };
+        // Only in the message: the worker may know it by another name.
+        assert_eq!(audit(&[]).answer(&CAUSE), "ruled out");
+        let running = audit(&["received"]);
+        assert_eq!(running.answer(&CAUSE), "possible", "it may send ours yet");
+        assert_ne!(running.verdict().scenario, Some(Scenario::A));
+        let done = audit(&["received", "succeeded in 0.1s: None"]);
+        assert_eq!(done.answer(&CAUSE), "likely");
+        let failed = audit(&["received", "raised unexpected: ValueError('no')"]);
+        assert_eq!(failed.answer(&CAUSE), "possible");
+        assert!(!failed.cause().contains("actor-raised"), "{}", failed.cause());
     }
 
     #[test]

@@ -123,8 +123,20 @@ fn sent_twice<'a>(story: &Story<'a>) -> Option<(Sent<'a>, Sent<'a>)> {
             && second.message.actor == first.message.actor
             && second.message.message_id != first.message.message_id
             && !are_parts(first.message, second.message)
+            && !is_discarded(story, first.message)
+            && !is_discarded(story, second.message)
     })?;
     Some((first, second))
+}
+
+/// A worker has discarded it: it was revoked, for the other one to take its place.
+fn is_discarded(story: &Story<'_>, message: &Message) -> bool {
+    let id = message.message_id.as_deref();
+    let mut lines = story.worker_lines().iter();
+    lines.any(|told| {
+        told.mark
+            .is_some_and(|mark| matches!(mark, LogEvent::Discarded { .. }) && mark.message_id() == id)
+    })
 }
 
 /// Of one group, or before one task that waits for both: each does a part of the work.
@@ -151,6 +163,7 @@ struct Sent<'a> {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{API, Scene, WORKER};
+    use crate::timeline::{Level, LogLine};
 
     fn contributes(scene: &Scene) -> bool {
         let verdict = scene.verdict();
@@ -196,6 +209,50 @@ mod tests {
             .silence();
         assert!(!contributes(&steps));
     }
+
+    /// Celery: the first was revoked, and the API sends another one in its place, after its answer.
+    #[test]
+    fn one_that_was_discarded_for_another_is_a_near_miss() {
+        use crate::diagnosis::causes::actor_raised;
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let second = "33333333-7a09-4a1f-9d2c-0d5e3c0b7f11";
+        let message = || Message {
+            message_id: Some(second.into()),
+            actor: Some("shop.tasks.fulfil".into()),
+            carries_task_id: true,
+            json: true,
+            ..Message::default()
+        };
+        let sent = |from: &'static str, discarded: bool| {
+            let scene = Asked::received().and(|scene| {
+                let scene = scene.api_process(&[API]).peer(API, 50);
+                scene.publish_as("celery", from, message())
+            });
+            match discarded {
+                true => scene.info(&format!("Discarding revoked task: shop.tasks.fulfil[{OURS}]")),
+                false => scene,
+            }
+        };
+        let answer = |scene: Asked| scene.silence().answer(&CAUSE);
+        assert_eq!(answer(sent(API, true)), "not applicable");
+        assert_eq!(answer(sent(API, false)), "likely");
+        // What the second one does is what the task does; what a task sends on from its worker is another's work.
+        let raised = |from| {
+            let line = LogLine {
+                level: Some(Level::Error),
+                thread: Some("ForkPoolWorker-1".into()),
+                text: format!("Task shop.tasks.fulfil[{second}] raised unexpected: ValueError('no')"),
+                traceback: Some(RAISED.into()),
+                ..LogLine::default()
+            };
+            let scene = sent(from, true).and(|scene| scene.see(Source::WorkerLog, EventKind::Line(line)));
+            scene.silence().answer(&actor_raised::CAUSE)
+        };
+        assert_ne!(raised(API), "not applicable");
+        assert_eq!(raised(WORKER), "not applicable");
+    }
+
+    const RAISED: &str = "Traceback (most recent call last):\n  File \"/v/celery/app/trace.py\", line 453, in trace_task\n    R = retval = fun(*args, **kwargs)\n  File \"/v/celery/app/trace.py\", line 736, in __protected_call__\n    return self.run(*args, **kwargs)\n  File \"/app/shop/tasks.py\", line 61, in fulfil\n    pack()\nValueError: no\n";
 
     /// Members of a group are for the same actor and hold the same id, each for a part of the work.
     #[test]

@@ -1,7 +1,7 @@
 //! The worker's log does not show what it does.
 
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-log-silent",
@@ -54,6 +54,16 @@ fn check(story: &Story<'_>) -> Answer {
     let Some((_, evidence)) = story.reached(Stage::Entered) else {
         return Answer::NotApplicable;
     };
+    if let Some((n, pid)) = writes_elsewhere(story) {
+        let mut evidence = evidence.clone();
+        evidence.push(n);
+        return Answer::likely(
+            format!(
+                "it ran in pid {pid}, which does not have the watched log open: what it says is in another file or stream"
+            ),
+            evidence,
+        );
+    }
     let flag = story.framework().worker.debug_flag;
     Answer::likely(
         format!(
@@ -61,6 +71,18 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         evidence.clone(),
     )
+}
+
+/// The process that was handed the message has not got the watched file open, as far as its files could be seen.
+fn writes_elsewhere(story: &Story<'_>) -> Option<(u32, i32)> {
+    let is_a_file =
+        story.timeline.events.iter().any(|event| {
+            event.source == Source::WorkerLog && matches!(event.kind, EventKind::ReadWhole { .. })
+        });
+    let passage = story.deliveries().last().filter(|_| is_a_file)?;
+    let (_, pid) = story.peer(passage.connection)?;
+    let (n, process) = story.process(pid)?;
+    (process.lives() && process.sockets_seen && !process.holds_log).then_some((n, pid))
 }
 
 #[cfg(test)]
@@ -77,6 +99,40 @@ mod tests {
             .row("COMPLETED");
         assert_eq!(scene.cause(), "certain succeeded");
         assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    /// The log is an earlier worker's, or was moved away under it.
+    #[test]
+    fn it_writes_to_another_file() {
+        let ran = |holds_log: bool, sockets_seen: bool| {
+            let scene = Scene::accepted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101)
+                .process(101, 100, "python dramatiq app", |process| {
+                    process.holds_log = holds_log;
+                    process.sockets_seen = sockets_seen;
+                })
+                .see(
+                    Source::WorkerLog,
+                    EventKind::ReadWhole {
+                        path: "worker.log".into(),
+                    },
+                )
+                .row("COMPLETED");
+            match check(&Story::new(&scene.timeline)) {
+                Answer::Matched(matched) => matched.summary,
+                _ => String::new(),
+            }
+        };
+        assert!(
+            ran(false, true).starts_with("it ran in pid 101"),
+            "{}",
+            ran(false, true)
+        );
+        assert!(!ran(true, true).contains("pid 101"));
+        assert!(!ran(false, false).contains("pid 101"));
     }
 
     #[test]

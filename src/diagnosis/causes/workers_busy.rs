@@ -1,6 +1,6 @@
 //! All consumers are full.
 
-use crate::diagnosis::evidence::{broker, connections, control, retries, stacks, workers};
+use crate::diagnosis::evidence::{broker, busy, connections, control, retries, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::Delays;
 use crate::timeline::Source;
@@ -47,15 +47,15 @@ fn check(story: &Story<'_>) -> Answer {
     let slots = broker::slots(story);
     // A queue that drops or expires messages may not hold this one any more.
     let kept = broker::saw_every_publish(story) && !broker::may_lose_messages(story);
-    let what = match running.as_slice() {
-        [] => String::new(),
-        some => format!(
-            "; running: {}",
-            some.iter()
-                .map(|(_, actor)| actor.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+    // What a master has in hand beyond the number of its children waits inside the worker.
+    let at_once = busy::slots(story, None)
+        .filter(|_| depth.consumers == 1 && story.master_takes())
+        .map_or(running.len(), |(_, slots)| slots.min(running.len()));
+    let names: Vec<&str> = running.iter().map(|(_, actor)| actor.as_str()).collect();
+    let what = match names.split_at(at_once) {
+        ([], _) => String::new(),
+        (run, []) => format!("; running: {}", run.join(", ")),
+        (run, held) => format!("; running: {}, and {} in hand", run.join(", "), held.len()),
     };
     // What a worker has received may as well wait for its time.
     let unseen = may_wait_for_their_time(story) && !runs_something(story);
@@ -101,17 +101,21 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             slots.evidence,
         ),
-        _ if !running.is_empty() && unseen => Answer::possible(
-            format!("{} consumers have taken nothing more{what}", depth.consumers),
-            evidence,
-        )
-        .would_decide(&[Source::Management, Source::Control]),
-        _ if !running.is_empty() => Answer::likely(
-            format!("{} consumers have taken nothing more{what}", depth.consumers),
-            evidence,
-        )
-        .would_decide(&[Source::Management]),
+        _ if !running.is_empty() && unseen => {
+            Answer::possible(nothing_more(depth.consumers, &what), evidence)
+                .would_decide(&[Source::Management, Source::Control])
+        }
+        _ if !running.is_empty() => {
+            Answer::likely(nothing_more(depth.consumers, &what), evidence).would_decide(&[Source::Management])
+        }
         _ => Answer::cannot_tell(&[Source::Management]),
+    }
+}
+
+fn nothing_more(consumers: u64, what: &str) -> String {
+    match consumers {
+        1 => format!("1 consumer, which has taken no other message{what}"),
+        many => format!("{many} consumers, and none has taken another message{what}"),
     }
 }
 
@@ -147,6 +151,34 @@ mod tests {
             .depth("default", 3, 1)
             .consumers(&[("default", WORKER, 4)])
             .totals("default", 3, 4, json!({}))
+    }
+
+    /// Celery: with two children two run, whatever more the master has received.
+    #[test]
+    fn no_more_run_than_there_are_children() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let held = |many: usize| {
+            let mut scene = Asked::waiting(1);
+            for other in 0..many {
+                let id = format!("{other}1111111-7a09-4a1f-9d2c-0d5e3c0b7f11");
+                scene = scene.info(&format!("Task shop.tasks.slow[{id}] received"));
+            }
+            let scene = scene.silence();
+            match check(&Story::new(&scene.timeline)) {
+                Answer::Matched(matched) => matched.summary,
+                _ => String::new(),
+            }
+        };
+        let three = held(3);
+        assert!(
+            three.ends_with(": shop.tasks.slow, shop.tasks.slow, and 1 in hand"),
+            "{three}"
+        );
+        assert!(
+            held(2).ends_with(": shop.tasks.slow, shop.tasks.slow"),
+            "{}",
+            held(2)
+        );
     }
 
     #[test]

@@ -3,10 +3,42 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Story, ThreadKey, WorkerLine};
-use crate::framework::LogEvent;
+use crate::diagnosis::premises::is_common;
+use crate::framework::{LogEvent, Message, function_of};
 use crate::timeline::EventKind;
 
 impl<'a> Story<'a> {
+    /// It names another actor than the configured one, which may have another name on the other side: not where a
+    /// number is all that it shares with the task, nor where a worker has run that actor.
+    pub(super) fn may_be_renamed(&self, message: &Message) -> bool {
+        let actor = message.actor.as_deref().unwrap_or_default();
+        let has_run = |told: &&WorkerLine<'a>| {
+            let ran = matches!(
+                told.mark,
+                Some(
+                    LogEvent::Called
+                        | LogEvent::Completed
+                        | LogEvent::Succeeded { .. }
+                        | LogEvent::Failed { .. }
+                )
+            );
+            let logger = told.line.logger.as_deref();
+            let names_it = told.task_name() == Some(actor)
+                || logger.and_then(|name| name.rsplit('.').next()) == Some(function_of(actor));
+            // A worker that has a name in its list takes the message on by it.
+            let knows_it = told.subject.is_some_and(|subject| subject.task == actor)
+                && (told.is_by_the_task() || matches!(told.mark, Some(LogEvent::Pushed { .. })));
+            (ran && names_it) || knows_it
+        };
+        !self.task_id.is_some_and(is_common) && !self.worker_lines.iter().any(|told| has_run(&told))
+    }
+
+    /// It is for the configured actor, or nothing says for whom it is.
+    pub(in crate::diagnosis) fn is_for_the_actor(&self, message: &Message) -> bool {
+        let wanted = self.timeline.setup.actor.as_deref();
+        wanted.is_none() || message.actor.as_deref() == wanted || message.undecodable.is_some()
+    }
+
     /// Actors of the task's messages; where none was seen, the configured one.
     pub fn actors(&self) -> BTreeSet<&'a str> {
         let held = self.held.iter().map(|held| &held.passage);

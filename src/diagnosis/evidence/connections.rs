@@ -21,6 +21,27 @@ pub(in crate::diagnosis) fn is_socket_of(process: &Process, connection: &str) ->
     process.sockets.iter().any(|socket| socket == connection)
 }
 
+/// Every connection of its that the broker lists is to another vhost: another system's, of the same code perhaps.
+/// A child that takes its master's messages has the master's.
+pub(in crate::diagnosis) fn serves_another_vhost(story: &Story<'_>, pid: i32) -> bool {
+    let Some(listed) = story.connections() else {
+        return false;
+    };
+    let vhosts_of = |pid: i32| {
+        let process = story.process(pid).map(|(_, process)| process);
+        let own = listed
+            .iter()
+            .filter(move |connection| process.is_some_and(|process| is_socket_of(process, &connection.name)));
+        own.map(|connection| connection.vhost.as_str())
+            .collect::<Vec<_>>()
+    };
+    let mut vhosts = vhosts_of(pid);
+    if let Some((_, process)) = story.process(pid).filter(|_| story.master_takes()) {
+        vhosts.extend(vhosts_of(process.ppid));
+    }
+    !vhosts.is_empty() && vhosts.iter().all(|vhost| *vhost != story.timeline.setup.vhost)
+}
+
 /// The remote end has the broker's port, or a standard AMQP one.
 pub(in crate::diagnosis) fn is_amqp_port(story: &Story<'_>, socket: &str) -> bool {
     let configured = story.timeline.setup.broker.rsplit(':').next();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{QueuedCopy, Story, Transfer, WorkerLine};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::is_common;
-use crate::framework::{LogEvent, Message, function_of, is_same_id};
+use crate::framework::{Message, is_same_id};
 use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -125,10 +125,15 @@ impl<'a> Story<'a> {
         }
         // Messages sent on by the running actor come after the first delivery: not candidates, unless they come
         // from where the first one came from, before the answer.
-        let sender = mine.first().map(|passage| passage.connection);
+        let first = mine.first().copied();
         let of_the_request = |passage: &&Transfer<'_>| {
             let before = answered.is_some_and(|at| passage.at_ms <= at);
-            before && (Some(passage.connection) == sender || is_the_apis(passage))
+            let same_sender = first.is_some_and(|first| first.connection == passage.connection);
+            // What the API itself sends for the same actor takes the first one's place, or is one more.
+            let again =
+                same_sender && first.is_some_and(|first| first.message.actor == passage.message.actor);
+            (before && (same_sender || is_the_apis(passage)))
+                || (again && self.is_the_apis(passage.connection).is_some())
         };
         let first_delivery = self.timeline.events.iter().find_map(|event| match &event.kind {
             EventKind::Deliver { message, queue, .. }
@@ -287,29 +292,6 @@ impl<'a> Story<'a> {
             .strip_prefix(self.framework().source.module)
             .is_some_and(|rest| rest.starts_with('.'))
             && self.timeline.setup.actor.as_deref() != Some(actor)
-    }
-
-    /// It is for the configured actor, or nothing says for whom it is.
-    /// It names another actor than the configured one, which may have another name on the other side: not where a
-    /// number is all that it shares with the task, nor where a worker has run that actor.
-    fn may_be_renamed(&self, message: &Message) -> bool {
-        let actor = message.actor.as_deref().unwrap_or_default();
-        let has_run = |told: &&WorkerLine<'a>| {
-            let ran = matches!(
-                told.mark,
-                Some(LogEvent::Called | LogEvent::Completed | LogEvent::Succeeded { .. })
-            );
-            let logger = told.line.logger.as_deref();
-            let names_it = told.task_name() == Some(actor)
-                || logger.and_then(|name| name.rsplit('.').next()) == Some(function_of(actor));
-            ran && names_it
-        };
-        !self.task_id.is_some_and(is_common) && !self.worker_lines.iter().any(|told| has_run(&told))
-    }
-
-    pub(in crate::diagnosis) fn is_for_the_actor(&self, message: &Message) -> bool {
-        let wanted = self.timeline.setup.actor.as_deref();
-        wanted.is_none() || message.actor.as_deref() == wanted || message.undecodable.is_some()
     }
 
     /// Messages with the task's id that were sent on after the first delivery: the next step of a

@@ -1,6 +1,7 @@
 //! What comes after a failed attempt, and what waits for its time.
 
 use super::{Story, Transfer, WorkerLine, broker};
+use crate::diagnosis::Outcome;
 use crate::framework::{Delays, LogEvent};
 use crate::timeline::{EventKind, Source};
 use crate::units;
@@ -104,6 +105,9 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
         .is_some()
     {
         return "; retries are exhausted".into();
+    }
+    if story.outcome() == Outcome::Succeeded {
+        return "; the task has succeeded since".into();
     }
     let copy = story
         .publishes()
@@ -274,6 +278,14 @@ mod tests {
         assert_eq!(
             retry_state(&Story::new(&soon.timeline)),
             "; retry 1 comes at once"
+        );
+        // It did better since.
+        let better = retried()
+            .info(&format!("Task shop.tasks.fulfil[{OURS}] succeeded in 0.1s: None"))
+            .and(|scene| scene.row("COMPLETED"));
+        assert_eq!(
+            retry_state(&Story::new(&better.timeline)),
+            "; the task has succeeded since"
         );
         // And one that is on its way does.
         let waits = retried().and(|scene| scene.setup(|setup| setup.wait_retries = true));

@@ -1,7 +1,7 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
 use super::callers::{Callers, Runs};
-use super::{Raised, Story, workers};
+use super::{Raised, Story, connections, workers};
 use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
@@ -285,12 +285,12 @@ fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Threa
             (story.post_mortem() && !pids.is_empty()).then_some(pids)
         }
     };
-    story
-        .stacks()
-        .dumps()
-        .rev()
-        .filter(move |dump| pids.as_ref().is_none_or(|pids| pids.contains(&dump.pid)))
-        .flat_map(Dump::threads)
+    let is_its = move |dump: &Dump<'_>| match &pids {
+        Some(pids) => pids.contains(&dump.pid),
+        None => !connections::serves_another_vhost(story, dump.pid),
+    };
+    let dumps = story.stacks().dumps().rev().filter(is_its);
+    dumps.flat_map(Dump::threads)
 }
 
 fn innermost_own<'a>(story: &Story<'_>, thread: Thread<'a>) -> Option<&'a Frame> {

@@ -191,15 +191,17 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
             // The API writes into it as well: what the framework itself says is the worker's.
             _ => !has_a_server || told.mark.is_some(),
         };
+        let stops =
+            |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown));
         story
             .worker_lines()
             .iter()
             .rev()
+            .filter(|told| !told.line.before && is_its(told))
+            // What it wrote before it was told to stop is no sign of life.
+            .take_while(|told| !(story.master_takes() && stops(told)))
             .find(|told| {
-                !told.line.before
-                    && is_its(told)
-                    && told.life() != Some(WorkerLife::Ending)
-                    && !matches!(told.mark, Some(LogEvent::ImportFailed))
+                told.life() != Some(WorkerLife::Ending) && !matches!(told.mark, Some(LogEvent::ImportFailed))
             })
             // What nothing but the interpreter prints is a program's end, and no life.
             .filter(|told| !is_bare_traceback(told) && !container_ended_after(story, told.at_ms))
