@@ -38,7 +38,7 @@ fn check(story: &Story<'_>) -> Answer {
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])
             .given([Premise::StatusIsOfThisRun])
-            .terminal_if(story.status_of_this_run().is_some());
+            .terminal_if(story.status_stays());
     }
     if let Some(evidence) = story.returned_for_good() {
         return Answer::likely(

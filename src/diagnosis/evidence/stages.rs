@@ -180,7 +180,7 @@ impl<'a> Story<'a> {
             // Or a hook did, which then had the message skipped.
             let by_somebody_else =
                 || self.was_taken_by_nobody() || self.stands_before_the_actor() || self.was_skipped();
-            if (is(&setup.succeeded) && is_new) || (is(&setup.running) && !by_somebody_else()) {
+            if is(&setup.succeeded) || (is(&setup.running) && !by_somebody_else()) {
                 put(Stage::Entered, Some(row.at_ms), row.n);
             }
             if is(&setup.succeeded) || is(&setup.failed) {

@@ -86,12 +86,8 @@ impl Story<'_> {
             })
         };
         let returned = || {
-            let is_return = |told: &&WorkerLine<'_>| {
-                matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
-            };
-            let returned = self.lines().iter().rfind(is_return)?;
-            let is_clean = self.raised().is_empty() && !self.says_not_entered();
-            (is_clean && self.is_written_meanwhile(returned.at_ms)).then_some(returned.n)
+            let returned = self.returned_cleanly()?;
+            self.is_written_meanwhile(returned.at_ms).then_some(returned.n)
         };
         before.or_else(told).or_else(returned).map(|n| vec![n])
     }
@@ -142,6 +138,20 @@ impl Story<'_> {
             && self.lines.iter().all(|told| told.mark.is_none())
             && self.was_taken_by_nobody()
             && !self.timeline.events.iter().any(from_its_queue)
+    }
+
+    /// The worker says that the actor returned, and of nothing that speaks against it.
+    fn returned_cleanly(&self) -> Option<WorkerLine<'_>> {
+        let is_return = |told: &&WorkerLine<'_>| {
+            matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
+        };
+        let returned = self.lines().iter().rfind(is_return).copied();
+        returned.filter(|_| self.raised().is_empty() && !self.says_not_entered())
+    }
+
+    /// Whoever set the final status, this run has come to its end: nothing changes it any more.
+    pub(in crate::diagnosis) fn status_stays(&self) -> bool {
+        self.status_of_this_run().is_some() || (!self.post_mortem() && self.returned_cleanly().is_some())
     }
 
     /// The version of the row that is seen came after this moment, by the database's snapshots.
