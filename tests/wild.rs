@@ -409,6 +409,8 @@ const NOT_TRIED: &[PremiseKind] = &[
     PremiseKind::WasSent,
     // Of what the actor raised for want of its row: no recording has that for another reason.
     PremiseKind::FirstVersionIsInsert,
+    // Another service's worker that alone writes to the log that both share.
+    PremiseKind::WriterIsTheWorker,
 ];
 
 /// Each premise is needed: without its proof something false is certain somewhere.

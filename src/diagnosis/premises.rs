@@ -61,6 +61,9 @@ pub enum Premise {
     WasSent,
     /// No earlier task had this id.
     IdIsNew,
+    /// Whoever writes the watched log is the worker that is to consume the task's queue, and not the worker of another
+    /// service that writes to the same log.
+    WriterIsTheWorker,
     /// The log holds everything that the worker wrote.
     LogIsWhole,
     /// The rows come from the primary, and from no standby that lags behind it.
@@ -152,6 +155,9 @@ impl Premise {
             Premise::IsPrimary => {
                 "if the database that was read is the primary: a standby may be behind it".into()
             }
+            Premise::WriterIsTheWorker => {
+                "if the worker that writes the watched log is this task's: another service's may write to it, too".into()
+            }
             Premise::LogIsWhole => "if the log holds everything that the worker wrote".into(),
         }
     }
@@ -187,6 +193,7 @@ impl Story<'_> {
             Premise::StillAnswers(source, since) => self.still_answers(*source, *since as f64),
             Premise::IdIsNew => self.id_is_new(),
             Premise::IsPrimary => self.is_primary(),
+            Premise::WriterIsTheWorker => self.writer_is_the_worker(),
             Premise::LogIsWhole => self.log_is_whole(),
             Premise::IsAmongTheWaiting | Premise::WasSent => State::Assumed,
         }

@@ -1,5 +1,6 @@
-//! A hook after the actor hangs: its work is done, and the message is not acknowledged.
+//! A hook after the actor has not returned: the actor is done, and the message is not acknowledged.
 
+use super::blocked_before_entry::after;
 use crate::diagnosis::evidence::holdups;
 use crate::diagnosis::evidence::stacks::{self, Thread};
 use crate::diagnosis::premises::Premise;
@@ -54,7 +55,10 @@ fn check(story: &Story<'_>) -> Answer {
     let hanging: Vec<Thread<'_>> = stacks::last_dump(story, pid)
         .filter(|thread| stacks::is_after_call(shape, *thread))
         .collect();
-    let text = |place: &str| format!("the actor is done, and a hook after it hangs: {place}");
+    let text = |place: &str, since: Option<u32>, seen: u32| {
+        let later = since.map_or(String::new(), |since| after(story, since, seen, "its return"));
+        format!("the actor is done, and a hook after it was still running{later}: {place}")
+    };
     match completed {
         Some(told) => {
             let own = hanging
@@ -64,14 +68,15 @@ fn check(story: &Story<'_>) -> Answer {
                 (Some(thread), _) => Answer::shown(
                     format!(
                         "{}; its message is not acknowledged",
-                        text(&stacks::place(shape, *thread))
+                        text(&stacks::place(shape, *thread), Some(told.n), thread.n)
                     ),
                     [told.n, thread.n],
                 )
                 .given([Premise::SamePidSpace]),
                 // The log does not name its threads.
                 (None, Some(thread)) if told.line.thread.is_none() => {
-                    Answer::likely(text(&stacks::place(shape, *thread)), [told.n, thread.n])
+                    let place = stacks::place(shape, *thread);
+                    Answer::likely(text(&place, Some(told.n), thread.n), [told.n, thread.n])
                 }
                 // Acknowledgements take a moment, and are written at DEBUG only.
                 _ => Answer::NotApplicable,
@@ -84,9 +89,10 @@ fn check(story: &Story<'_>) -> Answer {
                 .last()
                 .filter(|info| info.unacked == Some(1));
             match (alone, hanging.as_slice(), taker) {
-                (Some(info), [thread], Some((peer, _))) if !story.debug_log() => {
-                    Answer::likely(text(&stacks::place(shape, *thread)), [peer, info.n, thread.n])
-                }
+                (Some(info), [thread], Some((peer, _))) if !story.debug_log() => Answer::likely(
+                    text(&stacks::place(shape, *thread), None, thread.n),
+                    [peer, info.n, thread.n],
+                ),
                 _ => Answer::NotApplicable,
             }
         }
@@ -112,6 +118,7 @@ mod tests {
             .stack(101, "Thread-4", HOOK)
             .timeout();
         assert_eq!(scene.cause(), "certain blocked-after-actor");
+        assert!(!scene.summary().contains("hang"), "a slow one looks the same");
         assert!(scene.summary().contains("audit.py"), "{}", scene.summary());
         assert_eq!(scene.without(Source::Process).answer(&CAUSE), "cannot tell");
     }

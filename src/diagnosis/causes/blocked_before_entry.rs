@@ -1,10 +1,11 @@
-//! A hook before the actor hangs.
+//! A hook before the actor has not returned. Whether it hangs or takes its time does not show.
 
 use crate::diagnosis::evidence::{broker, holdups, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "blocked-before-entry",
@@ -25,8 +26,10 @@ fn check(story: &Story<'_>) -> Answer {
         return in_a_child(story);
     }
     if let Some((evidence, place)) = holdups::in_hand(story, holdups::in_a_hook) {
-        let text =
-            format!("the only worker thread that is at work hangs in a hook before the actor: {place}");
+        let text = format!(
+            "the only worker thread that is at work was in a hook before the actor{}: {place}",
+            after(story, evidence[0], evidence[evidence.len() - 1], "the delivery")
+        );
         return Answer::likely(text, evidence);
     }
     if let Some(answer) = holdups::by_others(story, "a hook before the actor", holdups::in_a_hook) {
@@ -46,7 +49,8 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let hook = story.framework().stack.hook;
     let frame = stacks::named_hook_frame(story, received.pid, hook);
-    let text = format!("a thread received the message and never called the actor: it hangs in a {hook} hook");
+    let text =
+        format!("a thread received the message and has not called the actor: it may be in a {hook} hook");
     // The log stands still, and the broker does not: it has counted the acknowledgement.
     if frame.is_none()
         && let Some(n) = broker::drained(story)
@@ -55,7 +59,10 @@ fn check(story: &Story<'_>) -> Answer {
     }
     match frame {
         Some((n, frame)) => {
-            let text = format!("the worker thread hangs in a hook before the actor: {frame}");
+            let text = format!(
+                "the worker thread was still in a hook before the actor{}: {frame}",
+                after(story, received.n, n, "it received the message")
+            );
             // Another thread may hang there with another message.
             if received.line.thread.is_some() && stacks::thread_of(story, n, &frame) == received.line.thread {
                 Answer::shown(text, [received.n, n]).given([Premise::SamePidSpace])
@@ -67,6 +74,15 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::likely(text, [received.n]).would_decide(&[Source::Process])
         }
         None => Answer::possible(text, [received.n]).would_decide(&[Source::Process]),
+    }
+}
+
+/// How long after the one event the other was seen, in words.
+pub(super) fn after(story: &Story<'_>, since: u32, seen: u32, what: &str) -> String {
+    let at = |n: u32| story.timeline.event(n).map(|event| event.at_ms);
+    match (at(since), at(seen)) {
+        (Some(since), Some(seen)) if seen > since => format!(" {} after {what}", units::span(seen - since)),
+        _ => String::new(),
     }
 }
 
@@ -87,13 +103,11 @@ fn in_a_child(story: &Story<'_>) -> Answer {
     };
     if story.may_stand_after_the_actor() {
         return Answer::possible(
-            format!(
-                "a child hangs in a handler of a signal, before the task's function or after it: {frame}"
-            ),
+            format!("a child is in a handler of a signal, before the task's function or after it: {frame}"),
             [pushed.n, n],
         );
     }
-    let text = format!("a child hangs in a handler of a signal, outside of a task's function: {frame}");
+    let text = format!("a child is in a handler of a signal, outside of any task: {frame}");
     // It may be another message's, or come after one.
     match workers::running_others(story).is_empty() {
         true => Answer::likely(text, [pushed.n, n]),
@@ -145,6 +159,22 @@ mod tests {
             Scene::received().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// A slow hook looks the same: what is said is how long it was there.
+    #[test]
+    fn that_it_hangs_is_not_said() {
+        let seen = Scene::received()
+            .at(5000.0)
+            .stack(101, "Thread-4", HOOK)
+            .silence();
+        let summary = seen.summary();
+        assert_eq!(seen.cause(), "certain blocked-before-entry");
+        assert!(summary.contains(" s after it received the message"), "{summary}");
+        assert!(!summary.contains("hang"), "{summary}");
+        let unseen = Scene::received().silence();
+        assert_eq!(unseen.answer(&CAUSE), "possible");
+        assert!(!unseen.summary().contains("it hangs"), "{}", unseen.summary());
     }
 
     /// A log below DEBUG says nothing; where other threads are free, the one that is at work has the message.

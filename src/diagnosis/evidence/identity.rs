@@ -58,8 +58,12 @@ impl<'a> Story<'a> {
             let places = self.places_of(stream, &processes);
             self.ambiguous |= places.is_empty() && self.has_namesakes(stream, &processes);
             for ((_, own), lives) in processes.iter().filter(|((at, _), _)| places.contains(at)) {
+                let Some(lives) = self.one_at_a_time(stream, *own, lives) else {
+                    self.ambiguous |= self.pids_of(stream).contains(own);
+                    continue;
+                };
                 let known = self.pids.entry((stream, *own)).or_default();
-                known.extend(lives.iter().cloned());
+                known.extend(lives);
                 known.sort_by_key(|life| life.since);
             }
         }
@@ -87,6 +91,34 @@ impl<'a> Story<'a> {
             .iter()
             .find(|life| life.gone.is_none_or(|gone| told.at_ms <= gone + LATE_MS));
         then.or(lives.last()).map(|life| life.pid)
+    }
+
+    /// Two that live at the same time and have one pid are in two pid namespaces, which nothing else may tell apart. Whoever
+    /// took the messages that the log has under that pid wrote it, or else whoever has the log open.
+    fn one_at_a_time(&self, stream: Option<&str>, own: i32, lives: &[Life]) -> Option<Vec<Life>> {
+        let (living, mut kept): (Vec<Life>, Vec<Life>) =
+            lives.iter().cloned().partition(|life| life.gone.is_none());
+        if living.len() < 2 {
+            return Some(lives.to_vec());
+        }
+        let lines = self.worker_lines.iter();
+        let takers: BTreeSet<i32> = lines
+            .filter(|told| told.line.stream.as_deref() == stream && told.line.pid == Some(own))
+            .filter_map(|told| self.taker_of(told.message_id()?))
+            .collect();
+        let holds = |pid: i32| self.process(pid).is_some_and(|(_, process)| process.holds_log);
+        let holds_log = |life: &&Life| {
+            let parent = self.process(life.pid).map(|(_, process)| process.ppid);
+            holds(life.pid) || parent.is_some_and(holds)
+        };
+        let only = |found: Vec<&Life>| match found.as_slice() {
+            [one] => Some((*one).clone()),
+            _ => None,
+        };
+        let took = living.iter().filter(|life| takers.contains(&life.pid)).collect();
+        let one = only(took).or_else(|| only(living.iter().filter(holds_log).collect()))?;
+        kept.push(one);
+        Some(kept)
     }
 
     /// Worker processes by the place they are in and the pid they have there, in the order of their lives.
@@ -310,6 +342,25 @@ mod tests {
         let two = || in_container(in_container(logged(), 10_471, 7, HERE), 20_471, 7, THERE);
         assert_eq!(pids(&two()), [0; 0]);
         assert_eq!(pids(&two().peer(WORKER, 20_471)), [20_471]);
+    }
+
+    /// Two pid namespaces of one machine, by `unshare` or in one cgroup: nothing but the pids shows them.
+    #[test]
+    fn of_two_that_have_one_pid_the_one_that_took_the_message_or_has_the_log_open() {
+        let apart = |scene: Scene, pid: i32, holds_log: bool| {
+            scene.process(pid, 1, "python dramatiq app", |process| {
+                process.nspids = vec![pid, 7];
+                process.holds_log = holds_log;
+            })
+        };
+        let both = |first, second| apart(apart(logged(), 10_471, first), 20_471, second);
+        assert_eq!(pids(&both(false, false)), [0; 0]);
+        assert_eq!(pids(&both(false, true)), [20_471]);
+        assert_eq!(pids(&both(true, true)), [0; 0]);
+        assert_eq!(pids(&both(false, false).peer(WORKER, 20_471)), [20_471]);
+        // One after the other: the log of both.
+        let again = apart(apart(logged(), 10_471, false).gone(10_471), 20_471, false);
+        assert_eq!(pids(&again), [10_471]);
     }
 
     #[test]

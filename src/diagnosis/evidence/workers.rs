@@ -119,6 +119,7 @@ pub(in crate::diagnosis) fn alive_or_likely(
                 .is_some_and(|event| event.source == Source::Process);
             Answer::shown(text, evidence)
                 .given(by_pid.then_some(Premise::SamePidSpace))
+                .given([Premise::WriterIsTheWorker])
                 .lasting_if(is_the_one_we_started(story))
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),

@@ -193,6 +193,27 @@ impl Story<'_> {
         State::Assumed
     }
 
+    /// It was started by us, runs the configured command, or knows the task's queue or its actor.
+    pub(super) fn writer_is_the_worker(&self) -> State {
+        let launched = workers::is_the_one_we_started(self).then(|| self.started("worker"));
+        if let Some(launch) = launched.flatten() {
+            return proved([launch.n]);
+        }
+        let mut writers = workers::live_workers(self).into_iter();
+        if let Some((n, _)) = writers.find(|(_, process)| process.is_configured) {
+            return proved([n]);
+        }
+        let actor = self.timeline.setup.actor.as_deref();
+        let knows = self.worker_lines().iter().find(|told| match told.mark {
+            Some(LogEvent::DroppingConsumer { queue } | LogEvent::AddingConsumer { queue }) => {
+                self.is_of_my_queue(queue)
+            }
+            Some(LogEvent::Received { actor: named, .. }) => actor == Some(named.as_str()),
+            _ => false,
+        });
+        knows.map_or(State::Assumed, |told| proved([told.n]))
+    }
+
     /// The same command of the same user in the same folder is the same worker, started twice.
     pub(super) fn not_a_replica(&self, pid: i32) -> State {
         let Some((n, other)) = self.process(pid) else {
