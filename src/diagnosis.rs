@@ -219,7 +219,8 @@ fn exit_code(
         && !story.sees(Source::Database)
         && !story.timeline.setup.expect_entered;
     // What was to be tried is not what worked.
-    match is_unseen || story.done_by_another().is_some() || story.is_without_message() {
+    let is_untried = story.done_by_another().is_some() || story.is_without_message() || story.waits_untaken();
+    match is_unseen || is_untried {
         true if code == exit::OK => exit::COULD_NOT,
         _ => code,
     }

@@ -1,5 +1,6 @@
 //! An error was logged, and success was reported.
 
+use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Story};
 use crate::framework::{LogEvent, exception_in};
 use crate::text;
@@ -37,7 +38,10 @@ fn check(story: &Story<'_>) -> Answer {
         .rposition(|told| told.mark.is_some_and(begins))
         .map_or(0, |at| at + 1);
     let error = story.lines()[earlier..].iter().find(|told| {
-        told.line.level >= Some(Level::Error) && told.mark.is_none() && told.line.traceback.is_some()
+        told.line.level >= Some(Level::Error)
+            && told.mark.is_none()
+            && told.line.traceback.is_some()
+            && may_be_its(story, told)
     });
     match error {
         Some(told) => {
@@ -65,6 +69,19 @@ fn check(story: &Story<'_>) -> Answer {
         }
         None => Answer::NotApplicable,
     }
+}
+
+/// It names the task, or is written as the process writes that has the message. Another program that writes to the same
+/// log, a web server for one, names no pid, or another one.
+fn may_be_its(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let mut lines = story.lines().iter();
+    let of_the_process = lines.find(|line| {
+        let takes = matches!(line.mark, Some(LogEvent::Received { .. }));
+        line.n < told.n && (takes || line.line.entry)
+    });
+    told.line.carries_task_id
+        || told.is_by_the_task()
+        || of_the_process.is_none_or(|line| line.pid.is_none() || line.pid == told.pid)
 }
 
 #[cfg(test)]
@@ -122,6 +139,21 @@ mod tests {
         assert!(!contributes(&other));
         let own = Scene::entered().line(&logged).row("COMPLETED");
         assert!(contributes(&own), "a thread of its own, perhaps");
+    }
+
+    /// One log for the API and the worker, and a request of somebody else that fails in the API.
+    #[test]
+    fn another_requests_error_is_a_near_miss() {
+        let failed = format!("Exception in ASGI application\n{OH_NO}");
+        let other = Scene::entered()
+            .plain(Some(Level::Error), &failed)
+            .row("COMPLETED");
+        assert!(!contributes(&other));
+        let named = format!("Exception for task_1\n{OH_NO}");
+        let own = Scene::entered()
+            .plain(Some(Level::Error), &named)
+            .row("COMPLETED");
+        assert!(contributes(&own));
     }
 
     #[test]

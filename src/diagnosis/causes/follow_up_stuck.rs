@@ -1,10 +1,11 @@
 //! The actor is done, and the rest of the task's work is another message's, which is stuck.
 
-use crate::diagnosis::evidence::broker;
+use super::blocked_before_entry;
 use crate::diagnosis::evidence::replaced::Remainder;
+use crate::diagnosis::evidence::{WorkerLine, broker, holdups, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, exception_in};
 use crate::timeline::{Event, EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -13,7 +14,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::WorkerCode, Owner::Deployment],
     explains: &["row-never-written"],
     scenario: None,
-    needs: &[&[Source::Firehose]],
+    needs: &[&[Source::Firehose, Source::WorkerLog]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -45,6 +46,9 @@ fn check(story: &Story<'_>) -> Answer {
     if failed {
         return Answer::NotApplicable;
     }
+    if let Some(answer) = in_the_log(story, over.n) {
+        return answer;
+    }
     if !broker::saw_every_publish(story) {
         return Answer::cannot_tell(&[Source::Firehose]);
     }
@@ -71,6 +75,54 @@ fn check(story: &Story<'_>) -> Answer {
             where_it_is(story, over.n, event)
         }
     }
+}
+
+/// Another message with the task's id was taken after ours, and raised or has not returned: the log says which.
+fn in_the_log(story: &Story<'_>, over: u32) -> Option<Answer> {
+    let first = story.line(|mark| matches!(mark, LogEvent::Received { .. }))?.n;
+    let lines = story.worker_lines();
+    lines.iter().filter(|told| told.n > first).find_map(|took| {
+        let Some(LogEvent::Received { id, actor }) = took.mark else {
+            return None;
+        };
+        if story.is_my_message(id) || !took.line.carries_task_id || took.line.thread.is_none() {
+            return None;
+        }
+        let of_its_thread = |told: &&WorkerLine<'_>| told.n > took.n && told.thread() == took.thread();
+        let is_next = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. }));
+        let rest: Vec<&WorkerLine<'_>> = lines
+            .iter()
+            .filter(of_its_thread)
+            .take_while(|told| !is_next(told))
+            .collect();
+        let text = format!("the actor is done, and another message with the task's id went to `{actor}`");
+        let is = |wanted: fn(&LogEvent) -> bool| rest.iter().find(|told| told.mark.is_some_and(wanted));
+        // It is tried again: it may do better.
+        if is(|mark| matches!(mark, LogEvent::Retrying { .. })).is_some() {
+            return None;
+        }
+        if let Some(failed) = is(|mark| matches!(mark, LogEvent::Failed { .. })) {
+            let exception = failed
+                .line
+                .traceback
+                .as_deref()
+                .and_then(exception_in)
+                .unwrap_or_default();
+            let text = format!("{text}, which raised {}", crate::text::excerpt(&exception));
+            return Some(Answer::likely(text, [over, took.n, failed.n]));
+        }
+        let ended = rest
+            .iter()
+            .any(|told| told.settles() || matches!(told.mark, Some(LogEvent::Completed)));
+        let shape = &story.framework().stack;
+        let thread = stacks::last_dump(story, took.pid?).find(|thread| {
+            !ended && Some(thread.name()) == took.line.thread.as_deref() && thread.is_still()
+        })?;
+        let place = holdups::in_the_actor(shape, thread)?;
+        let later = blocked_before_entry::after(story, took.n, thread.n, "it was taken");
+        let text = format!("{text}, which was still running{later}: {place}");
+        Some(Answer::likely(text, [over, took.n, thread.n]))
+    })
 }
 
 fn published<'a>(story: &Story<'a>, id: &str) -> Option<&'a Event> {
@@ -261,6 +313,43 @@ mod tests {
         // An actor that failed sends nothing on, and should not.
         let failed = done().raised("ValueError: no").row("PENDING").silence();
         assert_eq!(failed.answer(&CAUSE), "not applicable");
+    }
+
+    /// The next message was taken: by the log it raised, or by its thread's stack it has not returned.
+    #[test]
+    fn what_became_of_the_next_one_is_told() {
+        let line = |text: &str| format!("[PID 101] [Thread-9] [dramatiq.worker.WorkerThread] {text}");
+        let received = "[DEBUG] Received message finish('task_1') with id 'next'.";
+        let taken = || done().publish_as("default", WORKER, next()).line(&line(received));
+        let failed = line(
+            "[ERROR] Failed to process message finish('task_1') with unhandled exception.\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in finish\nOSError: no paper",
+        );
+        let raised = taken().line(&failed).row("PENDING").silence();
+        assert_eq!(named(&raised), "likely follow-up-stuck");
+        assert!(
+            raised.summary().contains("OSError: no paper"),
+            "{}",
+            raised.summary()
+        );
+        assert_eq!(raised.without(Source::Firehose).answer(&CAUSE), "likely");
+        let frames = &[
+            ("finish", "/app/tasks.py"),
+            ("__call__", "/v/site-packages/dramatiq/actor.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        let runs = taken()
+            .row("PENDING")
+            .at(5000.0)
+            .stack(101, "Thread-9", frames)
+            .silence();
+        assert_eq!(named(&runs), "likely follow-up-stuck");
+        assert!(runs.summary().contains("still running"), "{}", runs.summary());
+        // Another thread runs another message, or this one is over.
+        let elsewhere = taken().at(5000.0).stack(101, "Thread-5", frames).silence();
+        assert!(!elsewhere.summary().contains("still running"));
+        let over = taken().line(&line("[DEBUG] Acknowledging message 'next'."));
+        let over = over.at(5000.0).stack(101, "Thread-9", frames).silence();
+        assert!(!over.summary().contains("still running"));
     }
 
     #[test]

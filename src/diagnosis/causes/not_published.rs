@@ -3,6 +3,7 @@
 use crate::diagnosis::evidence::{api, broker, connections, later, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::text;
 use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -66,11 +67,25 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.extend(api.iter().map(|(n, _)| *n));
                     let pids: Vec<String> = api.iter().map(|(_, process)| process.pid.to_string()).collect();
                     format!(
-                        "; the API (pid {}) has no AMQP connection at all: if another process publishes for it (an outbox relay), look there",
+                        "; the API (pid {}) has no connection to the broker's port: if it connects through a proxy, or another process publishes for it (an outbox relay), look there",
                         pids.join(", ")
                     )
                 });
-                let said = api::own_words(story).map(|(said, lines)| {
+                // Whoever set that need not have sent anything.
+                let failed = story.row_failed().map(|row| {
+                    evidence.push(row.n);
+                    let error = row.error.as_deref().filter(|error| !error.is_empty());
+                    let error =
+                        error.map_or(String::new(), |error| format!(" (\"{}\")", text::excerpt(error)));
+                    format!(
+                        "; the row says {}{error}: whoever set that may have sent nothing on purpose",
+                        row.status.as_deref().unwrap_or("a failed status")
+                    )
+                });
+                let said = api::own_words(story);
+                // What the API itself says of it leads further than where it connects.
+                let hint = failed.or(hint.filter(|_| said.is_none()));
+                let said = said.map(|(said, lines)| {
                     evidence.extend(lines);
                     said
                 });
@@ -142,6 +157,53 @@ mod tests {
             .silence();
         // A relay may still publish it: no window makes that certain.
         assert_eq!(scene.cause(), "likely not-published");
+    }
+
+    #[test]
+    fn behind_a_proxy_it_has_a_connection_all_the_same() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .api_process(&["127.0.0.1:40000 -> 127.0.0.1:40915"]);
+        let summary = scene.silence().summary();
+        assert!(
+            summary.contains("no connection to the broker's port"),
+            "{summary}"
+        );
+        let direct = Scene::accepted()
+            .row("PENDING")
+            .api_process(&[crate::diagnosis::testing::API]);
+        let summary = direct.silence().summary();
+        assert!(!summary.contains("no connection"), "{summary}");
+    }
+
+    /// The API found the task to be wrong, said so in its row, and sent nothing.
+    #[test]
+    fn what_the_row_says_of_its_failure_is_quoted() {
+        let scene = Scene::accepted().row("FAILED").api_process(&[]).silence();
+        let failed = scene.answer(&CAUSE);
+        assert_eq!(failed, "likely");
+        let summary = scene.summary();
+        assert!(summary.contains("the row says FAILED"), "{summary}");
+        assert!(!summary.contains("outbox"), "{summary}");
+    }
+
+    #[test]
+    fn the_exception_that_the_api_logged_is_quoted() {
+        let raised = "Traceback (most recent call last):\n  File \"/app/main.py\", line 1, in create\nConnectionError: boom";
+        let scene = Scene::accepted().row("PENDING").api_process(&[]);
+        let line = crate::timeline::LogLine {
+            text: "could not send task_1".into(),
+            traceback: Some(raised.into()),
+            carries_task_id: true,
+            ..Default::default()
+        };
+        let scene = scene.see(Source::ApiLog, EventKind::Line(line)).silence();
+        let summary = scene.summary();
+        assert!(
+            summary.contains("\"could not send task_1\" (ConnectionError: boom)"),
+            "{summary}"
+        );
+        assert!(!summary.contains("outbox"), "{summary}");
     }
 
     #[test]

@@ -31,13 +31,25 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let status = row.status.as_deref().unwrap_or("NULL");
+    let now = story
+        .task_id()
+        .filter(|_| !story.says_it_is_over(row.value))
+        .and_then(|id| {
+            let mut lines = story.worker_lines().iter();
+            lines.rfind(|told| told.line.text.contains(id))
+        });
+    let goes_on = match now {
+        Some(_) => "; the worker's log names that task already, so it may be under way: wait for it",
+        None => "",
+    };
     let text = format!(
-        "the API answered with {}, whose row (status {status}) was committed {} or more before the request, and has sent nothing so far: it took an older task for this one, or `api.task_id_pointer` points at something else",
+        "the API answered with {}, whose row (status {status}) was committed {} or more before the request, and has sent nothing so far: it took an older task for this one, or `api.task_id_pointer` points at something else{goes_on}",
         story.task_id().unwrap_or("an id"),
         units::span(committed.value)
     );
     let mut evidence = vec![committed.n, row.n];
     evidence.extend(story.accepted());
+    evidence.extend(now.map(|told| told.n));
     // A request to run it again may have its message sent by a relay, later than anybody waited.
     Answer::likely(text, evidence)
 }
@@ -63,6 +75,23 @@ mod tests {
             || "none".into(),
             |cause| format!("{} {}", cause.certainty.name(), cause.id),
         )
+    }
+
+    #[test]
+    fn one_that_is_being_worked_on_is_waited_for() {
+        let line = "[PID 101] [Thread-4] [app] [INFO] rendering task_1";
+        let with = |status: &str| {
+            let mut scene = Scene::new().from_before(3).line(line).from_now_on();
+            let older = older(status).silence();
+            let last = scene.timeline.events.len() as u32;
+            for mut event in older.timeline.events {
+                event.n += last;
+                scene.timeline.events.push(event);
+            }
+            scene.summary()
+        };
+        assert!(with("RUNNING").contains("wait for it"), "{}", with("RUNNING"));
+        assert!(!with("COMPLETED").contains("wait for it"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Stage, Story};
+use crate::text;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -57,6 +58,14 @@ fn check(story: &Story<'_>) -> Answer {
             false => Answer::likely(text, [entry, row]),
         });
     }
+    let error = final_row
+        .and_then(|row| row.value.error.as_deref())
+        .filter(|error| !error.is_empty());
+    let error = error.map_or(String::new(), |error| format!(" (\"{}\")", text::excerpt(error)));
+    let did = match story.row_failed().is_some() {
+        true => "refused the task, failed in its work itself",
+        false => "called the actor, did its work without one",
+    };
     // What is final when the API answers was done while the request waited.
     let first = story.rows().iter().find(|row| row.present);
     let at_once = first.is_some_and(|first| first.status.as_deref() == Some(status));
@@ -64,7 +73,7 @@ fn check(story: &Story<'_>) -> Answer {
         // Where nothing of the work itself was seen, it may have been done for an older request.
         true => settle(Answer::possible(
             format!(
-                "the row said {status} at the first look after the API's answer, and {said}: the API called the actor, did its work without one, or answered with an older task that it only touched"
+                "the row said {status}{error} at the first look after the API's answer, and {said}: the API {did}, or answered with an older task that it only touched"
             ),
             [row],
         )

@@ -1,7 +1,9 @@
 //! The application itself marked the task as failed.
 
+use crate::diagnosis::evidence::stacks;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::framework::LogEvent;
 use crate::text;
 use crate::timeline::Source;
 
@@ -35,16 +37,29 @@ fn check(story: &Story<'_>) -> Answer {
                     .would_decide(&[Source::WorkerLog])
                     .terminal_after(LOG_MS);
             }
-            let text = format!("the application set {status}{error}");
+            let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
+            let in_hand = took.filter(|_| story.attempt_over().is_none());
+            let mut evidence = vec![row.n];
+            let mut text = format!("the application set {status}{error}");
+            // Whoever set it, a reaper perhaps, need not have stopped the actor.
+            if let Some(took) = in_hand.filter(|_| story.closed()) {
+                let place = stacks::own_frame(story, took.pid);
+                evidence.push(took.n);
+                evidence.extend(place.iter().map(|(n, _)| *n));
+                let place = place.map_or(String::new(), |(_, place)| format!(", in {place}"));
+                text.push_str(&format!(
+                    "; the worker has not acknowledged its message and may still be at work{place}"
+                ));
+            }
             // Whether an exception led to it stands in the worker's log.
             let answer = if story.sees(Source::WorkerLog) {
-                Answer::shown(text, [row.n]).given([Premise::StatusIsOfThisRun])
+                Answer::shown(text, evidence).given([Premise::StatusIsOfThisRun])
             } else {
-                Answer::likely(text, [row.n]).would_decide(&[Source::WorkerLog])
+                Answer::likely(text, evidence).would_decide(&[Source::WorkerLog])
             };
             // What an earlier run left may still be changed by this one.
             let is_new = story.status_of_this_run().is_some();
-            answer.terminal_if(is_new && !story.timeline.setup.wait_retries)
+            answer.terminal_if(is_new && in_hand.is_none() && !story.timeline.setup.wait_retries)
         }
         None => Answer::NotApplicable,
     }
@@ -57,6 +72,32 @@ const LOG_MS: u64 = 1000;
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+
+    /// A reaper gave the task up, and the actor hangs.
+    #[test]
+    fn an_actor_that_goes_on_is_told_of() {
+        let frames = &[
+            ("act", "/app/tasks.py"),
+            ("__call__", "/v/site-packages/dramatiq/actor.py"),
+            ("process_message", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        let hangs = Scene::entered().row("PENDING").row("FAILED");
+        assert!(!hangs.verdict().terminal);
+        let hangs = hangs.at(5000.0).stack(101, "Thread-4", frames).silence();
+        assert_eq!(hangs.cause(), "certain row-marked-failed");
+        assert!(
+            hangs.summary().contains("may still be at work, in "),
+            "{}",
+            hangs.summary()
+        );
+        let over = Scene::entered()
+            .row("PENDING")
+            .row("FAILED")
+            .completed()
+            .acked("m-1");
+        assert!(over.verdict().terminal);
+        assert!(!over.silence().summary().contains("still be at work"));
+    }
 
     #[test]
     fn the_application_said_so() {

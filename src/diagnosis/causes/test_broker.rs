@@ -60,13 +60,14 @@ fn check(story: &Story<'_>) -> Answer {
             && story.closed()
         {
             let text = format!(
-                "the API (pid {}) has {name}={value} in its environment and opened no AMQP connection",
+                "the API (pid {}) has {name}={value} in its environment and has no connection to the broker's port",
                 process.pid
             );
             return match process.reads.iter().any(|read| read == name) {
                 true => {
-                    let text =
-                        format!("{text}, and its code names that variable: a stub broker keeps the message");
+                    let text = format!(
+                        "{text}, and its code names that variable: a stub broker may keep the message"
+                    );
                     Answer::likely(text, [*n])
                 }
                 // A variable that nobody looks at switches nothing.

@@ -23,6 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
         || !story.lines().is_empty()
         || story.done_by_another() == Some("worker")
         || story.is_without_message()
+        || story.waits_untaken()
         // Some time ago, perhaps before the log begins, or by somebody else.
         || (story.post_mortem() && story.is_told_by_status_alone())
     {

@@ -142,7 +142,13 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
                     .stated
                     .as_deref()
                     .and_then(|time| line.text.strip_prefix(time));
-                Some((event.n, text::excerpt(bare.unwrap_or(&line.text).trim_start())))
+                let said = text::excerpt(bare.unwrap_or(&line.text).trim_start());
+                let raised = line.traceback.as_deref().and_then(exception_in);
+                let raised = raised.filter(|raised| !raised.is_empty());
+                let said = raised.map_or(format!("\"{said}\""), |raised| {
+                    format!("\"{said}\" ({})", text::excerpt(&raised))
+                });
+                Some((event.n, said))
             }
             _ => None,
         })
@@ -151,7 +157,7 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
     if lines.is_empty() {
         return None;
     }
-    let said: Vec<String> = lines.iter().map(|(_, said)| format!("\"{said}\"")).collect();
+    let said: Vec<String> = lines.iter().map(|(_, said)| said.clone()).collect();
     let lines = lines.into_iter().map(|(n, _)| n).collect();
     Some((format!("; its log says {}", said.join(" and ")), lines))
 }

@@ -121,6 +121,11 @@ impl Story<'_> {
         undelivered || nobody
     }
 
+    /// A message waits that may be the task's, and nobody takes any: whatever the row says, nothing shows that it ran.
+    pub(in crate::diagnosis) fn waits_untaken(&self) -> bool {
+        self.waits_by_assumption && self.lines().is_empty() && self.was_taken_by_nobody()
+    }
+
     /// No worker can have run it, whatever a log says: it was handed to nobody, and either there was no consumer, or
     /// nothing at all was handed out from its queue.
     pub(super) fn cannot_have_run(&self) -> bool {

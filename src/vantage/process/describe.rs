@@ -108,7 +108,12 @@ pub(super) fn read_with(pid: i32, tables: &Tables) -> Option<Process> {
         [] => Vec::new(),
         set => {
             let python_path = environ.get(std::ffi::OsStr::new("PYTHONPATH"));
-            super::reads::read_by(pid, set, python_path.map(std::ffi::OsString::as_os_str))
+            super::reads::read_by(
+                pid,
+                &process.cmdline().unwrap_or_default(),
+                set,
+                python_path.map(std::ffi::OsString::as_os_str),
+            )
         }
     };
     Some(Process {
