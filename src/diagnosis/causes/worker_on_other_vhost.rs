@@ -186,7 +186,7 @@ mod tests {
             lines.iter().fold(scene, line).depth("default", 1, 0).silence()
         };
         let other = says(&["amqp://shop:**@mq:5672/staging"]);
-        assert_eq!(other.cause(), "certain worker-on-other-vhost");
+        assert_eq!(other.cause(), "likely worker-on-other-vhost");
         assert_eq!(other.without(Source::WorkerLog).answer(&CAUSE), "not applicable");
         // `/` is written as nothing behind a slash.
         let same = "amqp://shop:**@mq:5672//";

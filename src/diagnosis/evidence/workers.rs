@@ -7,7 +7,7 @@ use super::programs::{self, may_be_a_worker};
 pub(in crate::diagnosis) use super::programs::{is_worker, is_worker_command};
 use super::{End, Launch, Story, WorkerLine, connections};
 use crate::diagnosis::Answer;
-use crate::diagnosis::premises::Premise;
+use crate::diagnosis::premises::{Premise, State};
 use crate::framework::{self, Delays, LogEvent, WorkerLife};
 use crate::text;
 use crate::timeline::{Container, Event, EventKind, Level, PlaceState, Process, Source, exit_words};
@@ -117,9 +117,13 @@ pub(in crate::diagnosis) fn alive_or_likely(
                 .timeline
                 .event(n)
                 .is_some_and(|event| event.source == Source::Process);
+            // Both doubt whose log it is: one of them is enough.
+            let is_proved = |premise| matches!(story.state(&premise), State::Proved(_));
             Answer::shown(text, evidence)
-                .given(by_pid.then_some(Premise::SamePidSpace))
-                .given([Premise::WriterIsTheWorker])
+                .given([match by_pid && !is_proved(Premise::SamePidSpace) {
+                    true => Premise::SamePidSpace,
+                    false => Premise::WriterIsTheWorker,
+                }])
                 .lasting_if(is_the_one_we_started(story))
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
