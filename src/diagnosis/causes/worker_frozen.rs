@@ -117,7 +117,13 @@ fn of_a_child(
         (state == "active").then_some((n, pid))
     };
     let runs = |pid: i32| stacks::at_work(story, pid).map(|n| (n, pid));
-    let runner = by_its_word().or_else(|| children.iter().find_map(|(_, child)| runs(child.pid)));
+    // Another task of the same function may be what a stack shows.
+    let by_its_stack = || {
+        let mut found = children.iter().filter_map(|(_, child)| runs(child.pid));
+        let one = found.next()?;
+        (found.next().is_none() && workers::running_others(story).is_empty()).then_some(one)
+    };
+    let runner = by_its_word().or_else(by_its_stack);
     match runner {
         Some((shown, pid)) => {
             let Some((n, child)) = stopped.iter().find(|(_, child)| child.pid == pid) else {
@@ -398,6 +404,15 @@ mod tests {
         assert_eq!(idle.silence().answer(&CAUSE), "certain");
         // The stack alone shows it as well.
         assert_eq!(with_children('S', 'T').silence().answer(&CAUSE), "certain");
+        // It may be another task of the same function, which was taken as well: then the master decides.
+        let two = with_children('S', 'S')
+            .info("Task shop.tasks.fulfil[9f1a63d2-3a2e-4f0e-8d35-6c1c5a7c0c11] received")
+            .and(|scene| {
+                scene.process(100, 1, "python celery -A shop worker", |process| {
+                    process.state = 'T'
+                })
+            });
+        assert_eq!(two.silence().answer(&CAUSE), "certain");
         // Of what a worker has only reserved nobody is the runner.
         let idle = Asked::received().and(|scene| child(child(scene, 111, 'T'), 112, 'S'));
         assert_eq!(idle.silence().answer(&CAUSE), "ruled out");
