@@ -229,6 +229,21 @@ fn the_configuration_is_below_everything_that_reads_it() {
     );
 }
 
+/// What an event shows is a `Fact`: nothing in a tuple says which number is the event's.
+#[test]
+fn evidence_is_no_tuple() {
+    let pattern = Regex::new(r"\(\s*(u32|EventId)\s*,[^)]*").expect("a pattern");
+    let found: Vec<String> = sources(&["diagnosis"])
+        .iter()
+        .flat_map(|(file, code)| {
+            pattern
+                .find_iter(code)
+                .map(move |tuple| format!("src/{file}: {}", tuple.as_str()))
+        })
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 /// Printing is for commands: everything else returns its words. (The guardian answers its parent
 /// through a pipe.)
 #[test]

@@ -54,14 +54,14 @@ fn started(story: &Story<'_>, wanted: &str) -> Option<i32> {
 fn api(story: &Story<'_>) -> Vec<i32> {
     let mut pids = found(story, &[Found::ApiPort]);
     pids.extend(started(story, "api"));
-    pids.extend(story.api_processes().iter().map(|(_, process)| process.pid));
+    pids.extend(story.api_processes().iter().map(|process| process.pid));
     pids.into_iter().collect()
 }
 
 /// Many projects start their worker by the same words: one in a container is not taken for that of an API
 /// outside of any, and the other way round, by its command alone.
 fn is_on_the_same_side(story: &Story<'_>, pid: i32, api: &BTreeSet<i32>) -> bool {
-    let contained = |pid: i32| Some(story.process(pid)?.1.container.is_some());
+    let contained = |pid: i32| Some(story.process(pid)?.container.is_some());
     let mut theirs = api.iter().filter_map(|pid| contained(*pid)).peekable();
     let own = contained(pid);
     own.is_none() || theirs.peek().is_none() || theirs.any(|api| Some(api) == own)
@@ -75,7 +75,7 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
         connections
             .into_iter()
             .filter_map(|connection| story.peer(connection))
-            .map(|(_, pid)| pid)
+            .map(|peer| peer.value)
             .collect()
     };
     let takers = peers(

@@ -219,14 +219,14 @@ fn subjects<'a>(story: &Story<'a>, evidence: &[u32]) -> BTreeSet<Subject<'a>> {
                     .iter()
                     .filter(|consumer| consumer.queue == story.queue());
                 let peers = ours.filter_map(|consumer| story.peer(&consumer.connection));
-                found.extend(peers.map(|(_, pid)| Subject::Process(pid)));
+                found.extend(peers.map(|peer| Subject::Process(peer.value)));
             }
             EventKind::Row(_) | EventKind::RowCommitted { .. } | EventKind::LockWait(_) => {
                 found.insert(Subject::Row);
             }
             EventKind::NotAnswered { .. } => {
                 let api = story.api_processes();
-                found.extend(api.iter().map(|(_, process)| Subject::Process(process.pid)));
+                found.extend(api.iter().map(|process| Subject::Process(process.pid)));
             }
             EventKind::Line(_) if event.source == Source::WorkerLog => {
                 let told = story.worker_lines().iter().find(|told| told.n == event.n);

@@ -88,12 +88,12 @@ fn against(story: &Story<'_>, claim: Claim, evidence: &[u32]) -> Option<Contradi
                     EventKind::Process(process) => Some(process.pid),
                     _ => None,
                 })?;
-            let (n, process) = story.process(pid)?;
+            let process = story.process(pid)?;
             if let Some(n) = story.gone(pid) {
                 return found(n, format!("pid {pid} has ended"));
             }
             match process.state {
-                'Z' | 'X' => found(n, format!("pid {pid} is a zombie: it has ended")),
+                'Z' | 'X' => found(process.n, format!("pid {pid} is a zombie: it has ended")),
                 _ => None,
             }
         }

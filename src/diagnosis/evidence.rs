@@ -479,8 +479,8 @@ impl<'a> Story<'a> {
                 }
                 EventKind::LockWait(wait) if !wait.table => {
                     let waiters = locks::waiting_processes(self, wait).into_iter();
-                    let ours = waiters.filter(|(_, pid)| locks::is_our_worker(self, *pid));
-                    let waits = ours.take(1).map(|(_, pid)| Premise::WaitIsTheTasks(pid));
+                    let ours = waiters.filter(|waiter| locks::is_our_worker(self, waiter.value));
+                    let waits = ours.take(1).map(|waiter| Premise::WaitIsTheTasks(waiter.value));
                     premises.insert(event.n, taken().chain(waits).collect());
                 }
                 _ => {}
@@ -639,20 +639,5 @@ impl<'a> Story<'a> {
     /// No pointer says where the answer holds the task's id: it was found under a usual name.
     pub fn id_was_guessed(&self) -> bool {
         !self.post_mortem() && self.timeline.setup.task_id_pointer.is_none()
-    }
-
-    /// The HTTP answer: event, status, body.
-    pub fn answer(&self) -> Option<(u32, u16, &'a str)> {
-        self.find(|event| match &event.kind {
-            EventKind::Answered { status, body, .. } => Some((event.n, *status, body.as_str())),
-            _ => None,
-        })
-    }
-
-    /// The API's answer, whatever it is, or the good end of the command that sends the task.
-    pub fn accepted(&self) -> Option<EventId> {
-        let command = || self.command_ended().filter(|(_, end)| end.code == Some(0));
-        let answer = self.answer().map(|(n, ..)| n);
-        answer.or_else(|| command().map(|(n, _)| n))
     }
 }

@@ -14,7 +14,7 @@ pub(super) use requests::RequestLog;
 use strum::{EnumDiscriminants, VariantArray};
 
 use super::Stage;
-use super::evidence::{Story, Transfer, WorkerLine, locks, permissions, stacks, workers};
+use super::evidence::{Fact, Story, Transfer, WorkerLine, locks, permissions, stacks, workers};
 use crate::framework::{Framework, LogEvent};
 use crate::timeline::{Event, EventKind, Process, Row, Source};
 
@@ -180,8 +180,8 @@ impl Story<'_> {
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
             Premise::WaitIsTheTasks(pid) => match locks::waits_for_the_database(self, *pid) {
-                Some((n, true)) => proved([n]),
-                Some((n, false)) => State::Refuted(vec![n]),
+                Some(waits) if waits.value => proved([waits.n]),
+                Some(waits) => State::Refuted(vec![waits.n]),
                 None => State::Assumed,
             },
             // Without a trace of it, only the client's channel would show that it was not closed.
@@ -241,11 +241,11 @@ impl Story<'_> {
             }
             _ => None,
         });
-        let api: BTreeSet<i32> = self.api_processes().iter().map(|(_, api)| api.pid).collect();
+        let api: BTreeSet<i32> = self.api_processes().iter().map(|api| api.pid).collect();
         let peer = publish.and_then(|publish| self.peer(publish.connection));
         match (others, peer) {
             (Some(other), _) => State::Refuted(vec![other]),
-            (_, Some((n, pid))) if !api.is_empty() && !api.contains(&pid) => State::Refuted(vec![n]),
+            (_, Some(peer)) if !api.is_empty() && !api.contains(&peer) => State::Refuted(vec![peer.n]),
             _ => State::Assumed,
         }
     }
@@ -305,7 +305,7 @@ impl Story<'_> {
         });
         let writes = self
             .all_processes()
-            .find(|(_, process)| process.holds_log && workers::is_worker(process));
+            .find(|process| process.holds_log && workers::is_worker(process));
         // Its children write files of their own: `%I` stands for the number of one.
         let is_shared_out = |process: &Process| {
             process
@@ -314,28 +314,24 @@ impl Story<'_> {
                 .any(|word| word.contains("%I") || word.contains("%i"))
         };
         match (read, writes) {
-            (Some(_), Some((_, process))) if self.master_takes() && is_shared_out(process) => State::Assumed,
-            (Some(read), Some((n, _))) => proved([n, read]),
+            (Some(_), Some(process)) if self.master_takes() && is_shared_out(&process) => State::Assumed,
+            (Some(read), Some(process)) => proved([process.n, read]),
             _ => State::Assumed,
         }
     }
 
     /// Asked on the very connection that gives the rows.
     fn is_primary(&self) -> State {
-        let asked: Vec<(EventId, Option<bool>)> = self
-            .timeline
-            .events
-            .iter()
-            .filter_map(|event| match event.kind {
-                EventKind::DatabaseServer { in_recovery, .. } => Some((event.n, in_recovery)),
-                _ => None,
-            })
-            .collect();
+        let in_recovery = self.facts(|kind| match kind {
+            EventKind::DatabaseServer { in_recovery, .. } => Some(*in_recovery),
+            _ => None,
+        });
+        let in_recovery: Vec<Fact<Option<bool>>> = in_recovery.collect();
         // Connected anew it may be another server: some rows are the standby's then.
-        match asked.iter().find(|(_, in_recovery)| *in_recovery == Some(true)) {
-            Some((n, _)) => State::Refuted(vec![*n]),
-            None if asked.is_empty() || asked.iter().any(|(_, known)| known.is_none()) => State::Assumed,
-            None => proved(asked.iter().map(|(n, _)| *n)),
+        match in_recovery.iter().find(|said| said.value == Some(true)) {
+            Some(said) => State::Refuted(vec![said.n]),
+            None if in_recovery.is_empty() || in_recovery.iter().any(|said| said.is_none()) => State::Assumed,
+            None => proved(in_recovery.iter().map(|said| said.n)),
         }
     }
 

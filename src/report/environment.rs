@@ -61,13 +61,13 @@ impl Environments {
             api: story
                 .api_processes()
                 .into_iter()
-                .map(|(_, process)| process.clone())
+                .map(|process| process.value.clone())
                 .collect(),
             worker: story
                 .log_pids()
                 .into_iter()
                 .filter_map(|pid| story.process(pid))
-                .map(|(_, process)| process.clone())
+                .map(|process| process.value.clone())
                 .collect(),
             fingerprints: compare::fingerprints(&story)
                 .into_iter()

@@ -98,7 +98,7 @@ fn of_queue(story: &Story) -> Vec<Finding> {
     let depth = story.depths(queue).last();
     match (story.down(queue).last(), &depth) {
         (Some(down), _) => found.push(finding(
-            format!("queue `{queue}` is down: {}", down.value),
+            format!("queue `{queue}` is down: {down}"),
             "`rabbitmq-diagnostics cluster_status` says which node is missing",
         )),
         (None, Some(depth)) if !depth.exists => found.push(finding(
@@ -165,10 +165,10 @@ fn of_consumers(story: &Story) -> Vec<Finding> {
         }
         let process = story
             .peer(&consumer.connection)
-            .and_then(|(_, pid)| story.process(pid));
-        let Some((_, process)) = process else { continue };
+            .and_then(|peer| story.process(peer.value));
+        let Some(process) = process else { continue };
         programs.insert(process.command.join(" "));
-        if is_orphan(process) {
+        if is_orphan(&process) {
             found.push(finding(
                 format!(
                     "pid {} (`{}`) consumes `{queue}`, and its master is gone: its parent is pid {}",

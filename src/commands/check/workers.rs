@@ -58,8 +58,8 @@ pub(super) fn findings(story: &Story<'_>) -> Vec<Finding> {
         }
         let process = story
             .peer(worker.connection)
-            .and_then(|(_, pid)| story.process(pid));
-        let Some((_, process)) = process else { continue };
+            .and_then(|peer| story.process(peer.value));
+        let Some(process) = process else { continue };
         // A stopped one is told of as such.
         if (shape.may_be_silent)(&process.command) || matches!(process.state, 'T' | 't') {
             continue;

@@ -59,7 +59,7 @@ fn runs_elsewhere(story: &Story<'_>, pid: Option<i32>, since: f64) -> Option<u32
         Some(pid) if !story.master_takes() => vec![pid],
         _ => workers::live_workers(story)
             .iter()
-            .flat_map(|(_, worker)| stacks::pids_of(story, worker.pid))
+            .flat_map(|worker| stacks::pids_of(story, worker.pid))
             .collect(),
     };
     // A master alone says nothing of its children.
@@ -140,14 +140,14 @@ fn may_be_acknowledged(story: &Story<'_>, held: u64) -> bool {
 fn holder(story: &Story<'_>) -> Option<i32> {
     story.lines().iter().rev().find_map(|told| told.pid).or_else(|| {
         let passage = story.deliveries().last()?;
-        story.peer(passage.connection).map(|(_, pid)| pid)
+        story.peer(passage.connection).map(|peer| peer.value)
     })
 }
 
 /// It may have ended since.
 fn is_out_of_sight(story: &Story<'_>, pid: i32) -> bool {
     let process = story.process(pid);
-    process.is_some_and(|(_, process)| process.state == Process::OUT_OF_SIGHT)
+    process.is_some_and(|process| process.state == Process::OUT_OF_SIGHT)
 }
 
 fn words(story: &Story<'_>, entered_at: Option<f64>, shown_by: Option<u32>, place: &str) -> String {
@@ -190,9 +190,9 @@ fn check(story: &Story<'_>) -> Answer {
         return answer;
     }
     let mut same_thread = false;
-    let place = stacks::own_frame(story, pid).map(|(n, frame)| {
-        same_thread = thread.is_some() && stacks::thread_of(story, n, &frame) == thread;
-        evidence.push(n);
+    let place = stacks::own_frame(story, pid).map(|frame| {
+        same_thread = thread.is_some() && stacks::thread_of(story, frame.n, &frame) == thread;
+        evidence.push(frame.n);
         format!(": {frame}")
     });
     let text = words(
@@ -216,9 +216,9 @@ fn check(story: &Story<'_>) -> Answer {
                 _ => false,
             })
             .is_some();
-    if let Some((n, answer, "active")) = control::holder(story) {
-        evidence.push(n);
-        return by_its_word(story, answer, text, evidence);
+    if let Some((answer, "active")) = control::holder(story) {
+        evidence.push(answer.n);
+        return by_its_word(story, &answer, text, evidence);
     }
     // A count from before the delivery says nothing of it.
     let since = story

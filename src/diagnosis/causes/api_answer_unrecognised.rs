@@ -20,8 +20,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, end)) = story.command_ended().filter(|(_, end)| end.code == Some(0)) {
-        return of_command(story, n, &end.printed);
+    if let Some(end) = story.command_ended().filter(|end| end.code == Some(0)) {
+        return of_command(story, end.n, &end.printed);
     }
     let unnamed = story.find(|event| match &event.kind {
         EventKind::Answered {

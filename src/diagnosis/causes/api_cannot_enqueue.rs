@@ -22,12 +22,13 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     let answered = story
         .answer()
-        .filter(|(_, status, _)| *status >= 500 || *status < 300)
-        .map(|(n, status, _)| (n, format!("HTTP {status}"), status < 300));
-    let broken_off = || api::broken_off(story).map(|(n, _)| (n, "no answer".to_owned(), false));
-    let Some((n, status, swallowed)) = answered.or_else(broken_off) else {
+        .filter(|answer| answer.status >= 500 || answer.status < 300)
+        .map(|answer| answer.with((format!("HTTP {}", answer.status), answer.status < 300)));
+    let broken_off = || api::broken_off(story).map(|error| error.with(("no answer".to_owned(), false)));
+    let Some(answered) = answered.or_else(broken_off) else {
         return Answer::NotApplicable;
     };
+    let (status, swallowed) = &answered.value;
     if !story.sees(Source::ApiLog) {
         return Answer::cannot_tell(&[Source::ApiLog]);
     }
@@ -55,25 +56,23 @@ fn check(story: &Story<'_>) -> Answer {
     };
     // pika logs a traceback of its own for each attempt, also for one that a later attempt made good.
     let raised = |text: &str| from_publish(text) && (text.contains(framework) || text.contains("/kombu/"));
-    match api::api_traceback(story, raised).or_else(|| api::api_traceback(story, from_publish)) {
-        Some((line, exception)) if swallowed => {
-            let text = format!("the API could not publish ({exception}), and answered {status} all the same");
-            if story.closed() && broker::saw_every_publish(story) {
-                Answer::shown(text, [n, line]).given([Premise::TracebackIsOurs(line)])
-            } else {
-                Answer::likely(text, [n, line]).would_decide(&[Source::Firehose])
-            }
-        }
-        Some((line, exception)) if api::api_traceback(story, raised).is_none() => Answer::likely(
-            format!("{status}: the API could not publish: {exception}"),
-            [n, line],
-        )
-        .terminal(),
-        Some((line, exception)) => {
-            let text = format!("{status}: the API could not publish: {exception}");
-            api::by_traceback(story, Answer::shown(text, [n, line]), line)
-        }
-        None => Answer::NotApplicable,
+    let found = api::api_traceback(story, raised).or_else(|| api::api_traceback(story, from_publish));
+    let Some(error) = found else {
+        return Answer::NotApplicable;
+    };
+    let (exception, evidence) = (&*error, [answered.n, error.n]);
+    if *swallowed {
+        let text = format!("the API could not publish ({exception}), and answered {status} all the same");
+        return if story.closed() && broker::saw_every_publish(story) {
+            Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)])
+        } else {
+            Answer::likely(text, evidence).would_decide(&[Source::Firehose])
+        };
+    }
+    let text = format!("{status}: the API could not publish: {exception}");
+    match api::api_traceback(story, raised) {
+        None => Answer::likely(text, evidence).terminal(),
+        Some(_) => api::by_traceback(story, Answer::shown(text, evidence), error.n),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The API failed, and nothing more specific is known.
 
-use crate::diagnosis::evidence::{api, workers};
+use crate::diagnosis::evidence::{Fact, api, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
 use crate::timeline::Source;
@@ -20,9 +20,10 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, error)) = api::broken_off(story) {
-        if let Some((closed, text)) = api::nothing_behind_the_port(story) {
-            return Answer::ruled_out(text, [n, closed]);
+    if let Some(Fact { n, value: error, .. }) = api::broken_off(story) {
+        if let Some(look) = api::nothing_behind_the_port(story) {
+            let evidence = [n, look.n];
+            return Answer::ruled_out(look.value, evidence);
         }
         let text = format!("the API closed the connection without an answer: {error}");
         // One that was started in this run and died of the request.
@@ -30,16 +31,14 @@ fn check(story: &Story<'_>) -> Answer {
         if let Some((end, words)) = launch.as_ref().and_then(workers::end_of) {
             let mut evidence = vec![n, end.n];
             let last = workers::last_words(story, Source::ApiLog);
-            evidence.extend(last.as_ref().map(|(n, _)| *n));
-            let said = last.map_or(String::new(), |(_, said)| {
-                format!("; the last that it said: {said}")
-            });
+            evidence.extend(last.as_ref().map(|said| said.n));
+            let said = last.map_or(String::new(), |said| format!("; the last that it said: {said}"));
             return Answer::shown(format!("{text}; it {words}{said}"), evidence).terminal_after(150);
         }
         return match api::api_traceback(story, |_| true) {
-            Some((line, exception)) => {
-                let answer = Answer::shown(format!("{text}; its log: {exception}"), [n, line]);
-                api::by_traceback(story, answer, line)
+            Some(exception) => {
+                let text = format!("{text}; its log: {exception}");
+                api::by_traceback(story, Answer::shown(text, [n, exception.n]), exception.n)
             }
             None => Answer::likely(text, [n])
                 .would_decide(&[Source::ApiLog])
@@ -47,19 +46,19 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     match story.answer() {
-        Some((n, status, body)) if status >= 500 => match api::api_traceback(story, |_| true) {
-            Some((line, exception)) => {
-                let answer = Answer::shown(format!("the API answered HTTP {status}: {exception}"), [n, line]);
-                api::by_traceback(story, answer, line)
+        Some(answer) if answer.status >= 500 => {
+            let text = format!("the API answered HTTP {}", answer.status);
+            match api::api_traceback(story, |_| true) {
+                Some(exception) => {
+                    let text = format!("{text}: {exception}");
+                    api::by_traceback(story, Answer::shown(text, [answer.n, exception.n]), exception.n)
+                }
+                // Servers answer first and log the traceback after that.
+                None => Answer::likely(format!("{text}: {}", text::excerpt(answer.body)), [answer.n])
+                    .would_decide(&[Source::ApiLog])
+                    .terminal_after(if story.sees(Source::ApiLog) { 400 } else { 0 }),
             }
-            // Servers answer first and log the traceback after that.
-            None => Answer::likely(
-                format!("the API answered HTTP {status}: {}", text::excerpt(body)),
-                [n],
-            )
-            .would_decide(&[Source::ApiLog])
-            .terminal_after(if story.sees(Source::ApiLog) { 400 } else { 0 }),
-        },
+        }
         _ => Answer::NotApplicable,
     }
 }

@@ -19,17 +19,17 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    match story.answer() {
+    let Some(response) = story.answer() else {
+        return Answer::NotApplicable;
+    };
+    let refused = || Answer::shown(api::rejection(story, *response), [response.n]);
+    match response.status {
         // A form is answered by a redirect to the next page.
-        Some((_, 300..400, _)) if story.recognised().is_some() => Answer::NotApplicable,
-        Some((n, status, body)) if (300..500).contains(&status) && !matches!(status, 401 | 403) => {
-            let answer = Answer::shown(api::rejection(story, status, body), [n]);
-            match status {
-                // A form's answer, perhaps.
-                ..400 => api::unless_its_message_comes(story, answer),
-                _ => answer.terminal(),
-            }
-        }
+        300..400 if story.recognised().is_some() => Answer::NotApplicable,
+        // A form's answer, perhaps.
+        300..400 => api::unless_its_message_comes(story, refused()),
+        401 | 403 => Answer::NotApplicable,
+        400..500 => refused().terminal(),
         _ => Answer::NotApplicable,
     }
 }

@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(row) = story.row_succeeded().or_else(|| story.row_failed()) else {
         return match (story.last_row(), story.api_status()) {
             (Some(row), Some(said)) if row.status.as_deref() == Some(said.value) && story.closed() => {
-                Answer::ruled_out(format!("the row itself is {}", said.value), [row.n, said.n])
+                Answer::ruled_out(format!("the row itself is {said}"), [row.n, said.n])
             }
             _ => Answer::NotApplicable,
         };

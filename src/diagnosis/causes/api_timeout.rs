@@ -1,6 +1,6 @@
 //! Connected, but no answer in time.
 
-use crate::diagnosis::evidence::{connections, workers};
+use crate::diagnosis::evidence::{Fact, connections, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::timeline::{Event, EventKind, NoAnswer};
@@ -35,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
                 let mut text =
                     format!("the API accepted the connection and gave no answer within {seconds:.1} s");
                 // A synchronous publish to an unreachable broker hangs the whole event loop.
-                if let Some((n, socket)) = connections::connecting_to_a_broker(story) {
+                if let Some(Fact { n, value: socket, .. }) = connections::connecting_to_a_broker(story) {
                     evidence.push(n);
                     text.push_str(&format!(
                         "; its process is connecting to a broker at that moment ({socket})"
@@ -63,10 +63,10 @@ fn check(story: &Story<'_>) -> Answer {
                 // Started in this run, and never answered anything: a reloader listens for a child that
                 // cannot be imported.
                 if let Some(n) = story.started("api").and_then(|launch| launch.not_ready)
-                    && let Some((line, words)) = workers::last_words(story, Source::ApiLog)
+                    && let Some(said) = workers::last_words(story, Source::ApiLog)
                 {
-                    evidence.extend([n, line]);
-                    text.push_str(&format!("; it never became ready, and its log ends in: {words}"));
+                    evidence.extend([n, said.n]);
+                    text.push_str(&format!("; it never became ready, and its log ends in: {said}"));
                 }
                 Some(Answer::shown(text, evidence).terminal())
             }

@@ -20,9 +20,13 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
-        Some((n, status, body)) if matches!(status, 401 | 403) => Answer::shown(
-            format!("the API answered HTTP {status}: {}", text::excerpt(body)),
-            [n],
+        Some(answer) if matches!(answer.status, 401 | 403) => Answer::shown(
+            format!(
+                "the API answered HTTP {}: {}",
+                answer.status,
+                text::excerpt(answer.body)
+            ),
+            [answer.n],
         )
         .terminal(),
         _ => Answer::NotApplicable,

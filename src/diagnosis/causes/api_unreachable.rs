@@ -29,8 +29,9 @@ fn check(story: &Story<'_>) -> Answer {
                 let what = match why {
                     NoAnswer::Timeout => return Answer::ruled_out("it accepted the connection", [event.n]),
                     NoAnswer::Broken => {
-                        if let Some((n, text)) = api::nothing_behind_the_port(story) {
-                            return Answer::shown(text, [event.n, n]).terminal_after(LAST_LOOK_MS);
+                        if let Some(look) = api::nothing_behind_the_port(story) {
+                            let evidence = [event.n, look.n];
+                            return Answer::shown(look.value, evidence).terminal_after(LAST_LOOK_MS);
                         }
                         return Answer::ruled_out("it accepted the connection and the request", [event.n]);
                     }
@@ -92,9 +93,9 @@ fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
             }
         }
     };
-    if let Some((n, words)) = workers::last_words(story, Source::ApiLog) {
-        evidence.push(n);
-        text.push_str(&format!("; the last that it said: {words}"));
+    if let Some(said) = workers::last_words(story, Source::ApiLog) {
+        evidence.push(said.n);
+        text.push_str(&format!("; the last that it said: {said}"));
     }
     Some((text, evidence))
 }

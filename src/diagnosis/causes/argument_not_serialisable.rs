@@ -19,7 +19,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, status, _)) = story.answer().filter(|(_, status, _)| *status >= 500) else {
+    let Some(answer) = story.answer().filter(|answer| answer.status >= 500) else {
         return Answer::NotApplicable;
     };
     if !story.sees(Source::ApiLog) {
@@ -31,9 +31,12 @@ fn check(story: &Story<'_>) -> Answer {
             && story.framework().stack.is_library(&text.replace('\\', "/"))
     };
     match api::api_traceback(story, from_encoder) {
-        Some((line, exception)) => {
-            let text = format!("HTTP {status}: {exception} while the message was encoded");
-            api::by_traceback(story, Answer::shown(text, [n, line]), line)
+        Some(exception) => {
+            let text = format!(
+                "HTTP {}: {exception} while the message was encoded",
+                answer.status
+            );
+            api::by_traceback(story, Answer::shown(text, [answer.n, exception.n]), exception.n)
         }
         None => Answer::NotApplicable,
     }

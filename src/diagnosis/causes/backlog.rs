@@ -1,6 +1,6 @@
 //! The queue moves, and the message is behind others.
 
-use crate::diagnosis::evidence::{broker, expiry, retries};
+use crate::diagnosis::evidence::{Fact, broker, expiry, retries};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text::counted;
 use crate::timeline::EventKind;
@@ -35,22 +35,16 @@ fn check(story: &Story<'_>) -> Answer {
     };
     // Deliveries of others since our publish: how fast the queue moves. One that comes again is no
     // progress.
-    let others: Vec<(u32, Option<&str>)> = story
-        .timeline
-        .events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::Deliver {
-                queue: name,
-                redelivered: false,
-                message,
-                ..
-            } if name == queue && event.at_ms > passage.at_ms => {
-                Some((event.n, message.message_id.as_deref()))
-            }
-            _ => None,
-        })
-        .collect();
+    let others = story.facts(|kind| match kind {
+        EventKind::Deliver {
+            queue: name,
+            redelivered: false,
+            message,
+            ..
+        } if name == queue => Some(message.message_id.as_deref()),
+        _ => None,
+    });
+    let others: Vec<Fact<Option<&str>>> = others.filter(|other| other.at_ms > passage.at_ms).collect();
     if others.is_empty() {
         return if story.sees_all(Source::Firehose) {
             Answer::ruled_out("nothing was delivered since", [last.n])
@@ -67,8 +61,8 @@ fn check(story: &Story<'_>) -> Answer {
         EventKind::Publish { message, .. } if event.kind.is_put_on(queue) && event.at_ms > passage.at_ms => {
             others
                 .iter()
-                .find(|(.., id)| id.is_some() && *id == message.message_id.as_deref())
-                .map(|(n, ..)| *n)
+                .find(|other| other.is_some() && other.value == message.message_id.as_deref())
+                .map(|other| other.n)
         }
         _ => None,
     });
@@ -76,7 +70,7 @@ fn check(story: &Story<'_>) -> Answer {
     let rate = others.len() as f64 / seconds;
     let wait = last.ready as f64 / rate;
     let mut evidence = vec![passage.n, first.n, last.n];
-    evidence.extend(others.last().map(|(n, ..)| *n));
+    evidence.extend(others.last().map(|other| other.n));
     let line = format!(
         "{} in this queue, {rate:.1} a second are taken",
         counted(last.ready, "message waits", "messages wait")

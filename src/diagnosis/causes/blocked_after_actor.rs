@@ -48,7 +48,9 @@ fn check(story: &Story<'_>) -> Answer {
         .deliveries()
         .last()
         .and_then(|passage| story.peer(passage.connection));
-    let pid = completed.and_then(|told| told.pid).or(taker.map(|(_, pid)| pid));
+    let pid = completed
+        .and_then(|told| told.pid)
+        .or(taker.map(|peer| peer.value));
     let Some(pid) = pid else {
         return Answer::NotApplicable;
     };
@@ -89,9 +91,9 @@ fn check(story: &Story<'_>) -> Answer {
                 .last()
                 .filter(|info| info.unacked == Some(1));
             match (alone, hanging.as_slice(), taker) {
-                (Some(info), [thread], Some((peer, _))) if !story.debug_log() => Answer::likely(
+                (Some(info), [thread], Some(peer)) if !story.debug_log() => Answer::likely(
                     text(&stacks::place(shape, *thread), None, thread.n),
-                    [peer, info.n, thread.n],
+                    [peer.n, info.n, thread.n],
                 ),
                 _ => Answer::NotApplicable,
             }

@@ -1,6 +1,6 @@
 //! A hook before the actor has not returned. Whether it hangs or takes its time does not show.
 
-use crate::diagnosis::evidence::{broker, holdups, stacks, workers};
+use crate::diagnosis::evidence::{Fact, broker, holdups, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -58,7 +58,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("nothing of its queue is unacknowledged any more", [n]);
     }
     match frame {
-        Some((n, frame)) => {
+        Some(Fact { n, value: frame, .. }) => {
             let text = format!(
                 "the worker thread was still in a hook before the actor{}: {frame}",
                 after(story, received.n, n, "it received the message")
@@ -97,21 +97,22 @@ fn in_a_child(story: &Story<'_>) -> Answer {
     let taker = story.deliveries().last();
     let pid = taker
         .and_then(|passage| story.peer(passage.connection))
-        .map(|(_, pid)| pid);
-    let Some((n, frame)) = stacks::hook_frame(story, pid) else {
+        .map(|peer| peer.value);
+    let Some(hook) = stacks::hook_frame(story, pid) else {
         return Answer::NotApplicable;
     };
+    let (frame, evidence) = (&*hook, [pushed.n, hook.n]);
     if story.may_stand_after_the_actor() {
         return Answer::possible(
             format!("a child is in a handler of a signal, before the task's function or after it: {frame}"),
-            [pushed.n, n],
+            evidence,
         );
     }
     let text = format!("a child is in a handler of a signal, outside of any task: {frame}");
     // It may be another message's, or come after one.
     match workers::running_others(story).is_empty() {
-        true => Answer::likely(text, [pushed.n, n]),
-        false => Answer::possible(text, [pushed.n, n]),
+        true => Answer::likely(text, evidence),
+        false => Answer::possible(text, evidence),
     }
 }
 

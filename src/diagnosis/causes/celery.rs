@@ -99,15 +99,15 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
         return Answer::ruled_out("its own row says that it is over", [row.n]);
     }
     let fates: Vec<_> = before.iter().map(|task| (task, task.fate(story))).collect();
-    if let Some((task, n)) = fates.iter().find_map(|(task, fate)| match fate {
-        Fate::Failed(n, _) => Some((task, *n)),
+    if let Some((task, why)) = fates.iter().find_map(|(task, fate)| match fate {
+        Fate::Failed(why) => Some((task, why)),
         _ => None,
     }) {
-        return Answer::ruled_out(format!("`{}` failed", task.name()), [task.passage.n, n]);
+        return Answer::ruled_out(format!("`{}` failed", task.name()), [task.passage.n, why.n]);
     }
     let open: Vec<_> = fates
         .iter()
-        .filter(|(_, fate)| !matches!(fate, Fate::Succeeded(_)))
+        .filter(|(_, fate)| !matches!(fate, Fate::Succeeded))
         .collect();
     let [(first, fate), ..] = open.as_slice() else {
         return Answer::ruled_out("what it comes after has succeeded", [last.passage.n]);
@@ -123,8 +123,8 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
     );
     match fate {
         // By the worker's own word, in two answers.
-        Fate::Held(n, state) if story.was_surely_not_sent() => {
-            Answer::shown(format!("{text}: it is {state}"), [first.passage.n, *n])
+        Fate::Held(state) if story.was_surely_not_sent() => {
+            Answer::shown(format!("{text}: it is {state}"), [first.passage.n, state.n])
         }
         _ => Answer::likely(text, [first.passage.n]).would_decide(&[Source::Control]),
     }

@@ -1,7 +1,7 @@
 //! The broker lets the worker in, and refuses its consumer: mostly because somebody else holds the queue for itself
 //! alone.
 
-use crate::diagnosis::evidence::connections;
+use crate::diagnosis::evidence::{Fact, connections};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -41,11 +41,11 @@ fn check(story: &Story<'_>) -> Answer {
         let [connection] = connections.as_slice() else {
             return None;
         };
-        let Some((peer, pid)) = story.peer(connection) else {
+        let Some(Fact { n, value: pid, .. }) = story.peer(connection) else {
             return Some(format!(": {connection}"));
         };
-        evidence.push(peer);
-        let command = story.process(pid).map(|(_, process)| process.command.join(" "));
+        evidence.push(n);
+        let command = story.process(pid).map(|process| process.command.join(" "));
         let command = command.map_or_else(String::new, |command| format!(" (`{command}`)"));
         Some(format!(": pid {pid}{command}"))
     });

@@ -41,7 +41,7 @@ fn kept_for_later(story: &Story<'_>) -> Option<Answer> {
 /// The worker itself says that it keeps it, and until when: a time without an offset in the message is none that
 /// could be counted from.
 fn by_its_workers_word(story: &Story<'_>) -> Option<Answer> {
-    let (n, answer, _) = control::holder(story).filter(|(_, _, state)| *state == "scheduled")?;
+    let (answer, _) = control::holder(story).filter(|(_, state)| *state == "scheduled")?;
     let mut held = answer.scheduled.iter().flatten();
     let due = held.find(|task| story.is_my_message(&task.id))?.eta.as_deref()?;
     let due_ms = due.parse::<jiff::Timestamp>().ok()?.as_millisecond();
@@ -59,14 +59,14 @@ fn by_its_workers_word(story: &Story<'_>) -> Option<Answer> {
                 answer.node,
                 units::span(left)
             ),
-            [n],
+            [answer.n],
         )
     })
 }
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, ..)) = control::revoked(story) {
-        return Answer::ruled_out("it is revoked, and will not run when its time comes", [n]);
+    if let Some((answer, _)) = control::revoked(story) {
+        return Answer::ruled_out("it is revoked, and will not run when its time comes", [answer.n]);
     }
     // By clocks that differ its time may be yet to come.
     if story.reached(Stage::Entered).is_some() || story.attempt_over().is_some() {

@@ -105,15 +105,16 @@ fn limit_of(story: &Story<'_>, info: &Info<'_>) -> Option<u64> {
         // -1: none.
         Some(limit) => u64::try_from(limit).ok(),
         None if info.policy_unknown => None,
-        None => (broker_version(story)?.0 >= 4).then_some(DEFAULT),
+        None => (major_version(story)? >= 4).then_some(DEFAULT),
     }
 }
 
 const DEFAULT: u64 = 20;
 
-fn broker_version(story: &Story<'_>) -> Option<(u32, u32)> {
+/// Of the broker.
+fn major_version(story: &Story<'_>) -> Option<u32> {
     story.find(|event| match &event.kind {
-        EventKind::Broker { version, .. } => crate::text::version(version),
+        EventKind::Broker { version, .. } => crate::text::version(version).map(|(major, _)| major),
         _ => None,
     })
 }

@@ -59,10 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
         let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
         evidence.push(from.n);
         return Answer::shown(
-            format!(
-                "the message is on the dead-letter queue: dropped from `{}` by its length limit",
-                from.value
-            ),
+            format!("the message is on the dead-letter queue: dropped from `{from}` by its length limit"),
             evidence,
         );
     }

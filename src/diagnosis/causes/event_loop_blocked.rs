@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::diagnosis::evidence::stacks::{self, Thread};
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{Fact, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WITH_MIDDLEWARE, function_of};
@@ -81,7 +81,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     match stacks::blocked_loop(story, called.pid) {
-        Some((n, frame)) => {
+        Some(Fact { n, value: frame, .. }) => {
             let text = format!(
                 "the event loop of pid {} sits in a blocking call: {frame}",
                 called.pid.unwrap_or(0)

@@ -36,7 +36,7 @@ fn check(story: &Story<'_>) -> Answer {
         let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
         evidence.push(from.n);
         return Answer::shown(
-            format!("the message expired on `{}` before anybody took it", from.value),
+            format!("the message expired on `{from}` before anybody took it"),
             evidence,
         )
         .lasting_if(true);

@@ -89,10 +89,8 @@ fn check(story: &Story<'_>) -> Answer {
         Some((end, words)) => {
             evidence.push(end.n);
             let last = workers::last_words(story, Source::WorkerLog);
-            evidence.extend(last.as_ref().map(|(n, _)| *n));
-            let said = last.map_or(String::new(), |(_, said)| {
-                format!("; the last that it said: {said}")
-            });
+            evidence.extend(last.as_ref().map(|said| said.n));
+            let said = last.map_or(String::new(), |said| format!("; the last that it said: {said}"));
             (
                 format!("{text}: the worker that was started {words}{said}"),
                 Scenario::B,
@@ -103,7 +101,7 @@ fn check(story: &Story<'_>) -> Answer {
     // Whoever is dead and not buried has a master that lives.
     let unburied = story
         .all_processes()
-        .any(|(_, process)| process.state == 'Z' && workers::is_worker(process));
+        .any(|process| process.state == 'Z' && workers::is_worker(&process));
     let answer = if last.ready > 0 && retries::is_on_the_queue(story) && !unburied && story.knows_its_worker()
     {
         // A log that says nothing of an end leaves only its pids to tell that it has ended: in a
@@ -135,8 +133,8 @@ fn back_to_nobody(story: &Story<'_>) -> Option<Answer> {
 /// What of the watched worker this event shows: its container, a line of its log, or itself.
 fn what_lives(story: &Story<'_>, n: u32) -> String {
     let mut containers = story.worker_containers().into_iter();
-    if let Some((_, container)) = containers.find(|(told, _)| *told == n) {
-        return format!("its {} is running", containers::words(container));
+    if let Some(container) = containers.find(|container| container.n == n) {
+        return format!("its {} is running", containers::words(&container));
     }
     // A line is older than the end of what wrote it may be.
     match story.timeline.event(n).map(|event| event.source) {
@@ -181,8 +179,8 @@ fn waits_elsewhere(story: &Story<'_>, last: &Depth, evidence: &[u32]) -> Option<
 /// The way into the worker's container may say that it does not run.
 fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> String {
     match story.place_says("worker", PlaceState::NotRunning) {
-        Some((n, said)) => {
-            evidence.push(n);
+        Some(said) => {
+            evidence.push(said.n);
             format!("{text}: no worker runs ({said})")
         }
         None => format!("{text}: no worker runs"),
@@ -192,26 +190,26 @@ fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> Str
 /// The worker's container is there, and does not do a worker's work: it is paused, or something else runs in it.
 fn standing_container(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<Answer> {
     let with = |more: &[u32]| -> Vec<u32> { evidence.iter().chain(more).copied().collect() };
-    if let Some((n, container)) = story.paused_worker_container() {
-        let text = format!("{text}: {} is paused", containers::words(container));
-        return Some(Answer::likely(text, with(&[n])));
+    if let Some(container) = story.paused_worker_container() {
+        let text = format!("{text}: {} is paused", containers::words(&container));
+        return Some(Answer::likely(text, with(&[container.n])));
     }
-    if let Some((n, said)) = story.place_says("worker", PlaceState::Paused) {
+    if let Some(said) = story.place_says("worker", PlaceState::Paused) {
         let text = format!("{text}: the way into the worker's container says that it is paused ({said})");
-        return Some(Answer::likely(text, with(&[n])));
+        return Some(Answer::likely(text, with(&[said.n])));
     }
-    if let Some((n, container, inside)) = workers::runs_something_else(story) {
+    if let Some((container, inside)) = workers::runs_something_else(story) {
         let commands: Vec<String> = inside
             .iter()
-            .map(|(_, process)| format!("`{}`", process.command.join(" ")))
+            .map(|process| format!("`{}`", process.command.join(" ")))
             .collect();
         let text = format!(
             "{text}: {} runs, and no worker in it, but {}",
-            containers::words(container),
+            containers::words(&container),
             text::excerpt(&commands.join(", "))
         );
-        let more: Vec<u32> = std::iter::once(n)
-            .chain(inside.iter().map(|(n, _)| *n))
+        let more: Vec<u32> = std::iter::once(container.n)
+            .chain(inside.iter().map(|process| process.n))
             .take(4)
             .collect();
         return Some(match retries::is_on_the_queue(story) {
@@ -220,13 +218,13 @@ fn standing_container(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option
         });
     }
     // Nothing was seen of what runs in it.
-    let (n, container) = story.running_worker_container()?;
+    let container = story.running_worker_container()?;
     let text = format!(
         "{text}, although {} is running: it was started with `{}`, which is no worker's command by itself",
-        containers::words(container),
+        containers::words(&container),
         text::excerpt(&container.command.join(" "))
     );
-    Some(Answer::likely(text, with(&[n])))
+    Some(Answer::likely(text, with(&[container.n])))
 }
 
 /// The engine says that none of the worker's containers runs, and how they ended.
@@ -234,7 +232,7 @@ fn ended_containers(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<A
     let ended = story.ended_worker_containers()?;
     let ends: Vec<String> = ended
         .iter()
-        .map(|(_, container)| {
+        .map(|container| {
             let code = container.exit_code;
             let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
             let memory = match (container.oom_killed, container.memory_limit) {
@@ -249,7 +247,7 @@ fn ended_containers(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<A
     let evidence: Vec<u32> = evidence
         .iter()
         .copied()
-        .chain(ended.iter().map(|(n, _)| *n))
+        .chain(ended.iter().map(|container| container.n))
         .collect();
     Some(match retries::is_on_the_queue(story) {
         true => Answer::shown(text, evidence),

@@ -61,19 +61,18 @@ fn look(story: &Story<'_>) -> Answer {
     }
     let api = story.api_processes();
     let is_api = |connection: &str| {
-        api.iter().any(|(_, process)| {
+        api.iter().any(|process| {
             connections::is_socket_of(process, connection)
-                || story.peer(connection).is_some_and(|(_, pid)| pid == process.pid)
+                || story
+                    .peer(connection)
+                    .is_some_and(|peer| peer.value == process.pid)
         })
     };
     // Never certain: an outbox may send it later, and it may travel under another id.
-    if let Some(other) = broker::disguised(story) {
+    if let Some(what) = broker::disguised(story) {
         return Answer::possible(
-            format!(
-                "the API sent nothing that carries the task id, but a message {} was published",
-                other.value
-            ),
-            [other.n],
+            format!("the API sent nothing that carries the task id, but a message {what} was published"),
+            [what.n],
         );
     }
     if let Some(other) = story.other_publishes().find(|publish| is_api(publish.connection)) {
@@ -88,13 +87,13 @@ fn look(story: &Story<'_>) -> Answer {
     }
     let said = api::own_words(story);
     if let Some(connections) = story.connections() {
-        for (n, process) in &api {
+        for process in &api {
             if connections.iter().any(|connection| {
                 connection.vhost == story.timeline.setup.vhost
                     && connections::is_socket_of(process, &connection.name)
             }) {
                 let (said, lines) = said.unwrap_or_default();
-                let mut evidence = vec![*n, connections.n];
+                let mut evidence = vec![process.n, connections.n];
                 evidence.extend(lines);
                 return Answer::shown(
                     format!(
@@ -110,10 +109,10 @@ fn look(story: &Story<'_>) -> Answer {
     // A new connection is listed 2 to 5 s late: until then nothing says which vhost it is in.
     let unlisted = api
         .iter()
-        .any(|(_, process)| connections::amqp_socket(story, process).is_some());
+        .any(|process| connections::amqp_socket(story, process).is_some());
     if api.is_empty() {
         Answer::cannot_tell(&[Source::Process])
-    } else if unlisted || api.iter().any(|(_, process)| !process.sockets_seen) {
+    } else if unlisted || api.iter().any(|process| !process.sockets_seen) {
         Answer::cannot_tell(&[Source::Management])
     } else {
         Answer::NotApplicable
@@ -172,8 +171,8 @@ fn afterwards(story: &Story<'_>) -> Answer {
     let hidden = !story.sees(Source::DeadLetters) && !companions.iter().flatten().all(is_empty);
     let tells = story.sees(Source::WorkerLog) && story.debug_log();
     let alone = story
-        .other_consumers()
-        .is_some_and(|(_, others, own)| others.is_empty() && !own.is_empty());
+        .queue_consumers()
+        .is_some_and(|all| all.others.is_empty() && !all.own.is_empty());
     let left = story
         .infos(queue)
         .last()

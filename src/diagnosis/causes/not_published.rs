@@ -1,6 +1,6 @@
 //! Nothing reached this broker, and nobody could say why.
 
-use crate::diagnosis::evidence::{api, broker, connections, later, workers};
+use crate::diagnosis::evidence::{End, api, broker, connections, later, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
@@ -36,20 +36,17 @@ fn check(story: &Story<'_>) -> Answer {
             story.timeline.setup.vhost, story.timeline.setup.broker
         );
         return match broker::disguised(story) {
-            Some(other) => {
-                evidence.push(other.n);
+            Some(what) => {
+                evidence.push(what.n);
                 Answer::possible(
-                    format!(
-                        "{text}; a message {} was published, which may be the task's all the same",
-                        other.value
-                    ),
+                    format!("{text}; a message {what} was published, which may be the task's all the same"),
                     evidence,
                 )
             }
             // A window cannot exclude a later publish, by an outbox relay say.
             None => {
                 if let Some((end, words)) = api_died(story) {
-                    evidence.push(end);
+                    evidence.push(end.n);
                     return Answer::likely(
                         format!(
                             "{text}; the API that was started accepted the task and then {words}, so it was not published any more"
@@ -62,10 +59,10 @@ fn check(story: &Story<'_>) -> Answer {
                 let silent = |process: &Process| {
                     process.sockets_seen && connections::amqp_socket(story, process).is_none()
                 };
-                let all_silent = !api.is_empty() && api.iter().all(|(_, process)| silent(process));
+                let all_silent = !api.is_empty() && api.iter().all(|process| silent(process));
                 let hint = all_silent.then(|| {
-                    evidence.extend(api.iter().map(|(n, _)| *n));
-                    let pids: Vec<String> = api.iter().map(|(_, process)| process.pid.to_string()).collect();
+                    evidence.extend(api.iter().map(|process| process.n));
+                    let pids: Vec<String> = api.iter().map(|process| process.pid.to_string()).collect();
                     format!(
                         "; the API (pid {}) has no connection to the broker's port: if it connects through a proxy, or another process publishes for it (an outbox relay), look there",
                         pids.join(", ")
@@ -118,11 +115,10 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// The API of this run ended after its answer.
-fn api_died(story: &Story<'_>) -> Option<(u32, String)> {
-    let (answered, ..) = story.answer()?;
+fn api_died(story: &Story<'_>) -> Option<(End, String)> {
+    let answered = story.answer()?;
     let launch = story.started("api")?;
-    let (end, words) = workers::end_of(&launch)?;
-    (end.exit != 0 && end.n > answered).then_some((end.n, words))
+    workers::end_of(&launch).filter(|(end, _)| end.exit != 0 && end.n > answered.n)
 }
 
 #[cfg(test)]

@@ -28,28 +28,29 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let vhost = &story.timeline.setup.vhost;
     let mut other = None;
-    for (n, process) in story.api_processes() {
+    for process in story.api_processes() {
         for connection in connections
             .iter()
-            .filter(|connection| connections::is_socket_of(process, &connection.name))
+            .filter(|connection| connections::is_socket_of(&process, &connection.name))
         {
             if connection.vhost == *vhost {
                 return Answer::ruled_out(
                     format!("the API (pid {}) is connected to vhost \"{vhost}\"", process.pid),
-                    [n, connections.n],
+                    [process.n, connections.n],
                 );
             }
-            other = Some((n, process.pid, connection.vhost.clone()));
+            other = Some((process, &connection.vhost));
         }
     }
     // That the message went there could only be seen there: the API may use that vhost for something
     // else and not have sent this task at all.
     match other {
-        Some((n, pid, place)) => Answer::likely(
+        Some((process, place)) => Answer::likely(
             format!(
-                "the API (pid {pid}) is connected to vhost \"{place}\" of this broker, not to \"{vhost}\""
+                "the API (pid {}) is connected to vhost \"{place}\" of this broker, not to \"{vhost}\"",
+                process.pid
             ),
-            [n, connections.n],
+            [process.n, connections.n],
         )
         .given([Premise::WasSent]),
         None => Answer::NotApplicable,

@@ -37,9 +37,9 @@ fn check(story: &Story<'_>) -> Answer {
             && (api.is_empty()
                 || api
                     .iter()
-                    .any(|(_, process)| connections::is_socket_of(process, &connection.name)))
+                    .any(|process| connections::is_socket_of(process, &connection.name)))
     });
-    let unlisted = api.iter().any(|(_, process)| {
+    let unlisted = api.iter().any(|process| {
         connections::amqp_socket(story, process)
             .is_some_and(|socket| connections.iter().all(|connection| connection.name != socket))
     });

@@ -36,8 +36,8 @@ fn check(story: &Story<'_>) -> Answer {
         evidence.extend(up.filter(|_| !back.is_empty()).map(|up| up.n));
         return Answer::shown(
             format!(
-                "`{}` was down when the message was sent to it ({}): RabbitMQ dropped it{back}",
-                passage.queue, before.value
+                "`{}` was down when the message was sent to it ({before}): RabbitMQ dropped it{back}",
+                passage.queue
             ),
             evidence,
         );
@@ -47,10 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
         // Whether the message was sent before or after it came back was out of sight.
         (None, Some(up), Some(down)) if story.published().is_none() && !story.sees_all(Source::Firehose) => {
             return Answer::possible(
-                format!(
-                    "`{queue}` was down ({}) and is back: what was sent to it meanwhile is lost",
-                    down.value
-                ),
+                format!("`{queue}` was down ({down}) and is back: what was sent to it meanwhile is lost"),
                 [down.n, up.n],
             )
             .would_decide(&[Source::Firehose]);
@@ -89,11 +86,7 @@ fn now_down(story: &Story<'_>) -> Option<(Certainty, String, Vec<u32>)> {
             true => Certainty::Certain,
             false => Certainty::Likely,
         };
-        return Some((
-            certainty,
-            format!("`{queue}` is down: {}", down.value),
-            vec![down.n],
-        ));
+        return Some((certainty, format!("`{queue}` is down: {down}"), vec![down.n]));
     }
     let info = story.infos(queue).last()?;
     // Its leader may live and answer, and cannot accept or deliver anything alone. The number is the

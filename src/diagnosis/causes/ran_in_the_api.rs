@@ -1,5 +1,6 @@
 //! The API called the actor itself instead of sending it a message.
 
+use crate::diagnosis::evidence::Fact;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Stage, Story};
 use crate::text;
@@ -47,15 +48,15 @@ fn check(story: &Story<'_>) -> Answer {
         false => answer,
     };
     let said = "no message of the task passed the broker";
-    if let Some((entry, pid)) = entered_in_the_api(story) {
-        let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+    if let Some(entry) = entered_in_the_api(story) {
+        let pid = entry.map_or(String::new(), |pid| format!(" (pid {pid})"));
         let text = format!(
             "the actor ran inside the API{pid}, whose own log has its entry; {said}: it was called, not sent"
         );
         // Where only one log is watched it may be that of both.
         return settle(match story.sees(Source::WorkerLog) {
-            true => Answer::shown(text, [entry, row]),
-            false => Answer::likely(text, [entry, row]),
+            true => Answer::shown(text, [entry.n, row]),
+            false => Answer::likely(text, [entry.n, row]),
         });
     }
     let error = final_row
@@ -92,27 +93,25 @@ fn check(story: &Story<'_>) -> Answer {
 const STILL_COMING_MS: u64 = 1000;
 
 /// The actor's entry line, with the task's id, in the API's log, and the API's process if there is one.
-fn entered_in_the_api(story: &Story<'_>) -> Option<(u32, Option<i32>)> {
+fn entered_in_the_api(story: &Story<'_>) -> Option<Fact<Option<i32>>> {
     let since = story.submitted_at()?;
     let pattern = regex::Regex::new(story.timeline.setup.entry_pattern.as_deref()?).ok()?;
-    let entry = story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::Line(line)
-            if event.source == Source::ApiLog
+    let entry = story.timeline.events.iter().find(|event| match &event.kind {
+        EventKind::Line(line) => {
+            event.source == Source::ApiLog
                 && line.carries_task_id
                 && !line.before
                 && event.at_ms >= since
-                && pattern.is_match(&line.text) =>
-        {
-            Some(event.n)
+                && pattern.is_match(&line.text)
         }
-        _ => None,
+        _ => false,
     })?;
     let api = story.api_processes();
     let pid = match api.as_slice() {
-        [(_, process)] => Some(process.pid),
+        [process] => Some(process.pid),
         _ => None,
     };
-    Some((entry, pid))
+    Some(Fact::of(entry, pid))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The task was run more than once, or was sent more than once.
 
-use crate::diagnosis::evidence::Transfer;
+use crate::diagnosis::evidence::{Fact, Transfer};
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Story};
 use crate::framework::{LogEvent, Message};
 use crate::timeline::{EventKind, Source};
@@ -24,8 +24,8 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some((first, second)) = sent_twice(story) {
         let apart = units::span(second.at_ms - first.at_ms);
         let by = match (story.peer(first.connection), story.peer(second.connection)) {
-            (Some((_, a)), Some((_, b))) if a == b => format!("both by pid {a}"),
-            (Some((_, a)), Some((_, b))) => format!("by pid {a} and by pid {b}"),
+            (Some(a), Some(b)) if a.value == b.value => format!("both by pid {a}"),
+            (Some(a), Some(b)) => format!("by pid {a} and by pid {b}"),
             _ if first.connection == second.connection => format!("both from {}", first.connection),
             _ => format!("from {} and from {}", first.connection, second.connection),
         };
@@ -47,25 +47,25 @@ fn check(story: &Story<'_>) -> Answer {
         return answer;
     }
     // One that was retried was meant to run again; one that comes again was not known to be done.
-    let received: Vec<(u32, &str)> = story
+    let received: Vec<Fact<&str>> = story
         .lines()
         .iter()
         .filter_map(|told| match told.mark {
-            Some(LogEvent::Received { id, .. }) => Some((told.n, id.as_str())),
+            Some(LogEvent::Received { id, .. }) => Some(Fact::new(told.n, told.at_ms, id.as_str())),
             _ => None,
         })
         .collect();
     let again = story.deliveries().find(|passage| passage.redelivered);
     let retried = story.publishes().iter().any(|passage| passage.message.is_retry());
     match (received.as_slice(), again) {
-        ([(first, id), .., (second, same)], Some(again)) if id == same && !retried => {
+        ([first, .., second], Some(again)) if first.value == second.value && !retried => {
             let text = format!(
-                "message {id} was taken twice: the broker delivered it again, since the first time was not acknowledged before the connection or its worker ended"
+                "message {first} was taken twice: the broker delivered it again, since the first time was not acknowledged before the connection or its worker ended"
             );
             let entries = story.lines().iter().filter(|told| told.line.entry).count();
             match entries > 1 {
-                true => Answer::shown(text, [*first, again.n, *second]),
-                false => Answer::likely(text, [*first, again.n, *second]),
+                true => Answer::shown(text, [first.n, again.n, second.n]),
+                false => Answer::likely(text, [first.n, again.n, second.n]),
             }
         }
         _ => Answer::NotApplicable,
@@ -93,12 +93,11 @@ fn sent_twice<'a>(story: &Story<'a>) -> Option<(Sent<'a>, Sent<'a>)> {
     if crate::diagnosis::premises::is_common(story.task_id()?) {
         return None;
     }
-    let api: Vec<i32> = story
-        .api_processes()
-        .iter()
-        .map(|(_, process)| process.pid)
-        .collect();
-    let of_the_api = |connection: &str| story.peer(connection).is_some_and(|(_, pid)| api.contains(&pid));
+    let api: Vec<i32> = story.api_processes().iter().map(|process| process.pid).collect();
+    let of_the_api = |connection: &str| {
+        let peer = story.peer(connection);
+        peer.is_some_and(|peer| api.contains(&peer))
+    };
     let mut sent = story
         .timeline
         .events

@@ -58,8 +58,8 @@ fn ended_meanwhile(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
     let last = story.deliveries().last()?.at_ms;
     let count = story.deliveries().filter(|passage| passage.redelivered).count();
     let mut own = story.worker_containers().into_iter();
-    own.find_map(|(_, container)| {
-        let news = story.container_news(container).into_iter();
+    own.find_map(|container| {
+        let news = story.container_news(&container).into_iter();
         // Compose says in the log what the engine says as well.
         let ends: Vec<_> = news
             .filter(|news| news.action == "die" && news.at_ms >= first && news.at_ms <= last)
@@ -73,7 +73,7 @@ fn ended_meanwhile(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
             let code = code.map_or(String::new(), |code| format!(" with {}", exit_words(code)));
             let text = format!(
                 "{} ended{code} and was started again {} while it had the task, which began anew each time: somebody stops it, as a health check does, or it fails",
-                containers::words(container),
+                containers::words(&container),
                 counted(ends.len() as u64, "time", "times"),
             );
             (text, ends.iter().map(|end| end.n).collect())

@@ -1,6 +1,6 @@
 //! The row was there, and somebody took it away before the task was done with it.
 
-use crate::diagnosis::evidence::{Fact, row};
+use crate::diagnosis::evidence::row;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
@@ -23,12 +23,10 @@ pub(super) const CAUSE: Cause = Cause {
 const LAST_ACT_MS: f64 = 500.0;
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(Fact {
-        n: gone, at_ms: at, ..
-    }) = story.row_gone()
-    else {
+    let Some(gone) = story.row_gone() else {
         return gone_before_a_look(story);
     };
+    let at = gone.at_ms;
     // What it said last is the task's outcome, and done tasks are kept elsewhere.
     if !story.closed()
         || story.row_succeeded().is_some()
@@ -41,26 +39,26 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(raised) = story.raised().last() {
         // An error of another kind may come first, and who tidies up after it take the row.
         return match row::misses_the_row(story) {
-            true => Answer::likely(format!("{taken}, and the actor misses it"), [gone, raised.n]),
-            false => Answer::possible(format!("{taken}; the actor failed for another reason"), [gone]),
+            true => Answer::likely(format!("{taken}, and the actor misses it"), [gone.n, raised.n]),
+            false => Answer::possible(format!("{taken}; the actor failed for another reason"), [gone.n]),
         };
     }
     match (story.returned(), story.began_at()) {
         (Some(returned), _) if at > returned.value => Answer::possible(
             format!("{taken} after the actor had returned, without a final status"),
-            [gone, returned.n],
+            [gone.n, returned.n],
         ),
         (Some(returned), _) if returned.value - at < LAST_ACT_MS => Answer::possible(
             format!(
                 "{taken} {} before the actor returned: by the actor itself, which then keeps its outcome elsewhere, or by somebody else",
                 units::span(returned.value - at)
             ),
-            [gone, returned.n],
+            [gone.n, returned.n],
         ),
         (_, Some(began)) if at > began => {
-            Answer::likely(format!("{taken} while the actor was at work"), [gone])
+            Answer::likely(format!("{taken} while the actor was at work"), [gone.n])
         }
-        _ => Answer::likely(format!("{taken} before the actor had begun"), [gone]),
+        _ => Answer::likely(format!("{taken} before the actor had begun"), [gone.n]),
     }
 }
 
@@ -74,7 +72,7 @@ fn gone_before_a_look(story: &Story<'_>) -> Answer {
         row::table(story)
     );
     // Somebody else may have written the API's answer from a cache.
-    Answer::likely(text, [said, gone.n])
+    Answer::likely(text, [said.n, gone.n])
 }
 
 #[cfg(test)]

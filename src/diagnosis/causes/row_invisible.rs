@@ -54,8 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some(said) if unknown == Some(said.value) => Answer::NotApplicable,
         Some(said) => Answer::likely(
             format!(
-                "the API reads this task (status {}), but no row is visible in {}",
-                said.value,
+                "the API reads this task (status {said}), but no row is visible in {}",
                 row::table(story)
             ),
             [said.n],

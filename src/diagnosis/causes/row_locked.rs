@@ -1,6 +1,6 @@
 //! The actor waits for a lock on the task's row.
 
-use crate::diagnosis::evidence::locks;
+use crate::diagnosis::evidence::{Fact, locks};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Source, Xmax};
 
@@ -25,7 +25,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, wait)) = locks::last_look(story) else {
+    let Some(Fact { n, value: wait, .. }) = locks::last_look(story) else {
         return Answer::NotApplicable;
     };
     let Some(wait) = wait else {
@@ -36,29 +36,31 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("what is waited for is the whole table", [n]);
     }
     let waiters = locks::waiting_processes(story, wait);
-    let worker = waiters.iter().find(|(_, pid)| locks::is_our_worker(story, *pid));
+    let worker = waiters
+        .iter()
+        .find(|peer| locks::is_our_worker(story, peer.value));
     let text = format!(
         "backend {} waits for a lock on this row, held by {}",
         wait.pid,
         locks::holder(wait)
     );
     let answer = match (worker, waiters.first()) {
-        (Some((found, pid)), _) => {
-            let text = format!("the worker (pid {pid}) waits: {text}");
+        (Some(worker), _) => {
+            let text = format!("the worker (pid {worker}) waits: {text}");
             // Until the end it may be one of the waits that every system has.
             // Afterwards the wait alone does not say that it is this task's: a sweeper's looks the same.
             let entered = story.reached(Stage::Entered).map(|(_, evidence)| evidence);
             let is_alone =
                 story.post_mortem() && entered.is_none_or(|evidence| evidence.iter().all(|seen| *seen == n));
             if story.closed() && !is_alone {
-                Answer::shown(text, [n, *found])
+                Answer::shown(text, [n, worker.n])
             } else {
-                Answer::likely(text, [n, *found])
+                Answer::likely(text, [n, worker.n])
             }
         }
-        (None, Some((found, pid))) => Answer::possible(
-            format!("{text}; the waiting client is pid {pid}, not the worker"),
-            [n, *found],
+        (None, Some(other)) => Answer::possible(
+            format!("{text}; the waiting client is pid {other}, not the worker"),
+            [n, other.n],
         ),
         // Who waits may be somebody who has nothing to do with the task.
         (None, None) => Answer::possible(format!("{text}; whose the waiting backend is was not seen"), [n])
@@ -70,11 +72,11 @@ fn check(story: &Story<'_>) -> Answer {
 /// The worker waits no longer, the actor is over, and the transaction that it waited for holds the row still.
 fn gave_up(story: &Story<'_>) -> Option<Answer> {
     let over = story.attempt_over().filter(|_| story.raised().is_empty())?;
-    let (n, wait) = locks::last_wait(story).filter(|(_, wait)| !wait.table)?;
-    let waiters = locks::waiting_processes(story, wait);
-    let (found, pid) = waiters
+    let wait = locks::last_wait(story).filter(|wait| !wait.table)?;
+    let waiters = locks::waiting_processes(story, &wait);
+    let worker = waiters
         .iter()
-        .find(|(_, pid)| locks::is_our_worker(story, *pid))?;
+        .find(|peer| locks::is_our_worker(story, peer.value))?;
     let row = story.last_row()?;
     let holder = row
         .holder
@@ -86,13 +88,13 @@ fn gave_up(story: &Story<'_>) -> Option<Answer> {
         return None;
     }
     let text = format!(
-        "the worker (pid {pid}) waited for a lock on this row and gave up: {} holds it still, and the actor is over",
-        locks::holder(wait)
+        "the worker (pid {worker}) waited for a lock on this row and gave up: {} holds it still, and the actor is over",
+        locks::holder(&wait)
     );
-    let evidence = [n, *found, over.n, row.n];
+    let evidence = [wait.n, worker.n, over.n, row.n];
     // It may have been let go and taken again meanwhile.
     let held_before = story.rows().iter().any(|earlier| {
-        earlier.n < n && earlier.xmax == row.xmax && earlier.xmax_state == Some(Xmax::InProgress)
+        earlier.n < wait.n && earlier.xmax == row.xmax && earlier.xmax_state == Some(Xmax::InProgress)
     });
     Some(match held_before {
         true => Answer::shown(text, evidence),

@@ -45,8 +45,8 @@ fn check(story: &Story<'_>) -> Answer {
             if let Some(took) = in_hand.filter(|_| story.closed()) {
                 let place = stacks::own_frame(story, took.pid);
                 evidence.push(took.n);
-                evidence.extend(place.iter().map(|(n, _)| *n));
-                let place = place.map_or(String::new(), |(_, place)| format!(", in {place}"));
+                evidence.extend(place.iter().map(|place| place.n));
+                let place = place.map_or(String::new(), |place| format!(", in {place}"));
                 text.push_str(&format!(
                     "; the worker has not acknowledged its message and may still be at work{place}"
                 ));

@@ -1,6 +1,6 @@
 //! The API accepted the task and wrote no row.
 
-use crate::diagnosis::evidence::{Fact, broker, row};
+use crate::diagnosis::evidence::{broker, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
@@ -25,7 +25,7 @@ fn was_there(story: &Story<'_>) -> Option<Answer> {
     if let Some((said, gone)) = story.lost_to_the_api() {
         return Some(Answer::ruled_out(
             "the API had read the row before",
-            [said, gone.n],
+            [said.n, gone.n],
         ));
     }
     let there = story.rows().iter().find(|row| row.present)?;
@@ -45,7 +45,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = was_there(story) {
         return answer;
     }
-    let Some(Fact { n, .. }) = story.last_row().filter(|_| story.closed()) else {
+    let Some(n) = story.last_row().filter(|_| story.closed()).map(|look| look.n) else {
         return Answer::NotApplicable;
     };
     let entered = story.reached(Stage::Entered).is_some();

@@ -68,8 +68,7 @@ fn done_elsewhere(story: &Story<'_>, row: Fact<&Row>, written: bool) -> Option<A
         .iter()
         .any(|done| done == said.value);
     let text = format!(
-        "the API says {}, and the row still says {} in the only version that was seen: the API has that from another table, column or database than {}",
-        said.value,
+        "the API says {said}, and the row still says {} in the only version that was seen: the API has that from another table, column or database than {}",
         row.status.as_deref().unwrap_or("NULL"),
         row::table(story)
     );

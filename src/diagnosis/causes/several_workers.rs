@@ -1,6 +1,6 @@
 //! More workers consume the queue than the watched one.
 
-use crate::diagnosis::evidence::{containers, others, workers};
+use crate::diagnosis::evidence::{Fact, containers, others, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
 use std::collections::BTreeSet;
@@ -33,22 +33,23 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .filter(|consumer| consumer.queue == story.queue())
     {
-        match story.peer(&consumer.connection).map(|(n, pid)| {
-            evidence.push(n);
-            (pid, story.is_watched(pid))
-        }) {
-            Some((_, Some(true))) => own += 1,
-            Some((pid, Some(false))) => match story.container_at(&consumer.connection) {
-                Some((n, container)) => {
-                    evidence.push(n);
-                    strangers.push(format!("pid {pid} in {}", containers::words(container)));
+        let Some(Fact { n, value: pid, .. }) = story.peer(&consumer.connection) else {
+            return Answer::NotApplicable;
+        };
+        evidence.push(n);
+        match story.is_watched(pid) {
+            Some(true) => own += 1,
+            Some(false) => match story.container_at(&consumer.connection) {
+                Some(container) => {
+                    evidence.push(container.n);
+                    strangers.push(format!("pid {pid} in {}", containers::words(&container)));
                 }
                 None => strangers.push(match story.process(pid) {
-                    Some((_, process)) => others::words(process),
+                    Some(process) => others::words(&process),
                     None => format!("pid {pid}"),
                 }),
             },
-            _ => return Answer::NotApplicable,
+            None => return Answer::NotApplicable,
         }
     }
     if strangers.is_empty() || own == 0 {
@@ -80,7 +81,7 @@ fn by_count(story: &Story<'_>) -> Answer {
     let masters: BTreeSet<i32> = own
         .iter()
         .filter_map(|pid| story.process(*pid))
-        .map(|(_, process)| process.ppid)
+        .map(|process| process.ppid)
         .filter(|ppid| *ppid > 1)
         .collect();
     if story.post_mortem() && masters.is_empty() {
@@ -88,8 +89,8 @@ fn by_count(story: &Story<'_>) -> Answer {
     }
     let siblings = story
         .all_processes()
-        .filter(|(_, process)| masters.contains(&process.ppid) && workers::is_worker(process))
-        .map(|(_, process)| process.pid);
+        .filter(|process| masters.contains(&process.ppid) && workers::is_worker(process))
+        .map(|process| process.pid);
     let own: BTreeSet<i32> = own.iter().copied().chain(siblings).collect();
     match story.depths(story.queue()).last() {
         Some(depth) if !own.is_empty() && depth.consumers > own.len() as u64 => Answer::likely(

@@ -38,7 +38,7 @@ fn check(story: &Story<'_>) -> Answer {
     match active {
         Some(active) => match story
             .peer(&active.connection)
-            .and_then(|(_, pid)| story.is_watched(pid))
+            .and_then(|peer| story.is_watched(peer.value))
         {
             Some(true) => Answer::ruled_out("the watched worker is the active consumer", [consumers.n]),
             Some(false) => Answer::shown(
@@ -57,7 +57,7 @@ fn check(story: &Story<'_>) -> Answer {
                 let waits = |connection: &str| {
                     workers::live_workers(story)
                         .iter()
-                        .any(|(_, process)| connections::is_socket_of(process, connection))
+                        .any(|process| connections::is_socket_of(process, connection))
                 };
                 let text = format!("only {} is served", active.connection);
                 let idle = consumers.iter().any(|consumer| {

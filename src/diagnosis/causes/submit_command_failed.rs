@@ -21,11 +21,11 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, end)) = story.command_ended() else {
+    let Some(end) = story.command_ended() else {
         return Answer::NotApplicable;
     };
     if end.code == Some(0) {
-        return Answer::ruled_out("the command ended with exit code 0", [n]);
+        return Answer::ruled_out("the command ended with exit code 0", [end.n]);
     }
     let said = exception_in(&end.printed)
         .filter(|exception| !exception.is_empty())
@@ -36,8 +36,8 @@ fn check(story: &Story<'_>) -> Answer {
     let text = format!("the command {}{said}", end.words());
     // It may have sent the task before: then this is not what keeps it.
     let answer = match story.sent_nothing() {
-        true => Answer::shown(text, [n]),
-        false => Answer::likely(text, [n]).would_decide(&[Source::Firehose]),
+        true => Answer::shown(text, [end.n]),
+        false => Answer::likely(text, [end.n]).would_decide(&[Source::Firehose]),
     };
     api::unless_its_message_comes(story, answer)
 }

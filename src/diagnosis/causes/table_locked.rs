@@ -1,6 +1,6 @@
 //! The whole table is locked: whoever wants to write or read it waits in a line.
 
-use crate::diagnosis::evidence::locks;
+use crate::diagnosis::evidence::{Fact, locks};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -34,7 +34,7 @@ fn check(story: &Story<'_>) -> Answer {
             None => Answer::NotApplicable,
         };
     }
-    let Some((n, wait)) = locks::last_look(story) else {
+    let Some(Fact { n, value: wait, .. }) = locks::last_look(story) else {
         return Answer::NotApplicable;
     };
     let Some(wait) = wait else {
@@ -44,14 +44,10 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("what is waited for is this row alone", [n]);
     }
     let table = story.timeline.setup.table.as_deref().unwrap_or("the table");
-    let api: Vec<i32> = story
-        .api_processes()
-        .iter()
-        .map(|(_, process)| process.pid)
-        .collect();
+    let api: Vec<i32> = story.api_processes().iter().map(|process| process.pid).collect();
     let waiters = locks::waiting_processes(story, wait);
-    let is_worker = |(_, pid): &&(u32, i32)| locks::is_our_worker(story, *pid);
-    let is_api = |(_, pid): &&(u32, i32)| api.contains(pid);
+    let is_worker = |waiter: &&Fact<i32>| locks::is_our_worker(story, waiter.value);
+    let is_api = |waiter: &&Fact<i32>| api.contains(waiter);
     let ours = waiters.iter().find(is_worker).or(waiters.iter().find(is_api));
     // A migration that waits for a session of yesterday holds up all who come after it.
     let first = wait
@@ -60,7 +56,7 @@ fn check(story: &Story<'_>) -> Answer {
         .and_then(|client| story.peer_of_client(client));
     let in_line = match wait.blockers.iter().find(|blocker| blocker.waits) {
         Some(blocker) => blocker.query.as_deref(),
-        None if ours.is_some() && first.map(|(_, pid)| pid) != ours.map(|(_, pid)| *pid) => {
+        None if ours.is_some_and(|ours| first.is_none_or(|first| first.value != ours.value)) => {
             wait.query.as_deref()
         }
         None => None,
@@ -71,18 +67,18 @@ fn check(story: &Story<'_>) -> Answer {
         locks::holder(wait)
     );
     let answer = match ours {
-        Some((found, pid)) => {
-            let who = if api.contains(pid) {
+        Some(ours) => {
+            let who = if api.contains(ours) {
                 "the API"
             } else {
                 "the worker"
             };
-            let text = format!("{who} (pid {pid}) {held}");
+            let text = format!("{who} (pid {ours}) {held}");
             // Until the end it may be one of the waits that every system has.
             let unanswered = |event: &Event| matches!(event.kind, EventKind::NotAnswered { .. });
             match story.closed() || story.timeline.events.iter().any(unanswered) {
-                true => Answer::shown(text, [n, *found]),
-                false => Answer::likely(text, [n, *found]),
+                true => Answer::shown(text, [n, ours.n]),
+                false => Answer::likely(text, [n, ours.n]),
             }
         }
         None if story.closed() => {

@@ -29,11 +29,11 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let peer = story.peer(passage.connection);
 
-    let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) else {
+    let Some(process) = peer.and_then(|peer| story.process(peer.value)) else {
         return Answer::NotApplicable;
     };
     let name = process.command.join(" ");
-    if !workers::is_worker(process) {
+    if !workers::is_worker(&process) {
         return Answer::NotApplicable;
     }
     let parent = process.parent_command.as_deref().unwrap_or_default();
@@ -47,7 +47,7 @@ fn check(story: &Story<'_>) -> Answer {
     if related {
         return Answer::ruled_out(
             format!("pid {} has its master (pid {})", process.pid, process.ppid),
-            [n],
+            [process.n],
         );
     }
     let text = format!(
@@ -60,9 +60,10 @@ fn check(story: &Story<'_>) -> Answer {
         // Without the parent's command line it may be the container's healthy master.
         Some(false) if process.ppid == 1 && !parent.is_empty() => broker::taken(
             story,
-            Answer::shown(text, [passage.n, n]).given([client, Premise::SamePidSpace]),
+            Answer::shown(text, [passage.n, process.n]).given([client, Premise::SamePidSpace]),
         ),
-        _ => broker::taken(story, Answer::likely(text, [passage.n, n])).would_decide(&[Source::WorkerLog]),
+        _ => broker::taken(story, Answer::likely(text, [passage.n, process.n]))
+            .would_decide(&[Source::WorkerLog]),
     };
     answer.naming("{pid}", process.pid)
 }

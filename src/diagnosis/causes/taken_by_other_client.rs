@@ -44,15 +44,15 @@ fn check(story: &Story<'_>) -> Answer {
             ),
         };
     }
-    if let Some((n, process)) = peer.and_then(|(_, pid)| story.process_in_life(pid)) {
+    if let Some(process) = peer.and_then(|peer| story.process_in_life(peer.value)) {
         if process.command.is_empty() {
             return Answer::NotApplicable;
         }
-        if workers::is_worker(process) || workers::acts_as_worker(story, process) {
-            return Answer::ruled_out("it is a worker", [n]);
+        if workers::is_worker(&process) || workers::acts_as_worker(story, &process) {
+            return Answer::ruled_out("it is a worker", [process.n]);
         }
         if story.is_watched(process.pid) == Some(true) {
-            return Answer::ruled_out("it is the watched worker", [n]);
+            return Answer::ruled_out("it is the watched worker", [process.n]);
         }
         // A child that was spawned, not forked, does not show whose it is once its master is gone.
         if !story.closed()
@@ -72,7 +72,7 @@ fn check(story: &Story<'_>) -> Answer {
                     process.pid,
                     process.command.join(" ")
                 ),
-                [passage.n, n],
+                [passage.n, process.n],
             );
         }
         return Answer::likely(
@@ -81,7 +81,7 @@ fn check(story: &Story<'_>) -> Answer {
                 process.pid,
                 process.command.join(" ")
             ),
-            [passage.n, n],
+            [passage.n, process.n],
         );
     }
     match story.listed(passage.connection) {

@@ -1,6 +1,6 @@
 //! Another worker took the message.
 
-use crate::diagnosis::evidence::{Transfer, broker, containers, others, workers};
+use crate::diagnosis::evidence::{Fact, Transfer, broker, containers, others, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -21,7 +21,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn is_the_api(story: &Story<'_>, pid: i32) -> bool {
-    story.api_processes().iter().any(|(_, api)| api.pid == pid)
+    story.api_processes().iter().any(|api| api.pid == pid)
 }
 
 fn by_the_api(process: &Process) -> String {
@@ -36,8 +36,8 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
         return others::without_a_delivery(story, |other| !other.is_orphan());
     };
-    if let Some((found, pid)) = story.peer(passage.connection) {
-        return taken_by_process(story, passage.n, found, pid);
+    if let Some(taker) = story.peer(passage.connection) {
+        return taken_by_process(story, passage.n, taker);
     }
     if let Some(answer) = taken_by_container(story, passage) {
         return answer;
@@ -89,20 +89,22 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// The message went to this process of this machine; `found` says that the connection is its own.
-fn taken_by_process(story: &Story<'_>, passage: u32, found: u32, pid: i32) -> Answer {
+/// The message went to this process of this machine: the connection is its own.
+fn taken_by_process(story: &Story<'_>, passage: u32, taker: Fact<i32>) -> Answer {
+    let Fact { n, value: pid, .. } = taker;
     match (story.is_watched(pid), story.process(pid)) {
         (Some(true), _) => Answer::ruled_out(
             format!("delivered to pid {pid}, the watched worker's"),
-            [passage, found],
+            [passage, n],
         ),
-        (_, Some((n, process))) if is_the_api(story, pid) => {
-            broker::taken(story, Answer::shown(by_the_api(process), [passage, found, n]))
+        (_, Some(process)) if is_the_api(story, pid) => {
+            let evidence = [passage, n, process.n];
+            broker::taken(story, Answer::shown(by_the_api(&process), evidence))
         }
-        (_, Some((_, process))) if !workers::is_worker(process) => Answer::NotApplicable,
-        (Some(false), Some((n, process))) => {
-            let who = others::words(process);
-            let evidence = [passage, found, n];
+        (_, Some(process)) if !workers::is_worker(&process) => Answer::NotApplicable,
+        (Some(false), Some(process)) => {
+            let who = others::words(&process);
+            let evidence = [passage, n, process.n];
             let replica = Premise::NotAReplica(pid);
             let answer = match story.state(&replica) {
                 State::Refuted(_) => Answer::likely(
@@ -123,19 +125,19 @@ fn taken_by_process(story: &Story<'_>, passage: u32, found: u32, pid: i32) -> An
             story,
             Answer::likely(
                 format!("delivered to pid {pid}, which is not the watched worker"),
-                [passage, found],
+                [passage, n],
             ),
         ),
         // No log says which one is the watched worker; what it runs is configured.
-        (None, Some((n, process))) => match others::runs_another_program(story, pid) {
+        (None, Some(process)) => match others::runs_another_program(story, pid) {
             Some(module) => broker::taken(
                 story,
                 Answer::likely(
                     format!(
                         "delivered to {}, which does not run what `worker.command` names",
-                        others::words(process)
+                        others::words(&process)
                     ),
-                    [passage, found, n, module],
+                    [passage, n, process.n, module],
                 )
                 .would_decide(&[Source::WorkerLog]),
             ),
@@ -147,21 +149,21 @@ fn taken_by_process(story: &Story<'_>, passage: u32, found: u32, pid: i32) -> An
 
 /// The engine knows whose address it is, whoever may look at its processes.
 fn taken_by_container(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
-    let (n, container) = story.container_at(passage.connection)?;
+    let container = story.container_at(passage.connection)?;
     let own = story.worker_containers();
-    let words = containers::words(container);
-    if own.iter().any(|(_, own)| own.id == container.id) {
+    let words = containers::words(&container);
+    if own.iter().any(|own| own.id == container.id) {
         let text = format!("delivered to {words}, whose log is watched");
-        return Some(Answer::ruled_out(text, [passage.n, n]));
+        return Some(Answer::ruled_out(text, [passage.n, container.n]));
     }
-    if own.is_empty() || !containers::runs_a_worker(container) {
+    if own.is_empty() || !containers::runs_a_worker(&container) {
         return None;
     }
-    let evidence: Vec<u32> = [passage.n, n]
+    let evidence: Vec<u32> = [passage.n, container.n]
         .into_iter()
-        .chain(own.iter().map(|(n, _)| *n))
+        .chain(own.iter().map(|own| own.n))
         .collect();
-    let answer = match own.iter().any(|(_, own)| containers::is_replica(own, container)) {
+    let answer = match own.iter().any(|own| containers::is_replica(own, &container)) {
         true => Answer::likely(
             format!("delivered to {words}, a replica of the watched worker, whose log is not watched"),
             evidence,

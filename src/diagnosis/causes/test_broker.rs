@@ -23,38 +23,37 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let api = story.api_processes();
-    if let Some((n, thread)) = stacks::stub_frame(
-        story,
-        &api.iter().map(|(_, process)| process.pid).collect::<Vec<_>>(),
-    ) {
+    let pids: Vec<i32> = api.iter().map(|process| process.pid).collect();
+    if let Some(thread) = stacks::in_the_stub(story, &pids) {
         let text = format!(
-            "the API runs {}'s stub broker (thread {thread}): messages stay in its memory",
-            story.framework().title
+            "the API runs {}'s stub broker (thread {}): messages stay in its memory",
+            story.framework().title,
+            thread.name()
         );
         // It may have a second one, for other messages.
         let connected = api
             .iter()
-            .find(|(_, process)| connections::amqp_socket(story, process).is_some());
+            .find(|process| connections::amqp_socket(story, process).is_some());
         return match connected {
-            Some((seen, process)) => Answer::possible(
+            Some(process) => Answer::possible(
                 format!("{text}; pid {} has an AMQP connection as well", process.pid),
-                [n, *seen],
+                [thread.n, process.n],
             ),
-            None => Answer::shown(text, [n]),
+            None => Answer::shown(text, [thread.n]),
         };
     }
     if api.is_empty() {
         return Answer::cannot_tell(&[Source::Process]);
     }
-    for (n, process) in &api {
+    for process in &api {
         if let Some(socket) = connections::amqp_socket(story, process) {
             return Answer::ruled_out(
                 format!("the API (pid {}) has an AMQP connection: {socket}", process.pid),
-                [*n],
+                [process.n],
             );
         }
     }
-    for (n, process) in &api {
+    for process in &api {
         if let Some((name, value)) = workers::test_switch(story, process)
             && process.sockets_seen
             && story.closed()
@@ -68,12 +67,12 @@ fn check(story: &Story<'_>) -> Answer {
                     let text = format!(
                         "{text}, and its code names that variable: a stub broker may keep the message"
                     );
-                    Answer::likely(text, [*n])
+                    Answer::likely(text, [process.n])
                 }
                 // A variable that nobody looks at switches nothing.
                 false => Answer::possible(
                     format!("{text}; that its code looks at that variable was not seen"),
-                    [*n],
+                    [process.n],
                 ),
             };
         }

@@ -55,7 +55,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     if let Some(down) = story.down(passage.queue).last() {
-        let text = format!("queue `{}` is known: {}", passage.queue, down.value);
+        let text = format!("queue `{}` is known: {down}", passage.queue);
         return Answer::ruled_out(text, [down.n]);
     }
     let depths = story.depths_since(passage.queue);

@@ -1,7 +1,7 @@
 //! The worker holds the message behind busy threads.
 
 use crate::diagnosis::evidence::busy::{self, Busy};
-use crate::diagnosis::evidence::{broker, control, holding, holdups, stacks, threads, workers};
+use crate::diagnosis::evidence::{Fact, broker, control, holding, holdups, threads, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -24,8 +24,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((n, ..)) = control::revoked(story) {
-        return Answer::ruled_out("it is revoked, and will not run when its turn comes", [n]);
+    if let Some((answer, _)) = control::revoked(story) {
+        return Answer::ruled_out("it is revoked, and will not run when its turn comes", [answer.n]);
     }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Terminating { .. })) {
         return Answer::ruled_out("it was revoked with a signal", [told.n]);
@@ -56,25 +56,25 @@ fn check(story: &Story<'_>) -> Answer {
         .deliveries()
         .last()
         .and_then(|passage| story.peer(passage.connection));
-    if let Some(n) = taker.and_then(|(_, pid)| stacks::free_child(story, pid, pushed.at_ms)) {
+    if let Some(n) = taker.and_then(|taker| threads::free_child(story, taker.value, pushed.at_ms)) {
         return Answer::ruled_out("a child of its pool is free", [pushed.n, n]);
     }
     // Behind threads of the same process: another one's have nothing to do with it.
     let mut running = workers::running_others(story);
-    running.retain(|(n, _)| {
+    running.retain(|other| {
         let of = story
             .worker_lines()
             .iter()
-            .find(|told| told.n == *n)
+            .find(|told| told.n == other.n)
             .and_then(|told| told.pid);
         // They are taken in turn.
-        of == pushed.pid && (story.acknowledges_after_the_run() || *n < pushed.n)
+        of == pushed.pid && (story.acknowledges_after_the_run() || other.n < pushed.n)
     });
     if running.is_empty() || !story.closed() {
         return Answer::NotApplicable;
     }
     let mut evidence = vec![pushed.n];
-    evidence.extend(running.iter().map(|(n, _)| *n).take(6));
+    evidence.extend(running.iter().map(|other| other.n).take(6));
     let text = behind(story, &running);
     // A free thread would have taken it: all of them must be busy.
     match busy::slots(story, pushed.pid) {
@@ -102,17 +102,14 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// What it waits behind, and for how long that has run.
-fn behind(story: &Story<'_>, running: &[(u32, String)]) -> String {
+fn behind(story: &Story<'_>, running: &[Fact<&str>]) -> String {
     let end = story.timeline.events.last().map_or(0.0, |event| event.at_ms);
     let tasks: Vec<String> = running
         .iter()
         .take(4)
-        .map(|(n, actor)| {
-            let told = story.worker_lines().iter().find(|told| told.n == *n);
-            match told.map(|told| end - told.at_ms).filter(|ran| *ran >= 1000.0) {
-                Some(ran) => format!("{actor} (for {})", units::span(ran)),
-                None => actor.clone(),
-            }
+        .map(|actor| match end - actor.at_ms {
+            ran if ran >= 1000.0 => format!("{actor} (for {})", units::span(ran)),
+            _ => actor.value.to_owned(),
         })
         .collect();
     let more = match running.len() - tasks.len() {
@@ -133,8 +130,8 @@ fn behind(story: &Story<'_>, running: &[(u32, String)]) -> String {
 
 /// The worker was asked, and holds the task for a pool that runs as many others as it can.
 fn by_its_word(story: &Story<'_>) -> Option<Answer> {
-    let (n, answer, state) = control::holder(story).filter(|_| story.closed())?;
-    if state != "reserved" || control::is_full(answer) != Some(true) {
+    let (answer, state) = control::holder(story).filter(|_| story.closed())?;
+    if state != "reserved" || control::is_full(&answer) != Some(true) {
         return None;
     }
     let running = answer.active.iter().flatten();
@@ -154,8 +151,8 @@ fn by_its_word(story: &Story<'_>) -> Option<Answer> {
         .and_then(|(task, all)| all.get(&task.name)?.as_ref());
     // A limit of its rate may be what keeps it back as well.
     Some(match limit {
-        None => Answer::shown(text, [n]),
-        Some(limit) => Answer::likely(format!("{text}; and it may run {limit} times only"), [n]),
+        None => Answer::shown(text, [answer.n]),
+        Some(limit) => Answer::likely(format!("{text}; and it may run {limit} times only"), [answer.n]),
     })
 }
 
@@ -169,7 +166,7 @@ fn by_the_stacks(story: &Story<'_>) -> Option<Answer> {
         return afterwards(story);
     }
     let passage = story.deliveries().last()?;
-    let (found, pid) = story.peer(passage.connection)?;
+    let Fact { n, value: pid, .. } = story.peer(passage.connection)?;
     if broker::drained(story).is_some() || story.gone(pid).is_some() || story.debug_log() {
         return None;
     }
@@ -179,7 +176,7 @@ fn by_the_stacks(story: &Story<'_>) -> Option<Answer> {
         counted(busy.running as u64, "other", "others"),
         busy.place
     );
-    let mut evidence = vec![passage.n, found];
+    let mut evidence = vec![passage.n, n];
     evidence.extend(&busy.evidence);
     // As many were in hand before it came, and nothing else was handed out since.
     let before = story

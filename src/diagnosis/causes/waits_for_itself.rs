@@ -22,7 +22,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, Some(wait))) = locks::last_look(story) else {
+    let look = locks::last_look(story);
+    let Some((n, wait)) = look.and_then(|look| Some((look.n, look.value?))) else {
         return Answer::NotApplicable;
     };
     // A pooler holds everybody's connections, and waits for nothing itself.
@@ -35,10 +36,10 @@ fn check(story: &Story<'_>) -> Answer {
         .client
         .as_deref()
         .and_then(|client| story.peer_of_client(client));
-    let Some((found, waiter)) = waiter else {
+    let Some(waiter) = waiter else {
         return Answer::NotApplicable;
     };
-    let Some((seen, process)) = story.process(waiter).filter(|(_, process)| is_worker(process)) else {
+    let Some(process) = story.process(waiter.value).filter(|process| is_worker(process)) else {
         return Answer::NotApplicable;
     };
     // All of them: one that is somebody else's may end and leave only a short wait.
@@ -47,7 +48,7 @@ fn check(story: &Story<'_>) -> Answer {
             blocker
                 .client
                 .as_deref()
-                .is_some_and(|client| holds(process, client))
+                .is_some_and(|client| holds(&process, client))
         });
     if !own {
         return Answer::NotApplicable;
@@ -58,16 +59,13 @@ fn check(story: &Story<'_>) -> Answer {
         let state = blocker.state.as_deref();
         state.is_some_and(|state| state.starts_with("idle in transaction"))
     });
-    if !idle || at_work(story, waiter) > 1 || !story.closed() {
+    if !idle || at_work(story, waiter.value) > 1 || !story.closed() {
         return Answer::NotApplicable;
     }
     // A coroutine that is suspended stands in no stack, and may hold the lock and give it back.
     Answer::likely(
-        format!(
-            "pid {waiter} waits for itself: its backend {} waits for the row that its backend {} holds, idle in transaction",
-            wait.pid, wait.blockers[0].pid
-        ),
-        [n, found, seen],
+        format!("pid {waiter} waits for itself: its backend {} waits for the row that its backend {} holds, idle in transaction", wait.pid, wait.blockers[0].pid),
+        [n, waiter.n, process.n],
     )
     .naming("{pid}", wait.blockers[0].pid)
 }

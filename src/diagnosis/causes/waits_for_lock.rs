@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     // What is waited for is the row, or its table: their own causes say more.
-    if locks::last_look(story).is_some_and(|(_, wait)| wait.is_some()) {
+    if locks::last_look(story).is_some_and(|wait| wait.is_some()) {
         return Answer::NotApplicable;
     }
     let connected = sessions::of_the_worker(story);

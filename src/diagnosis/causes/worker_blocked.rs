@@ -1,6 +1,6 @@
 //! The watched worker has it, and nothing more is known.
 
-use crate::diagnosis::evidence::{broker, workers};
+use crate::diagnosis::evidence::{Fact, broker, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -34,14 +34,16 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("the worker's log has it", [told.n]);
     }
     match peer {
-        Some((found, pid)) if story.is_watched(pid) == Some(true) && story.gone(pid).is_none() => {
+        Some(Fact { n, value: pid, .. })
+            if story.is_watched(pid) == Some(true) && story.gone(pid).is_none() =>
+        {
             let text =
                 format!("delivered to the watched worker (pid {pid}), which is alive and logs nothing of it");
-            if let Some((n, reason)) = may_be_quiet(story, pid) {
-                let evidence = [passage.n, found].into_iter().chain(n);
+            if let Some((why, reason)) = may_be_quiet(story, pid) {
+                let evidence = [passage.n, n].into_iter().chain(why);
                 Answer::possible(format!("{text}; {reason}"), evidence.collect::<Vec<_>>())
             } else if story.debug_log() {
-                Answer::likely(text, [passage.n, found])
+                Answer::likely(text, [passage.n, n])
             } else {
                 Answer::cannot_tell(&[Source::WorkerLog])
             }
@@ -58,13 +60,13 @@ fn may_be_quiet(story: &Story<'_>, pid: i32) -> Option<(Option<EventId>, String)
     }
     let has_children = story
         .all_processes()
-        .any(|(_, process)| process.ppid == pid && process.lives());
+        .any(|process| process.ppid == pid && process.lives());
     let running = workers::running_others(story);
-    if let Some((n, name)) = running.last().filter(|_| !has_children) {
+    if let Some(other) = running.last().filter(|_| !has_children) {
         let reason = format!(
-            "it runs `{name}`, and where its pool is that one process it reads nothing until that ends"
+            "it runs `{other}`, and where its pool is that one process it reads nothing until that ends"
         );
-        return Some((Some(*n), reason));
+        return Some((Some(other.n), reason));
     }
     let mut lines = story.worker_lines().iter();
     let tells = lines.any(|told| matches!(told.mark, Some(LogEvent::Pushed { .. })));

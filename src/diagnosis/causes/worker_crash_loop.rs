@@ -76,7 +76,7 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
         }
         _ => false,
     };
-    let Some((n, container)) = containers.first().copied().filter(|(_, one)| loops(one)) else {
+    let Some(container) = containers.first().filter(|one| loops(one)) else {
         return restarting(story, depth).unwrap_or_else(|| match story.sees(Source::WorkerLog) {
             true => Answer::NotApplicable,
             false => Answer::cannot_tell(&[Source::WorkerLog]),
@@ -86,10 +86,10 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
         return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
     }
     // Another replica that stays up and does not consume has a reason of its own.
-    if !story.closed() || !containers.iter().all(|(_, one)| loops(one)) {
+    if !story.closed() || !containers.iter().all(|one| loops(one)) {
         return Answer::NotApplicable;
     }
-    let mut evidence = vec![n, depth.n];
+    let mut evidence = vec![container.n, depth.n];
     evidence.extend(died(container));
     evidence.extend(story.restarts(container).map(|(_, looks)| looks[0]));
     let last_words = story.worker_lines().iter().rev().find(|told| died_at_start(told));
@@ -115,11 +115,11 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
 
 /// The way into the worker's container was refused because its engine is starting it again.
 fn restarting(story: &Story<'_>, depth: Depth) -> Option<Answer> {
-    let (n, said) = story.place_says("worker", PlaceState::Restarting)?;
+    let said = story.place_says("worker", PlaceState::Restarting)?;
     if depth.consumers > 0 || !story.closed() {
         return None;
     }
-    let mut evidence = vec![n, depth.n];
+    let mut evidence = vec![said.n, depth.n];
     let last_words = story.worker_lines().iter().rev().find(|told| died_at_start(told));
     let why = last_words.map_or(String::new(), |told| format!(": {}", reason(story, told)));
     evidence.extend(last_words.map(|told| told.n));

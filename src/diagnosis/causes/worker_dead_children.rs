@@ -1,6 +1,6 @@
 //! The worker's master lives, and the processes below it that should consume are dead.
 
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{Fact, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -25,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::cannot_tell(&[Source::Queue]);
     };
     let dead = dead_children(story);
-    let Some((_, first, master_seen, master)) = dead.first().copied() else {
+    let Some((first, master)) = dead.first().copied() else {
         return Answer::NotApplicable;
     };
     if depth.consumers > 0 {
@@ -39,7 +39,7 @@ fn check(story: &Story<'_>) -> Answer {
         true => format!("is stopped (state {})", master.state),
         false => "has not noticed".into(),
     };
-    let names = dead.iter().map(|(_, child, ..)| child.pid.to_string());
+    let names = dead.iter().map(|(child, _)| child.pid.to_string());
     let (noun, verb) = match dead.len() {
         1 => ("process", "is"),
         _ => ("processes", "are"),
@@ -50,13 +50,13 @@ fn check(story: &Story<'_>) -> Answer {
         names.collect::<Vec<_>>().join(", "),
         master.pid,
     );
-    let mut evidence: Vec<u32> = dead.iter().map(|(n, ..)| *n).take(4).collect();
-    evidence.extend([master_seen, depth.n]);
+    let mut evidence: Vec<u32> = dead.iter().map(|(child, _)| child.n).take(4).collect();
+    evidence.extend([master.n, depth.n]);
     // Another child that lives has a reason of its own not to consume; a master that runs may see
     // the end in a moment.
     let others = workers::live_workers(story)
         .iter()
-        .any(|(_, other)| other.ppid == first.ppid && other.pid != master.pid);
+        .any(|other| other.ppid == first.ppid && other.pid != master.pid);
     match stopped && !others {
         true => Answer::shown(text, evidence).given([Premise::SamePidSpace]),
         false => Answer::likely(text, evidence),
@@ -65,26 +65,25 @@ fn check(story: &Story<'_>) -> Answer {
 
 /// Zombies below a living master of the watched worker that nobody has buried for a while, with the
 /// master: a master that sees to its children does so within a second or two.
-fn dead_children<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process, u32, &'a Process)> {
+fn dead_children<'a>(story: &Story<'a>) -> Vec<(Fact<&'a Process>, Fact<&'a Process>)> {
     let noticed = story.worker_lines().iter().filter_map(|told| match told.mark {
         Some(LogEvent::ChildDied { pid, .. }) => Some(*pid),
         _ => None,
     });
     let noticed: Vec<i32> = noticed.collect();
     let end = last_look_ms(story);
-    let dead = story.all_processes().filter(|(n, process)| {
-        let since = story.timeline.event(*n).map_or(f64::MAX, |event| event.at_ms);
+    let dead = story.all_processes().filter(|process| {
         process.state == 'Z'
-            && end - since >= UNBURIED_MS
+            && end - process.at_ms >= UNBURIED_MS
             && workers::is_worker(process)
             && story.is_watched(process.pid) == Some(true)
             && story.gone(process.pid).is_none()
             && !noticed.contains(&process.pid)
     });
-    dead.filter_map(|(n, process)| {
-        let (seen, master) = story.process(process.ppid)?;
+    dead.filter_map(|process| {
+        let master = story.process(process.ppid)?;
         let lives = story.gone(master.pid).is_none() && !matches!(master.state, 'Z' | 'X');
-        lives.then_some((n, process, seen, master))
+        lives.then_some((process, master))
     })
     .collect()
 }

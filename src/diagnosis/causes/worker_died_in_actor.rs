@@ -1,7 +1,7 @@
 //! The process died inside the actor.
 
 use crate::diagnosis::evidence::deaths::JobOwner;
-use crate::diagnosis::evidence::{WorkerLine, holding, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, holding, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -38,7 +38,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
         let text = format!("the worker process died {doing}: {text}");
         let (text, evidence, linger_ms) = match killed_for_memory(story, &told) {
-            Some((n, why)) => (format!("{text}; {why}"), vec![told.n, n], 0),
+            Some(why) => (format!("{text}; {why}"), vec![told.n, why.n], 0),
             None => (text, vec![told.n], until_it_says_why(story, &told)),
         };
         // Below DEBUG its end is invisible: before it comes back, it may have been settled long ago.
@@ -56,9 +56,9 @@ fn check(story: &Story<'_>) -> Answer {
         let pending = story.lost_a_job(&told).is_none();
         let others = others_in_hand(story, &told, pid);
         let answer = match others.first() {
-            Some((n, other)) => {
+            Some(other) => {
                 let mut evidence = evidence;
-                evidence.push(*n);
+                evidence.push(other.n);
                 let text = format!(
                     "{text}; it had {} in hand as well (`{other}`): any of them may have ended it",
                     counted(others.len() as u64, "other message", "other messages")
@@ -81,15 +81,15 @@ fn check(story: &Story<'_>) -> Answer {
     a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story))
 }
 
-/// What else the process that died was running: the line that says so, and the actor.
-fn others_in_hand(story: &Story<'_>, died: &WorkerLine<'_>, pid: Option<i32>) -> Vec<(u32, String)> {
+/// What else the process that died was running: the actors.
+fn others_in_hand<'a>(story: &Story<'a>, died: &WorkerLine<'_>, pid: Option<i32>) -> Vec<Fact<&'a str>> {
     let in_that_process = |n: u32| {
         let mut lines = story.worker_lines().iter();
         let line = lines.find(|told| told.n == n);
         line.is_some_and(|told| told.pid.is_none() || pid.is_none() || told.pid == pid)
     };
     let mut others = workers::running_before(story, died.n);
-    others.retain(|(n, _)| in_that_process(*n));
+    others.retain(|other| in_that_process(other.n));
     others
 }
 
@@ -107,9 +107,9 @@ fn had_it(story: &Story<'_>, died: &WorkerLine<'_>) -> bool {
     let last = own.map(|told| told.n).max().unwrap_or(0);
     let alone = !story.took_another(last, died.n);
     let had = match story.job_lost(died) {
-        Some((_, JobOwner::Ours)) => true,
-        Some((_, JobOwner::Anothers)) => false,
-        Some((_, JobOwner::Unknown)) => alone || story.tells_of_ends(),
+        Some(JobOwner::Ours) => true,
+        Some(JobOwner::Anothers) => false,
+        Some(JobOwner::Unknown) => alone || story.tells_of_ends(),
         // Which of them is not said, but that one was.
         None => alone && story.tells_of_ends(),
     };
@@ -165,7 +165,7 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
         .find(|told| matches!(told.mark, Some(LogEvent::Received { .. })));
     let pid = story
         .peer(passage.connection)
-        .map(|(_, pid)| pid)
+        .map(|peer| peer.value)
         .or(received.and_then(|told| told.pid));
     let Some(pid) = pid else {
         return Answer::NotApplicable;
@@ -183,7 +183,7 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
         .map(|passage| passage.n);
     let was_worker = story
         .process(pid)
-        .is_some_and(|(_, process)| workers::is_worker(process))
+        .is_some_and(|process| workers::is_worker(&process))
         || story.is_watched(pid) == Some(true);
     match again {
         // A worker that is told to stop gives back what it has not begun.
@@ -203,7 +203,7 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
             let died_at = story.timeline.event(n).map_or(f64::MIN, |gone| gone.at_ms);
             let (text, evidence) =
                 match its_container(story, pid).and_then(|its| for_memory(story, its, died_at)) {
-                    Some((oom, why)) => (format!("{text}; {why}"), vec![passage.n, n, oom]),
+                    Some(why) => (format!("{text}; {why}"), vec![passage.n, n, why.n]),
                     None => (text, vec![passage.n, n]),
                 };
             // A place's log comes another way than the news of its processes, and may be the later one.
@@ -252,29 +252,29 @@ fn until_it_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
 
 /// The engine saw the kernel kill something of the container for memory.
 fn its_container<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Container> {
-    let (_, process) = story.process(pid)?;
+    let process = story.process(pid)?;
     let id = process.container.as_ref()?;
     let mut all = story.containers();
-    all.find(|(_, container)| container.id == *id)
-        .map(|(_, container)| container)
+    all.find(|container| container.id == *id)
+        .map(|container| container.value)
 }
 
-fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<(u32, String)> {
-    let (_, container) = story.container_of_stream(told.line.stream.as_deref())?;
-    for_memory(story, container, told.at_ms)
+fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<Fact<String>> {
+    let container = story.container_of_stream(told.line.stream.as_deref())?;
+    for_memory(story, &container, told.at_ms)
 }
 
 /// Both are told late, the engine's word by a look each second.
 const WORD_OF_A_KILL_MS: f64 = 1500.0;
 
-fn for_memory(story: &Story<'_>, container: &Container, died_at: f64) -> Option<(u32, String)> {
-    let (n, killed_at) = story.killed_for_memory(container, died_at + WORD_OF_A_KILL_MS)?;
+fn for_memory(story: &Story<'_>, container: &Container, died_at: f64) -> Option<Fact<String>> {
+    let killed = story.killed_for_memory(container, died_at + WORD_OF_A_KILL_MS)?;
     let limit = container
         .memory_limit
         .map_or(String::new(), |limit| format!(" (limit {})", units::bytes(limit)));
     let name = &container.name;
     // A helper that was killed earlier is another process.
-    let apart = died_at - killed_at;
+    let apart = died_at - killed.at_ms;
     let text = match apart > WORD_OF_A_KILL_MS {
         true => format!(
             "the kernel killed some process of container {name} for memory{limit}, {} before that was said",
@@ -282,7 +282,7 @@ fn for_memory(story: &Story<'_>, container: &Container, died_at: f64) -> Option<
         ),
         false => format!("the kernel killed a process of container {name} for memory{limit}"),
     };
-    Some((n, text))
+    Some(killed.with(text))
 }
 
 #[cfg(test)]

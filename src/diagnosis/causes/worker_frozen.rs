@@ -1,6 +1,6 @@
 //! The worker process is stopped.
 
-use crate::diagnosis::evidence::{Transfer, containers, control, retries, stacks, workers};
+use crate::diagnosis::evidence::{Fact, Transfer, containers, control, retries, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Container, PlaceState, Process, Role, Source};
@@ -28,7 +28,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let paused = |(_, container): (u32, &Container)| container.state == "paused";
+    let paused = |container: Fact<&Container>| container.state == "paused";
     if !story.sees(Source::Process) && !story.containers().any(paused) {
         return Answer::cannot_tell(&[Source::Process]);
     }
@@ -39,32 +39,33 @@ fn check(story: &Story<'_>) -> Answer {
             false => Answer::NotApplicable,
         };
     };
-    if let Some((n, container)) = story.container_at(passage.connection)
+    if let Some(container) = story.container_at(passage.connection)
         && container.state == "paused"
     {
         let text = format!(
             "{} is paused: `docker unpause {}` lets it go on",
-            containers::words(container),
+            containers::words(&container),
             container.name
         );
-        let is_worker = containers::runs_a_worker(container) || container.roles.contains(&Role::WorkerLog);
+        let is_worker = containers::runs_a_worker(&container) || container.roles.contains(&Role::WorkerLog);
         return match is_worker {
-            true => Answer::shown(text, [passage.n, n]),
-            false => Answer::likely(text, [passage.n, n]),
+            true => Answer::shown(text, [passage.n, container.n]),
+            false => Answer::likely(text, [passage.n, container.n]),
         };
     }
     let peer = story.peer(passage.connection);
 
-    let Some((n, process)) = peer.and_then(|(_, pid)| story.process(pid)) else {
+    let Some(process) = peer.and_then(|peer| story.process(peer.value)) else {
         return all_frozen(story, Some(passage.n));
     };
+    let evidence = [passage.n, process.n];
     if process.frozen {
         return Answer::shown(
             format!(
                 "the control group of pid {} is frozen, as by `docker pause`",
                 process.pid
             ),
-            [passage.n, n],
+            evidence,
         )
         .given([Premise::PeerIsProcess(passage.connection.to_owned())]);
     }
@@ -78,16 +79,16 @@ fn check(story: &Story<'_>) -> Answer {
                 "pid {} is stopped (state {}): it was sent SIGSTOP, or a debugger holds it",
                 process.pid, process.state
             ),
-            [passage.n, n],
+            evidence,
         )
         .given([Premise::PeerIsProcess(passage.connection.to_owned())]),
         'Z' => Answer::NotApplicable,
         Process::OUT_OF_SIGHT => all_frozen(story, Some(passage.n)),
         'D' if story.closed() => Answer::likely(
             format!("pid {} is in uninterruptible sleep (state D)", process.pid),
-            [passage.n, n],
+            evidence,
         ),
-        state => Answer::ruled_out(format!("pid {} is in state {state}", process.pid), [n]),
+        state => Answer::ruled_out(format!("pid {} is in state {state}", process.pid), [process.n]),
     }
 }
 
@@ -102,35 +103,35 @@ fn of_a_child(
     if !story.closed() || !story.master_takes() || story.attempt_over().is_some() {
         return None;
     }
-    let children: Vec<(u32, &Process)> = story
+    let children: Vec<Fact<&Process>> = story
         .all_processes()
-        .filter(|(_, process)| process.ppid == master && story.gone(process.pid).is_none())
+        .filter(|process| process.ppid == master && story.gone(process.pid).is_none())
         .collect();
     let stopped: Vec<_> = children
         .iter()
-        .filter(|(_, child)| child.frozen || matches!(child.state, 'T' | 't'))
+        .filter(|child| child.frozen || matches!(child.state, 'T' | 't'))
         .collect();
     let by_its_word = || {
-        let (n, answer, state) = control::holder(story)?;
+        let (answer, state) = control::holder(story)?;
         let mut held = answer.active.iter().flatten();
         let pid = held.find(|task| story.is_my_message(&task.id))?.pid?;
-        (state == "active").then_some((n, pid))
+        (state == "active").then_some((answer.n, pid))
     };
     let runs = |pid: i32| stacks::at_work(story, pid).map(|n| (n, pid));
     // Another task of the same function may be what a stack shows.
     let by_its_stack = || {
-        let mut found = children.iter().filter_map(|(_, child)| runs(child.pid));
+        let mut found = children.iter().filter_map(|child| runs(child.pid));
         let one = found.next()?;
         (found.next().is_none() && workers::running_others(story).is_empty()).then_some(one)
     };
     let runner = by_its_word().or_else(by_its_stack);
     match runner {
         Some((shown, pid)) => {
-            let Some((n, child)) = stopped.iter().find(|(_, child)| child.pid == pid) else {
-                let (n, child) = children.iter().find(|(_, child)| child.pid == pid)?;
+            let Some(child) = stopped.iter().find(|child| child.pid == pid) else {
+                let child = children.iter().find(|child| child.pid == pid)?;
                 return master_is_stopped.then(|| {
                     let text = format!("pid {pid}, the child that runs it, is in state {}", child.state);
-                    Answer::ruled_out(text, [*n, shown])
+                    Answer::ruled_out(text, [child.n, shown])
                 });
             };
             let text = format!(
@@ -138,7 +139,7 @@ fn of_a_child(
                 child.state
             );
             Some(
-                Answer::shown(text, [passage.n, *n, shown])
+                Answer::shown(text, [passage.n, child.n, shown])
                     .given([Premise::PeerIsProcess(passage.connection.to_owned())])
                     .naming("{worker_pid}", pid),
             )
@@ -148,13 +149,13 @@ fn of_a_child(
         // It says what it holds back.
         None if control::holder(story).is_some() => None,
         None => {
-            let pids: Vec<String> = stopped.iter().map(|(_, child)| child.pid.to_string()).collect();
+            let pids: Vec<String> = stopped.iter().map(|child| child.pid.to_string()).collect();
             let text = format!(
                 "every child of pid {master} is stopped (pids {}): each was sent SIGSTOP",
                 pids.join(", ")
             );
             let mut evidence = vec![passage.n];
-            evidence.extend(stopped.iter().map(|(n, _)| *n));
+            evidence.extend(stopped.iter().map(|child| child.n));
             Some(Answer::likely(text, evidence))
         }
     }
@@ -168,18 +169,18 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     }
     let mut own = workers::live_workers(story);
     // With the children of a master.
-    let masters: Vec<i32> = own.iter().map(|(_, process)| process.pid).collect();
-    let children = story.all_processes().filter(|(_, process)| {
+    let masters: Vec<i32> = own.iter().map(|process| process.pid).collect();
+    let children = story.all_processes().filter(|process| {
         let is_its = story.master_takes() && masters.contains(&process.ppid);
         is_its && process.lives() && story.gone(process.pid).is_none()
     });
     own.extend(children);
     let stands = |process: &Process| process.frozen || matches!(process.state, 'T' | 't');
     if own.is_empty()
-        && let Some((n, said)) = story.place_says("worker", PlaceState::Paused)
+        && let Some(said) = story.place_says("worker", PlaceState::Paused)
     {
         let text = format!("the worker's container is paused, as the way into it says: {said}");
-        let mut evidence: Vec<u32> = delivered.into_iter().chain([n]).collect();
+        let mut evidence: Vec<u32> = delivered.into_iter().chain([said.n]).collect();
         let waits = waiting(story);
         evidence.extend(waits);
         // Another consumer may have taken it.
@@ -192,11 +193,11 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
             false => Answer::possible(text, evidence),
         };
     }
-    if own.is_empty() || !own.iter().all(|(_, process)| stands(process)) {
+    if own.is_empty() || !own.iter().all(|process| stands(process)) {
         return Answer::NotApplicable;
     }
-    let pids: Vec<String> = own.iter().map(|(_, process)| process.pid.to_string()).collect();
-    let how = match own.iter().all(|(_, process)| process.frozen) {
+    let pids: Vec<String> = own.iter().map(|process| process.pid.to_string()).collect();
+    let how = match own.iter().all(|process| process.frozen) {
         true => "the watched worker's control group is frozen, as by `docker pause`",
         false => {
             "every process of the watched worker is stopped (state T): it was sent SIGSTOP, or a debugger holds it"
@@ -204,7 +205,7 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     };
     let text = format!("{how} (pids {})", pids.join(", "));
     let mut evidence: Vec<u32> = delivered.into_iter().collect();
-    evidence.extend(own.iter().map(|(n, _)| *n));
+    evidence.extend(own.iter().map(|process| process.n));
     let waits = waiting(story);
     evidence.extend(waits);
     match delivered.is_some() || waits.is_some() {
@@ -216,22 +217,22 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
 /// The engine says that the watched worker's container is paused. Nobody consumes while it is, where it was paused
 /// before it began to, or so long ago that the broker has given its connection up.
 fn paused(story: &Story<'_>, delivered: Option<u32>) -> Option<Answer> {
-    let (n, container) = story.paused_worker_container()?;
+    let container = story.paused_worker_container()?;
     let text = format!(
         "{} is paused: `docker unpause {}` lets it go on",
-        containers::words(container),
+        containers::words(&container),
         container.name
     );
     let depth = story.depths(story.queue()).last();
     let consumers = depth.map(|depth| depth.consumers);
     let waits = waiting(story);
-    let mut evidence: Vec<u32> = delivered.into_iter().chain([n]).collect();
+    let mut evidence: Vec<u32> = delivered.into_iter().chain([container.n]).collect();
     evidence.extend(depth.map(|depth| depth.n));
     evidence.extend(waits);
     let is_why_nobody_consumes = delivered.is_none()
         && consumers == Some(0)
         && retries::is_on_the_queue(story)
-        && containers::runs_a_worker(container)
+        && containers::runs_a_worker(&container)
         && !workers::consumes_others_only(story);
     Some(match (is_why_nobody_consumes, delivered.is_some(), consumers) {
         (true, ..) => Answer::shown(text, evidence),

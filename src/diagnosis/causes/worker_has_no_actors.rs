@@ -48,15 +48,15 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence = vec![ready.n];
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     // The master never has a connection: it must be the process that said "ready".
-    let idle = workers::live_workers(story).into_iter().find(|(_, process)| {
+    let idle = workers::live_workers(story).into_iter().find(|process| {
         ready.pid == Some(process.pid)
             && process.sockets_seen
             && connections::amqp_socket(story, process).is_none()
     });
     let text = "the worker is ready and added no consumer: no actor is declared on its broker";
     match idle {
-        Some((n, process)) => {
-            evidence.push(n);
+        Some(process) => {
+            evidence.push(process.n);
             Answer::shown(
                 format!("{text}; pid {} has no AMQP connection", process.pid),
                 evidence,

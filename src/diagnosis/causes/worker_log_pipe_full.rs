@@ -24,7 +24,7 @@ pub(super) const CAUSE: Cause = Cause {
 /// A thread of the process, or of a child that writes to it, did not move while it logged.
 fn stands_in_write(story: &Story<'_>, pid: i32) -> Option<u32> {
     let own = story.framework().stack.log_pipe;
-    let is_child = |other: i32| story.process(other).is_some_and(|(_, child)| child.ppid == pid);
+    let is_child = |other: i32| story.process(other).is_some_and(|child| child.ppid == pid);
     let logs = |thread: Thread<'_>| {
         let mut frames = thread.frames().iter().take(4);
         thread.is_still()
@@ -46,7 +46,7 @@ fn check(story: &Story<'_>) -> Answer {
         .deliveries()
         .last()
         .and_then(|passage| story.peer(passage.connection))
-        .map(|(_, pid)| pid);
+        .map(|peer| peer.value);
     // A worker that has not come to consuming is still booting, whatever it waits for.
     if holder.is_none() && !matches!(broker::has_consumer(story), Some(Answer::RuledOut { .. })) {
         return Answer::NotApplicable;
@@ -65,7 +65,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
         let still = story
             .process(process.pid)
-            .is_some_and(|(_, last)| last.pipe_write.is_some_and(|threads| threads > 0));
+            .is_some_and(|last| last.pipe_write.is_some_and(|threads| threads > 0));
         if !concerned || !still {
             continue;
         }

@@ -1,5 +1,6 @@
 //! The worker's log does not show what it does.
 
+use crate::diagnosis::evidence::Fact;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{EventKind, Source};
 
@@ -47,7 +48,7 @@ fn check(story: &Story<'_>) -> Answer {
     let elsewhere = story.deliveries().any(|passage| {
         story
             .peer(passage.connection)
-            .is_some_and(|(_, pid)| story.is_watched(pid) == Some(false))
+            .is_some_and(|peer| story.is_watched(peer.value) == Some(false))
     });
     if elsewhere {
         return Answer::NotApplicable;
@@ -55,9 +56,9 @@ fn check(story: &Story<'_>) -> Answer {
     let Some((_, evidence)) = story.reached(Stage::Entered) else {
         return Answer::NotApplicable;
     };
-    if let Some((n, pid)) = writes_elsewhere(story) {
+    if let Some(pid) = writes_elsewhere(story) {
         let mut evidence = evidence.clone();
-        evidence.push(n);
+        evidence.push(pid.n);
         return Answer::likely(
             format!(
                 "it ran in pid {pid}, which does not have the watched log open: what it says is in another file or stream"
@@ -75,15 +76,15 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// The process that was handed the message has not got the watched file open, as far as its files could be seen.
-fn writes_elsewhere(story: &Story<'_>) -> Option<(u32, i32)> {
+fn writes_elsewhere(story: &Story<'_>) -> Option<Fact<i32>> {
     let is_a_file =
         story.timeline.events.iter().any(|event| {
             event.source == Source::WorkerLog && matches!(event.kind, EventKind::ReadWhole { .. })
         });
     let passage = story.deliveries().last().filter(|_| is_a_file)?;
-    let (_, pid) = story.peer(passage.connection)?;
-    let (n, process) = story.process(pid)?;
-    (process.lives() && process.sockets_seen && !process.holds_log).then_some((n, pid))
+    let peer = story.peer(passage.connection)?;
+    let process = story.process(peer.value)?;
+    (process.lives() && process.sockets_seen && !process.holds_log).then_some(process.with(process.pid))
 }
 
 #[cfg(test)]

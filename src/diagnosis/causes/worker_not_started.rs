@@ -50,9 +50,12 @@ fn check(story: &Story<'_>) -> Answer {
     let told = lines[at];
     // It was started again and says nothing of it.
     if told.line.before
-        && let Some((n, list, _)) = story.connected_worker_container()
+        && let Some((container, listed)) = story.connected_worker_container()
     {
-        return Answer::ruled_out("its container is connected to the broker", [n, list]);
+        return Answer::ruled_out(
+            "its container is connected to the broker",
+            [container.n, listed.n],
+        );
     }
     let when = told
         .stated
@@ -79,11 +82,11 @@ fn check(story: &Story<'_>) -> Answer {
     // just be trying again. A container that has ended has no later life.
     let ended = story.ended_worker_containers();
     let old = told.line.before && !story.ended_recently(&told) && ended.is_none();
-    evidence.extend(ended.iter().flatten().map(|(n, _)| *n));
+    evidence.extend(ended.iter().flatten().map(|container| container.n));
     let stopped = story.place_says("worker", PlaceState::NotRunning);
-    evidence.extend(stopped.map(|(n, _)| n));
+    evidence.extend(stopped.map(|said| said.n));
     let text = match stopped {
-        Some((_, said)) => format!("{text} ({said})"),
+        Some(said) => format!("{text} ({said})"),
         None => text,
     };
     if old || unsure || !story.closed() {
@@ -124,9 +127,9 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
             reason(story, told)
         }
         None => match workers::last_words(story, Source::WorkerLog) {
-            Some((n, words)) => {
-                evidence.push(n);
-                format!("the last that it said: {words}")
+            Some(said) => {
+                evidence.push(said.n);
+                format!("the last that it said: {said}")
             }
             None => "it said nothing".into(),
         },

@@ -1,6 +1,6 @@
 //! The worker consumes other queues only.
 
-use crate::diagnosis::evidence::{broker, connections, workers};
+use crate::diagnosis::evidence::{Fact, broker, connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{self, LogEvent, Role};
@@ -77,10 +77,10 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(consumers) = story.consumers() else {
         return Answer::NotApplicable;
     };
-    for (n, process) in workers::live_workers(story) {
+    for process in workers::live_workers(story) {
         let is_main = |name: &str| is_main(story, name);
         if let Some(consumer) = consumers.iter().find(|consumer| {
-            connections::is_socket_of(process, &consumer.connection)
+            connections::is_socket_of(&process, &consumer.connection)
                 && !story.is_of_my_queue(&consumer.queue)
                 && is_main(&consumer.queue)
         }) {
@@ -89,7 +89,7 @@ fn check(story: &Story<'_>) -> Answer {
                     "the worker (pid {}) consumes `{}`, not `{queue}`",
                     process.pid, consumer.queue
                 ),
-                [n, consumers.n],
+                [process.n, consumers.n],
             );
         }
     }
@@ -106,7 +106,7 @@ fn is_main(story: &Story<'_>, queue: &str) -> bool {
 /// A connection from the worker's container consumes elsewhere, and none consumes here.
 fn by_its_address(story: &Story<'_>) -> Option<Answer> {
     let consumers = story.consumers()?;
-    let (n, _, connections) = story.connected_worker_container()?;
+    let (container, connections) = story.connected_worker_container()?;
     let queue = story.queue();
     let is_main = |name: &str| is_main(story, name);
     let consumer = consumers.iter().find(|consumer| {
@@ -118,7 +118,7 @@ fn by_its_address(story: &Story<'_>) -> Option<Answer> {
         "the worker's container consumes `{}`, not `{queue}`",
         consumer.queue
     );
-    Some(Answer::likely(text, [n, consumers.n]))
+    Some(Answer::likely(text, [container.n, consumers.n]))
 }
 
 /// A worker that says nothing of its queues was started for some of them only, and so was each other
@@ -130,16 +130,15 @@ fn by_command(story: &Story<'_>) -> Option<Answer> {
         (story.framework().worker.queues)(own.or(process.parent_command.as_ref())?)
     };
     let lives = workers::live_workers(story);
-    let named: Option<Vec<(u32, Vec<String>)>> = lives
+    let named: Option<Vec<Fact<Vec<String>>>> = lives
         .iter()
-        .map(|(n, process)| of(process).map(|queues| (*n, queues)))
+        .map(|process| of(process).map(|queues| process.with(queues)))
         .collect();
     let named = named.filter(|named| {
-        named
-            .iter()
-            .all(|(_, queues)| queues.iter().all(|name| name != queue))
+        let mut names = named.iter().flat_map(|queues| queues.iter());
+        names.all(|name| name != queue)
     })?;
-    let (n, queues) = named.first()?;
+    let queues = named.first()?;
     let joined = queues
         .iter()
         .find(|name| name.split(',').any(|part| part == queue));
@@ -154,7 +153,7 @@ fn by_command(story: &Story<'_>) -> Option<Answer> {
         ),
     };
     let depth = story.depths_since(queue).last().map(|depth| depth.n);
-    let evidence: Vec<u32> = std::iter::once(*n).chain(depth).collect();
+    let evidence: Vec<u32> = std::iter::once(queues.n).chain(depth).collect();
     let answer = Answer::shown(text, evidence).given([Premise::SamePidSpace, Premise::WriterIsTheWorker]);
     Some(answer.lasting_if(workers::is_the_one_we_started(story)))
 }

@@ -1,6 +1,6 @@
 //! The worker talks to another vhost or another broker.
 
-use crate::diagnosis::evidence::{broker, connections, containers, workers};
+use crate::diagnosis::evidence::{Fact, broker, connections, containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{DefaultBroker, LogEvent};
@@ -33,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
     let vhost = &story.timeline.setup.vhost;
     let workers = workers::live_workers(story);
     if let Some(connections) = story.connections() {
-        for (n, process) in &workers {
+        for process in &workers {
             let mine: Vec<_> = connections
                 .iter()
                 .filter(|connection| connections::is_socket_of(process, &connection.name))
@@ -51,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
                         other.vhost,
                         words(story, default)
                     ),
-                    [*n, connections.n],
+                    [process.n, connections.n],
                 )
                 .given([Premise::SamePidSpace, Premise::WriterIsTheWorker])
                 .lasting_if(workers::is_the_one_we_started(story));
@@ -64,7 +64,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.sees(Source::Process) {
         return Answer::cannot_tell(&[Source::Process]);
     }
-    let remotes = workers.iter().flat_map(|(_, process)| &process.sockets);
+    let remotes = workers.iter().flat_map(|process| &process.sockets);
     let mut remotes = remotes.filter_map(|socket| socket.split(" -> ").nth(1));
     let default = remotes.find_map(|remote| default_broker(story, remote));
     connections::other_broker(story, &workers, "the worker")
@@ -76,19 +76,21 @@ fn check(story: &Story<'_>) -> Answer {
 fn by_its_log(story: &Story<'_>) -> Option<Answer> {
     let wanted = &story.timeline.setup.vhost;
     let said = story.worker_lines().iter().filter_map(|told| match told.mark {
-        Some(LogEvent::Connected { url }) => Some((told.n, url.as_str(), vhost_of(url)?)),
+        Some(LogEvent::Connected { url }) => {
+            Some((Fact::new(told.n, told.at_ms, url.as_str()), vhost_of(url)?))
+        }
         _ => None,
     });
-    let said: Vec<(u32, &str, String)> = said.collect();
+    let said: Vec<(Fact<&str>, String)> = said.collect();
     // Several workers may share the log.
-    if said.iter().any(|(_, _, vhost)| vhost == wanted) {
+    if said.iter().any(|(_, vhost)| vhost == wanted) {
         return None;
     }
-    let (n, url, vhost) = said.last()?;
+    let (url, vhost) = said.last()?;
     let text =
         format!("the worker's log says that it is connected to {url}: vhost \"{vhost}\", not \"{wanted}\"");
     let depth = story.depths_since(story.queue()).last().map(|depth| depth.n);
-    let evidence = std::iter::once(*n).chain(depth).collect();
+    let evidence = std::iter::once(url.n).chain(depth).collect();
     Some(workers::alive_or_likely(story, text, evidence))
 }
 
@@ -105,21 +107,21 @@ fn by_its_address(story: &Story<'_>) -> Option<Answer> {
     let wanted = &story.timeline.setup.vhost;
     let listed = story.connections()?;
     let mut own = story.worker_containers().into_iter();
-    own.find_map(|(n, container)| {
+    own.find_map(|container| {
         let is_its = |connection: &&Connection| {
             let at = story.container_at(&connection.name);
-            at.is_some_and(|(_, at)| at.id == container.id)
+            at.is_some_and(|at| at.id == container.id)
         };
         let mine: Vec<&Connection> = listed.iter().filter(is_its).collect();
         let other = mine.first()?;
         let text = format!(
             "{} is connected to vhost \"{}\", not to \"{wanted}\"",
-            containers::words(container),
+            containers::words(&container),
             other.vhost
         );
         // Another program in it may be what is connected.
-        (mine.iter().all(|connection| connection.vhost != *wanted) && containers::runs_a_worker(container))
-            .then(|| Answer::likely(text, [n, listed.n]).would_decide(&[Source::Process]))
+        (mine.iter().all(|connection| connection.vhost != *wanted) && containers::runs_a_worker(&container))
+            .then(|| Answer::likely(text, [container.n, listed.n]).would_decide(&[Source::Process]))
     })
 }
 

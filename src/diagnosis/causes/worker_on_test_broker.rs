@@ -1,6 +1,6 @@
 //! The worker consumes from a stub broker.
 
-use crate::diagnosis::evidence::{broker, connections, stacks, workers};
+use crate::diagnosis::evidence::{Fact, broker, connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -25,21 +25,22 @@ fn check(story: &Story<'_>) -> Answer {
         return answer;
     }
     let pids: Vec<i32> = story.log_pids().into_iter().collect();
-    if let Some((n, thread)) = stacks::stub_frame(story, &pids) {
+    if let Some(thread) = stacks::in_the_stub(story, &pids) {
         let text = format!(
-            "the worker consumes from {}'s stub broker (thread {thread}), not from RabbitMQ",
-            story.framework().title
+            "the worker consumes from {}'s stub broker (thread {}), not from RabbitMQ",
+            story.framework().title,
+            thread.name()
         );
         // It may have a second one, for other messages.
-        let connected = workers::live_workers(story).into_iter().find(|(_, process)| {
+        let connected = workers::live_workers(story).into_iter().find(|process| {
             pids.contains(&process.pid) && connections::amqp_socket(story, process).is_some()
         });
         return match connected {
-            Some((seen, process)) => Answer::possible(
+            Some(process) => Answer::possible(
                 format!("{text}; pid {} has an AMQP connection as well", process.pid),
-                [n, seen],
+                [thread.n, process.n],
             ),
-            None => Answer::shown(text, [n]).given([Premise::SamePidSpace]),
+            None => Answer::shown(text, [thread.n]).given([Premise::SamePidSpace]),
         };
     }
     if !story.closed() {
@@ -58,28 +59,28 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let consumer = workers::live_workers(story)
         .into_iter()
-        .find(|(_, process)| adding.pid == Some(process.pid));
+        .find(|process| adding.pid == Some(process.pid));
     match consumer {
-        Some((n, process)) if process.sockets_seen && connections::amqp_socket(story, process).is_none() => {
-            let switch = workers::test_switch(story, process);
+        Some(process) if process.sockets_seen && connections::amqp_socket(story, &process).is_none() => {
+            let switch = workers::test_switch(story, &process);
             let text = format!(
                 "the worker (pid {}) added a consumer for `{}` but has no AMQP connection at all",
                 process.pid,
                 story.queue()
             );
-            match (switch, in_no_network(story, process)) {
+            match (switch, in_no_network(story, &process)) {
                 (Some((name, value)), _) => Answer::likely(
                     format!("{text}; its environment has {name}={value}"),
-                    [adding.n, n],
+                    [adding.n, process.n],
                 ),
                 // It may still try to connect, in vain.
-                (None, Some((at, name))) => Answer::possible(
+                (None, Some(name)) => Answer::possible(
                     format!(
                         "{text}; the engine knows no address of its container {name}: look first whether it is in a network with the broker"
                     ),
-                    [adding.n, n, at],
+                    [adding.n, process.n, name.n],
                 ),
-                (None, None) => Answer::likely(text, [adding.n, n]),
+                (None, None) => Answer::likely(text, [adding.n, process.n]),
             }
         }
         _ => Answer::NotApplicable,
@@ -87,13 +88,13 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// The engine knows no address of the container that it runs in.
-fn in_no_network<'a>(story: &Story<'a>, process: &Process) -> Option<(u32, &'a str)> {
+fn in_no_network<'a>(story: &Story<'a>, process: &Process) -> Option<Fact<&'a str>> {
     let mut all = story.containers();
-    let (n, container) = all.find(|(_, container)| process.container.as_ref() == Some(&container.id))?;
+    let container = all.find(|container| process.container.as_ref() == Some(&container.id))?;
     // One of the machine's own network has no address either.
-    let has_others = story.containers().any(|(_, other)| !other.addresses.is_empty());
+    let has_others = story.containers().any(|other| !other.addresses.is_empty());
     let is_apart = container.addresses.is_empty() && has_others;
-    is_apart.then_some((n, container.name.as_str()))
+    is_apart.then_some(container.with(container.value.name.as_str()))
 }
 
 #[cfg(test)]

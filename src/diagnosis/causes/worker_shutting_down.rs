@@ -41,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
     // A stopped worker explains nothing of a message that another process was handed.
     let elsewhere = passage
         .and_then(|passage| story.peer(passage.connection))
-        .is_some_and(|(_, pid)| !story.log_pids().contains(&pid) && story.is_watched(pid) != Some(true));
+        .is_some_and(|peer| !story.log_pids().contains(&peer) && story.is_watched(peer.value) != Some(true));
     if elsewhere {
         return Answer::NotApplicable;
     }
@@ -77,11 +77,11 @@ fn check(story: &Story<'_>) -> Answer {
 /// Its container does not run any more: that it stopped is over, and that nobody has started it is the cause.
 fn has_stopped(story: &Story<'_>) -> Option<Answer> {
     if let Some(ended) = story.ended_worker_containers() {
-        let events: Vec<u32> = ended.iter().map(|(n, _)| *n).collect();
+        let events: Vec<u32> = ended.iter().map(|container| container.n).collect();
         return Some(Answer::ruled_out("its container has stopped", events));
     }
-    let (n, _) = story.place_says("worker", PlaceState::NotRunning)?;
-    Some(Answer::ruled_out("its container has stopped", [n]))
+    let said = story.place_says("worker", PlaceState::NotRunning)?;
+    Some(Answer::ruled_out("its container has stopped", [said.n]))
 }
 
 #[cfg(test)]

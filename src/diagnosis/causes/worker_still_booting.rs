@@ -1,6 +1,6 @@
 //! The worker is alive, but has not come to consuming yet.
 
-use crate::diagnosis::evidence::{broker, connections, stacks, workers};
+use crate::diagnosis::evidence::{Fact, broker, connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
@@ -52,22 +52,23 @@ fn check(story: &Story<'_>) -> Answer {
     // Alive, nothing that says "ready", and no connection to the broker.
     let alive = workers::live_workers(story)
         .into_iter()
-        .find(|(_, process)| process.sockets_seen && connections::amqp_socket(story, process).is_none());
-    if let Some((n, process)) = alive {
+        .find(|process| process.sockets_seen && connections::amqp_socket(story, process).is_none());
+    if let Some(process) = alive {
         // A worker started by a script never says "ready": its running threads do.
-        if workers::acts_as_worker(story, process) {
-            return Answer::ruled_out("its worker threads run", [n]);
+        if workers::acts_as_worker(story, &process) {
+            return Answer::ruled_out("its worker threads run", [process.n]);
         }
-        evidence.push(n);
+        evidence.push(process.n);
         let place = stacks::boot_frame(story, process.pid);
         let text = format!(
             "the worker (pid {}) is alive, has no AMQP connection and never said that it is ready",
             process.pid
         );
         return match place {
-            Some((n, frame)) => {
-                evidence.push(n);
-                Answer::shown(format!("{text}: it is at {frame}"), evidence).given([Premise::SamePidSpace])
+            Some(frame) => {
+                evidence.push(frame.n);
+                let text = format!("{text}: it is at {frame}");
+                Answer::shown(text, evidence).given([Premise::SamePidSpace])
             }
             None => Answer::likely(text, evidence),
         };
@@ -86,15 +87,16 @@ fn check(story: &Story<'_>) -> Answer {
                     && connections::amqp_socket(story, process).is_none()
                     && story.gone(process.pid).is_none() =>
             {
-                stacks::boot_frame(story, process.pid).map(|(n, frame)| (event.n, n, process.pid, frame))
+                let frame = stacks::boot_frame(story, process.pid)?;
+                Some((Fact::of(event, process.pid), frame))
             }
             _ => None,
         });
-    if let Some((n, stacks, pid, frame)) = by_command {
-        evidence.extend([n, stacks]);
+    if let Some((process, frame)) = by_command {
+        evidence.extend([process.n, frame.n]);
         return Answer::likely(
             format!(
-                "pid {pid} runs the configured worker command, has no AMQP connection and is still at {frame}"
+                "pid {process} runs the configured worker command, has no AMQP connection and is still at {frame}"
             ),
             evidence,
         );

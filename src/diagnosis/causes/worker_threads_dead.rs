@@ -40,12 +40,13 @@ fn check(story: &Story<'_>) -> Answer {
         }
         // The stacks could not be read: as many died as there were.
         let names: BTreeSet<&str> = deaths.iter().map(|(name, _)| *name).collect();
-        if let Some((n, count)) = workers::threads_of(story, pid)
+        if let Some(threads) = workers::threads_of(story, pid)
             && story.stacks().dumps().all(|dump| dump.pid != pid)
-            && names.len() >= count
+            && names.len() >= threads.value
         {
-            evidence.push(n);
+            evidence.push(threads.n);
             evidence.extend(deaths.iter().map(|(_, told)| told.n).take(4));
+            let count = threads.value;
             let text = format!("all {count} worker threads of pid {pid} died{}", why(&deaths));
             return Answer::likely(text, evidence).would_decide(&[Source::Process]);
         }
@@ -65,9 +66,9 @@ fn is_stopping(story: &Story<'_>) -> bool {
 fn holders(story: &Story<'_>) -> Vec<(i32, Vec<u32>)> {
     let live = |pid: i32| story.gone(pid).is_none();
     if let Some(passage) = story.deliveries().last() {
-        let peer = story.peer(passage.connection).filter(|(_, pid)| live(*pid));
+        let peer = story.peer(passage.connection).filter(|peer| live(peer.value));
         return peer
-            .map(|(n, pid)| (pid, vec![passage.n, n]))
+            .map(|peer| (peer.value, vec![passage.n, peer.n]))
             .into_iter()
             .collect();
     }
@@ -80,9 +81,9 @@ fn holders(story: &Story<'_>) -> Vec<(i32, Vec<u32>)> {
         .filter(|consumer| consumer.queue == story.queue());
     let found: Vec<(i32, Vec<u32>)> = ours
         .filter_map(|consumer| {
-            let (n, pid) = story.peer(&consumer.connection)?;
-            let evidence = depth.into_iter().chain([consumers.n, n]).collect();
-            live(pid).then_some((pid, evidence))
+            let peer = story.peer(&consumer.connection)?;
+            let evidence = depth.into_iter().chain([consumers.n, peer.n]).collect();
+            live(peer.value).then_some((peer.value, evidence))
         })
         .collect();
     // One that works would take it in the end.

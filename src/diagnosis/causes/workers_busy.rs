@@ -51,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
     let at_once = busy::slots(story, None)
         .filter(|_| depth.consumers == 1 && story.master_takes())
         .map_or(running.len(), |(_, slots)| slots.min(running.len()));
-    let names: Vec<&str> = running.iter().map(|(_, actor)| actor.as_str()).collect();
+    let names: Vec<&str> = running.iter().map(|actor| actor.value).collect();
     let what = match names.split_at(at_once) {
         ([], _) => String::new(),
         (run, []) => format!("; running: {}", run.join(", ")),
@@ -64,7 +64,7 @@ fn check(story: &Story<'_>) -> Answer {
         false => what,
     };
     let mut evidence = vec![depth.n];
-    evidence.extend(running.iter().map(|(n, _)| *n).take(4));
+    evidence.extend(running.iter().map(|actor| actor.n).take(4));
     match slots {
         Some(slots) if slots.are_taken() => {
             evidence.extend(slots.evidence);
@@ -126,7 +126,7 @@ fn may_wait_for_their_time(story: &Story<'_>) -> bool {
 
 /// A worker says that it runs something, or stands in the application's code.
 fn runs_something(story: &Story<'_>) -> bool {
-    let says = control::answers(story).any(|(_, _, answer)| answer.active.iter().flatten().next().is_some());
+    let says = control::answers(story).any(|answer| answer.active.iter().flatten().next().is_some());
     says || stacks::any_own_frame(story)
 }
 

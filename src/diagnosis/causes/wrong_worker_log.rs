@@ -33,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
     let delivered = story
         .deliveries()
         .last()
-        .and_then(|passage| Some((passage, story.peer(passage.connection)?.1)))
+        .and_then(|passage| Some((passage, story.peer(passage.connection)?.value)))
         .filter(|(_, pid)| story.is_watched(*pid) == Some(false));
     let by_delivery = match delivered {
         Some((passage, pid)) if workers::live_workers(story).is_empty() => Answer::likely(
@@ -54,7 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
     let elsewhere = story
         .deliveries()
         .last()
-        .and_then(|passage| Some((passage, story.peer(passage.connection)?.1)))
+        .and_then(|passage| Some((passage, story.peer(passage.connection)?.value)))
         .filter(|(_, pid)| !in_log.contains(pid));
     if let (true, Some((passage, pid))) = (ended, elsewhere) {
         return Answer::likely(
@@ -76,9 +76,9 @@ fn check(story: &Story<'_>) -> Answer {
         .filter(|consumer| consumer.queue == story.queue());
     for consumer in ours.clone() {
         match story.peer(&consumer.connection) {
-            Some((n, pid)) => {
-                pids.push(pid);
-                peers.push(n);
+            Some(peer) => {
+                pids.push(peer.value);
+                peers.push(peer.n);
             }
             None => return by_delivery,
         }

@@ -2,7 +2,7 @@
 
 use std::cell::LazyCell;
 
-use super::{Story, broker};
+use super::{Fact, Story, broker};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{EventId, Premise, RequestLog, State};
 use crate::framework::exception_in;
@@ -20,13 +20,39 @@ pub(in crate::diagnosis) fn unless_its_message_comes(story: &Story<'_>, answer: 
     }
 }
 
+/// The HTTP answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Response<'a> {
+    pub status: u16,
+    pub body: &'a str,
+}
+
 impl<'a> Story<'a> {
-    /// How the command that sends the task ended.
-    pub fn command_ended(&self) -> Option<(u32, &'a CommandEnd)> {
-        self.find(|event| match &event.kind {
-            EventKind::CommandEnded(end) => Some((event.n, end)),
+    pub fn answer(&self) -> Option<Fact<Response<'a>>> {
+        self.facts(|kind| match kind {
+            EventKind::Answered { status, body, .. } => Some(Response {
+                status: *status,
+                body,
+            }),
             _ => None,
         })
+        .next()
+    }
+
+    /// How the command that sends the task ended.
+    pub fn command_ended(&self) -> Option<Fact<&'a CommandEnd>> {
+        self.facts(|kind| match kind {
+            EventKind::CommandEnded(end) => Some(end),
+            _ => None,
+        })
+        .next()
+    }
+
+    /// The API's answer, whatever it is, or the good end of the command that sends the task.
+    pub fn accepted(&self) -> Option<EventId> {
+        let command = || self.command_ended().filter(|end| end.code == Some(0));
+        let answer = self.answer().map(|answer| answer.n);
+        answer.or_else(|| command().map(|end| end.n))
     }
 
     /// Every publish since the submission was seen, and none of them can be this task's: they went to other queues.
@@ -48,7 +74,8 @@ impl<'a> Story<'a> {
 }
 
 /// A refusal in the API's own words, or where a redirect points.
-pub(in crate::diagnosis) fn rejection(story: &Story<'_>, status: u16, body: &str) -> String {
+pub(in crate::diagnosis) fn rejection(story: &Story<'_>, response: Response<'_>) -> String {
+    let Response { status, body } = response;
     let location = story.timeline.events.iter().find_map(|event| match &event.kind {
         EventKind::Answered {
             location: Some(location),
@@ -82,7 +109,7 @@ pub(in crate::diagnosis) fn rejection(story: &Story<'_>, status: u16, body: &str
 pub(in crate::diagnosis) fn api_traceback(
     story: &Story<'_>,
     wanted: impl Fn(&str) -> bool,
-) -> Option<(u32, String)> {
+) -> Option<Fact<String>> {
     let log = LazyCell::new(|| RequestLog::of(story));
     let found = story
         .timeline
@@ -93,16 +120,18 @@ pub(in crate::diagnosis) fn api_traceback(
                 let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
                 let state = log.is_ours(event.n, event.at_ms, line);
                 let is_proved = matches!(state, State::Proved(_));
-                (!matches!(state, State::Refuted(_))).then_some((is_proved, event.n, line, traceback))
+                let fact = Fact::of(event, (line, traceback));
+                (!matches!(state, State::Refuted(_))).then_some((is_proved, fact))
             }
             _ => None,
         });
     // The first of the best.
-    let (_, n, line, traceback) = found.min_by_key(|(is_proved, n, ..)| (!is_proved, *n))?;
+    let (_, best) = found.min_by_key(|(is_proved, fact)| (!is_proved, fact.n))?;
+    let (line, traceback) = best.value;
     let exception = exception_in(traceback)
         .filter(|text| !text.is_empty())
         .unwrap_or_else(|| line.text.clone());
-    Some((n, text::excerpt(&exception)))
+    Some(best.with(text::excerpt(&exception)))
 }
 
 /// Decides, if the traceback is this request's: some servers log the request after it, which shows that.
@@ -123,11 +152,11 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
         true => f64::MIN,
         false => story.submitted_at()?,
     };
-    if let Some((n, end)) = story.command_ended() {
+    if let Some(end) = story.command_ended() {
         let printed = text::excerpt(end.printed.trim());
-        return (!printed.is_empty()).then(|| (format!("; it printed \"{printed}\""), vec![n]));
+        return (!printed.is_empty()).then(|| (format!("; it printed \"{printed}\""), vec![end.n]));
     }
-    let lines: Vec<(u32, String)> = story
+    let lines: Vec<Fact<String>> = story
         .timeline
         .events
         .iter()
@@ -148,7 +177,7 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
                 let said = raised.map_or(format!("\"{said}\""), |raised| {
                     format!("\"{said}\" ({})", text::excerpt(&raised))
                 });
-                Some((event.n, said))
+                Some(Fact::of(event, said))
             }
             _ => None,
         })
@@ -157,8 +186,8 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
     if lines.is_empty() {
         return None;
     }
-    let said: Vec<String> = lines.iter().map(|(_, said)| said.clone()).collect();
-    let lines = lines.into_iter().map(|(n, _)| n).collect();
+    let said: Vec<String> = lines.iter().map(|said| said.value.clone()).collect();
+    let lines = lines.iter().map(|said| said.n).collect();
     Some((format!("; its log says {}", said.join(" and ")), lines))
 }
 
@@ -174,45 +203,35 @@ fn is_access(text: &str) -> bool {
 
 impl<'a> Story<'a> {
     /// The request never left: for want of something here.
-    pub fn unsent(&self) -> Option<(u32, &'a str)> {
-        self.timeline.events.iter().find_map(|event| match &event.kind {
-            EventKind::NotAnswered {
-                why: NoAnswer::OwnLimit,
-                error,
-                ..
-            } => Some((event.n, error.as_str())),
-            _ => None,
-        })
+    pub fn unsent(&self) -> Option<&'a str> {
+        not_answered(self, NoAnswer::OwnLimit).map(|error| error.value)
     }
 }
 
 /// The request was taken and the connection closed without an answer.
-pub(in crate::diagnosis) fn broken_off<'a>(story: &Story<'a>) -> Option<(u32, &'a str)> {
-    story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::NotAnswered {
-            why: NoAnswer::Broken,
-            error,
-            ..
-        } => Some((event.n, error.as_str())),
+pub(in crate::diagnosis) fn broken_off<'a>(story: &Story<'a>) -> Option<Fact<&'a str>> {
+    not_answered(story, NoAnswer::Broken)
+}
+
+fn not_answered<'a>(story: &Story<'a>, for_this: NoAnswer) -> Option<Fact<&'a str>> {
+    let mut errors = story.facts(|kind| match kind {
+        EventKind::NotAnswered { why, error, .. } if *why == for_this => Some(error.as_str()),
         _ => None,
-    })
+    });
+    errors.next()
 }
 
 /// The API's port is published by an engine, and nothing listened behind it all the time: the engine's relay
 /// accepts each connection, and drops it.
-pub(in crate::diagnosis) fn nothing_behind_the_port(story: &Story<'_>) -> Option<(u32, String)> {
-    let mut looks = story
-        .timeline
-        .events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::PublishedPort { to, listens, .. } => Some((event.n, to, *listens)),
-            _ => None,
-        });
+pub(in crate::diagnosis) fn nothing_behind_the_port(story: &Story<'_>) -> Option<Fact<String>> {
+    let mut looks = story.facts(|kind| match kind {
+        EventKind::PublishedPort { to, listens, .. } => Some((to, *listens)),
+        _ => None,
+    });
     let first = looks.next()?;
-    let closed = first.2 == Some(false) && looks.all(|(_, _, listens)| listens == Some(false));
+    let (to, listens) = first.value;
+    let closed = listens == Some(false) && looks.all(|look| look.value.1 == Some(false));
     closed.then(|| {
-        let text = format!("the port is published, and nothing listens on {} in the container (a server on 127.0.0.1 there is reached from inside only)", first.1);
-        (first.0, text)
+        first.with(format!("the port is published, and nothing listens on {to} in the container (a server on 127.0.0.1 there is reached from inside only)"))
     })
 }

@@ -196,10 +196,10 @@ pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<Fact<&'static
         } = publish;
         let from_api = api
             .iter()
-            .any(|(_, process)| connections::is_socket_of(process, connection))
+            .any(|process| connections::is_socket_of(process, connection))
             || story
                 .peer(connection)
-                .is_some_and(|(_, pid)| api.iter().any(|(_, process)| process.pid == pid));
+                .is_some_and(|peer| api.iter().any(|process| process.pid == peer.value));
         let from_elsewhere = story.peer(connection).is_some() && !from_api && !api.is_empty();
         let fits = wanted.is_none_or(|wanted| message.actor.as_deref().is_none_or(|actor| actor == wanted));
         let what = match (from_elsewhere, message.undecodable.is_some(), fits) {

@@ -71,7 +71,7 @@ pub(in crate::diagnosis) fn slots(story: &Story<'_>, pid: Option<i32>) -> Option
         let pid = pid?;
         match story.master_takes() {
             true => Some((None, stacks::pids_of(story, pid).len() - 1)),
-            false => workers::threads_of(story, pid).map(|(n, threads)| (Some(n), threads)),
+            false => workers::threads_of(story, pid).map(|threads| (Some(threads.n), threads.value)),
         }
     })
 }

@@ -1,18 +1,18 @@
 //! AMQP connections and connection errors: whose they are, and what they say.
 
-use super::{Story, WorkerLine};
+use super::{Fact, Story, WorkerLine};
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
 use crate::text::{self, counted};
 use crate::timeline::{Connection, EventKind, Process, Source};
 
 /// An AMQP connection attempt of the API's process that had not been answered.
-pub(in crate::diagnosis) fn connecting_to_a_broker(story: &Story<'_>) -> Option<(u32, String)> {
-    story.api_processes().into_iter().find_map(|(n, process)| {
+pub(in crate::diagnosis) fn connecting_to_a_broker(story: &Story<'_>) -> Option<Fact<String>> {
+    story.api_processes().into_iter().find_map(|process| {
         let socket = process.sockets.iter().find(|socket| {
             socket.ends_with(" (connecting)") && is_amqp_port(story, socket.trim_end_matches(" (connecting)"))
         })?;
-        Some((n, socket.clone()))
+        Some(process.with(socket.clone()))
     })
 }
 
@@ -28,7 +28,7 @@ pub(in crate::diagnosis) fn serves_another_vhost(story: &Story<'_>, pid: i32) ->
         return false;
     };
     let vhosts_of = |pid: i32| {
-        let process = story.process(pid).map(|(_, process)| process);
+        let process = story.process(pid).map(|process| process.value);
         let own = listed
             .iter()
             .filter(move |connection| process.is_some_and(|process| is_socket_of(process, &connection.name)));
@@ -36,7 +36,7 @@ pub(in crate::diagnosis) fn serves_another_vhost(story: &Story<'_>, pid: i32) ->
             .collect::<Vec<_>>()
     };
     let mut vhosts = vhosts_of(pid);
-    if let Some((_, process)) = story.process(pid).filter(|_| story.master_takes()) {
+    if let Some(process) = story.process(pid).filter(|_| story.master_takes()) {
         vhosts.extend(vhosts_of(process.ppid));
     }
     !vhosts.is_empty() && vhosts.iter().all(|vhost| *vhost != story.timeline.setup.vhost)
@@ -61,12 +61,12 @@ pub(in crate::diagnosis) fn amqp_socket<'a>(story: &Story<'_>, process: &'a Proc
 /// The process is connected to a broker, but not to the configured one.
 pub(in crate::diagnosis) fn other_broker(
     story: &Story<'_>,
-    processes: &[(u32, &Process)],
+    processes: &[Fact<&Process>],
     who: &str,
 ) -> Answer {
     let broker = &story.timeline.setup.broker;
     let port = broker.rsplit(':').next().unwrap_or_default();
-    for (n, process) in processes {
+    for process in processes {
         if !process.sockets_seen {
             continue;
         }
@@ -82,7 +82,7 @@ pub(in crate::diagnosis) fn other_broker(
             Some(listed) if listed.iter().any(is_its) => {
                 return Answer::ruled_out(
                     format!("{who} (pid {}) is connected to {broker}", process.pid),
-                    [*n, listed.n],
+                    [process.n, listed.n],
                 );
             }
             Some(listed) => {
@@ -96,9 +96,9 @@ pub(in crate::diagnosis) fn other_broker(
                     );
                     // Behind a forwarded port the same broker lists another address.
                     return if story.closed() && lists_addresses_of(story, process) {
-                        Answer::shown(text, [*n, listed.n])
+                        Answer::shown(text, [process.n, listed.n])
                     } else {
-                        Answer::likely(text, [*n, listed.n])
+                        Answer::likely(text, [process.n, listed.n])
                     };
                 }
             }
@@ -112,7 +112,7 @@ pub(in crate::diagnosis) fn other_broker(
                             "{who} (pid {}) talks AMQP to {other}, not to {broker}",
                             process.pid
                         ),
-                        [*n],
+                        [process.n],
                     )
                     .would_decide(&[Source::Management]);
                 }
@@ -135,9 +135,7 @@ pub(in crate::diagnosis) fn lists_addresses_of(story: &Story<'_>, of: &Process) 
             connection: name,
             pid,
         } => {
-            let is_beside = story
-                .process(*pid)
-                .is_none_or(|(_, process)| process.is_beside(of));
+            let is_beside = story.process(*pid).is_none_or(|process| process.is_beside(of));
             is_beside && connections.iter().any(|connection| connection.name == *name)
         }
         _ => false,

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Story;
 use super::workers::is_worker_command;
+use super::{Fact, Story};
+use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
 use crate::timeline::{Container, EventKind, Process, Role, Source};
 
 /// Something that became of a container during the run.
 #[derive(Debug, Clone, Copy)]
 pub struct ContainerNews<'a> {
-    pub n: u32,
+    pub n: EventId,
     pub at_ms: f64,
     pub action: &'a str,
     pub exit: Option<i32>,
@@ -19,15 +20,13 @@ pub struct ContainerNews<'a> {
 impl<'a> Story<'a> {
     /// Every container that was told of and is still there, as it was told last. A name is given to one at a time:
     /// whoever had it before is gone.
-    pub fn containers(&self) -> impl Iterator<Item = (u32, &'a Container)> {
-        let mut last: BTreeMap<&str, (u32, &'a Container)> = BTreeMap::new();
+    pub fn containers(&self) -> impl Iterator<Item = Fact<&'a Container>> {
+        let mut last: BTreeMap<&str, Fact<&'a Container>> = BTreeMap::new();
         for event in &self.timeline.events {
             match &event.kind {
                 EventKind::Container(container) => {
-                    last.retain(|id, (_, other)| {
-                        *id == container.id.as_str() || other.name != container.name
-                    });
-                    last.insert(container.id.as_str(), (event.n, container.as_ref()));
+                    last.retain(|id, other| *id == container.id.as_str() || other.name != container.name);
+                    last.insert(container.id.as_str(), Fact::of(event, container.as_ref()));
                 }
                 // The engine's own word of it may come after its successor was seen.
                 EventKind::ContainerEvent {
@@ -35,7 +34,7 @@ impl<'a> Story<'a> {
                     action,
                     ..
                 } if action == "destroy" && !self.is_replaced(name, event.n) => {
-                    last.retain(|_, (_, container)| container.name != *name);
+                    last.retain(|_, container| container.name != *name);
                 }
                 _ => {}
             }
@@ -43,37 +42,39 @@ impl<'a> Story<'a> {
         last.into_values()
     }
 
+    fn looks_at_containers(&self) -> impl Iterator<Item = Fact<&'a Container>> {
+        self.facts(|kind| match kind {
+            EventKind::Container(container) => Some(container.as_ref()),
+            _ => None,
+        })
+    }
+
     /// Another container had this name before that, which is not the first one of it.
-    fn is_replaced(&self, name: &str, before: u32) -> bool {
-        let told = self.timeline.events.iter().take_while(|event| event.n < before);
+    fn is_replaced(&self, name: &str, before: EventId) -> bool {
+        let told = self.looks_at_containers().take_while(|told| told.n < before);
         let ids: BTreeSet<&str> = told
-            .filter_map(|event| match &event.kind {
-                EventKind::Container(container) if container.name == name => Some(container.id.as_str()),
-                _ => None,
-            })
+            .filter(|told| told.name == name)
+            .map(|told| told.value.id.as_str())
             .collect();
         ids.len() > 1
     }
 
     /// Every container that had this name before its lines, those that another one has replaced as well.
     pub(super) fn ids_of_stream(&self, stream: Option<&str>) -> BTreeSet<&'a str> {
-        let Some((_, now)) = self.container_of_stream(stream) else {
+        let Some(now) = self.container_of_stream(stream) else {
             return BTreeSet::new();
         };
-        let events = self.timeline.events.iter();
-        events
-            .filter_map(|event| match &event.kind {
-                EventKind::Container(container) if container.name == now.name => Some(container.id.as_str()),
-                _ => None,
-            })
+        self.looks_at_containers()
+            .filter(|told| told.name == now.name)
+            .map(|told| told.value.id.as_str())
             .collect()
     }
 
     /// The containers that write the watched worker's log: its command names them, or the names before its lines do.
-    pub fn worker_containers(&self) -> Vec<(u32, &'a Container)> {
+    pub fn worker_containers(&self) -> Vec<Fact<&'a Container>> {
         let streams = self.worker_streams();
         self.containers()
-            .filter(|(_, container)| {
+            .filter(|container| {
                 container.roles.contains(&Role::WorkerLog)
                     || streams.iter().any(|stream| is_called(container, stream))
             })
@@ -98,64 +99,60 @@ impl<'a> Story<'a> {
 
     /// None of the containers that write the watched worker's log runs, as the engine said last: its looks.
     /// An engine that has once not answered may have missed a start.
-    pub fn ended_worker_containers(&self) -> Option<Vec<(u32, &'a Container)>> {
+    pub fn ended_worker_containers(&self) -> Option<Vec<Fact<&'a Container>>> {
         if !self.sees_all(Source::Containers) {
             return None;
         }
         let known = self.worker_containers();
         let ended = |container: &Container| matches!(container.state.as_str(), "exited" | "dead" | "created");
-        (!known.is_empty() && known.iter().all(|(_, container)| ended(container))).then_some(known)
+        (!known.is_empty() && known.iter().all(|container| ended(container))).then_some(known)
     }
 
     /// The watched worker's container is paused, and so is each other one that writes its log, as the engine said last.
-    pub fn paused_worker_container(&self) -> Option<(u32, &'a Container)> {
+    pub fn paused_worker_container(&self) -> Option<Fact<&'a Container>> {
         let known = self.worker_containers();
-        let all_stand = known.iter().all(|(_, container)| container.state == "paused");
+        let all_stand = known.iter().all(|container| container.state == "paused");
         known.first().copied().filter(|_| all_stand)
     }
 
     /// A container of the watched worker that runs. One that crashes again and again runs for a moment, too.
-    pub fn running_worker_container(&self) -> Option<(u32, &'a Container)> {
+    pub fn running_worker_container(&self) -> Option<Fact<&'a Container>> {
         let runs = |container: &Container| {
             let news = self.container_news(container);
             container.state == "running" && news.iter().all(|news| news.action != "die")
         };
         let mut all = self.worker_containers().into_iter();
-        all.find(|(_, container)| runs(container))
+        all.find(|container| runs(container))
     }
 
-    /// A container of the watched worker that the broker lists a connection of: what runs in it lives. The container,
-    /// the list, and the connections.
-    pub fn connected_worker_container(&self) -> Option<(u32, u32, Vec<&'a str>)> {
+    /// A container of the watched worker that the broker lists a connection of: what runs in it lives.
+    pub fn connected_worker_container(&self) -> Option<(Fact<&'a Container>, Fact<Vec<&'a str>>)> {
         let listed = self.connections()?;
         let mut own = self.worker_containers().into_iter();
-        own.find_map(|(n, container)| {
+        own.find_map(|container| {
             let names = listed.iter().map(|connection| connection.name.as_str());
             let its: Vec<&str> = names
-                .filter(|name| {
-                    self.container_at(name)
-                        .is_some_and(|(_, at)| at.id == container.id)
-                })
+                .filter(|name| self.container_at(name).is_some_and(|at| at.id == container.id))
                 .collect();
-            (!its.is_empty()).then_some((n, listed.n, its))
+            (!its.is_empty()).then_some((container, listed.with(its)))
         })
     }
 
     /// What was seen to run in a container, and is still there.
-    pub fn processes_in(&self, container: &Container) -> Vec<(u32, &'a Process)> {
+    pub fn processes_in(&self, container: &Container) -> Vec<Fact<&'a Process>> {
         let inside = |process: &Process| process.container.as_ref() == Some(&container.id);
         self.all_processes()
-            .filter(|(_, process)| inside(process) && process.lives() && self.gone(process.pid).is_none())
+            .filter(|process| inside(process) && process.lives() && self.gone(process.pid).is_none())
             .collect()
     }
 
     /// The container at the client's end of a connection, by its address.
-    pub fn container_at(&self, connection: &str) -> Option<(u32, &'a Container)> {
+    pub fn container_at(&self, connection: &str) -> Option<Fact<&'a Container>> {
         let (address, _) = connection.split(" -> ").next()?.rsplit_once(':')?;
         let address = address.trim_matches(['[', ']']);
         let mut all = self
             .containers()
-            .filter(|(_, container)| container.addresses.iter().any(|own| own == address));
+            .filter(|container| container.addresses.iter().any(|own| own == address));
         match (all.next(), all.next()) {
             (Some(one), None) => Some(one),
             _ => None,
@@ -187,55 +184,42 @@ impl<'a> Story<'a> {
 
     /// How often the engine has started a container again during the run, with the looks that say so.
     pub fn restarts(&self, container: &Container) -> Option<(u64, [u32; 2])> {
-        let counts: Vec<(u32, u64)> = self
-            .timeline
-            .events
-            .iter()
-            .filter_map(|event| match &event.kind {
-                EventKind::Container(told) if told.id == container.id => Some((event.n, told.restarts?)),
-                _ => None,
-            })
+        let counts: Vec<Fact<u64>> = self
+            .looks_at_containers()
+            .filter(|told| told.id == container.id)
+            .filter_map(|told| Some(told.with(told.restarts?)))
             .collect();
         let (first, last) = (counts.first()?, counts.last()?);
-        (last.1 > first.1).then(|| (last.1 - first.1, [first.0, last.0]))
+        (last.value > first.value).then(|| (last.value - first.value, [first.n, last.n]))
     }
 
-    /// The kernel killed a process of it for memory during the run: the event, and its time. Of several the last one
-    /// before this moment.
-    pub fn killed_for_memory(&self, container: &Container, until: f64) -> Option<(u32, f64)> {
+    /// The kernel killed a process of it for memory during the run. Of several times the last one before this moment.
+    pub fn killed_for_memory(&self, container: &Container, until: f64) -> Option<Fact<()>> {
         let news = self.container_news(container).into_iter();
-        let kills: Vec<(u32, f64)> = news
+        let kills: Vec<Fact<()>> = news
             .filter(|news| news.action == "oom")
-            .map(|news| (news.n, news.at_ms))
+            .map(|news| Fact::new(news.n, news.at_ms, ()))
             .collect();
-        let before = kills.iter().rfind(|(_, at_ms)| *at_ms <= until);
+        let before = kills.iter().rfind(|kill| kill.at_ms <= until);
         before.or(kills.first()).copied().or_else(|| {
             // The mark stays after the engine has started it again: it must not have been there before.
-            let mut looks = self.timeline.events.iter().filter_map(|event| match &event.kind {
-                EventKind::Container(told) if told.id == container.id => {
-                    Some((event.n, event.at_ms, told.oom_killed))
-                }
-                _ => None,
-            });
-            let (_, _, before) = looks.next()?;
-            looks
-                .find(|(_, _, killed)| *killed && !before)
-                .map(|(n, at_ms, _)| (n, at_ms))
+            let mut looks = self.looks_at_containers().filter(|told| told.id == container.id);
+            let before = looks.next()?.oom_killed;
+            let killed = looks.find(|told| told.oom_killed && !before);
+            killed.map(|told| told.with(()))
         })
     }
 
     /// The container whose lines have this name before them, or, without a name, the only one whose log
     /// is watched.
-    pub fn container_of_stream(&self, stream: Option<&str>) -> Option<(u32, &'a Container)> {
+    pub fn container_of_stream(&self, stream: Option<&str>) -> Option<Fact<&'a Container>> {
         let Some(stream) = stream else {
             return match self.worker_containers().as_slice() {
                 [one] => Some(*one),
                 _ => None,
             };
         };
-        let mut named = self
-            .containers()
-            .filter(|(_, container)| is_called(container, stream));
+        let mut named = self.containers().filter(|container| is_called(container, stream));
         match (named.next(), named.next()) {
             (Some(one), None) => Some(one),
             _ => None,

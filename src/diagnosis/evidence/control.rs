@@ -1,6 +1,6 @@
 //! What workers said of themselves over the broker, unasked and asked.
 
-use super::Story;
+use super::{Fact, Story};
 use crate::framework::{Heartbeat, HeldTask, Inquiry, Inspection, LogEvent, NONE_HEARD_YET};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -17,8 +17,8 @@ pub(in crate::diagnosis) fn whom_to_ask(story: &Story<'_>) -> Inquiry {
     }
     let mut nodes: Vec<String> = living
         .iter()
-        .filter(|(_, node)| takes_json(story, node, living.len() == 1))
-        .map(|(_, node)| node.node.clone())
+        .filter(|node| takes_json(story, node, living.len() == 1))
+        .map(|node| node.node.clone())
         .collect();
     nodes.truncate(MOST);
     let not_asked = nodes
@@ -32,12 +32,12 @@ pub(in crate::diagnosis) fn whom_to_ask(story: &Story<'_>) -> Inquiry {
 }
 
 /// Workers whose heartbeat came, and that have not said that they go: the last word of each.
-pub(in crate::diagnosis) fn living<'a>(story: &Story<'a>) -> Vec<(u32, &'a Heartbeat)> {
-    let mut last: Vec<(u32, &Heartbeat)> = Vec::new();
+pub(in crate::diagnosis) fn living<'a>(story: &Story<'a>) -> Vec<Fact<&'a Heartbeat>> {
+    let mut last: Vec<Fact<&Heartbeat>> = Vec::new();
     for event in &story.timeline.events {
         if let EventKind::Heartbeat(beat) = &event.kind {
-            last.retain(|(_, other)| other.node != beat.node || other.pid != beat.pid);
-            last.push((event.n, beat));
+            last.retain(|other| other.node != beat.node || other.pid != beat.pid);
+            last.push(Fact::of(event, beat));
         }
     }
     let usual_ms = story
@@ -45,7 +45,7 @@ pub(in crate::diagnosis) fn living<'a>(story: &Story<'a>) -> Vec<(u32, &'a Heart
         .control
         .as_ref()
         .map_or(0, |shape| shape.heartbeat_ms);
-    last.retain(|(_, beat)| {
+    last.retain(|beat| {
         let is_silent = beat.silent_ms.is_some_and(|ms| ms >= beat.patience_ms(usual_ms));
         !beat.offline && !is_silent
     });
@@ -83,7 +83,7 @@ impl<'a> Story<'a> {
                 node,
                 connection,
                 queues,
-                lives: living.iter().any(|(_, beat)| beat.node == node),
+                lives: living.iter().any(|beat| beat.node == node),
             })
         });
         found.filter(|worker| !worker.connection.is_empty()).collect()
@@ -104,7 +104,8 @@ impl<'a> Story<'a> {
 
     /// Their names. Silence says nothing: some workers send no heartbeat.
     pub fn nodes_that_live(&self) -> Vec<&'a str> {
-        let mut nodes: Vec<&str> = living(self).iter().map(|(_, beat)| beat.node.as_str()).collect();
+        let living = living(self).into_iter();
+        let mut nodes: Vec<&str> = living.map(|beat| beat.value.node.as_str()).collect();
         nodes.sort_unstable();
         nodes.dedup();
         nodes
@@ -118,7 +119,7 @@ fn takes_json(story: &Story<'_>, node: &Heartbeat, is_alone: bool) -> bool {
     if !story.sees(Source::WorkerLog) || lines.iter().any(|told| refused(told.mark)) {
         return false;
     }
-    let holds_log = |pid| story.process(pid).is_some_and(|(_, process)| process.holds_log);
+    let holds_log = |pid| story.process(pid).is_some_and(|process| process.holds_log);
     let is_watched = node.pid.is_some_and(holds_log)
         || lines
             .iter()
@@ -130,7 +131,7 @@ fn takes_json(story: &Story<'_>, node: &Heartbeat, is_alone: bool) -> bool {
         EventKind::Deliver {
             message, connection, ..
         } => {
-            let peer = story.peer(connection).map(|(_, pid)| pid);
+            let peer = story.peer(connection).map(|peer| peer.value);
             message.json && (peer.is_some() && peer == node.pid || peer.is_none() && is_alone)
         }
         _ => false,
@@ -153,32 +154,22 @@ fn takes_json(story: &Story<'_>, node: &Heartbeat, is_alone: bool) -> bool {
 }
 
 /// What workers answered.
-pub(in crate::diagnosis) fn answers<'a>(
-    story: &Story<'a>,
-) -> impl Iterator<Item = (u32, f64, &'a Inspection)> {
-    story
-        .timeline
-        .events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::Inspected(answer) => Some((event.n, event.at_ms, &**answer)),
-            _ => None,
-        })
+pub(in crate::diagnosis) fn answers<'a>(story: &Story<'a>) -> impl Iterator<Item = Fact<&'a Inspection>> {
+    story.facts(|kind| match kind {
+        EventKind::Inspected(answer) => Some(&**answer),
+        _ => None,
+    })
 }
 
-/// The worker that has this task's message in its hands, by its own word, and in which state.
-pub(in crate::diagnosis) fn holder<'a>(story: &Story<'a>) -> Option<(u32, &'a Inspection, &'a str)> {
-    answers(story).find_map(|(n, _, answer)| {
-        let state = state(story, answer)?;
-        Some((n, answer, state))
-    })
+/// The answer of the worker that has this task's message in its hands, and in which state.
+pub(in crate::diagnosis) fn holder<'a>(story: &Story<'a>) -> Option<(Fact<&'a Inspection>, &'a str)> {
+    answers(story).find_map(|answer| Some((answer, state(story, answer.value)?)))
 }
 
 /// It waits in the hands of a worker that has its id in its list of revoked tasks: in its turn it is discarded.
-pub(in crate::diagnosis) fn revoked<'a>(story: &Story<'a>) -> Option<(u32, &'a Inspection, &'a str)> {
-    holder(story).filter(|(_, answer, state)| {
-        matches!(*state, "reserved" | "scheduled") && answer.revoked == Some(true)
-    })
+pub(in crate::diagnosis) fn revoked<'a>(story: &Story<'a>) -> Option<(Fact<&'a Inspection>, &'a str)> {
+    holder(story)
+        .filter(|(answer, state)| matches!(*state, "reserved" | "scheduled") && answer.revoked == Some(true))
 }
 
 /// Older ones know nothing of those that wait for their time, unless asked for these.
@@ -202,9 +193,9 @@ pub(in crate::diagnosis) fn is_full(answer: &Inspection) -> Option<bool> {
     Some(active >= answer.concurrency?)
 }
 
-/// Messages of our queue that are held and that this worker does not name: by which look, and how many. `None`:
-/// nobody looked, or others consume the queue as well.
-pub(in crate::diagnosis) fn unexplained(story: &Story<'_>, answer: &Inspection) -> Option<(u32, u64)> {
+/// How many messages of our queue are held that this worker does not name. `None`: nobody looked, or others
+/// consume the queue as well.
+pub(in crate::diagnosis) fn unexplained(story: &Story<'_>, answer: &Inspection) -> Option<Fact<u64>> {
     let alone = story
         .depths_since(story.queue())
         .last()
@@ -218,7 +209,7 @@ pub(in crate::diagnosis) fn unexplained(story: &Story<'_>, answer: &Inspection) 
         Some(held.count() as u64)
     };
     let named = named(&answer.active)? + named(&answer.reserved)? + named(&answer.scheduled)?;
-    Some((info.n, info.unacked?.saturating_sub(named)))
+    Some(Fact::new(info.n, info.at_ms, info.unacked?.saturating_sub(named)))
 }
 
 /// Every worker that consumes our queue was asked, and runs nothing.
@@ -228,13 +219,13 @@ pub(in crate::diagnosis) fn run_nothing(story: &Story<'_>) -> Option<u32> {
         let queues = answer.queues.as_ref();
         queues.is_some_and(|queues| queues.iter().any(|name| name == story.queue()))
     };
-    let asked: Vec<_> = answers(story).filter(|(_, _, answer)| consumes(answer)).collect();
-    let (n, ..) = *asked.last()?;
+    let asked: Vec<_> = answers(story).filter(|answer| consumes(answer)).collect();
+    let last = asked.last()?;
     // Between two tasks it has none in hand for a moment, and others that wait for it.
     let is_idle = |answer: &Inspection| {
         let waits = answer.reserved.as_ref().is_some_and(|held| !held.is_empty());
         answer.active.as_ref().is_some_and(Vec::is_empty) && !waits
     };
-    let idle = asked.iter().all(|(_, _, answer)| is_idle(answer));
-    (idle && asked.len() as u64 == consumers).then_some(n)
+    let idle = asked.iter().all(|answer| is_idle(answer));
+    (idle && asked.len() as u64 == consumers).then_some(last.n)
 }

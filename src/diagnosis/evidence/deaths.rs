@@ -17,8 +17,8 @@ impl<'a> Story<'a> {
                     let pid = self.called(died, *pid).unwrap_or(*pid);
                     // Two sources with different delays.
                     passage.at_ms <= died.at_ms + 500.0
-                        && self.peer(passage.connection).is_some_and(|(_, peer)| {
-                            peer == pid || self.was_the_only_job_of(peer, passage, died)
+                        && self.peer(passage.connection).is_some_and(|peer| {
+                            peer.value == pid || self.was_the_only_job_of(peer.value, passage, died)
                         })
                 })
             };
@@ -32,8 +32,8 @@ impl<'a> Story<'a> {
             // Another master's child.
             let is_anothers = self.master_takes()
                 && self.deliveries().last().is_some_and(|passage| {
-                    let taker = self.peer(passage.connection).map(|(_, taker)| taker);
-                    let parent = self.process(*pid).map(|(_, process)| process.ppid);
+                    let taker = self.peer(passage.connection).map(|peer| peer.value);
+                    let parent = self.process(*pid).map(|process| process.ppid);
                     taker
                         .zip(parent)
                         .is_some_and(|(taker, parent)| parent > 1 && parent != taker)
@@ -73,8 +73,8 @@ impl<'a> Story<'a> {
     fn runs_after(&self, died: &WorkerLine<'a>) -> bool {
         let came_again = self.deliveries().any(|passage| passage.at_ms > died.at_ms);
         let is_ours = |held: &HeldTask| self.is_my_message(&held.id);
-        let mut answers = control::answers(self).filter(|(_, at_ms, _)| *at_ms > died.at_ms);
-        !came_again && answers.any(|(_, _, answer)| answer.active.iter().flatten().any(is_ours))
+        let mut answers = control::answers(self).filter(|answer| answer.at_ms > died.at_ms);
+        !came_again && answers.any(|answer| answer.active.iter().flatten().any(is_ours))
     }
 
     /// The peer is the master of the child that died, and no other message was handed to it.
@@ -83,7 +83,7 @@ impl<'a> Story<'a> {
             return false;
         };
         let is_its_child = match self.process(*pid) {
-            Some((_, process)) => process.ppid == peer,
+            Some(process) => process.ppid == peer,
             None => self.is_watched(peer) == Some(true),
         };
         let mut others = self.timeline.events.iter().filter(|event| {
@@ -127,8 +127,7 @@ impl<'a> Story<'a> {
             // It has another in hand since.
             Some((told, name)) if self.spoke_of_another(told, died.n, name) => false,
             Some((_, name)) => {
-                contains_token(&died.line.text, name)
-                    && !matches!(self.job_lost(died), Some((_, JobOwner::Anothers)))
+                contains_token(&died.line.text, name) && !(self.job_lost(died) == Some(JobOwner::Anothers))
             }
             None => workers::running_before(self, died.n).is_empty(),
         }
@@ -156,10 +155,10 @@ impl<'a> Story<'a> {
     }
 
     /// The worker says which of its jobs was lost with this process, counted from its start.
-    pub(in crate::diagnosis) fn job_lost(&self, died: &WorkerLine<'a>) -> Option<(u32, JobOwner)> {
-        let (n, job) = self.worker_lines.iter().find_map(|told| match told.mark {
+    pub(in crate::diagnosis) fn job_lost(&self, died: &WorkerLine<'a>) -> Option<JobOwner> {
+        let job = self.worker_lines.iter().find_map(|told| match told.mark {
             Some(LogEvent::JobLost { job }) if told.n > died.n && told.at_ms - died.at_ms < JOB_MS => {
-                Some((told.n, *job))
+                Some(*job)
             }
             _ => None,
         })?;
@@ -170,7 +169,7 @@ impl<'a> Story<'a> {
             )
         };
         if !self.worker_lines.iter().any(is_boot) {
-            return Some((n, JobOwner::Unknown));
+            return Some(JobOwner::Unknown);
         }
         let received: Vec<&str> = self
             .worker_lines
@@ -181,14 +180,13 @@ impl<'a> Story<'a> {
             })
             .collect();
         let Some(last) = received.iter().rposition(|id| self.is_my_message(id)) else {
-            return Some((n, JobOwner::Unknown));
+            return Some(JobOwner::Unknown);
         };
-        let whose = match job {
+        Some(match job {
             job if job > last => JobOwner::Anothers,
             job if job == last && workers::running_before(self, died.n).is_empty() => JobOwner::Ours,
             _ => JobOwner::Unknown,
-        };
-        Some((n, whose))
+        })
     }
 
     /// The log tells of how runs end, whosever they were: not every application lets it.

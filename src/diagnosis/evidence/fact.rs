@@ -1,12 +1,13 @@
 //! What an event shows, with the event: a cause needs the value to conclude, and the event to point at.
 
+use std::fmt::{self, Display, Formatter};
 use std::ops::Deref;
 
 use super::Story;
 use crate::diagnosis::premises::EventId;
 use crate::timeline::{Event, EventKind};
 
-/// A value, the event that shows it, and when that was. Its value's fields are read through it.
+/// A value, the event that shows it, and when that was. It reads, and prints, as its value does.
 #[derive(Debug, Clone, Copy)]
 pub struct Fact<T> {
     pub n: EventId,
@@ -34,6 +35,12 @@ impl<T> Deref for Fact<T> {
 
     fn deref(&self) -> &T {
         &self.value
+    }
+}
+
+impl<T: Display> Display for Fact<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
     }
 }
 

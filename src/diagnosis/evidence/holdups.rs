@@ -1,7 +1,7 @@
 //! What holds the queue's workers up while the task waits: where the threads that run others stand.
 
 use super::stacks::{self, Thread};
-use super::{Story, broker, workers};
+use super::{Fact, Story, broker, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
@@ -52,15 +52,15 @@ pub(in crate::diagnosis) fn in_hand(
         return None;
     }
     let passage = story.deliveries().last()?;
-    let (found, pid) = story.peer(passage.connection)?;
+    let Fact { n, value: pid, .. } = story.peer(passage.connection)?;
     let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
-    let (_, slots) = workers::threads_of(story, pid)?;
+    let slots = workers::threads_of(story, pid)?.value;
     let mut at_work = dump.threads().filter(|thread| thread.has(shape.worker_loop));
     let thread = at_work.next().filter(|thread| thread.is_still())?;
     if at_work.next().is_some() || slots < 2 || dump.at_ms < passage.at_ms || story.gone(pid).is_some() {
         return None;
     }
-    Some((vec![passage.n, found, dump.n], stands(shape, thread)?))
+    Some((vec![passage.n, n, dump.n], stands(shape, thread)?))
 }
 
 /// The task is in no thread's hands, and the threads of the queue's workers stand in `what`.
@@ -116,8 +116,8 @@ pub(in crate::diagnosis) fn consumers(story: &Story<'_>) -> Vec<(Option<EventId>
         let is_a_child = |pid: i32| story.stacks().dumps().any(|dump| dump.pid == pid);
         let live = workers::live_workers(story).into_iter();
         return live
-            .filter(|(_, process)| is_a_child(process.pid))
-            .map(|(_, process)| (None, process.pid))
+            .filter(|process| is_a_child(process.pid))
+            .map(|process| (None, process.pid))
             .collect();
     }
     // One whose process is not known may have a free thread: it stays in the count.
@@ -125,7 +125,7 @@ pub(in crate::diagnosis) fn consumers(story: &Story<'_>) -> Vec<(Option<EventId>
         .into_iter()
         .map(|connection| {
             let peer = story.peer(connection);
-            peer.map_or((None, 0), |(n, pid)| (Some(n), pid))
+            peer.map_or((None, 0), |peer| (Some(peer.n), peer.value))
         })
         .collect();
     found.sort_by_key(|(_, pid)| *pid);
@@ -147,7 +147,7 @@ fn of_process(
         .filter_map(|thread| stands(shape, thread))
         .collect();
     let place = places.first()?.clone();
-    let of = workers::threads_of(story, pid).map_or(places.len() + 1, |(_, threads)| threads);
+    let of = workers::threads_of(story, pid).map_or(places.len() + 1, |threads| threads.value);
     Some(Held {
         evidence: peer.into_iter().chain([dump.n]).collect(),
         pid,
@@ -161,8 +161,8 @@ fn of_process(
 /// The other task's message that the process has in its hands, where its log says which.
 fn message_of(story: &Story<'_>, pid: i32) -> Option<String> {
     let running = workers::running_others(story);
-    running.iter().find_map(|(n, _)| {
-        let told = story.worker_lines().iter().find(|told| told.n == *n)?;
+    running.iter().find_map(|other| {
+        let told = story.worker_lines().iter().find(|told| told.n == other.n)?;
         (told.pid == Some(pid)).then(|| told.message_id().map(str::to_owned))?
     })
 }

@@ -106,9 +106,9 @@ impl<'a> Story<'a> {
             .filter(|told| told.line.stream.as_deref() == stream && told.line.pid == Some(own))
             .filter_map(|told| self.taker_of(told.message_id()?))
             .collect();
-        let holds = |pid: i32| self.process(pid).is_some_and(|(_, process)| process.holds_log);
+        let holds = |pid: i32| self.process(pid).is_some_and(|process| process.holds_log);
         let holds_log = |life: &&Life| {
-            let parent = self.process(life.pid).map(|(_, process)| process.ppid);
+            let parent = self.process(life.pid).map(|process| process.ppid);
             holds(life.pid) || parent.is_some_and(holds)
         };
         let only = |found: Vec<&Life>| match found.as_slice() {
@@ -188,10 +188,7 @@ impl<'a> Story<'a> {
         for ((place, own), lives) in processes {
             if pids.contains(own) {
                 let marks = places.entry(*place).or_default();
-                let holds = |life: &Life| {
-                    self.process(life.pid)
-                        .is_some_and(|(_, process)| process.holds_log)
-                };
+                let holds = |life: &Life| self.process(life.pid).is_some_and(|process| process.holds_log);
                 marks.holds_log |= lives.iter().any(holds);
             }
         }
@@ -221,7 +218,7 @@ impl<'a> Story<'a> {
                 .filter(|((at, own), _)| at == place && pids.contains(own));
             let is_server = |life: &Life| {
                 let process = self.process(life.pid);
-                process.is_some_and(|(_, process)| programs::is_server(self, process))
+                process.is_some_and(|process| programs::is_server(self, &process))
             };
             marks.deliveries > 0 || marks.holds_log || inside.any(|(_, lives)| !lives.iter().all(is_server))
         });
@@ -261,7 +258,7 @@ impl<'a> Story<'a> {
             .iter()
             .filter(|delivery| delivery.message.message_id.as_deref() == Some(id))
             .find_map(|delivery| self.peer(delivery.connection))
-            .map(|(_, pid)| pid)
+            .map(|peer| peer.value)
     }
 
     /// The log's pids mean several processes, and nothing says which.
@@ -282,13 +279,13 @@ impl<'a> Story<'a> {
             .filter_map(|told| told.line.pid)
             .collect();
         self.all_processes()
-            .find(|(_, process)| {
+            .find(|process| {
                 let own = process.own_pid().is_some_and(|own| pids.contains(&own));
                 own && programs::is_its_worker(self, process)
                     && self.gone(process.pid).is_none()
                     && process.lives()
             })
-            .map(|(n, _)| n)
+            .map(|process| process.n)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tasks that come after this one's predecessors: their messages carry ours with them.
 
-use super::{Story, Transfer, broker};
+use super::{Fact, Story, Transfer, broker};
 use crate::diagnosis::Answer;
 use crate::diagnosis::evidence::control;
 use crate::framework::{Later, LogEvent};
@@ -13,14 +13,13 @@ pub(in crate::diagnosis) struct Predecessor<'a> {
 }
 
 /// What is known of a predecessor's end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(in crate::diagnosis) enum Fate {
     /// By this line: it failed for good.
-    Failed(u32, String),
-    /// By this line: it is done.
-    Succeeded(u32),
+    Failed(Fact<String>),
+    Succeeded,
     /// By this answer of a worker that holds it.
-    Held(u32, String),
+    Held(Fact<String>),
     Unknown,
 }
 
@@ -51,15 +50,13 @@ impl<'a> Predecessor<'a> {
                 .text
                 .split_once("raised unexpected: ")
                 .map(|(_, raised)| raised);
-            return Fate::Failed(told.n, crate::text::excerpt(raised.unwrap_or(&told.line.text)));
+            let said = crate::text::excerpt(raised.unwrap_or(&told.line.text));
+            return Fate::Failed(Fact::new(told.n, told.at_ms, said));
         }
-        if let Some(told) = lines()
-            .rev()
-            .find(|told| matches!(told.mark, Some(LogEvent::Succeeded { .. })))
-        {
-            return Fate::Succeeded(told.n);
+        if lines().any(|told| matches!(told.mark, Some(LogEvent::Succeeded { .. }))) {
+            return Fate::Succeeded;
         }
-        let held = control::answers(story).find_map(|(n, _, answer)| {
+        let held = control::answers(story).find_map(|answer| {
             let lists = [
                 ("active", &answer.active),
                 ("reserved", &answer.reserved),
@@ -68,7 +65,7 @@ impl<'a> Predecessor<'a> {
             let found = lists
                 .into_iter()
                 .find(|(_, list)| list.iter().flatten().any(|task| task.id == id));
-            found.map(|(state, _)| Fate::Held(n, format!("{state} at {}", answer.node)))
+            found.map(|(state, _)| Fate::Held(answer.with(format!("{state} at {}", answer.node))))
         });
         held.unwrap_or(Fate::Unknown)
     }

@@ -1,34 +1,36 @@
 //! Who waits for the row or for its table, and who holds it.
 
-use super::Story;
 use super::callers::{Callers, Runs};
 use super::stacks::Thread;
+use super::{Fact, Story};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
 use crate::timeline::{Blocker, EventKind, LockWait, Process};
 
-/// What the last look at the locks said: its event, and the wait, if there was one still.
-pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<(u32, Option<&'a LockWait>)> {
-    story.find_last(|event| match &event.kind {
-        EventKind::LockWait(wait) => Some((event.n, Some(wait))),
-        EventKind::LockFree => Some((event.n, None)),
+/// What the last look at the locks said: the wait, if there was one still.
+pub(in crate::diagnosis) fn last_look<'a>(story: &Story<'a>) -> Option<Fact<Option<&'a LockWait>>> {
+    let mut looks = story.facts(|kind| match kind {
+        EventKind::LockWait(wait) => Some(Some(wait)),
+        EventKind::LockFree => Some(None),
         _ => None,
-    })
+    });
+    looks.next_back()
 }
 
 /// The last wait that was seen, be it over or not.
-pub(in crate::diagnosis) fn last_wait<'a>(story: &Story<'a>) -> Option<(u32, &'a LockWait)> {
-    story.find_last(|event| match &event.kind {
-        EventKind::LockWait(wait) => Some((event.n, wait)),
+pub(in crate::diagnosis) fn last_wait<'a>(story: &Story<'a>) -> Option<Fact<&'a LockWait>> {
+    let mut waits = story.facts(|kind| match kind {
+        EventKind::LockWait(wait) => Some(wait),
         _ => None,
-    })
+    });
+    waits.next_back()
 }
 
 impl Story<'_> {
     /// Somebody waits for the whole table: who holds it.
     pub fn table_lock(&self) -> Option<String> {
-        let (_, wait) = last_look(self)?;
+        let wait = last_look(self)?.value;
         wait.filter(|wait| wait.table).map(holder)
     }
 }
@@ -36,7 +38,7 @@ impl Story<'_> {
 impl Story<'_> {
     /// The worker's own backend waited for this row after the message was delivered: it was in the actor. The
     /// look that saw it.
-    pub fn waited_for_the_row(&self) -> Option<(u32, f64)> {
+    pub fn waited_for_the_row(&self) -> Option<Fact<()>> {
         let delivered = match self.deliveries().next() {
             Some(passage) => passage.at_ms,
             // Afterwards nothing shows the delivery any more.
@@ -59,16 +61,16 @@ impl Story<'_> {
                         && !matches!(self.state(&Premise::WaitIsTheTasks(pid)), State::Refuted(_))
                 };
                 waiters
-                    .any(|(_, pid)| is_the_tasks(pid))
-                    .then_some((event.n, event.at_ms))
+                    .any(|waiter| is_the_tasks(waiter.value))
+                    .then_some(Fact::of(event, ()))
             }
             _ => None,
         })
     }
 }
 
-/// The processes at the ends of the connections that wait: what shows it, and the pid.
-pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait) -> Vec<(u32, i32)> {
+/// The processes at the ends of the connections that wait.
+pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait) -> Vec<Fact<i32>> {
     let clients = wait.client.iter().chain(&wait.others);
     clients
         .filter_map(|client| {
@@ -77,11 +79,11 @@ pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait
                 let mut processes = story.all_processes();
                 let holds =
                     |process: &Process| process.sockets.iter().any(|socket| socket.starts_with(&start));
-                processes.find(|(_, process)| holds(process))
+                processes.find(|process| holds(process))
             };
             story
                 .peer_of_client(client)
-                .or_else(|| holder().map(|(n, process)| (n, process.pid)))
+                .or_else(|| holder().map(|process| process.with(process.pid)))
         })
         .collect()
 }
@@ -91,7 +93,7 @@ pub(in crate::diagnosis) fn is_our_worker(story: &Story<'_>, pid: i32) -> bool {
     story.is_watched(pid) == Some(true)
         || story.deliveries().any(|passage| {
             let peer = story.peer(passage.connection);
-            peer.is_some_and(|(_, peer)| peer == pid)
+            peer.is_some_and(|peer| peer.value == pid)
         })
 }
 
@@ -144,9 +146,9 @@ const DATABASE_LIBRARIES: &[&str] = &[
 /// Where Python and what was installed for it lie.
 const INSTALLED: &[&str] = &["/site-packages/", "/dist-packages/", "/lib/python"];
 
-/// Whether the thread that has the task, or the only one that runs any, waits in a database's library; the dump.
-/// `None`: which thread that is cannot be told.
-pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) -> Option<(u32, bool)> {
+/// Whether the thread that has the task, or the only one that runs any, waits in a database's library. `None`:
+/// which thread that is cannot be told.
+pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) -> Option<Fact<bool>> {
     let callers = Callers::of(story);
     let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
     let calls: Vec<(Runs, Thread<'_>)> = dump
@@ -164,5 +166,5 @@ pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) 
         .iter()
         .take_while(|frame| INSTALLED.iter().any(|folder| frame.file.contains(folder)));
     let waits = library.any(|frame| DATABASE_LIBRARIES.iter().any(|part| frame.file.contains(part)));
-    Some((dump.n, waits))
+    Some(Fact::new(dump.n, dump.at_ms, waits))
 }

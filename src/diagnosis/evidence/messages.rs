@@ -196,9 +196,9 @@ impl<'a> Story<'a> {
 
     /// What shows that a process of the API's is at the other end of this connection.
     pub fn is_the_apis(&self, connection: &str) -> Option<u32> {
-        let (n, pid) = self.peer(connection)?;
+        let peer = self.peer(connection)?;
         let apis = self.api_processes();
-        apis.iter().any(|(_, api)| api.pid == pid).then_some(n)
+        apis.iter().any(|api| api.pid == peer.value).then_some(peer.n)
     }
 
     /// Whose publish was out of sight is known by its delivery.

@@ -3,7 +3,7 @@
 //! A run that watches from the start sees the delivery itself. Afterwards there is only who consumes now,
 //! what is left of the message, and that the watched worker's log does not name it.
 
-use super::{Story, Transfer, workers};
+use super::{Fact, Story, Transfer, workers};
 use crate::diagnosis::Answer;
 use crate::framework::{LogEvent, contains_token};
 use crate::timeline::{EventKind, Process, Source};
@@ -51,7 +51,7 @@ pub(in crate::diagnosis) fn runs_another_program(story: &Story<'_>, pid: i32) ->
             .find(|word| shape.is_program(word))
             .map(name)
     };
-    let (_, process) = story.process(pid)?;
+    let process = story.process(pid)?;
     if program(configured).is_none() || program(configured) != program(&process.command) {
         return None;
     }
@@ -66,27 +66,39 @@ pub(in crate::diagnosis) fn runs_another_program(story: &Story<'_>, pid: i32) ->
     })
 }
 
+/// Who consumes the queue, by the broker's list.
+pub(in crate::diagnosis) struct QueueConsumers<'a> {
+    pub listed: u32,
+    pub others: Vec<Other<'a>>,
+    /// The pids of the watched worker's own.
+    pub own: Vec<i32>,
+}
+
 impl<'a> Story<'a> {
-    /// All of them, and the pids of the watched worker's own consumers; nothing where one cannot be told.
-    pub(in crate::diagnosis) fn other_consumers(&self) -> Option<(u32, Vec<Other<'a>>, Vec<i32>)> {
+    /// All of them; nothing where one cannot be told.
+    pub(in crate::diagnosis) fn queue_consumers(&self) -> Option<QueueConsumers<'a>> {
         let consumers = self.consumers()?;
         let mut others = Vec::new();
         let mut own = Vec::new();
         for consumer in consumers.iter().filter(|consumer| consumer.queue == self.queue()) {
-            let (found, pid) = self.peer(&consumer.connection)?;
-            let (seen, process) = self.process(pid)?;
+            let Fact { n, value: pid, .. } = self.peer(&consumer.connection)?;
+            let process = self.process(pid)?;
             let watched = self
                 .is_watched(pid)
                 .or(runs_another_program(self, pid).map(|_| false))?;
             match watched {
                 true => own.push(pid),
                 false => others.push(Other {
-                    evidence: [found, seen],
-                    process,
+                    evidence: [n, process.n],
+                    process: process.value,
                 }),
             }
         }
-        Some((consumers.n, others, own))
+        Some(QueueConsumers {
+            listed: consumers.n,
+            others,
+            own,
+        })
     }
 }
 
@@ -108,7 +120,7 @@ fn afterwards(story: &Story<'_>, is_it: impl Fn(&Other<'_>) -> bool) -> Answer {
     {
         return Answer::ruled_out("the watched worker's log has it", [told.n]);
     }
-    let Some((listed, others, own)) = story.other_consumers() else {
+    let Some(QueueConsumers { listed, others, own }) = story.queue_consumers() else {
         return Answer::NotApplicable;
     };
     let Some(other) = others.iter().find(|other| is_it(other)) else {
@@ -162,7 +174,7 @@ fn afterwards(story: &Story<'_>, is_it: impl Fn(&Other<'_>) -> bool) -> Answer {
 
 /// The process ran already when the message was sent.
 fn was_there(story: &Story<'_>, pid: i32, passage: &Transfer<'_>) -> bool {
-    let started = story.process(pid).and_then(|(_, process)| process.started_at_ms);
+    let started = story.process(pid).and_then(|process| process.started_at_ms);
     let sent = passage.message.timestamp_ms;
     started.zip(sent).is_some_and(|(started, sent)| started <= sent)
 }

@@ -3,7 +3,7 @@
 //! A publish has no answer. One that is refused closes the channel instead, and a client that only
 //! publishes, as Dramatiq's API side does, reads that when it publishes again: `send()` has long returned.
 
-use super::{Story, connections};
+use super::{Fact, Story, connections};
 use crate::diagnosis::premises::EventId;
 use crate::timeline::{ClosedChannel, Connection, EventKind, Permission, Source};
 
@@ -18,35 +18,40 @@ pub(in crate::diagnosis) struct Refused<'a> {
     pub said: Option<&'a str>,
 }
 
+/// A connection, as the broker lists it, and what shows whose it is.
+struct OwnConnection<'a> {
+    by: EventId,
+    connection: Fact<&'a Connection>,
+}
+
 impl<'a> Story<'a> {
     /// What a user may do in the vhost, as it was seen last.
-    pub fn permission(&self, user: &str) -> Option<(EventId, &'a Permission)> {
-        let (n, all) = self.permissions()?;
-        let permission = all.iter().find(|permission| permission.user == user)?;
-        Some((n, permission))
+    pub fn permission(&self, user: &str) -> Option<Fact<&'a Permission>> {
+        let all = self.permissions()?;
+        let own = all.value.iter().find(|permission| permission.user == user)?;
+        Some(all.with(own))
     }
 
-    pub fn permissions(&self) -> Option<(EventId, &'a [Permission])> {
-        let mut events = self.timeline.events.iter().rev();
-        events.find_map(|event| match &event.kind {
-            EventKind::Permissions { permissions } => Some((event.n, permissions.as_slice())),
+    pub fn permissions(&self) -> Option<Fact<&'a [Permission]>> {
+        self.facts(|kind| match kind {
+            EventKind::Permissions { permissions } => Some(permissions.as_slice()),
             _ => None,
         })
+        .next_back()
     }
 
     /// Users of the vhost whose messages to a queue are refused: those of the API's and the worker's
     /// connections, and others that are meant to do more than look.
     pub fn who_may_not_publish(&self) -> Vec<String> {
-        let (Some((_, permissions)), api, workers) = (
+        let (Some(permissions), api, workers) = (
             self.permissions(),
             self.api_connections(),
             self.consuming_connections(),
         ) else {
             return Vec::new();
         };
-        let named = |list: &[(EventId, EventId, &Connection)], user: &str| {
-            list.iter().any(|(.., connection)| connection.user == user)
-        };
+        let named =
+            |list: &[OwnConnection<'_>], user: &str| list.iter().any(|own| own.connection.user == user);
         let refused = permissions
             .iter()
             .filter(|permission| permission.may_publish() == Some(false));
@@ -70,18 +75,16 @@ impl<'a> Story<'a> {
         told.collect()
     }
 
-    fn closed_channels(&self) -> impl Iterator<Item = (EventId, &'a ClosedChannel)> + use<'_, 'a> {
-        self.timeline.events.iter().flat_map(|event| {
-            let channels: &[ClosedChannel] = match &event.kind {
-                EventKind::ClosedChannels { channels } => channels,
-                _ => &[],
-            };
-            channels.iter().map(|channel| (event.n, channel))
-        })
+    fn closed_channels(&self) -> impl Iterator<Item = Fact<&'a ClosedChannel>> {
+        let lists = self.facts(|kind| match kind {
+            EventKind::ClosedChannels { channels } => Some(channels),
+            _ => None,
+        });
+        lists.flat_map(|list| list.value.iter().map(move |channel| list.with(channel)))
     }
 
-    /// The API's connections to this vhost: the process that holds each, and the list it stands on.
-    pub fn api_connections(&self) -> Vec<(EventId, EventId, &'a Connection)> {
+    /// The API's connections to this vhost, by the process that holds each.
+    fn api_connections(&self) -> Vec<OwnConnection<'a>> {
         let Some(connections) = self.connections() else {
             return Vec::new();
         };
@@ -89,22 +92,28 @@ impl<'a> Story<'a> {
         let held = |connection: &Connection| {
             let by_socket = api
                 .iter()
-                .find(|(_, process)| connections::is_socket_of(process, &connection.name));
-            by_socket.map(|(n, _)| *n).or_else(|| {
-                let (n, pid) = self.peer(&connection.name)?;
-                api.iter().any(|(_, process)| process.pid == pid).then_some(n)
+                .find(|process| connections::is_socket_of(process, &connection.name));
+            by_socket.map(|process| process.n).or_else(|| {
+                let peer = self.peer(&connection.name)?;
+                api.iter()
+                    .any(|process| process.pid == peer.value)
+                    .then_some(peer.n)
             })
         };
         connections
             .value
             .iter()
             .filter(|connection| connection.vhost == self.timeline.setup.vhost)
-            .filter_map(|connection| Some((held(connection)?, connections.n, connection)))
+            .filter_map(|connection| {
+                let by = held(connection)?;
+                let connection = connections.with(connection);
+                Some(OwnConnection { by, connection })
+            })
             .collect()
     }
 
     /// The connection that got the task's message, or those that consume its queue.
-    fn consuming_connections(&self) -> Vec<(EventId, EventId, &'a Connection)> {
+    fn consuming_connections(&self) -> Vec<OwnConnection<'a>> {
         let (Some(connections), Some(consumers)) = (self.connections(), self.consumers()) else {
             return Vec::new();
         };
@@ -120,7 +129,8 @@ impl<'a> Story<'a> {
             .value
             .iter()
             .filter(|connection| connection.vhost == self.timeline.setup.vhost && consumes(connection))
-            .map(|connection| (by, connections.n, connection))
+            .map(|connection| connections.with(connection))
+            .map(|connection| OwnConnection { by, connection })
             .collect()
     }
 
@@ -136,7 +146,7 @@ impl<'a> Story<'a> {
             EventKind::Process(process) => {
                 process.sockets_seen
                     && !connections::is_socket_of(process, connection)
-                    && api.iter().any(|(_, of_api)| of_api.pid == process.pid)
+                    && api.iter().any(|of_api| of_api.pid == process.pid)
             }
             _ => false,
         })
@@ -148,17 +158,20 @@ impl<'a> Story<'a> {
 /// from that user: a channel goes by the permissions it found when it first asked.
 fn may_not_publish<'a>(
     story: &Story<'a>,
-    connections: Vec<(EventId, EventId, &'a Connection)>,
+    connections: Vec<OwnConnection<'_>>,
 ) -> Option<([EventId; 3], &'a Permission)> {
-    connections.into_iter().find_map(|(holder, listed, connection)| {
-        let (n, permission) = story.permission(&connection.user)?;
-        let let_through = story.timeline.events.iter().any(|event| {
-            matches!(&event.kind, EventKind::Publish { exchange, user, connection: from, .. }
+    connections
+        .into_iter()
+        .find_map(|OwnConnection { by, connection }| {
+            let permission = story.permission(&connection.user)?;
+            let let_through = story.timeline.events.iter().any(|event| {
+                matches!(&event.kind, EventKind::Publish { exchange, user, connection: from, .. }
                 if exchange.is_empty()
                 && (user.as_deref() == Some(connection.user.as_str()) || *from == connection.name))
-        });
-        (permission.may_publish() == Some(false) && !let_through).then_some(([n, holder, listed], permission))
-    })
+            });
+            let shown = [permission.n, by, connection.n];
+            (permission.may_publish() == Some(false) && !let_through).then_some((shown, permission.value))
+        })
 }
 
 /// Of the API's connections.
@@ -186,17 +199,17 @@ pub(in crate::diagnosis) fn refused_publish<'a>(story: &Story<'a>) -> Option<Ref
         _ => None,
     });
     let held = story.api_connections();
-    let by_channel = story.closed_channels().find_map(|(n, channel)| {
-        let (holder, ..) = held
+    let by_channel = story.closed_channels().find_map(|channel| {
+        let own = held
             .iter()
-            .find(|(.., connection)| connection.name == channel.connection)?;
+            .find(|own| own.connection.name == channel.connection)?;
         // One that also consumes may have been closed for what it acknowledged.
         let consumes = story.consumers().is_some_and(|consumers| {
             consumers
                 .iter()
                 .any(|consumer| consumer.connection == channel.connection)
         });
-        (story.is_made_since(&channel.connection) && !consumes).then_some((n, *holder))
+        (story.is_made_since(&channel.connection) && !consumes).then_some((channel.n, own.by))
     });
     match (by_channel, line) {
         (Some((closed, holder)), line) => Some(Refused {

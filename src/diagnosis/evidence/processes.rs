@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stacks::{self, Dump, Thread};
-use super::{Story, Transfer, connections, control, workers};
+use super::{Fact, Story, Transfer, connections, control, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Process, Role, Source};
@@ -29,49 +29,49 @@ pub struct End {
 
 impl<'a> Story<'a> {
     /// The process at the client's end of a connection.
-    pub fn peer(&self, connection: &str) -> Option<(u32, i32)> {
-        self.find(|event| match &event.kind {
-            EventKind::Peer {
-                connection: name,
-                pid,
-            } if name == connection => Some((event.n, *pid)),
+    pub fn peer(&self, connection: &str) -> Option<Fact<i32>> {
+        self.peer_whose(|name| name == connection)
+    }
+
+    /// The process at the client's end of a database connection, `ip:port`.
+    pub fn peer_of_client(&self, client: &str) -> Option<Fact<i32>> {
+        self.peer_whose(|name| name.split(" -> ").next() == Some(client))
+    }
+
+    fn peer_whose(&self, is: impl Fn(&str) -> bool) -> Option<Fact<i32>> {
+        self.facts(|kind| match kind {
+            EventKind::Peer { connection, pid } if is(connection) => Some(*pid),
             _ => None,
         })
+        .next()
     }
 
     /// What was last seen of a process.
-    pub fn process(&self, pid: i32) -> Option<(u32, &'a Process)> {
-        self.timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::Process(process) if process.pid == pid => Some((event.n, process)),
-                _ => None,
-            })
+    pub fn process(&self, pid: i32) -> Option<Fact<&'a Process>> {
+        self.looks_at_processes().rfind(|process| process.pid == pid)
     }
 
     /// What was last seen of it while it had a command line: one that has ended and was not waited for has none.
-    pub fn process_in_life(&self, pid: i32) -> Option<(u32, &'a Process)> {
-        let mut events = self.timeline.events.iter().rev();
-        let in_life = events.find_map(|event| match &event.kind {
-            EventKind::Process(process) if process.pid == pid && !process.command.is_empty() => {
-                Some((event.n, process))
-            }
-            _ => None,
-        });
+    pub fn process_in_life(&self, pid: i32) -> Option<Fact<&'a Process>> {
+        let mut looks = self.looks_at_processes();
+        let in_life = looks.rfind(|process| process.pid == pid && !process.command.is_empty());
         in_life.or_else(|| self.process(pid))
     }
 
     /// Every process that was seen, as it was seen last.
-    pub fn all_processes(&self) -> impl Iterator<Item = (u32, &'a Process)> {
-        let mut last = BTreeMap::new();
-        for event in &self.timeline.events {
-            if let EventKind::Process(process) = &event.kind {
-                last.insert(process.pid, (event.n, process));
-            }
-        }
+    pub fn all_processes(&self) -> impl Iterator<Item = Fact<&'a Process>> {
+        let last: BTreeMap<i32, _> = self
+            .looks_at_processes()
+            .map(|process| (process.pid, process))
+            .collect();
         last.into_values()
+    }
+
+    fn looks_at_processes(&self) -> impl DoubleEndedIterator<Item = Fact<&'a Process>> {
+        self.facts(|kind| match kind {
+            EventKind::Process(process) => Some(process),
+            _ => None,
+        })
     }
 
     /// Processes that ended during the run.
@@ -122,30 +122,30 @@ impl<'a> Story<'a> {
 
     /// The processes that serve the API. Behind a proxy on its port they are those of the container whose log is the
     /// API's, where that is known.
-    pub fn api_processes(&self) -> Vec<(u32, &'a Process)> {
+    pub fn api_processes(&self) -> Vec<Fact<&'a Process>> {
         let mut pids = BTreeSet::new();
         for event in &self.timeline.events {
             if let EventKind::ApiProcess { pid } = &event.kind {
                 pids.insert(*pid);
             }
         }
-        let listeners: Vec<(u32, &Process)> = pids.into_iter().filter_map(|pid| self.process(pid)).collect();
+        let listeners: Vec<Fact<&Process>> = pids.into_iter().filter_map(|pid| self.process(pid)).collect();
         let (relays, served): (Vec<_>, Vec<_>) = listeners
             .into_iter()
-            .partition(|(_, process)| connections::is_relay(process));
+            .partition(|process| connections::is_relay(process));
         match served.is_empty() && !relays.is_empty() {
             true => self.behind_the_proxy(),
             false => served,
         }
     }
 
-    fn behind_the_proxy(&self) -> Vec<(u32, &'a Process)> {
+    fn behind_the_proxy(&self) -> Vec<Fact<&'a Process>> {
         let containers = self.containers();
-        let of_the_api = containers.filter(|(_, container)| container.roles.contains(&Role::ApiLog));
-        let inside = of_the_api.flat_map(|(_, container)| self.processes_in(container));
+        let of_the_api = containers.filter(|container| container.roles.contains(&Role::ApiLog));
+        let inside = of_the_api.flat_map(|container| self.processes_in(&container));
         let is_python = |process: &Process| process.command.iter().any(|word| word.contains("python"));
         inside
-            .filter(|(_, process)| is_python(process) && !workers::is_worker(process))
+            .filter(|process| is_python(process) && !workers::is_worker(process))
             .collect()
     }
 
@@ -184,7 +184,7 @@ impl<'a> Story<'a> {
         }
         let is_workers = |pid: i32| {
             let process = self.process(pid);
-            process.is_some_and(|(_, process)| workers::is_worker(process) || speak.contains(&process.ppid))
+            process.is_some_and(|process| workers::is_worker(&process) || speak.contains(&process.ppid))
         };
         let is_strange = |pid: &i32| !speak.contains(pid) && !is_workers(*pid);
         others.extend(self.log_pids().into_iter().filter(is_strange));
@@ -211,7 +211,7 @@ impl<'a> Story<'a> {
             return None;
         }
         let pids = self.log_pids();
-        let process = self.process_in_life(pid).map(|(_, process)| process);
+        let process = self.process_in_life(pid).map(|process| process.value);
         let related = |logged: &Process| {
             logged.ppid == pid
                 || process.is_some_and(|process| process.ppid > 1 && process.ppid == logged.ppid)
@@ -247,18 +247,8 @@ impl<'a> Story<'a> {
     fn logged_workers(&self) -> impl Iterator<Item = &'a Process> {
         self.log_pids()
             .into_iter()
-            .filter_map(|pid| self.process(pid).map(|(_, process)| process))
+            .filter_map(|pid| self.process(pid).map(|process| process.value))
             .filter(|process| self.looks_like_a_worker(process))
-    }
-
-    /// The process at the client's end of a database connection, `ip:port`.
-    pub fn peer_of_client(&self, client: &str) -> Option<(u32, i32)> {
-        self.find(|event| match &event.kind {
-            EventKind::Peer { connection, pid } if connection.split(" -> ").next() == Some(client) => {
-                Some((event.n, *pid))
-            }
-            _ => None,
-        })
     }
 
     /// The processes of the watched worker were found on this machine, connections included.
@@ -269,9 +259,9 @@ impl<'a> Story<'a> {
 
     /// The process that has our message, the only one unacknowledged, stands in the application's
     /// code below the framework's call of an actor.
-    pub(super) fn stands_in_the_actor(&self) -> Option<(u32, f64)> {
+    pub(super) fn stands_in_the_actor(&self) -> Option<Fact<()>> {
         let passage = self.deliveries().last()?;
-        let (_, taker) = self.peer(passage.connection)?;
+        let taker = self.peer(passage.connection)?.value;
         if !self.acknowledges_after_the_run() {
             return self.child_in_the_actor(passage, taker);
         }
@@ -285,43 +275,46 @@ impl<'a> Story<'a> {
         dumps.find_map(|dump| {
             let mut inside = dump.threads().filter(in_the_actor);
             let one = inside.next().is_some() && inside.next().is_none();
-            (alone && dump.pid == taker && dump.at_ms > passage.at_ms && one).then_some((dump.n, dump.at_ms))
+            (alone && dump.pid == taker && dump.at_ms > passage.at_ms && one).then_some(Fact::new(
+                dump.n,
+                dump.at_ms,
+                (),
+            ))
         })
     }
 
     /// The same where a master takes messages and its children run them: one child alone stands in the
     /// actor's function, and the log shows no other message for it in the worker's hands.
-    fn child_in_the_actor(&self, passage: &Transfer<'_>, master: i32) -> Option<(u32, f64)> {
+    fn child_in_the_actor(&self, passage: &Transfer<'_>, master: i32) -> Option<Fact<()>> {
         if let Some(by_its_word) = self.active_child_in_the_actor(passage) {
             return Some(by_its_word);
         }
         let actor = passage.message.actor.as_deref()?;
         let others = workers::running_others(self);
-        if !self.debug_log() || others.iter().any(|(_, other)| other == actor) {
+        if !self.debug_log() || others.iter().any(|other| other.value == actor) {
             return None;
         }
         let mut last: BTreeMap<i32, Dump<'_>> = BTreeMap::new();
         for dump in self.stacks().dumps().filter(|dump| dump.at_ms > passage.at_ms) {
             last.insert(dump.pid, dump);
         }
-        let is_ours = |pid: i32| {
-            pid == master
-                || self
-                    .process(pid)
-                    .is_some_and(|(_, process)| process.ppid == master)
-        };
+        let is_ours =
+            |pid: i32| pid == master || self.process(pid).is_some_and(|process| process.ppid == master);
         let inside = |dump: &&Dump<'_>| {
             let mut threads = dump.threads();
             is_ours(dump.pid) && threads.any(|thread| thread.is_still() && stacks::may_run_ours(self, thread))
         };
         let mut found = last.values().filter(inside);
         let dump = found.next()?;
-        found.next().is_none().then_some((dump.n, dump.at_ms))
+        found
+            .next()
+            .is_none()
+            .then_some(Fact::new(dump.n, dump.at_ms, ()))
     }
 
     /// The worker says which child runs it, and that one stands in the actor's function.
-    fn active_child_in_the_actor(&self, passage: &Transfer<'_>) -> Option<(u32, f64)> {
-        let (_, answer, _) = control::holder(self).filter(|(_, _, state)| *state == "active")?;
+    fn active_child_in_the_actor(&self, passage: &Transfer<'_>) -> Option<Fact<()>> {
+        let (answer, _) = control::holder(self).filter(|(_, state)| *state == "active")?;
         let mut held = answer.active.iter().flatten();
         let pid = held.find(|task| self.is_my_message(&task.id))?.pid?;
         let stands = |dump: &Dump<'_>| {
@@ -330,7 +323,7 @@ impl<'a> Story<'a> {
         };
         let mut dumps = self.stacks().dumps().rev();
         let dump = dumps.find(|dump| dump.pid == pid && dump.at_ms > passage.at_ms && stands(dump))?;
-        Some((dump.n, dump.at_ms))
+        Some(Fact::new(dump.n, dump.at_ms, ()))
     }
 
     /// The worker thread that has a message stands in a hook before the actor.
@@ -365,7 +358,7 @@ impl<'a> Story<'a> {
             words.any(|word| word.contains("%I") || word.contains("%i"))
         };
         let mut all = self.all_processes();
-        self.master_takes() && all.any(|(_, process)| workers::is_worker(process) && is_shared_out(process))
+        self.master_takes() && all.any(|process| workers::is_worker(&process) && is_shared_out(&process))
     }
 
     /// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a

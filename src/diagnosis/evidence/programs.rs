@@ -64,7 +64,7 @@ fn is_python(process: &Process) -> bool {
 /// It listens on the API's port, or is of the tree of one that does.
 fn serves_the_api(story: &Story<'_>, process: &Process) -> bool {
     let mut apis = story.api_processes().into_iter();
-    apis.any(|(_, api)| {
+    apis.any(|api| {
         api.pid == process.pid
             || api.ppid == process.pid
             || process.ppid == api.pid

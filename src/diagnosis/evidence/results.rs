@@ -1,6 +1,6 @@
 //! Results of tasks, where the framework stores them.
 
-use super::{Story, WorkerLine};
+use super::{Fact, Story, WorkerLine};
 use crate::framework::{LogEvent, Traceback, before_the_last, is_same_id};
 use crate::timeline::Row;
 
@@ -82,13 +82,13 @@ pub(in crate::diagnosis) fn is_of_the_start(error: &str) -> bool {
 
 /// Where the watched worker says that it stores results, credentials left out. `None`: it does not say, or two
 /// workers that write this log say different things.
-pub(in crate::diagnosis) fn store_of_the_worker(story: &Story<'_>) -> Option<(u32, String)> {
+pub(in crate::diagnosis) fn store_of_the_worker(story: &Story<'_>) -> Option<Fact<String>> {
     let mut said = story.worker_lines().iter().filter_map(|told| match told.mark {
-        Some(LogEvent::ResultStore { url }) => Some((told.n, place(url))),
+        Some(LogEvent::ResultStore { url }) => Some(Fact::new(told.n, told.at_ms, place(url))),
         _ => None,
     });
-    let (n, store) = said.next()?;
-    said.all(|(_, other)| other == store).then_some((n, store))
+    let store = said.next()?;
+    said.all(|other| other.value == store.value).then_some(store)
 }
 
 /// Scheme, host, port and path.

@@ -228,7 +228,7 @@ impl<'a> Story<'a> {
 
     /// No look of ours found it, but the API read it, and knows nothing of it since: what it had said, and the
     /// answer that shows it gone.
-    pub fn lost_to_the_api(&self) -> Option<(u32, Fact<()>)> {
+    pub fn lost_to_the_api(&self) -> Option<(Fact<&'a str>, Fact<()>)> {
         if self.rows.iter().any(|row| row.present) {
             return None;
         }
@@ -245,7 +245,7 @@ impl<'a> Story<'a> {
         let said = self.api_status().filter(|said| said.at_ms < gone.at_ms)?;
         // Of a result that is not there yet the API says so in a word of its own.
         let is_unknown = self.framework().unknown_result == Some(said.value);
-        (!is_unknown).then_some((said.n, Fact::of(gone, ())))
+        (!is_unknown).then_some((said, Fact::of(gone, ())))
     }
 
     /// What the API last answered to a question from after that moment: the status, or that it knows none.

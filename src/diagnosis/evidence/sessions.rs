@@ -1,8 +1,8 @@
 //! Which database a process is connected to, told by both ends of its connections: its own sockets, and the server's list
 //! of clients. A pool between them, or a Unix socket, and nothing is said.
 
-use super::Story;
-use crate::timeline::{DatabaseSession, EventKind, Process, Sessions};
+use super::{Fact, Story};
+use crate::timeline::{DatabaseSession, EventKind, Process};
 
 /// The sessions of one process at the server of `database.url`.
 pub(in crate::diagnosis) struct Connected<'a> {
@@ -23,17 +23,18 @@ impl Connected<'_> {
 
 /// Those of a process whose every connection to the server is in its list: one that is missing may be the one that counts.
 fn of<'a>(story: &Story<'a>, pid: i32) -> Option<Connected<'a>> {
-    let (listed, seen): (u32, &'a Sessions) = story.find_last(|event| match &event.kind {
-        EventKind::DatabaseSessions(seen) => Some((event.n, seen)),
+    let mut lists = story.facts(|kind| match kind {
+        EventKind::DatabaseSessions(seen) => Some(seen),
         _ => None,
-    })?;
-    let (shown, process) = story.process(pid).filter(|(_, process)| process.sockets_seen)?;
-    let matched: Option<Vec<&DatabaseSession>> = clients(process, &seen.server)
+    });
+    let Fact { n, value: seen, .. } = lists.next_back()?;
+    let process = story.process(pid).filter(|process| process.sockets_seen)?;
+    let matched: Option<Vec<&DatabaseSession>> = clients(&process, &seen.server)
         .map(|client| seen.sessions.iter().find(|session| session.client == client))
         .collect();
     Some(Connected {
         pid,
-        evidence: [shown, listed],
+        evidence: [process.n, n],
         here: &seen.here,
         sessions: matched.filter(|matched| !matched.is_empty())?,
     })
@@ -55,16 +56,16 @@ pub(in crate::diagnosis) fn of_the_worker<'a>(story: &Story<'a>) -> Vec<Connecte
     let mut takers: Vec<i32> = story
         .deliveries()
         .filter_map(|passage| story.peer(passage.connection))
-        .map(|(_, pid)| pid)
+        .map(|peer| peer.value)
         .collect();
     if takers.is_empty() {
         let live = super::workers::live_workers(story);
-        takers = live.iter().map(|(_, process)| process.pid).collect();
+        takers = live.iter().map(|process| process.pid).collect();
     }
     let mut pids: Vec<i32> = story
         .all_processes()
-        .filter(|(_, process)| takers.contains(&process.pid) || takers.contains(&process.ppid))
-        .map(|(_, process)| process.pid)
+        .filter(|process| takers.contains(&process.pid) || takers.contains(&process.ppid))
+        .map(|process| process.pid)
         .collect();
     pids.sort_unstable();
     pids.dedup();

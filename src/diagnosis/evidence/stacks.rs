@@ -1,7 +1,7 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
 use super::callers::{Callers, Runs};
-use super::{Raised, Story, connections, workers};
+use super::{Fact, Raised, Story, connections, workers};
 use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
 
@@ -25,6 +25,7 @@ pub(in crate::diagnosis) struct Dump<'a> {
 pub(in crate::diagnosis) struct Thread<'a> {
     /// The event that shows it.
     pub n: u32,
+    at_ms: f64,
     stack: &'a Stack,
 }
 
@@ -73,11 +74,17 @@ impl<'a> Stacks<'a> {
 
 impl<'a> Dump<'a> {
     pub fn threads(self) -> impl Iterator<Item = Thread<'a>> {
-        self.threads.iter().map(move |stack| Thread { n: self.n, stack })
+        let Self { n, at_ms, .. } = self;
+        self.threads.iter().map(move |stack| Thread { n, at_ms, stack })
     }
 }
 
 impl<'a> Thread<'a> {
+    /// Its stack shows this.
+    fn shows<T>(self, value: T) -> Fact<T> {
+        Fact::new(self.n, self.at_ms, value)
+    }
+
     pub fn name(self) -> &'a str {
         &self.stack.thread
     }
@@ -128,15 +135,14 @@ impl<'a> Thread<'a> {
     }
 }
 
-/// A frame of the framework's test broker in one of these processes.
-pub(in crate::diagnosis) fn stub_frame(story: &Story<'_>, pids: &[i32]) -> Option<(u32, String)> {
+/// A thread of one of these processes that is in the framework's test broker.
+pub(in crate::diagnosis) fn in_the_stub<'a>(story: &Story<'a>, pids: &[i32]) -> Option<Thread<'a>> {
     let pattern = story.framework().stack.test_broker;
     story
         .stacks()
         .dumps()
         .filter(|dump| pids.contains(&dump.pid))
         .find_map(|dump| dump.threads().find(|thread| thread.has(pattern)))
-        .map(|thread| (thread.n, thread.name().to_owned()))
 }
 
 /// Where in the application's own code it was raised.
@@ -156,7 +162,7 @@ pub(in crate::diagnosis) fn own_place(raised: &Raised) -> String {
 
 /// The innermost frame of the application's own code on the stack of a worker thread that may run the task: first
 /// where that is sure.
-pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
+pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Option<Fact<String>> {
     let shape = &story.framework().stack;
     let callers = Callers::of(story);
     let most = match story.acknowledges_after_the_run() {
@@ -165,13 +171,13 @@ pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Op
     };
     let may_be_ours = |thread: Thread<'_>| {
         let whose = callers.runs(thread).filter(|whose| *whose <= most)?;
-        Some((whose, thread.n, innermost_own(story, thread)?.place()))
+        Some((whose, innermost_own(story, thread)?))
     };
     family(story, pid)
         .filter(|thread| thread.is_still() && thread.has(shape.worker_loop))
         .filter_map(may_be_ours)
-        .min_by_key(|(whose, ..)| *whose)
-        .map(|(_, n, place)| (n, place))
+        .min_by_key(|(whose, _)| *whose)
+        .map(|(_, frame)| frame)
 }
 
 /// A thread stands in the function of the task's actor.
@@ -182,7 +188,7 @@ pub(in crate::diagnosis) fn is_in_its_function(story: &Story<'_>) -> bool {
 
 /// The dump that shows this process at work on the task: a thread in its function, or the only one in any.
 pub(in crate::diagnosis) fn at_work(story: &Story<'_>, pid: i32) -> Option<u32> {
-    let (n, place) = own_frame(story, Some(pid))?;
+    let Fact { n, value: place, .. } = own_frame(story, Some(pid))?;
     if super::callers::its_thread_is_in_no_call(story, pid, n) {
         return None;
     }
@@ -243,16 +249,16 @@ pub(in crate::diagnosis) fn named_hook_frame(
     story: &Story<'_>,
     pid: Option<i32>,
     hook: &str,
-) -> Option<(u32, String)> {
+) -> Option<Fact<String>> {
     let shape = &story.framework().stack;
     family(story, pid)
         .filter(|thread| thread.is_still() && thread.has(shape.worker_loop) && thread.is_in(hook))
         .filter(|thread| may_run_ours(story, *thread))
-        .find_map(|thread| Some((thread.n, innermost_own(story, thread)?.place())))
+        .find_map(|thread| innermost_own(story, thread))
 }
 
 /// The same for a worker thread that stands in a hook before the call, where hooks have any name.
-pub(in crate::diagnosis) fn hook_frame(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
+pub(in crate::diagnosis) fn hook_frame(story: &Story<'_>, pid: Option<i32>) -> Option<Fact<String>> {
     let shape = &story.framework().stack;
     let in_a_hook = |thread: &Thread<'_>| {
         thread.is_still()
@@ -262,15 +268,15 @@ pub(in crate::diagnosis) fn hook_frame(story: &Story<'_>, pid: Option<i32>) -> O
     };
     family(story, pid)
         .filter(in_a_hook)
-        .find_map(|thread| Some((thread.n, innermost_own(story, thread)?.place())))
+        .find_map(|thread| innermost_own(story, thread))
 }
 
 /// A process; where a master takes messages and children run them, its children, too.
 pub(in crate::diagnosis) fn pids_of(story: &Story<'_>, pid: i32) -> Vec<i32> {
     let children = story
         .all_processes()
-        .filter(|(_, process)| process.ppid == pid && story.master_takes())
-        .map(|(_, process)| process.pid);
+        .filter(|process| process.ppid == pid && story.master_takes())
+        .map(|process| process.pid);
     std::iter::once(pid).chain(children).collect()
 }
 
@@ -281,7 +287,7 @@ fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Threa
         Some(pid) => Some(pids_of(story, pid)),
         None => {
             let live = workers::live_workers(story).into_iter();
-            let pids: Vec<i32> = live.flat_map(|(_, worker)| pids_of(story, worker.pid)).collect();
+            let pids: Vec<i32> = live.flat_map(|worker| pids_of(story, worker.pid)).collect();
             (story.post_mortem() && !pids.is_empty()).then_some(pids)
         }
     };
@@ -293,10 +299,12 @@ fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Threa
     dumps.flat_map(Dump::threads)
 }
 
-fn innermost_own<'a>(story: &Story<'_>, thread: Thread<'a>) -> Option<&'a Frame> {
+/// The innermost frame of the application's own code.
+fn innermost_own(story: &Story<'_>, thread: Thread<'_>) -> Option<Fact<String>> {
     let shape = &story.framework().stack;
     let mut frames = thread.frames().iter();
-    frames.find(|frame| shape.is_application(&frame.file))
+    let own = frames.find(|frame| shape.is_application(&frame.file))?;
+    Some(thread.shows(own.place()))
 }
 
 /// Where children of one worker run several messages, the function below the call says whose it may be.
@@ -308,23 +316,6 @@ pub(in crate::diagnosis) fn may_run_ours(story: &Story<'_>, thread: Thread<'_>) 
 pub(in crate::diagnosis) fn last_dump<'a>(story: &Story<'a>, pid: i32) -> impl Iterator<Item = Thread<'a>> {
     let last = story.stacks().dumps().rev().find(|dump| dump.pid == pid);
     last.into_iter().flat_map(Dump::threads)
-}
-
-/// A child of this master stood in no task after that moment, and was seen to wait for one.
-pub(in crate::diagnosis) fn free_child(story: &Story<'_>, master: i32, since: f64) -> Option<u32> {
-    let shape = &story.framework().stack;
-    let children = story
-        .all_processes()
-        .filter(|(_, process)| process.ppid == master && story.master_takes());
-    children.map(|(_, process)| process.pid).find_map(|pid| {
-        let mut dumps = story.stacks().dumps().rev();
-        let dump = dumps.find(|dump| dump.pid == pid && dump.at_ms > since)?;
-        let is_idle =
-            |thread: Thread<'_>| thread.is_still() && thread.is_in("workloop") && thread.has(shape.worker);
-        let at_work = dump.threads().any(|thread| thread.has(shape.worker_loop));
-        let waits = dump.threads().find(|thread| is_idle(*thread))?;
-        (!at_work).then_some(waits.n)
-    })
 }
 
 /// The worker thread stands in what the framework calls after the task's function.
@@ -348,7 +339,7 @@ pub(in crate::diagnosis) fn place(shape: &StackShape, thread: Thread<'_>) -> Str
 }
 
 /// Where the main thread of a booting worker stands still: an import, or a full log pipe.
-pub(in crate::diagnosis) fn boot_frame(story: &Story<'_>, pid: i32) -> Option<(u32, String)> {
+pub(in crate::diagnosis) fn boot_frame(story: &Story<'_>, pid: i32) -> Option<Fact<String>> {
     let imports = |thread: &Thread<'_>| {
         let mut frames = thread.frames().iter();
         frames.any(|frame| frame.function == "_find_and_load" || frame.function == "import_module")
@@ -362,7 +353,7 @@ pub(in crate::diagnosis) fn boot_frame(story: &Story<'_>, pid: i32) -> Option<(u
             let thread = dump.threads().filter(|thread| thread.is_still()).find(imports)?;
             let mut frames = thread.frames().iter();
             let own = frames.find(|frame| !is_library(&frame.file))?;
-            Some((dump.n, own.place()))
+            Some(thread.shows(own.place()))
         })
 }
 
@@ -381,7 +372,7 @@ pub(in crate::diagnosis) fn thread_of(story: &Story<'_>, n: u32, place: &str) ->
 }
 
 /// The event loop thread sits in something that is not the loop's own waiting.
-pub(in crate::diagnosis) fn blocked_loop(story: &Story<'_>, pid: Option<i32>) -> Option<(u32, String)> {
+pub(in crate::diagnosis) fn blocked_loop(story: &Story<'_>, pid: Option<i32>) -> Option<Fact<String>> {
     let waits = |thread: &Thread<'_>| {
         let innermost = thread.frames().first();
         innermost.is_some_and(|frame| frame.file.ends_with("selectors.py"))
@@ -394,6 +385,6 @@ pub(in crate::diagnosis) fn blocked_loop(story: &Story<'_>, pid: Option<i32>) ->
         .find_map(|thread| {
             let frames = thread.frames();
             let outside = frames.iter().find(|frame| !frame.file.contains("/lib/python"));
-            Some((thread.n, outside.or(frames.first())?.place()))
+            Some(thread.shows(outside.or(frames.first())?.place()))
         })
 }

@@ -152,17 +152,21 @@ impl<'a> Story<'a> {
                 put(Stage::Entered, Some(told.at_ms), told.n);
             }
         }
-        for (n, at) in [
-            self.waited_for_the_row(),
-            self.stands_in_the_actor(),
-            self.came_back(),
-            self.its_coroutine_waits(),
-        ]
-        .into_iter()
-        .flatten()
-        .chain(self.its_thread_is_inside().into_iter().flatten())
+        for seen in [self.waited_for_the_row(), self.stands_in_the_actor()]
+            .into_iter()
+            .flatten()
         {
-            put(Stage::Entered, Some(at), n);
+            put(Stage::Entered, Some(seen.at_ms), seen.n);
+        }
+        if let Some(back) = self.came_back() {
+            put(Stage::Entered, Some(back.value), back.n);
+        }
+        if let Some(idle) = self.its_coroutine_waits() {
+            put(Stage::Entered, Some(idle.at_ms), idle.n);
+        }
+        if let Some(inside) = self.its_thread_is_inside() {
+            put(Stage::Entered, Some(inside.at_ms), inside.value);
+            put(Stage::Entered, Some(inside.at_ms), inside.n);
         }
         // A status only the actor sets. `failed` may also be set by the API or by a middleware, so
         // it is no entry by itself.

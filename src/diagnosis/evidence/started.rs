@@ -155,30 +155,29 @@ impl<'a> Story<'a> {
             .and_then(|end| self.timeline.event(end.n))
             .map(|event| event.at_ms);
         if part == "api" {
-            let (n, ..) = self.answer()?;
-            let answered_at = self.timeline.event(n)?.at_ms;
-            ended_at.filter(|ended_at| *ended_at < answered_at)?;
+            let answered = self.answer()?;
+            ended_at.filter(|ended_at| *ended_at < answered.at_ms)?;
             let served = self.api_processes();
             // One that the started one left behind may serve on.
-            if let Some((_, process)) = served
+            if let Some(process) = served
                 .iter()
-                .find(|(_, process)| self.is_of_started("api", process.pid) == Some(true))
+                .find(|process| self.is_of_started("api", process.pid) == Some(true))
             {
                 return Some(Taker::Own(process.pid));
             }
             return Some(Taker::Other(match served.first() {
-                Some((_, process)) => who(process),
+                Some(process) => who(process),
                 None => "another process".into(),
             }));
         }
         let passage = self.deliveries().find(|passage| passage.queue == self.queue())?;
-        let taker = self.peer(passage.connection).map(|(_, pid)| pid);
+        let taker = self.peer(passage.connection).map(|peer| peer.value);
         let own = taker.and_then(|pid| self.is_of_started("worker", pid));
         match (taker, own, ended_at) {
             (Some(pid), Some(true), Some(_)) => Some(Taker::Own(pid)),
             (Some(pid), Some(false), _) => Some(Taker::Other(
                 self.process(pid)
-                    .map_or_else(|| format!("pid {pid}"), |(_, process)| who(process)),
+                    .map_or_else(|| format!("pid {pid}"), |process| who(&process)),
             )),
             (_, None, Some(ended_at)) if ended_at < passage.at_ms && launch.ready.is_none() => {
                 Some(Taker::Other(format!("another consumer ({})", passage.connection)))

@@ -132,7 +132,7 @@ impl<'a> Story<'a> {
             }
             Stage::Submitted if self.timeline.is_by_command() => (
                 Some(false),
-                match self.command_ended().map(|(_, end)| end.words()) {
+                match self.command_ended().map(|end| end.words()) {
                     Some(words) => {
                         format!("the command {words}; exit code 0 and a task that is named are needed")
                     }
@@ -144,9 +144,9 @@ impl<'a> Story<'a> {
                 "cannot tell: no task was named whose row could be read".into(),
             ),
             Stage::Submitted => match self.answer() {
-                Some((_, status, _)) => (
+                Some(answer) => (
                     Some(false),
-                    format!("HTTP {status}; a 2xx with a task id is needed"),
+                    format!("HTTP {}; a 2xx with a task id is needed", answer.status),
                 ),
                 None if self.post_mortem() => {
                     (None, "not observed: the task was there before this run".into())
@@ -424,17 +424,17 @@ impl<'a> Story<'a> {
             return None;
         }
         let (pid, process) = self.deliveries().find_map(|passage| {
-            let (n, pid) = self.peer(passage.connection)?;
+            let Fact { n, value: pid, .. } = self.peer(passage.connection)?;
             let is_told = told.contains(&n) || told.contains(&passage.n);
             // Whoever passes it on does not have it.
             let is_passed_on = self
                 .process(pid)
-                .is_some_and(|(_, process)| connections::is_relay(process));
+                .is_some_and(|process| connections::is_relay(&process));
             (!is_told && !is_passed_on && self.is_watched(pid) == Some(false))
                 .then(|| (pid, self.process_in_life(pid)))
         })?;
         // One that has ended since cannot be told from the watched worker, which may have been started again.
-        let (_, process) = process.filter(|(_, process)| !process.command.is_empty())?;
+        let process = process.filter(|process| !process.command.is_empty())?;
         Some(format!(
             "the message went to pid {pid} (`{}`), which is not the watched worker",
             process.command.join(" ")
@@ -487,7 +487,7 @@ impl<'a> Story<'a> {
     pub fn notes(&self, told: &[u32]) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.stopped());
-        if let Some((_, error)) = self.unsent() {
+        if let Some(error) = self.unsent() {
             notes.push(format!("no task was submitted: {error}"));
         }
         notes.extend(self.taker(told));

@@ -1,6 +1,7 @@
 //! What belongs to this run of the task, and not to an earlier one of the same id.
 
-use super::{Story, WorkerLine, broker, stacks};
+use super::{Fact, Story, WorkerLine, broker, stacks};
+use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
 
@@ -106,7 +107,7 @@ impl Story<'_> {
     pub(super) fn taken_by_another(&self) -> bool {
         self.deliveries().any(|passage| {
             self.peer(passage.connection)
-                .is_some_and(|(_, pid)| self.is_watched(pid) == Some(false))
+                .is_some_and(|peer| self.is_watched(peer.value) == Some(false))
         })
     }
 
@@ -195,8 +196,8 @@ impl Story<'_> {
     }
 
     /// The thread that took the message, by the log, stands in the application's code below the framework's call of
-    /// an actor.
-    pub(super) fn its_thread_is_inside(&self) -> Option<[(u32, f64); 2]> {
+    /// an actor. The stack, and the line by which it took the message.
+    pub(super) fn its_thread_is_inside(&self) -> Option<Fact<EventId>> {
         let shape = &self.framework().stack;
         let is_taken = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. }));
         let took = self.lines().iter().rfind(is_taken)?;
@@ -216,11 +217,11 @@ impl Story<'_> {
             .threads()
             .any(|stack| stack.name() == thread && stack.is_in_a_task(shape));
         (is_inside && (dump.at_ms > took.at_ms || took.line.before))
-            .then_some([(took.n, dump.at_ms), (dump.n, dump.at_ms)])
+            .then_some(Fact::new(dump.n, dump.at_ms, took.n))
     }
 
     /// Its thread waits for its coroutine, and the loop has nothing left to begin: the coroutine waits for something.
-    pub(super) fn its_coroutine_waits(&self) -> Option<(u32, f64)> {
+    pub(super) fn its_coroutine_waits(&self) -> Option<Fact<()>> {
         let called = self.line(|mark| matches!(mark, LogEvent::Called))?;
         let (bridge, thread) = (
             self.framework().stack.async_bridge,
@@ -232,7 +233,7 @@ impl Story<'_> {
             .stacks()
             .of_event(idle)
             .any(|stack| stack.name() == thread && stack.is_still() && stack.has(bridge));
-        (waits && at_ms > called.at_ms && self.attempt_over().is_none()).then_some((idle, at_ms))
+        (waits && at_ms > called.at_ms && self.attempt_over().is_none()).then_some(Fact::new(idle, at_ms, ()))
     }
 
     /// A line denies that the message was run, no call was seen, and nothing was raised.
@@ -242,8 +243,9 @@ impl Story<'_> {
     }
 
     /// The framework called the actor, the call came back, and its message was acknowledged without a word of an
-    /// error: its function was entered. Where a line of the function's own is looked for, that decides.
-    pub(super) fn came_back(&self) -> Option<(u32, f64)> {
+    /// error: its function was entered. Where a line of the function's own is looked for, that decides. The line
+    /// of its return, and when it was called.
+    pub(super) fn came_back(&self) -> Option<Fact<f64>> {
         if self.timeline.setup.entry_pattern.is_some() || !self.raised().is_empty() || self.says_not_entered()
         {
             return None;
@@ -257,7 +259,11 @@ impl Story<'_> {
         let back = is(|mark| matches!(mark, LogEvent::Completed))?;
         let returned_something = is(|mark| matches!(mark, LogEvent::ReturnedValue { .. })).is_some();
         let acknowledged = matches!(over.mark, Some(LogEvent::Acknowledging { .. }));
-        (acknowledged && !returned_something && called.n < back.n).then_some((back.n, called.at_ms))
+        (acknowledged && !returned_something && called.n < back.n).then_some(Fact::new(
+            back.n,
+            back.at_ms,
+            called.at_ms,
+        ))
     }
 }
 

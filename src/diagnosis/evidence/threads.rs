@@ -1,4 +1,4 @@
-//! Worker threads: which are left in a process, and which died.
+//! Worker threads: which are left in a process, which are free, and which died.
 
 use super::stacks::{self, Thread};
 use super::{Story, WorkerLine};
@@ -15,6 +15,23 @@ pub(in crate::diagnosis) fn all_dead(story: &Story<'_>, pid: i32) -> Option<Vec<
     let fetches = |thread: &&Thread<'_>| thread.has(consumer) && !thread.has(shape.worker_loop);
     let fetching = threads.iter().filter(fetches).count();
     (fetching >= 2 && fetching == threads.len()).then(|| vec![threads[0].n])
+}
+
+/// A child of this master stood in no task after that moment, and was seen to wait for one.
+pub(in crate::diagnosis) fn free_child(story: &Story<'_>, master: i32, since: f64) -> Option<u32> {
+    let shape = &story.framework().stack;
+    let children = story
+        .all_processes()
+        .filter(|process| process.ppid == master && story.master_takes());
+    children.map(|process| process.pid).find_map(|pid| {
+        let mut dumps = story.stacks().dumps().rev();
+        let dump = dumps.find(|dump| dump.pid == pid && dump.at_ms > since)?;
+        let is_idle =
+            |thread: Thread<'_>| thread.is_still() && thread.is_in("workloop") && thread.has(shape.worker);
+        let at_work = dump.threads().any(|thread| thread.has(shape.worker_loop));
+        let waits = dump.threads().find(|thread| is_idle(*thread))?;
+        (!at_work).then_some(waits.n)
+    })
 }
 
 /// Lines by which Python says that a worker thread ended with an exception: the thread's name, and the

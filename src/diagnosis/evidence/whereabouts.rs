@@ -242,7 +242,7 @@ impl<'a> Story<'a> {
         });
         let lives = |told: &WorkerLine<'_>| {
             told.pid.is_none_or(|pid| {
-                let state = self.process(pid).map(|(_, process)| process.state);
+                let state = self.process(pid).map(|process| process.state);
                 self.gone(pid).is_none() && !matches!(state, Some('Z' | 'X'))
             })
         };
@@ -268,13 +268,13 @@ impl<'a> Story<'a> {
 
     /// What the worker itself last said of it, asked after the delivery.
     fn said_of_the_acknowledgement(&self, passage: &Transfer<'_>) -> Option<bool> {
-        let said = control::answers(self).filter(|(_, at, _)| *at > passage.at_ms);
+        let said = control::answers(self).filter(|answer| answer.at_ms > passage.at_ms);
         let word = |answer: &Inspection| {
             let lists = [&answer.active, &answer.reserved, &answer.scheduled];
             let mut tasks = lists.into_iter().flatten().flatten();
             tasks.find(|task| self.is_my_message(&task.id))?.acknowledged
         };
-        said.filter_map(|(_, _, answer)| word(answer)).last()
+        said.filter_map(|answer| word(&answer)).last()
     }
 
     /// Where the broker is told before the run that is all it knows: it does not give the message out again.
@@ -356,10 +356,10 @@ impl<'a> Story<'a> {
     fn holder(&self, passage: &Transfer<'_>) -> String {
         let is_relay = |pid: i32| {
             self.process(pid)
-                .is_some_and(|(_, process)| connections::is_relay(process))
+                .is_some_and(|process| connections::is_relay(&process))
         };
         match self.peer(passage.connection) {
-            Some((_, pid)) if !is_relay(pid) => format!("pid {pid}"),
+            Some(peer) if !is_relay(peer.value) => format!("pid {peer}"),
             Some(_) => format!("whoever is behind {}", passage.connection),
             None => passage.connection.to_owned(),
         }

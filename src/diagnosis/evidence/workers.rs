@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::containers::runs_a_worker;
 use super::programs::{self, may_be_a_worker};
 pub(in crate::diagnosis) use super::programs::{is_worker, is_worker_command};
-use super::{End, Launch, Story, WorkerLine, connections};
+use super::{End, Fact, Launch, Story, WorkerLine, connections};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::{self, Delays, LogEvent, WorkerLife};
@@ -52,10 +52,10 @@ pub(in crate::diagnosis) fn acts_as_worker(story: &Story<'_>, process: &Process)
 
 /// A worker of this machine is at the client's end of the connection.
 pub(in crate::diagnosis) fn is_a_workers(story: &Story<'_>, connection: &str) -> bool {
-    let by_peer = story.peer(connection).map(|(_, pid)| pid);
-    story.all_processes().any(|(_, process)| {
-        let holds = by_peer == Some(process.pid) || connections::is_socket_of(process, connection);
-        holds && (is_worker(process) || acts_as_worker(story, process))
+    let by_peer = story.peer(connection).map(|peer| peer.value);
+    story.all_processes().any(|process| {
+        let holds = by_peer == Some(process.pid) || connections::is_socket_of(&process, connection);
+        holds && (is_worker(&process) || acts_as_worker(story, &process))
     })
 }
 
@@ -65,29 +65,29 @@ pub(in crate::diagnosis) fn is_worker_product(product: &str) -> bool {
 }
 
 /// Live processes of the watched worker.
-pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<(u32, &'a Process)> {
-    let mut found: Vec<(u32, &'a Process)> = Vec::new();
+pub(in crate::diagnosis) fn live_workers<'a>(story: &Story<'a>) -> Vec<Fact<&'a Process>> {
+    let mut found: Vec<Fact<&'a Process>> = Vec::new();
     let in_its_containers = story.worker_containers().into_iter();
-    let in_its_containers = in_its_containers.flat_map(|(_, container)| story.processes_in(container));
-    let in_its_containers = in_its_containers.map(|(_, process)| process.pid);
+    let in_its_containers = in_its_containers.flat_map(|container| story.processes_in(&container));
+    let in_its_containers = in_its_containers.map(|process| process.pid);
     let by_its_log = story.log_pids().into_iter().chain(story.log_holders());
     for pid in by_its_log.chain(in_its_containers) {
-        if found.iter().any(|(_, process)| process.pid == pid) {
+        if found.iter().any(|process| process.pid == pid) {
             continue;
         }
         // An old log's pid may be another program's by now.
         if let Some(process) = story.process(pid)
             && story.gone(pid).is_none()
-            && process.1.lives()
-            && may_be_a_worker(story, process.1)
+            && process.lives()
+            && may_be_a_worker(story, &process)
         {
             found.push(process);
         }
     }
     // Children to whom a master hands messages have no connection of their own, and need none.
     if story.master_takes() {
-        let pids: Vec<i32> = found.iter().map(|(_, process)| process.pid).collect();
-        found.retain(|(_, process)| !pids.contains(&process.ppid));
+        let pids: Vec<i32> = found.iter().map(|process| process.pid).collect();
+        found.retain(|process| !pids.contains(&process.ppid));
     }
     found
 }
@@ -140,7 +140,7 @@ pub(in crate::diagnosis) fn stays_dead(story: &Story<'_>) -> bool {
     launched
         || story
             .ended_worker_containers()
-            .is_some_and(|ended| ended.iter().all(|(_, container)| never(container)))
+            .is_some_and(|ended| ended.iter().all(|container| never(container)))
 }
 
 /// The worker was started by us and lives: no other is on its way.
@@ -152,23 +152,23 @@ pub(in crate::diagnosis) fn is_the_one_we_started(story: &Story<'_>) -> bool {
 
 /// What a log ends in that gives a reason: the exception of its last traceback, its last line at ERROR
 /// or above, or else its last line.
-pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Option<(u32, String)> {
+pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Option<Fact<String>> {
     let lines = || {
         let events = story.timeline.events.iter().rev();
         events.filter_map(|event| match &event.kind {
-            EventKind::Line(line) if event.source == source && !line.before => Some((event.n, line)),
+            EventKind::Line(line) if event.source == source && !line.before => Some(Fact::of(event, line)),
             _ => None,
         })
     };
-    let (n, line) = lines()
-        .find(|(_, line)| line.traceback.is_some() || line.level >= Some(Level::Error))
+    let line = lines()
+        .find(|line| line.traceback.is_some() || line.level >= Some(Level::Error))
         .or_else(|| lines().next())?;
     let exception = line
         .traceback
         .as_deref()
         .and_then(framework::exception_in)
         .filter(|text| !text.is_empty());
-    Some((n, text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
+    Some(line.with(text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
 }
 
 /// Something of the watched worker is alive: a process of its log's, or a line during the run.
@@ -178,7 +178,7 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
         .is_some_and(|launch| launch.ended.is_some())
         || runs_something_else(story).is_some()
         || story.place_says("worker", PlaceState::NotRunning).is_some();
-    live_workers(story).first().map(|(n, _)| *n).or_else(|| {
+    live_workers(story).first().map(|worker| worker.n).or_else(|| {
         // Its lines tell of a life that is over.
         if ended {
             return None;
@@ -189,7 +189,7 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
         let mut holders = story.log_holders().into_iter();
         let has_a_server = holders.any(|pid| {
             let process = story.process(pid);
-            process.is_some_and(|(_, process)| programs::is_server(story, process))
+            process.is_some_and(|process| programs::is_server(story, &process))
         });
         let is_its = |told: &WorkerLine<'_>| match told.line.stream.as_deref() {
             stream if is_shared => stream.is_some_and(|stream| streams.contains(stream)),
@@ -214,9 +214,9 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
             .or_else(|| story.lives_somewhere().or_else(|| story.lives_in_its_place()))
             // Where nothing of it can be seen, its container speaks for the command that it was started with.
             .or_else(|| {
-                let (n, container) = story.running_worker_container()?;
-                let unseen = story.processes_in(container).is_empty();
-                (unseen && runs_a_worker(container)).then_some(n)
+                let container = story.running_worker_container()?;
+                let unseen = story.processes_in(&container).is_empty();
+                (unseen && runs_a_worker(&container)).then_some(container.n)
             })
     })
 }
@@ -224,22 +224,20 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
 /// Of each of the watched worker's containers the main process was seen, and nothing in them is a worker.
 pub(in crate::diagnosis) fn runs_something_else<'a>(
     story: &Story<'a>,
-) -> Option<(u32, &'a Container, Vec<(u32, &'a Process)>)> {
-    let (n, container) = story.running_worker_container()?;
+) -> Option<(Fact<&'a Container>, Vec<Fact<&'a Process>>)> {
+    let container = story.running_worker_container()?;
     let containers = story.worker_containers().into_iter();
-    let inside: Vec<(&Container, Vec<(u32, &Process)>)> = containers
-        .map(|(_, container)| (container, story.processes_in(container)))
+    let inside: Vec<(&Container, Vec<Fact<&Process>>)> = containers
+        .map(|container| (container.value, story.processes_in(&container)))
         .collect();
-    let is_seen = |(container, processes): &(&Container, Vec<(u32, &Process)>)| {
+    let is_seen = |(container, processes): &(&Container, Vec<Fact<&Process>>)| {
         let mut processes = processes.iter();
-        container.pid.is_none() || processes.any(|(_, process)| Some(process.pid) == container.pid)
+        container.pid.is_none() || processes.any(|process| Some(process.pid) == container.pid)
     };
     let seen = inside.iter().all(is_seen);
-    let processes: Vec<(u32, &Process)> = inside.into_iter().flat_map(|(_, inside)| inside).collect();
-    let is_none = processes
-        .iter()
-        .all(|(_, process)| !may_be_a_worker(story, process));
-    (seen && is_none && !processes.is_empty()).then_some((n, container, processes))
+    let processes: Vec<Fact<&Process>> = inside.into_iter().flat_map(|(_, inside)| inside).collect();
+    let is_none = processes.iter().all(|process| !may_be_a_worker(story, process));
+    (seen && is_none && !processes.is_empty()).then_some((container, processes))
 }
 
 /// An exception that nobody caught.
@@ -252,7 +250,7 @@ fn container_ended_after(story: &Story<'_>, at_ms: f64) -> bool {
     let own: Vec<&str> = story
         .worker_containers()
         .iter()
-        .map(|(_, container)| container.name.as_str())
+        .map(|container| container.value.name.as_str())
         .collect();
     story.timeline.events.iter().any(|event| match &event.kind {
         EventKind::ContainerEvent {
@@ -265,13 +263,13 @@ fn container_ended_after(story: &Story<'_>, at_ms: f64) -> bool {
     })
 }
 
-/// What else the watched worker has received and not settled: line and actor.
-pub(in crate::diagnosis) fn running_others(story: &Story<'_>) -> Vec<(u32, String)> {
+/// What else the watched worker has received and not settled: the actors, by the lines that tell of it.
+pub(in crate::diagnosis) fn running_others<'a>(story: &Story<'a>) -> Vec<Fact<&'a str>> {
     running_before(story, u32::MAX)
 }
 
 /// The same, as it was before this event.
-pub(in crate::diagnosis) fn running_before(story: &Story<'_>, n: u32) -> Vec<(u32, String)> {
+pub(in crate::diagnosis) fn running_before<'a>(story: &Story<'a>, n: u32) -> Vec<Fact<&'a str>> {
     // Where events were left out, a settling may be among them.
     if story
         .timeline
@@ -286,31 +284,27 @@ pub(in crate::diagnosis) fn running_before(story: &Story<'_>, n: u32) -> Vec<(u3
     if early && story.worker_lines().iter().all(|told| told.subject.is_none()) {
         return Vec::new();
     }
-    let mut running: Vec<(&str, u32, &str)> = Vec::new();
+    let mut running: Vec<(&str, Fact<&str>)> = Vec::new();
     for told in story.worker_lines().iter().filter(|told| told.n < n) {
+        let mut begins = |id, actor| running.push((id, Fact::new(told.n, told.at_ms, actor)));
         match told.mark {
-            Some(LogEvent::Received { id, actor }) if !story.is_my_message(id) => {
-                running.push((id, told.n, actor))
-            }
+            Some(LogEvent::Received { id, actor }) if !story.is_my_message(id) => begins(id, actor),
             // Where no line says when it begins, it does so in its turn.
             Some(LogEvent::Pushed { id, delay: false }) if early && !story.is_my_message(id) => {
-                running.push((id, told.n, told.subject.map_or("a task", |subject| subject.task)));
+                begins(id, told.subject.map_or("a task", |subject| subject.task));
             }
             // Which message died with a child is not said.
             Some(LogEvent::ChildDied { .. }) if early => running.clear(),
             Some(LogEvent::ShutDown | LogEvent::BootingUp) => running.clear(),
             Some(_) if story.ends_attempt(told) => {
-                running.retain(|(other, ..)| Some(*other) != told.message_id());
+                running.retain(|(other, _)| Some(*other) != told.message_id());
             }
             _ => {}
         }
     }
     let waiting = wait_for_their_time(story, n);
-    running.retain(|(id, ..)| !waiting.contains(id));
-    running
-        .into_iter()
-        .map(|(_, n, actor)| (n, actor.to_owned()))
-        .collect()
+    running.retain(|(id, _)| !waiting.contains(id));
+    running.into_iter().map(|(_, actor)| actor).collect()
 }
 
 /// Messages that a worker holds until their time, which has not come before this event.
@@ -329,7 +323,7 @@ fn wait_for_their_time<'a>(story: &Story<'a>, n: u32) -> BTreeSet<&'a str> {
         _ => None,
     };
     // By the worker's own word, too: afterwards no message was seen.
-    let kept = super::control::answers(story).flat_map(|(_, _, answer)| answer.scheduled.iter().flatten());
+    let kept = super::control::answers(story).flat_map(|answer| answer.value.scheduled.iter().flatten());
     let kept = kept.map(|task| task.id.as_str());
     story.timeline.events.iter().filter_map(eta).chain(kept).collect()
 }
@@ -344,8 +338,8 @@ pub(in crate::diagnosis) fn shows_calls(story: &Story<'_>) -> bool {
 }
 
 /// How many worker threads the process has, by its command line: 8 unless told otherwise.
-pub(in crate::diagnosis) fn threads_of(story: &Story<'_>, pid: i32) -> Option<(u32, usize)> {
-    let (n, process) = story.process(pid)?;
+pub(in crate::diagnosis) fn threads_of(story: &Story<'_>, pid: i32) -> Option<Fact<usize>> {
+    let process = story.process(pid)?;
     let command = if is_worker_command(&process.command) {
         &process.command
     } else {
@@ -364,10 +358,10 @@ pub(in crate::diagnosis) fn threads_of(story: &Story<'_>, pid: i32) -> Option<(u
             }),
         }
     });
-    match given {
-        Some(given) => Some((n, given.parse().ok()?)),
-        None => Some((n, 8)),
-    }
+    Some(process.with(match given {
+        Some(given) => given.parse().ok()?,
+        None => 8,
+    }))
 }
 
 /// The log tells of consumers, and of none on our queue: whatever happens to this worker, it is not what

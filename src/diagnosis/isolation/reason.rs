@@ -15,8 +15,9 @@ const MOST: usize = 300;
 /// refused, or type, text and place of an exception; otherwise what the cause says of itself.
 pub(super) fn of(story: &Story<'_>, verdict: &Verdict) -> Option<String> {
     let cause = verdict.cause.as_ref()?;
-    if let Some((_, status, body)) = story.answer().filter(|(_, status, _)| *status >= 300) {
-        return Some(cut(&format!("HTTP {status} {}", without_ids(body, verdict))));
+    if let Some(answer) = story.answer().filter(|answer| answer.status >= 300) {
+        let body = without_ids(answer.body, verdict);
+        return Some(cut(&format!("HTTP {} {body}", answer.status)));
     }
     let raised = story
         .raised()

@@ -2,7 +2,7 @@
 
 use super::{EventId, State, proved};
 use crate::diagnosis::evidence::connections::is_relay;
-use crate::diagnosis::evidence::{Story, workers};
+use crate::diagnosis::evidence::{Fact, Story, workers};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
 
@@ -17,21 +17,20 @@ impl Story<'_> {
         });
         let logged = self.log_pids();
         for pid in logged.iter().copied().chain(died) {
-            let Some((n, process)) = self.process(pid) else {
+            let Some(process) = self.process(pid) else {
                 continue;
             };
-            if workers::is_worker(process) && process.holds_log {
-                return proved([n]);
+            if workers::is_worker(&process) && process.holds_log {
+                return proved([process.n]);
             }
         }
         for told in self.worker_lines() {
             let written = self.container_of_stream(told.line.stream.as_deref());
-            if let (Some((said, container)), Some((n, process))) =
-                (written, told.pid.and_then(|pid| self.process(pid)))
+            if let (Some(container), Some(process)) = (written, told.pid.and_then(|pid| self.process(pid)))
                 && process.container.as_ref() == Some(&container.id)
-                && workers::is_worker(process)
+                && workers::is_worker(&process)
             {
-                return proved([said, n]);
+                return proved([container.n, process.n]);
             }
         }
         for told in self.lines() {
@@ -43,14 +42,14 @@ impl Story<'_> {
                 .filter(|delivery| delivery.message.message_id.as_deref() == Some(id))
                 .find_map(|delivery| self.peer(delivery.connection));
             match taker {
-                Some((n, peer)) if Some(peer) == told.pid => return proved([told.n, n]),
+                Some(peer) if Some(peer.value) == told.pid => return proved([told.n, peer.n]),
                 // Ours went to one process, and the log has it under another's pid.
-                Some((n, peer))
+                Some(peer)
                     if self
-                        .process(peer)
-                        .is_some_and(|(_, process)| workers::is_worker(process)) =>
+                        .process(peer.value)
+                        .is_some_and(|process| workers::is_worker(&process)) =>
                 {
-                    return State::Refuted(vec![told.n, n]);
+                    return State::Refuted(vec![told.n, peer.n]);
                 }
                 _ => {}
             }
@@ -66,7 +65,7 @@ impl Story<'_> {
         let (Some(pid), State::Proved(space)) = (pid, self.same_pid_space()) else {
             return State::Assumed;
         };
-        let Some((n, process)) = self.process(pid) else {
+        let Some(process) = self.process(pid) else {
             return State::Assumed;
         };
         if let Some(told) = self.shares_its_threads(pid) {
@@ -80,20 +79,20 @@ impl Story<'_> {
         };
         let writers = self
             .all_processes()
-            .filter(|(_, other)| other.holds_log && workers::is_worker(other));
+            .filter(|other| other.holds_log && workers::is_worker(other));
         let mut events: Vec<EventId> = space.0;
-        events.push(n);
+        events.push(process.n);
         let mut holds = false;
-        for (n, other) in writers {
-            if !same_tree(other) {
+        for other in writers {
+            if !same_tree(&other) {
                 return State::Assumed;
             }
             holds = true;
-            events.push(n);
+            events.push(other.n);
         }
         // A container's pids are its replicas' as well: only the name before the line tells them apart.
         let one_container = process.at.is_none() && (process.container.is_none() || process.nspids.len() < 2)
-            || self.is_log_of_one_container(process)
+            || self.is_log_of_one_container(&process)
             || self
                 .worker_lines()
                 .iter()
@@ -104,7 +103,7 @@ impl Story<'_> {
                 && self
                     .log_pids()
                     .iter()
-                    .all(|pid| self.process(*pid).is_some_and(|(_, other)| same_tree(other)))
+                    .all(|pid| self.process(*pid).is_some_and(|other| same_tree(&other)))
         {
             proved(events)
         } else {
@@ -115,19 +114,19 @@ impl Story<'_> {
     /// The log's own command names one container, and this process runs in it.
     fn is_log_of_one_container(&self, process: &Process) -> bool {
         let named = self.container_of_stream(None);
-        named.is_some_and(|(_, named)| process.container.as_ref() == Some(&named.id))
+        named.is_some_and(|named| process.container.as_ref() == Some(&named.id))
             && self.worker_lines().iter().all(|told| told.line.stream.is_none())
     }
 
     /// Lines without pids have names of processes, which are one worker's own: the log is a file, and every
     /// worker that holds it open is of one tree.
     fn one_worker_writes_the_log(&self) -> State {
-        let writers: Vec<(EventId, &Process)> = self
+        let writers: Vec<Fact<&Process>> = self
             .all_processes()
-            .filter(|(_, process)| process.holds_log && workers::is_worker(process))
+            .filter(|process| process.holds_log && workers::is_worker(process))
             .collect();
-        let holds = |pid: i32| writers.iter().any(|(_, other)| other.pid == pid);
-        let roots = writers.iter().filter(|(_, process)| !holds(process.ppid)).count();
+        let holds = |pid: i32| writers.iter().any(|other| other.pid == pid);
+        let roots = writers.iter().filter(|process| !holds(process.ppid)).count();
         // What is written through a pipe is nobody's file.
         let passes_on = |process: &Process| {
             const RELAYS: &[&str] = &[
@@ -147,48 +146,48 @@ impl Story<'_> {
                 .and_then(|program| program.rsplit('/').next());
             process.holds_log && name.is_some_and(|name| RELAYS.contains(&name))
         };
-        if self.all_processes().any(|(_, process)| passes_on(process)) {
+        if self.all_processes().any(|process| passes_on(&process)) {
             return State::Assumed;
         }
         let ready = self.worker_lines().iter().filter_map(|told| match told.mark {
-            Some(LogEvent::Ready) => Some((told.n, told.line.text.as_str())),
+            Some(LogEvent::Ready) => Some(Fact::new(told.n, told.at_ms, told.line.text.as_str())),
             _ => None,
         });
-        let ready: Vec<(EventId, &str)> = ready.collect();
-        if let [(first, node), rest @ ..] = ready.as_slice()
-            && let Some((other, _)) = rest.iter().find(|(_, other)| other != node)
+        let ready: Vec<Fact<&str>> = ready.collect();
+        if let [first, rest @ ..] = ready.as_slice()
+            && let Some(other) = rest.iter().find(|other| other.value != first.value)
         {
-            return State::Refuted(vec![*first, *other]);
+            return State::Refuted(vec![first.n, other.n]);
         }
         // The log's node is not the one that holds it.
-        let is_anothers = |(_, process): &&(EventId, &Process)| {
+        let is_anothers = |process: &&Fact<&Process>| {
             let named = node_name(&process.command);
-            let said = ready.iter().filter_map(|(_, text)| text.split_once('@'));
+            let said = ready.iter().filter_map(|text| text.split_once('@'));
             named.is_some_and(|named| said.clone().any(|(said, _)| !said.ends_with(named)))
         };
-        if let Some((n, _)) = writers.iter().find(is_anothers) {
-            return State::Refuted(ready.iter().map(|(n, _)| *n).chain([*n]).collect());
+        if let Some(writer) = writers.iter().find(is_anothers) {
+            return State::Refuted(ready.iter().map(|text| text.n).chain([writer.n]).collect());
         }
         match roots {
-            1 => proved(writers.iter().map(|(n, _)| *n)),
+            1 => proved(writers.iter().map(|writer| writer.n)),
             _ => State::Assumed,
         }
     }
 
     /// It is known as what it is by something else than the connection.
     pub(super) fn peer_is_process(&self, connection: &str) -> State {
-        let Some((n, pid)) = self.peer(connection) else {
+        let Some(Fact { n, value: pid, .. }) = self.peer(connection) else {
             return State::Assumed;
         };
-        let Some((seen, process)) = self.process(pid) else {
+        let Some(process) = self.process(pid) else {
             return State::Assumed;
         };
-        if is_relay(process) {
-            return State::Refuted(vec![n, seen]);
+        if is_relay(&process) {
+            return State::Refuted(vec![n, process.n]);
         }
-        let serves = self.api_processes().iter().any(|(_, api)| api.pid == pid);
-        if serves || workers::is_worker(process) || workers::acts_as_worker(self, process) {
-            return proved([n, seen]);
+        let serves = self.api_processes().iter().any(|api| api.pid == pid);
+        if serves || workers::is_worker(&process) || workers::acts_as_worker(self, &process) {
+            return proved([n, process.n]);
         }
         State::Assumed
     }
@@ -200,7 +199,7 @@ impl Story<'_> {
             return proved([launch.n]);
         }
         let mut writers = workers::live_workers(self).into_iter();
-        if let Some((n, _)) = writers.find(|(_, process)| process.is_configured) {
+        if let Some(Fact { n, .. }) = writers.find(|process| process.is_configured) {
             return proved([n]);
         }
         let actor = self.timeline.setup.actor.as_deref();
@@ -216,11 +215,11 @@ impl Story<'_> {
 
     /// The same command of the same user in the same folder is the same worker, started twice.
     pub(super) fn not_a_replica(&self, pid: i32) -> State {
-        let Some((n, other)) = self.process(pid) else {
+        let Some(other) = self.process(pid) else {
             return State::Assumed;
         };
         let mut known = false;
-        for (seen, own) in workers::live_workers(self) {
+        for own in workers::live_workers(self) {
             if own.pid == pid {
                 continue;
             }
@@ -232,13 +231,13 @@ impl Story<'_> {
                     .filter(|words| workers::is_worker_command(words))
                     .unwrap_or_else(|| process.command.clone())
             };
-            let is_same = without_names(&command(own)) == without_names(&command(other));
+            let is_same = without_names(&command(&own)) == without_names(&command(&other));
             if is_same && own.cwd == other.cwd && own.user == other.user {
-                return State::Refuted(vec![n, seen]);
+                return State::Refuted(vec![other.n, own.n]);
             }
         }
         match known && other.cwd.is_some() {
-            true => proved([n]),
+            true => proved([other.n]),
             false => State::Assumed,
         }
     }

@@ -112,7 +112,7 @@ impl<'a> RequestLog<'a> {
             return log;
         };
         log.submitted = Some((since, path));
-        let answered = story.answer().map(|(_, status, _)| status);
+        let answered = story.answer().map(|answer| answer.status);
         for event in &story.timeline.events {
             let EventKind::Line(line) = &event.kind else {
                 continue;

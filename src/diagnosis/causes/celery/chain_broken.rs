@@ -26,10 +26,10 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let failed = before.iter().find_map(|task| match task.fate(story) {
-        Fate::Failed(n, why) => Some((task, n, why)),
+        Fate::Failed(why) => Some((task, why)),
         _ => None,
     });
-    let Some((task, n, why)) = failed else {
+    let Some((task, why)) = failed else {
         return Answer::NotApplicable;
     };
     let ours = &task.ours;
@@ -37,7 +37,7 @@ fn check(story: &Story<'_>) -> Answer {
         "`{}` is to be sent after `{}` in a {}, and that one failed: {why}; so it is never sent",
         ours.actor,
         task.name(),
-        ours.after,
+        ours.after
     );
     // What was not seen may have been sent all the same: by an error handler, or by hand.
     // Or what failed comes again, by the route of dead letters.
@@ -45,8 +45,8 @@ fn check(story: &Story<'_>) -> Answer {
         .infos(story.queue())
         .any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown);
     match story.was_surely_not_sent() && !comes_again {
-        true => Answer::shown(text, [task.passage.n, n]).terminal(),
-        false => Answer::likely(text, [task.passage.n, n]).would_decide(&[Source::Firehose]),
+        true => Answer::shown(text, [task.passage.n, why.n]).terminal(),
+        false => Answer::likely(text, [task.passage.n, why.n]).would_decide(&[Source::Firehose]),
     }
 }
 

@@ -58,46 +58,47 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(told) = lines.iter().rev().find(leaves) {
         return Answer::ruled_out("the worker stops, or has lost its connection", [told.n]);
     }
-    let watched = control::living(story).into_iter().find(|(_, beat)| {
-        let holds_log = |pid| story.process(pid).is_some_and(|(_, process)| process.holds_log);
+    let watched = control::living(story).into_iter().find(|beat| {
+        let holds_log = |pid| story.process(pid).is_some_and(|process| process.holds_log);
         beat.pid.is_some_and(holds_log)
     });
-    let Some((beat, node)) = watched else {
+    let Some(beat) = watched else {
         return Answer::NotApplicable;
     };
     // It has begun since, and has not come to its queues yet: the list is an earlier worker's.
-    let began = node.pid.and_then(|pid| story.process(pid)?.1.started_at_ms);
+    let began = beat.pid.and_then(|pid| story.process(pid)?.started_at_ms);
     let said = lines.iter().rev().find(|told| told.stated.is_some());
     if let (Some(began), Some(said)) = (began, said)
         && began as f64 > story.timeline.zero_ms() + said.at_ms
     {
         return Answer::ruled_out(
             "the worker that lives began after the last line of its log",
-            [beat, said.n],
+            [beat.n, said.n],
         );
     }
     // By its own word it consumes others, or none.
-    let asked = control::answers(story).find_map(|(n, _, answer)| {
-        let queues = answer.queues.as_ref()?;
-        (answer.node == node.node && !queues.iter().any(|name| name == queue)).then_some((n, queues))
+    let asked = control::answers(story).find_map(|answer| {
+        let queues = answer.value.queues.as_ref()?;
+        let is_without = answer.node == beat.node && !queues.iter().any(|name| name == queue);
+        is_without.then_some(answer.with(queues))
     });
     let text = format!(
         "{} lives, is connected, and consumed `{queue}` when it had started; now it does not, although the queue is there",
-        node.node
+        beat.node
     );
     match asked {
-        Some((n, queues)) if queues.is_empty() => Answer::shown(
+        Some(queues) if queues.is_empty() => Answer::shown(
             format!("{text}: by its own word it consumes no queue"),
-            [last.n, beat, added.n, n],
+            [last.n, beat.n, added.n, queues.n],
         ),
-        Some((n, queues)) => Answer::shown(
+        Some(queues) => Answer::shown(
             format!("{text}: by its own word it consumes {}", queues.join(", ")),
-            [last.n, beat, added.n, n],
+            [last.n, beat.n, added.n, queues.n],
         ),
         // It may be about to consume it again.
         None => Answer::likely(
             format!("{text}: its consumer was cancelled"),
-            [last.n, beat, added.n],
+            [last.n, beat.n, added.n],
         ),
     }
 }

@@ -87,7 +87,7 @@ fn check(story: &Story<'_>) -> Answer {
         let mut lines = story.worker_lines().iter();
         lines.any(|told| told.n == n && told.message_id() == id)
     };
-    let busy = 1 + others.iter().filter(|(n, _)| !is_it(*n)).count();
+    let busy = 1 + others.iter().filter(|other| !is_it(other.n)).count();
     match (delivered, busy::slots(story, None)) {
         // A body without a line of its own begins in silence.
         (Some(n), Some((_, slots))) if busy < slots => Answer::ruled_out(
@@ -132,10 +132,10 @@ fn runs_elsewhere(story: &Story<'_>, sent: &Event, subtask: &Message) -> Option<
         }
     }
     let runs = |held: &Option<Vec<HeldTask>>| held.iter().flatten().any(|task| task.id == id);
-    if let Some((n, ..)) = control::answers(story).find(|(_, _, answer)| runs(&answer.active)) {
+    if let Some(answer) = control::answers(story).find(|answer| runs(&answer.active)) {
         return Some(Answer::ruled_out(
             "the subtask runs, by its worker's word",
-            [sent.n, n],
+            [sent.n, answer.n],
         ));
     }
     let taker = |id: &str| {
@@ -150,9 +150,9 @@ fn runs_elsewhere(story: &Story<'_>, sent: &Event, subtask: &Message) -> Option<
     };
     let own = story.publishes().first()?.message.message_id.as_deref()?;
     match (taker(own), taker(id)) {
-        (Some((_, ours)), Some((n, its))) if ours != its => Some(Answer::ruled_out(
+        (Some(ours), Some(its)) if ours.value != its.value => Some(Answer::ruled_out(
             format!("another worker has the subtask, pid {its}"),
-            [sent.n, n],
+            [sent.n, its.n],
         )),
         _ => None,
     }

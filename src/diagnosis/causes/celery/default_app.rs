@@ -1,7 +1,7 @@
 //! The API sends where Celery sends when nothing has told it of a broker.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{api, workers};
+use crate::diagnosis::evidence::{Fact, api, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::celery::DEFAULT_BROKER as DEFAULT;
 use crate::timeline::environment::{Environment, Variable};
@@ -29,17 +29,17 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let api = story.api_processes();
-    let named = api.iter().find_map(|(n, process)| {
+    let named = api.iter().find_map(|process| {
         let has = |name: &&&str| process.env_names.iter().any(|own| own == **name);
-        Some((*n, *NAMES_THE_BROKER.iter().find(has)?))
+        Some(process.with(NAMES_THE_BROKER.iter().find(has)?))
     });
-    if let Some((n, name)) = named {
+    if let Some(Fact { n, value: name, .. }) = named {
         return Answer::ruled_out(
             format!("{name} in the API's environment names a broker, for whatever app it uses"),
             [n],
         );
     }
-    let found = api.iter().find_map(|(n, process)| connected(story, *n, process));
+    let found = api.iter().find_map(|process| connected(story, *process));
     match found {
         Some(answer) if story.closed() => answer,
         Some(_) => Answer::NotApplicable,
@@ -48,7 +48,7 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// It is connected to localhost, and that is not where the task was to go.
-fn connected(story: &Story<'_>, n: u32, process: &Process) -> Option<Answer> {
+fn connected(story: &Story<'_>, process: Fact<&Process>) -> Option<Answer> {
     let socket = process
         .sockets
         .iter()
@@ -64,7 +64,7 @@ fn connected(story: &Story<'_>, n: u32, process: &Process) -> Option<Answer> {
                 "the API (pid {}) is connected to localhost:{port} as {}, in vhost \"{}\" and not in \"{}\"",
                 process.pid, own.user, own.vhost, setup.vhost
             ),
-            vec![n, own.n],
+            vec![process.n, own.n],
         ),
         // It may be the configured broker's own connection, not listed yet.
         None if DEFAULT.is_at(&setup.broker) => return None,
@@ -73,7 +73,7 @@ fn connected(story: &Story<'_>, n: u32, process: &Process) -> Option<Answer> {
                 "the API (pid {}) is connected to localhost:{port}, and not to {}",
                 process.pid, setup.broker
             ),
-            vec![n],
+            vec![process.n],
         ),
     };
     Some(Answer::likely(
@@ -88,7 +88,7 @@ fn connected(story: &Story<'_>, n: u32, process: &Process) -> Option<Answer> {
 /// Nobody listens where it sends, and the configured broker is there.
 fn refused(story: &Story<'_>) -> Answer {
     let is_refusal = |text: &str| text.contains("/kombu/") && text.contains("[Errno 111]");
-    let Some((line, _)) = api::api_traceback(story, is_refusal) else {
+    let Some(error) = api::api_traceback(story, is_refusal) else {
         return Answer::NotApplicable;
     };
     let there = story.depths_since(story.queue());
@@ -105,7 +105,7 @@ fn refused(story: &Story<'_>) -> Answer {
             story.timeline.setup.broker,
             unused(story)
         ),
-        [line, there.n],
+        [error.n, there.n],
     )
 }
 
@@ -116,10 +116,10 @@ fn leads_to_the_default(socket: &str) -> bool {
 
 /// A broker's address that the API has been given, and the worker as well.
 fn unused(story: &Story<'_>) -> String {
-    let of = |processes: &[(u32, &Process)]| {
+    let of = |processes: &[Fact<&Process>]| {
         let found = processes
             .iter()
-            .find_map(|(_, process)| environment(story, process.pid));
+            .find_map(|process| environment(story, process.pid));
         found.and_then(|environment| environment.variables.as_ref())
     };
     let (Some(api), Some(worker)) = (of(&story.api_processes()), of(&workers::live_workers(story))) else {

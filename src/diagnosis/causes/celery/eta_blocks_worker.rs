@@ -37,8 +37,8 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence = vec![last.n];
     let mut nodes = Vec::new();
     let mut by_setting = None;
-    for (n, _, answer) in answers {
-        evidence.push(n);
+    for answer in answers {
+        evidence.push(answer.n);
         let consumes = answer
             .queues
             .as_ref()
@@ -60,11 +60,11 @@ fn check(story: &Story<'_>) -> Answer {
                     "{} runs {active} tasks and has {reserved} at hand, beside {scheduled} for later",
                     answer.node
                 ),
-                [n],
+                [answer.n],
             );
         }
         planned += scheduled;
-        nodes.push(answer.node.as_str());
+        nodes.push(answer.value.node.as_str());
         by_setting = by_setting.or(answer.settings.get("worker_eta_task_limit").cloned());
     }
     if nodes.len() as u64 != last.consumers {

@@ -20,14 +20,14 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((n, answer, state)) = control::holder(story).filter(|_| story.closed()) else {
+    let Some((answer, state)) = control::holder(story).filter(|_| story.closed()) else {
         return Answer::NotApplicable;
     };
     if state != "reserved" {
-        return Answer::ruled_out(format!("it is {state} at {}", answer.node), [n]);
+        return Answer::ruled_out(format!("it is {state} at {}", answer.node), [answer.n]);
     }
-    let (Some(false), Some(slots)) = (control::is_full(answer), answer.concurrency) else {
-        return Answer::ruled_out(format!("every child of {} is busy", answer.node), [n]);
+    let (Some(false), Some(slots)) = (control::is_full(&answer), answer.concurrency) else {
+        return Answer::ruled_out(format!("every child of {} is busy", answer.node), [answer.n]);
     };
     let sent = story.publishes().first();
     let name = sent.and_then(|passage| passage.message.actor.as_deref());
@@ -39,16 +39,16 @@ fn check(story: &Story<'_>) -> Answer {
         .zip(name)
         .and_then(|(all, name)| all.get(name)?.as_ref());
     if limited.is_some() {
-        return Answer::ruled_out("the task has a limit of its rate", [n]);
+        return Answer::ruled_out("the task has a limit of its rate", [answer.n]);
     }
-    let mut evidence = vec![n];
+    let mut evidence = vec![answer.n];
     let stopped: Vec<i32> = answer
         .processes
         .iter()
         .filter_map(|pid| story.process(*pid))
-        .filter(|(_, process)| matches!(process.state, 'T' | 't'))
-        .map(|(seen, process)| {
-            evidence.push(seen);
+        .filter(|process| matches!(process.state, 'T' | 't'))
+        .map(|process| {
+            evidence.push(process.n);
             process.pid
         })
         .collect();

@@ -4,7 +4,7 @@ use super::APPLIES_TO;
 use crate::diagnosis::evidence::{WorkerLine, control};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{Inspection, LogEvent};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
@@ -30,66 +30,73 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(name) = pushed.subject.map(|subject| subject.task) else {
         return Answer::NotApplicable;
     };
-    let answers: Vec<(u32, &Inspection)> = control::answers(story)
-        .map(|(n, _, answer)| (n, answer))
-        .collect();
-    if answers.is_empty() {
+    let Some(first) = control::answers(story).next() else {
         return Answer::cannot_tell(&[Source::Control]);
-    }
-    let limit = answers.iter().find_map(|(n, answer)| {
-        let limit = answer.registered.as_ref()?.get(name)?.as_deref()?;
-        Some((*n, answer, limit))
+    };
+    let limit = control::answers(story).find_map(|answer| {
+        let limit = answer.value.registered.as_ref()?.get(name)?.as_deref()?;
+        Some((answer, limit))
     });
-    let Some((n, answer, limit)) = limit else {
-        let (n, _) = answers[0];
-        return Answer::ruled_out("the task has no limit of its rate", [n]);
+    let Some((answer, limit)) = limit else {
+        return Answer::ruled_out("the task has no limit of its rate", [first.n]);
     };
     // 5.4 shows the next one as reserved; whoever is in a list waits for something else, too.
     let state = answer.state.as_deref();
     if state.is_some_and(|state| state != "unknown") {
-        return match (state, control::is_full(answer)) {
+        return match (state, control::is_full(&answer)) {
             (Some("reserved"), Some(false)) => Answer::likely(
                 format!(
                     "{} holds it although a child is free, and `{name}` may run {limit} times only",
                     answer.node
                 ),
-                [pushed.n, n],
+                [pushed.n, answer.n],
             ),
-            _ => Answer::ruled_out(format!("it is {} at {}", state.unwrap_or("?"), answer.node), [n]),
+            _ => Answer::ruled_out(
+                format!("it is {} at {}", state.unwrap_or("?"), answer.node),
+                [answer.n],
+            ),
         };
     }
-    let Some((held, unacked)) = control::unexplained(story, answer) else {
+    let Some(held) = control::unexplained(story, &answer) else {
         return Answer::possible(
             format!(
                 "`{name}` may run {limit} times only, and {} does not say where the message is",
                 answer.node
             ),
-            [pushed.n, n],
+            [pushed.n, answer.n],
         )
         .would_decide(&[Source::Management]);
     };
-    if unacked == 0 {
-        return Answer::ruled_out("no message is held beside those that the worker names", [held, n]);
+    if held.value == 0 {
+        return Answer::ruled_out(
+            "no message is held beside those that the worker names",
+            [held.n, answer.n],
+        );
     }
     let is_next = |told: &&WorkerLine<'_>| {
         matches!(told.mark, Some(LogEvent::Pushed { id, .. }) if !story.is_my_message(id))
             && told.n > pushed.n
             && told.subject.is_some_and(|subject| subject.task == name)
     };
-    if let Some(next) = story.worker_lines().iter().find(is_next).filter(|_| unacked < 2) {
+    if let Some(next) = story
+        .worker_lines()
+        .iter()
+        .find(is_next)
+        .filter(|_| held.value < 2)
+    {
         return Answer::possible(
             format!(
                 "`{name}` may run {limit} times only, and {} holds one message back: this one, or one of the same task that it received since",
                 answer.node
             ),
-            [pushed.n, n, next.n],
+            [pushed.n, answer.n, next.n],
         );
     }
     let text = format!(
         "{} has received it and holds it back: `{name}` may run {limit} times only, and it is in none of the worker's lists",
         answer.node
     );
-    Answer::shown(text, [pushed.n, n, held]).given([
+    Answer::shown(text, [pushed.n, answer.n, held.n]).given([
         Premise::LogIsWhole,
         Premise::OneProcessPerLogThread { pid: pushed.pid },
     ])

@@ -21,28 +21,29 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some((line, exception)) = api::api_traceback(story, fails_before_the_publish) else {
+    let Some(error) = api::api_traceback(story, fails_before_the_publish) else {
         return Answer::NotApplicable;
     };
     if let Some(passage) = story.publishes().first() {
         return Answer::ruled_out("it was published", [passage.n]);
     }
-    let text = format!("before it sends, the API opens the store of results, and that failed: {exception}");
+    let text = format!("before it sends, the API opens the store of results, and that failed: {error}");
     match story.answer() {
-        Some((n, status, _)) if status >= 500 => {
-            let answer = Answer::shown(format!("HTTP {status}: {text}"), [n, line]);
-            api::by_traceback(story, answer, line)
+        Some(answer) if answer.status >= 500 => {
+            let text = format!("HTTP {}: {text}", answer.status);
+            api::by_traceback(story, Answer::shown(text, [answer.n, error.n]), error.n)
         }
         // It swallowed the error, and may send by another way.
-        Some((n, status, _)) if status < 300 => {
-            let text = format!("{text}; it answered HTTP {status} all the same");
+        Some(answer) if answer.status < 300 => {
+            let text = format!("{text}; it answered HTTP {} all the same", answer.status);
+            let evidence = [answer.n, error.n];
             match story.closed() && broker::saw_every_publish(story) {
-                true => Answer::shown(text, [n, line]).given([Premise::TracebackIsOurs(line)]),
-                false => Answer::likely(text, [n, line]).would_decide(&[Source::Firehose]),
+                true => Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)]),
+                false => Answer::likely(text, evidence).would_decide(&[Source::Firehose]),
             }
         }
         // The log's line may be another request's.
-        _ => Answer::likely(text, [line]),
+        _ => Answer::likely(text, [error.n]),
     }
 }
 

@@ -47,19 +47,18 @@ fn check(story: &Story<'_>) -> Answer {
         if Some(said.value) != story.framework().unknown_result {
             return Answer::possible(
                 format!(
-                    "{text}; the API says {}, so it has that from another table than the one that is configured here",
-                    said.value
+                    "{text}; the API says {said}, so it has that from another table than the one that is configured here"
                 ),
                 evidence,
             );
         }
     }
     let answer = match results::store_of_the_worker(story) {
-        Some((n, store)) if results::is_the_database(story, &store) && !results::cannot_be(&store, table) => {
-            return Answer::ruled_out(format!("the worker keeps results in {store}"), [n]);
+        Some(store) if results::is_the_database(story, &store) && !results::cannot_be(&store, table) => {
+            return Answer::ruled_out(format!("the worker keeps results in {store}"), [store.n]);
         }
-        Some((n, store)) => {
-            evidence.push(n);
+        Some(store) => {
+            evidence.push(store.n);
             let there = format!("{text}: the worker keeps results in {store}");
             match results::cannot_be(&store, table) {
                 // Another worker that writes this log has a banner of its own, unless that was lost.

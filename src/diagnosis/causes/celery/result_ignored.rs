@@ -60,18 +60,18 @@ fn by_the_workers_code(story: &Story<'_>) -> Answer {
     let table = story.timeline.setup.table.as_deref().unwrap_or_default();
     // Where the worker says that it keeps results elsewhere, or does not say it, that is another matter.
     let store = results::store_of_the_worker(story)
-        .filter(|(_, store)| results::is_the_database(story, store) && !results::cannot_be(store, table));
+        .filter(|store| results::is_the_database(story, store) && !results::cannot_be(store, table));
     let never = story.rows().iter().all(|row| !row.present);
     // A row is looked for by this very spelling of its id.
     let is_exact = story.task_id().is_some_and(|task| story.is_my_message(task));
     let is_expected =
         is_exact && story.keeps_results() && story.row_is_a_result() && row.at_ms > done.at_ms + STORED_MS;
     match store.filter(|_| never && is_expected) {
-        Some((n, store)) => Answer::likely(
+        Some(store) => Answer::likely(
             format!(
                 "the task succeeded, the worker keeps results in {store}, and none of this task was stored: by the worker's code it is declared with ignore_result, unless the result was taken away at once"
             ),
-            [done.n, n, row.n],
+            [done.n, store.n, row.n],
         ),
         None => Answer::NotApplicable,
     }

@@ -67,13 +67,13 @@ fn another_is_under_way(story: &Story<'_>) -> Option<u32> {
 
 /// The worker has its id in its list of revoked tasks, and still holds it.
 fn by_its_word(story: &Story<'_>) -> Option<Answer> {
-    let (n, answer, state) = control::revoked(story)?;
+    let (answer, state) = control::revoked(story)?;
     Some(Answer::shown(
         format!(
             "the task was revoked: {} holds it ({state}), has its id in its list of revoked tasks, and discards it when its turn comes",
             answer.node
         ),
-        [n],
+        [answer.n],
     ))
 }
 
@@ -95,17 +95,18 @@ fn with_a_signal(story: &Story<'_>) -> Answer {
     }
     let text = "the task was revoked while it ran, and the process that ran it was sent a signal to end it";
     match control::holder(story) {
-        Some((n, answer, state @ ("reserved" | "scheduled"))) => Answer::shown(
+        Some((answer, state @ ("reserved" | "scheduled"))) => Answer::shown(
             format!(
                 "the task was revoked while it waited in {}, which discards it when its turn comes (it is {state})",
                 answer.node
             ),
-            [told.n, n],
+            [told.n, answer.n],
         ),
         // It may catch the signal, or its pool may have no process of its own for it.
-        Some((n, _, "active")) => {
-            Answer::likely(format!("{text}; the worker says that it still runs"), [told.n, n])
-        }
+        Some((answer, "active")) => Answer::likely(
+            format!("{text}; the worker says that it still runs"),
+            [told.n, answer.n],
+        ),
         _ if story.was_surely_entered() => Answer::shown(text, [told.n]),
         _ => Answer::shown(
             "the task was revoked, and the process that ran it, if it had begun, was sent a signal to end it; one that waits is discarded when its turn comes",

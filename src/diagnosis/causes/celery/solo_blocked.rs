@@ -1,7 +1,7 @@
 //! A worker without children runs one task, and reads nothing meanwhile.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{Fact, workers};
 use crate::diagnosis::premises::{EventId, Premise};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -25,7 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(delivered) = story.deliveries().last().filter(|_| story.closed()) else {
         return Answer::NotApplicable;
     };
-    let Some((peer, pid)) = story.peer(delivered.connection) else {
+    let Some(Fact { n, value: pid, .. }) = story.peer(delivered.connection) else {
         return match banner(story) {
             Some(_) => Answer::cannot_tell(&[Source::Process]),
             None => Answer::NotApplicable,
@@ -37,19 +37,19 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(told) = story.lines().first() {
         return Answer::ruled_out("the worker has read it", [told.n]);
     }
-    let Some((seen, process)) = story.process(pid) else {
+    let Some(process) = story.process(pid) else {
         return Answer::NotApplicable;
     };
     if !process.holds_log && story.is_watched(pid) != Some(true) {
         return Answer::NotApplicable;
     }
     let running = workers::running_others(story);
-    let Some((n, name)) = running.last() else {
+    let Some(other) = running.last() else {
         return Answer::NotApplicable;
     };
     Answer::shown(
-        format!("the worker (pid {pid}) is a solo one and runs `{name}`: until that ends it reads nothing, this task included"),
-        [delivered.n, peer, seen, solo, *n],
+        format!("the worker (pid {pid}) is a solo one and runs `{other}`: until that ends it reads nothing, this task included"),
+        [delivered.n, n, process.n, solo, other.n],
     )
     .given([
         Premise::WorkIsRunning(pid),
@@ -67,10 +67,13 @@ fn banner(story: &Story<'_>) -> Option<EventId> {
 
 /// The command line says so.
 fn command(story: &Story<'_>, pid: i32) -> Option<EventId> {
-    let (n, process) = story.process(pid)?;
+    let process = story.process(pid)?;
     let line = process.command.join(" ");
     let is_solo = ["-P solo", "-Psolo", "--pool solo", "--pool=solo"];
-    is_solo.iter().any(|words| line.contains(words)).then_some(n)
+    is_solo
+        .iter()
+        .any(|words| line.contains(words))
+        .then_some(process.n)
 }
 
 #[cfg(test)]

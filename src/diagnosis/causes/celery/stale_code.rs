@@ -73,14 +73,14 @@ impl<'a> Loaded<'a> {
             .deliveries()
             .last()
             .and_then(|passage| story.peer(passage.connection))
-            .filter(|(_, pid)| story.is_watched(*pid) == Some(true))
-            .and_then(|(_, pid)| story.process(pid));
+            .filter(|peer| story.is_watched(peer.value) == Some(true))
+            .and_then(|peer| story.process(peer.value));
         let live = workers::live_workers(story);
         // Its children run what their master had loaded.
-        let is_child = |process: &Process| live.iter().any(|(_, other)| other.pid == process.ppid);
-        let mut masters = live.iter().filter(|(_, process)| !is_child(process));
+        let is_child = |process: &Process| live.iter().any(|other| other.pid == process.ppid);
+        let mut masters = live.iter().filter(|process| !is_child(process));
         let only = masters.next().filter(|_| masters.next().is_none());
-        let (seen, process) = took.or(only.copied())?;
+        let process = took.or(only.copied())?;
         let events = &story.timeline.events;
         let like = events.iter().find_map(|event| match &event.kind {
             EventKind::SameEnvironment { pid, like, .. } if *pid == process.pid => Some(*like),
@@ -94,7 +94,7 @@ impl<'a> Loaded<'a> {
         })?;
         Some(Self {
             pid: process.pid,
-            evidence: [seen, n],
+            evidence: [process.n, n],
             environment,
             started_at_ms: process.started_at_ms?,
         })
@@ -154,8 +154,8 @@ fn registered(story: &Story<'_>) -> Vec<String> {
         .filter_map(|line| line.trim().strip_prefix(". "))
         .map(str::to_owned);
     let asked = control::answers(story)
-        .filter(|(_, _, answer)| answer.pid.is_some_and(|pid| story.is_watched(pid) == Some(true)))
-        .filter_map(|(_, _, answer)| answer.registered.as_ref())
+        .filter(|answer| answer.pid.is_some_and(|pid| story.is_watched(pid) == Some(true)))
+        .filter_map(|answer| answer.value.registered.as_ref())
         .flat_map(|all| all.keys().cloned());
     listed.chain(asked).collect()
 }
