@@ -260,6 +260,11 @@ fn refused(run: &Run) -> Option<Run> {
         return None;
     }
     let first = run.first_status()?.to_owned();
+    // A row that the worker makes when it is done would not be there.
+    let setup = &run.timeline.setup;
+    if setup.succeeded.contains(&first) || setup.failed.contains(&first) {
+        return None;
+    }
     let dead = format!("{}.XQ", run.queue());
     let mut initial: Option<Row> = None;
     let mut events: Vec<Event> = Vec::new();

@@ -28,11 +28,6 @@ fn check(story: &Story<'_>) -> Answer {
                 "the row said {status}, and says {} now, which is no status that is configured: a stage after it",
                 now.status.as_deref().unwrap_or_default()
             ),
-            // Of those that wait on its queue one may be this task's: whoever wrote the status, it runs yet.
-            None if story.waits_by_assumption => format!(
-                "the row says {status}, and messages wait on `{}`: if one of them is this task's, it is run when somebody takes it",
-                story.queue()
-            ),
             None => format!("the row says {status}"),
         };
         if story.waits_untaken() {
