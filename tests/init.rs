@@ -307,6 +307,38 @@ fn compose_files_in_odd_places() {
     );
 }
 
+/// The server's port is not published, and a proxy's is: no default of the server's is made up.
+#[test]
+fn an_api_behind_a_proxy_of_the_same_compose_file() {
+    let web = "  web:\n    build: .\n    command: [uvicorn, 'shop.web:app', --port, '8300']\n";
+    let gate = "  gate:\n    image: shopgate:1\n    ports: ['127.0.0.1:1:8080']\n";
+    let store = "  store:\n    image: postgres:16\n    ports: ['127.0.0.1:2:5432']\n";
+    let code = "from fastapi import FastAPI\napp = FastAPI()\n@app.post('/orders')\ndef order(): ...\n";
+    let act = "import dramatiq\n@dramatiq.actor\ndef act(x): ...\n";
+    let drafted = |name: &str, services: &str| {
+        let compose = format!("services:\n{services}");
+        let files = [
+            ("compose.yml", compose.as_str()),
+            ("shop/web.py", code),
+            ("shop/tasks.py", act),
+        ];
+        Project::new(name, &files).init().0
+    };
+    let hidden = "compose.yml, service web listens on 8300 in its container";
+    let text = drafted("behind-a-proxy", &format!("{web}{gate}{store}"));
+    has(&text, &["url = \"http://localhost:1\""]);
+    assert!(
+        text.contains(hidden) && text.contains("may pass on to service web"),
+        "{text}"
+    );
+    let text = drafted("behind-nothing", &format!("{web}{store}"));
+    assert!(text.contains(hidden), "{text}");
+    assert!(
+        !text.lines().any(|line| line.starts_with("url = \"http:")),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_setting_that_would_be_ignored_is_refused() {
     let project = Project::new("set", &[]);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::compose::Service;
 use super::curl::CurlPost;
+use super::launch::hidden;
 use super::openapi::{self, SubmitOperation};
 use super::program::API;
 use super::{InitResult, Survey, running, work};
@@ -26,6 +28,13 @@ struct Candidate {
 
 pub async fn fill(survey: &Survey, result: &mut InitResult) {
     let candidates = candidates(survey);
+    if let Some((service, port)) = hidden(&survey.launches, &survey.services) {
+        let text = format!(
+            "{} listens on {port} in its container, which this machine does not reach: publish the port, or name the service that passes requests on to it",
+            service.place()
+        );
+        result.draft.note("api.url", text);
+    }
     let mut answered: Option<(Candidate, Option<(SubmitOperation, String)>)> = None;
     let mut others = Vec::new();
     for candidate in candidates {
@@ -170,7 +179,19 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
             add(port, format!("{}, a curl command", post.place), false);
         }
     }
+    let hidden = hidden(&survey.launches, &survey.services);
+    if let Some((server, _)) = hidden {
+        let is_other = |service: &&Service| service.name != server.name && !service.is_store();
+        for other in survey.services.iter().filter(is_other) {
+            let place = format!("{}, which may pass on to service {}", other.place(), server.name);
+            other
+                .ports
+                .iter()
+                .for_each(|port| add(port.published, place.clone(), false));
+        }
+    }
     if found.is_empty()
+        && hidden.is_none()
         && let Some(place) = &survey.code.fastapi
     {
         found.push(Candidate {

@@ -85,6 +85,11 @@ impl Service {
         words
     }
 
+    /// It keeps messages or rows.
+    pub fn is_store(&self) -> bool {
+        self.is_rabbitmq() || self.is_postgres()
+    }
+
     pub fn is_rabbitmq(&self) -> bool {
         match self.kind() {
             Some(kind) => kind.contains("rabbitmq") && !kind.contains("exporter"),

@@ -1,5 +1,6 @@
 //! Commands that start an API or a worker, wherever they are written down.
 
+use super::compose::Service;
 use crate::framework::{self, Framework};
 
 /// A command and where it stands.
@@ -216,6 +217,16 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
 /// Splits as a shell would, without expanding anything; prose with an apostrophe at its spaces.
 pub fn words(line: &str) -> Vec<String> {
     shell_words::split(line).unwrap_or_else(|_| line.split_whitespace().map(str::to_owned).collect())
+}
+
+/// A server in a container whose port is not published: a proxy in another one may be the way to it.
+pub fn hidden<'a>(launches: &[StartCommand], services: &'a [Service]) -> Option<(&'a Service, u16)> {
+    let mut servers = launches.iter().filter(|launch| launch.is_server());
+    servers.find_map(|launch| {
+        let service = services.iter().find(|service| service.place() == launch.place)?;
+        let port = launch.port()?;
+        service.published(port).is_none().then_some((service, port))
+    })
 }
 
 #[cfg(test)]
