@@ -8,6 +8,7 @@
 mod runs;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -26,7 +27,9 @@ struct Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
+        // The browser that it started, too: without its driver it would stay.
+        let group = format!("-{}", self.driver.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.driver.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -52,6 +55,7 @@ fn tool(name: &str) -> String {
 fn driver() -> Option<(Child, String)> {
     let mut driver = Command::new(tool("LAB_CHROMEDRIVER"))
         .arg("--port=0")
+        .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
