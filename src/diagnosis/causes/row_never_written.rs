@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{Fact, broker, row};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Row, Source, Xmax};
+use crate::timeline::{Row, Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-never-written",
@@ -127,19 +127,16 @@ fn is_never_marked(story: &Story<'_>) -> bool {
     story.closed() && is_one && story.rolled_back_meanwhile().is_none()
 }
 
-/// The first version that was seen was still invisible when the actor had ended.
+/// A version that was seen, the first or the last, was still invisible when the actor had ended.
 fn came_after_its_end(story: &Story<'_>) -> Option<[u32; 2]> {
     let over = story.attempt_over()?;
-    let first = story.rows().iter().find(|row| row.present)?;
-    let (n, invisible_at) = story.timeline.events.iter().find_map(|event| match event.kind {
-        EventKind::RowCommitted {
-            xmin,
-            invisible_at_ms: Some(at),
-            ..
-        } if Some(xmin) == first.xmin => Some((event.n, at)),
-        _ => None,
-    })?;
-    (invisible_at > over.at_ms).then_some([over.n, n])
+    let first = story.rows().iter().find(|row| row.present).copied();
+    let mut commits = first
+        .into_iter()
+        .chain(story.last_row())
+        .flat_map(|row| story.commits_of(&row));
+    let later = commits.find(|commit| commit.invisible_at_ms.is_some_and(|at| at > over.at_ms))?;
+    Some([over.n, later.n])
 }
 
 /// An aborted mark is a rolled-back update, or only a lock and nothing was written.
@@ -224,7 +221,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some([over, committed]) = came_after_its_end(story) {
         return Answer::possible(
-            "the actor is done; the only version of its row that was seen was committed after that, and says nothing of what the actor wrote",
+            "the actor is done; the version of its row that was seen was committed after that, and says nothing of what the actor wrote",
             [over, committed, row.n],
         );
     }
@@ -235,13 +232,6 @@ fn check(story: &Story<'_>) -> Answer {
         );
     }
     match story.attempt_over() {
-        // What the actor wrote may have been written over.
-        Some(over) if let Some(later) = story.is_written_after(over.at_ms) => Answer::possible(
-            format!(
-                "{text}; but that version was written after the actor was done, and what was there before it was not seen"
-            ),
-            [over.n, later, row.n],
-        ),
         Some(over) if is_unknown_afterwards(story, &row) => Answer::possible(text, [over.n, row.n]),
         // Another may be meant to write it: a callback, a batch, a service that listens. Nothing shows that there is none.
         Some(over) => Answer::likely(text, [over.n, row.n]),

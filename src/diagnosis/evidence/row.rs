@@ -52,13 +52,9 @@ impl<'a> Story<'a> {
     pub fn older_row(&self) -> Option<Fact<f64>> {
         let since = self.submitted_at()?;
         let row = self.last_row().filter(|row| row.present)?;
-        self.facts(|kind| match kind {
-            EventKind::RowCommitted {
-                xmin, visible_at_ms, ..
-            } if Some(*xmin) == row.xmin && *visible_at_ms < since => Some(since - visible_at_ms),
-            _ => None,
-        })
-        .next()
+        let mut commits = self.commits_of(&row);
+        let before = commits.find(|commit| commit.visible_at_ms < since)?;
+        Some(before.with(since - before.visible_at_ms))
     }
 
     /// A final status, whatever run it is of.
@@ -183,11 +179,9 @@ impl<'a> Story<'a> {
     /// The line by which the last attempt was over, and when the actor had returned by the log.
     pub fn returned(&self) -> Option<Fact<f64>> {
         let over = self.attempt_over()?;
-        let is_return = |told: &&super::WorkerLine<'_>| {
-            matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
-        };
-        let at = self.lines.iter().rfind(is_return);
-        let at_ms = at.map_or(over.at_ms, |told| told.at_ms.min(over.at_ms));
+        let at_ms = self
+            .last_return()
+            .map_or(over.at_ms, |told| told.at_ms.min(over.at_ms));
         Some(Fact::new(over.n, over.at_ms, at_ms))
     }
 

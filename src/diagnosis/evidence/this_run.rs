@@ -8,6 +8,31 @@ use crate::timeline::{Event, EventKind, Row, Source};
 /// Two sources with different delays.
 const A_MOMENT_MS: f64 = 300.0;
 
+/// Between these two moments: it was still invisible at the first, where a look was that early.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
+    pub invisible_at_ms: Option<f64>,
+    pub visible_at_ms: f64,
+}
+
+impl<'a> Story<'a> {
+    /// When this version of the row was committed, as the database's snapshots place it.
+    pub fn commits_of(&self, row: &Row) -> impl Iterator<Item = Fact<Commit>> + use<'_, 'a> {
+        let wanted = row.xmin;
+        self.facts(move |kind| match kind {
+            EventKind::RowCommitted {
+                xmin,
+                invisible_at_ms,
+                visible_at_ms,
+            } if Some(*xmin) == wanted => Some(Commit {
+                invisible_at_ms: *invisible_at_ms,
+                visible_at_ms: *visible_at_ms,
+            }),
+            _ => None,
+        })
+    }
+}
+
 impl Story<'_> {
     /// What the row says is of an older run: it was so before the submission, it is final while nobody can have
     /// taken this run's message, or while this run went another way and nothing shows that it wrote that.
@@ -59,8 +84,8 @@ impl Story<'_> {
         (says_success && failed) || self.was_skipped() || is_inside() || is_held()
     }
 
-    /// What shows that a final status came in this run: it was another one since the submission, or the worker says that
-    /// the actor returned.
+    /// What shows that a final status came in this run: it was another one since the submission, or the row's version came
+    /// while the actor ran, which returned.
     pub(in crate::diagnosis) fn status_of_this_run(&self) -> Option<Vec<u32>> {
         // Afterwards it is the task's last word, unless a message of it may wait, or its last run says otherwise.
         if self.post_mortem() {
@@ -127,8 +152,8 @@ impl Story<'_> {
         self.waits_by_assumption && self.lines().is_empty() && self.was_taken_by_nobody()
     }
 
-    /// No worker can have run it, whatever a log says: it was handed to nobody, and either there was no consumer, or
-    /// nothing at all was handed out from its queue.
+    /// No worker can have run it, whatever a log says: it was handed to nobody, and nothing at all was handed out from
+    /// its queue.
     pub(super) fn cannot_have_run(&self) -> bool {
         let Some(since) = self
             .submitted_at()
@@ -146,13 +171,18 @@ impl Story<'_> {
             && !self.timeline.events.iter().any(from_its_queue)
     }
 
-    /// The worker says that the actor returned, and of nothing that speaks against it.
-    fn returned_cleanly(&self) -> Option<WorkerLine<'_>> {
+    /// The last line by which the actor returned.
+    pub(super) fn last_return(&self) -> Option<&WorkerLine<'_>> {
         let is_return = |told: &&WorkerLine<'_>| {
             matches!(told.mark, Some(LogEvent::Completed | LogEvent::Succeeded { .. }))
         };
-        let returned = self.lines().iter().rfind(is_return).copied();
-        returned.filter(|_| self.raised().is_empty() && !self.says_not_entered())
+        self.lines().iter().rfind(is_return)
+    }
+
+    /// The worker says that the actor returned, and of nothing that speaks against it.
+    fn returned_cleanly(&self) -> Option<&WorkerLine<'_>> {
+        let is_clean = self.raised().is_empty() && !self.says_not_entered();
+        self.last_return().filter(|_| is_clean)
     }
 
     /// Whoever set the final status, this run has come to its end: nothing changes it any more.
@@ -160,38 +190,14 @@ impl Story<'_> {
         self.status_of_this_run().is_some() || (!self.post_mortem() && self.returned_cleanly().is_some())
     }
 
-    /// The version of the row that is seen came after this moment, by the database's snapshots.
-    pub(in crate::diagnosis) fn is_written_after(&self, moment_ms: f64) -> Option<u32> {
-        let last = self.last_row()?;
-        let mut commits = self.facts(|kind| match kind {
-            EventKind::RowCommitted {
-                xmin,
-                invisible_at_ms: Some(before),
-                ..
-            } if Some(*xmin) == last.xmin => Some(*before),
-            _ => None,
-        });
-        commits
-            .find(|commit| commit.value > moment_ms)
-            .map(|commit| commit.n)
-    }
-
-    /// The version of the row that is seen came between the actor's begin and its end, by the database's snapshots.
+    /// The version of the row that is seen came between the actor's begin and its end.
     fn is_written_meanwhile(&self, returned_ms: f64) -> bool {
         let (Some(began), Some(last)) = (self.began_at(), self.last_row()) else {
             return false;
         };
-        let mut commits = self.facts(|kind| match kind {
-            EventKind::RowCommitted {
-                xmin,
-                invisible_at_ms: Some(before),
-                visible_at_ms,
-            } => Some((*xmin, *before, *visible_at_ms)),
-            _ => None,
-        });
-        commits.any(|commit| {
-            let (xmin, before, visible) = commit.value;
-            last.xmin == Some(xmin) && before >= began && visible <= returned_ms + A_MOMENT_MS
+        self.commits_of(&last).any(|commit| {
+            let is_later = commit.invisible_at_ms.is_some_and(|at| at >= began);
+            is_later && commit.visible_at_ms <= returned_ms + A_MOMENT_MS
         })
     }
 
