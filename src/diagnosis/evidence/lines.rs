@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Raised, Story, ThreadKey, WorkerLine, results};
+use super::{Story, ThreadKey, WorkerLine};
 use crate::framework::{LogEvent, Verbosity};
 use crate::timeline::{Level, Source};
 
@@ -212,62 +212,6 @@ impl<'a> Story<'a> {
         evidence.iter().any(|n| self.weak.contains(n))
     }
 
-    pub(super) fn find_raised(&mut self) {
-        let mut raised: Vec<Raised> = self
-            .lines
-            .iter()
-            .filter_map(|told| match told.mark {
-                Some(LogEvent::Failed { actor }) => Some(Raised {
-                    n: told.n,
-                    at_ms: told.at_ms,
-                    trace: told
-                        .line
-                        .traceback
-                        .as_deref()
-                        .and_then(|text| self.framework().traceback(text)),
-                    actor: actor.clone(),
-                    text: told.line.traceback.clone().unwrap_or_default(),
-                    wrapper: false,
-                }),
-                _ => None,
-            })
-            .collect();
-        if let Some((told, text, trace)) = results::raised_by_the_body(self) {
-            raised.push(Raised {
-                n: told.n,
-                at_ms: told.at_ms,
-                trace: Some(trace),
-                actor: self.actors().into_iter().next().unwrap_or_default().to_owned(),
-                text: text.to_owned(),
-                wrapper: false,
-            });
-        }
-        for passage in self
-            .publishes
-            .iter()
-            .chain(self.held.iter().map(|held| &held.passage))
-        {
-            if let (Some(text), Some(actor)) = (&passage.message.traceback, &passage.message.actor) {
-                raised.push(Raised {
-                    n: passage.n,
-                    at_ms: passage.at_ms,
-                    trace: self.framework().traceback(text),
-                    actor: actor.clone(),
-                    text: text.clone(),
-                    wrapper: false,
-                });
-            }
-        }
-        raised.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-        let not_entered =
-            self.timeline.setup.entry_pattern.is_some() && self.entries.is_empty() && self.could_see_entry();
-        for raised in raised.iter_mut().filter(|_| not_entered) {
-            let trace = raised.trace.as_ref();
-            raised.wrapper = trace.is_some_and(|trace| trace.only_libraries(&raised.actor));
-        }
-        self.raised = raised;
-    }
-
     /// The application's own lines between the framework's call and its completion.
     pub(super) fn own_lines(&self) -> Vec<(f64, u32)> {
         let mut called: HashMap<ThreadKey<'a>, bool> = HashMap::new();
@@ -340,11 +284,6 @@ impl<'a> Story<'a> {
                             .as_deref()
                             .is_some_and(|name| name.starts_with(self.framework().log.logger)))
             })
-    }
-
-    /// Attempts that raised, in order.
-    pub fn raised(&self) -> &[Raised] {
-        &self.raised
     }
 
     /// The attempt in hand is over: settled, or handed to a retry.

@@ -1,0 +1,87 @@
+//! What it rests on that an event is the task's, or somebody's.
+
+use std::collections::BTreeMap;
+
+use super::{Story, locks, results};
+use crate::diagnosis::premises::{EventId, Premise};
+use crate::timeline::EventKind;
+
+impl Story<'_> {
+    /// What the attribution of each event rests on: a line that carries no id, a message that is
+    /// known by a number, the process at the end of a connection.
+    pub(super) fn find_premises(&mut self) {
+        let mut premises: BTreeMap<EventId, Vec<Premise>> = BTreeMap::new();
+        let is = match self.recognised() {
+            Some(_) => Premise::SentForTheRequest,
+            None => Premise::MessageIsOurs,
+        };
+        let ours = |id: Option<&str>| id.map(|id| is(id.to_owned()));
+        // Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
+        let at_rest = |id: Option<&str>| {
+            let ids = self
+                .held
+                .iter()
+                .filter_map(|held| held.passage.message.message_id.as_deref());
+            id.is_some_and(|id| ids.into_iter().any(|held| held == id))
+        };
+        for line in &self.lines {
+            let found = premises.entry(line.n).or_default();
+            if self.post_mortem() && !at_rest(line.message_id()) {
+                found.push(Premise::IdIsNew);
+            }
+            match line.message_id() {
+                Some(id) => found.extend(ours(Some(id))),
+                None if line.line.carries_task_id => {}
+                None if self.by_thread.contains(&line.n) => {
+                    found.push(Premise::OneProcessPerLogThread { pid: line.pid });
+                    // The thread has it because it took the message.
+                    if self.recognised().is_some() {
+                        found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
+                    }
+                }
+                None => {}
+            }
+        }
+        // It names no message, and is about the one that its process spoke of last.
+        if let Some((told, ..)) = results::raised_by_the_body(self) {
+            let pid = told.line.pid;
+            let found = premises.entry(told.n).or_default();
+            found.extend([Premise::OneProcessPerLogThread { pid }, Premise::LogIsWhole]);
+        }
+        let transfers = self.publishes.iter().chain(&self.deliveries);
+        for transfer in transfers.chain(self.held.iter().map(|held| &held.passage)) {
+            premises
+                .entry(transfer.n)
+                .or_default()
+                .extend(ours(transfer.message.message_id.as_deref()));
+        }
+        let taken = || {
+            let last = self.deliveries.last().filter(|_| self.recognised().is_none());
+            last.and_then(|passage| ours(passage.message.message_id.as_deref()))
+                .into_iter()
+        };
+        for event in &self.timeline.events {
+            match &event.kind {
+                EventKind::Peer { connection, .. } => {
+                    premises.insert(event.n, vec![Premise::PeerIsProcess(connection.clone())]);
+                }
+                // What a process does is of interest because it has our message.
+                EventKind::Stacks { .. } => {
+                    premises.insert(event.n, taken().collect());
+                }
+                EventKind::LockWait(wait) if !wait.table => {
+                    let waiters = locks::waiting_processes(self, wait).into_iter();
+                    let ours = waiters.filter(|waiter| locks::is_our_worker(self, waiter.value));
+                    let waits = ours.take(1).map(|waiter| Premise::WaitIsTheTasks(waiter.value));
+                    premises.insert(event.n, taken().chain(waits).collect());
+                }
+                _ => {}
+            }
+        }
+        self.premises = premises;
+    }
+
+    pub fn premises_of(&self, n: EventId) -> &[Premise] {
+        self.premises.get(&n).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,263 @@
+//! What is said beside the verdict.
+
+use std::collections::BTreeSet;
+
+use super::{Fact, Story, connections, row};
+use crate::diagnosis::{Outcome, Stage};
+use crate::text::counted;
+use crate::timeline::{Ended, Event, EventKind, Row, Source};
+
+impl Story<'_> {
+    fn which_is_meant(&self) -> String {
+        let actors: BTreeSet<&str> = self
+            .publishes
+            .iter()
+            .filter_map(|passage| passage.message.actor.as_deref())
+            .collect();
+        let count = self.candidates;
+        match actors.len() {
+            0 | 1 => format!(
+                "{count} messages for the same actor carry this task id: what is shown may be of any of them, and the ids of one"
+            ),
+            _ => format!(
+                "{count} messages carry this task id, for the actors {}: set broker.actor to the one that is meant",
+                actors
+                    .into_iter()
+                    .map(|actor| format!("`{actor}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        }
+    }
+
+    /// The user ended the run before it could decide. A trace always ends so.
+    pub fn is_stopped(&self) -> bool {
+        self.interruption().is_some()
+    }
+
+    fn interruption(&self) -> Option<&Event> {
+        let interrupted = EventKind::Ended {
+            why: Ended::Interrupted,
+        };
+        let mut events = self.timeline.events.iter();
+        events.find(|event| event.kind == interrupted && !self.is_trace())
+    }
+
+    /// What is missing may just not have happened yet.
+    fn stopped(&self) -> Option<String> {
+        let events = &self.timeline.events;
+        let end = self.interruption()?;
+        let after = (end.at_ms - events.first()?.at_ms) / 1000.0;
+        let waiting: Vec<&str> = [("api", "the API"), ("worker", "the worker")]
+            .into_iter()
+            .filter(|(part, _)| {
+                self.started(part)
+                    .is_some_and(|launch| launch.ready.is_none() && launch.not_ready.is_none())
+            })
+            .map(|(_, name)| name)
+            .collect();
+        let doing = match (self.was_sent() || self.post_mortem(), waiting.as_slice()) {
+            (true, _) => ": what had not happened by then may have come later".to_owned(),
+            (false, []) => ": no task was sent".to_owned(),
+            (false, parts) => format!(
+                ", while waiting for {} to be ready: no task was sent",
+                parts.join(" and ")
+            ),
+        };
+        Some(format!("stopped by you after {after:.1} s{doing}"))
+    }
+
+    /// Whose lines and exceptions these are, where the log that is watched is not his. Of a worker that
+    /// was started, `remarks_on_launches` says it.
+    fn taker(&self, told: &[u32]) -> Option<String> {
+        if self.started("worker").is_some() {
+            return None;
+        }
+        let (pid, process) = self.deliveries().find_map(|passage| {
+            let Fact { n, value: pid, .. } = self.peer(passage.connection)?;
+            let is_told = told.contains(&n) || told.contains(&passage.n);
+            // Whoever passes it on does not have it.
+            let is_passed_on = self
+                .process(pid)
+                .is_some_and(|process| connections::is_relay(&process));
+            (!is_told && !is_passed_on && self.is_watched(pid) == Some(false))
+                .then(|| (pid, self.process_in_life(pid)))
+        })?;
+        // One that has ended since cannot be told from the watched worker, which may have been started again.
+        let process = process.filter(|process| !process.command.is_empty())?;
+        Some(format!(
+            "the message went to pid {pid} (`{}`), which is not the watched worker",
+            process.command.join(" ")
+        ))
+    }
+
+    /// The row has a status that is configured, but for the case of its letters.
+    fn status_in_other_case(&self) -> Option<String> {
+        let setup = &self.timeline.setup;
+        let row = self.last_row()?;
+        let status = row.status.as_deref()?;
+        let lists = [
+            ("succeeded", &setup.succeeded),
+            ("failed", &setup.failed),
+            ("running", &setup.running),
+        ];
+        if lists
+            .iter()
+            .any(|(_, words)| words.iter().any(|word| word == status))
+        {
+            return None;
+        }
+        lists.iter().find_map(|(key, words)| {
+            let word = words.iter().find(|word| word.eq_ignore_ascii_case(status))?;
+            Some(format!(
+                "the row says `{status}`, and `database.{key}` has `{word}`: statuses are compared letter by letter; if it is meant, write `{status}` there"
+            ))
+        })
+    }
+
+    /// The actor is done, and the row says a word that it did not say before and that nobody named.
+    fn status_of_no_list(&self) -> Option<String> {
+        let row = self
+            .last_row()
+            .filter(|row| row.present && self.attempt_over().is_some())?;
+        let status = row.status.as_deref()?;
+        let is_running = self.timeline.setup.running.iter().any(|word| word == status);
+        let was_there =
+            |seen: &Fact<&Row>| seen.n != row.n && seen.xmin != row.xmin && seen.status == row.status;
+        let is_first = self.rows().first().is_none_or(|first| first.xmin == row.xmin);
+        let is_known = self.says_it_is_over(&row) || is_running || row::is_before_the_work(status);
+        (!is_known && !is_first && !self.rows().iter().any(was_there)).then(|| {
+            format!(
+                "the row says `{status}`, which is in no list of taskdiag.toml: where it means that the task is over, add it to database.succeeded or database.failed"
+            )
+        })
+    }
+
+    /// `told`: the evidence of the verdict's causes, which say what they stand for by themselves.
+    pub fn notes(&self, told: &[u32]) -> Vec<String> {
+        let mut notes = Vec::new();
+        notes.extend(self.stopped());
+        if let Some(error) = self.unsent() {
+            notes.push(format!("no task was submitted: {error}"));
+        }
+        notes.extend(self.taker(told));
+        if self.recognised().is_some() {
+            notes.push("the answer names no task: the only message that was sent between the request and the answer was followed; set api.task_id_pointer if the answer does hold the id".into());
+        }
+        if self.is_ambiguous() {
+            notes.push(self.which_is_meant());
+        }
+        notes.extend(self.status_in_other_case().or_else(|| self.status_of_no_list()));
+        if let Some(stray) = self.stray_publishes.first() {
+            notes.push(format!(
+                "another message with this task id was published for actor `{}`",
+                stray.message.actor.as_deref().unwrap_or("?")
+            ));
+        }
+        if !self.post_mortem()
+            && self.last_row().is_some_and(|row| self.says_it_is_over(&row))
+            && self.deliveries().next().is_none()
+            && self.was_taken_by_nobody()
+        {
+            notes.push(format!(
+                "the row's status is a final one, but nobody was seen taking a message from `{}`: an earlier run may have left it, or something else than a worker of that queue has set it",
+                self.queue()
+            ));
+        }
+        // What it does not show is then no proof of anything.
+        if let Some(reason) = self.firehose_in_part()
+            && !self.is_trace()
+            && self.outcome() != Outcome::Succeeded
+        {
+            notes.push(format!("the firehose sees in part: {reason}"));
+        }
+        // Only where a hanging thread could be the answer does a refused stack matter.
+        if self.closed() && self.outcome() != Outcome::Succeeded {
+            let refused = self.timeline.events.iter().find_map(|event| match &event.kind {
+                EventKind::StacksRefused { reason, .. } => Some(reason.clone()),
+                _ => None,
+            });
+            notes.extend(refused);
+        }
+        if self.is_trace() {
+            notes.push("this is a recording of `taskdiag trace`: it shows what passed the broker between its start and its end, and nothing else was looked at".into());
+            if self.task_id.is_none() {
+                notes.push("no task was named: taskdiag replay RUN.jsonl --task ID follows one".into());
+            }
+            return notes;
+        }
+        if self.post_mortem() && !self.lines.is_empty() {
+            return notes;
+        }
+        if self.post_mortem() {
+            if self.reached(Stage::Delivered).is_none() {
+                notes.push("published and delivered are unknown: RabbitMQ keeps no history, and only a run that watches from the start can see them".into());
+            }
+            if !self.sees(Source::DeadLetters) {
+                notes.insert(0, self.peek_hint());
+            }
+            let table = self.timeline.setup.table.as_deref().unwrap_or("?");
+            let nothing_of_it = self.publishes.is_empty() && self.lines.is_empty() && self.held.is_empty();
+            let is_absent = self.last_row().is_some_and(|row| !row.present);
+            if let (Some(id), true) = (self.task_id, is_absent) {
+                let nowhere = if nothing_of_it {
+                    ", and no log names it"
+                } else {
+                    ""
+                };
+                let text = format!(
+                    "table `{table}` has no row with the id `{id}`{nowhere}: was the id copied in full?"
+                );
+                notes.insert(0, text);
+            }
+        }
+        notes
+    }
+
+    /// What `--peek` would search, with the counts that are known.
+    fn peek_hint(&self) -> String {
+        let queues = &self.framework().queues;
+        let named = [queues.delay(self.queue()), queues.dead_letter(self.queue())];
+        let counts: Vec<String> = named
+            .into_iter()
+            .flatten()
+            .filter_map(|name| {
+                let depth = self.depths(&name).last()?;
+                Some(format!(
+                    "`{name}` ({})",
+                    counted(depth.ready, "message", "messages")
+                ))
+            })
+            .collect();
+        match counts.is_empty() {
+            true => "next: `--peek` searches the delay and dead-letter queues for this task".into(),
+            false => format!("next: `--peek` searches {} for this task", counts.join(" and ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    #[test]
+    fn a_success_that_nobody_can_have_worked_for_is_said() {
+        let by_hand = Scene::published()
+            .depth("default", 1, 0)
+            .row("COMPLETED")
+            .verdict()
+            .notes;
+        assert!(
+            by_hand
+                .iter()
+                .any(|note| note.contains("something else than a worker")),
+            "{by_hand:?}"
+        );
+        let by_the_worker = Scene::published()
+            .deliver(WORKER)
+            .row("COMPLETED")
+            .verdict()
+            .notes;
+        assert!(by_the_worker.is_empty(), "{by_the_worker:?}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Attempts that raised.
+
+use super::{Story, results};
+use crate::framework::{LogEvent, Traceback, class_of, is_one_of, raises_one_of};
+
+/// One attempt that raised, from the log or from the copy on the delay queue.
+#[derive(Debug, Clone)]
+pub struct Raised {
+    pub n: u32,
+    pub at_ms: f64,
+    pub trace: Option<Traceback>,
+    pub actor: String,
+    /// The whole traceback, chain included.
+    text: String,
+    /// No entry was seen although it would have been, and only libraries are on the stack.
+    wrapper: bool,
+}
+
+impl Raised {
+    /// The actor's own code is on the stack.
+    pub fn entered(&self) -> bool {
+        self.trace
+            .as_ref()
+            .is_some_and(|trace| !trace.is_bad_call(&self.actor) && !trace.own_frames().is_empty())
+            && !self.wrapper
+    }
+
+    /// The call itself failed: its arguments do not fit.
+    pub fn is_bad_call(&self) -> bool {
+        self.trace
+            .as_ref()
+            .is_some_and(|trace| trace.is_bad_call(&self.actor))
+    }
+
+    /// Something that is wrapped around the actor raised, as far as can be seen.
+    pub fn in_a_wrapper(&self) -> bool {
+        self.wrapper
+    }
+
+    /// It, or another exception of its chain, is of one of these classes.
+    pub fn is_one_of(&self, classes: &[&str]) -> bool {
+        let last = self.trace.as_ref().map(|trace| class_of(&trace.exception));
+        last.is_some_and(|class| is_one_of(class, classes)) || raises_one_of(&self.text, classes)
+    }
+
+    pub fn exception(&self) -> String {
+        self.trace
+            .as_ref()
+            .map(|trace| trace.exception.clone())
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| "an exception".into())
+    }
+}
+
+impl Story<'_> {
+    pub(super) fn find_raised(&mut self) {
+        let mut raised: Vec<Raised> = self
+            .lines
+            .iter()
+            .filter_map(|told| match told.mark {
+                Some(LogEvent::Failed { actor }) => Some(Raised {
+                    n: told.n,
+                    at_ms: told.at_ms,
+                    trace: told
+                        .line
+                        .traceback
+                        .as_deref()
+                        .and_then(|text| self.framework().traceback(text)),
+                    actor: actor.clone(),
+                    text: told.line.traceback.clone().unwrap_or_default(),
+                    wrapper: false,
+                }),
+                _ => None,
+            })
+            .collect();
+        if let Some((told, text, trace)) = results::raised_by_the_body(self) {
+            raised.push(Raised {
+                n: told.n,
+                at_ms: told.at_ms,
+                trace: Some(trace),
+                actor: self.actors().into_iter().next().unwrap_or_default().to_owned(),
+                text: text.to_owned(),
+                wrapper: false,
+            });
+        }
+        for passage in self
+            .publishes
+            .iter()
+            .chain(self.held.iter().map(|held| &held.passage))
+        {
+            if let (Some(text), Some(actor)) = (&passage.message.traceback, &passage.message.actor) {
+                raised.push(Raised {
+                    n: passage.n,
+                    at_ms: passage.at_ms,
+                    trace: self.framework().traceback(text),
+                    actor: actor.clone(),
+                    text: text.clone(),
+                    wrapper: false,
+                });
+            }
+        }
+        raised.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        let not_entered =
+            self.timeline.setup.entry_pattern.is_some() && self.entries.is_empty() && self.could_see_entry();
+        for raised in raised.iter_mut().filter(|_| not_entered) {
+            let trace = raised.trace.as_ref();
+            raised.wrapper = trace.is_some_and(|trace| trace.only_libraries(&raised.actor));
+        }
+        self.raised = raised;
+    }
+
+    /// Attempts that raised, in order.
+    pub fn raised(&self) -> &[Raised] {
+        &self.raised
+    }
+}

@@ -1,0 +1,59 @@
+//! One line of the watched worker's log, with what the framework's lines mean.
+
+use crate::framework::{LineSubject, LogEvent, WorkerLife};
+use crate::timeline::LogLine;
+
+/// A line of the watched worker's log.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerLine<'a> {
+    pub n: u32,
+    pub at_ms: f64,
+    pub line: &'a LogLine,
+    /// The process of this machine that wrote it. The pid in the line itself may be a container's.
+    pub pid: Option<i32>,
+    pub mark: Option<&'a LogEvent>,
+    /// What it is about, beside that.
+    pub subject: Option<LineSubject<'a>>,
+    pub stated: Option<&'a str>,
+}
+
+/// Lines of one thread, as far as the log tells them apart.
+pub type ThreadKey<'a> = (Option<&'a str>, Option<i32>, Option<&'a str>);
+
+impl<'a> WorkerLine<'a> {
+    /// The id of the message that it names.
+    pub fn message_id(&self) -> Option<&'a str> {
+        self.mark
+            .and_then(LogEvent::message_id)
+            .or(self.subject.map(|subject| subject.id))
+    }
+
+    /// The thread that wrote it: replicas that share a log may have the same pid and thread.
+    pub fn thread(&self) -> ThreadKey<'a> {
+        (
+            self.line.stream.as_deref(),
+            self.line.pid,
+            self.line.thread.as_deref(),
+        )
+    }
+
+    /// The actor that it names.
+    pub fn task_name(&self) -> Option<&'a str> {
+        self.mark.and_then(LogEvent::task_name)
+    }
+
+    /// The application says it, in the course of the task.
+    pub fn is_by_the_task(&self) -> bool {
+        self.mark.is_none() && self.subject.is_some_and(|subject| subject.by_the_task)
+    }
+
+    /// The broker is told what became of the message.
+    pub fn settles(&self) -> bool {
+        self.mark.is_some_and(LogEvent::settles)
+    }
+
+    /// What it says of the worker's own life.
+    pub fn life(&self) -> Option<WorkerLife> {
+        self.mark.and_then(LogEvent::worker_life)
+    }
+}
