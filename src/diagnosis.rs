@@ -175,6 +175,13 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
     if story.reached(Stage::Entered).is_some() {
         return Some(Scenario::A);
     }
+    // What was sent may be running, and what died may have taken its last lines with it.
+    if evidence::api::sent_all_the_same(story).is_some() && story.task_id().is_none()
+        || story.taker_is_gone().is_some()
+            && winner.is_some_and(|(_, cause, _)| cause.scenario == Some(Scenario::C))
+    {
+        return None;
+    }
     let of = |(_, cause, matched): &Candidate| matched.scenario.or(cause.scenario);
     match winner {
         // B if any link says why; else the effect's at the task's own stage.

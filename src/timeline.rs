@@ -141,7 +141,12 @@ impl Timeline {
             events.find(|event| is(&event.kind)).map(|event| event.at_ms)
         };
         let asked = at(|kind| matches!(kind, EventKind::Submitting { .. }));
-        let answered = at(|kind| matches!(kind, EventKind::Answered { .. } | EventKind::CommandEnded(_)));
+        let answered = at(|kind| {
+            matches!(
+                kind,
+                EventKind::Answered { .. } | EventKind::NotAnswered { .. } | EventKind::CommandEnded(_)
+            )
+        });
         let (Some(asked), Some(answered)) = (asked, answered) else {
             return Vec::new();
         };

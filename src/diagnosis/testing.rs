@@ -327,6 +327,15 @@ impl Scene {
         self.see(Source::ApiLog, EventKind::Line(line))
     }
 
+    /// The actor's entry line in the API's log, written by this process.
+    pub fn api_entry(self, pid: i32) -> Self {
+        let line = LogLine {
+            pid: Some(pid),
+            ..read("app: ACTOR ENTRY task_id=task_1")
+        };
+        self.see(Source::ApiLog, EventKind::Line(line))
+    }
+
     /// A request as the API's access log has it: `POST /tasks`, which is how the task is submitted, or another.
     pub fn api_served(self, request: &str, status: u16) -> Self {
         let line = LogLine {

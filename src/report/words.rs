@@ -51,6 +51,9 @@ pub(super) fn sentence(report: &Report) -> String {
         (None, _) if report.stage.is_none() && gave_no_answer(report) => {
             "Nothing says whether the task was submitted"
         }
+        (None, _) if report.stage.is_none() && may_be_sent(report) => {
+            "The request failed, and a message was sent all the same"
+        }
         (None, _) if report.stage.is_none() => "The task was not submitted",
         (None, _) => "Nothing shows whether the task ran",
     };
@@ -62,6 +65,13 @@ pub(super) fn sentence(report: &Report) -> String {
         },
         _ => what.into(),
     }
+}
+
+/// The API answered with an error, and had sent a message.
+fn may_be_sent(report: &Report) -> bool {
+    let mut stages = report.stages.iter();
+    let submitted = stages.find(|stage| stage.stage == Stage::Submitted);
+    submitted.is_some_and(|stage| stage.reached.is_none())
 }
 
 /// The API had taken the request, and was not waited for any longer.

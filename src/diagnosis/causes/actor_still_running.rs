@@ -185,6 +185,9 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let mut evidence = evidence.clone();
     let pid = holder(story);
+    if let Some(gone) = pid.and_then(|pid| story.gone(pid)).or(story.taker_is_gone()) {
+        return Answer::ruled_out("the process that had it has ended", [gone]);
+    }
     let thread = its_thread(story, pid);
     if let Some(answer) = runs_nothing_of_it(story, pid, thread.as_deref(), *entered_at) {
         return answer;
@@ -234,6 +237,8 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::possible(text, evidence).would_decide(&[Source::Process]);
     }
     match held {
+        // Where its own thread does not show that it goes on.
+        Some((n, 0)) if !same_thread => Answer::ruled_out("no message is unacknowledged any more", [n]),
         _ if completed_would_show || same_thread => Answer::shown(text, evidence)
             .given([
                 Premise::WorkIsRunning(pid.unwrap_or(0)),

@@ -48,15 +48,22 @@ fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some(answer) if answer.status >= 500 => {
             let text = format!("the API answered HTTP {}", answer.status);
+            let mut evidence = vec![answer.n];
             match api::api_traceback(story, |_| true) {
                 Some(exception) => {
-                    let text = format!("{text}: {exception}");
-                    api::by_traceback(story, Answer::shown(text, [answer.n, exception.n]), exception.n)
+                    evidence.push(exception.n);
+                    let text = api::unless_it_sent(story, format!("{text}: {exception}"), &mut evidence);
+                    let answer = api::by_traceback(story, Answer::shown(text, evidence), exception.n);
+                    api::unless_its_message_comes(story, answer)
                 }
                 // Servers answer first and log the traceback after that.
-                None => Answer::likely(format!("{text}: {}", text::excerpt(answer.body)), [answer.n])
-                    .would_decide(&[Source::ApiLog])
-                    .terminal_after(if story.sees(Source::ApiLog) { 400 } else { 0 }),
+                None => {
+                    let text = format!("{text}: {}", text::excerpt(answer.body));
+                    let text = api::unless_it_sent(story, text, &mut evidence);
+                    Answer::likely(text, evidence)
+                        .would_decide(&[Source::ApiLog])
+                        .terminal_after(if story.sees(Source::ApiLog) { 400 } else { 0 })
+                }
             }
         }
         _ => Answer::NotApplicable,
@@ -96,5 +103,34 @@ mod tests {
     #[test]
     fn a_4xx_is_not_it() {
         assert_eq!(Scene::refused(404, "").answer(&CAUSE), "not applicable");
+    }
+
+    /// The exception came after `send()`: building the answer, say.
+    #[test]
+    fn a_message_that_it_had_sent_by_then_may_run() {
+        use crate::diagnosis::testing::{API, WORKER};
+        let failed = |connection: &str| {
+            Scene::new()
+                .api_process(&[API])
+                .submitting()
+                .publish_as("default", connection, Scene::message("x-9"))
+                .peer(API, 50)
+                .peer(WORKER, 101)
+                .answered(500, None, "Internal Server Error")
+                .verdict()
+        };
+        let sent = failed(API);
+        assert_eq!(sent.scenario, None);
+        assert_eq!(sent.stages[0].reached, None);
+        let cause = sent.cause.expect("a cause");
+        assert!(
+            cause.summary.contains("the task may run all the same"),
+            "{}",
+            cause.summary
+        );
+        // Another client's is none of this request's.
+        let foreign = failed(WORKER);
+        assert_eq!(foreign.stages[0].reached, Some(false));
+        assert_eq!(foreign.scenario, Some(Scenario::B));
     }
 }

@@ -22,14 +22,18 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(response) = story.answer() else {
         return Answer::NotApplicable;
     };
-    let refused = || Answer::shown(api::rejection(story, *response), [response.n]);
+    let refused = || {
+        let mut evidence = vec![response.n];
+        let text = api::unless_it_sent(story, api::rejection(story, *response), &mut evidence);
+        Answer::shown(text, evidence)
+    };
     match response.status {
         // A form is answered by a redirect to the next page.
         300..400 if story.recognised().is_some() => Answer::NotApplicable,
         // A form's answer, perhaps.
         300..400 => api::unless_its_message_comes(story, refused()),
         401 | 403 => Answer::NotApplicable,
-        400..500 => refused().terminal(),
+        400..500 => api::unless_its_message_comes(story, refused()),
         _ => Answer::NotApplicable,
     }
 }

@@ -1,6 +1,6 @@
 //! The process died between receiving and entering.
 
-use crate::diagnosis::evidence::{row, workers};
+use crate::diagnosis::evidence::workers;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -41,12 +41,23 @@ fn check(story: &Story<'_>) -> Answer {
     let answer = match story.line(|mark| matches!(mark, LogEvent::Called)) {
         Some(_) if story.timeline.setup.entry_pattern.is_some() => Answer::likely(text, evidence),
         Some(_) => Answer::possible(text, evidence),
-        None if workers::shows_calls(story) || row::could_see_row_change(story) => {
+        None if workers::shows_calls(story) => {
             Answer::shown(text, evidence).given([Premise::OneProcessPerLogThread { pid: received.pid }])
         }
-        None => Answer::likely(text, evidence),
+        // An actor may do much before it first writes to its row.
+        None => Answer::likely(
+            format!(
+                "the worker process died with the message received; whether the actor had been entered is not shown: {}",
+                died.line.text
+            ),
+            evidence,
+        ),
     };
-    answer.terminal()
+    // A code that is no signal is the program's own: `sys.exit`, `os._exit`.
+    let by_itself = matches!(died.mark, Some(LogEvent::ChildDied { code: 1.., .. }));
+    answer
+        .owned_by(by_itself.then_some(&[Owner::WorkerCode]))
+        .terminal()
 }
 
 /// Where no line says when a child begins, it may have come into the actor without a word.
@@ -79,7 +90,14 @@ mod tests {
 
     #[test]
     fn it_died_with_the_message_in_its_hands() {
-        assert_eq!(died(Scene::received(), 101).cause(), "certain crash-before-entry");
+        let call = "[PID 101] [Thread-9] [app.act] [DEBUG] Received args=('task_0',) kwargs={}.";
+        let received = "Received message act('task_1') with id 'm-1'.";
+        let seen = Scene::delivered()
+            .line(call)
+            .debug("dramatiq.worker.WorkerThread", received);
+        assert_eq!(died(seen, 101).cause(), "certain crash-before-entry");
+        // The row is as it was, and the log too quiet to show a call.
+        assert_eq!(died(Scene::received(), 101).cause(), "likely crash-before-entry");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The worker cannot read the message.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{Transfer, broker};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, exception_in};
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "decode-error",
@@ -19,7 +19,25 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// A message that can be read may follow one that was no task's: how long after.
+const PUBLISH_MS: u64 = 1500;
+
+/// What cannot be read carries the task's id, and is not the task's message: that one can be read.
+fn beside_a_message(story: &Story<'_>) -> Option<u32> {
+    story.find(|event| match &event.kind {
+        EventKind::Publish { message, .. } if message.carries_task_id && message.undecodable.is_some() => {
+            let is_ours = |passage: &Transfer<'_>| passage.n == event.n;
+            let has_message = !story.publishes().is_empty();
+            (has_message && !story.publishes().iter().any(is_ours)).then_some(event.n)
+        }
+        _ => None,
+    })
+}
+
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(n) = beside_a_message(story) {
+        return Answer::ruled_out("what could not be read is not the task's message", [n]);
+    }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::DecodeFailed)) {
         let reason = told
             .line
@@ -34,7 +52,7 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             [told.n],
         )
-        .terminal();
+        .terminal_after(PUBLISH_MS);
     }
     let Some((passage, why)) = story
         .publishes()
@@ -51,7 +69,7 @@ fn check(story: &Story<'_>) -> Answer {
             format!("the body holds {why}; the worker's log: {}", told.line.text),
             [passage.n, told.n],
         )
-        .terminal(),
+        .terminal_after(PUBLISH_MS),
         // The worker may well have an encoder for it; one that has not says so.
         None if story.closed() => {
             let text = format!("the body holds {why}");

@@ -98,7 +98,14 @@ fn check(story: &Story<'_>) -> Answer {
     let left = units::span(left);
     if story.framework().delays == Delays::InWorker && passage.queue == story.queue() {
         // Workers take it at once, and keep it until its time comes.
-        if let Some(delivered) = story.deliveries().last() {
+        let held = story.deliveries().last().filter(|delivered| {
+            let peer = story.peer(delivered.connection).map(|peer| peer.value);
+            let nobody = story.depths(passage.queue).last();
+            holding::came_back(story).is_none()
+                && !peer.is_some_and(|pid| story.gone(pid).is_some())
+                && !nobody.is_some_and(|depth| depth.consumers == 0 && depth.at_ms > delivered.at_ms)
+        });
+        if let Some(delivered) = held {
             let text =
                 format!("published with a delay: it waits in the hands of a worker for another {left}");
             return Answer::shown(text, [passage.n, delivered.n]);
@@ -226,5 +233,28 @@ mod tests {
             .without(Source::Firehose)
             .without(Source::DeadLetters);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+
+    /// Whoever had it has ended: it waits for a worker, and not for its time.
+    #[test]
+    fn in_nobodys_hands_any_more_is_a_near_miss() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::timeline::EventKind;
+        let with_eta = || {
+            let mut scene = Asked::received();
+            let due = scene.timeline.zero_ms() as i64 + 600_000;
+            for event in &mut scene.timeline.events {
+                if let EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } =
+                    &mut event.kind
+                {
+                    message.eta_ms = Some(due);
+                }
+            }
+            scene
+        };
+        let held = with_eta().silence();
+        assert_eq!(held.answer(&CAUSE), "certain");
+        let gone = with_eta().and(|scene| scene.depth("celery", 1, 0)).silence();
+        assert_ne!(gone.answer(&CAUSE), "certain");
     }
 }

@@ -1,6 +1,9 @@
 //! The message was sent before the row's transaction was committed.
 
-use crate::diagnosis::evidence::{retries, row};
+use crate::diagnosis::evidence::{
+    retries,
+    row::{self, Misses},
+};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -95,8 +98,9 @@ fn check(story: &Story<'_>) -> Answer {
     });
     // The API may write to the row after it sent the message: that version, too, is invisible before. Only a
     // look from between that found no row tells the two apart, or the actor's own word that it found none.
-    let was_absent =
-        matches!(story.state(&Premise::FirstVersionIsInsert), State::Proved(_)) || row::misses_the_row(story);
+    let misses = row::misses_the_row(story);
+    let was_absent = matches!(story.state(&Premise::FirstVersionIsInsert), State::Proved(_))
+        || misses == Some(Misses::TheRow);
     match (start, over) {
         (Some((from, at)), _) if at < invisible && !was_absent => Answer::possible(
             format!(
@@ -109,14 +113,16 @@ fn check(story: &Story<'_>) -> Answer {
                 "the actor ran from {at:.0} to {end:.0} ms; the row was still invisible at {invisible:.0} ms and visible at {visible:.0} ms: the message was sent before the commit"
             );
             let given = [Premise::FirstVersionIsInsert, Premise::IsPrimary];
-            match (row::misses_the_row(story), story.raised().is_empty()) {
-                (true, _) => Answer::shown(text, [from, to, n])
+            match (misses, story.raised().is_empty()) {
+                (Some(Misses::TheRow), _) => Answer::shown(text, [from, to, n])
                     .given(given)
                     .terminal_if(retries::final_attempt(story)),
                 // It may not need the row, which somebody else inserts when it is done.
-                (false, true) => Answer::likely(text, [from, to, n]).given(given),
+                (Some(Misses::Something), _) | (None, true) => {
+                    Answer::likely(text, [from, to, n]).given(given)
+                }
                 // What it raised may have nothing to do with the row.
-                (false, false) => Answer::possible(text, [from, to, n]),
+                (None, false) => Answer::possible(text, [from, to, n]),
             }
         }
         (Some((from, at)), _) if at < invisible => Answer::likely(

@@ -30,7 +30,25 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => "the actor raised an exception that it declares in `throws`, so it is not retried",
     };
-    Answer::shown(format!("{what}: {}", told.line.text), [told.n]).terminal()
+    let text = format!("{what}: {}", told.line.text);
+    match comes_again(story) && !matches!(told.mark, Some(LogEvent::ExpectedException { declared: Some(_) }))
+    {
+        true => Answer::likely(
+            format!(
+                "{text}; `{}` has a route for dead letters, by which it may come back",
+                story.queue()
+            ),
+            [told.n],
+        )
+        .would_decide(&[Source::Queue]),
+        false => Answer::shown(text, [told.n]).terminal(),
+    }
+}
+
+/// What is rejected may return by the queue's route for dead letters, as many do who wait before they try again.
+fn comes_again(story: &Story<'_>) -> bool {
+    let mut infos = story.infos(story.queue());
+    infos.any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown)
 }
 
 /// The line is the same for a task that put another in its own place.

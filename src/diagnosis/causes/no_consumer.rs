@@ -4,6 +4,7 @@ use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::{Depth, WorkerLine, broker, containers, retries, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::LogEvent;
 use crate::framework::WorkerLife;
 use crate::text::{self, counted};
 use crate::timeline::{PlaceState, Source};
@@ -183,8 +184,25 @@ fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> Str
             evidence.push(said.n);
             format!("{text}: no worker runs ({said})")
         }
-        None => format!("{text}: no worker runs"),
+        None => match stopped(story) {
+            Some(told) => {
+                evidence.push(told.n);
+                let when = told
+                    .stated
+                    .map(|stated| format!(" at {stated}"))
+                    .unwrap_or_default();
+                format!("{text}: the worker was told to stop{when}, and none was seen to run since")
+            }
+            None => format!("{text}: no worker was seen to run"),
+        },
     }
+}
+
+/// By its log the worker was stopped last.
+fn stopped<'s, 'a>(story: &'s Story<'a>) -> Option<&'s WorkerLine<'a>> {
+    let mut lines = story.worker_lines().iter();
+    let last = lines.rfind(|told| told.life().is_some())?;
+    matches!(last.mark, Some(LogEvent::Stopping | LogEvent::ShutDown)).then_some(last)
 }
 
 /// The worker's container is there, and does not do a worker's work: it is paused, or something else runs in it.
@@ -445,7 +463,7 @@ mod tests {
             "{}",
             said(false)
         );
-        assert!(said(true).ends_with("no worker runs"), "{}", said(true));
+        assert!(said(true).contains("was told to stop"), "{}", said(true));
     }
 
     #[test]

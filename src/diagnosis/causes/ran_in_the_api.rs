@@ -53,11 +53,13 @@ fn check(story: &Story<'_>) -> Answer {
         let text = format!(
             "the actor ran inside the API{pid}, whose own log has its entry; {said}: it was called, not sent"
         );
-        // Where only one log is watched it may be that of both.
-        return settle(match story.sees(Source::WorkerLog) {
-            true => Answer::shown(text, [entry.n, row]),
-            false => Answer::likely(text, [entry.n, row]),
-        });
+        // One log may be the application's, in the API and in its workers, who may use another broker.
+        return settle(
+            match story.sees(Source::WorkerLog) && is_by_the_api(story, entry.n) {
+                true => Answer::shown(text, [entry.n, row]),
+                false => Answer::likely(text, [entry.n, row]),
+            },
+        );
     }
     let error = final_row
         .and_then(|row| row.value.error.as_deref())
@@ -87,6 +89,18 @@ fn check(story: &Story<'_>) -> Answer {
             [row],
         )),
     }
+}
+
+/// The line itself has a pid, and it is one of the API's.
+fn is_by_the_api(story: &Story<'_>, n: u32) -> bool {
+    let Some(EventKind::Line(line)) = story.timeline.event(n).map(|event| &event.kind) else {
+        return false;
+    };
+    // Whatever the log's own format, a pid mostly stands between brackets.
+    let names = |pid: i32| line.pid == Some(pid) || line.text.contains(&format!("[{pid}]"));
+    let api = story.api_processes();
+    api.iter()
+        .any(|process| names(process.pid) || process.nspids.iter().any(|inside| names(*inside)))
 }
 
 /// So long a message may take from the broker to us.
@@ -130,10 +144,21 @@ mod tests {
     #[test]
     fn the_apis_own_log_has_the_entry() {
         let scene = Scene::accepted()
-            .api_log("app: ACTOR ENTRY task_id=task_1", "")
+            .api_process(&[])
+            .api_entry(50)
             .row("COMPLETED")
             .silence();
         assert_eq!(named(&scene), "certain ran-in-the-api");
+        // The application's log may be a worker's as well: its pid, or none, is no word of the API's.
+        for pid in [Some(101), None] {
+            let mut shared = scene.clone();
+            shared.timeline.events.iter_mut().for_each(|event| {
+                if let EventKind::Line(line) = &mut event.kind {
+                    line.pid = pid;
+                }
+            });
+            assert_eq!(named(&shared), "likely ran-in-the-api");
+        }
         // One log for both would have the worker's entries, too.
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "likely");
         let verdict = scene.verdict();

@@ -38,7 +38,7 @@ fn check(story: &Story<'_>) -> Answer {
     let taken = format!("the row was taken away from {}", row::table(story));
     if let Some(raised) = story.raised().last() {
         // An error of another kind may come first, and who tidies up after it take the row.
-        return match row::misses_the_row(story) {
+        return match row::misses_the_row(story).is_some() {
             true => Answer::likely(format!("{taken}, and the actor misses it"), [gone.n, raised.n]),
             false => Answer::possible(format!("{taken}; the actor failed for another reason"), [gone.n]),
         };

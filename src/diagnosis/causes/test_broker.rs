@@ -1,8 +1,9 @@
 //! The API sends into a stub broker.
 
-use crate::diagnosis::evidence::{connections, stacks, workers};
+use crate::diagnosis::evidence::{Fact, connections, stacks, workers};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "test-broker",
@@ -39,7 +40,14 @@ fn check(story: &Story<'_>) -> Answer {
                 format!("{text}; pid {} has an AMQP connection as well", process.pid),
                 [thread.n, process.n],
             ),
-            None => Answer::shown(text, [thread.n]),
+            // It may serve events of the application's own, and the task never have been sent.
+            None => match switched_on(story, &api) {
+                Some((process, switch)) => Answer::shown(
+                    format!("{text}; its environment has {switch}, which its code reads"),
+                    [thread.n, process],
+                ),
+                None => Answer::likely(text, [thread.n]).given([Premise::WasSent]),
+            },
         };
     }
     if api.is_empty() {
@@ -80,6 +88,15 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::NotApplicable
 }
 
+/// A switch for tests that is set, and that the process's code reads.
+fn switched_on(story: &Story<'_>, api: &[Fact<&Process>]) -> Option<(u32, String)> {
+    api.iter().find_map(|process| {
+        let (name, value) = workers::test_switch(story, process)?;
+        let is_read = process.reads.iter().any(|read| read == name);
+        is_read.then(|| (process.n, format!("{name}={value}")))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,13 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_the_stub_are_certain() {
-        let scene = Scene::accepted().row("PENDING").api_process(&[]).stack(
-            50,
-            "Thread-1",
-            &[("_StubConsumer.__next__", "/v/dramatiq/brokers/stub.py")],
-        );
-        assert_eq!(scene.silence().cause(), "certain test-broker");
+    fn frames_of_the_stub_are_certain_beside_its_switch() {
+        let in_the_stub = |scene: Scene| {
+            let frames = [("_StubConsumer.__next__", "/v/dramatiq/brokers/stub.py")];
+            scene.stack(50, "Thread-1", &frames).silence().cause()
+        };
+        assert_eq!(in_the_stub(switched()), "certain test-broker");
+        // One for events of the application's own: the task may never have been sent.
+        let events = Scene::accepted().row("PENDING").api_process(&[]);
+        assert_eq!(in_the_stub(events), "likely test-broker");
     }
 
     #[test]

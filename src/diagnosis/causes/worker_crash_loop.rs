@@ -2,6 +2,7 @@
 
 use super::worker_not_started::{died_at_start, reason};
 use crate::diagnosis::evidence::{Depth, WorkerLine, containers, workers};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -56,7 +57,7 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         // Below DEBUG it may be at this very message that it ends.
         _ if delivered.is_some() && !story.debug_log() => Answer::likely(text, evidence),
-        _ => Answer::shown(text, evidence),
+        _ => Answer::shown(text, evidence).given([Premise::WriterIsTheWorker]),
     }
 }
 
@@ -211,12 +212,24 @@ mod tests {
             scene.depth("default", 1, 0).silence()
         };
         assert_eq!(printed(["123", "123"]).answer(&CAUSE), "not applicable");
-        assert_eq!(printed(["123", "124"]).cause(), "certain worker-crash-loop");
+        assert_eq!(printed(["123", "124"]).cause(), "likely worker-crash-loop");
+    }
+
+    /// A life of it consumed our queue.
+    fn ours(scene: Scene) -> Scene {
+        scene.debug(
+            "dramatiq.worker._WorkerMiddleware",
+            "Adding consumer for queue 'default'.",
+        )
     }
 
     #[test]
     fn ends_with_a_boot_between_them_are_a_loop() {
-        let scene = life(life(waiting(), 200, "-9"), 300, "-9")
+        let anybodys = life(life(waiting(), 200, "-9"), 300, "-9")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(anybodys.cause(), "likely worker-crash-loop");
+        let scene = life(life(ours(waiting()), 200, "-9"), 300, "-9")
             .depth("default", 1, 0)
             .silence();
         assert_eq!(scene.cause(), "certain worker-crash-loop");
@@ -308,7 +321,10 @@ mod tests {
     #[test]
     fn the_reason_is_the_exception_of_the_start() {
         let traceback = "Process Process-1:\nTraceback (most recent call last):\n  File \"/app/worker.py\", line 3, in <module>\nValueError: no model";
-        let scene = life(life(waiting(), 200, "1").plain(None, traceback), 300, "1")
+        let waiting = waiting().setup(|setup| {
+            setup.worker_command = ["dramatiq", "worker"].map(str::to_owned).into();
+        });
+        let scene = life(life(waiting, 200, "1").plain(None, traceback), 300, "1")
             .plain(None, traceback)
             .depth("default", 1, 0)
             .silence();

@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{Fact, Transfer, containers, control, retries, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::{Container, PlaceState, Process, Role, Source};
+use crate::timeline::{Container, EventKind, PlaceState, Process, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-frozen",
@@ -73,6 +73,16 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = of_a_child(story, passage, process.pid, is_stopped) {
         return answer;
     }
+    if let Some(goes_on) = is_let_go_on(story, process.pid) {
+        let text = format!(
+            "pid {} is stopped and let go on, again and again: something limits its CPU time, or a debugger steps through it",
+            process.pid
+        );
+        return match is_stopped {
+            true => Answer::possible(text, [passage.n, process.n, goes_on]),
+            false => Answer::ruled_out(text, [goes_on]),
+        };
+    }
     match process.state {
         'T' | 't' => Answer::shown(
             format!(
@@ -90,6 +100,16 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         state => Answer::ruled_out(format!("pid {} is in state {state}", process.pid), [process.n]),
     }
+}
+
+/// It was stopped since the message came, and ran again after that.
+fn is_let_go_on(story: &Story<'_>, pid: i32) -> Option<u32> {
+    let looks = story.facts(|kind| match kind {
+        EventKind::Process(process) if process.pid == pid => Some(matches!(process.state, 'T' | 't')),
+        _ => None,
+    });
+    let mut since_stopped = looks.skip_while(|look| !look.value);
+    since_stopped.find(|look| !look.value).map(|look| look.n)
 }
 
 /// A master takes messages, and a child runs this one: by the worker's own word, or by the stack that stands in the
@@ -500,5 +520,20 @@ mod tests {
             in_state('T').without(Source::Process).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// A limiter of CPU time, or a profiler, stops a process for moments.
+    #[test]
+    fn stopped_and_let_go_on_is_a_near_miss() {
+        let state = |scene: Scene, state: char| {
+            scene.process(101, 100, "python dramatiq -v app --threads 2", move |process| {
+                process.state = state;
+                process.sockets = vec![crate::diagnosis::testing::WORKER.to_owned()];
+            })
+        };
+        let stopped = state(state(Scene::entered(), 'S'), 'T');
+        assert_eq!(stopped.clone().silence().answer(&CAUSE), "certain");
+        let limited = state(state(stopped, 'S'), 'T');
+        assert_eq!(limited.silence().answer(&CAUSE), "possible");
     }
 }

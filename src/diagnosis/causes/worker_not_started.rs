@@ -1,6 +1,7 @@
 //! The worker died while it started.
 
 use crate::diagnosis::evidence::{WorkerLine, broker, workers};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife, exception_in};
 use crate::timeline::{PlaceState, Source};
@@ -92,7 +93,9 @@ fn check(story: &Story<'_>) -> Answer {
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
-        Answer::shown(text, evidence).lasting_if(workers::stays_dead(story))
+        Answer::shown(text, evidence)
+            .given([Premise::WriterIsTheWorker])
+            .lasting_if(workers::stays_dead(story))
     }
 }
 
@@ -187,6 +190,9 @@ mod tests {
     /// Sent, and nobody consumes; then the worker's log.
     fn nobody() -> Scene {
         Scene::new()
+            .setup(|setup| {
+                setup.worker_command = ["dramatiq", "-v", "2", "app"].map(str::to_owned).into();
+            })
             .depth("default", 0, 0)
             .submitted()
             .row("PENDING")
@@ -321,6 +327,19 @@ mod tests {
             scene.silence().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// One log may be that of several services, and nothing says that it is ours that failed.
+    #[test]
+    fn another_services_worker_is_a_near_miss() {
+        let failed = nobody().error(
+            "dramatiq.WorkerProcess(0)",
+            "Failed to import module.\nTraceback (most recent call last):\n  File \"/srv/mailer.py\", line 2, in <module>\nKeyError: 'SMTP_HOST'",
+        );
+        assert_eq!(failed.clone().silence().cause(), "likely worker-not-started");
+        let ours =
+            failed.setup(|setup| setup.worker_command = ["dramatiq", "mailer"].map(str::to_owned).into());
+        assert_eq!(ours.silence().cause(), "certain worker-not-started");
     }
 
     /// It failed, was repaired and started again, and has said nothing since.

@@ -54,7 +54,12 @@ fn check(story: &Story<'_>) -> Answer {
         .worker_lines()
         .iter()
         .any(|told| matches!(told.mark, Some(LogEvent::ConnectionError { .. })));
-    let Some(adding) = adding.filter(|_| !error) else {
+    // It consumes nothing of ours, and need not connect for it.
+    let dropped = story.worker_lines().iter().any(|told| {
+        matches!(told.mark, Some(LogEvent::DroppingConsumer { queue }) if queue == story.queue())
+            && adding.is_some_and(|adding| adding.pid == told.pid)
+    });
+    let Some(adding) = adding.filter(|_| !error && !dropped) else {
         return Answer::NotApplicable;
     };
     let consumer = workers::live_workers(story)

@@ -1,13 +1,14 @@
 //! The worker was told to stop.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{WorkerLine, broker, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::{PlaceState, Source};
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-shutting-down",
-    keeps_from: &[Stage::Received, Stage::Delivered],
+    keeps_from: &[Stage::Received, Stage::Delivered, Stage::Finished],
     owner: &[Owner::Deployment],
     explains: &[],
     scenario: Some(Scenario::C),
@@ -45,7 +46,11 @@ fn check(story: &Story<'_>) -> Answer {
     if elsewhere {
         return Answer::NotApplicable;
     }
-    if passage.is_some_and(|passage| passage.at_ms < told.at_ms) && !told.line.before {
+    let in_its_hands = passage.is_some_and(|passage| passage.at_ms < told.at_ms) && !told.line.before;
+    if story.reached(Stage::Entered).is_some() {
+        return broken_off(story, &told, in_its_hands);
+    }
+    if in_its_hands {
         return Answer::likely(
             "the worker began to shut down with the message in its hands: the broker gives it back",
             [told.n],
@@ -74,14 +79,37 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// It was told to stop while it ran the task, and has ended before that was done.
+fn broken_off(story: &Story<'_>, told: &WorkerLine<'_>, in_its_hands: bool) -> Answer {
+    let gone = story.taker_is_gone().filter(|_| in_its_hands);
+    let Some(gone) = gone.and_then(|n| story.timeline.event(n)) else {
+        return Answer::NotApplicable;
+    };
+    let after = (gone.at_ms - told.at_ms).max(0.0);
+    let text = format!(
+        "the worker was told to stop while it ran the task, and had ended {} later, before that was done: the broker gives the message back",
+        units::span(after)
+    );
+    Answer::likely(text, [told.n, gone.n])
+}
+
 /// Its container does not run any more: that it stopped is over, and that nobody has started it is the cause.
 fn has_stopped(story: &Story<'_>) -> Option<Answer> {
     if let Some(ended) = story.ended_worker_containers() {
         let events: Vec<u32> = ended.iter().map(|container| container.n).collect();
         return Some(Answer::ruled_out("its container has stopped", events));
     }
-    let said = story.place_says("worker", PlaceState::NotRunning)?;
-    Some(Answer::ruled_out("its container has stopped", [said.n]))
+    if let Some(said) = story.place_says("worker", PlaceState::NotRunning) {
+        return Some(Answer::ruled_out("its container has stopped", [said.n]));
+    }
+    // Nobody consumes, and none of its processes is there any more.
+    let last = story
+        .depths(story.queue())
+        .last()
+        .filter(|depth| depth.consumers == 0)?;
+    let could_see = story.sees(Source::Process) && !story.log_pids().is_empty();
+    (could_see && workers::watched_is_alive(story).is_none() && workers::live_workers(story).is_empty())
+        .then(|| Answer::ruled_out("its worker has ended", [last.n]))
 }
 
 #[cfg(test)]
@@ -93,15 +121,17 @@ mod tests {
 
     #[test]
     fn told_to_stop_before_the_message_came() {
-        let scene = Scene::new()
+        let ended = Scene::new()
             .from_before(20)
             .info("dramatiq.WorkerProcess(0)", STOPPING)
             .depth("default", 0, 0)
             .submitted()
             .row("PENDING")
             .publish("default")
-            .depth("default", 1, 0)
-            .silence();
+            .depth("default", 1, 0);
+        // Whoever has stopped is not stopping any more.
+        assert_eq!(ended.clone().silence().cause(), "likely no-consumer");
+        let scene = ended.worker_process(&[]).silence();
         assert_eq!(scene.cause(), "likely worker-shutting-down");
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
     }
@@ -133,5 +163,20 @@ mod tests {
         assert_eq!(stopped("exited").cause(), "likely no-consumer");
         assert!(stopped("exited").summary().contains("shop-worker-1 is exited"));
         assert_eq!(stopped("running").answer(&CAUSE), "likely");
+    }
+
+    /// `docker stop` waits for some seconds, and then kills: every deploy of a long task.
+    #[test]
+    fn told_to_stop_and_killed_while_it_ran_the_task() {
+        let stopped = || Scene::entered().info("dramatiq.WorkerProcess(0)", STOPPING);
+        let killed = stopped().gone(101).depth("default", 1, 0).silence();
+        assert_eq!(killed.cause(), "likely worker-shutting-down");
+        assert!(
+            killed.summary().contains("while it ran the task"),
+            "{}",
+            killed.summary()
+        );
+        // It may still finish what it has begun.
+        assert_eq!(stopped().silence().answer(&CAUSE), "not applicable");
     }
 }

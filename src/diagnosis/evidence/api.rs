@@ -73,6 +73,49 @@ impl<'a> Story<'a> {
     }
 }
 
+/// The request failed, and by then the API had sent a message that may be the task's.
+pub(in crate::diagnosis) fn sent_all_the_same(story: &Story<'_>) -> Option<u32> {
+    let failed = story.find(|event| match &event.kind {
+        EventKind::Answered { status, task_id, .. } => {
+            Some(task_id.is_none() && !matches!(status, 200..300 | 401 | 403))
+        }
+        EventKind::NotAnswered { .. } => Some(true),
+        _ => None,
+    });
+    if failed != Some(true) || story.recognised().is_some() {
+        return None;
+    }
+    let ids = story.timeline.sent_meanwhile();
+    // Whoever sent it: another client of the queue is none of the API's.
+    let is_foreign = |connection: &str| {
+        story.peer(connection).is_some()
+            && story.is_the_apis(connection).is_none()
+            && !story.api_processes().is_empty()
+    };
+    story.find(|event| match &event.kind {
+        EventKind::Publish {
+            message, connection, ..
+        } => {
+            let id = message.message_id.as_deref()?;
+            (ids.contains(&id) && !is_foreign(connection)).then_some(event.n)
+        }
+        _ => None,
+    })
+}
+
+/// … and what is said of that.
+pub(in crate::diagnosis) fn unless_it_sent(
+    story: &Story<'_>,
+    mut text: String,
+    evidence: &mut Vec<u32>,
+) -> String {
+    if let Some(sent) = sent_all_the_same(story) {
+        evidence.push(sent);
+        text.push_str("; by then it had sent a message: the task may run all the same, so look before you send it again");
+    }
+    text
+}
+
 /// A refusal in the API's own words, or where a redirect points.
 pub(in crate::diagnosis) fn rejection(story: &Story<'_>, response: Response<'_>) -> String {
     let Response { status, body } = response;

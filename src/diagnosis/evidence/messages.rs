@@ -81,6 +81,11 @@ impl<'a> Story<'a> {
                 .as_deref()
                 .is_none_or(|id| !earlier.contains(id))
         });
+        // What nobody can read may be an event of the application's, beside a message that can be read.
+        let any_readable = carrying
+            .iter()
+            .any(|passage| passage.message.undecodable.is_none() && self.is_for_the_actor(passage.message));
+        carrying.retain(|passage| passage.message.undecodable.is_none() || !any_readable);
         let is_meant = |passage: &Transfer<'_>| self.is_for_the_actor(passage.message);
         // One that carries it comes before it, and is none of its own.
         let is_to_come = |passage: &Transfer<'_>| {

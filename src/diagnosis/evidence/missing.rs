@@ -1,6 +1,6 @@
 //! A stage without evidence: whether that proves that it was not reached, and what was observed instead.
 
-use super::{Story, Visibility};
+use super::{Story, Visibility, api};
 use crate::diagnosis::Stage;
 use crate::framework::Verbosity;
 use crate::text::counted;
@@ -25,7 +25,10 @@ impl Story<'_> {
             return unknown("cannot tell: no task was named");
         }
         if stage > Stage::Submitted && self.task_id.is_none() && self.reached(Stage::Submitted).is_none() {
-            return absent("not reached: there is no task");
+            return match api::sent_all_the_same(self) {
+                Some(_) => unknown("cannot tell: the answer names no task that could be followed"),
+                None => absent("not reached: there is no task"),
+            };
         }
         match stage {
             Stage::Submitted => self.missing_submitted(),
@@ -89,6 +92,10 @@ impl Story<'_> {
             });
         }
         match self.answer() {
+            Some(answer) if api::sent_all_the_same(self).is_some() => unknown(format!(
+                "HTTP {}, and the API had sent a message by then",
+                answer.status
+            )),
             Some(answer) => absent(format!("HTTP {}; a 2xx with a task id is needed", answer.status)),
             None if self.post_mortem() => unknown("not observed: the task was there before this run"),
             None if !self.was_sent() => absent("no task was sent"),
@@ -225,6 +232,11 @@ impl Story<'_> {
         }
         if self.taken_by_another() {
             return unknown("cannot tell: it was delivered to a process that does not write the watched log");
+        }
+        if self.taker_is_gone().is_some() {
+            return unknown(
+                "cannot tell: the process that was handed it has ended, and its last lines may be lost",
+            );
         }
         if self.log_was_cut() {
             return unknown(

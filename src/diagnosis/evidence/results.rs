@@ -1,7 +1,7 @@
 //! Results of tasks, where the framework stores them.
 
 use super::{Fact, Story, WorkerLine};
-use crate::framework::{LogEvent, Traceback, before_the_last, is_same_id};
+use crate::framework::{Handling, LogEvent, Traceback, before_the_last, is_same_id};
 use crate::timeline::Row;
 
 impl Story<'_> {
@@ -41,9 +41,15 @@ impl Story<'_> {
 pub(in crate::diagnosis) fn not_stored<'s, 'a>(story: &'s Story<'a>) -> Option<&'s WorkerLine<'a>> {
     let lines = story.worker_lines();
     let is_ours = |told: &&WorkerLine<'a>| {
+        // A process that takes messages in and runs them, too, speaks of both.
+        let takes =
+            |other: &WorkerLine<'a>| other.mark.and_then(LogEvent::handling) == Some(Handling::Delivered);
+        let same_thread = |other: &&WorkerLine<'a>| other.line.thread == told.line.thread;
+        let runs_only = !lines.iter().filter(same_thread).any(takes);
         let before = lines
             .iter()
-            .filter(|other| other.n < told.n && other.line.thread == told.line.thread);
+            .filter(|other| other.n < told.n && runs_only)
+            .filter(same_thread);
         // At once it says of which task that was the end.
         let after = lines.iter().find(|other| {
             other.n > told.n

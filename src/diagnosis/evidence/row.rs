@@ -335,19 +335,18 @@ pub(in crate::diagnosis) fn table<'a>(story: &Story<'a>) -> &'a str {
 }
 
 /// The last attempt raised because it did not find something: the row, by all appearances.
-pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> bool {
+pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> Option<Misses> {
     // Of a database's library, or of what is made of no row.
     const OF_A_ROW: &[&str] = &[
         "noresultfound",
         "no row",
         "doesnotexist",
-        "nonetype",
         "foreignkeyviolation",
         "foreign key",
     ];
     // Of whatever is named.
     const OF_SOMETHING: &[&str] = &["not found", "notfound", "does not exist", "lookuperror"];
-    story.raised().last().is_some_and(|raised| {
+    story.raised().last().and_then(|raised| {
         let text = raised.exception();
         let named = story
             .task_id()
@@ -356,15 +355,21 @@ pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> bool {
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let nouns = story.timeline.setup.nouns();
         let mut nouns = nouns.iter().map(String::as_str).chain(["task", "job", "row"]);
-        named || has(OF_A_ROW) || (has(OF_SOMETHING) && nouns.any(|noun| text.contains(noun)))
+        if named || has(OF_A_ROW) {
+            return Some(Misses::TheRow);
+        }
+        let perhaps = text.contains("nonetype") || has(OF_SOMETHING) && nouns.any(|noun| text.contains(noun));
+        perhaps.then_some(Misses::Something)
     })
 }
 
-/// The actor marks its row as running, and the row is in sight.
-pub(in crate::diagnosis) fn could_see_row_change(story: &Story<'_>) -> bool {
-    story.sees(Source::Database)
-        && !story.timeline.setup.running.is_empty()
-        && story.last_row().is_some_and(|row| row.present)
+/// What an attempt says that it did not find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::diagnosis) enum Misses {
+    /// It names the task, or the exception is a database's.
+    TheRow,
+    /// Something of its name, which may be another thing.
+    Something,
 }
 
 /// The API speaks the row's language: its value is one of the configured words, so a difference is

@@ -1,9 +1,12 @@
 //! How far the task came, and what became of it.
 
-use super::{Depth, StageEvidence, Story, broker, holding, results};
+use super::{Depth, StageEvidence, Story, WorkerLine, broker, control, holding, results};
 use crate::diagnosis::{Outcome, Stage};
-use crate::framework::{Handling, LogEvent};
+use crate::framework::{Handling, LogEvent, Verbosity};
 use crate::timeline::{EventKind, Row, Source};
+
+/// One moment reaches us through several sources within this time.
+const ONE_MOMENT_MS: f64 = 500.0;
 
 impl<'a> Story<'a> {
     pub(super) fn find_stages(&mut self) {
@@ -158,6 +161,9 @@ impl<'a> Story<'a> {
         {
             put(Stage::Entered, Some(seen.at_ms), seen.n);
         }
+        if let Some((answer, "active")) = control::holder(self) {
+            put(Stage::Received, None, answer.n);
+        }
         if let Some(back) = self.came_back() {
             put(Stage::Entered, Some(back.value), back.n);
         }
@@ -243,12 +249,18 @@ impl<'a> Story<'a> {
         // One moment reaches us through several sources with different delays: no stage can have
         // been reached after a later one.
         let mut bound = f64::INFINITY;
+        let finished = reached.get(&Stage::Finished).and_then(|(at, _)| *at);
         for stage in Stage::all()
             .rev()
             .filter(|stage| *stage != Stage::Recorded)
             .filter(|stage| *stage != Stage::Settled || self.acknowledges_after_the_run())
         {
             if let Some((Some(at), _)) = reached.get_mut(&stage) {
+                // An earlier attempt may have been settled, or the message that this one came from.
+                if stage == Stage::Settled && finished.is_some_and(|finished| finished > *at + ONE_MOMENT_MS)
+                {
+                    continue;
+                }
                 *at = at.min(bound);
                 bound = *at;
             }
@@ -337,13 +349,41 @@ impl<'a> Story<'a> {
         // Afterwards a line may have been written to a log that is gone, or by a worker that is.
         let log = !self.post_mortem()
             && self.sees(Source::WorkerLog)
-            && (self.timeline.setup.entry_pattern.is_some() || self.debug_log())
+            && (self.timeline.setup.entry_pattern.is_some() || self.tells_when_it_begins())
             && !self.log_was_cut()
             && !self.children_write_elsewhere()
             && !self.entries_of_somebody()
             && !self.taken_by_another()
+            && self.taker_is_gone().is_none()
             && !self.log_is_behind();
         log || self.was_taken_by_nobody()
+    }
+
+    /// Whoever was handed the message last has ended: its last lines may never have been written.
+    pub fn taker_is_gone(&self) -> Option<u32> {
+        let passage = self
+            .deliveries()
+            .last()
+            .filter(|_| self.attempt_over().is_none())?;
+        if let Some(peer) = self.peer(passage.connection) {
+            return self.gone(peer.value);
+        }
+        // Its connection was gone before anybody could ask whose it was.
+        let nobody = self
+            .depths(self.queue())
+            .last()
+            .filter(|depth| depth.consumers == 0);
+        nobody.and_then(|_| holding::came_back(self))
+    }
+
+    /// The log speaks of each message, and once its worker has one, of when it begins with it.
+    fn tells_when_it_begins(&self) -> bool {
+        let handling = |told: &WorkerLine<'_>| told.mark.and_then(LogEvent::handling);
+        let has_it = self.lines.iter().any(|told| handling(told).is_some());
+        let begins =
+            |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called));
+        let says = self.framework().log.tells_at == Verbosity::Debug || self.worker_lines.iter().any(begins);
+        self.debug_log() && (says || !has_it)
     }
 
     /// The worker's log was truncated in this run, or replaced and read from its new start alone.

@@ -24,6 +24,15 @@ impl<'a> Story<'a> {
             .or_else(|| self.in_hand())
             .or_else(|| self.in_line())
             .or_else(|| self.removed())
+            .map(|found| self.unless_revoked(found))
+    }
+
+    /// Wherever it is: the one who has it will throw it away.
+    fn unless_revoked(&self, mut found: Whereabouts) -> Whereabouts {
+        if found.lost == Some(false) && control::revoked(self).is_some() {
+            found.lost = None;
+        }
+        found
     }
 
     fn place(&self, text: String, since_ms: Option<f64>, lost: Option<bool>) -> Option<Whereabouts> {

@@ -2,7 +2,7 @@
 
 use super::{EventId, State, proved};
 use crate::diagnosis::evidence::connections::is_relay;
-use crate::diagnosis::evidence::{Fact, Story, workers};
+use crate::diagnosis::evidence::{Fact, Story, WorkerLine, workers};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
 
@@ -210,6 +210,12 @@ impl Story<'_> {
             Some(LogEvent::Received { actor: named, .. }) => actor == Some(named.as_str()),
             _ => false,
         });
+        let knows = knows.or_else(|| {
+            let lines = self.worker_lines().iter();
+            lines
+                .rev()
+                .find(|told| imports_the_configured_modules(self, told))
+        });
         knows.map_or(State::Assumed, |told| proved([told.n]))
     }
 
@@ -241,6 +247,25 @@ impl Story<'_> {
             false => State::Assumed,
         }
     }
+}
+
+/// It raised on its way into a module that the configured command names: `shop.jobs` is in shop/jobs.py, or in shop/jobs/.
+fn imports_the_configured_modules(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let Some(trace) = told.line.traceback.as_deref() else {
+        return false;
+    };
+    let command = &story.timeline.setup.worker_command;
+    let mut modules = command
+        .iter()
+        .skip(1)
+        .filter(|word| !word.starts_with('-') && !word.contains('/'))
+        .map(|word| word.split(':').next().unwrap_or(word));
+    modules.any(|module| {
+        let path = module.replace('.', "/");
+        trace.contains(&format!("/{path}.py\""))
+            || trace.contains(&format!("/{path}/"))
+            || trace.contains(&format!("'{module}'"))
+    })
 }
 
 /// What stands before the `@` of a node's name, where its command gives it one that is no pattern.

@@ -162,6 +162,18 @@ impl<'a> RequestLog<'a> {
             // One that is answered well may log an error, too.
             false => self.others,
         };
+        // What was there before the request comes of something else.
+        let is_old = self.story.find(|event| match &event.kind {
+            EventKind::Line(line) if event.source == Source::ApiLog => {
+                let is_earlier = line.before || event.at_ms < since;
+                (is_earlier && line.traceback.is_some() && line.traceback == traceback.traceback)
+                    .then_some(event.n)
+            }
+            _ => None,
+        });
+        if let Some(old) = is_old {
+            return State::Refuted(vec![old]);
+        }
         let is_beside = BESIDE.iter().any(|words| traceback.text.contains(words));
         match self.ours.as_slice() {
             [ours] if !others && !is_beside && self.failed_somewhere <= 1 => proved([n, *ours]),
@@ -285,5 +297,22 @@ mod tests {
     fn no_access_log() {
         let scene = Scene::refused(500, "").api_log(ASGI, RAISED);
         assert_eq!(scene.cause(), "likely api-failed");
+    }
+
+    /// A thread beside the requests has failed in the same way before.
+    #[test]
+    fn one_that_was_logged_before_the_request_is_a_near_miss() {
+        let scene = |earlier: &str| {
+            Scene::new()
+                .api_log("cannot report", earlier)
+                .at(-10.0)
+                .submitting()
+                .answered(500, None, "")
+                .api_served("POST /tasks", 500)
+                .api_log("cannot report", RAISED)
+                .cause()
+        };
+        assert_eq!(scene(OTHER), "certain api-failed");
+        assert_eq!(scene(RAISED), "likely api-failed");
     }
 }
