@@ -22,53 +22,24 @@ use crate::interrupt::another_interrupt;
 use crate::rabbitmq::management::Management;
 use crate::scrubber::scrubber;
 use crate::text::counted;
+use crate::timeline::scrub::Scrubber;
 use crate::trace::{Entry, Filter, LineStyle, MOST_TASKS, SCHEMA, TraceTotals, Tracer, Writing};
 use crate::vantage::firehose::Subscription;
 use crate::vantage::process::names::Names;
 
 pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
-    let filter =
-        Filter::new(&args.queue, &args.actor, &args.task, &args.grep).map_err(|(option, seen)| {
-            Error::Usage {
-            message: format!("{option} cannot be used: {seen}"),
-            hint:
-                "a pattern for names knows * ? [a-z]; --grep takes a regular expression of Rust's regex crate"
-                    .into(),
-        }
-        })?;
+    let filter = filter(args)?;
     let lasting = args
         .lasting
         .as_deref()
         .map(|text| duration("--for", text))
         .transpose()?;
-    let config = load(global, &[])?;
-    if config.broker.trace == config::Trace::Off {
-        return Err(Error::Usage {
-            message: "`broker.trace` is \"off\", and trace is nothing else".into(),
-            hint: "set it to \"auto\", or add --set broker.trace=auto".into(),
-        });
-    }
+    let config = traced_config(global)?;
     let keys = filter.binding_keys(&config.framework.queues);
     let scrubber = scrubber(&config, args.show_args);
     let (started, started_at) = (Instant::now(), jiff::Timestamp::now());
     let stamp = format!("{started_at:.3}");
-    let mut recorder = match &args.record {
-        Some(path) => {
-            let task = match args.task.as_slice() {
-                [one] => Some(one.clone()),
-                _ => None,
-            };
-            Some(Recorder::create(
-                path,
-                &config,
-                task,
-                args.show_args,
-                scrubber.clone(),
-                &stamp,
-            )?)
-        }
-        None => None,
-    };
+    let mut recorder = recorder(args, &config, &scrubber, &stamp)?;
     let guardian = Mutex::new(None);
     let (management, mut subscription) = match open(&config, &keys, &guardian).await {
         Ok(opened) => opened,
@@ -79,7 +50,6 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
     };
     Hooks::from_env().panic_if_asked();
     let opened = Instant::now();
-    let target = format!("{}:{}", config.broker.amqp.host(), config.broker.amqp.port());
     if let Some(recorder) = &mut recorder {
         let partial = narrowed(&subscription, args);
         recorder.started(&subscription.detail, partial.as_deref())?;
@@ -92,26 +62,9 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         args.show_args,
         scrubber,
     );
-    let mut first = Vec::new();
-    tracer.mark(
-        &Entry::Start {
-            schema: SCHEMA,
-            started_at: stamp,
-            taskdiag: env!("CARGO_PKG_VERSION"),
-            broker: &target,
-            vhost: &config.broker.vhost,
-            detail: &subscription.detail,
-            partial: subscription.partial.as_deref(),
-        },
-        &mut first,
-    );
-    tell(&match &subscription.partial {
-        Some(partial) => format!("{}; {partial}", subscription.detail),
-        None => subscription.detail.clone(),
-    });
     let mut out = std::io::stdout();
     let is_terminal = out.is_terminal();
-    let written = out.write_all(&first).and_then(|()| out.flush());
+    let written = announce(&mut out, &tracer, &config, &subscription, stamp);
     let output = TraceOutput {
         tracer,
         names,
@@ -143,6 +96,68 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         None if !restored => Ok(exit::COULD_NOT),
         None => Ok(exit::OK),
     }
+}
+
+/// What is shown of all that is traced.
+fn filter(args: &Trace) -> Result<Filter> {
+    Filter::new(&args.queue, &args.actor, &args.task, &args.grep).map_err(|(option, seen)| Error::Usage {
+        message: format!("{option} cannot be used: {seen}"),
+        hint: "a pattern for names knows * ? [a-z]; --grep takes a regular expression of Rust's regex crate"
+            .into(),
+    })
+}
+
+/// The configuration, if it allows what this command lives on.
+fn traced_config(global: &Global) -> Result<Config> {
+    let config = load(global, &[])?;
+    if config.broker.trace == config::Trace::Off {
+        return Err(Error::Usage {
+            message: "`broker.trace` is \"off\", and trace is nothing else".into(),
+            hint: "set it to \"auto\", or add --set broker.trace=auto".into(),
+        });
+    }
+    Ok(config)
+}
+
+/// `--record`. A recording that is about one task says so.
+fn recorder(args: &Trace, config: &Config, scrubber: &Scrubber, stamp: &str) -> Result<Option<Recorder>> {
+    let Some(path) = &args.record else {
+        return Ok(None);
+    };
+    let task = match args.task.as_slice() {
+        [one] => Some(one.clone()),
+        _ => None,
+    };
+    Recorder::create(path, config, task, args.show_args, scrubber.clone(), stamp).map(Some)
+}
+
+/// Says what is traced, before the first event: among the lines where they are read by programs, and to the
+/// person. The result is that of writing the line: who does not read it reads nothing else either.
+fn announce(
+    out: &mut impl Write,
+    tracer: &Tracer,
+    config: &Config,
+    subscription: &Subscription,
+    started_at: String,
+) -> std::io::Result<()> {
+    let mut first = Vec::new();
+    tracer.mark(
+        &Entry::Start {
+            schema: SCHEMA,
+            started_at,
+            taskdiag: env!("CARGO_PKG_VERSION"),
+            broker: &format!("{}:{}", config.broker.amqp.host(), config.broker.amqp.port()),
+            vhost: &config.broker.vhost,
+            detail: &subscription.detail,
+            partial: subscription.partial.as_deref(),
+        },
+        &mut first,
+    );
+    tell(&match &subscription.partial {
+        Some(partial) => format!("{}; {partial}", subscription.detail),
+        None => subscription.detail.clone(),
+    });
+    out.write_all(&first).and_then(|()| out.flush())
 }
 
 async fn open(

@@ -1,10 +1,12 @@
 //! Reads the firehose until an end comes: the one that was asked for, or another.
 
 use std::io::Write;
+use std::pin::{Pin, pin};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::output::{OutputEnd, OutputQueue, OutputResult, TraceOutput};
 use crate::commands::tell;
@@ -32,7 +34,7 @@ pub struct TraceResult {
     pub totals: TraceTotals,
     /// Not one more and not one less was missed.
     pub exact: bool,
-    /// OutputEnd it is not all that was asked for.
+    /// Why it is not all that was asked for.
     pub error: Option<Error>,
 }
 
@@ -81,105 +83,203 @@ pub async fn follow<W: Write + Send + 'static>(
     lasting: Option<Duration>,
 ) -> Result<TraceResult> {
     let written = output.written.clone();
-    let (mut queue, mut done) = output.start().map_err(|source| Error::Write {
+    let (queue, done) = output.start().map_err(|source| Error::Write {
         path: "stdout".into(),
         source,
     })?;
-    let mut over = Box::pin(async {
-        match lasting {
-            Some(lasting) => tokio::time::sleep(lasting).await,
-            None => std::future::pending().await,
-        }
-    });
-    let mut beat = tokio::time::interval(BEAT);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last_beat = Instant::now();
-    // When it was certain for the last time that nothing had been missed.
-    let mut well = last_beat;
-    let mut gaps = false;
-    let mut error = None;
-    loop {
-        tokio::select! {
-            mut incoming = subscription.next() => {
-                if last_beat.elapsed() > STALLED {
-                    subscription.stalled();
-                    if let Ok(Incoming::Events(arrival)) = &mut incoming {
-                        arrival.late = true;
-                    }
-                    last_beat = Instant::now();
-                }
-                let Err(blindness) = take(incoming, subscription, &mut queue) else {
-                    continue;
-                };
-                if subscription.was_untraced() {
-                    error = Some(broke_off(reconnector.config, blindness));
-                    break;
-                }
-                tell(&format!("{}; connecting again", blindness.reason));
-                let _ = tokio::time::timeout(LET_GO, subscription.close()).await;
-                let mut reopening = Box::pin(reconnector.reopen());
-                let reopened = loop {
-                    tokio::select! {
-                        reopened = &mut reopening => break Some(reopened),
-                        _ = beat.tick() => if is_closed() {
-                            return Ok(closed(subscription, queue, done).await);
-                        },
-                        ended = &mut done => return Ok(enough(subscription, ended).await),
-                        () = interrupt() => break None,
-                        () = &mut over => break None,
-                    }
-                };
-                let Some(reopened) = reopened else {
-                    error = Some(broke_off(reconnector.config, blindness));
-                    break;
-                };
-                *subscription = reopened;
-                gaps = true;
-                tell(&format!("connected again; {}", subscription.detail));
-                queue.gap(well, blindness.reason);
-                last_beat = Instant::now();
-                well = last_beat;
-            }
-            _ = beat.tick() => {
-                if last_beat.elapsed() > STALLED {
-                    subscription.stalled();
-                }
-                last_beat = Instant::now();
-                if !subscription.is_behind() {
-                    well = last_beat;
-                }
-                if is_closed() {
-                    return Ok(closed(subscription, queue, done).await);
-                }
-            }
-            ended = &mut done => return Ok(enough(subscription, ended).await),
-            () = interrupt() => break,
-            () = &mut over => break,
+    let mut reading = Reading::start(subscription, reconnector, queue, done);
+    let error = match reading.read(lasting).await {
+        ReadingEnd::Enough(done) => return Ok(enough(reading.subscription, done).await),
+        ReadingEnd::Closed => return Ok(closed(reading.subscription, reading.queue, reading.done).await),
+        ReadingEnd::Asked => None,
+        ReadingEnd::BrokenOff(error) => Some(error),
+    };
+    let exact = reading.count_missed().await && error.is_none();
+    Ok(write_the_rest(reading.queue, reading.done, &written, exact, error).await)
+}
+
+/// Why no more is read.
+enum ReadingEnd {
+    /// The time is over, or somebody pressed Ctrl-C.
+    Asked,
+    /// As many lines as were asked for are written, or none can be written any more.
+    Enough(Result<OutputResult, oneshot::error::RecvError>),
+    /// Whoever read our output has gone.
+    Closed,
+    /// The firehose ended, and will not come back, or did not until somebody asked to end.
+    BrokenOff(Error),
+}
+
+/// The firehose on its way to the thread that writes.
+struct Reading<'s> {
+    subscription: &'s mut Subscription,
+    reconnector: &'s Reconnector<'s>,
+    queue: OutputQueue,
+    done: oneshot::Receiver<OutputResult>,
+    beat: Interval,
+    last_beat: Instant,
+    /// When it was certain for the last time that nothing had been missed.
+    well: Instant,
+    /// The connection broke in between: how much was missed meanwhile is not known.
+    gaps: bool,
+}
+
+impl<'s> Reading<'s> {
+    fn start(
+        subscription: &'s mut Subscription,
+        reconnector: &'s Reconnector<'s>,
+        queue: OutputQueue,
+        done: oneshot::Receiver<OutputResult>,
+    ) -> Self {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
+        Self {
+            subscription,
+            reconnector,
+            queue,
+            done,
+            beat,
+            last_beat: now,
+            well: now,
+            gaps: false,
         }
     }
-    // Everything that was captured until now is still shown.
-    let mut missed = subscription.end(|arrival| queue.take(arrival)).await;
-    let beyond = tokio::select! {
-        beyond = subscription.beyond(reconnector.management) => beyond,
-        // Whoever presses Ctrl-C once more does not want to wait for the exact number.
-        () = another_interrupt() => Missed { events: 0, exact: false },
-    };
-    missed.events += beyond.events;
-    let exact = missed.exact && beyond.exact && error.is_none() && !gaps;
-    queue.missed(missed.events);
+
+    async fn read(&mut self, lasting: Option<Duration>) -> ReadingEnd {
+        let mut over = pin!(async {
+            match lasting {
+                Some(lasting) => tokio::time::sleep(lasting).await,
+                None => std::future::pending().await,
+            }
+        });
+        loop {
+            tokio::select! {
+                incoming = self.subscription.next() => {
+                    if let Err(blindness) = self.take(incoming)
+                        && let Err(end) = self.connect_again(blindness, over.as_mut()).await
+                    {
+                        return end;
+                    }
+                }
+                _ = self.beat.tick() => {
+                    self.on_beat();
+                    if is_closed() {
+                        return ReadingEnd::Closed;
+                    }
+                }
+                ended = &mut self.done => return ReadingEnd::Enough(ended),
+                () = interrupt() => return ReadingEnd::Asked,
+                () = &mut over => return ReadingEnd::Asked,
+            }
+        }
+    }
+
+    /// What has come goes to the queue, with all that is there already.
+    fn take(&mut self, mut incoming: Result<Incoming, Unavailable>) -> Result<(), Unavailable> {
+        if self.stood_still() {
+            self.subscription.stalled();
+            if let Ok(Incoming::Events(arrival)) = &mut incoming {
+                arrival.late = true;
+            }
+            self.last_beat = Instant::now();
+        }
+        let mut next = Some(incoming);
+        let mut taken = 0;
+        while let Some(incoming) = next {
+            match incoming? {
+                Incoming::Events(arrival) => self.queue.take(arrival),
+                Incoming::Missed(events) => self.queue.missed(events),
+            }
+            taken += 1;
+            // Everything else has its turn, too.
+            next = (taken < 16).then(|| self.subscription.ready()).flatten();
+        }
+        Ok(())
+    }
+
+    fn on_beat(&mut self) {
+        if self.stood_still() {
+            self.subscription.stalled();
+        }
+        self.last_beat = Instant::now();
+        if !self.subscription.is_behind() {
+            self.well = self.last_beat;
+        }
+    }
+
+    fn stood_still(&self) -> bool {
+        self.last_beat.elapsed() > STALLED
+    }
+
+    /// A broken connection is made again, and the gap is reported. Not where somebody switched tracing off: it
+    /// would be against their will.
+    async fn connect_again(
+        &mut self,
+        blindness: Unavailable,
+        mut over: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), ReadingEnd> {
+        let config = self.reconnector.config;
+        if self.subscription.was_untraced() {
+            return Err(ReadingEnd::BrokenOff(broke_off(config, blindness)));
+        }
+        tell(&format!("{}; connecting again", blindness.reason));
+        let _ = tokio::time::timeout(LET_GO, self.subscription.close()).await;
+        let mut reopening = pin!(self.reconnector.reopen());
+        let reopened = loop {
+            tokio::select! {
+                reopened = &mut reopening => break reopened,
+                _ = self.beat.tick() => if is_closed() {
+                    return Err(ReadingEnd::Closed);
+                },
+                ended = &mut self.done => return Err(ReadingEnd::Enough(ended)),
+                () = interrupt() => return Err(ReadingEnd::BrokenOff(broke_off(config, blindness))),
+                () = &mut over => return Err(ReadingEnd::BrokenOff(broke_off(config, blindness))),
+            }
+        };
+        *self.subscription = reopened;
+        self.gaps = true;
+        tell(&format!("connected again; {}", self.subscription.detail));
+        self.queue.gap(self.well, blindness.reason);
+        self.last_beat = Instant::now();
+        self.well = self.last_beat;
+        Ok(())
+    }
+
+    /// Takes what was captured until now, and reports what was not. Whether that number is exact.
+    async fn count_missed(&mut self) -> bool {
+        let queue = &mut self.queue;
+        let missed = self.subscription.end(|arrival| queue.take(arrival)).await;
+        let beyond = tokio::select! {
+            beyond = self.subscription.beyond(self.reconnector.management) => beyond,
+            // Whoever presses Ctrl-C once more does not want to wait for the exact number.
+            () = another_interrupt() => Missed { events: 0, exact: false },
+        };
+        self.queue.missed(missed.events + beyond.events);
+        missed.exact && beyond.exact && !self.gaps
+    }
+}
+
+/// What was seen is still written, as long as somebody reads it.
+async fn write_the_rest(
+    queue: OutputQueue,
+    done: oneshot::Receiver<OutputResult>,
+    written: &std::sync::Mutex<TraceTotals>,
+    exact: bool,
+    error: Option<Error>,
+) -> TraceResult {
     let waiting = async {
         queue.end(exact).await;
-        (&mut done).await
+        done.await
     };
-    // What was seen is still written, as long as somebody reads it.
     let _finishing = Undoing::begin();
     let totals = || *written.lock().unwrap_or_else(PoisonError::into_inner);
     tokio::select! {
         done = waiting => match done {
-            Ok(done) => Ok(conclude(done, exact, error)),
+            Ok(done) => conclude(done, exact, error),
             Err(_) => std::panic::panic_any("the thread that writes lines has panicked"),
         },
-        () = stuck(&totals) => Ok(TraceResult {
+        () = stuck(&totals) => TraceResult {
             totals: totals(),
             exact: false,
             error: Some(Error::Could {
@@ -188,9 +288,9 @@ pub async fn follow<W: Write + Send + 'static>(
                 seen: format!("whatever reads it took nothing for {} s", LAST_LINES.as_secs()),
                 hint: "let it read faster, or ask for less with --queue, --actor or --grep".into(),
             }),
-        }),
+        },
         // Whoever asks to end once more does not want to see the rest.
-        () = another_interrupt() => Ok(TraceResult { totals: totals(), exact: false, error }),
+        () = another_interrupt() => TraceResult { totals: totals(), exact: false, error },
     }
 }
 
@@ -205,25 +305,6 @@ async fn stuck(totals: &impl Fn() -> TraceTotals) {
         }
         before = now;
     }
-}
-
-fn take(
-    first: Result<Incoming, Unavailable>,
-    subscription: &mut Subscription,
-    queue: &mut OutputQueue,
-) -> Result<(), Unavailable> {
-    let mut next = Some(first);
-    let mut taken = 0;
-    while let Some(incoming) = next {
-        match incoming? {
-            Incoming::Events(arrival) => queue.take(arrival),
-            Incoming::Missed(events) => queue.missed(events),
-        }
-        taken += 1;
-        // Everything else has its turn, too.
-        next = (taken < 16).then(|| subscription.ready()).flatten();
-    }
-    Ok(())
 }
 
 fn conclude(done: OutputResult, exact: bool, error: Option<Error>) -> TraceResult {

@@ -37,7 +37,7 @@ enum Item {
     End(Instant, bool),
 }
 
-/// OutputEnd the thread ended, and what it has written.
+/// Why the thread ended, and what it has written.
 pub struct OutputResult {
     pub totals: TraceTotals,
     pub why: OutputEnd,
