@@ -66,41 +66,23 @@ impl Facts {
     fn party(&mut self, story: &Story<'_>, party: Side, pids: &[i32]) {
         self.addresses(story, party, pids);
         let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
-            let was = |wanted: fn(&EventKind) -> bool| {
-                story.timeline.events.iter().any(|event| wanted(&event.kind))
-            };
-            // What a broken off recording does not hold may have come later.
-            let is_old = story.has_ended()
-                && was(|kind| matches!(kind, EventKind::Process(_)))
-                && !was(|kind| matches!(kind, EventKind::Environment(_)));
-            let reason = if story.timeline.setup.trace {
-                format!(
-                    "a recording of trace does not look at what the {} runs in",
-                    party.name()
-                )
-            } else if is_old {
-                format!(
-                    "the recording does not say what the {} runs in: an earlier taskdiag made it",
-                    party.name()
-                )
-            } else {
-                format!("no process of the {} was seen", party.name())
-            };
-            self.hidden.insert(party, vec![reason]);
+            self.hidden.insert(party, vec![why_unseen(story, party)]);
             return;
         };
         if !environment.hidden.is_empty() {
             self.hidden.insert(party, environment.hidden.clone());
         }
-        self.put(
-            party,
-            Subject::Command,
-            "",
-            Fact::settled(
-                environment.command.join(" "),
-                noise::command(&environment.command),
-            ),
-        );
+        self.started_as(party, environment);
+        self.python(party, environment);
+        self.variables(party, environment);
+        self.packages(party, environment);
+    }
+
+    /// With what command, by whom, and where.
+    fn started_as(&mut self, party: Side, environment: &Environment) {
+        let command = environment.command.join(" ");
+        let token = noise::command(&environment.command);
+        self.put(party, Subject::Command, "", Fact::settled(command, token));
         if let Some(uid) = environment.uid {
             let shown = match &environment.user {
                 Some(name) => format!("{name} (uid {uid})"),
@@ -109,27 +91,19 @@ impl Facts {
             self.put(party, Subject::User, "", Fact::settled(shown, uid.to_string()));
         }
         if let Some(cwd) = &environment.cwd {
-            self.put(
-                party,
-                Subject::WorkingDirectory,
-                "",
-                Fact::settled(cwd, noise::path(cwd)),
-            );
+            let fact = Fact::settled(cwd, noise::path(cwd));
+            self.put(party, Subject::WorkingDirectory, "", fact);
         }
+    }
+
+    /// The interpreter, and the code that it runs.
+    fn python(&mut self, party: Side, environment: &Environment) {
         if let Some(interpreter) = &environment.interpreter {
             let version = interpreter.version.as_deref().unwrap_or("of unknown version");
-            self.put(
-                party,
-                Subject::Interpreter,
-                "",
-                Fact::plain(format!("{} {version}", interpreter.implementation)),
-            );
-            self.put(
-                party,
-                Subject::InterpreterFolder,
-                "",
-                Fact::settled(&interpreter.prefix, noise::path(&interpreter.prefix)),
-            );
+            let shown = format!("{} {version}", interpreter.implementation);
+            self.put(party, Subject::Interpreter, "", Fact::plain(shown));
+            let folder = Fact::settled(&interpreter.prefix, noise::path(&interpreter.prefix));
+            self.put(party, Subject::InterpreterFolder, "", folder);
         }
         if let Some(code) = &environment.code {
             let mut shown = code.directory.clone();
@@ -139,6 +113,10 @@ impl Facts {
             let token = noise::path(&shown);
             self.put(party, Subject::CodeFolder, "", Fact::settled(shown, token));
         }
+    }
+
+    /// Those of the process, and those of the `.env` files that its code reads.
+    fn variables(&mut self, party: Side, environment: &Environment) {
         if let Some(variables) = &environment.variables {
             self.complete.insert((party, Subject::Variable));
             for (name, value) in variables.iter().filter(|(name, _)| !noise::is_bookkeeping(name)) {
@@ -151,18 +129,17 @@ impl Facts {
         for (name, value) in environment.dotenv.iter().flat_map(|file| &file.variables) {
             self.put(party, Subject::DotenvVariable, name, variable(environment, value));
         }
-        if let Some(distributions) = &environment.distributions {
-            self.complete.insert((party, Subject::Package));
-            for distribution in distributions {
-                let shown = distribution.shown();
-                let token = noise::path(&shown);
-                self.put(
-                    party,
-                    Subject::Package,
-                    &distribution.name,
-                    Fact::settled(shown, token),
-                );
-            }
+    }
+
+    fn packages(&mut self, party: Side, environment: &Environment) {
+        let Some(distributions) = &environment.distributions else {
+            return;
+        };
+        self.complete.insert((party, Subject::Package));
+        for distribution in distributions {
+            let shown = distribution.shown();
+            let fact = Fact::settled(&shown, noise::path(&shown));
+            self.put(party, Subject::Package, &distribution.name, fact);
         }
     }
 
@@ -355,6 +332,23 @@ pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Side, &'a Environment, [Optio
         found.push((party, environment, leads));
     }
     found
+}
+
+/// Why nothing is known of what a party runs in.
+fn why_unseen(story: &Story<'_>, party: Side) -> String {
+    let was = |wanted: fn(&EventKind) -> bool| story.timeline.events.iter().any(|event| wanted(&event.kind));
+    // What a broken off recording does not hold may have come later.
+    let is_old = story.has_ended()
+        && was(|kind| matches!(kind, EventKind::Process(_)))
+        && !was(|kind| matches!(kind, EventKind::Environment(_)));
+    let name = party.name();
+    if story.timeline.setup.trace {
+        format!("a recording of trace does not look at what the {name} runs in")
+    } else if is_old {
+        format!("the recording does not say what the {name} runs in: an earlier taskdiag made it")
+    } else {
+        format!("no process of the {name} was seen")
+    }
 }
 
 fn is_port_of(configured: Option<&str>, usual: &[&str], remote: &str) -> bool {
