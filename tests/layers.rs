@@ -514,7 +514,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 const FUNCTIONS_TO_CUT: &[&str] = &[
     "diagnosis/evidence/messages.rs::find_messages",
     "diagnosis/evidence/stages.rs::find_stages",
-    "vantage/firehose/subscription.rs::open",
 ];
 
 /// Each function outside tests as `file::name`, with its lines from its signature to its closing brace.

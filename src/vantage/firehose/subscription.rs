@@ -28,6 +28,8 @@ use crate::rabbitmq::rights;
 use crate::rabbitmq::tracing::{EXCHANGE, Tracing};
 
 const CONSUMER: &str = "taskdiag";
+/// How long a taskdiag that is ending may take to switch tracing off.
+const SWITCHED_OFF_WITHIN: Duration = Duration::from_millis(700);
 
 pub struct Subscription {
     connection: Connection,
@@ -78,40 +80,14 @@ impl Subscription {
             )));
         };
         let nodes = nodes::of(broker, management, &room).await?;
-        let here = nodes.here.clone();
-        let here = here.as_str();
-        if already
-            && let Some(forgotten) = forgotten
-            && readers(management, &broker.vhost, here).await.is_empty()
-        {
-            // Nobody reads it. A taskdiag that is just ending switches it off within a moment; otherwise
-            // it was forgotten.
-            tokio::time::sleep(Duration::from_millis(700)).await;
-            already = traces(&vhost(management, &broker.vhost).await?);
-            if already && readers(management, &broker.vhost, here).await.is_empty() {
-                forgotten();
-            }
+        let here = nodes.here.as_str();
+        if already && let Some(forgotten) = forgotten {
+            already = stays_on(management, &broker.vhost, here, forgotten).await?;
         }
         if !already && broker.trace == Trace::Auto {
             affordable(management, &room).await?;
         }
         let (connection, batches) = connect_diverting(broker, "firehose", CONSUMER).await?;
-        let failed = |error: lapin::Error| {
-            let said = words(&error);
-            let refused = said.contains("ACCESS_REFUSED");
-            let seen = Unavailable::new(format!("cannot read {EXCHANGE}: {said}"));
-            // A limit on queues or channels is another matter, and says so itself.
-            match refused {
-                true => seen.hint(rights::lacks_permission(
-                    &broker.amqp.username(),
-                    &broker.vhost,
-                    &format!("read on {EXCHANGE}, and configure, write and read on taskdiag\\..*,"),
-                )),
-                false => seen,
-            }
-        };
-        let channel = connection.create_channel().await.map_err(failed)?;
-        let counting = connection.create_channel().await.map_err(failed)?;
         // The name says whether a taskdiag switched tracing on: the last such reader switches it off.
         let inherited = already
             && readers(management, &broker.vhost, here)
@@ -122,17 +98,13 @@ impl Subscription {
         let prefix = if owned { Tracing::OWNED } else { Tracing::GUEST };
         let id = uuid::Uuid::new_v4().simple().to_string();
         let queue = Tracing::reader(prefix, here, &id);
-        let limits = Limits::of(&Hooks::from_env());
-        let counter = Counter::declare(counting, &id, limits).await.map_err(failed)?;
-        declare(&channel, &queue, counter.arguments(limits))
+        let Reader {
+            channel,
+            consumer,
+            counter,
+        } = Reader::declare(&connection, &queue, &id, keys)
             .await
-            .map_err(failed)?;
-        for key in keys {
-            amqp::bind(&channel, &queue, EXCHANGE, key)
-                .await
-                .map_err(failed)?;
-        }
-        let consumer = amqp::consume(&channel, &queue, CONSUMER).await.map_err(failed)?;
+            .map_err(|error| cannot_read(broker, &error))?;
         if owned {
             // The guardian exists before anything is switched on, or nothing is.
             Guardian::of_run(guardian)
@@ -148,17 +120,7 @@ impl Subscription {
                         .hint("run it again"),
                 );
             }
-            Tracing::set(management, &broker.vhost, here, true)
-                .await
-                .map_err(|blindness| {
-                    Unavailable::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(
-                        format!(
-                            "{}; or switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
-                            rights::lacks_tag(&broker.management.username(), "administrator"),
-                            broker.vhost
-                        ),
-                    )
-                })?;
+            switch_on(broker, management, here).await?;
         }
         let detail = if already {
             format!(
@@ -316,6 +278,82 @@ impl Subscription {
     pub async fn close(&self) {
         let _ = self.connection.close(200, "done".into()).await;
     }
+}
+
+/// Our queue on the trace exchange, its consumer, and what counts the messages that it drops.
+struct Reader {
+    channel: Channel,
+    consumer: Consumer,
+    counter: Counter,
+}
+
+impl Reader {
+    async fn declare(
+        connection: &Connection,
+        queue: &str,
+        id: &str,
+        keys: &[String],
+    ) -> Result<Self, lapin::Error> {
+        let channel = connection.create_channel().await?;
+        let counting = connection.create_channel().await?;
+        let limits = Limits::of(&Hooks::from_env());
+        let counter = Counter::declare(counting, id, limits).await?;
+        declare(&channel, queue, counter.arguments(limits)).await?;
+        for key in keys {
+            amqp::bind(&channel, queue, EXCHANGE, key).await?;
+        }
+        let consumer = amqp::consume(&channel, queue, CONSUMER).await?;
+        Ok(Self {
+            channel,
+            consumer,
+            counter,
+        })
+    }
+}
+
+/// Whether tracing that is on stays so. Where nobody reads it, a taskdiag that is just ending switches it off
+/// within a moment; otherwise it was forgotten.
+async fn stays_on(
+    management: &Management,
+    name: &str,
+    here: &str,
+    forgotten: &(dyn Fn() + Sync),
+) -> Result<bool, Unavailable> {
+    if !readers(management, name, here).await.is_empty() {
+        return Ok(true);
+    }
+    tokio::time::sleep(SWITCHED_OFF_WITHIN).await;
+    let stays = traces(&vhost(management, name).await?);
+    if stays && readers(management, name, here).await.is_empty() {
+        forgotten();
+    }
+    Ok(stays)
+}
+
+async fn switch_on(broker: &Broker, management: &Management, here: &str) -> Result<(), Unavailable> {
+    Tracing::set(management, &broker.vhost, here, true)
+        .await
+        .map_err(|blindness| {
+            Unavailable::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(format!(
+                "{}; or switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
+                rights::lacks_tag(&broker.management.username(), "administrator"),
+                broker.vhost
+            ))
+        })
+}
+
+/// A limit on queues or channels is another matter than a missing permission, and says so itself.
+fn cannot_read(broker: &Broker, error: &lapin::Error) -> Unavailable {
+    let said = words(error);
+    let seen = Unavailable::new(format!("cannot read {EXCHANGE}: {said}"));
+    if !said.contains("ACCESS_REFUSED") {
+        return seen;
+    }
+    seen.hint(rights::lacks_permission(
+        &broker.amqp.username(),
+        &broker.vhost,
+        &format!("read on {EXCHANGE}, and configure, write and read on taskdiag\\..*,"),
+    ))
 }
 
 fn switched_off() -> Unavailable {
