@@ -1,10 +1,15 @@
 //! Docker Compose files: services, their published ports, environment and commands. Read as they
 //! stand: nothing is executed, and nothing is fetched.
 
+mod files;
+mod merge;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
+use self::files::{folder, rank};
+use self::merge::{MOST_EXTENDS, Sources, over};
 use super::launch;
 use super::walk::TextFile;
 use crate::expand::{Choice, Reference, Syntax, expand};
@@ -55,36 +60,6 @@ impl Service {
         format!("{}, service {}", self.file, self.name)
     }
 
-    /// `docker compose`, with the files that it must be told of to know the service from the
-    /// project's folder.
-    pub fn compose(&self, files: &[TextFile]) -> Vec<String> {
-        let is_there = |place: &String| files.iter().any(|file| file.place == *place);
-        let in_folder = |name: &&str| match folder(&self.file) {
-            "" => (*name).to_owned(),
-            folder => format!("{folder}/{name}"),
-        };
-        let main = BY_ITSELF.iter().map(in_folder).find(is_there);
-        let over = OVERRIDES.iter().map(in_folder).find(is_there);
-        let is_main = main.as_ref() == Some(&self.file);
-        let is_over = main.is_some() && over.as_ref() == Some(&self.file);
-        let mut words = vec!["docker".to_owned(), "compose".to_owned()];
-        if folder(&self.file).is_empty() && (is_main || is_over) {
-            return words;
-        }
-        let mut told: Vec<&String> = Vec::new();
-        if is_over || rank(&self.file) == 1 {
-            told.extend(&main);
-        }
-        told.push(&self.file);
-        if is_main {
-            told.extend(&over);
-        }
-        for file in told {
-            words.extend(["-f".to_owned(), file.clone()]);
-        }
-        words
-    }
-
     /// It keeps messages or rows.
     pub fn is_store(&self) -> bool {
         self.is_rabbitmq() || self.is_postgres()
@@ -118,23 +93,6 @@ impl Service {
         Some(last.split(':').next().unwrap_or_default().to_owned())
     }
 }
-
-/// What Compose takes by itself in the folder it runs in, and what over that; the first of each.
-const BY_ITSELF: &[&str] = &[
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yml",
-    "docker-compose.yaml",
-];
-const OVERRIDES: &[&str] = &[
-    "compose.override.yml",
-    "compose.override.yaml",
-    "docker-compose.override.yml",
-    "docker-compose.override.yaml",
-];
-
-/// How many services may extend one another in a row.
-const MOST_EXTENDS: usize = 4;
 
 /// What the environment and `.env` set.
 type Variables = BTreeMap<String, String>;
@@ -205,129 +163,6 @@ fn parse(file: &TextFile) -> Result<Json, String> {
 
 fn services(document: &Json) -> Option<&Map<String, Json>> {
     document.get("services")?.as_object()
-}
-
-/// What a definition may refer to.
-struct Sources<'a> {
-    files: &'a [TextFile],
-    named: &'a dyn Fn(&str) -> Option<TextFile>,
-    variables: &'a Variables,
-}
-
-impl Sources<'_> {
-    /// A definition upon what it extends, and what of that could not be read.
-    fn whole(
-        &self,
-        file: &str,
-        document: &Json,
-        name: &str,
-        own: &Definition,
-        more: usize,
-    ) -> (Definition, Option<String>) {
-        let own = with_variables_by_name(own.clone());
-        let text = |value: &Json| interpolate(&plain(value), self.variables).0;
-        let (other, base) = match own.get("extends") {
-            Some(Json::Object(map)) => {
-                let get = |key: &str| map.get(key).filter(|value| !value.is_null()).map(text);
-                (get("file"), get("service").unwrap_or_else(|| name.to_owned()))
-            }
-            Some(base @ Json::String(_)) => (None, text(base)),
-            _ => return (own, None),
-        };
-        let place = match &other {
-            Some(other) => below(folder(file), other),
-            None => Some(file.to_owned()),
-        };
-        let fetched = other
-            .as_ref()
-            .and(place.as_deref())
-            .and_then(|place| self.document(place));
-        let document = if other.is_some() {
-            fetched.as_ref()
-        } else {
-            Some(document)
-        };
-        let extended = document
-            .and_then(|document| Some((document, services(document)?.get(&base)?.as_object()?)))
-            .filter(|_| more > 0);
-        if let (Some(place), Some((document, definition))) = (place, extended) {
-            let (whole, unread) = self.whole(&place, document, &base, definition, more - 1);
-            return (over(whole, own), unread);
-        }
-        let unread = match other {
-            Some(other) => format!("service {base} of {other}"),
-            None => format!("service {base}"),
-        };
-        (own, Some(unread))
-    }
-
-    fn document(&self, place: &str) -> Option<Json> {
-        let known = self.files.iter().find(|file| file.place == place).cloned();
-        parse(&known.or_else(|| (self.named)(place))?).ok()
-    }
-}
-
-/// `environment` as a table, if it is a list: a name without a value takes that of the shell.
-fn with_variables_by_name(mut definition: Definition) -> Definition {
-    if let Some(Json::Array(items)) = definition.get("environment") {
-        let table: Definition = items
-            .iter()
-            .map(plain)
-            .map(|item| match item.split_once('=') {
-                Some((name, value)) => (name.to_owned(), Json::from(value)),
-                None => (item, Json::Null),
-            })
-            .collect();
-        definition.insert("environment".into(), table.into());
-    }
-    definition
-}
-
-/// A definition with what another adds or replaces.
-fn over(mut base: Definition, own: Definition) -> Definition {
-    for (key, mut value) in own {
-        match (base.get_mut(&key), &mut value) {
-            (_, Json::Null) => {}
-            (Some(Json::Object(known)), Json::Object(more)) if key == "environment" => known.append(more),
-            (Some(Json::Array(known)), Json::Array(more)) if key == "ports" => {
-                // The later ones come first: they are meant for this machine.
-                more.append(known);
-                std::mem::swap(known, more);
-            }
-            _ => drop(base.insert(key, value)),
-        }
-    }
-    base
-}
-
-/// A path that a file of the folder names, as a place below the root.
-fn below(folder: &str, path: &str) -> Option<String> {
-    if path.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
-}
-
-fn rank(place: &str) -> u8 {
-    let name = place.rsplit('/').next().unwrap_or(place);
-    match name {
-        "compose.yaml" | "compose.yml" | "docker-compose.yaml" | "docker-compose.yml" => 0,
-        _ if name.contains(".override.") => 1,
-        _ if name.contains("prod") => 3,
-        _ => 2,
-    }
-}
-
-fn folder(place: &str) -> &str {
-    place.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn service(definition: &Definition, variables: &Variables) -> Service {
@@ -545,47 +380,6 @@ services:
         assert_eq!(by("w3").unread.as_deref(), Some("service w3"));
         assert_eq!(by("w4").command, ["dramatiq", "own"]);
         assert_eq!(by("w5").unread.as_deref(), Some("service absent of ../base.yml"));
-    }
-
-    #[test]
-    fn compose_is_told_of_files_that_it_would_not_find() {
-        let files: Vec<TextFile> = [
-            "compose.yaml",
-            "compose.override.yml",
-            "docker-compose.yml",
-            "compose.prod.yaml",
-            "deploy/compose.yaml",
-            "deploy/compose.override.yml",
-            "odd/compose.override.yml",
-        ]
-        .iter()
-        .map(|place| file(place, ""))
-        .collect();
-        for (place, told) in [
-            ("compose.yaml", ""),
-            ("compose.override.yml", ""),
-            ("docker-compose.yml", " -f docker-compose.yml"),
-            ("compose.prod.yaml", " -f compose.prod.yaml"),
-            (
-                "deploy/compose.yaml",
-                " -f deploy/compose.yaml -f deploy/compose.override.yml",
-            ),
-            (
-                "deploy/compose.override.yml",
-                " -f deploy/compose.yaml -f deploy/compose.override.yml",
-            ),
-            ("odd/compose.override.yml", " -f odd/compose.override.yml"),
-        ] {
-            let service = Service {
-                file: place.into(),
-                ..Service::default()
-            };
-            assert_eq!(
-                service.compose(&files).join(" "),
-                format!("docker compose{told}"),
-                "{place}"
-            );
-        }
     }
 
     #[test]
