@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::compare::{self, Difference, Side};
 use crate::diagnosis::{Story, Verdict};
 use crate::timeline::environment::Environment;
+use crate::timeline::place::pid_words;
 use crate::timeline::{EventKind, Process, Timeline};
 
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -80,5 +81,94 @@ impl Environments {
                 .collect(),
             differences: compare::within(&story, verdict),
         }
+    }
+}
+
+/// In words.
+impl Environments {
+    /// Where API and worker differ: a line each. Of the many packages of two virtual environments the
+    /// first few stand for all.
+    pub(super) fn difference_lines(&self) -> Vec<String> {
+        const MOST: usize = 6;
+        let all = &self.differences;
+        let mut lines: Vec<String> = all
+            .iter()
+            .take(MOST)
+            .map(|difference| {
+                let why = difference.why.as_deref().map(|why| format!(" ({why})"));
+                let how = if difference.is_masked() {
+                    format!("the worker has {} than the API", difference.other_parts())
+                } else {
+                    format!(
+                        "{} for the API, {} for the worker",
+                        difference.side(0),
+                        difference.side(1)
+                    )
+                };
+                format!("{}: {how}{}", difference.what(), why.unwrap_or_default())
+            })
+            .collect();
+        if all.len() > MOST {
+            let names: Vec<&str> = all[MOST..]
+                .iter()
+                .map(|other| other.name.as_str())
+                .take(5)
+                .collect();
+            let more = if all.len() > MOST + 5 { " …" } else { "" };
+            lines.push(format!("{} more: {}{more}", all.len() - MOST, names.join(", ")));
+        }
+        lines
+    }
+
+    /// What API and worker run in, a line each.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.fingerprints
+            .iter()
+            .map(|fingerprint| {
+                let environment = &fingerprint.environment;
+                let mut parts = vec![format!(
+                    "{} pid {}: {}",
+                    fingerprint.of.name(),
+                    pid_words(environment.pid),
+                    environment.command.join(" ")
+                )];
+                if let Some(interpreter) = &environment.interpreter {
+                    parts.push(format!(
+                        "{} {} of {}",
+                        interpreter.implementation,
+                        interpreter.version.as_deref().unwrap_or("?"),
+                        interpreter.prefix
+                    ));
+                }
+                if let Some(code) = &environment.code {
+                    parts.push(format!("{} from {}", code.module, code.directory));
+                }
+                parts.extend(environment.cwd.as_ref().map(|cwd| format!("in {cwd}")));
+                parts.extend(environment.user.as_ref().map(|user| format!("as {user}")));
+                parts.extend(
+                    fingerprint
+                        .connected_to_broker
+                        .as_ref()
+                        .map(|address| format!("connected to the broker at {address}")),
+                );
+                parts.extend(
+                    fingerprint
+                        .connected_to_database
+                        .as_ref()
+                        .map(|address| format!("to the database at {address}")),
+                );
+                let count = |count: Option<usize>, what: &str| count.map(|count| format!("{count} {what}"));
+                parts.extend(count(
+                    environment.distributions.as_ref().map(Vec::len),
+                    "packages",
+                ));
+                parts.extend(count(
+                    environment.variables.as_ref().map(|all| all.len()),
+                    "variables",
+                ));
+                parts.extend(environment.hidden.iter().cloned());
+                parts.join("; ")
+            })
+            .collect()
     }
 }

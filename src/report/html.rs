@@ -119,7 +119,7 @@ fn context(report: &Report) -> Json {
             &traceback.frames[hidden..]
         }),
         "explanation": explanation(report),
-        "differences": words::differences(report),
+        "differences": report.environment.difference_lines(),
         "contributing": report.contributing,
         "isolation": isolation,
         "notes": report.notes,
@@ -130,7 +130,7 @@ fn context(report: &Report) -> Json {
         "stacks": stacks(report),
         "drawing": drawing(report),
         "rows": rows,
-        "surroundings": words::environments(report),
+        "surroundings": report.environment.lines(),
         "environment": environment,
         "more": words::more(report),
     })

@@ -31,7 +31,9 @@ fn render(report: &Report, style: Style) -> String {
     if !remedies.is_empty() {
         parts.push(format!("### What to do now\n\n{}", remedies.join("\n")));
     }
-    let differences: Vec<String> = words::differences(report)
+    let differences: Vec<String> = report
+        .environment
+        .difference_lines()
         .iter()
         .map(|line| format!("- {}", prose(line)))
         .collect();

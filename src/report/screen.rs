@@ -279,7 +279,7 @@ impl Screen<'_> {
             .contributing
             .iter()
             .map(|other| format!("{} ({}): {}", other.id, other.certainty.name(), other.summary));
-        let differences = words::differences(report);
+        let differences = report.environment.difference_lines();
         let differences = differences
             .iter()
             .map(|line| format!("API and worker differ: {line}"));

@@ -64,7 +64,9 @@ fn whole(report: &Report, style: Style) -> String {
     parts.extend(also(report, style));
     parts.extend(isolated(report, style));
     parts.extend(excluded(report, style));
-    let lines: Vec<String> = words::environments(report)
+    let lines: Vec<String> = report
+        .environment
+        .lines()
         .iter()
         .map(|line| bullet(line, style))
         .collect();
@@ -260,7 +262,9 @@ fn remedies(report: &Report, style: Style) -> Option<String> {
 }
 
 fn differences(report: &Report, style: Style) -> Option<String> {
-    let lines: Vec<String> = words::differences(report)
+    let lines: Vec<String> = report
+        .environment
+        .difference_lines()
         .iter()
         .map(|line| bullet(line, style))
         .collect();

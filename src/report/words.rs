@@ -6,7 +6,6 @@ use crate::diagnosis::{Exception, ExceptionFrame, Link, Outcome, Owner, Scenario
 use crate::links;
 use crate::text;
 use crate::timeline::Source;
-use crate::timeline::place::pid_words;
 use crate::timeline::{Ended, Event, EventKind as Kind, NoAnswer};
 use crate::units::span;
 
@@ -183,94 +182,6 @@ pub(super) fn remedies(report: &Report) -> &[String] {
         Some(cause) if report.outcome != Outcome::Succeeded || !is_good(report) => &cause.remedies,
         _ => &[],
     }
-}
-
-/// Where API and worker differ: a line each. Of the many packages of two virtual environments the
-/// first few stand for all.
-pub(super) fn differences(report: &Report) -> Vec<String> {
-    const MOST: usize = 6;
-    let all = &report.environment.differences;
-    let mut lines: Vec<String> = all
-        .iter()
-        .take(MOST)
-        .map(|difference| {
-            let why = difference.why.as_deref().map(|why| format!(" ({why})"));
-            let how = if difference.is_masked() {
-                format!("the worker has {} than the API", difference.other_parts())
-            } else {
-                format!(
-                    "{} for the API, {} for the worker",
-                    difference.side(0),
-                    difference.side(1)
-                )
-            };
-            format!("{}: {how}{}", difference.what(), why.unwrap_or_default())
-        })
-        .collect();
-    if all.len() > MOST {
-        let names: Vec<&str> = all[MOST..]
-            .iter()
-            .map(|other| other.name.as_str())
-            .take(5)
-            .collect();
-        let more = if all.len() > MOST + 5 { " …" } else { "" };
-        lines.push(format!("{} more: {}{more}", all.len() - MOST, names.join(", ")));
-    }
-    lines
-}
-
-/// What API and worker run in, a line each.
-pub(super) fn environments(report: &Report) -> Vec<String> {
-    report
-        .environment
-        .fingerprints
-        .iter()
-        .map(|fingerprint| {
-            let environment = &fingerprint.environment;
-            let mut parts = vec![format!(
-                "{} pid {}: {}",
-                fingerprint.of.name(),
-                pid_words(environment.pid),
-                environment.command.join(" ")
-            )];
-            if let Some(interpreter) = &environment.interpreter {
-                parts.push(format!(
-                    "{} {} of {}",
-                    interpreter.implementation,
-                    interpreter.version.as_deref().unwrap_or("?"),
-                    interpreter.prefix
-                ));
-            }
-            if let Some(code) = &environment.code {
-                parts.push(format!("{} from {}", code.module, code.directory));
-            }
-            parts.extend(environment.cwd.as_ref().map(|cwd| format!("in {cwd}")));
-            parts.extend(environment.user.as_ref().map(|user| format!("as {user}")));
-            parts.extend(
-                fingerprint
-                    .connected_to_broker
-                    .as_ref()
-                    .map(|address| format!("connected to the broker at {address}")),
-            );
-            parts.extend(
-                fingerprint
-                    .connected_to_database
-                    .as_ref()
-                    .map(|address| format!("to the database at {address}")),
-            );
-            let count = |count: Option<usize>, what: &str| count.map(|count| format!("{count} {what}"));
-            parts.extend(count(
-                environment.distributions.as_ref().map(Vec::len),
-                "packages",
-            ));
-            parts.extend(count(
-                environment.variables.as_ref().map(|all| all.len()),
-                "variables",
-            ));
-            parts.extend(environment.hidden.iter().cloned());
-            parts.join("; ")
-        })
-        .collect()
 }
 
 /// The page or the command that says more.
