@@ -177,7 +177,7 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
     }
     // What was sent may be running, and what died may have taken its last lines with it.
     if evidence::api::sent_all_the_same(story).is_some() && story.task_id().is_none()
-        || story.taker_is_gone().is_some()
+        || (story.taker_is_gone().is_some() || story.was_settled_elsewhere())
             && winner.is_some_and(|(_, cause, _)| cause.scenario == Some(Scenario::C))
     {
         return None;

@@ -22,6 +22,7 @@ mod identity;
 pub(in crate::diagnosis) mod later;
 mod lines;
 pub(in crate::diagnosis) mod locks;
+mod log_sight;
 mod messages;
 mod missing;
 mod notes;

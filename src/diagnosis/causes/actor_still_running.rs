@@ -119,6 +119,19 @@ fn is_idle(story: &Story<'_>, pid: Option<i32>, thread: Option<&str>) -> Option<
     (threads.next().is_none() && one.has(shape.worker) && one.call(shape).is_none()).then_some(one.n)
 }
 
+/// After the last word of ours the same thread speaks of another message, or enters an actor.
+fn speaks_of_another(story: &Story<'_>, pid: Option<i32>, thread: Option<&str>) -> bool {
+    let Some(last) = story.lines().last() else {
+        return false;
+    };
+    let mut lines = story.worker_lines().iter().filter(|told| told.n > last.n);
+    lines.any(|told| {
+        let is_same = told.pid == pid && told.line.thread.as_deref() == thread;
+        let names_another = told.message_id().is_some_and(|id| !story.is_my_message(id));
+        is_same && !told.line.carries_task_id && (told.line.entry || names_another)
+    })
+}
+
 /// Fewer are held than were before and were handed out since: ours may be among those that were acknowledged.
 fn may_be_acknowledged(story: &Story<'_>, held: u64) -> bool {
     let Some(passage) = story.deliveries().last() else {
@@ -233,6 +246,10 @@ fn check(story: &Story<'_>) -> Answer {
         .last()
         .filter(|info| info.counted_ms > since && story.acknowledges_after_the_run())
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
+    // The thread may have gone on to another message.
+    same_thread = same_thread
+        && !speaks_of_another(story, pid, thread.as_deref())
+        && !held.is_some_and(|(_, count)| may_be_acknowledged(story, count));
     if pid.is_some_and(|pid| is_out_of_sight(story, pid)) {
         return Answer::possible(text, evidence).would_decide(&[Source::Process]);
     }

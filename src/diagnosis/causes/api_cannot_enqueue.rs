@@ -61,6 +61,9 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let (exception, evidence) = (&*error, [answered.n, error.n]);
+    if let Some(passage) = story.published().filter(|_| *swallowed) {
+        return Answer::ruled_out("the task's message was published", [passage.n]);
+    }
     if *swallowed {
         let text = format!("the API could not publish ({exception}), and answered {status} all the same");
         return if story.closed() && broker::saw_every_publish(story) {
@@ -69,7 +72,10 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::likely(text, evidence).would_decide(&[Source::Firehose])
         };
     }
+    let mut evidence = evidence.to_vec();
     let text = format!("{status}: the API could not publish: {exception}");
+    // One of several messages of the request, perhaps.
+    let text = api::unless_it_sent(story, text, &mut evidence);
     match api::api_traceback(story, raised) {
         None => Answer::likely(text, evidence).terminal(),
         Some(_) => api::by_traceback(story, Answer::shown(text, evidence), error.n),

@@ -94,7 +94,11 @@ fn check(story: &Story<'_>) -> Answer {
                 || !workers::running_others(story).is_empty();
             if itself || !anothers {
                 Answer::possible(text, [called.n, n])
-            } else if waits_for_the_loop(story, n, called.line.thread.as_deref()) {
+            } else if waits_for_the_loop(story, n, called.line.thread.as_deref())
+                // It may have been entered without a word, and the loop turn between short blocking calls.
+                && story.timeline.setup.entry_pattern.is_some()
+                && story.could_see_entry()
+            {
                 Answer::shown(text, [called.n, n]).given([Premise::SamePidSpace])
             } else {
                 Answer::likely(text, [called.n, n])

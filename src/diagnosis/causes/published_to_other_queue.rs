@@ -36,12 +36,20 @@ fn check(story: &Story<'_>) -> Answer {
     else {
         return Answer::NotApplicable;
     };
+    // A worker may consume several queues, as of several priorities.
+    let taken = story.deliveries_from(passage.queue).next();
+    if let Some(taken) = taken.filter(|taken| story.is_by_the_watched_worker(taken)) {
+        return Answer::ruled_out(
+            format!("the watched worker took it from `{}`", passage.queue),
+            [passage.n, taken.n],
+        );
+    }
     // Another message with the same id (an audit, a mail) may go there too: the actor decides which
     // one is the task's, and the end whether another follows.
     let wanted = story.timeline.setup.actor.as_deref();
     let is_the_one = wanted.is_some() && passage.message.actor.as_deref() == wanted;
     let by_key = format!("published to exchange `{exchange}` with routing key `{routing_key}`");
-    let seen = is_the_one && story.closed() && story.sees_all(Source::Firehose);
+    let seen = is_the_one && taken.is_none() && story.closed() && story.sees_all(Source::Firehose);
     // Only on the default exchange is the routing key the queue's name; of others the broker says where they lead.
     let (text, certain) = match (exchange.as_str(), routed) {
         ("", _) => (
@@ -115,5 +123,31 @@ mod tests {
         );
         let blind = Scene::accepted().publish("emails").without(Source::Firehose);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
+    }
+
+    /// A lane of its own for what is urgent, which the same worker consumes.
+    #[test]
+    fn a_queue_that_the_watched_worker_consumes_as_well_is_a_near_miss() {
+        use crate::diagnosis::testing::WORKER;
+        let sent = Scene::accepted()
+            .worker_booted()
+            .row("PENDING")
+            .publish("fast")
+            .setup(|setup| setup.actor = Some("act".into()));
+        let taken = |pid: i32| {
+            let deliver = EventKind::Deliver {
+                queue: "fast".into(),
+                connection: WORKER.into(),
+                redelivered: false,
+                message: Scene::message("m-1"),
+            };
+            sent.clone()
+                .see(Source::Firehose, deliver)
+                .peer(WORKER, pid)
+                .silence()
+        };
+        assert_eq!(taken(101).answer(&CAUSE), "ruled out");
+        assert_eq!(taken(900).answer(&CAUSE), "likely", "somebody else took it there");
+        assert_eq!(sent.clone().silence().answer(&CAUSE), "certain");
     }
 }

@@ -41,7 +41,12 @@ fn check(story: &Story<'_>) -> Answer {
     });
     let unlisted = api.iter().any(|process| {
         connections::amqp_socket(story, process)
-            .is_some_and(|socket| connections.iter().all(|connection| connection.name != socket))
+            // Listed without a state its numbers have not come yet.
+            .is_some_and(|socket| {
+                connections
+                    .iter()
+                    .all(|connection| connection.name != socket || connection.state.is_empty())
+            })
     });
     match (alarm, blocked) {
         (Some((n, node, alarm)), Some(connection)) => {

@@ -103,7 +103,7 @@ fn gave_up(story: &Story<'_>) -> Option<Answer> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
     use crate::timeline::{EventKind, LockWait, Row};
@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// The task's thread, in a library for databases.
-    const IN_THE_DATABASE: [(&str, &str); 4] = [
+    pub(in crate::diagnosis::causes) const IN_THE_DATABASE: [(&str, &str); 4] = [
         ("wait", "/v/site-packages/psycopg/waiting.py"),
         ("act", "/app/tasks.py"),
         ("Actor.__call__", "/v/site-packages/dramatiq/actor.py"),

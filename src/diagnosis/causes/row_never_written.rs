@@ -72,7 +72,8 @@ fn done_elsewhere(story: &Story<'_>, row: Fact<&Row>, written: bool) -> Option<A
         row.status.as_deref().unwrap_or("NULL"),
         row::table(story)
     );
-    (is_done && !written).then(|| Answer::possible(text, [said.n, row.n]))
+    let says_so = row.status.as_deref() == Some(said.value);
+    (is_done && !written && !says_so).then(|| Answer::possible(text, [said.n, row.n]))
 }
 
 /// A row inserted together with a child row is locked by its own transaction: xmax equals xmin. Any later

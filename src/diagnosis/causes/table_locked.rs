@@ -1,6 +1,7 @@
 //! The whole table is locked: whoever wants to write or read it waits in a line.
 
 use crate::diagnosis::evidence::{Fact, locks};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -77,6 +78,10 @@ fn check(story: &Story<'_>) -> Answer {
             // Until the end it may be one of the waits that every system has.
             let unanswered = |event: &Event| matches!(event.kind, EventKind::NotAnswered { .. });
             match story.closed() || story.timeline.events.iter().any(unanswered) {
+                // Another of the worker's threads may be the one that waits.
+                true if is_worker(&ours) => {
+                    Answer::shown(text, [n, ours.n]).given([Premise::WaitIsTheTasks(ours.value)])
+                }
                 true => Answer::shown(text, [n, ours.n]),
                 false => Answer::likely(text, [n, ours.n]),
             }
@@ -111,6 +116,7 @@ fn is_a_migration(statement: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnosis::causes::row_locked::tests::IN_THE_DATABASE;
     use crate::diagnosis::testing::Scene;
     use crate::timeline::{Blocker, LockWait, NoAnswer};
 
@@ -147,10 +153,19 @@ mod tests {
     #[test]
     fn the_worker_waits_in_the_line() {
         // The migration is the first that waits, the worker another.
-        let scene = waits(Scene::entered(), true, "127.0.0.1:50002", &["127.0.0.1:50001"])
-            .peer("127.0.0.1:50001 -> database", 101)
-            .timeout();
+        let waiting = |before: Scene| {
+            waits(before, true, "127.0.0.1:50002", &["127.0.0.1:50001"])
+                .peer("127.0.0.1:50001 -> database", 101)
+                .timeout()
+        };
+        let scene = waiting(Scene::entered().stack(101, "Thread-4", &IN_THE_DATABASE));
         assert_eq!(scene.cause(), "certain table-locked");
+        // Another thread of the worker may be the one that waits.
+        assert_eq!(waiting(Scene::entered()).cause(), "likely table-locked");
+        let [_, rest @ ..] = IN_THE_DATABASE;
+        let frames: Vec<(&str, &str)> = [("recv", "/app/socket.py")].into_iter().chain(rest).collect();
+        let elsewhere = waiting(Scene::entered().stack(101, "Thread-4", &frames));
+        assert_ne!(elsewhere.cause(), "certain table-locked");
         let summary = scene.summary();
         assert!(
             summary.contains("backend 4000") && summary.contains("ALTER TABLE"),

@@ -27,7 +27,7 @@ fn check(story: &Story<'_>) -> Answer {
     // The management API gets messages through no client connection: an Erlang pid stands there.
     if passage.connection.starts_with('<') {
         let text = format!(
-            "fetched through the management API by hand (connection {})",
+            "taken through no client's connection ({}): by somebody's hand in the management API, or by the broker itself, as a shovel does",
             passage.connection
         );
         // Most who look that way put the message back.

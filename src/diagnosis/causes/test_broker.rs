@@ -42,9 +42,12 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             // It may serve events of the application's own, and the task never have been sent.
             None => match switched_on(story, &api) {
-                Some((process, switch)) => Answer::shown(
-                    format!("{text}; its environment has {switch}, which its code reads"),
-                    [thread.n, process],
+                Some(switch) => Answer::shown(
+                    format!(
+                        "{text}; its environment has {}, which its code reads",
+                        switch.value
+                    ),
+                    [thread.n, switch.n],
                 ),
                 None => Answer::likely(text, [thread.n]).given([Premise::WasSent]),
             },
@@ -89,11 +92,11 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// A switch for tests that is set, and that the process's code reads.
-fn switched_on(story: &Story<'_>, api: &[Fact<&Process>]) -> Option<(u32, String)> {
+fn switched_on(story: &Story<'_>, api: &[Fact<&Process>]) -> Option<Fact<String>> {
     api.iter().find_map(|process| {
         let (name, value) = workers::test_switch(story, process)?;
         let is_read = process.reads.iter().any(|read| read == name);
-        is_read.then(|| (process.n, format!("{name}={value}")))
+        is_read.then(|| process.with(format!("{name}={value}")))
     })
 }
 

@@ -6,7 +6,7 @@ use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
-use crate::timeline::{Container, Source, place};
+use crate::timeline::{Container, EventKind, Source, place};
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -55,7 +55,15 @@ fn check(story: &Story<'_>) -> Answer {
         // A child that had nothing in hand dies with the same line.
         let pending = story.lost_a_job(&told).is_none();
         let others = others_in_hand(story, &told, pid);
+        let beside = handed_out_beside(story, &told);
         let answer = match others.first() {
+            None if beside > 0 && !story.was_surely_entered() => {
+                let text = format!(
+                    "{text}; its connection had {} in hand as well: any of them may have ended it",
+                    counted(beside, "other message", "other messages")
+                );
+                Answer::likely(text, evidence)
+            }
             Some(other) => {
                 let mut evidence = evidence;
                 evidence.push(other.n);
@@ -91,6 +99,30 @@ fn others_in_hand<'a>(story: &Story<'a>, died: &WorkerLine<'_>, pid: Option<i32>
     let mut others = workers::running_before(story, died.n);
     others.retain(|other| in_that_process(other.n));
     others
+}
+
+/// Messages that the same connection was handed before the death, and that no line says the end of.
+fn handed_out_beside(story: &Story<'_>, died: &WorkerLine<'_>) -> u64 {
+    let Some(ours) = story.deliveries().last() else {
+        return 0;
+    };
+    let is_settled = |id: &str| {
+        let mut lines = story.worker_lines().iter();
+        lines.any(|told| told.settles() && told.message_id() == Some(id))
+    };
+    let others = story.timeline.events.iter().filter(|event| match &event.kind {
+        EventKind::Deliver {
+            connection, message, ..
+        } => {
+            let id = message.message_id.as_deref().unwrap_or_default();
+            *connection == ours.connection
+                && event.at_ms <= died.at_ms
+                && !story.is_my_message(id)
+                && !is_settled(id)
+        }
+        _ => false,
+    });
+    others.count() as u64
 }
 
 /// Where nothing acknowledges the end of a run: this process had not come to it, by the worker's count of its

@@ -62,6 +62,10 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(over) = has_stopped(story) {
         return over;
     }
+    // Whoever took it has settled it: a worker that starts will not get it.
+    if let Some(drained) = broker::drained(story).filter(|_| passage.is_some()) {
+        return Answer::ruled_out("the message does not wait any more", [drained]);
+    }
     match broker::has_consumer(story) {
         Some(_) if passage.is_none() && story.sees_all(Source::Firehose) => {
             Answer::ruled_out("there are consumers", [told.n])

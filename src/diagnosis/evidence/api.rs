@@ -126,6 +126,13 @@ pub(in crate::diagnosis) fn rejection(story: &Story<'_>, response: Response<'_>)
         } => Some(location.as_str()),
         _ => None,
     });
+    if let (300..400, Some(location)) = (status, location)
+        && is_a_login(location)
+    {
+        return format!(
+            "the API redirects to {location} with HTTP {status}: it wants a login (set `api.login`, or `api.headers` with a token)"
+        );
+    }
     if let (300..400, Some(location)) = (status, location) {
         return format!(
             "the API redirects to {location} with HTTP {status}, which drops method and body: set api.submit_path to that path"
@@ -145,6 +152,13 @@ pub(in crate::diagnosis) fn rejection(story: &Story<'_>, response: Response<'_>)
         "the API refused the request with HTTP {status}: {}",
         text::excerpt(detail.as_deref().unwrap_or(body))
     )
+}
+
+/// Where a redirect leads whoever is not logged in.
+fn is_a_login(location: &str) -> bool {
+    let location = location.to_lowercase();
+    let parts = || location.split(['/', '?', '&', '=', '.', '-', '_']);
+    parts().any(|part| matches!(part, "login" | "signin" | "sso" | "auth" | "oauth" | "oauth2"))
 }
 
 /// A traceback in the API's log since the submission that satisfies the question, of this request before any that

@@ -252,10 +252,12 @@ pub(in crate::diagnosis) fn did_not_grow(story: &Story<'_>) -> bool {
         return false;
     };
     let depths: Vec<_> = story.depths(story.queue()).collect();
-    let (Some(before), Some(after)) = (
-        depths.iter().rfind(|depth| depth.at_ms < passage.at_ms),
-        depths.last(),
-    ) else {
+    // The firehose tells of it later than the queue holds it: what was counted before the request left is from before.
+    let since = story
+        .submitted_at()
+        .map_or(passage.at_ms, |at| at.min(passage.at_ms));
+    let (Some(before), Some(after)) = (depths.iter().rfind(|depth| depth.at_ms < since), depths.last())
+    else {
         return false;
     };
     let taken = story.timeline.events.iter().any(|event| {

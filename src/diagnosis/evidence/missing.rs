@@ -293,6 +293,18 @@ impl Story<'_> {
             return self.blind(Source::Database);
         }
         match self.last_row() {
+            Some(row)
+                if row.present
+                    && row
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| self.timeline.setup.succeeded.contains(status)) =>
+            {
+                unknown(format!(
+                    "the row says {}, and nothing shows that this run wrote that",
+                    row.status.as_deref().unwrap_or("NULL")
+                ))
+            }
             Some(row) if row.present => absent(format!(
                 "the row's status is {}; {} is needed",
                 row.status.as_deref().unwrap_or("NULL"),
@@ -323,7 +335,7 @@ fn waiting(ready: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::diagnosis::testing::Scene;
     use crate::diagnosis::{Scenario, Stage};
     use crate::timeline::{EventKind, Source};
 

@@ -107,7 +107,13 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
         return "; retries are exhausted".into();
     }
     if story.outcome() == Outcome::Succeeded {
-        return "; the task has succeeded since".into();
+        let raised = story.raised().last().map_or(f64::MIN, |raised| raised.at_ms);
+        let mut rows = story.rows().iter();
+        let first = rows.find(|row| row.present && story.says_it_is_over(row));
+        match first.is_some_and(|row| row.at_ms < raised) {
+            true => return "; the row said that it succeeded before that, and a retry runs it again".into(),
+            false => return "; the task has succeeded since".into(),
+        }
     }
     let copy = story
         .publishes()

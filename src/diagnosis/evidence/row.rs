@@ -298,8 +298,13 @@ impl<'a> Story<'a> {
     /// may get the old answer in good faith.
     pub fn api_status_since_final(&self) -> Option<Fact<&'a str>> {
         let row = self.row_succeeded().or_else(|| self.row_failed())?;
-        let mut looks = self.rows.iter();
-        let since = looks.find(|seen| seen.status == row.status);
+        // It may have been so before, and another in between.
+        let looks = self
+            .rows
+            .iter()
+            .rev()
+            .skip_while(|seen| seen.status != row.status);
+        let since = looks.take_while(|seen| seen.status == row.status).last();
         let said = self.api_status()?;
         let latency = self.timeline.event(said.n).and_then(|event| match &event.kind {
             EventKind::ApiStatus { latency_ms, .. } => *latency_ms,

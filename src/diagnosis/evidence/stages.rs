@@ -1,8 +1,8 @@
 //! How far the task came, and what became of it.
 
-use super::{Depth, StageEvidence, Story, WorkerLine, broker, control, holding, results};
+use super::{Depth, StageEvidence, Story, broker, control, holding, results};
 use crate::diagnosis::{Outcome, Stage};
-use crate::framework::{Handling, LogEvent, Verbosity};
+use crate::framework::{Handling, LogEvent};
 use crate::timeline::{EventKind, Row, Source};
 
 /// One moment reaches us through several sources within this time.
@@ -111,7 +111,8 @@ impl<'a> Story<'a> {
             }
         }
         for passage in &self.deliveries {
-            if passage.queue == queue {
+            let elsewhere = !self.is_of_my_queue(passage.queue);
+            if passage.queue == queue || (elsewhere && self.is_by_the_watched_worker(passage)) {
                 put(Stage::Delivered, Some(passage.at_ms), passage.n);
             }
         }
@@ -340,60 +341,6 @@ impl<'a> Story<'a> {
             lines.any(|told| told.n == *n && told.is_by_the_task() && !told.line.entry)
         };
         evidence.is_some_and(|evidence| !evidence.iter().all(in_its_name))
-    }
-
-    /// Entry would have been seen, had it happened.
-    ///
-    /// The row alone does not decide: an actor may do much before it first writes its status.
-    pub fn could_see_entry(&self) -> bool {
-        // Afterwards a line may have been written to a log that is gone, or by a worker that is.
-        let log = !self.post_mortem()
-            && self.sees(Source::WorkerLog)
-            && (self.timeline.setup.entry_pattern.is_some() || self.tells_when_it_begins())
-            && !self.log_was_cut()
-            && !self.children_write_elsewhere()
-            && !self.entries_of_somebody()
-            && !self.taken_by_another()
-            && self.taker_is_gone().is_none()
-            && !self.log_is_behind();
-        log || self.was_taken_by_nobody()
-    }
-
-    /// Whoever was handed the message last has ended: its last lines may never have been written.
-    pub fn taker_is_gone(&self) -> Option<u32> {
-        let passage = self
-            .deliveries()
-            .last()
-            .filter(|_| self.attempt_over().is_none())?;
-        if let Some(peer) = self.peer(passage.connection) {
-            return self.gone(peer.value);
-        }
-        // Its connection was gone before anybody could ask whose it was.
-        let nobody = self
-            .depths(self.queue())
-            .last()
-            .filter(|depth| depth.consumers == 0);
-        nobody.and_then(|_| holding::came_back(self))
-    }
-
-    /// The log speaks of each message, and once its worker has one, of when it begins with it.
-    fn tells_when_it_begins(&self) -> bool {
-        let handling = |told: &WorkerLine<'_>| told.mark.and_then(LogEvent::handling);
-        let has_it = self.lines.iter().any(|told| handling(told).is_some());
-        let begins =
-            |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called));
-        let says = self.framework().log.tells_at == Verbosity::Debug || self.worker_lines.iter().any(begins);
-        self.debug_log() && (says || !has_it)
-    }
-
-    /// The worker's log was truncated in this run, or replaced and read from its new start alone.
-    pub(super) fn log_was_cut(&self) -> bool {
-        let since = self.submitted_at().unwrap_or(f64::MIN);
-        self.timeline.events.iter().any(|event| {
-            event.source == Source::WorkerLog
-                && event.at_ms >= since
-                && matches!(event.kind, EventKind::Rotated { reads_on: false, .. })
-        })
     }
 
     /// Silence may end the wait: the API has answered, and no actor is at work.

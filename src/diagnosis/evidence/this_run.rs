@@ -101,8 +101,14 @@ impl Story<'_> {
         let before = self
             .rows()
             .iter()
-            .find(|row| !row.present || !self.says_it_is_over(row))
+            .find(|row| row.present && !self.says_it_is_over(row))
             .map(|row| row.n);
+        // That there was none proves it where no older one can come back: its id is the message's own.
+        let absent = || {
+            let absent = self.rows().iter().find(|row| !row.present)?;
+            let is_new = self.row_is_a_result() || !self.rows_come_back();
+            is_new.then_some(absent.n)
+        };
         let told = || {
             self.find(|event| match &event.kind {
                 EventKind::ApiStatus {
@@ -115,7 +121,18 @@ impl Story<'_> {
             let returned = self.returned_cleanly()?;
             self.is_written_meanwhile(returned.at_ms).then_some(returned.n)
         };
-        before.or_else(told).or_else(returned).map(|n| vec![n])
+        before
+            .or_else(told)
+            .or_else(absent)
+            .or_else(returned)
+            .map(|n| vec![n])
+    }
+
+    /// This run went another way than the row's first word says, which came out of nothing: somebody may have put an
+    /// older row back.
+    fn rows_come_back(&self) -> bool {
+        let last = self.rows().iter().rfind(|row| row.present);
+        last.is_some_and(|row| self.went_another_way(row))
     }
 
     /// The broker counts the message as acknowledged, and the log has no line since it was handed out: what it says
@@ -134,6 +151,11 @@ impl Story<'_> {
             self.peer(passage.connection)
                 .is_some_and(|peer| self.is_watched(peer.value) == Some(false))
         })
+    }
+
+    /// A worker whose log is not watched has taken and acknowledged it: it may well have run there.
+    pub(in crate::diagnosis) fn was_settled_elsewhere(&self) -> bool {
+        self.taken_by_another() && broker::drained(self).is_some() && !self.dead_letters_grew()
     }
 
     /// Nobody can have taken the message: none was delivered, or there was no consumer.

@@ -356,7 +356,7 @@ impl<'a> Story<'a> {
         self.place(text, Some(vanished.gone.at_ms), lost)
     }
 
-    fn deliveries_from<'s>(&'s self, queue: &'s str) -> impl Iterator<Item = &'s Transfer<'a>> {
+    pub fn deliveries_from<'s>(&'s self, queue: &'s str) -> impl Iterator<Item = &'s Transfer<'a>> {
         self.deliveries
             .iter()
             .filter(move |passage| passage.queue == queue)

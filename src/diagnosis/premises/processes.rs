@@ -238,8 +238,15 @@ impl Story<'_> {
                     .unwrap_or_else(|| process.command.clone())
             };
             let is_same = without_names(&command(&own)) == without_names(&command(&other));
-            if is_same && own.cwd == other.cwd && own.user == other.user {
+            if own.cwd != other.cwd || own.user != other.user {
+                continue;
+            }
+            if is_same {
                 return State::Refuted(vec![other.n, own.n]);
+            }
+            // With other options, more threads say, it may be meant as one all the same.
+            if named_by(&command(&own)) == named_by(&command(&other)) {
+                return State::Assumed;
             }
         }
         match known && other.cwd.is_some() {
@@ -279,6 +286,14 @@ fn node_name(command: &[String]) -> Option<&str> {
         })?;
     let (name, _) = given.split_once('@')?;
     (!name.contains('%')).then_some(name)
+}
+
+/// What a command names: modules and queues, without its options and their numbers.
+fn named_by(command: &[String]) -> Vec<&str> {
+    let words = command.iter().map(String::as_str);
+    words
+        .filter(|word| !word.starts_with('-') && word.parse::<u64>().is_err())
+        .collect()
 }
 
 /// A worker's command without what every start of it has of its own: its node's name and its files.
