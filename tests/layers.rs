@@ -506,7 +506,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 /// Longer ones that are being cut. Take a name off once it is short; add none.
 const FUNCTIONS_TO_CUT: &[&str] = &[
     "diagnosis/evidence/messages.rs::find_messages",
-    "diagnosis/evidence/stages.rs::find_stages",
 ];
 
 /// Each function outside tests as `file::name`, with its lines from its signature to its closing brace.

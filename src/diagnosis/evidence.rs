@@ -33,6 +33,7 @@ mod processes;
 pub(in crate::diagnosis) mod programs;
 mod queues;
 mod raised;
+mod reached;
 mod repeats;
 pub(in crate::diagnosis) mod replaced;
 pub(in crate::diagnosis) mod results;
@@ -56,8 +57,8 @@ pub(in crate::diagnosis) mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::closes;
 use super::premises::{EventId, Premise, PremiseKind};
-use super::{Stage, closes};
 use crate::framework::{Acknowledges, Framework, LogEvent, Takes};
 use crate::timeline::{Ended, Event, EventKind, Row, Source, Timeline};
 
@@ -66,12 +67,10 @@ pub use filling::plain_placeholders;
 pub use processes::{End, Launch};
 pub use queues::{Depth, Info};
 pub use raised::Raised;
+use reached::StageEvidence;
 pub use transfer::{QueuedCopy, Transfer};
 pub use visibility::Visibility;
 pub use worker_line::{ThreadKey, WorkerLine};
-
-/// When each stage was reached first, where that is known, and the events that show it.
-type StageEvidence = BTreeMap<Stage, (Option<f64>, Vec<u32>)>;
 
 pub struct Story<'a> {
     pub timeline: &'a Timeline,
@@ -142,7 +141,7 @@ impl<'a> Story<'a> {
             entries: Vec::new(),
             raised: Vec::new(),
             rows: Vec::new(),
-            reached: BTreeMap::new(),
+            reached: StageEvidence::default(),
             waits_by_assumption: false,
             trusted: None,
         };

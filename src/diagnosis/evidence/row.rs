@@ -1,6 +1,7 @@
 //! What the row said, and what the API says of it.
 
-use super::{Fact, StageEvidence, Story, broker};
+use super::reached::StageEvidence;
+use super::{Fact, Story, broker};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
@@ -93,13 +94,13 @@ impl<'a> Story<'a> {
                 .event(*n)
                 .is_some_and(|event| matches!(event.source, Source::Database | Source::Api))
         };
-        let entered = reached.get(&Stage::Entered);
+        let entered = reached.get(Stage::Entered);
         entered.is_some_and(|(_, evidence)| evidence.iter().all(is_a_status))
             && !way
                 .iter()
                 // That one of those that wait is the task's is no sign of its way.
                 .filter(|stage| **stage != Stage::Published || !self.waits_by_assumption)
-                .any(|stage| reached.contains_key(stage))
+                .any(|stage| reached.has(*stage))
     }
 
     /// The same, of all that was seen.

@@ -37,7 +37,7 @@ impl Story<'_> {
 
     pub fn stages(&self) -> Vec<Reached> {
         Stage::all()
-            .map(|stage| match self.reached.get(&stage) {
+            .map(|stage| match self.reached.get(stage) {
                 Some((_, evidence)) if stage == Stage::Published && self.waits_by_assumption => Reached {
                     stage,
                     reached: None,
