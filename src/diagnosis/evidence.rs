@@ -9,6 +9,7 @@ mod attribution;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod busy;
 mod callers;
+mod candidates;
 pub(in crate::diagnosis) mod connections;
 pub(in crate::diagnosis) mod containers;
 pub(in crate::diagnosis) mod control;

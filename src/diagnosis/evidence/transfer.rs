@@ -16,6 +16,11 @@ pub struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
+    /// The framework's id of the message.
+    pub fn id(&self) -> Option<&'a str> {
+        self.message.message_id.as_deref()
+    }
+
     /// Of several queues that it was put on this one is meant.
     pub(in crate::diagnosis) fn of_publish(event: &'a Event, queue: &str) -> Option<Self> {
         match &event.kind {

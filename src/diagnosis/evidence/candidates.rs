@@ -1,0 +1,343 @@
+//! Which of the messages that carry the task's id are the task's.
+
+use std::collections::BTreeSet;
+
+use super::{QueuedCopy, Story, Transfer, WorkerLine};
+use crate::diagnosis::premises::is_common;
+use crate::framework::{Message, is_same_id};
+use crate::timeline::EventKind;
+
+/// A message enqueued so long before the run is not this task's: more than clocks differ.
+const EARLIER_BY_MS: i64 = 60_000;
+
+impl<'a> Story<'a> {
+    /// The messages that carry the task id. With an actor configured, one for another actor counts
+    /// only where there is none for the configured one.
+    pub(super) fn find_messages(&mut self) {
+        self.find_held();
+        let mut carrying = self.publishes_with_the_id();
+        let earlier = self.ids_of_earlier_tasks(&carrying);
+        carrying.retain(|passage| passage.id().is_none_or(|id| !earlier.contains(id)));
+        // What nobody can read may be an event of the application's, beside a message that can be read.
+        let any_readable = carrying
+            .iter()
+            .any(|passage| passage.message.undecodable.is_none() && self.is_for_the_actor(passage.message));
+        carrying.retain(|passage| passage.message.undecodable.is_none() || !any_readable);
+        let any_wanted = carrying.iter().any(|passage| {
+            self.is_for_the_actor(passage.message) || self.leads_to_the_actor(passage.message)
+        });
+        self.choose_held(any_wanted);
+        // Where none is for the configured actor, one for another actor on this very queue may be
+        // meant all the same; on another queue it is a different step of the application.
+        let (mut mine, strays): (Vec<_>, Vec<_>) = carrying.into_iter().partition(|passage| {
+            self.is_for_the_actor(passage.message)
+                || (!any_wanted && self.is_of_my_queue(passage.queue) && self.may_be_renamed(passage.message))
+        });
+        self.leave_the_apis(&mut mine);
+        let ids = self.ids_of_the_request(&mine);
+        self.candidates = ids.len();
+        self.message_ids.extend(ids);
+        if self.message_ids.is_empty() {
+            self.message_ids
+                .extend(mine.iter().filter_map(Transfer::id).take(1));
+        }
+        if self.firehose_in_part().is_some() && self.message_ids.is_empty() {
+            self.find_by_delivery();
+        }
+        mine.retain(|passage| passage.id().is_none_or(|id| self.message_ids.contains(id)));
+        self.publishes = mine;
+        self.stray_publishes = strays;
+        self.find_deliveries();
+    }
+
+    /// Copies on the delay and dead-letter queues that carry the id.
+    fn find_held(&mut self) {
+        for event in &self.timeline.events {
+            if let EventKind::DeadLetter {
+                queue,
+                reason,
+                message,
+                ..
+            } = &event.kind
+                && message.carries_task_id
+            {
+                self.held.push(QueuedCopy {
+                    passage: Transfer {
+                        n: event.n,
+                        at_ms: event.at_ms,
+                        queue,
+                        connection: "",
+                        redelivered: false,
+                        message,
+                    },
+                    reason: reason.as_deref(),
+                });
+            }
+        }
+    }
+
+    /// Those for another actor count only where there is no message for the configured one.
+    fn choose_held(&mut self, any_wanted: bool) {
+        let mut held = std::mem::take(&mut self.held);
+        let is_meant = |held: &QueuedCopy<'_>| self.is_for_the_actor(held.passage.message);
+        if any_wanted || held.iter().any(is_meant) {
+            held.retain(is_meant);
+        }
+        let ids = held.iter().filter_map(|held| held.passage.id());
+        self.message_ids.extend(ids);
+        self.held = held;
+    }
+
+    /// Publishes since the submission that carry the id.
+    fn publishes_with_the_id(&self) -> Vec<Transfer<'a>> {
+        let since = self.submitted_at();
+        self.timeline
+            .events
+            .iter()
+            .filter(|event| match &event.kind {
+                EventKind::Publish { message, .. } => {
+                    message.carries_task_id
+                        && !self.is_the_frameworks(message)
+                        && since.is_none_or(|since| event.at_ms >= since)
+                }
+                _ => false,
+            })
+            .filter_map(|event| Transfer::of_publish(event, self.queue()))
+            .collect()
+    }
+
+    /// A message that is first seen as a retry, or was first enqueued long before, is an earlier
+    /// task's with the same id.
+    fn ids_of_earlier_tasks(&self, carrying: &[Transfer<'a>]) -> BTreeSet<&'a str> {
+        // In a cluster the first publish may have passed through a node that is not traced.
+        let sees_every_publish = self.firehose_in_part().is_none();
+        let started = self
+            .timeline
+            .started_at
+            .parse::<jiff::Timestamp>()
+            .map_or(i64::MIN, |at| at.as_millisecond());
+        let is_old = |message: &Message| {
+            message
+                .timestamp_ms
+                .is_some_and(|at| at < started.saturating_sub(EARLIER_BY_MS))
+        };
+        // Where every one is that old, it is the clocks that differ.
+        let all_old = carrying.iter().all(|passage| is_old(passage.message));
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut earlier = BTreeSet::new();
+        for passage in carrying {
+            let Some(id) = passage.id() else {
+                continue;
+            };
+            let is_retry = sees_every_publish && passage.message.is_retry();
+            if seen.insert(id) && (is_retry || (is_old(passage.message) && !all_old)) {
+                earlier.insert(id);
+            }
+        }
+        earlier
+    }
+
+    /// One that carries the configured actor's message with it comes before that, and is none of its own.
+    fn leads_to_the_actor(&self, message: &Message) -> bool {
+        let wanted = self.timeline.setup.actor.as_deref();
+        let mut later = message.later.iter();
+        wanted.is_some() && later.any(|later| later.carries_task_id && Some(later.actor.as_str()) == wanted)
+    }
+
+    /// Others hold the same number: what the API's own process sent meanwhile is this task's.
+    fn leave_the_apis(&self, mine: &mut Vec<Transfer<'a>>) {
+        let from_api: BTreeSet<&str> = mine
+            .iter()
+            .filter(|passage| self.is_sent_by_the_api_in_time(passage))
+            .filter_map(Transfer::id)
+            .collect();
+        if !from_api.is_empty() && self.task_id.is_some_and(is_common) {
+            mine.retain(|passage| passage.id().is_none_or(|id| from_api.contains(id)));
+        }
+    }
+
+    /// Before its answer.
+    fn is_sent_by_the_api_in_time(&self, passage: &Transfer<'_>) -> bool {
+        self.answered_at().is_some_and(|at| passage.at_ms <= at)
+            && self.is_the_apis(passage.connection).is_some()
+    }
+
+    /// Messages sent on by the running actor come after the first delivery: not candidates, unless they come
+    /// from where the first one came from, before the answer.
+    fn ids_of_the_request(&self, mine: &[Transfer<'a>]) -> BTreeSet<&'a str> {
+        let answered = self.answered_at();
+        let first = mine.first();
+        let of_the_request = |passage: &Transfer<'_>| {
+            let before = answered.is_some_and(|at| passage.at_ms <= at);
+            let same_sender = first.is_some_and(|first| first.connection == passage.connection);
+            // What the API itself sends for the same actor takes the first one's place, or is one more.
+            let again =
+                same_sender && first.is_some_and(|first| first.message.actor == passage.message.actor);
+            (before && (same_sender || self.is_sent_by_the_api_in_time(passage)))
+                || (again && self.is_the_apis(passage.connection).is_some())
+        };
+        let first_delivery = self.find(|event| match &event.kind {
+            EventKind::Deliver { message, queue, .. }
+                if message.carries_task_id && *queue == self.timeline.setup.queue =>
+            {
+                Some(event.at_ms)
+            }
+            _ => None,
+        });
+        mine.iter()
+            .filter(|passage| first_delivery.is_none_or(|at| passage.at_ms <= at) || of_the_request(passage))
+            .filter_map(Transfer::id)
+            .collect()
+    }
+
+    /// Deliveries of the messages that are the task's by now, and of what carries its id and cannot be read.
+    fn find_deliveries(&mut self) {
+        for event in &self.timeline.events {
+            if let EventKind::Deliver {
+                queue,
+                connection,
+                redelivered,
+                message,
+            } = &event.kind
+                && (message
+                    .message_id
+                    .as_deref()
+                    .is_some_and(|id| self.message_ids.contains(id))
+                    || (message.undecodable.is_some() && message.carries_task_id))
+            {
+                self.deliveries.push(Transfer {
+                    n: event.n,
+                    at_ms: event.at_ms,
+                    queue,
+                    connection,
+                    redelivered: *redelivered,
+                    message,
+                });
+            }
+        }
+    }
+
+    /// Whose publish was out of sight is known by its delivery.
+    fn find_by_delivery(&mut self) {
+        let since = self.submitted_at();
+        let ids: Vec<&str> = self
+            .timeline
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Deliver { queue, message, .. }
+                    if message.carries_task_id
+                        && since.is_none_or(|since| event.at_ms >= since)
+                        && self.is_of_my_queue(queue)
+                        && self.is_for_the_actor(message) =>
+                {
+                    message.message_id.as_deref()
+                }
+                _ => None,
+            })
+            .collect();
+        // What a running actor sends on may carry the id as well, and comes later.
+        self.message_ids.extend(ids.first());
+        let ids: BTreeSet<&str> = ids.into_iter().collect();
+        self.candidates = ids.len();
+    }
+
+    /// Without a publish the log alone says which message is the task's: one of the same id, or one in
+    /// the course of which the application spoke of the task.
+    pub(super) fn learn_ids_from_lines(&mut self) {
+        if !self.message_ids.is_empty() || !self.publishes.is_empty() {
+            return;
+        }
+        let Some(task) = self.task_id else { return };
+        let since = self.submitted_at();
+        let wanted = self.timeline.setup.actor.as_deref();
+        let mut told = self
+            .worker_lines
+            .iter()
+            .filter(|told| self.counts(told) && since.is_none_or(|since| told.at_ms >= since));
+        let says_so = |told: &WorkerLine<'a>| {
+            let subject = told.subject?;
+            let says_so = told.is_by_the_task() && told.line.carries_task_id;
+            let is_wanted = wanted.is_none_or(|wanted| wanted == subject.task);
+            (is_same_id(subject.id, task) || says_so && is_wanted).then_some(subject.id)
+        };
+        let named = match is_common(task) {
+            // A number comes again: the last one that had it is meant.
+            true => told.filter_map(says_so).next_back(),
+            false => told.find_map(says_so),
+        };
+        self.message_ids.extend(named);
+    }
+
+    /// A task of the framework's own, such as one that waits for a group: ours is in its arguments.
+    fn is_the_frameworks(&self, message: &Message) -> bool {
+        let actor = message.actor.as_deref().unwrap_or_default();
+        actor
+            .strip_prefix(self.framework().source.module)
+            .is_some_and(|rest| rest.starts_with('.'))
+            && self.timeline.setup.actor.as_deref() != Some(actor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::Stage;
+    use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::timeline::Source;
+
+    fn reached(scene: &Scene, stage: Stage) -> Option<bool> {
+        let stages = scene.verdict().stages;
+        let found = stages.iter().find(|reached| reached.stage == stage);
+        found.and_then(|reached| reached.reached)
+    }
+
+    /// A cluster in which the API's connection is to a node that is not traced.
+    fn publisher_out_of_sight() -> Scene {
+        Scene::accepted().partial(Source::Firehose).row("PENDING")
+    }
+
+    #[test]
+    fn a_message_whose_publish_was_out_of_sight_is_known_by_its_delivery() {
+        let delivered = publisher_out_of_sight().deliver(WORKER).silence();
+        assert_eq!(reached(&delivered, Stage::Delivered), Some(true));
+        assert_eq!(reached(&delivered, Stage::Published), Some(true));
+        assert_eq!(delivered.verdict().task.message_id.as_deref(), Some("m-1"));
+        let others = publisher_out_of_sight().deliver_as("other", WORKER, false);
+        assert_eq!(reached(&others.silence(), Stage::Delivered), None);
+    }
+
+    #[test]
+    fn a_retry_may_be_the_first_that_is_seen() {
+        let mut copy = Scene::message("m-1");
+        copy.retries = Some(1);
+        let scene = publisher_out_of_sight().publish_as("default.DQ", WORKER, copy.clone());
+        assert_eq!(reached(&scene.silence(), Stage::Published), Some(true));
+        // Where everything is seen, it is an earlier task's.
+        let earlier = Scene::accepted()
+            .row("PENDING")
+            .publish_as("default.DQ", WORKER, copy);
+        assert_eq!(reached(&earlier.silence(), Stage::Published), Some(false));
+    }
+
+    #[test]
+    fn what_the_firehose_does_not_show_in_a_cluster_is_not_denied() {
+        let silent = publisher_out_of_sight().depth("default", 0, 1).silence();
+        assert_eq!(reached(&silent, Stage::Published), None);
+        assert_eq!(reached(&silent, Stage::Delivered), None);
+        assert_eq!(silent.cause(), "none");
+    }
+
+    #[test]
+    fn without_a_consumer_the_depth_shows_the_publish() {
+        let grown = publisher_out_of_sight().depth("default", 1, 0).silence();
+        assert_eq!(reached(&grown, Stage::Published), Some(true));
+        assert_eq!(reached(&grown, Stage::Delivered), Some(false));
+        assert!(grown.cause().ends_with("no-consumer"), "{}", grown.cause());
+        // Another's message that was seen to come explains the growth.
+        let another = publisher_out_of_sight()
+            .publish_as("default", WORKER, Scene::message("other"))
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(reached(&another, Stage::Published), None);
+    }
+}
