@@ -239,15 +239,21 @@ impl LogEvent {
         self.handling() == Some(Handling::Settled)
     }
 
+    /// The actor's function has returned, or raised.
+    pub fn ends_call(&self) -> bool {
+        matches!(
+            self,
+            Self::Completed | Self::Succeeded { .. } | Self::Failed { .. }
+        )
+    }
+
     /// The run of the actor is over, or will not come.
     pub fn ends_run(&self) -> bool {
         self.denies_entry()
+            || self.ends_call()
             || matches!(
                 self,
-                Self::Completed
-                    | Self::Succeeded { .. }
-                    | Self::Failed { .. }
-                    | Self::ExpectedException { .. }
+                Self::ExpectedException { .. }
                     | Self::Ignored
                     | Self::Requeued
                     | Self::Retrying { .. }

@@ -31,7 +31,7 @@ pub(super) fn has_returned(story: &Story<'_>) -> bool {
         .iter()
         .rev()
         .find_map(|told| match told.mark {
-            Some(LogEvent::Completed | LogEvent::Succeeded { .. } | LogEvent::Failed { .. }) => Some(true),
+            Some(mark) if mark.ends_call() => Some(true),
             Some(LogEvent::Received { .. } | LogEvent::Called) => Some(false),
             _ => None,
         })

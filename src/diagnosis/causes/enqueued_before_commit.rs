@@ -1,13 +1,10 @@
 //! The message was sent before the row's transaction was committed.
 
-use crate::diagnosis::evidence::{
-    retries,
-    row::{self, Misses},
-};
+use crate::diagnosis::evidence::row::{self, Misses};
+use crate::diagnosis::evidence::{Fact, WorkerLine, retries};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::EventKind;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -42,18 +39,23 @@ fn is_written_by_the_actor(story: &Story<'_>) -> bool {
             .any(|row| row.status.as_ref().is_some_and(is_running))
 }
 
+/// When the version that was seen first became visible, and a look before that at which it was not. The commit of a
+/// later version says nothing of the insert.
+fn commit_of_the_first_version(story: &Story<'_>) -> Option<Fact<f64>> {
+    let first = story.rows().iter().find(|row| row.present)?;
+    let mut commits = story.commits_of(first);
+    commits.find_map(|commit| Some(Fact::new(commit.n, commit.visible_at_ms, commit.invisible_at_ms?)))
+}
+
+fn ends_call(told: &WorkerLine<'_>) -> bool {
+    told.mark.is_some_and(LogEvent::ends_call)
+}
+
 fn check(story: &Story<'_>) -> Answer {
-    let committed = story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::RowCommitted {
-            invisible_at_ms: Some(before),
-            visible_at_ms,
-            ..
-        } => Some((event.n, *before, *visible_at_ms)),
-        _ => None,
-    });
-    let Some((n, invisible, visible)) = committed else {
+    let Some(commit) = commit_of_the_first_version(story) else {
         return Answer::NotApplicable;
     };
+    let (n, invisible, visible) = (commit.n, commit.value, commit.at_ms);
     // A row of results is the worker's, with whatever status.
     if is_written_by_the_actor(story) || story.keeps_results() {
         return Answer::NotApplicable;
@@ -63,13 +65,10 @@ fn check(story: &Story<'_>) -> Answer {
         told.at_ms > visible && (told.line.entry || matches!(told.mark, Some(LogEvent::Received { .. })))
     });
     if let Some(again) = again
-        && story.lines().iter().any(|told| {
-            told.at_ms > again.at_ms
-                && matches!(
-                    told.mark,
-                    Some(LogEvent::Completed | LogEvent::Succeeded { .. } | LogEvent::Failed { .. })
-                )
-        })
+        && story
+            .lines()
+            .iter()
+            .any(|told| told.at_ms > again.at_ms && ends_call(told))
     {
         return Answer::ruled_out(
             format!("another attempt began at {:.0} ms, after the commit", again.at_ms),
@@ -83,12 +82,7 @@ fn check(story: &Story<'_>) -> Answer {
     let over = story
         .lines()
         .iter()
-        .find(|told| {
-            matches!(
-                told.mark,
-                Some(LogEvent::Completed | LogEvent::Succeeded { .. } | LogEvent::Failed { .. })
-            )
-        })
+        .find(|told| ends_call(told))
         .map(|told| (told.n, told.at_ms));
     let start = entered.map(|told| (told.n, told.at_ms)).or_else(|| {
         story
@@ -205,6 +199,37 @@ mod tests {
             "{}",
             scene.summary()
         );
+    }
+
+    /// What became visible late is a later version: of the insert's commit nothing was seen.
+    #[test]
+    fn the_commit_of_a_later_version_is_a_near_miss() {
+        let scene = Scene::new()
+            .worker_booted()
+            .submitted()
+            .no_row()
+            .publish("default")
+            .deliver(WORKER)
+            .see(
+                Source::Database,
+                serde_json::from_value(serde_json::json!({
+                    "kind": "row", "present": true, "status": "PENDING", "xmin": 699, "xmax": 0,
+                    "xmax_state": "none", "asked_at_ms": 1.0,
+                }))
+                .expect("a row"),
+            )
+            .at(100.0)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .completed()
+            .acked("m-1")
+            .at(3000.0)
+            .row("QUEUED")
+            .committed(2900.0, 3000.0);
+        assert_eq!(scene.silence().answer(&CAUSE), "not applicable");
     }
 
     #[test]

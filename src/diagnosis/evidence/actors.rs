@@ -13,15 +13,9 @@ impl<'a> Story<'a> {
     pub(super) fn may_be_renamed(&self, message: &Message) -> bool {
         let actor = message.actor.as_deref().unwrap_or_default();
         let has_run = |told: &&WorkerLine<'a>| {
-            let ran = matches!(
-                told.mark,
-                Some(
-                    LogEvent::Called
-                        | LogEvent::Completed
-                        | LogEvent::Succeeded { .. }
-                        | LogEvent::Failed { .. }
-                )
-            );
+            let ran = told
+                .mark
+                .is_some_and(|mark| matches!(mark, LogEvent::Called) || mark.ends_call());
             let logger = told.line.logger.as_deref();
             let names_it = told.task_name() == Some(actor)
                 || logger.and_then(|name| name.rsplit('.').next()) == Some(function_of(actor));
