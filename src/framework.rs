@@ -29,7 +29,7 @@ pub use log::{LineMeaning, LineSubject, LogReader, LogShape, Verbosity};
 pub use log_event::{Handling, LogEvent, WorkerLife};
 pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Later, Message};
 pub use queues::{Queues, Role};
-pub use stack::{FrameMatch, StackShape};
+pub use stack::{FrameMatch, StackShape, is_database_library};
 pub use traceback::{
     Traceback, TracebackFrame, before_the_last, class_of, exception_in, function_of, is_one_of, raises_one_of,
 };

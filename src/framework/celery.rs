@@ -73,8 +73,9 @@ pub static FRAMEWORK: Framework = Framework {
             file: "celery/backends/base.py",
             function: "mark_as_done",
         },
-        // Handlers of `task_prerun` have any name.
+        // Handlers of `task_prerun` have any name, and so have those of `worker_process_init`.
         hook: "",
+        boot_hooks: &[],
         async_bridge: FrameMatch {
             file: "asgiref/sync.py",
             function: "__call__",

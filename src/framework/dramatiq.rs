@@ -82,6 +82,7 @@ pub static FRAMEWORK: Framework = Framework {
             function: "emit_after",
         },
         hook: "before_process_message",
+        boot_hooks: &["after_worker_boot", "after_process_boot", "before_worker_boot"],
         async_bridge: FrameMatch {
             file: "dramatiq/asyncio.py",
             function: "",

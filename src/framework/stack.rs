@@ -13,6 +13,24 @@ impl FrameMatch {
     }
 }
 
+/// Libraries that talk to a database, by a part of their files' paths.
+const DATABASE_LIBRARIES: &[&str] = &[
+    "/psycopg",
+    "/asyncpg/",
+    "/pg8000/",
+    "/aiopg/",
+    "/sqlalchemy/",
+    "/django/db/",
+    "/peewee",
+    "/pony/",
+    "/tortoise/",
+];
+
+/// Whatever the framework: its tasks talk to a database through these.
+pub fn is_database_library(file: &str) -> bool {
+    DATABASE_LIBRARIES.iter().any(|part| file.contains(part))
+}
+
 /// The frames of a framework that tell what its worker is at.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StackShape {
@@ -35,6 +53,8 @@ pub struct StackShape {
     pub after_call: FrameMatch,
     /// A name that a hook before the call has.
     pub hook: &'static str,
+    /// Hooks that run as a worker boots, before it takes any message.
+    pub boot_hooks: &'static [&'static str],
     /// A thread waits here for a coroutine's result.
     pub async_bridge: FrameMatch,
     /// Releases whose wait for a coroutine takes the task's own `TimeoutError` for that of its own asking.

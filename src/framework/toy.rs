@@ -44,6 +44,7 @@ pub static FRAMEWORK: Framework = Framework {
         before_call: at("toy/loop.py", "prepare"),
         after_call: at("toy/loop.py", "finish"),
         hook: "before",
+        boot_hooks: &["boot"],
         async_bridge: at("toy/wait.py", ""),
         lost_timeout: None,
         test_broker: at("toy/memory.py", ""),

@@ -44,7 +44,7 @@ fn runs_one_of(story: &Story<'_>, n: u32, actors: &BTreeSet<&str>) -> bool {
 
 /// What runs on the loop was made in a hook of the middleware's, and by no task: newer Pythons say so.
 fn is_of_a_hook(story: &Story<'_>, n: u32) -> bool {
-    let hooks = ["after_worker_boot", "after_process_boot", "before_worker_boot"];
+    let hooks = story.framework().stack.boot_hooks;
     let on_the_loop = story
         .stacks()
         .of_event(n)

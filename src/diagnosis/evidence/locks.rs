@@ -1,11 +1,11 @@
 //! Who waits for the row or for its table, and who holds it.
 
 use super::callers::{Callers, Runs};
-use super::stacks::Thread;
+use super::stacks::{self, Thread};
 use super::{Fact, Story};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{Premise, State};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, is_database_library};
 use crate::timeline::{Blocker, EventKind, LockWait, Process};
 
 /// What the last look at the locks said: the wait, if there was one still.
@@ -130,22 +130,6 @@ pub(in crate::diagnosis) fn naming_holder(answer: Answer, wait: &LockWait) -> An
     }
 }
 
-/// Libraries that talk to a database, by a part of their files' paths.
-const DATABASE_LIBRARIES: &[&str] = &[
-    "/psycopg",
-    "/asyncpg/",
-    "/pg8000/",
-    "/aiopg/",
-    "/sqlalchemy/",
-    "/django/db/",
-    "/peewee",
-    "/pony/",
-    "/tortoise/",
-];
-
-/// Where Python and what was installed for it lie.
-const INSTALLED: &[&str] = &["/site-packages/", "/dist-packages/", "/lib/python"];
-
 /// Whether the thread that has the task, or the only one that runs any, waits in a database's library. `None`:
 /// which thread that is cannot be told.
 pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) -> Option<Fact<bool>> {
@@ -164,7 +148,7 @@ pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) 
     let mut library = thread
         .frames()
         .iter()
-        .take_while(|frame| INSTALLED.iter().any(|folder| frame.file.contains(folder)));
-    let waits = library.any(|frame| DATABASE_LIBRARIES.iter().any(|part| frame.file.contains(part)));
+        .take_while(|frame| stacks::is_library(&frame.file));
+    let waits = library.any(|frame| is_database_library(&frame.file));
     Some(Fact::new(dump.n, dump.at_ms, waits))
 }

@@ -359,7 +359,8 @@ pub(in crate::diagnosis) fn boot_frame(story: &Story<'_>, pid: i32) -> Option<Fa
 
 /// Python's own, the framework's, or what is installed beside it.
 pub(in crate::diagnosis) fn is_library(file: &str) -> bool {
-    file.starts_with('<') || file.contains("/lib/python") || file.contains("/site-packages/")
+    const FOLDERS: [&str; 3] = ["/lib/python", "/site-packages/", "/dist-packages/"];
+    file.starts_with('<') || FOLDERS.iter().any(|folder| file.contains(folder))
 }
 
 /// The thread of this dump that stands in this frame.
