@@ -3,7 +3,7 @@
 use super::Story;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Row, Source};
+use crate::timeline::{Row, Source};
 
 impl Story<'_> {
     /// Afterwards, with nothing to show whether a message was sent for the task.
