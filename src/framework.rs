@@ -277,13 +277,22 @@ pub struct SourceShape {
     pub is_named_by_module: bool,
     /// The class whose object a worker is started with; where there is none, it is started with modules.
     pub application: Option<&'static str>,
+    /// The argument of that class that is its broker's address, and the settings that are it, in small letters.
+    pub broker_option: Option<&'static str>,
+    pub broker_settings: &'static [&'static str],
+    /// Settings that send tasks to other queues than the default, and the one that names the default.
+    pub routing: &'static [&'static str],
+    pub default_queue_settings: &'static [&'static str],
+    /// Tasks of its own examples, which projects keep and nothing sends.
+    pub examples: &'static [&'static str],
     /// What is called to send one.
     pub send: &'static str,
     /// The queue of a task that names none.
     pub default_queue: &'static str,
     /// The package that runs it in Django.
     pub django: Option<DjangoShape>,
-    /// Brokers that it can have and that are no RabbitMQ, each with the words of code that say so.
+    /// Brokers that it can have and that are no RabbitMQ, each with the words of code that say so: schemes of the
+    /// broker's address where there is an application, else classes and modules.
     pub other_brokers: &'static [(&'static str, &'static [&'static str])],
 }
 

@@ -13,10 +13,13 @@ mod dotenv;
 mod launch;
 mod management;
 mod openapi;
+mod owner;
 mod postgres;
 mod program;
 pub(crate) mod python;
+mod queue;
 mod running;
+mod secrets;
 mod server;
 mod statuses;
 mod submit;
@@ -35,6 +38,7 @@ use secrecy::{ExposeSecret, SecretString};
 use address::{Address, AddressSources};
 use launch::StartCommand;
 use server::{BROKER, DATABASE};
+use support::BrokerInUse;
 use survey::Survey;
 pub use write::Draft;
 
@@ -89,35 +93,50 @@ pub async fn inspect(root: &Path) -> InitResult {
         variables: &survey.variables,
         services: &survey.services,
         literals: &survey.code.urls,
+        named: &support::broker_variables(&survey),
+        databases: survey.databases(),
+        examples: &survey.examples,
     };
-    let (broker, mut unusable) = address::find(&BROKER, &known);
-    result.unsupported = support::unsupported(&survey, broker.is_some());
+    result.unsupported = support::unsupported(&survey);
     if result.unsupported.is_some() {
         return result;
     }
     result.draft.framework = Some(survey.framework);
-    let (database, more) = address::find(&DATABASE, &known);
-    unusable.extend(more);
-    if broker.is_none() || database.is_none() {
+    let (broker, unusable) = address::find(&BROKER, &known);
+    if broker.is_none() {
         result.complaints.extend(unusable);
     }
+    let other_database = support::other_database(&survey);
+    let (database, unusable) = match &other_database {
+        // A server that is there for something else is not asked for rows.
+        Some(_) if survey.databases().is_some() => (None, Vec::new()),
+        _ => address::find(&DATABASE, &known),
+    };
+    if database.is_none() {
+        result.complaints.extend(unusable);
+    }
+    doubts(&survey, broker.as_ref(), &mut result);
     for (key, address) in [("broker.amqp_url", &broker), ("database.url", &database)] {
         if let Some(address) = address {
             enter(&mut result.draft, key, address);
         } else if let Some((name, place)) = survey.read_by_name(key) {
-            let text = format!("{place} reads {name}, which is set nowhere here");
+            let example = survey.examples.iter().find(|example| example.name == *name);
+            let example = example.map_or_else(String::new, |example| {
+                format!("; {} has an example", example.place)
+            });
+            let text = format!("{place} reads {name}, which is set nowhere here{example}");
             result.draft.note(key, text);
             result.draft.suggest(key, format!("${{{name}}}"));
         }
     }
-    result.draft.secrets = secrets(&survey, [&broker, &database]);
+    result.draft.secrets = secrets::find(&survey, [&broker, &database]);
     api::fill(&survey, &mut result).await;
     submit::fill(&survey, &mut result);
     management::fill(&survey, broker.as_ref(), &mut result).await;
     worker::fill(&survey, &mut result);
     database::fill(&survey, database.as_ref(), &mut result).await;
     services(&survey, &mut result.draft);
-    if let (None, Some(other)) = (&database, support::other_database(&survey)) {
+    if let (None, Some(other)) = (&database, other_database) {
         result.draft.note("database.url", other.clone());
         result.complaints.push(other);
     }
@@ -127,14 +146,15 @@ pub async fn inspect(root: &Path) -> InitResult {
         result.values.insert(variable.name.clone(), value);
     }
     for address in [&broker, &database].into_iter().flatten() {
-        let url = url::Url::parse(address.full.expose()).ok();
+        let Some(full) = &address.full else { continue };
+        let url = url::Url::parse(full.expose()).ok();
         let encoded = url
             .as_ref()
             .and_then(|url| Some(SecretString::from(url.password()?)));
         for need in address.needs.iter().filter(|need| need.is_password) {
             let password = match need.variable.ends_with("_ENCODED") {
                 true => encoded.clone(),
-                false => address.full.password(),
+                false => full.password(),
             };
             if let Some(password) = password {
                 result.values.entry(need.variable.clone()).or_insert(password);
@@ -154,7 +174,14 @@ pub async fn inspect(root: &Path) -> InitResult {
 }
 
 fn enter(draft: &mut Draft, key: &'static str, address: &Address) {
-    draft.set(key, address.text.clone(), address.place.clone());
+    match address.is_guess {
+        true => draft.guess(
+            key,
+            address.text.clone(),
+            format!("{}: what its image sets up", address.place),
+        ),
+        false => draft.set(key, address.text.clone(), address.place.clone()),
+    }
     for place in &address.also {
         draft.note(key, format!("also seen: {place}"));
     }
@@ -163,53 +190,35 @@ fn enter(draft: &mut Draft, key: &'static str, address: &Address) {
     }
 }
 
-/// Every text that must not get into the file.
-fn secrets(survey: &Survey, addresses: [&Option<Address>; 2]) -> Vec<String> {
-    let is_secret = |name: &str| {
-        let name = name.to_uppercase();
-        // Not the shell's folders.
-        !matches!(name.as_str(), "PWD" | "OLDPWD")
-            && ["PASS", "PWD", "SECRET", "TOKEN", "KEY"]
-                .iter()
-                .any(|word| name.contains(word))
+/// Why the broker that was found may not be the one that is used.
+fn doubts(survey: &Survey, broker: Option<&Address>, result: &mut InitResult) {
+    let title = survey.framework.title;
+    let doubt = match support::broker(survey) {
+        BrokerInUse::RabbitMq {
+            beside: Some((other, place)),
+        } => Some(format!(
+            "{other} is given as {title}'s broker as well ({place}): where that is the one, taskdiag cannot follow its tasks"
+        )),
+        BrokerInUse::Unknown(Some(place)) => Some(format!(
+            "which broker {title} uses could not be read ({place}): check that it is RabbitMQ"
+        )),
+        _ => None,
     };
-    let settings = survey
-        .services
-        .iter()
-        .flat_map(|service| &service.environment)
-        .map(|setting| (setting.name.as_str(), setting.value.as_str()));
-    let all = survey
-        .variables
-        .iter()
-        .map(|variable| (variable.name.as_str(), variable.value.as_str()))
-        .chain(settings);
-    let mut secrets = Vec::new();
-    for (name, value) in all {
-        if is_secret(name) {
-            secrets.push(value.to_owned());
-        }
-        if let Ok(url) = url::Url::parse(value)
-            && let Some(password) = url.password()
-            && password != url.username()
-        {
-            secrets.push(password.to_owned());
-        }
+    if let Some(doubt) = doubt {
+        result.draft.note("broker.amqp_url", doubt.clone());
+        result.complaints.push(doubt);
     }
-    for address in addresses.into_iter().flatten() {
-        if let Some(password) = address.full.password()
-            && password.expose_secret() != address.full.username()
-        {
-            secrets.push(password.expose_secret().to_owned());
-        }
+    if let Some(doubt) = broker.and_then(|broker| broker.doubt.clone()) {
+        result.draft.note("broker.amqp_url", doubt.clone());
+        result.complaints.push(doubt);
     }
-    // Defaults of images are words that stand everywhere.
-    secrets.retain(|word| {
-        !matches!(
-            word.as_str(),
-            "postgres" | "rabbitmq" | "password" | "example" | "localhost"
-        )
-    });
-    secrets
+}
+
+/// A host's name that means this machine.
+fn is_here(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    let loopback = host.parse::<std::net::IpAddr>();
+    host == "localhost" || loopback.is_ok_and(|address| address.is_loopback())
 }
 
 /// What `--start` may bring up: the servers only, since it starts the rest itself.

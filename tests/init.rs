@@ -734,3 +734,264 @@ fn without_a_file_nothing_is_sent_unasked() {
     );
     assert!(!project.0.join("taskdiag.toml").exists());
 }
+
+/// What is given to the application as its broker decides; a cache, a result backend and an import do not.
+#[test]
+fn the_broker_is_what_the_application_is_given() {
+    let app = |broker: &str| {
+        format!(
+            "from celery import Celery\nimport redis\napp = Celery('a', broker={broker}, backend='redis://cache')\n@app.task\ndef run(): ...\n"
+        )
+    };
+    let compose = "services:\n  mq: {image: 'rabbitmq:4-management', ports: ['6:5672', '7:15672']}\n  web: {build: ., environment: {CELERY_BROKER_URL: 'redis://cache:6379/1'}}\n";
+    let code = app("f'pyamqp://{USER}:{PASS}@mq:5672//'");
+    let without_web = compose.split("  web").next().unwrap();
+    let (text, said) = Project::new(
+        "broker-format",
+        &[("jobs.py", &code), ("compose.yaml", without_web)],
+    )
+    .init();
+    has(&text, &["amqp_url = \"amqp://guest:guest@localhost:6/%2F\""]);
+    assert!(!said.contains("Redis"), "{said}");
+    // What the environment says goes before the default in the code.
+    let code = app("os.getenv('CELERY_BROKER_URL', 'amqp://guest:guest@localhost:6//')");
+    let told = refused("broker-told", &[("jobs.py", &code), ("compose.yaml", compose)]);
+    assert!(
+        told.contains("Redis as its broker (compose.yaml, service web"),
+        "{told}"
+    );
+    // RabbitMQ is there for something else.
+    let code = app("settings.redis_url")
+        + "class Settings:\n    redis_url: str = 'redis://cache'\n    mq_url: str = 'amqp://mq'\n";
+    let followed = refused(
+        "broker-followed",
+        &[("jobs.py", &code), ("compose.yaml", without_web)],
+    );
+    assert!(
+        followed.contains("Redis as its broker (jobs.py line"),
+        "{followed}"
+    );
+    let code = app("settings.broker");
+    let (_, said) = Project::new("broker-unread", &[("jobs.py", &code)]).init();
+    assert!(
+        said.contains("could not be read (jobs.py line 3: settings.broker)"),
+        "{said}"
+    );
+}
+
+/// An image's default is not what stands in for a variable that nothing sets, and neither is a port.
+#[test]
+fn what_nothing_sets_is_needed() {
+    let compose = "services:\n  db:\n    image: postgres:16\n    env_file: ./envs/.env\n    environment: {POSTGRES_USER: '${DB_USER}', POSTGRES_PASSWORD: '${DB_PASSWORD}', POSTGRES_DB: '${DB_NAME}'}\n    ports: ['5:5432']\n  mq:\n    image: rabbitmq:4-management\n    ports: ['${MQ_PORT}:5672']\n";
+    let project = Project::new(
+        "unset",
+        &[
+            ("compose.yaml", compose),
+            (".env.sample", "DB_USER=someone\nMQ_PORT=5500\n"),
+            ("jobs.py", "import dramatiq\n@dramatiq.actor\ndef run(): ...\n"),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "amqp_url = \"amqp://guest:guest@localhost:${MQ_PORT}/%2F\"",
+            "# url = \"postgres://${DB_USER}:${DB_PASSWORD}@localhost:5/${DB_NAME}\"",
+        ],
+    );
+    for needed in [
+        "export DB_USER='…'    # compose.yaml, service db takes it from there; .env.sample line 1 has an example",
+        "export MQ_PORT='…'",
+        "takes variables from envs/.env, which is not there: Compose does not start it; .env.sample is an example",
+    ] {
+        assert!(said.contains(needed), "{needed}\n{said}");
+    }
+    assert!(!said.contains("without a published port"), "{said}");
+    project.loads(&[
+        ("MQ_PORT", "1"),
+        ("DB_USER", "a"),
+        ("DB_PASSWORD", "b"),
+        ("DB_NAME", "c"),
+    ]);
+}
+
+/// Nobody is logged in to who cannot be told to be this project's: no user, no password, not even a connection.
+#[test]
+fn nobody_is_logged_in_to_unknown() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let dotenv = format!(
+        "DATABASE_URL=postgres://app:pw1234@127.0.0.1:{port}/shop\nRABBITMQ_URL=amqp://app:pw1234@127.0.0.1:{port}\n"
+    );
+    let code = "import dramatiq\n@dramatiq.actor\ndef run(): ...\n";
+    let project = Project::new("unknown", &[(".env", &dotenv), ("jobs.py", code)]);
+    listener.set_nonblocking(true).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+        .args(["init"])
+        .current_dir(&project.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(listener.accept().is_err(), "nobody connected");
+    assert!(
+        said.contains("was not asked: the port is in use, but not by this project"),
+        "{said}"
+    );
+}
+
+/// Django's settings say which database is used; the image only which it makes.
+#[test]
+fn djangos_databases_go_before_the_image() {
+    let settings = "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'shop', 'USER': os.environ.get('DB_USER', 'app'), 'PASSWORD': os.environ['DB_PASSWORD'], 'HOST': 'db'}}\n";
+    let compose =
+        "services:\n  db: {image: 'postgres:16', environment: {POSTGRES_PASSWORD: x}, ports: ['5:5432']}\n";
+    let code = "import dramatiq\n@dramatiq.actor\ndef run(): ...\n";
+    let files = |settings: &'static str| {
+        [
+            ("shop/settings.py", settings),
+            ("compose.yaml", compose),
+            ("jobs.py", code),
+        ]
+    };
+    let (text, _) = Project::new("databases", &files(settings)).init();
+    has(
+        &text,
+        &["# url = \"postgres://app:${DB_PASSWORD}@localhost:5/shop\""],
+    );
+    let lite = "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'x'}}\n";
+    let (_, said) = Project::new("sqlite", &files(lite)).init();
+    assert!(
+        said.contains("seem to be in SQLite (shop/settings.py line 1)"),
+        "{said}"
+    );
+}
+
+/// A default, and what no command says, is shown as a guess; what a route says is named.
+#[test]
+fn guesses_stand_apart() {
+    let project = Project::new(
+        "guesses",
+        &[
+            (
+                "main.py",
+                "from fastapi import FastAPI\nfrom jobs import run\napp = FastAPI()\n@app.post('/start')\ndef start():\n    run.send('x')\n",
+            ),
+            (
+                "jobs.py",
+                "import dramatiq\n@dramatiq.actor\ndef run(job_id):\n    work()\n    print('the work is done now')\n",
+            ),
+            (
+                "models.py",
+                "class Tweet(models.Model):\n    status = models.TextField()\n",
+            ),
+            (".env", "RABBITMQ_URL=amqp://127.0.0.1:1\n"),
+        ],
+    );
+    let (text, said) = project.init();
+    let (found, guessed) = said.split_once("Guessed").expect("a heading of its own");
+    for key in ["api.url", "api.submit_path", "worker.command"] {
+        assert!(guessed.contains(key) && !found.contains(key), "{key}\n{said}");
+    }
+    assert!(
+        found.contains("broker.actor") && !said.contains("Still needed"),
+        "{said}"
+    );
+    // The line after the work says nothing of the beginning, and a text may be no status.
+    assert!(!text.contains("entry_pattern = \"the work"), "{text}");
+    assert!(!text.lines().any(|line| line.starts_with("table =")), "{text}");
+    assert!(!text.lines().any(|line| line.starts_with("kwargs =")), "{text}");
+    project.loads(&[("RABBITMQ_URL", "amqp://127.0.0.1:1")]);
+}
+
+/// The port of the container is not that of this machine, and a folder of scripts is none to start in.
+#[test]
+fn a_script_of_a_container() {
+    let project = Project::new(
+        "script",
+        &[
+            (
+                "compose.yaml",
+                "services:\n  api: {build: ., ports: ['4050:5000']}\n",
+            ),
+            (
+                "deploy/start.sh",
+                "gunicorn -b 0.0.0.0:5000 --max-requests $MANY shop.web:app\n",
+            ),
+            ("deploy/work.sh", "./manage.py rundramatiq -p 2\n"),
+            (
+                "src/shop/web.py",
+                "import dramatiq\n@dramatiq.actor\ndef run(): ...\n",
+            ),
+            ("src/shop/__init__.py", ""),
+            ("src/manage.py", ""),
+        ],
+    );
+    let (text, _) = project.init();
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:4050\"",
+            "command = [\"gunicorn\", \"-b\", \"0.0.0.0:5000\", \"shop.web:app\"]",
+            "command = [\"python\", \"manage.py\", \"rundramatiq\", \"-p\", \"2\"]",
+        ],
+    );
+    assert_eq!(text.matches("cwd = \"src\"").count(), 2, "{text}");
+}
+
+/// Routes and a default queue that is set: the framework's own default is not the queue.
+#[test]
+fn a_queue_is_the_default_only_where_nothing_sends_elsewhere() {
+    let drafted = |name: &str, conf: &str, run: &str| {
+        let code = format!(
+            "from celery import Celery\napp = Celery('a', broker='amqp://localhost:6')\n{conf}\n@app.task\ndef run(): ...\n"
+        );
+        Project::new(name, &[("jobs.py", &code), ("start.sh", run)]).init()
+    };
+    let run = "celery -A jobs worker\n";
+    let (text, _) = drafted("queue-default", "", run);
+    has(&text, &["queue = \"celery\""]);
+    let (text, _) = drafted("queue-set", "app.conf.task_default_queue = 'mail'", run);
+    has(&text, &["queue = \"mail\""]);
+    let (_, said) = drafted(
+        "queue-routed",
+        "app.conf.task_routes = {'jobs.run': {'queue': Q}}",
+        run,
+    );
+    assert!(
+        said.contains("Still needed") && said.contains("broker.queue"),
+        "{said}"
+    );
+    let (text, _) = drafted("queue-served", "", "celery -A jobs worker -Q mail\n");
+    has(&text, &["queue = \"mail\""]);
+    let (text, said) = drafted("queue-several", "", "celery -A jobs worker -Q mail,slow\n");
+    assert!(
+        said.contains("broker.queue") && text.contains("name: mail, slow"),
+        "{said}{text}"
+    );
+}
+
+/// A scheduler that never ends sends no one task, and another framework is called by its name.
+#[test]
+fn what_has_no_way_in_is_said() {
+    let jobs = ("jobs.py", "import dramatiq\n@dramatiq.actor\ndef run(): ...\n");
+    let clock = "from apscheduler.schedulers.blocking import BlockingScheduler\nfrom jobs import run\nif __name__ == '__main__':\n    run.send()\n";
+    let (text, said) = Project::new("clock", &[jobs, ("clock.py", clock)]).init();
+    assert!(
+        !text.lines().any(|line| line.starts_with("command = [\"python\"")),
+        "{text}"
+    );
+    assert!(
+        said.contains("clock.py sends tasks again and again") && !said.contains("api.url"),
+        "{said}"
+    );
+    let other = refused("rq", &[("jobs.py", "from rq import Queue\nq = Queue()\n")]);
+    assert!(other.contains("those of RQ (jobs.py line 1)"), "{other}");
+    let none = refused(
+        "typescript",
+        &[
+            ("package.json", "{}"),
+            ("README.md", "It shows what dramatiq did.\n"),
+        ],
+    );
+    assert!(none.contains("no Python in this folder"), "{none}");
+}

@@ -14,6 +14,8 @@ const FILE: &str = "taskdiag.toml";
 /// Without these no task can be sent and followed.
 const NEEDED: &[&str] = &["api.url", "api.submit_path", "api.body", "broker.amqp_url"];
 
+const NEEDED_TITLE: &str = "Still needed";
+
 pub async fn run(args: &Init, global: &Global) -> Result<u8> {
     if !global.set.is_empty() {
         return Err(Error::Usage {
@@ -101,15 +103,24 @@ fn summary(result: &InitResult, written: Option<&Path>) -> String {
     if found.is_empty() {
         text.push_str("\nNothing was found in this folder that says where an API, a broker or a database is: it is a template.\n");
     } else {
-        text.push_str("\nFound:\n");
         let width = found.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
-        for (key, value, from) in &found {
-            text.push_str(&format!("  {key:width$}  {}  ({from})\n", short(value)));
+        let (guessed, found): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(key, ..)| result.draft.is_guess(key) || result.guesses.contains(key));
+        for (title, values) in [("Found", found), ("Guessed: look at these first", guessed)] {
+            if !values.is_empty() {
+                text.push_str(&format!("\n{title}:\n"));
+            }
+            for (key, value, from) in &values {
+                text.push_str(&format!("  {key:width$}  {}  ({from})\n", short(value)));
+            }
         }
     }
     let width = missing.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    let (needed, optional): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(key, _)| NEEDED.contains(key));
-    for (title, keys) in [("Still needed", needed), ("Optional", optional)] {
+    let (needed, optional): (Vec<_>, Vec<_>) = missing
+        .into_iter()
+        .partition(|(key, _)| NEEDED.contains(key) || result.draft.is_needed(key));
+    for (title, keys) in [(NEEDED_TITLE, needed), ("Optional", optional)] {
         if !keys.is_empty() {
             text.push_str(&format!(
                 "\n{title} ({}); an example stands in the file:\n",
@@ -117,6 +128,11 @@ fn summary(result: &InitResult, written: Option<&Path>) -> String {
             ));
             for (key, what) in keys {
                 text.push_str(&format!("  {key:width$}  {what}\n"));
+                if title == NEEDED_TITLE {
+                    for note in result.draft.notes(key).take(2) {
+                        text.push_str(&format!("  {:width$}  - {}\n", "", shortened(&note, 160)));
+                    }
+                }
             }
         }
     }
@@ -139,9 +155,13 @@ fn summary(result: &InitResult, written: Option<&Path>) -> String {
 }
 
 fn short(value: &str) -> String {
-    if value.chars().count() <= 70 {
+    shortened(value, 70)
+}
+
+fn shortened(value: &str, most: usize) -> String {
+    if value.chars().count() <= most {
         return value.to_owned();
     }
-    let start: String = value.chars().take(69).collect();
+    let start: String = value.chars().take(most - 1).collect();
     format!("{start}…")
 }

@@ -101,6 +101,22 @@ pub static FRAMEWORK: Framework = Framework {
         queue_option: "queue",
         is_named_by_module: true,
         application: Some("Celery"),
+        broker_option: Some("broker"),
+        broker_settings: &["broker_url", "celery_broker_url", "celery_broker"],
+        routing: &[
+            "task_routes",
+            "task_queues",
+            "celery_task_routes",
+            "celery_task_queues",
+            "celery_routes",
+            "celery_queues",
+        ],
+        default_queue_settings: &[
+            "task_default_queue",
+            "celery_task_default_queue",
+            "celery_default_queue",
+        ],
+        examples: &["debug_task"],
         default_queue: "celery",
         django: Some(DjangoShape {
             app: "django_celery_results",
@@ -110,7 +126,10 @@ pub static FRAMEWORK: Framework = Framework {
             statuses: ["STARTED", "SUCCESS", "FAILURE"],
             kept_if: "if it is the result backend",
         }),
-        other_brokers: &[("Redis", &["redis", "rediss"]), ("SQS", &["sqs"])],
+        other_brokers: &[
+            ("Redis", &["redis", "rediss", "sentinel", "redis+socket"]),
+            ("SQS", &["sqs"]),
+        ],
     },
     takes: Takes::Master,
     time_limits: &[

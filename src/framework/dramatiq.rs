@@ -108,6 +108,11 @@ pub static FRAMEWORK: Framework = Framework {
         queue_option: "queue_name",
         is_named_by_module: false,
         application: None,
+        broker_option: None,
+        broker_settings: &[],
+        routing: &[],
+        default_queue_settings: &[],
+        examples: &[],
         default_queue: "default",
         django: Some(DjangoShape {
             app: "django_dramatiq",

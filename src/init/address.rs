@@ -2,14 +2,20 @@
 //!
 //! A variable that holds the whole URL is referred to as it is. Where the URL has to be changed (a
 //! Compose service is reached through its published port from here), only its password becomes a
-//! variable.
+//! variable. What is made of variables that nothing sets keeps them, and says that they are needed.
+
+mod candidates;
+mod open;
 
 use url::Url;
 
 use super::EnvVar;
 use super::compose::Service;
-use super::server::{BROKER, HOSTS, PASSWORDS, PORTS, ServerKind, USERS};
+use super::python::Databases;
+use super::server::{BROKER, PASSWORDS, ServerKind};
 use crate::config::SecretUrl;
+use candidates::{Candidate, candidates};
+use open::OpenVariables;
 
 /// A variable of the shell that the file refers to, and how it gets its value.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,36 +29,55 @@ pub struct Need {
 pub struct Address {
     /// For the file: no password in it.
     pub text: String,
-    /// To look at it now.
-    pub full: SecretUrl,
+    /// To look at it now; `None` while a variable that it is made of is not set.
+    pub full: Option<SecretUrl>,
     pub place: String,
     pub also: Vec<String>,
     pub needs: Vec<Need>,
-    /// An environment or a Compose file of this project names it, not only a default in code.
-    pub is_told: bool,
     /// It is a service of Compose, reached through its published port.
     pub is_service: bool,
-}
-
-struct Candidate {
-    url: Url,
-    place: String,
-    whole: Option<EnvVar>,
-    is_told: bool,
+    /// Why it may not be reached from here.
+    pub doubt: Option<String>,
+    /// It is what an image sets up where nothing says what is used.
+    pub is_guess: bool,
 }
 
 /// What is known, best first within each field.
+#[derive(Default)]
 pub struct AddressSources<'a> {
     /// Of running processes, `.env` files and the shell, in this order.
     pub variables: &'a [EnvVar],
     pub services: &'a [Service],
     /// URLs that stand in the code, with where.
     pub literals: &'a [(String, String)],
+    /// Variables that the code reads for this address, as far as it says so.
+    pub named: &'a [String],
+    /// Django's databases.
+    pub databases: Option<&'a Databases>,
+    /// Variables of examples of `.env` files: where a value may be copied from.
+    pub examples: &'a [EnvVar],
+}
+
+impl AddressSources<'_> {
+    /// What to type so that a variable that nothing sets is set.
+    pub fn how_to_set(&self, variable: &str, place: &str) -> String {
+        let example = self.examples.iter().find(|example| example.name == variable);
+        let example = example.map_or_else(String::new, |example| {
+            format!("; {} has an example", example.place)
+        });
+        format!("export {variable}='…'    # {place} takes it from there{example}")
+    }
+
+    fn service(&self, host: &str) -> Option<&Service> {
+        let mut services = self.services.iter();
+        let by_name = services.find(|service| service.name == host);
+        by_name.or_else(|| self.services.iter().find(|service| service.is_called(host)))
+    }
 }
 
 /// The address, and what makes others that were seen unusable from here.
 pub fn find(kind: &ServerKind, known: &AddressSources) -> (Option<Address>, Vec<String>) {
-    let mut complaints = Vec::new();
+    let mut complaints: Vec<(String, String)> = Vec::new();
     let mut found: Option<Address> = None;
     for candidate in candidates(kind, known) {
         let place = candidate.place.clone();
@@ -62,6 +87,8 @@ pub fn find(kind: &ServerKind, known: &AddressSources) -> (Option<Address>, Vec<
                 Some(_) => {}
                 None => found = Some(address),
             },
+            // Once for each service, however many name it.
+            Err((of, _)) if complaints.iter().any(|(known, _)| *known == of) => {}
             Err(complaint) => complaints.push(complaint),
         }
     }
@@ -69,213 +96,33 @@ pub fn find(kind: &ServerKind, known: &AddressSources) -> (Option<Address>, Vec<
         found.also.dedup();
         found.also.truncate(6);
     }
-    (found, complaints)
+    (found, complaints.into_iter().map(|(_, text)| text).collect())
 }
 
-/// All that is known, best first.
-fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
-    let server = known.services.iter().find(|service| (kind.is_server)(service));
-    let mut found = Vec::new();
-    let variables = known.variables.iter().map(|variable| {
-        let place = format!("{} ({})", variable.place, variable.name);
-        (
-            variable.name.as_str(),
-            variable.value.as_str(),
-            place,
-            Some(variable),
-        )
-    });
-    found.extend(whole(kind, variables));
-    // The application's own services name user, database and vhost as the application uses them.
-    for service in known.services.iter().filter(|service| !(kind.is_server)(service)) {
-        let settings = service.environment.iter().map(|setting| {
-            let place = format!("{} ({})", service.place(), setting.name);
-            (setting.name.as_str(), setting.value.as_str(), place, None)
-        });
-        found.extend(whole(kind, settings));
-    }
-    found.extend(of_parts(kind, known.variables, server));
-    found.extend(server.and_then(|server| of_image(kind, server)));
-    let mut literals: Vec<&(String, String)> = known.literals.iter().collect();
-    // Settings say what is meant to be used; other code may try anything.
-    literals.sort_by_key(|(_, place)| !is_of_settings(place));
-    found.extend(literals.into_iter().filter_map(|(text, place)| {
-        Some(Candidate {
-            // Nobody's broker or database listens there: it is a port that answers nothing on purpose.
-            url: parse(kind, text).filter(|url| url.port() != Some(1))?,
-            place: place.clone(),
-            whole: None,
-            is_told: false,
-        })
-    }));
-    found
-}
-
-fn is_of_settings(place: &str) -> bool {
-    let file = place.split(" line ").next().unwrap_or_default();
-    let name = file.rsplit('/').next().unwrap_or_default();
-    ["settings", "config", "conf", "broker", "database", "db"]
-        .iter()
-        .any(|word| name.contains(word))
-        || file.contains("settings/")
-        || file.contains("config/")
-}
-
-/// Those of these values that are a whole URL, by the names of their variables.
-fn whole<'a>(
+/// The address as it is reached from here; or what is in the way, and what is to be said of it.
+fn address(
     kind: &ServerKind,
-    values: impl Iterator<Item = (&'a str, &'a str, String, Option<&'a EnvVar>)>,
-) -> Vec<Candidate> {
-    let mut found: Vec<(usize, Candidate)> = values
-        .filter_map(|(name, value, place, variable)| {
-            let candidate = Candidate {
-                url: parse(kind, value)?,
-                place,
-                whole: variable.cloned(),
-                is_told: true,
-            };
-            Some((rank(kind, name), candidate))
-        })
-        .collect();
-    found.sort_by_key(|(rank, _)| *rank);
-    found.into_iter().map(|(_, candidate)| candidate).collect()
-}
-
-/// Made of variables for user, host and so on.
-fn of_parts(kind: &ServerKind, variables: &[EnvVar], server: Option<&Service>) -> Option<Candidate> {
-    let variable = |ends| {
-        kind.names(ends).find_map(|name| {
-            variables
-                .iter()
-                .find(|variable| variable.name == name && !variable.value.is_empty())
-        })
-    };
-    let value = |ends| variable(ends).map(|variable| variable.value.clone());
-    let user = variable(USERS)?;
-    let parts = Parts {
-        host: value(HOSTS).or_else(|| Some(server?.name.clone()))?,
-        port: value(PORTS)
-            .and_then(|port| port.parse().ok())
-            .unwrap_or(kind.port),
-        user: user.value.clone(),
-        password: value(PASSWORDS),
-        path: value(kind.paths).unwrap_or_default(),
-    };
-    Some(Candidate {
-        url: parts.url(kind)?,
-        place: format!("{} ({} and others)", user.place, user.name),
-        whole: None,
-        is_told: true,
-    })
-}
-
-/// As the server's image sets itself up.
-fn of_image(kind: &ServerKind, server: &Service) -> Option<Candidate> {
-    let value = |ends| {
-        let setting = kind.names(ends).find_map(|name| server.get(&name))?;
-        Some(setting.value.clone()).filter(|value| !value.is_empty())
-    };
-    let user = value(USERS).unwrap_or_else(|| kind.default_user.into());
-    let parts = Parts {
-        host: server.name.clone(),
-        port: kind.port,
-        path: value(kind.paths).unwrap_or_else(|| match kind.default_password {
-            // The postgres image names the database after its user.
-            None => user.clone(),
-            Some(_) => String::new(),
-        }),
-        password: value(PASSWORDS).or(kind.default_password.map(str::to_owned)),
-        user,
-    };
-    Some(Candidate {
-        url: parts.url(kind)?,
-        place: server.place(),
-        whole: None,
-        is_told: true,
-    })
-}
-
-/// Usual names first; those that say "test" last.
-fn rank(kind: &ServerKind, name: &str) -> usize {
-    let upper = name.to_uppercase();
-    if upper.contains("TEST") {
-        return 1000;
-    }
-    kind.whole
-        .iter()
-        .position(|known| *known == upper)
-        .unwrap_or(kind.whole.len())
-}
-
-/// A URL of this kind; the driver that SQLAlchemy writes into the scheme is left out.
-fn parse(kind: &ServerKind, text: &str) -> Option<Url> {
-    let (scheme, rest) = text.trim().split_once("://")?;
-    let scheme = scheme.split('+').next().unwrap_or(scheme);
-    if !kind.schemes.contains(&scheme) || rest.contains(['{', '<', '*']) {
-        return None;
-    }
-    let url = Url::parse(&format!("{scheme}://{rest}")).ok()?;
-    url.host_str().is_some_and(|host| !host.is_empty()).then_some(url)
-}
-
-struct Parts {
-    host: String,
-    port: u16,
-    user: String,
-    password: Option<String>,
-    path: String,
-}
-
-impl Parts {
-    fn url(&self, kind: &ServerKind) -> Option<Url> {
-        let mut url = Url::parse(&format!("{}://{}:{}/", kind.schemes[0], self.host, self.port)).ok()?;
-        url.set_username(&self.user).ok()?;
-        url.set_password(self.password.as_deref()).ok()?;
-        if !self.path.is_empty() {
-            // A vhost may hold, and often is, a slash.
-            url.path_segments_mut().ok()?.clear().push(&self.path);
-        }
-        Some(url)
-    }
-}
-
-fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> Result<Address, String> {
+    candidate: Candidate,
+    known: &AddressSources,
+) -> Result<Address, (String, String)> {
     let Candidate {
         mut url,
         place,
         whole,
-        is_told,
+        mut open,
+        is_guess,
     } = candidate;
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let service = known.services.iter().find(|service| service.name == host);
-    let elsewhere = match service {
-        Some(service) => {
-            let target = url.port().unwrap_or(kind.port);
-            let Some(published) = service.published(target) else {
-                return Err(format!(
-                    "{} runs without a published port {target} ({place} names it): add `ports: [\"{target}:{target}\"]` to it, or run taskdiag in that network",
-                    service.place()
-                ));
-            };
-            let _ = url.set_host(Some("localhost"));
-            let _ = url.set_port(Some(published));
-            true
-        }
-        None if host == "host.docker.internal" => {
-            let _ = url.set_host(Some("localhost"));
-            true
-        }
-        None => false,
-    };
+    let (elsewhere, doubt) = reach(kind, &mut url, &mut open, &place, known)?;
     let full = SecretUrl::from_text(url.as_str());
-    if let Some(variable) = whole.filter(|_| !elsewhere) {
+    if let Some(variable) = whole.filter(|_| !elsewhere && !open.is_any()) {
         return Ok(Address {
             text: format!("${{{}}}", variable.name),
-            full,
+            full: Some(full),
             place,
             also: Vec::new(),
-            is_told,
             is_service: false,
+            doubt,
+            is_guess,
             needs: vec![Need {
                 variable: variable.name,
                 how: variable.how,
@@ -283,11 +130,15 @@ fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> R
             }],
         });
     }
-    let (password, needs) = match full.password() {
+    let (password, mut needs) = match full.password() {
         None => (String::new(), Vec::new()),
         Some(secret) => {
             use secrecy::ExposeSecret;
-            password(kind, &full.username(), secret.expose_secret(), &place, known)
+            let secret = secret.expose_secret();
+            match open.back(secret) {
+                Some(text) => (format!(":{text}"), Vec::new()),
+                None => password(kind, &full.username(), secret, &place, known),
+            }
         }
     };
     let user = url.username().replace("${", "$${");
@@ -298,20 +149,90 @@ fn address(kind: &ServerKind, candidate: Candidate, known: &AddressSources) -> R
     } else {
         url.path()
     };
+    let text = format!(
+        "{}://{user}{password}{at}{}{port}{path}{}",
+        url.scheme(),
+        url.host_str().unwrap_or_default(),
+        query(&url)
+    );
+    let text = open.back(&text).unwrap_or(text);
+    let used = open
+        .names()
+        .iter()
+        .filter(|name| text.contains(&format!("${{{name}}}")));
+    let unset = used.map(|name| Need {
+        how: known.how_to_set(name, &place),
+        variable: name.clone(),
+        is_password: false,
+    });
+    needs.extend(unset);
     Ok(Address {
-        text: format!(
-            "{}://{user}{password}{at}{}{port}{path}{}",
-            url.scheme(),
-            url.host_str().unwrap_or_default(),
-            query(&url)
-        ),
-        full,
+        text,
+        full: Some(full).filter(|_| !open.is_any()),
         place,
         also: Vec::new(),
         needs,
-        is_told,
         is_service: elsewhere,
+        doubt,
+        is_guess,
     })
+}
+
+/// Changes host and port to those of this machine where they are a service's of Compose; whether they are, and why the
+/// host may not be reached from here.
+fn reach(
+    kind: &ServerKind,
+    url: &mut Url,
+    open: &mut OpenVariables,
+    place: &str,
+    known: &AddressSources,
+) -> Result<(bool, Option<String>), (String, String)> {
+    // A host that nothing sets is the server of the Compose file, which has one.
+    let server = known.services.iter().find(|service| (kind.is_server)(service));
+    let host = url.host_str().unwrap_or_default();
+    let host = match server.filter(|_| open.holds(host)) {
+        Some(server) => server.name.clone(),
+        None => host.to_owned(),
+    };
+    match known.service(&host) {
+        Some(service) => {
+            let target = url.port().unwrap_or(kind.port);
+            let published = match (service.published(target), service.published_by(target)) {
+                (Some(port), _) => Some(port),
+                (None, Some(variable)) => Some(open.port(variable)),
+                (None, None) => None,
+            };
+            let Some(published) = published else {
+                let service = service.place();
+                let by = match place.starts_with(&service) {
+                    true => String::new(),
+                    false => format!(" ({place} names it)"),
+                };
+                return Err((
+                    format!("{service} {target}"),
+                    format!(
+                        "{service} runs without a published port {target}{by}: add `ports: [\"{target}:{target}\"]` to it, or run taskdiag in that network"
+                    ),
+                ));
+            };
+            let _ = url.set_host(Some("localhost"));
+            let _ = url.set_port(Some(published));
+            Ok((true, None))
+        }
+        None if host == "host.docker.internal" => {
+            let _ = url.set_host(Some("localhost"));
+            Ok((true, None))
+        }
+        None => {
+            let is_short = !host.contains(['.', ':']) && host != "localhost" && !open.holds(&host);
+            let doubt = is_short.then(|| {
+                format!(
+                    "{place} names the host `{host}`, which no Compose file here has as a service: it is used as it stands, and may be a name in another network"
+                )
+            });
+            Ok((false, doubt))
+        }
+    }
 }
 
 /// Of a query only what says how to connect; a password may stand in the rest.
@@ -421,6 +342,7 @@ mod tests {
                     name: (*name).into(),
                     value: (*value).into(),
                     uses: Vec::new(),
+                    open: None,
                 })
                 .collect(),
             ports: ports
@@ -440,7 +362,7 @@ mod tests {
             &AddressSources {
                 variables,
                 services,
-                literals: &[],
+                ..AddressSources::default()
             },
         )
         .0
@@ -454,7 +376,10 @@ mod tests {
         ];
         let found = look(&DATABASE, &variables, &[]).expect("found");
         assert_eq!(found.text, "${DATABASE_URL}");
-        assert_eq!(found.full.expose(), "postgresql://u:p@h:5433/d");
+        assert_eq!(
+            found.full.as_ref().expect("known").expose(),
+            "postgresql://u:p@h:5433/d"
+        );
         assert_eq!(found.also.len(), 1);
     }
 
@@ -467,7 +392,10 @@ mod tests {
         ];
         let found = look(&BROKER, &variables, &services).expect("found");
         assert_eq!(found.text, "amqp://app:${RABBITMQ_PASSWORD}@localhost:5673/jobs");
-        assert_eq!(found.full.expose(), "amqp://app:s3cret@localhost:5673/jobs");
+        assert_eq!(
+            found.full.as_ref().expect("known").expose(),
+            "amqp://app:s3cret@localhost:5673/jobs"
+        );
         assert_eq!(found.needs[0].how, "set -a; . ./.env; set +a");
     }
 
@@ -477,7 +405,7 @@ mod tests {
         let known = AddressSources {
             variables: &[variable("BROKER_URL", "amqp://app:s3cret@mq/jobs")],
             services: &services,
-            literals: &[],
+            ..AddressSources::default()
         };
         let (found, complaints) = find(&BROKER, &known);
         assert!(found.is_none());
@@ -538,5 +466,109 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    fn open(name: &str, value: &str, open: &str) -> Setting {
+        Setting {
+            name: name.into(),
+            value: value.into(),
+            uses: Vec::new(),
+            open: Some(open.into()),
+        }
+    }
+
+    #[test]
+    fn what_nothing_sets_is_kept_and_needed() {
+        let mut db = service("db", "postgres:16", &[], &[(5433, 5432)]);
+        db.environment = vec![
+            open("POSTGRES_USER", "", "${DB_USER}"),
+            open("POSTGRES_PASSWORD", "", "${DB_PASSWORD}"),
+        ];
+        let found = look(&DATABASE, &[], &[db.clone()]).expect("found");
+        assert_eq!(
+            found.text,
+            "postgres://${DB_USER}:${DB_PASSWORD}@localhost:5433/${DB_USER}"
+        );
+        assert!(found.full.is_none());
+        assert_eq!(found.needs.len(), 2, "{:?}", found.needs);
+        assert!(
+            found.needs[0].how.starts_with("export DB_USER="),
+            "{:?}",
+            found.needs
+        );
+        // An application that names the whole of it, of which a part is set.
+        let mut api = service("api", "api", &[], &[]);
+        api.environment = vec![open(
+            "DATABASE_URL",
+            "postgres://app:@db:/shop",
+            "postgres://app:${DB_PASSWORD}@db:${DB_PORT}/shop",
+        )];
+        let found = look(&DATABASE, &[], &[api, db]).expect("found");
+        assert_eq!(found.text, "postgres://app:${DB_PASSWORD}@localhost:5433/shop");
+        // A file that is not there sets what the image would else choose.
+        let mut mq = service("mq", "rabbitmq:4", &[], &[(5672, 5672)]);
+        mq.env_missing = vec![".env".into()];
+        let found = look(&BROKER, &[], &[mq]).expect("found");
+        assert_eq!(
+            found.text,
+            "amqp://${RABBITMQ_DEFAULT_USER}:${RABBITMQ_DEFAULT_PASS}@localhost:5672/%2F"
+        );
+        // Nothing is open: the image's own defaults are right.
+        let mq = service("mq", "rabbitmq:4", &[], &[(5672, 5672)]);
+        let found = look(&BROKER, &[], &[mq]).expect("found");
+        assert!(found.full.is_some() && found.text.contains("guest:guest"));
+    }
+
+    #[test]
+    fn a_port_that_a_variable_says_is_published() {
+        let mut mq = service("mq", "rabbitmq:4", &[], &[]);
+        mq.open_ports = vec![("MQ_PORT".into(), 5672)];
+        let found = look(&BROKER, &[], &[mq]).expect("found");
+        assert_eq!(found.text, "amqp://guest:guest@localhost:${MQ_PORT}/%2F");
+        assert_eq!(found.needs[0].variable, "MQ_PORT");
+    }
+
+    #[test]
+    fn parts_of_one_server_are_not_mixed_with_anothers() {
+        let redis = service("redis", "redis:7", &[], &[(6379, 6379)]);
+        let mixed = [
+            variable("RABBITMQ_USER", "app"),
+            variable("AMQP_HOST", "redis"),
+            variable("AMQP_PORT", "6379"),
+        ];
+        assert!(look(&BROKER, &mixed, std::slice::from_ref(&redis)).is_none());
+        let whole = [variable("BROKER_URL", "amqp://app@redis:6379")];
+        assert!(look(&BROKER, &whole, &[redis]).is_none());
+        let own = [
+            variable("RABBITMQ_USER", "app"),
+            variable("RABBITMQ_HOST", "10.0.0.2"),
+        ];
+        assert_eq!(
+            look(&BROKER, &own, &[]).expect("found").text,
+            "amqp://app@10.0.0.2:5672/%2F"
+        );
+    }
+
+    #[test]
+    fn a_library_has_a_scheme_of_its_own() {
+        let found = look(
+            &BROKER,
+            &[variable("BROKER_URL", "pyamqp://10.0.0.2:5673//")],
+            &[],
+        )
+        .expect("found");
+        assert!(found.text.starts_with("amqp://10.0.0.2:5673"), "{}", found.text);
+    }
+
+    #[test]
+    fn a_service_is_known_by_its_other_names() {
+        let mut mq = service("mq", "rabbitmq:4", &[], &[(5673, 5672)]);
+        mq.aliases = vec!["rabbit-1".into()];
+        let variables = [variable("BROKER_URL", "amqp://app@rabbit-1:5672")];
+        let found = look(&BROKER, &variables, &[mq]).expect("found");
+        assert_eq!(found.text, "amqp://app@localhost:5673");
+        assert!(found.doubt.is_none());
+        let found = look(&BROKER, &variables, &[]).expect("found");
+        assert!(found.doubt.expect("said").contains("rabbit-1"));
     }
 }

@@ -1,17 +1,21 @@
 //! Fills `[api]`: where the API answers, and how a task is submitted to it.
 
+mod routes;
+mod submission;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::compose::Service;
-use super::curl::CurlPost;
-use super::launch::hidden;
+use super::launch::{StartCommand, hidden};
 use super::openapi::{self, SubmitOperation};
 use super::program::API;
-use super::{InitResult, Survey, running, work};
+use super::{InitResult, Survey, running};
 use crate::config::Tls;
 use crate::http;
+use submission::{by_hand, submission};
 
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -24,10 +28,18 @@ struct Candidate {
     place: String,
     /// A process of this project listens there.
     is_own: bool,
+    /// Nothing says the port: it is a default.
+    is_guess: bool,
 }
 
 pub async fn fill(survey: &Survey, result: &mut InitResult) {
     let candidates = candidates(survey);
+    for (port, place) in &survey.code.server_ports {
+        if let Err(expression) = port {
+            let text = format!("{place} takes the port from {expression}, which was not followed");
+            result.draft.note("api.url", text);
+        }
+    }
     if let Some((service, port)) = hidden(&survey.launches, &survey.services) {
         let text = format!(
             "{} listens on {port} in its container, which this machine does not reach: publish the port, or name the service that passes requests on to it",
@@ -60,11 +72,11 @@ pub async fn fill(survey: &Survey, result: &mut InitResult) {
     let draft = &mut result.draft;
     let mut document = None;
     if let Some((best, found)) = answered {
-        draft.set(
-            "api.url",
-            format!("http://localhost:{}", best.port),
-            best.place.clone(),
-        );
+        let url = format!("http://localhost:{}", best.port);
+        match best.is_guess {
+            true => draft.guess("api.url", url, best.place.clone()),
+            false => draft.set("api.url", url, best.place.clone()),
+        }
         for other in others {
             draft.note(
                 "api.url",
@@ -85,18 +97,7 @@ pub async fn fill(survey: &Survey, result: &mut InitResult) {
     by_hand(survey, document.as_ref().map(|(api, _)| api), result);
     match document {
         Some((api, place)) => submission(result, api, &place),
-        None => {
-            for (route, place) in survey.code.routes.iter().take(6) {
-                let text = format!(
-                    "seen: a POST route \"{route}\" in {place}; a router may have a prefix that was not seen"
-                );
-                result.draft.note("api.submit_path", text);
-            }
-            if !survey.code.routes.is_empty() {
-                let text = "start the API and run `taskdiag init --print`: its openapi.json tells the rest";
-                result.draft.note("api.submit_path", text);
-            }
-        }
+        None => routes::fill(survey, result),
     }
     if result.draft.has("api.url") {
         let words = ["api", "uvicorn", "gunicorn", "web", "server", "app"];
@@ -139,9 +140,14 @@ async fn own(survey: &Survey, candidate: &Candidate, result: &mut InitResult) ->
 
 fn candidates(survey: &Survey) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
-    let mut add = |port: u16, place: String, is_own: bool| {
+    let mut add = |port: u16, place: String, is_own: bool, is_guess: bool| {
         if found.iter().all(|known| known.port != port) {
-            found.push(Candidate { port, place, is_own });
+            found.push(Candidate {
+                port,
+                place,
+                is_own,
+                is_guess,
+            });
         }
     };
     let mut servers: Vec<_> = survey
@@ -156,11 +162,17 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
                 *port,
                 format!("{}, which listens there", running.launch.place),
                 true,
+                false,
             );
         }
     }
-    for launch in survey.launches.iter().filter(|launch| launch.is_server()) {
+    let launches = || survey.launches.iter().filter(|launch| launch.is_server());
+    // Of servers on several ports any may be the one that takes tasks.
+    let ports: BTreeSet<u16> = launches().filter_map(|launch| launch.port()).collect();
+    let several = ports.len() > 1;
+    for launch in launches() {
         let Some(port) = launch.port() else { continue };
+        let is_guess = several || launch.told_port().is_none();
         match survey
             .services
             .iter()
@@ -168,15 +180,23 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
         {
             Some(service) => {
                 if let Some(port) = service.published(port) {
-                    add(port, launch.place.clone(), false);
+                    add(port, launch.place.clone(), false, is_guess);
                 }
             }
-            None => add(port, launch.place.clone(), false),
+            None => match published(survey, launch, port) {
+                Some((port, place)) => add(port, place, false, is_guess),
+                None => add(port, launch.place.clone(), false, is_guess),
+            },
+        }
+    }
+    for (port, place) in &survey.code.server_ports {
+        if let Ok(port) = port {
+            add(*port, place.clone(), false, several);
         }
     }
     for post in &survey.posts {
         if let Some(port) = post.port {
-            add(port, format!("{}, a curl command", post.place), false);
+            add(port, format!("{}, a curl command", post.place), false, false);
         }
     }
     let hidden = hidden(&survey.launches, &survey.services);
@@ -187,21 +207,44 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
             other
                 .ports
                 .iter()
-                .for_each(|port| add(port.published, place.clone(), false));
+                .for_each(|port| add(port.published, place.clone(), false, true));
         }
     }
+    // Where a port is told that was not read, the default is not the one.
     if found.is_empty()
         && hidden.is_none()
+        && survey.code.server_ports.is_empty()
+        && launches().next().is_none()
         && let Some(place) = &survey.code.fastapi
     {
         found.push(Candidate {
             port: 8000,
             place: format!("{place} (FastAPI), uvicorn's default port"),
             is_own: false,
+            is_guess: true,
         });
     }
     found.truncate(6);
     found
+}
+
+/// A script or a Dockerfile names the port in the container: where the Compose file publishes it, that is the one of
+/// this machine.
+fn published(survey: &Survey, launch: &StartCommand, port: u16) -> Option<(u16, String)> {
+    let file = launch.place.split(" line ").next().unwrap_or_default();
+    let name = file.rsplit('/').next().unwrap_or_default().to_lowercase();
+    let of_this_machine = ["procfile", "makefile", "justfile"].contains(&name.as_str());
+    let is_script = name.ends_with(".sh") || !name.contains('.');
+    if of_this_machine || !(name.starts_with("dockerfile") || is_script) {
+        return None;
+    }
+    let built = survey.services.iter().filter(|service| service.is_built);
+    let mut published = built.filter_map(|service| Some((service.published(port)?, service)));
+    let (at, service) = published.next()?;
+    Some((
+        at,
+        format!("{}, which publishes {port} of {}", service.place(), launch.place),
+    ))
 }
 
 enum ApiAnswer {
@@ -237,133 +280,6 @@ async fn ask(port: u16) -> ApiAnswer {
     answer
 }
 
-/// What people post by hand is what starts the right work: it goes before an example of the schema, where the two
-/// agree on the path or nothing else is known.
-fn by_hand(survey: &Survey, api: Option<&SubmitOperation>, result: &mut InitResult) {
-    let same = |one: &str, other: &str| one.trim_end_matches('/') == other.trim_end_matches('/');
-    let fits = |post: &&CurlPost| match api {
-        Some(api) => same(&post.path, &api.submit_path),
-        None => post.port.is_some() && work::is_work(&post.path),
-    };
-    let mut posts: Vec<&CurlPost> = survey.posts.iter().filter(fits).collect();
-    posts.sort_by_key(|post| post.body.is_none());
-    let Some(post) = posts.first() else { return };
-    let draft = &mut result.draft;
-    let place = format!("{}, a curl command", post.place);
-    if api.is_none() {
-        draft.set("api.submit_path", post.path.clone(), place.clone());
-    }
-    if let Some(body) = &post.body {
-        draft.set("api.body", escaped(body), place);
-    }
-}
-
-fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
-    let draft = &mut result.draft;
-    draft.set("api.submit_path", api.submit_path.clone(), place);
-    for other in &api.also {
-        draft.note("api.submit_path", format!("also seen: {other}"));
-    }
-    if !api.path.is_empty() {
-        let names: Vec<&str> = api.path.keys().map(String::as_str).collect();
-        draft.note(
-            "api.path",
-            format!(
-                "made up: what stands there has to exist, so look it up: {}",
-                names.join(", ")
-            ),
-        );
-        result.guesses.push("api.path");
-        draft.set("api.path", Json::Object(api.path), place);
-    }
-    if let Some(path) = &api.token_path {
-        draft.suggest(
-            "api.login",
-            json!({
-                "path": path,
-                "form": { "username": "${API_USER}", "password": "${API_PASSWORD}" },
-                "token_pointer": "/access_token",
-            }),
-        );
-        draft.note(
-            "api.login",
-            format!("needed: {place} asks for {}", api.security.join(", ")),
-        );
-    }
-    let body_key = if api.is_form { "api.form" } else { "api.body" };
-    if let Some(body) = api.body {
-        let is_new = !["api.body", "api.form"].iter().any(|key| draft.has(key));
-        if is_new {
-            result.guesses.push(body_key);
-        }
-        if is_new {
-            draft.set(
-                body_key,
-                escaped(&body),
-                format!("{place}, the fields that are required"),
-            );
-        }
-        let made_up: Vec<&str> = api
-            .made_up
-            .iter()
-            .map(String::as_str)
-            .filter(|name| !name.is_empty())
-            .collect();
-        if is_new && !made_up.is_empty() {
-            draft.note(
-                body_key,
-                format!(
-                    "made up from the schema, so check that it starts the right work: {}",
-                    made_up.join(", ")
-                ),
-            );
-        }
-    }
-    if let Some(smallest) = api.smallest {
-        draft.set(
-            "isolate.body",
-            escaped(&smallest),
-            format!("{place}, the fields that are required"),
-        );
-    }
-    if let Some(pointer) = api.task_id_pointer {
-        draft.set(
-            "api.task_id_pointer",
-            pointer,
-            format!("{place}, the schema of the answer"),
-        );
-    }
-    if let Some(path) = api.status_path {
-        draft.set("api.status_path", path, place);
-    }
-    if let Some(pointer) = api.status_pointer {
-        draft.set(
-            "api.status_pointer",
-            pointer,
-            format!("{place}, the schema of the answer"),
-        );
-    }
-    if !api.security.is_empty() && api.token_path.is_none() {
-        draft.note(
-            "api.headers",
-            format!("needed: {place} asks for {}", api.security.join(", ")),
-        );
-    }
-}
-
-/// A `${` in an example is text, not a variable.
-fn escaped(value: &Json) -> Json {
-    match value {
-        Json::String(text) => json!(super::write::literal(text)),
-        Json::Array(items) => items.iter().map(escaped).collect(),
-        Json::Object(map) => map
-            .iter()
-            .map(|(name, value)| (name.clone(), escaped(value)))
-            .collect(),
-        other => other.clone(),
-    }
-}
-
 /// How the API that was chosen is started.
 fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
     let draft = &mut result.draft;
@@ -375,7 +291,9 @@ fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
         API.set_from(running, survey, draft);
         return;
     }
-    let Some(launch) = survey.launches.iter().find(|launch| launch.place == best.place) else {
+    // The place may say more, such as who publishes its port.
+    let mut launches = survey.launches.iter().filter(|launch| launch.is_server());
+    let Some(launch) = launches.find(|launch| best.place.ends_with(launch.place.as_str())) else {
         return;
     };
     match survey
@@ -385,10 +303,21 @@ fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
     {
         Some(service) => API.set_service(service, survey, draft),
         None => {
+            let (launch, dropped) = launch.without_shell();
+            let folder = survey.folder_of_command(&launch);
+            if !dropped.is_empty() {
+                let text = format!("left out, since a shell fills it in: {}", dropped.join(", "));
+                draft.note("api.command", text);
+            }
             draft.set("api.command", launch.bare(), launch.place.clone());
-            survey.environment(draft, "api.python", &launch.folder);
-            if !launch.folder.is_empty() {
-                draft.set("api.cwd", launch.folder.clone(), launch.place.clone());
+            let (folder, is_sure) = folder.unwrap_or_default();
+            survey.environment(draft, "api.python", &folder);
+            if !folder.is_empty() && !launch.has_folder() {
+                let from = format!("{}: what it starts is there", launch.place);
+                match is_sure {
+                    true => draft.set("api.cwd", folder, from),
+                    false => draft.guess("api.cwd", folder, from),
+                }
             }
         }
     }

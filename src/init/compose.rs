@@ -2,17 +2,18 @@
 //! stand: nothing is executed, and nothing is fetched.
 
 mod files;
+mod interpolate;
 mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
-use self::files::{folder, rank};
+use self::files::{below, folder, rank};
+use self::interpolate::{closed, interpolate, mark, open};
 use self::merge::{MOST_EXTENDS, Sources, over};
 use super::launch;
 use super::walk::TextFile;
-use crate::expand::{Choice, Reference, Syntax, expand};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Service {
@@ -23,6 +24,18 @@ pub struct Service {
     pub command: Vec<String>,
     pub environment: Vec<Setting>,
     pub ports: Vec<Port>,
+    /// Ports that are published where an undefined variable says: its name, and the port in the container.
+    pub open_ports: Vec<(String, u16)>,
+    /// What else it is called in its networks.
+    pub aliases: Vec<String>,
+    /// Files of variables that it names and that are not there.
+    pub env_missing: Vec<String>,
+    /// Its file refers to what only another file defines: Compose takes it with that one alone.
+    pub is_of_a_part: bool,
+    /// Its image is built from this project.
+    pub is_built: bool,
+    /// It is given plugins, or runs what enables them.
+    pub has_plugins: bool,
     /// What it extends and could not be read.
     pub unread: Option<String>,
 }
@@ -34,6 +47,8 @@ pub struct Setting {
     pub value: String,
     /// Names of the variables of the shell or `.env` that it is made of, with their values.
     pub uses: Vec<(String, String)>,
+    /// With `${NAME}` for each variable that is set nowhere, if there is one: what it will be is not known.
+    pub open: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +69,44 @@ impl Service {
             .iter()
             .find(|port| port.target == target)
             .map(|port| port.published)
+    }
+
+    /// The variable that says where this machine reaches a port, if nothing sets it.
+    pub fn published_by(&self, target: u16) -> Option<&str> {
+        let mut open = self.open_ports.iter();
+        open.find(|(_, known)| *known == target)
+            .map(|(variable, _)| variable.as_str())
+    }
+
+    /// It is reached by this name in its network.
+    pub fn is_called(&self, host: &str) -> bool {
+        self.name == host || self.aliases.iter().any(|alias| alias == host)
+    }
+
+    /// RabbitMQ's own image has the management API by its tag only, or where something enables it.
+    pub fn lacks_management(&self) -> bool {
+        let image = self.image.as_deref().unwrap_or_default().to_lowercase();
+        let official = ["docker.io/library/", "docker.io/", "library/"];
+        let image = official.iter().fold(image.as_str(), |image, start| {
+            image.strip_prefix(start).unwrap_or(image)
+        });
+        let name = image.split([':', '@']).next().unwrap_or_default();
+        name == "rabbitmq" && !image.contains("management") && !self.has_plugins && !self.is_built
+    }
+
+    /// It keeps something, but neither messages of RabbitMQ nor rows of PostgreSQL.
+    pub fn is_other_store(&self) -> bool {
+        const OTHERS: &[&str] = &[
+            "redis",
+            "valkey",
+            "memcached",
+            "mongo",
+            "mysql",
+            "mariadb",
+            "keydb",
+        ];
+        self.kind()
+            .is_some_and(|kind| OTHERS.iter().any(|other| kind.contains(other)))
     }
 
     pub fn place(&self) -> String {
@@ -114,6 +167,7 @@ pub fn read(
         variables,
     };
     let mut found: Vec<(String, &TextFile, Definition, Option<String>)> = Vec::new();
+    let mut parts: BTreeSet<&str> = BTreeSet::new();
     let mut ordered: Vec<&TextFile> = files.iter().collect();
     // Near the root first; in a folder the file that Compose takes by itself, then its override.
     ordered.sort_by_key(|file| (file.place.matches('/').count(), rank(&file.place), &file.place));
@@ -126,6 +180,9 @@ pub fn read(
                 continue;
             }
         };
+        if is_a_part(&document) {
+            parts.insert(file.place.as_str());
+        }
         // Version 1 files had no `services`.
         for (name, definition) in services(&document).into_iter().flatten() {
             let Some(own) = definition.as_object() else {
@@ -149,6 +206,8 @@ pub fn read(
             name,
             file: file.place.clone(),
             unread,
+            is_of_a_part: parts.contains(file.place.as_str()),
+            env_missing: env_missing(&definition, &file.place, named, variables),
             ..service(&definition, variables)
         })
         .collect()
@@ -159,6 +218,22 @@ fn parse(file: &TextFile) -> Result<Json, String> {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
     };
     serde_saphyr::from_str_with_options(&file.text, options).map_err(|error| error.to_string())
+}
+
+/// A service of the file depends on one that the file does not define.
+fn is_a_part(document: &Json) -> bool {
+    let Some(services) = services(document) else {
+        return false;
+    };
+    let needed = services
+        .values()
+        .flat_map(|service| match service.get("depends_on") {
+            Some(Json::Array(names)) => names.iter().map(plain).collect(),
+            Some(Json::Object(map)) => map.keys().cloned().collect(),
+            _ => Vec::new(),
+        });
+    let mut needed = needed.into_iter();
+    needed.any(|name| !services.contains_key(&name))
 }
 
 fn services(document: &Json) -> Option<&Map<String, Json>> {
@@ -180,11 +255,12 @@ fn service(definition: &Definition, variables: &Variables) -> Service {
             Json::Null => format!("${{{name}}}"),
             value => plain(value),
         };
-        let (value, uses) = interpolate(&raw, variables);
+        let (marked, uses) = mark(&raw, variables);
         Setting {
             name: name.clone(),
-            value,
+            value: closed(&marked),
             uses,
+            open: open(&marked),
         }
     });
     let published = definition.get("ports").and_then(Json::as_array);
@@ -193,6 +269,10 @@ fn service(definition: &Definition, variables: &Variables) -> Service {
         .flatten()
         .flat_map(|port| self::ports(port, &text))
         .collect();
+    let open_ports = published
+        .into_iter()
+        .flatten()
+        .filter_map(|port| open_port(port, variables));
     if definition.get("network_mode").and_then(Json::as_str) == Some("host") {
         ports.extend([5432, 5672, 15672, 8000].map(|port| Port {
             published: port,
@@ -203,7 +283,11 @@ fn service(definition: &Definition, variables: &Variables) -> Service {
         image: definition.get("image").map(text),
         command: [words("entrypoint"), words("command")].concat(),
         environment: environment.collect(),
+        open_ports: open_ports.collect(),
         ports,
+        aliases: aliases(definition),
+        is_built: definition.contains_key("build"),
+        has_plugins: Json::from(definition.clone()).to_string().contains("plugins"),
         ..Service::default()
     }
 }
@@ -253,23 +337,52 @@ fn plain(value: &Json) -> String {
     }
 }
 
-/// A text as Compose reads it, with the variables that were used and what they were taken to be.
-fn interpolate(text: &str, variables: &Variables) -> (String, Vec<(String, String)>) {
-    let mut uses = Vec::new();
-    let mut fill = |reference: &Reference| {
-        if !reference.is_closed {
-            return Ok(reference.whole.to_owned());
-        }
-        let value = match reference.choose(variables.get(reference.name).map(String::as_str)) {
-            Choice::Value(value) => value.to_owned(),
-            Choice::Word(word) => interpolate(word, variables).0,
-            Choice::Unset => String::new(),
-        };
-        uses.push((reference.name.to_owned(), value.clone()));
-        Ok::<_, std::convert::Infallible>(value)
+/// The variable that says where a port is published, and the port, if nothing sets it.
+fn open_port(value: &Json, variables: &Variables) -> Option<(String, u16)> {
+    let text = match value {
+        Json::Object(map) => format!("{}:{}", plain(map.get("published")?), plain(map.get("target")?)),
+        short => plain(short),
     };
-    let Ok(expanded) = expand(text, Syntax::Dollars, &mut fill);
-    (expanded, uses)
+    let whole = open(&mark(&text, variables).0)?;
+    let whole = whole.split('/').next().unwrap_or_default();
+    let (rest, target) = whole.rsplit_once(':')?;
+    let published = rest.rsplit(':').next().unwrap_or_default();
+    let name = published.strip_prefix("${")?.strip_suffix('}')?;
+    Some((name.to_owned(), target.parse().ok()?))
+}
+
+fn aliases(definition: &Definition) -> Vec<String> {
+    let texts = ["hostname", "container_name"];
+    let named = texts.iter().filter_map(|key| definition.get(*key)).map(plain);
+    let networks = definition.get("networks").and_then(Json::as_object);
+    let of_networks = networks
+        .into_iter()
+        .flat_map(Map::values)
+        .filter_map(|network| network.get("aliases")?.as_array())
+        .flatten()
+        .map(plain);
+    named.chain(of_networks).collect()
+}
+
+/// Files that Compose would take variables from, and does not find: it refuses to start the service.
+fn env_missing(
+    definition: &Definition,
+    place: &str,
+    named: &dyn Fn(&str) -> Option<TextFile>,
+    variables: &Variables,
+) -> Vec<String> {
+    let entries = match definition.get("env_file") {
+        Some(Json::Array(entries)) => entries.clone(),
+        Some(entry) => vec![entry.clone()],
+        None => Vec::new(),
+    };
+    let needed = entries.iter().filter_map(|entry| match entry {
+        Json::Object(map) if map.get("required") == Some(&Json::Bool(false)) => None,
+        Json::Object(map) => Some(plain(map.get("path")?)),
+        path => Some(plain(path)),
+    });
+    let places = needed.filter_map(|path| below(folder(place), &interpolate(&path, variables).0));
+    places.filter(|file| named(file).is_none()).collect()
 }
 
 #[cfg(test)]
@@ -383,6 +496,70 @@ services:
     }
 
     #[test]
+    fn what_nothing_sets_is_known_as_such() {
+        let text = r#"
+services:
+  db:
+    image: postgres:16
+    hostname: store
+    env_file: [./envs/db.env, { path: more.env, required: false }]
+    environment: { POSTGRES_USER: "${DB_USER}", POSTGRES_DB: "${DB_NAME:-shop}", A: "x${B}y" }
+    ports: ["127.0.0.1:${DB_PORT}:5432", "80:80"]
+"#;
+        let db = services(&[file("deploy/compose.yaml", text)], &[("B", "b")]).remove(0);
+        assert_eq!(
+            db.get("POSTGRES_USER").expect("set").open.as_deref(),
+            Some("${DB_USER}")
+        );
+        assert_eq!(db.get("POSTGRES_DB").expect("set").open, None);
+        assert_eq!(db.get("A").expect("set").value, "xby");
+        assert_eq!(
+            (db.published(5432), db.published_by(5432)),
+            (None, Some("DB_PORT"))
+        );
+        assert_eq!((db.published(80), db.published_by(80)), (Some(80), None));
+        assert_eq!(db.env_missing, ["deploy/envs/db.env"]);
+        assert!(db.is_called("store") && db.is_called("db") && !db.is_called("other"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_whole_project_is_told_with_the_main_one() {
+        let files = [
+            file("compose.yaml", "services:\n  db: {image: 'postgres:16'}\n"),
+            file(
+                "compose.prod.yaml",
+                "services:\n  web: {build: ., depends_on: [db]}\n",
+            ),
+            file(
+                "compose.other.yaml",
+                "services:\n  own: {build: .}\n  more: {build: ., depends_on: {own: {}}}\n",
+            ),
+        ];
+        let found = services(&files, &[]);
+        let command = |name: &str| {
+            let service = found.iter().find(|service| service.name == name);
+            service.expect("a service").compose(&files).join(" ")
+        };
+        assert_eq!(
+            command("web"),
+            "docker compose -f compose.yaml -f compose.prod.yaml"
+        );
+        assert_eq!(command("own"), "docker compose -f compose.other.yaml");
+    }
+
+    #[test]
+    fn an_image_without_the_management_plugin_is_known() {
+        let text = "services:\n  a: {image: 'rabbitmq:3.8'}\n  b: {image: 'rabbitmq:4-management-alpine'}\n  c: {image: 'rabbitmq', volumes: ['./enabled_plugins:/etc/rabbitmq/enabled_plugins']}\n  d: {image: 'bitnami/rabbitmq:4'}\n  e: {image: 'docker.io/library/rabbitmq'}\n";
+        let all = services(&[file("compose.yaml", text)], &[]);
+        let lacking: Vec<&str> = all
+            .iter()
+            .filter(|service| service.lacks_management())
+            .map(|service| service.name.as_str())
+            .collect();
+        assert_eq!(lacking, ["a", "e"]);
+    }
+
+    #[test]
     fn exporters_and_poolers_are_no_servers() {
         let text = "services:\n  a: {image: prometheuscommunity/postgres-exporter}\n  b: {image: edoburu/pgbouncer}\n  c: {image: 'kbudde/rabbitmq-exporter:1'}\n";
         for service in services(&[file("compose.yaml", text)], &[]) {
@@ -405,20 +582,5 @@ services:
         let found = read(&files, &|_| None, &BTreeMap::new(), &mut complaints);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert_eq!(found.len(), 1);
-    }
-
-    #[test]
-    fn interpolation_as_compose_does_it() {
-        let variables = BTreeMap::from([("A".to_owned(), "1".to_owned()), ("E".to_owned(), String::new())]);
-        for (text, expected) in [
-            (
-                "$A ${A} $$A ${E:-x} ${E-x} ${N-y} ${N:-${A}2} ${A:+z} ${N:+z}",
-                "1 1 $A x  y 12 z ",
-            ),
-            ("${A:?needed} ${open", "1 ${open"),
-            ("100%$", "100%$"),
-        ] {
-            assert_eq!(interpolate(text, &variables).0, expected, "{text}");
-        }
     }
 }

@@ -2,17 +2,21 @@
 
 use super::address::Address;
 use super::postgres::{self, StatusTable};
+use super::server::DATABASE;
 use super::write::Draft;
-use super::{InitResult, Survey, running, statuses};
+use super::{InitResult, Survey, owner, statuses};
+use crate::config::SecretUrl;
 use crate::framework::Framework;
 
 pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitResult) {
     let mut tables = Vec::new();
-    if let Some(address) = address {
-        let target = format!("PostgreSQL at {}:{}", address.full.host(), address.full.port());
-        match not_ours(survey, address) {
-            Some(why) => result.complaints.push(format!("{target} was not asked: {why}")),
-            None => tables = asked(address, &target, result).await,
+    if let Some(address) = address
+        && let Some(full) = &address.full
+    {
+        let target = format!("PostgreSQL at {}:{}", full.host(), full.port());
+        match owner::may_log_in(survey, &DATABASE, address).await {
+            Err(why) => result.complaints.push(format!("{target} was not asked: {why}")),
+            Ok(()) => tables = asked(full, &address.place, &target, result).await,
         }
     }
     // A table of the application's own knows more than the framework's.
@@ -21,14 +25,36 @@ pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitR
         django(survey.framework, &mut result.draft);
         return;
     }
-    if tables.is_empty() {
+    let is_of_code = tables.is_empty();
+    if is_of_code {
         tables = in_code(survey);
     }
     let Some((table, place)) = tables.first().cloned() else {
         return;
     };
     let draft = &mut result.draft;
-    draft.set("database.table", table.name.clone(), place.clone());
+    // Code has many statuses: only words for what becomes of a task make a table one of tasks.
+    let tells = |words: &[String]| {
+        let sorted = statuses::sort(words);
+        !sorted.succeeded.is_empty() || !sorted.failed.is_empty()
+    };
+    // Of several any may be the one.
+    let is_guess = is_of_code && (!tells(&table.words) || tables.len() > 1);
+    if is_guess && table.words.is_empty() && !tells(&survey.code.statuses) {
+        draft.suggest("database.table", table.name.clone());
+        draft.suggest("database.status_column", table.status.clone());
+        let text = format!(
+            "seen: {} ({place}); nothing says that its {} is a task's",
+            table.name, table.status
+        );
+        draft.note("database.table", text);
+        return;
+    }
+    let set = |draft: &mut Draft, key, value: serde_json::Value, from: String| match is_guess {
+        true => draft.guess(key, value, from),
+        false => draft.set(key, value, from),
+    };
+    set(draft, "database.table", table.name.clone().into(), place.clone());
     for (other, _) in tables.iter().skip(1) {
         draft.note(
             "database.table",
@@ -43,14 +69,32 @@ pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitR
             } else {
                 "by its name"
             };
-            draft.set("database.id_column", column, format!("{place}, {key}"));
+            set(
+                draft,
+                "database.id_column",
+                column.into(),
+                format!("{place}, {key}"),
+            );
         }
         None => draft.note(
             "database.id_column",
             format!("its columns: {}", table.columns.join(", ")),
         ),
     }
-    draft.set("database.status_column", table.status.clone(), place.clone());
+    set(
+        draft,
+        "database.status_column",
+        table.status.clone().into(),
+        place.clone(),
+    );
+    words(survey, &table, &place, is_guess, draft);
+    if let Some(column) = postgres::error_column(&table.columns) {
+        set(draft, "database.error_column", column.clone().into(), place);
+    }
+}
+
+/// What its statuses mean.
+fn words(survey: &Survey, table: &StatusTable, place: &str, is_guess: bool, draft: &mut Draft) {
     let mut words = table.words.clone();
     let mut from = format!("{place}, {}", table.words_from);
     if words.is_empty() {
@@ -64,12 +108,22 @@ pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitR
     let sorted = statuses::sort(&words);
     for (key, words) in [
         ("database.running", sorted.running),
-        ("database.succeeded", sorted.succeeded),
+        ("database.succeeded", sorted.succeeded.clone()),
         ("database.failed", sorted.failed),
     ] {
         if !words.is_empty() {
-            draft.set(key, words, from.clone());
+            match is_guess {
+                true => draft.guess(key, words, from.clone()),
+                false => draft.set(key, words, from.clone()),
+            }
         }
+    }
+    // A task that is done would be said to run, or to have been lost.
+    if sorted.succeeded.is_empty() && draft.has("database.running") {
+        draft.need(
+            "database.succeeded",
+            "which of its words mean that a task is done is not clear",
+        );
     }
     // Words of the whole code are too many to be listed.
     if !sorted.unsorted.is_empty() && !table.words.is_empty() {
@@ -79,35 +133,50 @@ pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitR
             format!("in no list yet: {}", unsorted.join(", ")),
         );
     }
-    if let Some(column) = postgres::error_column(&table.columns) {
-        draft.set("database.error_column", column.clone(), place);
+}
+
+/// A number, a date or a long text is no word for what becomes of a task, unless it is chosen among some.
+fn is_other_type(declared: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "Integer",
+        "Boolean",
+        "Float",
+        "Numeric",
+        "DateTime",
+        "TextField",
+        "ForeignKey",
+        "JSON",
+        "Mapped[int]",
+        "Mapped[bool]",
+        "Mapped[float]",
+        "Mapped[datetime",
+    ];
+    OTHERS.iter().any(|kind| declared.contains(kind)) && !declared.contains("choices")
+}
+
+/// Words of the enum that a column is declared with, or that its declaration holds.
+fn declared_words(survey: &Survey, declared: &str) -> Vec<String> {
+    let is_name = |c: char| !c.is_alphanumeric() && c != '_';
+    let named = declared
+        .split(is_name)
+        .find_map(|word| survey.code.enums.get(word));
+    match named {
+        Some(words) => words.clone(),
+        None if declared.contains("Enum(") || declared.to_uppercase().contains("CHECK") => {
+            let double = declared.replace('"', "'");
+            statuses::quoted(&double)
+        }
+        None => Vec::new(),
     }
 }
 
-/// Why what listens there may be a stranger's: a login is no question to ask him.
-fn not_ours(survey: &Survey, address: &Address) -> Option<String> {
-    let runs = survey
-        .running
-        .iter()
-        .any(|running| running.is_worker() || running.is_server());
-    if !address.is_told && !runs {
-        let place = &address.place;
-        return Some(format!(
-            "only code names it ({place}), and nothing of this project runs"
-        ));
-    }
-    if !address.is_service {
-        return None;
-    }
-    let who = running::stranger(address.full.port(), &survey.project.root)?;
-    Some(format!(
-        "{} is meant, but its port is in use by another ({who})",
-        address.place
-    ))
-}
-
-async fn asked(address: &Address, target: &str, result: &mut InitResult) -> Vec<(StatusTable, String)> {
-    match postgres::tables(&address.full).await {
+async fn asked(
+    url: &SecretUrl,
+    place: &str,
+    target: &str,
+    result: &mut InitResult,
+) -> Vec<(StatusTable, String)> {
+    match postgres::tables(url).await {
         Ok(found) => {
             result
                 .contacted
@@ -115,7 +184,7 @@ async fn asked(address: &Address, target: &str, result: &mut InitResult) -> Vec<
             if found.is_empty() {
                 result.complaints.push(format!(
                     "{target}: user \"{}\" sees no table with a status column there",
-                    address.full.username()
+                    url.username()
                 ));
             }
             found
@@ -125,8 +194,7 @@ async fn asked(address: &Address, target: &str, result: &mut InitResult) -> Vec<
         }
         Err(error) => {
             result.complaints.push(format!(
-                "{target} ({}): {error}; once it can be read, `taskdiag init --print` says more",
-                address.place
+                "{target} ({place}): {error}; once it can be read, `taskdiag init --print` says more"
             ));
             Vec::new()
         }
@@ -156,18 +224,25 @@ fn in_code(survey: &Survey) -> Vec<(StatusTable, String)> {
         .tables
         .iter()
         .filter_map(|table| {
+            let declared = |column: &String| {
+                let at = table.columns.iter().position(|known| known == column);
+                at.and_then(|at| table.declared.get(at))
+                    .map_or("", String::as_str)
+            };
             let status = table
                 .columns
                 .iter()
-                .filter(|column| postgres::is_status(column) > 0)
+                .filter(|column| postgres::is_status(column) > 0 && !is_other_type(declared(column)))
                 .max_by_key(|column| postgres::is_status(column))?;
+            let mut words = table.words.clone();
+            words.extend(declared_words(survey, declared(status)));
             let known = StatusTable {
                 name: table.name.clone(),
                 columns: table.columns.clone(),
                 key: table.key.iter().cloned().collect(),
                 status: status.clone(),
-                words: Vec::new(),
-                words_from: "",
+                words,
+                words_from: "its own class",
             };
             Some((known, table.place.clone()))
         })

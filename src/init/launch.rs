@@ -34,6 +34,13 @@ impl StartCommand {
         })
     }
 
+    fn is_told_its_application(&self) -> bool {
+        let mut all = framework::ALL.iter();
+        all.any(|framework| {
+            framework.worker.subcommand.is_some() && framework.worker.is_started_by(&self.words)
+        }) && !self.modules().is_empty()
+    }
+
     /// It is a command of Django's `manage.py`: its modules are those of the settings.
     pub fn is_django(&self) -> bool {
         program(&self.words).is_some_and(|(at, _)| at > 0 && self.words[at - 1].ends_with("manage.py"))
@@ -53,8 +60,29 @@ impl StartCommand {
         program(&self.words).is_some_and(|(_, name)| SERVERS.contains(&name.as_str()))
     }
 
-    /// The port that a server is told to listen on, or its own default.
+    /// The port that a server is told to listen on, or its own default; `None` where a file or a shell says.
     pub fn port(&self) -> Option<u16> {
+        self.told_port().or_else(|| self.default_port())
+    }
+
+    /// Its own default, unless something that was not read may say another.
+    fn default_port(&self) -> Option<u16> {
+        let (_, name) = program(&self.words)?;
+        let is_open = self.words.iter().any(|word| {
+            word.contains('$')
+                || matches!(
+                    word.as_str(),
+                    "-c" | "--config" | "--paste" | "--bind" | "-b" | "--port" | "-p"
+                )
+                || ["--config=", "--port=", "--bind="]
+                    .iter()
+                    .any(|flag| word.starts_with(flag))
+        });
+        (!is_open).then_some(if name == "flask" { 5000 } else { 8000 })
+    }
+
+    /// The port that a server is told to listen on.
+    pub fn told_port(&self) -> Option<u16> {
         let mut words = self.words.iter().peekable();
         while let Some(word) = words.next() {
             let (flag, value) = match word.split_once('=') {
@@ -76,13 +104,73 @@ impl StartCommand {
                 return port.parse().ok();
             }
         }
-        let (_, name) = program(&self.words)?;
-        Some(if name == "flask" { 5000 } else { 8000 })
+        None
+    }
+
+    /// Words that only a shell fills in are left out, with the flags that they belong to; and which those were.
+    pub fn without_shell(&self) -> (Self, Vec<String>) {
+        let (mut words, mut dropped): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for word in &self.words {
+            if !word.contains('$') && !word.contains('`') {
+                words.push(word.clone());
+                continue;
+            }
+            let is_flag = |word: &String| word.starts_with('-') && !word.contains('=');
+            let flag = words.pop_if(|last| is_flag(last) && !word.contains("[@]"));
+            dropped.push(flag.map_or_else(|| word.clone(), |flag| format!("{flag} {word}")));
+        }
+        (
+            Self {
+                words,
+                ..self.clone()
+            },
+            dropped,
+        )
+    }
+
+    /// It says itself in which folder it works.
+    pub fn has_folder(&self) -> bool {
+        let flags = ["--workdir", "--chdir", "--app-dir"];
+        self.words
+            .iter()
+            .any(|word| flags.iter().any(|flag| word.starts_with(flag)))
+    }
+
+    /// `package.module` of a server's `package.module:application`.
+    pub fn served(&self) -> Option<&str> {
+        let after = program(&self.words).map_or(0, |(at, _)| at + 1);
+        let mut words = self
+            .words
+            .iter()
+            .skip(after)
+            .filter_map(|word| word.split_once(':'));
+        words
+            .find(|(module, _)| is_module(module))
+            .map(|(module, _)| module)
     }
 
     /// Words that may be the module of a worker: they look like one.
     pub fn modules(&self) -> Vec<&str> {
         let after = program(&self.words).map_or(0, |(at, _)| at + 1);
+        // A program with subcommands is told its application by a flag.
+        if let Some((_, name)) = program(&self.words)
+            && framework::ALL
+                .iter()
+                .any(|framework| framework.worker.is_program(&name) && framework.worker.subcommand.is_some())
+        {
+            let told = self
+                .words
+                .iter()
+                .enumerate()
+                .find_map(|(at, word)| match word.as_str() {
+                    "-A" | "--app" => self.words.get(at + 1).map(String::as_str),
+                    word => word
+                        .strip_prefix("--app=")
+                        .or_else(|| word.strip_prefix("-A").filter(|app| !app.is_empty())),
+                });
+            let module = told.map(|app| app.split(':').next().unwrap_or_default());
+            return module.filter(|module| is_module(module)).into_iter().collect();
+        }
         self.words
             .iter()
             .skip(after)
@@ -94,7 +182,15 @@ impl StartCommand {
     /// From the program on: what went before (`poetry run`, an interpreter) is not part of it.
     pub fn bare(&self) -> Vec<String> {
         let at = program(&self.words).map_or(0, |(at, _)| at);
-        let as_module = at >= 2 && matches!(self.words[at - 1].as_str(), "-m" | "manage.py" | "./manage.py");
+        let manage = at > 0 && self.words[at - 1].ends_with("manage.py");
+        let python = at > 1 && self.words[at - 2].contains("python");
+        if manage && !python {
+            // It is run by its first line: so it is named as Python's from wherever it is.
+            let mut words = vec!["python".to_owned(), "manage.py".to_owned()];
+            words.extend_from_slice(&self.words[at..]);
+            return words;
+        }
+        let as_module = at >= 2 && (manage || self.words[at - 1] == "-m");
         let mut words = self.words[if as_module { at - 2 } else { at }..].to_vec();
         if let Some(first) = words.first_mut() {
             *first = first.rsplit('/').next().unwrap_or_default().to_owned();
@@ -105,7 +201,7 @@ impl StartCommand {
 
 /// The program that matters among the words, and its name.
 fn program(words: &[String]) -> Option<(usize, String)> {
-    words.iter().enumerate().take(8).find_map(|(at, word)| {
+    words.iter().enumerate().take(24).find_map(|(at, word)| {
         let name = word.rsplit('/').next().unwrap_or(word);
         let of_django = at > 0 && words[at - 1].ends_with("manage.py") && framework::is_django_worker(name);
         (framework::is_worker_program(name) || SERVERS.contains(&name) || of_django)
@@ -168,39 +264,56 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
             }
             // `dramatiq` in prose is followed by no module, and preceded by other words.
             let before = &words[..at];
-            let runs = before.iter().all(|word| {
-                word.contains('=')
-                    || word.ends_with(':')
-                    || matches!(
-                        word.as_str(),
-                        "$" | "CMD"
-                            | "ENTRYPOINT"
-                            | "exec"
-                            | "poetry"
-                            | "run"
-                            | "uv"
-                            | "pipenv"
-                            | "pdm"
-                            | "python"
-                            | "python3"
-                            | "-m"
-                            | "manage.py"
-                            | "./manage.py"
-                            | "env"
-                            | "-"
-                            | "sudo"
-                            | "nohup"
-                    )
-                    || word.starts_with("ExecStart")
-                    || word.starts_with('/')
-            });
+            let own = StartCommand {
+                words: words[at..].to_vec(),
+                place: String::new(),
+                folder: String::new(),
+            };
+            // With a subcommand and an application it is nothing else, whatever stands before it.
+            let is_plain = own.is_worker() && own.is_told_its_application();
+            let is_named = before.last().is_some_and(|word| word.ends_with(':'));
+            let runs = is_plain
+                || is_named
+                || before.iter().enumerate().all(|(at, word)| {
+                    let is_value = at > 0 && before[at - 1].starts_with("--");
+                    word.contains('=')
+                        || word.ends_with(':')
+                        || word.starts_with("--")
+                        || is_value
+                        || word.ends_with("manage.py")
+                        || matches!(
+                            word.as_str(),
+                            "$" | "CMD"
+                                | "ENTRYPOINT"
+                                | "exec"
+                                | "poetry"
+                                | "run"
+                                | "uv"
+                                | "pipenv"
+                                | "pdm"
+                                | "python"
+                                | "python3"
+                                | "-m"
+                                | "manage.py"
+                                | "./manage.py"
+                                | "env"
+                                | "-"
+                                | "sudo"
+                                | "nohup"
+                        )
+                        || word.starts_with("ExecStart")
+                        || word.starts_with('/')
+                });
             if runs && (words.len() > at + 1 || framework::is_django_worker(&name)) {
                 let as_module = before
                     .iter()
                     .any(|word| word == "-m" || word.ends_with("manage.py"));
                 let from = before
                     .iter()
-                    .position(|word| as_module && word.starts_with("python"))
+                    .position(|word| {
+                        let runs = word.starts_with("python") || word.ends_with("manage.py");
+                        as_module && !is_plain && runs
+                    })
                     .unwrap_or(at);
                 let words = words[from..].to_vec();
                 found.push(StartCommand {
@@ -286,6 +399,56 @@ mod tests {
         assert!(only("python manage.py rundramatiq_custom").is_worker());
         let server = only("command: python manage.py runserver 0.0.0.0:8001");
         assert_eq!((server.is_server(), server.port()), (true, Some(8001)));
+    }
+
+    #[test]
+    fn a_worker_is_found_behind_what_wraps_it() {
+        let command = "celery -A shop.celery worker";
+        for before in [
+            "5. Start it: ",
+            "exec gosu app ",
+            "newrelic-admin run-program ",
+            "watchmedo auto-restart -d . -p '*.py' -- ",
+            "nice -n 10 ",
+            "uv run --package shop ",
+        ] {
+            let found = only(&format!("{before}{command}"));
+            assert_eq!(found.bare().join(" "), command, "{before}");
+            assert_eq!(found.modules(), ["shop.celery"], "{before}");
+        }
+        assert_eq!(only("celery worker --app=shop.app").modules(), ["shop.app"]);
+        assert!(only("uv run --package shop dramatiq shop.tasks").is_worker());
+        // The subcommand is no module, and neither is a queue.
+        assert_eq!(only("celery -A src.app worker -Q mail").modules(), ["src.app"]);
+        for text in ["Start celery worker processes", "a celery worker takes it"] {
+            assert!(
+                find(text, "README.md")
+                    .iter()
+                    .all(|found| found.modules().is_empty()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn djangos_program_is_run_as_it_is() {
+        for text in [
+            "./manage.py rundramatiq -p 2",
+            "exec /code/manage.py rundramatiq -p 2",
+        ] {
+            let found = only(text);
+            assert!(found.is_worker() && found.is_django(), "{text}");
+            assert_eq!(found.bare().join(" "), "python manage.py rundramatiq -p 2");
+        }
+    }
+
+    #[test]
+    fn what_only_a_shell_fills_in_is_left_out() {
+        let (found, dropped) = only("celery -A shop worker -c $N ${options[@]} -l info").without_shell();
+        assert_eq!(found.words.join(" "), "celery -A shop worker -l info");
+        assert_eq!(dropped, ["-c $N", "${options[@]}"]);
+        assert_eq!(only("gunicorn -c $CONF app:app").port(), None);
+        assert_eq!(only("gunicorn -c conf.py app:app").port(), None);
     }
 
     #[test]

@@ -6,17 +6,31 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::address::Address;
-use super::{InitResult, Survey, running};
+use super::server::BROKER;
+use super::{InitResult, Survey, is_here, owner, running};
 use crate::config::{SecretUrl, Tls};
 use crate::rabbitmq::management::Management;
+use crate::vantage::containers;
 
 pub async fn fill(survey: &Survey, broker: Option<&Address>, result: &mut InitResult) {
     let Some(broker) = broker else { return };
-    let server = survey
-        .services
-        .iter()
-        .find(|service| service.is_rabbitmq() && service.published(5672) == Some(broker.full.port()));
+    let server = survey.services.iter().find(|service| {
+        let port = broker.full.as_ref().map(SecretUrl::port);
+        service.is_rabbitmq()
+            && match service.published(5672) {
+                Some(published) => Some(published) == port,
+                None => service.published_by(5672).is_some() && port.is_none(),
+            }
+    });
     if let Some(server) = server {
+        if server.lacks_management() {
+            let text = format!(
+                "{}: its image is RabbitMQ without the management plugin: without it consumers, connections and who took the message stay unseen; take the image's `-management` tag",
+                server.place()
+            );
+            result.draft.note("broker.management_url", text);
+            return;
+        }
         match server.published(15672) {
             Some(port) => result.draft.set(
                 "broker.management_url",
@@ -33,15 +47,33 @@ pub async fn fill(survey: &Survey, broker: Option<&Address>, result: &mut InitRe
         }
         return;
     }
-    let host = broker.full.host();
-    if !matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+    let Some(full) = &broker.full else { return };
+    let host = full.host();
+    if !is_here(&host) || full.username().is_empty() {
         return;
     }
-    let mut ports = running::beside(broker.full.port());
-    ports.retain(|port| *port != 15672);
-    // The default is used without being written down.
-    for port in std::iter::once(15672).chain(ports).take(8) {
-        if !is_management(&host, port, &broker.full).await {
+    if let Err(why) = owner::may_log_in(survey, &BROKER, broker).await {
+        let text = format!(
+            "RabbitMQ's management API beside {host}:{} was not asked: {why}",
+            full.port()
+        );
+        result.draft.note("broker.management_url", text);
+        return;
+    }
+    // Only who listens at the broker's port is known to be this project's.
+    let mut ports = running::beside(full.port());
+    let containers = containers::listed().await;
+    ports.extend(owner::published_beside(
+        &containers,
+        &survey.project.root,
+        full.port(),
+    ));
+    ports.retain(|port| *port != full.port());
+    // The default first: it is used without being written down.
+    ports.sort_by_key(|port| *port != 15672);
+    ports.dedup();
+    for port in ports.into_iter().take(8) {
+        if !is_management(&host, port, full).await {
             continue;
         }
         result

@@ -4,21 +4,31 @@
 //! What is computed at run time stays unknown and is left out.
 
 mod actors;
+mod addresses;
 mod models;
 mod names;
 mod routes;
 mod senders;
+mod settings;
+mod sites;
+mod startable;
 mod syntax;
+mod value;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::walk::TextFile;
 use crate::framework::{self, Framework};
-use names::{dotted, module_of};
+pub use actors::only;
+use addresses::{address_of, is_address, variable};
+use names::{ImportedNames, Packages, module_of};
 use routes::{Prefixes, posted_to, prefixed};
 pub use senders::SendingProgram;
+pub use settings::{Databases, Settings};
+pub use sites::SendingSite;
 use syntax::{Node, PythonFile};
+pub use value::SettingValue;
 
 /// Some 5 MB are read in a second; what lies near the root comes first.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -28,6 +38,10 @@ pub struct Actor {
     pub framework: &'static Framework,
     /// Its name stands in the code, and is not made from its function's.
     pub is_named: bool,
+    /// The expression that makes its name, if that is no text.
+    pub computed: Option<String>,
+    /// The name is what messages say: what is made from a module's name may be made from another.
+    pub is_sure: bool,
     pub name: String,
     /// The function or class that it is.
     pub function: String,
@@ -42,6 +56,15 @@ pub struct Actor {
     pub entry: Option<(String, String)>,
     /// Something outside of its own module sends to it.
     pub sent: bool,
+}
+
+/// `app = Celery("shop")`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Application {
+    pub framework: &'static Framework,
+    /// Dotted, as a worker is told of it.
+    pub module: String,
+    pub place: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +91,10 @@ pub struct TableDefinition {
     pub columns: Vec<String>,
     pub key: Option<String>,
     pub place: String,
+    /// How its columns are declared, in the order of the columns.
+    pub declared: Vec<String>,
+    /// Words for a status that its own class names.
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -86,14 +113,27 @@ pub struct SourceFacts {
     pub senders: Vec<SendingProgram>,
     /// Modules that may be the worker's, best first, each with the reason.
     pub modules: Vec<(String, String)>,
-    /// Modules that make an application of a framework's, with their places.
-    pub applications: Vec<(&'static Framework, String, String)>,
+    /// Modules that make an application of a framework's, the likeliest worker's first.
+    pub applications: Vec<Application>,
+    /// It has routes of some web framework's, whatever their methods.
+    pub is_web: bool,
+    /// Functions that send tasks.
+    pub sites: Vec<SendingSite>,
+    /// What is read from `uvicorn.run(…, port=…)`: the port, or the expression that says it, with the place.
+    pub server_ports: Vec<(Result<u16, String>, String)>,
+    /// Programs that send tasks again and again, by place.
+    pub schedulers: Vec<String>,
+    /// Enums of statuses, by name.
+    pub enums: BTreeMap<String, Vec<String>>,
     /// `FastAPI()`, with its place.
     pub fastapi: Option<String>,
     /// What was not read, and why.
     pub complaint: Option<String>,
     /// The framework runs in Django, by its package for that: whoever knows the framework says so.
     pub is_django: bool,
+    pub settings: Settings,
+    /// Other task frameworks that it imports, with their places.
+    pub other_frameworks: BTreeMap<&'static str, String>,
     /// Words that say which task framework and which broker the code uses, each with its place.
     pub uses: BTreeMap<&'static str, String>,
 }
@@ -101,11 +141,45 @@ pub struct SourceFacts {
 /// Imports, classes and engines that init has to tell apart, besides the frameworks' own.
 const TELLING: &[&str] = &["RabbitmqBroker", "mysql", "sqlite3", "pymongo", "motor"];
 
+/// Other task frameworks, by the module that is imported and the name that people call it.
+const OTHER_FRAMEWORKS: &[(&str, &str)] = &[
+    ("rq", "RQ"),
+    ("django_rq", "RQ"),
+    ("arq", "arq"),
+    ("huey", "Huey"),
+    ("taskiq", "Taskiq"),
+    ("taskiq_aio_pika", "Taskiq"),
+    ("procrastinate", "Procrastinate"),
+    ("django_q", "Django Q"),
+];
+
+/// Whoever imports one of these may take tasks over HTTP.
+const WEB_FRAMEWORKS: &[&str] = &[
+    "fastapi",
+    "flask",
+    "django",
+    "pyramid",
+    "starlette",
+    "aiohttp",
+    "tornado",
+    "bottle",
+    "falcon",
+    "sanic",
+    "quart",
+    "litestar",
+    "webob",
+    "cherrypy",
+    "gradio",
+    "streamlit",
+    "chalice",
+];
+
 /// What one file says that means something only together with the others.
 struct Mentions<'a> {
     file: &'a TextFile,
     /// Words of its `import` statements.
     imports: Vec<String>,
+    names: ImportedNames,
     /// Names that it sends messages with: `NAME.send()`.
     sends: Vec<String>,
     sets_broker: bool,
@@ -130,6 +204,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
         let mut mentioned = Mentions {
             file,
             imports: Vec::new(),
+            names: ImportedNames::default(),
             sends: Vec::new(),
             sets_broker: false,
         };
@@ -138,7 +213,9 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
             code.read(node);
             code.actors.extend(actors::registered(node, &nodes));
             mentioned.read(node);
+            mentioned.names.read(node);
             prefixes.read(node);
+            code.sites.extend(sites::site(node));
             if let Some((left, right)) = node.sides()
                 && node.kind() == "assignment"
                 && left.kind() == "identifier"
@@ -157,7 +234,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     for actor in &mut code.actors {
         actor.queue.follow(&constants);
     }
-    keep_what_only_one_logs(&mut code.actors, &files);
+    actors::keep_what_only_one_logs(&mut code.actors, &files);
     let mut known: Vec<(String, String)> = Vec::new();
     code.actors.retain(|actor| {
         let id = (actor.module.clone(), actor.name.clone());
@@ -168,10 +245,15 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     code.statuses.sort();
     code.statuses.dedup();
     code.routes = prefixed(code.routes, &prefixes);
-    code.modules = modules(&mentions, &code.actors, python);
-    prefer_what_is_sent(&mentions, &mut code.actors);
-    code.senders = senders::find(&mentions, &code.actors, python);
-    names::complete(&mut code, python);
+    code.settings.follow_databases();
+    let packages = Packages::new(python, &mentions);
+    code.modules = startable::modules(&mentions, &code.actors, &packages);
+    code.sites = sites::of_actors(code.sites, &code.actors);
+    sites::prefer_what_is_sent(&mentions, &code.sites, &mut code.actors);
+    let senders = senders::find(&mentions, &code.actors, python, &packages);
+    (code.senders, code.schedulers) = senders;
+    startable::rank_applications(&mentions, &code.actors, &mut code.applications);
+    names::complete(&mut code, &packages);
     code
 }
 
@@ -179,7 +261,15 @@ impl SourceFacts {
     /// What an import, a call or a string of settings says of the framework and what it runs on.
     fn use_of(&mut self, node: Node) {
         let text = match node.kind() {
-            "import_statement" | "import_from_statement" => node.text().to_owned(),
+            "import_statement" | "import_from_statement" => {
+                let module = node.text().split_whitespace().nth(1).unwrap_or_default();
+                let top = module.split(['.', ',']).next().unwrap_or_default();
+                if let Some((_, title)) = OTHER_FRAMEWORKS.iter().find(|(name, _)| *name == top) {
+                    self.other_frameworks.entry(title).or_insert_with(|| node.place());
+                }
+                self.is_web |= WEB_FRAMEWORKS.contains(&top);
+                node.text().to_owned()
+            }
             "call" => node.last_name().to_owned(),
             "string" => match node.string() {
                 Some(text) if text.len() < 80 && !text.contains(' ') => text,
@@ -205,15 +295,35 @@ impl SourceFacts {
         };
         let known = framework::ALL.iter();
         let of = known.filter(|framework| framework.source.application == Some(class));
-        self.applications
-            .extend(of.map(|framework| (*framework, String::new(), node.place())));
+        // One of a function's own only sends: no worker finds it.
+        if node.enclosing("function_definition").is_some() {
+            return;
+        }
+        self.applications.extend(of.map(|framework| Application {
+            framework,
+            module: String::new(),
+            place: node.place(),
+        }));
+    }
+
+    /// `uvicorn.run(app, port=8000)`.
+    fn served(&mut self, call: Node) {
+        let is_uvicorn = call
+            .field("function")
+            .is_some_and(|function| function.text() == "uvicorn.run");
+        if let (true, Some(port)) = (is_uvicorn, call.argument("port")) {
+            let number = port.text().parse().map_err(|_| port.text().to_owned());
+            self.server_ports.push((number, call.place()));
+        }
     }
 
     fn read(&mut self, node: Node) {
         self.use_of(node);
         self.actors.extend(actors::read(node));
         models::statuses(node, &mut self.statuses);
+        self.enums.extend(models::enum_of(node));
         self.application(node);
+        self.settings.read(node);
         match node.kind() {
             "class_definition" => self
                 .tables
@@ -224,9 +334,11 @@ impl SourceFacts {
                 }
             }
             "decorator" => {
-                if let Some(path) = node.children().first().copied().and_then(posted_to) {
+                let called = node.children().first().copied();
+                if let Some(path) = called.and_then(posted_to) {
                     self.routes.push((path, node.place()));
                 }
+                self.is_web |= called.and_then(sites::route).is_some();
             }
             "assignment" if self.fastapi.is_none() => {
                 let value = node.field("right").filter(|value| value.kind() == "call");
@@ -235,6 +347,10 @@ impl SourceFacts {
                 }
             }
             "call" | "subscript" => {
+                self.served(node);
+                if let Some(url) = address_of(node) {
+                    self.urls.push((url, node.place()));
+                }
                 if let Some(name) = variable(node) {
                     self.reads.entry(name).or_insert_with(|| node.place());
                 }
@@ -242,41 +358,6 @@ impl SourceFacts {
             _ => {}
         }
     }
-}
-
-/// The URL of a broker or a database.
-fn is_address(text: &str) -> bool {
-    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-    let scheme = scheme.split('+').next().unwrap_or_default();
-    matches!(scheme, "amqp" | "amqps" | "postgres" | "postgresql") && !text.contains(char::is_whitespace)
-}
-
-/// The variable of the environment that an expression reads.
-fn variable(node: Node) -> Option<String> {
-    let (reader, name) = match node.kind() {
-        "call" => (node.field("function")?, node.first_argument()?),
-        _ => (node.field("value")?, node.field("subscript")?),
-    };
-    let reader = reader.text();
-    let reads = [
-        "environ",
-        "environ.get",
-        "getenv",
-        "env",
-        "env.str",
-        "env.url",
-        "config",
-    ]
-    .iter()
-    .any(|known| reader.ends_with(known));
-    name.string().filter(|name| {
-        reads
-            && name.len() > 1
-            && name.starts_with(|c: char| c.is_ascii_uppercase())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-    })
 }
 
 impl Mentions<'_> {
@@ -288,20 +369,7 @@ impl Mentions<'_> {
             }
             "call" => match node.last_name() {
                 "set_broker" | "RabbitmqBroker" => self.sets_broker = true,
-                "send"
-                | "send_with_options"
-                | "message"
-                | "message_with_options"
-                | "delay"
-                | "apply_async"
-                | "delay_on_commit"
-                | "apply_async_on_commit" => {
-                    let actor = node
-                        .field("function")
-                        .and_then(|function| function.field("object"));
-                    self.sends.extend(actor.map(|actor| actor.last_name().to_owned()));
-                }
-                _ => {}
+                _ => self.sends.extend(sites::sent_by(node)),
             },
             _ => {}
         }
@@ -311,89 +379,13 @@ impl Mentions<'_> {
 /// Tests define actors and brokers of their own.
 fn is_test(place: &str) -> bool {
     place.split('/').any(|part| {
-        matches!(part, "tests" | "test" | "conftest.py")
-            || part.starts_with("test_")
+        matches!(
+            part,
+            "tests" | "test" | "testing" | "conftest.py" | "tests.py" | "test.py" | "testing.py"
+        ) || part.starts_with("test_")
             || part.ends_with("_test.py")
+            || part.ends_with("_testing.py")
     })
-}
-
-/// A line that something else may log as well says nothing of the actor. The same actor in two
-/// branches of an `if` is one, and says the same twice.
-fn keep_what_only_one_logs(actors: &mut [Actor], files: &[&TextFile]) {
-    let mut own: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for actor in actors.iter() {
-        if let Some((words, _)) = &actor.entry {
-            *own.entry((actor.name.clone(), words.clone())).or_default() += 1;
-        }
-    }
-    for actor in actors {
-        actor.entry = actor.entry.take().filter(|(words, _)| {
-            let by_itself = own.get(&(actor.name.clone(), words.clone()));
-            let anywhere: usize = files
-                .iter()
-                .map(|file| file.text.matches(words.as_str()).count())
-                .sum();
-            by_itself == Some(&anywhere)
-        });
-    }
-}
-
-/// Modules that may be given to `dramatiq`: those that bring the broker and the actors.
-fn modules(mentions: &[Mentions], actors: &[Actor], python: &[TextFile]) -> Vec<(String, String)> {
-    let mut found: Vec<(u8, String, String)> = Vec::new();
-    for Mentions {
-        file,
-        imports,
-        sets_broker,
-        ..
-    } in mentions
-    {
-        let place = &file.place;
-        let name = place.rsplit('/').next().unwrap_or_default();
-        let defines = actors.iter().any(|actor| actor.module == module_of(place));
-        let imports = actors.iter().any(|actor| {
-            let last = actor.module.rsplit('.').next().unwrap_or_default();
-            imports.iter().any(|word| word == last)
-        });
-        let (rank, why) = match (name.starts_with("worker"), defines, sets_broker) {
-            (true, ..) if imports || defines => (0, "imports the actors"),
-            (_, true, true) => (1, "has the broker and actors"),
-            (_, true, false) => (2, "has actors"),
-            _ => continue,
-        };
-        found.push((rank, dotted(place, python), format!("{place} {why}")));
-    }
-    found.sort();
-    found.into_iter().map(|(_, module, why)| (module, why)).collect()
-}
-
-/// Actors that something outside of their own module sends to come first.
-fn prefer_what_is_sent(mentions: &[Mentions], actors: &mut [Actor]) {
-    let mut sent: Vec<&String> = Vec::new();
-    for Mentions { file, sends, .. } in mentions {
-        let module = module_of(&file.place);
-        let own = |name: &&String| {
-            actors
-                .iter()
-                .any(|actor| actor.name == **name && actor.module == module)
-        };
-        sent.extend(sends.iter().filter(|name| !own(name)));
-    }
-    for actor in actors.iter_mut() {
-        actor.sent = sent.contains(&&actor.name);
-    }
-    actors.sort_by_key(|actor| !actor.sent);
-}
-
-/// The one actor that a task's message can name: the only one, or the only one that anything sends
-/// to.
-pub fn only<'a>(actors: &[&'a Actor]) -> Option<&'a Actor> {
-    let sent: Vec<&Actor> = actors.iter().filter(|actor| actor.sent).copied().collect();
-    match (actors, sent.as_slice()) {
-        ([one], _) => Some(one),
-        (_, [one]) => Some(one),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -526,6 +518,23 @@ job.status = "RUNNING"
             ("billing.runs", Some("id"))
         );
         assert_eq!(runs.columns, ["id", "state"]);
+    }
+
+    #[test]
+    fn a_broker_that_is_named_by_its_host() {
+        for (call, url) in [
+            (
+                "RabbitmqBroker(host='127.0.0.1', port=5673)",
+                Some("amqp://127.0.0.1:5673"),
+            ),
+            ("RabbitmqBroker(host='mq')", Some("amqp://mq:5672")),
+            ("RabbitmqBroker(host=HOST, port=5672)", None),
+            ("RabbitmqBroker(host='mq', credentials=own)", None),
+        ] {
+            let code = scan(&[file("m.py", &format!("broker = {call}\n"))], &[]);
+            let urls: Vec<&str> = code.urls.iter().map(|(url, _)| url.as_str()).collect();
+            assert_eq!(urls, url.into_iter().collect::<Vec<_>>(), "{call}");
+        }
     }
 
     #[test]

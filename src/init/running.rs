@@ -1,8 +1,10 @@
 //! Processes that run in the project's folder: the surest witnesses of how it is started.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::procfs::net::{TcpNetEntry, TcpState};
 use crate::procfs::process::{FDTarget, Process};
 
 use super::EnvVar;
@@ -144,7 +146,7 @@ fn listening() -> BTreeMap<u64, u16> {
     entries.extend(crate::procfs::net::tcp6().unwrap_or_default());
     entries
         .into_iter()
-        .filter(|entry| entry.state == crate::procfs::net::TcpState::Listen)
+        .filter(|entry| entry.state == TcpState::Listen)
         .map(|entry| (entry.inode, entry.local_address.port()))
         .collect()
 }
@@ -184,6 +186,65 @@ pub fn stranger(port: u16, root: &Path) -> Option<String> {
         strangers.push(format!("pid {pid}, {name} in {}", folder.display()));
     }
     strangers.into_iter().next()
+}
+
+/// A process that runs from this folder listens there.
+pub fn listens_from(root: &Path, port: u16) -> bool {
+    let Ok(root) = root.canonicalize() else {
+        return false;
+    };
+    let listeners = crate::vantage::process::sockets::listeners(port);
+    listeners.into_iter().any(|(pid, _)| {
+        let folder = Process::new(pid).and_then(|process| process.cwd());
+        folder.is_ok_and(|folder| folder.starts_with(&root))
+    })
+}
+
+/// Somebody listens there, whoever he is.
+pub fn is_listened_on(port: u16) -> bool {
+    listening().into_values().any(|known| known == port)
+}
+
+/// One of these processes, or one that they started, has a connection to such a port.
+pub fn is_connected(running: &[RunningProcess], to: &[IpAddr], port: u16) -> bool {
+    let leads = |entry: &TcpNetEntry| {
+        let remote = entry.remote_address;
+        entry.state == TcpState::Established
+            && remote.port() == port
+            && to.contains(&remote.ip().to_canonical())
+    };
+    let mut entries = crate::procfs::net::tcp().unwrap_or_default();
+    entries.extend(crate::procfs::net::tcp6().unwrap_or_default());
+    let leading: HashSet<u64> = entries
+        .into_iter()
+        .filter(leads)
+        .map(|entry| entry.inode)
+        .collect();
+    if leading.is_empty() || running.is_empty() {
+        return false;
+    }
+    let all: Vec<Process> = crate::procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    let mut family: HashSet<i32> = running.iter().map(|running| running.pid).collect();
+    let parents: Vec<(i32, i32)> = all
+        .iter()
+        .filter_map(|process| Some((process.pid, process.stat().ok()?.ppid)))
+        .collect();
+    let mut known = 0;
+    while known < family.len() {
+        known = family.len();
+        let children = parents.iter().filter(|(_, parent)| family.contains(parent));
+        let children: Vec<i32> = children.map(|(pid, _)| *pid).collect();
+        family.extend(children);
+    }
+    let mut own = all.iter().filter(|process| family.contains(&process.pid));
+    own.any(|process| {
+        let mut held = process.fd().into_iter().flatten().flatten();
+        held.any(|fd| matches!(fd.target, FDTarget::Socket(inode) if leading.contains(&inode)))
+    })
 }
 
 /// Ports that whoever listens on this one listens on, too.

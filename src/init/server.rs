@@ -1,11 +1,14 @@
 //! What is usual of a broker's and of a database's addresses: schemes, ports, names of variables.
 
+use url::Url;
+
 use super::compose::Service;
 use crate::framework;
 
 /// What is looked for: the broker or the database.
 pub struct ServerKind {
-    pub schemes: &'static [&'static str],
+    /// As they are written, and what is meant: libraries of clients have names of their own for them.
+    pub schemes: &'static [(&'static str, &'static str)],
     pub port: u16,
     /// Variables that hold the whole URL, most usual first.
     pub whole: &'static [&'static str],
@@ -20,6 +23,8 @@ pub struct ServerKind {
     /// Of the server's image, where its environment says nothing else.
     pub default_user: &'static str,
     pub default_password: Option<&'static str>,
+    /// The variables that its image takes user, password and vhost or database from.
+    pub of_image: [&'static str; 3],
     pub is_server: fn(&Service) -> bool,
 }
 
@@ -30,7 +35,12 @@ pub const USERS: &[&str] = &["DEFAULT_USER", "USER", "USERNAME"];
 pub const PASSWORDS: &[&str] = &["DEFAULT_PASS", "PASSWORD", "PASS"];
 
 pub const BROKER: ServerKind = ServerKind {
-    schemes: &["amqp", "amqps"],
+    schemes: &[
+        ("amqp", "amqp"),
+        ("amqps", "amqps"),
+        ("pyamqp", "amqp"),
+        ("librabbitmq", "amqp"),
+    ],
     port: 5672,
     whole: &[
         "RABBITMQ_URL",
@@ -48,11 +58,16 @@ pub const BROKER: ServerKind = ServerKind {
     password_variable: "RABBITMQ_PASSWORD",
     default_user: "guest",
     default_password: Some("guest"),
+    of_image: [
+        "RABBITMQ_DEFAULT_USER",
+        "RABBITMQ_DEFAULT_PASS",
+        "RABBITMQ_DEFAULT_VHOST",
+    ],
     is_server: Service::is_rabbitmq,
 };
 
 pub const DATABASE: ServerKind = ServerKind {
-    schemes: &["postgres", "postgresql"],
+    schemes: &[("postgres", "postgres"), ("postgresql", "postgresql")],
     port: 5432,
     whole: &[
         "DATABASE_URL",
@@ -71,6 +86,7 @@ pub const DATABASE: ServerKind = ServerKind {
     password_variable: "POSTGRES_PASSWORD",
     default_user: "postgres",
     default_password: None,
+    of_image: ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"],
     is_server: Service::is_postgres,
 };
 
@@ -78,6 +94,24 @@ impl ServerKind {
     /// Whether a variable of this name usually holds the whole URL.
     pub fn is_usual(&self, name: &str) -> bool {
         self.whole.contains(&name) || (self.of_frameworks && framework::is_broker_variable(name))
+    }
+
+    /// What a scheme means, whatever driver stands in it.
+    pub fn scheme(&self, written: &str) -> Option<&'static str> {
+        let written = written.split('+').next().unwrap_or(written);
+        let known = self.schemes.iter().find(|(known, _)| *known == written);
+        known.map(|(_, meant)| *meant)
+    }
+
+    /// A URL of this kind, with the usual scheme; a format is none.
+    pub fn parse(&self, text: &str) -> Option<Url> {
+        let (scheme, rest) = text.trim().split_once("://")?;
+        let scheme = self.scheme(scheme)?;
+        if rest.contains(['{', '<', '*']) || rest.contains("%s") || rest.contains("%(") {
+            return None;
+        }
+        let url = Url::parse(&format!("{scheme}://{rest}")).ok()?;
+        url.host_str().is_some_and(|host| !host.is_empty()).then_some(url)
     }
 
     /// Names that usually hold a part of the URL, most usual first.

@@ -10,7 +10,11 @@ pub fn fill(survey: &Survey, result: &mut InitResult) {
         || !survey.code.routes.is_empty()
         || survey.code.fastapi.is_some();
     let mut programs = survey.code.senders.iter();
-    let (false, Some(first)) = (has_api, programs.next()) else {
+    if has_api {
+        return;
+    }
+    let Some(first) = programs.next() else {
+        by_clock(survey, result);
         return;
     };
     let command = command(first);
@@ -26,11 +30,39 @@ pub fn fill(survey: &Survey, result: &mut InitResult) {
         "a guess: check that it sends one task, and what else it does",
     );
     result.guesses.push("submit.command");
-    draft.set("submit.command", command, place.clone());
+    draft.guess("submit.command", command, place.clone());
     if !first.folder.is_empty() {
-        draft.set("submit.cwd", first.folder.clone(), place);
+        draft.guess("submit.cwd", first.folder.clone(), place);
     }
     survey.environment(draft, "submit.python", &first.folder);
+}
+
+/// Nothing here sends over HTTP, and no program sends one task and ends.
+fn by_clock(survey: &Survey, result: &mut InitResult) {
+    let serves = survey.launches.iter().any(|launch| launch.is_server())
+        || survey.running.iter().any(|running| running.is_server())
+        || !survey.posts.is_empty()
+        || !survey.project.openapi.is_empty()
+        || survey.code.is_web
+        || survey.folder_of_manage("").is_some();
+    let sites = &survey.code.sites;
+    if serves || survey.code.complaint.is_some() || (survey.code.schedulers.is_empty() && sites.is_empty()) {
+        return;
+    }
+    let draft = &mut result.draft;
+    let by = match (survey.code.schedulers.first(), sites.first()) {
+        (Some(place), _) => format!("{place} sends tasks again and again"),
+        (None, Some(site)) => format!("{} (`{}`) sends `{}`", site.place, site.function, site.sends),
+        (None, None) => return,
+    };
+    for key in ["api.url", "api.submit_path", "api.body"] {
+        draft.spare(key);
+    }
+    let text = format!(
+        "nothing here takes tasks over HTTP: {by}. Name a command that sends one task in [submit], or follow one that was sent: `taskdiag diagnose --task ID`"
+    );
+    draft.note("submit.command", text.clone());
+    result.complaints.push(text);
 }
 
 fn command(program: &SendingProgram) -> Vec<String> {

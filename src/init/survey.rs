@@ -6,7 +6,7 @@ use std::path::Path;
 use super::compose::{self, Service};
 use super::curl::{self, CurlPost};
 use super::launch::{self, StartCommand};
-use super::python::{self, SourceFacts};
+use super::python::{self, Databases, SourceFacts};
 use super::running::{self, RunningProcess};
 use super::server::{BROKER, DATABASE};
 use super::walk::{self, ProjectFiles};
@@ -20,6 +20,8 @@ pub(super) struct Survey {
     pub project: ProjectFiles,
     pub variables: Vec<EnvVar>,
     pub services: Vec<Service>,
+    /// Variables of examples of `.env` files: nothing is set by them.
+    pub examples: Vec<EnvVar>,
     pub launches: Vec<StartCommand>,
     pub running: Vec<RunningProcess>,
     pub code: SourceFacts,
@@ -64,24 +66,51 @@ pub(super) fn survey(root: &Path, complaints: &mut Vec<String>) -> Survey {
             ));
         }
     }
+    missing_files(&project, &services, complaints);
     let launches = launches(&project, &services);
     let mut code = python::scan(&project.python, &project.others);
     complaints.extend(code.complaint.clone());
     let framework = framework_of(&running, &launches, &code);
     code.actors.retain(|actor| actor.framework == framework);
-    code.applications.retain(|(of, ..)| *of == framework);
+    code.applications
+        .retain(|application| application.framework == framework);
     let package = framework.source.django.as_ref();
     code.is_django = package.is_some_and(|django| code.uses.contains_key(django.app));
     let posts = project.others.iter().flat_map(curl::find).collect();
     Survey {
         framework,
         posts,
+        examples: project.examples.iter().flat_map(dotenv::parse).collect(),
         project,
         variables,
         services,
         launches,
         running,
         code,
+    }
+}
+
+/// Compose refuses to start what names a file that is not there.
+fn missing_files(project: &ProjectFiles, services: &[Service], complaints: &mut Vec<String>) {
+    let mut said = BTreeSet::new();
+    for service in services {
+        for file in &service.env_missing {
+            if !said.insert(file.clone()) {
+                continue;
+            }
+            let folder = |place: &str| place.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+            let mut examples = project.examples.iter();
+            let example = examples
+                .find(|example| folder(&example.place) == folder(file))
+                .or_else(|| project.examples.first());
+            let example = example.map_or_else(String::new, |example| {
+                format!("; {} is an example of one", example.place)
+            });
+            complaints.push(format!(
+                "{} takes variables from {file}, which is not there: Compose does not start it{example}",
+                service.place()
+            ));
+        }
     }
 }
 
@@ -183,10 +212,16 @@ impl Survey {
     /// The folder in which a module is found by its name, if the project has it; the one named
     /// first if it is there.
     pub fn folder_of(&self, module: &str, first: &str) -> Option<String> {
+        let mut folders = self.folders_of(module);
+        folders.sort_by_key(|folder| (folder != first, folder.len()));
+        folders.into_iter().next()
+    }
+
+    /// All folders in which a module is found by its name.
+    pub fn folders_of(&self, module: &str) -> Vec<String> {
         let path = module.replace('.', "/");
         let ends = [format!("{path}.py"), format!("{path}/__init__.py")];
-        let mut folders: Vec<String> = self
-            .project
+        self.project
             .python
             .iter()
             .filter_map(|file| {
@@ -195,9 +230,52 @@ impl Survey {
             })
             .filter(|folder| folder.is_empty() || folder.ends_with('/'))
             .map(|folder| folder.trim_end_matches('/').to_owned())
+            .collect()
+    }
+
+    /// The folder in which a command finds what it starts, a module or Django's `manage.py`; and whether that is the
+    /// only one, or the one that the command stands in.
+    pub fn folder_of_command(&self, launch: &StartCommand) -> Option<(String, bool)> {
+        if launch.words.iter().any(|word| word.ends_with("manage.py")) {
+            let folder = self.folder_of_manage(&launch.folder)?;
+            let files = self.project.python.iter();
+            let all = files.filter(|file| file.place.rsplit('/').next() == Some("manage.py"));
+            let is_sure = folder == launch.folder || all.count() == 1;
+            return Some((folder, is_sure));
+        }
+        let served = launch.served();
+        let modules = launch.modules();
+        let mut modules = served.into_iter().chain(modules);
+        modules.find_map(|module| {
+            // `package.module` may be `module.application`, too.
+            let above = module.rsplit_once('.').map(|(above, _)| above);
+            let module = [Some(module), above]
+                .into_iter()
+                .flatten()
+                .find(|module| !self.folders_of(module).is_empty())?;
+            let folder = self.folder_of(module, &launch.folder)?;
+            let is_sure = folder == launch.folder || self.folders_of(module).len() == 1;
+            Some((folder, is_sure))
+        })
+    }
+
+    /// The folder with Django's `manage.py`, the one named first if it is there.
+    pub fn folder_of_manage(&self, first: &str) -> Option<String> {
+        let files = self.project.python.iter();
+        let mut folders: Vec<&str> = files
+            .filter_map(|file| file.place.strip_suffix("manage.py"))
+            .filter(|folder| folder.is_empty() || folder.ends_with('/'))
+            .map(|folder| folder.trim_end_matches('/'))
             .collect();
-        folders.sort_by_key(|folder| (folder != first, folder.len()));
-        folders.into_iter().next()
+        folders.sort_by_key(|folder| (*folder != first, folder.len()));
+        folders.first().map(|folder| (*folder).to_owned())
+    }
+
+    /// Django's databases: those of PostgreSQL before others.
+    pub fn databases(&self) -> Option<&Databases> {
+        let all = &self.code.settings.databases;
+        let is_postgres = |of: &&Databases| of.engine().is_some_and(|engine| engine.contains("postg"));
+        all.iter().find(is_postgres).or_else(|| all.first())
     }
 
     /// The virtual environment for what runs in a folder: one in it, or one at the root.

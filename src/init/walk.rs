@@ -61,6 +61,8 @@ pub struct ProjectFiles {
     pub compose: Vec<TextFile>,
     /// `.env` and its kin, which are usually git-ignored; nearest to the root first.
     pub dotenv: Vec<TextFile>,
+    /// Examples of such files, which set nothing.
+    pub examples: Vec<TextFile>,
     /// Where commands and statements are written down: scripts, Procfile, README, SQL.
     pub others: Vec<TextFile>,
     /// A committed OpenAPI document.
@@ -144,6 +146,7 @@ pub fn walk(root: &Path) -> ProjectFiles {
             Some(FileKind::Python) => project.python.push(file),
             Some(FileKind::Compose) => project.compose.push(file),
             Some(FileKind::Dotenv) => project.dotenv.push(file),
+            Some(FileKind::Example) => project.examples.push(file),
             Some(FileKind::OpenApi) => project.openapi.push(file),
             _ => project.others.push(file),
         }
@@ -176,6 +179,7 @@ enum FileKind {
     Python,
     Compose,
     Dotenv,
+    Example,
     OpenApi,
     Other,
 }
@@ -197,7 +201,14 @@ fn kind_of(name: &str) -> Option<FileKind> {
         .iter()
         .any(|word| lower.split(['.', '-', '_']).any(|part| part == *word));
     if lower == ".env" || lower.starts_with(".env.") || extension == "env" {
-        return (!template).then_some(FileKind::Dotenv);
+        let is_test = lower.split(['.', '-', '_']).any(|part| part == "test");
+        return match template {
+            false => Some(FileKind::Dotenv),
+            true => (!is_test).then_some(FileKind::Example),
+        };
+    }
+    if template && lower.split(['.', '-', '_']).any(|part| part == "env") && extension != "py" {
+        return Some(FileKind::Example);
     }
     if extension == "py" {
         return Some(FileKind::Python);
@@ -230,7 +241,9 @@ fn environments(folder: &Path) -> Vec<PathBuf> {
         .iter()
         .map(|name| folder.join(name))
         .chain(tox.map(|entry| entry.path()))
+        // One that was made on another system has its programs elsewhere, and none of them runs here.
         .filter(|path| path.join("pyvenv.cfg").is_file())
+        .filter(|path| path.join("bin/python").symlink_metadata().is_ok())
         .collect()
 }
 
@@ -312,7 +325,15 @@ mod tests {
     #[test]
     fn reads_what_git_ignores_only_if_it_is_an_env_file() {
         let root = std::env::temp_dir().join(format!("taskdiag-walk-{}", std::process::id()));
-        for folder in ["api/app", "worker", "node_modules/x", ".venv/lib", "generated"] {
+        for folder in [
+            "api/app",
+            "worker",
+            "node_modules/x",
+            ".venv/lib",
+            ".venv/bin",
+            "env",
+            "generated",
+        ] {
             fs::create_dir_all(root.join(folder)).expect("a folder");
         }
         for (path, text) in [
@@ -324,6 +345,8 @@ mod tests {
             ("generated/old.py", "x = 1\n"),
             ("node_modules/x/y.py", ""),
             (".venv/pyvenv.cfg", ""),
+            (".venv/bin/python", ""),
+            ("env/pyvenv.cfg", "home = C:\\Python"),
             (".venv/lib/z.py", ""),
             ("worker/worker.log", "line\n"),
             ("compose.yaml", "\u{feff}services: {}\r\n"),

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::program::WORKER;
-use super::python::{self, Actor, Parameter, QueueName};
+use super::python::{self, Actor, Parameter};
 use super::write::literal;
 use super::{InitResult, Survey};
 
@@ -41,11 +41,19 @@ fn written(survey: &Survey, result: &mut InitResult) {
             .services
             .iter()
             .find(|service| service.place() == launch.place);
-        let folder = launch
-            .modules()
-            .iter()
-            .find_map(|module| survey.folder_of(module, &launch.folder));
+        let (launch, dropped) = launch.without_shell();
+        let folder = survey.folder_of_command(&launch);
         if service.is_none() && folder.is_none() && !launch.is_django() {
+            continue;
+        }
+        // Nothing is left to say what it runs.
+        if !dropped.is_empty() && launch.modules().is_empty() && !launch.is_django() {
+            let text = format!(
+                "{} starts a worker with what a shell fills in: {}",
+                launch.place,
+                dropped.join(", ")
+            );
+            draft.note("worker.command", text);
             continue;
         }
         if draft.has("worker.command") {
@@ -53,6 +61,10 @@ fn written(survey: &Survey, result: &mut InitResult) {
             continue;
         }
         draft.set("worker.command", launch.bare(), launch.place.clone());
+        if !dropped.is_empty() {
+            let text = format!("left out, since a shell fills it in: {}", dropped.join(", "));
+            draft.note("worker.command", text);
+        }
         for mistake in launch.mistakes() {
             draft.note("worker.command", mistake.clone());
             result.complaints.push(format!("{}: {mistake}", launch.place));
@@ -60,14 +72,14 @@ fn written(survey: &Survey, result: &mut InitResult) {
         if let Some(service) = service {
             WORKER.set_service(service, survey, draft);
         }
-        if let Some(folder) = folder {
+        if let Some((folder, is_sure)) = folder {
             survey.environment(draft, "worker.python", &folder);
-            if !folder.is_empty() {
-                draft.set(
-                    "worker.cwd",
-                    folder,
-                    format!("{}: the module is there", launch.place),
-                );
+            if !folder.is_empty() && !launch.has_folder() {
+                let from = format!("{}: what it starts is there", launch.place);
+                match is_sure {
+                    true => draft.set("worker.cwd", folder, from),
+                    false => draft.guess("worker.cwd", folder, from),
+                }
             }
         }
     }
@@ -105,24 +117,41 @@ fn guessed(survey: &Survey, result: &mut InitResult) {
         // The framework's own program would lack Django's setup.
         let command = ["python", "manage.py", name];
         let place = format!(
-            "{} is among the code's apps: a guess, no command was seen",
+            "{} is among the code's apps: no command for it was read",
             package.app
         );
-        draft.set("worker.command", json!(command), &place);
+        draft.guess("worker.command", json!(command), place);
+        if let Some(folder) = survey.folder_of_manage("").filter(|folder| !folder.is_empty()) {
+            draft.guess("worker.cwd", folder, "manage.py is there");
+        }
     }
     for (module, why) in modules.iter().take(6) {
         if draft.has("worker.command") {
             break;
         }
-        draft.set(
+        draft.guess(
             "worker.command",
             json!(worker.start_with(module)),
-            format!("{why}: a guess, no command was seen"),
+            format!("{why}: no command for it was read"),
         );
-        if let Some(folder) = survey.folder_of(module, "") {
+        let own = survey
+            .project
+            .python
+            .iter()
+            .find(|file| why.starts_with(file.place.as_str()));
+        let path = format!("{}.py", module.replace('.', "/"));
+        let own = own.and_then(|file| {
+            let place = file.place.as_str();
+            let package = path.trim_end_matches(".py");
+            let before = place
+                .find(package)
+                .filter(|at| *at == 0 || place[..*at].ends_with('/'))?;
+            Some(place[..before].trim_end_matches('/'))
+        });
+        if let Some(folder) = survey.folder_of(module, own.unwrap_or_default()) {
             survey.environment(draft, "worker.python", &folder);
             if !folder.is_empty() {
-                draft.set("worker.cwd", folder, "the module is there".to_owned());
+                draft.guess("worker.cwd", folder, "the module is there");
             }
         }
     }
@@ -134,7 +163,9 @@ fn may_start(survey: &Survey) -> Vec<(String, String)> {
         return survey.code.modules.clone();
     }
     let made = survey.code.applications.iter();
-    made.map(|(_, module, place)| (module.clone(), place.clone()))
+    // A module that is called as the framework is hides it.
+    made.filter(|application| application.module != survey.framework.source.module)
+        .map(|application| (application.module.clone(), application.place.clone()))
         .collect()
 }
 
@@ -156,7 +187,13 @@ fn actor(survey: &Survey, result: &mut InitResult) {
         actor.module.split('.').any(|part| part == module)
     };
     let mut ordered: Vec<&Actor> = actors.iter().filter(own).collect();
-    let chosen = python::only(&ordered).or_else(|| python::only(&actors.iter().collect::<Vec<_>>()));
+    let all: Vec<&Actor> = actors.iter().collect();
+    // What nothing sends is not meant while something else is sent.
+    let any_sent = all.iter().any(|actor| actor.sent);
+    let chosen = python::only(&all).or_else(|| {
+        let of_worker = python::only(&ordered);
+        of_worker.filter(|actor| actor.sent || !any_sent)
+    });
     ordered.extend(actors.iter().filter(|actor| !own(actor)));
     for actor in ordered.iter().copied().take(12) {
         if chosen != Some(actor) {
@@ -166,51 +203,56 @@ fn actor(survey: &Survey, result: &mut InitResult) {
             );
         }
     }
-    let mut queues: Vec<(&QueueName, &Actor)> = Vec::new();
-    for actor in chosen.into_iter().chain(ordered) {
-        if queues.iter().all(|(queue, _)| **queue != actor.queue) {
-            queues.push((&actor.queue, actor));
-        }
-    }
-    for (queue, actor) in queues {
-        let place = format!("{} (actor {})", actor.place, actor.name);
-        match queue {
-            QueueName::Named(name) if !draft.has("broker.queue") => {
-                draft.set("broker.queue", literal(name), place);
-            }
-            QueueName::Named(name) => draft.note("broker.queue", format!("also seen: {name} in {place}")),
-            QueueName::Default if !draft.has("broker.queue") => {
-                draft.set(
-                    "broker.queue",
-                    survey.framework.source.default_queue,
-                    format!(
-                        "{place}: no {}, so {}'s default",
-                        survey.framework.source.queue_option, survey.framework.title
-                    ),
-                );
-            }
-            QueueName::Default => draft.note("broker.queue", format!("also seen: default in {place}")),
-            QueueName::Computed(expression) => {
-                draft.note(
-                    "broker.queue",
-                    format!(
-                        "computed: {}={expression} in {place}",
-                        survey.framework.source.queue_option
-                    ),
-                );
-            }
-        }
-    }
+    super::queue::fill(survey, chosen, &ordered, result);
+    let draft = &mut result.draft;
     let Some(actor) = chosen else {
         return;
     };
-    draft.set("broker.actor", literal(&actor.name), actor.place.clone());
-    if let Some(kwargs) = arguments(&actor.parameters) {
-        draft.set(
+    if let Some(expression) = &actor.computed {
+        let option = survey.framework.source.name_option;
+        let text = format!("computed: {option}={expression} in {}", actor.place);
+        draft.need("broker.actor", text);
+        return;
+    }
+    // A worker that is started there finds the module by that name.
+    let cwd = draft
+        .text("worker.cwd")
+        .map_or_else(String::new, |cwd| format!("{cwd}/"));
+    let module = actor.name.strip_suffix(&format!(".{}", actor.function));
+    let path = module.map(|module| format!("{cwd}{}.py", module.replace('.', "/")));
+    let is_started = draft.has("worker.command") && !draft.is_guess("worker.command");
+    let is_there = path.is_some_and(|path| actor.place.starts_with(&format!("{path} line ")));
+    if actor.is_sure || (is_started && is_there) {
+        let name = literal(&actor.name);
+        match survey.code.complaint {
+            None => draft.set("broker.actor", name, actor.place.clone()),
+            // Another one may stand in what was not read.
+            Some(_) => draft.guess("broker.actor", name, actor.place.clone()),
+        }
+    } else {
+        draft.suggest("broker.actor", literal(&actor.name));
+        draft.note(
+            "broker.actor",
+            format!(
+                "{}: it is called after its module, and by which name that is imported is not clear",
+                actor.place
+            ),
+        );
+    }
+    match arguments(&actor.parameters) {
+        Some((kwargs, true)) => draft.set(
             "broker.kwargs",
             kwargs,
             format!("{}, its parameters; the values are made up", actor.place),
-        );
+        ),
+        Some((kwargs, false)) => {
+            draft.suggest("broker.kwargs", kwargs);
+            draft.note(
+                "broker.kwargs",
+                format!("{}: of which type the id is stands nowhere there", actor.place),
+            );
+        }
+        None => {}
     }
     if let Some((words, place)) = &actor.entry {
         draft.set(
@@ -221,8 +263,10 @@ fn actor(survey: &Survey, result: &mut InitResult) {
     }
 }
 
-/// Arguments that fit the parameters; `None` where a fresh id cannot stand for one.
-fn arguments(parameters: &[Parameter]) -> Option<Json> {
+/// Arguments that fit the parameters, and whether the types of ids are known; `None` where a fresh id cannot stand for
+/// one.
+fn arguments(parameters: &[Parameter]) -> Option<(Json, bool)> {
+    let mut is_typed = true;
     let mut map = serde_json::Map::new();
     let is_id = |name: &str| matches!(name, "task_id" | "job_id" | "id" | "taskid" | "run_id" | "uuid");
     for parameter in parameters.iter().filter(|parameter| !parameter.has_default) {
@@ -241,11 +285,12 @@ fn arguments(parameters: &[Parameter]) -> Option<Json> {
             "list" | "List" | "Sequence" | "tuple" => json!([]),
             _ => json!("taskdiag"),
         };
+        is_typed &= !is_id(&parameter.name) || !kind.is_empty();
         map.insert(parameter.name.clone(), value);
     }
     map.values()
         .any(|value| value == "{task_id}")
-        .then_some(Json::Object(map))
+        .then_some((Json::Object(map), is_typed))
 }
 
 #[cfg(test)]
@@ -265,7 +310,11 @@ mod tests {
             parameter("data", "dict[str, Any]", false),
             parameter("deep", "bool", true),
         ];
-        assert_eq!(arguments(&all), Some(json!({"task_id": "{task_id}", "data": {}})));
+        let fitting = json!({"task_id": "{task_id}", "data": {}});
+        assert_eq!(arguments(&all), Some((fitting, true)));
+        // It may be a number, and then a text would be poison.
+        let plain = arguments(&[parameter("job_id", "", false)]);
+        assert_eq!(plain, Some((json!({"job_id": "{task_id}"}), false)));
         assert_eq!(arguments(&[parameter("job_id", "int", false)]), None);
         assert_eq!(arguments(&[parameter("name", "str", false)]), None);
     }

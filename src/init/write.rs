@@ -1,7 +1,7 @@
 //! The draft of a `taskdiag.toml`: every value says where it was seen, what was not found stands
 //! there commented out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
@@ -17,6 +17,10 @@ pub struct Draft {
     suggestions: BTreeMap<&'static str, Json>,
     /// What the workers run.
     pub framework: Option<&'static Framework>,
+    /// Keys without which this project's tasks cannot be sent or followed, besides those that every project needs.
+    needed: BTreeSet<&'static str>,
+    /// Keys that this project has no use for.
+    unneeded: BTreeSet<&'static str>,
     /// Texts that must not get into the file.
     pub secrets: Vec<String>,
 }
@@ -25,20 +29,61 @@ pub struct Draft {
 struct DraftValue {
     value: Json,
     from: String,
+    /// What is usual, or what only looks like it: nothing of the project says so.
+    is_guess: bool,
 }
 
 impl Draft {
     /// Sets a key unless it is set already: the best source speaks first.
     pub fn set(&mut self, key: &'static str, value: impl Into<Json>, from: impl Into<String>) {
-        let mut value = value.into();
+        self.enter(key, value.into(), from.into(), false);
+    }
+
+    /// The same for what nothing of the project says: people are told to look at it.
+    pub fn guess(&mut self, key: &'static str, value: impl Into<Json>, from: impl Into<String>) {
+        self.enter(key, value.into(), from.into(), true);
+    }
+
+    fn enter(&mut self, key: &'static str, mut value: Json, from: String, is_guess: bool) {
         if self.has(key) {
             return;
         }
         for variable in variables_for_secrets(&mut value) {
             self.note(key, format!("a secret stood there: it is read from {variable}"));
         }
-        let from = from.into();
-        self.values.insert(key, DraftValue { value, from });
+        self.values.insert(
+            key,
+            DraftValue {
+                value,
+                from,
+                is_guess,
+            },
+        );
+    }
+
+    pub fn is_guess(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|found| found.is_guess)
+    }
+
+    /// Without this key nothing can be sent or followed here, and why.
+    pub fn need(&mut self, key: &'static str, why: impl Into<String>) {
+        self.note(key, why);
+        self.needed.insert(key);
+    }
+
+    /// What is to be said of a key.
+    pub fn notes(&self, key: &str) -> impl Iterator<Item = String> {
+        let notes = self.notes.get(key).into_iter().flatten();
+        notes.map(|note| self.clean(note))
+    }
+
+    pub fn is_needed(&self, key: &str) -> bool {
+        self.needed.contains(key)
+    }
+
+    /// This project has no use for the key.
+    pub fn spare(&mut self, key: &'static str) {
+        self.unneeded.insert(key);
     }
 
     pub fn note(&mut self, key: &'static str, text: impl Into<String>) {
@@ -97,7 +142,8 @@ impl Draft {
                 let instead = self.has(&format!("{}_command", key.name)) && key.name.ends_with(".log")
                     || key.name == "api.body" && self.has("api.form")
                     || key.name.starts_with("api.") && self.has("submit.command");
-                key.in_draft == InDraft::Wanted && !self.has(key.name) && !instead
+                let wanted = key.in_draft == InDraft::Wanted || self.is_needed(key.name);
+                wanted && !self.has(key.name) && !instead && !self.unneeded.contains(key.name)
             })
             .map(|key| (key.name, key.about))
             .collect()
@@ -162,9 +208,13 @@ impl Draft {
             Some(found) => {
                 let sign = if self.is_held_back(key.name) { "# " } else { "" };
                 let line = format!("{name} = {}", toml(&found.value));
+                let from = match found.is_guess {
+                    true => "a guess, from",
+                    false => "from",
+                };
                 format!(
                     "{}{notes}{sign}{}\n",
-                    comment(&self.clean(&format!("from {}", found.from))),
+                    comment(&self.clean(&format!("{from} {}", found.from))),
                     self.clean(&line)
                 )
             }
@@ -185,10 +235,37 @@ impl Draft {
     fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in self.secrets.iter().filter(|secret| secret.len() >= 6) {
-            text = text.replace(secret.as_str(), "***");
+            text = without(&text, secret);
         }
         text
     }
+}
+
+/// Without a secret where it is a word of its own: one that is a part of another word may be in any name.
+fn without(text: &str, secret: &str) -> String {
+    let is_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(secret) {
+        let (before, after) = (&rest[..at], &rest[at + secret.len()..]);
+        let joins = |secret: Option<char>, text: Option<char>| {
+            secret.is_some_and(is_of_a_word) && text.is_some_and(is_of_a_word)
+        };
+        let is_part = joins(
+            secret.chars().next(),
+            before.chars().next_back().or(out.chars().next_back()),
+        ) || joins(secret.chars().next_back(), after.chars().next());
+        out.push_str(before);
+        // A long one is no name.
+        out.push_str(if is_part && secret.len() < 12 {
+            secret
+        } else {
+            "***"
+        });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// One line, whatever is in it: a control character would end a TOML comment or be refused.
@@ -359,6 +436,33 @@ mod tests {
             text.contains(shown) && text.contains("API_TOKEN") && !text.contains("Hunter2"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_password_that_is_a_part_of_a_word_spoils_no_name() {
+        assert_eq!(
+            without("service rabbitmq; pw=rabbit", "rabbit"),
+            "service rabbitmq; pw=***"
+        );
+        assert_eq!(without("amqp://u:hunter2@h", "hunter2"), "amqp://u:***@h");
+        assert_eq!(
+            without("xhunter2-of-the-brokerx", "hunter2-of-the-broker"),
+            "x***x"
+        );
+    }
+
+    #[test]
+    fn a_guess_says_so() {
+        let mut draft = Draft::default();
+        draft.guess("worker.command", vec!["dramatiq", "app"], "its module");
+        draft.need("api.login", "needed: it asks for a token");
+        draft.spare("api.url");
+        let text = draft.render(&[]);
+        assert!(text.contains("# a guess, from its module\n"), "{text}");
+        assert!(draft.is_guess("worker.command") && !draft.is_guess("api.url"));
+        let missing = draft.missing();
+        assert!(missing.iter().any(|(key, _)| *key == "api.login"), "{missing:?}");
+        assert!(missing.iter().all(|(key, _)| *key != "api.url"), "{missing:?}");
     }
 
     #[test]

@@ -55,6 +55,17 @@ struct Watcher {
     until: f64,
 }
 
+/// What the engine of this machine tells of its containers, if there is one and it may be asked.
+pub async fn listed() -> Vec<Container> {
+    let Some(socket) = find("auto") else {
+        return Vec::new();
+    };
+    match Engine::connect(&socket).await {
+        Ok(engine) => engine.list().await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
+}
+
 pub async fn watch(
     config: &Config,
     socket: Socket,

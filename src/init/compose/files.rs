@@ -35,7 +35,7 @@ impl Service {
             return words;
         }
         let mut told: Vec<&String> = Vec::new();
-        if is_over || rank(&self.file) == 1 {
+        if is_over || rank(&self.file) == 1 || (self.is_of_a_part && !is_main) {
             told.extend(&main);
         }
         told.push(&self.file);

@@ -3,7 +3,8 @@
 use serde_json::Value as Json;
 
 use super::files::{below, folder};
-use super::{Definition, Variables, interpolate, parse, plain, services};
+use super::interpolate::interpolate;
+use super::{Definition, Variables, parse, plain, services};
 use crate::init::walk::TextFile;
 
 /// How many services may extend one another in a row.

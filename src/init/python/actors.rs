@@ -8,6 +8,7 @@ use regex::Regex;
 use super::syntax::Node;
 use super::{Actor, Parameter, QueueName};
 use crate::framework::{self, Framework};
+use crate::init::walk::TextFile;
 
 /// What stands for another text each time in a format, and escapes, which are another character in
 /// the log than in the source.
@@ -49,13 +50,16 @@ pub fn read(node: Node) -> Option<Actor> {
             .then(|| decorator.argument(name))
             .flatten()
     };
-    let given = option(shape.name_option).and_then(Node::string);
+    let option_of_name = option(shape.name_option);
+    let given = option_of_name.and_then(Node::string);
     let is_named = given.is_some();
+    let computed = option_of_name.filter(|_| !is_named);
     let called = function.field("name")?.text().to_owned();
     let name = given.unwrap_or_else(|| called.clone());
     Some(Actor {
         framework,
         is_named,
+        computed: computed.map(|value| value.text().to_owned()),
         function: called,
         takes_self: takes_self(function),
         queue: queue_of(option(shape.queue_option)),
@@ -78,10 +82,13 @@ pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
                 .field("name")
                 .is_some_and(|name| name.text() == function.text())
     })?;
-    let name = node.argument(shape.name_option).and_then(Node::string);
+    let option_of_name = node.argument(shape.name_option);
+    let name = option_of_name.and_then(Node::string);
+    let computed = option_of_name.filter(|_| name.is_none());
     Some(Actor {
         framework,
         is_named: name.is_some(),
+        computed: computed.map(|value| value.text().to_owned()),
         function: function.text().to_owned(),
         takes_self: takes_self(*defined),
         queue: queue_of(node.argument(shape.queue_option)),
@@ -95,6 +102,8 @@ fn actor(node: Node, name: String) -> Actor {
     Actor {
         framework: Framework::usual(),
         is_named: true,
+        computed: None,
+        is_sure: true,
         function: name.clone(),
         takes_self: false,
         name,
@@ -193,21 +202,56 @@ fn entry(body: Node) -> Option<(String, String)> {
             .first()
             .is_some_and(|inner| inner.kind() == "string")
     };
-    for statement in statements.filter(|statement| !is_doc(statement)).take(3) {
+    for statement in statements.filter(|statement| !is_doc(statement)).take(4) {
         if let Some(format) = logged(statement) {
             return Some((constant_words(format)?, statement.place()));
         }
-        let passes = matches!(
-            statement.kind(),
-            "expression_statement" | "import_statement" | "import_from_statement"
-        ) && statement
-            .all()
-            .all(|inner| !matches!(inner.kind(), "await" | "yield"));
-        if !passes {
+        if !is_at_once(statement) {
             return None;
         }
     }
     None
+}
+
+/// What does no more than name something: whatever may last, or may end the function, is work that the line comes
+/// after.
+fn is_at_once(statement: Node) -> bool {
+    const READS: &[&str] = &[
+        "time",
+        "monotonic",
+        "perf_counter",
+        "now",
+        "utcnow",
+        "today",
+        "uuid4",
+        "getLogger",
+        "get_logger",
+        "str",
+        "int",
+        "len",
+        "dict",
+        "list",
+        "bind",
+        "get",
+        "Path",
+    ];
+    let kind = statement.kind();
+    if matches!(
+        kind,
+        "import_statement" | "import_from_statement" | "global_statement"
+    ) {
+        return true;
+    }
+    let is_assignment = statement
+        .children()
+        .first()
+        .is_some_and(|inner| inner.kind() == "assignment");
+    kind == "expression_statement"
+        && is_assignment
+        && statement.all().all(|inner| match inner.kind() {
+            "call" => READS.contains(&inner.last_name()),
+            kind => !matches!(kind, "await" | "yield"),
+        })
 }
 
 /// The format that a statement logs.
@@ -236,4 +280,41 @@ fn constant_words(format: Node) -> Option<String> {
         .map(|piece| piece.trim().to_owned())
         .max_by_key(String::len)
         .filter(|piece| piece.len() >= 8)
+}
+
+/// A line that something else may log as well says nothing of the actor. The same actor in two
+/// branches of an `if` is one, and says the same twice.
+pub(super) fn keep_what_only_one_logs(actors: &mut [Actor], files: &[&TextFile]) {
+    let mut own: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for actor in actors.iter() {
+        if let Some((words, _)) = &actor.entry {
+            *own.entry((actor.name.clone(), words.clone())).or_default() += 1;
+        }
+    }
+    for actor in actors {
+        actor.entry = actor.entry.take().filter(|(words, _)| {
+            let by_itself = own.get(&(actor.name.clone(), words.clone()));
+            let anywhere: usize = files
+                .iter()
+                .map(|file| file.text.matches(words.as_str()).count())
+                .sum();
+            by_itself == Some(&anywhere)
+        });
+    }
+}
+
+/// The one actor that a task's message can name: the only one that anything sends to, or the only one.
+pub fn only<'a>(actors: &[&'a Actor]) -> Option<&'a Actor> {
+    let is_example = |actor: &Actor| actor.framework.source.examples.contains(&actor.function.as_str());
+    let sent: Vec<&Actor> = actors.iter().filter(|actor| actor.sent).copied().collect();
+    let own: Vec<&Actor> = actors
+        .iter()
+        .filter(|actor| !is_example(actor))
+        .copied()
+        .collect();
+    match (sent.as_slice(), own.as_slice()) {
+        ([one], _) => Some(one),
+        ([], [one]) => Some(one),
+        _ => None,
+    }
 }

@@ -47,14 +47,28 @@ pub fn mapped(class: Node) -> Option<TableDefinition> {
     Some(TableDefinition {
         name,
         key: columns.iter().find(is_key).map(|member| named(member)),
+        declared: columns.iter().map(|member| member.text().to_owned()).collect(),
         columns: columns.into_iter().map(named).collect(),
+        words: own_words(class),
         place,
     })
 }
 
 /// The table of a model of Django's, which is called after its application and its class.
 pub fn of_django(class: Node) -> Option<TableDefinition> {
-    if !class.extends("Model") {
+    let bases = class
+        .field("superclasses")
+        .map(Node::children)
+        .unwrap_or_default();
+    if !bases.iter().any(|base| base.last_name().ends_with("Model")) {
+        return None;
+    }
+    // An abstract one has no table: those that extend it have.
+    let options = class.all().filter_map(Node::sides);
+    if options
+        .into_iter()
+        .any(|(left, right)| left.text() == "abstract" && right.text() == "True")
+    {
         return None;
     }
     let place = class.file().place.as_str();
@@ -89,8 +103,10 @@ pub fn of_django(class: Node) -> Option<TableDefinition> {
     };
     let key = columns.iter().find(is_key).map(|member| named(member));
     let mut names: Vec<String> = columns.iter().map(|member| named(member)).collect();
+    let mut declared: Vec<String> = columns.iter().map(|member| member.text().to_owned()).collect();
     let key = key.unwrap_or_else(|| {
         names.insert(0, "id".to_owned());
+        declared.insert(0, String::new());
         "id".to_owned()
     });
     let own = class.field("name")?.text().to_lowercase();
@@ -98,6 +114,8 @@ pub fn of_django(class: Node) -> Option<TableDefinition> {
         name: given.unwrap_or_else(|| format!("{application}_{own}")),
         columns: names,
         key: Some(key),
+        declared,
+        words: own_words(class),
         place: class.place(),
     })
 }
@@ -116,6 +134,8 @@ pub fn created(file: &TextFile, found: &mut Vec<TableDefinition>) {
             columns: Vec::new(),
             key: None,
             place: format!("{} line {line}", file.place),
+            declared: Vec::new(),
+            words: Vec::new(),
         };
         for part in parts {
             let Some(name) = part.split_whitespace().next() else {
@@ -129,6 +149,7 @@ pub fn created(file: &TextFile, found: &mut Vec<TableDefinition>) {
                 table.key = Some(name.to_owned());
             }
             table.columns.push(name.to_owned());
+            table.declared.push(part.trim().to_owned());
         }
         if found.iter().all(|known| known.name != table.name) {
             found.push(table);
@@ -158,6 +179,51 @@ fn parts(text: &str) -> Option<Vec<&str>> {
         }
     }
     None
+}
+
+/// Words that a class has for a status: `DONE = "done"`, `STATUS_CHOICES = [("done", "Done")]`, or an enum in it.
+fn own_words(class: Node) -> Vec<String> {
+    let mut words = Vec::new();
+    let inner = class.field("body").map(Node::children).unwrap_or_default();
+    for definition in inner {
+        words.extend(enum_of(definition).into_iter().flat_map(|(_, words)| words));
+    }
+    for (left, right) in class.members().into_iter().filter_map(Node::sides) {
+        let name = left.text();
+        if !name.chars().any(char::is_alphabetic) || name.chars().any(char::is_lowercase) {
+            continue;
+        }
+        if matches!(right.kind(), "list" | "tuple") {
+            let pairs = right.children().into_iter();
+            words.extend(pairs.filter_map(|pair| pair.children().first()?.string()));
+        } else {
+            words.extend(right.string());
+        }
+    }
+    words
+}
+
+/// An enum of statuses: its name, and its members with their values.
+pub fn enum_of(node: Node) -> Option<(String, Vec<String>)> {
+    if !node.extends("Enum") && !node.extends("Choices") {
+        return None;
+    }
+    let name = node.field("name")?.text().to_owned();
+    let lower = name.to_lowercase();
+    if !lower.contains("status") && !lower.contains("state") {
+        return None;
+    }
+    let is_django = node.extends("Choices");
+    let mut words = Vec::new();
+    for (member, value) in node.members().into_iter().filter_map(Node::sides) {
+        let word = value.string().or_else(|| value.children().first()?.string());
+        // SQLAlchemy stores an enum's names, everybody else its values.
+        if !is_django {
+            words.push(member.text().to_owned());
+        }
+        words.extend(word);
+    }
+    Some((name, words))
 }
 
 /// The members of an enum of statuses, or the word that a status is set to or compared with.

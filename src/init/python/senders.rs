@@ -1,7 +1,7 @@
 //! Programs that send tasks past every API: management commands, and modules that are run.
 
-use super::names::{dotted, module_of};
-use super::{Actor, Mentions};
+use super::names::{Packages, module_of};
+use super::{Actor, Mentions, sites};
 use crate::init::walk::TextFile;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -17,32 +17,49 @@ pub struct SendingProgram {
     pub sends: String,
 }
 
-pub(super) fn find(mentions: &[Mentions], actors: &[Actor], python: &[TextFile]) -> Vec<SendingProgram> {
+/// Programs that send and end; and the places of those that send for ever, by the clock.
+pub(super) fn find(
+    mentions: &[Mentions],
+    actors: &[Actor],
+    python: &[TextFile],
+    packages: &Packages,
+) -> (Vec<SendingProgram>, Vec<String>) {
     let manage = python
         .iter()
         .filter_map(|file| file.place.strip_suffix("manage.py"))
         .filter(|folder| folder.is_empty() || folder.ends_with('/'))
         .min_by_key(|folder| folder.len());
-    let mut found: Vec<SendingProgram> = mentions
+    let programs = mentions
         .iter()
-        .filter_map(|mention| program(mention, actors, python, manage))
-        .collect();
-    found.sort_by_key(|program| program.manage_command.is_none());
-    found
+        .filter_map(|mention| Some((mention, program(mention, actors, packages, manage)?)));
+    let (endless, mut found): (Vec<_>, Vec<_>) = programs.partition(|(mention, _)| is_endless(mention));
+    found.sort_by_key(|(_, program)| program.manage_command.is_none());
+    let places = endless.into_iter().map(|(_, program)| program.place).collect();
+    (found.into_iter().map(|(_, program)| program).collect(), places)
+}
+
+/// It runs a scheduler, or in a loop of its own: started as a program that sends a task, it would send many and never
+/// end.
+fn is_endless(mention: &Mentions) -> bool {
+    let schedulers = [
+        "apscheduler",
+        "schedule",
+        "BlockingScheduler",
+        "BackgroundScheduler",
+        "aiocron",
+    ];
+    let has = |word: &str| mention.imports.iter().any(|import| import == word);
+    schedulers.iter().any(|word| has(word)) || mention.file.text.contains("while True")
 }
 
 fn program(
     mention: &Mentions,
     actors: &[Actor],
-    python: &[TextFile],
+    packages: &Packages,
     manage: Option<&str>,
 ) -> Option<SendingProgram> {
     let place = &mention.file.place;
-    let is_actor = |name: &&String| {
-        actors
-            .iter()
-            .any(|actor| actor.function == **name || actor.name == **name)
-    };
+    let is_actor = |name: &&String| actors.iter().any(|actor| sites::is_it(actor, name));
     let sends = mention.sends.iter().find(is_actor)?.clone();
     let stem = place.rsplit('/').next()?.trim_end_matches(".py");
     let is_command = place.contains("management/commands/") && !stem.starts_with('_');
@@ -64,7 +81,7 @@ fn program(
     if !is_run || defines {
         return None;
     }
-    let module = dotted(place, python);
+    let module = packages.name(place).0;
     let path = format!("{}.py", module.replace('.', "/"));
     let folder = place.strip_suffix(&path).unwrap_or_default();
     Some(SendingProgram {

@@ -121,6 +121,18 @@ impl<'a> Node<'a> {
             .collect()
     }
 
+    /// The nearest node of a kind that it stands in.
+    pub fn enclosing(self, kind: &str) -> Option<Self> {
+        let mut node = self.node;
+        while let Some(parent) = node.parent() {
+            if parent.kind() == kind {
+                return Some(self.with(parent));
+            }
+            node = parent;
+        }
+        None
+    }
+
     /// Itself and everything below it, in the order of the text.
     pub fn all(self) -> impl Iterator<Item = Self> {
         let mut cursor = self.node.walk();

@@ -1,0 +1,154 @@
+//! Where the code sends tasks: the function, and the route that leads to it if it has one.
+
+use std::collections::BTreeSet;
+
+use super::names::module_of;
+use super::syntax::Node;
+use super::{Actor, Mentions};
+
+/// A function that sends a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SendingSite {
+    pub function: String,
+    pub place: String,
+    /// The actor's function.
+    pub sends: String,
+    /// Of the route: `GET`, and its path as written.
+    pub route: Option<(&'static str, String)>,
+    /// Names of its parameters that may be fields of a body.
+    pub fields: Vec<String>,
+}
+
+/// What is called to send, by the last part of its name.
+pub(super) const SENDS: &[&str] = &[
+    "send",
+    "send_with_options",
+    "message",
+    "message_with_options",
+    "delay",
+    "apply_async",
+    "delay_on_commit",
+    "apply_async_on_commit",
+];
+
+/// What is sent to by a call: the object of `NAME.send()`, or the name that is given to `send_task`.
+pub(super) fn sent_by(call: Node) -> Option<String> {
+    match call.last_name() {
+        "send_task" => call.first_argument()?.string(),
+        name if SENDS.contains(&name) => {
+            let object = call.field("function")?.field("object")?;
+            Some(object.last_name().to_owned()).filter(|name| !name.is_empty())
+        }
+        _ => None,
+    }
+}
+
+/// Whether this is what a sender calls an actor.
+pub(super) fn is_it(actor: &Actor, sent: &str) -> bool {
+    actor.function == sent
+        || actor.name == sent
+        || sent.rsplit('.').next() == Some(actor.function.as_str()) && sent.contains('.')
+}
+
+/// The function that a call stands in, with its route; kept if it sends to an actor.
+pub(super) fn site(call: Node) -> Option<SendingSite> {
+    let sends = sent_by(call)?;
+    let function = call.enclosing("function_definition")?;
+    let decorated = function.enclosing("decorated_definition").filter(|decorated| {
+        let own = decorated.field("definition");
+        own.is_some_and(|own| own.place() == function.place())
+    });
+    let decorators = decorated.map(Node::children).unwrap_or_default();
+    let route = decorators
+        .iter()
+        .filter(|child| child.kind() == "decorator")
+        .find_map(|decorator| route(*decorator.children().first()?));
+    let in_path = |name: &str| route.as_ref().is_some_and(|(_, path)| path.contains(name));
+    let parameters = function
+        .field("parameters")
+        .map(Node::children)
+        .unwrap_or_default();
+    let fields = parameters.into_iter().filter_map(|parameter| {
+        let name = match parameter.kind() {
+            "identifier" => parameter,
+            "typed_parameter" => *parameter.children().first()?,
+            "typed_default_parameter" | "default_parameter" => parameter.field("name")?,
+            _ => return None,
+        };
+        let text = parameter.text();
+        let is_given = [
+            "Depends(",
+            "Request",
+            "Response",
+            "Session",
+            "BackgroundTasks",
+            "Query(",
+        ]
+        .iter()
+        .any(|known| text.contains(known));
+        let plain = parameter
+            .field("type")
+            .is_some_and(|kind| matches!(kind.text(), "str" | "int" | "float" | "bool"));
+        (!is_given && !plain && name.text() != "self" && !in_path(name.text()))
+            .then(|| name.text().to_owned())
+    });
+    Some(SendingSite {
+        function: function.field("name")?.text().to_owned(),
+        place: call.place(),
+        sends,
+        fields: fields.collect(),
+        route,
+    })
+}
+
+/// `@router.get("/path")`, `@app.route("/path", methods=["PUT"])`.
+pub(super) fn route(decorator: Node) -> Option<(&'static str, String)> {
+    let method = match decorator.last_name() {
+        "get" => "GET",
+        "post" => "POST",
+        "put" => "PUT",
+        "patch" => "PATCH",
+        "delete" => "DELETE",
+        "route" => match decorator.argument("methods").map(Node::text) {
+            None => "GET",
+            Some(methods) => *["POST", "PUT", "PATCH", "DELETE", "GET"]
+                .iter()
+                .find(|method| methods.contains(**method))?,
+        },
+        _ => return None,
+    };
+    let path = decorator.first_argument()?.string()?;
+    path.starts_with('/').then_some((method, path))
+}
+
+/// Only what sends to an actor of this project, from outside of its module: an actor that sends itself again is none.
+pub(super) fn of_actors(sites: Vec<SendingSite>, actors: &[Actor]) -> Vec<SendingSite> {
+    let mut seen = BTreeSet::new();
+    sites
+        .into_iter()
+        .filter(|site| {
+            let module = module_of(site.place.split(" line ").next().unwrap_or_default());
+            let to = actors.iter().find(|actor| is_it(actor, &site.sends));
+            let is_actor = actors
+                .iter()
+                .any(|actor| actor.function == site.function && actor.module == module);
+            to.is_some() && !is_actor && seen.insert((site.function.clone(), site.place.clone()))
+        })
+        .collect()
+}
+
+/// Actors that something sends to come first; those that only their own module sends to are sent as well where that
+/// is a route.
+pub(super) fn prefer_what_is_sent(mentions: &[Mentions], sites: &[SendingSite], actors: &mut [Actor]) {
+    for actor in actors.iter_mut() {
+        let elsewhere = mentions.iter().any(|mention| {
+            module_of(&mention.file.place) != actor.module
+                && mention.sends.iter().any(|sent| is_it(actor, sent))
+        });
+        let by_route = sites
+            .iter()
+            .any(|site| site.route.is_some() && is_it(actor, &site.sends));
+        actor.sent = elsewhere || by_route;
+    }
+    actors.sort_by_key(|actor| !actor.sent);
+}
