@@ -33,7 +33,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use address::{Address, AddressSources};
 use launch::StartCommand;

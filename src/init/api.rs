@@ -28,7 +28,7 @@ struct Candidate {
     place: String,
     /// A process of this project listens there.
     is_own: bool,
-    /// Nothing says the port: it is a default.
+    /// Nothing says the port: it is a default, or one of several.
     is_guess: bool,
 }
 
@@ -168,8 +168,7 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
     }
     let launches = || survey.launches.iter().filter(|launch| launch.is_server());
     // Of servers on several ports any may be the one that takes tasks.
-    let ports: BTreeSet<u16> = launches().filter_map(|launch| launch.port()).collect();
-    let several = ports.len() > 1;
+    let several = ports(survey).len() > 1;
     for launch in launches() {
         let Some(port) = launch.port() else { continue };
         let is_guess = several || launch.told_port().is_none();
@@ -226,6 +225,12 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
     }
     found.truncate(6);
     found
+}
+
+/// The ports of all servers that some command starts.
+fn ports(survey: &Survey) -> BTreeSet<u16> {
+    let servers = survey.launches.iter().filter(|launch| launch.is_server());
+    servers.filter_map(StartCommand::port).collect()
 }
 
 /// A script or a Dockerfile names the port in the container: where the Compose file publishes it, that is the one of
@@ -309,12 +314,16 @@ fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
                 let text = format!("left out, since a shell fills it in: {}", dropped.join(", "));
                 draft.note("api.command", text);
             }
-            draft.set("api.command", launch.bare(), launch.place.clone());
+            let is_one_of_many = ports(survey).len() > 1;
+            match is_one_of_many {
+                true => draft.guess("api.command", launch.bare(), launch.place.clone()),
+                false => draft.set("api.command", launch.bare(), launch.place.clone()),
+            }
             let (folder, is_sure) = folder.unwrap_or_default();
             survey.environment(draft, "api.python", &folder);
             if !folder.is_empty() && !launch.has_folder() {
                 let from = format!("{}: what it starts is there", launch.place);
-                match is_sure {
+                match is_sure && !is_one_of_many {
                     true => draft.set("api.cwd", folder, from),
                     false => draft.guess("api.cwd", folder, from),
                 }

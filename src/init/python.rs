@@ -312,7 +312,8 @@ impl SourceFacts {
             .field("function")
             .is_some_and(|function| function.text() == "uvicorn.run");
         if let (true, Some(port)) = (is_uvicorn, call.argument("port")) {
-            let number = port.text().parse().map_err(|_| port.text().to_owned());
+            let text = port.string().unwrap_or_else(|| port.text().to_owned());
+            let number = text.parse().map_err(|_| text);
             self.server_ports.push((number, call.place()));
         }
     }
