@@ -69,9 +69,12 @@ fn refuse_guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Resul
         message: format!("--yes sends nothing that nobody has looked at: {what}"),
         hint: "run it once without --yes, or let `taskdiag init` write a file and read it through".into(),
     };
-    if args.task.is_none() && !found.guesses.is_empty() {
-        let guesses = found.guesses.join(", ");
-        return Err(refused(format!("{guesses} is an example or a guess")));
+    let guesses = guesses(config, found, args);
+    if !guesses.is_empty() {
+        return Err(refused(format!(
+            "{} is an example or a guess",
+            guesses.join(", ")
+        )));
     }
     let api = config
         .api
@@ -90,6 +93,20 @@ fn refuse_guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Resul
         Some(host) => Err(refused(format!("{host} is another machine"))),
         None => Ok(()),
     }
+}
+
+/// What would be sent, or said to whom, on no more than a guess.
+fn guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Vec<&'static str> {
+    let submits = args.task.is_none();
+    let mut guesses: Vec<&'static str> = found.guesses.iter().copied().filter(|_| submits).collect();
+    let addresses = [
+        ("api.url", submits && config.api.is_some()),
+        ("broker.amqp_url", true),
+        ("database.url", config.database.is_some()),
+    ];
+    let used = addresses.into_iter().filter(|(_, is_used)| *is_used);
+    guesses.extend(used.map(|(key, _)| key).filter(|key| found.draft.is_guess(key)));
+    guesses
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -170,10 +187,10 @@ fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
             );
         }
     }
-    for guess in &found.guesses {
+    for guess in guesses(config, found, args) {
         line(
             "",
-            format!("! {guess} is an example or a guess: does it start the right work?"),
+            format!("! {guess} is an example or a guess: is it the right one?"),
         );
     }
     let mut used: Vec<&str> = found
