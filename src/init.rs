@@ -119,14 +119,8 @@ pub async fn inspect(root: &Path) -> InitResult {
     for (key, address) in [("broker.amqp_url", &broker), ("database.url", &database)] {
         if let Some(address) = address {
             enter(&mut result.draft, key, address);
-        } else if let Some((name, place)) = survey.read_by_name(key) {
-            let example = survey.examples.iter().find(|example| example.name == *name);
-            let example = example.map_or_else(String::new, |example| {
-                format!("; {} has an example", example.place)
-            });
-            let text = format!("{place} reads {name}, which is set nowhere here{example}");
-            result.draft.note(key, text);
-            result.draft.suggest(key, format!("${{{name}}}"));
+        } else {
+            needed(&survey, key, &mut result);
         }
     }
     result.draft.secrets = secrets::find(&survey, [&broker, &database]);
@@ -187,6 +181,27 @@ fn enter(draft: &mut Draft, key: &'static str, address: &Address) {
     }
     for need in &address.needs {
         draft.note(key, format!("set {} first: {}", need.variable, need.how));
+    }
+}
+
+/// An address that was not found: the variable that the code takes it from, if it says so. The broker's own default is
+/// somebody's broker, too: until the variable is set `check` asks nobody.
+fn needed(survey: &Survey, key: &'static str, result: &mut InitResult) {
+    let read = survey.read_by_name(key);
+    if let Some((name, place)) = read {
+        let example = survey.examples.iter().find(|example| example.name == *name);
+        let example = example.map_or_else(String::new, |example| {
+            format!("; {} has an example", example.place)
+        });
+        let text = format!("{place} reads {name}, which is set nowhere here{example}");
+        result.draft.note(key, text);
+        result.draft.suggest(key, format!("${{{name}}}"));
+    }
+    if key == "broker.amqp_url" {
+        let variable = read.map_or("RABBITMQ_URL", |(name, _)| name.as_str());
+        result.draft.demand(key, variable);
+        let how = format!("export {variable}='amqp://USER:PASSWORD@HOST:5672/VHOST'    # where RabbitMQ is");
+        result.exports.push(how);
     }
 }
 

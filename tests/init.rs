@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use alone::{alone, is_alone};
+use alone::alone;
 
 mod alone;
 
@@ -48,9 +48,14 @@ impl Project {
     fn loads(&self, env: &[(&str, &str)]) {
         let mut env = env.to_vec();
         let text = fs::read_to_string(self.0.join("taskdiag.toml")).unwrap();
-        // The default broker is one of this machine, and may be there.
-        if !is_alone() && !text.lines().any(|line| line.starts_with("amqp_url = ")) {
-            env.push(("TASKDIAG_BROKER_AMQP_URL", "amqp://127.0.0.1:1"));
+        // Where no broker was found the file waits for one, and nobody's default is asked in its place.
+        if text.contains("\namqp_url = \"${RABBITMQ_URL}\"")
+            && env.iter().all(|(name, _)| *name != "RABBITMQ_URL")
+        {
+            let unset = self.run(&["check"], &env);
+            let said = String::from_utf8_lossy(&unset.stderr);
+            assert!(said.contains("RABBITMQ_URL"), "{said}");
+            env.push(("RABBITMQ_URL", "amqp://127.0.0.1:1"));
         }
         let output = self.run(&["check"], &env);
         let said = String::from_utf8_lossy(&output.stderr);

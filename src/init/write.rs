@@ -21,6 +21,8 @@ pub struct Draft {
     needed: BTreeSet<&'static str>,
     /// Keys that this project has no use for.
     unneeded: BTreeSet<&'static str>,
+    /// Keys whose suggestions stand in the file as values: without them a default would be used that is a stranger's.
+    demanded: BTreeSet<&'static str>,
     /// Texts that must not get into the file.
     pub secrets: Vec<String>,
 }
@@ -105,6 +107,12 @@ impl Draft {
     /// An example from the project itself, for a key that stays commented out.
     pub fn suggest(&mut self, key: &'static str, value: impl Into<Json>) {
         self.suggestions.insert(key, value.into());
+    }
+
+    /// The key takes its value from this variable, which is still to be set: until then nobody is asked in its place.
+    pub fn demand(&mut self, key: &'static str, variable: &str) {
+        self.suggest(key, format!("${{{variable}}}"));
+        self.demanded.insert(key);
     }
 
     /// Some value is taken from this variable.
@@ -219,6 +227,10 @@ impl Draft {
                 )
             }
             None => match (self.suggestions.get(key.name), key.in_draft) {
+                (Some(value), _) if self.demanded.contains(key.name) => {
+                    let missing = comment(&format!("not found: {}", key.about));
+                    format!("{missing}{notes}{name} = {}\n", self.clean(&toml(value)))
+                }
                 (Some(value), _) => format!("{notes}# {name} = {}    # {about}\n", self.clean(&toml(value))),
                 (None, InDraft::Wanted) => {
                     let missing = comment(&format!("not found: {}", key.about));

@@ -127,7 +127,8 @@ fn declares(decorator: &Node) -> Option<&'static Framework> {
     let fits = |framework: &&&Framework| {
         let shape = &framework.source;
         let is_objects = |owner: &Node| {
-            owner.kind() == "identifier" && shape.objects.iter().any(|end| owner.text().ends_with(end))
+            let name = owner.text().to_lowercase();
+            owner.kind() == "identifier" && shape.objects.iter().any(|end| name.ends_with(end))
         };
         match &owner {
             None => name == shape.decorator,
