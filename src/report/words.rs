@@ -44,6 +44,7 @@ pub(super) fn sentence(report: &Report) -> String {
     }
     let what = match (report.scenario, report.outcome) {
         (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
+        (Some(Scenario::A), Outcome::Unknown) => "The task ran, and nothing shows whether it has finished",
         (Some(Scenario::A), _) => "The task ran and has not finished",
         (Some(_), _) => "The task did not run",
         (None, _) if report.stage.is_none() && report.setup.post_mortem => "Nothing is known of this task",

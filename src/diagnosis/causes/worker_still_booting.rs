@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{Fact, broker, connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{EventKind, Level, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-still-booting",
@@ -35,7 +35,15 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("the worker has come past its imports", [ready.n]);
     }
     let dead = lines.iter().any(|told| {
-        told.life() == Some(WorkerLife::Ending)
+        // The main process says nothing that grave and goes on.
+        let gave_up = told.line.level == Some(Level::Critical)
+            && told
+                .line
+                .logger
+                .as_deref()
+                .is_some_and(|name| name.contains("MainProcess"));
+        gave_up
+            || told.life() == Some(WorkerLife::Ending)
             || matches!(told.mark, Some(LogEvent::ImportFailed | LogEvent::UsageError))
     });
     if dead {

@@ -310,7 +310,21 @@ impl Story<'_> {
                 row.status.as_deref().unwrap_or("NULL"),
                 self.timeline.setup.succeeded.join(" or ")
             )),
-            Some(_) => absent("no row"),
+            Some(_) => match self.api_status() {
+                Some(said)
+                    if self
+                        .timeline
+                        .setup
+                        .succeeded
+                        .iter()
+                        .any(|done| done == said.value) =>
+                {
+                    unknown(format!(
+                        "cannot tell: the API says {said}, and no row is seen that would show it"
+                    ))
+                }
+                _ => absent("no row"),
+            },
             None => unknown("cannot tell: the row was not read"),
         }
     }

@@ -117,6 +117,8 @@ impl<'a> Story<'a> {
             }
             // It failed, and no retry is the framework's: something of the application's own may send it again.
             _ if settled.is_some_and(|told| self.has_no_retry(&told)) => None,
+            // The application says itself that it failed, and may try again by itself as well.
+            _ if self.row_failed().is_some() => None,
             // A copy for a retry would have been seen.
             _ => broker::saw_every_publish(self).then_some(true),
         };

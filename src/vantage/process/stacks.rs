@@ -3,6 +3,7 @@
 //! Read from a running process a stack may be torn, so two dumps are taken 200 ms apart and a
 //! thread counts as standing still only where both agree.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use py_spy::config::LockingStrategy;
@@ -64,13 +65,16 @@ pub(super) async fn see(
         })
     };
     let mut dumps = tokio::task::JoinSet::new();
+    let mut unread = BTreeSet::new();
     for process in processes.filter(python).take(most) {
         let pid = process.pid;
+        unread.insert(pid);
         dumps.spawn_blocking(move || (pid, dump(pid)));
     }
     let asked = dumps.len();
     let _ = tokio::time::timeout_at(deadline.into(), async {
         while let Some(Ok((pid, dump))) = dumps.join_next().await {
+            unread.remove(&pid);
             tap.see(match dump {
                 Ok(threads) => EventKind::Stacks { pid, threads },
                 Err(refusal) => EventKind::StacksRefused {
@@ -81,6 +85,15 @@ pub(super) async fn see(
         }
     })
     .await;
+    // A loaded machine is slow to let anybody look: then nothing was seen, and that is to be said.
+    for pid in unread {
+        tap.see(EventKind::StacksRefused {
+            pid,
+            reason: format!(
+                "the Python stacks of pid {pid} were not read in time; run again, or look with `py-spy dump --pid {pid}`"
+            ),
+        });
+    }
     asked
 }
 
