@@ -1,4 +1,4 @@
-//! One file per subcommand: each wires the parts, and holds no logic of its own.
+//! One file per subcommand: it asks the parts, and says their answers.
 
 mod bundle;
 mod causes;

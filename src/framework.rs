@@ -1,7 +1,8 @@
 //! What a task framework is to us: one table of data and functions for each.
 //!
 //! To add one: a folder with its `FRAMEWORK`, one row of [`ALL`], and the pages and causes that only it has.
-//! Everything the rest of taskdiag knows of a framework goes through here.
+//! What the rest of taskdiag knows of a framework goes through here; causes that one framework alone has are in
+//! `src/diagnosis/causes/`.
 
 pub mod celery;
 mod codec;

@@ -13,7 +13,7 @@
 //! asking each cause of the catalogue; [`compare`] says what differs between two runs, or between the
 //! API and the worker of one; [`report`] arranges it all for its readers.
 //! [`trace`] writes the events of the firehose as they pass.
-//! [`framework`] is all that is known of Dramatiq; [`rabbitmq`] speaks to the broker; [`run`] is one diagnosis
+//! [`framework`] is what is known of Dramatiq and of Celery; [`rabbitmq`] speaks to the broker; [`run`] is one diagnosis
 //! from submission to end; [`supervise`] starts the system for `--start`,
 //! and [`guardian`] undoes what was done.
 //! [`init`] drafts a configuration from a project; [`isolate`] repeats a failed run with less and less.

@@ -9,6 +9,7 @@ use std::process::Command;
 use clap::Parser;
 use regex::Regex;
 use taskdiag::cli::Cli;
+use taskdiag::timeline::Source;
 
 /// Every document there is.
 fn documents() -> Vec<String> {
@@ -208,6 +209,15 @@ fn who_contributes_is_led_to_what_exists() {
         assert!(text.contains(&format!("`{word}`")), "{word} is in no how-to");
         let whole = Regex::new(&format!(r"\b{word}\b")).unwrap();
         assert!(whole.is_match(&read(file)), "{word} is not in {file} any more");
+    }
+}
+
+#[test]
+fn every_source_has_its_row() {
+    let text = read("docs/sources.md");
+    for source in Source::all() {
+        let row = format!("| `{source}`");
+        assert!(text.contains(&row), "docs/sources.md has no row for {source}");
     }
 }
 

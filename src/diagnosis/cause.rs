@@ -389,16 +389,6 @@ impl Answer {
         })
     }
 
-    /// Another proof of the same: the better one counts.
-    pub fn or_by(self, evidence: impl Into<Vec<EventId>>) -> Self {
-        self.with(|matched| {
-            matched.proofs.push(Proof {
-                evidence: evidence.into(),
-                premises: Vec::new(),
-            });
-        })
-    }
-
     pub fn ruled_out(because: impl Into<String>, evidence: impl Into<Vec<u32>>) -> Self {
         Self::RuledOut {
             because: because.into(),

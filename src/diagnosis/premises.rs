@@ -1,8 +1,8 @@
 //! The assumptions that inferences rest on: what each is, what proves it, what refutes it.
 //!
-//! Certainty is computed from here and nowhere else. A claim whose premises are all proved is
-//! certain; one assumption makes it likely, more make it possible; a refuted premise takes the
-//! claim away. *Not contradicted is not proved*: an observation that a recording lacks leaves its
+//! A cause says at most how sure its evidence makes it, and on which premises that rests; the rest is
+//! computed from here. A claim whose premises are all proved keeps its certainty; one assumption makes it
+//! likely, more make it possible; a refuted premise takes the claim away. *Not contradicted is not proved*: an observation that a recording lacks leaves its
 //! premise assumed.
 
 mod processes;
@@ -78,7 +78,7 @@ pub enum State {
     Assumed,
 }
 
-/// By these events. Nothing outside this file can make one.
+/// By these events. Only the premises can make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved(Vec<EventId>);
 

@@ -2,7 +2,7 @@
 //!
 //! Tracing is a state of each node: `PUT /api/vhosts/NAME` switches it at the node that answers, and
 //! `GET` tells that node's only; a message is traced where the channel of its publisher or consumer
-//! lives (RabbitMQ 3.10.8 [V]). No setting of 3.10 reaches another node, and the addresses of the
+//! lives (RabbitMQ 3.10.8). No setting of 3.10 reaches another node, and the addresses of the
 //! other nodes' listeners that a node knows (`::`, the host in its name) often cannot be reached from
 //! outside. So it must be known which node answers, and that it is always the same.
 

@@ -69,7 +69,7 @@ impl Tracing {
     ///
     /// A node keeps the vhosts that it traces in one list, which it reads, changes and writes back
     /// without a lock: where two vhosts are switched at once, one change is lost although both were
-    /// answered with success (RabbitMQ 3.10.8: 248 of 1,800 [V]). So what was set is read again.
+    /// answered with success (RabbitMQ 3.10.8: 248 of 1,800). So what was set is read again.
     ///
     /// Each node traces for itself, and answers for itself: another one than `node` must not be asked.
     pub async fn set(management: &Management, vhost: &str, node: &str, on: bool) -> Result<(), Unavailable> {

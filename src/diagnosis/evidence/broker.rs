@@ -168,7 +168,7 @@ impl<'a> Story<'a> {
     }
 }
 
-/// A quorum queue counts its messages once in so long, also for the list of fresh totals (4.3.6 [V]).
+/// A quorum queue counts its messages once in so long, also for the list of fresh totals (4.3.6).
 const QUORUM_TICK_MS: f64 = 5_000.0;
 
 /// Queues are looked at ten times a second or more often.

@@ -21,7 +21,7 @@ use crate::http::segment;
 use crate::rabbitmq::management::Management;
 
 /// How much each queue keeps. PublishedBodies count for the bytes, headers (some 500 bytes each) do not: a
-/// waiting event takes RabbitMQ 3.10 some 4 KB [V]. It closes the connection of a reader that takes
+/// waiting event takes RabbitMQ 3.10 some 4 KB. It closes the connection of a reader that takes
 /// nothing for a while, so that even this does not last.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
