@@ -28,8 +28,3 @@ pub fn alone(program: &str) -> Command {
     command.args(way).arg("--").arg(program);
     command
 }
-
-/// Whether `alone` keeps its promise here; a test that cannot rely on it names another port.
-pub fn is_alone() -> bool {
-    WAY.is_some()
-}
