@@ -94,6 +94,7 @@ pub async fn inspect(root: &Path) -> InitResult {
         services: &survey.services,
         literals: &survey.code.urls,
         named: &support::broker_variables(&survey),
+        brokers: &support::brokers(&survey),
         databases: survey.databases(),
         examples: &survey.examples,
     };

@@ -784,6 +784,27 @@ fn the_broker_is_what_the_application_is_given() {
     );
 }
 
+/// An address that the code makes of variables keeps those that nothing sets, and has the others.
+#[test]
+fn a_broker_that_the_code_makes_of_variables() {
+    let code = "import os\nfrom celery import Celery\nHOST = os.getenv('MQ_HOST', 'mq')\nURL = f\"amqp://{os.environ['MQ_USER']}:{os.environ['MQ_PASS']}@{HOST}:{os.getenv('MQ_PORT', '5672')}/shop\"\napp = Celery('a', broker=URL)\n@app.task\ndef run(): ...\n";
+    let compose = "services:\n  mq: {image: 'rabbitmq:4-management', ports: ['6:5672']}\n";
+    let project = Project::new("made", &[("conf.py", code), ("compose.yaml", compose)]);
+    let (text, said) = project.init();
+    has(
+        &text,
+        &["amqp_url = \"amqp://${MQ_USER}:${MQ_PASS}@localhost:6/shop\""],
+    );
+    assert!(
+        said.contains("export MQ_USER='…'") && !said.contains("export MQ_HOST"),
+        "{said}"
+    );
+    let settings = "DRAMATIQ_BROKER = {'BROKER': 'dramatiq.brokers.rabbitmq.RabbitmqBroker', 'OPTIONS': {'url': f\"amqp://{os.environ['MQ_USER']}@10.0.0.2/x\"}}\n";
+    let task = "import dramatiq\n@dramatiq.actor\ndef run(): ...\n";
+    let (text, _) = Project::new("made-django", &[("settings.py", settings), ("jobs.py", task)]).init();
+    has(&text, &["amqp_url = \"amqp://${MQ_USER}@10.0.0.2/x\""]);
+}
+
 /// An image's default is not what stands in for a variable that nothing sets, and neither is a port.
 #[test]
 fn what_nothing_sets_is_needed() {

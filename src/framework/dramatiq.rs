@@ -109,7 +109,7 @@ pub static FRAMEWORK: Framework = Framework {
         is_named_by_module: false,
         application: None,
         broker_option: None,
-        broker_settings: &[],
+        broker_settings: &["dramatiq_broker"],
         routing: &[],
         default_queue_settings: &[],
         examples: &[],

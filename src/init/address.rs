@@ -11,7 +11,7 @@ use url::Url;
 
 use super::EnvVar;
 use super::compose::Service;
-use super::python::Databases;
+use super::python::{Databases, SettingValue};
 use super::server::{BROKER, PASSWORDS, ServerKind};
 use crate::config::SecretUrl;
 use candidates::{Candidate, candidates};
@@ -52,6 +52,8 @@ pub struct AddressSources<'a> {
     pub literals: &'a [(String, String)],
     /// Variables that the code reads for this address, as far as it says so.
     pub named: &'a [String],
+    /// What the code gives its framework as the broker, with where.
+    pub brokers: &'a [(SettingValue, String)],
     /// Django's databases.
     pub databases: Option<&'a Databases>,
     /// Variables of examples of `.env` files: where a value may be copied from.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Survey;
 use super::compose::Service;
+use super::python::SettingValue;
 use super::server::BROKER;
 use crate::framework;
 use crate::timeline::scrub::printable;
@@ -105,6 +106,20 @@ pub fn broker_variables(survey: &Survey) -> Vec<String> {
     let own = settings.brokers.iter();
     own.filter(|broker| broker.framework == survey.framework)
         .flat_map(|broker| settings.variables(&broker.value))
+        .collect()
+}
+
+/// What the code gives as the broker, as far as names can be followed, with where.
+pub fn brokers(survey: &Survey) -> Vec<(SettingValue, String)> {
+    let settings = &survey.code.settings;
+    let own = settings.brokers.iter();
+    own.filter(|broker| broker.framework == survey.framework)
+        .map(|broker| {
+            (
+                settings.resolved(&broker.value, &broker.place),
+                broker.place.clone(),
+            )
+        })
         .collect()
 }
 

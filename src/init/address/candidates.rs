@@ -45,6 +45,10 @@ pub fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
     if let Some(databases) = known.databases.filter(|_| kind.port != BROKER.port) {
         found.extend(of_django(kind, databases, known, server));
     }
+    if kind.port == BROKER.port {
+        let brokers = known.brokers.iter();
+        found.extend(brokers.filter_map(|(value, place)| of_code(kind, value, place, known)));
+    }
     found.extend(of_parts(kind, known.variables, server));
     found.extend(server.and_then(|server| of_image(kind, server)));
     let mut literals: Vec<&(String, String)> = known.literals.iter().collect();
@@ -188,10 +192,32 @@ fn of_django(
     })
 }
 
+/// As the code makes it of variables; what stands there as a whole is a literal like others.
+fn of_code(
+    kind: &ServerKind,
+    value: &SettingValue,
+    place: &str,
+    known: &AddressSources,
+) -> Option<Candidate> {
+    let SettingValue::Joined(_) = value else {
+        return None;
+    };
+    let mut open = OpenVariables::default();
+    let url = open.url(kind, &said(value, known)?)?;
+    Some(Candidate {
+        url,
+        place: place.to_owned(),
+        whole: None,
+        open,
+        is_guess: false,
+    })
+}
+
 /// The text of a setting, with `${NAME}` for a variable that nothing sets; `None` if it cannot be told.
 fn said(value: &SettingValue, known: &AddressSources) -> Option<String> {
     match value {
         SettingValue::Literal(text) => Some(text.clone()),
+        SettingValue::Joined(parts) => parts.iter().map(|part| said(part, known)).collect(),
         SettingValue::Variable { name, or } => {
             let own = known.variables.iter().find(|variable| variable.name == *name);
             let mut services = known.services.iter().filter_map(|service| service.get(name));

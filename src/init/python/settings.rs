@@ -84,6 +84,11 @@ impl Settings {
                 {
                     self.broker(framework, value);
                 }
+                if node.last_name() == "RabbitmqBroker"
+                    && let Some(url) = node.argument("url")
+                {
+                    self.broker(Framework::usual(), url);
+                }
                 if super::sites::sent_by(node).is_some() {
                     let known = framework::ALL.iter().copied();
                     let given =
@@ -142,6 +147,19 @@ impl Settings {
     }
 
     fn broker(&mut self, framework: &'static Framework, value: Node) {
+        // Options of the broker's class: its address is one of them.
+        let value = match value.kind() {
+            "dictionary" => {
+                let mut pairs = value.all().filter(|inner| inner.kind() == "pair");
+                let url =
+                    pairs.find(|pair| pair.field("key").and_then(Node::string).as_deref() == Some("url"));
+                match url.and_then(|pair| pair.field("value")) {
+                    Some(url) => url,
+                    None => return,
+                }
+            }
+            _ => value,
+        };
         self.brokers.push(BrokerSetting {
             framework,
             value: SettingValue::of(value),
@@ -200,6 +218,11 @@ impl Settings {
                     self.collect(or, more, found);
                 }
             }
+            SettingValue::Joined(parts) => {
+                for part in parts {
+                    self.collect(part, more, found);
+                }
+            }
             SettingValue::Name(name) => {
                 // Settings classes take variables of their fields' names.
                 found.push(name.to_uppercase());
@@ -233,7 +256,7 @@ impl Settings {
         more: usize,
         found: &mut Vec<(String, String)>,
     ) {
-        match value {
+        match value.first() {
             SettingValue::Literal(text) | SettingValue::Begins(text) => {
                 found.extend(scheme(text).map(|scheme| (scheme, place.to_owned())));
             }
@@ -256,7 +279,32 @@ impl Settings {
                     self.follow(value, place, told, more - 1, found);
                 }
             }
-            SettingValue::Unknown => {}
+            SettingValue::Unknown | SettingValue::Joined(_) => {}
+        }
+    }
+
+    /// The value with what names stand for in its own file, or in the only one that sets them.
+    pub fn resolved(&self, value: &SettingValue, place: &str) -> SettingValue {
+        self.resolve(value, place, MOST_STEPS)
+    }
+
+    fn resolve(&self, value: &SettingValue, place: &str, more: usize) -> SettingValue {
+        let file = |place: &str| place.split(" line ").next().unwrap_or_default().to_owned();
+        match value {
+            SettingValue::Name(name) if more > 0 => {
+                let all = || self.named.get(&name.to_lowercase()).into_iter().flatten();
+                let own: Vec<_> = all().filter(|(_, at)| file(at) == file(place)).collect();
+                let known: Vec<_> = if own.is_empty() { all().collect() } else { own };
+                match known.as_slice() {
+                    [(known, at)] => self.resolve(known, at, more - 1),
+                    _ => value.clone(),
+                }
+            }
+            SettingValue::Joined(parts) => {
+                let parts = parts.iter().map(|part| self.resolve(part, place, more));
+                SettingValue::Joined(parts.collect())
+            }
+            other => other.clone(),
         }
     }
 }
@@ -337,6 +385,10 @@ mod tests {
             ),
             (
                 "BROKER_URL = f'{SCHEME_OF}://h'\nSCHEME_OF = 'amqp'",
+                Some("amqp"),
+            ),
+            (
+                "BROKER_URL = f\"{os.getenv('PROTOCOL', 'amqp')}://{host}\"",
                 Some("amqp"),
             ),
             // Settings for two places: either may be meant.

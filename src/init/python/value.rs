@@ -16,6 +16,8 @@ pub enum SettingValue {
     },
     /// Another name of the code.
     Name(String),
+    /// One behind the other: `f"amqp://{user}@{host}"`.
+    Joined(Vec<SettingValue>),
     Unknown,
 }
 
@@ -28,14 +30,18 @@ impl SettingValue {
                 Some(text) => Self::Literal(text),
                 None => Self::of_format(node),
             },
-            "concatenated_string" => match first(node) {
-                Self::Literal(text) => Self::Begins(text),
-                other => other,
-            },
-            "binary_operator" => match node.field("left").map_or(Self::Unknown, Self::of) {
-                Self::Literal(text) => Self::Begins(text),
-                other => other,
-            },
+            "concatenated_string" => Self::Joined(node.children().into_iter().map(Self::of).collect()),
+            "binary_operator" => {
+                let side = |name: &str| node.field(name).map_or(Self::Unknown, Self::of);
+                match node.field("operator").map_or("", Node::text) {
+                    "+" => Self::Joined(vec![side("left"), side("right")]),
+                    // What is filled in is not read.
+                    _ => match side("left") {
+                        Self::Literal(text) => Self::Begins(text),
+                        _ => Self::Unknown,
+                    },
+                }
+            }
             "boolean_operator" => {
                 let right = node.field("right").map(Self::of);
                 match node.field("left").map_or(Self::Unknown, Self::of) {
@@ -58,18 +64,27 @@ impl SettingValue {
         }
     }
 
-    /// `f"amqp://{user}…"`, or `f"{scheme}://…"`.
+    /// `f"amqp://{user}@{host}"`. What is looked up in a table, or made otherwise, ends what is known.
     fn of_format(node: Node) -> Self {
-        let parts = node.children();
-        let mut parts = parts
-            .into_iter()
-            .filter(|part| !part.kind().starts_with("string_start"));
-        match parts.next() {
-            Some(part) if part.kind() == "string_content" => Self::Begins(part.text().to_owned()),
-            Some(part) if part.kind() == "interpolation" => {
-                part.children().first().copied().map_or(Self::Unknown, Self::of)
+        let mut parts = Vec::new();
+        for part in node.children() {
+            match part.kind() {
+                "string_start" | "string_end" => {}
+                "string_content" => parts.push(Self::Literal(part.text().to_owned())),
+                "interpolation" => {
+                    parts.push(part.children().first().copied().map_or(Self::Unknown, Self::of))
+                }
+                _ => parts.push(Self::Unknown),
             }
-            _ => Self::Unknown,
+        }
+        Self::Joined(parts)
+    }
+
+    /// What it begins with.
+    pub fn first(&self) -> &Self {
+        match self {
+            Self::Joined(parts) => parts.first().map_or(&Self::Unknown, Self::first),
+            other => other,
         }
     }
 
@@ -93,7 +108,7 @@ impl SettingValue {
         match (node.last_name(), object) {
             ("format", Some(object)) => match Self::of(object) {
                 Self::Literal(text) => Self::Begins(text),
-                other => other,
+                _ => Self::Unknown,
             },
             ("get", Some(_)) => match positional().next().and_then(Node::string) {
                 Some(name) => Self::Name(name),
