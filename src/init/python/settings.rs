@@ -336,7 +336,6 @@ fn pairs(dictionary: Node<'_>) -> Vec<(String, Node<'_>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::init::python::scan;
     use crate::init::walk::TextFile;
 
