@@ -787,7 +787,7 @@ fn the_broker_is_what_the_application_is_given() {
 /// An address that the code makes of variables keeps those that nothing sets, and has the others.
 #[test]
 fn a_broker_that_the_code_makes_of_variables() {
-    let code = "import os\nfrom celery import Celery\nHOST = os.getenv('MQ_HOST', 'mq')\nURL = f\"amqp://{os.environ['MQ_USER']}:{os.environ['MQ_PASS']}@{HOST}:{os.getenv('MQ_PORT', '5672')}/shop\"\napp = Celery('a', broker=URL)\n@app.task\ndef run(): ...\n";
+    let code = "import os\nfrom celery import Celery\nHOST = os.environ['MQ_HOST']\nURL = f\"amqp://{os.environ['MQ_USER']}:{os.environ['MQ_PASS']}@{HOST}:5672/shop\"\napp = Celery('a', broker=URL)\n@app.task\ndef run(): ...\n";
     let compose = "services:\n  mq: {image: 'rabbitmq:4-management', ports: ['6:5672']}\n";
     let project = Project::new("made", &[("conf.py", code), ("compose.yaml", compose)]);
     let (text, said) = project.init();
@@ -798,6 +798,15 @@ fn a_broker_that_the_code_makes_of_variables() {
     assert!(
         said.contains("export MQ_USER='…'") && !said.contains("export MQ_HOST"),
         "{said}"
+    );
+    // A default is for where nothing else says it, such as a server of Compose.
+    let code = code.replace("environ['MQ_HOST']", "getenv('MQ_HOST', 'localhost')");
+    let (text, _) = Project::new("default", &[("conf.py", &code), ("compose.yaml", compose)]).init();
+    has(&text, &["amqp_url = \"amqp://guest:guest@localhost:6/%2F\""]);
+    let (text, _) = Project::new("default-alone", &[("conf.py", &code)]).init();
+    has(
+        &text,
+        &["amqp_url = \"amqp://${MQ_USER}:${MQ_PASS}@localhost:5672/shop\""],
     );
     let settings = "DRAMATIQ_BROKER = {'BROKER': 'dramatiq.brokers.rabbitmq.RabbitmqBroker', 'OPTIONS': {'url': f\"amqp://{os.environ['MQ_USER']}@10.0.0.2/x\"}}\n";
     let task = "import dramatiq\n@dramatiq.actor\ndef run(): ...\n";

@@ -46,8 +46,11 @@ pub fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
         found.extend(of_django(kind, databases, known, server));
     }
     if kind.port == BROKER.port {
-        let brokers = known.brokers.iter();
-        found.extend(brokers.filter_map(|(value, place)| of_code(kind, value, place, known)));
+        let told = known
+            .brokers
+            .iter()
+            .filter(|(value, _)| !has_default(value, known));
+        found.extend(told.filter_map(|(value, place)| of_code(kind, value, place, known)));
     }
     found.extend(of_parts(kind, known.variables, server));
     found.extend(server.and_then(|server| of_image(kind, server)));
@@ -64,6 +67,14 @@ pub fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
             is_guess: false,
         })
     }));
+    // Defaults are for where nothing else says it: a server of Compose says it.
+    if kind.port == BROKER.port && server.is_none() {
+        let untold = known
+            .brokers
+            .iter()
+            .filter(|(value, _)| has_default(value, known));
+        found.extend(untold.filter_map(|(value, place)| of_code(kind, value, place, known)));
+    }
     // What is called after another store, or is at its port, is that one.
     found.retain(|candidate| {
         let host = candidate.url.host_str().unwrap_or_default();
@@ -190,6 +201,19 @@ fn of_django(
         open,
         is_guess: false,
     })
+}
+
+/// A part of it is a default of the code, in the place of a variable that nothing sets.
+fn has_default(value: &SettingValue, known: &AddressSources) -> bool {
+    match value {
+        SettingValue::Joined(parts) => parts.iter().any(|part| has_default(part, known)),
+        SettingValue::Variable { name, or } => {
+            let own = known.variables.iter().any(|variable| variable.name == *name);
+            let is_told = own || known.services.iter().any(|service| service.get(name).is_some());
+            or.is_some() && !is_told
+        }
+        _ => false,
+    }
 }
 
 /// As the code makes it of variables; what stands there as a whole is a literal like others.
