@@ -37,9 +37,34 @@ fn inside(root: &Path, path: &Path) -> String {
     inside.to_str().expect("a plain name").to_owned()
 }
 
+/// Without what is compiled for tests only: an item after `#[cfg(test)]`, to its end.
+fn without_tests(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut kept = String::new();
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        at += 1;
+        if line.trim() != "#[cfg(test)]" {
+            kept.push_str(line);
+            kept.push('\n');
+            continue;
+        }
+        // rustfmt puts the brace that closes an item where its attribute begins, and a blank line behind it.
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let end = format!("{indent}}}");
+        let ends = |at: usize| {
+            let behind = lines.get(at + 1).map_or("", |next| next.trim());
+            lines[at] == end && (behind.is_empty() || behind == "}")
+        };
+        let is_one_line = lines.get(at).is_some_and(|item| item.ends_with([';', ',']));
+        let last = (at..lines.len()).find(|at| is_one_line || ends(*at));
+        at = last.map_or(lines.len(), |last| last + 1);
+    }
+    kept
+}
+
 fn code(text: &str) -> String {
-    let without_tests = text.split("#[cfg(test)]").next().unwrap_or_default();
-    without_tests
+    without_tests(text)
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
@@ -470,7 +495,7 @@ fn lines(code: &str) -> usize {
 fn length(file: &str) -> usize {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
     let text = fs::read_to_string(path).expect("a source file");
-    lines(text.split("#[cfg(test)]").next().unwrap_or_default())
+    lines(&without_tests(&text))
 }
 
 #[test]
@@ -511,7 +536,7 @@ fn functions() -> Vec<(String, usize)> {
     for (file, _) in sources(&[""]) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&file);
         let text = fs::read_to_string(path).expect("a source file");
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let text = without_tests(&text);
         let all: Vec<&str> = text.lines().collect();
         for (at, line) in all.iter().enumerate() {
             let Some(capture) = head.captures(line) else {

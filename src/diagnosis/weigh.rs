@@ -1,0 +1,113 @@
+//! What a cause's answer is worth: by the sources that see, the premises that are proved, and what speaks against it.
+
+use super::choice::Candidate;
+use super::premises::{EventId, Premise, State};
+use super::{Answer, Cause, Certainty, Stage, Story, Undecided, consistency};
+use crate::timeline::Source;
+
+/// The sources that would make the winner more certain, and do not see.
+pub(super) fn would_decide(story: &Story<'_>, (_, cause, matched): &Candidate) -> Option<Undecided> {
+    let unseen =
+        |source: &Source| !story.sees(*source) || (*source == Source::Firehose && !story.sees_all(*source));
+    let needs: Vec<Source> = matched.would_decide.iter().copied().filter(unseen).collect();
+    (!needs.is_empty() && matched.certainty < Certainty::Certain).then(|| Undecided {
+        id: cause.id.to_owned(),
+        needs,
+    })
+}
+
+pub(super) fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
+    let unmet: Vec<Source> = cause
+        .needs
+        .iter()
+        .filter(|any| !any.iter().any(|source| story.sees(*source)))
+        .flat_map(|any| any.iter().copied())
+        .collect();
+    if unmet.is_empty() {
+        let answer = weigh(cause, (cause.check)(story), story);
+        let weak = matches!(&answer, Answer::Matched(matched) if story.is_weak(&matched.evidence));
+        // Two messages carry the id, and nothing says which one is meant: what became of one of them
+        // may be the other's story.
+        let by_message = cause
+            .keeps_from
+            .iter()
+            .any(|stage| matches!(stage, Stage::Received | Stage::Entered | Stage::Finished));
+        if story.is_ambiguous() && by_message && !story.rests_on_the_row(&answer) {
+            answer.with(|matched| {
+                matched.certainty = Certainty::Possible;
+                matched.terminal = false;
+            })
+        } else if weak {
+            // Another message's line would look the same: only one dead letter more supports it.
+            let most = if story.one_dead_letter_more() {
+                Certainty::Likely
+            } else {
+                Certainty::Possible
+            };
+            answer
+                .with(|matched| {
+                    matched.certainty = matched.certainty.min(most);
+                    matched.terminal = false;
+                })
+                .would_decide(&[Source::Firehose])
+        } else {
+            answer
+        }
+    } else {
+        Answer::CannotTell { needs: unmet }
+    }
+}
+
+/// Certainty from premises: the best proof counts, and a refuted premise takes its proof away.
+fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
+    let Answer::Matched(mut matched) = answer else {
+        return answer;
+    };
+    let mut best: Option<(Vec<Premise>, Vec<EventId>)> = None;
+    for proof in &matched.proofs {
+        let mut premises = proof.premises.clone();
+        if story.waits_by_assumption && cause.keeps_from.contains(&Stage::Delivered) {
+            premises.push(Premise::IsAmongTheWaiting);
+        }
+        // What waits was sent.
+        let waits = premises.contains(&Premise::IsAmongTheWaiting);
+        if story.may_have_been_sent() && cause.is_on_the_way_to_a_worker() && !waits {
+            premises.push(Premise::WasSent);
+        }
+        for n in &proof.evidence {
+            premises.extend_from_slice(story.premises_of(*n));
+        }
+        premises.sort();
+        premises.dedup();
+        let mut assumed = Vec::new();
+        let mut refuted = false;
+        for premise in premises {
+            match story.state(&premise) {
+                State::Proved(_) => {}
+                State::Refuted(_) => refuted = true,
+                State::Assumed => assumed.push(premise),
+            }
+        }
+        if !refuted && best.as_ref().is_none_or(|(least, _)| assumed.len() < least.len()) {
+            best = Some((assumed, proof.evidence.clone()));
+        }
+    }
+    let Some((assumed, evidence)) = best else {
+        return Answer::NotApplicable;
+    };
+    let most = match assumed.len() {
+        0 => Certainty::Certain,
+        1 => Certainty::Likely,
+        _ => Certainty::Possible,
+    };
+    matched.certainty = matched.certainty.min(most);
+    matched.evidence = evidence;
+    matched.assumed = assumed;
+    if let Some(against) = consistency::contradiction(story, cause.id, &matched.evidence) {
+        matched.certainty = Certainty::Possible;
+        matched.terminal = false;
+        matched.summary.push_str(&format!("; but {}", against.text));
+        matched.evidence.push(against.n);
+    }
+    Answer::Matched(matched)
+}
