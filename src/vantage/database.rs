@@ -208,6 +208,10 @@ impl Watcher<'_> {
     }
 
     async fn look(&mut self, task_id: &str, thorough: bool) -> Result<(), Trouble> {
+        // Asked all the same, it would be an error in the server's log.
+        if cannot_be(&self.table.id_type, task_id) {
+            return Err(self.not_such_an_id(task_id));
+        }
         let header = if self.table.has_header {
             "t.xmin::text, t.xmax::text, t.ctid::text"
         } else {
@@ -233,12 +237,7 @@ impl Watcher<'_> {
             Err(sqlx::Error::Database(error))
                 if matches!(error.code().as_deref(), Some("22P02" | "22003")) =>
             {
-                return Err(Unavailable::new(format!(
-                    "the task id \"{task_id}\" is not a {}, the type of {}.{}",
-                    self.table.id_type, self.table.name, self.database.id_column
-                ))
-                .hint("check `database.id_column` and `api.task_id_pointer`: they name different ids")
-                .into());
+                return Err(self.not_such_an_id(task_id));
             }
             Err(sqlx::Error::Database(error)) if is_own_limit(error.as_ref()) => {
                 // Our own limits: this poll saw nothing, the next may. What we waited for others wait for, too.
@@ -299,6 +298,15 @@ impl Watcher<'_> {
         self.look_for_locks(thorough).await
     }
 
+    fn not_such_an_id(&self, task_id: &str) -> Trouble {
+        Unavailable::new(format!(
+            "the task id \"{task_id}\" is not a {}, the type of {}.{}",
+            self.table.id_type, self.table.name, self.database.id_column
+        ))
+        .hint("check `database.id_column` and `api.task_id_pointer`: they name different ids")
+        .into()
+    }
+
     /// Brackets the commit of the transaction that made the row visible between two samples.
     fn say_when_committed(&self, now: Option<&Snapshot>) {
         let (Some(xmin), Some(now)) = (self.last.as_ref().and_then(|row| row.xmin), now) else {
@@ -340,6 +348,22 @@ impl Watcher<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// No value of this type is written so, whatever the version of the server allows.
+fn cannot_be(id_type: &str, text: &str) -> bool {
+    let text = text.trim();
+    match id_type {
+        "uuid" => {
+            let digits: String = text.chars().filter(|c| !matches!(c, '-' | '{' | '}')).collect();
+            digits.len() != 32 || !digits.chars().all(|c| c.is_ascii_hexdigit())
+        }
+        "smallint" | "integer" | "bigint" => {
+            let is_sign = |c: char| matches!(c, '+' | '-' | '_' | 'x' | 'X' | 'o' | 'O');
+            text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit() || is_sign(c))
+        }
+        _ => false,
     }
 }
 

@@ -7,7 +7,8 @@ use super::table::quote;
 use crate::config::Database;
 use crate::timeline::EventKind;
 
-/// The first of them that has the row. `oid` is the configured table's.
+/// The first of them that has the row and the columns: another one is not asked, which would be an error in the
+/// server's log. `oid` is the configured table's.
 pub(super) async fn look(
     session: &mut Session,
     database: &Database,
@@ -19,8 +20,15 @@ pub(super) async fn look(
         .read(
             "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relname = $1 AND c.oid <> $2::bigint::oid AND c.relkind IN ('r', 'p', 'v')
-               AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') LIMIT 10",
-            &[bare, &oid.to_string()],
+               AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+               AND (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+                    AND a.attname IN ($3, $4)) = CASE WHEN $3 = $4 THEN 1 ELSE 2 END LIMIT 10",
+            &[
+                bare,
+                &oid.to_string(),
+                &database.id_column,
+                &database.status_column,
+            ],
         )
         .await
         .unwrap_or_default();
@@ -32,7 +40,6 @@ pub(super) async fn look(
             table = quote(bare),
             id = quote(&database.id_column),
         );
-        // A table of the same name may have other columns: then it is not the one.
         if let Ok(rows) = session.read(&sql, &[task_id]).await
             && let Some(row) = rows.first()
         {

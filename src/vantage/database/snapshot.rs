@@ -43,12 +43,13 @@ impl Snapshot {
         xid < self.xmin || (xid < self.xmax && !self.running.contains(&xid))
     }
 
-    /// The 64-bit transaction id behind the 32 bits of a row's header.
+    /// The 64-bit transaction id behind the 32 bits of a row's header: of all that end in them the one next to this
+    /// snapshot, as PostgreSQL compares them. One that began after the snapshot lies beyond it.
     pub(super) fn widen(&self, xid: u32) -> u64 {
-        let epoch = self.xmax >> 32;
-        let low = self.xmax as u32;
-        let epoch = if xid > low { epoch.saturating_sub(1) } else { epoch };
-        (epoch << 32) | u64::from(xid)
+        let distance = i64::from(xid.wrapping_sub(self.xmax as u32) as i32);
+        self.xmax
+            .checked_add_signed(distance)
+            .unwrap_or_else(|| u64::from(xid))
     }
 }
 
@@ -59,6 +60,20 @@ pub(super) fn bracket(snapshots: &VecDeque<Snapshot>, xid: u64) -> Option<(Optio
     let without = first.checked_sub(1).map(|last| snapshots[last].asked_at_ms);
     Some((without, snapshots[first].answered_at_ms))
 }
+
+/// The members of a multixact. PostgreSQL answers one that does not exist with an error that reads like a corrupted
+/// database in its log, so it is asked only for those that it has: below its counter, and not older than any row of
+/// this database may name. `OFFSET 0` keeps the planner from calling the function first.
+const MEMBERS: &str = "SELECT member.xid::text, member.mode
+    FROM (SELECT $1::text::xid AS id FROM pg_database WHERE datname = current_database()
+          AND mxid_age($1::text::xid) BETWEEN 1 AND mxid_age(datminmxid) OFFSET 0) existing,
+         LATERAL pg_get_multixact_members(existing.id) member";
+
+/// What became of a transaction; `$2` are the 32 bits of `$1` that rows have. One that has not begun would be an
+/// error, too.
+const STATUS: &str = "SELECT CASE WHEN age($2::text::xid) > 0 THEN pg_xact_status($1::text::xid8) END";
+const STATUS_BEFORE_13: &str =
+    "SELECT CASE WHEN age($2::text::xid) > 0 THEN txid_status($1::text::bigint) END";
 
 /// What became of the row's `xmax`.
 ///
@@ -76,10 +91,7 @@ pub(super) async fn xmax_state(
         return Xmax::None;
     }
     let members = session
-        .read(
-            "SELECT xid::text, mode FROM pg_get_multixact_members($1::xid)",
-            &[&xmax.to_string()],
-        )
+        .read(MEMBERS, &[&xmax.to_string()])
         .await
         .unwrap_or_default();
     let members: Vec<(u32, String)> = members
@@ -117,12 +129,12 @@ pub(super) async fn xmax_state(
 }
 
 async fn xact_status(session: &mut Session, version_num: i32, xid: u64) -> Option<String> {
-    let sql = if version_num >= 130_000 {
-        "SELECT pg_xact_status($1::text::xid8)"
-    } else {
-        "SELECT txid_status($1::text::bigint)"
+    let sql = match version_num >= 130_000 {
+        true => STATUS,
+        false => STATUS_BEFORE_13,
     };
-    let rows = session.read(sql, &[&xid.to_string()]).await.ok()?;
+    let binds = [xid.to_string(), (xid as u32).to_string()];
+    let rows = session.read(sql, &[&binds[0], &binds[1]]).await.ok()?;
     rows.first()?.get(0)
 }
 
@@ -157,5 +169,12 @@ mod tests {
         assert_eq!(snapshot.widen(50), (1 << 32) | 50);
         // Ahead of the counter's low half: from the epoch before.
         assert_eq!(snapshot.widen(4_000_000_000), 4_000_000_000);
+        // Begun after the snapshot, even across the counter's end.
+        assert_eq!(snapshot.widen(105), (1 << 32) | 105);
+        let last = Snapshot::parse(0.0, 1.0, "4294967290:4294967294:").expect("snapshot");
+        assert_eq!(last.widen(5), (1 << 32) | 5);
+        let first = Snapshot::parse(0.0, 1.0, "100:105:").expect("snapshot");
+        assert_eq!(first.widen(106), 106);
+        assert_eq!(first.widen(4_000_000_000), 4_000_000_000);
     }
 }
