@@ -152,7 +152,7 @@ impl Error {
             | Error::Could { hint, .. } => hint.clone(),
             Error::MissingKey { example, .. } => format!("add it to taskdiag.toml: {example}"),
             Error::UnsetVariable { variable, .. } => {
-                format!("export {variable}=…, or write ${{{variable}:-default}}")
+                format!("export {variable}=… (from a .env file: set -a; . ./.env; set +a), or write ${{{variable}:-default}}")
             }
             Error::UnknownCause { nearest: Some(near), .. } => {
                 format!("did you mean `{near}`? `taskdiag causes` lists them all")

@@ -37,6 +37,7 @@ use secrecy::SecretString;
 
 use address::{Address, AddressSources};
 use launch::StartCommand;
+pub use owner::Stranger;
 use server::{BROKER, DATABASE};
 use support::BrokerInUse;
 use survey::Survey;
@@ -82,6 +83,9 @@ pub struct InitResult {
     pub unsupported: Option<String>,
     /// Keys whose values are no more than a guess or an example: nothing is sent with them unasked.
     pub guesses: Vec<&'static str>,
+    /// Keys whose addresses nothing shows to be this project's, and why: nothing is sent there unasked. Of `api.url`
+    /// only where it has this port of this machine.
+    pub strangers: Vec<Stranger>,
     /// Values of the variables that the draft refers to, as the project has them. Secrets: never shown.
     pub values: BTreeMap<String, SecretString>,
 }
@@ -130,6 +134,12 @@ pub async fn inspect(root: &Path) -> InitResult {
     management::fill(&survey, broker.as_ref(), &mut result).await;
     worker::fill(&survey, &mut result);
     database::fill(&survey, database.as_ref(), &mut result).await;
+    let logins = [
+        ("broker.amqp_url", &BROKER, broker.as_ref()),
+        ("database.url", &DATABASE, database.as_ref()),
+    ];
+    let strangers = owner::strangers(&survey, logins, &result.draft).await;
+    result.strangers.extend(strangers);
     services(&survey, &mut result.draft);
     if let (None, Some(other)) = (&database, other_database) {
         result.draft.note("database.url", other.clone());

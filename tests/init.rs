@@ -632,6 +632,110 @@ fn a_stranger_at_the_port_is_not_asked() {
     assert!(listener.accept().is_err(), "nobody connected");
 }
 
+/// A curl command of the README names a port where somebody else's API answers: nothing is posted to it.
+#[test]
+fn a_stranger_at_the_port_gets_no_task() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let readme = format!("curl -X POST http://localhost:{port}/jobs -d '{{\"a\": 1}}'\n");
+    let project = Project::new(
+        "posted",
+        &[
+            ("README.md", &readme),
+            ("app.py", "import dramatiq\n@dramatiq.actor\ndef a(): ...\n"),
+            (".env", "RABBITMQ_URL=amqp://127.0.0.1:1\n"),
+        ],
+    );
+    listener.set_nonblocking(true).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+        .args(["diagnose", "--yes"])
+        .current_dir(&project.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let refused = format!("--yes sends nothing to strangers: port {port} is in use, but not by this project");
+    assert!(said.contains(&refused), "{said}");
+    assert!(
+        said.contains("`api.url`") && said.contains("is it yours?"),
+        "{said}"
+    );
+    assert!(listener.accept().is_err(), "nobody connected");
+}
+
+/// A broker of somebody else's at the address that only a file names: it gets no password.
+#[test]
+fn a_stranger_at_the_brokers_port_gets_no_password() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let env = format!("RABBITMQ_URL=amqp://app:pw1234@127.0.0.1:{port}\n");
+    let project = Project::new(
+        "other-broker",
+        &[
+            (
+                "README.md",
+                "curl -X POST http://localhost:1/jobs -d '{\"a\": 1}'\n",
+            ),
+            ("app.py", "import dramatiq\n@dramatiq.actor\ndef a(): ...\n"),
+            (".env", &env),
+        ],
+    );
+    listener.set_nonblocking(true).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+        .args(["diagnose", "--yes"])
+        .current_dir(&project.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("--yes sends nothing to strangers") && said.contains("`broker.amqp_url`"),
+        "{said}"
+    );
+    assert!(!said.contains("pw1234"), "{said}");
+    assert!(listener.accept().is_err(), "nobody connected");
+}
+
+/// The same where the listener runs from the project, which is this project's API then.
+#[test]
+fn a_process_of_the_folder_is_no_stranger() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let readme = format!("curl -X POST http://localhost:{port}/jobs -d '{{\"a\": 1}}'\n");
+    let project = Project::new(
+        "own-api",
+        &[
+            ("README.md", &readme),
+            ("app.py", "import dramatiq\n@dramatiq.actor\ndef a(): ...\n"),
+            (".env", "RABBITMQ_URL=amqp://127.0.0.1:1\n"),
+        ],
+    );
+    let mut server = Command::new("python3")
+        .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()])
+        .current_dir(&project.0)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = std::time::Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(started.elapsed().as_secs() < 30, "the server has not started");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+        .args(["diagnose", "--yes", "--forget"])
+        .current_dir(&project.0)
+        .output()
+        .unwrap();
+    let _ = server.kill();
+    let _ = server.wait();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !said.contains("strangers") && !said.contains("is it yours"),
+        "{said}"
+    );
+}
+
 /// No API takes tasks: a management command sends them. It is a guess, so nothing is sent unasked.
 #[test]
 fn where_no_api_is_a_program_sends_the_task() {

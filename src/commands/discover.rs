@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, IsTerminal};
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
@@ -9,9 +11,12 @@ use super::{flags, say};
 use crate::cli::{Diagnose, Global};
 use crate::config::{Config, Trace};
 use crate::error::{Error, Result};
-use crate::init::{InitResult, inspect};
+use crate::init::{InitResult, Stranger, inspect};
 use crate::scrubber::scrubber;
 use crate::timeline::scrub::printable;
+
+/// So long an answer is waited for, once nothing depends on it any more.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was found, for the run and to be saved afterwards.
 pub struct Discovered {
@@ -76,6 +81,15 @@ fn refuse_guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Resul
             guesses.join(", ")
         )));
     }
+    if let Some(stranger) = strangers(config, found).first() {
+        return Err(Error::Usage {
+            message: format!("--yes sends nothing to strangers: {}", stranger.why),
+            hint: format!(
+                "start this project's own; or, if that is the one, run it once without --yes, or write `{}` into a taskdiag.toml (`taskdiag init` drafts one)",
+                stranger.key
+            ),
+        });
+    }
     let api = config
         .api
         .as_ref()
@@ -107,6 +121,26 @@ fn guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Vec<&'static
     let used = addresses.into_iter().filter(|(_, is_used)| *is_used);
     guesses.extend(used.map(|(key, _)| key).filter(|key| found.draft.is_guess(key)));
     guesses
+}
+
+/// Of the addresses that would be used those that nothing shows to be this project's.
+fn strangers<'f>(config: &Config, found: &'f InitResult) -> Vec<&'f Stranger> {
+    let api = config.api.as_ref().map(|api| {
+        (
+            api.url.host_str().unwrap_or_default(),
+            api.url.port_or_known_default(),
+        )
+    });
+    let broker = &config.broker;
+    let database = config.database.as_ref().map(|database| database.url.port());
+    // What was told otherwise, by a flag or a variable, was looked at.
+    let is_used = |stranger: &&Stranger| match stranger.key {
+        "api.url" => api.is_some_and(|(host, port)| is_loopback(host) && port == Some(stranger.port)),
+        "broker.amqp_url" => broker.amqp.port() == stranger.port,
+        "broker.management_url" => broker.management.port() == stranger.port,
+        _ => database == Some(stranger.port),
+    };
+    found.strangers.iter().filter(is_used).collect()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -187,11 +221,17 @@ fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
             );
         }
     }
+    for asked in &found.contacted {
+        line("has asked", asked.clone());
+    }
     for guess in guesses(config, found, args) {
         line(
             "",
             format!("! {guess} is an example or a guess: is it the right one?"),
         );
+    }
+    for stranger in strangers(config, found) {
+        line("", format!("! {}: is it yours?", stranger.why));
     }
     let mut used: Vec<&str> = found
         .values
@@ -211,16 +251,41 @@ fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
 
 fn asked(question: &str) -> bool {
     say(&format!("{question} [y/N] "));
+    is_yes(&answer())
+}
+
+fn answer() -> String {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    read.map_or_else(|_| String::new(), |_| answer)
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// The verdict is out: a session that was left alone ends all the same. `None`: nobody answered.
+fn asked_within(question: &str, patience: Duration) -> Option<bool> {
+    say(&format!("{question} [y/N] "));
+    let (told, hears) = mpsc::channel();
+    // Whoever waits for a line cannot be called off: the thread ends with the program.
+    std::thread::spawn(move || told.send(answer()));
+    hears.recv_timeout(patience).ok().map(|answer| is_yes(&answer))
 }
 
 impl Discovered {
     /// Afterwards: the next run need not look again.
     pub fn offer_to_save(&self, args: &Diagnose) {
-        if args.yes || !asked("Save these settings as taskdiag.toml?") {
+        if args.yes {
             return;
+        }
+        match asked_within("Save these settings as taskdiag.toml?", PATIENCE) {
+            Some(true) => {}
+            Some(false) => return,
+            None => {
+                say("\nnothing is saved; `taskdiag init` writes the same file\n");
+                return;
+            }
         }
         let path = PathBuf::from("taskdiag.toml");
         match super::init::write(&path, &self.text) {

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::compose::Service;
 use super::launch::{StartCommand, hidden};
 use super::openapi::{self, SubmitOperation};
+use super::owner::Stranger;
 use super::program::API;
 use super::{InitResult, Survey, running};
 use crate::config::Tls;
@@ -115,10 +116,19 @@ async fn own(survey: &Survey, candidate: &Candidate, result: &mut InitResult) ->
         let text = format!("port {port} is in use, but not by this project ({who}): it was not asked");
         result.draft.note("api.url", text.clone());
         result.complaints.push(text);
+        let text = format!("port {port} is in use, but not by this project ({who})");
+        result.estrange(port, text);
         return ApiAnswer::Nobody;
     }
+    let is_own = candidate.is_own || running::listens_from(&survey.project.root, port);
     let asked = ask(port).await;
     let ApiAnswer::Document(api, at) = &asked else {
+        if !is_own && matches!(asked, ApiAnswer::Unrelated) {
+            let text = format!(
+                "nothing shows that what listens on port {port} is this project's: no process of this folder does, and it tells no route of this code"
+            );
+            result.estrange(port, text);
+        }
         return asked;
     };
     let known = |path: &String| {
@@ -128,14 +138,25 @@ async fn own(survey: &Survey, candidate: &Candidate, result: &mut InitResult) ->
         })
     };
     let is_known = known(&api.submit_path) || api.also.iter().any(known);
-    if candidate.is_own || is_known {
+    if is_own || is_known {
         return asked;
     }
+    result.estrange(port, format!("{at} answered, but it knows no route of this code"));
     let text =
         format!("{at} answered, but it knows no route of this code: it is not taken for this project's API");
     result.draft.note("api.url", text.clone());
     result.complaints.push(text);
     ApiAnswer::Nobody
+}
+
+impl InitResult {
+    fn estrange(&mut self, port: u16, why: String) {
+        self.strangers.push(Stranger {
+            key: "api.url",
+            port,
+            why,
+        });
+    }
 }
 
 fn candidates(survey: &Survey) -> Vec<Candidate> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::address::Address;
 use super::running::{self, RunningProcess};
 use super::server::ServerKind;
-use super::{Survey, is_here};
+use super::{Draft, Survey, is_here};
 use crate::timeline::Container;
 use crate::vantage::containers;
 
@@ -50,6 +50,52 @@ pub async fn may_log_in(survey: &Survey, kind: &ServerKind, address: &Address) -
         false => format!("nothing listens there ({} names it)", address.place),
     })
 }
+
+/// What listens where this project's API, broker or database should, and is not known to be its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stranger {
+    /// The key of the address.
+    pub key: &'static str,
+    pub port: u16,
+    pub why: String,
+}
+
+/// Of the servers that a run logs in to those that may be a stranger's.
+pub async fn strangers(
+    survey: &Survey,
+    logins: [(&'static str, &ServerKind, Option<&Address>); 2],
+    draft: &Draft,
+) -> Vec<Stranger> {
+    let mut found = Vec::new();
+    for (key, kind, address) in logins {
+        let Some(address) = address else { continue };
+        let Some(full) = &address.full else { continue };
+        let (host, port) = (full.host(), full.port());
+        // Nobody is told a password where nobody listens.
+        let is_there = !is_here(&host) || running::is_listened_on(port);
+        if let (true, Err(why)) = (is_there, may_log_in(survey, kind, address).await) {
+            let why = format!("{host}:{port}: {why}");
+            found.push(Stranger { key, port, why });
+            continue;
+        }
+        // The management API's usual port is asked where no other was found.
+        let who = running::stranger(MANAGEMENT, &survey.project.root);
+        let is_default = key == "broker.amqp_url" && is_here(&host) && !draft.has("broker.management_url");
+        if let (true, Some(who)) = (is_default, who)
+            && !running::beside(port).contains(&MANAGEMENT)
+        {
+            found.push(Stranger {
+                key: "broker.management_url",
+                port: MANAGEMENT,
+                why: format!("port {MANAGEMENT} is in use, but not by this project ({who})"),
+            });
+        }
+    }
+    found
+}
+
+/// Where RabbitMQ's management API listens unless it is told otherwise.
+const MANAGEMENT: u16 = 15672;
 
 /// Where a host is; of this machine without looking it up.
 fn addresses(host: &str, port: u16) -> Vec<IpAddr> {
