@@ -1,14 +1,16 @@
 //! The command line: clap types only.
 
 mod examples;
+mod values;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::keys;
-use crate::report::{self, Format};
+use crate::report::Format;
 use crate::watch::table::Column;
+use values::filled;
 
 #[derive(Debug, Parser)]
 #[command(name = "taskdiag", version, about = "My task was accepted. Why did it never run?", after_help = examples::EXAMPLES)]
@@ -99,10 +101,10 @@ pub struct Submit {
     #[arg(long)]
     pub direct: bool,
     /// Actor of a direct message [default: broker.actor]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, requires = "direct", value_name = "NAME", value_parser = filled)]
     pub actor: Option<String>,
     /// Queue of a direct message [default: broker.queue]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, requires = "direct", value_name = "NAME", value_parser = filled)]
     pub queue: Option<String>,
     #[arg(long, value_enum, default_value_t = Plain::Terminal)]
     pub format: Plain,
@@ -112,7 +114,7 @@ pub struct Submit {
 #[command(after_help = examples::WATCH_EXAMPLES)]
 pub struct Watch {
     /// Queue to watch: a name, or a glob with * ? [a-z] {a,b} (repeatable) [default: broker.queue]
-    #[arg(long, value_name = "NAME|GLOB")]
+    #[arg(long, value_name = "NAME|GLOB", value_parser = filled)]
     pub queue: Vec<String>,
     /// Watch every queue of the vhost
     #[arg(long, conflicts_with = "queue")]
@@ -122,19 +124,19 @@ pub struct Watch {
     pub format: WatchFormat,
     /// Exit 0 as soon as CONDITION holds: empty, consumed, stuck, or a comparison like 'ready>100'
     /// (ready, unacked, consumers, delayed, dead; joined by commas: all of them; repeated: any of them)
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", value_parser = filled)]
     pub until: Vec<String>,
     /// Exit 10 as soon as CONDITION holds; the same conditions
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", value_parser = filled)]
     pub fail_on: Vec<String>,
     /// End after this long; exit code 30 if an --until was not met
-    #[arg(long = "for", value_name = "DURATION")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = filled)]
     pub duration: Option<String>,
     /// Redraw a fast-changing queue at most this often
-    #[arg(long, value_name = "DURATION", default_value = "250ms")]
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = filled)]
     pub interval: String,
     /// Call a queue stuck when none of its unacked messages was acknowledged for this long
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = filled)]
     pub stuck_after: String,
     /// Columns of the live table, in this order
     #[arg(long, value_name = "COLUMN", value_enum, value_delimiter = ',')]
@@ -161,7 +163,7 @@ pub struct Diagnose {
     #[arg(long)]
     pub yes: bool,
     /// Explain this task instead of submitting one
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = filled)]
     pub task: Option<String>,
     /// Start the API and the worker first, as [services], [api] and [worker] of taskdiag.toml say, and stop
     /// them afterwards with everything that they started
@@ -205,13 +207,13 @@ pub struct Diagnose {
     #[arg(long, short)]
     pub verbose: bool,
     /// Shortcut for --set broker.queue=NAME
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = filled)]
     pub queue: Option<String>,
     /// Shortcut for --set timing.silence=DURATION
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = filled)]
     pub silence: Option<String>,
     /// Shortcut for --set timing.timeout=DURATION
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = filled)]
     pub timeout: Option<String>,
 }
 
@@ -221,7 +223,7 @@ pub struct Check {
     #[arg(long, value_enum, default_value_t = Plain::Terminal)]
     pub format: Plain,
     /// Look again until every source sees and no problem is visible, for this long at most
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = filled)]
     pub wait: Option<String>,
     /// Exit 10 if a problem is visible
     #[arg(long)]
@@ -236,19 +238,19 @@ pub struct Check {
 pub struct Trace {
     /// Only messages of this queue, its delay and its dead-letter queue; or of queues that match a pattern
     /// with * ? [] (repeatable)
-    #[arg(long, value_name = "NAME|GLOB")]
+    #[arg(long, value_name = "NAME|GLOB", value_parser = filled)]
     pub queue: Vec<String>,
     /// Only messages for this actor, or for actors that match a pattern (repeatable)
-    #[arg(long, value_name = "NAME|GLOB")]
+    #[arg(long, value_name = "NAME|GLOB", value_parser = filled)]
     pub actor: Vec<String>,
     /// Only messages that carry this id among their arguments, or as their message id (repeatable)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = filled)]
     pub task: Vec<String>,
     /// Only lines that match this regular expression (repeatable: any of them)
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", value_parser = filled)]
     pub grep: Vec<String>,
     /// End after this long, e.g. 30s, 5m
-    #[arg(long = "for", value_name = "DURATION")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = filled)]
     pub lasting: Option<String>,
     /// End after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -271,7 +273,7 @@ pub struct Replay {
     pub recording: PathBuf,
     /// In a recording of trace: follow this task. Its id is looked for among the message ids, and among the
     /// arguments if they were recorded (trace --show-args)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = filled)]
     pub task: Option<String>,
     #[arg(long, value_enum, default_value = "terminal")]
     pub format: Format,
@@ -311,7 +313,7 @@ pub struct Export {
     pub output: Vec<PathBuf>,
     /// Also send the run as an OpenTelemetry trace to this OTLP/HTTP endpoint, e.g. http://localhost:4318
     /// (headers from OTEL_EXPORTER_OTLP_HEADERS)
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = filled)]
     pub otlp: Option<String>,
     /// Also write that trace here, as OTLP in JSON
     #[arg(long, value_name = "FILE")]
@@ -321,8 +323,8 @@ pub struct Export {
 #[derive(Debug, Args)]
 #[command(after_help = examples::EXPLAIN_EXAMPLES)]
 pub struct Explain {
-    /// Id of a cause, as reports name it [default: the cause of the run]
-    #[arg(required_unless_present_any = ["run", "eyes"])]
+    /// Id of a cause, as reports name it [default, with --run: the cause that its verdict names]
+    #[arg(required_unless_present_any = ["run", "eyes"], value_parser = filled)]
     pub cause: Option<String>,
     /// Fill in the names of this run: a recording, or `last`
     #[arg(long, value_name = "RUN")]
@@ -371,24 +373,6 @@ pub enum Plain {
     Terminal,
     /// For programs
     Json,
-}
-
-impl ValueEnum for Column {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Column::ALL
-    }
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()))
-    }
-}
-
-impl ValueEnum for Format {
-    fn value_variants<'a>() -> &'a [Self] {
-        report::FORMATS
-    }
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name).help(self.about))
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

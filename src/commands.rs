@@ -73,6 +73,11 @@ fn without_command(cli: &Cli) -> Result<u8> {
     let has_file = cli.global.config.is_some() || crate::config::Layers::locate(None)?.is_some();
     if has_file || !std::io::stdin().is_terminal() {
         print_text(&Cli::command().render_help().to_string())?;
+        if !has_file {
+            tell(
+                "no taskdiag.toml here or above: in a terminal `taskdiag` says what it would do, and asks; in a script `taskdiag diagnose --yes`",
+            );
+        }
         return Ok(exit::USAGE);
     }
     let with_command = Cli::parse_from(["taskdiag", "diagnose"]).command;

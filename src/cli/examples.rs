@@ -9,13 +9,17 @@ Examples:
   taskdiag check                        test every connection and permission
   taskdiag explain no-consumer          what a cause means, how we know, what to do
 
-Exit codes: 0 the task succeeded · 10 an explicit failure · 20 silence · 30 no answer: taskdiag could
-not see enough, or could not run · 2 wrong usage or configuration · 130 stopped by you · 1 a bug in taskdiag";
+Exit codes:
+  0 the task succeeded · 10 a reason is named · 20 silence
+  30 no answer: taskdiag could not see enough, or could not run
+  2 wrong usage or configuration · 130 stopped by you · 1 a bug in taskdiag";
 
 pub const INIT_EXAMPLES: &str = "\
 Examples:
   taskdiag init            writes taskdiag.toml; an existing file is left as it is
-  taskdiag init --print    shows the draft and writes nothing";
+  taskdiag init --print    shows the draft and writes nothing
+
+--config FILE is the file to write here; --set has no use, and is refused.";
 
 pub const SUBMIT_EXAMPLES: &str = "\
 Examples:
@@ -35,22 +39,27 @@ Examples:
   taskdiag diagnose --task task_f644 --peek    a task that is stuck, dead letters included
   taskdiag diagnose -o verdict.html            the verdict as a page, too
 
-Exit codes: 0 the task succeeded · 10 a reason is named · 20 silence · 30 no answer · 130 stopped by you";
+Exit codes:
+  0 the task succeeded · 10 a reason is named · 20 silence · 30 no answer
+  2 wrong usage or configuration · 130 stopped by you";
 
 pub const CHECK_EXAMPLES: &str = "\
 Examples:
   taskdiag check                       what can be seen, and what looks wrong now
   taskdiag check --wait 60s --strict   in a script: until all is well, or an exit code
 
-Exit codes: 0 every source sees · 10 --strict, and a problem is visible · 30 a source cannot see
-130 stopped by you";
+Exit codes:
+  0 every source sees · 10 --strict, and a problem is visible
+  30 a source cannot see · 130 stopped by you";
 
 pub const TRACE_HELP: &str = "\
 Filters of different kinds must all match. If the vhost publishes more than 200 messages a second,
 or its rate is unknown, tracing has to be allowed with --set broker.trace=on: it costs a busy
 publisher up to a third of its rate. However taskdiag ends, tracing is left as it was before.
 
-Exit codes: 0 traced as asked · 30 could not, or not to the end · 2 wrong usage or configuration";
+Exit codes:
+  0 traced as asked · 30 could not, or not to the end · 2 wrong usage or configuration
+  130 stopped by you before --for or --count";
 
 pub const REPLAY_EXAMPLES: &str = "\
 Examples:

@@ -46,10 +46,21 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
         .transpose()?;
     let until = wait.map(|wait| Instant::now() + wait);
     let mut look = look(&config).await?;
-    while until.is_some_and(|until| Instant::now() < until) && !look.is_fine() && !look.is_stopped() {
+    let mut is_stopped = look.is_stopped();
+    let is_whole = !is_stopped;
+    while until.is_some_and(|until| Instant::now() < until) && !look.is_fine() && !is_stopped {
         look.observed.restore().await;
         tokio::time::sleep(AGAIN).await;
-        look = self::look(&config).await?;
+        let next = self::look(&config).await?;
+        is_stopped = next.is_stopped();
+        look = match is_stopped {
+            // A look that was broken off has seen less than the one before.
+            true => Look {
+                observed: next.observed,
+                ..look
+            },
+            false => next,
+        };
     }
     let mut left = left_behind::vhosts(&config.broker).await.unwrap_or_default();
     left.extend(left_behind::folders(&std::env::temp_dir()));
@@ -60,13 +71,15 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
                 .iter()
                 .map(|finding| finding.text.as_str())
                 .collect();
-            let report = json!({ "schema": "taskdiag.check.v1", "sources": look.sources, "findings": texts, "problems": look.findings, "left_behind": left, "places": places::report(&look.places, &config), "ok": look.sees_all() });
+            let report = json!({ "schema": "taskdiag.check.v1", "sources": look.sources, "findings": texts, "problems": look.findings, "left_behind": left, "places": places::report(&look.places, &config), "ok": look.sees_all() && !is_stopped });
             let text = serde_json::to_string_pretty(&report).unwrap_or_default();
             print_text(&format!("{}\n", crate::timeline::scrub::printable_json(text)))?;
         }
         Plain::Terminal => {
             let style = style(global, false);
-            let text = look.words(&config, style) + &left_words(&left) + &look.last_line(style);
+            let text = look.words(&config, style)
+                + &left_words(&left)
+                + &look.last_line(is_stopped.then_some(is_whole), style);
             print_words(&text, global)?;
         }
     }
@@ -74,7 +87,7 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
         restore(&config, &look.observed.timeline).await?;
     }
     let code = match () {
-        () if look.is_stopped() => exit::STOPPED,
+        () if is_stopped => exit::STOPPED,
         () if !look.sees_all() => exit::COULD_NOT,
         () if args.strict && !look.findings.is_empty() => exit::FAILED,
         () => exit::OK,
@@ -218,12 +231,21 @@ impl Look {
     }
 
     /// What is read last: how it stands, with counts.
-    fn last_line(&self, style: Style) -> String {
+    fn last_line(&self, stopped_after_a_look: Option<bool>, style: Style) -> String {
+        let text = match stopped_after_a_look {
+            None => self.in_short(),
+            Some(true) => format!("Stopped by you. The last look: {}", self.in_short()),
+            Some(false) => "Stopped by you before everything was looked at.".to_owned(),
+        };
+        format!("\n{}\n", hanging("", &text, 0, style))
+    }
+
+    fn in_short(&self) -> String {
         let mut names: Vec<String> = self.blind.iter().map(|source| source.name().to_owned()).collect();
         names.extend(places::blind(&self.places));
         let all = (self.sources.len() + self.places.len()) as u64;
         let problems = counted(self.findings.len() as u64, "problem is", "problems are");
-        let text = match (names.is_empty(), self.findings.is_empty()) {
+        match (names.is_empty(), self.findings.is_empty()) {
             (true, true) => "No problems found.".to_owned(),
             (true, false) => format!("All sources see; {problems} visible."),
             (false, is_fine) => {
@@ -238,8 +260,7 @@ impl Look {
                     false => format!("{blind} Besides, {problems} visible."),
                 }
             }
-        };
-        format!("\n{}\n", hanging("", &text, 0, style))
+        }
     }
 }
 
@@ -283,7 +304,7 @@ fn row(
 fn words_of(source: &SourceState) -> (String, Option<String>) {
     match source.name {
         Source::Firehose if source.reason.starts_with("not used: ") => {
-            let text = "message tracing: not used by `check`; `diagnose` switches it on for its own task";
+            let text = "message tracing: not used by `check`, which looks at what it needs; `diagnose` switches it on for its own task";
             (text.into(), None)
         }
         Source::DeadLetters if source.reason.starts_with("counted only") => {

@@ -13,6 +13,14 @@ pub fn run(args: &Compare, global: &Global) -> Result<u8> {
     let timelines = [&args.first, &args.second].map(|path| read_recording(path));
     let [first, second] = timelines;
     let timelines = [first?.masked(false), second?.masked(false)];
+    let [one, other] = &timelines;
+    if one.started_at == other.started_at && one.events == other.events {
+        super::note(&[format!(
+            "{} and {} are the same recording of one run: nothing can differ",
+            name(&args.first),
+            name(&args.second)
+        )]);
+    }
     let verdicts = [diagnose(&timelines[0]), diagnose(&timelines[1])];
     let names = [name(&args.first), name(&args.second)];
     let comparison =

@@ -20,7 +20,10 @@ pub fn run(command: Option<&str>, all: Option<&Path>) -> Result<u8> {
             path: folder.to_owned(),
             source,
         })?;
-        return Ok(exit::OK);
+        return finish(folder).map_err(|source| Error::Write {
+            path: folder.to_owned(),
+            source,
+        });
     }
     let Some(name) = command else {
         return print(cli);
@@ -45,6 +48,73 @@ pub fn run(command: Option<&str>, all: Option<&Path>) -> Result<u8> {
 fn print(command: clap::Command) -> Result<u8> {
     let mut page = Vec::new();
     let _ = Man::new(command).render(&mut page);
-    print_text(&String::from_utf8_lossy(&page))?;
+    print_text(&sections(&String::from_utf8_lossy(&page)))?;
     Ok(exit::OK)
+}
+
+/// The pages as they were generated, with the sections that people look for.
+fn finish(folder: &Path) -> std::io::Result<u8> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("taskdiag") && name.ends_with(".1") {
+            let page =
+                String::from_utf8_lossy(&crate::bounded::file(&path, crate::bounded::MIB)?).into_owned();
+            std::fs::write(&path, sections(&page))?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// clap knows one section for all that stands below a command's help.
+fn sections(page: &str) -> String {
+    let mut page = page
+        .replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n")
+        .replace("\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n");
+    // The other pages lead to this one.
+    if page.contains(".TH taskdiag 1") {
+        page.push_str(MORE);
+    }
+    page
+}
+
+const MORE: &str = r#".SH FILES
+.TP
+\fItaskdiag.toml\fR
+Settings, looked for in this folder and those above it; `taskdiag init` drafts one.
+.TP
+\fI$XDG_STATE_HOME/taskdiag/runs\fR
+The last 20 runs, masked, for `taskdiag replay last`.
+.SH ENVIRONMENT
+.TP
+\fBTASKDIAG_SECTION_KEY\fR
+Overrides a key of taskdiag.toml, e.g. TASKDIAG_BROKER_AMQP_URL; an option overrides both.
+.TP
+\fBTASKDIAG_LOG\fR
+debug shows on stderr what taskdiag itself does.
+.TP
+\fBNO_COLOR\fR
+No colour.
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_the_usual_sections() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut page = Vec::new();
+        Man::new(cli).render(&mut page).expect("a page");
+        let page = sections(&String::from_utf8_lossy(&page));
+        for section in ["EXAMPLES", "\"EXIT STATUS\"", "FILES", "ENVIRONMENT"] {
+            assert!(page.contains(&format!(".SH {section}\n")), "{section}\n{page}");
+        }
+        assert!(!page.contains("EXTRA"), "{page}");
+    }
 }

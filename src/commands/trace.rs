@@ -18,7 +18,7 @@ use crate::cli::{Global, Plain, Trace};
 use crate::config::{self, Config};
 use crate::error::{Error, Result, Unavailable, exit};
 use crate::hooks::Hooks;
-use crate::interrupt::another_interrupt;
+use crate::interrupt::{another_interrupt, is_interrupted};
 use crate::rabbitmq::management::Management;
 use crate::scrubber::scrubber;
 use crate::text::counted;
@@ -90,10 +90,14 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
     let restored = restore(guardian).await;
     let finished = finished?;
     tell(&summary(&finished, args, opened.elapsed()));
+    let is_over = lasting.is_some_and(|lasting| opened.elapsed() >= lasting);
+    let is_bounded = lasting.is_some() || args.count.is_some();
     match finished.error {
         Some(error) => Err(error),
         // The vhost still traces, which was promised to be put back.
         None if !restored => Ok(exit::COULD_NOT),
+        // A trace without an end of its own ends so; one that has one was broken off.
+        None if is_bounded && !is_over && is_interrupted() => Ok(exit::STOPPED),
         None => Ok(exit::OK),
     }
 }

@@ -213,7 +213,7 @@ fn end(ending: &Ending, plan: &Plan, model: &QueueModel) -> End {
         Ending::Signal => (
             "signal",
             None,
-            exit::COULD_NOT,
+            exit::STOPPED,
             format!("ended after {after}, and {}", unmet()),
         ),
         Ending::NoReader => ("signal", None, exit::OK, "nobody reads any more".into()),

@@ -4,7 +4,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::facts::INCOMPLETE;
-use super::{ComparedRun, Comparison, Difference, Pair, Side, Subject};
+use super::{ComparedRun, Comparison, Difference, Pair, Side, Subject, rank};
 use crate::diagnosis::Outcome;
 use crate::text::{counted, flat, wrapped};
 use crate::units::moment;
@@ -121,8 +121,11 @@ fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
     table.set_header(["what differs", "of", "first", "second"]);
     let shown = if all { usize::MAX } else { MOST_ROWS };
     // Of the many packages of two environments those that may explain something are worth a row.
-    let is_plain =
-        |difference: &Difference| difference.subject == Subject::Package && difference.why.is_none();
+    let is_plain = |difference: &Difference| {
+        // What carries the message or the row is shown even where the verdicts are the same.
+        let is_package = difference.subject == Subject::Package && difference.why.is_none();
+        is_package && !rank::is_driver(&difference.name)
+    };
     let plain = comparison.differences.iter().filter(|one| is_plain(one)).count();
     let folded = if all || plain <= FEW_PACKAGES { 0 } else { plain };
     let rows = comparison

@@ -203,8 +203,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         None if text.trim().parse::<f64>().is_ok_and(|number| number > 0.0) => {
             Err(format!("\"{text}\" has no unit: write {}s", text.trim()))
         }
+        None if is_number_with_unit(text) => Err(format!("\"{text}\" is too long for a duration")),
         None => Err(format!("\"{text}\" is no duration above zero, like 10s or 2m")),
     }
+}
+
+/// Above zero, and no more than its size is wrong with it.
+fn is_number_with_unit(text: &str) -> bool {
+    let text = text.trim();
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = &text[..text.len() - unit.len()];
+    digits.contains(|c: char| c != '0') && format!("1{unit}").parse::<jiff::SignedDuration>().is_ok()
 }
 
 /// `postgresql+asyncpg://…` as SQLAlchemy writes it, without the driver: one variable can then serve

@@ -31,12 +31,42 @@ pub(crate) async fn within<T>(
     let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
     match tokio::time::timeout(Duration::from_secs(6), connecting).await {
         Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) if is_hung_up(&error) && speaks_http(broker).await => {
+            Err(Unavailable::new(format!("an HTTP server answers at {target}, and no AMQP broker"))
+                .hint("that may be the port of the management API (usually 15672): `broker.amqp_url` needs the one for AMQP, usually 5672"))
+        }
         Ok(Err(error)) => Err(explain(&error, &target, broker)),
         Err(_) => Err(
             Unavailable::new(format!("{target} accepted no AMQP connection within 6 s"))
                 .hint("check `broker.amqp_url`: host, port, and whether TLS is expected there"),
         ),
     }
+}
+
+fn is_hung_up(error: &lapin::Error) -> bool {
+    let text = error.to_string();
+    ["aborted", "reset", "closed", "failed to parse"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// Whoever hung up on AMQP answers a request of HTTP.
+async fn speaks_http(broker: &Broker) -> bool {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    if !broker.amqp.expose().starts_with("amqp:") {
+        return false;
+    }
+    let asking = async {
+        let host = broker.amqp.host();
+        let address = (host.trim_matches(['[', ']']), broker.amqp.port());
+        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+        stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut start = [0; 5];
+        stream.read_exact(&mut start).await.ok()?;
+        Some(start == *b"HTTP/")
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(1), asking).await;
+    answer.ok().flatten().unwrap_or(false)
 }
 
 /// What every connection of ours is made from.

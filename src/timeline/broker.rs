@@ -51,14 +51,38 @@ impl Permission {
     /// Whether it may publish to queues by their names, that is to the default exchange: its name in
     /// permissions is `amq.default`. `None`: a pattern that only the broker's own dialect understands.
     pub fn may_publish(&self) -> Option<bool> {
-        // An empty pattern matches the empty name only: rabbit_auth_backend_internal.erl.
-        let pattern = match self.write.as_str() {
-            "" => "^$",
-            pattern => pattern,
-        };
-        let pattern = regex::Regex::new(pattern).ok()?;
-        Some(pattern.is_match("amq.default"))
+        matches(&self.write, "amq.default")
     }
+
+    /// What it may not do of all that reading the vhost's traced messages through a queue of its own needs, in
+    /// words. `None`: a pattern that only the broker's own dialect understands.
+    pub fn lacks_for_tracing(&self) -> Option<Vec<String>> {
+        const OWN: &str = "taskdiag.trace.owned.1";
+        const TRACE: &str = "amq.rabbitmq.trace";
+        let needed = [
+            ("configure", &self.configure, OWN, "queues named `taskdiag.…`"),
+            ("write to", &self.write, OWN, "queues named `taskdiag.…`"),
+            ("read from", &self.read, TRACE, "`amq.rabbitmq.trace`"),
+            ("read from", &self.read, OWN, "queues named `taskdiag.…`"),
+        ];
+        let mut lacks = Vec::new();
+        for (may, pattern, name, what) in needed {
+            if !matches(pattern, name)? {
+                lacks.push(format!("{may} {what}"));
+            }
+        }
+        Some(lacks)
+    }
+}
+
+/// Whether a pattern of a permission is about this name.
+fn matches(pattern: &str, name: &str) -> Option<bool> {
+    // An empty pattern matches the empty name only: rabbit_auth_backend_internal.erl.
+    let pattern = match pattern {
+        "" => "^$",
+        pattern => pattern,
+    };
+    Some(regex::Regex::new(pattern).ok()?.is_match(name))
 }
 
 #[cfg(test)]
@@ -73,6 +97,30 @@ mod tests {
             read: ".*".into(),
         };
         permission.may_publish()
+    }
+
+    #[test]
+    fn what_reading_traced_messages_needs() {
+        let lacks = |configure: &str, write: &str, read: &str| {
+            let permission = Permission {
+                user: "watcher".into(),
+                configure: configure.into(),
+                write: write.into(),
+                read: read.into(),
+            };
+            permission.lacks_for_tracing().map(|lacks| lacks.len())
+        };
+        assert_eq!(lacks(".*", ".*", ".*"), Some(0));
+        // As docs/rabbitmq.md has it.
+        let own = r"^taskdiag\..*";
+        assert_eq!(
+            lacks(own, own, r"^(amq\.rabbitmq\.trace$|taskdiag\.|default)"),
+            Some(0)
+        );
+        assert_eq!(lacks("^$", "^$", "^default"), Some(4));
+        assert_eq!(lacks(own, own, r"^taskdiag\."), Some(1));
+        assert_eq!(lacks("", "", ".*"), Some(2));
+        assert_eq!(lacks("^(?!amq)", ".*", ".*"), None);
     }
 
     #[test]

@@ -110,6 +110,11 @@ impl Now<'_> {
     fn ago(self, since: Duration) -> String {
         seconds(self.at.saturating_sub(since))
     }
+
+    /// So short ago that a number of seconds would be nought.
+    fn is_recent(self, since: Duration) -> bool {
+        self.at.saturating_sub(since) < Duration::from_millis(100)
+    }
 }
 
 /// `None`: it is not so. Otherwise the observations that make it so.

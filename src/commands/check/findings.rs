@@ -10,6 +10,7 @@ use crate::config::{Config, Timing, Trace};
 use crate::diagnosis::Story;
 use crate::framework::{self, LogEvent};
 use crate::init;
+use crate::rabbitmq::rights;
 use crate::text::counted;
 use crate::timeline::{EventKind, Process, Timeline};
 use crate::units;
@@ -168,7 +169,7 @@ fn of_consumers(story: &Story) -> Vec<Finding> {
             .and_then(|peer| story.process(peer.value));
         let Some(process) = process else { continue };
         programs.insert(process.command.join(" "));
-        if is_orphan(&process) {
+        if is_orphan(&process, story.master_takes()) {
             found.push(finding(
                 format!(
                     "pid {} (`{}`) consumes `{queue}`, and its master is gone: its parent is pid {}",
@@ -193,16 +194,20 @@ fn of_consumers(story: &Story) -> Vec<Finding> {
     found
 }
 
-/// A child of a worker's master, which Python starts with `spawn_main`, without its master. (A master may well be a
-/// child of init: systemd's, a container's.)
-fn is_orphan(process: &Process) -> bool {
+/// A child of a worker's master without its master: one that Python started with `spawn_main`, or, where the master
+/// takes no messages itself, any process of a worker that does. (A master may well be a child of init: systemd's, a
+/// container's.)
+fn is_orphan(process: &Process, master_takes: bool) -> bool {
+    let is_worker = |command: &[String]| {
+        command.iter().take(4).any(|word| {
+            let name = word.rsplit('/').next().unwrap_or(word);
+            framework::is_worker_program(name)
+        })
+    };
     let parent = process.parent_command.as_deref().unwrap_or_default();
-    let is_worker = parent.iter().take(4).any(|word| {
-        let name = word.rsplit('/').next().unwrap_or(word);
-        framework::is_worker_program(name)
-    });
-    let is_child = process.command.iter().any(|word| word.contains("spawn_main"));
-    process.ppid == 1 && !parent.is_empty() && !is_worker && is_child
+    let is_spawned = process.command.iter().any(|word| word.contains("spawn_main"));
+    let is_child = is_spawned || (!master_takes && is_worker(&process.command));
+    process.ppid == 1 && !parent.is_empty() && !is_worker(parent) && is_child
 }
 
 /// Alarms, tracing, rights.
@@ -244,7 +249,34 @@ fn of_broker(timeline: &Timeline, config: &Config) -> Vec<Finding> {
             _ => {}
         }
     }
+    found.extend(of_tracing(timeline, config));
     found
+}
+
+/// An administrator may switch tracing on, and needs permissions like anybody to read what it yields.
+fn of_tracing(timeline: &Timeline, config: &Config) -> Option<Finding> {
+    if config.broker.trace == Trace::Off {
+        return None;
+    }
+    let own = config.broker.amqp.username();
+    let mut events = timeline.events.iter().rev();
+    let permissions = events.find_map(|event| match &event.kind {
+        EventKind::Permissions { permissions } => Some(permissions),
+        _ => None,
+    })?;
+    let own = permissions.iter().find(|permission| permission.user == own)?;
+    let lacks = own.lacks_for_tracing()?;
+    let needed = "configure and write on `^taskdiag\\.`, read on `^(amq\\.rabbitmq\\.trace$|taskdiag\\.)`";
+    (!lacks.is_empty()).then(|| {
+        finding(
+            format!(
+                "message tracing cannot be read by user `{}`, who may not {}: verdicts of `diagnose` are weaker",
+                own.user,
+                lacks.join(", nor ")
+            ),
+            rights::lacks_permission(&own.user, &timeline.setup.vhost, needed),
+        )
+    })
 }
 
 /// What a process cannot get out of by itself.
@@ -283,6 +315,31 @@ fn of_processes(timeline: &Timeline) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_without_its_master_is_an_orphan() {
+        let of = |ppid: i32, command: &str, parent: &str, master_takes: bool| {
+            let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+            let process = serde_json::json!({
+                "pid": 42, "ppid": ppid, "state": "S", "command": words(command), "parent_command": words(parent),
+            });
+            is_orphan(&serde_json::from_value(process).expect("a process"), master_takes)
+        };
+        let spawned = "/usr/bin/python3 -c from multiprocessing.spawn import spawn_main; spawn_main()";
+        let forked = "/v/bin/python /v/bin/dramatiq shop.jobs -p1";
+        assert!(of(1, spawned, "/sbin/init", true));
+        assert!(of(1, forked, "/sbin/init", false));
+        // Celery's master consumes; the child of a container's first process has its master.
+        assert!(!of(
+            1,
+            "/v/bin/python /v/bin/celery -A shop worker",
+            "/sbin/init",
+            true
+        ));
+        assert!(!of(1, forked, forked, false));
+        assert!(!of(4242, forked, forked, false));
+        assert!(!of(1, "/usr/bin/python3 server.py", "/sbin/init", false));
+    }
 
     #[test]
     fn a_silence_that_never_ends_a_run_is_pointed_out() {

@@ -81,8 +81,7 @@ pub const SECTIONS: &[Section] = &[
                 Json,
                 "arguments for `submit --direct`, which needs these or `broker.args`; \"{task_id}\" stands for a fresh id",
                 r#"{ task_id = "{task_id}" }"#,
-            )
-            .default(r#"{ task_id = "{task_id}" }"#),
+            ),
             Key::new(
                 "broker.trace",
                 Choice(Trace::VARIANTS),
@@ -243,7 +242,9 @@ pub const SECTIONS: &[Section] = &[
             .absent(),
             Key::new("submit.python", Path, "its Python environment", r#"".venv""#).absent(),
             env("submit.env", r#"{ DEBUG = "" }"#).absent(),
-            Key::new("submit.cwd", Path, "where it is started", r#"".""#).default("the file's folder").absent(),
+            Key::new("submit.cwd", Path, "where it is started", r#"".""#)
+                .default("the file's folder")
+                .absent(),
         ],
     },
     Section {

@@ -48,7 +48,12 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.push(event.n);
                     return Answer::shown(format!("{what}: {text}"), evidence).terminal();
                 }
-                return Answer::shown(format!("{what}: {error}"), [event.n]).terminal();
+                // What is there is well: how it is asked is not.
+                let is_plain = matches!(why, NoAnswer::Tls) && error.contains("corrupt message");
+                let owner: Option<&'static [Owner]> = is_plain.then_some(&[Owner::Diagnosis]);
+                return Answer::shown(format!("{what}: {error}"), [event.n])
+                    .owned_by(owner)
+                    .terminal();
             }
             EventKind::Answered { status, .. } => {
                 return Answer::ruled_out(format!("it answered HTTP {status}"), [event.n]);

@@ -24,6 +24,7 @@ use crate::diagnosis::evidence::later::Fate;
 use crate::diagnosis::evidence::{WorkerLine, broker, workers};
 use crate::diagnosis::{Answer, Story};
 use crate::framework::LogEvent;
+use crate::text::counted;
 use crate::timeline::{Level, Source};
 
 const APPLIES_TO: &[&str] = &["celery"];
@@ -36,7 +37,11 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, say: impl Fn(&str) -> Str
         .filter(|depth| depth.consumers > 0)
     {
         return Answer::ruled_out(
-            format!("{} consumers on `{}`", depth.consumers, story.queue()),
+            format!(
+                "{} on `{}`",
+                counted(depth.consumers, "consumer", "consumers"),
+                story.queue()
+            ),
             [depth.n],
         );
     }

@@ -91,10 +91,10 @@ pub fn has_new_dead_letters(group: &QueueGroup, now: Now) -> Option<String> {
 /// That messages were done lately.
 fn work(group: &QueueGroup, now: Now) -> Option<String> {
     if let Some(last) = group.finished(now.at) {
-        return Some(format!(
-            "the last that was held was finished {} ago",
-            now.ago(last)
-        ));
+        return Some(match now.is_recent(last) {
+            true => "the last that was held was finished just now".into(),
+            false => format!("the last that was held was finished {} ago", now.ago(last)),
+        });
     }
     group.is_counted_on(now.at).then(|| done_by_statistics(group))
 }
@@ -187,10 +187,10 @@ pub fn holds(group: &QueueGroup, now: Now) -> Option<String> {
         Some(_) => "",
         None => "; no statistics yet, so it cannot be told whether some are acknowledged between two looks",
     };
-    Some(format!(
-        "{held} unacked{as_of}, none finished for {}{but}",
-        now.ago(since)
-    ))
+    Some(match now.is_recent(since) {
+        true => format!("{held} unacked{as_of}{but}"),
+        false => format!("{held} unacked{as_of}, none finished for {}{but}", now.ago(since)),
+    })
 }
 
 pub fn cannot_be_seen(group: &QueueGroup, now: Now) -> Option<String> {

@@ -17,6 +17,7 @@ use super::super::{Connectivity, QueueModel};
 use super::columns::{Column, fitting};
 use super::pages::{help, overlay};
 use super::{Mode, Table};
+use crate::text::counted;
 use crate::units::seconds;
 
 impl Table {
@@ -64,9 +65,9 @@ impl Table {
 
     fn title(&self, model: &QueueModel) -> Line<'static> {
         let mut text = format!(
-            "taskdiag watch: {} of {} queues",
+            "taskdiag watch: {} of {}",
             self.order.len(),
-            model.groups().len()
+            counted(model.groups().len() as u64, "queue", "queues")
         );
         if !model.is_complete() {
             text.push_str(", not listed yet");
