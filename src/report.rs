@@ -5,6 +5,7 @@
 
 mod environment;
 mod events;
+mod frames;
 mod github;
 mod html;
 mod json;

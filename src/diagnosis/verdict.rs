@@ -114,8 +114,9 @@ impl Certainty {
 }
 
 /// Who must act for the task to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Owner {
     ApiCode,
     WorkerCode,
@@ -126,6 +127,12 @@ pub enum Owner {
     Wait,
     /// Whoever configured taskdiag.
     Diagnosis,
+}
+
+impl Owner {
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// A cause as a verdict names it.

@@ -106,6 +106,8 @@ fn context(report: &Report) -> Json {
         "scenario_and_outcome": words::scenario_and_outcome(report),
         "subject": words::subject(report),
         "started_at": report.started_at,
+        "started": started(&report.started_at),
+        "owner": words::owner(report),
         "version": env!("CARGO_PKG_VERSION"),
         "exit_code": report.exit_code,
         "stages": stages,
@@ -134,6 +136,14 @@ fn context(report: &Report) -> Json {
         "environment": environment,
         "more": words::more(report),
     })
+}
+
+/// To the second, as people write it.
+fn started(at: &str) -> String {
+    match at.parse::<jiff::Timestamp>() {
+        Ok(at) => at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => at.to_owned(),
+    }
 }
 
 /// The cause's page with this run's names, as a terminal would show it.

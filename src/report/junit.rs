@@ -5,8 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
 use super::events::describe;
-use super::words;
-use super::{Format, Report, Style};
+use super::{Format, Report, Style, frames, words};
 use crate::diagnosis::Reached;
 use crate::error::exit;
 use crate::units::moment;
@@ -26,8 +25,11 @@ fn render(report: &Report, _: Style) -> String {
     suite.add_property(Property::new("started_at", report.started_at.as_str()));
     suite.add_property(Property::new("scenario", words::scenario(report)));
     suite.add_property(Property::new("outcome", report.outcome.name()));
-    if let Some(owner) = words::owner(report) {
-        suite.add_property(Property::new("owner", owner));
+    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
+    let owners: Vec<&str> = owners.map(|owner| owner.name()).collect();
+    if let Some(acts) = words::owner(report) {
+        suite.add_property(Property::new("owner", owners.join(" ")));
+        suite.add_property(Property::new("who_acts", acts));
     }
     let blamed = words::blamed(report);
     let mut before = 0.0;
@@ -75,6 +77,7 @@ fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {
             status.set_message(format!("{} ({})", cause.title, cause.certainty.name()));
             lines.push(cause.summary.clone());
             lines.extend(words::reasoning(report, Style::PLAIN));
+            lines.extend(frames::of(report).iter().map(|frame| format!("    {frame}")));
             lines.push(String::new());
             lines.extend(report.in_time(&cause.evidence).into_iter().map(|event| {
                 format!(

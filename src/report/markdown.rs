@@ -6,7 +6,7 @@
 use super::events::describe;
 use super::unseen;
 use super::words;
-use super::{Format, Report, Style, mermaid};
+use super::{Format, Report, Style, frames, mermaid};
 use crate::diagnosis::{Outcome, Scenario};
 use crate::text::{counted, cut, flat};
 use crate::timeline::Event;
@@ -136,6 +136,15 @@ fn cause(report: &Report) -> String {
     };
     for line in words::reasoning(report, Style::PLAIN) {
         text.push_str(&format!("\n\n{}", prose(&line)));
+    }
+    let places = frames::of(report);
+    if let (Some(raised), false) = (&report.traceback, places.is_empty()) {
+        // Four leading spaces: nothing in it can end the block.
+        let lines = places.iter().chain([&raised.exception]);
+        let lines: Vec<String> = lines
+            .map(|line| format!("    {}", cut(&flat(line), EVENT)))
+            .collect();
+        text.push_str(&format!("\n\n{}", lines.join("\n")));
     }
     let evidence = report
         .cause

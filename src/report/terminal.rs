@@ -8,10 +8,10 @@ use super::layout::ascii;
 use super::screen;
 use super::unseen;
 use super::words::{self, references};
-use super::{Format, Report, Style};
+use super::{Format, Report, Style, frames};
 use crate::diagnosis::{Outcome, Reached, Scenario};
 use crate::text::{fitted, flat, inert, packed, wrapped};
-use crate::timeline::Event;
+use crate::timeline::{Event, EventKind};
 
 pub(super) const FORMAT: Format = Format {
     name: "terminal",
@@ -59,6 +59,7 @@ fn whole(report: &Report, style: Style) -> String {
         stages(report, style),
         cause(report, style),
     ];
+    parts.extend(raised(report, style));
     parts.extend(remedies(report, style));
     parts.extend(differences(report, style));
     parts.extend(also(report, style));
@@ -73,14 +74,44 @@ fn whole(report: &Report, style: Style) -> String {
     if !lines.is_empty() {
         parts.push(section("Environment", &lines, style));
     }
-    let events: Vec<String> = report
-        .timeline
-        .iter()
+    // Sources are not exactly in step; people read in the order in which things happened.
+    let mut events: Vec<&Event> = report.timeline.iter().collect();
+    events.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+    let events: Vec<String> = events
+        .into_iter()
         .map(|event| event_line(report, event, style))
         .collect();
     parts.push(section("Timeline", &events, style));
-    parts.push(style.dim(&format!("More: {}", words::more(report))));
+    let last = [
+        style.dim(&format!("More: {}", words::more(report))),
+        verdict(report, style),
+    ];
+    parts.push(last.join("\n"));
     parts.join("\n\n")
+}
+
+/// What is read last.
+fn verdict(report: &Report, style: Style) -> String {
+    let (sign, code) = sign(Some(report.outcome == Outcome::Succeeded), style.ascii);
+    let text = match &report.cause {
+        Some(cause) => format!("{sign} {} ({})", cause.id, cause.certainty.name()),
+        None if words::was_stopped(report) => format!("{sign} stopped by you, no cause yet"),
+        None => format!("{sign} no cause could be proved"),
+    };
+    style.paint(code, &text)
+}
+
+/// What was raised, and where.
+fn raised(report: &Report, style: Style) -> Option<String> {
+    let raised = report.traceback.as_ref()?;
+    let mut lines = frames::of(report);
+    lines.push(raised.exception.clone());
+    let lines: Vec<String> = lines
+        .iter()
+        .flat_map(|line| wrapped(&flat(line), style.width().saturating_sub(2)))
+        .map(|line| format!("  {line}"))
+        .collect();
+    Some(section("Raised", &lines, style))
 }
 
 /// What `--isolate` found: each step with what it sent and what that proves.
@@ -134,6 +165,15 @@ fn headline(report: &Report, style: Style) -> String {
         .map(|line| style.paint(code, line))
         .collect();
     let mut subject = vec![words::scenario_and_outcome(report)];
+    subject.extend(
+        report
+            .clock(0.0, style)
+            .map(|at| format!("submitted {at}"))
+            .filter(|_| {
+                let mut events = report.timeline.iter();
+                events.any(|event| matches!(event.kind, EventKind::Submitting { .. }))
+            }),
+    );
     subject.extend(
         words::subject(report)
             .iter()
