@@ -180,6 +180,8 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
     if evidence::api::sent_all_the_same(story).is_some() && story.task_id().is_none()
         || (story.taker_is_gone().is_some() || story.was_settled_elsewhere())
             && winner.is_some_and(|(_, cause, _)| cause.scenario == Some(Scenario::C))
+        // Nothing says that there is such a task.
+        || winner.is_none() && story.is_known_to_nobody()
     {
         return None;
     }
@@ -225,7 +227,8 @@ fn exit_code(
     // A row that was to be read and cannot be seen: another's word does not replace it.
     let is_unseen = story.timeline.setup.table.is_some()
         && !story.sees(Source::Database)
-        && !story.timeline.setup.expect_entered;
+        && !story.timeline.setup.expect_entered
+        && !(story.row_succeeded().is_some() && story.saw_this_run_write());
     // What was to be tried is not what worked.
     let is_untried = story.done_by_another().is_some() || story.is_without_message() || story.waits_untaken();
     match is_unseen || is_untried {

@@ -257,8 +257,9 @@ impl Timeline {
     }
 
     /// Unix milliseconds at which our clock's zero was. A recording says when it was begun, and counts
-    /// from the submission: the publisher's own stamp on the message ties the two, otherwise the first
-    /// moment that was not read from a log's past.
+    /// from the submission: the first moment that was not read from a log's past came soon after. The publisher's own
+    /// stamp on the message ties the two more closely, unless the message was made long before it was sent, or by
+    /// another clock.
     pub fn zero_ms(&self) -> f64 {
         let started = self
             .started_at
@@ -277,9 +278,8 @@ impl Timeline {
             _ => None,
         });
         let guess = started - first;
-        // A clock that is far off says nothing.
         stamped
-            .filter(|stamped| (stamped - guess).abs() < 60_000.0)
+            .filter(|stamped| (-1_000.0..3_000.0).contains(&(stamped - guess)))
             .unwrap_or(guess)
     }
 
@@ -340,4 +340,32 @@ pub const NO_SPACE: &str = "no space is left where it is written";
 /// Microseconds are more than any of our clocks can promise.
 pub(crate) fn round(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::{API, Scene};
+    use crate::framework::Message;
+
+    /// An outbox sent it late, or it came back from a dead-letter queue: its stamp is not the time of its publish.
+    #[test]
+    fn a_message_that_was_made_earlier_does_not_move_the_clock() {
+        let zero = |stamp_s: f64| {
+            let mut scene = Scene::new().submitted().at(100.0);
+            let begun: jiff::Timestamp = "2026-11-28T06:35:47Z".parse().expect("a time");
+            scene.timeline.started_at = begun.to_string();
+            let begun = begun.as_millisecond() as f64;
+            let message = Message {
+                timestamp_ms: Some((begun + stamp_s * 1000.0) as i64),
+                ..Scene::message("m-1")
+            };
+            let scene = scene.publish_as("default", API, message);
+            scene.timeline.zero_ms() - begun
+        };
+        // A moment after the first thing that was seen: by the stamp.
+        assert!((zero(0.3) - 190.0).abs() < 1.0, "{}", zero(0.3));
+        let unstamped = zero(-58.0);
+        assert!(unstamped.abs() < 5_000.0, "{unstamped}");
+        assert_eq!(zero(40.0), unstamped);
+    }
 }

@@ -209,6 +209,16 @@ impl Scene {
         scene.answered(202, Some(TASK), "{\"task_id\":\"task_1\"}")
     }
 
+    /// The API has made an id that the request did not hold.
+    pub fn with_a_new_id(mut self) -> Self {
+        for event in &mut self.timeline.events {
+            if let EventKind::Answered { new_id, .. } = &mut event.kind {
+                *new_id = true;
+            }
+        }
+        self
+    }
+
     /// None is configured.
     pub fn without_a_database(mut self) -> Self {
         self.timeline.setup.table = None;
@@ -241,6 +251,7 @@ impl Scene {
                 status,
                 latency_ms: 10.0,
                 task_id: task_id.map(str::to_owned),
+                new_id: false,
                 body: body.into(),
                 location: None,
                 candidates: Vec::new(),

@@ -40,7 +40,11 @@ pub(super) fn sentence(report: &Report) -> String {
             .and_then(|stage| stage.at_ms)
             .filter(|at| *at > 0.0 && !report.setup.post_mortem);
         let after = at.map(|at| format!(", {} after it was submitted", span(at)));
-        return format!("The task succeeded{}", after.unwrap_or_default());
+        let text = format!("The task succeeded{}", after.unwrap_or_default());
+        return match doubt(report) {
+            Some(doubt) => format!("{text}, but {doubt}"),
+            None => text,
+        };
     }
     let what = match (report.scenario, report.outcome) {
         (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
@@ -72,6 +76,19 @@ fn may_be_sent(report: &Report) -> bool {
     let mut stages = report.stages.iter();
     let submitted = stages.find(|stage| stage.stage == Stage::Submitted);
     submitted.is_some_and(|stage| stage.reached.is_none())
+}
+
+/// Why a success does not count as one: exit code 30 has a reason, and it stands in the headline.
+fn doubt(report: &Report) -> Option<String> {
+    if report.exit_code != crate::error::exit::COULD_NOT {
+        return None;
+    }
+    let mut sources = report.sources.iter();
+    let is_unseen = sources.any(|source| source.name == Source::Database && source.state == "blind");
+    Some(match is_unseen && report.setup.table.is_some() {
+        true => "the database, which has to show it, could not be read to the end".into(),
+        false => "nothing shows that what was to be tried did it".into(),
+    })
 }
 
 /// The API had taken the request, and was not waited for any longer.
@@ -117,6 +134,10 @@ pub(super) fn no_cause(report: &Report) -> String {
             " Next: let taskdiag see the {}: {}{hint}",
             source.name, source.reason
         ));
+    } else if let Some(table) = unknown_to(report) {
+        text.push_str(&format!(
+            " Next: copy the id in full: table `{table}` has no row with it"
+        ));
     } else if let Some(untold) = undecided {
         let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
         text.push_str(&format!(
@@ -124,10 +145,27 @@ pub(super) fn no_cause(report: &Report) -> String {
             needs.join(", "),
             untold.id
         ));
+    } else if !report
+        .timeline
+        .iter()
+        .any(|event| matches!(event.kind, Kind::Ended { .. }))
+    {
+        text.push_str(" Next: take the whole recording: this one breaks off before its run ended");
     } else if afterwards {
         text.push_str(" Next: `taskdiag diagnose` without --task, which watches a new task from the start");
     }
     text
+}
+
+/// The table that was asked for a task of which nothing is known, and has no row of it.
+fn unknown_to(report: &Report) -> Option<&str> {
+    let rows = report.timeline.iter().filter_map(|event| match &event.kind {
+        Kind::Row(row) => Some(row.present),
+        _ => None,
+    });
+    let is_absent = rows.last() == Some(false);
+    (report.setup.post_mortem && report.stage.is_none() && is_absent)
+        .then_some(report.setup.table.as_deref())?
 }
 
 /// What stands below it.

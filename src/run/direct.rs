@@ -72,6 +72,7 @@ impl Direct {
             status: 202,
             latency_ms: taken.map_or(0.0, |taken| taken.latency_ms),
             task_id: Some(task_id.clone()),
+            new_id: false,
             body: "published by taskdiag and confirmed by the broker".into(),
             location: None,
             candidates: Vec::new(),

@@ -55,6 +55,9 @@ pub enum EventKind {
         latency_ms: f64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task_id: Option<String>,
+        /// The request did not hold this id: the API has made it. Older recordings do not say.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        new_id: bool,
         /// Start of the answer's body, secrets masked.
         body: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]

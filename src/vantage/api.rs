@@ -217,6 +217,7 @@ pub async fn submit(api: &Api, opened: Opened, tap: &Tap) {
         } => EventKind::Answered {
             status,
             latency_ms,
+            new_id: task_id.as_ref().is_some_and(|id| !is_in_the_request(api, id)),
             task_id,
             body,
             location,
@@ -232,6 +233,13 @@ pub async fn submit(api: &Api, opened: Opened, tap: &Tap) {
             latency_ms,
         },
     });
+}
+
+/// The caller named the task himself, and may have done so before.
+fn is_in_the_request(api: &Api, id: &str) -> bool {
+    let headers = api.headers.iter().map(|(_, value)| value.expose_secret());
+    let mut texts = headers.chain([api.url.as_str(), api.submit_path.as_str()]);
+    texts.any(|text| text.contains(id)) || api.body.to_string().contains(id)
 }
 
 /// Whatever has to come before the submission.

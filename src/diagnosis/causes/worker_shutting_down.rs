@@ -140,6 +140,36 @@ mod tests {
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
     }
 
+    /// An id that was copied in part, while the worker is gone and others' messages wait.
+    #[test]
+    fn a_task_that_nobody_knows_has_no_cause() {
+        let asked = || {
+            Scene::new()
+                .given()
+                .from_before(20)
+                .info("dramatiq.WorkerProcess(0)", STOPPING)
+                .depth("default", 3, 0)
+        };
+        let unknown = asked().no_row().silence().verdict();
+        assert_eq!(
+            (unknown.cause, unknown.scenario, unknown.exit_code),
+            (None, None, 30)
+        );
+        assert!(unknown.notes[0].contains("copied in full"), "{:?}", unknown.notes);
+        let known = asked().row("PENDING").silence();
+        assert_eq!(known.verdict().exit_code, 20);
+        assert!(known.verdict().cause.is_some());
+        // Where the table cannot be read, the task may be there.
+        assert!(
+            asked()
+                .blind(Source::Database)
+                .silence()
+                .verdict()
+                .cause
+                .is_some()
+        );
+    }
+
     #[test]
     fn started_again_is_a_near_miss() {
         let scene = Scene::new()

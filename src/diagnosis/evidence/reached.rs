@@ -160,7 +160,7 @@ impl Story<'_> {
             let full = || broker::slots(self).is_some_and(|slots| slots.counted && slots.are_taken());
             depth.ready > 0 && (depth.consumers == 0 || full()) && !broker::shrank(self)
         };
-        if !self.post_mortem() || !self.held.is_empty() {
+        if !self.post_mortem() || !self.held.is_empty() || self.is_known_to_nobody() {
             return None;
         }
         let depth = self.depths(queue).last().filter(is_stuck)?;

@@ -3,9 +3,25 @@
 use super::Story;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::LogEvent;
-use crate::timeline::{Row, Source};
+use crate::timeline::{Event, EventKind, Row, Source};
 
 impl Story<'_> {
+    /// Afterwards: its table was read and has no row with this id, and neither the API, nor a log, nor a message that
+    /// was looked at has it. Whatever else is wrong there is not about this task.
+    pub fn is_known_to_nobody(&self) -> bool {
+        let elsewhere = |event: &Event| matches!(event.kind, EventKind::RowElsewhere { .. }).then_some(());
+        self.post_mortem()
+            && !self.is_trace()
+            && self.last_row().is_some_and(|row| !row.present)
+            && self.rows().iter().all(|row| !row.present)
+            && self.publishes.is_empty()
+            && self.deliveries.is_empty()
+            && self.lines.is_empty()
+            && self.held.is_empty()
+            && self.api_status().is_none()
+            && self.find(elsewhere).is_none()
+    }
+
     /// Afterwards, with nothing to show whether a message was sent for the task.
     pub fn may_have_been_sent(&self) -> bool {
         self.post_mortem()

@@ -8,6 +8,13 @@ use crate::timeline::{Event, EventKind, Row, Source};
 /// Two sources with different delays.
 const A_MOMENT_MS: f64 = 300.0;
 
+/// A UUID that is drawn or counts up: one made of a name would be the same again.
+fn is_random(id: &str) -> bool {
+    let digits: Vec<char> = id.chars().filter(|c| *c != '-').collect();
+    let is_uuid = digits.len() == 32 && digits.iter().all(char::is_ascii_hexdigit);
+    is_uuid && !matches!(digits[12], '3' | '5')
+}
+
 /// Between these two moments: it was still invisible at the first, where a look was that early.
 #[derive(Debug, Clone, Copy)]
 pub struct Commit {
@@ -126,6 +133,7 @@ impl Story<'_> {
             .or_else(absent)
             .or_else(returned)
             .map(|n| vec![n])
+            .or_else(|| self.row_of_a_new_task())
     }
 
     /// This run went another way than the row's first word says, which came out of nothing: somebody may have put an
@@ -133,6 +141,28 @@ impl Story<'_> {
     fn rows_come_back(&self) -> bool {
         let last = self.rows().iter().rfind(|row| row.present);
         last.is_some_and(|row| self.went_another_way(row))
+    }
+
+    /// Events of this run show that the final status is its own: what cannot be seen afterwards takes nothing back.
+    pub(in crate::diagnosis) fn saw_this_run_write(&self) -> bool {
+        !self.post_mortem() && self.status_of_this_run().is_some()
+    }
+
+    /// The API made the task's id for this request, and the version of the row that is seen came after it: there
+    /// was no earlier task of this id, and what the row says was said of this one.
+    fn row_of_a_new_task(&self) -> Option<Vec<u32>> {
+        let made = self.find(|event| match &event.kind {
+            EventKind::Answered {
+                task_id: Some(id),
+                new_id: true,
+                ..
+            } if is_random(id) && !self.rows_come_back() => Some(event.n),
+            _ => None,
+        })?;
+        let (since, last) = (self.submitted_at()?, self.last_row()?);
+        let mut commits = self.commits_of(&last);
+        let later = commits.find(|commit| commit.invisible_at_ms.is_some_and(|at| at >= since))?;
+        Some(vec![made, later.n])
     }
 
     /// The broker counts the message as acknowledged, and the log has no line since it was handed out: what it says
@@ -439,6 +469,35 @@ mod tests {
         };
         assert_ne!(said("4242"), Some(crate::diagnosis::Scenario::A));
         assert_eq!(said("101"), Some(crate::diagnosis::Scenario::A));
+    }
+
+    /// So quick that the first row that is seen is final already, and no line says that the actor returned.
+    #[test]
+    fn the_first_row_of_a_new_task_is_of_this_run() {
+        let first = |invisible: f64, is_new: bool, id: &str| {
+            let scene = Scene::new()
+                .depth("default", 0, 1)
+                .at(50.0)
+                .submitting()
+                .answered(202, Some(id), "{}");
+            let scene = if is_new { scene.with_a_new_id() } else { scene };
+            let scene = scene.publish("default").deliver(WORKER).row("COMPLETED");
+            scene.committed(invisible, invisible + 200.0)
+        };
+        let uuid = "abdacd06-2e24-4122-9bb2-f35e3cb19f45";
+        let new = first(65.0, true, uuid);
+        assert_eq!(new.cause(), "certain succeeded");
+        assert!(new.verdict().terminal, "nothing is waited for");
+        // The row was so before; somebody else chose the id; a number or a name may come again.
+        for other in [
+            first(55.0, true, uuid),
+            first(65.0, false, uuid),
+            first(65.0, true, "task_1"),
+            first(65.0, true, "21f7f8de-8051-5b89-8680-0195ef798b6a"),
+        ] {
+            assert_eq!(other.cause(), "likely succeeded");
+            assert!(!other.verdict().terminal);
+        }
     }
 
     #[test]

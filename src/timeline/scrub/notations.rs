@@ -179,6 +179,7 @@ fn what_is_cut_is_masked_before() {
             status: 200,
             latency_ms: 1.0,
             task_id: None,
+            new_id: false,
             body: format!("{}{secret}", "x".repeat(at)),
             location: None,
             candidates: Vec::new(),
