@@ -324,6 +324,7 @@ fn declared(group: &mut QueueGroup, role: Role, counts: Option<Counts>, took: Du
 
 #[cfg(test)]
 mod tests {
+    use super::observation::{Listed, Listing};
     use super::testing::Scene;
     use super::*;
 
