@@ -20,16 +20,16 @@ mod traceback;
 
 pub use codec::{
     Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, fresh_id, replace_id,
-    with_task_id,
+    unseen_id, with_task_id,
 };
 pub use control::{
-    ControlShape, Heartbeat, HeldTask, Inquiry, Inspection, NONE_HEARD_YET, Question, ReplyTo,
+    ControlShape, Heartbeat, HeldTask, Inquiry, Inspection, NONE_HEARD_YET, Question, ReplyTo, TimeLimits,
 };
 pub use ids::{WantedId, contains_token, is_same_id, spellings};
 pub use log::{LineMeaning, LineSubject, LogReader, LogShape, Verbosity};
 pub use log_event::{Handling, LogEvent, WorkerLife};
 pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Later, Message};
-pub use queues::{Queues, Role};
+pub use queues::{LaterWords, Queues, Role};
 pub use stack::{FrameMatch, StackShape, is_database_library};
 pub use traceback::{
     Traceback, TracebackFrame, before_the_last, class_of, exception_in, function_of, is_one_of, raises_one_of,
@@ -50,6 +50,7 @@ pub struct Framework {
     pub stack: StackShape,
     pub worker: WorkerShape,
     pub source: SourceShape,
+    pub client: ClientShape,
     pub takes: Takes,
     /// Exceptions that it raises in a task that runs too long.
     pub time_limits: &'static [&'static str],
@@ -108,6 +109,12 @@ pub fn is_harmless_variable(name: &str) -> bool {
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
     })
+}
+
+/// A value of a variable that makes some framework keep messages in the process's own memory.
+pub fn is_test_url(value: &str) -> bool {
+    ALL.iter()
+        .any(|framework| framework.worker.test_urls.contains(&value))
 }
 
 /// Frameworks whose tasks run inside a chain of middleware.
@@ -185,6 +192,8 @@ pub struct WorkerShape {
     pub default_broker: Option<&'static DefaultBroker>,
     /// Variables that make it keep messages to itself, as for tests.
     pub test_switches: &'static [&'static str],
+    /// URLs of a broker in the process's own memory, which hide nothing.
+    pub test_urls: &'static [&'static str],
     /// Variables whose values are numbers that tell something and hide nothing.
     pub tuning_variables: &'static [&'static str],
     /// … and families of them.
@@ -313,6 +322,14 @@ pub struct DjangoShape {
 }
 
 impl SourceShape {
+    /// An application in a module that is called as the framework's own is found by the name of its package.
+    pub fn package_of<'m>(&self, module: &'m str) -> &'m str {
+        let package = module.strip_suffix(self.module);
+        package
+            .and_then(|package| package.strip_suffix('.'))
+            .unwrap_or(module)
+    }
+
     /// Words of code that tell of this framework and its brokers.
     pub fn words(&self) -> impl Iterator<Item = &'static str> {
         let brokers = self
@@ -330,6 +347,49 @@ pub fn is_django_worker(command: &str) -> bool {
         .iter()
         .filter_map(|framework| framework.source.django.as_ref());
     packages.any(|django| django.command.is_some_and(|worker| command.starts_with(worker)))
+}
+
+/// The library through which its messages reach the broker, as a traceback shows it.
+#[derive(Debug)]
+pub struct ClientShape {
+    /// Parts of the paths of its files.
+    pub library: &'static [&'static str],
+    /// Parts of paths through which an error leaves for the application. Below others the library may have
+    /// logged an attempt that a later one made good.
+    pub raises_through: &'static [&'static str],
+    /// What it raises when it cannot connect, or when the broker refuses what it asks.
+    pub errors: &'static [&'static str],
+}
+
+impl ClientShape {
+    /// The traceback is of a connect or a publish that failed.
+    pub fn cannot_publish(&self, traceback: &str) -> bool {
+        let has = |parts: &[&str]| parts.iter().any(|part| traceback.contains(part));
+        (has(self.library) || has(self.raises_through)) && (has(self.errors) || has(REFUSALS))
+    }
+
+    /// … and the application was told.
+    pub fn raises(&self, traceback: &str) -> bool {
+        let mut through = self.raises_through.iter();
+        self.cannot_publish(traceback) && through.any(|part| traceback.contains(part))
+    }
+}
+
+/// Python's words and RabbitMQ's for a connection that fails and a request that is refused.
+const REFUSALS: &[&str] = &[
+    "ConnectionRefused",
+    "gaierror",
+    "PRECONDITION_FAILED",
+    "ACCESS_REFUSED",
+    "NOT_ALLOWED",
+];
+
+/// In this table a package for Django keeps some framework's tasks or their results.
+pub fn is_django_table(table: &str) -> bool {
+    let mut packages = ALL
+        .iter()
+        .filter_map(|framework| framework.source.django.as_ref());
+    packages.any(|django| django.table == table)
 }
 
 /// Which process of a worker takes messages from the broker.

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::diagnosis::Verdict;
 use crate::diagnosis::isolation::{self, Ending, Goal, Sent, Step, StepResult};
 use crate::error::Result;
-use crate::framework::{Call, Copy, CopyOrder, with_task_id};
+use crate::framework::{Call, Copy, CopyOrder, unseen_id, with_task_id};
 use crate::report::{SourceState, sources};
 use crate::run::{Direct, Plan, observe};
 use crate::timeline::isolation::Isolated;
@@ -230,7 +230,7 @@ impl<'a> Isolator<'a> {
     /// A message made from what the configuration says.
     fn configured_copy(&self, actor: &str) -> Copy {
         let broker = &self.config.broker;
-        let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
+        let task_id = unseen_id();
         let message_id = uuid::Uuid::new_v4().to_string();
         let envelope = (self.config.framework.codec.encode)(&Call {
             queue: &broker.queue,

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::config::{Broker, Config};
 use crate::error::{Error, Result};
-use crate::framework::{Call, Envelope, Header, with_task_id};
+use crate::framework::{Call, Envelope, Header, unseen_id, with_task_id};
 use crate::rabbitmq::amqp::connect;
 
 /// How a direct publish went.
@@ -50,7 +50,7 @@ pub async fn publish(config: &Config) -> Result<Direct> {
             });
         }
     };
-    let task_id = format!("taskdiag-{}", uuid::Uuid::new_v4());
+    let task_id = unseen_id();
     let message_id = uuid::Uuid::new_v4().to_string();
     let envelope = (config.framework.codec.encode)(&Call {
         queue: &broker.queue,

@@ -2,6 +2,7 @@
 
 mod findings;
 mod places;
+mod queues;
 mod workers;
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde_json::json;
 use super::{load, print_text, print_words, style};
 use crate::cli::{Check, Global, Plain};
 use crate::config::Config;
+use crate::diagnosis::Verdict;
 use crate::error::{Error, Result, Unavailable, exit};
 use crate::guardian::left_behind::{self, LeftBehind};
 use crate::http::segment;
@@ -102,7 +104,9 @@ async fn look(config: &Config) -> Result<Look> {
         ..Plan::default()
     };
     let places = tokio::spawn(places::look(exec::places(config)));
-    let observed = observe(config, &plan, &mut |_, _| {}).await;
+    let of_the_vhost = queues::list(config);
+    let mut nothing = |_: &Timeline, _: &Verdict| {};
+    let (observed, of_the_vhost) = tokio::join!(observe(config, &plan, &mut nothing), of_the_vhost);
     if observed.as_ref().is_ok_and(is_stopped) {
         places.abort();
     }
@@ -114,7 +118,7 @@ async fn look(config: &Config) -> Result<Look> {
         .filter(|source| source.state == "blind" && is_wanted(source.name, config))
         .map(|source| source.name)
         .collect();
-    let findings = findings(&observed.timeline, config);
+    let findings = findings(&observed.timeline, config, &of_the_vhost);
     Ok(Look {
         observed,
         sources,

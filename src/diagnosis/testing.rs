@@ -634,6 +634,22 @@ impl Scene {
         self.see(Source::Management, EventKind::Connections { connections })
     }
 
+    /// Connections to `/` with their users.
+    pub fn users(self, list: &[(&str, &str)]) -> Self {
+        let connections = list
+            .iter()
+            .map(|(name, user)| Connection {
+                name: (*name).into(),
+                user: (*user).into(),
+                vhost: "/".into(),
+                state: "running".into(),
+                product: "py-amqp".into(),
+                connected_at_ms: None,
+            })
+            .collect();
+        self.see(Source::Management, EventKind::Connections { connections })
+    }
+
     /// Users of the vhost with their write patterns; they may configure and read everything.
     pub fn permissions(self, list: &[(&str, &str)]) -> Self {
         let permissions = list
@@ -650,12 +666,16 @@ impl Scene {
 
     /// The broker closed the first channel of each of these connections, and its client has not noticed.
     pub fn closed_channels(self, connections: &[&str]) -> Self {
+        self.closed_channels_as(connections, "guest")
+    }
+
+    pub fn closed_channels_as(self, connections: &[&str], user: &str) -> Self {
         let channels = connections
             .iter()
             .map(|connection| ClosedChannel {
                 connection: (*connection).into(),
                 number: 1,
-                user: "guest".into(),
+                user: user.into(),
             })
             .collect();
         self.see(Source::Management, EventKind::ClosedChannels { channels })
@@ -918,6 +938,12 @@ impl Scene {
 
     pub fn timeout(self) -> Self {
         self.end(Ended::Timeout)
+    }
+
+    /// Silence that ends now, and not at ten seconds.
+    pub fn end_now(self) -> Self {
+        let why = Ended::Silence;
+        self.see(Source::Run, EventKind::Ended { why })
     }
 
     pub fn end(self, why: Ended) -> Self {

@@ -12,7 +12,8 @@ mod worker;
 pub use worker::DEFAULT_BROKER;
 
 use super::{
-    Acknowledges, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape, Takes,
+    Acknowledges, ClientShape, Delays, DjangoShape, FrameMatch, Framework, LaterWords, Queues, SourceShape,
+    StackShape, Takes,
 };
 
 pub static FRAMEWORK: Framework = Framework {
@@ -36,6 +37,12 @@ pub static FRAMEWORK: Framework = Framework {
         dead_letter: None,
         is_bookkeeping,
         is_bound: true,
+        keeps_for_later,
+        later_words: Some(LaterWords {
+            queues: "celery_delayed_N",
+            exchange: "celery_delayed_delivery",
+            key_prefix: "#.",
+        }),
         later,
     },
     codec: codec::CODEC,
@@ -131,6 +138,16 @@ pub static FRAMEWORK: Framework = Framework {
             ("SQS", &["sqs"]),
         ],
     },
+    client: ClientShape {
+        library: &["/kombu/", "/amqp/"],
+        raises_through: &["-packages/celery/", "/kombu/"],
+        // py-amqp has an exception for each code of the broker's; kombu wraps what the socket says.
+        errors: &[
+            "\namqp.exceptions.",
+            "kombu.exceptions.OperationalError",
+            "celery.exceptions.QueueNotFound",
+        ],
+    },
     takes: Takes::Master,
     time_limits: &[
         "billiard.exceptions.TimeLimitExceeded",
@@ -149,11 +166,16 @@ pub static FRAMEWORK: Framework = Framework {
 
 /// Native delayed delivery: a queue for each bit of the seconds, which stand before the key.
 fn later<'k>(exchange: &str, routing_key: &'k str) -> Option<&'k str> {
-    let level = exchange.strip_prefix("celery_delayed_")?;
-    level.parse::<u8>().ok()?;
+    keeps_for_later(exchange).then_some(())?;
     let parts: Vec<&str> = routing_key.splitn(29, '.').collect();
     let (key, bits) = parts.split_last()?;
     (bits.len() == 28 && bits.iter().all(|bit| matches!(*bit, "0" | "1"))).then_some(*key)
+}
+
+/// `celery_delayed_27`: an exchange and a queue.
+fn keeps_for_later(name: &str) -> bool {
+    let level = name.strip_prefix("celery_delayed_");
+    level.is_some_and(|level| level.parse::<u8>().is_ok())
 }
 
 /// Events of workers, remote control and its answers: they pass every two seconds, and none is a task.

@@ -268,6 +268,11 @@ pub fn with_task_id(value: &Json, task_id: &str) -> Json {
     }
 }
 
+/// An id for a task that nobody has made: a bare UUID, which keys of that type and of text both take.
+pub fn unseen_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 /// An id of the same shape that no row has.
 pub fn fresh_id(id: &str, nth: u32) -> String {
     let nth = i64::from(nth);

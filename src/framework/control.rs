@@ -28,6 +28,11 @@ pub struct ControlShape {
     pub read_heartbeat: fn(body: &[u8]) -> Option<Heartbeat>,
     /// Adds an answer to what is known of the worker; tells whether it was one.
     pub read_answer: fn(method: &str, body: &[u8], message_ids: &[String], into: &mut Inspection) -> bool,
+    /// By hand: which queues each worker consumes, and how one is made to consume a queue.
+    pub which_queues: &'static str,
+    pub consume_again: fn(node: &str) -> String,
+    /// A time limit of a task that this worker's kind of pool does not enforce: its name and seconds.
+    pub ignored_limit: fn(answer: &Inspection, task: &str) -> Option<(&'static str, f64)>,
 }
 
 /// What the source says while there is no exchange of the workers'.
@@ -92,6 +97,15 @@ pub struct Heartbeat {
     pub silent_ms: Option<u64>,
 }
 
+/// How long a task may run, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TimeLimits {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hard: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft: Option<f64>,
+}
+
 /// What one worker answered, arguments of tasks left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Inspection {
@@ -116,6 +130,9 @@ pub struct Inspection {
     /// The tasks that it can run, by name; with a limit of their rate, that as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered: Option<BTreeMap<String, Option<String>>>,
+    /// Limits of how long each of them may run, in seconds, as far as it has any of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_limits: BTreeMap<String, TimeLimits>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,8 @@ mod log;
 mod worker;
 
 use super::{
-    Acknowledges, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape, Takes,
+    Acknowledges, ClientShape, Delays, DjangoShape, FrameMatch, Framework, Queues, SourceShape, StackShape,
+    Takes,
 };
 
 pub static FRAMEWORK: Framework = Framework {
@@ -50,6 +51,8 @@ pub static FRAMEWORK: Framework = Framework {
         dead_letter: Some(".XQ"),
         is_bookkeeping: |_, _| false,
         is_bound: false,
+        keeps_for_later: |_| false,
+        later_words: None,
         later: |_, _| None,
     },
     codec: codec::CODEC,
@@ -125,6 +128,18 @@ pub static FRAMEWORK: Framework = Framework {
         other_brokers: &[
             ("PostgreSQL", &["dramatiq_pg", "PostgresBroker"]),
             ("Redis", &["RedisBroker"]),
+        ],
+    },
+    client: ClientShape {
+        library: &["/pika/"],
+        raises_through: &["/dramatiq/"],
+        errors: &[
+            "ConnectionClosed",
+            "ChannelClosed",
+            "AMQPConnectionError",
+            "ProbableAuthenticationError",
+            "StreamLostError",
+            "IncompatibleProtocolError",
         ],
     },
     takes: Takes::Child,

@@ -26,8 +26,21 @@ pub struct Queues {
     pub is_bookkeeping: fn(exchange: &str, queue: &str) -> bool,
     /// Messages may come to a queue by other keys than its name.
     pub is_bound: bool,
+    /// A queue of this name is a part of that: messages wait in it for their time.
+    pub keeps_for_later: fn(queue: &str) -> bool,
+    /// How people call these queues, and the exchange behind the last of them.
+    pub later_words: Option<LaterWords>,
     /// What is sent so is kept by the broker itself until its time comes: the key with which it goes on then.
     pub later: for<'k> fn(exchange: &str, routing_key: &'k str) -> Option<&'k str>,
+}
+
+/// Names of what keeps messages for later in the broker.
+#[derive(Debug, Clone, Copy)]
+pub struct LaterWords {
+    pub queues: &'static str,
+    /// From here messages go on to their own exchange, whose binding has the key with this before it.
+    pub exchange: &'static str,
+    pub key_prefix: &'static str,
 }
 
 impl Queues {
@@ -104,6 +117,8 @@ mod tests {
         dead_letter: Some(".dead"),
         is_bookkeeping: |_, _| false,
         is_bound: false,
+        keeps_for_later: |_| false,
+        later_words: None,
         later: |_, _| None,
     };
 
@@ -124,6 +139,8 @@ mod tests {
             dead_letter: None,
             is_bookkeeping: |_, _| false,
             is_bound: false,
+            keeps_for_later: |_| false,
+            later_words: None,
             later: |_, _| None,
         };
         assert_eq!(none.pattern("q"), "^q$");

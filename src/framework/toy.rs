@@ -14,6 +14,8 @@ pub static FRAMEWORK: Framework = Framework {
         dead_letter: Some("-dead"),
         is_bookkeeping: |_, _| false,
         is_bound: false,
+        keeps_for_later: |_| false,
+        later_words: None,
         later: |_, _| None,
     },
     codec: Codec {
@@ -68,6 +70,7 @@ pub static FRAMEWORK: Framework = Framework {
         broker_variable: "TOY_URL",
         default_broker: None,
         test_switches: &["TOY_MEMORY"],
+        test_urls: &[],
         tuning_variables: &[],
         tuning_prefixes: &[],
     },
@@ -89,6 +92,11 @@ pub static FRAMEWORK: Framework = Framework {
         default_queue: "toys",
         django: None,
         other_brokers: &[],
+    },
+    client: ClientShape {
+        library: &["/toynet/"],
+        raises_through: &["/toy/"],
+        errors: &["toy.NotSent"],
     },
     takes: Takes::Child,
     time_limits: &[],

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::queues::{self, Queue};
 use super::workers;
 use crate::config::{Config, Timing, Trace};
 use crate::diagnosis::Story;
@@ -43,9 +44,10 @@ fn of_timing(timing: &Timing) -> Option<Finding> {
     })
 }
 
-pub fn findings(timeline: &Timeline, config: &Config) -> Vec<Finding> {
+pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Queue]) -> Vec<Finding> {
     let story = Story::new(timeline);
     let mut found = of_queue(&story);
+    found.extend(queues::findings(&story, of_the_vhost));
     found.extend(of_consumers(&story));
     found.extend(workers::findings(&story));
     found.extend(of_broker(timeline, config));

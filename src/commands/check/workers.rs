@@ -8,7 +8,8 @@ use crate::diagnosis::Story;
 use crate::text::counted;
 
 /// Of workers that live while the queue has no consumer: what they do instead, and what to do.
-pub(super) fn although(story: &Story<'_>) -> Option<(String, &'static str)> {
+pub(super) fn although(story: &Story<'_>) -> Option<(String, String)> {
+    let shape = story.framework().control.as_ref()?;
     let lives = story.nodes_that_live();
     if lives.is_empty() {
         return None;
@@ -28,7 +29,10 @@ pub(super) fn although(story: &Story<'_>) -> Option<(String, &'static str)> {
     let count = counted(lives.len() as u64, "worker lives", "workers live");
     Some((
         format!("although {count} in this vhost: {}", named.join(", ")),
-        "`celery -A APP inspect active_queues` says what they consume: another queue (`-Q`), or none, after `cancel_consumer`",
+        format!(
+            "`{}` says what they consume: another queue (`-Q`), or none, after `cancel_consumer`",
+            shape.which_queues
+        ),
     ))
 }
 
@@ -50,7 +54,10 @@ pub(super) fn findings(story: &Story<'_>) -> Vec<Finding> {
         if worker.queues.is_empty() && worker.lives && has_consumers {
             found.push(finding(
                 format!("worker {node} lives, and consumes no queue of this vhost"),
-                format!("after `cancel_consumer` it stays so until it is started again: `celery -A APP control -d {node} add_consumer QUEUE`, or restart it"),
+                format!(
+                    "after `cancel_consumer` it stays so until it is started again: `{}`, or restart it",
+                    (shape.consume_again)(node)
+                ),
             ));
         }
         if !worker.queues.contains(&story.queue()) || worker.lives || !listened {

@@ -234,7 +234,7 @@ fn check(story: &Story<'_>) -> Answer {
             .is_some();
     if let Some((answer, "active")) = control::holder(story) {
         evidence.push(answer.n);
-        return by_its_word(story, &answer, text, evidence);
+        return by_its_word(story, &answer, *entered_at, text, evidence);
     }
     // A count from before the delivery says nothing of it.
     let since = story
@@ -282,7 +282,30 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// The worker was asked, and has it in hand. Only where its process runs nothing else is the stack that one's.
-fn by_its_word(story: &Story<'_>, answer: &Inspection, text: String, evidence: Vec<u32>) -> Answer {
+/// A time limit has passed, and the kind of pool does not enforce it.
+fn ignored_limit(story: &Story<'_>, answer: &Inspection, entered_at: Option<f64>) -> String {
+    let look = || {
+        let shape = story.framework().control.as_ref()?;
+        let mut active = answer.active.iter().flatten();
+        let task = active.find(|task| story.is_my_message(&task.id))?;
+        let (name, limit) = (shape.ignored_limit)(answer, &task.name)?;
+        let ran_ms = story.timeline.events.last()?.at_ms - entered_at?;
+        let pool = answer.pool.as_deref().unwrap_or("?");
+        (ran_ms > limit * 1000.0).then(|| {
+            format!("; its `{name}` of {limit} s has passed, and a pool of kind `{pool}` does not enforce it")
+        })
+    };
+    look().unwrap_or_default()
+}
+
+fn by_its_word(
+    story: &Story<'_>,
+    answer: &Inspection,
+    entered_at: Option<f64>,
+    text: String,
+    evidence: Vec<u32>,
+) -> Answer {
+    let text = text + &ignored_limit(story, answer, entered_at);
     let mut held = answer.active.iter().flatten();
     let pid = held
         .find(|task| story.is_my_message(&task.id))
@@ -304,6 +327,38 @@ mod tests {
     use crate::diagnosis::Scenario;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER};
     use serde_json::json;
+
+    /// Celery: threads, and a solo worker, go on behind the limit.
+    #[test]
+    fn a_time_limit_that_the_pool_does_not_enforce_is_named() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let run = |pool: &str, limit: f64| {
+            let started = format!(
+                "shop.tasks.fulfil[{OURS}]: order {} is begun",
+                crate::diagnosis::testing::TASK
+            );
+            Asked::received()
+                .info(&started)
+                .answers(|mut answer| {
+                    answer.pool = Some(pool.into());
+                    answer.settings = [("task_time_limit".to_owned(), json!(limit))].into();
+                    answer.active(OURS)
+                })
+                .silence()
+        };
+        let says = |scene: &Scene| scene.summary().contains("does not enforce it");
+        let passed = run("thread", 2.0);
+        assert!(
+            passed.cause().ends_with(" actor-still-running"),
+            "{}",
+            passed.cause()
+        );
+        assert!(says(&passed), "{}", passed.summary());
+        for near in [run("thread", 600.0), run("prefork", 2.0)] {
+            assert!(near.cause().ends_with(" actor-still-running"), "{}", near.cause());
+            assert!(!says(&near), "{}", near.summary());
+        }
+    }
 
     #[test]
     fn called_and_not_returned() {

@@ -33,29 +33,10 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::cannot_tell(&[Source::ApiLog]);
     }
     // The database's connection errors look alike: a frame of the broker's client library decides.
-    let framework = story.framework().stack.library;
-    let from_publish = |text: &str| {
-        let library = [framework, "/pika/", "/kombu/", "/amqp/"]
-            .iter()
-            .any(|part| text.contains(part));
-        let refused = [
-            "ConnectionClosed",
-            "AMQPConnectionError",
-            "ConnectionRefused",
-            "ProbableAuthenticationError",
-            "PRECONDITION_FAILED",
-            "ACCESS_REFUSED",
-            "ChannelClosed",
-            "StreamLostError",
-            "gaierror",
-            "IncompatibleProtocolError",
-        ]
-        .iter()
-        .any(|part| text.contains(part));
-        library && refused
-    };
-    // pika logs a traceback of its own for each attempt, also for one that a later attempt made good.
-    let raised = |text: &str| from_publish(text) && (text.contains(framework) || text.contains("/kombu/"));
+    let client = &story.framework().client;
+    let from_publish = |text: &str| client.cannot_publish(text);
+    // A library may log a traceback of its own for each attempt, also for one that a later attempt made good.
+    let raised = |text: &str| client.raises(text);
     let found = api::api_traceback(story, raised).or_else(|| api::api_traceback(story, from_publish));
     let Some(error) = found else {
         return Answer::NotApplicable;
@@ -133,6 +114,46 @@ mod tests {
         );
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         assert_eq!(scene.without(Source::ApiLog).answer(&CAUSE), "cannot tell");
+    }
+
+    fn celery(traceback: &str) -> Scene {
+        Scene::refused(500, "")
+            .setup(|setup| setup.framework = "celery".into())
+            .api_served("POST /tasks", 500)
+            .api_log("Internal Server Error: /tasks", traceback)
+    }
+
+    /// A publish that the broker or the application's own configuration refuses, and one to nobody who answers.
+    #[test]
+    fn whatever_the_brokers_client_raises() {
+        let sent = "Traceback (most recent call last):\n  File \"/v/site-packages/celery/app/base.py\", line 1214, in send_task\n    amqp.send_task_message(P, name, message, **options)\n";
+        let client = "  File \"/v/site-packages/kombu/connection.py\", line 956, in _establish_connection\n    conn = self.transport.establish_connection()\n  File \"/v/site-packages/amqp/connection.py\", line 671, in _on_close\n    raise error_for_code(reply_code, reply_text,\n";
+        for raised in [
+            "amqp.exceptions.NotAllowed: Connection.open: (530) NOT_ALLOWED - vhost shop not found",
+            "amqp.exceptions.NotFound: Basic.publish: (404) NOT_FOUND - no exchange 'nope' in vhost '/'",
+            "kombu.exceptions.OperationalError: timed out",
+            "kombu.exceptions.OperationalError: [Errno -2] Name or service not known",
+        ] {
+            let scene = celery(&format!("{sent}{client}{raised}"));
+            assert_eq!(scene.cause(), "certain api-cannot-enqueue", "{raised}");
+        }
+        let unknown = celery(&format!(
+            "{sent}celery.exceptions.QueueNotFound: Queue 'ordres' missing from task_queues"
+        ));
+        assert_eq!(unknown.cause(), "certain api-cannot-enqueue");
+    }
+
+    /// The database's error has the same name, and the encoder is kombu's own.
+    #[test]
+    fn an_error_of_another_kind_below_the_same_send_is_a_near_miss() {
+        let database = celery(
+            "Traceback (most recent call last):\n  File \"/v/site-packages/celery/app/base.py\", line 1214, in send_task\n    self.backend.on_task_call(P, task_id)\n  File \"/v/site-packages/sqlalchemy/engine/base.py\", line 1, in connect\nsqlalchemy.exc.OperationalError: timed out",
+        );
+        assert_eq!(database.answer(&CAUSE), "not applicable");
+        let encoder = celery(
+            "Traceback (most recent call last):\n  File \"/v/site-packages/kombu/serialization.py\", line 39, in _reraise_errors\nkombu.exceptions.EncodeError: Object of type Order is not JSON serializable",
+        );
+        assert_eq!(encoder.answer(&CAUSE), "not applicable");
     }
 
     #[test]

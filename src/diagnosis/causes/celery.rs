@@ -315,9 +315,17 @@ pub(in crate::diagnosis) mod scenes {
         }
 
         pub fn beats(self, lives: bool) -> Self {
+            self.beat(100, lives)
+        }
+
+        pub fn beats_as(self, pid: i32) -> Self {
+            self.beat(pid, true)
+        }
+
+        fn beat(self, pid: i32, lives: bool) -> Self {
             let beat = Heartbeat {
                 node: "celery@vm".into(),
-                pid: Some(100),
+                pid: Some(pid),
                 offline: !lives,
                 beats: 3,
                 ..Heartbeat::default()

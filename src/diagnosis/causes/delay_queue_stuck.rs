@@ -20,7 +20,40 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// The broker's own queues for later round up to whole seconds, and each passes it on to the next.
+const PASSED_ON_BY_MS: f64 = 5_000.0;
+
+/// From one of the broker's queues to the next nobody sees it; on its own queue it was not seen to come.
+fn kept_by_the_broker(story: &Story<'_>) -> Option<Answer> {
+    let words = story.framework().queues.later_words?;
+    let passage = story.kept_for_later().filter(|_| story.published().is_none())?;
+    let late = -retries::eta_left_ms(story, passage)?;
+    let depth = story.depths_since(story.queue()).last().copied()?;
+    let came =
+        depth.ready > 0 || story.deliveries().next().is_some() || story.reached(Stage::Delivered).is_some();
+    if late < PASSED_ON_BY_MS || came || passage.message.is_retry() || !story.closed() {
+        return None;
+    }
+    if !story.sees_all(Source::Firehose) {
+        return Some(Answer::cannot_tell(&[Source::Firehose]));
+    }
+    Some(Answer::likely(
+        format!(
+            "its time came {} ago, and the broker's queues `{}` have not passed it on to `{}`: the exchange of its queue is not bound to `{}` by a key that begins with `{}`, or one of these queues is gone",
+            units::span(late),
+            words.queues,
+            story.queue(),
+            words.exchange,
+            words.key_prefix
+        ),
+        [passage.n, depth.n],
+    ))
+}
+
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = kept_by_the_broker(story) {
+        return answer;
+    }
     let Some(passage) = retries::waiting_message(story)
         .filter(|passage| passage.message.is_delayed() && !passage.message.is_retry())
         .filter(|_| story.framework().delays == Delays::OnCompanion)
@@ -96,6 +129,44 @@ mod tests {
         assert_eq!(waits.answer(&CAUSE), "not applicable");
         let gone = delayed(500).depth("default.DQ", 0, 0).silence();
         assert_ne!(gone.answer(&CAUSE), "certain");
+    }
+
+    /// Native delayed delivery: a queue of the broker's own for each bit of the seconds.
+    #[test]
+    fn the_broker_does_not_pass_it_on() {
+        use crate::timeline::EventKind;
+        let kept = |delay_ms: i64, ready: u64| {
+            let mut message = Scene::message("m-1");
+            message.eta_ms = message.timestamp_ms.map(|at| at + delay_ms);
+            let publish = EventKind::Publish {
+                exchange: "celery_delayed_27".into(),
+                routing_key: "0.".repeat(26) + "1.1.default",
+                routed: Some(vec!["celery_delayed_1".into()]),
+                connection: API.into(),
+                user: None,
+                message,
+            };
+            Scene::accepted()
+                .setup(|setup| setup.framework = "celery".into())
+                .row("PENDING")
+                .see(Source::Firehose, publish)
+                .depth("default", ready, 1)
+        };
+        let stuck = kept(500, 0).silence();
+        assert_eq!(stuck.cause(), "likely delay-queue-stuck", "{}", stuck.summary());
+        assert!(
+            stuck.summary().contains("`celery_delayed_delivery`"),
+            "{}",
+            stuck.summary()
+        );
+        let missed = EventKind::Missed { events: 3 };
+        let gap = kept(500, 0).see(Source::Firehose, missed).silence();
+        assert_eq!(gap.answer(&CAUSE), "cannot tell");
+        // It has come to its queue, or its time is a moment ago, or yet to come.
+        assert_eq!(kept(500, 1).silence().answer(&CAUSE), "not applicable");
+        assert_eq!(kept(8_000, 0).silence().answer(&CAUSE), "not applicable");
+        assert_eq!(kept(60_000, 0).silence().cause(), "likely delayed");
+        assert_eq!(kept(500, 0).answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -26,11 +26,13 @@ pub(super) const CAUSE: Cause = Cause {
 fn kept_for_later(story: &Story<'_>) -> Option<Answer> {
     let passage = story.kept_for_later().filter(|_| story.published().is_none())?;
     let left = retries::eta_left_ms(story, passage).filter(|left| *left > 0.0)?;
+    let words = story.framework().queues.later_words?;
     let waits = story.deliveries().next().is_none() && !passage.message.is_retry();
     waits.then(|| {
         Answer::likely(
             format!(
-                "published with a delay: the broker keeps it in its queues `celery_delayed_N` for another {}",
+                "published with a delay: the broker keeps it in its queues `{}` for another {}",
+                words.queues,
                 units::span(left)
             ),
             [passage.n],

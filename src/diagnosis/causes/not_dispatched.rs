@@ -94,7 +94,16 @@ fn look(story: &Story<'_>) -> Answer {
             }) {
                 let (said, lines) = said.unwrap_or_default();
                 let mut evidence = vec![process.n, connections.n];
+                let has_words = !lines.is_empty();
                 evidence.extend(lines);
+                // It connected for something: the broker may not have told yet that it refused that.
+                if !has_words && permissions::may_be_refused_yet(story).is_some() {
+                    let text = format!(
+                        "the API (pid {}) connected to this vhost after the submission, and nothing that it sent for this task arrived",
+                        process.pid
+                    );
+                    return Answer::possible(text, evidence).given([Premise::NothingRefused]);
+                }
                 return Answer::shown(
                     format!(
                         "the API (pid {}) is connected to this very vhost, and sent nothing for this task{said}",

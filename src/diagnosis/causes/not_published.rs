@@ -1,6 +1,6 @@
 //! Nothing reached this broker, and nobody could say why.
 
-use crate::diagnosis::evidence::{End, api, broker, connections, later, workers};
+use crate::diagnosis::evidence::{End, api, broker, connections, later, permissions, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
@@ -64,7 +64,7 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.extend(api.iter().map(|process| process.n));
                     let pids: Vec<String> = api.iter().map(|process| process.pid.to_string()).collect();
                     format!(
-                        "; the API (pid {}) has no connection to the broker's port: if it connects through a proxy, or another process publishes for it (an outbox relay), look there",
+                        "; the API (pid {}) has no connection to the broker's port: if it connects through a proxy, or another process publishes for it (an outbox relay), look there; a broker for tests, in its memory, needs none either",
                         pids.join(", ")
                     )
                 });
@@ -86,11 +86,13 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.extend(lines);
                     said
                 });
-                Answer::likely(
-                    format!("{text}{}{}", hint.unwrap_or_default(), said.unwrap_or_default()),
-                    evidence,
-                )
-                .given([Premise::NothingRefused])
+                let text = format!("{text}{}{}", hint.unwrap_or_default(), said.unwrap_or_default());
+                // It connected for something that did not arrive.
+                let answer = match permissions::may_be_refused_yet(story) {
+                    Some(_) => Answer::possible(text, evidence),
+                    None => Answer::likely(text, evidence),
+                };
+                answer.given([Premise::NothingRefused])
             }
         };
     }

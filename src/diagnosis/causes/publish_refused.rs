@@ -1,8 +1,9 @@
 //! The broker refused the message after `send()` had returned.
 
 use crate::diagnosis::evidence::permissions;
+use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{ClosedChannel, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "publish-refused",
@@ -60,9 +61,12 @@ fn check(story: &Story<'_>) -> Answer {
             let mut evidence = vec![refused.closed];
             evidence.extend(refused.holder);
             evidence.extend(answered);
+            if let Some(channel) = refused.behind_a_relay {
+                return behind_a_relay(story, channel, evidence);
+            }
             let reason = match refused.said {
                 Some(_) => said,
-                None => ": a body above max_message_size, or an exchange it may not write to; RabbitMQ's log says which".into(),
+                None => ": a body above max_message_size, or an exchange that it may not write to or that does not exist; RabbitMQ's log says which".into(),
             };
             Answer::likely(
                 format!(
@@ -72,14 +76,41 @@ fn check(story: &Story<'_>) -> Answer {
             )
         }
         None if story.connections().is_none() => Answer::cannot_tell(&[Source::Management]),
-        None => Answer::NotApplicable,
+        None => match permissions::may_be_refused_yet(story) {
+            Some(connected) => Answer::possible(
+                format!(
+                    "the API connected to the broker after the submission, and nothing that it sent arrived: RabbitMQ may have refused it after {send} had returned (no such exchange), which it tells up to 10 s later; a longer `timing.silence` decides"
+                ),
+                answered.into_iter().chain([connected]).collect::<Vec<_>>(),
+            ),
+            None => Answer::NotApplicable,
+        },
     }
+}
+
+/// Whose connection it was is known by its user alone.
+fn behind_a_relay(story: &Story<'_>, channel: &ClosedChannel, mut evidence: Vec<EventId>) -> Answer {
+    let send = story.framework().source.send;
+    let permission = story.permission(&channel.user);
+    let who = match permission.filter(|permission| permission.may_publish() == Some(false)) {
+        Some(permission) => {
+            evidence.push(permission.n);
+            permissions::words(story, permission.value)
+        }
+        None => format!("connects as `{}`", channel.user),
+    };
+    Answer::likely(
+        format!(
+            "RabbitMQ closed a channel, with an error, of a client that {who}; the client came after the submission, through a relay as the API's does, and no worker has that user: {send} had returned by then"
+        ),
+        evidence,
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::{API, OTHER, Scene};
+    use crate::diagnosis::testing::{API, OTHER, Scene, WORKER};
 
     /// The API's first message since its start: it connects for it.
     fn sent() -> Scene {
@@ -172,6 +203,63 @@ mod tests {
             "{}",
             scene.summary()
         );
+    }
+
+    const AT_THE_RELAY: &str = "127.0.0.1:41000 -> 127.0.0.1:5672";
+
+    /// The API's connection ends at a relay: the broker lists the relay's end of it.
+    fn behind_a_relay(closed_user: &str, worker_user: &str) -> Scene {
+        let scene = Scene::new()
+            .api_process(&[])
+            .connections(&[(WORKER, "/", "running")])
+            .consumers(&[("default", WORKER, 4)])
+            .submitted()
+            .row("PENDING")
+            .api_process(&[AT_THE_RELAY])
+            .users(&[(WORKER, worker_user), (OTHER, closed_user)]);
+        scene.closed_channels_as(&[OTHER], closed_user)
+    }
+
+    #[test]
+    fn behind_a_relay_it_is_known_by_its_user() {
+        let limited = behind_a_relay("limited", "guest").permissions(&[("limited", "^default.*")]);
+        let scene = limited.silence();
+        assert_eq!(scene.cause(), "likely publish-refused", "{}", scene.summary());
+        assert!(scene.summary().contains("`^default.*`"), "{}", scene.summary());
+        // Workers connect as the same user: it may be one of theirs.
+        let same = behind_a_relay("guest", "guest").silence();
+        assert_eq!(same.answer(&CAUSE), "not applicable");
+        // One that was there before the submission has not sent this message.
+        let older = Scene::new()
+            .api_process(&[])
+            .users(&[(WORKER, "guest"), (OTHER, "limited")])
+            .consumers(&[("default", WORKER, 4)])
+            .submitted()
+            .row("PENDING")
+            .api_process(&[AT_THE_RELAY])
+            .closed_channels_as(&[OTHER], "limited")
+            .silence();
+        assert_eq!(older.answer(&CAUSE), "not applicable");
+    }
+
+    /// Celery's API, whose messages go to exchanges by name.
+    #[test]
+    fn too_early_for_the_broker_to_tell_it_is_possible_and_not_sent_likewise() {
+        let after = |ms: f64| {
+            sent()
+                .setup(|setup| setup.framework = "celery".into())
+                .at(ms)
+                .end_now()
+        };
+        assert_eq!(after(5_000.0).answer(&CAUSE), "possible");
+        assert!(
+            after(5_000.0).cause().starts_with("possible "),
+            "{}",
+            after(5_000.0).cause()
+        );
+        assert_eq!(after(12_000.0).cause(), "likely not-dispatched");
+        // To the default exchange everybody may send what the permissions allow.
+        assert_eq!(sent().at(5_000.0).end_now().cause(), "likely not-dispatched");
     }
 
     #[test]

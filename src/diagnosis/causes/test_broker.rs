@@ -73,6 +73,11 @@ fn check(story: &Story<'_>) -> Answer {
                 "the API (pid {}) has {name}={value} in its environment and has no connection to the broker's port",
                 process.pid
             );
+            // A URL is there to be read: no other program has a broker in memory.
+            if workers::test_url(story, process).is_some_and(|(url, _)| url == name) {
+                let text = format!("{text}: a broker in its own memory keeps the message");
+                return Answer::likely(text, [process.n]);
+            }
             return match process.reads.iter().any(|read| read == name) {
                 true => {
                     let text = format!(
@@ -138,6 +143,30 @@ mod tests {
             "not applicable",
             "it may still connect"
         );
+    }
+
+    #[test]
+    fn a_broker_in_the_apis_own_memory_by_its_url() {
+        let api = |framework: &str, sockets: &[&str]| {
+            let scene = Scene::accepted()
+                .setup(|setup| setup.framework = framework.into())
+                .row("PENDING")
+                .see(
+                    Source::Process,
+                    crate::timeline::EventKind::ApiProcess { pid: 50 },
+                );
+            let sockets = sockets.iter().map(|socket| (*socket).to_owned()).collect();
+            scene
+                .process(50, 1, "python gunicorn shop.wsgi", |process| {
+                    process.env.insert("BROKER_URL".into(), "memory://".into());
+                    process.sockets = sockets;
+                })
+                .silence()
+        };
+        assert_eq!(api("celery", &[]).cause(), "likely test-broker");
+        // It is another framework's word, or the settings name another broker all the same.
+        assert_eq!(api("dramatiq", &[]).answer(&CAUSE), "not applicable");
+        assert_eq!(api("celery", &[API]).answer(&CAUSE), "ruled out");
     }
 
     #[test]

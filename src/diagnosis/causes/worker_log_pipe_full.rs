@@ -11,7 +11,14 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-log-pipe-full",
     keeps_from: &[Stage::Received, Stage::Delivered],
     owner: &[Owner::DatabaseHost],
-    explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
+    explains: &[
+        "workers-busy",
+        "waiting-in-worker",
+        "worker-blocked",
+        "backlog",
+        "no-consumer",
+        "worker-still-booting",
+    ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
     general: false,
@@ -29,7 +36,10 @@ fn stands_in_write(story: &Story<'_>, pid: i32) -> Option<u32> {
         let mut frames = thread.frames().iter().take(4);
         thread.is_still()
             && frames.any(|frame| {
-                frame.file.ends_with("logging/__init__.py") || own.fits(&frame.file, &frame.function)
+                ["logging/__init__.py", "/warnings.py"]
+                    .iter()
+                    .any(|file| frame.file.ends_with(file))
+                    || own.fits(&frame.file, &frame.function)
             })
     };
     let mut dumps = story.stacks().dumps().rev();
@@ -47,9 +57,8 @@ fn check(story: &Story<'_>) -> Answer {
         .last()
         .and_then(|passage| story.peer(passage.connection))
         .map(|peer| peer.value);
-    // A worker that has not come to consuming is still booting, whatever it waits for.
     if holder.is_none() && !matches!(broker::has_consumer(story), Some(Answer::RuledOut { .. })) {
-        return Answer::NotApplicable;
+        return at_boot(story);
     }
     for event in story.timeline.events.iter().rev() {
         let EventKind::Process(process) = &event.kind else {
@@ -90,6 +99,40 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::NotApplicable
 }
 
+/// A worker that has not come to consuming is still booting, whatever it waits for, unless it stands still while it
+/// writes: a warning or its banner, before it has connected to anything.
+fn at_boot(story: &Story<'_>) -> Answer {
+    if broker::has_consumer(story).is_some() {
+        return Answer::NotApplicable;
+    }
+    let waits = story.all_processes().find(|process| {
+        process.is_configured
+            && process.pipe_write.is_some_and(|threads| threads > 0)
+            && process.sockets_seen
+            && process.sockets.is_empty()
+            && story.gone(process.pid).is_none()
+    });
+    let Some(process) = waits else {
+        return Answer::NotApplicable;
+    };
+    // What it has written since was read by somebody.
+    if story.worker_lines().iter().any(|told| !told.line.before) {
+        return Answer::NotApplicable;
+    }
+    let Some(stack) = stands_in_write(story, process.pid) else {
+        return Answer::NotApplicable;
+    };
+    let mut evidence = vec![process.n, stack];
+    evidence.extend(story.depths_since(story.queue()).last().map(|depth| depth.n));
+    Answer::likely(
+        format!(
+            "pid {} runs the configured worker command, has connected to nothing yet, and waits to write to a pipe that nobody reads: its log",
+            process.pid
+        ),
+        evidence,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +169,44 @@ mod tests {
     fn a_log_that_goes_on_or_another_worker_is_a_near_miss() {
         assert_eq!(writing().pushed("other").silence().answer(&CAUSE), "possible");
         assert_eq!(waiting(900).silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// Python writes its warnings to stderr, before the worker has opened any log.
+    #[test]
+    fn a_worker_that_is_blocked_at_boot() {
+        let boots = |change: fn(&mut crate::timeline::Process), top: (&str, &str)| {
+            Scene::new()
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .process(101, 1, "python dramatiq app", |process| {
+                    process.is_configured = true;
+                    process.pipe_write = Some(1);
+                    change(process);
+                })
+                .stack(101, "MainThread", &[top])
+                .silence()
+        };
+        let warns = ("_showwarnmsg_impl", "/usr/lib/python3.11/warnings.py");
+        let scene = boots(|_| {}, warns);
+        assert_eq!(
+            scene.cause(),
+            "likely worker-log-pipe-full",
+            "{}",
+            scene.summary()
+        );
+        let near: [fn(&mut crate::timeline::Process); 3] = [
+            |process| process.is_configured = false,
+            |process| process.pipe_write = Some(0),
+            |process| process.sockets = vec![WORKER.into()],
+        ];
+        for change in near {
+            assert_eq!(boots(change, warns).answer(&CAUSE), "not applicable");
+        }
+        let imports = boots(|_| {}, ("<module>", "/app/heavy.py"));
+        assert_eq!(imports.answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -43,6 +43,8 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(n) = control::run_nothing(story) {
         return Answer::ruled_out("no worker runs anything, by its own word", [n]);
     }
+    // A slot may be taken by what does not run: then nobody waits for those that do.
+    let room = control::have_room(story);
     let running = workers::running_others(story);
     let slots = broker::slots(story);
     // A queue that drops or expires messages may not hold this one any more.
@@ -68,6 +70,11 @@ fn check(story: &Story<'_>) -> Answer {
     match slots {
         Some(slots) if slots.are_taken() => {
             evidence.extend(slots.evidence);
+            evidence.extend(room);
+            let what = match room {
+                Some(_) => format!("{what}; each worker has room for another task, by its own word"),
+                None => what,
+            };
             // A client that is no worker may hold the queue for itself: more workers would not help.
             let by_workers = slots
                 .connections
@@ -80,7 +87,7 @@ fn check(story: &Story<'_>) -> Answer {
                 && !may_wait_for_their_time(story)
             {
                 Certainty::Certain
-            } else if unseen {
+            } else if unseen || room.is_some() {
                 Certainty::Possible
             } else {
                 Certainty::Likely

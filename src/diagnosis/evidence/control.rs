@@ -153,12 +153,23 @@ fn takes_json(story: &Story<'_>, node: &Heartbeat, is_alone: bool) -> bool {
         })
 }
 
-/// What workers answered.
+/// What workers answered. Two processes of one name share a mailbox, and one answer may hold some of either: of
+/// those nothing is known.
 pub(in crate::diagnosis) fn answers<'a>(story: &Story<'a>) -> impl Iterator<Item = Fact<&'a Inspection>> {
-    story.facts(|kind| match kind {
+    let living = living(story);
+    let is_shared = move |node: &str| {
+        let mut pids = living
+            .iter()
+            .filter(|beat| beat.node == node)
+            .filter_map(|beat| beat.pid);
+        let first = pids.next();
+        pids.any(|pid| Some(pid) != first)
+    };
+    let answers = story.facts(|kind| match kind {
         EventKind::Inspected(answer) => Some(&**answer),
         _ => None,
-    })
+    });
+    answers.filter(move |answer| !is_shared(&answer.node))
 }
 
 /// The answer of the worker that has this task's message in its hands, and in which state.
@@ -214,6 +225,17 @@ pub(in crate::diagnosis) fn unexplained(story: &Story<'_>, answer: &Inspection) 
 
 /// Every worker that consumes our queue was asked, and runs nothing.
 pub(in crate::diagnosis) fn run_nothing(story: &Story<'_>) -> Option<u32> {
+    all_that_consume(story, |answer| answer.active.as_ref().is_some_and(Vec::is_empty))
+}
+
+/// Every worker that consumes our queue was asked, and could run one more at once.
+pub(in crate::diagnosis) fn have_room(story: &Story<'_>) -> Option<u32> {
+    all_that_consume(story, |answer| is_full(answer) == Some(false))
+}
+
+/// Each of them is like this, and has nothing at hand besides: between two tasks it has none in hand for a moment,
+/// and others that wait for it.
+fn all_that_consume(story: &Story<'_>, is_so: impl Fn(&Inspection) -> bool) -> Option<u32> {
     let consumers = story.depths_since(story.queue()).last()?.consumers;
     let consumes = |answer: &Inspection| {
         let queues = answer.queues.as_ref();
@@ -221,11 +243,7 @@ pub(in crate::diagnosis) fn run_nothing(story: &Story<'_>) -> Option<u32> {
     };
     let asked: Vec<_> = answers(story).filter(|answer| consumes(answer)).collect();
     let last = asked.last()?;
-    // Between two tasks it has none in hand for a moment, and others that wait for it.
-    let is_idle = |answer: &Inspection| {
-        let waits = answer.reserved.as_ref().is_some_and(|held| !held.is_empty());
-        answer.active.as_ref().is_some_and(Vec::is_empty) && !waits
-    };
-    let idle = asked.iter().all(|answer| is_idle(answer));
-    (idle && asked.len() as u64 == consumers).then_some(last.n)
+    let waits = |answer: &Inspection| answer.reserved.as_ref().is_some_and(|held| !held.is_empty());
+    let all = asked.iter().all(|answer| is_so(answer) && !waits(answer));
+    (all && asked.len() as u64 == consumers).then_some(last.n)
 }

@@ -5,7 +5,7 @@
 
 use super::{Fact, Story, connections};
 use crate::diagnosis::premises::EventId;
-use crate::timeline::{ClosedChannel, Connection, EventKind, Permission, Source};
+use crate::timeline::{ClosedChannel, Connection, EventKind, Permission, Process, Source};
 
 /// A publish of the API that the broker refused.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub(in crate::diagnosis) struct Refused<'a> {
     pub holder: Option<EventId>,
     /// What the broker said, where the API's log has it.
     pub said: Option<&'a str>,
+    /// Whose it was, as the broker sees it, where only the relay before the broker has the connection.
+    pub behind_a_relay: Option<&'a ClosedChannel>,
 }
 
 /// A connection, as the broker lists it, and what shows whose it is.
@@ -136,7 +138,7 @@ impl<'a> Story<'a> {
 
     /// The API made this connection after the submission: its process was looked at before, and did not
     /// hold it.
-    fn is_made_since(&self, connection: &str) -> bool {
+    pub fn is_made_since(&self, connection: &str) -> bool {
         let Some(since) = self.submitted_at() else {
             return false;
         };
@@ -151,6 +153,71 @@ impl<'a> Story<'a> {
             _ => false,
         })
     }
+
+    /// A process of the API has connected to the broker's port since the submission, and the broker lists none of
+    /// its sockets: something between them passes the connection on.
+    fn api_behind_a_relay(&self) -> Option<Fact<&'a Process>> {
+        let listed = self.connections()?;
+        self.api_processes().into_iter().find(|process| {
+            let direct = listed
+                .iter()
+                .any(|connection| connections::is_socket_of(process, &connection.name));
+            !direct
+                && connections::amqp_socket(self, process).is_some_and(|socket| self.is_made_since(socket))
+        })
+    }
+
+    /// A client that was not there before the submission, and that consumes nothing.
+    fn is_new_publisher(&self, connection: &str) -> bool {
+        let Some(since) = self.submitted_at() else {
+            return false;
+        };
+        let lists = self.facts(|kind| match kind {
+            EventKind::Connections { connections } => Some(connections),
+            _ => None,
+        });
+        let before: Vec<_> = lists.filter(|list| list.at_ms < since).collect();
+        let was_there = before
+            .iter()
+            .any(|list| list.value.iter().any(|listed| listed.name == connection));
+        !before.is_empty() && !was_there && !self.consumes(connection)
+    }
+
+    /// Something came from it.
+    fn has_published(&self, connection: &str) -> bool {
+        self.timeline.events.iter().any(
+            |event| matches!(&event.kind, EventKind::Publish { connection: from, .. } if from == connection),
+        )
+    }
+
+    fn consumes(&self, connection: &str) -> bool {
+        self.consumers()
+            .is_some_and(|consumers| consumers.iter().any(|consumer| consumer.connection == connection))
+    }
+}
+
+/// The broker tells of a closed channel with its statistics, every 5 s, and is asked at intervals.
+const TOLD_BY_THEN_MS: f64 = 10_000.0;
+
+/// A connection of the API's, made since the submission and as it seems for it, on which nothing arrived, and the
+/// broker would not have told yet that it refused what was sent. To the default exchange everybody may send what
+/// the permissions allow: only where messages go to exchanges by name may there be none.
+pub(in crate::diagnosis) fn may_be_refused_yet(story: &Story<'_>) -> Option<EventId> {
+    let last = story.timeline.events.last()?;
+    let answered = story
+        .timeline
+        .events
+        .iter()
+        .find(|event| Some(event.n) == story.accepted())?;
+    if !story.framework().queues.is_bound || last.at_ms - answered.at_ms >= TOLD_BY_THEN_MS {
+        return None;
+    }
+    let own = story.api_connections();
+    let new = own.iter().find(|own| {
+        let name = &own.connection.name;
+        story.is_made_since(name) && !story.consumes(name) && !story.has_published(name)
+    });
+    new.map(|own| own.by)
 }
 
 /// The user of one of these connections may not publish to queues: the list of permissions, who holds the
@@ -204,26 +271,45 @@ pub(in crate::diagnosis) fn refused_publish<'a>(story: &Story<'a>) -> Option<Ref
             .iter()
             .find(|own| own.connection.name == channel.connection)?;
         // One that also consumes may have been closed for what it acknowledged.
-        let consumes = story.consumers().is_some_and(|consumers| {
-            consumers
-                .iter()
-                .any(|consumer| consumer.connection == channel.connection)
-        });
-        (story.is_made_since(&channel.connection) && !consumes).then_some((channel.n, own.by))
+        let is_its = story.is_made_since(&channel.connection) && !story.consumes(&channel.connection);
+        is_its.then_some((channel.n, own.by))
     });
     match (by_channel, line) {
         (Some((closed, holder)), line) => Some(Refused {
             closed,
             holder: Some(holder),
             said: line.map(|(_, said)| said),
+            behind_a_relay: None,
         }),
         (None, Some((closed, said))) => Some(Refused {
             closed,
             holder: None,
             said: Some(said),
+            behind_a_relay: None,
         }),
-        (None, None) => None,
+        (None, None) => refused_behind_a_relay(story),
     }
+}
+
+/// The API's connection ends at a relay, and a client that came since had its channel closed, which is no worker:
+/// none of them connects as this user.
+fn refused_behind_a_relay<'a>(story: &Story<'a>) -> Option<Refused<'a>> {
+    let api = story.api_behind_a_relay()?;
+    let workers = story.consuming_connections();
+    let closed = story.closed_channels().find(|channel| {
+        let is_a_workers = workers.iter().any(|own| own.connection.user == channel.user);
+        let is_seen = story.peer(&channel.connection).is_some_and(|peer| {
+            let holder = story.process(peer.value);
+            holder.is_some_and(|process| !connections::is_relay(process.value))
+        });
+        !is_a_workers && !is_seen && story.is_new_publisher(&channel.connection)
+    })?;
+    Some(Refused {
+        closed: closed.n,
+        holder: Some(api.n),
+        said: None,
+        behind_a_relay: Some(closed.value),
+    })
 }
 
 /// Pika's words for a channel that the broker closed because of what was published: the broker's reason.

@@ -1,7 +1,7 @@
 //! Results of tasks, where the framework stores them.
 
 use super::{Fact, Story, WorkerLine};
-use crate::framework::{Handling, LogEvent, Traceback, before_the_last, is_same_id};
+use crate::framework::{Handling, LogEvent, Traceback, before_the_last, is_django_table, is_same_id};
 use crate::timeline::Row;
 
 impl Story<'_> {
@@ -119,7 +119,7 @@ pub(in crate::diagnosis) fn is_the_database(story: &Story<'_>, store: &str) -> b
 pub(in crate::diagnosis) fn cannot_be(store: &str, table: &str) -> bool {
     let scheme = store.split("://").next().unwrap_or_default();
     let is_postgres = scheme.starts_with("postgres");
-    let is_djangos = table.rsplit('.').next() == Some("django_celery_results_taskresult");
+    let is_djangos = table.rsplit('.').next().is_some_and(is_django_table);
     // Another scheme may be an application's own backend, which stores wherever it likes.
     let elsewhere = [
         "redis",

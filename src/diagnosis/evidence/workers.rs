@@ -32,7 +32,20 @@ pub(in crate::diagnosis) fn test_switch<'p>(
                     .filter(|(_, value)| matches!(value.to_lowercase().as_str(), "test" | "testing"))
             })
         })
+        .or_else(|| test_url(story, process))
         .map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// A variable that names a broker in the process's own memory.
+pub(in crate::diagnosis) fn test_url<'p>(
+    story: &Story<'_>,
+    process: &'p Process,
+) -> Option<(&'p String, &'p String)> {
+    let urls = story.framework().worker.test_urls;
+    process
+        .env
+        .iter()
+        .find(|(_, value)| urls.contains(&value.as_str()))
 }
 
 /// A worker by what it does: its stack is a worker's, or it consumes the delay queue, which only a

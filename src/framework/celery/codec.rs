@@ -35,7 +35,8 @@ fn read<'e>(
         actor: text("task").map(Cow::Borrowed),
         eta_ms: text("eta").and_then(unix_ms),
         expires_ms: text("expires").and_then(unix_ms),
-        retries: number("retries").filter(|retries| *retries > 0),
+        // A copy of ours is past its last retry from the start, and is none.
+        retries: number("retries").filter(|retries| (1..copy::NO_MORE_RETRIES).contains(retries)),
         // A retry is its own parent.
         parent_id: text("parent_id")
             .filter(|parent| Some(*parent) != id)

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::framework::{ControlShape, Heartbeat, HeldTask, Inspection, Question, ReplyTo};
+use crate::framework::{ControlShape, Heartbeat, HeldTask, Inspection, Question, ReplyTo, TimeLimits};
 
 pub(super) const CONTROL: ControlShape = ControlShape {
     events: "celeryev",
@@ -16,6 +16,9 @@ pub(super) const CONTROL: ControlShape = ControlShape {
     ask,
     read_heartbeat,
     read_answer,
+    which_queues: "celery -A APP inspect active_queues",
+    consume_again: |node| format!("celery -A APP control -d {node} add_consumer QUEUE"),
+    ignored_limit,
 };
 
 fn mailbox(node: &str) -> String {
@@ -49,7 +52,7 @@ fn questions(message_ids: &[String]) -> Vec<Question> {
         question("scheduled", json!({}), true),
         question("revoked", json!({}), false),
         question("active_queues", json!({}), false),
-        question("registered", json!({}), false),
+        question("registered", json!({ "taskinfoitems": TASK_INFO }), false),
         question("stats", json!({}), false),
         question("conf", json!({}), false),
     ];
@@ -140,8 +143,15 @@ fn read_answer(method: &str, body: &[u8], message_ids: &[String], into: &mut Ins
             into.queues = answer.as_array().map(names);
         }
         "registered" => {
-            let all = answer.as_array().map(|all| all.iter().filter_map(Json::as_str));
-            into.registered = all.map(|all| all.map(name_and_limit).collect());
+            let all = answer.as_array();
+            into.registered = all.map(|all| {
+                let texts = all.iter().filter_map(Json::as_str);
+                texts
+                    .map(|text| (name_of(text).to_owned(), item(text, "rate_limit")))
+                    .collect()
+            });
+            let texts = all.into_iter().flatten().filter_map(Json::as_str);
+            into.time_limits = texts.filter_map(time_limits).collect();
         }
         "stats" => stats(&answer, into),
         "conf" => into.settings = answer.as_object().map(kept).into_iter().flatten().collect(),
@@ -151,18 +161,50 @@ fn read_answer(method: &str, body: &[u8], message_ids: &[String], into: &mut Ins
     true
 }
 
-/// `NAME [rate_limit=1/m]`.
-fn name_and_limit(text: &str) -> (String, Option<String>) {
-    match text.split_once(" [") {
-        Some((name, rest)) => {
-            let limit = rest.split_once("rate_limit=").map(|(_, limit)| limit);
-            let limit = limit.and_then(|limit| limit.split([' ', ']', ',']).next());
-            (
-                name.to_owned(),
-                limit.filter(|limit| *limit != "None").map(str::to_owned),
-            )
+/// What is told of each task beside its name, where it is set.
+const TASK_INFO: &[&str] = &["rate_limit", "time_limit", "soft_time_limit"];
+
+/// `NAME [rate_limit=1/m time_limit=30]`.
+fn name_of(text: &str) -> &str {
+    text.split_once(" [").map_or(text, |(name, _)| name)
+}
+
+fn item(text: &str, name: &str) -> Option<String> {
+    let (_, items) = text.split_once(" [")?;
+    let mut items = items.split([' ', ']', ',']);
+    let value = items.find_map(|item| item.strip_prefix(name)?.strip_prefix('='))?;
+    (value != "None").then(|| value.to_owned())
+}
+
+fn time_limits(text: &str) -> Option<(String, TimeLimits)> {
+    let seconds = |name: &str| item(text, name)?.parse().ok();
+    let limits = TimeLimits {
+        hard: seconds("time_limit"),
+        soft: seconds("soft_time_limit"),
+    };
+    (limits != TimeLimits::default()).then(|| (name_of(text).to_owned(), limits))
+}
+
+/// Only processes can be interrupted, and killed. Gevent ends a task that waits at its hard limit, and knows no
+/// soft one.
+fn ignored_limit(answer: &Inspection, task: &str) -> Option<(&'static str, f64)> {
+    let own = answer.time_limits.get(task).copied().unwrap_or_default();
+    let of_all = |name: &str| answer.settings.get(name).and_then(Json::as_f64);
+    let hard = own
+        .hard
+        .or(of_all("task_time_limit"))
+        .map(|limit| ("time_limit", limit));
+    let soft = own
+        .soft
+        .or(of_all("task_soft_time_limit"))
+        .map(|limit| ("soft_time_limit", limit));
+    match answer.pool.as_deref()? {
+        "thread" | "solo" | "eventlet" => {
+            let both = soft.into_iter().chain(hard);
+            both.min_by(|a, b| a.1.total_cmp(&b.1))
         }
-        None => (text.to_owned(), None),
+        "gevent" => soft,
+        _ => None,
     }
 }
 
@@ -413,5 +455,57 @@ mod tests {
             &[],
             &mut into
         ));
+    }
+
+    #[test]
+    fn limits_that_only_processes_enforce() {
+        let with = |pool: &str, told: &str, settings: &[(&str, f64)]| {
+            let mut answer = asked("registered", &json!([told]));
+            answer.pool = Some(pool.into());
+            let settings = settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), json!(value)));
+            answer.settings = settings.collect();
+            ignored_limit(&answer, "a.b")
+        };
+        let both = "a.b [rate_limit=1/m time_limit=30 soft_time_limit=20.5]";
+        assert_eq!(with("thread", both, &[]), Some(("soft_time_limit", 20.5)));
+        assert_eq!(
+            with("solo", "a.b [time_limit=30]", &[]),
+            Some(("time_limit", 30.0))
+        );
+        assert_eq!(with("gevent", both, &[]), Some(("soft_time_limit", 20.5)));
+        assert_eq!(with("gevent", "a.b [time_limit=30]", &[]), None);
+        assert_eq!(
+            with("thread", "a.b", &[("task_time_limit", 5.0)]),
+            Some(("time_limit", 5.0))
+        );
+        // Its own goes first, and processes enforce them.
+        assert_eq!(
+            with("thread", "a.b [time_limit=30]", &[("task_time_limit", 5.0)]),
+            Some(("time_limit", 30.0))
+        );
+        assert_eq!(with("prefork", both, &[]), None);
+        assert_eq!(with("thread", "a.c [time_limit=30]", &[]), None);
+    }
+
+    /// In a pool of greenlets `worker_pid` is no process.
+    #[test]
+    fn the_id_of_a_greenlet_is_no_pid() {
+        let held = |pid: u64| {
+            let task = json!([{ "id": ID, "name": "a.b", "worker_pid": pid }]);
+            asked("active", &task).active.expect("a list")[0].pid
+        };
+        assert_eq!(held(140_234_567_890_123), None);
+        assert_eq!(held(4711), Some(4711));
+    }
+
+    /// How many it has ever run says nothing of one of them.
+    #[test]
+    fn processed_is_told_and_nothing_more() {
+        let body =
+            json!({ "type": "worker-heartbeat", "hostname": "celery@vm", "processed": 7, "active": 0 });
+        let beat = read_heartbeat(body.to_string().as_bytes()).expect("a heartbeat");
+        assert_eq!((beat.processed, beat.active), (Some(7), Some(0)));
     }
 }

@@ -7,7 +7,7 @@ use crate::framework::{Copy, CopyOrder, Envelope, Header, fresh_id, is_same_id, 
 type Headers = Vec<(std::borrow::Cow<'static, str>, Header<'static>)>;
 
 /// More attempts than any task allows: a copy that fails must not come back for days.
-const NO_MORE_RETRIES: u64 = 1_000_000;
+pub(super) const NO_MORE_RETRIES: u64 = 1_000_000;
 
 /// What Celery does not know in the headers it hands on.
 pub(super) fn marks(run: &str) -> Headers {
@@ -115,6 +115,8 @@ mod tests {
         assert_eq!(read.args, Some(json!([own.task_id])));
         assert_eq!(read.message_id.as_deref(), Some(own.message_id.as_str()));
         assert!(own.message_id != ID && own.task_id != "order-4711");
+        // It is the first attempt, though the worker is to take it for the last.
+        assert!(!read.is_retry());
         let result = copied(ID).expect("a copy");
         assert_eq!(result.task_id, result.message_id);
         assert!(copied("another").is_err());

@@ -413,6 +413,11 @@ mod tests {
             "order 7 received",
             "shop.tasks.fulfil_order[ID]: packing order 7",
             "mingle: all alone",
+            // Noise of every start, and of DEBUG.
+            "/v/site-packages/celery/worker/consumer/consumer.py:508: CPendingDeprecationWarning: The broker_connection_retry configuration setting will no longer determine whether broker connection retries are made during startup in Celery 6.0 and above.",
+            "/v/site-packages/celery/platforms.py:841: SecurityWarning: You're running the worker with superuser privileges: this is absolutely not recommended!",
+            "Received method (60, 60)",
+            "pidbox received method query_task(ids=['ID']) [reply_to:None ticket:None]",
             "- ** ---------- .> results:     ",
         ] {
             assert_eq!(read(text, None, None), None, "{text}");

@@ -31,6 +31,12 @@ pub(super) const WORKER: WorkerShape = WorkerShape {
     broker_variable: "CELERY_BROKER_URL",
     default_broker: Some(&DEFAULT_BROKER),
     test_switches: &["CELERY_TASK_ALWAYS_EAGER"],
+    test_urls: &[
+        "memory://",
+        "memory:///",
+        "memory://localhost/",
+        "memory://localhost//",
+    ],
     tuning_variables: &["celery_task_time_limit", "celery_worker_prefetch_multiplier"],
     tuning_prefixes: &["celery_task_", "celery_worker_"],
 };

@@ -20,6 +20,7 @@ pub(super) const WORKER: WorkerShape = WorkerShape {
     broker_variable: "DRAMATIQ_BROKER_URL",
     default_broker: None,
     test_switches: &["DRAMATIQ_TESTING"],
+    test_urls: &[],
     tuning_variables: &[
         "dramatiq_queue_prefetch",
         "dramatiq_delay_queue_prefetch",

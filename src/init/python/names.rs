@@ -168,9 +168,7 @@ pub(super) fn complete(code: &mut SourceFacts, packages: &Packages) {
             .rsplit_once(" line ")
             .map_or("", |(file, _)| file);
         let (name, _) = packages.name(file);
-        // An application in `celery.py` is found by the name of its package.
-        let package = name.strip_suffix(".celery").unwrap_or(&name);
-        application.module = package.to_owned();
+        application.module = application.framework.source.package_of(&name).to_owned();
     }
 }
 

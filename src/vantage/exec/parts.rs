@@ -18,7 +18,7 @@ pub(super) fn is_python(process: &Process) -> bool {
     let mut words = process.command.iter().take(2);
     words.any(|word| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        let known = ["python", "pypy", "uvicorn", "gunicorn", "celery", "hypercorn"];
+        let known = ["python", "pypy", "uvicorn", "gunicorn", "hypercorn"];
         known.iter().any(|known| name.starts_with(known)) || framework::is_worker_program(name)
     })
 }

@@ -20,7 +20,6 @@ pub struct ImportPath<'a> {
 
 /// Programs that import a module named on their command line; never the application themselves.
 const LAUNCHERS: &[&str] = &[
-    "celery",
     "daphne",
     "debugpy",
     "fastapi",

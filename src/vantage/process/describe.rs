@@ -88,7 +88,7 @@ pub(super) fn read_with(pid: i32, tables: &Tables) -> Option<Process> {
         let worker = &framework.worker;
         worker.test_switches.iter().chain(worker.tuning_variables)
     });
-    let env: BTreeMap<String, String> = HARMLESS
+    let mut env: BTreeMap<String, String> = HARMLESS
         .iter()
         .chain(of_frameworks)
         .filter_map(|name| {
@@ -99,6 +99,11 @@ pub(super) fn read_with(pid: i32, tables: &Tables) -> Option<Process> {
             Some(((*name).to_owned(), shown.to_owned()))
         })
         .collect();
+    let test_urls = environ.iter().filter_map(|(name, value)| {
+        let (name, value) = (name.to_str()?, value.to_str()?);
+        framework::is_test_url(value).then(|| (name.to_owned(), value.to_owned()))
+    });
+    env.extend(test_urls);
     let set: Vec<&str> = env
         .keys()
         .map(String::as_str)

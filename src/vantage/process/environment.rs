@@ -164,7 +164,7 @@ fn raw(pid: i32) -> Option<Raw> {
 fn is_python(raw: &Raw) -> bool {
     let names = |word: &str| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        ["python", "pypy", "uvicorn", "gunicorn", "celery", "hypercorn"]
+        ["python", "pypy", "uvicorn", "gunicorn", "hypercorn"]
             .iter()
             .any(|known| name.starts_with(known))
             || framework::is_worker_program(name)

@@ -57,7 +57,7 @@ pub(super) async fn see(
     let python = |process: &&Process| {
         process.command.iter().take(2).any(|word| {
             let name = word.rsplit('/').next().unwrap_or(word);
-            ["python", "uvicorn", "gunicorn", "celery", "hypercorn"]
+            ["python", "uvicorn", "gunicorn", "hypercorn"]
                 .iter()
                 .any(|known| name.starts_with(known))
                 || framework::is_worker_program(name)

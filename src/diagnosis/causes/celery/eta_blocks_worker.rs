@@ -3,6 +3,7 @@
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::control;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::HeldTask;
 use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
@@ -34,6 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     // Where others consume as well, they would have taken it.
     let mut planned = 0;
+    let (mut held, mut running) = (0, 0);
     let mut evidence = vec![last.n];
     let mut nodes = Vec::new();
     let mut by_setting = None;
@@ -47,14 +49,15 @@ fn check(story: &Story<'_>) -> Answer {
             continue;
         }
         let in_hand = |list: &Option<Vec<_>>| list.as_ref().map(Vec::len);
-        let (Some(active), Some(reserved), Some(scheduled)) = (
-            in_hand(&answer.active),
-            in_hand(&answer.reserved),
-            in_hand(&answer.scheduled),
-        ) else {
+        let (Some(active), Some(reserved)) = (in_hand(&answer.active), in_hand(&answer.reserved)) else {
             return Answer::NotApplicable;
         };
-        if active + reserved > 0 || scheduled == 0 {
+        // What is acknowledged holds no place in the worker's hands.
+        let Some(scheduled) = unacknowledged(&answer.scheduled) else {
+            return Answer::NotApplicable;
+        };
+        let is_full = active > 0 && control::is_full(&answer) != Some(false);
+        if is_full || reserved > 0 || scheduled == 0 {
             return Answer::ruled_out(
                 format!(
                     "{} runs {active} tasks and has {reserved} at hand, beside {scheduled} for later",
@@ -63,6 +66,8 @@ fn check(story: &Story<'_>) -> Answer {
                 [answer.n],
             );
         }
+        running += active;
+        held += scheduled + unacknowledged(&answer.active).unwrap_or(0);
         planned += scheduled;
         nodes.push(answer.value.node.as_str());
         by_setting = by_setting.or(answer.settings.get("worker_eta_task_limit").cloned());
@@ -77,8 +82,12 @@ fn check(story: &Story<'_>) -> Answer {
             evidence,
         );
     }
+    let does = match running {
+        0 => "runs nothing".to_owned(),
+        some => format!("runs {some}, has room for another"),
+    };
     let text = format!(
-        "{planned} tasks wait for their time in the hands of {}, which runs nothing and takes nothing more; {} ready behind them",
+        "{planned} tasks wait for their time in the hands of {}, which {does} and takes nothing more; {} ready behind them",
         nodes.join(", "),
         last.ready
     );
@@ -92,10 +101,14 @@ fn check(story: &Story<'_>) -> Answer {
         .last()
         .and_then(|info| Some((info.n, info.unacked?)));
     match unacked {
-        Some((n, unacked)) if unacked == planned as u64 => {
+        Some((n, unacked)) if unacked == held as u64 => {
             evidence.push(n);
+            let whose = match held - planned {
+                0 => "such tasks".to_owned(),
+                run => format!("such tasks, or one of the {run} that run"),
+            };
             Answer::likely(
-                format!("{text}; all {unacked} unacknowledged messages are such tasks"),
+                format!("{text}; all {unacked} unacknowledged messages are {whose}"),
                 evidence,
             )
         }
@@ -103,9 +116,14 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+fn unacknowledged(held: &Option<Vec<HeldTask>>) -> Option<usize> {
+    let held = held.as_ref()?.iter();
+    Some(held.filter(|task| task.acknowledged != Some(true)).count())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::Asked;
+    use super::super::scenes::{Asked, OTHERS};
     use super::*;
 
     fn full(unacked: u64) -> Asked {
@@ -121,16 +139,81 @@ mod tests {
         assert_eq!(scene.without(Source::Control).answer(&CAUSE), "cannot tell");
     }
 
+    /// What runs is acknowledged, and holds no place: the free child could run ours.
     #[test]
-    fn one_that_runs_something_is_a_near_miss() {
-        let busy = full(3)
-            .answers(|answer| answer.scheduled("a").scheduled("b").active("c"))
+    fn one_that_runs_something_beside_them_and_has_a_child_free() {
+        let other = format!("Task shop.tasks.slow[{OTHERS}] received");
+        let full = |unacked| Asked::waiting(1).info(&other).unacked_of(1, unacked);
+        let beside = |unacked| {
+            full(unacked)
+                .answers(|answer| answer.scheduled("a").scheduled("b").active(OTHERS))
+                .silence()
+        };
+        assert_eq!(
+            beside(2).cause(),
+            "likely eta-blocks-worker",
+            "{}",
+            beside(2).summary()
+        );
+        assert!(
+            beside(2).summary().contains("runs 1, has room"),
+            "{}",
+            beside(2).summary()
+        );
+        // One that is acknowledged late holds a place of its own.
+        let late = full(3)
+            .answers(|mut answer| {
+                answer = answer.scheduled("a").scheduled("b").active(OTHERS);
+                answer
+                    .active
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|task| task.acknowledged = Some(false));
+                answer
+            })
+            .silence();
+        assert_eq!(late.answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn one_that_is_full_or_holds_others_is_a_near_miss() {
+        let busy = full(2)
+            .answers(|answer| answer.scheduled("a").scheduled("b").active("c").active("d"))
             .silence();
         assert_eq!(busy.answer(&CAUSE), "ruled out");
+        let at_hand = full(3)
+            .answers(|answer| answer.scheduled("a").scheduled("b").reserved("c"))
+            .silence();
+        assert_eq!(at_hand.answer(&CAUSE), "ruled out");
+        // How many it runs at once is not known.
+        let unknown = full(2)
+            .answers(|mut answer| {
+                answer.concurrency = None;
+                answer.scheduled("a").scheduled("b").active("c")
+            })
+            .silence();
+        assert_eq!(unknown.answer(&CAUSE), "ruled out");
         let nothing = full(2).answers(|answer| answer).silence();
         assert_eq!(nothing.answer(&CAUSE), "ruled out");
         // Others' unacknowledged messages are not explained by it.
         let more = full(5).answers(|answer| answer.scheduled("a")).silence();
         assert_eq!(more.answer(&CAUSE), "possible");
+    }
+
+    /// Before kombu 5.7 they share one mailbox, and each answers some of the questions.
+    #[test]
+    fn the_answer_of_two_workers_of_one_name_is_nobodys() {
+        let heard = |pids: &[i32]| {
+            let mut scene = full(2);
+            for pid in pids {
+                scene = scene.beats_as(*pid);
+            }
+            scene
+                .answers(|answer| answer.scheduled("a").scheduled("b"))
+                .silence()
+        };
+        assert_eq!(heard(&[100, 700]).answer(&CAUSE), "cannot tell");
+        assert_eq!(heard(&[100]).answer(&CAUSE), "likely");
+        assert_eq!(heard(&[100, 100]).answer(&CAUSE), "likely");
     }
 }

@@ -89,7 +89,7 @@ mod tests {
     /// The sender knows nothing of it.
     #[test]
     fn a_task_that_is_declared_so_in_the_workers_code_alone() {
-        let done = |store: &str| {
+        let done_with = |store: &str, is_there: bool| {
             let mut scene = Asked::in_pool("prefork")
                 .info(&format!("- ** ---------- .> results:     {store}"))
                 .deliver()
@@ -102,14 +102,18 @@ mod tests {
             for event in &mut scene.timeline.events {
                 match &mut event.kind {
                     EventKind::Answered { task_id, .. } => *task_id = Some(OURS.into()),
-                    EventKind::Row(row) => row.present = false,
+                    EventKind::Row(row) => row.present = is_there,
                     _ => {}
                 }
             }
             scene
         };
+        let done = |store: &str| done_with(store, false);
         let here = done("postgresql://u:**@127.0.0.1:5432/shop");
         assert_eq!(here.answer(&CAUSE), "likely");
+        // Kept in another place, or kept here after all.
         assert_eq!(done("redis://cache:6379/0").answer(&CAUSE), "not applicable");
+        let kept = done_with("postgresql://u:**@127.0.0.1:5432/shop", true);
+        assert_ne!(kept.answer(&CAUSE), "likely");
     }
 }
