@@ -15,8 +15,12 @@ mod blind;
 mod canaries;
 #[path = "live/celery.rs"]
 mod celery;
+#[path = "live/celery_causes.rs"]
+mod celery_causes;
 #[path = "live/celery_code.rs"]
 mod celery_code;
+#[path = "live/celery_commands.rs"]
+mod celery_commands;
 #[path = "live/celery_control.rs"]
 mod celery_control;
 #[path = "live/celery_healthy.rs"]

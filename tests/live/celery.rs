@@ -61,7 +61,7 @@ pub(crate) const REPORTS: &str = r#"
 const INFO: &[&str] = &["-l", "INFO"];
 
 /// Where the packages of the sample system are.
-fn venv() -> &'static Path {
+pub(crate) fn venv() -> &'static Path {
     static VENV: OnceLock<String> = OnceLock::new();
     let path = VENV.get_or_init(|| {
         let script = repository().join("fixtures/lab");
