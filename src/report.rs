@@ -21,6 +21,7 @@ mod slack;
 mod terminal;
 mod unseen;
 mod words;
+mod zone;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -74,6 +74,7 @@ fn finish(folder: &Path) -> std::io::Result<u8> {
 fn sections(page: &str) -> String {
     let mut page = page
         .replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n")
+        .replace(".SH EXTRA\n", ".SH NOTES\n")
         .replace("\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n");
     // The other pages lead to this one.
     if page.contains(".TH taskdiag 1") {

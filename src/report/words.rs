@@ -325,14 +325,18 @@ fn exception(traceback: &Exception) -> String {
 /// Where the message is, and whether the task must be sent again.
 fn whereabouts(message: &Whereabouts, style: Style) -> String {
     // The date stands in the other formats.
-    let since = message.since.as_deref().and_then(|since| since.parse().ok());
+    let since: Option<jiff::Timestamp> = message.since.as_deref().and_then(|since| since.parse().ok());
+    let place = since.map_or_else(
+        || message.place.clone(),
+        |since| style.localised(&message.place, since),
+    );
     let since = since.map_or_else(String::new, |at| format!(", since {}", style.clock(at)));
     let lost = match message.lost {
         Some(true) => " No copy is left: to run again, the task must be submitted again.",
         Some(false) => " Nothing is lost: do not submit the task again.",
         None => "",
     };
-    format!("{}{since}.{lost}", message.place)
+    format!("{place}{since}.{lost}")
 }
 
 /// Who must act, as a sentence has it.
