@@ -185,6 +185,14 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
     {
         return None;
     }
+    // It was acknowledged as its run began.
+    if story.may_have_begun()
+        && winner.is_some_and(|(_, cause, _)| {
+            cause.scenario == Some(Scenario::C) && !cause.keeps_from.contains(&Stage::Entered)
+        })
+    {
+        return None;
+    }
     let of = |(_, cause, matched): &Candidate| matched.scenario.or(cause.scenario);
     match winner {
         // B if any link says why; else the effect's at the task's own stage.

@@ -402,6 +402,11 @@ impl Answer {
         }
     }
 
+    /// However well its premises are proved.
+    pub fn at_most(self, most: Certainty) -> Self {
+        self.with(|matched| matched.certainty = matched.certainty.min(most))
+    }
+
     pub fn terminal(self) -> Self {
         self.with(|matched| matched.terminal = true)
     }

@@ -107,7 +107,7 @@ mod worker_threads_dead;
 mod workers_busy;
 mod wrong_worker_log;
 
-use super::Cause;
+use super::{Answer, Cause, Certainty, Story};
 
 /// Every cause there is. The order means something: earlier stages first, and within a stage the
 /// specific before the general.
@@ -233,4 +233,18 @@ pub const ALL: &[Cause] = &[
 /// The cause with this id.
 pub fn find(id: &str) -> Option<&'static Cause> {
     ALL.iter().find(|cause| cause.id == id)
+}
+
+/// A worker has the message, and something is seen that keeps it from being begun.
+fn waits_in_a_worker(story: &Story<'_>) -> bool {
+    let causes = [
+        &waiting_in_worker::CAUSE,
+        &celery::rate_limited::CAUSE,
+        &celery::solo_blocked::CAUSE,
+    ];
+    let waits = |cause: &&Cause| match (cause.check)(story) {
+        Answer::Matched(matched) => matched.certainty >= Certainty::Likely,
+        _ => false,
+    };
+    causes.iter().any(waits)
 }

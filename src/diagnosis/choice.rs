@@ -33,6 +33,9 @@ const STILL_ON_ITS_WAY: &[&str] = &[
     "actor-still-running",
 ];
 
+/// What a run hangs in, or breaks off with. Where no line says when a run begins it may be what is missing already.
+const OF_A_RUN: &[&str] = &["actor-still-running", "worker-died-in-actor"];
+
 /// What all causes answered.
 pub(super) struct Asked {
     competing: Vec<Candidate>,
@@ -70,7 +73,10 @@ impl Asked {
             let is_next = next.is_some_and(|stage| cause.keeps_from.contains(&stage))
                 || (cause.id == "succeeded" && next.is_none());
             // Afterwards nothing shows whether it was sent: what stops those that were is possible, too.
+            let may_have_begun = next.is_some_and(|stage| matches!(stage, Stage::Received | Stage::Entered))
+                && !story.acknowledges_after_the_run();
             let competes = is_next
+                || (may_have_begun && OF_A_RUN.contains(&cause.id))
                 || (no_rows && cause.keeps_from.contains(&Stage::Published))
                 || (story.may_have_been_sent() && cause.is_on_the_way_to_a_worker());
             let id = cause.id.to_owned();

@@ -1,9 +1,12 @@
 //! No verdict against its own recording: what each cause claims, held against everything that was
 //! seen. A contradiction makes the cause `possible` and is shown with it.
 
+use super::Answer;
 use super::evidence::Story;
+use super::evidence::discard::Discard;
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
+use crate::units;
 
 /// What contradicts a claim.
 pub(super) struct Contradiction {
@@ -45,6 +48,35 @@ const CLAIMS: &[(&str, &[Claim])] = &[
     ("test-broker", &[Claim::NothingSent]),
     ("published-to-other-broker", &[Claim::NothingSent]),
 ];
+
+/// Causes that say: it waits, and will run.
+const WAITS_TO_RUN: &[&str] = &[
+    "backlog",
+    "chain-waiting",
+    "chord-waiting",
+    "delayed",
+    "eta-blocks-worker",
+    "pool-stuck",
+    "rate-limited",
+    "solo-blocked",
+    "waiting-in-worker",
+    "workers-busy",
+];
+
+/// What waits, and will be thrown away when its turn comes, waits for nothing.
+pub(super) fn never_runs(story: &Story<'_>, cause: &str) -> Option<Answer> {
+    let discard = story
+        .will_be_discarded()
+        .filter(|_| WAITS_TO_RUN.contains(&cause))?;
+    let why = match discard.value {
+        Discard::RevokedInHand { .. } | Discard::RevokedByALine => "it is revoked".to_owned(),
+        Discard::Expired(ago) => format!("it expired {} ago", units::span(ago)),
+    };
+    Some(Answer::ruled_out(
+        format!("{why}, and will not run when its turn comes"),
+        [discard.n],
+    ))
+}
 
 /// The first thing that was seen and cannot be where the cause holds.
 pub(super) fn contradiction(story: &Story<'_>, cause: &str, evidence: &[u32]) -> Option<Contradiction> {

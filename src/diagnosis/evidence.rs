@@ -14,6 +14,8 @@ pub(in crate::diagnosis) mod connections;
 pub(in crate::diagnosis) mod containers;
 pub(in crate::diagnosis) mod control;
 pub(in crate::diagnosis) mod deaths;
+pub(in crate::diagnosis) mod discard;
+mod early;
 pub(in crate::diagnosis) mod expiry;
 mod fact;
 mod filling;
@@ -22,6 +24,7 @@ pub(in crate::diagnosis) mod holdups;
 mod identity;
 pub(in crate::diagnosis) mod later;
 mod lines;
+pub(in crate::diagnosis) mod lives;
 pub(in crate::diagnosis) mod locks;
 mod log_sight;
 mod messages;
@@ -257,8 +260,17 @@ impl<'a> Story<'a> {
         if self.acknowledges_after_the_run() {
             told.settles()
         } else {
-            told.mark.is_some_and(LogEvent::ends_run)
+            told.mark.is_some_and(LogEvent::ends_run) && !self.is_no_end(told)
         }
+    }
+
+    /// It was to be ended with a signal, which its pool can send to none.
+    fn is_no_end(&self, told: &WorkerLine<'_>) -> bool {
+        matches!(told.mark, Some(LogEvent::Terminating { .. }))
+            && self
+                .worker_lines
+                .iter()
+                .any(|line| line.n > told.n && matches!(line.mark, Some(LogEvent::CannotTerminate)))
     }
 
     /// The logical queue behind a name is the task's.

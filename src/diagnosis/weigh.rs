@@ -63,6 +63,9 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
     let Answer::Matched(mut matched) = answer else {
         return answer;
     };
+    if let Some(excluded) = consistency::never_runs(story, cause.id) {
+        return excluded;
+    }
     let mut best: Option<(Vec<Premise>, Vec<EventId>)> = None;
     for proof in &matched.proofs {
         let mut premises = proof.premises.clone();

@@ -95,6 +95,10 @@ pub static FRAMEWORK: Framework = Framework {
             file: "celery/utils/log.py",
             function: "",
         },
+        rethrow: Some(FrameMatch {
+            file: "celery/result.py",
+            function: "maybe_throw",
+        }),
         lost_timeout: None,
     },
     worker: worker::WORKER,
@@ -1046,6 +1050,7 @@ mod tests {
             let scene = sent(0, sent_with(&[], None));
             scene
                 .depth("celery", 1, 0)
+                .main("                .> celery           exchange=celery(direct) key=celery")
                 .log(
                     "MainProcess",
                     Level::Critical,

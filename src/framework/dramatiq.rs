@@ -90,6 +90,7 @@ pub static FRAMEWORK: Framework = Framework {
             file: "dramatiq/asyncio.py",
             function: "",
         },
+        rethrow: None,
         lost_timeout: Some("Dramatiq 1.15 to 1.18"),
         test_broker: FrameMatch {
             file: "dramatiq/brokers/stub.py",

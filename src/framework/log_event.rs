@@ -100,6 +100,12 @@ pub enum LogEvent {
     Terminating {
         id: String,
     },
+    /// These were revoked: one that runs goes on, one that waits is discarded in its turn.
+    Revoked {
+        ids: Vec<String>,
+    },
+    /// A pool without processes of its own sends no signal.
+    CannotTerminate,
     HookFailed {
         hook: String,
     },

@@ -91,6 +91,9 @@ pub struct Later {
     /// It is the task that is looked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carries_task_id: bool,
+    /// What carries it names another task to be sent if its own fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_error_handler: bool,
     /// Text of every leaf of its arguments. Never written anywhere.
     #[serde(skip)]
     pub leaves: ArgumentValues,

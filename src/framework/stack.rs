@@ -57,6 +57,8 @@ pub struct StackShape {
     pub boot_hooks: &'static [&'static str],
     /// A thread waits here for a coroutine's result.
     pub async_bridge: FrameMatch,
+    /// What another task raised is raised here again, in the one that waits for its result.
+    pub rethrow: Option<FrameMatch>,
     /// Releases whose wait for a coroutine takes the task's own `TimeoutError` for that of its own asking.
     pub lost_timeout: Option<&'static str>,
     /// A broker that keeps messages to itself, as for tests.

@@ -48,6 +48,7 @@ pub static FRAMEWORK: Framework = Framework {
         hook: "before",
         boot_hooks: &["boot"],
         async_bridge: at("toy/wait.py", ""),
+        rethrow: None,
         lost_timeout: None,
         test_broker: at("toy/memory.py", ""),
         log_pipe: at("toy/log.py", ""),

@@ -59,6 +59,7 @@ pub(super) fn sentence(report: &Report) -> String {
             "The request failed, and a message was sent all the same"
         }
         (None, _) if report.stage.is_none() => "The task was not submitted",
+        (None, _) if report.stage == Some(Stage::Received) => "A worker has begun with the task",
         (None, _) => "Nothing shows whether the task ran",
     };
     match &report.cause {

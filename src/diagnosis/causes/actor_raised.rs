@@ -3,6 +3,7 @@
 use crate::diagnosis::evidence::{retries, stacks};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::{LogEvent, class_of, is_one_of};
+use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -25,13 +26,15 @@ const COPY_MS: u64 = 500;
 fn check(story: &Story<'_>) -> Answer {
     let limits = story.framework().time_limits;
     let limited = |text: &str| is_one_of(class_of(text), limits);
-    if let Some(raised) = story
-        .raised()
-        .iter()
-        .rfind(|raised| raised.entered() && !limited(&raised.exception()))
-    {
+    if let Some(raised) = story.raised().iter().rfind(|raised| {
+        raised.entered() && (!limited(&raised.exception()) || story.is_limit_of_another(raised))
+    }) {
+        let whose = match raised.is_rethrown(&story.framework().stack) {
+            true => ", which another task had raised whose result it waited for",
+            false => "",
+        };
         let text = format!(
-            "the actor raised {}{}{}",
+            "the actor raised {}{}{whose}{}",
             raised.exception(),
             stacks::own_place(raised),
             retries::retry_state(story)
@@ -62,8 +65,9 @@ fn check(story: &Story<'_>) -> Answer {
         Some(told) if story.raised().is_empty() => {
             let answer = Answer::likely(
                 format!(
-                    "the actor raised without an error line (Retry or a rate limit){}",
-                    retries::retry_state(story)
+                    "the actor raised without an error line (Retry or a rate limit){}: {}",
+                    retries::retry_state(story),
+                    text::excerpt(&told.line.text)
                 ),
                 [told.n],
             );

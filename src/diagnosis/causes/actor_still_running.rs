@@ -180,6 +180,33 @@ fn words(story: &Story<'_>, entered_at: Option<f64>, shown_by: Option<u32>, plac
     }
 }
 
+/// The one that had it is gone, or another has taken its place.
+fn its_process_has_ended(story: &Story<'_>, pid: Option<i32>) -> Option<Answer> {
+    if let Some(gone) = pid.and_then(|pid| story.gone(pid)).or(story.taker_is_gone()) {
+        return Some(Answer::ruled_out("the process that had it has ended", [gone]));
+    }
+    let replaced = story.replaced_in_its_run()?;
+    Some(Answer::ruled_out(
+        "a worker has started after its last line, and no other consumes the queue",
+        replaced,
+    ))
+}
+
+/// Nothing else shows how far it is.
+fn by_its_word_alone(story: &Story<'_>) -> Answer {
+    match control::holder(story) {
+        Some((answer, "active")) => Answer::likely(
+            format!(
+                "{} says that it runs the task, and no line or stack shows how far that is",
+                answer.node
+            ),
+            [answer.n],
+        )
+        .would_decide(&[Source::Process]),
+        _ => Answer::NotApplicable,
+    }
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
         return answer;
@@ -194,12 +221,12 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let Some((entered_at, evidence)) = story.reached(Stage::Entered) else {
-        return Answer::NotApplicable;
+        return by_its_word_alone(story);
     };
     let mut evidence = evidence.clone();
     let pid = holder(story);
-    if let Some(gone) = pid.and_then(|pid| story.gone(pid)).or(story.taker_is_gone()) {
-        return Answer::ruled_out("the process that had it has ended", [gone]);
+    if let Some(answer) = its_process_has_ended(story, pid) {
+        return answer;
     }
     let thread = its_thread(story, pid);
     if let Some(answer) = runs_nothing_of_it(story, pid, thread.as_deref(), *entered_at) {
@@ -551,5 +578,41 @@ mod tests {
             !summary.contains("hooks.py") || !summary.contains("has not returned"),
             "{summary}"
         );
+    }
+
+    /// No line, no stack, and the worker says that it runs it.
+    #[test]
+    fn by_its_workers_word_alone() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let runs = Asked::in_pool("gevent")
+            .deliver()
+            .answers(|answer| answer.active(OURS))
+            .silence();
+        assert_eq!(runs.cause(), "likely actor-still-running", "{}", runs.summary());
+        assert_eq!(
+            runs.verdict().scenario,
+            None,
+            "nothing shows that its own code has begun"
+        );
+        let waits = Asked::received()
+            .unacked(1)
+            .answers(|answer| answer.reserved(OURS).active("a").active("b"));
+        assert_eq!(waits.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// A deploy in its midst.
+    #[test]
+    fn a_new_worker_in_place_of_the_one_that_ran_it() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let boots = |consumers: u64| {
+            Asked::received()
+                .info(&format!("shop.tasks.fulfil[{OURS}]: packing"))
+                .info(" -------------- celery@vm v5.7.0 (dawn-chorus)")
+                .and(|scene| scene.depth("celery", 0, consumers))
+                .silence()
+        };
+        assert_eq!(boots(1).answer(&CAUSE), "ruled out");
+        // The other one may be what runs it.
+        assert_ne!(boots(2).answer(&CAUSE), "ruled out");
     }
 }

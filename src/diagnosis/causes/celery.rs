@@ -21,7 +21,8 @@ pub(super) mod stale_code;
 pub(super) mod worker_unrecoverable;
 
 use crate::diagnosis::evidence::later::Fate;
-use crate::diagnosis::evidence::{WorkerLine, broker, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -55,15 +56,22 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, say: impl Fn(&str) -> Str
         }
         _ => None,
     };
-    let Some(at) = lines.iter().rposition(|told| error_of(told).is_some()) else {
+    // Workers of other services may write to the same log.
+    let is_another = |at: usize| lives::is_anothers(story, at);
+    let mut errors = (0..lines.len())
+        .rev()
+        .filter(|at| error_of(&lines[*at]).is_some());
+    let Some(at) = errors.find(|at| !is_another(*at)) else {
         return Answer::NotApplicable;
     };
-    let booted = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Ready | LogEvent::BootingUp));
-    if let Some(again) = lines[at + 1..].iter().find(|told| booted(told)) {
+    let after = |is_it: fn(&LogEvent) -> bool| {
+        let mut later = (at + 1..lines.len()).filter(|later| lines[*later].mark.is_some_and(is_it));
+        later.find(|later| !is_another(*later)).map(|later| &lines[later])
+    };
+    if let Some(again) = after(|mark| matches!(mark, LogEvent::Ready | LogEvent::BootingUp)) {
         return Answer::ruled_out("a worker started after that", [again.n]);
     }
-    let stops = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Stopping));
-    if let Some(told) = lines[at + 1..].iter().find(|told| stops(told)) {
+    if let Some(told) = after(|mark| matches!(mark, LogEvent::Stopping)) {
         return Answer::ruled_out("it went on until it was told to stop", [told.n]);
     }
     let Some(error) = error_of(&lines[at]).filter(|error| is_it(error)) else {
@@ -75,10 +83,11 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, say: impl Fn(&str) -> Str
     let mut evidence = vec![lines[at].n];
     evidence.extend(story.depths_since(story.queue()).last().map(|depth| depth.n));
     // A queue that was not looked at may have a consumer of another worker.
-    match broker::has_consumer(story) {
+    let answer = match broker::has_consumer(story) {
         None => Answer::shown(say(&error), evidence).lasting_if(workers::stays_dead(story)),
         Some(_) => Answer::likely(say(&error), evidence).would_decide(&[Source::Queue]),
-    }
+    };
+    answer.given([Premise::WriterIsTheWorker])
 }
 
 fn is_consumer_timeout(error: &str) -> bool {
@@ -263,8 +272,8 @@ pub(in crate::diagnosis) mod scenes {
                     message_id: Some(OURS.into()),
                     actor: "shop.tasks.fulfil".into(),
                     after: kind.into(),
-                    carries_task_id: false,
                     leaves: ArgumentValues(vec![TASK.into()]),
+                    ..Later::default()
                 }],
                 ..Message::default()
             };
@@ -279,6 +288,10 @@ pub(in crate::diagnosis) mod scenes {
 
         pub fn sent(self) -> Self {
             Self(self.0.publish_as("celery", WORKER, ours()))
+        }
+
+        pub fn setup_actor(self, actor: &str) -> Self {
+            self.and(|scene| scene.setup(|setup| setup.actor = Some(actor.into())))
         }
 
         pub fn info(self, text: &str) -> Self {

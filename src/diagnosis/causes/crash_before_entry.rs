@@ -67,16 +67,22 @@ fn of_a_child(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     match story.died_in_actor() {
-        Some(died) if story.reached(Stage::Entered).is_none() => Answer::likely(
-            format!(
-                "a child of the worker died, and the worker had no other message in hand: {}",
-                died.line.text
-            ),
-            [pushed.n, died.n],
-        ),
+        // Later than that an idle child has begun with it.
+        Some(died) if story.reached(Stage::Entered).is_none() && died.at_ms <= pushed.at_ms + BEGINS_MS => {
+            Answer::likely(
+                format!(
+                    "a child of the worker died, and the worker had no other message in hand: {}",
+                    died.line.text
+                ),
+                [pushed.n, died.n],
+            )
+        }
         _ => Answer::NotApplicable,
     }
 }
+
+/// So soon a child takes what its worker has for it.
+const BEGINS_MS: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {
@@ -123,5 +129,33 @@ mod tests {
                 .answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// A child takes what its worker has at once: seconds later it has begun, and no line says how far it is.
+    #[test]
+    fn a_child_that_died_later_may_have_run_it() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let death = "Process 'ForkPoolWorker-1' pid:427 exited with 'signal 9 (SIGKILL)'";
+        let lost = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 0.')";
+        let died = |after_ms: f64| {
+            Asked::in_pool("prefork")
+                .deliver()
+                .info(&format!("Task shop.tasks.fulfil[{OURS}] received"))
+                .and(|mut scene| {
+                    let now = scene.timeline.events.last().map_or(0.0, |event| event.at_ms);
+                    scene = scene.at(now + after_ms);
+                    scene
+                })
+                .error(death)
+                .error(lost)
+                .silence()
+        };
+        let late = died(2_500.0).verdict();
+        let cause = late.cause.expect("a cause");
+        assert_eq!(cause.id, "worker-died-in-actor", "{}", cause.summary);
+        assert!(cause.summary.contains("how far it had come"), "{}", cause.summary);
+        assert_eq!(late.scenario, None, "it may have run");
+        assert_eq!(died(2_500.0).answer(&CAUSE), "not applicable");
+        assert_eq!(died(20.0).answer(&CAUSE), "likely");
     }
 }

@@ -67,9 +67,6 @@ fn by_its_workers_word(story: &Story<'_>) -> Option<Answer> {
 }
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((answer, _)) = control::revoked(story) {
-        return Answer::ruled_out("it is revoked, and will not run when its time comes", [answer.n]);
-    }
     // By clocks that differ its time may be yet to come.
     if story.reached(Stage::Entered).is_some() || story.attempt_over().is_some() {
         return Answer::NotApplicable;

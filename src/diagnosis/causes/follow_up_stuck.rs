@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some((over, Remainder::Another(sent))) = story.ended_without_result() {
         return where_it_is(story, over.n, sent);
     }
-    if let Some(answer) = children(story) {
+    if let Some(answer) = child_failed(story).or_else(|| children(story)) {
         return answer;
     }
     let Some(over) = story
@@ -168,6 +168,33 @@ fn children(story: &Story<'_>) -> Option<Answer> {
             "the task is done, and sent `{name}` to `{routing_key}`, which nobody consumes: if that one writes the final status, it waits there"
         ),
         [over.n, sent.n, consumers.n],
+    ))
+}
+
+/// The task has succeeded, and another that has its id, and came from it, has failed.
+fn child_failed(story: &Story<'_>) -> Option<Answer> {
+    let over = story
+        .attempt_over()
+        .filter(|told| matches!(told.mark, Some(LogEvent::Succeeded { .. })))?;
+    let failed = story.successors().find_map(|sent| {
+        let EventKind::Publish { message, .. } = &sent.kind else {
+            return None;
+        };
+        let parent = message.parent_id.as_deref().filter(|id| story.is_my_message(id));
+        let id = parent.and(message.message_id.as_deref())?;
+        let mut lines = story
+            .worker_lines()
+            .iter()
+            .filter(|told| told.message_id() == Some(id));
+        let told = lines.find(|told| matches!(told.mark, Some(LogEvent::Failed { .. })))?;
+        Some((sent.n, message.actor.as_deref().unwrap_or("a task"), told))
+    });
+    let (sent, name, told) = failed?;
+    let said = told.line.text.split_once("raised unexpected: ");
+    let said = crate::text::excerpt(said.map_or(told.line.text.as_str(), |(_, raised)| raised));
+    Some(Answer::likely(
+        format!("the task is done, and `{name}`, which comes after it with the same id, raised {said}"),
+        [over.n, sent, told.n],
     ))
 }
 

@@ -1,7 +1,9 @@
 //! A TTL ended before anybody took the message.
 
+use super::waits_in_a_worker;
+use crate::diagnosis::evidence::discard::Discard;
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{Info, Transfer, broker, expiry};
+use crate::diagnosis::evidence::{Info, Transfer, broker, control, expiry};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -13,7 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Broker, Owner::ApiCode],
     explains: &[],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Management, Source::DeadLetters]],
+    needs: &[&[Source::Management, Source::DeadLetters, Source::Firehose]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -22,13 +24,13 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = in_the_worker(story) {
+    if let Some(answer) = in_the_worker(story).or_else(|| in_its_hands(story)) {
         return answer;
     }
-    if let Some(answer) = story
+    let own = story
         .published()
-        .and_then(|passage| by_its_own_ttl(story, passage))
-    {
+        .filter(|passage| passage.message.expiration_ms.is_some());
+    if let Some(answer) = own.and_then(|passage| by_its_ttl(story, passage)) {
         return answer;
     }
     // The dead letter itself proves the publish.
@@ -40,6 +42,12 @@ fn check(story: &Story<'_>) -> Answer {
             evidence,
         )
         .lasting_if(true);
+    }
+    if let Some(answer) = story
+        .published()
+        .and_then(|passage| by_its_queues_ttl(story, passage))
+    {
+        return answer;
     }
     let published = story
         .publishes()
@@ -144,11 +152,49 @@ fn in_the_worker(story: &Story<'_>) -> Option<Answer> {
     })
 }
 
+/// A worker has it, and its time is over: it is thrown away when its turn comes, if it had not begun by then.
+fn in_its_hands(story: &Story<'_>) -> Option<Answer> {
+    let discard = story.will_be_discarded().filter(|_| story.closed())?;
+    let Discard::Expired(ago) = discard.value else {
+        return None;
+    };
+    let taken = story.deliveries().last()?;
+    let ago = units::span(ago);
+    let Some((answer, _)) = control::holder(story) else {
+        // Its id is kept as one that was revoked when it is found to be too old.
+        let thrown_away = control::disowned(story).filter(|answer| answer.revoked == Some(true));
+        if let Some(answer) = thrown_away {
+            let text = format!(
+                "the message expired {ago} ago in the hands of {}, which has thrown it away",
+                answer.node
+            );
+            return Some(Answer::likely(text, [discard.n, taken.n, answer.n]));
+        }
+        let text = format!("the message expired {ago} ago in the hands of a worker");
+        return Some(match waits_in_a_worker(story) {
+            true => Answer::likely(
+                format!("{text}, which throws it away when its turn comes"),
+                [discard.n, taken.n],
+            ),
+            false => Answer::possible(
+                format!("{text}: unless it had begun by then, the worker drops it in its turn"),
+                [discard.n, taken.n],
+            )
+            .would_decide(&[Source::Control]),
+        });
+    };
+    let text = format!(
+        "the message expired {ago} ago in the hands of {}, which throws it away when its turn comes",
+        answer.node
+    );
+    Some(Answer::shown(text, [discard.n, taken.n, answer.n]))
+}
+
 /// The message has an expiration of its own: where it is at the head of the queue, the broker drops it
 /// when its time has come, without a word.
-fn by_its_own_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
-    let ttl = passage.message.expiration_ms? as f64;
-    let due = passage.at_ms + ttl;
+fn by_its_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
+    let due = expiry::thrown_away_at(story, passage)?;
+    let ttl = due - passage.at_ms;
     let last = story.depths(story.queue()).last()?;
     let was_taken = story.reached(Stage::Delivered).is_some() || !story.sees_all(Source::Firehose);
     if !story.closed() || was_taken || passage.queue != story.queue() || last.at_ms < due {
@@ -198,6 +244,16 @@ fn by_its_own_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
     })
 }
 
+/// Where the queue has a route for dead letters, they tell of it.
+fn by_its_queues_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
+    let info = story.infos(passage.queue).last()?;
+    let is_known = info.setting("dead-letter-exchange").is_none() && !info.policy_unknown;
+    let dead = story.dead_letter_queue().filter(|dead| broker::grew(story, dead));
+    (is_known && dead.is_none())
+        .then(|| by_its_ttl(story, passage))
+        .flatten()
+}
+
 /// A look that was under way at the publish may not count it yet.
 const LOOK_MS: f64 = 300.0;
 
@@ -205,6 +261,7 @@ const LOOK_MS: f64 = 300.0;
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{API, Scene};
+    use crate::timeline::EventKind;
     use serde_json::json;
 
     fn short_lived() -> Scene {
@@ -327,5 +384,67 @@ mod tests {
                 .answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// A worker looks at the time when the turn of a message comes.
+    #[test]
+    fn one_whose_time_is_over_in_a_workers_hands() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let held =
+            |after_ms: i64, state: fn(crate::framework::Inspection) -> crate::framework::Inspection| {
+                let mut scene = Asked::received().unacked(1).answers(state).silence();
+                let zero = scene.timeline.zero_ms() as i64;
+                for event in &mut scene.timeline.events {
+                    if let EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } =
+                        &mut event.kind
+                    {
+                        message.expires_ms = Some(zero + after_ms);
+                    }
+                }
+                scene
+            };
+        let busy: fn(crate::framework::Inspection) -> crate::framework::Inspection =
+            |answer| answer.reserved(OURS).active("a").active("b");
+        let over = held(2_000, busy);
+        assert_eq!(over.cause(), "certain message-expired", "{}", over.summary());
+        assert_ne!(
+            over.verdict().message.and_then(|message| message.lost),
+            Some(false)
+        );
+        assert_eq!(held(60_000, busy).cause(), "certain waiting-in-worker");
+        // It has begun: its time was then.
+        assert_eq!(
+            held(2_000, |answer| answer.active(OURS)).answer(&CAUSE),
+            "ruled out"
+        );
+        // A pool of threads has it in a line of its own.
+        let in_line = held(2_000, |answer| crate::framework::Inspection {
+            pool: Some("thread".into()),
+            ..answer.reserved(OURS).active("a").active("b")
+        });
+        assert_ne!(in_line.answer(&CAUSE), "certain");
+    }
+
+    /// A queue with a time to live, and no route for what is dead.
+    #[test]
+    fn what_a_queue_without_dead_letters_throws_away() {
+        let after = |arguments: serde_json::Value| {
+            Scene::new()
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .at(400.0)
+                .depth("default", 1, 0)
+                .totals("default", 1, 0, arguments)
+                .at(3_000.0)
+                .depth("default", 0, 0)
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_ne!(after(json!({ "x-message-ttl": 1_000 })), "not applicable");
+        let routed = json!({ "x-message-ttl": 1_000, "x-dead-letter-exchange": "" });
+        assert_eq!(after(routed), "not applicable");
+        assert_eq!(after(json!({})), "ruled out");
     }
 }

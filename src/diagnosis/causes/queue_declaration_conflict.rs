@@ -20,7 +20,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     connections::connection_error(story, connections::is_conflict, |error, _| {
-        format!("the worker cannot declare its queue as it wants it: {error}")
+        format!("the worker cannot declare a queue as it wants it: {error}")
     })
     // Nobody but a person changes what a queue was declared with.
     .lasting_if_certain(true)
@@ -64,5 +64,30 @@ mod tests {
             .plain(None, &CONFLICT.replace("'default'", "'emails'"))
             .silence();
         assert_eq!(theirs.answer(&CAUSE), "not applicable");
+    }
+
+    /// A worker of two queues ends on either.
+    #[test]
+    fn another_queue_of_the_same_worker_ends_it_as_well() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let banner = |queue: &str| {
+            format!("                .> {queue}           exchange={queue}(direct) key={queue}")
+        };
+        let error = "Unrecoverable error: PreconditionFailed(406, \"PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'mail' in vhost '/'\")";
+        let boots = |queues: &[&str]| {
+            let boot = Asked::waiting(0).info(" -------------- celery@vm v5.7.0 (dawn-chorus)");
+            let boot = queues
+                .iter()
+                .fold(boot, |scene, queue| scene.info(&banner(queue)));
+            boot.error(error).silence()
+        };
+        let both = boots(&["celery", "mail"]);
+        assert!(
+            both.cause().ends_with(" queue-declaration-conflict"),
+            "{}",
+            both.cause()
+        );
+        assert!(both.summary().contains("'mail'"), "{}", both.summary());
+        assert_eq!(boots(&["mail"]).answer(&CAUSE), "not applicable");
     }
 }

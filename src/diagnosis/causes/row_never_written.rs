@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{Fact, broker, row};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{Row, Source, Xmax};
+use crate::timeline::{Event, EventKind, Row, Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-never-written",
@@ -53,7 +53,11 @@ fn left_to_another(story: &Story<'_>) -> Option<Fact<String>> {
         Some(Fact::new(passage.n, passage.at_ms, text))
     });
     named.or_else(|| {
-        let event = story.successors().next()?;
+        let is_the_apis = |event: &&Event| match &event.kind {
+            EventKind::Publish { connection, .. } => story.is_the_apis(connection).is_some(),
+            _ => false,
+        };
+        let event = story.successors().find(|event| !is_the_apis(event))?;
         Some(Fact::of(event, "sent a message with the same id on".to_owned()))
     })
 }
@@ -211,7 +215,8 @@ fn check(story: &Story<'_>) -> Answer {
             [row.n],
         );
     }
-    if let Some(Fact { n, value: what, .. }) = left_to_another(story) {
+    let is_done = story.attempt_over().is_some() || broker::drained(story).is_some();
+    if let Some(Fact { n, value: what, .. }) = left_to_another(story).filter(|_| is_done) {
         return Answer::possible(
             format!("the actor is done and did not write the final status; it {what}, which may be meant to"),
             [n, row.n],

@@ -33,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
     let over = story
         .raised()
         .last()
-        .filter(|raised| raised.is_one_of(limits) && !is_ended);
+        .filter(|raised| raised.is_one_of(limits) && !is_ended && !story.is_limit_of_another(raised));
     if let Some(raised) = over {
         let place = stacks::own_place(raised);
         return Answer::shown(
@@ -185,5 +185,28 @@ mod tests {
             .line("[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [ERROR] Failed to process message slow('7') with unhandled exception.\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in slow\ndramatiq.middleware.time_limit.TimeLimitExceeded")
             .timeout();
         assert_eq!(others.answer(&CAUSE), "not applicable");
+    }
+
+    /// `get()` raises here what the subtask ended with.
+    #[test]
+    fn a_subtasks_limit_is_a_near_miss() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        const CALL: &str = "Traceback (most recent call last):\n  File \"/v/lib/python3.11/site-packages/celery/app/trace.py\", line 883, in __protected_call__\n    return self.run(*args, **kwargs)\n  File \"/app/shop/tasks.py\", line 39, in fulfil\n    spin.delay().get()\n";
+        let raised = |frames: &str| {
+            let below =
+                format!("{CALL}{frames}billiard.exceptions.SoftTimeLimitExceeded: SoftTimeLimitExceeded()");
+            Asked::received().refusal(
+                &format!("Task shop.tasks.fulfil[{OURS}] raised unexpected: SoftTimeLimitExceeded()"),
+                &below,
+            )
+        };
+        let subtasks = raised(
+            "  File \"/v/lib/python3.11/site-packages/celery/result.py\", line 395, in maybe_throw\n    self.throw(value, self._to_remote_traceback(tb))\n",
+        );
+        assert_eq!(subtasks.silence().cause(), "certain actor-raised");
+        let own = raised(
+            "  File \"/v/lib/python3.11/site-packages/billiard/pool.py\", line 229, in soft_timeout_sighandler\n    raise SoftTimeLimitExceeded()\n",
+        );
+        assert_eq!(own.silence().cause(), "certain time-limit-exceeded");
     }
 }

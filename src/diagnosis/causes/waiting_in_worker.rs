@@ -1,7 +1,7 @@
 //! The worker holds the message behind busy threads.
 
 use crate::diagnosis::evidence::busy::{self, Busy};
-use crate::diagnosis::evidence::{Fact, broker, control, holding, holdups, threads, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, broker, control, holding, holdups, threads, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -24,9 +24,6 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some((answer, _)) = control::revoked(story) {
-        return Answer::ruled_out("it is revoked, and will not run when its turn comes", [answer.n]);
-    }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Terminating { .. })) {
         return Answer::ruled_out("it was revoked with a signal", [told.n]);
     }
@@ -35,6 +32,12 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some(back) = holding::came_back(story) {
         return Answer::ruled_out("it is back on its queue", [back]);
+    }
+    if let Some(answer) = control::disowned(story) {
+        return Answer::ruled_out(
+            format!("{} names it in none of its lists", answer.node),
+            [answer.n],
+        );
     }
     let Some(pushed) = story.line(|mark| matches!(mark, LogEvent::Pushed { delay: false, .. })) else {
         return match by_the_stacks(story) {
@@ -77,7 +80,7 @@ fn check(story: &Story<'_>) -> Answer {
     evidence.extend(running.iter().map(|other| other.n).take(6));
     let text = behind(story, &running);
     // A free thread would have taken it: all of them must be busy.
-    match busy::slots(story, pushed.pid) {
+    let answer = match busy::slots(story, pushed.pid) {
         // Afterwards the messages of those that wait for their time are out of sight.
         Some((n, threads))
             if running.len() >= threads && story.post_mortem() && !story.acknowledges_after_the_run() =>
@@ -98,7 +101,16 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::possible(format!("{text}; but it has {threads} threads"), evidence)
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
-    }
+    };
+    // A log that tells of no end does not show that what was before it still runs: this one may, or a later one.
+    let came_later = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Pushed { id, .. }) if !story.is_my_message(id));
+    let mut later = story.worker_lines().iter().filter(|told| told.n > pushed.n);
+    let most = match later.any(came_later) {
+        _ if story.acknowledges_after_the_run() || story.tells_of_ends() => return answer,
+        true => Certainty::Possible,
+        false => Certainty::Likely,
+    };
+    answer.at_most(most).would_decide(&[Source::Control])
 }
 
 /// What it waits behind, and for how long that has run.
@@ -392,5 +404,23 @@ mod tests {
             .unacked(1)
             .answers(|answer| answer.reserved(OURS));
         assert_ne!(free.silence().answer(&CAUSE), "certain");
+    }
+
+    /// A logger at WARNING tells of no end: what came before it may be over, and so may it.
+    #[test]
+    fn a_log_without_ends_and_an_answer_without_it() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OTHERS, OURS};
+        let behind = || {
+            Asked::in_pool("prefork")
+                .info("Task shop.tasks.slow[66666666-7a09-4a1f-9d2c-0d5e3c0b7f11] received")
+                .info("Task shop.tasks.slow[77777777-7a09-4a1f-9d2c-0d5e3c0b7f11] received")
+                .deliver()
+                .info(&format!("Task shop.tasks.fulfil[{OURS}] received"))
+        };
+        let later = behind().info(&format!("Task shop.tasks.slow[{OTHERS}] received"));
+        assert_eq!(later.silence().answer(&CAUSE), "possible");
+        assert_eq!(behind().silence().answer(&CAUSE), "likely");
+        let unnamed = behind().answers(|answer| answer.active("a").active("b"));
+        assert_eq!(unnamed.silence().answer(&CAUSE), "ruled out");
     }
 }

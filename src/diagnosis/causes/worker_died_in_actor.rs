@@ -32,6 +32,9 @@ fn check(story: &Story<'_>) -> Answer {
         };
         let doing = match story.was_surely_entered() {
             true => "while it ran the actor",
+            false if story.reached(Stage::Entered).is_none() => {
+                "with the task in its hands, and no line says how far it had come"
+            }
             false => {
                 "while it had the task, which may not have begun: a handler of a signal may log in its name"
             }
@@ -86,7 +89,21 @@ fn check(story: &Story<'_>) -> Answer {
             false => answer,
         };
     }
-    a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story))
+    let answer = a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story));
+    match answer {
+        Answer::NotApplicable => replaced(story).unwrap_or(Answer::NotApplicable),
+        answer => answer,
+    }
+}
+
+/// Another worker has taken the place of the one that ran it, which no line says to have died.
+fn replaced(story: &Story<'_>) -> Option<Answer> {
+    let evidence = story.replaced_in_its_run().filter(|_| story.closed())?;
+    story.reached(Stage::Entered)?;
+    Some(Answer::likely(
+        "the task had begun, and a worker has started since its last line; no other consumes the queue, so the one that ran it has ended",
+        evidence,
+    ))
 }
 
 /// What else the process that died was running: the actors.
@@ -256,6 +273,13 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
                 [passage.n, n],
             )
         }
+        None if story.closed() && story.debug_log() && story.acknowledged_early().is_some() => {
+            let text = format!(
+                "pid {pid} had the task, which may have begun, and is gone; it was acknowledged, so it does not come back"
+            );
+            let evidence = [Some(passage.n), Some(n), story.acknowledged_early()];
+            Answer::likely(text, evidence.into_iter().flatten().collect::<Vec<u32>>())
+        }
         None if story.closed() => {
             let text = format!("pid {pid} had the message and is gone");
             match holding::came_back(story).filter(|_| story.reached(Stage::Entered).is_some()) {
@@ -320,6 +344,7 @@ fn for_memory(story: &Story<'_>, container: &Container, died_at: f64) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnosis::Certainty;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER};
 
     fn died(scene: Scene, pid: i32) -> Scene {
@@ -521,5 +546,29 @@ mod tests {
         };
         assert_eq!(owner("7"), [Owner::WorkerCode]);
         assert_eq!(owner("-9"), CAUSE.owner);
+    }
+
+    /// Acknowledged as its run begins: what dies with it does not come back, whether or not a line tells of the run.
+    #[test]
+    fn one_that_was_acknowledged_before_dies_with_its_worker() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let gone = |unacked: u64| {
+            Asked::received()
+                .unacked(unacked)
+                .and(|scene| scene.gone(100).depth("celery", 0, 0))
+                .silence()
+        };
+        let lost = gone(0).verdict();
+        let cause = lost.cause.expect("a cause");
+        assert_eq!(
+            (cause.id.as_str(), cause.certainty),
+            (CAUSE.id, Certainty::Likely),
+            "{}",
+            cause.summary
+        );
+        assert!(cause.summary.contains("does not come back"), "{}", cause.summary);
+        assert_eq!(lost.scenario, None);
+        // The broker still has it: it will be given back.
+        assert_ne!(gone(1).answer(&CAUSE), "likely");
     }
 }

@@ -46,9 +46,17 @@ fn check(story: &Story<'_>) -> Answer {
     if elsewhere {
         return Answer::NotApplicable;
     }
-    let in_its_hands = passage.is_some_and(|passage| passage.at_ms < told.at_ms) && !told.line.before;
+    // Afterwards its own line says that it had it.
+    let pushed = story.line(|mark| matches!(mark, LogEvent::Pushed { .. }));
+    let taken = passage
+        .map(|passage| passage.at_ms)
+        .or(pushed.map(|told| told.at_ms));
+    let in_its_hands = taken.is_some_and(|at| at < told.at_ms) && !told.line.before;
     if story.reached(Stage::Entered).is_some() {
         return broken_off(story, &told, in_its_hands);
+    }
+    if let Some(acknowledged) = story.acknowledged_early().filter(|_| in_its_hands) {
+        return with_it_acknowledged(story, &told, acknowledged);
     }
     if in_its_hands {
         return Answer::likely(
@@ -90,11 +98,28 @@ fn broken_off(story: &Story<'_>, told: &WorkerLine<'_>, in_its_hands: bool) -> A
         return Answer::NotApplicable;
     };
     let after = (gone.at_ms - told.at_ms).max(0.0);
+    let comes = match story.acknowledged_early() {
+        Some(_) => "its message was acknowledged, and does not come back",
+        None => "the broker gives the message back",
+    };
     let text = format!(
-        "the worker was told to stop while it ran the task, and had ended {} later, before that was done: the broker gives the message back",
+        "the worker was told to stop while it ran the task, and had ended {} later, before that was done: {comes}",
         units::span(after)
     );
     Answer::likely(text, [told.n, gone.n])
+}
+
+/// Of what was acknowledged as it began nothing comes back.
+fn with_it_acknowledged(story: &Story<'_>, told: &WorkerLine<'_>, acknowledged: u32) -> Answer {
+    let text = match story.taker_is_gone() {
+        Some(_) => {
+            "the worker was told to stop with the task in its hands, and has ended; the message was acknowledged when its run began, and does not come back"
+        }
+        None => {
+            "the worker began to shut down with the task in its hands; the message was acknowledged when its run began: if the worker ends before it is done, it does not come back"
+        }
+    };
+    Answer::likely(text, [told.n, acknowledged])
 }
 
 /// Its container does not run any more: that it stopped is over, and that nobody has started it is the cause.
@@ -212,5 +237,28 @@ mod tests {
         );
         // It may still finish what it has begun.
         assert_eq!(stopped().silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// Nothing gives back what was acknowledged as its run began.
+    #[test]
+    fn what_was_acknowledged_does_not_come_back() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let stopped = |unacked: u64| {
+            Asked::received()
+                .info("worker: Warm shutdown (MainProcess)")
+                .unacked(unacked)
+                .silence()
+        };
+        assert!(
+            stopped(0).summary().contains("does not come back"),
+            "{}",
+            stopped(0).summary()
+        );
+        assert_eq!(stopped(0).verdict().scenario, None, "it may run");
+        assert!(
+            stopped(1).summary().contains("gives it back"),
+            "{}",
+            stopped(1).summary()
+        );
     }
 }

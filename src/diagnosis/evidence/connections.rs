@@ -328,8 +328,24 @@ pub(in crate::diagnosis) fn names_our_queue(story: &Story<'_>, consumer: Option<
     match consumer {
         Some(name) => story.is_of_my_queue(name),
         None if is_conflict(error) || is_missing_queue(error) || is_refused_consumer(error) => {
-            error.split(['\'', '"']).any(|part| story.is_of_my_queue(part))
+            let mut named = error.split(['\'', '"']);
+            named.any(|part| {
+                story.is_of_my_queue(part) || is_conflict(error) && is_taken_with_ours(story, part)
+            })
         }
         None => true,
     }
+}
+
+/// One worker consumes this queue and ours, by its banner: on what ends the one it takes neither.
+fn is_taken_with_ours(story: &Story<'_>, queue: &str) -> bool {
+    let lines = story.worker_lines().iter().rev();
+    let of_one_life = lines.take_while(|told| !matches!(told.mark, Some(LogEvent::BootingUp)));
+    let taken: Vec<&str> = of_one_life
+        .filter_map(|told| match told.mark {
+            Some(LogEvent::AddingConsumer { queue }) => Some(queue.as_str()),
+            _ => None,
+        })
+        .collect();
+    story.master_takes() && taken.contains(&queue) && taken.iter().any(|name| story.is_of_my_queue(name))
 }

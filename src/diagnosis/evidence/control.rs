@@ -1,6 +1,6 @@
 //! What workers said of themselves over the broker, unasked and asked.
 
-use super::{Fact, Story};
+use super::{Fact, Story, WorkerLine};
 use crate::framework::{Heartbeat, HeldTask, Inquiry, Inspection, LogEvent, NONE_HEARD_YET};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -136,21 +136,15 @@ fn takes_json(story: &Story<'_>, node: &Heartbeat, is_alone: bool) -> bool {
         }
         _ => false,
     });
-    // Others of the same task came from the same sender.
-    let names: Vec<&str> = story
-        .publishes()
-        .iter()
-        .filter(|passage| passage.message.json)
-        .filter_map(|passage| passage.message.actor.as_deref())
-        .collect();
-    delivered
-        || lines.iter().any(|told| {
-            let taken = matches!(
-                told.mark,
-                Some(LogEvent::Pushed { .. } | LogEvent::Succeeded { .. })
-            );
-            taken && told.subject.is_some_and(|subject| names.contains(&subject.task))
-        })
+    // Ours is JSON, and to be taken from the same queue as what it took without a complaint.
+    let sends_json = story.publishes().iter().any(|passage| passage.message.json);
+    let took = |told: &WorkerLine<'_>| {
+        matches!(
+            told.mark,
+            Some(LogEvent::Pushed { .. } | LogEvent::Succeeded { .. })
+        )
+    };
+    delivered || sends_json && lines.iter().any(took)
 }
 
 /// What workers answered. Two processes of one name share a mailbox, and one answer may hold some of either: of
@@ -181,6 +175,28 @@ pub(in crate::diagnosis) fn holder<'a>(story: &Story<'a>) -> Option<(Fact<&'a In
 pub(in crate::diagnosis) fn revoked<'a>(story: &Story<'a>) -> Option<(Fact<&'a Inspection>, &'a str)> {
     holder(story)
         .filter(|(answer, state)| matches!(*state, "reserved" | "scheduled") && answer.revoked == Some(true))
+}
+
+/// The worker that took the message was asked since, says all that it holds, and names this one nowhere: a limit
+/// of its rate may keep it, or it is done with it.
+pub(in crate::diagnosis) fn disowned<'a>(story: &Story<'a>) -> Option<Fact<&'a Inspection>> {
+    let taken = story.deliveries().last().map(|passage| passage.at_ms);
+    let pushed = story.line(|mark| matches!(mark, LogEvent::Pushed { .. }));
+    let since = taken
+        .into_iter()
+        .chain(pushed.map(|told| told.at_ms))
+        .reduce(f64::max)?;
+    let taker = story.deliveries().last();
+    let taker = taker.and_then(|passage| story.peer(passage.connection));
+    let alone = living(story).len() == 1;
+    answers(story).find(|answer| {
+        let is_whole = answer.active.is_some() && answer.reserved.is_some() && answer.scheduled.is_some();
+        let is_the_taker = match taker.as_ref().zip(answer.pid) {
+            Some((taker, pid)) => taker.value == pid,
+            None => alone,
+        };
+        answer.at_ms > since && is_whole && is_the_taker && state(story, answer.value).is_none()
+    })
 }
 
 /// Older ones know nothing of those that wait for their time, unless asked for these.

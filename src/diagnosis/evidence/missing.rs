@@ -233,6 +233,9 @@ impl Story<'_> {
         if self.taken_by_another() {
             return unknown("cannot tell: it was delivered to a process that does not write the watched log");
         }
+        if self.may_have_died_in_its_run() {
+            return unknown("cannot tell: it died with whoever had it, and no line says when a run begins");
+        }
         if self.taker_is_gone().is_some() {
             return unknown(
                 "cannot tell: the process that was handed it has ended, and its last lines may be lost",

@@ -1,7 +1,7 @@
 //! Attempts that raised.
 
 use super::{Story, results};
-use crate::framework::{LogEvent, Traceback, class_of, is_one_of, raises_one_of};
+use crate::framework::{LogEvent, StackShape, Traceback, class_of, is_one_of, raises_one_of};
 
 /// One attempt that raised, from the log or from the copy on the delay queue.
 #[derive(Debug, Clone)]
@@ -41,6 +41,17 @@ impl Raised {
     pub fn is_one_of(&self, classes: &[&str]) -> bool {
         let last = self.trace.as_ref().map(|trace| class_of(&trace.exception));
         last.is_some_and(|class| is_one_of(class, classes)) || raises_one_of(&self.text, classes)
+    }
+
+    /// Another task raised it, for whose result this one waited.
+    pub fn is_rethrown(&self, shape: &StackShape) -> bool {
+        let is_place = |line: &str| {
+            let quoted = line.trim_start().strip_prefix("File \"")?;
+            let (file, rest) = quoted.split_once('"')?;
+            let function = rest.rsplit_once(", in ")?.1;
+            Some(shape.rethrow.as_ref()?.fits(file, function.trim_end()))
+        };
+        self.text.lines().any(|line| is_place(line) == Some(true))
     }
 
     pub fn exception(&self) -> String {
@@ -107,6 +118,12 @@ impl Story<'_> {
             raised.wrapper = trace.is_some_and(|trace| trace.only_libraries(&raised.actor));
         }
         self.raised = raised;
+    }
+
+    /// The limit was that of another task, for whose result this one waited: its own is told of in a line.
+    pub(in crate::diagnosis) fn is_limit_of_another(&self, raised: &Raised) -> bool {
+        let own = self.line(|mark| matches!(mark, LogEvent::TimeLimit | LogEvent::KilledAtTimeLimit));
+        raised.is_rethrown(&self.framework().stack) && own.is_none()
     }
 
     /// Attempts that raised, in order.

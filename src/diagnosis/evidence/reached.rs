@@ -208,7 +208,12 @@ impl Story<'_> {
                 Some(Handling::Settled) => reached.put(Stage::Settled, at, told.n),
                 None => {}
             }
-            if matches!(told.mark, Some(LogEvent::Succeeded { .. })) {
+            // A limit is counted from the start of a run.
+            let is_of_a_run = matches!(
+                told.mark,
+                Some(LogEvent::Succeeded { .. } | LogEvent::KilledAtTimeLimit | LogEvent::TimeLimit)
+            );
+            if is_of_a_run && told.message_id().is_some() {
                 reached.put(Stage::Entered, at, told.n);
             }
         }
@@ -234,10 +239,7 @@ impl Story<'_> {
         // Something that runs before the actor may write such a line, too.
         let not_begun = || {
             let told = results::not_stored(self);
-            told.is_some_and(|told| match told.mark {
-                Some(LogEvent::NotStored { error }) => results::is_of_the_start(error),
-                _ => false,
-            })
+            told.is_some_and(|told| results::is_of_the_start(self, told))
         };
         if may_have_run && !self.stands_before_the_actor() && !not_begun() {
             for told in self.lines.iter().filter(|told| told.is_by_the_task()) {

@@ -1,6 +1,6 @@
 //! Results of tasks, where the framework stores them.
 
-use super::{Fact, Story, WorkerLine};
+use super::{Fact, Story, WorkerLine, workers};
 use crate::framework::{Handling, LogEvent, Traceback, before_the_last, is_django_table, is_same_id};
 use crate::timeline::Row;
 
@@ -39,33 +39,47 @@ impl Story<'_> {
 /// The run is over, and its result was not stored: the line of the process that ran it, which names no message.
 /// It is about the one that this process spoke of last.
 pub(in crate::diagnosis) fn not_stored<'s, 'a>(story: &'s Story<'a>) -> Option<&'s WorkerLine<'a>> {
-    let lines = story.worker_lines();
     let is_ours = |told: &&WorkerLine<'a>| {
-        // A process that takes messages in and runs them, too, speaks of both.
-        let takes =
-            |other: &WorkerLine<'a>| other.mark.and_then(LogEvent::handling) == Some(Handling::Delivered);
-        let same_thread = |other: &&WorkerLine<'a>| other.line.thread == told.line.thread;
-        let runs_only = !lines.iter().filter(same_thread).any(takes);
-        let before = lines
-            .iter()
-            .filter(|other| other.n < told.n && runs_only)
-            .filter(same_thread);
-        // At once it says of which task that was the end.
-        let after = lines.iter().find(|other| {
-            other.n > told.n
-                && other.line.thread == told.line.thread
-                && other.at_ms <= told.at_ms + ONE_MOMENT_MS
-        });
-        let last = before
-            .filter_map(WorkerLine::message_id)
-            .next_back()
-            .or_else(|| after.and_then(WorkerLine::message_id));
-        story.counts(told) && last.is_some_and(|id| story.is_my_message(id))
+        let is_mine = match names_beside(story, told) {
+            Some(id) => story.is_my_message(id),
+            None => is_the_only_one_in_hand(story, told),
+        };
+        story.counts(told) && is_mine
     };
-    lines
+    story
+        .worker_lines()
         .iter()
         .filter(|told| matches!(told.mark, Some(LogEvent::NotStored { .. })))
         .find(is_ours)
+}
+
+/// The message that its process speaks of before such a line, or at once behind it.
+pub(in crate::diagnosis) fn names_beside<'a>(story: &Story<'a>, told: &WorkerLine<'a>) -> Option<&'a str> {
+    let lines = story.worker_lines();
+    // A process that takes messages in and runs them, too, speaks of both.
+    let takes = |other: &WorkerLine<'a>| other.mark.and_then(LogEvent::handling) == Some(Handling::Delivered);
+    let same_thread = |other: &&WorkerLine<'a>| other.line.thread == told.line.thread;
+    let runs_only = !lines.iter().filter(same_thread).any(takes);
+    let before = lines
+        .iter()
+        .filter(|other| other.n < told.n && runs_only)
+        .filter(same_thread);
+    // At once it says of which task that was the end.
+    let after = lines
+        .iter()
+        .filter(same_thread)
+        .find(|other| other.n > told.n && other.at_ms <= told.at_ms + ONE_MOMENT_MS && !takes(other));
+    before
+        .filter_map(WorkerLine::message_id)
+        .next_back()
+        .or_else(|| after.and_then(WorkerLine::message_id))
+}
+
+/// A process that has said nothing yet: its worker had taken this message, and no other that was not over.
+fn is_the_only_one_in_hand(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let pushed = story.line(|mark| matches!(mark, LogEvent::Pushed { .. }));
+    let has_it = pushed.is_some_and(|pushed| pushed.n < told.n) && story.attempt_over().is_none();
+    has_it && workers::running_before(story, told.n).is_empty()
 }
 
 /// What comes after a run failed because the run had: the body's own exception stands before it in the chain.
@@ -82,8 +96,20 @@ pub(in crate::diagnosis) fn raised_by_the_body<'s, 'a>(
 const ONE_MOMENT_MS: f64 = 500.0;
 
 /// What could not be stored is that it has begun: that comes before the task's function.
-pub(in crate::diagnosis) fn is_of_the_start(error: &str) -> bool {
-    error.contains("state:STARTED")
+pub(in crate::diagnosis) fn is_of_the_start(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let stores_at_once = |trace: &Traceback| {
+        let shape = &story.framework().stack;
+        trace.frames.windows(2).any(|pair| {
+            // The end of a run is marked by a function of its own, which stores it.
+            shape.worker_loop.fits(&pair[0].file, &pair[0].function) && pair[1].function == "store_result"
+        })
+    };
+    let trace = told
+        .line
+        .traceback
+        .as_deref()
+        .and_then(|text| story.framework().traceback(text));
+    told.line.text.contains("state:STARTED") || trace.as_ref().is_some_and(stores_at_once)
 }
 
 /// Where the watched worker says that it stores results, credentials left out. `None`: it does not say, or two

@@ -300,7 +300,7 @@ fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Threa
 }
 
 /// The innermost frame of the application's own code.
-fn innermost_own(story: &Story<'_>, thread: Thread<'_>) -> Option<Fact<String>> {
+pub(in crate::diagnosis) fn innermost_own(story: &Story<'_>, thread: Thread<'_>) -> Option<Fact<String>> {
     let shape = &story.framework().stack;
     let mut frames = thread.frames().iter();
     let own = frames.find(|frame| shape.is_application(&frame.file))?;

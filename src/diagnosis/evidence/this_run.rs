@@ -128,12 +128,25 @@ impl Story<'_> {
             let returned = self.returned_cleanly()?;
             self.is_written_meanwhile(returned.at_ms).then_some(returned.n)
         };
+        let is_new = || self.result_of_a_new_message();
         before
             .or_else(told)
             .or_else(absent)
             .or_else(returned)
+            .or_else(is_new)
             .map(|n| vec![n])
             .or_else(|| self.row_of_a_new_task())
+    }
+
+    /// The row is its message's result, by an id that was made at random for this run: none was sent with it before.
+    fn result_of_a_new_message(&self) -> Option<u32> {
+        let id = self
+            .task_id()
+            .filter(|id| is_random(id) && self.is_my_message(id))?;
+        let sent = self.publishes().first().filter(|sent| !sent.message.is_retry())?;
+        let since = self.submitted_at()?;
+        let is_ours = sent.message.message_id.as_deref() == Some(id) && sent.at_ms >= since;
+        (is_ours && self.row_may_be_a_result() && self.sees_all(Source::Firehose)).then_some(sent.n)
     }
 
     /// This run went another way than the row's first word says, which came out of nothing: somebody may have put an

@@ -24,12 +24,12 @@ impl<'a> Story<'a> {
             .or_else(|| self.in_hand())
             .or_else(|| self.in_line())
             .or_else(|| self.removed())
-            .map(|found| self.unless_revoked(found))
+            .map(|found| self.unless_discarded(found))
     }
 
     /// Wherever it is: the one who has it will throw it away.
-    fn unless_revoked(&self, mut found: Whereabouts) -> Whereabouts {
-        if found.lost == Some(false) && control::revoked(self).is_some() {
+    fn unless_discarded(&self, mut found: Whereabouts) -> Whereabouts {
+        if found.lost == Some(false) && self.will_be_discarded().is_some() {
             found.lost = None;
         }
         found

@@ -122,6 +122,8 @@ fn later(embed: &Json) -> Vec<Later> {
     let all = chain
         .map(|task| (task, "chain"))
         .chain(chord.map(|task| (task, "chord")));
+    let are_named = |handlers: Option<&Json>| handlers.is_some_and(|handlers| !is_nothing(handlers));
+    let has_own = are_named(embed.get("errbacks"));
     let read = |(task, after): (&Json, &str)| {
         let mut found = Vec::new();
         let mut options = DecodeOptions {
@@ -132,7 +134,9 @@ fn later(embed: &Json) -> Vec<Later> {
             .iter()
             .filter_map(|part| task.get(*part))
             .for_each(|part| options.see_all(part));
-        let id = task.get("options").and_then(|options| options.get("task_id"));
+        let options = task.get("options");
+        let id = options.and_then(|options| options.get("task_id"));
+        let handlers = options.and_then(|options| options.get("link_error"));
         Later {
             message_id: id.and_then(Json::as_str).map(str::to_owned),
             actor: task
@@ -142,10 +146,16 @@ fn later(embed: &Json) -> Vec<Later> {
                 .to_owned(),
             after: after.to_owned(),
             carries_task_id: false,
+            has_error_handler: has_own || are_named(handlers),
             leaves: ArgumentValues(found),
         }
     };
     all.take(MOST_LATER).map(read).collect()
+}
+
+/// `null`, or a list of none.
+fn is_nothing(json: &Json) -> bool {
+    json.is_null() || json.as_array().is_some_and(Vec::is_empty)
 }
 
 fn is_json(envelope: &Envelope<'_>) -> bool {

@@ -60,7 +60,7 @@ const LINES: &[(&str, LineMeaning)] = &[
         queue: group(c, 1),
     }),
     (
-        r"(?:^|\| )(?:Usage: (?:python -m )?celery|Error: (?:Invalid value|No such option|Unable to parse)|Unable to load celery application|The module \S+ was not found)",
+        r"(?:^|\| )(?:Usage: (?:python -m )?celery|Error: (?:Invalid value|No such option|Unable to parse)|Unable to load celery application|The module \S+ was not found|ERROR: Pidfile \(\S+\) already exists|Running a worker with superuser privileges when the)",
         |_| LogEvent::UsageError,
     ),
     (
@@ -92,6 +92,13 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"^Terminating (\S+) \((?:Signals\.)?\w+\)$", |c| {
         LogEvent::Terminating { id: group(c, 1) }
     }),
+    (r"^Tasks flagged as revoked: (.+)$", |c| LogEvent::Revoked {
+        ids: group(c, 1).split(", ").map(str::to_owned).collect(),
+    }),
+    (
+        r"pidbox command error: NotImplementedError\(.*does not implement kill_job",
+        |_| LogEvent::CannotTerminate,
+    ),
     (r"^Trying again in [\d.]+ seconds", |_| {
         LogEvent::RestartingConsumer
     }),
@@ -179,6 +186,9 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"(?s)RuntimeWarning: Exception raised outside body: (.*?):?$",
         |c| LogEvent::NotStored { error: group(c, 1) },
     ),
+    (r"(?s)^Pool callback raised exception: (.*)$", |c| {
+        LogEvent::NotStored { error: group(c, 1) }
+    }),
     (r"WorkerLostError\(.*Job: (\d+)\.", |c| LogEvent::JobLost {
         job: group(c, 1).parse().unwrap_or(usize::MAX),
     }),
@@ -375,11 +385,26 @@ mod tests {
                 },
             ),
             ("worker: Warm shutdown (MainProcess)", LogEvent::Stopping),
+            ("ERROR: Pidfile (w.pid) already exists.", LogEvent::UsageError),
+            (
+                "Running a worker with superuser privileges when the",
+                LogEvent::UsageError,
+            ),
             (
                 "Discarding revoked task: a.b[ID]",
                 LogEvent::Discarded { id: ID.into() },
             ),
             ("Terminating ID (15)", LogEvent::Terminating { id: ID.into() }),
+            (
+                "Tasks flagged as revoked: ID, 11111111-f818-4502-9323-d4cd261dc391",
+                LogEvent::Revoked {
+                    ids: vec![ID.into(), "11111111-f818-4502-9323-d4cd261dc391".into()],
+                },
+            ),
+            (
+                "pidbox command error: NotImplementedError(\"<class 'celery.concurrency.thread.TaskPool'> does not implement kill_job\")",
+                LogEvent::CannotTerminate,
+            ),
             (
                 "Unrecoverable error: AccessRefused(403, 'x')",
                 LogEvent::GaveUp {

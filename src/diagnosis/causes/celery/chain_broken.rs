@@ -1,9 +1,11 @@
 //! The task comes after another one, and that one has failed: ours is never sent.
 
 use super::APPLIES_TO;
+use crate::diagnosis::evidence::Fact;
 use crate::diagnosis::evidence::later::Fate;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::framework::Message;
+use crate::timeline::{EventKind, Source};
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "chain-broken",
@@ -39,25 +41,130 @@ fn check(story: &Story<'_>) -> Answer {
         task.name(),
         ours.after
     );
-    // What was not seen may have been sent all the same: by an error handler, or by hand.
-    // Or what failed comes again, by the route of dead letters.
-    let comes_again = story
-        .infos(story.queue())
-        .any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown);
-    match story.was_surely_not_sent() && !comes_again {
-        true => Answer::shown(text, [task.passage.n, why.n]).terminal(),
-        false => Answer::likely(text, [task.passage.n, why.n]).would_decide(&[Source::Firehose]),
+    let evidence = [task.passage.n, why.n];
+    // A handler of the failure may send ours, or what fails in its turn.
+    if let Some(handler) = sent_since(story, task.passage.message, &why) {
+        let text = format!(
+            "{text}, unless `{}` sends it, which was sent when that failed",
+            handler.value
+        );
+        return Answer::likely(text, [task.passage.n, why.n, handler.n]);
     }
+    if ours.has_error_handler {
+        let text = format!("{text}, unless the handler of its failure sends it");
+        return Answer::likely(text, evidence);
+    }
+    if may_come_again(story, task.passage.queue) {
+        let text = format!("{text}, unless it comes again by the route of dead letters");
+        return Answer::likely(text, evidence).would_decide(&[Source::Management]);
+    }
+    // What was not seen may have been sent all the same.
+    match story.was_surely_not_sent() {
+        true if story.has_ended() => Answer::shown(text, evidence),
+        true => Answer::likely(text, evidence).terminal_after(HANDLER_MS),
+        false => Answer::likely(text, evidence).would_decide(&[Source::Firehose]),
+    }
+}
+
+/// So long a message that the failure sets off may take to us.
+const HANDLER_MS: u64 = 1_000;
+
+/// A message that carries the task's id, and was sent when the one before it failed.
+fn sent_since<'a>(story: &Story<'a>, failed: &Message, why: &Fact<String>) -> Option<Fact<&'a str>> {
+    let sent = story.facts(|kind| match kind {
+        EventKind::Publish { message, .. } if message.carries_task_id => Some(message),
+        _ => None,
+    });
+    let since = delivered_at(story, failed).max(why.at_ms - HANDLER_MS as f64);
+    let is_another = |message: &Message| {
+        let is_of_a_task = message
+            .actor
+            .as_deref()
+            .is_some_and(|actor| !actor.starts_with("celery."));
+        let carries_ours = message.later.iter().any(|later| later.carries_task_id);
+        is_of_a_task && !carries_ours && message.message_id != failed.message_id
+    };
+    let mut sent = sent.filter(|sent| sent.at_ms >= since && is_another(sent.value));
+    sent.find_map(|sent| Some(sent.with(sent.value.actor.as_deref()?)))
+}
+
+/// When it was handed to a worker, which had sent nothing of it before.
+fn delivered_at(story: &Story<'_>, failed: &Message) -> f64 {
+    let mut delivered = story.facts(|kind| match kind {
+        EventKind::Deliver { message, .. } if message.message_id == failed.message_id => Some(()),
+        _ => None,
+    });
+    delivered.next().map_or(f64::MIN, |delivery| delivery.at_ms)
+}
+
+/// What failed comes again where its queue has a route for dead letters, or nobody has read whether it has one.
+fn may_come_again(story: &Story<'_>, queue: &str) -> bool {
+    let mut read = story.infos(queue).peekable();
+    let is_unread = read.peek().is_none();
+    is_unread || read.any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::scenes::{Chained, FIRST};
     use super::*;
+    use crate::diagnosis::testing::WORKER;
+
+    fn queue_is_known(scene: Chained) -> Chained {
+        scene.and(|scene| scene.totals("celery", 0, 0, serde_json::json!({})))
+    }
+
+    fn failed() -> String {
+        format!("Task shop.tasks.first[{FIRST}] raised unexpected: LookupError('no such pen')")
+    }
+
+    /// An error handler is a task like another, and may send what was not sent.
+    #[test]
+    fn a_handler_of_the_failure_may_send_it() {
+        let sent = |actor: &str| {
+            let handler = Message {
+                message_id: Some("44444444-7a09-4a1f-9d2c-0d5e3c0b7f11".into()),
+                actor: Some(actor.into()),
+                carries_task_id: true,
+                ..Message::default()
+            };
+            let mut scene = queue_is_known(Chained::after("chain")).setup_actor("shop.tasks.fulfil");
+            for event in &mut scene.timeline.events {
+                if let EventKind::Publish { message, .. } = &mut event.kind {
+                    message.carries_task_id = true;
+                }
+            }
+            let scene = scene.error(&failed());
+            scene
+                .and(|scene| scene.publish_as("celery", WORKER, handler))
+                .silence()
+        };
+        assert_eq!(sent("shop.tasks.tidy").cause(), "likely chain-broken");
+        assert!(sent("shop.tasks.tidy").summary().contains("shop.tasks.tidy"));
+        // The framework's own is no handler of the application's.
+        assert_eq!(sent("celery.chord_unlock").cause(), "certain chain-broken");
+        let mut named = queue_is_known(Chained::after("chain"));
+        for event in &mut named.timeline.events {
+            if let EventKind::Publish { message, .. } = &mut event.kind {
+                message.later[0].has_error_handler = true;
+            }
+        }
+        let named = named.error(&failed()).silence();
+        assert_eq!(named.cause(), "likely chain-broken");
+    }
+
+    /// The one before it ran from a queue of its own.
+    #[test]
+    fn a_queue_that_nobody_looked_at_may_bring_it_back() {
+        let unread = Chained::after("chain").error(&failed()).silence();
+        assert_eq!(unread.cause(), "likely chain-broken");
+        let read = queue_is_known(Chained::after("chain")).error(&failed());
+        assert_eq!(read.silence().cause(), "certain chain-broken");
+    }
 
     #[test]
     fn the_one_before_it_failed() {
-        let scene = Chained::after("chain")
+        let scene = queue_is_known(Chained::after("chain"))
             .error(&format!(
                 "Task shop.tasks.first[{FIRST}] raised unexpected: LookupError('no such pen')"
             ))

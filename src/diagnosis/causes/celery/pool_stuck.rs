@@ -1,8 +1,9 @@
 //! The worker holds the message although its pool is not full, and no child takes it.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::control;
+use crate::diagnosis::evidence::{Fact, control, stacks};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::{FrameMatch, Inspection};
 use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
@@ -41,6 +42,9 @@ fn check(story: &Story<'_>) -> Answer {
     if limited.is_some() {
         return Answer::ruled_out("the task has a limit of its rate", [answer.n]);
     }
+    if let Some(starting) = still_starting(story, &answer) {
+        return starting;
+    }
     let mut evidence = vec![answer.n];
     let stopped: Vec<i32> = answer
         .processes
@@ -63,6 +67,26 @@ fn check(story: &Story<'_>) -> Answer {
         false => Answer::likely(format!("{text}: of its children, {pids} are stopped"), evidence),
     }
 }
+
+/// A new child runs what the application has for its start: it takes the next one when that is done.
+fn still_starting(story: &Story<'_>, answer: &Fact<&Inspection>) -> Option<Answer> {
+    let stacks = story.stacks();
+    let mut children = answer.processes.iter();
+    let (pid, thread) = children.find_map(|pid| Some((*pid, stacks.find(Some(*pid), START)?)))?;
+    let text = format!(
+        "{} holds it for a child that is still starting (pid {pid}): it stands in {}",
+        answer.node,
+        stacks::innermost_own(story, thread)
+            .map_or_else(|| "its start".to_owned(), |frame| frame.to_string())
+    );
+    Some(Answer::likely(text, [answer.n, thread.n]).owned_by(Some(&[Owner::Wait, Owner::WorkerCode])))
+}
+
+/// What a child of the pool runs once, before its first task.
+const START: FrameMatch = FrameMatch {
+    file: "billiard/pool.py",
+    function: "after_fork",
+};
 
 #[cfg(test)]
 mod tests {
@@ -93,5 +117,35 @@ mod tests {
             .unacked(1)
             .answers(|answer| answer.scheduled(OURS));
         assert_eq!(planned.silence().answer(&CAUSE), "ruled out");
+    }
+
+    /// A model is loaded in each new child.
+    #[test]
+    fn a_child_that_is_still_starting_is_waited_for() {
+        let starting = |function: &'static str| {
+            Asked::received()
+                .unacked(1)
+                .answers(|answer| Inspection {
+                    processes: vec![112],
+                    ..answer.reserved(OURS)
+                })
+                .and(|scene| {
+                    scene
+                        .process(112, 100, "python celery -A shop worker", |_| {})
+                        .stack(
+                            112,
+                            "MainThread",
+                            &[
+                                ("_load", "/app/shop/conf.py"),
+                                (function, "/v/lib/python3.11/site-packages/billiard/pool.py"),
+                            ],
+                        )
+                })
+                .silence()
+        };
+        let summary = starting("after_fork").summary();
+        assert!(summary.contains("still starting"), "{summary}");
+        let elsewhere = starting("workloop").summary();
+        assert!(!elsewhere.contains("still starting"), "{elsewhere}");
     }
 }

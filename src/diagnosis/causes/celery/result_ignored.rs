@@ -1,7 +1,7 @@
 //! The task asks that its result is not stored, and a row of results is what is waited for.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::results;
+use crate::diagnosis::evidence::{results, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -67,14 +67,33 @@ fn by_the_workers_code(story: &Story<'_>) -> Answer {
     let is_expected =
         is_exact && story.keeps_results() && story.row_is_a_result() && row.at_ms > done.at_ms + STORED_MS;
     match store.filter(|_| never && is_expected) {
-        Some(store) => Answer::likely(
-            format!(
+        Some(store) => {
+            let text = format!(
                 "the task succeeded, the worker keeps results in {store}, and none of this task was stored: by the worker's code it is declared with ignore_result, unless the result was taken away at once"
-            ),
-            [done.n, store.n, row.n],
-        ),
+            );
+            let evidence = [done.n, store.n, row.n];
+            // Who sends by the same code would have sent it so.
+            match is_sent_by_the_same_code(story) {
+                true => Answer::possible(
+                    format!(
+                        "{text} (`forget()`): the API runs in the worker's folder, and sent it without that"
+                    ),
+                    evidence,
+                ),
+                false => Answer::likely(text, evidence),
+            }
+        }
         None => Answer::NotApplicable,
     }
+}
+
+/// The API runs in the folder of the watched worker, and its message was seen.
+fn is_sent_by_the_same_code(story: &Story<'_>) -> bool {
+    let workers = workers::live_workers(story);
+    let is_a_workers =
+        |folder: &Option<String>| folder.is_some() && workers.iter().any(|worker| worker.cwd == *folder);
+    let api = story.api_processes();
+    !story.publishes().is_empty() && api.iter().any(|process| is_a_workers(&process.cwd))
 }
 
 /// The result is stored before the log tells of the end.

@@ -3,7 +3,7 @@
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{Raised, WorkerLine, results};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
@@ -28,8 +28,14 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(LogEvent::NotStored { error }) = told.mark else {
         return Answer::NotApplicable;
     };
-    if results::is_of_the_start(error) {
-        return Answer::shown(
+    // Only that it was the one message in hand may say whose it is.
+    let most = match results::names_beside(story, told) {
+        Some(_) => Certainty::Certain,
+        None => Certainty::Likely,
+    };
+    if results::is_of_the_start(story, told) {
+        return Answer::matched(
+            most,
             format!("what Celery stores as a task begins could not be stored, so that the task was not run: {error}"),
             [told.n],
         )
@@ -53,7 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
             "the task has run, and what Celery does after it failed, so that its result is not stored: {error}"
         )
     };
-    Answer::shown(text, [told.n]).given([
+    Answer::matched(most, text, [told.n]).given([
         Premise::OneProcessPerLogThread { pid: told.line.pid },
         Premise::LogIsWhole,
     ])
@@ -68,7 +74,7 @@ fn in_the_application(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<String
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OURS};
+    use super::super::scenes::{Asked, OTHERS, OURS};
     use super::*;
     use crate::framework::ArgumentValues;
     use crate::timeline::{EventKind, Level, LogLine};
@@ -135,8 +141,12 @@ mod tests {
         let text =
             "/v/celery/app/trace.py:662: RuntimeWarning: Exception raised outside body: EncodeError('no'):";
         let first = || by_the_child(Asked::received(), text, None);
+        // Nothing names it, and it is the only one in hand.
         let ours = first().error("x").and(|scene| scene);
-        assert_eq!(ours.silence().answer(&CAUSE), "not applicable");
+        assert_eq!(ours.silence().answer(&CAUSE), "likely");
+        let another = format!("Task shop.tasks.slow[{OTHERS}] received");
+        let of_two = by_the_child(Asked::received().info(&another), text, None);
+        assert_eq!(of_two.silence().answer(&CAUSE), "not applicable");
         let named = by_the_child(
             first(),
             &format!("Task shop.tasks.fulfil[{OURS}] raised unexpected: EncodeError('no')"),

@@ -1,14 +1,23 @@
 //! The task was revoked: the worker discards it.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{control, expiry};
+use crate::diagnosis::causes::waits_in_a_worker;
+use crate::diagnosis::evidence::discard::Discard;
+use crate::diagnosis::evidence::{WorkerLine, control, expiry};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Source};
+use crate::framework::{Inspection, LogEvent};
+use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "revoked",
-    keeps_from: &[Stage::Entered, Stage::Received, Stage::Finished],
+    keeps_from: &[
+        Stage::Published,
+        Stage::Recorded,
+        Stage::Delivered,
+        Stage::Received,
+        Stage::Entered,
+        Stage::Finished,
+    ],
     owner: &[Owner::ApiCode, Owner::Deployment],
     explains: &[],
     scenario: Some(Scenario::B),
@@ -22,9 +31,9 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(told) = story.line(|mark| matches!(mark, LogEvent::Discarded { .. })) else {
-        return by_its_word(story).unwrap_or_else(|| with_a_signal(story));
+        return by_the_list(story).unwrap_or_else(|| with_a_signal(story));
     };
-    if let Some(other) = another_is_under_way(story) {
+    if let Some(other) = story.another_is_under_way() {
         return Answer::ruled_out("another message of the task is under way", [told.n, other]);
     }
     let text = "the worker discarded the task: it was revoked, by its id or by a stamp of its message";
@@ -42,39 +51,37 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
 }
-/// It was revoked to send another one in its stead, for the same actor.
-fn another_is_under_way(story: &Story<'_>) -> Option<u32> {
-    let actor = story.publishes().first()?.message.actor.as_deref();
-    let is_discarded = |id: &str| {
-        let mut lines = story.worker_lines().iter();
-        lines.any(|told| matches!(told.mark, Some(LogEvent::Discarded { id: discarded }) if discarded == id))
-    };
-    story
-        .timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Publish { message, .. }
-                if message.carries_task_id && message.actor.as_deref() == actor =>
-            {
-                let id = message.message_id.as_deref()?;
-                (!is_discarded(id)).then_some(event.n)
-            }
-            _ => None,
-        })
+
+/// It waits, and is on a worker's list of revoked tasks.
+fn by_the_list(story: &Story<'_>) -> Option<Answer> {
+    let discard = story.will_be_discarded()?;
+    Some(match discard.value {
+        Discard::RevokedInHand { node, state } => Answer::shown(
+            format!(
+                "the task was revoked: {node} holds it ({state}), has its id in its list of revoked tasks, and discards it when its turn comes"
+            ),
+            [discard.n],
+        ),
+        Discard::RevokedByALine => by_a_line(story, discard.n),
+        Discard::Expired(_) => return None,
+    })
 }
 
-/// The worker has its id in its list of revoked tasks, and still holds it.
-fn by_its_word(story: &Story<'_>) -> Option<Answer> {
-    let (answer, state) = control::revoked(story)?;
-    Some(Answer::shown(
-        format!(
-            "the task was revoked: {} holds it ({state}), has its id in its list of revoked tasks, and discards it when its turn comes",
-            answer.node
-        ),
-        [answer.n],
-    ))
+/// A worker was told, and says no more of it: what it had begun by then goes on.
+fn by_a_line(story: &Story<'_>, flagged: u32) -> Answer {
+    let text = "the task was revoked: the worker was told, and discards it when its turn comes";
+    let pushed = story.line(|mark| matches!(mark, LogEvent::Pushed { .. }));
+    let taken = pushed
+        .map(|told| told.n)
+        .or(story.deliveries().last().map(|passage| passage.n));
+    match taken {
+        Some(taken) if taken < flagged && !waits_in_a_worker(story) => Answer::possible(
+            "the task was revoked after the worker had taken it: unless it had begun by then, it is discarded when its turn comes",
+            [flagged, taken],
+        )
+        .would_decide(&[Source::Control]),
+        _ => Answer::likely(text, [flagged]),
+    }
 }
 
 /// It was revoked with a signal: the line is the same for one that runs and for one that waits, which is
@@ -92,6 +99,18 @@ fn with_a_signal(story: &Story<'_>) -> Answer {
     });
     if let Some(over) = over {
         return Answer::ruled_out("its run came to an end of its own", [told.n, over.n]);
+    }
+    if let Some(unable) = no_signal_was_sent(story, &told) {
+        return match control::holder(story) {
+            Some((answer, "scheduled")) => Answer::shown(
+                format!(
+                    "the task was revoked while it waited for its time in {}, which discards it when that comes",
+                    answer.node
+                ),
+                [told.n, answer.n],
+            ),
+            _ => Answer::ruled_out("its pool can send no signal: what runs goes on", [told.n, unable]),
+        };
     }
     let text = "the task was revoked while it ran, and the process that ran it was sent a signal to end it";
     match control::holder(story) {
@@ -115,9 +134,27 @@ fn with_a_signal(story: &Story<'_>) -> Answer {
     }
 }
 
+/// A pool that has no process for each task: its worker says so at once, or what kind it is.
+fn no_signal_was_sent(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<u32> {
+    let mut after = story.worker_lines().iter().filter(|line| line.n > told.n);
+    let line = after.find(|line| {
+        matches!(line.mark, Some(LogEvent::CannotTerminate)) && line.at_ms <= told.at_ms + AT_ONCE_MS
+    });
+    let by_word = || {
+        let is_unable = |answer: &Inspection| matches!(answer.pool.as_deref(), Some("thread" | "solo"));
+        control::answers(story)
+            .find(|answer| is_unable(answer))
+            .map(|answer| answer.n)
+    };
+    line.map(|line| line.n).or_else(by_word)
+}
+
+/// The line stands right behind the one that tells of the signal.
+const AT_ONCE_MS: f64 = 1_000.0;
+
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OURS};
+    use super::super::scenes::{Asked, FIRST, OURS};
     use super::*;
     use crate::framework::Inspection;
 
@@ -167,5 +204,70 @@ mod tests {
         assert_eq!(listed(Some(false)).cause(), "certain waiting-in-worker");
         let another = told("11111111-7a09-4a1f-9d2c-0d5e3c0b7f11");
         assert_eq!(another.silence().answer(&CAUSE), "not applicable");
+    }
+
+    const OTHER_ID: &str = "33333333-7a09-4a1f-9d2c-0d5e3c0b7f11";
+
+    /// The worker was told while the message waited: it never starts.
+    #[test]
+    fn one_that_waits_on_its_queue_is_thrown_away_in_its_turn() {
+        let flagged =
+            |id: &str| Asked::waiting(1).info(&format!("Tasks flagged as revoked: {OTHER_ID}, {id}"));
+        let waits = flagged(OURS).silence();
+        assert_eq!(waits.cause(), "likely revoked", "{}", waits.summary());
+        assert_eq!(flagged(FIRST).silence().answer(&CAUSE), "not applicable");
+        // The list lies in the worker's memory.
+        let anew = flagged(OURS).info(" -------------- celery@vm v5.7.0 (dawn-chorus)");
+        assert_eq!(anew.silence().answer(&CAUSE), "not applicable");
+        let message = waits.verdict().message.expect("it is on its queue");
+        assert_ne!(message.lost, Some(false), "it is not to be waited for");
+    }
+
+    /// What had begun by then goes on.
+    #[test]
+    fn one_that_was_taken_before_may_run() {
+        let flagged = Asked::received().info(&format!("Tasks flagged as revoked: {OURS}"));
+        assert_eq!(flagged.silence().answer(&CAUSE), "possible");
+        let runs = Asked::received()
+            .info(&format!("Tasks flagged as revoked: {OURS}"))
+            .answers(|answer| answer.active(OURS));
+        assert_eq!(runs.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// The line of a pool runs whatever it has, and its worker cannot end what runs.
+    #[test]
+    fn a_pool_of_threads_asks_nobody_and_ends_nothing() {
+        let in_line = Asked::in_pool("thread").deliver().answers(|answer| Inspection {
+            revoked: Some(true),
+            pool: Some("thread".into()),
+            ..answer.reserved(OURS).active("a").active("b")
+        });
+        assert_ne!(in_line.silence().answer(&CAUSE), "certain");
+        let told = Asked::received().info(&format!("Terminating {OURS} (15)"));
+        let refused = told.error(
+            "pidbox command error: NotImplementedError(\"<class 'celery.concurrency.thread.TaskPool'> does not implement kill_job\")",
+        );
+        assert_eq!(refused.silence().answer(&CAUSE), "ruled out");
+    }
+
+    /// Two were sent; which of them was revoked is not said.
+    #[test]
+    fn another_one_in_the_same_hands_is_a_near_miss() {
+        use crate::diagnosis::testing::API;
+        use crate::framework::Message;
+        let other = Message {
+            message_id: Some(OTHER_ID.into()),
+            actor: Some("shop.tasks.fulfil".into()),
+            carries_task_id: true,
+            json: true,
+            ..Message::default()
+        };
+        let both = Asked::received()
+            .and(|scene| scene.publish_as("celery", API, other))
+            .answers(|answer| Inspection {
+                revoked: Some(true),
+                ..answer.reserved(OURS).reserved(OTHER_ID).active("a").active("b")
+            });
+        assert_eq!(both.silence().answer(&CAUSE), "not applicable");
     }
 }

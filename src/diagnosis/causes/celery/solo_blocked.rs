@@ -1,7 +1,7 @@
 //! A worker without children runs one task, and reads nothing meanwhile.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{Fact, workers};
+use crate::diagnosis::evidence::{Fact, stacks, workers};
 use crate::diagnosis::premises::{EventId, Premise};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -47,15 +47,27 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(other) = running.last() else {
         return Answer::NotApplicable;
     };
+    let stands = stands_in_a_task(story, pid, delivered.at_ms);
+    let mut evidence = vec![delivered.n, n, process.n, solo, other.n];
+    evidence.extend(stands);
+    let works = stands.is_none().then_some(Premise::WorkIsRunning(pid));
     Answer::shown(
         format!("the worker (pid {pid}) is a solo one and runs `{other}`: until that ends it reads nothing, this task included"),
-        [delivered.n, n, process.n, solo, other.n],
+        evidence,
     )
+    .given(works)
     .given([
-        Premise::WorkIsRunning(pid),
         Premise::LogIsWhole,
         Premise::OneProcessPerLogThread { pid: None },
     ])
+}
+
+/// A look after the delivery found its only thread in the call of a task, which is not ours: nothing of that was read.
+fn stands_in_a_task(story: &Story<'_>, pid: i32, since: f64) -> Option<EventId> {
+    let shape = &story.framework().stack;
+    let thread = stacks::last_dump(story, pid).find(|thread| thread.call(shape).is_some())?;
+    let seen = story.timeline.event(thread.n)?;
+    (seen.at_ms > since).then_some(thread.n)
 }
 
 /// The banner says that the pool is the process itself. It is printed, and may have gone elsewhere than the log.
@@ -130,5 +142,33 @@ mod tests {
             super::super::scenes::OURS
         ));
         assert_eq!(read.silence().answer(&CAUSE), "ruled out");
+    }
+
+    /// Its stack stands in the other task.
+    #[test]
+    fn its_stack_shows_that_it_is_at_work() {
+        const CALL: (&str, &str) = (
+            "__protected_call__",
+            "/v/lib/python3.11/site-packages/celery/app/trace.py",
+        );
+        let stands = |frames: &'static [(&'static str, &'static str)]| {
+            let scene = behind("solo").and(|scene| {
+                let scene = scene.process(
+                    100,
+                    1,
+                    "python celery -A shop worker -l INFO -P solo",
+                    |process| {
+                        process.holds_log = true;
+                    },
+                );
+                scene.at(4_000.0).stack(100, "MainThread", frames)
+            });
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(stands(&[("slow", "/app/shop/tasks.py"), CALL]), "certain");
+        assert_ne!(
+            stands(&[("poll", "/v/lib/python3.11/site-packages/kombu/utils/eventio.py")]),
+            "certain"
+        );
     }
 }

@@ -24,3 +24,45 @@ fn check(story: &Story<'_>) -> Answer {
         format!("the worker gave up on an error, and exited: {error}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenes::Asked;
+    use super::*;
+
+    const BANNER: &str = " -------------- mail@vm v5.7.0 (dawn-chorus)";
+    const REFUSED: &str = "Unrecoverable error: AccessRefused(403, 'ACCESS_REFUSED')";
+
+    fn banner(scene: Asked, queue: &str) -> Asked {
+        scene.info(BANNER).info(&format!(
+            "                .> {queue}           exchange={queue}(direct) key={queue}"
+        ))
+    }
+
+    /// One supervisor's log has what several services write.
+    #[test]
+    fn what_another_service_gave_up_on_is_a_near_miss() {
+        let stopped = || Asked::waiting(0).info("worker: Warm shutdown (MainProcess)");
+        let gave_up = |queue: &str, error: &str| banner(stopped(), queue).error(error).silence();
+        let cause = &CAUSE;
+        assert_eq!(gave_up("mail", REFUSED).answer(cause), "not applicable");
+        assert_eq!(gave_up("celery", REFUSED).answer(cause), "certain");
+        let taken = "Unrecoverable error: ResourceLocked(405, \"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mail@vm.celery.pidbox'\")";
+        assert_eq!(
+            gave_up("mail", taken).answer(&super::super::node_name_taken::CAUSE),
+            "not applicable"
+        );
+        assert_eq!(
+            gave_up("celery", taken).answer(&super::super::node_name_taken::CAUSE),
+            "certain"
+        );
+    }
+
+    /// That another service has booted since says nothing of ours.
+    #[test]
+    fn ours_gave_up_and_another_booted() {
+        let scene = banner(Asked::waiting(0), "celery").error(REFUSED);
+        let scene = banner(scene, "mail").info("mail@vm ready.").silence();
+        assert_eq!(scene.answer(&CAUSE), "certain");
+    }
+}

@@ -1,0 +1,58 @@
+//! Where a message is acknowledged as its run begins: what the broker's count says of the run.
+
+use super::{Story, WorkerLine, control, holding};
+use crate::diagnosis::premises::EventId;
+use crate::framework::{LogEvent, WorkerLife};
+
+impl Story<'_> {
+    /// The broker holds it no more, after it was handed out: it was begun, or thrown away. Of a run that breaks off
+    /// it does not come back.
+    pub(in crate::diagnosis) fn acknowledged_early(&self) -> Option<EventId> {
+        // Afterwards only the worker's line says when that was.
+        let pushed = self.line(|mark| matches!(mark, LogEvent::Pushed { .. }));
+        let delivered = self.deliveries().last().map(|passage| passage.at_ms);
+        let taken_at = delivered.or(pushed.map(|told| told.at_ms))?;
+        let last = self.infos(self.queue()).last()?;
+        let is_back = holding::came_back(self).is_some() || delivered.is_none() && last.ready != Some(0);
+        let is_gone = last.counted_ms > taken_at && last.unacked == Some(0) && !is_back;
+        (is_gone && !self.acknowledges_after_the_run()).then_some(last.n)
+    }
+
+    /// … to the watched worker, and nothing says that it did not begin.
+    pub(in crate::diagnosis) fn may_have_begun(&self) -> bool {
+        let waits = matches!(control::holder(self), Some((_, "reserved" | "scheduled")));
+        self.acknowledged_early().is_some() && !waits && !self.says_not_entered() && !self.taken_by_another()
+    }
+
+    /// A worker has started behind the last line of the task, and no other consumes the queue: the one that ran it has
+    /// ended.
+    pub(in crate::diagnosis) fn replaced_in_its_run(&self) -> Option<[EventId; 2]> {
+        let last = self.lines().last()?;
+        let starts = |told: &&WorkerLine<'_>| {
+            let is_up = matches!(told.life(), Some(WorkerLife::Booting | WorkerLife::Up));
+            is_up && told.n > last.n && told.line.stream == last.line.stream
+        };
+        let started = self.worker_lines().iter().find(starts)?;
+        let alone = self
+            .depths(self.queue())
+            .last()
+            .filter(|depth| depth.consumers <= 1)?;
+        let is_early = self.master_takes() && !self.acknowledges_after_the_run();
+        let is_open = self.attempt_over().is_none() && self.raised().is_empty();
+        (is_early && is_open && !self.is_held_again()).then_some([started.n, alone.n])
+    }
+
+    /// The new one may have been handed it again.
+    fn is_held_again(&self) -> bool {
+        let is_mine = control::holder(self).is_some();
+        is_mine || self.deliveries().any(|passage| passage.redelivered)
+    }
+
+    /// Whoever had it has died: a child of the worker's, or all of it. Where no line says when a run begins, it may
+    /// have begun.
+    pub(in crate::diagnosis) fn may_have_died_in_its_run(&self) -> bool {
+        !self.acknowledges_after_the_run()
+            && (self.died_in_actor().is_some()
+                || self.taker_is_gone().is_some() && self.acknowledged_early().is_some())
+    }
+}
