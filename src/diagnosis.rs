@@ -236,7 +236,7 @@ fn exit_code(
     let is_unseen = story.timeline.setup.table.is_some()
         && !story.sees(Source::Database)
         && !story.timeline.setup.expect_entered
-        && !(story.row_succeeded().is_some() && story.saw_this_run_write());
+        && (story.row_succeeded().is_none() || !story.saw_this_run_write());
     // What was to be tried is not what worked.
     let is_untried = story.done_by_another().is_some() || story.is_without_message() || story.waits_untaken();
     match is_unseen || is_untried {

@@ -5,6 +5,7 @@
 //! `src/diagnosis/causes/`.
 
 pub mod celery;
+mod client;
 mod codec;
 mod control;
 pub mod dramatiq;
@@ -18,6 +19,7 @@ mod stack;
 pub mod toy;
 mod traceback;
 
+pub use client::ClientShape;
 pub use codec::{
     Call, Codec, Copy, CopyOrder, DecodeOptions, Envelope, Header, Properties, fresh_id, replace_id,
     unseen_id, with_task_id,
@@ -348,41 +350,6 @@ pub fn is_django_worker(command: &str) -> bool {
         .filter_map(|framework| framework.source.django.as_ref());
     packages.any(|django| django.command.is_some_and(|worker| command.starts_with(worker)))
 }
-
-/// The library through which its messages reach the broker, as a traceback shows it.
-#[derive(Debug)]
-pub struct ClientShape {
-    /// Parts of the paths of its files.
-    pub library: &'static [&'static str],
-    /// Parts of paths through which an error leaves for the application. Below others the library may have
-    /// logged an attempt that a later one made good.
-    pub raises_through: &'static [&'static str],
-    /// What it raises when it cannot connect, or when the broker refuses what it asks.
-    pub errors: &'static [&'static str],
-}
-
-impl ClientShape {
-    /// The traceback is of a connect or a publish that failed.
-    pub fn cannot_publish(&self, traceback: &str) -> bool {
-        let has = |parts: &[&str]| parts.iter().any(|part| traceback.contains(part));
-        (has(self.library) || has(self.raises_through)) && (has(self.errors) || has(REFUSALS))
-    }
-
-    /// … and the application was told.
-    pub fn raises(&self, traceback: &str) -> bool {
-        let mut through = self.raises_through.iter();
-        self.cannot_publish(traceback) && through.any(|part| traceback.contains(part))
-    }
-}
-
-/// Python's words and RabbitMQ's for a connection that fails and a request that is refused.
-const REFUSALS: &[&str] = &[
-    "ConnectionRefused",
-    "gaierror",
-    "PRECONDITION_FAILED",
-    "ACCESS_REFUSED",
-    "NOT_ALLOWED",
-];
 
 /// In this table a package for Django keeps some framework's tasks or their results.
 pub fn is_django_table(table: &str) -> bool {

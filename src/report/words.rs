@@ -160,11 +160,11 @@ pub(super) fn no_cause(report: &Report) -> String {
 
 /// The table that was asked for a task of which nothing is known, and has no row of it.
 fn unknown_to(report: &Report) -> Option<&str> {
-    let rows = report.timeline.iter().filter_map(|event| match &event.kind {
+    let mut rows = report.timeline.iter().filter_map(|event| match &event.kind {
         Kind::Row(row) => Some(row.present),
         _ => None,
     });
-    let is_absent = rows.last() == Some(false);
+    let is_absent = rows.next_back() == Some(false);
     (report.setup.post_mortem && report.stage.is_none() && is_absent)
         .then_some(report.setup.table.as_deref())?
 }

@@ -101,7 +101,7 @@ fn check(story: &Story<'_>) -> Answer {
             let peer = story.peer(delivered.connection).map(|peer| peer.value);
             let nobody = story.depths(passage.queue).last();
             holding::came_back(story).is_none()
-                && !peer.is_some_and(|pid| story.gone(pid).is_some())
+                && peer.is_none_or(|pid| story.gone(pid).is_none())
                 && !nobody.is_some_and(|depth| depth.consumers == 0 && depth.at_ms > delivered.at_ms)
         });
         if let Some(delivered) = held {
