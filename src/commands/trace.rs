@@ -86,7 +86,8 @@ pub async fn run(args: &Trace, global: &Global) -> Result<u8> {
         Ok(()) => follow(output, &mut subscription, &reconnector, lasting).await,
         Err(_) => Ok(TraceResult::nothing()),
     };
-    subscription.close().await;
+    // Where nothing can be deleted, as without a majority, the broker does not answer this either.
+    let _ = tokio::time::timeout(follow::LET_GO, subscription.close()).await;
     let restored = restore(guardian).await;
     let finished = finished?;
     tell(&summary(&finished, args, opened.elapsed()));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::STILL_TRACES;
 use crate::config::Broker;
@@ -21,6 +22,9 @@ pub(super) const AT_ONCE: Duration = Duration::from_secs(4);
 pub(super) const GO_ON: Duration = Duration::from_secs(15 * 60);
 /// Between two tries at most.
 pub(super) const SELDOM: Duration = Duration::from_secs(20);
+
+/// Why there is nothing to switch off.
+const DELETED: &str = "the vhost was deleted";
 
 /// Whose tracing is to be switched off, over the guardian's pipe.
 #[derive(Clone, Serialize, Deserialize)]
@@ -47,6 +51,11 @@ impl OwnedTracing {
     /// without a majority of the cluster's nodes, too: it asks the node alone.
     pub(super) fn complaint(&self, reason: &str, goes_on: bool) -> String {
         let (vhost, node) = (shell_words::quote(&self.vhost), &self.node);
+        if reason == DELETED {
+            return format!(
+                "vhost {vhost} was deleted meanwhile: its tracing ended with it\nRabbitMQ before 4.0 traces it again once it is made again: then, on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}"
+            );
+        }
         let by_hand = format!("on the host of that node: rabbitmqctl -n {node} trace_off -p {vhost}");
         match goes_on {
             true => format!(
@@ -76,9 +85,24 @@ impl OwnedTracing {
         }
     }
 
+    /// The broker lists its vhosts, and this is none of them.
+    async fn is_deleted(&self, management: &Management) -> bool {
+        let path = "vhosts?columns=name";
+        let Ok(Json::Array(vhosts)) = management.get(path).await else {
+            return false;
+        };
+        let name = |vhost: &Json| vhost.get("name").and_then(Json::as_str).map(str::to_owned);
+        let mut names = vhosts.iter().filter_map(name).peekable();
+        names.peek().is_some() && names.all(|name| name != self.vhost)
+    }
+
     /// `false` while it is not known who is left.
     async fn try_restore(&self, management: &Management, late: bool) -> Result<bool, Unavailable> {
-        let readers = Tracing::readers(management, &self.vhost, &self.node).await?;
+        let readers = match Tracing::readers(management, &self.vhost, &self.node).await {
+            Ok(readers) => readers,
+            Err(_) if self.is_deleted(management).await => return Err(Unavailable::new(DELETED)),
+            Err(blindness) => return Err(blindness),
+        };
         match remaining_readers(&readers, &self.queue, late) {
             RemainingReaders::Nobody => {}
             RemainingReaders::Others => return Ok(true),

@@ -16,7 +16,7 @@ use crate::guardian::Guardian;
 use crate::interrupt::{Undoing, another_interrupt, interrupt};
 use crate::rabbitmq::management::Management;
 use crate::trace::TraceTotals;
-use crate::vantage::firehose::{Incoming, Missed, Subscription};
+use crate::vantage::firehose::{Arrival, Incoming, Missed, Subscription};
 
 /// How often we look at what nobody tells us: a closed pipe, our own standing still.
 const BEAT: Duration = Duration::from_millis(100);
@@ -25,7 +25,9 @@ const STALLED: Duration = Duration::from_millis(250);
 /// Between two attempts to connect again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a connection may take to end that is not used any more.
-const LET_GO: Duration = Duration::from_secs(1);
+pub const LET_GO: Duration = Duration::from_secs(1);
+/// A broker that answers has told within this time what was missed.
+const ENDING: Duration = Duration::from_secs(5);
 /// After the end what waits is written as long as something is taken within this time.
 const LAST_LINES: Duration = Duration::from_secs(3);
 
@@ -248,8 +250,10 @@ impl<'s> Reading<'s> {
 
     /// Takes what was captured until now, and reports what was not. Whether that number is exact.
     async fn count_missed(&mut self) -> bool {
+        // Until tracing is put back, which the user waits for.
+        let _finishing = Undoing::begin();
         let queue = &mut self.queue;
-        let missed = self.subscription.end(|arrival| queue.take(arrival)).await;
+        let missed = end(self.subscription, |arrival| queue.take(arrival)).await;
         let beyond = tokio::select! {
             beyond = self.subscription.beyond(self.reconnector.management) => beyond,
             // Whoever presses Ctrl-C once more does not want to wait for the exact number.
@@ -258,6 +262,16 @@ impl<'s> Reading<'s> {
         self.queue.missed(missed.events + beyond.events);
         missed.exact && beyond.exact && !self.gaps
     }
+}
+
+/// Takes no more from here on. A broker that has lost its majority lets nobody unbind, and does not answer: then how much
+/// was missed is not known.
+async fn end(subscription: &mut Subscription, rest: impl FnMut(Arrival)) -> Missed {
+    let ended = tokio::time::timeout(ENDING, subscription.end(rest)).await;
+    ended.unwrap_or(Missed {
+        events: 0,
+        exact: false,
+    })
 }
 
 /// What was seen is still written, as long as somebody reads it.
@@ -327,7 +341,7 @@ async fn enough(
         std::panic::panic_any("the thread that writes lines has panicked");
     };
     // What was dropped may lie behind the last line as well as before it.
-    let missed = subscription.end(drop).await;
+    let missed = end(subscription, drop).await;
     done.totals.missed += missed.events;
     conclude(done, missed.exact, None)
 }
@@ -338,7 +352,7 @@ async fn closed(
     done: oneshot::Receiver<OutputResult>,
 ) -> TraceResult {
     drop(queue);
-    let missed = subscription.end(drop).await;
+    let missed = end(subscription, drop).await;
     match tokio::time::timeout(LAST_LINES, done).await {
         Ok(Ok(done)) => conclude(done, missed.exact, None),
         _ => TraceResult::nothing(),
