@@ -103,22 +103,44 @@ pub(super) fn queue_info(
         (Some(said), Some(up @ 1..)) => Some(said.min(up)),
         (said, _) => said,
     };
+    let (policy, definition, policy_unknown) = policy(single, listed, without_policies);
     EventKind::QueueInfo {
         queue,
         state: field("state").and_then(Json::as_str).map(str::to_owned),
         queue_type: field("type").and_then(Json::as_str).map(str::to_owned),
         arguments: object(field("arguments")),
-        policy: field("policy")
-            .and_then(Json::as_str)
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned),
-        policy_definition: object(field("effective_policy_definition")),
-        policy_unknown: !without_policies && single.get("effective_policy_definition").is_none(),
+        policy,
+        policy_definition: definition,
+        policy_unknown,
         ready: count("messages_ready"),
         unacked: count("messages_unacknowledged"),
         members: length(field("members")),
         online,
     }
+}
+
+/// The name of its policy, what that says, and whether it is unknown. What is said of the queue alone knows of a policy only
+/// some seconds after it was set (4.3.6: 4.8 s for a quorum queue, 6.4 s for a classic one [V]); the list names it at once.
+fn policy(single: &Json, listed: &Json, without_policies: bool) -> (Option<String>, Map<String, Json>, bool) {
+    let name = |of: &Json, key: &str| Some(text(of, key)).filter(|name| !name.is_empty());
+    let names = |of: &Json| ["policy", "operator_policy"].map(|key| name(of, key));
+    let definition = |of: &Json| object(of.get("effective_policy_definition"));
+    let is_named = |of: &Json| names(of).iter().any(Option::is_some);
+    // A name that only the list has is younger than what the queue's own word says.
+    let is_younger = is_named(listed) && names(listed) != names(single);
+    let said = match (definition(listed), is_younger) {
+        (by_list, _) if !by_list.is_empty() => by_list,
+        (_, true) => Map::new(),
+        (_, false) => definition(single),
+    };
+    let is_missing = single.get("effective_policy_definition").is_none();
+    let is_unread = is_missing || is_named(listed) || is_named(single);
+    let unknown = !without_policies && said.is_empty() && is_unread;
+    (
+        name(listed, "policy").or_else(|| name(single, "policy")),
+        said,
+        unknown,
+    )
 }
 
 /// The nodes of a queue that lies on several.
@@ -173,4 +195,38 @@ pub(super) fn keys(bindings: &[Json]) -> Vec<String> {
     keys.sort();
     keys.dedup();
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The name, what it says, and whether that is unknown.
+    fn read(single: Json, listed: Json) -> (Option<String>, bool, bool) {
+        let (name, said, unknown) = policy(&single, &listed, false);
+        (name, !said.is_empty(), unknown)
+    }
+
+    #[test]
+    fn the_list_knows_of_a_policy_first() {
+        let none = json!({ "policy": null, "effective_policy_definition": {} });
+        let cap = json!({ "policy": "cap", "effective_policy_definition": { "max-length": 5 } });
+        let named = json!({ "policy": "cap" });
+        let name = || Some("cap".to_owned());
+        assert_eq!(
+            read(none.clone(), json!({ "policy": null })),
+            (None, false, false)
+        );
+        assert_eq!(read(none.clone(), cap.clone()), (name(), true, false));
+        // A classic queue's entry has the name alone.
+        assert_eq!(read(none.clone(), named.clone()), (name(), false, true));
+        assert_eq!(read(cap.clone(), named), (name(), true, false));
+        assert_eq!(read(cap, json!({})), (name(), true, false));
+        // Without statistics nothing is said of policies.
+        assert_eq!(read(json!({}), json!({})), (None, false, true));
+        let operator = json!({ "operator_policy": "most" });
+        assert_eq!(read(none, operator), (None, false, true));
+    }
 }
