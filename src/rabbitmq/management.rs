@@ -161,7 +161,13 @@ impl Management {
         let target = self.url.redacted();
         let response = response.map_err(|error| {
             let (_, chain) = no_answer(error);
-            let hint = tls_hint(&chain, self.url.expose().starts_with("https")).unwrap_or_else(|| {
+            let speaks_tls = self.url.expose().starts_with("https");
+            // What a TLS port answers to plain HTTP is no HTTP.
+            let is_tls_port = !speaks_tls && chain.contains("invalid HTTP version");
+            let of_the_port = is_tls_port.then(|| {
+                "that port does not speak plain HTTP: if it is a TLS port (15671), write https:// in `broker.management_url`".to_owned()
+            });
+            let hint = of_the_port.or_else(|| tls_hint(&chain, speaks_tls)).unwrap_or_else(|| {
                 "check `broker.management_url`; is the plugin on? rabbitmq-plugins enable rabbitmq_management".into()
             });
             Unavailable::new(format!("no answer from the management API at {target}: {chain}")).hint(hint)

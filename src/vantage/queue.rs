@@ -131,7 +131,7 @@ async fn down_with_its_node(config: &Config) -> Result<Counts, Unavailable> {
     match down.as_slice() {
         [] => Err(stalled()),
         down => Ok(Counts::Down(format!(
-            "the broker does not answer for it, and node {} of the cluster is down",
+            "the broker does not answer for it, and of the cluster this is down: {}",
             down.join(", ")
         ))),
     }

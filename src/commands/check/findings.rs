@@ -48,6 +48,7 @@ pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Que
     let story = Story::new(timeline);
     let mut found = of_queue(&story);
     found.extend(queues::findings(&story, of_the_vhost));
+    found.extend(of_queues_that_are_down(&story));
     found.extend(of_consumers(&story));
     found.extend(workers::findings(&story));
     found.extend(of_broker(timeline, config));
@@ -63,7 +64,7 @@ pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Que
         let vhost = &config.broker.vhost;
         finding(
             text,
-            format!("let it write there, too: rabbitmqctl set_permissions -p \"{vhost}\" USER CONFIGURE WRITE READ, with `amq\\.default` in WRITE"),
+            format!("let it write there, too: rabbitmqctl set_permissions -p \"{vhost}\" USER 'CONFIGURE' '(WRITE)|^amq\\.default$' 'READ', with what `rabbitmqctl list_user_permissions USER` says: it replaces all three"),
         )
     });
     found.extend(refused);
@@ -108,6 +109,8 @@ fn of_queue(story: &Story) -> Vec<Finding> {
             format!("queue `{queue}` does not exist"),
             "start the worker: the first worker or the first publish declares it; or correct broker.queue",
         )),
+        // Nobody can say what waits in it.
+        _ if bad_state(story, queue).is_some() => {}
         (None, Some(depth)) if depth.consumers == 0 => {
             let ready = counted(depth.ready, "message waits", "messages wait");
             let text = format!("queue `{queue}` has no consumer; {ready} in it");
@@ -152,6 +155,28 @@ fn of_queue(story: &Story) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// What the management API last said of the queue, if it does not work in that state. `live` is the metadata's own word,
+/// which is all there is where statistics are switched off.
+fn bad_state<'a>(story: &Story<'a>, queue: &str) -> Option<&'a str> {
+    let state = story.infos(queue).last()?.state?;
+    (!matches!(state, "running" | "idle" | "flow" | "live")).then_some(state)
+}
+
+/// Each that did not say so itself.
+fn of_queues_that_are_down(story: &Story) -> Vec<Finding> {
+    let companions = [story.delay_queue(), story.dead_letter_queue()];
+    let names = std::iter::once(story.queue().to_owned()).chain(companions.into_iter().flatten());
+    let unsaid = names.filter(|queue| queue != story.queue() || story.down(queue).next_back().is_none());
+    let found = unsaid.filter_map(|queue| {
+        let state = bad_state(story, &queue)?;
+        Some(finding(
+            format!("queue `{queue}` is in state {state}"),
+            "`rabbitmq-diagnostics cluster_status` says which node is missing",
+        ))
+    });
+    found.collect()
 }
 
 /// More than one program takes this queue's messages.
@@ -229,16 +254,6 @@ fn of_broker(timeline: &Timeline, config: &Config) -> Vec<Finding> {
                 format!("vhost `{vhost}` traces every message, and nobody reads it"),
                 "`taskdiag check --restore-tracing` switches it off",
             )),
-            EventKind::QueueInfo {
-                queue,
-                state: Some(state),
-                ..
-            } if !matches!(state.as_str(), "running" | "idle" | "flow") => {
-                found.push(finding(
-                    format!("queue `{queue}` is in state {state}"),
-                    "`rabbitmq-diagnostics cluster_status` says which node is missing",
-                ));
-            }
             // Only an administrator may change a vhost, and tracing is a part of it.
             EventKind::Broker { user, tags, .. }
                 if config.broker.trace != Trace::Off && !tags.iter().any(|tag| tag == "administrator") =>

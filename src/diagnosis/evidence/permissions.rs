@@ -68,13 +68,23 @@ impl<'a> Story<'a> {
                     "the worker {words}: its retries and delayed messages are lost"
                 )),
                 // Nobody who may declare nothing and write nowhere is meant to publish.
-                _ if permission.write.is_empty() => None,
+                _ if permission.write.is_empty() || self.is_for_taskdiag(permission) => None,
                 _ => Some(format!(
                     "whoever {words}: a task that it sends is refused, and {send} does not learn of it"
                 )),
             }
         });
         told.collect()
+    }
+
+    /// Our own user, who may write what is taskdiag's alone, as docs/rabbitmq.md has it.
+    fn is_for_taskdiag(&self, permission: &Permission) -> bool {
+        let own = self.facts(|kind| match kind {
+            EventKind::Broker { user, .. } => Some(user),
+            _ => None,
+        });
+        let is_own = own.last().is_some_and(|user| *user.value == permission.user);
+        is_own && permission.write.contains("taskdiag")
     }
 
     fn closed_channels(&self) -> impl Iterator<Item = Fact<&'a ClosedChannel>> {
