@@ -4,6 +4,7 @@
 //! it, what the row said. Built anew for every look at a timeline; it borrows, and cannot fail.
 
 mod actors;
+mod again;
 pub(in crate::diagnosis) mod api;
 mod attribution;
 pub(in crate::diagnosis) mod broker;
@@ -23,12 +24,14 @@ pub(in crate::diagnosis) mod holding;
 pub(in crate::diagnosis) mod holdups;
 mod identity;
 pub(in crate::diagnosis) mod later;
+pub(in crate::diagnosis) mod limits;
 mod lines;
 pub(in crate::diagnosis) mod lives;
 pub(in crate::diagnosis) mod locks;
 mod log_sight;
 mod messages;
 mod missing;
+pub(in crate::diagnosis) mod moved;
 mod notes;
 pub(in crate::diagnosis) mod others;
 pub(in crate::diagnosis) mod permissions;

@@ -1,6 +1,6 @@
 //! The queue moves, and the message is behind others.
 
-use crate::diagnosis::evidence::{Fact, broker, expiry, retries};
+use crate::diagnosis::evidence::{Fact, broker, expiry, holding, retries};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text::counted;
 use crate::timeline::EventKind;
@@ -53,7 +53,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     // It must go on to the end: a queue that has come to a stop is another matter.
-    if broker::still_moves(story).is_none() {
+    if holding::still_moves(story).is_none() {
         return Answer::NotApplicable;
     }
     // One that was sent later and came first: ours is not in the line, or has a lower priority.

@@ -1,7 +1,7 @@
 //! The message waits for its time.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{control, retries};
+use crate::diagnosis::evidence::{broker, control, limits, retries};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::Delays;
@@ -125,6 +125,15 @@ fn check(story: &Story<'_>) -> Answer {
     match holding::holds(story, passage.queue, passage.at_ms) {
         Holds::All(n) if n == passage.n => Answer::shown(text, [n]),
         Holds::All(n) => Answer::shown(text, [passage.n, n]),
+        // What is counted may be others' messages, and this one may have been refused or dropped.
+        Holds::Some(n) if broker::did_not_grow(story) || limits::may_drop(story, passage) => Answer::possible(
+            format!(
+                "published with a delay to `{}`, due in {left}; it may not wait there: the queue has a limit, or did not grow by this publish",
+                passage.queue
+            ),
+            [passage.n, n],
+        )
+        .would_decide(&[Source::DeadLetters]),
         Holds::Some(n) => Answer::shown(text, [passage.n, n]).given([Premise::IsAmongTheWaiting]),
         Holds::Nothing(n) => Answer::ruled_out(
             format!(

@@ -57,7 +57,10 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let queue = published.map_or(story.queue(), |passage| passage.queue);
-    let Some(info) = story.infos(queue).last() else {
+    // The statistics of a young queue, or a young policy, may say less later than they did before.
+    let tells = |info: &Info<'_>| info.setting("message-ttl").is_some();
+    let told = story.infos(queue).rfind(tells);
+    let Some(info) = told.or_else(|| story.infos(queue).last()) else {
         return Answer::cannot_tell(&[Source::Management]);
     };
     let ttl = info.setting("message-ttl").and_then(serde_json::Value::as_u64);
@@ -73,6 +76,11 @@ fn check(story: &Story<'_>) -> Answer {
         }
         return Answer::ruled_out(format!("`{queue}` has no message TTL"), [info.n]);
     };
+    if let Some(passage) = published
+        && let Some(answer) = by_the_queues_ttl(story, passage, &info, ttl)
+    {
+        return answer;
+    }
     let Some(dead) = story
         .dead_letter_queue()
         .filter(|_| story.closed() && story.reached(Stage::Delivered).is_none())
@@ -249,9 +257,67 @@ fn by_its_queues_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer
     let info = story.infos(passage.queue).last()?;
     let is_known = info.setting("dead-letter-exchange").is_none() && !info.policy_unknown;
     let dead = story.dead_letter_queue().filter(|dead| broker::grew(story, dead));
-    (is_known && dead.is_none())
+    (is_known && dead.is_none() && !waits_at_the_head(story, passage))
         .then(|| by_its_ttl(story, passage))
         .flatten()
+}
+
+/// The queue was empty before it, and more waits than came behind it: it is at the head, and its time does not count.
+fn waits_at_the_head(story: &Story<'_>, passage: &Transfer<'_>) -> bool {
+    let mut looks = story.depths(passage.queue);
+    let was_empty = looks
+        .rfind(|depth| depth.at_ms <= passage.at_ms)
+        .is_some_and(|depth| depth.ready == 0);
+    let behind = holding::sent_behind(story, passage).len() as u64;
+    let last = story.depths(passage.queue).last();
+    was_empty && last.is_some_and(|last| last.ready > behind)
+}
+
+/// The queue gives each of its messages so long. Nothing was seen to take this one, whose time is over: where it is at the
+/// head it is gone, and where older ones are before it, which may live longer, it is thrown away when it comes there.
+fn by_the_queues_ttl(
+    story: &Story<'_>,
+    passage: &Transfer<'_>,
+    info: &Info<'_>,
+    ttl_ms: u64,
+) -> Option<Answer> {
+    let queue = passage.queue;
+    let due = passage.at_ms + ttl_ms as f64;
+    let last = story.depths(queue).last()?;
+    let was_taken = story.reached(Stage::Delivered).is_some() || !story.sees_all(Source::Firehose);
+    if !story.closed() || was_taken || queue != story.queue() || last.at_ms < due + LOOK_MS {
+        return None;
+    }
+    let lives = format!("messages on `{queue}` live {}", units::span(ttl_ms as f64));
+    let before = story.depths(queue).rfind(|depth| depth.at_ms <= passage.at_ms)?;
+    let evidence = [passage.n, info.n, last.n];
+    if last.ready == 0 {
+        let since = || story.depths(queue).filter(|depth| depth.at_ms > passage.at_ms);
+        let there = since().any(|depth| depth.ready > 0 && depth.at_ms <= due);
+        let gone_early = since().any(|depth| {
+            let is_sure = depth.samples > 1 || depth.at_ms > passage.at_ms + LOOK_MS;
+            is_sure && depth.ready == 0 && depth.at_ms + LOOK_MS < due
+        });
+        // What expires goes to where dead letters go.
+        let is_elsewhere =
+            info.setting("dead-letter-exchange").is_some() && !broker::dead_letters_rose(story);
+        if !there || gone_early || is_elsewhere {
+            return None;
+        }
+        let text =
+            format!("{lives}; this one was never delivered, and `{queue}` is empty since its time was over");
+        return Some(Answer::likely(text, evidence));
+    }
+    if waits_at_the_head(story, passage) {
+        return None;
+    }
+    let text = match before.ready {
+        0 => format!("{lives}; this one was not delivered in that time, and only others wait"),
+        _ => format!(
+            "{lives}; this one was not delivered in that time: a worker does not get it, since the broker throws it away when it comes to the head of `{queue}`"
+        ),
+    };
+    Some(Answer::likely(text, evidence))
 }
 
 /// A look that was under way at the publish may not count it yet.
@@ -446,5 +512,60 @@ mod tests {
         let routed = json!({ "x-message-ttl": 1_000, "x-dead-letter-exchange": "" });
         assert_eq!(after(routed), "not applicable");
         assert_eq!(after(json!({})), "ruled out");
+    }
+
+    /// Nobody consumes, and the queue gives each message a second: so many waited before, and wait after it.
+    fn on_a_queue_with_a_ttl(arguments: serde_json::Value, before: u64, at_once: u64, after: u64) -> Scene {
+        Scene::new()
+            .depth("default", before, 0)
+            .depth("default.XQ", 0, 0)
+            .totals("default", before, 0, arguments)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .depth("default", at_once, 0)
+            .at(1_600.0)
+            .depth("default", after, 0)
+            .at(4_000.0)
+            .depth("default", after, 0)
+            // A look at a young policy that says less.
+            .totals("default", after, 0, json!({}))
+            .silence()
+    }
+
+    /// No exchange for dead letters: nothing grows.
+    #[test]
+    fn gone_with_its_queues_ttl() {
+        let second = || json!({ "x-message-ttl": 1000 });
+        let gone = on_a_queue_with_a_ttl(second(), 0, 1, 0);
+        assert!(gone.cause().ends_with(" message-expired"), "{}", gone.cause());
+        // Purged before its time was over.
+        let early = on_a_queue_with_a_ttl(json!({ "x-message-ttl": 2_500 }), 0, 1, 0);
+        assert_ne!(early.answer(&CAUSE), "likely");
+        // With one, what expires is a dead letter.
+        let elsewhere = json!({ "x-message-ttl": 1000, "x-dead-letter-exchange": "" });
+        assert_ne!(on_a_queue_with_a_ttl(elsewhere, 0, 1, 0).answer(&CAUSE), "likely");
+        // Its time is not over.
+        let long = json!({ "x-message-ttl": 1_200_000 });
+        assert_eq!(
+            on_a_queue_with_a_ttl(long.clone(), 0, 1, 1).answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(on_a_queue_with_a_ttl(long, 0, 1, 1).cause(), "likely no-consumer");
+    }
+
+    /// It is thrown away when it comes to the head: a worker does not get it.
+    #[test]
+    fn too_old_behind_an_older_one_that_lives_longer() {
+        let second = || json!({ "x-message-ttl": 1000 });
+        assert_eq!(
+            on_a_queue_with_a_ttl(second(), 1, 2, 2).cause(),
+            "likely message-expired"
+        );
+        // It is at the head and waits: its time does not count.
+        assert_eq!(
+            on_a_queue_with_a_ttl(second(), 0, 1, 1).answer(&CAUSE),
+            "not applicable"
+        );
     }
 }

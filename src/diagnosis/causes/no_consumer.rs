@@ -147,11 +147,18 @@ fn what_lives(story: &Story<'_>, n: u32) -> String {
 /// It was not seen to wait here: then it needs more than a worker.
 fn waits_elsewhere(story: &Story<'_>, last: &Depth, evidence: &[u32]) -> Option<Answer> {
     // Others wait, and this one did not come to them.
-    if broker::did_not_grow(story) {
-        let text = format!(
-            "`{}` had no consumer in any look, but did not grow by this publish: the message does not wait there",
-            story.queue()
-        );
+    if let Some(passage) = story.published().filter(|_| broker::did_not_grow(story)) {
+        let text = match passage.queue == story.queue() {
+            true => format!(
+                "`{}` had no consumer in any look, but did not grow by this publish: the message does not wait there",
+                passage.queue
+            ),
+            false => format!(
+                "`{}` had no consumer in any look, but `{}` did not grow by this publish: the message does not wait there",
+                story.queue(),
+                passage.queue
+            ),
+        };
         return Some(Answer::possible(text, evidence));
     }
     // What does not wait needs more than a worker: it expired, was purged, or its queue has no leader.

@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{Transfer, api, broker, connections, later, perm
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::timeline::{Connection, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "not-dispatched",
@@ -87,6 +87,13 @@ fn look(story: &Story<'_>) -> Answer {
     }
     let said = api::own_words(story);
     if let Some(connections) = story.connections() {
+        // What it sends is not read while the broker holds it back.
+        let is_held_back = |connection: &Connection| {
+            matches!(connection.state.as_str(), "blocked" | "blocking") && is_api(&connection.name)
+        };
+        if connections.iter().any(is_held_back) {
+            return Answer::NotApplicable;
+        }
         for process in &api {
             if connections.iter().any(|connection| {
                 connection.vhost == story.timeline.setup.vhost
@@ -371,5 +378,20 @@ mod tests {
     fn without_the_apis_log_it_is_possible_at_most() {
         let blind = connected().silence().without(Source::ApiLog);
         assert_eq!(blind.answer(&CAUSE), "possible");
+    }
+
+    /// Nothing that it sends is read.
+    #[test]
+    fn a_connection_that_the_broker_holds_back_is_a_near_miss() {
+        let held = |state: &str| {
+            Scene::accepted()
+                .row("PENDING")
+                .api_process(&[API])
+                .connections(&[(API, "/", state)])
+                .silence()
+        };
+        assert_eq!(held("running").answer(&CAUSE), "likely");
+        assert_eq!(held("blocked").answer(&CAUSE), "not applicable");
+        assert_eq!(held("blocking").answer(&CAUSE), "not applicable");
     }
 }

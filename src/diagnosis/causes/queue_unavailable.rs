@@ -98,7 +98,8 @@ fn now_down(story: &Story<'_>) -> Option<(Certainty, String, Vec<u32>)> {
         return Some((Certainty::Likely, text, vec![info.n]));
     }
     let (certainty, text) = match info.state? {
-        "running" | "idle" | "flow" => return None,
+        // `live` is the metadata's own word, which is all there is where statistics are switched off.
+        "running" | "idle" | "flow" | "live" => return None,
         state @ ("down" | "stopped" | "crashed" | "minority") => (
             Certainty::Certain,
             format!("queue `{queue}` is in state {state}: its node is down or it has no majority"),
@@ -273,5 +274,12 @@ mod tests {
                 .answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// The metadata's own word, where statistics are switched off.
+    #[test]
+    fn live_is_a_state_that_it_works_in() {
+        let scene = Scene::published().totals_in_state("live", "default", 0, 0, serde_json::json!({}));
+        assert_eq!(scene.silence().answer(&CAUSE), "ruled out");
     }
 }

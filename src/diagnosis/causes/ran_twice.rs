@@ -1,6 +1,6 @@
 //! The task was run more than once, or was sent more than once.
 
-use crate::diagnosis::evidence::{Fact, Transfer};
+use crate::diagnosis::evidence::{Fact, Transfer, connections};
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Story};
 use crate::framework::{LogEvent, Message};
 use crate::timeline::{EventKind, Source};
@@ -77,7 +77,8 @@ fn comes_again(story: &Story<'_>) -> Option<Answer> {
     let told = story.attempt_over().filter(|told| told.settles())?;
     let failed = story.acknowledgement_failed(&told)?;
     let again = |passage: &Transfer<'_>| passage.at_ms > told.at_ms;
-    if story.deliveries().any(again) {
+    // Nor where the queue, or the whole vhost, was deleted: its messages went with it.
+    if story.deliveries().any(again) || is_deleted(story) {
         return None;
     }
     let text = format!(
@@ -85,6 +86,26 @@ fn comes_again(story: &Story<'_>) -> Option<Answer> {
         told.message_id().unwrap_or("?")
     );
     Some(Answer::likely(text, [told.n, failed]))
+}
+
+/// The last look found no such queue, or the worker was told that there is no such vhost any more.
+fn is_deleted(story: &Story<'_>) -> bool {
+    let no_queue = story
+        .depths(story.queue())
+        .last()
+        .is_some_and(|depth| !depth.exists);
+    let mut errors = story
+        .worker_lines()
+        .iter()
+        .rev()
+        .filter_map(|told| match told.mark {
+            Some(LogEvent::ConnectionError { error, .. }) => Some(error),
+            _ => None,
+        });
+    no_queue
+        || errors
+            .next()
+            .is_some_and(|error| connections::is_missing_vhost(error))
 }
 
 /// A message of this task, and another one for the same actor from the same sender: the connection, or a
@@ -332,6 +353,8 @@ mod tests {
         };
         let again = failed(acked());
         assert!(contributes(&again));
+        // The queue is gone, with its messages.
+        assert!(!contributes(&again.clone().no_queue("default").silence()));
         assert!(again.verdict().cause.is_some_and(|cause| cause.id == "succeeded"));
         let settled = |scene: &Scene| {
             let story = crate::diagnosis::Story::new(&scene.timeline);

@@ -46,6 +46,12 @@ fn check(story: &Story<'_>) -> Answer {
         }
         (None, count) if count >= 2 && story.died_in_actor().is_none() => match ended_meanwhile(story) {
             Some((text, ends)) => Answer::likely(text, ends).owned_by(Some(&[Owner::Deployment])),
+            None if story.runs_again().is_some() => Answer::likely(
+                format!(
+                    "redelivered {count} times: when a run of it ends, the broker has taken the message back, and another one is under way"
+                ),
+                again,
+            ),
             None => Answer::likely(format!("redelivered {count} times and never settled"), again),
         },
         _ => begun_again(story),
@@ -112,7 +118,9 @@ fn gives_itself_back(story: &Story<'_>) -> Option<Answer> {
 /// cancelled or lost between. From 4.3 on a quorum queue's timeout is no error to the worker, which says no
 /// more than that it restarts its consumer.
 fn begun_again(story: &Story<'_>) -> Answer {
-    if story.attempt_over().is_some() || !story.raised().is_empty() || story.died_in_actor().is_some() {
+    let runs_again = story.runs_again();
+    let is_over = story.attempt_over().is_some() && runs_again.is_none();
+    if is_over || !story.raised().is_empty() || story.died_in_actor().is_some() {
         return Answer::NotApplicable;
     }
     let begins =
@@ -136,9 +144,13 @@ fn begun_again(story: &Story<'_>) -> Answer {
     let Some(restarted) = restarted else {
         return Answer::NotApplicable;
     };
+    let ended = match runs_again {
+        Some(ends) => format!("and only {} of its runs had ended", ends.value),
+        None => "while no run of it had ended".to_owned(),
+    };
     Answer::likely(
         format!(
-            "the worker was handed the task {} times while no run of it had ended; its consumer was restarted between (`{}`)",
+            "the worker was handed the task {} times {ended}; its consumer was restarted between (`{}`)",
             began.len(),
             restarted.line.text
         ),
@@ -243,5 +255,28 @@ mod tests {
             "{}",
             once.summary()
         );
+    }
+
+    /// A quorum queue's timeout takes the message back while it runs, again and again: what ends is an earlier run.
+    #[test]
+    fn another_run_is_under_way_when_one_ends() {
+        use crate::diagnosis::causes::row_never_written;
+        let received = "Received message act('task_1') with id 'm-1'.";
+        let thread = "dramatiq.worker.WorkerThread";
+        let runs = |again: bool| {
+            let scene = Scene::received().row("RUNNING").info(
+                "dramatiq.worker.ConsumerThread(default)",
+                "Restarting consumer in 3.00 seconds.",
+            );
+            let scene = match again {
+                true => scene.debug(thread, received),
+                false => scene,
+            };
+            scene.completed().acked("m-1").row("RUNNING").silence()
+        };
+        assert_eq!(runs(true).answer(&row_never_written::CAUSE), "not applicable");
+        assert_ne!(runs(false).answer(&row_never_written::CAUSE), "not applicable");
+        assert_eq!(runs(true).answer(&CAUSE), "likely");
+        assert_eq!(runs(false).answer(&CAUSE), "not applicable");
     }
 }

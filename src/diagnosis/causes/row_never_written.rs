@@ -179,6 +179,8 @@ fn check(story: &Story<'_>) -> Answer {
         // Rejected: the attempt failed, whatever kept the log from saying so.
         || story.dead_letters_grew()
         || story.was_skipped()
+        // Another run of it is under way, and may write it.
+        || story.runs_again().is_some()
     {
         return Answer::NotApplicable;
     }

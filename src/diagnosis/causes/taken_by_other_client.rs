@@ -1,6 +1,6 @@
 //! Something that is not a worker took the message.
 
-use crate::diagnosis::evidence::workers;
+use crate::diagnosis::evidence::{Transfer, moved, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -19,9 +19,19 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(passage) = story.deliveries().last() else {
+    let moved = moved::moved(story);
+    let handed = moved.map(|moved| moved.delivery);
+    let Some(passage) = handed.or_else(|| story.deliveries().last().copied()) else {
         return Answer::NotApplicable;
     };
+    let answer = taken(story, &passage);
+    match moved {
+        Some(moved) => answer.followed_by(&format!(", and sent on to `{}`", moved.copy.queue)),
+        None => answer,
+    }
+}
+
+fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
     let peer = story.peer(passage.connection);
 
     // The management API gets messages through no client connection: an Erlang pid stands there.
@@ -175,5 +185,32 @@ mod tests {
             .connections(&[(OTHER, "/", "running")])
             .silence();
         assert_eq!(pika.answer(&CAUSE), "not applicable");
+    }
+
+    /// A shovel: the same message on the same connection, to another queue.
+    #[test]
+    fn it_sent_the_message_on() {
+        let shovel = |connection: &str, queue: &str| {
+            Scene::sent_to_another()
+                .process(900, 1, "./shovel", |_| {})
+                .peer(OTHER, 900)
+                .publish_as(queue, connection, Scene::message("m-1"))
+                .totals("default", 0, 0, serde_json::json!({}))
+                .silence()
+        };
+        let moved = shovel(OTHER, "archive");
+        assert_eq!(moved.cause(), "likely taken-by-other-client");
+        assert!(moved.summary().contains("`archive`"), "{}", moved.summary());
+        let place = moved.verdict().message.map(|found| (found.place, found.lost));
+        let (place, lost) = place.expect("a place");
+        assert!(place.starts_with("sent on to `archive` by pid 900"), "{place}");
+        assert_eq!(lost, None);
+        // Its own queue again, or from another connection: it was not moved by whoever had it.
+        for scene in [
+            shovel(OTHER, "default"),
+            shovel(crate::diagnosis::testing::API, "archive"),
+        ] {
+            assert!(!scene.summary().contains("sent on"), "{}", scene.summary());
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "unroutable",
@@ -59,6 +60,17 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out(text, [down.n]);
     }
     let depths = story.depths_since(passage.queue);
+    if let Some((missing, again)) = story.missing_when_sent(passage) {
+        return Answer::likely(
+            format!(
+                "`{}` did not exist when the message was sent to it, and was made again {} later: the broker dropped the message",
+                passage.queue,
+                units::span(again.at_ms - passage.at_ms)
+            ),
+            [passage.n, missing.n, again.n],
+        )
+        .lasting_if(true);
+    }
     if let Some(depth) = depths.iter().find(|depth| depth.exists) {
         return Answer::ruled_out(format!("queue `{}` exists", passage.queue), [depth.n]);
     }
@@ -133,5 +145,26 @@ mod tests {
         for source in [Source::Queue, Source::Firehose] {
             assert_eq!(scene.without(source).answer(&CAUSE), "cannot tell");
         }
+    }
+
+    /// What is there later was not there then.
+    #[test]
+    fn the_queue_is_made_again_after_the_publish() {
+        let again = |missing_at: f64, at: f64| {
+            Scene::new()
+                .no_queue("default")
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .at(missing_at)
+                .no_queue("default")
+                .at(at)
+                .depth("default", 0, 1)
+                .silence()
+        };
+        let scene = again(80.0, 2_800.0);
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        // Declared as it was sent: a look that was under way says nothing.
+        assert_eq!(again(25.0, 110.0).answer(&CAUSE), "ruled out");
     }
 }

@@ -67,7 +67,8 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             evidence,
         )
-        .given([Premise::PeerIsProcess(passage.connection.to_owned())]);
+        .given([Premise::PeerIsProcess(passage.connection.to_owned())])
+        .naming("{worker_pid}", process.pid);
     }
     let is_stopped = matches!(process.state, 'T' | 't');
     if let Some(answer) = of_a_child(story, passage, process.pid, is_stopped) {
@@ -83,7 +84,7 @@ fn check(story: &Story<'_>) -> Answer {
             false => Answer::ruled_out(text, [goes_on]),
         };
     }
-    match process.state {
+    let answer = match process.state {
         'T' | 't' => Answer::shown(
             format!(
                 "pid {} is stopped (state {}): it was sent SIGSTOP, or a debugger holds it",
@@ -93,13 +94,15 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .given([Premise::PeerIsProcess(passage.connection.to_owned())]),
         'Z' => Answer::NotApplicable,
-        Process::OUT_OF_SIGHT => all_frozen(story, Some(passage.n)),
+        Process::OUT_OF_SIGHT => return all_frozen(story, Some(passage.n)),
         'D' if story.closed() => Answer::likely(
             format!("pid {} is in uninterruptible sleep (state D)", process.pid),
             evidence,
         ),
         state => Answer::ruled_out(format!("pid {} is in state {state}", process.pid), [process.n]),
-    }
+    };
+    // It need not be the watched worker.
+    answer.naming("{worker_pid}", process.pid)
 }
 
 /// It was stopped since the message came, and ran again after that.
@@ -176,7 +179,7 @@ fn of_a_child(
             );
             let mut evidence = vec![passage.n];
             evidence.extend(stopped.iter().map(|child| child.n));
-            Some(Answer::likely(text, evidence))
+            Some(Answer::likely(text, evidence).naming("{worker_pid}", master))
         }
     }
 }
@@ -535,5 +538,19 @@ mod tests {
         assert_eq!(stopped.clone().silence().answer(&CAUSE), "certain");
         let limited = state(state(stopped, 'S'), 'T');
         assert_eq!(limited.silence().answer(&CAUSE), "possible");
+    }
+
+    /// The one that is stopped is named, and not the watched worker, which runs.
+    #[test]
+    fn the_remedy_names_the_one_that_is_stopped() {
+        let scene = Scene::sent_to_another()
+            .worker_process(&[WORKER])
+            .process(900, 899, "python dramatiq other", |process| process.state = 'T')
+            .peer(crate::diagnosis::testing::OTHER, 900)
+            .silence();
+        let Answer::Matched(matched) = check(&Story::new(&scene.timeline)) else {
+            panic!("it is stopped");
+        };
+        assert_eq!(matched.values, [("{worker_pid}", "900".to_owned())]);
     }
 }

@@ -1,6 +1,6 @@
 //! All consumers are full.
 
-use crate::diagnosis::evidence::{broker, busy, connections, control, retries, stacks, workers};
+use crate::diagnosis::evidence::{broker, busy, connections, control, holding, retries, stacks, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::Delays;
 use crate::timeline::Source;
@@ -37,7 +37,7 @@ fn check(story: &Story<'_>) -> Answer {
     if broker::did_not_grow(story) {
         return Answer::NotApplicable;
     }
-    if let Some(n) = broker::still_moves(story) {
+    if let Some(n) = holding::still_moves(story) {
         return Answer::ruled_out("others go on being delivered", [n]);
     }
     if let Some(n) = control::run_nothing(story) {

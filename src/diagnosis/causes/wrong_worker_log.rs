@@ -29,12 +29,19 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let text = |pids: &[i32]| pids.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
     let in_log: Vec<i32> = logged.into_iter().collect();
+    // Who holds the connection may be a relay before the very worker whose log it is: only a worker has a log of
+    // its own.
+    let is_shown = |pid: i32| {
+        let process = story.process_in_life(pid);
+        process.is_some_and(|process| workers::is_shown_a_worker(story, &process))
+    };
+    let is_another_worker = |pid: i32| story.is_watched(pid) == Some(false) && is_shown(pid);
     // The list of consumers is late, the delivery is not; but others may consume as well.
     let delivered = story
         .deliveries()
         .last()
         .and_then(|passage| Some((passage, story.peer(passage.connection)?.value)))
-        .filter(|(_, pid)| story.is_watched(*pid) == Some(false));
+        .filter(|(_, pid)| is_another_worker(*pid));
     let by_delivery = match delivered {
         Some((passage, pid)) if workers::live_workers(story).is_empty() => Answer::likely(
             format!(
@@ -55,7 +62,7 @@ fn check(story: &Story<'_>) -> Answer {
         .deliveries()
         .last()
         .and_then(|passage| Some((passage, story.peer(passage.connection)?.value)))
-        .filter(|(_, pid)| !in_log.contains(pid));
+        .filter(|(_, pid)| !in_log.contains(pid) && is_shown(*pid));
     if let (true, Some((passage, pid))) = (ended, elsewhere) {
         return Answer::likely(
             format!(
@@ -91,7 +98,7 @@ fn check(story: &Story<'_>) -> Answer {
     if pids.is_empty() || !whole {
         return by_delivery;
     }
-    if pids.iter().any(|pid| story.is_watched(*pid) != Some(false)) {
+    if !pids.iter().all(|pid| is_another_worker(*pid)) {
         return Answer::NotApplicable;
     }
     Answer::shown(
@@ -103,7 +110,6 @@ fn check(story: &Story<'_>) -> Answer {
         [vec![consumers.n], peers].concat(),
     )
     .given(pids.iter().map(|pid| Premise::NotAReplica(*pid)))
-    // A proxy runs another command, too.
     .given(ours.map(|consumer| Premise::PeerIsProcess(consumer.connection.clone())))
     .given([Premise::SamePidSpace])
 }
@@ -172,5 +178,40 @@ mod tests {
             .consumers(&[("default", OTHER, 16)]);
         assert_eq!(scene.answer(&CAUSE), "not applicable");
         assert_eq!(ended().without(Source::Process).answer(&CAUSE), "cannot tell");
+    }
+
+    /// A relay of any name: the worker's connections end at it, and it holds those to the broker.
+    fn behind(relay: &str) -> Scene {
+        const UP: &str = "127.0.0.1:50000 -> 127.0.0.1:9999";
+        Scene::new()
+            .worker_booted()
+            .worker_process(&[UP])
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .process(700, 1, relay, |process| {
+                process.sockets = vec![OTHER.into(), "127.0.0.1:9999 -> 127.0.0.1:50000".into()];
+                process.sockets_seen = true;
+            })
+            .deliver(OTHER)
+            .peer(OTHER, 700)
+            .consumers(&[("default", OTHER, 4), ("default.DQ", OTHER, 1000)])
+            .depth("default", 0, 1)
+    }
+
+    #[test]
+    fn any_program_may_be_a_relay() {
+        for relay in ["linkerd2-proxy", "python -c import socket", "socat"] {
+            let scene = behind(relay).silence();
+            assert_eq!(scene.answer(&CAUSE), "not applicable", "{relay}");
+            let story = Story::new(&scene.timeline);
+            assert_eq!(story.is_watched(700), None, "{relay}");
+        }
+        // What is known as a worker by itself is none, be its delay queue's consumer on the same connection or not.
+        assert_eq!(
+            behind("python dramatiq other").silence().answer(&CAUSE),
+            "certain"
+        );
     }
 }

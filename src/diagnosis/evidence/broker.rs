@@ -1,6 +1,6 @@
 //! What the broker said of queues, consumers and connections.
 
-use super::{Depth, Fact, Info, Story, Transfer, connections, holding};
+use super::{Depth, Fact, Info, Story, Transfer, connections, holding, limits};
 use crate::diagnosis::{Answer, Scenario};
 use crate::text::counted;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
@@ -248,10 +248,16 @@ pub(in crate::diagnosis) fn dead_letters_rose(story: &Story<'_>) -> bool {
 /// The publish did not add a message to the queue, though none was taken away meanwhile: the broker
 /// did not keep it. Only the firehose can say that none was taken.
 pub(in crate::diagnosis) fn did_not_grow(story: &Story<'_>) -> bool {
-    let Some(passage) = story.published().filter(|_| story.sees_all(Source::Firehose)) else {
+    let sent = story.published();
+    sent.is_some_and(|passage| did_not_grow_by(story, passage))
+}
+
+/// The same of any publish. A queue that throws its oldest away for the newest does not grow either, and keeps it.
+pub(in crate::diagnosis) fn did_not_grow_by(story: &Story<'_>, passage: &Transfer<'_>) -> bool {
+    if !story.sees_all(Source::Firehose) || limits::stays(story, passage) {
         return false;
-    };
-    let depths: Vec<_> = story.depths(story.queue()).collect();
+    }
+    let depths: Vec<_> = story.depths(passage.queue).collect();
     // The firehose tells of it later than the queue holds it: what was counted before the request left is from before.
     let since = story
         .submitted_at()
@@ -261,9 +267,9 @@ pub(in crate::diagnosis) fn did_not_grow(story: &Story<'_>) -> bool {
         return false;
     };
     let taken = story.timeline.events.iter().any(|event| {
-        matches!(&event.kind, EventKind::Deliver { queue, .. } if queue == story.queue() && event.at_ms >= before.at_ms)
+        matches!(&event.kind, EventKind::Deliver { queue, .. } if queue == passage.queue && event.at_ms >= before.at_ms)
     });
-    passage.queue == story.queue() && before.exists && after.exists && after.ready <= before.ready && !taken
+    before.exists && after.exists && after.ready <= before.ready && !taken
 }
 
 /// The message lies on a dead-letter queue for this reason: seen with `--peek` only.
@@ -295,22 +301,6 @@ pub(in crate::diagnosis) fn may_lose_messages(story: &Story<'_>) -> bool {
     let mut infos = story.infos(story.queue()).peekable();
     infos.peek().is_none()
         || infos.any(|info| info.policy_unknown || LIMITS.iter().any(|limit| info.setting(limit).is_some()))
-}
-
-/// Other messages were delivered in the second half of the time since ours was sent. One that comes
-/// again is no progress.
-pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
-    let sent = story.published()?.at_ms;
-    let end = story.depths(story.queue()).last()?.at_ms;
-    let half = sent + (end - sent) / 2.0;
-    story.find_last(|event| match &event.kind {
-        EventKind::Deliver {
-            queue,
-            redelivered: false,
-            ..
-        } if queue == story.queue() && event.at_ms >= half => Some(event.n),
-        _ => None,
-    })
 }
 
 /// Fewer messages wait than before, some time after ours was sent: somebody took one, seen or not.

@@ -1,6 +1,6 @@
 //! AMQP connections and connection errors: whose they are, and what they say.
 
-use super::{Fact, Story, WorkerLine};
+use super::{Fact, Story, WorkerLine, workers};
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
 use crate::text::{self, counted};
@@ -174,6 +174,54 @@ pub(in crate::diagnosis) fn is_relay(process: &Process) -> bool {
     })
 }
 
+/// It passes connections on: by its name, or because a worker's connection ends at it, which has none to the broker
+/// itself, while this one has. Any program may be such a relay, a script as well.
+pub(in crate::diagnosis) fn passes_on(story: &Story<'_>, process: &Process) -> bool {
+    if is_relay(process) {
+        return true;
+    }
+    let looks = || {
+        story
+            .timeline
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Process(process) => Some(process),
+                _ => None,
+            })
+    };
+    let is_at_the_broker = |pid: i32, sockets: &[String]| {
+        let by_list = story.connections().is_some_and(|listed| {
+            let mut names = listed.iter().map(|connection| &connection.name);
+            names.any(|name| sockets.contains(name))
+        });
+        by_list
+            || story.timeline.events.iter().any(|event| match &event.kind {
+                EventKind::Peer {
+                    connection,
+                    pid: peer,
+                } => *peer == pid && sockets.contains(connection),
+                _ => false,
+            })
+    };
+    let own = || looks().filter(|look| look.pid == process.pid);
+    let ends_at_it = |socket: &String| {
+        let turned = socket
+            .split_once(" -> ")
+            .map(|(from, to)| format!("{to} -> {from}"));
+        turned.is_some_and(|turned| own().any(|look| look.sockets.contains(&turned)))
+    };
+    let goes_through_it = |other: &Process| {
+        other.pid != process.pid && workers::is_worker(other) && other.sockets.iter().any(ends_at_it)
+    };
+    !workers::is_worker(process)
+        && own().any(|look| is_at_the_broker(look.pid, &look.sockets))
+        && looks().any(|other| {
+            let mut all = looks().filter(|look| look.pid == other.pid);
+            goes_through_it(other) && !all.any(|look| is_at_the_broker(look.pid, &look.sockets))
+        })
+}
+
 pub(in crate::diagnosis) fn is_conflict(error: &str) -> bool {
     error.contains("PRECONDITION_FAILED") || error.contains("406")
 }
@@ -207,9 +255,13 @@ pub(in crate::diagnosis) fn is_refused_for_good(story: &Story<'_>) -> bool {
         && last.iter().all(|error| {
             let not_allowed = error.contains("NOT_ALLOWED");
             error.contains("Login was refused")
-                || (not_allowed && error.contains("vhost") && error.contains("not found"))
+                || is_missing_vhost(error)
                 || (not_allowed && error.contains("access to vhost") && !error.contains("limit"))
         })
+}
+
+pub(in crate::diagnosis) fn is_missing_vhost(error: &str) -> bool {
+    error.contains("NOT_ALLOWED") && error.contains("vhost") && error.contains("not found")
 }
 
 /// Another client holds the queue for itself alone.

@@ -33,8 +33,8 @@ pub(in crate::diagnosis) fn wall_ms(story: &Story<'_>, at_ms: f64) -> i64 {
 pub(in crate::diagnosis) fn thrown_away_at(story: &Story<'_>, passage: &Transfer<'_>) -> Option<f64> {
     let of_the_queue = story
         .infos(passage.queue)
-        .last()
-        .and_then(|info| info.setting("message-ttl")?.as_i64());
+        .rev()
+        .find_map(|info| info.setting("message-ttl")?.as_i64());
     let own = passage.message.expiration_ms;
     let lives = own.into_iter().chain(of_the_queue).min()?;
     Some(passage.at_ms + lives as f64)

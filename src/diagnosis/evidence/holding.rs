@@ -54,6 +54,7 @@ pub(in crate::diagnosis) fn holds(story: &Story<'_>, queue: &str, since_ms: f64)
         (None, None) => return Holds::Unseen,
     };
     // As many as were there before and have come since.
+    let had_others = before.is_some_and(|depth| depth.ready > 0);
     let before = story
         .infos(queue)
         .rfind(|info| info.at_ms <= since_ms)
@@ -66,7 +67,7 @@ pub(in crate::diagnosis) fn holds(story: &Story<'_>, queue: &str, since_ms: f64)
     let come = come.count() as u64;
     match before {
         Some(before) if story.sees_all(Source::Firehose) && count >= before + come.max(1) => Holds::All(n),
-        None if count == 1 && come <= 1 => Holds::All(n),
+        None if count == 1 && come <= 1 && !had_others => Holds::All(n),
         _ => Holds::Some(n),
     }
 }
@@ -128,6 +129,22 @@ pub(in crate::diagnosis) fn sent_behind<'s>(story: &Story<'s>, passage: &Transfe
             && event.at_ms >= passage.at_ms
     };
     story.timeline.events.iter().filter(is_behind).collect()
+}
+
+/// Other messages were delivered in the second half of the time since ours was sent. One that comes
+/// again is no progress.
+pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
+    let sent = story.published()?.at_ms;
+    let end = story.depths(story.queue()).last()?.at_ms;
+    let half = sent + (end - sent) / 2.0;
+    story.find_last(|event| match &event.kind {
+        EventKind::Deliver {
+            queue,
+            redelivered: false,
+            ..
+        } if queue == story.queue() && event.at_ms >= half => Some(event.n),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

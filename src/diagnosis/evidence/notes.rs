@@ -79,7 +79,7 @@ impl Story<'_> {
             // Whoever passes it on does not have it.
             let is_passed_on = self
                 .process(pid)
-                .is_some_and(|process| connections::is_relay(&process));
+                .is_some_and(|process| connections::passes_on(self, &process));
             (!is_told && !is_passed_on && self.is_watched(pid) == Some(false))
                 .then(|| (pid, self.process_in_life(pid)))
         })?;

@@ -226,6 +226,10 @@ impl<'a> Story<'a> {
         {
             return Some(true);
         }
+        // Whatever is behind it is not known.
+        if process.is_some_and(|process| connections::passes_on(self, process)) {
+            return None;
+        }
         // "No" needs a process that is known to be the watched worker's, or a worker that has said
         // goodbye. Otherwise the log's pids may be those of a container, which count from 1 and
         // mean others here.

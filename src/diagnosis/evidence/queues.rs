@@ -1,5 +1,8 @@
 //! What the broker says of one queue, at one look.
 
+use super::broker::BETWEEN_LOOKS_MS;
+use super::{Story, Transfer};
+
 /// Passive-declare counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Depth {
@@ -45,5 +48,19 @@ impl<'a> Info<'a> {
             (Some(argument), Some(by_policy)) if by_policy < argument => policy,
             _ => argument.or(policy),
         }
+    }
+}
+
+impl Story<'_> {
+    /// The looks before and after the publish found no queue, and the next that did came so much later that others lie
+    /// between, which would have found it: it was made after the message was dropped. The look that missed it and the one
+    /// that found it.
+    pub fn missing_when_sent(&self, passage: &Transfer<'_>) -> Option<(Depth, Depth)> {
+        let looks: Vec<Depth> = self.depths(passage.queue).collect();
+        let before = looks.iter().rfind(|depth| depth.at_ms <= passage.at_ms)?;
+        let mut after = looks.iter().filter(|depth| depth.at_ms > passage.at_ms);
+        let missing = after.next().filter(|depth| !depth.exists && !before.exists)?;
+        let again = after.find(|depth| depth.exists)?;
+        (again.at_ms - passage.at_ms > 2.0 * BETWEEN_LOOKS_MS).then_some((*missing, *again))
     }
 }

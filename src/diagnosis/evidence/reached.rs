@@ -116,7 +116,9 @@ impl Story<'_> {
         };
         for passage in &self.publishes {
             // What is sent to a classic queue while its node is down is dropped.
-            let holds = exists(passage.queue) && self.dropped_by(passage).is_none();
+            let holds = exists(passage.queue)
+                && self.dropped_by(passage).is_none()
+                && self.missing_when_sent(passage).is_none();
             if (self.is_of_my_queue(passage.queue) && holds) || self.is_kept_for_later(passage) {
                 reached.put(Stage::Published, Some(passage.at_ms), passage.n);
             }

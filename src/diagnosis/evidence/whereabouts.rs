@@ -1,6 +1,9 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
-use super::{Story, Transfer, WorkerLine, broker, connections, control, expiry, holding, retries, vanished};
+use super::{
+    Story, Transfer, WorkerLine, broker, connections, control, expiry, holding, limits, moved, retries,
+    vanished,
+};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::{Inspection, LogEvent};
@@ -18,6 +21,7 @@ impl<'a> Story<'a> {
             return None;
         }
         self.at_rest()
+            .or_else(|| self.moved_away())
             .or_else(|| self.kept_for_its_time())
             .or_else(|| self.settled_message())
             .or_else(|| self.copied())
@@ -58,6 +62,18 @@ impl<'a> Story<'a> {
             },
         };
         self.place(text, None, Some(false))
+    }
+
+    /// Whoever was handed it sent it on to another queue. Moved back it runs: it is not lost, and runs twice if it is
+    /// submitted again.
+    fn moved_away(&self) -> Option<Whereabouts> {
+        let moved = moved::moved(self)?;
+        let (from, to) = (moved.delivery.queue, moved.copy.queue);
+        let text = format!(
+            "sent on to `{to}` by {}, which had it from `{from}`",
+            self.holder(&moved.delivery)
+        );
+        self.place(text, Some(moved.copy.at_ms), None)
     }
 
     /// Sent with a delay, or for a retry, to the queues in which the broker itself keeps what is for later.
@@ -166,7 +182,10 @@ impl<'a> Story<'a> {
                 let waits = self
                     .depths(&delay)
                     .last()
-                    .is_some_and(|depth| depth.at_ms >= copy.at_ms && depth.ready > 0);
+                    .is_some_and(|depth| depth.at_ms >= copy.at_ms && depth.ready > 0)
+                    // Others' messages may be what waits, and this one refused or dropped.
+                    && !broker::did_not_grow_by(self, copy)
+                    && !limits::may_drop(self, copy);
                 let text = format!("on `{delay}`{due}");
                 waits
                     .then(|| self.place(text, Some(copy.at_ms), Some(false)))
@@ -367,7 +386,7 @@ impl<'a> Story<'a> {
     fn holder(&self, passage: &Transfer<'_>) -> String {
         let is_relay = |pid: i32| {
             self.process(pid)
-                .is_some_and(|process| connections::is_relay(&process))
+                .is_some_and(|process| connections::passes_on(self, &process))
         };
         match self.peer(passage.connection) {
             Some(peer) if !is_relay(peer.value) => format!("pid {peer}"),

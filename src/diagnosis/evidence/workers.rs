@@ -48,8 +48,14 @@ pub(in crate::diagnosis) fn test_url<'p>(
         .find(|(_, value)| urls.contains(&value.as_str()))
 }
 
+/// By what it is itself: its command, or its stack. What its connections do, a relay's do as well.
+pub(in crate::diagnosis) fn is_shown_a_worker(story: &Story<'_>, process: &Process) -> bool {
+    let worker = story.framework().stack.worker;
+    is_worker(process) || story.stacks().find(Some(process.pid), worker).is_some()
+}
+
 /// A worker by what it does: its stack is a worker's, or it consumes the delay queue, which only a
-/// worker does. A worker started by a script of the application is known by nothing else.
+/// worker does, or a relay before one. A worker started by a script of the application is known by nothing else.
 pub(in crate::diagnosis) fn acts_as_worker(story: &Story<'_>, process: &Process) -> bool {
     let worker = story.framework().stack.worker;
     let by_stack = story.stacks().find(Some(process.pid), worker).is_some();

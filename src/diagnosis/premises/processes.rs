@@ -1,7 +1,7 @@
 //! Premises about processes: whose pids a log has, who is at a connection's end, who is a replica.
 
 use super::{EventId, State, proved};
-use crate::diagnosis::evidence::connections::is_relay;
+use crate::diagnosis::evidence::connections::passes_on;
 use crate::diagnosis::evidence::{Fact, Story, WorkerLine, workers};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
@@ -182,11 +182,11 @@ impl Story<'_> {
         let Some(process) = self.process(pid) else {
             return State::Assumed;
         };
-        if is_relay(&process) {
+        if passes_on(self, &process) {
             return State::Refuted(vec![n, process.n]);
         }
         let serves = self.api_processes().iter().any(|api| api.pid == pid);
-        if serves || workers::is_worker(&process) || workers::acts_as_worker(self, &process) {
+        if serves || workers::is_shown_a_worker(self, &process) {
             return proved([n, process.n]);
         }
         State::Assumed
