@@ -210,7 +210,8 @@ impl Management {
             ))
             .hint("management.disable_basic_auth is set there, and taskdiag has no other way in: see OAuth 2 in docs/rabbitmq.md"),
             (401, "not_authorised") => Unavailable::new(format!(
-                "user \"{user}\" may not use GET /api/{path} (401 not_authorised{})",
+                "user \"{user}\" may not use GET /api/{} (401 not_authorised{})",
+                path.split('?').next().unwrap_or(path),
                 if reason.is_empty() { String::new() } else { format!(": {reason}") }
             ))
             .hint(format!(

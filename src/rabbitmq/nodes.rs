@@ -30,7 +30,8 @@ pub async fn answering(management: &Management) -> Result<String, Unavailable> {
         Some(node) => Ok(node.to_owned()),
         None => Err(Unavailable::new(
             "the management API does not say which node answers",
-        )),
+        )
+        .hint("a user needs the tag `monitoring` to be told, and `administrator` to switch tracing on: docs/rabbitmq.md has what adds a tag")),
     }
 }
 

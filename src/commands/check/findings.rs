@@ -49,6 +49,7 @@ pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Que
     let mut found = of_queue(&story);
     found.extend(queues::findings(&story, of_the_vhost));
     found.extend(of_queues_that_are_down(&story));
+    found.extend(of_limits(&story));
     found.extend(of_consumers(&story));
     found.extend(workers::findings(&story));
     found.extend(of_broker(timeline, config));
@@ -86,6 +87,7 @@ pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Que
             )
         )
     });
+    let told = told.or_else(|| story.connection_refused());
     if let Some(told) = told {
         found.push(finding(
             format!("the worker's log: {}", told.line.text),
@@ -177,6 +179,13 @@ fn of_queues_that_are_down(story: &Story) -> Vec<Finding> {
         ))
     });
     found.collect()
+}
+
+/// What takes messages from a queue that nobody consumes: it is full, or they expire.
+fn of_limits(story: &Story) -> Vec<Finding> {
+    let fix = "rabbitmqctl -q list_policies and the queue's arguments say who set it; a worker that consumes makes room";
+    let found = story.loses_messages().into_iter();
+    found.map(|text| finding(text, fix)).collect()
 }
 
 /// More than one program takes this queue's messages.

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::evidence::{Transfer, moved, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::text;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -80,7 +81,7 @@ fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
                 format!(
                     "delivered to pid {} (`{}`)",
                     process.pid,
-                    process.command.join(" ")
+                    text::excerpt(&process.command.join(" "))
                 ),
                 [passage.n, process.n],
             );
@@ -89,7 +90,7 @@ fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
             format!(
                 "delivered to pid {} (`{}`), which is not a worker",
                 process.pid,
-                process.command.join(" ")
+                text::excerpt(&process.command.join(" "))
             ),
             [passage.n, process.n],
         );

@@ -1,6 +1,7 @@
 //! A message that whoever was handed it sent on to another queue: a shovel, or a script that moves messages.
 
 use super::{Story, Transfer};
+use crate::diagnosis::verdict::Whereabouts;
 
 #[derive(Debug, Clone, Copy)]
 pub(in crate::diagnosis) struct Moved<'a> {
@@ -30,4 +31,25 @@ pub(in crate::diagnosis) fn moved<'a>(story: &Story<'a>) -> Option<Moved<'a>> {
         delivery: *delivery,
         copy: *copy,
     })
+}
+
+impl<'a> Story<'a> {
+    /// Whoever was handed it sent it on to another queue. Moved back it runs: it is not lost, and runs twice if it is
+    /// submitted again.
+    pub(super) fn moved_away(&self) -> Option<Whereabouts> {
+        let moved = moved(self)?;
+        let (from, to) = (moved.delivery.queue, moved.copy.queue);
+        let text = format!(
+            "sent on to `{to}` by {}, which had it from `{from}`",
+            self.holder(&moved.delivery)
+        );
+        self.place(text, Some(moved.copy.at_ms), None)
+    }
+
+    /// The copy for a retry that nobody was seen to take.
+    pub(super) fn sent_on_for_a_retry(&self) -> Option<&Transfer<'a>> {
+        let copy = self.publishes().last().filter(|copy| copy.message.is_retry())?;
+        let taken = self.deliveries().any(|passage| passage.at_ms >= copy.at_ms);
+        (!taken).then_some(copy)
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::visibility::Visibility;
 use super::{Fact, Story, connections, row};
 use crate::diagnosis::{Outcome, Stage};
-use crate::text::counted;
+use crate::text::{self, counted};
 use crate::timeline::{Ended, Event, EventKind, Row, Source};
 
 impl Story<'_> {
@@ -87,8 +88,20 @@ impl Story<'_> {
         let process = process.filter(|process| !process.command.is_empty())?;
         Some(format!(
             "the message went to pid {pid} (`{}`), which is not the watched worker",
-            process.command.join(" ")
+            text::excerpt(&process.command.join(" "))
         ))
+    }
+
+    /// What `--peek` and `--peek-main` were not let, beside what they could see.
+    fn refused_looks(&self) -> Option<String> {
+        let Visibility::Partial(reason) = self.sight(Source::DeadLetters) else {
+            return None;
+        };
+        let refused: Vec<&str> = reason
+            .split("; ")
+            .filter(|part| part.contains(": refused: "))
+            .collect();
+        (!refused.is_empty()).then(|| format!("not looked at: {}", refused.join("; ")))
     }
 
     /// The row has a status that is configured, but for the case of its letters.
@@ -171,6 +184,7 @@ impl Story<'_> {
         {
             notes.push(format!("the firehose sees in part: {reason}"));
         }
+        notes.extend(self.refused_looks());
         // Only where a hanging thread could be the answer does a refused stack matter.
         if self.closed() && self.outcome() != Outcome::Succeeded {
             let refused = self.timeline.events.iter().find_map(|event| match &event.kind {

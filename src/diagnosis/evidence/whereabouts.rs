@@ -1,8 +1,7 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
 use super::{
-    Story, Transfer, WorkerLine, broker, connections, control, expiry, holding, limits, moved, retries,
-    vanished,
+    Story, Transfer, WorkerLine, broker, connections, control, expiry, holding, limits, retries, vanished,
 };
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
@@ -39,7 +38,12 @@ impl<'a> Story<'a> {
         found
     }
 
-    fn place(&self, text: String, since_ms: Option<f64>, lost: Option<bool>) -> Option<Whereabouts> {
+    pub(super) fn place(
+        &self,
+        text: String,
+        since_ms: Option<f64>,
+        lost: Option<bool>,
+    ) -> Option<Whereabouts> {
         Some(Whereabouts {
             place: text,
             since: since_ms.and_then(|at| self.timeline.wall_clock(at)),
@@ -62,18 +66,6 @@ impl<'a> Story<'a> {
             },
         };
         self.place(text, None, Some(false))
-    }
-
-    /// Whoever was handed it sent it on to another queue. Moved back it runs: it is not lost, and runs twice if it is
-    /// submitted again.
-    fn moved_away(&self) -> Option<Whereabouts> {
-        let moved = moved::moved(self)?;
-        let (from, to) = (moved.delivery.queue, moved.copy.queue);
-        let text = format!(
-            "sent on to `{to}` by {}, which had it from `{from}`",
-            self.holder(&moved.delivery)
-        );
-        self.place(text, Some(moved.copy.at_ms), None)
     }
 
     /// Sent with a delay, or for a retry, to the queues in which the broker itself keeps what is for later.
@@ -332,13 +324,6 @@ impl<'a> Story<'a> {
         self.place(text.into(), Some(passage.at_ms), lost)
     }
 
-    /// The copy for a retry that nobody was seen to take.
-    fn sent_on_for_a_retry(&self) -> Option<&Transfer<'a>> {
-        let copy = self.publishes().last().filter(|copy| copy.message.is_retry())?;
-        let taken = self.deliveries().any(|passage| passage.at_ms >= copy.at_ms);
-        (!taken).then_some(copy)
-    }
-
     /// Published and taken by nobody.
     fn in_line(&self) -> Option<Whereabouts> {
         let passage = self.publishes().last()?;
@@ -383,7 +368,7 @@ impl<'a> Story<'a> {
             .filter(move |passage| passage.queue == queue)
     }
 
-    fn holder(&self, passage: &Transfer<'_>) -> String {
+    pub(super) fn holder(&self, passage: &Transfer<'_>) -> String {
         let is_relay = |pid: i32| {
             self.process(pid)
                 .is_some_and(|process| connections::passes_on(self, &process))
