@@ -41,6 +41,7 @@ pub(in crate::diagnosis) mod programs;
 mod queues;
 mod raised;
 mod reached;
+pub(in crate::diagnosis) mod relays;
 mod repeats;
 pub(in crate::diagnosis) mod replaced;
 pub(in crate::diagnosis) mod results;

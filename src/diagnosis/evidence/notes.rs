@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::visibility::Visibility;
-use super::{Fact, Story, connections, row};
+use super::{Fact, Story, relays, row};
 use crate::diagnosis::{Outcome, Stage};
 use crate::text::{self, counted};
 use crate::timeline::{Ended, Event, EventKind, Row, Source};
@@ -80,7 +80,7 @@ impl Story<'_> {
             // Whoever passes it on does not have it.
             let is_passed_on = self
                 .process(pid)
-                .is_some_and(|process| connections::passes_on(self, &process));
+                .is_some_and(|process| relays::passes_on(self, &process));
             (!is_told && !is_passed_on && self.is_watched(pid) == Some(false))
                 .then(|| (pid, self.process_in_life(pid)))
         })?;

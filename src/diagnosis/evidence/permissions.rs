@@ -3,7 +3,7 @@
 //! A publish has no answer. One that is refused closes the channel instead, and a client that only
 //! publishes, as Dramatiq's API side does, reads that when it publishes again: `send()` has long returned.
 
-use super::{Fact, Story, connections};
+use super::{Fact, Story, connections, relays};
 use crate::diagnosis::premises::EventId;
 use crate::timeline::{ClosedChannel, Connection, EventKind, Permission, Process, Source};
 
@@ -310,7 +310,7 @@ fn refused_behind_a_relay<'a>(story: &Story<'a>) -> Option<Refused<'a>> {
         let is_a_workers = workers.iter().any(|own| own.connection.user == channel.user);
         let is_seen = story.peer(&channel.connection).is_some_and(|peer| {
             let holder = story.process(peer.value);
-            holder.is_some_and(|process| !connections::is_relay(process.value))
+            holder.is_some_and(|process| !relays::is_relay(process.value))
         });
         !is_a_workers && !is_seen && story.is_new_publisher(&channel.connection)
     })?;

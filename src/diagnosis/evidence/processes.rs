@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stacks::{self, Dump, Thread};
-use super::{Fact, Story, Transfer, connections, control, workers};
+use super::{Fact, Story, Transfer, control, relays, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Process, Role, Source};
@@ -132,7 +132,7 @@ impl<'a> Story<'a> {
         let listeners: Vec<Fact<&Process>> = pids.into_iter().filter_map(|pid| self.process(pid)).collect();
         let (relays, served): (Vec<_>, Vec<_>) = listeners
             .into_iter()
-            .partition(|process| connections::is_relay(process));
+            .partition(|process| relays::is_relay(process));
         match served.is_empty() && !relays.is_empty() {
             true => self.behind_the_proxy(),
             false => served,
@@ -227,7 +227,7 @@ impl<'a> Story<'a> {
             return Some(true);
         }
         // Whatever is behind it is not known.
-        if process.is_some_and(|process| connections::passes_on(self, process)) {
+        if process.is_some_and(|process| relays::passes_on(self, process)) {
             return None;
         }
         // "No" needs a process that is known to be the watched worker's, or a worker that has said

@@ -1,7 +1,7 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
 use super::{
-    Story, Transfer, WorkerLine, broker, connections, control, expiry, holding, limits, retries, vanished,
+    Story, Transfer, WorkerLine, broker, control, expiry, holding, limits, relays, retries, vanished,
 };
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
@@ -371,7 +371,7 @@ impl<'a> Story<'a> {
     pub(super) fn holder(&self, passage: &Transfer<'_>) -> String {
         let is_relay = |pid: i32| {
             self.process(pid)
-                .is_some_and(|process| connections::passes_on(self, &process))
+                .is_some_and(|process| relays::passes_on(self, &process))
         };
         match self.peer(passage.connection) {
             Some(peer) if !is_relay(peer.value) => format!("pid {peer}"),

@@ -1,7 +1,7 @@
 //! Premises about processes: whose pids a log has, who is at a connection's end, who is a replica.
 
 use super::{EventId, State, proved};
-use crate::diagnosis::evidence::connections::passes_on;
+use crate::diagnosis::evidence::relays::passes_on;
 use crate::diagnosis::evidence::{Fact, Story, WorkerLine, workers};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
