@@ -411,6 +411,8 @@ const NOT_TRIED: &[PremiseKind] = &[
     PremiseKind::FirstVersionIsInsert,
     // Another service's worker that alone writes to the log that both share.
     PremiseKind::WriterIsTheWorker,
+    // A relay is known by its sockets before anybody asks for this: recordings with one say nothing false without it.
+    PremiseKind::PeerIsProcess,
 ];
 
 /// Each premise is needed: without its proof something false is certain somewhere.
