@@ -9,6 +9,7 @@ pub mod causes;
 mod choice;
 mod consistency;
 pub mod evidence;
+mod impact;
 pub mod isolation;
 mod places;
 pub mod premises;
@@ -27,8 +28,8 @@ use choice::{Asked, Candidate};
 pub use evidence::{Story, Visibility};
 pub use premises::PremiseKind;
 pub use verdict::{
-    Certainty, Exception, ExceptionFrame, Excluded, Link, Named, OtherTask, Outcome, Owner, Reached,
-    Scenario, Stage, Task, Undecided, Verdict, Whereabouts, closes,
+    Certainty, Exception, ExceptionFrame, Excluded, Impact, Link, Named, OtherTask, Outcome, Owner, Reached,
+    Resubmit, Scenario, Stage, Task, Undecided, Verdict, Whereabouts, closes,
 };
 use weigh::{ask, would_decide};
 
@@ -91,6 +92,9 @@ fn decide(story: Story<'_>) -> Verdict {
         of: matched.of,
     });
     let links: Vec<Link> = links.collect();
+    let message = story.whereabouts();
+    let is_good = outcome == Outcome::Succeeded && exit_code == exit::OK;
+    let impact = (!is_good).then(|| impact::of(&story, outcome, winner.as_ref(), message.as_ref()));
     let mut verdict = Verdict {
         scenario,
         outcome,
@@ -122,7 +126,8 @@ fn decide(story: Story<'_>) -> Verdict {
                 .collect(),
             ..name(cause, matched, &story, traceback.as_ref())
         }),
-        message: story.whereabouts(),
+        message,
+        impact,
         traceback,
         contributing: choice
             .contributing
@@ -281,6 +286,17 @@ fn notes(
 
 fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exception>) -> Named {
     let remedies = cause.remedies(story.framework());
+    debug_assert!(
+        matched.cases.iter().all(|(case, _)| cause.names_the_case(case)),
+        "{}: {:?}",
+        cause.id,
+        matched.cases
+    );
+    let mut cases = matched.cases;
+    let has_place = traceback.is_some_and(|raised| raised.frames.iter().any(|frame| frame.application));
+    cases.push((cause::remedy::NO_PLACE, !has_place));
+    let mut values = matched.values;
+    values.extend(story.due_time().map(|due| ("{due}", due)));
     let mut seen = matched.summary.clone();
     if remedies.iter().any(|text| text.starts_with("For ")) {
         let events = matched.evidence.iter().filter_map(|n| story.timeline.event(*n));
@@ -309,14 +325,9 @@ fn name(cause: &Cause, matched: Match, story: &Story<'_>, traceback: Option<&Exc
         explains: Vec::new(),
         remedies: remedies
             .iter()
-            .filter(|text| cause::concerns(text, &seen))
-            .filter_map(|text| cause::placed(text, traceback))
-            .map(|text| {
-                let values = matched.values.iter();
-                values.fold(text, |text, (placeholder, value)| {
-                    text.replace(placeholder, value)
-                })
-            })
+            .filter_map(|text| cause::remedy::for_this_run(text, &seen, &cases))
+            .filter_map(|text| cause::remedy::placed(&text, traceback))
+            .filter_map(|text| cause::remedy::with_values(text, &values))
             .map(|text| story.fill(&text))
             .collect(),
     }

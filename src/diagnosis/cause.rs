@@ -1,11 +1,12 @@
 //! What an entry of the catalogue is, and what its check may answer.
 
 mod prose;
+pub(super) mod remedy;
 
 use std::fmt::Write as _;
 
 use super::premises::{EventId, Premise};
-use super::{Certainty, Exception, OtherTask, Owner, Scenario, Stage, Story};
+use super::{Certainty, OtherTask, Owner, Scenario, Stage, Story};
 use crate::framework::Framework;
 use crate::timeline::Source;
 
@@ -79,6 +80,14 @@ impl Cause {
             }
         }
         remedies
+    }
+
+    /// One of its remedies is for that case.
+    pub(super) fn names_the_case(&self, case: &str) -> bool {
+        let page = crate::text::flat(self.section("Fix it now"));
+        ["If", "For"]
+            .iter()
+            .any(|word| page.contains(&format!("{word} {case}, ")))
     }
 
     /// The commands below "Confirm it by hand": of a shell each by itself, of SQL a block.
@@ -167,80 +176,10 @@ fn without_their_blocks(page: &str, framework: &Framework) -> String {
     out
 }
 
-/// Words of a condition that tell nothing apart.
-const COMMON: &[&str] = &[
-    "a", "an", "the", "or", "from", "another", "alarm", "queue", "code", "state", "host",
-];
-
-/// Whether a remedy is meant for what was seen: "For `X`, …" and "For a disk alarm, …" are for that variant only.
-pub(super) fn concerns(remedy: &str, seen: &str) -> bool {
-    let Some((condition, _)) = remedy.strip_prefix("For ").and_then(|rest| rest.split_once(", ")) else {
-        return true;
-    };
-    let quoted: Vec<&str> = condition.split('`').skip(1).step_by(2).collect();
-    let words: Vec<&str> = match quoted.is_empty() {
-        true => condition
-            .split([' ', '/'])
-            .filter(|word| !COMMON.contains(word))
-            .collect(),
-        false => quoted,
-    };
-    let seen = seen.to_lowercase();
-    words.iter().any(|word| stands_in(&word.to_lowercase(), &seen))
-}
-
-/// As a word of its own.
-fn stands_in(word: &str, text: &str) -> bool {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + word.len()..].chars().next();
-        !before.is_some_and(is_part) && !after.is_some_and(is_part)
-    })
-}
-
-/// `{frame}` and `{exception}` are the place to look at and what was raised there; where nothing was, a remedy that
-/// names them is none.
-pub(super) fn placed(remedy: &str, traceback: Option<&Exception>) -> Option<String> {
-    if !remedy.contains("{frame}") {
-        return Some(remedy.to_owned());
-    }
-    let traceback = traceback?;
-    let frame = traceback.frames.iter().rfind(|frame| frame.application)?;
-    let place = format!("`{}` in {}, line {}", frame.function, frame.file, frame.line);
-    let exception = crate::text::excerpt(&traceback.exception);
-    Some(
-        remedy
-            .replace("{frame}", &place)
-            .replace("{exception}", &exception),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::framework::{dramatiq, toy};
-
-    #[test]
-    fn a_remedy_for_another_variant_is_left_out() {
-        let memory = "rabbit@a has a memory alarm";
-        assert!(!concerns("For a disk alarm, free space", memory));
-        assert!(concerns("For a memory alarm, find the largest queues", memory));
-        let import = "ModuleNotFoundError: No module named 'ops_agents'";
-        assert!(!concerns("For `No module named '2'`, write -v alone", import));
-        assert!(concerns("For another missing module, start elsewhere", import));
-        assert!(concerns(
-            "For state `T`, find out who stopped it",
-            "its state is T (stopped)"
-        ));
-        assert!(!concerns(
-            "For state `D`, repair the disk",
-            "its state is T (stopped)"
-        ));
-        assert!(concerns("For 502/503/504, check the proxy", "HTTP 503"));
-        assert!(!concerns("For -11 or -6, run it alone", "ended with code -9"));
-        assert!(concerns("Start the worker", memory));
-    }
 
     const BULLETS: &str = "- one\n- Dramatiq: two\n  more\n- Toy: three\n- a word: four\n";
 
@@ -340,6 +279,12 @@ pub struct Match {
     pub owner: Option<&'static [Owner]>,
     /// What stands for placeholders of the page that only this cause knows: `{pid}`.
     pub values: Vec<(&'static str, String)>,
+    /// Which of the cases that its remedies name is this one, as far as that is known.
+    pub cases: Vec<(&'static str, bool)>,
+    /// The message cannot run any more, if this is the cause.
+    pub gone: bool,
+    /// It is sent once something else has come to its end.
+    pub comes_by_itself: bool,
 }
 
 impl Answer {
@@ -377,6 +322,9 @@ impl Answer {
             of: None,
             owner: None,
             values: Vec::new(),
+            cases: Vec::new(),
+            gone: false,
+            comes_by_itself: false,
         })
     }
 
@@ -453,6 +401,27 @@ impl Answer {
     /// The page's remedies name this value of the run.
     pub fn naming(self, placeholder: &'static str, value: impl ToString) -> Self {
         self.with(|matched| matched.values.push((placeholder, value.to_string())))
+    }
+
+    /// Remedies that begin with "If CASE, …" or "For CASE, …" are meant, or are not.
+    pub fn case(self, case: &'static str, is_so: bool) -> Self {
+        self.with(|matched| matched.cases.push((case, is_so)))
+    }
+
+    /// Of cases that exclude each other.
+    pub fn only_case(self, so: &'static str, of: &[&'static str]) -> Self {
+        let cases = of.iter();
+        cases.fold(self, |answer, case| answer.case(case, *case == so))
+    }
+
+    /// No copy of the message is left that could run.
+    pub fn gone(self) -> Self {
+        self.with(|matched| matched.gone = true)
+    }
+
+    /// What it waits for will send it.
+    pub fn comes_by_itself(self) -> Self {
+        self.with(|matched| matched.comes_by_itself = true)
     }
 
     /// Another task's, not this one's.

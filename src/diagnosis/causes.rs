@@ -5,6 +5,10 @@
 //! place that its rank deserves: the order breaks ties. Forgetting the second is a dead-code
 //! warning, forgetting the first fails the test that counts the files.
 //!
+//! A remedy that is for one case only begins with it, "If CASE, do …"; the check answers for the cases that it knows
+//! (`Answer::case`), and a report leaves out the others. The first remedy ends or deletes nothing, and holds without an
+//! "If" once its case is known.
+//!
 //! A check answers from evidence, never from silence of a source that could not see: ask
 //! `story.sees`, and conclude from absence only when `story.closed()`.
 

@@ -228,6 +228,41 @@ pub struct Whereabouts {
     /// `false`: the broker or a consumer still holds it, or the task is done. `true`: no copy is left,
     /// and it must be submitted again. `null`: nothing shows it.
     pub lost: Option<bool>,
+    /// When its time comes, in UTC, where it waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<String>,
+}
+
+impl Whereabouts {
+    /// It lies with what was rejected, and nothing runs it from there.
+    pub fn is_dead_letter(&self) -> bool {
+        self.place.contains(", dead-lettered: ")
+    }
+
+    /// The broker was told that it is done with, and keeps nothing of it.
+    pub fn is_settled(&self) -> bool {
+        self.place.starts_with("acknowledged, ")
+    }
+}
+
+/// Whether the task must be submitted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resubmit {
+    /// It runs by itself, or has run.
+    No,
+    /// Once the cause is repaired.
+    Yes,
+    /// Nothing shows it: look first.
+    Unknown,
+}
+
+/// What the failure means for the task's work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Impact {
+    pub resubmit: Resubmit,
+    /// Whether anything is lost and what follows from that, in one sentence.
+    pub sentence: String,
 }
 
 /// The exception that a cause speaks of.
@@ -259,6 +294,8 @@ pub struct Verdict {
     pub exit_code: u8,
     pub cause: Option<Named>,
     pub message: Option<Whereabouts>,
+    /// None of a task that has succeeded as it should.
+    pub impact: Option<Impact>,
     pub traceback: Option<Exception>,
     pub contributing: Vec<Named>,
     pub ruled_out: Vec<Excluded>,

@@ -24,6 +24,21 @@ pub(super) const CAUSE: Cause = Cause {
 const COPY_MS: u64 = 500;
 
 fn check(story: &Story<'_>) -> Answer {
+    let state = retries::retry_state(story);
+    let answer = raised(story);
+    // What else it says leaves both open.
+    match (state.contains("comes"), state.contains("exhausted")) {
+        (true, _) => answer.case(PENDING, true).case(NONE_LEFT, false),
+        (_, true) => answer.case(PENDING, false).case(NONE_LEFT, true),
+        _ => answer,
+    }
+}
+
+/// The cases of its remedies.
+const PENDING: &str = "a retry is pending";
+const NONE_LEFT: &str = "no retry is left";
+
+fn raised(story: &Story<'_>) -> Answer {
     let limits = story.framework().time_limits;
     let limited = |text: &str| is_one_of(class_of(text), limits);
     if let Some(raised) = story.raised().iter().rfind(|raised| {

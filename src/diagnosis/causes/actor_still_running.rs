@@ -209,8 +209,21 @@ fn by_its_word_alone(story: &Story<'_>) -> Answer {
 
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
-        return answer;
+        return answer.case(UNSEEN, false);
     }
+    let answer = of_its_own(story);
+    let place = stacks::own_frame(story, holder(story));
+    let answer = answer.case(UNSEEN, place.is_none());
+    match place {
+        Some(place) => answer.naming("{place}", place),
+        None => answer,
+    }
+}
+
+/// A case of its remedies.
+const UNSEEN: &str = "its place was not seen";
+
+fn of_its_own(story: &Story<'_>) -> Answer {
     if !story.closed()
         || story.attempt_over().is_some()
         || story.row_failed().is_some()

@@ -68,7 +68,13 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.extend([n, said.n]);
                     text.push_str(&format!("; it never became ready, and its log ends in: {said}"));
                 }
-                Some(Answer::shown(text, evidence).terminal())
+                let answer = Answer::shown(text, evidence).terminal();
+                Some(match connections::connecting_to_a_broker(story) {
+                    Some(_) => answer
+                        .case("it is connecting to a broker", true)
+                        .case("it waits on the database", false),
+                    None => answer,
+                })
             }
             _ => None,
         })

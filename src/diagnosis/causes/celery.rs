@@ -135,13 +135,14 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
         first.ours.actor,
         first.name()
     );
-    match fate {
+    let answer = match fate {
         // By the worker's own word, in two answers.
         Fate::Held(state) if story.was_surely_not_sent() => {
             Answer::shown(format!("{text}: it is {state}"), [first.passage.n, state.n])
         }
         _ => Answer::likely(text, [first.passage.n]).would_decide(&[Source::Control]),
-    }
+    };
+    answer.comes_by_itself().naming("{other_actor}", first.name())
 }
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// The cases of its remedies: one of them at a time.
+const NEVER_SENT: &str = "it was never sent";
+const UNCONSUMED: &str = "nobody consumes its queue";
+const DELAYED: &str = "it is delayed";
+const TAKEN: &str = "it was taken";
+const CASES: &[&str] = &[NEVER_SENT, UNCONSUMED, DELAYED, TAKEN];
+
 fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
@@ -66,7 +73,8 @@ fn check(story: &Story<'_>) -> Answer {
                 ),
                 [n, over.n],
             )
-            .given([Premise::NothingRefused]),
+            .given([Premise::NothingRefused])
+            .only_case(NEVER_SENT, CASES),
         },
         None => {
             let Some(event) = story.successors().last() else {
@@ -109,7 +117,7 @@ fn in_the_log(story: &Story<'_>, over: u32) -> Option<Answer> {
                 .and_then(exception_in)
                 .unwrap_or_default();
             let text = format!("{text}, which raised {}", crate::text::excerpt(&exception));
-            return Some(Answer::likely(text, [over, took.n, failed.n]));
+            return Some(Answer::likely(text, [over, took.n, failed.n]).only_case(TAKEN, CASES));
         }
         let ended = rest
             .iter()
@@ -121,7 +129,7 @@ fn in_the_log(story: &Story<'_>, over: u32) -> Option<Answer> {
         let place = holdups::in_the_actor(shape, thread)?;
         let later = blocked_before_entry::after(story, took.n, thread.n, "it was taken");
         let text = format!("{text}, which was still running{later}: {place}");
-        Some(Answer::likely(text, [over, took.n, thread.n]))
+        Some(Answer::likely(text, [over, took.n, thread.n]).only_case(TAKEN, CASES))
     })
 }
 
@@ -168,7 +176,9 @@ fn children(story: &Story<'_>) -> Option<Answer> {
             "the task is done, and sent `{name}` to `{routing_key}`, which nobody consumes: if that one writes the final status, it waits there"
         ),
         [over.n, sent.n, consumers.n],
-    ))
+    )
+    .only_case(UNCONSUMED, CASES)
+    .naming("{other_queue}", routing_key))
 }
 
 /// The task has succeeded, and another that has its id, and came from it, has failed.
@@ -236,23 +246,27 @@ fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
         message.actor.as_deref().unwrap_or_default()
     );
     if message.is_delayed() {
-        return Answer::likely(format!("{text}, which is delayed"), [over, sent.n]);
+        return Answer::likely(format!("{text}, which is delayed"), [over, sent.n]).only_case(DELAYED, CASES);
     }
     let Some(consumers) = story.consumers() else {
         return Answer::possible(format!("{text}, which nobody was handed yet"), [over, sent.n])
-            .would_decide(&[Source::Management]);
+            .would_decide(&[Source::Management])
+            .naming("{other_queue}", routing_key);
     };
     let consumed = consumers.iter().any(|consumer| consumer.queue == *routing_key);
     match consumed {
         true => Answer::likely(
             format!("{text}, which waits there: its consumers have not been handed it"),
             [over, sent.n, consumers.n],
-        ),
+        )
+        .naming("{other_queue}", routing_key),
         // The list is seconds late: a worker may be about to come.
         false => Answer::likely(
             format!("{text}, which nobody consumes"),
             [over, sent.n, consumers.n],
-        ),
+        )
+        .only_case(UNCONSUMED, CASES)
+        .naming("{other_queue}", routing_key),
     }
 }
 

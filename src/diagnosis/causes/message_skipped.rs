@@ -19,6 +19,10 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// The cases of its remedies.
+const BY_SKIPPING: &str = "a hook raised `SkipMessage`";
+const BY_FAILING: &str = "a hook called `message.fail()`";
+
 fn check(story: &Story<'_>) -> Answer {
     if story
         .line(|mark| matches!(mark, LogEvent::TooOld { .. }))
@@ -28,7 +32,11 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Skipped { .. })) {
-        return Answer::shown(format!("a middleware skipped it: {}", told.line.text), [told.n]).terminal();
+        return Answer::shown(format!("a middleware skipped it: {}", told.line.text), [told.n])
+            .case(BY_SKIPPING, true)
+            .case(BY_FAILING, false)
+            .gone()
+            .terminal();
     }
     // A hook that calls `message.fail()` keeps the actor from running without a word: only the
     // rejection shows, between a reception and no call.
@@ -51,6 +59,8 @@ fn check(story: &Story<'_>) -> Answer {
             "received and rejected, and never called: a hook before the actor called message.fail()",
             [received.n, rejected.n],
         )
+        .case(BY_SKIPPING, false)
+        .case(BY_FAILING, true)
         .terminal(),
         _ => Answer::NotApplicable,
     }

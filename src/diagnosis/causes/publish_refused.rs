@@ -19,6 +19,12 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// The cases of its remedies.
+const MAY_NOT_WRITE: &str = "its user may not write";
+const TOO_LARGE: &str = "the body is too large";
+const UNSEEN: &str = "the reason was not seen";
+const CASES: &[&str] = &[MAY_NOT_WRITE, TOO_LARGE, UNSEEN];
+
 fn check(story: &Story<'_>) -> Answer {
     let sent = story.publishes().first().or(story.stray_publishes().first());
     if let Some(passage) = sent {
@@ -40,7 +46,7 @@ fn check(story: &Story<'_>) -> Answer {
         let text = format!("the API {}", permissions::words(story, permission));
         let mut evidence = shown.to_vec();
         evidence.extend(answered);
-        return match refused {
+        let answer = match refused {
             Some(refused) => {
                 evidence.push(refused.closed);
                 Answer::shown(
@@ -55,6 +61,9 @@ fn check(story: &Story<'_>) -> Answer {
                 evidence,
             ),
         };
+        return answer
+            .only_case(MAY_NOT_WRITE, CASES)
+            .naming("{user}", &permission.user);
     }
     match refused {
         Some(refused) => {
@@ -62,18 +71,27 @@ fn check(story: &Story<'_>) -> Answer {
             evidence.extend(refused.holder);
             evidence.extend(answered);
             if let Some(channel) = refused.behind_a_relay {
-                return behind_a_relay(story, channel, evidence);
+                return behind_a_relay(story, channel, evidence).only_case(UNSEEN, CASES);
             }
+            let case = match refused.said {
+                Some(said) if said.contains("ACCESS_REFUSED") || said.contains("NOT_FOUND") => None,
+                Some(said) if said.contains("size") || said.contains("large") => Some(TOO_LARGE),
+                _ => Some(UNSEEN),
+            };
             let reason = match refused.said {
                 Some(_) => said,
                 None => ": a body above max_message_size, or an exchange that it may not write to or that does not exist; RabbitMQ's log says which".into(),
             };
-            Answer::likely(
+            let answer = Answer::likely(
                 format!(
                     "RabbitMQ closed a channel of the API with an error after {send} had returned{reason}"
                 ),
                 evidence,
-            )
+            );
+            match case {
+                Some(case) => answer.only_case(case, CASES),
+                None => answer.case(TOO_LARGE, false).case(UNSEEN, false),
+            }
         }
         None if story.connections().is_none() => Answer::cannot_tell(&[Source::Management]),
         None => match permissions::may_be_refused_yet(story) {
@@ -82,7 +100,8 @@ fn check(story: &Story<'_>) -> Answer {
                     "the API connected to the broker after the submission, and nothing that it sent arrived: RabbitMQ may have refused it after {send} had returned (no such exchange), which it tells up to 10 s later; a longer `timing.silence` decides"
                 ),
                 answered.into_iter().chain([connected]).collect::<Vec<_>>(),
-            ),
+            )
+            .only_case(UNSEEN, CASES),
             None => Answer::NotApplicable,
         },
     }

@@ -85,10 +85,13 @@ fn check(story: &Story<'_>) -> Answer {
         }
         (_, None) => (format!("{by_key}, not to `{}`", story.queue()), false),
     };
-    if certain {
-        Answer::shown(text, [passage.n])
-    } else {
-        Answer::likely(text, [passage.n])
+    let answer = match certain {
+        true => Answer::shown(text, [passage.n]),
+        false => Answer::likely(text, [passage.n]),
+    };
+    match exchange.is_empty() {
+        true => answer.naming("{other_queue}", passage.queue),
+        false => answer,
     }
 }
 

@@ -40,7 +40,8 @@ fn check(story: &Story<'_>) -> Answer {
                 passage.queue
             ),
             evidence,
-        );
+        )
+        .gone();
     }
     let matched = match (now_down(story), up, down) {
         (Some(found), ..) => found,

@@ -19,6 +19,9 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// A case of its remedies.
+const UNSEEN: &str = "the reason was not seen";
+
 fn check(story: &Story<'_>) -> Answer {
     let Some(said) = retries::announced(story) else {
         return Answer::NotApplicable;
@@ -59,11 +62,14 @@ fn check(story: &Story<'_>) -> Answer {
                 ),
                 evidence,
             )
+            .case(UNSEEN, false)
+            .naming("{user}", &permission.user)
         }
         None => Answer::likely(
             format!("{text}: the broker refused it, or the worker sent it elsewhere"),
             evidence,
-        ),
+        )
+        .case(UNSEEN, true),
     }
 }
 

@@ -35,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::NotApplicable;
     }
-    let taken = format!("the row was taken away from {}", row::table(story));
+    let taken = format!("the row was taken away from table {}", row::table(story));
     if let Some(raised) = story.raised().last() {
         // An error of another kind may come first, and who tidies up after it take the row.
         return match row::misses_the_row(story).is_some() {
@@ -68,7 +68,7 @@ fn gone_before_a_look(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let text = format!(
-        "the API read the row, and knows nothing of it since; it was taken away from {}",
+        "the API read the row, and knows nothing of it since; it was taken away from table {}",
         row::table(story)
     );
     // Somebody else may have written the API's answer from a cache.

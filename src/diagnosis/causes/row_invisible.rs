@@ -31,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some((n, place, status)) = elsewhere {
         let status = status.as_deref().unwrap_or("unknown");
         let text = format!(
-            "the row is not in {} but in {place}, with status {status}",
+            "the row is not in table {} but in {place}, with status {status}",
             row::table(story)
         );
         // Every schema may have a row of its own with this number: that of another tenant's task.

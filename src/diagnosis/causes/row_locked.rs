@@ -66,7 +66,7 @@ fn check(story: &Story<'_>) -> Answer {
         (None, None) => Answer::possible(format!("{text}; whose the waiting backend is was not seen"), [n])
             .would_decide(&[Source::Process]),
     };
-    locks::naming_holder(answer, wait)
+    locks::at_work_or_idle(locks::naming_holder(answer, &wait.blockers), &wait.blockers)
 }
 
 /// The worker waits no longer, the actor is over, and the transaction that it waited for holds the row still.

@@ -41,14 +41,18 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     // That it holds a writer's lock on the table and this row does not say what it wrote to it.
-    Answer::likely(
+    let answer = Answer::likely(
         format!(
             "the actor is done, and the row is held by a transaction that writes to the table and is still open{}: until it commits, everybody else reads {}",
             row.holder.as_ref().map(who).unwrap_or_default(),
             row.status.as_deref().unwrap_or("NULL")
         ),
         [over, row.n],
-    )
+    );
+    match &row.holder {
+        Some(holder) => answer.naming("{holder}", format!("backend {}", holder.pid)),
+        None => answer,
+    }
 }
 
 fn who(holder: &Blocker) -> String {

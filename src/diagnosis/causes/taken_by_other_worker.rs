@@ -37,11 +37,17 @@ fn check(story: &Story<'_>) -> Answer {
         return others::without_a_delivery(story, |other| !other.is_orphan());
     };
     if let Some(taker) = story.peer(passage.connection) {
-        return taken_by_process(story, passage.n, taker);
+        let pid = taker.value;
+        return taken_by_process(story, passage.n, taker).naming("{taker}", format!("pid {pid}"));
     }
     if let Some(answer) = taken_by_container(story, passage) {
         return answer;
     }
+    taken_from_elsewhere(story, passage).naming("{taker}", passage.connection)
+}
+
+/// Neither a process nor a container that could be seen has its connection.
+fn taken_from_elsewhere(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
     // No local process has this connection. That says "another host" only where every local
     // process could be seen and the address is not this machine's.
     match story.listed(passage.connection) {
@@ -173,7 +179,7 @@ fn taken_by_container(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answe
             evidence,
         ),
     };
-    Some(broker::taken(story, answer))
+    Some(broker::taken(story, answer).naming("{taker}", words))
 }
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             [passage.n, depth.n],
         )
+        .gone()
         .lasting_if(true),
         _ if story.closed() => Answer::cannot_tell(&[Source::Queue]),
         _ => Answer::NotApplicable,

@@ -54,10 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
     );
     let evidence: Vec<u32> = one.evidence.into_iter().chain(entered).collect();
     let answer = Answer::likely(text, evidence);
-    match waiting.blockers.first() {
-        Some(blocker) => answer.naming("{pid}", blocker.pid),
-        None => answer,
-    }
+    locks::at_work_or_idle(locks::naming_holder(answer, &waiting.blockers), &waiting.blockers)
 }
 
 #[cfg(test)]

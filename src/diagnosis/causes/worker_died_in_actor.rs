@@ -83,7 +83,8 @@ fn check(story: &Story<'_>) -> Answer {
         let by_itself = matches!(told.mark, Some(LogEvent::ChildDied { code: 1.., .. }));
         let answer = answer
             .given([Premise::OneProcessPerLogThread { pid }])
-            .owned_by(by_itself.then_some(&[Owner::WorkerCode]));
+            .owned_by(by_itself.then_some(&[Owner::WorkerCode]))
+            .case("the program ended itself", by_itself);
         return match (again > 0 || would_show) && !pending {
             true => answer.terminal_after(linger_ms),
             false => answer,

@@ -86,7 +86,10 @@ fn check(story: &Story<'_>) -> Answer {
         1 if deaths.len() > 1 => Certainty::Likely,
         _ => Certainty::Possible,
     };
-    Answer::matched(most, text, evidence).given([Premise::OneProcessPerLogThread { pid: None }])
+    let ids: Vec<&str> = each_time.iter().copied().collect();
+    Answer::matched(most, text, evidence)
+        .given([Premise::OneProcessPerLogThread { pid: None }])
+        .naming("{other_message}", ids.join(" or "))
 }
 
 /// What each process that died had received and not settled. In a container they may all have the same

@@ -39,3 +39,27 @@ pub(in crate::diagnosis) fn thrown_away_at(story: &Story<'_>, passage: &Transfer
     let lives = own.into_iter().chain(of_the_queue).min()?;
     Some(passage.at_ms + lives as f64)
 }
+
+impl Story<'_> {
+    /// When the time comes of the message that was sent last.
+    pub(in crate::diagnosis) fn due_time(&self) -> Option<String> {
+        let eta_ms = self.publishes().last()?.message.eta_ms?;
+        Some(self.due(eta_ms))
+    }
+
+    /// A time of the day, with its date where that is another than the run's.
+    pub(super) fn due(&self, eta_ms: i64) -> String {
+        let Ok(at) = jiff::Timestamp::from_millisecond(eta_ms) else {
+            return "?".into();
+        };
+        let is_today = self
+            .timeline
+            .started_at
+            .starts_with(&at.strftime("%Y-%m-%d").to_string());
+        let form = match is_today {
+            true => "%H:%M:%S UTC",
+            false => "%Y-%m-%d %H:%M:%S UTC",
+        };
+        at.strftime(form).to_string()
+    }
+}

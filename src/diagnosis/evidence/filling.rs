@@ -53,7 +53,14 @@ impl Story<'_> {
             ("{status_column}", setup.status_column.clone()),
             ("{worker_pid}", worker_pid.map(|pid| pid.to_string())),
         ];
-        let mut out = text.to_owned();
+        let command = Some(setup.worker_command.join(" ")).filter(|command| {
+            // A code span ends with its backquote.
+            !command.is_empty() && !command.contains(|c: char| c == '`' || c.is_control())
+        });
+        let by_command = command.map_or_else(String::new, |command| format!(" (`{command}`)"));
+        let mut out = text.replace("{by_command}", &by_command);
+        let app = app_of(&setup.worker_command).filter(|app| may_stand(app));
+        out = out.replace("{app}", app.unwrap_or("APP"));
         for (placeholder, value) in values {
             if let Some(value) = value.filter(|value| may_stand(value)) {
                 out = out.replace(placeholder, &value);
@@ -63,9 +70,21 @@ impl Story<'_> {
     }
 }
 
+/// Celery's application, as the worker's command names it.
+fn app_of(command: &[String]) -> Option<&str> {
+    let inline = command.iter().find_map(|word| word.strip_prefix("--app="));
+    let named = command
+        .windows(2)
+        .find(|words| matches!(words[0].as_str(), "-A" | "--app"))
+        .map(|words| words[1].as_str());
+    let app = inline.or(named)?;
+    let is_plain = |c: char| c.is_alphanumeric() || "._:-/".contains(c);
+    app.chars().all(is_plain).then_some(app)
+}
+
 /// What no run can fill in stands as a word to replace: `{queue}` becomes `QUEUE`.
 pub fn plain_placeholders(text: &str) -> String {
-    let mut out = text.to_owned();
+    let mut out = text.replace("{by_command}", "");
     for name in [
         "queue",
         "vhost_encoded",
@@ -77,6 +96,15 @@ pub fn plain_placeholders(text: &str) -> String {
         "id_column",
         "status_column",
         "migration_pid",
+        "holder",
+        "place",
+        "user",
+        "taker",
+        "due",
+        "other_queue",
+        "other_message",
+        "other_actor",
+        "app",
         "worker_pid",
         "pid",
         "worker_log",
@@ -108,6 +136,21 @@ mod tests {
         assert_eq!(
             Story::new(&timeline).fill(remedy),
             "Read the traceback in api.log."
+        );
+    }
+
+    #[test]
+    fn the_workers_command_is_named_where_it_is_known() {
+        let mut timeline = Scene::published().timeline;
+        let remedy = "Start it{by_command}: `celery -A {app} control`.";
+        assert_eq!(
+            Story::new(&timeline).fill(remedy),
+            "Start it: `celery -A APP control`."
+        );
+        timeline.setup.worker_command = ["celery", "-A", "shop", "worker"].map(str::to_owned).to_vec();
+        assert_eq!(
+            Story::new(&timeline).fill(remedy),
+            "Start it (`celery -A shop worker`): `celery -A shop control`."
         );
     }
 

@@ -96,6 +96,7 @@ pub(in crate::diagnosis) fn by_others(
     } else {
         Answer::possible(text, evidence)
     };
+    let answer = answer.naming("{place}", &worst.place);
     Some(answer.of(OtherTask {
         message: worst.message.clone(),
         pid: Some(worst.pid),

@@ -123,11 +123,26 @@ pub(in crate::diagnosis) fn head(blockers: &[Blocker]) -> String {
 }
 
 /// The remedies name the backend at the head of the line.
-pub(in crate::diagnosis) fn naming_holder(answer: Answer, wait: &LockWait) -> Answer {
-    match wait.blockers.first() {
-        Some(blocker) => answer.naming("{pid}", blocker.pid),
-        None => answer,
-    }
+pub(in crate::diagnosis) fn naming_holder(answer: Answer, blockers: &[Blocker]) -> Answer {
+    let Some(blocker) = blockers.first() else {
+        return answer;
+    };
+    let known = blocker.application.as_deref().or(blocker.client.as_deref());
+    let known = known.map_or_else(String::new, |who| format!(" ({who})"));
+    answer
+        .naming("{pid}", blocker.pid)
+        .naming("{holder}", format!("backend {}{known}", blocker.pid))
+}
+
+/// Whether the holder is at work decides what is to be done about it.
+pub(in crate::diagnosis) fn at_work_or_idle(answer: Answer, blockers: &[Blocker]) -> Answer {
+    let state = blockers.first().and_then(|blocker| blocker.state.as_deref());
+    let Some(idle) = state.map(|state| state.starts_with("idle")) else {
+        return answer;
+    };
+    answer
+        .case("the holder works", !idle)
+        .case("the holder idles", idle)
 }
 
 /// Whether the thread that has the task, or the only one that runs any, waits in a database's library. `None`:

@@ -4,7 +4,7 @@ use super::{Story, Visibility, api};
 use crate::diagnosis::Stage;
 use crate::framework::Verbosity;
 use crate::text::counted;
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{Event, EventKind, NoAnswer, Source};
 
 /// What stands for a stage that nothing shows.
 type Missing = (Option<bool>, String);
@@ -82,6 +82,15 @@ impl Story<'_> {
         })
     }
 
+    /// The request reached the API, which did not answer it.
+    fn may_have_been_taken(&self) -> bool {
+        let is_late = |event: &Event| match &event.kind {
+            EventKind::NotAnswered { why, .. } => *why == NoAnswer::Timeout,
+            _ => false,
+        };
+        self.timeline.events.iter().any(is_late)
+    }
+
     fn missing_submitted(&self) -> Missing {
         if self.timeline.is_by_command() {
             return absent(match self.command_ended().map(|end| end.words()) {
@@ -99,6 +108,9 @@ impl Story<'_> {
             Some(answer) => absent(format!("HTTP {}; a 2xx with a task id is needed", answer.status)),
             None if self.post_mortem() => unknown("not observed: the task was there before this run"),
             None if !self.was_sent() => absent("no task was sent"),
+            None if self.may_have_been_taken() => {
+                unknown("no HTTP answer in time: whether the API took it is not known")
+            }
             None => absent("no HTTP answer"),
         }
     }
@@ -142,6 +154,9 @@ impl Story<'_> {
                 "sent to `{}` while that was down; a queue that is up is needed",
                 passage.queue
             ),
+            None if passage.queue == queue => {
+                format!("published to `{queue}`; a queue of that name is needed")
+            }
             None => format!(
                 "published to `{}` only; one on `{queue}` is needed",
                 passage.queue

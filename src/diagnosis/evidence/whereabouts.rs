@@ -48,6 +48,22 @@ impl<'a> Story<'a> {
             place: text,
             since: since_ms.and_then(|at| self.timeline.wall_clock(at)),
             lost,
+            due: None,
+        })
+    }
+
+    /// The same of what waits for its time.
+    fn place_until(
+        &self,
+        text: String,
+        since_ms: Option<f64>,
+        lost: Option<bool>,
+        eta_ms: Option<i64>,
+    ) -> Option<Whereabouts> {
+        let due = eta_ms.and_then(|eta| jiff::Timestamp::from_millisecond(eta).ok());
+        Some(Whereabouts {
+            due: due.map(|at| at.to_string()),
+            ..self.place(text, since_ms, lost)?
         })
     }
 
@@ -65,7 +81,7 @@ impl<'a> Story<'a> {
                 None => format!("on `{queue}`"),
             },
         };
-        self.place(text, None, Some(false))
+        self.place_until(text, None, Some(false), held.passage.message.eta_ms)
     }
 
     /// Sent with a delay, or for a retry, to the queues in which the broker itself keeps what is for later.
@@ -84,7 +100,7 @@ impl<'a> Story<'a> {
             .eta_ms
             .map(|eta| format!(", due at {}", self.due(eta)));
         let text = format!("kept by the broker for its time{}", due.unwrap_or_default());
-        self.place(text, Some(passage.at_ms), None)
+        self.place_until(text, Some(passage.at_ms), None, passage.message.eta_ms)
     }
 
     /// Acknowledged or rejected: the broker holds it no more, or as a dead letter.
@@ -164,10 +180,11 @@ impl<'a> Story<'a> {
         match taken {
             Some(passage) => {
                 let who = self.holder(passage);
-                self.place(
+                self.place_until(
                     format!("held from `{delay}` by {who}{due}"),
                     Some(passage.at_ms),
                     Some(false),
+                    copy.message.eta_ms,
                 )
             }
             None => {
@@ -180,7 +197,7 @@ impl<'a> Story<'a> {
                     && !limits::may_drop(self, copy);
                 let text = format!("on `{delay}`{due}");
                 waits
-                    .then(|| self.place(text, Some(copy.at_ms), Some(false)))
+                    .then(|| self.place_until(text, Some(copy.at_ms), Some(false), copy.message.eta_ms))
                     .flatten()
             }
         }
@@ -378,22 +395,6 @@ impl<'a> Story<'a> {
             Some(_) => format!("whoever is behind {}", passage.connection),
             None => passage.connection.to_owned(),
         }
-    }
-
-    /// A time of the day, with its date where that is another than the run's.
-    fn due(&self, eta_ms: i64) -> String {
-        let Ok(at) = jiff::Timestamp::from_millisecond(eta_ms) else {
-            return "?".into();
-        };
-        let is_today = self
-            .timeline
-            .started_at
-            .starts_with(&at.strftime("%Y-%m-%d").to_string());
-        let form = match is_today {
-            true => "%H:%M:%S UTC",
-            false => "%Y-%m-%d %H:%M:%S UTC",
-        };
-        at.strftime(form).to_string()
     }
 }
 
