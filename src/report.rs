@@ -3,8 +3,11 @@
 //! To add a format: one file with its `FORMAT`, one line in [`FORMATS`]. What several formats say is
 //! worded once, in `words.rs`.
 
+mod budget;
 mod environment;
 mod events;
+mod evidence;
+mod facts;
 mod frames;
 mod github;
 mod html;
@@ -16,7 +19,9 @@ mod markdown;
 mod mermaid;
 mod otlp;
 mod page;
+mod paths;
 mod screen;
+mod sentence;
 mod slack;
 mod terminal;
 mod unseen;
@@ -29,7 +34,7 @@ use serde::Serialize;
 
 use crate::diagnosis::isolation::{self, Isolation};
 use crate::diagnosis::{
-    Exception, Excluded, Named, Outcome, Reached, Scenario, Stage, Story, Task, Undecided, Verdict,
+    Exception, Excluded, Impact, Named, Outcome, Reached, Scenario, Stage, Story, Task, Undecided, Verdict,
     Visibility, Whereabouts,
 };
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
@@ -128,6 +133,8 @@ pub struct Report {
     pub cause: Option<Named>,
     /// Where the task's message is now; null where no look since its last event shows it.
     pub message: Option<Whereabouts>,
+    /// Whether anything is lost, and whether the task must be submitted again; null of a success.
+    pub impact: Option<Impact>,
     /// The exception behind the cause, if there is one.
     pub traceback: Option<Exception>,
     pub contributing: Vec<Named>,
@@ -179,6 +186,12 @@ impl Report {
         }
     }
 
+    /// When a stage was reached. Afterwards a look shows only that it was, and its own time is another one.
+    fn reached_at(&self, at_ms: Option<f64>, style: Style) -> Option<String> {
+        let at = at_ms.filter(|at| !self.setup.post_mortem || *at < 0.0)?;
+        Some(self.moment(at, style))
+    }
+
     /// The events behind these numbers, as they happened: the order of evidence is that of its weight.
     fn in_time(&self, evidence: &[u32]) -> Vec<&Event> {
         let mut events: Vec<&Event> = evidence.iter().filter_map(|n| self.event(*n)).collect();
@@ -196,6 +209,7 @@ impl Report {
             exit_code: verdict.exit_code,
             cause: verdict.cause.clone(),
             message: verdict.message.clone(),
+            impact: verdict.impact.clone(),
             traceback: verdict.traceback.clone(),
             contributing: verdict.contributing.clone(),
             ruled_out: verdict.ruled_out.clone(),

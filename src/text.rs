@@ -35,6 +35,21 @@ pub fn fitted(text: &str, cells: usize) -> String {
     short
 }
 
+/// Cut at the end of a word, unless that leaves next to nothing.
+pub fn fitted_to_words(text: &str, cells: usize) -> String {
+    if width(text) <= cells {
+        return text.to_owned();
+    }
+    let cut = fitted(text, cells.saturating_sub(1));
+    let whole = cut.trim_end_matches('…');
+    match whole.rsplit_once(' ') {
+        Some((words, _)) if width(words) * 2 > cells => {
+            format!("{} …", words.trim_end_matches([',', ':', ';']))
+        }
+        _ => cut,
+    }
+}
+
 /// The start of a text and `end`, in so many cells together.
 pub fn fit(text: &str, cells: usize, end: char, into: &mut String) {
     let mut used = 1;

@@ -367,7 +367,7 @@ fn the_terminal_report_fits_the_width() {
 }
 
 /// Words that stand where a run had nothing to fill in.
-const UNFILLED: [&str; 12] = [
+const UNFILLED: [&str; 16] = [
     "QUEUE",
     "VHOST",
     "ACTOR",
@@ -380,6 +380,10 @@ const UNFILLED: [&str; 12] = [
     "API_LOG",
     "FRAME",
     "PID",
+    "MIGRATION_PID",
+    "USER",
+    "APP",
+    "DUE",
 ];
 
 /// On the first screen of whatever went wrong stand who has to act and what to do first, with this run's own names.
@@ -408,6 +412,64 @@ fn every_report_says_who_acts_and_what_to_do_first() {
         let remedies = report.cause.iter().flat_map(|cause| &cause.remedies);
         for remedy in remedies.filter(|remedy| unfilled.is_match(remedy)) {
             found.push(format!("{name}: {remedy}"));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// As one line of words: where a line breaks says nothing.
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// At 80 columns: what has no room is left out, but never the place to look at, what is lost, or what to do.
+#[test]
+fn the_first_screen_keeps_what_matters_most() {
+    let does_harm = Regex::new(r"(?i)\b(kill|pg_terminate_backend|terminate|purge|purge_queue)\b").unwrap();
+    let mut found = Vec::new();
+    for (name, timeline) in all() {
+        let report = report(&timeline);
+        if report.exit_code == 0 {
+            continue;
+        }
+        let style = Style {
+            width: 80,
+            ..Style::PLAIN
+        };
+        let out = render(&report, "terminal", style);
+        let flat = on_one_line(&out);
+        let frames = report.traceback.iter().flat_map(|raised| &raised.frames);
+        if let Some(frame) = frames.filter(|frame| frame.application).last() {
+            let file = frame.file.rsplit('/').next().unwrap_or_default();
+            let place = format!("{file}:{}", frame.line);
+            if !out.lines().any(|line| line.contains(&place)) {
+                found.push(format!("{name}: {place} is cut"));
+            }
+        }
+        let impact = report.impact.as_ref().expect("it failed");
+        if !flat.contains(&format!("Impact {}", impact.sentence)) {
+            found.push(format!("{name}: {} is cut", impact.sentence));
+        }
+        let remedies = &report
+            .cause
+            .as_ref()
+            .map_or(Vec::new(), |cause| cause.remedies.clone());
+        for remedy in remedies.iter().filter(|remedy| remedy.starts_with("For ")) {
+            found.push(format!("{name}: another case's: {remedy}"));
+        }
+        if let Some(first) = remedies.first() {
+            // What goes on is not ended.
+            let harm = first.replace("kill -CONT", "");
+            if does_harm.is_match(&harm) || first.starts_with("If ") {
+                found.push(format!("{name}: first of all: {first}"));
+            }
+            let last = out.lines().last().unwrap_or_default();
+            if !last.contains("): ") {
+                found.push(format!("{name}: no sentence: {last}"));
+            }
+        }
+        if report.cause.is_some() && !flat.contains("taskdiag explain ") {
+            found.push(format!("{name}: no way to its page"));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -3,85 +3,21 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::terminal::{event_line, hanging, isolated, sign};
+use super::budget::{BUDGETS, Budget};
+use super::evidence::Table;
+use super::paths::{Place, only_names};
+use super::terminal::{hanging, sign};
 use super::unseen;
 use super::words;
 use super::{Report, Style};
 use crate::diagnosis::{Outcome, Scenario};
-use crate::text::{flat, packed, wrapped};
+use crate::text::{excerpt, flat, packed, wrapped};
 
 /// A terminal of 24 lines keeps room for the command and the prompt.
 const LINES: usize = 22;
 
-/// What is shown, and what yields first where not everything has room.
-#[derive(Clone, Copy)]
-struct Budget {
-    ids: bool,
-    unseen: bool,
-    remedies: usize,
-    evidence: usize,
-    /// Links of the chain beyond its two ends.
-    between: bool,
-    also: usize,
-    /// Lines of one text.
-    lines: usize,
-    /// Empty lines between the parts.
-    air: bool,
-}
-
-const BUDGETS: &[Budget] = &{
-    const ALL: Budget = Budget {
-        ids: true,
-        unseen: true,
-        remedies: 3,
-        evidence: 4,
-        between: true,
-        also: 3,
-        lines: 6,
-        air: true,
-    };
-    const NO_IDS: Budget = Budget { ids: false, ..ALL };
-    const SEEN: Budget = Budget {
-        unseen: false,
-        ..NO_IDS
-    };
-    const TWO_REMEDIES: Budget = Budget { remedies: 2, ..SEEN };
-    const TWO_PROOFS: Budget = Budget {
-        evidence: 2,
-        ..TWO_REMEDIES
-    };
-    const ENDS: Budget = Budget {
-        between: false,
-        ..TWO_PROOFS
-    };
-    const SHORT: Budget = Budget {
-        also: 1,
-        lines: 3,
-        air: false,
-        ..ENDS
-    };
-    const SHORTER: Budget = Budget {
-        also: 0,
-        lines: 2,
-        ..SHORT
-    };
-    const LEAST: Budget = Budget {
-        remedies: 1,
-        evidence: 1,
-        ..SHORTER
-    };
-    [
-        ALL,
-        NO_IDS,
-        SEEN,
-        TWO_REMEDIES,
-        TWO_PROOFS,
-        ENDS,
-        SHORT,
-        SHORTER,
-        LEAST,
-    ]
-};
+/// Where the text of a field begins.
+const INDENT: usize = 13;
 
 pub(super) fn draw(report: &Report, style: Style) -> String {
     let mut text = String::new();
@@ -105,7 +41,7 @@ fn drawn(report: &Report, style: Style, budget: Budget) -> String {
     parts.push(screen.because());
     parts.extend(screen.remedies());
     parts.extend(screen.rest());
-    parts.extend(isolated(report, style));
+    parts.extend(screen.isolated());
     parts.push(screen.last_line());
     parts.join("\n")
 }
@@ -135,24 +71,49 @@ impl Screen<'_> {
                 " ".repeat(gap)
             );
         }
-        let below = words::scenario_and_outcome(self.report);
+        let below = format!(
+            "Scenario {} · {}",
+            words::scenario(self.report),
+            self.report.outcome.name()
+        );
         let below = wrapped(&below, style.width().saturating_sub(2));
         lines.extend(below.iter().map(|line| style.dim(&format!("  {line}"))));
         for (name, text) in words::facts(self.report, self.style) {
-            lines.push(self.field(name, &text));
+            match name {
+                words::EXCEPTION => lines.extend(self.exception()),
+                _ => lines.push(self.field(name, &text)),
+            }
         }
         lines.join("\n")
     }
 
+    /// What was raised, and the application's own frames, a line each: the last one is the place to look at, and
+    /// is never cut.
+    fn exception(&self) -> Vec<String> {
+        let Some(raised) = &self.report.traceback else {
+            return Vec::new();
+        };
+        let text = format!("{} [#{}]", excerpt(&raised.exception), raised.evidence);
+        let mut lines = vec![self.field(words::EXCEPTION, &text)];
+        let own: Vec<_> = raised.frames.iter().filter(|frame| frame.application).collect();
+        let room = self.style.width().saturating_sub(INDENT);
+        for frame in &own[own.len().saturating_sub(self.budget.frames)..] {
+            let place = Place::of(frame, self.report, self.style);
+            lines.push(format!("{}{}", " ".repeat(INDENT), place.within(room)));
+        }
+        lines
+    }
+
     fn field(&self, name: &str, text: &str) -> String {
         let head = format!("  {name:<10} ");
-        self.clipped(&head, text, 13)
+        self.clipped(&head, text, INDENT)
     }
 
     /// Wrapped at an indent, and cut where the screen has no room for all of it.
     fn clipped(&self, head: &str, text: &str, indent: usize) -> String {
         let most = self.budget.lines;
-        let text = hanging(head, text, indent, self.style);
+        let text = super::paths::shortened(text, self.report, self.style);
+        let text = hanging(head, &text, indent, self.style);
         match text.lines().count() > most {
             false => text,
             true => {
@@ -202,9 +163,9 @@ impl Screen<'_> {
                 pieces.push("rest not reached".to_owned());
                 break;
             }
-            let time = stage
-                .at_ms
-                .map(|at| format!(" {}", report.moment(at, self.style)))
+            let time = report
+                .reached_at(stage.at_ms, self.style)
+                .map(|time| format!(" {time}"))
                 .unwrap_or_default();
             let (sign, _) = sign(stage.reached, self.style.ascii);
             pieces.push(format!("{} {sign}{time}", stage.stage.name()));
@@ -214,7 +175,9 @@ impl Screen<'_> {
             .iter()
             .map(|line| format!("  {}", self.with_signs(line)))
             .collect();
-        let why = stages.iter().find(|stage| Some(stage.stage) == missed);
+        let why = stages
+            .iter()
+            .find(|stage| self.budget.missed && Some(stage.stage) == missed);
         if let Some((stage, why)) = why.and_then(|stage| Some((stage, stage.observed.as_ref()?))) {
             lines.push(self.clipped("  ", &format!("{}: {why}", stage.stage.name()), 4));
         }
@@ -242,15 +205,13 @@ impl Screen<'_> {
                 8,
             );
         };
-        let mut lines = vec![self.clipped(&format!("{} ", self.style.bold("Because")), &cause.summary, 8)];
+        let summary = words::without_place(self.report, &cause.summary);
+        let mut lines = vec![self.clipped(&format!("{} ", self.style.bold("Because")), &summary, 8)];
         // The first of them prove the most; people read them in the order in which they happened.
         let most = cause.evidence.len().min(self.budget.evidence);
         let evidence = self.report.in_time(&cause.evidence[..most]);
-        lines.extend(
-            evidence
-                .into_iter()
-                .map(|event| event_line(self.report, event, self.style)),
-        );
+        let table = Table::of(self.report, &evidence, self.style);
+        lines.extend(evidence.iter().map(|event| table.line(event, self.budget.proof)));
         let effects = &cause.explains;
         for (at, effect) in effects.iter().enumerate() {
             if self.budget.between || at + 1 == effects.len() {
@@ -267,6 +228,7 @@ impl Screen<'_> {
         let remedies = words::remedies(self.report);
         let mut lines = vec![self.style.bold("Do now")];
         for (at, remedy) in remedies.iter().take(self.budget.remedies).enumerate() {
+            let remedy = words::without_exception(self.report, remedy);
             lines.push(self.clipped(&format!("  {}. ", at + 1), remedy, 5));
         }
         (!remedies.is_empty()).then(|| lines.join("\n"))
@@ -285,8 +247,12 @@ impl Screen<'_> {
             .map(|line| format!("API and worker differ: {line}"));
         let also = seen.chain(differences).chain(report.notes.iter().cloned());
         lines.extend(also.take(self.budget.also).map(|text| self.field("Also", &text)));
+        let unseen = unseen::blind(report);
+        if !self.budget.unseen && self.budget.air && !unseen.is_empty() {
+            let names: Vec<&str> = unseen.iter().map(|source| source.name.name()).collect();
+            lines.push(self.field("Not seen", &names.join(", ")));
+        }
         if self.budget.unseen {
-            let unseen = unseen::blind(report);
             lines.extend(unseen.iter().map(|source| {
                 let hint = source
                     .hint
@@ -299,32 +265,59 @@ impl Screen<'_> {
                 )
             }));
         }
-        if self.budget.ids {
-            let ids: Vec<String> = words::subject(report)
-                .iter()
-                .map(|(name, value)| format!("{name} {}", flat(value)))
-                .collect();
-            lines.extend(
-                packed(&ids, " · ", self.style.width())
-                    .iter()
-                    .map(|line| self.style.dim(line)),
-            );
+        let ids = match self.budget.ids {
+            true => words::subject(report),
+            false => Vec::new(),
+        };
+        let mut below: Vec<String> = ids
+            .iter()
+            .map(|(name, value)| format!("{name} {}", flat(value)))
+            .collect();
+        if self.first_step().is_some() {
+            below.extend([words::more(self.report), "-v shows all".to_owned()]);
         }
+        let below = packed(&below, " · ", self.style.width());
+        lines.extend(below.iter().map(|line| self.style.dim(line)));
         lines
     }
 
-    /// What is read last stays on the screen: the verdict, and where more of it is.
+    /// What `--isolate` proved; its steps stand below `-v`.
+    fn isolated(&self) -> Option<String> {
+        let isolation = self.report.isolation.as_ref()?;
+        let head = format!("{} ", self.style.bold("Isolated"));
+        Some(hanging(&head, &isolation.conclusion, 9, self.style))
+    }
+
+    /// Where more of it stands.
+    fn more(&self) -> String {
+        format!("{} · -v shows all", words::more(self.report))
+    }
+
+    /// What to do first, as the last line says it.
+    fn first_step(&self) -> Option<String> {
+        let first = words::remedies(self.report).first()?;
+        let first = words::without_exception(self.report, first);
+        let short = super::paths::shortened(first, self.report, self.style);
+        Some(only_names(&short))
+    }
+
+    /// What is read last stays on the screen: the verdict, and what to do.
     fn last_line(&self) -> String {
-        let certain = match &self.report.cause {
+        let verdict = match &self.report.cause {
             Some(cause) => format!("{} {} ({})", self.sign(), cause.id, cause.certainty.name()),
             None if words::was_stopped(self.report) => {
                 format!("{} stopped by you, no cause yet", self.sign())
             }
             None => format!("{} no cause could be proved", self.sign()),
         };
-        let more = format!("{} · -v shows all", words::more(self.report));
-        let pieces = [self.style.paint(self.color(), &certain), self.style.dim(&more)];
-        let gap = self.style.width().saturating_sub(certain.width() + more.width());
+        if let Some(step) = self.first_step() {
+            let room = self.style.width().saturating_sub(verdict.width() + 2);
+            let line = format!("{verdict}: {}", words::in_short(&step, room));
+            return self.style.paint(self.color(), &line);
+        }
+        let more = self.more();
+        let pieces = [self.style.paint(self.color(), &verdict), self.style.dim(&more)];
+        let gap = self.style.width().saturating_sub(verdict.width() + more.width());
         match gap {
             0 | 1 => pieces[0].clone(),
             _ => pieces.join(&" ".repeat(gap)),

@@ -34,7 +34,7 @@ fn render(report: &Report, style: Style) -> String {
         fact.map(|(name, text)| format!("*{name}* {}", plain(text)))
     };
     lines.extend(named("Who acts"));
-    lines.extend(named("Exception").or_else(|| named("Message")));
+    lines.extend(named(words::EXCEPTION).or_else(|| named(words::IMPACT)));
     let first = words::remedies(report).first();
     let now = first.map(|remedy| format!("*Do now* {}", plain(remedy)));
     lines.push(now.unwrap_or_else(|| format!("More: `{}`", plain(&words::more(report)))));

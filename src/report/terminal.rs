@@ -224,10 +224,7 @@ fn stages(report: &Report, style: Style) -> String {
     let of_names = groups.iter().map(|(names, ..)| name(names).width()).max();
     let times: Vec<String> = groups
         .iter()
-        .map(|(_, reached, _)| {
-            let at = reached.at_ms.map(|at| report.moment(at, style));
-            at.unwrap_or_default()
-        })
+        .map(|(_, reached, _)| report.reached_at(reached.at_ms, style).unwrap_or_default())
         .collect();
     let of_times = times.iter().map(|time| time.width()).max();
     let (of_names, of_times) = (of_names.unwrap_or(0), of_times.unwrap_or(0));

@@ -1,13 +1,15 @@
 //! What several formats say, worded once.
 
-use super::{Report, SourceState, Style};
+pub(super) use super::facts::{
+    EXCEPTION, IMPACT, effect, facts, in_short, owner, place, reasoning, without_exception, without_place,
+};
+pub(super) use super::sentence::sentence;
+use super::{Report, SourceState};
 use crate::diagnosis::isolation::{Sent, StepReport};
-use crate::diagnosis::{Exception, ExceptionFrame, Link, Outcome, Owner, Scenario, Stage, Whereabouts};
+use crate::diagnosis::{Outcome, Scenario, Stage};
 use crate::links;
-use crate::text;
 use crate::timeline::Source;
-use crate::timeline::{Ended, Event, EventKind as Kind, NoAnswer};
-use crate::units::span;
+use crate::timeline::{Ended, EventKind as Kind};
 
 /// What the scenario's letter stands for.
 pub(super) fn scenario(report: &Report) -> &'static str {
@@ -26,84 +28,6 @@ pub(super) fn was_stopped(report: &Report) -> bool {
         why: Ended::Interrupted,
     };
     report.timeline.iter().any(|event| event.kind == interrupted)
-}
-
-/// The verdict in one sentence.
-pub(super) fn sentence(report: &Report) -> String {
-    if report.outcome == Outcome::Succeeded {
-        let other = report.cause.as_ref().filter(|cause| cause.id != "succeeded");
-        if let (Some(cause), false) = (other, is_good(report)) {
-            return format!("The task succeeded, but not as configured: {}", cause.title);
-        }
-        let finished = report.stages.iter().find(|stage| stage.stage == Stage::Finished);
-        let at = finished
-            .and_then(|stage| stage.at_ms)
-            .filter(|at| *at > 0.0 && !report.setup.post_mortem);
-        let after = at.map(|at| format!(", {} after it was submitted", span(at)));
-        let text = format!("The task succeeded{}", after.unwrap_or_default());
-        return match doubt(report) {
-            Some(doubt) => format!("{text}, but {doubt}"),
-            None => text,
-        };
-    }
-    let what = match (report.scenario, report.outcome) {
-        (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
-        (Some(Scenario::A), Outcome::Unknown) => "The task ran, and nothing shows whether it has finished",
-        (Some(Scenario::A), _) => "The task ran and has not finished",
-        (Some(_), _) => "The task did not run",
-        (None, _) if report.stage.is_none() && report.setup.post_mortem => "Nothing is known of this task",
-        (None, _) if report.stage.is_none() && gave_no_answer(report) => {
-            "Nothing says whether the task was submitted"
-        }
-        (None, _) if report.stage.is_none() && may_be_sent(report) => {
-            "The request failed, and a message was sent all the same"
-        }
-        (None, _) if report.stage.is_none() => "The task was not submitted",
-        (None, _) if report.stage == Some(Stage::Received) => "A worker has begun with the task",
-        (None, _) => "Nothing shows whether the task ran",
-    };
-    match &report.cause {
-        Some(cause) => format!("{what}: {}", cause.title),
-        None if was_stopped(report) => match report.stage {
-            Some(stage) => format!("Stopped by you; the task had been {} by then", stage.name()),
-            None => "Stopped by you before a task was submitted".into(),
-        },
-        _ => what.into(),
-    }
-}
-
-/// The API answered with an error, and had sent a message.
-fn may_be_sent(report: &Report) -> bool {
-    let mut stages = report.stages.iter();
-    let submitted = stages.find(|stage| stage.stage == Stage::Submitted);
-    submitted.is_some_and(|stage| stage.reached.is_none())
-}
-
-/// Why a success does not count as one: exit code 30 has a reason, and it stands in the headline.
-fn doubt(report: &Report) -> Option<String> {
-    if report.exit_code != crate::error::exit::COULD_NOT {
-        return None;
-    }
-    let mut sources = report.sources.iter();
-    let is_unseen = sources.any(|source| source.name == Source::Database && source.state == "blind");
-    Some(match is_unseen && report.setup.table.is_some() {
-        true => "the database, which has to show it, could not be read to the end".into(),
-        false => "nothing shows that what was to be tried did it".into(),
-    })
-}
-
-/// The API had taken the request, and was not waited for any longer.
-fn gave_no_answer(report: &Report) -> bool {
-    let is_late = |event: &Event| {
-        matches!(
-            event.kind,
-            Kind::NotAnswered {
-                why: NoAnswer::Timeout,
-                ..
-            }
-        )
-    };
-    report.timeline.iter().any(is_late)
 }
 
 /// Where none could be proved: which look would decide.
@@ -154,6 +78,8 @@ pub(super) fn no_cause(report: &Report) -> String {
         text.push_str(" Next: take the whole recording: this one breaks off before its run ended");
     } else if afterwards {
         text.push_str(" Next: `taskdiag diagnose` without --task, which watches a new task from the start");
+    } else {
+        text.push_str(" Next: `taskdiag check`, which tests what each source can see");
     }
     text
 }
@@ -264,97 +190,4 @@ pub(super) fn sent(sent: &Sent) -> String {
         }
     }
     text
-}
-
-/// What belongs to a verdict beside the cause's one sentence: who must act, the exception, where the
-/// message is. Each with a name of one or two words.
-pub(super) fn facts(report: &Report, style: Style) -> Vec<(&'static str, String)> {
-    let mut facts = Vec::new();
-    facts.extend(owner(report).map(|owner| ("Who acts", owner)));
-    if report.outcome != Outcome::Succeeded {
-        let exception = report.traceback.as_ref().map(exception);
-        facts.extend(exception.map(|text| ("Exception", text)));
-        let message = report.message.as_ref().map(|message| whereabouts(message, style));
-        facts.extend(message.map(|text| ("Message", text)));
-    }
-    facts
-}
-
-/// The same as sentences, and what the cause explains and rests on without proof.
-pub(super) fn reasoning(report: &Report, style: Style) -> Vec<String> {
-    let mut lines: Vec<String> = facts(report, style)
-        .iter()
-        .map(|(name, text)| format!("{name}: {text}"))
-        .collect();
-    let Some(cause) = &report.cause else { return lines };
-    for link in &cause.explains {
-        lines.push(format!("It explains {}.", effect(link)));
-    }
-    for premise in &cause.premises {
-        lines.push(format!("It holds {premise}."));
-    }
-    lines
-}
-
-pub(super) fn effect(link: &Link) -> String {
-    let certainty = link.certainty.name();
-    format!(
-        "{} ({certainty}): {}",
-        link.id,
-        link.summary.trim_end_matches('.')
-    )
-}
-
-/// The frame to look at: the last one of the application's own code.
-pub(super) fn place(traceback: &Exception) -> Option<&ExceptionFrame> {
-    let own = traceback.frames.iter().rfind(|frame| frame.application);
-    own.or(traceback.frames.last())
-}
-
-/// The exception and the last frame of the application's own code.
-fn exception(traceback: &Exception) -> String {
-    let place = place(traceback)
-        .map(|frame| format!(", raised at {}:{} in {}", frame.file, frame.line, frame.function));
-    format!(
-        "{}{} [#{}]",
-        text::excerpt(&traceback.exception),
-        place.unwrap_or_default(),
-        traceback.evidence
-    )
-}
-
-/// Where the message is, and whether the task must be sent again.
-fn whereabouts(message: &Whereabouts, style: Style) -> String {
-    // The date stands in the other formats.
-    let since: Option<jiff::Timestamp> = message.since.as_deref().and_then(|since| since.parse().ok());
-    let place = since.map_or_else(
-        || message.place.clone(),
-        |since| style.localised(&message.place, since),
-    );
-    let since = since.map_or_else(String::new, |at| format!(", since {}", style.clock(at)));
-    let lost = match message.lost {
-        Some(true) => " No copy is left: to run again, the task must be submitted again.",
-        Some(false) => " Nothing is lost: do not submit the task again.",
-        None => "",
-    };
-    format!("{place}{since}.{lost}")
-}
-
-/// Who must act, as a sentence has it.
-pub(super) fn owner(report: &Report) -> Option<String> {
-    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
-    let owners: Vec<&str> = owners.copied().map(acts).collect();
-    (!owners.is_empty()).then(|| owners.join(", or "))
-}
-
-fn acts(owner: Owner) -> &'static str {
-    match owner {
-        Owner::ApiCode => "whoever owns the API's code",
-        Owner::WorkerCode => "whoever owns the worker's code",
-        Owner::Deployment => "whoever deploys and configures the system",
-        Owner::Broker => "whoever runs the broker",
-        Owner::DatabaseHost => "whoever runs the database or the host",
-        Owner::Wait => "nobody yet (wait, or add capacity)",
-        Owner::Diagnosis => "whoever configured taskdiag",
-    }
 }

@@ -1,7 +1,7 @@
 //! The task's row, and who keeps it waiting.
 
 use crate::text::counted;
-use crate::timeline::EventKind as Kind;
+use crate::timeline::{Blocker, EventKind as Kind};
 
 /// Of versions of the row, locks and sessions.
 pub(super) fn describe(kind: &Kind) -> Option<String> {
@@ -31,15 +31,17 @@ pub(super) fn describe(kind: &Kind) -> Option<String> {
             None => format!("row committed before {visible_at_ms:.1} ms"),
         },
         Kind::LockWait(wait) => {
-            let blockers = serde_json::to_value(wait).unwrap_or_default();
-            let pids: Vec<String> = blockers["blockers"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|blocker| blocker.get("pid").or(Some(blocker))?.as_i64())
-                .map(|pid| pid.to_string())
-                .collect();
-            format!("waits for a lock held by backend {}: {blockers}", pids.join(", "))
+            let holders: Vec<String> = wait.blockers.iter().map(describe_blocker).collect();
+            let what = if wait.table {
+                "a lock on the table"
+            } else {
+                "a lock on the row"
+            };
+            format!(
+                "backend {} waits for {what}, held by {}",
+                wait.pid,
+                holders.join(", ")
+            )
         }
         Kind::LockFree => "nobody waits for the row any more".into(),
         Kind::DatabaseSessions(seen) => format!(
@@ -53,4 +55,21 @@ pub(super) fn describe(kind: &Kind) -> Option<String> {
         ),
         _ => return None,
     })
+}
+
+fn describe_blocker(blocker: &Blocker) -> String {
+    let details = [
+        blocker.application.clone(),
+        blocker.client.clone(),
+        blocker.state.clone(),
+        blocker
+            .query
+            .as_ref()
+            .map(|query| format!("last statement `{query}`")),
+    ];
+    let details: Vec<String> = details.into_iter().flatten().collect();
+    match details.is_empty() {
+        true => format!("backend {}", blocker.pid),
+        false => format!("backend {} ({})", blocker.pid, details.join(", ")),
+    }
 }

@@ -1,0 +1,157 @@
+//! What belongs to a verdict beside its sentence: who must act, what was raised and where, what is lost.
+
+use super::{Report, Style};
+use crate::diagnosis::{Exception, ExceptionFrame, Link, Outcome, Owner, Whereabouts};
+use crate::text;
+
+/// The name of the fact that says what was raised.
+pub(super) const EXCEPTION: &str = "Exception";
+
+/// The name of the fact that says what is lost, and whether the task must be submitted again.
+pub(super) const IMPACT: &str = "Impact";
+
+/// What belongs to a verdict beside the cause's one sentence: who must act, the exception, where the
+/// message is. Each with a name of one or two words.
+pub(super) fn facts(report: &Report, style: Style) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    facts.extend(owner(report).map(|owner| ("Who acts", owner)));
+    if report.outcome != Outcome::Succeeded {
+        let exception = report.traceback.as_ref().map(exception);
+        facts.extend(exception.map(|text| (EXCEPTION, text)));
+    }
+    facts.extend(impact(report, style).map(|text| (IMPACT, text)));
+    facts
+}
+
+/// The same as sentences, and what the cause explains and rests on without proof.
+pub(super) fn reasoning(report: &Report, style: Style) -> Vec<String> {
+    let mut lines: Vec<String> = facts(report, style)
+        .iter()
+        .map(|(name, text)| format!("{name}: {text}"))
+        .collect();
+    let Some(cause) = &report.cause else { return lines };
+    for link in &cause.explains {
+        lines.push(format!("It explains {}.", effect(link)));
+    }
+    for premise in &cause.premises {
+        lines.push(format!("It holds {premise}."));
+    }
+    lines
+}
+
+pub(super) fn effect(link: &Link) -> String {
+    let certainty = link.certainty.name();
+    format!(
+        "{} ({certainty}): {}",
+        link.id,
+        link.summary.trim_end_matches('.')
+    )
+}
+
+/// The frame to look at: the last one of the application's own code. The framework's own is no place to mend.
+pub(super) fn place(traceback: &Exception) -> Option<&ExceptionFrame> {
+    traceback.frames.iter().rfind(|frame| frame.application)
+}
+
+/// A sentence without the exception's place, where that is shown beside it.
+pub(super) fn without_place(report: &Report, text: &str) -> String {
+    let place = report.traceback.as_ref().and_then(place);
+    match place {
+        Some(frame) => text.replace(
+            &format!(" at {}:{} in {}", frame.file, frame.line, frame.function),
+            "",
+        ),
+        None => text.to_owned(),
+    }
+}
+
+/// A remedy without the exception at its end, where that is shown beside it.
+pub(super) fn without_exception<'t>(report: &Report, remedy: &'t str) -> &'t str {
+    let exception = report
+        .traceback
+        .as_ref()
+        .map(|raised| text::excerpt(&raised.exception));
+    exception
+        .and_then(|exception| remedy.strip_suffix(exception.as_str())?.strip_suffix(": "))
+        .unwrap_or(remedy)
+}
+
+/// As much of a remedy as has room and still says something: to the end of a sentence's part, else of a clause, else
+/// of a word.
+pub(super) fn in_short(remedy: &str, room: usize) -> String {
+    let whole = remedy.trim_end_matches('.');
+    let is_in_code = |at: usize| whole[..at].matches('`').count() % 2 == 1;
+    let fits = |at: &usize| text::width(&whole[..*at]) <= room && !is_in_code(*at);
+    let longest = |ends: &[&str]| {
+        let ends = ends.iter();
+        let ends = ends.flat_map(|end| whole.match_indices(end).map(|(at, _)| at));
+        ends.filter(fits).max()
+    };
+    let end = Some(whole.len())
+        .filter(fits)
+        .or_else(|| longest(&[". ", ": ", "; "]))
+        .or_else(|| longest(&[", ", " ("]));
+    let short = match end {
+        Some(at) => whole[..at].to_owned(),
+        None => text::fitted_to_words(whole, room),
+    };
+    // An abbreviation and a name stay as they are written.
+    let mut letters = short.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => short,
+    }
+}
+
+/// The exception and the last frame of the application's own code.
+fn exception(traceback: &Exception) -> String {
+    let place = place(traceback)
+        .map(|frame| format!(", raised at {}:{} in {}", frame.file, frame.line, frame.function));
+    format!(
+        "{}{} [#{}]",
+        text::excerpt(&traceback.exception),
+        place.unwrap_or_default(),
+        traceback.evidence
+    )
+}
+
+/// Whether the task must be submitted again, then where the message is.
+fn impact(report: &Report, style: Style) -> Option<String> {
+    let mut text = report.impact.as_ref()?.sentence.clone();
+    if let Some(message) = &report.message {
+        text.push_str(&format!(" It is {}.", whereabouts(message, style)));
+    }
+    Some(text)
+}
+
+fn whereabouts(message: &Whereabouts, style: Style) -> String {
+    // The date stands in the other formats.
+    let since: Option<jiff::Timestamp> = message.since.as_deref().and_then(|since| since.parse().ok());
+    let place = since.map_or_else(
+        || message.place.clone(),
+        |since| style.localised(&message.place, since),
+    );
+    let since = since.map_or_else(String::new, |at| format!(", since {}", style.clock(at)));
+    format!("{place}{since}")
+}
+
+/// Who must act, as a sentence has it.
+pub(super) fn owner(report: &Report) -> Option<String> {
+    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
+    let owners: Vec<&str> = owners.copied().map(acts).collect();
+    (!owners.is_empty()).then(|| owners.join(", or "))
+}
+
+fn acts(owner: Owner) -> &'static str {
+    match owner {
+        Owner::ApiCode => "whoever owns the API's code",
+        Owner::WorkerCode => "whoever owns the worker's code",
+        Owner::Deployment => "whoever deploys and configures the system",
+        Owner::Broker => "whoever runs the broker",
+        Owner::DatabaseHost => "whoever runs the database or the host",
+        Owner::Wait => "nobody yet (wait, or add capacity)",
+        Owner::Diagnosis => "whoever configured taskdiag",
+    }
+}
