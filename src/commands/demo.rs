@@ -49,10 +49,10 @@ pub fn run(args: &Demo, global: &Global) -> Result<u8> {
     };
     let report = report(run)?;
     let style = style(global, args.verbose);
-    if args.run.is_none() && args.format.name == "terminal" {
-        print_words(&list()?, global)?;
-    }
     print_text(&(args.format.render)(&report, style))?;
+    if args.run.is_none() && args.format.name == "terminal" {
+        print_words(&others(run), global)?;
+    }
     export::write(&report, args.format, &args.export, style)?;
     if args.export.otlp.is_some() {
         runtime()?.block_on(export::send(&report, &args.export));
@@ -60,14 +60,15 @@ pub fn run(args: &Demo, global: &Global) -> Result<u8> {
     Ok(exit::OK)
 }
 
-/// A line for each run: what became of the task.
-fn list() -> Result<String> {
-    let mut text = String::from("Recorded runs of a sample system; `taskdiag demo NAME` shows one:\n");
-    for run in RUNS {
-        text.push_str(&format!("  {:<18} {}\n", run.name, report(run)?.sentence()));
-    }
-    text.push_str(&format!("\nThe first of them, {}:\n\n", RUNS[0].name));
-    Ok(text)
+/// Below the first one: how to see the others.
+fn others(shown: &Run) -> String {
+    let names = RUNS.iter().map(|run| run.name).filter(|name| *name != shown.name);
+    let names: Vec<&str> = names.collect();
+    format!(
+        "\nOne of {} recorded runs; `taskdiag demo NAME` shows another: {}\n",
+        RUNS.len(),
+        names.join(", ")
+    )
 }
 
 fn report(run: &Run) -> Result<Report> {

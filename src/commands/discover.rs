@@ -289,9 +289,16 @@ impl Discovered {
         }
         let path = PathBuf::from("taskdiag.toml");
         match super::init::write(&path, &self.text) {
-            Ok(()) => super::note(&[
-                "taskdiag.toml is written; a comment beside each value says where it was seen".into(),
-            ]),
+            Ok(()) => {
+                let mut notes = vec![
+                    "taskdiag.toml is written; a comment beside each value says where it was seen".to_owned(),
+                ];
+                // It names variables, whose values this run had from that file.
+                if self.text.contains("${") && PathBuf::from(".env").is_file() {
+                    notes.push("before the next run: `set -a; . ./.env; set +a`".into());
+                }
+                super::note(&notes);
+            }
             Err(error) => super::complain(&error),
         }
     }

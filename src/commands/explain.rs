@@ -39,8 +39,23 @@ pub fn run(args: &Explain, global: &Global) -> Result<u8> {
         Some(story) => story.fill_command(&cause.page_for(story.framework())),
         None => plain_placeholders(&cause.page_for(Framework::usual())),
     };
+    let text = match of_run.filter(|named| named.id == cause.id) {
+        Some(named) => with_remedies(&text, &named.remedies),
+        None => text,
+    };
     let body = text.split_once('\n').map_or(text.as_str(), |(_, rest)| rest);
     let text = format!("# {}: {}\n{body}", cause.id, cause.title());
     print_words(&page(&text, style(global, false)), global)?;
     Ok(exit::OK)
+}
+
+/// The page with the remedies that are for this run, as its report has them.
+fn with_remedies(page: &str, remedies: &[String]) -> String {
+    const HEADING: &str = "\n## Fix it now\n";
+    let Some((before, rest)) = page.split_once(HEADING) else {
+        return page.to_owned();
+    };
+    let after = rest.find("\n## ").map_or("", |end| &rest[end..]);
+    let bullets: String = remedies.iter().map(|remedy| format!("- {remedy}\n")).collect();
+    format!("{before}{HEADING}{bullets}{after}")
 }
