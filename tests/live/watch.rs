@@ -968,6 +968,6 @@ fn the_table_is_drawn_and_the_terminal_given_back() {
     let mut keyboard = terminal.stdin.take().expect("a pipe");
     keyboard.write_all(&[3]).expect("typed");
     until("its end", || terminal.try_wait().expect("its status").is_some());
-    assert_eq!(terminal.wait().expect("its status").code(), Some(30));
+    assert_eq!(terminal.wait().expect("its status").code(), Some(130));
     until("the last word", || shows(&screen, "empty was not met"));
 }
