@@ -30,13 +30,18 @@ pub(in crate::diagnosis) fn for_this_run(
     }
 }
 
-/// "If X, do that" → `("If ", "X", "do that")`.
+/// "If X, do that" → `("If ", "X", "do that")`. A comma before a backquote goes on with a list of cases.
 fn conditional(remedy: &str) -> Option<(&'static str, &str, &str)> {
     let word = ["For ", "If "]
         .into_iter()
         .find(|word| remedy.starts_with(word))?;
-    let (condition, action) = remedy[word.len()..].split_once(", ")?;
-    Some((word, condition, action))
+    let rest = &remedy[word.len()..];
+    let ends = |at: &usize| {
+        let in_code = rest[..*at].matches('`').count() % 2 == 1;
+        !in_code && !rest[at + 2..].starts_with('`')
+    };
+    let end = rest.match_indices(", ").map(|(at, _)| at).find(ends)?;
+    Some((word, &rest[..end], &rest[end + 2..]))
 }
 
 fn is_seen(condition: &str, seen: &str) -> bool {
@@ -148,6 +153,8 @@ mod tests {
         );
         assert_eq!(of(&[("the holder idles", false)]), None);
         assert_eq!(of(&[("it works", false)]).as_deref(), Some(remedy));
+        let listed = for_this_run("For `a`, `b` or `c`, end it", "c was seen", &[]);
+        assert_eq!(listed.as_deref(), Some("End it"));
         let alarm = for_this_run("For a disk alarm, free space", "a disk alarm", &[]);
         assert_eq!(alarm.as_deref(), Some("Free space"));
     }
