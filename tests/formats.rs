@@ -438,8 +438,8 @@ fn the_first_screen_keeps_what_matters_most() {
         };
         let out = render(&report, "terminal", style);
         let flat = on_one_line(&out);
-        let frames = report.traceback.iter().flat_map(|raised| &raised.frames);
-        if let Some(frame) = frames.filter(|frame| frame.application).last() {
+        let mut frames = report.traceback.iter().flat_map(|raised| &raised.frames);
+        if let Some(frame) = frames.rfind(|frame| frame.application) {
             let file = frame.file.rsplit('/').next().unwrap_or_default();
             let place = format!("{file}:{}", frame.line);
             if !out.lines().any(|line| line.contains(&place)) {
