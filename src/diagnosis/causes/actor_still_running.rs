@@ -628,4 +628,36 @@ mod tests {
         // The other one may be what runs it.
         assert_ne!(boots(2).answer(&CAUSE), "ruled out");
     }
+
+    /// Ours returned without a word, and its thread hangs in the next one.
+    #[test]
+    fn a_thread_that_has_gone_on_is_a_near_miss() {
+        let entered = || {
+            Scene::quiet(|scene| scene.totals("default", 0, 0, json!({})))
+                .info("app", "ACTOR ENTRY task_id=task_1")
+        };
+        let hangs = |scene: Scene, held: u64| {
+            scene
+                .at(3000.0)
+                .totals("default", 0, held, json!({}))
+                .stack(101, "Thread-4", BUSY)
+                .timeout()
+                .answer(&CAUSE)
+        };
+        assert_eq!(hangs(entered(), 1), "certain");
+        // Two were handed out, and one of them is held.
+        let handed = || entered().deliver_as("m-9", WORKER, false);
+        assert_ne!(hangs(handed(), 1), "certain");
+        assert_eq!(hangs(handed(), 2), "certain");
+        let spoke = handed().info("app", "ACTOR ENTRY task_id=task_9");
+        assert_ne!(hangs(spoke, 2), "certain");
+    }
+
+    #[test]
+    fn a_holder_that_has_ended_runs_nothing() {
+        let gone = Scene::entered().gone(101).timeout();
+        assert_eq!(gone.answer(&CAUSE), "ruled out");
+        let another = Scene::entered().gone(999).timeout();
+        assert_eq!(another.answer(&CAUSE), "likely");
+    }
 }

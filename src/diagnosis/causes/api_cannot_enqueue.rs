@@ -173,4 +173,16 @@ mod tests {
         );
         assert_eq!(broken.cause(), "likely api-failed");
     }
+
+    /// One of several messages of the request failed, and it was not the task's.
+    #[test]
+    fn a_task_whose_message_was_published_is_a_near_miss() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .publish("default")
+            .api_served("POST /tasks", 202)
+            .api_log("could not send", CLOSED)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
 }

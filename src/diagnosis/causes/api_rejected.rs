@@ -57,4 +57,19 @@ mod tests {
         assert_eq!(Scene::refused(401, "").answer(&CAUSE), "not applicable");
         assert_eq!(Scene::refused(500, "").answer(&CAUSE), "not applicable");
     }
+
+    #[test]
+    fn a_redirect_to_a_login_is_no_other_path() {
+        let to = |location: &str| {
+            let mut scene = Scene::refused(302, "");
+            for event in &mut scene.timeline.events {
+                if let crate::timeline::EventKind::Answered { location: to, .. } = &mut event.kind {
+                    *to = Some(location.to_owned());
+                }
+            }
+            scene.summary()
+        };
+        assert!(to("/login?next=/tasks").contains("it wants a login"));
+        assert!(to("/authors/").contains("set api.submit_path"));
+    }
 }

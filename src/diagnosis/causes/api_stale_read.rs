@@ -97,4 +97,19 @@ mod tests {
         assert_eq!(same.answer(&CAUSE), "ruled out");
         assert_eq!(same.without(Source::Database).answer(&CAUSE), "cannot tell");
     }
+
+    /// The row was final, was taken up again, and is final once more: the API said how it was in between.
+    #[test]
+    fn a_row_that_was_not_final_in_between_is_a_near_miss() {
+        let scene = |again: bool| {
+            let scene = Scene::entered().row("COMPLETED");
+            let scene = if again { scene.row("PENDING") } else { scene };
+            scene
+                .api_says("PENDING")
+                .row("COMPLETED")
+                .setup(|setup| setup.running.push("PENDING".into()))
+        };
+        assert_eq!(scene(false).answer(&CAUSE), "certain");
+        assert_eq!(scene(true).answer(&CAUSE), "not applicable");
+    }
 }

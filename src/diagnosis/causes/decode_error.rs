@@ -131,4 +131,16 @@ mod tests {
         let blind = unreadable().without(Source::Firehose).without(Source::WorkerLog);
         assert_eq!(blind.answer(&CAUSE), "cannot tell");
     }
+
+    /// An event of the application's with the same id, beside the task's own message.
+    #[test]
+    fn beside_a_message_that_can_be_read_it_is_a_near_miss() {
+        let refused = "Failed to decode message using encoder <JSONEncoder>.";
+        let dropped = || unreadable().error("dramatiq.brokers.rabbitmq._RabbitmqConsumer", refused);
+        let task = dropped().publish("default");
+        assert_eq!(task.silence().answer(&CAUSE), "ruled out");
+        // It may still come.
+        let verdict = dropped().verdict();
+        assert!(verdict.linger_ms > 0);
+    }
 }

@@ -252,4 +252,15 @@ mod tests {
         assert_eq!(idle.verdict().scenario, Some(Scenario::A));
         assert_eq!(stands("read").answer(&CAUSE), "possible");
     }
+
+    /// A coroutine that says nothing may have been entered, and the loop turn between short blocking calls.
+    #[test]
+    fn where_an_entry_would_not_be_seen_it_is_likely() {
+        let others = "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'm-2'.";
+        let quiet = stuck_in("slow")
+            .line(others)
+            .setup(|setup| setup.entry_pattern = None)
+            .silence();
+        assert_eq!(quiet.answer(&CAUSE), "likely");
+    }
 }

@@ -103,4 +103,24 @@ mod tests {
             "not applicable"
         );
     }
+
+    /// A rejected message returns by the queue's route for dead letters, as many retry.
+    #[test]
+    fn what_is_rejected_may_come_back() {
+        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        let rejected = |arguments: serde_json::Value| {
+            Asked::received()
+                .and(|scene| scene.totals("celery", 0, 0, arguments))
+                .info(&format!(
+                    "Task shop.tasks.fulfil[{OURS}] reject requeue=False: offline"
+                ))
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(rejected(serde_json::json!({})), "certain");
+        assert_eq!(
+            rejected(serde_json::json!({ "x-dead-letter-exchange": "" })),
+            "likely"
+        );
+    }
 }

@@ -156,4 +156,16 @@ mod tests {
             });
         assert_eq!(known.silence().cause(), "certain publisher-blocked");
     }
+
+    /// Listed, and its state has not come yet: that it is not blocked is not known.
+    #[test]
+    fn a_connection_without_a_state_may_be_blocked() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .alarm()
+            .api_process(&[API])
+            .connections(&[(API, "/", "")])
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
 }

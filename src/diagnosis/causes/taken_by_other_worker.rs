@@ -243,4 +243,18 @@ mod tests {
         assert_eq!(speaks.answer(&CAUSE), "likely");
         assert_eq!(elsewhere.without(Source::Process).answer(&CAUSE), "cannot tell");
     }
+
+    /// More threads, or another number of processes: it may be meant as one more of the same.
+    #[test]
+    fn the_same_worker_with_other_options_is_only_likely() {
+        let beside = |command: &str| {
+            Scene::sent_to_another()
+                .process(900, 899, command, |_| {})
+                .peer(OTHER, 900)
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(beside("python dramatiq -v app --threads 4"), "likely");
+        assert_eq!(beside("python dramatiq -v other --threads 2"), "certain");
+    }
 }

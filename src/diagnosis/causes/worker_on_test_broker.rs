@@ -158,4 +158,20 @@ mod tests {
             "cannot tell"
         );
     }
+
+    /// It consumes other queues only, and need not connect for this one.
+    #[test]
+    fn a_queue_that_it_leaves_out_is_a_near_miss() {
+        let dropped = |queue: &str| {
+            added()
+                .debug(
+                    "dramatiq.worker._WorkerMiddleware",
+                    &format!("Dropping consumer for queue '{queue}': not whitelisted."),
+                )
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(dropped("default"), "not applicable");
+        assert_eq!(dropped("mails"), "likely");
+    }
 }

@@ -175,4 +175,19 @@ mod tests {
             .silence();
         assert_eq!(stopped.answer(&CAUSE), "not applicable");
     }
+
+    /// `--watch` without what it needs: the main process says so, and ends.
+    #[test]
+    fn one_whose_main_process_gave_up_is_a_near_miss() {
+        let gave_up = |level: &str| {
+            nobody()
+                .line(&format!(
+                    "[PID 100] [MainThread] [dramatiq.MainProcess] [{level}] Watching for source changes"
+                ))
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(gave_up("CRITICAL"), "not applicable");
+        assert_eq!(gave_up("INFO"), "likely");
+    }
 }

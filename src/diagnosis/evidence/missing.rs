@@ -430,4 +430,15 @@ mod tests {
         assert_eq!(reached, Some(false), "{observed}");
         assert!(observed.contains("has no row with "), "{observed}");
     }
+
+    /// Celery at INFO: a line when a worker has it, and none before its end.
+    #[test]
+    fn a_log_without_a_line_of_the_beginning_shows_no_absence() {
+        use crate::diagnosis::causes::celery::scenes::Asked;
+        let quiet = Asked::received()
+            .and(|scene| scene.setup(|setup| setup.entry_pattern = None))
+            .silence();
+        assert_eq!(stages(&quiet)[Stage::Entered as usize], None);
+        assert_ne!(quiet.verdict().scenario, Some(Scenario::C));
+    }
 }

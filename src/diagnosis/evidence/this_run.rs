@@ -529,4 +529,41 @@ mod tests {
         assert_eq!(changed.cause(), "certain succeeded");
         assert!(changed.verdict().terminal);
     }
+
+    /// An archived row that was put back says how its own run ended.
+    #[test]
+    fn a_row_that_comes_back_with_a_final_status_says_nothing_of_this_run() {
+        let received = "Received message act('task_1') with id 'm-1'.";
+        let back = || {
+            Scene::new()
+                .worker_booted()
+                .submitted()
+                .no_row()
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101)
+                .debug("dramatiq.worker.WorkerThread", received)
+                .debug("app.act", "Received args=('task_1',) kwargs={}.")
+                .row("COMPLETED")
+        };
+        assert_eq!(back().silence().verdict().exit_code, 0);
+        let failed = back().raised("ValueError: no").rejected("m-1");
+        assert_ne!(failed.silence().verdict().exit_code, 0);
+    }
+
+    /// Where it was acknowledged by a worker whose log is not watched, it may have run.
+    #[test]
+    fn what_another_worker_settled_is_not_said_not_to_have_run() {
+        let taken = |held: u64| {
+            Scene::sent_to_another()
+                .other_worker()
+                .at(3000.0)
+                .totals("default", 0, held, serde_json::json!({}))
+                .silence()
+                .verdict()
+                .scenario
+        };
+        assert_eq!(taken(0), None);
+        assert_eq!(taken(1), Some(crate::diagnosis::Scenario::C));
+    }
 }
