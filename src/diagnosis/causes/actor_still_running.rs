@@ -287,9 +287,8 @@ fn of_its_own(story: &Story<'_>) -> Answer {
         .filter(|info| info.counted_ms > since && story.acknowledges_after_the_run())
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     // The thread may have gone on to another message.
-    same_thread = same_thread
-        && !speaks_of_another(story, pid, thread.as_deref())
-        && !held.is_some_and(|(_, count)| may_be_acknowledged(story, count));
+    let may_be_over = held.is_some_and(|(_, count)| may_be_acknowledged(story, count));
+    same_thread = same_thread && !speaks_of_another(story, pid, thread.as_deref()) && !may_be_over;
     if pid.is_some_and(|pid| is_out_of_sight(story, pid)) {
         return Answer::possible(text, evidence).would_decide(&[Source::Process]);
     }
@@ -304,7 +303,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
             // Another message for the same function may be the one that the stack shows.
             .given((early && !begun).then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
-        Some((n, count)) => {
+        Some((n, _)) => {
             evidence.push(n);
             // What is held may be any task's: its own function is what would show this one.
             let seen = story
@@ -312,7 +311,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
                 .threads(pid)
                 .any(|thread| thread.has(story.framework().stack.worker));
             let is_unknown = (seen || story.post_mortem()) && !stacks::is_in_its_function(story);
-            match is_unknown || may_be_acknowledged(story, count) {
+            match is_unknown || may_be_over {
                 true => Answer::possible(text, evidence),
                 false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
             }

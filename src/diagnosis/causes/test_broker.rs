@@ -1,6 +1,6 @@
 //! The API sends into a stub broker.
 
-use crate::diagnosis::evidence::{Fact, connections, stacks, workers};
+use crate::diagnosis::evidence::{connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Process, Source};
@@ -41,7 +41,10 @@ fn check(story: &Story<'_>) -> Answer {
                 [thread.n, process.n],
             ),
             // It may serve events of the application's own, and the task never have been sent.
-            None => match switched_on(story, &api) {
+            None => match api.iter().find_map(|process| {
+                let switch = switch_of(story, process).filter(|switch| switch.is_read);
+                switch.map(|switch| process.with(switch.text))
+            }) {
                 Some(switch) => Answer::shown(
                     format!(
                         "{text}; its environment has {}, which its code reads",
@@ -65,20 +68,20 @@ fn check(story: &Story<'_>) -> Answer {
         }
     }
     for process in &api {
-        if let Some((name, value)) = workers::test_switch(story, process)
+        if let Some(switch) = switch_of(story, process)
             && process.sockets_seen
             && story.closed()
         {
             let text = format!(
-                "the API (pid {}) has {name}={value} in its environment and has no connection to the broker's port",
-                process.pid
+                "the API (pid {}) has {} in its environment and has no connection to the broker's port",
+                process.pid, switch.text
             );
             // A URL is there to be read: no other program has a broker in memory.
-            if workers::test_url(story, process).is_some_and(|(url, _)| url == name) {
+            if workers::test_url(story, process).is_some_and(|(url, _)| *url == switch.name) {
                 let text = format!("{text}: a broker in its own memory keeps the message");
                 return Answer::likely(text, [process.n]);
             }
-            return match process.reads.iter().any(|read| read == name) {
+            return match switch.is_read {
                 true => {
                     let text = format!(
                         "{text}, and its code names that variable: a stub broker may keep the message"
@@ -96,12 +99,21 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::NotApplicable
 }
 
-/// A switch for tests that is set, and that the process's code reads.
-fn switched_on(story: &Story<'_>, api: &[Fact<&Process>]) -> Option<Fact<String>> {
-    api.iter().find_map(|process| {
-        let (name, value) = workers::test_switch(story, process)?;
-        let is_read = process.reads.iter().any(|read| read == name);
-        is_read.then(|| process.with(format!("{name}={value}")))
+/// A switch for tests in a process's environment.
+struct Switch {
+    name: String,
+    /// With its value.
+    text: String,
+    /// The process's code names it.
+    is_read: bool,
+}
+
+fn switch_of(story: &Story<'_>, process: &Process) -> Option<Switch> {
+    let (name, value) = workers::test_switch(story, process)?;
+    Some(Switch {
+        name: name.to_owned(),
+        text: format!("{name}={value}"),
+        is_read: process.reads.iter().any(|read| read == name),
     })
 }
 

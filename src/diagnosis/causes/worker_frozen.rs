@@ -105,7 +105,7 @@ fn check(story: &Story<'_>) -> Answer {
     answer.naming("{worker_pid}", process.pid)
 }
 
-/// It was stopped since the message came, and ran again after that.
+/// It was seen stopped, and running again after that, whenever that was.
 fn is_let_go_on(story: &Story<'_>, pid: i32) -> Option<u32> {
     let looks = story.facts(|kind| match kind {
         EventKind::Process(process) if process.pid == pid => Some(matches!(process.state, 'T' | 't')),
