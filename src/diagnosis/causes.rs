@@ -242,11 +242,11 @@ pub fn find(id: &str) -> Option<&'static Cause> {
 /// A worker has the message, and something is seen that keeps it from being begun.
 fn waits_in_a_worker(story: &Story<'_>) -> bool {
     let causes = [
-        &waiting_in_worker::CAUSE,
-        &celery::rate_limited::CAUSE,
-        &celery::solo_blocked::CAUSE,
+        waiting_in_worker::CAUSE,
+        celery::rate_limited::CAUSE,
+        celery::solo_blocked::CAUSE,
     ];
-    let waits = |cause: &&Cause| match (cause.check)(story) {
+    let waits = |cause: &Cause| match (cause.check)(story) {
         Answer::Matched(matched) => matched.certainty >= Certainty::Likely,
         _ => false,
     };
