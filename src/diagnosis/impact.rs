@@ -2,6 +2,7 @@
 //! that cannot be told it says where to look first, since a second run may do harm.
 
 use super::choice::Candidate;
+use super::evidence::api;
 use super::{Certainty, Impact, Match, Outcome, Resubmit, Stage, Story, Whereabouts};
 use crate::timeline::{EventKind as Kind, NoAnswer, Source};
 
@@ -80,6 +81,10 @@ fn by_the_cause(story: &Story<'_>, matched: &Match) -> Option<(Resubmit, String)
 fn unsent(story: &Story<'_>) -> (Resubmit, String) {
     if story.post_mortem() {
         return look("Nothing of the task was seen: look for it before you submit it again.");
+    }
+    // Whatever it answered.
+    if api::sent_all_the_same(story).is_some() {
+        return may_be_taken();
     }
     let answer = |kind: &Kind| match kind {
         Kind::NotAnswered { why, .. } => Some(match why {
@@ -193,5 +198,16 @@ mod tests {
     fn a_refused_request_left_nothing_and_a_failed_one_may_have() {
         assert_eq!(resubmit(&answered(422)), Some(Resubmit::Yes));
         assert_eq!(resubmit(&answered(500)), Some(Resubmit::Unknown));
+    }
+
+    /// A conflict that was found after `send()`: sent again it may run twice.
+    #[test]
+    fn a_refused_request_that_had_sent_its_message_is_looked_for() {
+        use crate::diagnosis::testing::API;
+        let refused = Scene::new()
+            .submitting()
+            .publish_as("default", API, Scene::message("x-9"))
+            .answered(409, None, "no");
+        assert_eq!(resubmit(&refused), Some(Resubmit::Unknown));
     }
 }
