@@ -1,6 +1,8 @@
 //! What a page's remedy says to this run: its case, its values, the place to look at.
 
 use crate::diagnosis::Exception;
+use crate::diagnosis::evidence::plain_placeholders;
+use crate::timeline::place;
 
 /// Words of a condition that tell nothing apart.
 const COMMON: &[&str] = &[
@@ -92,11 +94,18 @@ const NAMED: &[&str] = &[
     "{other_actor}",
 ];
 
-/// With the values that the check has given.
+/// With the values that the check has given. A pid of another place is another process here: a command must not name
+/// it.
 pub(in crate::diagnosis) fn with_values(remedy: String, values: &[(&'static str, String)]) -> Option<String> {
-    let filled = values.iter().fold(remedy, |text, (placeholder, value)| {
-        text.replace(placeholder, value)
-    });
+    let is_of_another_place = |value: &str| value.parse().ok().and_then(place::place_of).is_some();
+    let filled = values
+        .iter()
+        .fold(remedy, |text, (placeholder, value)| match *placeholder {
+            "{pid}" | "{worker_pid}" if is_of_another_place(value) => {
+                text.replace(placeholder, &plain_placeholders(placeholder))
+            }
+            _ => text.replace(placeholder, value),
+        });
     (!NAMED.iter().any(|name| filled.contains(name))).then_some(filled)
 }
 
@@ -120,6 +129,14 @@ pub(in crate::diagnosis) fn placed(remedy: &str, traceback: Option<&Exception>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pid_of_another_place_stands_in_no_command() {
+        let remedy = || "`kill -CONT {worker_pid}`".to_owned();
+        let with = |pid: i32| with_values(remedy(), &[("{worker_pid}", pid.to_string())]);
+        assert_eq!(with(7).as_deref(), Some("`kill -CONT 7`"));
+        assert_eq!(with(10_000_007).as_deref(), Some("`kill -CONT WORKER_PID`"));
+    }
 
     #[test]
     fn a_remedy_for_another_variant_is_left_out() {
