@@ -19,6 +19,12 @@ pub(super) const CAUSE: Cause = Cause {
     check,
 };
 
+/// What the page's remedies tell apart.
+const STARTED_AND_ENDED: &str = "the started API ended";
+const NOTHING_LISTENS: &str = "nothing listens there";
+const HANDSHAKE_FAILED: &str = "the TLS handshake failed";
+const CASES: &[&str] = &[STARTED_AND_ENDED, NOTHING_LISTENS, HANDSHAKE_FAILED];
+
 /// The port is looked at once more at the end of the run.
 const LAST_LOOK_MS: u64 = 400;
 
@@ -31,7 +37,9 @@ fn check(story: &Story<'_>) -> Answer {
                     NoAnswer::Broken => {
                         if let Some(look) = api::nothing_behind_the_port(story) {
                             let evidence = [event.n, look.n];
-                            return Answer::shown(look.value, evidence).terminal_after(LAST_LOOK_MS);
+                            return Answer::shown(look.value, evidence)
+                                .only_case(NOTHING_LISTENS, CASES)
+                                .terminal_after(LAST_LOOK_MS);
                         }
                         return Answer::ruled_out("it accepted the connection and the request", [event.n]);
                     }
@@ -46,13 +54,19 @@ fn check(story: &Story<'_>) -> Answer {
                 };
                 if let Some((text, mut evidence)) = why_it_does_not_listen(story) {
                     evidence.push(event.n);
-                    return Answer::shown(format!("{what}: {text}"), evidence).terminal();
+                    return of_a_started_api(story, format!("{what}: {text}"), evidence);
                 }
                 // What is there is well: how it is asked is not.
                 let is_plain = matches!(why, NoAnswer::Tls) && error.contains("corrupt message");
                 let owner: Option<&'static [Owner]> = is_plain.then_some(&[Owner::Diagnosis]);
+                let case = match why {
+                    NoAnswer::Connect => NOTHING_LISTENS,
+                    NoAnswer::Tls => HANDSHAKE_FAILED,
+                    _ => "",
+                };
                 return Answer::shown(format!("{what}: {error}"), [event.n])
                     .owned_by(owner)
+                    .only_case(case, CASES)
                     .terminal();
             }
             EventKind::Answered { status, .. } => {
@@ -69,9 +83,22 @@ fn check(story: &Story<'_>) -> Answer {
             .is_some_and(|launch| launch.ended.is_some() && launch.not_ready.is_some())
         && let Some((text, evidence)) = why_it_does_not_listen(story)
     {
-        return Answer::shown(format!("no task was submitted: {text}"), evidence).terminal();
+        return of_a_started_api(story, format!("no task was submitted: {text}"), evidence);
     }
     Answer::NotApplicable
+}
+
+/// One that ended has its reason in its code or its configuration, not in the host.
+fn of_a_started_api(story: &Story<'_>, text: String, evidence: Vec<u32>) -> Answer {
+    let has_ended = story.started("api").is_some_and(|launch| launch.ended.is_some());
+    let (case, owner): (_, Option<&'static [Owner]>) = match has_ended {
+        true => (STARTED_AND_ENDED, Some(&[Owner::Deployment])),
+        false => ("", None),
+    };
+    Answer::shown(text, evidence)
+        .owned_by(owner)
+        .only_case(case, CASES)
+        .terminal()
 }
 
 /// What became of an API that was started in this run.
@@ -163,6 +190,18 @@ mod tests {
             summary.contains("exit code 3") && summary.contains("Could not import"),
             "{summary}"
         );
+        let first = |scene: &Scene| {
+            let cause = scene.verdict().cause.expect("a cause");
+            (cause.owner, cause.remedies[0].clone())
+        };
+        let (owner, remedy) = first(&scene);
+        assert_eq!(owner, [Owner::Deployment]);
+        assert!(remedy.starts_with("Repair what its last lines say"), "{remedy}");
+        let (owner, remedy) = first(&Scene::not_answered(NoAnswer::Connect));
+        assert_eq!(owner, [Owner::DatabaseHost]);
+        assert!(remedy.starts_with("Start the API"), "{remedy}");
+        let (_, remedy) = first(&Scene::not_answered(NoAnswer::Dns));
+        assert!(remedy.starts_with("Correct `api.url`"), "{remedy}");
     }
 
     #[test]
