@@ -38,6 +38,7 @@ pub(in crate::diagnosis) mod permissions;
 mod places;
 mod processes;
 pub(in crate::diagnosis) mod programs;
+mod proofs;
 mod queues;
 mod raised;
 mod reached;

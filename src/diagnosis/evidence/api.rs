@@ -2,9 +2,10 @@
 
 use std::cell::LazyCell;
 
+use super::proofs::RequestLog;
 use super::{Fact, Story, broker};
 use crate::diagnosis::Answer;
-use crate::diagnosis::premises::{EventId, Premise, RequestLog, State};
+use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::framework::exception_in;
 use crate::text;
 use crate::timeline::{CommandEnd, EventKind, NoAnswer, Source, TOLD_LATER_MS};

@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{EventId, State, is_common, proved};
+use super::proved;
 use crate::diagnosis::evidence::Story;
+use crate::diagnosis::premises::{EventId, State, is_common};
 use crate::timeline::{EventKind, LogLine, Source};
 
 /// Lines are read a moment after they were written, and a request that began before ours may fail beside it.

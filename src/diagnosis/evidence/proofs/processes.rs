@@ -1,8 +1,9 @@
 //! Premises about processes: whose pids a log has, who is at a connection's end, who is a replica.
 
-use super::{EventId, State, proved};
+use super::proved;
 use crate::diagnosis::evidence::relays::passes_on;
 use crate::diagnosis::evidence::{Fact, Story, WorkerLine, workers};
+use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
 
@@ -80,7 +81,7 @@ impl Story<'_> {
         let writers = self
             .all_processes()
             .filter(|other| other.holds_log && workers::is_worker(other));
-        let mut events: Vec<EventId> = space.0;
+        let mut events: Vec<EventId> = space;
         events.push(process.n);
         let mut holds = false;
         for other in writers {

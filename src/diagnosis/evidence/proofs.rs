@@ -1,0 +1,219 @@
+//! What proves each premise, and what refutes it, from everything that was seen.
+
+mod processes;
+mod requests;
+
+use std::collections::BTreeSet;
+
+pub(super) use requests::RequestLog;
+
+use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, stacks, workers};
+use crate::diagnosis::Stage;
+use crate::diagnosis::premises::{EventId, Premise, State, is_common};
+use crate::framework::LogEvent;
+use crate::timeline::{Event, EventKind, Process, Row, Source};
+
+fn proved(events: impl IntoIterator<Item = EventId>) -> State {
+    State::Proved(events.into_iter().collect())
+}
+
+impl Story<'_> {
+    /// What is known of this premise, from everything that was seen.
+    pub fn state(&self, premise: &Premise) -> State {
+        if self.trusted == Some(premise.into()) {
+            return proved([]);
+        }
+        match premise {
+            Premise::SamePidSpace => self.same_pid_space(),
+            Premise::OneProcessPerLogThread { pid } => self.one_process_per_log_thread(*pid),
+            Premise::PeerIsProcess(connection) => self.peer_is_process(connection),
+            Premise::NotAReplica(pid) => self.not_a_replica(*pid),
+            Premise::MessageIsOurs(id) => self.message_is_ours(id),
+            Premise::SentForTheRequest(id) => self.sent_for_the_request(id),
+            Premise::TracebackIsOurs(n) => self.traceback_is_ours(*n),
+            Premise::FirstVersionIsInsert => self.first_version_is_insert(),
+            Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
+            Premise::WaitIsTheTasks(pid) => match locks::waits_for_the_database(self, *pid) {
+                Some(waits) if waits.value => proved([waits.n]),
+                Some(waits) => State::Refuted(vec![waits.n]),
+                None => State::Assumed,
+            },
+            // Without a trace of it, only the client's channel would show that it was not closed.
+            Premise::NothingRefused => match permissions::refused_publish(self) {
+                Some(refused) => State::Refuted(vec![refused.closed]),
+                None => State::Assumed,
+            },
+            Premise::WorkIsRunning(pid) => self.work_is_running(*pid),
+            Premise::StillAnswers(source, since) => self.still_answers(*source, *since as f64),
+            Premise::IdIsNew => self.id_is_new(),
+            Premise::IsPrimary => self.is_primary(),
+            Premise::WriterIsTheWorker => self.writer_is_the_worker(),
+            Premise::LogIsWhole => self.log_is_whole(),
+            Premise::IsAmongTheWaiting | Premise::WasSent => State::Assumed,
+        }
+    }
+
+    /// A long id is nobody else's, in a message for the task's actor. A short number is many things': there the API
+    /// must have sent it on its own connection before it answered, for the actor that is configured.
+    fn message_is_ours(&self, id: &str) -> State {
+        let Some(task) = self.task_id() else {
+            return State::Assumed;
+        };
+        let has_id = |passage: &&Transfer<'_>| passage.message.message_id.as_deref() == Some(id);
+        let all = || self.publishes().iter().chain(self.deliveries());
+        let other = all()
+            .filter(has_id)
+            .find(|passage| !self.is_for_the_actor(passage.message));
+        if let Some(other) = other {
+            // One that no worker knows is no other step of the application: it has another name there.
+            let actor = other.message.actor.as_deref().unwrap_or_default();
+            let is_unknown = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::UndefinedActor { actor: unknown }) if unknown == actor);
+            let unknown = self.worker_lines().iter().find(is_unknown);
+            return unknown.map_or(State::Assumed, |told| proved([told.n]));
+        }
+        if crate::framework::is_same_id(task, id) || !is_common(task) {
+            return proved([]);
+        }
+        let answered = self.reached(Stage::Submitted).and_then(|(at, _)| *at);
+        let mut ours = self.publishes().iter().rev().filter(has_id).filter(|publish| {
+            self.timeline.setup.actor.is_some() && answered.is_some_and(|at| publish.at_ms <= at)
+        });
+        match ours.find_map(|publish| Some((publish.n, self.is_the_apis(publish.connection)?))) {
+            Some((publish, peer)) => proved([publish, peer]),
+            None => State::Assumed,
+        }
+    }
+
+    /// Another request that was under way may have sent it: nothing proves that it is this one's.
+    fn sent_for_the_request(&self, id: &str) -> State {
+        let sent = self.timeline.sent_meanwhile();
+        let publish = self.publishes().first();
+        let others = self.find(|event| match &event.kind {
+            EventKind::Publish { message, .. } => {
+                let other = message.message_id.as_deref()?;
+                (other != id && sent.contains(&other)).then_some(event.n)
+            }
+            _ => None,
+        });
+        let api: BTreeSet<i32> = self.api_processes().iter().map(|api| api.pid).collect();
+        let peer = publish.and_then(|publish| self.peer(publish.connection));
+        match (others, peer) {
+            (Some(other), _) => State::Refuted(vec![other]),
+            (_, Some(peer)) if !api.is_empty() && !api.contains(&peer) => State::Refuted(vec![peer.n]),
+            _ => State::Assumed,
+        }
+    }
+
+    /// A long id is given once; numbers come again, and a message of another run may carry one.
+    fn id_is_new(&self) -> State {
+        let Some(id) = self.task_id().filter(|id| !is_common(id)) else {
+            return State::Assumed;
+        };
+        let given = |event: &&Event| {
+            matches!(&event.kind, EventKind::Given { task_id } | EventKind::Answered { task_id: Some(task_id), .. }
+                if task_id == id)
+        };
+        proved(self.timeline.events.iter().find(given).map(|event| event.n))
+    }
+
+    /// Only a look that began after the publish and found no row shows that.
+    fn first_version_is_insert(&self) -> State {
+        let Some(published) = self.published() else {
+            return State::Assumed;
+        };
+        let absent = self
+            .rows()
+            .iter()
+            .find(|row| !row.present && row.at_ms > published.at_ms);
+        match absent {
+            Some(absent) => proved([published.n, absent.n]),
+            None => State::Assumed,
+        }
+    }
+
+    /// When the message was first handed to a consumer, or the actor first called.
+    pub fn began_at(&self) -> Option<f64> {
+        let delivered = self.deliveries().next().map(|delivery| delivery.at_ms);
+        let line = self.lines().first().map(|line| line.at_ms);
+        match (delivered, line) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// A stack stands in the application's code below the framework's call: in the task's own function, or it is
+    /// the only one in any.
+    fn work_is_running(&self, pid: i32) -> State {
+        match stacks::at_work(self, pid) {
+            Some(n) => proved([n]),
+            None => State::Assumed,
+        }
+    }
+
+    /// The worker has the very file open that was read to its end: nobody stands between them who may
+    /// drop a line.
+    fn log_is_whole(&self) -> State {
+        let read = self.find(|event| {
+            let whole = matches!(event.kind, EventKind::ReadWhole { .. });
+            (event.source == Source::WorkerLog && whole).then_some(event.n)
+        });
+        let writes = self
+            .all_processes()
+            .find(|process| process.holds_log && workers::is_worker(process));
+        // Its children write files of their own: `%I` stands for the number of one.
+        let is_shared_out = |process: &Process| {
+            process
+                .command
+                .iter()
+                .any(|word| word.contains("%I") || word.contains("%i"))
+        };
+        match (read, writes) {
+            (Some(_), Some(process)) if self.master_takes() && is_shared_out(&process) => State::Assumed,
+            (Some(read), Some(process)) => proved([process.n, read]),
+            _ => State::Assumed,
+        }
+    }
+
+    /// Asked on the very connection that gives the rows.
+    fn is_primary(&self) -> State {
+        let in_recovery = self.facts(|kind| match kind {
+            EventKind::DatabaseServer { in_recovery, .. } => Some(*in_recovery),
+            _ => None,
+        });
+        let in_recovery: Vec<Fact<Option<bool>>> = in_recovery.collect();
+        // Connected anew it may be another server: some rows are the standby's then.
+        match in_recovery.iter().find(|said| said.value == Some(true)) {
+            Some(said) => State::Refuted(vec![said.n]),
+            None if in_recovery.is_empty() || in_recovery.iter().any(|said| said.is_none()) => State::Assumed,
+            None => proved(in_recovery.iter().map(|said| said.n)),
+        }
+    }
+
+    /// It answered what it was asked after that moment: an answer that was under way by then may be
+    /// older than it.
+    fn still_answers(&self, source: Source, since: f64) -> State {
+        let mut before: Option<&Row> = None;
+        let mut later = None;
+        for event in self.timeline.events.iter().filter(|event| event.source == source) {
+            let asked = match &event.kind {
+                EventKind::Row(row) => {
+                    // Only the last look, begun when the task was over, repeats what is known.
+                    let repeats = before.is_some_and(|before| before == row).then_some(event.at_ms);
+                    before = Some(row);
+                    row.asked_at_ms.or(repeats)
+                }
+                EventKind::ApiStatus { latency_ms, .. } => latency_ms.map(|latency| event.at_ms - latency),
+                // The first is about an earlier moment, the others are no answers.
+                EventKind::RowCommitted { .. }
+                | EventKind::Watching { .. }
+                | EventKind::Partial { .. }
+                | EventKind::Blind { .. } => None,
+                _ => Some(event.at_ms),
+            };
+            if asked.is_some_and(|asked| asked > since) {
+                later = Some(event.n);
+            }
+        }
+        later.map_or(State::Assumed, |n| proved([n]))
+    }
+}
