@@ -36,6 +36,9 @@ use weigh::{ask, would_decide};
 /// Within which an API says what it makes of a row that is final.
 const API_ANSWERS_MS: u64 = 300;
 
+/// Sockets and processes are read within this time.
+const TAKER_MS: u64 = 400;
+
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
     decide(Story::new(timeline))
@@ -111,7 +114,8 @@ fn decide(story: Story<'_>) -> Verdict {
                 API_ANSWERS_MS
             } else {
                 0
-            }),
+            })
+            .max(if story.awaits_the_taker() { TAKER_MS } else { 0 }),
         silence_counts: story.silence_counts(),
         lasting: winner.as_ref().is_some_and(|(_, _, matched)| {
             matched.lasting && matched.certainty >= Certainty::Likely && story.silence_counts()

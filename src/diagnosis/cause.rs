@@ -394,6 +394,15 @@ impl Answer {
         self.with(|matched| matched.summary.push_str(words))
     }
 
+    /// Each of its proofs rests on these, too.
+    pub fn resting_on(self, further: impl AsRef<[EventId]>) -> Self {
+        self.with(|matched| {
+            for proof in &mut matched.proofs {
+                proof.evidence.extend(further.as_ref());
+            }
+        })
+    }
+
     pub fn would_decide(self, sources: &[Source]) -> Self {
         self.with(|matched| matched.would_decide = sources.to_vec())
     }

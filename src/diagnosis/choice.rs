@@ -142,6 +142,9 @@ impl Asked {
                     if reason.2.of.is_some() {
                         reason.2.certainty = reason.2.certainty.min(effect.2.certainty);
                     }
+                    // Nothing more comes of the task, whatever the reason is.
+                    reason.2.terminal |= effect.2.terminal;
+                    reason.2.linger_ms = reason.2.linger_ms.max(effect.2.linger_ms);
                     chain.push(effect);
                     winner = Some(reason);
                 }

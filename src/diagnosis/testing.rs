@@ -930,6 +930,17 @@ impl Scene {
         self.retrying().publish_as("default.DQ", WORKER, copy)
     }
 
+    /// The worker at the other connection has run it, and its retry carries the traceback.
+    pub fn retried_by_the_other(self) -> Self {
+        let mut copy = Self::message("m-1");
+        copy.retries = Some(1);
+        copy.eta_ms = Some(1_015_000);
+        copy.traceback = Some(format!(
+            "{CALL}  File \"/app/tasks.py\", line 3, in act\nValueError: no\n"
+        ));
+        self.publish_as("default.DQ", OTHER, copy)
+    }
+
     // -- the end
 
     pub fn silence(self) -> Self {

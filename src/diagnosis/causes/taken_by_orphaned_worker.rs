@@ -2,14 +2,14 @@
 
 use crate::diagnosis::evidence::{broker, others, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-orphaned-worker",
     keeps_from: &[Stage::Received],
     owner: &[Owner::Deployment],
-    explains: &[],
+    explains: others::OF_ITS_RUN,
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Management], &[Source::Process]],
     general: false,
@@ -18,6 +18,10 @@ pub(super) const CAUSE: Cause = Cause {
     page: include_str!("taken_by_orphaned_worker.md"),
     check,
 };
+
+/// What the page's remedies tell apart.
+const HAS_RUN_IT: &str = "it ran the task";
+const HAS_NOT: &str = "it has not run the task";
 
 fn check(story: &Story<'_>) -> Answer {
     // A master has no master: whoever started it may be gone.
@@ -65,7 +69,16 @@ fn check(story: &Story<'_>) -> Answer {
         _ => broker::taken(story, Answer::likely(text, [passage.n, process.n]))
             .would_decide(&[Source::WorkerLog]),
     };
-    answer.naming("{pid}", process.pid)
+    let has_run_it = story.reached(Stage::Entered).is_some();
+    let answer = answer
+        .naming("{pid}", process.pid)
+        .case(HAS_RUN_IT, has_run_it)
+        .case(HAS_NOT, !has_run_it);
+    // The code that it lives on with may have this fault today, too.
+    match has_run_it {
+        true => answer.at_most(Certainty::Likely),
+        false => answer,
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +96,24 @@ mod tests {
     fn its_master_is_gone() {
         assert_eq!(orphan().silence().cause(), "certain taken-by-orphaned-worker");
         assert_eq!(orphan().answer(&CAUSE), "not applicable");
+    }
+
+    /// The code of today need not have the fault that its own has.
+    #[test]
+    fn what_it_raised_comes_of_its_being_there() {
+        let raised = orphan().retried_by_the_other().silence();
+        let verdict = raised.verdict();
+        let cause = verdict.cause.expect("a cause");
+        assert_eq!(
+            (cause.id.as_str(), cause.certainty),
+            ("taken-by-orphaned-worker", Certainty::Likely)
+        );
+        assert_eq!(cause.explains[0].id, "actor-raised");
+        assert_eq!(verdict.scenario, Some(Scenario::A));
+        // Before the run has ended: nothing more comes.
+        let verdict = orphan().retried_by_the_other().verdict();
+        assert_eq!(verdict.cause.expect("a cause").id, "taken-by-orphaned-worker");
+        assert!(verdict.terminal);
     }
 
     #[test]

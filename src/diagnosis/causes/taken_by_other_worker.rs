@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Fact, Transfer, broker, containers, others, workers};
 use crate::diagnosis::premises::{Premise, State};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{Process, Source};
 
@@ -10,7 +10,7 @@ pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-worker",
     keeps_from: &[Stage::Received],
     owner: &[Owner::Deployment],
-    explains: &[],
+    explains: others::OF_ITS_RUN,
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Management]],
     general: false,
@@ -38,12 +38,34 @@ fn check(story: &Story<'_>) -> Answer {
     };
     if let Some(taker) = story.peer(passage.connection) {
         let pid = taker.value;
-        return taken_by_process(story, passage.n, taker).naming("{taker}", format!("pid {pid}"));
+        let answer = taken_by_process(story, passage.n, taker).naming("{taker}", format!("pid {pid}"));
+        return match story.reached(Stage::Entered) {
+            Some(_) => has_run_other_code(story, pid, answer),
+            None => answer,
+        };
+    }
+    // One more of the same has run it, for all that is known.
+    if story.reached(Stage::Entered).is_some() {
+        return Answer::NotApplicable;
     }
     if let Some(answer) = taken_by_container(story, passage) {
         return answer;
     }
     taken_from_elsewhere(story, passage).naming("{taker}", passage.connection)
+}
+
+/// It has run the task. That matters where its code is not the watched worker's; and that code may have the fault, too.
+fn has_run_other_code(story: &Story<'_>, pid: i32, answer: Answer) -> Answer {
+    let Some(differs) = others::has_other_code(story, pid) else {
+        return match answer {
+            Answer::Matched(_) => Answer::NotApplicable,
+            other => other,
+        };
+    };
+    answer
+        .at_most(Certainty::Likely)
+        .followed_by(&differs.value)
+        .resting_on([differs.n])
 }
 
 /// Neither a process nor a container that could be seen has its connection.
@@ -186,6 +208,8 @@ fn taken_by_container(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answe
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene};
+    use crate::timeline::EventKind;
+    use crate::timeline::environment::{Code, Environment, Found};
 
     #[test]
     fn a_worker_beside_the_watched_one() {
@@ -242,6 +266,41 @@ mod tests {
         let speaks = Scene::sent_to_another().pushed("other").silence();
         assert_eq!(speaks.answer(&CAUSE), "likely");
         assert_eq!(elsewhere.without(Source::Process).answer(&CAUSE), "cannot tell");
+    }
+
+    /// The place in the code that raised is another checkout's; one more of the same worker is a near miss.
+    #[test]
+    fn what_another_checkout_raised_comes_of_its_being_there() {
+        let ran = |folder: &str| {
+            let environment = |pid: i32, found: Found, directory: &str| {
+                EventKind::Environment(Box::new(Environment {
+                    pid,
+                    found: vec![found],
+                    code: Some(Code {
+                        module: "app".into(),
+                        directory: directory.into(),
+                        ..Code::default()
+                    }),
+                    ..Environment::default()
+                }))
+            };
+            let scene = Scene::sent_to_another()
+                .other_worker()
+                .see(Source::Process, environment(101, Found::WorkerLog, "/srv/app"))
+                .see(Source::Process, environment(900, Found::Connection, folder))
+                .retried_by_the_other()
+                .silence();
+            let cause = scene.verdict().cause.expect("a cause");
+            let effects: Vec<String> = cause.explains.iter().map(|link| link.id.clone()).collect();
+            (cause.id, cause.certainty, effects)
+        };
+        let (id, certainty, effects) = ran("/srv/staging");
+        assert_eq!(
+            (id.as_str(), certainty),
+            ("taken-by-other-worker", Certainty::Likely)
+        );
+        assert_eq!(effects, ["actor-raised"]);
+        assert_eq!(ran("/srv/app").0, "actor-raised");
     }
 
     /// More threads, or another number of processes: it may be meant as one more of the same.

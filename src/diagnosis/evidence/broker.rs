@@ -1,7 +1,7 @@
 //! What the broker said of queues, consumers and connections.
 
 use super::{Depth, Fact, Info, Story, Transfer, connections, holding, limits};
-use crate::diagnosis::{Answer, Scenario};
+use crate::diagnosis::{Answer, Scenario, Stage};
 use crate::text::counted;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
 
@@ -358,6 +358,9 @@ pub(in crate::diagnosis) fn slots<'a>(story: &Story<'a>) -> Option<Slots<'a>> {
 /// Whoever took it may have rejected it: then it is on the dead-letter queue, and that is an
 /// explicit failure.
 pub(in crate::diagnosis) fn taken(story: &Story<'_>, answer: Answer) -> Answer {
+    if story.reached(Stage::Entered).is_some() {
+        return answer;
+    }
     if !story.closed() {
         return Answer::NotApplicable;
     }

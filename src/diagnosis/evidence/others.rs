@@ -4,8 +4,9 @@
 //! what is left of the message, and that the watched worker's log does not name it.
 
 use super::{Fact, Story, Transfer, workers};
-use crate::diagnosis::Answer;
+use crate::diagnosis::{Answer, Stage};
 use crate::framework::{LogEvent, contains_token};
+use crate::timeline::environment::{Environment, Found};
 use crate::timeline::{EventKind, Process, Source};
 
 /// A worker process that consumes the queue and is not the watched one.
@@ -66,6 +67,47 @@ pub(in crate::diagnosis) fn runs_another_program(story: &Story<'_>, pid: i32) ->
     })
 }
 
+/// What comes of a run: by the hand of a worker that lives on with old code, or that has another checkout's, it may be
+/// the effect of just that.
+pub(in crate::diagnosis) const OF_ITS_RUN: &[&str] = &[
+    "raised-before-entry",
+    "blocked-before-entry",
+    "actor-raised",
+    "error-swallowed",
+    "actor-still-running",
+    "time-limit-exceeded",
+    "row-never-written",
+    "row-marked-failed",
+    "worker-on-other-database",
+    "worker-log-pipe-full",
+];
+
+/// Its code is not the watched worker's: by the folder from which it imports, or in which it was started.
+pub(in crate::diagnosis) fn has_other_code(story: &Story<'_>, pid: i32) -> Option<Fact<String>> {
+    let environment = |of: &dyn Fn(&Environment) -> bool| {
+        let mut all = story.facts(|kind| match kind {
+            EventKind::Environment(environment) if of(environment) => Some(&**environment),
+            _ => None,
+        });
+        all.next()
+    };
+    let taker = environment(&|environment| environment.pid == pid);
+    let watched = environment(&|environment| {
+        environment.found.contains(&Found::WorkerLog)
+            && environment.pid != pid
+            && story.is_watched(environment.pid) != Some(false)
+    })?;
+    let imports = |environment: &Environment| Some(environment.code.as_ref()?.directory.clone());
+    let folders = taker.and_then(|taker| Some((imports(&taker)?, imports(&watched)?)));
+    if let Some((its, ours)) = folders {
+        let words = format!("; it imports its code from {its}");
+        return (its != ours).then(|| watched.with(words));
+    }
+    let its = story.process(pid)?.cwd.clone()?;
+    let ours = watched.cwd.clone()?;
+    (its != ours).then(|| watched.with(format!("; it was started in {its}, the watched one in {ours}")))
+}
+
 /// Who consumes the queue, by the broker's list.
 pub(in crate::diagnosis) struct QueueConsumers<'a> {
     pub listed: u32,
@@ -75,6 +117,14 @@ pub(in crate::diagnosis) struct QueueConsumers<'a> {
 }
 
 impl<'a> Story<'a> {
+    /// Somebody was handed the message, and has run it; whose connection that is may be told in a moment.
+    pub(in crate::diagnosis) fn awaits_the_taker(&self) -> bool {
+        let taker = self.deliveries().last();
+        self.sees(Source::Process)
+            && self.reached(Stage::Entered).is_some()
+            && taker.is_some_and(|passage| self.peer(passage.connection).is_none())
+    }
+
     /// All of them; nothing where one cannot be told.
     pub(in crate::diagnosis) fn queue_consumers(&self) -> Option<QueueConsumers<'a>> {
         let consumers = self.consumers()?;
@@ -183,7 +233,7 @@ fn was_there(story: &Story<'_>, pid: i32, passage: &Transfer<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER};
-    use crate::timeline::environment::{Code, Environment};
+    use crate::timeline::environment::Code;
 
     /// Looked at afterwards: the watched worker and another one consume, and nothing waits.
     fn both(started_at_ms: i64) -> Scene {

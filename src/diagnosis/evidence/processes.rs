@@ -6,6 +6,7 @@ use super::stacks::{self, Dump, Thread};
 use super::{Fact, Story, Transfer, control, relays, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
+use crate::timeline::environment::Found;
 use crate::timeline::{EventKind, Process, Role, Source};
 
 /// A part of the system that was started in this run.
@@ -230,6 +231,10 @@ impl<'a> Story<'a> {
         if process.is_some_and(|process| relays::passes_on(self, process)) {
             return None;
         }
+        let holders: Vec<i32> = self.holders_of_the_log().map(|holder| holder.value).collect();
+        if process.is_some_and(|process| holders.contains(&process.ppid)) {
+            return Some(true);
+        }
         // "No" needs a process that is known to be the watched worker's, or a worker that has said
         // goodbye. Otherwise the log's pids may be those of a container, which count from 1 and
         // mean others here.
@@ -240,10 +245,28 @@ impl<'a> Story<'a> {
         });
         let known = ended == Some(true)
             || self.logged_workers().next().is_some()
+            // Its own processes inherit what a holder has open.
+            || (process.is_some_and(|process| process.sockets_seen && !process.holds_log)
+                && holders.iter().any(|holder| *holder != pid))
             || self.timeline.events.iter().any(|event| {
                 matches!(&event.kind, EventKind::Process(process) if process.holds_log && self.looks_like_a_worker(process))
             });
         known.then_some(false)
+    }
+
+    /// Workers that were found because they, or an ancestor, have the watched log open: a run may end before the list of
+    /// processes has them.
+    pub(super) fn holders_of_the_log(&self) -> impl Iterator<Item = Fact<i32>> {
+        let holds = |kind: &'a EventKind| match kind {
+            EventKind::Environment(environment)
+                if environment.found.contains(&Found::WorkerLog)
+                    && workers::is_worker_command(&environment.command) =>
+            {
+                Some(environment.pid)
+            }
+            _ => None,
+        };
+        self.facts(holds)
     }
 
     /// Processes of this machine that write the watched log: by its pids, and only what looks like
