@@ -5,6 +5,7 @@ use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
 use crate::timeline::{Source, exit_words};
+use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "redelivery-loop",
@@ -44,6 +45,7 @@ fn check(story: &Story<'_>) -> Answer {
                 _ => Answer::likely(text, [told.n]),
             }
         }
+        (None, _) if let Some((text, evidence)) = consumer_cancelled(story) => Answer::likely(text, evidence),
         (None, count) if count >= 2 && story.died_in_actor().is_none() => match ended_meanwhile(story) {
             Some((text, ends)) => Answer::likely(text, ends).owned_by(Some(&[Owner::Deployment])),
             None if story.runs_again().is_some() => Answer::likely(
@@ -56,6 +58,67 @@ fn check(story: &Story<'_>) -> Answer {
         },
         _ => begun_again(story),
     }
+}
+
+/// How much later than the consumer timeout the line of the worker's log may be read.
+const READ_WITHIN_MS: f64 = 3000.0;
+
+/// From 4.3 on the broker cancels the consumer of a quorum queue whose timeout is over: no error to the worker, which
+/// says only that it restarts its consumer. A broken connection would be one, and a queue that is gone delivers nothing.
+fn consumer_cancelled(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
+    let handed: Vec<_> = story.deliveries().collect();
+    let queue = handed.first()?.queue;
+    let timeout = timeout_of(story, queue)?;
+    let mut held = Vec::new();
+    let mut evidence = Vec::new();
+    for (first, again) in handed.iter().zip(handed.iter().skip(1)) {
+        let meanwhile = || {
+            let lines = story.worker_lines().iter();
+            // Another worker is handed it at once, before this one says a word.
+            lines.filter(|told| {
+                !told.line.before && told.at_ms > first.at_ms && told.at_ms < again.at_ms + READ_WITHIN_MS
+            })
+        };
+        let is_error = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::ConnectionError { .. }));
+        let restarted = meanwhile().find(|told| matches!(told.mark, Some(LogEvent::RestartingConsumer)));
+        let Some(restarted) = restarted.filter(|_| again.redelivered && !meanwhile().any(is_error)) else {
+            continue;
+        };
+        let for_ms = restarted.at_ms - first.at_ms;
+        let is_over =
+            timeout.is_none_or(|timeout| for_ms >= timeout - 500.0 && for_ms < timeout + READ_WITHIN_MS);
+        if is_over {
+            held.push(for_ms);
+            evidence.extend([restarted.n, again.n]);
+        }
+    }
+    let last = held.last().filter(|_| story.died_in_actor().is_none())?;
+    let times = match held.len() {
+        1 => String::new(),
+        count => format!(" {}", counted(count as u64, "time", "times")),
+    };
+    let after = units::span(*last);
+    let text = match timeout {
+        Some(timeout) => format!(
+            "the consumer timeout of `{queue}` ({}) has taken the message back{times} from a run that went on: the broker cancelled the worker's consumer {after} after it had handed it over, and delivered it again",
+            units::span(timeout)
+        ),
+        None => format!(
+            "the broker cancelled the worker's consumer {after} after it had handed the message over, and delivered it again{times}, as from RabbitMQ 4.3 on where the consumer timeout of a quorum queue is over"
+        ),
+    };
+    Some((text, evidence))
+}
+
+/// The consumer timeout of a quorum queue, where an argument or a policy names it; the broker's own is not to be seen.
+fn timeout_of(story: &Story<'_>, queue: &str) -> Option<Option<f64>> {
+    let mut looks = story.infos(queue).peekable();
+    let is_quorum = looks.peek()?.queue_type == Some("quorum");
+    is_quorum.then(|| {
+        looks
+            .filter_map(|info| info.setting("consumer-timeout")?.as_f64())
+            .last()
+    })
 }
 
 /// It came back because whoever had it was ended and started again, each time.
@@ -148,9 +211,18 @@ fn begun_again(story: &Story<'_>) -> Answer {
         Some(ends) => format!("and only {} of its runs had ended", ends.value),
         None => "while no run of it had ended".to_owned(),
     };
+    let why = match timeout_of(story, story.queue()) {
+        Some(Some(timeout)) => format!(
+            ", as where the consumer timeout of `{}` ({}) is over",
+            story.queue(),
+            units::span(timeout)
+        ),
+        Some(None) => ", as from RabbitMQ 4.3 on where the consumer timeout of a quorum queue is over".into(),
+        None => String::new(),
+    };
     Answer::likely(
         format!(
-            "the worker was handed the task {} times {ended}; its consumer was restarted between (`{}`)",
+            "the worker was handed the task {} times {ended}; its consumer was restarted between (`{}`){why}",
             began.len(),
             restarted.line.text
         ),
@@ -278,5 +350,53 @@ mod tests {
         assert_ne!(runs(false).answer(&row_never_written::CAUSE), "not applicable");
         assert_eq!(runs(true).answer(&CAUSE), "likely");
         assert_eq!(runs(false).answer(&CAUSE), "not applicable");
+    }
+
+    /// RabbitMQ 4.3, quorum: the worker's log names no reason.
+    #[test]
+    fn a_consumer_that_the_broker_cancels_is_the_timeout_of_a_quorum_queue() {
+        let logger = "dramatiq.worker.ConsumerThread(default)";
+        let restarts =
+            |scene: Scene, ms: f64| scene.at(ms).info(logger, "Restarting consumer in 3.00 seconds.");
+        let first = |queue: Scene| queue.at(1000.0).deliver_as("m-1", WORKER, false);
+        let quorum = |arguments| first(Scene::entered().quorum("default", arguments));
+        let again = |scene: Scene, ms: f64| {
+            restarts(scene, ms)
+                .at(ms + 3000.0)
+                .deliver_as("m-1", WORKER, true)
+        };
+        let known = || serde_json::json!({ "x-consumer-timeout": 8000 });
+        let once = again(quorum(known()), 9_050.0);
+        assert_eq!(once.clone().answer(&CAUSE), "likely");
+        assert!(
+            once.summary()
+                .contains("the consumer timeout of `default` (8.0 s)"),
+            "{}",
+            once.summary()
+        );
+        assert!(
+            once.verdict()
+                .cause
+                .expect("a cause")
+                .remedies
+                .iter()
+                .any(|text| text.starts_with("Raise `consumer_timeout`"))
+        );
+        let global = again(quorum(serde_json::json!({})), 9_050.0);
+        assert!(
+            global.summary().contains("consumer timeout of a quorum queue"),
+            "{}",
+            global.summary()
+        );
+        // Too early or too late for the queue's timeout, a classic queue, a lost connection.
+        assert_eq!(again(quorum(known()), 3_000.0).answer(&CAUSE), "not applicable");
+        assert_eq!(again(quorum(known()), 30_000.0).answer(&CAUSE), "not applicable");
+        let classic = first(Scene::entered().totals("default", 0, 1, known()));
+        assert_eq!(again(classic, 9_050.0).answer(&CAUSE), "not applicable");
+        let lost = quorum(known()).at(9_000.0).critical(
+            logger,
+            "Consumer encountered a connection error: StreamLostError: ('Transport indicated EOF',)",
+        );
+        assert_eq!(again(lost, 9_050.0).answer(&CAUSE), "not applicable");
     }
 }
