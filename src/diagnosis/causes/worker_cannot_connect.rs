@@ -3,7 +3,8 @@
 use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::Source;
+use crate::text;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-cannot-connect",
@@ -11,7 +12,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &["no-consumer"],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Queue, Source::Management]],
+    needs: &[&[Source::Queue, Source::Management, Source::WorkerLog]],
     general: false,
     fails_attempt: false,
     applies_to: &[],
@@ -34,6 +35,9 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::ruled_out("it has connected since its last error", [told.n]);
     }
+    if let Some(answer) = nobody_can(story) {
+        return answer;
+    }
     connections::connection_error(
         story,
         |error| {
@@ -49,6 +53,47 @@ fn check(story: &Story<'_>) -> Answer {
         },
     )
     .lasting_if_certain(connections::is_refused_for_good(story))
+}
+
+/// Nobody listens where the broker should be: neither the worker gets in, nor taskdiag, so that no look at the queue is
+/// needed.
+fn nobody_can(story: &Story<'_>) -> Option<Answer> {
+    if story.sees(Source::Queue) || story.sees(Source::Management) || !story.closed() {
+        return None;
+    }
+    let told = story.worker_lines().iter().rev().find(|told| {
+        matches!(
+            told.mark,
+            Some(
+                LogEvent::ConnectionError { .. }
+                    | LogEvent::Connected { .. }
+                    | LogEvent::Stopping
+                    | LogEvent::ShutDown
+            )
+        )
+    })?;
+    let Some(LogEvent::ConnectionError { error, .. }) = told.mark else {
+        return None;
+    };
+    let ours = story
+        .timeline
+        .events
+        .iter()
+        .rev()
+        .find(|event| event.source == Source::Queue)?;
+    let EventKind::Blind { reason, .. } = &ours.kind else {
+        return None;
+    };
+    let is_same = reason.contains("onnection refused") && error.to_lowercase().contains("refused");
+    (is_same && !told.line.before).then(|| {
+        Answer::likely(
+            format!(
+                "the worker cannot connect: {}; nor can taskdiag: {reason}",
+                text::excerpt(error)
+            ),
+            [told.n, ours.n],
+        )
+    })
 }
 
 /// Words for a worker that tries where its framework does when it is told of no broker.
@@ -171,5 +216,51 @@ mod tests {
             )
             .silence();
         assert_eq!(conflict.answer(&CAUSE), "not applicable");
+    }
+
+    /// A limit of the vhost keeps taskdiag out as well: only the management API and the log say anything.
+    #[test]
+    fn where_nothing_shows_what_was_sent_it_is_named_all_the_same() {
+        let logger = "dramatiq.worker.ConsumerThread(default)";
+        let scene = |told: &str| {
+            Scene::accepted()
+                .row("PENDING")
+                .blind(Source::Firehose)
+                .blind(Source::Queue)
+                .consumers(&[])
+                .critical(logger, told)
+                .silence()
+        };
+        let refused =
+            scene("Consumer encountered a connection error: NOT_ALLOWED - connection limit (2) is reached");
+        assert_eq!(refused.cause(), "likely worker-cannot-connect");
+        assert_eq!(scene("Something else.").answer(&CAUSE), "not applicable");
+    }
+
+    /// Listeners that are suspended, a broker that is down.
+    #[test]
+    fn nobody_gets_in() {
+        let scene = |reason: &str, error: &str| {
+            Scene::accepted()
+                .row("PENDING")
+                .blind(Source::Firehose)
+                .blind(Source::Management)
+                .critical("dramatiq.worker.ConsumerThread(default)", error)
+                .see(
+                    Source::Queue,
+                    EventKind::Blind {
+                        reason: reason.into(),
+                        hint: None,
+                    },
+                )
+                .silence()
+        };
+        let ours = "AMQP connection to 127.0.0.1:5672 failed: IO error: Connection refused (os error 111)";
+        assert_eq!(scene(ours, REFUSED).cause(), "likely worker-cannot-connect");
+        assert_eq!(
+            scene("no answer within 5 s", REFUSED).answer(&CAUSE),
+            "cannot tell"
+        );
+        assert_ne!(scene(ours, "Something else.").answer(&CAUSE), "likely");
     }
 }
