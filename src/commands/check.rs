@@ -359,7 +359,9 @@ async fn restore(config: &Config, timeline: &Timeline) -> Result<()> {
             action: "switch tracing off",
             target: config.broker.management.redacted(),
             seen: blindness.reason,
-            hint: format!("rabbitmqctl trace_off -p {vhost}"),
+            hint: format!(
+                "on the host of the node that answers, also without a majority of the cluster's nodes: rabbitmqctl trace_off -p {vhost}"
+            ),
         }),
     }
 }

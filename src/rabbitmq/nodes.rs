@@ -56,6 +56,18 @@ pub async fn down(management: &Management) -> Vec<String> {
         .collect()
 }
 
+/// Of the cluster's nodes too few run to change anything, as far as this user is told.
+pub async fn lacks_majority(management: &Management) -> bool {
+    let answer = management.get("nodes?columns=name,running").await;
+    is_minority(&answer.unwrap_or(Json::Null))
+}
+
+fn is_minority(nodes: &Json) -> bool {
+    let nodes = nodes.as_array().map_or(&[][..], Vec::as_slice);
+    let runs = |node: &&Json| node.get("running") == Some(&Json::Bool(true));
+    !nodes.is_empty() && nodes.iter().filter(runs).count() * 2 <= nodes.len()
+}
+
 /// `vhost` is the management API's answer about it.
 pub async fn of(broker: &Broker, management: &Management, vhost: &Json) -> Result<Nodes, Unavailable> {
     let here = answering(management).await?;
@@ -101,6 +113,19 @@ mod tests {
         let vhost = json!({ "cluster_state": { "a@x": "running", "b@y": "running" } });
         assert_eq!(running(&vhost), ["a@x", "b@y"]);
         assert!(running(&json!({ "name": "v" })).is_empty());
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half() {
+        let nodes = |running: &[bool]| {
+            let nodes = running.iter().map(|running| json!({ "running": running }));
+            is_minority(&nodes.collect())
+        };
+        assert!(nodes(&[true, false, false]));
+        assert!(nodes(&[true, false]));
+        assert!(!nodes(&[true, true, false]));
+        assert!(!nodes(&[true]));
+        assert!(!nodes(&[]), "this user is not told");
     }
 
     #[test]

@@ -20,6 +20,13 @@ const TRIES: usize = 20;
 /// A vhost's tracing, switched without touching anything else of the vhost.
 pub struct Tracing;
 
+/// The queues that somebody consumes.
+fn consumed(consumers: &Json) -> Vec<&str> {
+    let list = consumers.as_array().into_iter().flatten();
+    list.filter_map(|consumer| consumer.pointer("/queue/name")?.as_str())
+        .collect()
+}
+
 impl Tracing {
     /// Readers with this prefix read a tracing that a taskdiag switched on.
     pub const OWNED: &'static str = "taskdiag.trace.owned.";
@@ -62,6 +69,25 @@ impl Tracing {
         names.sort();
         names.dedup();
         Ok(names)
+    }
+
+    /// Nobody reads what this node traces. While a cluster has no majority the reader of a taskdiag that is gone cannot
+    /// be removed, and no other can begin: one that nobody consumes is such a one. (Who consumes is told some seconds
+    /// late, so that otherwise it may just have begun.)
+    pub async fn is_unread(management: &Management, vhost: &str, node: &str) -> Result<bool, Unavailable> {
+        let mut readers = Self::readers(management, vhost, node).await?;
+        let all_ours = readers.iter().all(|name| Self::is_ours(name));
+        if !readers.is_empty() && all_ours && nodes::lacks_majority(management).await {
+            let path = format!("consumers/{}?columns=queue.name", segment(vhost));
+            let consumers = management.get(&path).await?;
+            let consumed = consumed(&consumers);
+            readers.retain(|name| consumed.contains(&name.as_str()));
+        }
+        Ok(readers.is_empty())
+    }
+
+    fn is_ours(reader: &str) -> bool {
+        reader.starts_with(Self::OWNED) || reader.starts_with(Self::GUEST)
     }
 
     /// A bare `{"tracing": …}` erases the vhost's description and tags, and on 4.3 its default

@@ -360,10 +360,8 @@ impl Watcher<'_> {
             else {
                 return;
             };
-            let readers = Tracing::readers(&self.management, &self.config.broker.vhost, &node).await;
-            if answer.get("tracing") != Some(&Json::Bool(true))
-                || !readers.is_ok_and(|readers| readers.is_empty())
-            {
+            let unread = Tracing::is_unread(&self.management, &self.config.broker.vhost, &node).await;
+            if answer.get("tracing") != Some(&Json::Bool(true)) || !unread.unwrap_or(false) {
                 return;
             }
             if attempt == 0 {

@@ -261,7 +261,7 @@ fn of_broker(timeline: &Timeline, config: &Config) -> Vec<Finding> {
             )),
             EventKind::TracingOn { readers: 0 } => found.push(finding(
                 format!("vhost `{vhost}` traces every message, and nobody reads it"),
-                "`taskdiag check --restore-tracing` switches it off",
+                format!("`taskdiag check --restore-tracing` switches it off; while a cluster has no majority, only `rabbitmqctl trace_off -p {vhost}` at each node does"),
             )),
             // Only an administrator may change a vhost, and tracing is a part of it.
             EventKind::Broker { user, tags, .. }
