@@ -53,6 +53,12 @@ impl Unavailable {
         self.hint = Some(hint.into());
         self
     }
+
+    /// It was there before: what became of it then.
+    pub fn since(mut self, what: &str) -> Self {
+        self.reason = format!("{}; {what}", self.reason);
+        self
+    }
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

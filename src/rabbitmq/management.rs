@@ -222,9 +222,15 @@ impl Management {
                 "the management API at {target} refuses user \"{user}\": wrong user or password"
             ))
             .hint("check the credentials in `broker.management_url`"),
+            (404, _) if path == "whoami" => Unavailable::new(format!("404 for /api/{path} at {target}")).hint(
+                "every management API has that: another program answers there, or the API has a path before /api (management.path_prefix, a reverse proxy)",
+            ),
             (404, _) => Unavailable::new(format!("404 for /api/{path} at {target}")).hint(format!(
                 "the object does not exist, user \"{user}\" has no permission on its vhost, or this is not a RabbitMQ management API (is there a path before /api?)"
             )),
+            (502..=504, _) => Unavailable::new(format!("HTTP {status} for /api/{path} at {target}")).hint(
+                "a proxy answers there, and not the management API behind it: ask that one, or look whether the plugin runs",
+            ),
             (code, _) => Unavailable::new(format!("HTTP {code} for /api/{path} at {target} {error}")),
         })
     }
@@ -310,6 +316,13 @@ mod tests {
             text.contains("redirects") && text.contains("sso.example") && !text.contains("s3cret"),
             "{text}"
         );
+        let text = said(ResponseTemplate::new(404)).await;
+        assert!(
+            text.contains("another program") && !text.contains("permission"),
+            "{text}"
+        );
+        let text = said(ResponseTemplate::new(502)).await;
+        assert!(text.contains("HTTP 502") && text.contains("proxy"), "{text}");
     }
 
     /// As 4.3.6 answers with `management.disable_basic_auth = true`.

@@ -193,6 +193,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// A broker that restarts comes back: whoever saw it until then connects again, and says so.
 async fn until_over(tap: Tap, mut phases: Phases, watch: impl AsyncFn(Tap, Phases) -> Watched) -> Watched {
     let mut gap = None;
+    // What is said where it does not come back.
+    let mut since: Option<String> = None;
     loop {
         let mine = match &gap {
             None => tap.clone(),
@@ -204,12 +206,16 @@ async fn until_over(tap: Tap, mut phases: Phases, watch: impl AsyncFn(Tap, Phase
         };
         let phase = phases.now();
         if phase.stop || phase.last_look {
-            return Err(blindness);
+            return Err(match since.filter(|_| !blindness.lost) {
+                Some(since) => blindness.since(&since),
+                None => blindness,
+            });
         }
         if blindness.lost {
+            let now = jiff::Timestamp::now().strftime("%H:%M:%S UTC");
+            since = Some(format!("the broker was gone at {now} ({})", blindness.reason));
             gap = Some(format!(
-                "connected again; the broker was gone at {}: what happened meanwhile was not seen ({})",
-                jiff::Timestamp::now().strftime("%H:%M:%S UTC"),
+                "connected again; the broker was gone at {now}: what happened meanwhile was not seen ({})",
                 blindness.reason
             ));
             if tap.is_of(Source::Firehose) {

@@ -85,7 +85,15 @@ fn check(story: &Story<'_>) -> Answer {
                     ),
                     [adding.n, process.n, name.n],
                 ),
-                (None, None) => Answer::likely(text, [adding.n, process.n]),
+                (None, None) => match connections::elsewhere(story, &process) {
+                    Some(remote) => Answer::possible(
+                        format!(
+                            "{text} to a port that is known for one: it is connected to {remote}, which may be another broker's"
+                        ),
+                        [adding.n, process.n],
+                    ),
+                    None => Answer::likely(text, [adding.n, process.n]),
+                },
             }
         }
         _ => Answer::NotApplicable,
@@ -140,6 +148,18 @@ mod tests {
     #[test]
     fn a_consumer_without_a_connection_is_likely() {
         assert_eq!(added().silence().cause(), "likely worker-on-test-broker");
+    }
+
+    /// Another broker may listen at any port.
+    #[test]
+    fn a_connection_to_an_unknown_port_is_no_sign_of_a_stub() {
+        let connected = |remote: &str| {
+            let socket = format!("10.0.0.5:40002 -> {remote}");
+            added().worker_process(&[&socket]).silence()
+        };
+        assert_eq!(connected("10.0.0.7:22842").answer(&CAUSE), "possible");
+        assert!(connected("10.0.0.7:22842").cause().contains("no-consumer"));
+        assert_eq!(connected("10.0.0.7:6379").answer(&CAUSE), "likely");
     }
 
     #[test]

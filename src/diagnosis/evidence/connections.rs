@@ -58,6 +58,32 @@ pub(in crate::diagnosis) fn amqp_socket<'a>(story: &Story<'_>, process: &'a Proc
         .find(|socket| is_amqp_port(story, socket))
 }
 
+/// Ports of what an application talks to beside its broker.
+const OF_NO_BROKER: &[&str] = &[
+    "80", "443", "3306", "5432", "6379", "6380", "8125", "4317", "4318", "11211", "27017",
+];
+
+/// The process has a connection to something that is neither itself nor known as something else than a broker.
+pub(in crate::diagnosis) fn elsewhere<'a>(story: &Story<'_>, process: &'a Process) -> Option<&'a str> {
+    let ends = |socket: &'a String| socket.split_once(" -> ");
+    let own: Vec<&str> = process
+        .sockets
+        .iter()
+        .filter_map(ends)
+        .map(|(own, _)| own)
+        .collect();
+    let database = story.timeline.setup.database.as_deref().unwrap_or_default();
+    process
+        .sockets
+        .iter()
+        .filter_map(ends)
+        .map(|(_, remote)| remote)
+        .find(|remote| {
+            let port = remote.rsplit(':').next().unwrap_or_default();
+            !own.contains(remote) && !OF_NO_BROKER.contains(&port) && !database.contains(&format!(":{port}"))
+        })
+}
+
 /// The process is connected to a broker, but not to the configured one.
 pub(in crate::diagnosis) fn other_broker(
     story: &Story<'_>,
