@@ -24,7 +24,7 @@ use difference::{Compared, Fact};
 pub use difference::{Difference, FactValue, NotCompared, Side, Subject};
 pub use facts::fingerprints;
 use facts::{FactKey, Facts};
-pub use one_run::within;
+pub use one_run::differences;
 pub use rank::Relevance;
 pub use words::render;
 

@@ -232,7 +232,7 @@ pub fn sources(timeline: &Timeline) -> Vec<SourceState> {
     let story = Story::new(timeline);
     Source::all()
         .filter_map(|name| {
-            let (state, reason) = match story.sight(name) {
+            let (state, reason) = match story.visibility(name) {
                 Visibility::Watching(detail) => ("watching", detail),
                 Visibility::Partial(reason) => ("partial", reason),
                 Visibility::Blind(reason) => ("blind", reason),

@@ -62,15 +62,15 @@ pub async fn publish(config: &Config) -> Result<Direct> {
         // One that fails does not come back for days.
         run: Some("submit"),
     });
-    let taken = send(broker, &broker.queue, &envelope).await?;
+    let result = send(broker, &broker.queue, &envelope).await?;
     Ok(Direct {
         task_id,
         message_id,
         queue: broker.queue.clone(),
         actor,
-        routed: taken.routed,
-        confirmed: taken.confirmed,
-        latency_ms: taken.latency_ms,
+        routed: result.routed,
+        confirmed: result.confirmed,
+        latency_ms: result.latency_ms,
     })
 }
 
@@ -81,14 +81,14 @@ const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 const PROBED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What the broker made of a message.
-pub struct Taken {
+pub struct PublishResult {
     pub routed: bool,
     pub confirmed: bool,
     pub latency_ms: f64,
 }
 
 /// Publishes a message to a queue and waits for the broker's word.
-pub async fn send(broker: &Broker, queue: &str, envelope: &Envelope<'_>) -> Result<Taken> {
+pub async fn send(broker: &Broker, queue: &str, envelope: &Envelope<'_>) -> Result<PublishResult> {
     let target = format!("{}:{}", broker.amqp.host(), broker.amqp.port());
     let failed = |error: lapin::Error| Error::Could {
         action: "publish",
@@ -158,7 +158,7 @@ pub async fn send(broker: &Broker, queue: &str, envelope: &Envelope<'_>) -> Resu
         Confirmation::NotRequested => (false, true),
     };
     let _ = connection.close(200, "done".into()).await;
-    Ok(Taken {
+    Ok(PublishResult {
         routed,
         confirmed,
         latency_ms,

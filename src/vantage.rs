@@ -34,7 +34,7 @@ pub type Watched = std::result::Result<(), Unavailable>;
 pub enum Report {
     Event(Box<Event>),
     /// This source has taken its last look.
-    Looked(Source),
+    LastLook(Source),
 }
 
 /// A watcher's way to say what it sees: stamps our monotonic time and removes secrets.
@@ -157,7 +157,7 @@ impl Tap {
 
     /// This source has taken its last look.
     pub fn looked(&self) {
-        let _ = self.sender.send(Report::Looked(self.source));
+        let _ = self.sender.send(Report::LastLook(self.source));
     }
 
     fn send(&self, at_ms: f64, stated: Option<String>, kind: EventKind) {

@@ -30,13 +30,13 @@ use findings::{Finding, findings};
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What one look showed.
-struct Look {
+struct CheckResult {
     observed: Observed,
     sources: Vec<SourceState>,
     /// Sources that are configured and cannot see.
     blind: Vec<Source>,
     findings: Vec<Finding>,
-    places: Vec<places::Looked>,
+    places: Vec<places::PlaceResult>,
 }
 
 pub async fn run(args: &Check, global: &Global) -> Result<u8> {
@@ -57,7 +57,7 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
         is_stopped = next.is_stopped();
         look = match is_stopped {
             // A look that was broken off has seen less than the one before.
-            true => Look {
+            true => CheckResult {
                 observed: next.observed,
                 ..look
             },
@@ -98,7 +98,7 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     Ok(code)
 }
 
-async fn look(config: &Config) -> Result<Look> {
+async fn look(config: &Config) -> Result<CheckResult> {
     let plan = Plan {
         look_only: true,
         ..Plan::default()
@@ -119,7 +119,7 @@ async fn look(config: &Config) -> Result<Look> {
         .map(|source| source.name)
         .collect();
     let findings = findings(&observed.timeline, config, &of_the_vhost);
-    Ok(Look {
+    Ok(CheckResult {
         observed,
         sources,
         blind,
@@ -169,7 +169,7 @@ const GROUPS: &[(&str, &[Source])] = &[
     ),
 ];
 
-impl Look {
+impl CheckResult {
     fn is_fine(&self) -> bool {
         self.sees_all() && self.findings.is_empty()
     }

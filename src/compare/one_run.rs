@@ -8,7 +8,7 @@ use crate::diagnosis::{Stage, Story, Verdict};
 
 /// Where API (first value) and worker (second) differ in a way that could explain the verdict; the
 /// most telling first. Nothing for a task that succeeded.
-pub fn within(story: &Story<'_>, verdict: &Verdict) -> Vec<Difference> {
+pub fn differences(story: &Story<'_>, verdict: &Verdict) -> Vec<Difference> {
     // What listens on the API's port may be a proxy, whose environment says nothing of the API's.
     let pythons = fingerprints(story)
         .iter()

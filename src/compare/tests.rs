@@ -199,9 +199,9 @@ fn what_was_not_seen_is_not_absent() {
     );
 }
 
-fn telling(scene: &Scene) -> Vec<String> {
+fn difference_lines(scene: &Scene) -> Vec<String> {
     let verdict = diagnose(&scene.timeline);
-    within(&Story::new(&scene.timeline), &verdict)
+    differences(&Story::new(&scene.timeline), &verdict)
         .iter()
         .map(Difference::what)
         .collect()
@@ -222,7 +222,7 @@ fn api_and_worker_differ_where_it_could_explain_the_verdict() {
     };
     let silent = scene(Scene::accepted().row("PENDING").silence(), change);
     assert_eq!(
-        telling(&silent),
+        difference_lines(&silent),
         [
             "variable DRAMATIQ_TESTING",
             "variable RABBITMQ_URL",
@@ -231,7 +231,7 @@ fn api_and_worker_differ_where_it_could_explain_the_verdict() {
     );
     let delivered = scene(Scene::delivered().silence(), change);
     assert_eq!(
-        telling(&delivered),
+        difference_lines(&delivered),
         [
             "variable DATABASE_URL",
             "code folder",
@@ -240,7 +240,7 @@ fn api_and_worker_differ_where_it_could_explain_the_verdict() {
         ]
     );
     let succeeded = scene(Scene::entered().row("COMPLETED").silence(), change);
-    assert_eq!(telling(&succeeded), [] as [&str; 0]);
+    assert_eq!(difference_lines(&succeeded), [] as [&str; 0]);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_proxy_is_not_the_api() {
         api.command = vec!["nginx: worker process".into()];
         set(worker, "RABBITMQ_URL", "2");
     });
-    assert_eq!(telling(&scene), [] as [&str; 0]);
+    assert_eq!(difference_lines(&scene), [] as [&str; 0]);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn two_programs_may_lie_in_two_folders() {
         (code.module, code.directory) = ("jobs.x".into(), "/opt/jobs".into());
         worker.cwd = Some("/opt/jobs".into());
     });
-    assert_eq!(telling(&scene), [] as [&str; 0]);
+    assert_eq!(difference_lines(&scene), [] as [&str; 0]);
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn runs_that_were_isolated_to_different_things() {
 #[test]
 fn what_was_understood_or_consumed_is_no_reason() {
     let pika = |scene_: Scene| {
-        telling(&scene(scene_, |_, worker| {
+        difference_lines(&scene(scene_, |_, worker| {
             version(worker, "pika", "1.3.1");
             version(worker, "psycopg", "3.1");
         }))
@@ -398,7 +398,7 @@ fn what_was_understood_or_consumed_is_no_reason() {
     assert!(pika(Scene::delivered().silence()).contains(&"package pika".to_owned()));
     assert!(!pika(Scene::entered().silence()).contains(&"package pika".to_owned()));
     let testing = |scene_: Scene| {
-        telling(&scene(scene_, |_, worker| {
+        difference_lines(&scene(scene_, |_, worker| {
             set(worker, "DRAMATIQ_TESTING", "1");
             set(worker, "DEPOT_PG", "2");
         }))
@@ -432,7 +432,7 @@ fn a_container_with_the_same_command_is_not_the_worker_of_an_api_outside() {
             .see(Source::Process, EventKind::Environment(Box::new(worker)))
             .end(Ended::Silence);
         let verdict = diagnose(&scene.timeline);
-        within(&crate::diagnosis::Story::new(&scene.timeline), &verdict).len()
+        differences(&crate::diagnosis::Story::new(&scene.timeline), &verdict).len()
     };
     assert_eq!(run(Some("a1")), 0);
     assert_eq!(run(None), 1);

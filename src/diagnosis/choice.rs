@@ -37,7 +37,7 @@ const STILL_ON_ITS_WAY: &[&str] = &[
 const OF_A_RUN: &[&str] = &["actor-still-running", "worker-died-in-actor"];
 
 /// What all causes answered.
-pub(super) struct Asked {
+pub(super) struct Answers {
     competing: Vec<Candidate>,
     contributing: Vec<Candidate>,
     /// Matched, and about a stage that is not the missing one: they may explain the winner.
@@ -53,9 +53,9 @@ pub(super) struct Choice {
     pub(super) contributing: Vec<Candidate>,
 }
 
-impl Asked {
+impl Answers {
     pub(super) fn new(story: &Story<'_>, next: Option<Stage>) -> Self {
-        let mut asked = Self {
+        let mut answers = Self {
             competing: Vec::new(),
             contributing: Vec::new(),
             elsewhere: Vec::new(),
@@ -81,13 +81,13 @@ impl Asked {
                 || (story.may_have_been_sent() && cause.is_on_the_way_to_a_worker());
             let id = cause.id.to_owned();
             match ask(cause, story) {
-                Answer::Matched(matched) if competes => asked.competing.push((order, cause, matched)),
+                Answer::Matched(matched) if competes => answers.competing.push((order, cause, matched)),
                 // It has come to its good end: it waits for nothing.
                 Answer::Matched(_) if next.is_none() && STILL_ON_ITS_WAY.contains(&cause.id) => {}
                 Answer::Matched(matched) if cause.keeps_from.is_empty() || next.is_none() => {
-                    asked.contributing.push((order, cause, matched))
+                    answers.contributing.push((order, cause, matched))
                 }
-                Answer::Matched(matched) => asked.elsewhere.push((order, cause, matched)),
+                Answer::Matched(matched) => answers.elsewhere.push((order, cause, matched)),
                 Answer::RuledOut { because, evidence } => ruled_out.push((
                     !competes,
                     Excluded {
@@ -97,14 +97,14 @@ impl Asked {
                     },
                 )),
                 Answer::CannotTell { needs } if is_next && next.is_some() => {
-                    asked.cannot_tell.push(Undecided { id, needs })
+                    answers.cannot_tell.push(Undecided { id, needs })
                 }
                 Answer::CannotTell { .. } | Answer::NotApplicable => {}
             }
         }
         ruled_out.sort_by_key(|(other, _)| *other);
-        asked.ruled_out = ruled_out.into_iter().map(|(_, excluded)| excluded).collect();
-        asked
+        answers.ruled_out = ruled_out.into_iter().map(|(_, excluded)| excluded).collect();
+        answers
     }
 
     pub(super) fn choose(&mut self, story: &Story<'_>) -> Choice {

@@ -83,7 +83,7 @@ pub use worker_line::{ThreadKey, WorkerLine};
 
 pub struct Story<'a> {
     pub timeline: &'a Timeline,
-    sights: BTreeMap<Source, (Visibility<'a>, u32)>,
+    visibility: BTreeMap<Source, (Visibility<'a>, u32)>,
     missed: u64,
     ended: Option<Ended>,
     task_id: Option<&'a str>,
@@ -126,7 +126,7 @@ impl<'a> Story<'a> {
     pub fn new(timeline: &'a Timeline) -> Self {
         let mut story = Self {
             timeline,
-            sights: BTreeMap::new(),
+            visibility: BTreeMap::new(),
             missed: 0,
             ended: None,
             task_id: None,
@@ -174,18 +174,18 @@ impl<'a> Story<'a> {
                     let late = event.source == Source::Firehose
                         && self.submitted_at.is_some_and(|at| event.at_ms > at)
                         && !self.sees(Source::Firehose);
-                    let sight = match late {
+                    let visibility = match late {
                         true => Visibility::Partial(detail),
                         false => Visibility::Watching(detail),
                     };
-                    self.sights.insert(event.source, (sight, event.n));
+                    self.visibility.insert(event.source, (visibility, event.n));
                 }
                 EventKind::Partial { reason } => {
-                    self.sights
+                    self.visibility
                         .insert(event.source, (Visibility::Partial(reason), event.n));
                 }
                 EventKind::Blind { reason, .. } => {
-                    self.sights
+                    self.visibility
                         .insert(event.source, (Visibility::Blind(reason), event.n));
                 }
                 EventKind::Ended { why } => self.ended = Some(*why),

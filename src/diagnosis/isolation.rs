@@ -5,9 +5,9 @@
 
 mod ending;
 mod finding;
-mod ladder;
 mod reason;
 mod recorded;
+mod steps;
 mod wording;
 
 use serde::Serialize;
@@ -15,9 +15,9 @@ use serde::Serialize;
 use super::Outcome;
 pub use crate::timeline::isolation::Sent;
 pub use ending::Ending;
-use ladder::{Comparison, Reproduction, compare, goal_of};
-pub use ladder::{Goal, Step, StepResult, goal, next, not_for};
 pub use recorded::{of, record};
+use steps::{Comparison, Reproduction, compare, goal_of};
+pub use steps::{Goal, Step, StepResult, goal, next, not_for};
 
 /// One step as reports show it.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ladder_stops_where_it_works() {
+    fn the_steps_stop_where_one_works() {
         for (at, tried) in every().into_iter().enumerate() {
             let next = next(Goal::Entered, &stuck("x"), &[(Step::Again, tried)]);
             // Reached, and interrupted.

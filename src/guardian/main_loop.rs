@@ -296,7 +296,7 @@ impl Guardian {
     }
 }
 
-fn still_there(left: &[tree::Seen]) -> String {
+fn still_there(left: &[tree::ProcessStat]) -> String {
     let pids: Vec<String> = left.iter().map(|seen| seen.pid.to_string()).collect();
     format!(
         "started processes could not be ended, not even by SIGKILL: pid {}",

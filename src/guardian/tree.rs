@@ -19,25 +19,25 @@ const EVERY: Duration = Duration::from_millis(20);
 
 /// A process as one look at /proc shows it. With its start a pid cannot mean another.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct ProcessStat {
     pub pid: i32,
     pub ppid: i32,
     pub group: i32,
     start: u64,
 }
 
-impl Seen {
+impl ProcessStat {
     /// What stays the same while its parent or its group changes.
     fn identity(self) -> (i32, u64) {
         (self.pid, self.start)
     }
 }
 
-fn look(pid: i32) -> Option<(Seen, bool)> {
+fn look(pid: i32) -> Option<(ProcessStat, bool)> {
     let stat = crate::procfs::process::Process::new(pid)
         .and_then(|process| process.stat())
         .ok()?;
-    let seen = Seen {
+    let seen = ProcessStat {
         pid,
         ppid: stat.ppid,
         group: stat.pgrp,
@@ -48,8 +48,8 @@ fn look(pid: i32) -> Option<(Seen, bool)> {
 
 /// Everything below these processes, not they themselves; what has ended and was not waited for is
 /// no process any more.
-pub(super) fn below(roots: &HashSet<i32>) -> Vec<Seen> {
-    let mut children: HashMap<i32, Vec<(Seen, bool)>> = HashMap::new();
+pub(super) fn below(roots: &HashSet<i32>) -> Vec<ProcessStat> {
+    let mut children: HashMap<i32, Vec<(ProcessStat, bool)>> = HashMap::new();
     for process in crate::procfs::process::all_processes()
         .into_iter()
         .flatten()
@@ -79,7 +79,7 @@ pub(super) fn below(roots: &HashSet<i32>) -> Vec<Seen> {
 /// at again, so that a pid that went to somebody else meanwhile is never signalled.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-pub(super) fn send(seen: Seen, signal: Signal) {
+pub(super) fn send(seen: ProcessStat, signal: Signal) {
     // SAFETY: plain system calls on integers; the descriptor is ours and closed here.
     unsafe {
         let descriptor = libc::syscall(libc::SYS_pidfd_open, seen.pid, 0) as libc::c_int;
@@ -105,13 +105,13 @@ pub(super) fn send(seen: Seen, signal: Signal) {
 
 /// Where processes are not seen, none is found to signal.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn send(_: Seen, _: Signal) {}
+pub(super) fn send(_: ProcessStat, _: Signal) {}
 
 /// Ends everything below us (or only what is below and including one root): asks the topmost ones
 /// first, since they know best how to end the rest, then asks all, then kills. `reap` is called
 /// often and must wait for dead children. `at_once`: nobody is asked. Returns what is still there in
 /// the end.
-pub(super) async fn stop(root: Option<i32>, at_once: bool, mut reap: impl FnMut()) -> Vec<Seen> {
+pub(super) async fn stop(root: Option<i32>, at_once: bool, mut reap: impl FnMut()) -> Vec<ProcessStat> {
     let me = std::process::id() as i32;
     let began = Instant::now();
     let mut members: HashSet<i32> = root.into_iter().collect();
@@ -120,7 +120,7 @@ pub(super) async fn stop(root: Option<i32>, at_once: bool, mut reap: impl FnMut(
     loop {
         reap();
         let all = below(&HashSet::from([me]));
-        let left: Vec<Seen> = match root {
+        let left: Vec<ProcessStat> = match root {
             None => all,
             // An orphan of this tree has become our child: it is known from before.
             Some(_) => {

@@ -20,11 +20,11 @@ pub const STALLED: Duration = Duration::from_secs(2);
 /// Connects to the configured vhost. A failure says what the broker said, never the password.
 pub async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Unavailable> {
     let (uri, properties, tls) = parts(broker, purpose)?;
-    within(broker, wire::connect(uri, properties, tls, |wire| wire)).await
+    with_deadline(broker, wire::connect(uri, properties, tls, |wire| wire)).await
 }
 
 /// Gives up after a while, and says why it failed.
-pub(crate) async fn within<T>(
+pub(crate) async fn with_deadline<T>(
     broker: &Broker,
     connecting: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, Unavailable> {

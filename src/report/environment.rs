@@ -79,7 +79,7 @@ impl Environments {
                     environment: environment.clone(),
                 })
                 .collect(),
-            differences: compare::within(&story, verdict),
+            differences: compare::differences(&story, verdict),
         }
     }
 }

@@ -25,7 +25,7 @@ impl Place {
     }
 
     /// In so many cells: folders go from the left, then the function's name from its end; file and line stay.
-    pub fn within(&self, room: usize) -> String {
+    pub fn fit(&self, room: usize) -> String {
         let at = |path: &str| format!("at {path}:{}", self.line);
         let mut path = self.path.clone();
         let mut place = at(&path);
@@ -142,12 +142,12 @@ mod tests {
     fn folders_go_first_and_the_line_never() {
         let deep = place("/srv/app/shop/orders/tasks.py");
         assert_eq!(
-            deep.within(60),
+            deep.fit(60),
             "at /srv/app/shop/orders/tasks.py:129 in fail_to_answer"
         );
-        assert_eq!(deep.within(45), "at …/orders/tasks.py:129 in fail_to_answer");
-        assert_eq!(deep.within(30), "at …/tasks.py:129 in fail_to_…");
-        assert_eq!(deep.within(20), "at …/tasks.py:129");
+        assert_eq!(deep.fit(45), "at …/orders/tasks.py:129 in fail_to_answer");
+        assert_eq!(deep.fit(30), "at …/tasks.py:129 in fail_to_…");
+        assert_eq!(deep.fit(20), "at …/tasks.py:129");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Screen<'_> {
         let room = self.style.width().saturating_sub(INDENT);
         for frame in &own[own.len().saturating_sub(self.budget.frames)..] {
             let place = Place::of(frame, self.report, self.style);
-            lines.push(format!("{}{}", " ".repeat(INDENT), place.within(room)));
+            lines.push(format!("{}{}", " ".repeat(INDENT), place.fit(room)));
         }
         lines
     }

@@ -108,7 +108,7 @@ impl Run {
     /// Adds a report to the timeline; tells whether it was an event.
     pub(super) fn take(&mut self, report: Report) -> bool {
         let mut event = match report {
-            Report::Looked(source) => {
+            Report::LastLook(source) => {
                 self.looked.push(source);
                 return false;
             }

@@ -334,13 +334,13 @@ impl Watcher<'_> {
             (wait.pid, blockers.collect(), wait.others.clone())
         };
         match locks::look(&mut self.session, self.table.oid, ctid.as_deref()).await? {
-            locks::Look::Nothing => {}
-            locks::Look::Free => {
+            locks::LockState::Nothing => {}
+            locks::LockState::Free => {
                 if self.waits.take().is_some() {
                     self.tap.see(EventKind::LockFree);
                 }
             }
-            locks::Look::Waits(wait) => {
+            locks::LockState::Waits(wait) => {
                 if self.waits.as_ref().map(key) != Some(key(&wait)) {
                     self.tap.see(EventKind::LockWait(wait.clone()));
                 }

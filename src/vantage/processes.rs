@@ -32,7 +32,7 @@ pub async fn watch(
         let (said, ready) = oneshot::channel();
         doors.push((place.part, sender));
         looked.push(ready);
-        let asked = Asked {
+        let asked = WatchRequest {
             place,
             queries,
             here: here.clone(),

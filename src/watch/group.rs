@@ -10,7 +10,7 @@ use super::observation::{
 };
 use super::queue::{Figure, Queue, Totals};
 use super::selector::Role;
-use super::series::{Look, PAUSE, Series};
+use super::series::{PAUSE, SampleTime, Series};
 pub use figures::Quantity;
 
 /// So long is what has moved remembered as moving.
@@ -61,7 +61,7 @@ impl QueueGroup {
 
     /// What a passive declare said.
     pub fn declared(&mut self, role: Role, counts: Option<Counts>, at: Duration) {
-        let look = Look::exact(at);
+        let look = SampleTime::exact(at);
         let queue = self.queue_mut(role);
         let known = queue.last_known();
         queue.declared(counts, look);
@@ -132,7 +132,7 @@ impl QueueGroup {
         else {
             return queue.not_listed();
         };
-        let look = Look {
+        let look = SampleTime {
             // It was counted some time after it was asked for: no older than that.
             asked: listing.asked,
             at,
@@ -185,7 +185,7 @@ impl QueueGroup {
         }
     }
 
-    fn letters_listed(&mut self, total: u64, look: Look) {
+    fn letters_listed(&mut self, total: u64, look: SampleTime) {
         match self.letters.latest() {
             // Some have really left.
             Some(known) if total < known.value && look.asked > known.at + look.lag => {
@@ -198,7 +198,7 @@ impl QueueGroup {
 
     /// So many dead letters are there. More than ever accounted for are new; fewer may be in
     /// somebody's hands, until totals say that they are gone.
-    fn saw_letters(&mut self, count: u64, look: Look) {
+    fn saw_letters(&mut self, count: u64, look: SampleTime) {
         let known = self.letters.latest().map_or(count, |known| known.value);
         if count > known {
             self.new_letters.add(count - known, look.at);

@@ -12,7 +12,7 @@ mod account;
 use std::time::Duration;
 
 use super::observation::{Counts, Details, STATISTICS_HOLD, STATISTICS_LAG, Timed};
-use super::series::{Look, Series};
+use super::series::{SampleTime, Series};
 pub use account::Outcome;
 
 /// Counters read so long after the last movement know all of it, with the default interval.
@@ -69,7 +69,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// A passive declare.
-    pub fn declared(&mut self, counts: Counts, look: Look) {
+    pub fn declared(&mut self, counts: Counts, look: SampleTime) {
         let before = self.ready.latest().map_or(0, |seen| seen.value);
         if counts.ready < before {
             self.taken.add(before - counts.ready, look.at);
@@ -92,7 +92,7 @@ impl Ledger {
     }
 
     /// Totals: ready and unacked together.
-    pub fn listed(&mut self, total: u64, look: Look) {
+    pub fn listed(&mut self, total: u64, look: SampleTime) {
         if self.there.latest().is_none() {
             let first = total.max(self.most);
             // A list that lags tells of another moment.
@@ -135,7 +135,7 @@ impl Ledger {
             done: stats.done.unwrap_or_default(),
         };
         let Some(last) = self.counters.latest() else {
-            self.counters.push(value, Look::exact(at));
+            self.counters.push(value, SampleTime::exact(at));
             self.base = Some(Timed { at, value });
             self.was_moving = stats.ack_rate.is_some_and(|rate| rate > 0.0);
             self.settle_base(lag);
@@ -145,10 +145,10 @@ impl Ledger {
         };
         if value.published < last.value.published || value.done < last.value.done {
             self.begin_anew(at);
-            self.counters.push(value, Look::exact(at));
+            self.counters.push(value, SampleTime::exact(at));
             return true;
         }
-        self.counters.push(value, Look::exact(at));
+        self.counters.push(value, SampleTime::exact(at));
         // What left long enough ago, and they do not know of.
         let due = |read: Duration| self.left.value_by(read.saturating_sub(STATISTICS_LAG));
         if due(at) != due(last.at) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::observation::{Counts, Kind};
-use super::series::{Look, Sample, Series};
+use super::series::{Sample, SampleTime, Series};
 
 /// A passive declare is repeated many times a second; one that is older has stopped.
 const DECLARE_HOLDS: Duration = Duration::from_secs(3);
@@ -77,7 +77,7 @@ impl Figure {
 
 impl Queue {
     /// What a passive declare said.
-    pub fn declared(&mut self, counts: Option<Counts>, look: Look) {
+    pub fn declared(&mut self, counts: Option<Counts>, look: SampleTime) {
         (self.refused, self.down) = (None, None);
         (self.exists, self.is_declared) = (Some(counts.is_some()), counts.is_some());
         self.missing = counts.is_none().then_some(look.at);
@@ -122,7 +122,7 @@ impl Queue {
     }
 
     /// Its totals. `true`: a queue of another kind is another queue.
-    pub fn listed(&mut self, totals: Totals, kind: Kind, look: Look) -> bool {
+    pub fn listed(&mut self, totals: Totals, kind: Kind, look: SampleTime) -> bool {
         let was = std::mem::replace(&mut self.kind, kind);
         self.is_unlisted = false;
         self.exists = self.exists.filter(|_| self.is_declared).or(Some(true));

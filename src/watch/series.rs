@@ -20,13 +20,13 @@ const ENOUGH: usize = 3;
 
 /// When a figure was asked for, when the answer came, and how old it may have been when it was asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct SampleTime {
     pub asked: Duration,
     pub at: Duration,
     pub lag: Duration,
 }
 
-impl Look {
+impl SampleTime {
     /// An answer of this instant.
     pub fn exact(at: Duration) -> Self {
         let lag = Duration::ZERO;
@@ -55,16 +55,16 @@ impl<T> Default for Series<T> {
 }
 
 impl<T: Copy + PartialEq> Series<T> {
-    pub fn push(&mut self, value: T, look: Look) {
+    pub fn push(&mut self, value: T, look: SampleTime) {
         self.push_within(Duration::MAX, value, look);
     }
 
     /// The same value after a pause is a sample of its own.
-    pub fn push_unbroken(&mut self, value: T, look: Look) {
+    pub fn push_unbroken(&mut self, value: T, look: SampleTime) {
         self.push_within(PAUSE, value, look);
     }
 
-    fn push_within(&mut self, pause: Duration, value: T, look: Look) {
+    fn push_within(&mut self, pause: Duration, value: T, look: SampleTime) {
         match self.0.back_mut() {
             Some(last) if last.value == value && look.asked.saturating_sub(last.at) <= pause => {
                 last.at = last.at.max(look.asked);
@@ -74,7 +74,7 @@ impl<T: Copy + PartialEq> Series<T> {
         }
     }
 
-    fn append(&mut self, value: T, look: Look) {
+    fn append(&mut self, value: T, look: SampleTime) {
         match self.0.len() {
             // Most series never need room for a second one.
             0 => self.0.reserve_exact(1),
@@ -161,7 +161,7 @@ impl Series<u64> {
         if before.is_some_and(|before| self.last() < Some(before + Duration::from_secs(1))) {
             self.0.pop_back();
         }
-        self.append(sum, Look::exact(at));
+        self.append(sum, SampleTime::exact(at));
     }
 
     pub fn sum(&self) -> u64 {
@@ -174,7 +174,7 @@ impl Series<u64> {
     }
 
     /// A level, the most of each second: a burst is not over with its first message. Nothing is not blurred.
-    pub fn push_peak(&mut self, level: u64, look: Look) {
+    pub fn push_peak(&mut self, level: u64, look: SampleTime) {
         match self.0.back_mut() {
             Some(last) if level > 0 && last.value > 0 && look.at < last.since + Duration::from_secs(1) => {
                 last.value = last.value.max(level);
@@ -189,8 +189,8 @@ impl Series<u64> {
 mod tests {
     use super::*;
 
-    fn at(seconds: f64) -> Look {
-        Look::exact(Duration::from_secs_f64(seconds))
+    fn at(seconds: f64) -> SampleTime {
+        SampleTime::exact(Duration::from_secs_f64(seconds))
     }
 
     fn secs(seconds: f64) -> Duration {

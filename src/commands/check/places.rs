@@ -9,16 +9,16 @@ use crate::text::counted;
 use crate::vantage::exec::{self, Place, Unreachable, View};
 
 /// One place, and what a look at it showed.
-pub struct Looked {
+pub struct PlaceResult {
     place: Place,
     seen: Result<View, Unreachable>,
 }
 
 /// Looks at all of them at once.
-pub async fn look(places: Vec<Place>) -> Vec<Looked> {
+pub async fn look(places: Vec<Place>) -> Vec<PlaceResult> {
     let looks = places.into_iter().map(|place| async move {
         let seen = exec::look(&place).await;
-        Looked { place, seen }
+        PlaceResult { place, seen }
     });
     futures_util::future::join_all(looks).await
 }
@@ -31,12 +31,12 @@ pub struct Line {
 }
 
 /// Names of those that cannot be looked into.
-pub fn blind(looked: &[Looked]) -> Vec<String> {
+pub fn blind(looked: &[PlaceResult]) -> Vec<String> {
     let blind = looked.iter().filter(|looked| looked.seen.is_err());
     blind.map(|looked| looked.place.name()).collect()
 }
 
-pub fn lines(looked: &[Looked], config: &Config) -> Vec<Line> {
+pub fn lines(looked: &[PlaceResult], config: &Config) -> Vec<Line> {
     let scrubber = scrubber(config, false);
     let counts: Vec<String> = looked
         .iter()
@@ -83,7 +83,7 @@ fn no_worker(place: &Place, view: &View) -> Option<String> {
 }
 
 /// For programs.
-pub fn report(looked: &[Looked], config: &Config) -> Json {
+pub fn report(looked: &[PlaceResult], config: &Config) -> Json {
     let scrubber = scrubber(config, false);
     let places = looked.iter().map(|looked| match &looked.seen {
         Ok(view) => json!({

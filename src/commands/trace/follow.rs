@@ -93,7 +93,7 @@ pub async fn follow<W: Write + Send + 'static>(
     let error = match reading.read(lasting).await {
         ReadingEnd::Enough(done) => return Ok(enough(reading.subscription, done).await),
         ReadingEnd::Closed => return Ok(closed(reading.subscription, reading.queue, reading.done).await),
-        ReadingEnd::Asked => None,
+        ReadingEnd::Stopped => None,
         ReadingEnd::BrokenOff(error) => Some(error),
     };
     let exact = reading.count_missed().await && error.is_none();
@@ -103,7 +103,7 @@ pub async fn follow<W: Write + Send + 'static>(
 /// Why no more is read.
 enum ReadingEnd {
     /// The time is over, or somebody pressed Ctrl-C.
-    Asked,
+    Stopped,
     /// As many lines as were asked for are written, or none can be written any more.
     Enough(Result<OutputResult, oneshot::error::RecvError>),
     /// Whoever read our output has gone.
@@ -171,8 +171,8 @@ impl<'s> Reading<'s> {
                     }
                 }
                 ended = &mut self.done => return ReadingEnd::Enough(ended),
-                () = interrupt() => return ReadingEnd::Asked,
-                () = &mut over => return ReadingEnd::Asked,
+                () = interrupt() => return ReadingEnd::Stopped,
+                () = &mut over => return ReadingEnd::Stopped,
             }
         }
     }

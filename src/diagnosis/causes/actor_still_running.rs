@@ -370,13 +370,13 @@ mod tests {
     /// Celery: threads, and a solo worker, go on behind the limit.
     #[test]
     fn a_time_limit_that_the_pool_does_not_enforce_is_named() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let run = |pool: &str, limit: f64| {
             let started = format!(
                 "shop.tasks.fulfil[{OURS}]: order {} is begun",
                 crate::diagnosis::testing::TASK
             );
-            Asked::received()
+            CeleryScene::received()
                 .info(&started)
                 .answers(|mut answer| {
                     answer.pool = Some(pool.into());
@@ -595,8 +595,8 @@ mod tests {
     /// No line, no stack, and the worker says that it runs it.
     #[test]
     fn by_its_workers_word_alone() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
-        let runs = Asked::in_pool("gevent")
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let runs = CeleryScene::in_pool("gevent")
             .deliver()
             .answers(|answer| answer.active(OURS))
             .silence();
@@ -606,7 +606,7 @@ mod tests {
             None,
             "nothing shows that its own code has begun"
         );
-        let waits = Asked::received()
+        let waits = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS).active("a").active("b"));
         assert_eq!(waits.silence().answer(&CAUSE), "not applicable");
@@ -615,9 +615,9 @@ mod tests {
     /// A deploy in its midst.
     #[test]
     fn a_new_worker_in_place_of_the_one_that_ran_it() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let boots = |consumers: u64| {
-            Asked::received()
+            CeleryScene::received()
                 .info(&format!("shop.tasks.fulfil[{OURS}]: packing"))
                 .info(" -------------- celery@vm v5.7.0 (dawn-chorus)")
                 .and(|scene| scene.depth("celery", 0, consumers))

@@ -20,7 +20,7 @@ pub(super) mod solo_blocked;
 pub(super) mod stale_code;
 pub(super) mod worker_unrecoverable;
 
-use crate::diagnosis::evidence::later::Fate;
+use crate::diagnosis::evidence::later::PredecessorState;
 use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Story};
@@ -112,18 +112,18 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
     if let Some(row) = story.row_failed().or(story.row_succeeded()) {
         return Answer::ruled_out("its own row says that it is over", [row.n]);
     }
-    let fates: Vec<_> = before.iter().map(|task| (task, task.fate(story))).collect();
-    if let Some((task, why)) = fates.iter().find_map(|(task, fate)| match fate {
-        Fate::Failed(why) => Some((task, why)),
+    let states: Vec<_> = before.iter().map(|task| (task, task.state(story))).collect();
+    if let Some((task, why)) = states.iter().find_map(|(task, state)| match state {
+        PredecessorState::Failed(why) => Some((task, why)),
         _ => None,
     }) {
         return Answer::ruled_out(format!("`{}` failed", task.name()), [task.passage.n, why.n]);
     }
-    let open: Vec<_> = fates
+    let open: Vec<_> = states
         .iter()
-        .filter(|(_, fate)| !matches!(fate, Fate::Succeeded))
+        .filter(|(_, state)| !matches!(state, PredecessorState::Succeeded))
         .collect();
-    let [(first, fate), ..] = open.as_slice() else {
+    let [(first, state), ..] = open.as_slice() else {
         return Answer::ruled_out("what it comes after has succeeded", [last.passage.n]);
     };
     let others = match open.len() {
@@ -135,9 +135,9 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
         first.ours.actor,
         first.name()
     );
-    let answer = match fate {
+    let answer = match state {
         // By the worker's own word, in two answers.
-        Fate::Held(state) if story.was_surely_not_sent() => {
+        PredecessorState::InWorker(state) if story.was_surely_not_sent() => {
             Answer::shown(format!("{text}: it is {state}"), [first.passage.n, state.n])
         }
         _ => Answer::likely(text, [first.passage.n]).would_decide(&[Source::Control]),
@@ -161,17 +161,16 @@ pub(in crate::diagnosis) mod scenes {
     pub const OTHERS: &str = "11111111-7a09-4a1f-9d2c-0d5e3c0b7f11";
     pub const FIRST: &str = "22222222-7a09-4a1f-9d2c-0d5e3c0b7f11";
 
-    pub struct Asked(Scene);
-    pub type Chained = Asked;
+    pub struct CeleryScene(Scene);
 
-    impl Deref for Asked {
+    impl Deref for CeleryScene {
         type Target = Scene;
         fn deref(&self) -> &Scene {
             &self.0
         }
     }
 
-    impl DerefMut for Asked {
+    impl DerefMut for CeleryScene {
         fn deref_mut(&mut self) -> &mut Scene {
             &mut self.0
         }
@@ -217,7 +216,7 @@ pub(in crate::diagnosis) mod scenes {
             )
     }
 
-    impl Asked {
+    impl CeleryScene {
         pub fn in_pool(pool: &str) -> Self {
             Self(
                 booted(pool)

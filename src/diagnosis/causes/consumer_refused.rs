@@ -116,7 +116,7 @@ mod tests {
     /// Celery older than 5.5 asks a quorum queue for what it does not have.
     #[test]
     fn a_worker_that_is_let_in_and_may_not_consume() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let lost = "consumer: Connection to broker lost. Trying to re-establish the connection...";
         let below = |error: &str| {
             format!(
@@ -128,8 +128,8 @@ mod tests {
                 "amqp.exceptions.AMQPNotImplementedError: Basic.consume: (540) NOT_IMPLEMENTED - queue '{queue}' in vhost '/' does not support global qos"
             ))
         };
-        let scene = Asked::waiting(0).refusal(lost, &refused("celery"));
-        let again = Asked::waiting(0)
+        let scene = CeleryScene::waiting(0).refusal(lost, &refused("celery"));
+        let again = CeleryScene::waiting(0)
             .refusal(lost, &refused("celery"))
             .info("Connected to amqp://guest:**@127.0.0.1:5672//");
         for scene in [scene, again] {
@@ -137,13 +137,13 @@ mod tests {
             assert_eq!(scene.cause(), "certain consumer-refused");
             assert!(scene.summary().contains("global qos"), "{}", scene.summary());
         }
-        let another = Asked::waiting(0).refusal(lost, &refused("mails")).silence();
+        let another = CeleryScene::waiting(0).refusal(lost, &refused("mails")).silence();
         assert_eq!(another.answer(&CAUSE), "not applicable");
         // A connection that broke is none, and one that stands again is no failure to connect.
         let reset = below("ConnectionResetError: [Errno 104] Connection reset by peer");
-        let broken = Asked::waiting(0).refusal(lost, &reset);
+        let broken = CeleryScene::waiting(0).refusal(lost, &reset);
         assert_eq!(broken.silence().cause(), "certain worker-cannot-connect");
-        let stands = Asked::waiting(0)
+        let stands = CeleryScene::waiting(0)
             .refusal(lost, &reset)
             .info("Connected to amqp://guest:**@127.0.0.1:5672//")
             .silence();

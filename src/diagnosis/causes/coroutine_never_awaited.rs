@@ -106,9 +106,9 @@ mod tests {
     /// Celery prints what a call returned, with the id of its message.
     #[test]
     fn the_line_of_its_success_says_what_it_returned() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OTHERS, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OTHERS, OURS};
         let returned = |id: &str, value: &str| {
-            Asked::received().info(&format!(
+            CeleryScene::received().info(&format!(
                 "Task shop.tasks.fulfil[{id}] succeeded in 0.0004s: {value}"
             ))
         };

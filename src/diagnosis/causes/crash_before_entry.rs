@@ -134,11 +134,11 @@ mod tests {
     /// A child takes what its worker has at once: seconds later it has begun, and no line says how far it is.
     #[test]
     fn a_child_that_died_later_may_have_run_it() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let death = "Process 'ForkPoolWorker-1' pid:427 exited with 'signal 9 (SIGKILL)'";
         let lost = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 0.')";
         let died = |after_ms: f64| {
-            Asked::in_pool("prefork")
+            CeleryScene::in_pool("prefork")
                 .deliver()
                 .info(&format!("Task shop.tasks.fulfil[{OURS}] received"))
                 .and(|mut scene| {

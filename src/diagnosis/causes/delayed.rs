@@ -182,9 +182,9 @@ mod tests {
     /// The message says its time without an offset, which is read as none; the worker has read it.
     #[test]
     fn the_worker_says_that_it_keeps_it() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let kept = |eta: &str| {
-            Asked::received()
+            CeleryScene::received()
                 .answers(|answer| {
                     let mut answer = answer.scheduled(OURS);
                     let all = answer.scheduled.iter_mut().flatten();
@@ -246,10 +246,10 @@ mod tests {
     /// Whoever had it has ended: it waits for a worker, and not for its time.
     #[test]
     fn in_nobodys_hands_any_more_is_a_near_miss() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         use crate::timeline::EventKind;
         let with_eta = || {
-            let mut scene = Asked::received();
+            let mut scene = CeleryScene::received();
             let due = scene.timeline.zero_ms() as i64 + 600_000;
             for event in &mut scene.timeline.events {
                 if let EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } =

@@ -107,9 +107,9 @@ mod tests {
     /// A rejected message returns by the queue's route for dead letters, as many retry.
     #[test]
     fn what_is_rejected_may_come_back() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let rejected = |arguments: serde_json::Value| {
-            Asked::received()
+            CeleryScene::received()
                 .and(|scene| scene.totals("celery", 0, 0, arguments))
                 .info(&format!(
                     "Task shop.tasks.fulfil[{OURS}] reject requeue=False: offline"

@@ -455,10 +455,10 @@ mod tests {
     /// A worker looks at the time when the turn of a message comes.
     #[test]
     fn one_whose_time_is_over_in_a_workers_hands() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let held =
             |after_ms: i64, state: fn(crate::framework::Inspection) -> crate::framework::Inspection| {
-                let mut scene = Asked::received().unacked(1).answers(state).silence();
+                let mut scene = CeleryScene::received().unacked(1).answers(state).silence();
                 let zero = scene.timeline.zero_ms() as i64;
                 for event in &mut scene.timeline.events {
                     if let EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } =

@@ -107,7 +107,7 @@ fn check(story: &Story<'_>) -> Answer {
     {
         // A log that says nothing of an end leaves only its pids to tell that it has ended: in a
         // container they are others.
-        let lives = story.worker_lines().iter().rev().find_map(WorkerLine::life);
+        let lives = story.worker_lines().iter().rev().find_map(WorkerLine::worker_life);
         let by_pid = lives
             .filter(|life| *life != WorkerLife::Ending)
             .map(|_| Premise::SamePidSpace);
@@ -208,7 +208,7 @@ fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> Str
 /// By its log the worker was stopped last.
 fn stopped<'s, 'a>(story: &'s Story<'a>) -> Option<&'s WorkerLine<'a>> {
     let mut lines = story.worker_lines().iter();
-    let last = lines.rfind(|told| told.life().is_some())?;
+    let last = lines.rfind(|told| told.worker_life().is_some())?;
     matches!(last.mark, Some(LogEvent::Stopping | LogEvent::ShutDown)).then_some(last)
 }
 
@@ -451,9 +451,9 @@ mod tests {
     /// What it wrote before it was told to stop is no sign of life; and a line alone does not say that it lives now.
     #[test]
     fn a_line_is_older_than_the_end_of_what_wrote_it() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let said = |stops: bool| {
-            let mut scene = Asked::waiting(0)
+            let mut scene = CeleryScene::waiting(0)
                 .info("mingle: all alone")
                 .and(|scene| scene.gone(100));
             if stops {

@@ -260,9 +260,9 @@ mod tests {
     /// Celery: the worker that took it on has that actor under that name, and acknowledges before the run.
     #[test]
     fn what_a_worker_knows_by_its_name_is_not_renamed() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let audit = |said: &[&str]| {
-            let mut scene = Asked::in_pool("prefork").deliver();
+            let mut scene = CeleryScene::in_pool("prefork").deliver();
             scene.timeline.setup.actor = Some("shop.tasks.print".into());
             for line in said {
                 scene = scene.info(&format!("Task shop.tasks.fulfil[{OURS}] {line}"));

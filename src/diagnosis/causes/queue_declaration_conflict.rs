@@ -69,13 +69,13 @@ mod tests {
     /// A worker of two queues ends on either.
     #[test]
     fn another_queue_of_the_same_worker_ends_it_as_well() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let banner = |queue: &str| {
             format!("                .> {queue}           exchange={queue}(direct) key={queue}")
         };
         let error = "Unrecoverable error: PreconditionFailed(406, \"PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'mail' in vhost '/'\")";
         let boots = |queues: &[&str]| {
-            let boot = Asked::waiting(0).info(" -------------- celery@vm v5.7.0 (dawn-chorus)");
+            let boot = CeleryScene::waiting(0).info(" -------------- celery@vm v5.7.0 (dawn-chorus)");
             let boot = queues
                 .iter()
                 .fold(boot, |scene, queue| scene.info(&banner(queue)));

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn one_that_was_discarded_for_another_is_a_near_miss() {
         use crate::diagnosis::causes::actor_raised;
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let second = "33333333-7a09-4a1f-9d2c-0d5e3c0b7f11";
         let message = || Message {
             message_id: Some(second.into()),
@@ -244,7 +244,7 @@ mod tests {
             ..Message::default()
         };
         let sent = |from: &'static str, discarded: bool| {
-            let scene = Asked::received().and(|scene| {
+            let scene = CeleryScene::received().and(|scene| {
                 let scene = scene.api_process(&[API]).peer(API, 50);
                 scene.publish_as("celery", from, message())
             });
@@ -253,7 +253,7 @@ mod tests {
                 false => scene,
             }
         };
-        let answer = |scene: Asked| scene.silence().answer(&CAUSE);
+        let answer = |scene: CeleryScene| scene.silence().answer(&CAUSE);
         assert_eq!(answer(sent(API, true)), "not applicable");
         assert_eq!(answer(sent(API, false)), "likely");
         // What the second one does is what the task does; what a task sends on from its worker is another's work.

@@ -110,8 +110,8 @@ mod tests {
     /// The API answers with an id without dashes, and says of a result that it knows none.
     #[test]
     fn a_result_that_the_api_does_not_know_is_a_near_miss() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
-        let mut scene = Asked::received()
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let mut scene = CeleryScene::received()
             .and(|scene| scene.no_row().api_says("PENDING"))
             .silence();
         for event in &mut scene.timeline.events {

@@ -292,8 +292,8 @@ mod tests {
     /// Celery says that the limit was reached, and a moment later that the task succeeded.
     #[test]
     fn a_time_limit_that_the_task_swallows() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
-        let limited = Asked::received()
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let limited = CeleryScene::received()
             .info(&format!("shop.tasks.fulfil[{OURS}]: packing"))
             .and(|scene| scene.row("PENDING"))
             .and(|scene| {

@@ -190,12 +190,12 @@ mod tests {
     /// `get()` raises here what the subtask ended with.
     #[test]
     fn a_subtasks_limit_is_a_near_miss() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         const CALL: &str = "Traceback (most recent call last):\n  File \"/v/lib/python3.11/site-packages/celery/app/trace.py\", line 883, in __protected_call__\n    return self.run(*args, **kwargs)\n  File \"/app/shop/tasks.py\", line 39, in fulfil\n    spin.delay().get()\n";
         let raised = |frames: &str| {
             let below =
                 format!("{CALL}{frames}billiard.exceptions.SoftTimeLimitExceeded: SoftTimeLimitExceeded()");
-            Asked::received().refusal(
+            CeleryScene::received().refusal(
                 &format!("Task shop.tasks.fulfil[{OURS}] raised unexpected: SoftTimeLimitExceeded()"),
                 &below,
             )

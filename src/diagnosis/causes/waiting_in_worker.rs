@@ -391,16 +391,16 @@ mod tests {
 
     #[test]
     fn a_worker_that_was_asked_says_so_itself() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
-        let full = Asked::received()
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let full = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS).active("a").active("b"));
         assert_eq!(full.silence().cause(), "certain waiting-in-worker");
-        let limited = Asked::received()
+        let limited = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS).active("a").active("b").limit("1/h"));
         assert_eq!(limited.silence().answer(&CAUSE), "likely");
-        let free = Asked::received()
+        let free = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS));
         assert_ne!(free.silence().answer(&CAUSE), "certain");
@@ -409,9 +409,9 @@ mod tests {
     /// A logger at WARNING tells of no end: what came before it may be over, and so may it.
     #[test]
     fn a_log_without_ends_and_an_answer_without_it() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OTHERS, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OTHERS, OURS};
         let behind = || {
-            Asked::in_pool("prefork")
+            CeleryScene::in_pool("prefork")
                 .info("Task shop.tasks.slow[66666666-7a09-4a1f-9d2c-0d5e3c0b7f11] received")
                 .info("Task shop.tasks.slow[77777777-7a09-4a1f-9d2c-0d5e3c0b7f11] received")
                 .deliver()

@@ -181,7 +181,7 @@ mod tests {
     use crate::diagnosis::testing::Scene;
     use crate::timeline::{EventKind, Role};
 
-    fn life(scene: Scene, master: i32, code: &str) -> Scene {
+    fn one_life(scene: Scene, master: i32, code: &str) -> Scene {
         let child = master + 1;
         scene
             .line(&format!("[PID {master}] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up."))
@@ -204,7 +204,7 @@ mod tests {
             let mut scene = waiting();
             for time in times {
                 let from = scene.timeline.events.len();
-                scene = life(scene, 200, "-9");
+                scene = one_life(scene, 200, "-9");
                 for (number, event) in scene.timeline.events[from..].iter_mut().enumerate() {
                     event.stated = Some(format!("2026-11-29 12:00:0{number},{time}"));
                 }
@@ -225,11 +225,11 @@ mod tests {
 
     #[test]
     fn ends_with_a_boot_between_them_are_a_loop() {
-        let anybodys = life(life(waiting(), 200, "-9"), 300, "-9")
+        let anybodys = one_life(one_life(waiting(), 200, "-9"), 300, "-9")
             .depth("default", 1, 0)
             .silence();
         assert_eq!(anybodys.cause(), "likely worker-crash-loop");
-        let scene = life(life(ours(waiting()), 200, "-9"), 300, "-9")
+        let scene = one_life(one_life(ours(waiting()), 200, "-9"), 300, "-9")
             .depth("default", 1, 0)
             .silence();
         assert_eq!(scene.cause(), "certain worker-crash-loop");
@@ -324,7 +324,7 @@ mod tests {
         let waiting = waiting().setup(|setup| {
             setup.worker_command = ["dramatiq", "worker"].map(str::to_owned).into();
         });
-        let scene = life(life(waiting, 200, "1").plain(None, traceback), 300, "1")
+        let scene = one_life(one_life(waiting, 200, "1").plain(None, traceback), 300, "1")
             .plain(None, traceback)
             .depth("default", 1, 0)
             .silence();
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn one_end_or_an_orderly_one_is_a_near_miss() {
-        let once = life(waiting(), 200, "-9").depth("default", 1, 0).silence();
+        let once = one_life(waiting(), 200, "-9").depth("default", 1, 0).silence();
         assert_eq!(once.answer(&CAUSE), "not applicable");
         // A deployment stops one worker and starts another.
         let deployed = waiting()
@@ -348,7 +348,7 @@ mod tests {
             .silence();
         assert_eq!(deployed.answer(&CAUSE), "not applicable");
         // Two processes of one worker, killed together, are one end.
-        let together = life(waiting(), 200, "-9")
+        let together = one_life(waiting(), 200, "-9")
             .line("[PID 200] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID 202 exited unexpectedly (code -9). Shutting down...")
             .depth("default", 1, 0)
             .silence();
@@ -357,11 +357,11 @@ mod tests {
 
     #[test]
     fn one_that_stays_up_at_last_is_a_near_miss() {
-        let scene = life(life(waiting(), 200, "-9"), 300, "-9")
+        let scene = one_life(one_life(waiting(), 200, "-9"), 300, "-9")
             .depth("default", 1, 1)
             .silence();
         assert_eq!(scene.answer(&CAUSE), "ruled out");
-        let booting = life(waiting(), 200, "-9")
+        let booting = one_life(waiting(), 200, "-9")
             .line("[PID 300] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
             .depth("default", 1, 0)
             .silence();
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_worker_of_other_queues_is_a_near_miss() {
-        let scene = life(life(waiting(), 200, "-9"), 300, "-9")
+        let scene = one_life(one_life(waiting(), 200, "-9"), 300, "-9")
             .debug(
                 "dramatiq.worker._WorkerMiddleware",
                 "Adding consumer for queue 'emails'.",
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_crash_of_yesterday_is_a_near_miss() {
-        let scene = life(Scene::new().from_before(86_400), 200, "-9")
+        let scene = one_life(Scene::new().from_before(86_400), 200, "-9")
             .from_now_on()
             .depth("default", 0, 0)
             .submitted()

@@ -384,11 +384,11 @@ mod tests {
     /// Celery's master says of each child that dies, and of each job that is lost with one: an idle child had none.
     #[test]
     fn an_idle_child_that_died_had_nothing_in_hand() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OTHERS, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OTHERS, OURS};
         let death = "Process 'ForkPoolWorker-1' pid:427 exited with 'signal 9 (SIGKILL)'";
         let lost = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 1.')";
         let running = || {
-            Asked::in_pool("prefork")
+            CeleryScene::in_pool("prefork")
                 .info(&format!("Task shop.tasks.slow[{OTHERS}] received"))
                 .info(&format!("Task shop.tasks.slow[{OTHERS}] succeeded in 0.1s: None"))
                 .deliver()
@@ -411,11 +411,11 @@ mod tests {
     /// At WARNING no line tells of the task; the only message that the worker got is what died with its child.
     #[test]
     fn the_only_job_of_a_quiet_worker() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let death = "Process 'ForkPoolWorker-2' pid:112 exited with 'signal 9 (SIGKILL)'";
         let lost = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 0.')";
         let taken = |unacked: u64| {
-            Asked::in_pool("prefork")
+            CeleryScene::in_pool("prefork")
                 .and(|scene| {
                     scene
                         .at(-500.0)
@@ -425,7 +425,7 @@ mod tests {
                 .deliver()
                 .and(|scene| scene.row("RUNNING"))
         };
-        let died = |scene: Asked| {
+        let died = |scene: CeleryScene| {
             scene
                 .and(|scene| scene.process(112, 100, "python celery -A shop worker", |_| {}))
                 .error(death)
@@ -552,9 +552,9 @@ mod tests {
     /// Acknowledged as its run begins: what dies with it does not come back, whether or not a line tells of the run.
     #[test]
     fn one_that_was_acknowledged_before_dies_with_its_worker() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let gone = |unacked: u64| {
-            Asked::received()
+            CeleryScene::received()
                 .unacked(unacked)
                 .and(|scene| scene.gone(100).depth("celery", 0, 0))
                 .silence()

@@ -370,14 +370,14 @@ mod tests {
     /// Celery: the child that runs it is what counts, and the master is at the broker.
     #[test]
     fn the_child_that_runs_it_is_stopped() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let child = |scene: Scene, pid: i32, state: char| {
             scene.process(pid, 100, "python celery -A shop worker", |process| {
                 process.state = state
             })
         };
         let with_children = |one: char, two: char| {
-            Asked::received().and(|scene| {
+            CeleryScene::received().and(|scene| {
                 let master = scene.process(100, 1, "python celery -A shop worker", |_| {});
                 child(child(master, 111, one), 112, two).stack(
                     112,
@@ -394,7 +394,7 @@ mod tests {
                 )
             })
         };
-        let by_its_word = |scene: Asked| {
+        let by_its_word = |scene: CeleryScene| {
             scene.answers(|answer| {
                 let mut answer = answer.active(OURS);
                 answer
@@ -419,7 +419,7 @@ mod tests {
             })
         }));
         assert_eq!(goes_on.silence().answer(&CAUSE), "ruled out");
-        let idle = Asked::received().and(|scene| {
+        let idle = CeleryScene::received().and(|scene| {
             let scene = child(scene, 111, 'S');
             scene.process(100, 1, "python celery -A shop worker", |process| {
                 process.state = 'T'
@@ -438,9 +438,9 @@ mod tests {
             });
         assert_eq!(two.silence().answer(&CAUSE), "certain");
         // Of what a worker has only reserved nobody is the runner.
-        let idle = Asked::received().and(|scene| child(child(scene, 111, 'T'), 112, 'S'));
+        let idle = CeleryScene::received().and(|scene| child(child(scene, 111, 'T'), 112, 'S'));
         assert_eq!(idle.silence().answer(&CAUSE), "ruled out");
-        let all = Asked::received().and(|scene| child(child(scene, 111, 'T'), 112, 'T'));
+        let all = CeleryScene::received().and(|scene| child(child(scene, 111, 'T'), 112, 'T'));
         assert_eq!(all.silence().answer(&CAUSE), "likely");
     }
 

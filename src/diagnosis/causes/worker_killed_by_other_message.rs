@@ -136,7 +136,7 @@ mod tests {
     use crate::diagnosis::testing::Scene;
 
     /// One life: these messages were begun with, and then it died.
-    fn life(mut scene: Scene, pid: i32, ids: &[&str]) -> Scene {
+    fn one_life(mut scene: Scene, pid: i32, ids: &[&str]) -> Scene {
         for id in ids {
             scene = scene.line(&format!(
                 "[PID {pid}] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] Received message resize('x') with id '{id}'."
@@ -155,26 +155,26 @@ mod tests {
 
     #[test]
     fn the_same_message_before_each_end() {
-        let scene = life(life(sent(), 201, &["poison"]), 301, &["poison"])
+        let scene = one_life(one_life(sent(), 201, &["poison"]), 301, &["poison"])
             .depth("default", 1, 0)
             .silence();
         assert_eq!(scene.answer(&CAUSE), "likely");
         assert!(scene.summary().contains("poison (resize)"), "{}", scene.summary());
         assert_eq!(scene.without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
         // In a container the pid is the same each time.
-        let container = life(life(sent(), 8, &["poison"]), 8, &["poison"]).silence();
+        let container = one_life(one_life(sent(), 8, &["poison"]), 8, &["poison"]).silence();
         assert_eq!(container.answer(&CAUSE), "likely");
     }
 
     #[test]
     fn others_each_time_or_ours_among_them_is_a_near_miss() {
-        let others = life(life(sent(), 201, &["a"]), 301, &["b"]).silence();
+        let others = one_life(one_life(sent(), 201, &["a"]), 301, &["b"]).silence();
         assert_eq!(others.answer(&CAUSE), "not applicable");
-        let ours = life(life(sent(), 201, &["a", "m-1"]), 301, &["a", "m-1"]).silence();
+        let ours = one_life(one_life(sent(), 201, &["a", "m-1"]), 301, &["a", "m-1"]).silence();
         assert_eq!(ours.answer(&CAUSE), "not applicable");
-        let once = life(sent(), 201, &["poison"]).silence();
+        let once = one_life(sent(), 201, &["poison"]).silence();
         assert_eq!(once.answer(&CAUSE), "not applicable");
-        let two = life(life(sent(), 201, &["a", "b"]), 301, &["a", "b"]).silence();
+        let two = one_life(one_life(sent(), 201, &["a", "b"]), 301, &["a", "b"]).silence();
         assert_eq!(two.answer(&CAUSE), "possible");
     }
 
@@ -183,7 +183,7 @@ mod tests {
         let scene = sent()
             .line("[PID 201] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] Received message resize('x') with id 'a'.")
             .line("[PID 201] [Thread-2] [dramatiq.worker.ConsumerThread(default)] [DEBUG] Acknowledging message 'a'.");
-        let scene = life(life(scene, 201, &["b"]), 301, &["a"]).silence();
+        let scene = one_life(one_life(scene, 201, &["b"]), 301, &["a"]).silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 

@@ -73,7 +73,7 @@ fn check(story: &Story<'_>) -> Answer {
         && lines[..at]
             .iter()
             .rev()
-            .find_map(|told| match told.life()? {
+            .find_map(|told| match told.worker_life()? {
                 WorkerLife::Booting => None,
                 WorkerLife::Up => Some(true),
                 WorkerLife::Ending => Some(false),

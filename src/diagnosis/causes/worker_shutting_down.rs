@@ -34,7 +34,7 @@ fn check(story: &Story<'_>) -> Answer {
     let told = lines[at];
     if lines[at..]
         .iter()
-        .any(|later| matches!(later.life(), Some(WorkerLife::Up | WorkerLife::Booting)))
+        .any(|later| matches!(later.worker_life(), Some(WorkerLife::Up | WorkerLife::Booting)))
     {
         return Answer::ruled_out("it started again after that", [told.n]);
     }
@@ -242,9 +242,9 @@ mod tests {
     /// Nothing gives back what was acknowledged as its run began.
     #[test]
     fn what_was_acknowledged_does_not_come_back() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let stopped = |unacked: u64| {
-            Asked::received()
+            CeleryScene::received()
                 .info("worker: Warm shutdown (MainProcess)")
                 .unacked(unacked)
                 .silence()

@@ -43,7 +43,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .as_deref()
                 .is_some_and(|name| name.contains("MainProcess"));
         gave_up
-            || told.life() == Some(WorkerLife::Ending)
+            || told.worker_life() == Some(WorkerLife::Ending)
             || matches!(told.mark, Some(LogEvent::ImportFailed | LogEvent::UsageError))
     });
     if dead {

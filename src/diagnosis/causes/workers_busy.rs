@@ -163,9 +163,9 @@ mod tests {
     /// Celery: with two children two run, whatever more the master has received.
     #[test]
     fn no_more_run_than_there_are_children() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let held = |many: usize| {
-            let mut scene = Asked::waiting(1);
+            let mut scene = CeleryScene::waiting(1);
             for other in 0..many {
                 let id = format!("{other}1111111-7a09-4a1f-9d2c-0d5e3c0b7f11");
                 scene = scene.info(&format!("Task shop.tasks.slow[{id}] received"));

@@ -29,7 +29,7 @@ impl Story<'_> {
     pub(in crate::diagnosis) fn replaced_in_its_run(&self) -> Option<[EventId; 2]> {
         let last = self.lines().last()?;
         let starts = |told: &&WorkerLine<'_>| {
-            let is_up = matches!(told.life(), Some(WorkerLife::Booting | WorkerLife::Up));
+            let is_up = matches!(told.worker_life(), Some(WorkerLife::Booting | WorkerLife::Up));
             is_up && told.n > last.n && told.line.stream == last.line.stream
         };
         let started = self.worker_lines().iter().find(starts)?;

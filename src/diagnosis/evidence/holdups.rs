@@ -7,7 +7,7 @@ use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
 
 /// Of one process of the queue's workers.
-struct Held {
+struct BusyProcess {
     evidence: Vec<EventId>,
     pid: i32,
     /// Threads that stand there, and how many it has.
@@ -75,7 +75,7 @@ pub(in crate::diagnosis) fn by_others(
         return None;
     }
     let consumers = consumers(story);
-    let held: Vec<Held> = consumers
+    let held: Vec<BusyProcess> = consumers
         .iter()
         .filter_map(|(n, pid)| of_process(story, *n, *pid, stands))
         .collect();
@@ -86,7 +86,7 @@ pub(in crate::diagnosis) fn by_others(
         "{} of {} worker threads of pid {} stand in {what}: {}",
         worst.threads, worst.of, worst.pid, worst.place
     );
-    let is_full = |held: &&Held| held.threads >= held.of;
+    let is_full = |held: &&BusyProcess| held.threads >= held.of;
     let full = held.iter().filter(is_full).count();
     let evidence = worst.evidence.clone();
     let answer = if full == consumers.len() {
@@ -139,7 +139,7 @@ fn of_process(
     peer: Option<EventId>,
     pid: i32,
     stands: fn(&StackShape, Thread<'_>) -> Option<String>,
-) -> Option<Held> {
+) -> Option<BusyProcess> {
     let shape = &story.framework().stack;
     let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
     let places: Vec<String> = dump
@@ -149,7 +149,7 @@ fn of_process(
         .collect();
     let place = places.first()?.clone();
     let of = workers::threads_of(story, pid).map_or(places.len() + 1, |threads| threads.value);
-    Some(Held {
+    Some(BusyProcess {
         evidence: peer.into_iter().chain([dump.n]).collect(),
         pid,
         threads: places.len(),

@@ -14,12 +14,12 @@ pub(in crate::diagnosis) struct Predecessor<'a> {
 
 /// What is known of a predecessor's end.
 #[derive(Debug, Clone)]
-pub(in crate::diagnosis) enum Fate {
+pub(in crate::diagnosis) enum PredecessorState {
     /// By this line: it failed for good.
     Failed(Fact<String>),
     Succeeded,
     /// By this answer of a worker that holds it.
-    Held(Fact<String>),
+    InWorker(Fact<String>),
     Unknown,
 }
 
@@ -28,9 +28,9 @@ impl<'a> Predecessor<'a> {
         self.passage.message.actor.as_deref().unwrap_or("a task")
     }
 
-    pub fn fate(&self, story: &Story<'a>) -> Fate {
+    pub fn state(&self, story: &Story<'a>) -> PredecessorState {
         let Some(id) = self.passage.message.message_id.as_deref() else {
-            return Fate::Unknown;
+            return PredecessorState::Unknown;
         };
         let lines = || {
             story
@@ -51,10 +51,10 @@ impl<'a> Predecessor<'a> {
                 .split_once("raised unexpected: ")
                 .map(|(_, raised)| raised);
             let said = crate::text::excerpt(raised.unwrap_or(&told.line.text));
-            return Fate::Failed(Fact::new(told.n, told.at_ms, said));
+            return PredecessorState::Failed(Fact::new(told.n, told.at_ms, said));
         }
         if lines().any(|told| matches!(told.mark, Some(LogEvent::Succeeded { .. }))) {
-            return Fate::Succeeded;
+            return PredecessorState::Succeeded;
         }
         let held = control::answers(story).find_map(|answer| {
             let lists = [
@@ -65,9 +65,11 @@ impl<'a> Predecessor<'a> {
             let found = lists
                 .into_iter()
                 .find(|(_, list)| list.iter().flatten().any(|task| task.id == id));
-            found.map(|(state, _)| Fate::Held(answer.with(format!("{state} at {}", answer.node))))
+            found.map(|(state, _)| {
+                PredecessorState::InWorker(answer.with(format!("{state} at {}", answer.node)))
+            })
         });
-        held.unwrap_or(Fate::Unknown)
+        held.unwrap_or(PredecessorState::Unknown)
     }
 }
 

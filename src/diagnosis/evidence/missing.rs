@@ -52,7 +52,7 @@ impl Story<'_> {
 
     /// The source saw nothing at all.
     fn blind(&self, source: Source) -> Missing {
-        unknown(match self.sight(source) {
+        unknown(match self.visibility(source) {
             Visibility::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
             _ => format!("cannot tell: {source} was not watched"),
         })
@@ -167,7 +167,7 @@ impl Story<'_> {
     /// No publish of it was seen on any queue.
     fn published_unseen(&self) -> Missing {
         if self.is_trace() {
-            return match self.sight(Source::Firehose) {
+            return match self.visibility(Source::Firehose) {
                 Visibility::Partial(reason) => unknown(format!("cannot tell: {reason}")),
                 _ => self.missed_some().unwrap_or_else(|| {
                     unknown(
@@ -434,8 +434,8 @@ mod tests {
     /// Celery at INFO: a line when a worker has it, and none before its end.
     #[test]
     fn a_log_without_a_line_of_the_beginning_shows_no_absence() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
-        let quiet = Asked::received()
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        let quiet = CeleryScene::received()
             .and(|scene| scene.setup(|setup| setup.entry_pattern = None))
             .silence();
         assert_eq!(stages(&quiet)[Stage::Entered as usize], None);

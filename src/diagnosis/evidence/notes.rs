@@ -94,7 +94,7 @@ impl Story<'_> {
 
     /// What `--peek` and `--peek-main` were not let, beside what they could see.
     fn refused_looks(&self) -> Option<String> {
-        let Visibility::Partial(reason) = self.sight(Source::DeadLetters) else {
+        let Visibility::Partial(reason) = self.visibility(Source::DeadLetters) else {
             return None;
         };
         let refused: Vec<&str> = reason

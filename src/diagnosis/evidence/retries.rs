@@ -235,13 +235,13 @@ pub(in crate::diagnosis) fn retry_was_delivered(story: &Story<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+    use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
     use crate::diagnosis::testing::WORKER;
     use crate::framework::Message;
 
-    fn retried() -> Asked {
+    fn retried() -> CeleryScene {
         let raised = "ValueError('no')";
-        Asked::received().info(&format!(
+        CeleryScene::received().info(&format!(
             "Task shop.tasks.fulfil[{OURS}] retry: Retry in 0s: {raised}"
         ))
     }

@@ -15,30 +15,30 @@ pub enum Visibility<'a> {
 }
 
 impl<'a> Story<'a> {
-    pub fn sight(&self, source: Source) -> Visibility<'a> {
-        self.sights
+    pub fn visibility(&self, source: Source) -> Visibility<'a> {
+        self.visibility
             .get(&source)
-            .map_or(Visibility::Absent, |(sight, _)| *sight)
+            .map_or(Visibility::Absent, |(visibility, _)| *visibility)
     }
 
     /// It could see, wholly or in part.
     pub fn sees(&self, source: Source) -> bool {
         matches!(
-            self.sight(source),
+            self.visibility(source),
             Visibility::Watching(_) | Visibility::Partial(_)
         )
     }
 
     /// It could see everything it was asked to: absence counts.
     pub fn sees_all(&self, source: Source) -> bool {
-        matches!(self.sight(source), Visibility::Watching(_))
+        matches!(self.visibility(source), Visibility::Watching(_))
             && (source != Source::Firehose || self.missed_events() == 0)
     }
 
     /// Why the firehose shows only part of what passes: then what it does not show proves nothing.
     /// Tracing is a state of each node, and in a cluster others publish and deliver as well.
     pub fn firehose_in_part(&self) -> Option<&'a str> {
-        match self.sight(Source::Firehose) {
+        match self.visibility(Source::Firehose) {
             Visibility::Partial(reason) => Some(reason),
             _ => None,
         }

@@ -482,9 +482,9 @@ mod tests {
     /// Celery acknowledges before the run, so that a count of nothing held is an acknowledgement: unless one more waits.
     #[test]
     fn what_was_given_back_is_not_acknowledged() {
-        use crate::diagnosis::causes::celery::scenes::Asked;
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
         let taken = |ready: u64| {
-            Asked::in_pool("prefork")
+            CeleryScene::in_pool("prefork")
                 .unacked_of(0, 0)
                 .deliver()
                 .unacked_of(ready, 0)
@@ -504,7 +504,7 @@ mod tests {
     /// The copy of a retry that nobody has taken is where the task is now.
     #[test]
     fn a_copy_on_its_way_is_named() {
-        use crate::diagnosis::causes::celery::scenes::{Asked, OURS};
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
         let copy = |id: &str| Message {
             message_id: Some(id.into()),
             actor: Some("shop.tasks.fulfil".into()),
@@ -512,7 +512,7 @@ mod tests {
             retries: Some(1),
             ..Message::default()
         };
-        let retried = Asked::received()
+        let retried = CeleryScene::received()
             .info(&format!(
                 "Task shop.tasks.fulfil[{OURS}] retry: Retry in 0s: ValueError('no')"
             ))

@@ -53,7 +53,7 @@ impl<'a> WorkerLine<'a> {
     }
 
     /// What it says of the worker's own life.
-    pub fn life(&self) -> Option<WorkerLife> {
+    pub fn worker_life(&self) -> Option<WorkerLife> {
         self.mark.and_then(LogEvent::worker_life)
     }
 }

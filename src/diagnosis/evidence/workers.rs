@@ -225,7 +225,8 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
             // What it wrote before it was told to stop is no sign of life.
             .take_while(|told| !(story.master_takes() && stops(told)))
             .find(|told| {
-                told.life() != Some(WorkerLife::Ending) && !matches!(told.mark, Some(LogEvent::ImportFailed))
+                told.worker_life() != Some(WorkerLife::Ending)
+                    && !matches!(told.mark, Some(LogEvent::ImportFailed))
             })
             // What nothing but the interpreter prints is a program's end, and no life.
             .filter(|told| !is_bare_traceback(told) && !container_ended_after(story, told.at_ms))

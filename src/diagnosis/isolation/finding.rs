@@ -1,7 +1,7 @@
 //! What the steps prove: decided here, said in `wording`.
 
 use super::ending::{Ending, may_be_one};
-use super::ladder::{
+use super::steps::{
     Comparison, Goal, Reproduction, Step, StepResult, arrived, by_chance, compare, goal_of, taken_by_another,
 };
 use crate::diagnosis::Outcome;
@@ -249,7 +249,7 @@ pub(super) fn finding(goal: Goal, original: &Ending, tried: &[(Step, StepResult)
             return Finding::FreshWorkerWorks;
         }
         Step::CleanVhost => Culprit::WhatRuns,
-        // The two others are no steps of the ladder.
+        // The two others stand beside the steps.
         Step::Again | Step::Control | Step::Original => return Finding::NotReproducible,
     };
     // Without failures before, between and after, a success may be chance.

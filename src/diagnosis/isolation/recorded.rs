@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ending::Ending;
-use super::ladder::{Step, StepResult, goal};
+use super::steps::{Step, StepResult, goal};
 use super::{Isolation, conclude, nothing};
 use crate::timeline::isolation::{self as recorded, Isolated, IsolatedStep};
 use crate::timeline::{EventKind, Timeline};

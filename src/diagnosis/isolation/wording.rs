@@ -2,7 +2,7 @@
 
 use super::ending::Ending;
 use super::finding::{Culprit, Finding, Proof, Standing};
-use super::ladder::{Goal, Step};
+use super::steps::{Goal, Step};
 
 /// What the filter on the fresh worker's connections cannot see (docs/security.md).
 const NOT_EXCLUDED: &str = ". Not excluded: that it reached the live broker by a relay on a port that is not known as the broker's, or by a connection that came and went";

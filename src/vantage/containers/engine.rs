@@ -20,7 +20,7 @@ pub(super) struct Engine {
 
 /// What became of a container.
 #[derive(Debug, PartialEq)]
-pub(super) struct Happened {
+pub(super) struct EngineEvent {
     pub id: String,
     pub action: String,
     pub exit: Option<i32>,
@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// What became of containers between two moments, in Unix seconds.
-    pub async fn events(&self, since: f64, until: f64) -> Result<Vec<Happened>, Unavailable> {
+    pub async fn events(&self, since: f64, until: f64) -> Result<Vec<EngineEvent>, Unavailable> {
         let query = [
             ("since", format!("{since:.9}")),
             ("until", format!("{until:.9}")),

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::engine::Happened;
+use super::engine::EngineEvent;
 use crate::timeline::{Container, PublishedAt};
 use crate::vantage::process::command::masked;
 use crate::vantage::process::container::short;
@@ -109,7 +109,7 @@ fn time(value: &Json) -> Option<String> {
 }
 
 /// One line of `/events`. Health checks run commands, which is no news.
-pub(super) fn happened(event: &Json) -> Option<Happened> {
+pub(super) fn happened(event: &Json) -> Option<EngineEvent> {
     let action = event["Action"].as_str().or_else(|| event["status"].as_str())?;
     // Podman calls an end `died`.
     let action = if action == "died" { "die" } else { action };
@@ -124,7 +124,7 @@ pub(super) fn happened(event: &Json) -> Option<Happened> {
         .iter()
         .find_map(|name| attributes[*name].as_str()?.parse().ok());
     let id = event["Actor"]["ID"].as_str().or_else(|| event["id"].as_str())?;
-    Some(Happened {
+    Some(EngineEvent {
         id: short(id).to_owned(),
         action: action.to_owned(),
         exit: exit.filter(|_| action == "die"),
@@ -178,7 +178,7 @@ mod tests {
         let event = json!({ "Action": "die", "Actor": { "ID": "ab", "Attributes": { "exitCode": "2" } } });
         assert_eq!(
             happened(&event),
-            Some(Happened {
+            Some(EngineEvent {
                 id: "ab".into(),
                 action: "die".into(),
                 exit: Some(2)

@@ -6,7 +6,7 @@ use super::connect::{Session, Trouble, lost};
 use crate::timeline::{Blocker, DatabaseSession, LockWait, Sessions};
 
 /// What a look at the locks told.
-pub(super) enum Look {
+pub(super) enum LockState {
     Waits(LockWait),
     Free,
     /// The look itself was given up.
@@ -15,7 +15,11 @@ pub(super) enum Look {
 
 /// Who waits for this very row (a `tuple` lock carries its page and tuple), or for the table. Those who
 /// wait for the table come first: they wait for more. A row that could not be read has no `ctid`.
-pub(super) async fn look(session: &mut Session, table: i64, ctid: Option<&str>) -> Result<Look, Trouble> {
+pub(super) async fn look(
+    session: &mut Session,
+    table: i64,
+    ctid: Option<&str>,
+) -> Result<LockState, Trouble> {
     let (page, tuple) = ctid
         .and_then(|ctid| ctid.trim_matches(['(', ')']).split_once(','))
         .unwrap_or(("-1", "-1"));
@@ -31,16 +35,16 @@ pub(super) async fn look(session: &mut Session, table: i64, ctid: Option<&str>) 
     );
     let rows = match session.read(&sql, &[&table.to_string(), page, tuple]).await {
         Ok(rows) => rows,
-        Err(sqlx::Error::Database(_)) => return Ok(Look::Nothing),
+        Err(sqlx::Error::Database(_)) => return Ok(LockState::Nothing),
         Err(error) => return Err(lost(error)),
     };
     let Some(first) = rows.first() else {
-        return Ok(Look::Free);
+        return Ok(LockState::Free);
     };
     let pid: i32 = first.get(0);
     let table: bool = first.get(1);
     let same = rows.iter().skip(1).filter(|row| row.get::<bool, _>(1) == table);
-    Ok(Look::Waits(LockWait {
+    Ok(LockState::Waits(LockWait {
         pid,
         query: visible(first.get(3)),
         client: first.get(5),

@@ -37,12 +37,12 @@ pub(super) fn refusal(line: &str) -> Option<Trouble> {
 
 #[derive(Deserialize)]
 struct Processes {
-    processes: Vec<Seen>,
+    processes: Vec<ProcessEntry>,
     whole: bool,
 }
 
 #[derive(Deserialize)]
-struct Seen {
+struct ProcessEntry {
     pid: i32,
     parent: i32,
     state: char,

@@ -60,7 +60,7 @@ struct Program {
 }
 
 #[derive(Deserialize)]
-struct Begun {
+struct BeginReply {
     /// What `uname -m` says there.
     machine: String,
     /// Why it cannot be taken.
@@ -69,7 +69,7 @@ struct Begun {
 }
 
 #[derive(Deserialize)]
-struct Held {
+struct StoredReply {
     /// Bytes that are there, unpacked; absent: they were dropped.
     held: Option<u64>,
     because: Option<String>,
@@ -134,7 +134,7 @@ impl Transfer {
         };
         let needed = size + ROOM_BESIDE;
         let question = json!({ "ask": "program", "room": needed });
-        let begun: Begun = answer::ask(channel, question, Instant::now() + ANSWER_WITHIN).await?;
+        let begun: BeginReply = answer::ask(channel, question, Instant::now() + ANSWER_WITHIN).await?;
         let architecture = std::env::consts::ARCH;
         self.stage = match begun.because.as_deref() {
             Some("memory") => Stage::Refused(format!(
@@ -177,7 +177,7 @@ impl Transfer {
         let began = Instant::now();
         let question = json!({ "ask": "piece", "size": piece.len(), "end": is_end });
         let answer = channel.ask_with(&question, piece, began + ANSWER_WITHIN).await?;
-        let held: Held = answer::read(&answer)?;
+        let held: StoredReply = answer::read(&answer)?;
         if held.held.is_none() {
             let because = held.because.unwrap_or_default();
             self.stage = Stage::Refused(format!("taskdiag's own program was not taken there: {because}"));

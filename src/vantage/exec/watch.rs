@@ -36,7 +36,7 @@ const MOST_SHOWN: usize = 32;
 const MOST_WANTED: usize = 256;
 
 /// What a place is asked, and told how to answer.
-pub struct Asked {
+pub struct WatchRequest {
     pub place: Place,
     pub queries: mpsc::UnboundedReceiver<ProcessQuery>,
     /// To the watcher of this machine's processes.
@@ -77,14 +77,14 @@ pub(super) struct Watcher {
 }
 
 /// Watches one place until the run is over.
-pub async fn watch(config: &Config, asked: Asked, tap: Tap, mut phases: Phases) {
-    let mut queries = asked.queries;
+pub async fn watch(config: &Config, request: WatchRequest, tap: Tap, mut phases: Phases) {
+    let mut queries = request.queries;
     let api = config.api.as_ref();
     let mut watcher = Watcher {
-        place: asked.place,
+        place: request.place,
         tap,
-        here: asked.here,
-        twins: asked.twins,
+        here: request.here,
+        twins: request.twins,
         configured: Configured::new(config),
         masker: Arc::new(Masker::of_places()),
         port: api.and_then(|api| api.url.port_or_known_default()),
@@ -113,7 +113,7 @@ pub async fn watch(config: &Config, asked: Asked, tap: Tap, mut phases: Phases) 
             }
         }
     }
-    let _ = asked.looked.send(());
+    let _ = request.looked.send(());
     let mut submitted = None;
     loop {
         let phase = tokio::select! {

@@ -12,7 +12,7 @@ use lapin::Connection;
 use tokio::sync::mpsc;
 
 use super::extractor::{BEAT, Batch, DeliveryExtractor};
-use super::lag::PROMPT;
+use super::lag::LATE_AFTER;
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::rabbitmq::amqp;
@@ -41,7 +41,7 @@ pub async fn connect_diverting(
     let (batches, diverted) = mpsc::unbounded_channel();
     let (uri, properties, tls) = amqp::parts(broker, purpose)?;
     let before = move |wire: Wire| Stream::new(wire, consumer, batches.clone());
-    let connection = amqp::within(broker, wire::connect(uri, properties, tls, before)).await?;
+    let connection = amqp::with_deadline(broker, wire::connect(uri, properties, tls, before)).await?;
     Ok((connection, diverted))
 }
 
@@ -135,7 +135,7 @@ impl Stream {
             batch,
             at: now,
             unix_ms: jiff::Timestamp::now().as_millisecond(),
-            late: now.duration_since(since) > PROMPT,
+            late: now.duration_since(since) > LATE_AFTER,
         });
     }
 }

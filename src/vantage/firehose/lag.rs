@@ -13,7 +13,7 @@ use lapin::types::FieldTable;
 use tokio::task::JoinHandle;
 
 /// What is read later than this after it came is late: no time is claimed to be better known.
-pub const PROMPT: Duration = Duration::from_millis(25);
+pub const LATE_AFTER: Duration = Duration::from_millis(25);
 /// While messages arrive, it is asked so often.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// While we are behind.
@@ -38,7 +38,11 @@ impl State {
     /// Something arrived; whether it may be older than it looks.
     fn is_late(&mut self, late: bool, now: Instant) -> bool {
         self.lively = true;
-        if late || self.asked.is_some_and(|asked| now.duration_since(asked) > PROMPT) {
+        if late
+            || self
+                .asked
+                .is_some_and(|asked| now.duration_since(asked) > LATE_AFTER)
+        {
             self.behind = Some(now);
         }
         self.behind.is_some()
@@ -49,7 +53,7 @@ impl State {
         let Some(asked) = self.asked.take() else {
             return;
         };
-        if waiting > 0 || now.duration_since(asked) > PROMPT {
+        if waiting > 0 || now.duration_since(asked) > LATE_AFTER {
             self.behind = Some(now);
         } else if self.behind.is_some_and(|behind| behind <= asked) {
             self.behind = None;

@@ -9,7 +9,7 @@ use super::{Sink, Wanted};
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::rabbitmq::amqp;
-use crate::rabbitmq::declare::{Counts as Looked, NoCounts, Prober};
+use crate::rabbitmq::declare::{Counts as DeclareAnswer, NoCounts, Prober};
 use crate::watch::observation::{Counts, Observation, Probe};
 
 /// From one passive declare to the next, at best: 250 a second cost a broker 2 to 3 % of a core.
@@ -152,28 +152,28 @@ impl<'a> Looks<'a> {
             .min(Duration::from_millis(200))
     }
 
-    fn answered(&mut self, queue: String, mut counts: Looked, took: Duration) {
+    fn answered(&mut self, queue: String, mut counts: DeclareAnswer, took: Duration) {
         self.best = self.best.min(took);
         self.typical = (self.typical * 7 + took) / 8;
         let nothing = matches!(
             counts,
-            Looked::There {
+            DeclareAnswer::There {
                 ready: 0,
                 consumers: 0
-            } | Looked::Silent
+            } | DeclareAnswer::Silent
         );
         if let Some(why) = self.sink.why_down(&queue).filter(|_| nothing) {
-            counts = Looked::Down(why);
+            counts = DeclareAnswer::Down(why);
         }
         let counts = match counts {
-            Looked::There { ready, consumers } => Some(Counts { ready, consumers }),
-            Looked::Missing => None,
+            DeclareAnswer::There { ready, consumers } => Some(Counts { ready, consumers }),
+            DeclareAnswer::Missing => None,
             // With how long it took, and what kind of queue it is, the model judges it.
-            Looked::Silent => Some(Counts {
+            DeclareAnswer::Silent => Some(Counts {
                 ready: 0,
                 consumers: 0,
             }),
-            Looked::Down(why) => {
+            DeclareAnswer::Down(why) => {
                 self.missing
                     .insert(queue.clone(), (Instant::now() + MISSING, MISSING));
                 self.said.remove(&queue);

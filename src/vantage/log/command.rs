@@ -4,8 +4,8 @@
 //! printed is the best evidence there is of why. Most such commands print the past anew, so lines that
 //! were read before are passed over.
 
+mod line_counts;
 mod past;
-mod seen;
 
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -23,8 +23,8 @@ use crate::error::Unavailable;
 use crate::text;
 use crate::timeline::EventKind;
 use crate::vantage::{Phases, Tap, Watched};
+use line_counts::LineCounts;
 use past::Past;
-use seen::Seen;
 
 /// What a command prints at once is the past; a lull says that the present has begun.
 const LULL: Duration = Duration::from_millis(300);
@@ -46,7 +46,7 @@ pub(super) async fn follow(words: &[String], entry: Option<Regex>, tap: &Tap, mu
         entry,
         tap,
         quota: Quota::default(),
-        seen: Seen::default(),
+        seen: LineCounts::default(),
         runs: 0,
         gaps: false,
     };
@@ -86,7 +86,7 @@ struct Log<'a> {
     entry: Option<Regex>,
     tap: &'a Tap,
     quota: Quota,
-    seen: Seen,
+    seen: LineCounts,
     runs: u32,
     /// Lines may have been missed between two of its runs.
     gaps: bool,

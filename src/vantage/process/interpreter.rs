@@ -243,9 +243,9 @@ mod tests {
 
     use super::*;
 
-    struct Made(PathBuf);
+    struct TempProject(PathBuf);
 
-    impl Made {
+    impl TempProject {
         fn new(name: &str) -> Self {
             let root = std::env::temp_dir().join(format!("taskdiag-python-{}-{name}", std::process::id()));
             let _ = fs::remove_dir_all(&root);
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    impl Drop for Made {
+    impl Drop for TempProject {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_virtual_environment_is_named_by_what_was_started() {
-        let made = Made::new("venv");
+        let made = TempProject::new("venv");
         let real = made.file("base/bin/python3.11", "");
         fs::create_dir_all(made.0.join("base/lib/python3.11/site-packages")).unwrap();
         made.file(
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_bases_own_header_knows_the_patch_level_best() {
-        let made = Made::new("patch");
+        let made = TempProject::new("patch");
         let real = made.file("bin/python3.12", "");
         made.file(
             "include/python3.12/patchlevel.h",
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_users_own_packages_are_seen_by_who_sees_them() {
-        let made = Made::new("user");
+        let made = TempProject::new("user");
         let real = made.file("usr/bin/python3.11", "");
         let user = made.0.join("home/.local/lib/python3.11/site-packages");
         let site = made.0.join("usr/lib/python3.11/site-packages");
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_is_no_python_is_not_guessed() {
-        let made = Made::new("none");
+        let made = TempProject::new("none");
         let real = made.file("bin/node", "");
         assert_eq!(made.find(&real, &["node"], &[]), None);
     }

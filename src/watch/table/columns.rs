@@ -29,7 +29,7 @@ pub enum Column {
     Oldest,
     Delayed,
     Dead,
-    Who,
+    Programs,
 }
 
 impl Column {
@@ -47,7 +47,7 @@ impl Column {
         Column::Oldest,
         Column::Delayed,
         Column::Dead,
-        Column::Who,
+        Column::Programs,
     ];
 
     /// Says something of every queue; the others need workers that speak by themselves.
@@ -71,7 +71,7 @@ impl Column {
             Column::Oldest => ("oldest", "oldest", 7),
             Column::Delayed => ("delayed", "delayed", 9),
             Column::Dead => ("dead", "dead", 9),
-            Column::Who => ("who", "who", 20),
+            Column::Programs => ("who", "who", 20),
         }
     }
 
@@ -91,7 +91,7 @@ impl Column {
     pub fn constraint(self) -> Constraint {
         match self {
             Column::Queue => Constraint::Fill(3),
-            Column::Who => Constraint::Fill(4),
+            Column::Programs => Constraint::Fill(4),
             other => Constraint::Length(other.width()),
         }
     }
@@ -123,7 +123,7 @@ impl Column {
             }
             Column::Delayed => companion(Quantity::Delayed, &row.delayed),
             Column::Dead => companion(Quantity::Dead, &row.dead),
-            Column::Who => row.who.as_deref().map(who_text).unwrap_or_default(),
+            Column::Programs => row.who.as_deref().map(who_text).unwrap_or_default(),
         };
         cell(&one_line(&text), width)
     }
@@ -155,7 +155,7 @@ impl Column {
                 let head = group.details.as_ref().and_then(|seen| seen.value.head_timestamp);
                 head.map(|head| -(head as f64))
             }
-            Column::Who => group.who().map(|who| who.len() as f64),
+            Column::Programs => group.who().map(|who| who.len() as f64),
         };
         amount.unwrap_or(f64::MIN)
     }
@@ -166,7 +166,7 @@ const DISPENSABLE: [Column; 13] = [
     Column::Prefetch,
     Column::Oldest,
     Column::Deliver,
-    Column::Who,
+    Column::Programs,
     Column::In,
     Column::Ack,
     Column::Delayed,

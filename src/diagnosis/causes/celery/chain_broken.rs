@@ -2,7 +2,7 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::Fact;
-use crate::diagnosis::evidence::later::Fate;
+use crate::diagnosis::evidence::later::PredecessorState;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::Message;
 use crate::timeline::{EventKind, Source};
@@ -27,8 +27,8 @@ fn check(story: &Story<'_>) -> Answer {
     if before.is_empty() {
         return Answer::NotApplicable;
     }
-    let failed = before.iter().find_map(|task| match task.fate(story) {
-        Fate::Failed(why) => Some((task, why)),
+    let failed = before.iter().find_map(|task| match task.state(story) {
+        PredecessorState::Failed(why) => Some((task, why)),
         _ => None,
     });
     let Some((task, why)) = failed else {
@@ -106,11 +106,11 @@ fn may_come_again(story: &Story<'_>, queue: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Chained, FIRST};
+    use super::super::scenes::{CeleryScene, FIRST};
     use super::*;
     use crate::diagnosis::testing::WORKER;
 
-    fn queue_is_known(scene: Chained) -> Chained {
+    fn queue_is_known(scene: CeleryScene) -> CeleryScene {
         scene.and(|scene| scene.totals("celery", 0, 0, serde_json::json!({})))
     }
 
@@ -128,7 +128,7 @@ mod tests {
                 carries_task_id: true,
                 ..Message::default()
             };
-            let mut scene = queue_is_known(Chained::after("chain")).setup_actor("shop.tasks.fulfil");
+            let mut scene = queue_is_known(CeleryScene::after("chain")).setup_actor("shop.tasks.fulfil");
             for event in &mut scene.timeline.events {
                 if let EventKind::Publish { message, .. } = &mut event.kind {
                     message.carries_task_id = true;
@@ -143,7 +143,7 @@ mod tests {
         assert!(sent("shop.tasks.tidy").summary().contains("shop.tasks.tidy"));
         // The framework's own is no handler of the application's.
         assert_eq!(sent("celery.chord_unlock").cause(), "certain chain-broken");
-        let mut named = queue_is_known(Chained::after("chain"));
+        let mut named = queue_is_known(CeleryScene::after("chain"));
         for event in &mut named.timeline.events {
             if let EventKind::Publish { message, .. } = &mut event.kind {
                 message.later[0].has_error_handler = true;
@@ -156,15 +156,15 @@ mod tests {
     /// The one before it ran from a queue of its own.
     #[test]
     fn a_queue_that_nobody_looked_at_may_bring_it_back() {
-        let unread = Chained::after("chain").error(&failed()).silence();
+        let unread = CeleryScene::after("chain").error(&failed()).silence();
         assert_eq!(unread.cause(), "likely chain-broken");
-        let read = queue_is_known(Chained::after("chain")).error(&failed());
+        let read = queue_is_known(CeleryScene::after("chain")).error(&failed());
         assert_eq!(read.silence().cause(), "certain chain-broken");
     }
 
     #[test]
     fn the_one_before_it_failed() {
-        let scene = queue_is_known(Chained::after("chain"))
+        let scene = queue_is_known(CeleryScene::after("chain"))
             .error(&format!(
                 "Task shop.tasks.first[{FIRST}] raised unexpected: LookupError('no such pen')"
             ))
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn where_dead_letters_have_a_way_back_it_is_likely() {
         let failed = |arguments: serde_json::Value| {
-            Chained::after("chain")
+            CeleryScene::after("chain")
                 .and(|scene| scene.totals("celery", 0, 0, arguments))
                 .error(&format!(
                     "Task shop.tasks.first[{FIRST}] raised unexpected: LookupError('no such pen')"
@@ -193,16 +193,16 @@ mod tests {
 
     #[test]
     fn anothers_failure_and_one_that_goes_on_are_near_misses() {
-        let other = Chained::after("chain").error(
+        let other = CeleryScene::after("chain").error(
             "Task shop.tasks.first[99999999-7a09-4a1f-9d2c-0d5e3c0b7f11] raised unexpected: LookupError('x')",
         );
         assert_eq!(other.silence().answer(&CAUSE), "not applicable");
-        let retries = Chained::after("chain").info(&format!(
+        let retries = CeleryScene::after("chain").info(&format!(
             "Task shop.tasks.first[{FIRST}] retry: Retry in 9s: LookupError('x')"
         ));
         assert_eq!(retries.silence().answer(&CAUSE), "not applicable");
         // Ours was sent: what keeps it now is another matter.
-        let sent = Chained::after("chain").sent().error(&format!(
+        let sent = CeleryScene::after("chain").sent().error(&format!(
             "Task shop.tasks.first[{FIRST}] raised unexpected: LookupError('x')"
         ));
         assert_eq!(sent.silence().answer(&CAUSE), "not applicable");

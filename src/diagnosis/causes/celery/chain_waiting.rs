@@ -25,15 +25,15 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Chained, FIRST};
+    use super::super::scenes::{CeleryScene, FIRST};
     use super::*;
     use crate::timeline::EventKind;
 
     #[test]
     fn the_one_before_it_has_not_ended() {
-        let waits = Chained::after("chain").silence();
+        let waits = CeleryScene::after("chain").silence();
         assert_eq!(waits.cause(), "likely chain-waiting", "{}", waits.summary());
-        let held = Chained::after("chain").held("reserved").silence();
+        let held = CeleryScene::after("chain").held("reserved").silence();
         assert_eq!(held.cause(), "certain chain-waiting", "{}", held.summary());
     }
 
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn an_id_that_all_of_the_chain_have() {
         let both = |wanted: Option<&str>| {
-            let mut waits = Chained::after("chain").silence();
+            let mut waits = CeleryScene::after("chain").silence();
             waits.timeline.setup.actor = wanted.map(str::to_owned);
             for event in &mut waits.timeline.events {
                 if let EventKind::Publish { message, .. } = &mut event.kind {
@@ -57,8 +57,8 @@ mod tests {
     /// It is done, and ours was not sent: that is no waiting.
     #[test]
     fn one_that_is_done_is_a_near_miss() {
-        let done =
-            Chained::after("chain").info(&format!("Task shop.tasks.first[{FIRST}] succeeded in 0.1s: None"));
+        let done = CeleryScene::after("chain")
+            .info(&format!("Task shop.tasks.first[{FIRST}] succeeded in 0.1s: None"));
         assert_eq!(done.silence().answer(&CAUSE), "ruled out");
     }
 }

@@ -25,23 +25,26 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Chained, FIRST};
+    use super::super::scenes::{CeleryScene, FIRST};
     use super::*;
 
     #[test]
     fn a_task_of_the_header_has_not_ended() {
-        let waits = Chained::after("chord").silence();
+        let waits = CeleryScene::after("chord").silence();
         assert_eq!(waits.cause(), "likely chord-waiting", "{}", waits.summary());
-        let held = Chained::after("chord").held("active").silence();
+        let held = CeleryScene::after("chord").held("active").silence();
         assert_eq!(held.cause(), "certain chord-waiting", "{}", held.summary());
         assert!(held.summary().contains("shop.tasks.first"), "{}", held.summary());
     }
 
     #[test]
     fn one_that_is_done_and_a_chain_are_near_misses() {
-        let done =
-            Chained::after("chord").info(&format!("Task shop.tasks.first[{FIRST}] succeeded in 0.1s: None"));
+        let done = CeleryScene::after("chord")
+            .info(&format!("Task shop.tasks.first[{FIRST}] succeeded in 0.1s: None"));
         assert_ne!(done.silence().cause(), "likely chord-waiting");
-        assert_eq!(Chained::after("chain").silence().answer(&CAUSE), "not applicable");
+        assert_eq!(
+            CeleryScene::after("chain").silence().answer(&CAUSE),
+            "not applicable"
+        );
     }
 }

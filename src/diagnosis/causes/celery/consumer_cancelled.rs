@@ -105,11 +105,11 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::Asked;
+    use super::super::scenes::CeleryScene;
     use super::*;
 
-    fn without_consumer() -> Asked {
-        Asked::waiting(0)
+    fn without_consumer() -> CeleryScene {
+        CeleryScene::waiting(0)
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             .beats(true)
             .silence();
         assert_eq!(boots.answer(&CAUSE), "ruled out");
-        let consumed = Asked::waiting(1).beats(true).silence();
+        let consumed = CeleryScene::waiting(1).beats(true).silence();
         assert_eq!(consumed.answer(&CAUSE), "ruled out");
     }
 }

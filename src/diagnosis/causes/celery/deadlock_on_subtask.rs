@@ -160,7 +160,7 @@ fn runs_elsewhere(story: &Story<'_>, sent: &Event, subtask: &Message) -> Option<
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OTHERS, OURS};
+    use super::super::scenes::{CeleryScene, OTHERS, OURS};
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER};
 
@@ -176,8 +176,8 @@ mod tests {
     }
 
     /// The task waits in `get()`, in a worker with two children.
-    fn waits(queue: &str) -> Asked {
-        Asked::received().and(|scene| {
+    fn waits(queue: &str) -> CeleryScene {
+        CeleryScene::received().and(|scene| {
             scene
                 .publish_as(queue, WORKER, subtask())
                 .process(101, 100, "python celery -A shop worker -l INFO", |_| {})
@@ -194,7 +194,7 @@ mod tests {
         })
     }
 
-    fn taken(scene: Asked, connection: &str) -> Asked {
+    fn taken(scene: CeleryScene, connection: &str) -> CeleryScene {
         let deliver = EventKind::Deliver {
             queue: "celery".into(),
             connection: connection.into(),
@@ -207,7 +207,7 @@ mod tests {
             .info(&told)
     }
 
-    fn answer(scene: Asked) -> &'static str {
+    fn answer(scene: CeleryScene) -> &'static str {
         let scene: Scene = scene.silence();
         scene.answer(&CAUSE)
     }

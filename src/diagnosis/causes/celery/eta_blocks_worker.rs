@@ -123,11 +123,11 @@ fn unacknowledged(held: &Option<Vec<HeldTask>>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OTHERS};
+    use super::super::scenes::{CeleryScene, OTHERS};
     use super::*;
 
-    fn full(unacked: u64) -> Asked {
-        Asked::waiting(1).unacked_of(1, unacked)
+    fn full(unacked: u64) -> CeleryScene {
+        CeleryScene::waiting(1).unacked_of(1, unacked)
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn one_that_runs_something_beside_them_and_has_a_child_free() {
         let other = format!("Task shop.tasks.slow[{OTHERS}] received");
-        let full = |unacked| Asked::waiting(1).info(&other).unacked_of(1, unacked);
+        let full = |unacked| CeleryScene::waiting(1).info(&other).unacked_of(1, unacked);
         let beside = |unacked| {
             full(unacked)
                 .answers(|answer| answer.scheduled("a").scheduled("b").active(OTHERS))

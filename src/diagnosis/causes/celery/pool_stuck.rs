@@ -90,12 +90,12 @@ const START: FrameMatch = FrameMatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OURS};
+    use super::super::scenes::{CeleryScene, OURS};
     use super::*;
 
     #[test]
     fn it_is_reserved_and_the_pool_is_free() {
-        let scene = Asked::received()
+        let scene = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS))
             .silence();
@@ -105,15 +105,15 @@ mod tests {
 
     #[test]
     fn a_full_pool_a_limit_and_another_state_are_near_misses() {
-        let full = Asked::received()
+        let full = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS).active("a").active("b"));
         assert_eq!(full.silence().answer(&CAUSE), "ruled out");
-        let limited = Asked::received()
+        let limited = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.reserved(OURS).limit("1/h"));
         assert_eq!(limited.silence().answer(&CAUSE), "ruled out");
-        let planned = Asked::received()
+        let planned = CeleryScene::received()
             .unacked(1)
             .answers(|answer| answer.scheduled(OURS));
         assert_eq!(planned.silence().answer(&CAUSE), "ruled out");
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_child_that_is_still_starting_is_waited_for() {
         let starting = |function: &'static str| {
-            Asked::received()
+            CeleryScene::received()
                 .unacked(1)
                 .answers(|answer| Inspection {
                     processes: vec![112],

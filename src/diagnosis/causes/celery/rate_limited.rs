@@ -104,11 +104,11 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OURS};
+    use super::super::scenes::{CeleryScene, OURS};
     use super::*;
 
-    fn limited() -> Asked {
-        Asked::received().unacked(1)
+    fn limited() -> CeleryScene {
+        CeleryScene::received().unacked(1)
     }
 
     #[test]
@@ -123,7 +123,9 @@ mod tests {
         let busy = limited().answers(|answer| answer.limit("1/h").reserved(OURS).active("a").active("b"));
         assert_eq!(busy.silence().answer(&CAUSE), "ruled out");
         // Taken and over: the log of a whole worker would say so.
-        let gone = Asked::received().unacked(0).answers(|answer| answer.limit("1/h"));
+        let gone = CeleryScene::received()
+            .unacked(0)
+            .answers(|answer| answer.limit("1/h"));
         assert_eq!(gone.silence().answer(&CAUSE), "ruled out");
         // Another's is what is unacknowledged.
         let others = limited().answers(|answer| answer.limit("1/h").scheduled("c"));

@@ -101,7 +101,7 @@ const STORED_MS: f64 = 500.0;
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OURS};
+    use super::super::scenes::{CeleryScene, OURS};
     use super::*;
     use crate::timeline::EventKind;
 
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_task_that_is_declared_so_in_the_workers_code_alone() {
         let done_with = |store: &str, is_there: bool| {
-            let mut scene = Asked::in_pool("prefork")
+            let mut scene = CeleryScene::in_pool("prefork")
                 .info(&format!("- ** ---------- .> results:     {store}"))
                 .deliver()
                 .info(&format!("Task shop.tasks.fulfil[{OURS}] succeeded in 0.1s: None"))

@@ -74,7 +74,7 @@ fn in_the_application(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<String
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OTHERS, OURS};
+    use super::super::scenes::{CeleryScene, OTHERS, OURS};
     use super::*;
     use crate::framework::ArgumentValues;
     use crate::timeline::{EventKind, Level, LogLine};
@@ -82,7 +82,7 @@ mod tests {
     const CALL: &str = "Traceback (most recent call last):\n  File \"/v/celery/app/trace.py\", line 453, in trace_task\n    R = retval = fun(*args, **kwargs)\n  File \"/v/celery/app/trace.py\", line 736, in __protected_call__\n    return self.run(*args, **kwargs)\n";
 
     /// By the child that runs the task.
-    fn by_the_child(scene: Asked, text: &str, below: Option<String>) -> Asked {
+    fn by_the_child(scene: CeleryScene, text: &str, below: Option<String>) -> CeleryScene {
         let line = LogLine {
             level: Some(Level::Warning),
             thread: Some("ForkPoolWorker-2".into()),
@@ -94,9 +94,9 @@ mod tests {
         scene.and(|scene| scene.see(Source::WorkerLog, EventKind::Line(line)))
     }
 
-    fn not_stored(error: &str, below: &str) -> Asked {
+    fn not_stored(error: &str, below: &str) -> CeleryScene {
         let said = by_the_child(
-            Asked::received(),
+            CeleryScene::received(),
             &format!("shop.tasks.fulfil[{OURS}]: packing"),
             None,
         );
@@ -140,12 +140,12 @@ mod tests {
     fn whose_it_is_may_stand_after_it() {
         let text =
             "/v/celery/app/trace.py:662: RuntimeWarning: Exception raised outside body: EncodeError('no'):";
-        let first = || by_the_child(Asked::received(), text, None);
+        let first = || by_the_child(CeleryScene::received(), text, None);
         // Nothing names it, and it is the only one in hand.
         let ours = first().error("x").and(|scene| scene);
         assert_eq!(ours.silence().answer(&CAUSE), "likely");
         let another = format!("Task shop.tasks.slow[{OTHERS}] received");
-        let of_two = by_the_child(Asked::received().info(&another), text, None);
+        let of_two = by_the_child(CeleryScene::received().info(&another), text, None);
         assert_eq!(of_two.silence().answer(&CAUSE), "not applicable");
         let named = by_the_child(
             first(),

@@ -154,7 +154,7 @@ const AT_ONCE_MS: f64 = 1_000.0;
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, FIRST, OURS};
+    use super::super::scenes::{CeleryScene, FIRST, OURS};
     use super::*;
     use crate::framework::Inspection;
 
@@ -164,7 +164,7 @@ mod tests {
         use crate::diagnosis::testing::API;
         use crate::framework::Message;
         let discarded =
-            || Asked::received().info(&format!("Discarding revoked task: shop.tasks.fulfil[{OURS}]"));
+            || CeleryScene::received().info(&format!("Discarding revoked task: shop.tasks.fulfil[{OURS}]"));
         assert_eq!(discarded().cause(), "certain revoked");
         let other = |actor: &str| Message {
             message_id: Some("33333333-7a09-4a1f-9d2c-0d5e3c0b7f11".into()),
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn one_that_is_terminated_was_revoked_while_it_ran() {
-        let told = |id: &str| Asked::received().info(&format!("Terminating {id} (15)"));
+        let told = |id: &str| CeleryScene::received().info(&format!("Terminating {id} (15)"));
         assert_eq!(told(OURS).silence().cause(), "certain revoked");
         let survives = told(OURS).answers(|answer| answer.active(OURS));
         assert_eq!(survives.silence().answer(&CAUSE), "likely");
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(waits.cause(), "certain revoked", "{}", waits.summary());
         assert!(waits.summary().contains("discards it"), "{}", waits.summary());
         let listed = |revoked| {
-            let scene = Asked::received().answers(|answer| Inspection {
+            let scene = CeleryScene::received().answers(|answer| Inspection {
                 revoked,
                 ..answer.reserved(OURS).active("a").active("b")
             });
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn one_that_waits_on_its_queue_is_thrown_away_in_its_turn() {
         let flagged =
-            |id: &str| Asked::waiting(1).info(&format!("Tasks flagged as revoked: {OTHER_ID}, {id}"));
+            |id: &str| CeleryScene::waiting(1).info(&format!("Tasks flagged as revoked: {OTHER_ID}, {id}"));
         let waits = flagged(OURS).silence();
         assert_eq!(waits.cause(), "likely revoked", "{}", waits.summary());
         assert_eq!(flagged(FIRST).silence().answer(&CAUSE), "not applicable");
@@ -226,9 +226,9 @@ mod tests {
     /// What had begun by then goes on.
     #[test]
     fn one_that_was_taken_before_may_run() {
-        let flagged = Asked::received().info(&format!("Tasks flagged as revoked: {OURS}"));
+        let flagged = CeleryScene::received().info(&format!("Tasks flagged as revoked: {OURS}"));
         assert_eq!(flagged.silence().answer(&CAUSE), "possible");
-        let runs = Asked::received()
+        let runs = CeleryScene::received()
             .info(&format!("Tasks flagged as revoked: {OURS}"))
             .answers(|answer| answer.active(OURS));
         assert_eq!(runs.silence().answer(&CAUSE), "not applicable");
@@ -237,13 +237,15 @@ mod tests {
     /// The line of a pool runs whatever it has, and its worker cannot end what runs.
     #[test]
     fn a_pool_of_threads_asks_nobody_and_ends_nothing() {
-        let in_line = Asked::in_pool("thread").deliver().answers(|answer| Inspection {
-            revoked: Some(true),
-            pool: Some("thread".into()),
-            ..answer.reserved(OURS).active("a").active("b")
-        });
+        let in_line = CeleryScene::in_pool("thread")
+            .deliver()
+            .answers(|answer| Inspection {
+                revoked: Some(true),
+                pool: Some("thread".into()),
+                ..answer.reserved(OURS).active("a").active("b")
+            });
         assert_ne!(in_line.silence().answer(&CAUSE), "certain");
-        let told = Asked::received().info(&format!("Terminating {OURS} (15)"));
+        let told = CeleryScene::received().info(&format!("Terminating {OURS} (15)"));
         let refused = told.error(
             "pidbox command error: NotImplementedError(\"<class 'celery.concurrency.thread.TaskPool'> does not implement kill_job\")",
         );
@@ -262,7 +264,7 @@ mod tests {
             json: true,
             ..Message::default()
         };
-        let both = Asked::received()
+        let both = CeleryScene::received()
             .and(|scene| scene.publish_as("celery", API, other))
             .answers(|answer| Inspection {
                 revoked: Some(true),

@@ -90,11 +90,11 @@ fn command(story: &Story<'_>, pid: i32) -> Option<EventId> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OTHERS};
+    use super::super::scenes::{CeleryScene, OTHERS};
     use super::*;
 
-    fn behind(pool: &str) -> Asked {
-        Asked::in_pool(pool)
+    fn behind(pool: &str) -> CeleryScene {
+        CeleryScene::in_pool(pool)
             .info(&format!("Task shop.tasks.slow[{OTHERS}] received"))
             .deliver()
     }

@@ -200,7 +200,7 @@ fn contradicts(error: &str, task: &DeclaredTask) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{Asked, OURS};
+    use super::super::scenes::{CeleryScene, OURS};
     use super::*;
     use crate::timeline::LogLine;
     use crate::timeline::environment::Code;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     /// A worker that lists `weigh` at its start, and whose file has changed so many seconds after that.
-    fn worker(changed_s: i64, also_in: &[&str]) -> Asked {
+    fn worker(changed_s: i64, also_in: &[&str]) -> CeleryScene {
         let file = ChangedFile {
             path: "/srv/shop/tasks.py".into(),
             at_ms: (1_000 + changed_s) * SECONDS,
@@ -243,7 +243,7 @@ mod tests {
             code: Some(code),
             ..Environment::default()
         };
-        Asked::received().and(|scene| {
+        CeleryScene::received().and(|scene| {
             scene
                 .process(100, 1, "python celery -A shop worker -l INFO", |process| {
                     process.started_at_ms = Some(1_000 * SECONDS);
@@ -253,11 +253,11 @@ mod tests {
         })
     }
 
-    fn lists(scene: Asked, names: &str) -> Asked {
+    fn lists(scene: CeleryScene, names: &str) -> CeleryScene {
         scene.and(|scene| scene.see(Source::WorkerLog, EventKind::Line(listed(names))))
     }
 
-    fn refused(scene: Asked) -> crate::diagnosis::testing::Scene {
+    fn refused(scene: CeleryScene) -> crate::diagnosis::testing::Scene {
         scene
             .refusal(
                 "Received unregistered task of type 'shop.tasks.fulfil'.",
@@ -266,7 +266,7 @@ mod tests {
             .silence()
     }
 
-    fn called(scene: Asked, error: &str) -> crate::diagnosis::testing::Scene {
+    fn called(scene: CeleryScene, error: &str) -> crate::diagnosis::testing::Scene {
         let at = "Traceback (most recent call last):\n  File \"/v/site-packages/celery/app/trace.py\", line 5, in __protected_call__\n    return self.run(*args, **kwargs)\n";
         let text = format!("Task shop.tasks.fulfil[{OURS}] raised unexpected: TypeError('x')");
         scene.refusal(&text, &format!("{at}TypeError: {error}")).silence()

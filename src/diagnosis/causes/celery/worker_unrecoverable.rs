@@ -27,13 +27,13 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::Asked;
+    use super::super::scenes::CeleryScene;
     use super::*;
 
     const BANNER: &str = " -------------- mail@vm v5.7.0 (dawn-chorus)";
     const REFUSED: &str = "Unrecoverable error: AccessRefused(403, 'ACCESS_REFUSED')";
 
-    fn banner(scene: Asked, queue: &str) -> Asked {
+    fn banner(scene: CeleryScene, queue: &str) -> CeleryScene {
         scene.info(BANNER).info(&format!(
             "                .> {queue}           exchange={queue}(direct) key={queue}"
         ))
@@ -42,7 +42,7 @@ mod tests {
     /// One supervisor's log has what several services write.
     #[test]
     fn what_another_service_gave_up_on_is_a_near_miss() {
-        let stopped = || Asked::waiting(0).info("worker: Warm shutdown (MainProcess)");
+        let stopped = || CeleryScene::waiting(0).info("worker: Warm shutdown (MainProcess)");
         let gave_up = |queue: &str, error: &str| banner(stopped(), queue).error(error).silence();
         let cause = &CAUSE;
         assert_eq!(gave_up("mail", REFUSED).answer(cause), "not applicable");
@@ -61,7 +61,7 @@ mod tests {
     /// That another service has booted since says nothing of ours.
     #[test]
     fn ours_gave_up_and_another_booted() {
-        let scene = banner(Asked::waiting(0), "celery").error(REFUSED);
+        let scene = banner(CeleryScene::waiting(0), "celery").error(REFUSED);
         let scene = banner(scene, "mail").info("mail@vm ready.").silence();
         assert_eq!(scene.answer(&CAUSE), "certain");
     }

@@ -11,9 +11,9 @@ const MOST: usize = 500_000;
 
 /// How often each line was read. Equal lines are counted: every start of a program may say the same.
 #[derive(Default)]
-pub(super) struct Seen(HashMap<u64, u32>);
+pub(super) struct LineCounts(HashMap<u64, u32>);
 
-impl Seen {
+impl LineCounts {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -71,7 +71,7 @@ mod tests {
                 None,
             )
         };
-        let mut seen = Seen::default();
+        let mut seen = LineCounts::default();
         [line("booting"), line("no module")]
             .iter()
             .for_each(|line| seen.add(line));
@@ -96,7 +96,7 @@ mod tests {
             };
             (line, Some("2026-01-01 00:00:00,007".to_owned()))
         };
-        let mut seen = Seen::default();
+        let mut seen = LineCounts::default();
         seen.add(&line(None));
         assert!(seen.new_among(vec![line(Some("Traceback"))]).0.is_empty());
     }

@@ -29,7 +29,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The ladder; the control is not part of it.
+    /// From the least that is changed to the most; the control is not part of it.
     pub const ALL: [Step; 4] = [Step::Again, Step::Direct, Step::Minimal, Step::CleanVhost];
 
     pub fn title(self) -> &'static str {
