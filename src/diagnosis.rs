@@ -23,8 +23,8 @@ use crate::error::exit;
 use crate::framework::Inquiry;
 use crate::links;
 use crate::timeline::{Ended, Source, Timeline};
-pub use cause::{Answer, Cause, Match, Proof};
-use choice::{Asked, Candidate};
+pub use cause::{Answer, Cause, Claim, Match, Proof, Stand};
+use choice::{Answers, Candidate};
 pub use evidence::{Story, Visibility};
 pub use premises::PremiseKind;
 pub use verdict::{
@@ -65,63 +65,62 @@ pub fn diagnose_trusting(timeline: &Timeline, kind: PremiseKind) -> Verdict {
 
 fn decide(story: Story<'_>) -> Verdict {
     let next = next_stage(&story);
-    let mut asked = Asked::new(&story, next);
-    let choice = asked.choose(&story);
+    let mut answers = Answers::new(&story, next);
+    let choice = answers.choose(&story);
     let mut winner = choice.winner;
     let outcome = outcome(&story, winner.as_ref());
     let scenario = scenario(&story, winner.as_ref(), &choice.chain);
     let disk_full = story.disk_full() && outcome != Outcome::Succeeded;
-    if disk_full && let Some((_, _, matched)) = &mut winner {
+    if disk_full && let Some(winner) = &mut winner {
         // Not the application's fault, whatever it looks like.
-        matched.certainty = Certainty::Possible;
+        winner.matched.certainty = Certainty::Possible;
     }
     let surest = winner
         .iter()
         .chain(&choice.chain)
-        .map(|(_, _, matched)| matched.certainty)
+        .map(|candidate| candidate.matched.certainty)
         .max();
     let exit_code = exit_code(&story, scenario, outcome, surest);
     let notes = notes(&story, &winner, &choice.contributing, disk_full);
     let traceback = exception(&story, [winner.as_slice(), &choice.chain, &choice.contributing]);
-    let mut cannot_tell = asked.cannot_tell;
+    let mut cannot_tell = answers.cannot_tell;
     if let Some(undecided) = winner.as_ref().and_then(|winner| would_decide(&story, winner)) {
         cannot_tell.insert(0, undecided);
     }
-    let links = choice.chain.into_iter().rev().map(|(_, cause, matched)| Link {
-        id: cause.id.to_owned(),
-        certainty: matched.certainty,
-        summary: matched.summary,
-        evidence: matched.evidence,
-        of: matched.of,
-    });
+    let links = choice
+        .chain
+        .into_iter()
+        .rev()
+        .map(|Candidate { cause, matched, .. }| Link {
+            id: cause.id.to_owned(),
+            certainty: matched.certainty,
+            summary: matched.summary,
+            evidence: matched.evidence,
+            of: matched.of,
+        });
     let links: Vec<Link> = links.collect();
     let message = story.whereabouts();
     let is_good = outcome == Outcome::Succeeded && exit_code == exit::OK;
     let impact = (!is_good).then(|| impact::of(&story, outcome, winner.as_ref(), message.as_ref()));
+    // What is merely possible ends no run.
+    let named = winner
+        .as_ref()
+        .map(|winner| &winner.matched)
+        .filter(|matched| matched.certainty >= Certainty::Likely);
+    let linger_ms = winner.as_ref().map_or(0, |winner| winner.matched.linger_ms);
+    let owed_ms = story.api_owes_an_answer().then_some(API_ANSWERS_MS);
+    let taker_ms = story.awaits_the_taker().then_some(TAKER_MS);
     let mut verdict = Verdict {
         scenario,
         outcome,
         stage: story.furthest(),
         exit_code,
-        // What is merely possible ends no run.
-        terminal: winner
-            .as_ref()
-            .is_some_and(|(_, _, matched)| matched.terminal && matched.certainty >= Certainty::Likely),
-        linger_ms: winner
-            .as_ref()
-            .map_or(0, |(_, _, matched)| matched.linger_ms)
-            .max(if story.api_owes_an_answer() {
-                API_ANSWERS_MS
-            } else {
-                0
-            })
-            .max(if story.awaits_the_taker() { TAKER_MS } else { 0 }),
+        terminal: named.is_some_and(|matched| matched.terminal),
+        linger_ms: linger_ms.max(owed_ms.unwrap_or(0)).max(taker_ms.unwrap_or(0)),
         silence_counts: story.silence_counts(),
-        lasting: winner.as_ref().is_some_and(|(_, _, matched)| {
-            matched.lasting && matched.certainty >= Certainty::Likely && story.silence_counts()
-        }),
+        lasting: named.is_some_and(|matched| matched.lasting) && story.silence_counts(),
         last_activity_ms: story.last_activity_ms(),
-        cause: winner.map(|(_, cause, matched)| Named {
+        cause: winner.map(|Candidate { cause, matched, .. }| Named {
             explains: links,
             confirm: cause
                 .confirmations(story.framework())
@@ -136,9 +135,9 @@ fn decide(story: Story<'_>) -> Verdict {
         contributing: choice
             .contributing
             .into_iter()
-            .map(|(_, cause, matched)| name(cause, matched, &story, None))
+            .map(|other| name(other.cause, other.matched, &story, None))
             .collect(),
-        ruled_out: asked.ruled_out,
+        ruled_out: answers.ruled_out,
         cannot_tell,
         stages: story.stages(),
         task: story.task(),
@@ -170,10 +169,10 @@ fn next_stage(story: &Story<'_>) -> Option<Stage> {
 fn outcome(story: &Story<'_>, winner: Option<&Candidate>) -> Outcome {
     let outcome = story.outcome();
     match winner {
-        Some((_, cause, matched))
+        Some(winner)
             if outcome != Outcome::Succeeded
-                && cause.fails_attempt
-                && matched.certainty >= Certainty::Likely =>
+                && winner.cause.fails_attempt
+                && winner.matched.certainty >= Certainty::Likely =>
         {
             Outcome::Failed
         }
@@ -188,7 +187,7 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
     // What was sent may be running, and what died may have taken its last lines with it.
     if evidence::api::sent_all_the_same(story).is_some() && story.task_id().is_none()
         || (story.taker_is_gone().is_some() || story.was_settled_elsewhere())
-            && winner.is_some_and(|(_, cause, _)| cause.scenario == Some(Scenario::C))
+            && winner.is_some_and(|winner| winner.cause.scenario == Some(Scenario::C))
         // Nothing says that there is such a task.
         || winner.is_none() && story.is_known_to_nobody()
     {
@@ -196,13 +195,13 @@ fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) 
     }
     // It was acknowledged as its run began.
     if story.may_have_begun()
-        && winner.is_some_and(|(_, cause, _)| {
-            cause.scenario == Some(Scenario::C) && !cause.keeps_from.contains(&Stage::Entered)
+        && winner.is_some_and(|winner| {
+            winner.cause.scenario == Some(Scenario::C) && !winner.cause.keeps_from.contains(&Stage::Entered)
         })
     {
         return None;
     }
-    let of = |(_, cause, matched): &Candidate| matched.scenario.or(cause.scenario);
+    let of = |candidate: &Candidate| candidate.matched.scenario.or(candidate.cause.scenario);
     match winner {
         // B if any link says why; else the effect's at the task's own stage.
         Some(winner) => {
@@ -257,7 +256,7 @@ fn exit_code(
 /// The exception that the verdict rests on, or that its cause brought about.
 fn exception(story: &Story<'_>, told: [&[Candidate]; 3]) -> Option<Exception> {
     let told = told.into_iter().flatten();
-    let evidence = told.flat_map(|(_, _, matched)| matched.evidence.iter().copied());
+    let evidence = told.flat_map(|candidate| candidate.matched.evidence.iter().copied());
     story.exception_among(evidence)
 }
 
@@ -271,7 +270,7 @@ fn notes(
     let told: Vec<u32> = winner
         .iter()
         .chain(contributing)
-        .flat_map(|(_, _, matched)| matched.evidence.iter().copied())
+        .flat_map(|candidate| candidate.matched.evidence.iter().copied())
         .collect();
     let mut notes = story.notes(&told);
     for remark in story.remarks_on_launches() {

@@ -33,10 +33,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::diagnosis::isolation::{self, Isolation};
-use crate::diagnosis::{
-    Exception, Excluded, Impact, Named, Outcome, Reached, Scenario, Stage, Story, Task, Undecided, Verdict,
-    Visibility, Whereabouts,
-};
+use crate::diagnosis::{Story, Verdict, Visibility};
 use crate::timeline::{Event, EventKind, Setup, Source, Timeline};
 use crate::units::moment;
 
@@ -126,23 +123,8 @@ pub struct SourceState {
 pub struct Report {
     pub schema: &'static str,
     pub started_at: String,
-    pub scenario: Option<Scenario>,
-    pub outcome: Outcome,
-    pub stage: Option<Stage>,
-    pub exit_code: u8,
-    pub cause: Option<Named>,
-    /// Where the task's message is now; null where no look since its last event shows it.
-    pub message: Option<Whereabouts>,
-    /// Whether anything is lost, and whether the task must be submitted again; null of a success.
-    pub impact: Option<Impact>,
-    /// The exception behind the cause, if there is one.
-    pub traceback: Option<Exception>,
-    pub contributing: Vec<Named>,
-    pub ruled_out: Vec<Excluded>,
-    pub cannot_tell: Vec<Undecided>,
-    pub task: Task,
-    pub notes: Vec<String>,
-    pub stages: Vec<Reached>,
+    #[serde(flatten)]
+    pub verdict: Verdict,
     pub sources: Vec<SourceState>,
     /// What `--isolate` found.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,20 +185,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             started_at: timeline.started_at.clone(),
-            scenario: verdict.scenario,
-            outcome: verdict.outcome,
-            stage: verdict.stage,
-            exit_code: verdict.exit_code,
-            cause: verdict.cause.clone(),
-            message: verdict.message.clone(),
-            impact: verdict.impact.clone(),
-            traceback: verdict.traceback.clone(),
-            contributing: verdict.contributing.clone(),
-            ruled_out: verdict.ruled_out.clone(),
-            cannot_tell: verdict.cannot_tell.clone(),
-            task: verdict.task.clone(),
-            notes: verdict.notes.clone(),
-            stages: verdict.stages.clone(),
+            verdict: verdict.clone(),
             sources: sources(timeline),
             isolation: isolation::of(timeline),
             timeline: timeline.events.clone(),

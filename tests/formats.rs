@@ -198,7 +198,7 @@ fn junit_fails_exactly_when_the_exit_code_does() {
         let out = render(&report, "junit", Style::PLAIN);
         let read = quick_junit::Report::deserialize_from_str(&out).unwrap();
         let suite = &read.test_suites[0];
-        let expected = match report.exit_code {
+        let expected = match report.verdict.exit_code {
             0 => (0, 0),
             30 => (0, 1),
             _ => (1, 0),
@@ -359,7 +359,11 @@ fn the_terminal_report_fits_the_width() {
             }
             let lines = out.lines().count();
             assert!(lines <= height, "{name} at {width}: {lines} lines\n{out}");
-            let verdict = report.cause.as_ref().map_or("no cause", |cause| &cause.id);
+            let verdict = report
+                .verdict
+                .cause
+                .as_ref()
+                .map_or("no cause", |cause| &cause.id);
             let last = out.lines().last().expect("a line");
             assert!(last.contains(verdict), "{name} at {width}: {last}");
         }
@@ -393,7 +397,7 @@ fn every_report_says_who_acts_and_what_to_do_first() {
     let mut found = Vec::new();
     for (name, timeline) in all() {
         let report = report(&timeline);
-        if report.exit_code == 0 {
+        if report.verdict.exit_code == 0 {
             continue;
         }
         let style = Style {
@@ -409,7 +413,7 @@ fn every_report_says_who_acts_and_what_to_do_first() {
         if !first.starts_with("  1. ") {
             found.push(format!("{name}: nothing to do"));
         }
-        let remedies = report.cause.iter().flat_map(|cause| &cause.remedies);
+        let remedies = report.verdict.cause.iter().flat_map(|cause| &cause.remedies);
         for remedy in remedies.filter(|remedy| unfilled.is_match(remedy)) {
             found.push(format!("{name}: {remedy}"));
         }
@@ -429,7 +433,7 @@ fn the_first_screen_keeps_what_matters_most() {
     let mut found = Vec::new();
     for (name, timeline) in all() {
         let report = report(&timeline);
-        if report.exit_code == 0 {
+        if report.verdict.exit_code == 0 {
             continue;
         }
         let style = Style {
@@ -438,7 +442,7 @@ fn the_first_screen_keeps_what_matters_most() {
         };
         let out = render(&report, "terminal", style);
         let flat = on_one_line(&out);
-        let mut frames = report.traceback.iter().flat_map(|raised| &raised.frames);
+        let mut frames = report.verdict.traceback.iter().flat_map(|raised| &raised.frames);
         if let Some(frame) = frames.rfind(|frame| frame.application) {
             let file = frame.file.rsplit('/').next().unwrap_or_default();
             let place = format!("{file}:{}", frame.line);
@@ -446,11 +450,12 @@ fn the_first_screen_keeps_what_matters_most() {
                 found.push(format!("{name}: {place} is cut"));
             }
         }
-        let impact = report.impact.as_ref().expect("it failed");
+        let impact = report.verdict.impact.as_ref().expect("it failed");
         if !flat.contains(&format!("Impact {}", impact.sentence)) {
             found.push(format!("{name}: {} is cut", impact.sentence));
         }
         let remedies = &report
+            .verdict
             .cause
             .as_ref()
             .map_or(Vec::new(), |cause| cause.remedies.clone());
@@ -468,7 +473,7 @@ fn the_first_screen_keeps_what_matters_most() {
                 found.push(format!("{name}: no sentence: {last}"));
             }
         }
-        if report.cause.is_some() && !flat.contains("taskdiag explain ") {
+        if report.verdict.cause.is_some() && !flat.contains("taskdiag explain ") {
             found.push(format!("{name}: no way to its page"));
         }
     }

@@ -240,7 +240,7 @@ async fn opened(name: &str) -> (Browser, Report, u64) {
     let browser = Browser::start(name, json!({})).await;
     let report = report(&read("row-rolled-back"));
     browser.open(&report).await;
-    let proof = json!(report.cause.as_ref().unwrap().evidence[0]);
+    let proof = json!(report.verdict.cause.as_ref().unwrap().evidence[0]);
     (browser, report, proof.as_u64().unwrap())
 }
 

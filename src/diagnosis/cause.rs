@@ -30,12 +30,64 @@ pub struct Cause {
     pub fails_attempt: bool,
     /// The frameworks that can have it, by name; of an empty list all.
     pub applies_to: &'static [&'static str],
+    /// Where the task stands while this holds.
+    pub stand: Stand,
+    /// What it says of the world: `consistency` holds that against everything that was seen.
+    pub claims: &'static [Claim],
+    /// A run hangs in it, or broke off with it. Where no line says when a run begins, it may be what is missing already.
+    pub ends_a_run: bool,
     /// Its page: `# title`, then what it means, how we know, how to confirm, fix and prevent it.
     pub page: &'static str,
     pub check: fn(&Story<'_>) -> Answer,
 }
 
+/// Where a task stands while its cause holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stand {
+    /// Something happened to it on its way.
+    Passed,
+    /// It is there now, and does not go on by itself.
+    Hangs,
+    /// It is there now, waits, and will run.
+    Waits,
+}
+
+/// A cause's claim about the world, as data: its words are not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The watched worker's log has nothing of the task.
+    LogsNothing,
+    /// The call of the actor has not returned.
+    IsRunning,
+    /// There is no row.
+    NoRow,
+    /// The process lives.
+    IsAlive,
+    /// The API sent nothing.
+    NothingSent,
+    /// No final status was written.
+    NotFinal,
+}
+
 impl Cause {
+    /// What most causes have: each says what differs.
+    pub const DEFAULT: Cause = Cause {
+        id: "",
+        keeps_from: &[],
+        owner: &[],
+        explains: &[],
+        scenario: None,
+        needs: &[],
+        general: false,
+        fails_attempt: false,
+        applies_to: &[],
+        stand: Stand::Passed,
+        claims: &[],
+        ends_a_run: false,
+        page: "",
+        check: |_| Answer::NotApplicable,
+    };
+
     /// Something that a system with this framework can have.
     pub fn is_one_of(&self, framework: &Framework) -> bool {
         self.applies_to.is_empty() || self.applies_to.contains(&framework.name)

@@ -8,33 +8,18 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::{Answer, Cause, Certainty, Excluded, Match, Outcome, Stage, Story, Undecided, ask, causes};
+use super::{
+    Answer, Cause, Certainty, Excluded, Match, Outcome, Stage, Stand, Story, Undecided, ask, causes,
+};
 use crate::timeline::{EventKind, Source};
 
-/// A cause that matched, with its place in the catalogue.
-pub(super) type Candidate = (usize, &'static Cause, Match);
-
-/// Causes that say where a task waits or hangs now. Others tell of something that happened to it on its way.
-const STILL_ON_ITS_WAY: &[&str] = &[
-    "not-dispatched",
-    "not-published",
-    "chain-waiting",
-    "chord-waiting",
-    "no-consumer",
-    "backlog",
-    "workers-busy",
-    "delayed",
-    "rate-limited",
-    "eta-blocks-worker",
-    "pool-stuck",
-    "waiting-in-worker",
-    "worker-blocked",
-    "blocked-before-entry",
-    "actor-still-running",
-];
-
-/// What a run hangs in, or breaks off with. Where no line says when a run begins it may be what is missing already.
-const OF_A_RUN: &[&str] = &["actor-still-running", "worker-died-in-actor"];
+/// A cause that matched.
+pub(super) struct Candidate {
+    /// Its place in the catalogue.
+    order: usize,
+    pub(super) cause: &'static Cause,
+    pub(super) matched: Match,
+}
 
 /// What all causes answered.
 pub(super) struct Answers {
@@ -51,6 +36,12 @@ pub(super) struct Choice {
     /// The winner's effects, from the one at the task's stage down to the one that it causes itself.
     pub(super) chain: Vec<Candidate>,
     pub(super) contributing: Vec<Candidate>,
+}
+
+impl Candidate {
+    fn at_most(&mut self, certainty: Certainty) {
+        self.matched.certainty = self.matched.certainty.min(certainty);
+    }
 }
 
 impl Answers {
@@ -76,18 +67,23 @@ impl Answers {
             let may_have_begun = next.is_some_and(|stage| matches!(stage, Stage::Received | Stage::Entered))
                 && !story.acknowledges_after_the_run();
             let competes = is_next
-                || (may_have_begun && OF_A_RUN.contains(&cause.id))
+                || (may_have_begun && cause.ends_a_run)
                 || (no_rows && cause.keeps_from.contains(&Stage::Published))
                 || (story.may_have_been_sent() && cause.is_on_the_way_to_a_worker());
             let id = cause.id.to_owned();
+            let candidate = |matched| Candidate {
+                order,
+                cause,
+                matched,
+            };
             match ask(cause, story) {
-                Answer::Matched(matched) if competes => answers.competing.push((order, cause, matched)),
+                Answer::Matched(matched) if competes => answers.competing.push(candidate(matched)),
                 // It has come to its good end: it waits for nothing.
-                Answer::Matched(_) if next.is_none() && STILL_ON_ITS_WAY.contains(&cause.id) => {}
+                Answer::Matched(_) if next.is_none() && cause.stand != Stand::Passed => {}
                 Answer::Matched(matched) if cause.keeps_from.is_empty() || next.is_none() => {
-                    answers.contributing.push((order, cause, matched))
+                    answers.contributing.push(candidate(matched))
                 }
-                Answer::Matched(matched) => answers.elsewhere.push((order, cause, matched)),
+                Answer::Matched(matched) => answers.elsewhere.push(candidate(matched)),
                 Answer::RuledOut { because, evidence } => ruled_out.push((
                     !competes,
                     Excluded {
@@ -112,10 +108,10 @@ impl Answers {
         let mut contributing = std::mem::take(&mut self.contributing);
         // Nothing shows how far it came, and its row says how it ended: that is known, and no more.
         if competing.is_empty() && story.outcome() == Outcome::Failed {
-            let ends = |(_, cause, _): &mut Candidate| cause.keeps_from == [Stage::Finished];
-            for (order, cause, mut matched) in self.elsewhere.extract_if(.., ends) {
-                matched.certainty = matched.certainty.min(Certainty::Possible);
-                competing.push((order, cause, matched));
+            let ends = |candidate: &mut Candidate| candidate.cause.keeps_from == [Stage::Finished];
+            for mut candidate in self.elsewhere.extract_if(.., ends) {
+                candidate.at_most(Certainty::Possible);
+                competing.push(candidate);
             }
         }
         // Nothing shows whether it was sent, and why nobody would take it is known: that is so of whatever is sent.
@@ -131,31 +127,32 @@ impl Answers {
         }
         let specific = competing
             .iter()
-            .any(|(_, cause, matched)| !cause.general && matched.certainty >= Certainty::Likely);
-        competing.sort_by_key(|(order, cause, matched)| {
-            (cause.general && specific, Reverse(matched.certainty), *order)
+            .any(|candidate| !candidate.cause.general && candidate.matched.certainty >= Certainty::Likely);
+        competing.sort_by_key(|candidate| {
+            let is_last = candidate.cause.general && specific;
+            (is_last, Reverse(candidate.matched.certainty), candidate.order)
         });
         let mut rest: Vec<Candidate> = competing;
         let mut winner = (!rest.is_empty()).then(|| rest.remove(0));
         // "None of the specific ones could be shown" is certain only where all of them were excluded.
-        let rivals = rest.iter().any(|(_, cause, _)| !cause.general);
-        if let Some((_, cause, matched)) = &mut winner
-            && cause.general
+        let rivals = rest.iter().any(|rival| !rival.cause.general);
+        if let Some(winner) = &mut winner
+            && winner.cause.general
             && (rivals || !self.cannot_tell.is_empty())
         {
-            matched.certainty = matched.certainty.min(Certainty::Likely);
+            winner.at_most(Certainty::Likely);
         }
         let mut chain = Vec::new();
         while let Some(effect) = winner.take() {
             match self.take_reason(story, &effect, &mut rest, &mut contributing) {
                 Some(mut reason) => {
                     // What holds others up is seen there; that it holds this task up is as sure as the effect.
-                    if reason.2.of.is_some() {
-                        reason.2.certainty = reason.2.certainty.min(effect.2.certainty);
+                    if reason.matched.of.is_some() {
+                        reason.at_most(effect.matched.certainty);
                     }
                     // Nothing more comes of the task, whatever the reason is.
-                    reason.2.terminal |= effect.2.terminal;
-                    reason.2.linger_ms = reason.2.linger_ms.max(effect.2.linger_ms);
+                    reason.matched.terminal |= effect.matched.terminal;
+                    reason.matched.linger_ms = reason.matched.linger_ms.max(effect.matched.linger_ms);
                     chain.push(effect);
                     winner = Some(reason);
                 }
@@ -166,8 +163,8 @@ impl Answers {
             }
         }
         // What stands beside a specific cause only because nothing better was known adds nothing.
-        contributing.extend(rest.into_iter().filter(|(_, cause, _)| !cause.general));
-        contributing.sort_by_key(|(order, ..)| *order);
+        contributing.extend(rest.into_iter().filter(|rival| !rival.cause.general));
+        contributing.sort_by_key(|candidate| candidate.order);
         Choice {
             winner,
             chain,
@@ -179,15 +176,15 @@ impl Answers {
     fn take_reason(
         &mut self,
         story: &Story<'_>,
-        (_, effect, matched): &Candidate,
+        effect: &Candidate,
         rest: &mut Vec<Candidate>,
         contributing: &mut Vec<Candidate>,
     ) -> Option<Candidate> {
-        let of_effect = subjects(story, &matched.evidence);
-        let explains = |(_, cause, reason): &Candidate| {
-            cause.explains.contains(&effect.id)
-                && reason.certainty >= Certainty::Likely
-                && !subjects(story, &reason.evidence).is_disjoint(&of_effect)
+        let of_effect = subjects(story, &effect.matched.evidence);
+        let explains = |reason: &Candidate| {
+            reason.cause.explains.contains(&effect.cause.id)
+                && reason.matched.certainty >= Certainty::Likely
+                && !subjects(story, &reason.matched.evidence).is_disjoint(&of_effect)
         };
         for candidates in [rest, &mut self.elsewhere, contributing] {
             if let Some(at) = candidates.iter().position(explains) {

@@ -1,9 +1,9 @@
 //! No verdict against its own recording: what each cause claims, held against everything that was
 //! seen. A contradiction makes the cause `possible` and is shown with it.
 
-use super::Answer;
 use super::evidence::Story;
 use super::evidence::discard::Discard;
+use super::{Answer, Cause, Claim, Stand};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 use crate::units;
@@ -14,60 +14,11 @@ pub(super) struct Contradiction {
     pub(super) text: String,
 }
 
-/// A cause's claim about the world, as data: its words are not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// The watched worker's log has nothing of the task.
-    LogsNothing,
-    /// The call of the actor has not returned.
-    IsRunning,
-    /// There is no row.
-    NoRow,
-    /// The process lives.
-    IsAlive,
-    /// The API sent nothing.
-    NothingSent,
-    /// No final status was written.
-    NotFinal,
-}
-
-/// The claims of each cause that has any.
-const CLAIMS: &[(&str, &[Claim])] = &[
-    ("worker-blocked", &[Claim::LogsNothing, Claim::IsAlive]),
-    ("worker-log-silent", &[Claim::LogsNothing]),
-    ("actor-still-running", &[Claim::IsRunning, Claim::NotFinal]),
-    ("event-loop-blocked", &[Claim::IsRunning]),
-    ("row-missing", &[Claim::NoRow]),
-    ("row-never-written", &[Claim::NotFinal]),
-    ("row-rolled-back", &[Claim::NotFinal]),
-    ("worker-frozen", &[Claim::IsAlive]),
-    ("worker-on-test-broker", &[Claim::IsAlive]),
-    ("worker-threads-dead", &[Claim::IsAlive]),
-    ("not-dispatched", &[Claim::NothingSent]),
-    ("not-published", &[Claim::NothingSent]),
-    ("test-broker", &[Claim::NothingSent]),
-    ("published-to-other-broker", &[Claim::NothingSent]),
-];
-
-/// Causes that say: it waits, and will run.
-const WAITS_TO_RUN: &[&str] = &[
-    "backlog",
-    "chain-waiting",
-    "chord-waiting",
-    "delayed",
-    "eta-blocks-worker",
-    "pool-stuck",
-    "rate-limited",
-    "solo-blocked",
-    "waiting-in-worker",
-    "workers-busy",
-];
-
 /// What waits, and will be thrown away when its turn comes, waits for nothing.
-pub(super) fn never_runs(story: &Story<'_>, cause: &str) -> Option<Answer> {
+pub(super) fn never_runs(story: &Story<'_>, cause: &Cause) -> Option<Answer> {
     let discard = story
         .will_be_discarded()
-        .filter(|_| WAITS_TO_RUN.contains(&cause))?;
+        .filter(|_| cause.stand == Stand::Waits)?;
     let why = match discard.value {
         Discard::RevokedInHand { .. } | Discard::RevokedByALine => "it is revoked".to_owned(),
         Discard::Expired(ago) => format!("it expired {} ago", units::span(ago)),
@@ -79,9 +30,11 @@ pub(super) fn never_runs(story: &Story<'_>, cause: &str) -> Option<Answer> {
 }
 
 /// The first thing that was seen and cannot be where the cause holds.
-pub(super) fn contradiction(story: &Story<'_>, cause: &str, evidence: &[u32]) -> Option<Contradiction> {
-    let (_, claims) = CLAIMS.iter().find(|(id, _)| *id == cause)?;
-    claims.iter().find_map(|claim| against(story, *claim, evidence))
+pub(super) fn contradiction(story: &Story<'_>, cause: &Cause, evidence: &[u32]) -> Option<Contradiction> {
+    cause
+        .claims
+        .iter()
+        .find_map(|claim| against(story, *claim, evidence))
 }
 
 fn against(story: &Story<'_>, claim: Claim, evidence: &[u32]) -> Option<Contradiction> {

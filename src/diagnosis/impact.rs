@@ -26,7 +26,7 @@ fn told(
     if outcome == Outcome::Succeeded {
         return no("Nothing is lost, the task has run: do not submit it again.");
     }
-    let gone = winner.and_then(|(_, _, matched)| by_the_cause(story, matched));
+    let gone = winner.and_then(|winner| by_the_cause(story, &winner.matched));
     match message {
         Some(Whereabouts {
             lost: Some(false), ..

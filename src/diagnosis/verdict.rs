@@ -285,34 +285,40 @@ pub struct ExceptionFrame {
     pub application: bool,
 }
 
-#[derive(Debug, Clone)]
+/// What is said of a run: the report's own part of its JSON.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Verdict {
     pub scenario: Option<Scenario>,
     pub outcome: Outcome,
-    /// The furthest stage reached.
     pub stage: Option<Stage>,
     pub exit_code: u8,
     pub cause: Option<Named>,
+    /// Where the task's message is now; null where no look since its last event shows it.
     pub message: Option<Whereabouts>,
-    /// None of a task that has succeeded as it should.
+    /// Whether anything is lost, and whether the task must be submitted again; null of a success.
     pub impact: Option<Impact>,
+    /// The exception behind the cause, if there is one.
     pub traceback: Option<Exception>,
     pub contributing: Vec<Named>,
     pub ruled_out: Vec<Excluded>,
     pub cannot_tell: Vec<Undecided>,
-    pub stages: Vec<Reached>,
     pub task: Task,
-    /// What a reader should know besides: two candidates, a source that was lost …
     pub notes: Vec<String>,
-    /// The evidence ends the run at once.
+    pub stages: Vec<Reached>,
+    /// The evidence ends the run at once. This and what follows is for whoever waits, and no part of what he is told.
+    #[serde(skip)]
     pub terminal: bool,
     /// … but not before so many milliseconds without news.
+    #[serde(skip)]
     pub linger_ms: u64,
     /// Silence may end the run: the task is not inside an actor.
+    #[serde(skip)]
     pub silence_counts: bool,
     /// Nothing that a source can still see changes it.
+    #[serde(skip)]
     pub lasting: bool,
     /// When something of this task last happened.
+    #[serde(skip)]
     pub last_activity_ms: f64,
 }
 

@@ -6,7 +6,8 @@ use super::{Answer, Cause, Certainty, Stage, Story, Undecided, consistency};
 use crate::timeline::Source;
 
 /// The sources that would make the winner more certain, and do not see.
-pub(super) fn would_decide(story: &Story<'_>, (_, cause, matched): &Candidate) -> Option<Undecided> {
+pub(super) fn would_decide(story: &Story<'_>, candidate: &Candidate) -> Option<Undecided> {
+    let Candidate { cause, matched, .. } = candidate;
     let unseen =
         |source: &Source| !story.sees(*source) || (*source == Source::Firehose && !story.sees_all(*source));
     let needs: Vec<Source> = matched.would_decide.iter().copied().filter(unseen).collect();
@@ -63,7 +64,7 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
     let Answer::Matched(mut matched) = answer else {
         return answer;
     };
-    if let Some(excluded) = consistency::never_runs(story, cause.id) {
+    if let Some(excluded) = consistency::never_runs(story, cause) {
         return excluded;
     }
     let mut best: Option<(Vec<Premise>, Vec<EventId>)> = None;
@@ -106,7 +107,7 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
     matched.certainty = matched.certainty.min(most);
     matched.evidence = evidence;
     matched.assumed = assumed;
-    if let Some(against) = consistency::contradiction(story, cause.id, &matched.evidence) {
+    if let Some(against) = consistency::contradiction(story, cause, &matched.evidence) {
         matched.certainty = Certainty::Possible;
         matched.terminal = false;
         matched.summary.push_str(&format!("; but {}", against.text));

@@ -15,8 +15,8 @@ pub(super) const IMPACT: &str = "Impact";
 pub(super) fn facts(report: &Report, style: Style) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     facts.extend(owner(report).map(|owner| ("Who acts", owner)));
-    if report.outcome != Outcome::Succeeded {
-        let exception = report.traceback.as_ref().map(exception);
+    if report.verdict.outcome != Outcome::Succeeded {
+        let exception = report.verdict.traceback.as_ref().map(exception);
         facts.extend(exception.map(|text| (EXCEPTION, text)));
     }
     facts.extend(impact(report, style).map(|text| (IMPACT, text)));
@@ -29,7 +29,9 @@ pub(super) fn reasoning(report: &Report, style: Style) -> Vec<String> {
         .iter()
         .map(|(name, text)| format!("{name}: {text}"))
         .collect();
-    let Some(cause) = &report.cause else { return lines };
+    let Some(cause) = &report.verdict.cause else {
+        return lines;
+    };
     for link in &cause.explains {
         lines.push(format!("It explains {}.", effect(link)));
     }
@@ -55,7 +57,7 @@ pub(super) fn place(traceback: &Exception) -> Option<&ExceptionFrame> {
 
 /// A sentence without the exception's place, where that is shown beside it.
 pub(super) fn without_place(report: &Report, text: &str) -> String {
-    let place = report.traceback.as_ref().and_then(place);
+    let place = report.verdict.traceback.as_ref().and_then(place);
     match place {
         Some(frame) => text.replace(
             &format!(" at {}:{} in {}", frame.file, frame.line, frame.function),
@@ -68,6 +70,7 @@ pub(super) fn without_place(report: &Report, text: &str) -> String {
 /// A remedy without the exception at its end, where that is shown beside it.
 pub(super) fn without_exception<'t>(report: &Report, remedy: &'t str) -> &'t str {
     let exception = report
+        .verdict
         .traceback
         .as_ref()
         .map(|raised| text::excerpt(&raised.exception));
@@ -119,8 +122,8 @@ fn exception(traceback: &Exception) -> String {
 
 /// Whether the task must be submitted again, then where the message is.
 fn impact(report: &Report, style: Style) -> Option<String> {
-    let mut text = report.impact.as_ref()?.sentence.clone();
-    if let Some(message) = &report.message {
+    let mut text = report.verdict.impact.as_ref()?.sentence.clone();
+    if let Some(message) = &report.verdict.message {
         text.push_str(&format!(" It is {}.", whereabouts(message, style)));
     }
     Some(text)
@@ -139,7 +142,7 @@ fn whereabouts(message: &Whereabouts, style: Style) -> String {
 
 /// Who must act, as a sentence has it.
 pub(super) fn owner(report: &Report) -> Option<String> {
-    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
+    let owners = report.verdict.cause.iter().flat_map(|cause| &cause.owner);
     let owners: Vec<&str> = owners.copied().map(acts).collect();
     (!owners.is_empty()).then(|| owners.join(", or "))
 }

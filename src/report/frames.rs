@@ -8,7 +8,7 @@ const MOST: usize = 6;
 
 /// Lines as Python prints them, innermost last; where none is the application's, the last one of all.
 pub(super) fn of(report: &Report) -> Vec<String> {
-    let Some(raised) = &report.traceback else {
+    let Some(raised) = &report.verdict.traceback else {
         return Vec::new();
     };
     let mut frames: Vec<&ExceptionFrame> = raised.frames.iter().filter(|frame| frame.application).collect();

@@ -23,14 +23,14 @@ pub(super) const FORMAT: Format = Format {
 const SHOWN: usize = 10;
 
 fn render(report: &Report, style: Style) -> String {
-    let kind = match report.exit_code {
+    let kind = match report.verdict.exit_code {
         exit::OK => "notice",
         exit::COULD_NOT => "warning",
         _ => "error",
     };
     let title_of_all = format!("taskdiag: {}", title(report));
     let mut text = command(kind, &properties(report, &title_of_all, style), &verdict(report));
-    for other in report.contributing.iter().take(SHOWN - 1) {
+    for other in report.verdict.contributing.iter().take(SHOWN - 1) {
         let body = format!("{}{}", other.summary, references(&other.evidence));
         text.push_str(&command(
             "notice",
@@ -53,6 +53,7 @@ fn render(report: &Report, style: Style) -> String {
 
 fn title(report: &Report) -> String {
     let certainty = report
+        .verdict
         .cause
         .as_ref()
         .map(|cause| format!(" ({})", cause.certainty.name()));
@@ -66,7 +67,7 @@ fn verdict(report: &Report) -> String {
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
     lines.push(subject.join(" · "));
-    if let Some(cause) = &report.cause {
+    if let Some(cause) = &report.verdict.cause {
         lines.push(format!("{}: {}", cause.id, cause.summary));
         lines.extend(words::reasoning(report, Style::PLAIN));
         for event in report.in_time(&cause.evidence).into_iter() {
@@ -88,7 +89,7 @@ fn verdict(report: &Report) -> String {
 
 /// The line of the exception, where it lies in the repository: the annotation stands beside it.
 fn properties(report: &Report, title: &str, style: Style) -> String {
-    let frame = report.traceback.as_ref().and_then(words::place);
+    let frame = report.verdict.traceback.as_ref().and_then(words::place);
     let place = frame.and_then(|frame| Some(((style.locate)(&frame.file)?, frame.line)));
     match place {
         Some((file, line)) => format!("file={},line={line},{}", property(&file), titled(title)),

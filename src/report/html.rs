@@ -56,12 +56,13 @@ fn render(report: &Report, _: Style) -> String {
 }
 
 fn context(report: &Report) -> Json {
-    let mood = match (report.scenario, report.outcome) {
+    let mood = match (report.verdict.scenario, report.verdict.outcome) {
         (Some(Scenario::A), Outcome::Succeeded) => "good",
         (Some(Scenario::A), _) => "warn",
         _ => "bad",
     };
     let evidence: Vec<Json> = report
+        .verdict
         .cause
         .iter()
         .flat_map(|cause| report.in_time(&cause.evidence))
@@ -76,6 +77,7 @@ fn context(report: &Report) -> Json {
         json!({ "steps": steps, "conclusion": isolation.conclusion })
     });
     let stages: Vec<Json> = report
+        .verdict
         .stages
         .iter()
         .map(|reached| {
@@ -109,24 +111,24 @@ fn context(report: &Report) -> Json {
         "started": started(&report.started_at),
         "owner": words::owner(report),
         "version": env!("CARGO_PKG_VERSION"),
-        "exit_code": report.exit_code,
+        "exit_code": report.verdict.exit_code,
         "stages": stages,
-        "cause": report.cause,
+        "cause": report.verdict.cause,
         "reasoning": words::reasoning(report, Style::PLAIN),
         "evidence": evidence,
         "remedies": words::remedies(report),
-        "exception": report.traceback.as_ref().map(|traceback| &traceback.exception),
-        "frames": report.traceback.as_ref().map(|traceback| {
+        "exception": report.verdict.traceback.as_ref().map(|traceback| &traceback.exception),
+        "frames": report.verdict.traceback.as_ref().map(|traceback| {
             let hidden = traceback.frames.len().saturating_sub(FRAMES);
             &traceback.frames[hidden..]
         }),
         "explanation": explanation(report),
         "differences": report.environment.difference_lines(),
-        "contributing": report.contributing,
+        "contributing": report.verdict.contributing,
         "isolation": isolation,
-        "notes": report.notes,
-        "ruled_out": report.ruled_out,
-        "cannot_tell": report.cannot_tell,
+        "notes": report.verdict.notes,
+        "ruled_out": report.verdict.ruled_out,
+        "cannot_tell": report.verdict.cannot_tell,
         "blind": unseen::blind(report),
         "sources": report.sources,
         "stacks": stacks(report),
@@ -148,7 +150,7 @@ fn started(at: &str) -> String {
 
 /// The cause's page with this run's names, as a terminal would show it.
 fn explanation(report: &Report) -> Option<String> {
-    let cause = causes::find(&report.cause.as_ref()?.id)?;
+    let cause = causes::find(&report.verdict.cause.as_ref()?.id)?;
     let text = plain_placeholders(&cause.page_for(report.setup.framework()));
     let (_, body) = text.split_once('\n')?;
     Some(page(body.trim_start(), Style::PLAIN))
@@ -178,6 +180,7 @@ fn row(report: &Report, event: &Event) -> Json {
 /// What a reader's eye should find.
 fn class(report: &Report, event: &Event) -> &'static str {
     let proves = report
+        .verdict
         .cause
         .as_ref()
         .is_some_and(|cause| cause.evidence.contains(&event.n));
@@ -250,6 +253,7 @@ fn drawing(report: &Report) -> Json {
         .map(|source| json!({ "name": source.name(), "y": lane(*source) }))
         .collect();
     let marks: Vec<(f64, String)> = report
+        .verdict
         .stages
         .iter()
         .filter(|reached| reached.reached == Some(true))
@@ -301,7 +305,7 @@ impl Scale {
             .timeline
             .iter()
             .map(|event| event.at_ms)
-            .chain(report.stages.iter().filter_map(|reached| reached.at_ms))
+            .chain(report.verdict.stages.iter().filter_map(|reached| reached.at_ms))
             .collect();
         times.sort_by(f64::total_cmp);
         times.dedup();

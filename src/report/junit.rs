@@ -24,8 +24,8 @@ fn render(report: &Report, _: Style) -> String {
     }
     suite.add_property(Property::new("started_at", report.started_at.as_str()));
     suite.add_property(Property::new("scenario", words::scenario(report)));
-    suite.add_property(Property::new("outcome", report.outcome.name()));
-    let owners = report.cause.iter().flat_map(|cause| &cause.owner);
+    suite.add_property(Property::new("outcome", report.verdict.outcome.name()));
+    let owners = report.verdict.cause.iter().flat_map(|cause| &cause.owner);
     let owners: Vec<&str> = owners.map(|owner| owner.name()).collect();
     if let Some(acts) = words::owner(report) {
         suite.add_property(Property::new("owner", owners.join(" ")));
@@ -33,7 +33,7 @@ fn render(report: &Report, _: Style) -> String {
     }
     let blamed = words::blamed(report);
     let mut before = 0.0;
-    for reached in &report.stages {
+    for reached in &report.verdict.stages {
         let mut case = TestCase::new(
             reached.stage.name(),
             if Some(reached.stage) == blamed {
@@ -63,7 +63,7 @@ fn render(report: &Report, _: Style) -> String {
 
 fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {
     // Not having been able to look is an error of the test, not a failure of the system.
-    let kind = if report.exit_code == exit::COULD_NOT {
+    let kind = if report.verdict.exit_code == exit::COULD_NOT {
         NonSuccessKind::Error
     } else {
         NonSuccessKind::Failure
@@ -71,7 +71,7 @@ fn failure(report: &Report, reached: &Reached) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
     let mut lines = vec![words::sentence(report), words::scenario_and_outcome(report)];
     lines.extend(reached.observed.clone());
-    match &report.cause {
+    match &report.verdict.cause {
         Some(cause) => {
             status.set_type(cause.id.as_str());
             status.set_message(format!("{} ({})", cause.title, cause.certainty.name()));

@@ -41,6 +41,7 @@ fn render(report: &Report, style: Style) -> String {
         parts.push(format!("### API and worker differ\n\n{}", differences.join("\n")));
     }
     let also: Vec<String> = report
+        .verdict
         .contributing
         .iter()
         .map(|other| {
@@ -52,7 +53,13 @@ fn render(report: &Report, style: Style) -> String {
                 references(&other.evidence)
             )
         })
-        .chain(report.notes.iter().map(|note| format!("- {}", prose(note))))
+        .chain(
+            report
+                .verdict
+                .notes
+                .iter()
+                .map(|note| format!("- {}", prose(note))),
+        )
         .collect();
     if !also.is_empty() {
         parts.push(format!("### Also seen\n\n{}", also.join("\n")));
@@ -87,7 +94,7 @@ fn render(report: &Report, style: Style) -> String {
 }
 
 fn headline(report: &Report) -> String {
-    let sign = match (report.scenario, report.outcome) {
+    let sign = match (report.verdict.scenario, report.verdict.outcome) {
         (Some(Scenario::A), Outcome::Succeeded) => "✅",
         (Some(Scenario::A), _) => "⚠️",
         (Some(Scenario::B | Scenario::C), _) => "❌",
@@ -107,7 +114,7 @@ fn headline(report: &Report) -> String {
 
 fn stages(report: &Report) -> String {
     let mut lines = vec!["| | Stage | Time | |".to_owned(), "|---|---|---:|---|".to_owned()];
-    for reached in &report.stages {
+    for reached in &report.verdict.stages {
         let sign = match reached.reached {
             Some(true) => "✔",
             Some(false) => "✘",
@@ -125,7 +132,7 @@ fn stages(report: &Report) -> String {
 }
 
 fn cause(report: &Report) -> String {
-    let mut text = match &report.cause {
+    let mut text = match &report.verdict.cause {
         Some(cause) => format!(
             "### Cause: {} ({})\n\n{}",
             code(&cause.id),
@@ -138,7 +145,7 @@ fn cause(report: &Report) -> String {
         text.push_str(&format!("\n\n{}", prose(&line)));
     }
     let places = frames::of(report);
-    if let (Some(raised), false) = (&report.traceback, places.is_empty()) {
+    if let (Some(raised), false) = (&report.verdict.traceback, places.is_empty()) {
         // Four leading spaces: nothing in it can end the block.
         let lines = places.iter().chain([&raised.exception]);
         let lines: Vec<String> = lines
@@ -147,6 +154,7 @@ fn cause(report: &Report) -> String {
         text.push_str(&format!("\n\n{}", lines.join("\n")));
     }
     let evidence = report
+        .verdict
         .cause
         .as_ref()
         .map(|cause| report.in_time(&cause.evidence))
@@ -160,6 +168,7 @@ fn cause(report: &Report) -> String {
 
 fn excluded(report: &Report) -> Vec<String> {
     let ruled_out: Vec<String> = report
+        .verdict
         .ruled_out
         .iter()
         .map(|out| {
@@ -172,6 +181,7 @@ fn excluded(report: &Report) -> Vec<String> {
         })
         .collect();
     let untold: Vec<String> = report
+        .verdict
         .cannot_tell
         .iter()
         .map(|untold| {

@@ -233,15 +233,18 @@ impl Steps<'_> {
 
 /// Where the task went no further.
 fn ending(report: &Report) -> String {
-    let missing = report.stages.iter().find(|reached| {
+    let missing = report.verdict.stages.iter().find(|reached| {
         reached.stage != Stage::Settled
             && reached.reached == Some(false)
-            && report.stage.is_none_or(|furthest| reached.stage > furthest)
+            && report
+                .verdict
+                .stage
+                .is_none_or(|furthest| reached.stage > furthest)
     });
     let Some(missing) = missing else {
         return format!(
             "Note over {WORKER}: {}",
-            label(&format!("outcome {}", report.outcome.name()))
+            label(&format!("outcome {}", report.verdict.outcome.name()))
         );
     };
     let arrow = match missing.stage {
@@ -253,7 +256,7 @@ fn ending(report: &Report) -> String {
         Stage::Finished => format!("{WORKER}-x{DATABASE}"),
     };
     let why = missing.observed.as_deref().unwrap_or(missing.stage.meaning());
-    let cause = match &report.cause {
+    let cause = match &report.verdict.cause {
         Some(cause) if cause.certainty == Certainty::Certain => format!(" ({})", cause.id),
         Some(cause) => format!(" ({} {})", cause.certainty.name(), cause.id),
         None => String::new(),
@@ -266,6 +269,7 @@ fn ending(report: &Report) -> String {
 
 fn reached(report: &Report, stage: Stage) -> Option<bool> {
     report
+        .verdict
         .stages
         .iter()
         .find(|reached| reached.stage == stage)?
@@ -273,7 +277,11 @@ fn reached(report: &Report, stage: Stage) -> Option<bool> {
 }
 
 fn at(report: &Report, stage: Stage) -> Option<f64> {
-    let reached = report.stages.iter().find(|reached| reached.stage == stage)?;
+    let reached = report
+        .verdict
+        .stages
+        .iter()
+        .find(|reached| reached.stage == stage)?;
     reached.at_ms.filter(|_| reached.reached == Some(true))
 }
 
@@ -282,7 +290,7 @@ fn is_ours(report: &Report, message: &Message) -> bool {
         || message
             .message_id
             .as_ref()
-            .is_some_and(|id| report.task.message_id.as_ref() == Some(id))
+            .is_some_and(|id| report.verdict.task.message_id.as_ref() == Some(id))
 }
 
 fn named(message: &Message) -> String {

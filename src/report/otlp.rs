@@ -63,7 +63,7 @@ struct Trace<'a> {
 
 impl<'a> Trace<'a> {
     fn new(report: &'a Report) -> Self {
-        let task = report.task.id.as_deref().unwrap_or_default();
+        let task = report.verdict.task.id.as_deref().unwrap_or_default();
         let id = hex(&format!("{} {task}", report.started_at), 16);
         let root = hex(&format!("{id} run"), 8);
         let end_ms = report.timeline.last().map_or(0.0, |event| event.at_ms).max(0.0);
@@ -80,16 +80,16 @@ impl<'a> Trace<'a> {
         let report = self.report;
         let mut facts = vec![
             ("taskdiag.scenario", json!(words::scenario(report))),
-            ("taskdiag.outcome", json!(report.outcome.name())),
-            ("taskdiag.exit_code", json!(report.exit_code)),
+            ("taskdiag.outcome", json!(report.verdict.outcome.name())),
+            ("taskdiag.exit_code", json!(report.verdict.exit_code)),
         ];
-        if let Some(task) = &report.task.id {
+        if let Some(task) = &report.verdict.task.id {
             facts.push(("taskdiag.task.id", json!(task)));
         }
-        if let Some(actor) = &report.task.actor {
+        if let Some(actor) = &report.verdict.task.actor {
             facts.push(("taskdiag.actor", json!(actor)));
         }
-        if let Some(cause) = &report.cause {
+        if let Some(cause) = &report.verdict.cause {
             facts.push(("taskdiag.cause.id", json!(cause.id)));
             facts.push(("taskdiag.cause.certainty", json!(cause.certainty.name())));
         }
@@ -147,7 +147,12 @@ impl<'a> Trace<'a> {
 
     fn stage(&self, reached: &Reached, times: (f64, f64)) -> Json {
         let report = self.report;
-        let queue = report.task.queue.as_deref().unwrap_or(&report.setup.queue);
+        let queue = report
+            .verdict
+            .task
+            .queue
+            .as_deref()
+            .unwrap_or(&report.setup.queue);
         let operation = |name: &'static str, kind: &'static str| {
             vec![
                 ("messaging.operation.name", json!(name)),
@@ -193,13 +198,18 @@ impl<'a> Trace<'a> {
 
     fn messaging(&self) -> Vec<(&'static str, Json)> {
         let report = self.report;
-        let queue = report.task.queue.as_deref().unwrap_or(&report.setup.queue);
+        let queue = report
+            .verdict
+            .task
+            .queue
+            .as_deref()
+            .unwrap_or(&report.setup.queue);
         let mut facts = vec![
             ("messaging.system", json!("rabbitmq")),
             ("messaging.destination.name", json!(queue)),
             ("messaging.rabbitmq.destination.routing_key", json!(queue)),
         ];
-        if let Some(id) = &report.task.message_id {
+        if let Some(id) = &report.verdict.task.message_id {
             facts.push(("messaging.message.id", json!(id)));
         }
         if let Some((host, port)) = report.setup.broker.rsplit_once(':') {

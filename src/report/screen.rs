@@ -238,6 +238,7 @@ impl Screen<'_> {
         let report = self.report;
         let mut lines = Vec::new();
         let seen = report
+            .verdict
             .contributing
             .iter()
             .map(|other| format!("{} ({}): {}", other.id, other.certainty.name(), other.summary));
@@ -245,7 +246,9 @@ impl Screen<'_> {
         let differences = differences
             .iter()
             .map(|line| format!("API and worker differ: {line}"));
-        let also = seen.chain(differences).chain(report.notes.iter().cloned());
+        let also = seen
+            .chain(differences)
+            .chain(report.verdict.notes.iter().cloned());
         lines.extend(also.take(self.budget.also).map(|text| self.field("Also", &text)));
         let unseen = unseen::blind(report);
         if !self.budget.unseen && self.budget.air && !unseen.is_empty() {

@@ -8,12 +8,20 @@ use crate::units::span;
 
 /// The verdict in one sentence.
 pub(super) fn sentence(report: &Report) -> String {
-    if report.outcome == Outcome::Succeeded {
-        let other = report.cause.as_ref().filter(|cause| cause.id != "succeeded");
+    if report.verdict.outcome == Outcome::Succeeded {
+        let other = report
+            .verdict
+            .cause
+            .as_ref()
+            .filter(|cause| cause.id != "succeeded");
         if let (Some(cause), false) = (other, is_good(report)) {
             return format!("The task succeeded, but not as configured: {}", cause.title);
         }
-        let finished = report.stages.iter().find(|stage| stage.stage == Stage::Finished);
+        let finished = report
+            .verdict
+            .stages
+            .iter()
+            .find(|stage| stage.stage == Stage::Finished);
         let at = finished
             .and_then(|stage| stage.at_ms)
             .filter(|at| *at > 0.0 && !report.setup.post_mortem);
@@ -24,25 +32,27 @@ pub(super) fn sentence(report: &Report) -> String {
             None => text,
         };
     }
-    let what = match (report.scenario, report.outcome) {
+    let what = match (report.verdict.scenario, report.verdict.outcome) {
         (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
         (Some(Scenario::A), Outcome::Unknown) => "The task ran, and nothing shows whether it has finished",
         (Some(Scenario::A), _) => "The task ran and has not finished",
         (Some(_), _) => "The task did not run",
-        (None, _) if report.stage.is_none() && report.setup.post_mortem => "Nothing is known of this task",
-        (None, _) if report.stage.is_none() && gave_no_answer(report) => {
+        (None, _) if report.verdict.stage.is_none() && report.setup.post_mortem => {
+            "Nothing is known of this task"
+        }
+        (None, _) if report.verdict.stage.is_none() && gave_no_answer(report) => {
             "Nothing says whether the task was submitted"
         }
-        (None, _) if report.stage.is_none() && may_be_sent(report) => {
+        (None, _) if report.verdict.stage.is_none() && may_be_sent(report) => {
             "The request failed, and a message was sent all the same"
         }
-        (None, _) if report.stage.is_none() => "The task was not submitted",
-        (None, _) if report.stage == Some(Stage::Received) => "A worker has begun with the task",
+        (None, _) if report.verdict.stage.is_none() => "The task was not submitted",
+        (None, _) if report.verdict.stage == Some(Stage::Received) => "A worker has begun with the task",
         (None, _) => "Nothing shows whether the task ran",
     };
-    match &report.cause {
+    match &report.verdict.cause {
         Some(cause) => format!("{what}: {}", title(report, cause)),
-        None if was_stopped(report) => match report.stage {
+        None if was_stopped(report) => match report.verdict.stage {
             Some(stage) => format!("Stopped by you; the task had been {} by then", stage.name()),
             None => "Stopped by you before a task was submitted".into(),
         },
@@ -57,14 +67,18 @@ fn title(report: &Report, cause: &Named) -> String {
     if cause.of.is_some() {
         return title.clone();
     }
-    let raised = report.traceback.as_ref().map(|raised| class(&raised.exception));
+    let raised = report
+        .verdict
+        .traceback
+        .as_ref()
+        .map(|raised| class(&raised.exception));
     let title = match (title.strip_suffix("raised an exception"), raised) {
         (Some(who), Some(raised)) => format!("{who}raised {raised}"),
         _ => title.clone(),
     };
     // Which actor the worker does not know is said by what it refused.
     let is_said = |name: &&String| title.starts_with("actor ") || cause.summary.contains(name.as_str());
-    let actor = report.task.actor.as_ref().filter(is_said);
+    let actor = report.verdict.task.actor.as_ref().filter(is_said);
     named(&title, &QUEUES, Some(&report.setup.queue))
         .or_else(|| named(&title, &ACTORS, actor))
         .unwrap_or(title)
@@ -96,14 +110,14 @@ fn class(exception: &str) -> &str {
 
 /// The API answered with an error, and had sent a message.
 fn may_be_sent(report: &Report) -> bool {
-    let mut stages = report.stages.iter();
+    let mut stages = report.verdict.stages.iter();
     let submitted = stages.find(|stage| stage.stage == Stage::Submitted);
     submitted.is_some_and(|stage| stage.reached.is_none())
 }
 
 /// Why a success does not count as one: exit code 30 has a reason, and it stands in the headline.
 fn doubt(report: &Report) -> Option<String> {
-    if report.exit_code != crate::error::exit::COULD_NOT {
+    if report.verdict.exit_code != crate::error::exit::COULD_NOT {
         return None;
     }
     let mut sources = report.sources.iter();

@@ -24,7 +24,7 @@ fn render(report: &Report, style: Style) -> String {
         false => "❌",
     };
     let mut lines = vec![format!("{sign} *{}*", plain(&words::sentence(report)))];
-    if let Some(cause) = &report.cause {
+    if let Some(cause) = &report.verdict.cause {
         let certainty = cause.certainty.name();
         lines.push(format!("{} ({certainty})", plain(&cause.summary)));
     }

@@ -92,8 +92,8 @@ fn whole(report: &Report, style: Style) -> String {
 
 /// What is read last.
 fn verdict(report: &Report, style: Style) -> String {
-    let (sign, code) = sign(Some(report.outcome == Outcome::Succeeded), style.ascii);
-    let text = match &report.cause {
+    let (sign, code) = sign(Some(report.verdict.outcome == Outcome::Succeeded), style.ascii);
+    let text = match &report.verdict.cause {
         Some(cause) => format!("{sign} {} ({})", cause.id, cause.certainty.name()),
         None if words::was_stopped(report) => format!("{sign} stopped by you, no cause yet"),
         None => format!("{sign} no cause could be proved"),
@@ -103,7 +103,7 @@ fn verdict(report: &Report, style: Style) -> String {
 
 /// What was raised, and where.
 fn raised(report: &Report, style: Style) -> Option<String> {
-    let raised = report.traceback.as_ref()?;
+    let raised = report.verdict.traceback.as_ref()?;
     let mut lines = frames::of(report);
     lines.push(raised.exception.clone());
     let lines: Vec<String> = lines
@@ -154,7 +154,7 @@ fn indented(text: &str, sign: &str, style: Style) -> Vec<String> {
 }
 
 fn headline(report: &Report, style: Style) -> String {
-    let code = match (report.scenario, report.outcome) {
+    let code = match (report.verdict.scenario, report.verdict.outcome) {
         (Some(Scenario::A), Outcome::Succeeded) => "1;32",
         (Some(Scenario::A), _) => "1;33",
         (Some(Scenario::B) | None, _) => "1;31",
@@ -192,11 +192,14 @@ const NOT_REACHED: &str = "not reached";
 fn stages(report: &Report, style: Style) -> String {
     let mut groups: Vec<(Vec<&str>, &Reached, String)> = Vec::new();
     let missed = words::blamed(report);
-    for reached in &report.stages {
+    for reached in &report.verdict.stages {
         // What comes after the stage that was missed was not reached either: that says nothing more.
         let beyond = reached.reached != Some(true)
             && missed.is_some_and(|missed| reached.stage > missed)
-            && report.stage.is_none_or(|furthest| reached.stage > furthest);
+            && report
+                .verdict
+                .stage
+                .is_none_or(|furthest| reached.stage > furthest);
         if beyond {
             match groups.last_mut() {
                 Some((names, _, observed)) if observed == NOT_REACHED => names.push(reached.stage.name()),
@@ -268,7 +271,7 @@ pub(super) fn sign(reached: Option<bool>, ascii: bool) -> (&'static str, &'stati
 fn cause(report: &Report, style: Style) -> String {
     let reasoning = words::reasoning(report, style);
     let reasoning = reasoning.iter().map(|line| hanging("  ", line, 2, style));
-    let Some(cause) = &report.cause else {
+    let Some(cause) = &report.verdict.cause else {
         let mut lines = vec![format!("{} none could be proved.", style.bold("Cause"))];
         lines.extend(reasoning);
         return lines.join("\n");
@@ -311,6 +314,7 @@ fn differences(report: &Report, style: Style) -> Option<String> {
 fn also(report: &Report, style: Style) -> Vec<String> {
     let mut parts = Vec::new();
     let seen: Vec<String> = report
+        .verdict
         .contributing
         .iter()
         .map(|other| {
@@ -323,7 +327,7 @@ fn also(report: &Report, style: Style) -> Vec<String> {
     if !seen.is_empty() {
         parts.push(section("Also seen", &seen, style));
     }
-    for note in &report.notes {
+    for note in &report.verdict.notes {
         parts.push(hanging(&format!("{} ", style.bold("Note")), note, 5, style));
     }
     parts
@@ -331,11 +335,11 @@ fn also(report: &Report, style: Style) -> Vec<String> {
 
 /// Ruled out, untold, blind: each with its reason.
 fn excluded(report: &Report, style: Style) -> Vec<String> {
-    let ruled_out = report.ruled_out.iter().map(|out| {
+    let ruled_out = report.verdict.ruled_out.iter().map(|out| {
         let why = format!("{}{}", out.because, references(&out.evidence));
         (out.id.clone(), why)
     });
-    let untold = report.cannot_tell.iter().map(|untold| {
+    let untold = report.verdict.cannot_tell.iter().map(|untold| {
         let needs: Vec<&str> = untold.needs.iter().map(|source| source.name()).collect();
         (untold.id.clone(), format!("needs {}", needs.join(", ")))
     });

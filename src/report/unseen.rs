@@ -12,6 +12,7 @@ pub(super) fn blind(report: &Report) -> Vec<SourceState> {
             .iter()
             .any(|words| source.reason.starts_with(words));
         let decides = report
+            .verdict
             .cannot_tell
             .iter()
             .any(|untold| untold.needs.contains(&source.name));

@@ -13,7 +13,7 @@ use crate::timeline::{Ended, EventKind as Kind};
 
 /// What the scenario's letter stands for.
 pub(super) fn scenario(report: &Report) -> &'static str {
-    match report.scenario {
+    match report.verdict.scenario {
         Some(Scenario::A) => "A: the actor was entered",
         Some(Scenario::B) => "B: the actor was not entered, and something said why",
         Some(Scenario::C) => "C: the actor was not entered, and there was silence",
@@ -37,6 +37,7 @@ pub(super) fn no_cause(report: &Report) -> String {
     let afterwards = report.setup.post_mortem;
     let can_be_had = |source: &Source| !(afterwards && *source == Source::Firehose);
     let undecided = report
+        .verdict
         .cannot_tell
         .iter()
         .find(|untold| !untold.needs.is_empty() && untold.needs.iter().all(can_be_had));
@@ -91,7 +92,7 @@ fn unknown_to(report: &Report) -> Option<&str> {
         _ => None,
     });
     let is_absent = rows.next_back() == Some(false);
-    (report.setup.post_mortem && report.stage.is_none() && is_absent)
+    (report.setup.post_mortem && report.verdict.stage.is_none() && is_absent)
         .then_some(report.setup.table.as_deref())?
 }
 
@@ -100,13 +101,13 @@ pub(super) fn scenario_and_outcome(report: &Report) -> String {
     format!(
         "Scenario {} · outcome {}",
         scenario(report),
-        report.outcome.name()
+        report.verdict.outcome.name()
     )
 }
 
 /// Whose verdict it is: what is known of task, message, actor and queue.
 pub(super) fn subject(report: &Report) -> Vec<(&'static str, &str)> {
-    let task = &report.task;
+    let task = &report.verdict.task;
     [
         ("task", &task.id),
         ("message", &task.message_id),
@@ -120,7 +121,7 @@ pub(super) fn subject(report: &Report) -> Vec<(&'static str, &str)> {
 
 /// Whether what was expected came true, as the exit code says.
 pub(super) fn is_good(report: &Report) -> bool {
-    report.exit_code == crate::error::exit::OK
+    report.verdict.exit_code == crate::error::exit::OK
 }
 
 /// The stage that the cause kept the task from. A task that was followed to the end and failed is
@@ -130,12 +131,16 @@ pub(super) fn blamed(report: &Report) -> Option<Stage> {
         return None;
     }
     let missing = report
+        .verdict
         .stages
         .iter()
         .find(|reached| {
             reached.stage != Stage::Settled
                 && reached.reached != Some(true)
-                && report.stage.is_none_or(|furthest| reached.stage > furthest)
+                && report
+                    .verdict
+                    .stage
+                    .is_none_or(|furthest| reached.stage > furthest)
         })
         .map(|reached| reached.stage);
     Some(missing.unwrap_or(Stage::Finished))
@@ -143,16 +148,16 @@ pub(super) fn blamed(report: &Report) -> Option<Stage> {
 
 /// What to do is worth saying unless the task succeeded.
 pub(super) fn remedies(report: &Report) -> &[String] {
-    match &report.cause {
+    match &report.verdict.cause {
         // A success of another kind than the configured one (`ran-in-the-api`) has something to be done.
-        Some(cause) if report.outcome != Outcome::Succeeded || !is_good(report) => &cause.remedies,
+        Some(cause) if report.verdict.outcome != Outcome::Succeeded || !is_good(report) => &cause.remedies,
         _ => &[],
     }
 }
 
 /// The page or the command that says more.
 pub(super) fn more(report: &Report) -> String {
-    match &report.cause {
+    match &report.verdict.cause {
         Some(cause) => links::page_of(&cause.id),
         None => "taskdiag check".into(),
     }

@@ -24,7 +24,7 @@ pub use place::{Place, places};
 pub use stacks::{ARGUMENT, Line};
 pub use unreachable::{Trouble, Unreachable};
 use watch::ANSWERS_WITHIN;
-pub use watch::{Asked, watch};
+pub use watch::{WatchRequest, watch};
 
 fn unreachable_event(place: &Place, unreachable: Unreachable) -> EventKind {
     EventKind::PlaceUnreachable {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::exec::{self, Asked, Place};
+use super::exec::{self, Place, WatchRequest};
 use super::process::{self, ProcessQuery, Twins};
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
@@ -32,14 +32,14 @@ pub async fn watch(
         let (said, ready) = oneshot::channel();
         doors.push((place.part, sender));
         looked.push(ready);
-        let asked = WatchRequest {
+        let request = WatchRequest {
             place,
             queries,
             here: here.clone(),
             twins: twins.clone(),
             looked: said,
         };
-        watching.push(exec::watch(config, asked, tap.clone(), phases.clone()));
+        watching.push(exec::watch(config, request, tap.clone(), phases.clone()));
     }
     let elsewhere = futures_util::future::join_all(watching);
     let local = async {

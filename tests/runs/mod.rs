@@ -43,7 +43,7 @@ pub const HOSTILE: [&str; 7] = [
 /// A run whose every outside text is hostile.
 pub fn hostile(text: &str) -> Report {
     let seen = read("row-rolled-back");
-    let task_id = report(&seen).task.id.unwrap();
+    let task_id = report(&seen).verdict.task.id.unwrap();
     let mut timeline = Timeline::new(seen.setup.clone(), seen.started_at.clone());
     for mut event in seen.events {
         match &mut event.kind {
@@ -121,13 +121,13 @@ pub fn hostile(text: &str) -> Report {
     let timeline = recording::parse(&recording::to_text(&timeline)).unwrap();
     let mut report = report(&timeline);
     let text = &printable(text);
-    report.task.id = Some(format!("{task_id}{text}"));
-    report.notes.push(text.into());
-    if let Some(cause) = &mut report.cause {
+    report.verdict.task.id = Some(format!("{task_id}{text}"));
+    report.verdict.notes.push(text.into());
+    if let Some(cause) = &mut report.verdict.cause {
         cause.summary.push_str(text);
         cause.remedies.push(text.into());
     }
-    for reached in &mut report.stages {
+    for reached in &mut report.verdict.stages {
         reached.observed = Some(text.into());
     }
     report

@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "actor-raised",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
-    general: false,
     fails_attempt: true,
-    applies_to: &[],
     page: include_str!("actor_raised.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// So long a copy that was published may take to us.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::diagnosis::evidence::stacks::Thread;
 use crate::diagnosis::evidence::{WorkerLine, control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Stand, Story};
 use crate::framework::{Inspection, LogEvent};
 use crate::timeline::{EventKind, Process, Source};
 use crate::units::seconds;
@@ -15,13 +15,14 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
     explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
-    scenario: None,
     needs: &[],
     general: true,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Hangs,
+    claims: &[Claim::IsRunning, Claim::NotFinal],
+    ends_a_run: true,
     page: include_str!("actor_still_running.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// The last call has returned; only its acknowledgement is missing.

@@ -9,14 +9,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-answer-unrecognised",
     keeps_from: &[Stage::Submitted],
     owner: &[Owner::Diagnosis],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_answer_unrecognised.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-cannot-enqueue",
     keeps_from: &[Stage::Submitted, Stage::Published],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_cannot_enqueue.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -9,14 +9,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-failed",
     keeps_from: &[Stage::Submitted],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
     general: true,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_failed.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -8,14 +8,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-rejected",
     keeps_from: &[Stage::Submitted],
     owner: &[Owner::Diagnosis],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_rejected.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

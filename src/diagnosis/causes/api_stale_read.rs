@@ -8,14 +8,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-stale-read",
     keeps_from: &[],
     owner: &[Owner::ApiCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Api], &[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_stale_read.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// The API may write the status in another case than the row.

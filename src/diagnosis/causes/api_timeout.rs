@@ -9,14 +9,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-timeout",
     keeps_from: &[Stage::Submitted],
     owner: &[Owner::DatabaseHost],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_timeout.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -8,14 +8,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-unauthorized",
     keeps_from: &[Stage::Submitted],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_unauthorized.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -9,14 +9,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "api-unreachable",
     keeps_from: &[Stage::Submitted],
     owner: &[Owner::DatabaseHost],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("api_unreachable.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// What the page's remedies tell apart.

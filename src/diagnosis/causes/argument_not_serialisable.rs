@@ -8,14 +8,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "argument-not-serialisable",
     keeps_from: &[Stage::Submitted],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("argument_not_serialisable.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

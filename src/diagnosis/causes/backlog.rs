@@ -1,7 +1,7 @@
 //! The queue moves, and the message is behind others.
 
 use crate::diagnosis::evidence::{Fact, broker, expiry, holding, retries};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::text::counted;
 use crate::timeline::EventKind;
 use crate::timeline::Source;
@@ -11,14 +11,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "backlog",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Wait],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Waits,
     page: include_str!("backlog.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -8,14 +8,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "bad-arguments",
     keeps_from: &[Stage::Entered],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("bad_arguments.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

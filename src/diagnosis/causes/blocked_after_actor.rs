@@ -20,13 +20,10 @@ pub(super) const CAUSE: Cause = Cause {
         "worker-blocked",
         "backlog",
     ],
-    scenario: None,
     needs: &[&[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("blocked_after_actor.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Fact, broker, holdups, stacks, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 use crate::units;
@@ -14,11 +14,10 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog, Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Hangs,
     page: include_str!("blocked_before_entry.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

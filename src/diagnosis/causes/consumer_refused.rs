@@ -13,11 +13,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["no-consumer"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue], &[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("consumer_refused.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

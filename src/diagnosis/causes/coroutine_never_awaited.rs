@@ -8,14 +8,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "coroutine-never-awaited",
     keeps_from: &[Stage::Entered],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("coroutine_never_awaited.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

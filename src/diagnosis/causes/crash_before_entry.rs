@@ -13,11 +13,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["delivery-limit-reached"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("crash_before_entry.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "decode-error",
     keeps_from: &[Stage::Received],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("decode_error.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// A message that can be read may follow one that was no task's: how long after.

@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "delay-queue-stuck",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Broker],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::DeadLetters], &[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("delay_queue_stuck.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// The broker's own queues for later round up to whole seconds, and each passes it on to the next.

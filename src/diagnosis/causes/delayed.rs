@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::{broker, control, limits, retries};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::Delays;
 use crate::timeline::Source;
 use crate::units;
@@ -12,14 +12,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "delayed",
     keeps_from: &[Stage::Delivered, Stage::Received],
     owner: &[Owner::Wait],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::DeadLetters]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Waits,
     page: include_str!("delayed.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// It passes from one of the broker's queues for later to the next, which the firehose does not show.

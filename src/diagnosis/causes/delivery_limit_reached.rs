@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "delivery-limit-reached",
     keeps_from: &[Stage::Finished, Stage::Received, Stage::Entered],
     owner: &[Owner::Broker, Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("delivery_limit_reached.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "dropped-by-limit",
     keeps_from: &[Stage::Published, Stage::Delivered],
     owner: &[Owner::Broker],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management, Source::DeadLetters]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("dropped_by_limit.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// Whether a policy limits it could not be read, at the last look or at an earlier one.

@@ -12,13 +12,10 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::ApiCode],
     explains: &["actor-raised", "row-never-written"],
-    scenario: None,
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("enqueued_before_commit.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// Only the version that the API inserted tells when it did, and only where the actor left no mark on the

@@ -11,14 +11,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "error-swallowed",
     keeps_from: &[],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("error_swallowed.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

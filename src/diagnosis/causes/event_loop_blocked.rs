@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::diagnosis::evidence::stacks::{self, Thread};
 use crate::diagnosis::evidence::{Fact, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WITH_MIDDLEWARE, function_of};
 use crate::timeline::Source;
 
@@ -22,11 +22,11 @@ pub(super) const CAUSE: Cause = Cause {
     ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: WITH_MIDDLEWARE,
+    claims: &[Claim::IsRunning],
     page: include_str!("event_loop_blocked.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// One of these actors' functions is on the loop's stack.

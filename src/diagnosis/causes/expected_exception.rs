@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "expected-exception",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog]],
-    general: false,
     fails_attempt: true,
-    applies_to: &[],
     page: include_str!("expected_exception.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

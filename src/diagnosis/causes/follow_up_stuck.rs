@@ -13,13 +13,10 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode, Owner::Deployment],
     explains: &["row-never-written"],
-    scenario: None,
     needs: &[&[Source::Firehose, Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("follow_up_stuck.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// The cases of its remedies: one of them at a time.

@@ -13,14 +13,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "message-expired",
     keeps_from: &[Stage::Delivered, Stage::Received],
     owner: &[Owner::Broker, Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Management, Source::DeadLetters, Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("message_expired.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

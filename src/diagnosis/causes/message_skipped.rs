@@ -9,14 +9,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "message-skipped",
     keeps_from: &[Stage::Entered],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: framework::WITH_MIDDLEWARE,
     page: include_str!("message_skipped.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// The cases of its remedies.

@@ -9,14 +9,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "message-too-old",
     keeps_from: &[Stage::Entered],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: WITH_MIDDLEWARE,
     page: include_str!("message_too_old.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

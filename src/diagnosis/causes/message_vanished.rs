@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "message-vanished",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose], &[Source::Queue], &[Source::Management]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("message_vanished.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::{Depth, WorkerLine, broker, containers, retries, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::framework::WorkerLife;
 use crate::text::{self, counted};
@@ -14,14 +14,13 @@ pub(super) const CAUSE: Cause = Cause {
     id: "no-consumer",
     keeps_from: &[Stage::Delivered, Stage::Received],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
     general: true,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Hangs,
     page: include_str!("no_consumer.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

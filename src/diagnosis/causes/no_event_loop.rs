@@ -9,14 +9,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "no-event-loop",
     keeps_from: &[Stage::Entered],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
-    general: false,
-    fails_attempt: false,
     applies_to: framework::WITH_MIDDLEWARE,
     page: include_str!("no_event_loop.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Transfer, api, broker, connections, later, permissions};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{Connection, Source};
 
@@ -10,14 +10,13 @@ pub(super) const CAUSE: Cause = Cause {
     id: "not-dispatched",
     keeps_from: &[Stage::Published],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Hangs,
+    claims: &[Claim::NothingSent],
     page: include_str!("not_dispatched.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// A publish that failed and was swallowed leaves the same, and only the API's log would tell.

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{End, api, broker, connections, later, permissions, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Stand, Story};
 use crate::text;
 use crate::timeline::{Process, Source};
 
@@ -10,14 +10,14 @@ pub(super) const CAUSE: Cause = Cause {
     id: "not-published",
     keeps_from: &[Stage::Published],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Queue]],
     general: true,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Hangs,
+    claims: &[Claim::NothingSent],
     page: include_str!("not_published.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

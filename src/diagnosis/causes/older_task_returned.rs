@@ -12,11 +12,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["not-dispatched", "not-published", "row-marked-failed"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Database], &[Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("older_task_returned.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

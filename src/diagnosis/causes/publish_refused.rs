@@ -12,11 +12,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["not-published", "not-dispatched"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose], &[Source::Management, Source::ApiLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("publish_refused.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// The cases of its remedies.

@@ -1,21 +1,19 @@
 //! The API talks to another broker.
 
 use crate::diagnosis::evidence::connections;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "published-to-other-broker",
     keeps_from: &[Stage::Published],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::NothingSent],
     page: include_str!("published_to_other_broker.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -7,14 +7,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "published-to-other-queue",
     keeps_from: &[Stage::Published],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("published_to_other_queue.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "published-to-other-vhost",
     keeps_from: &[Stage::Published],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("published_to_other_vhost.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

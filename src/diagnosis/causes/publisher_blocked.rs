@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "publisher-blocked",
     keeps_from: &[Stage::Published],
     owner: &[Owner::Broker],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("publisher_blocked.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

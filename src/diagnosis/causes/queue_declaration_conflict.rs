@@ -11,11 +11,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["no-consumer"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("queue_declaration_conflict.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "queue-deleted",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Broker],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("queue_deleted.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

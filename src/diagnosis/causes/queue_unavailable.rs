@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "queue-unavailable",
     keeps_from: &[Stage::Published, Stage::Delivered],
     owner: &[Owner::Broker],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue, Source::Management, Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("queue_unavailable.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

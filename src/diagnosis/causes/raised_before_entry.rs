@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "raised-before-entry",
     keeps_from: &[Stage::Entered],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("raised_before_entry.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

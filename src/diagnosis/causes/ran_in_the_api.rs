@@ -11,13 +11,10 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[],
     owner: &[Owner::ApiCode],
     explains: &["succeeded", "row-marked-failed"],
-    scenario: None,
     needs: &[&[Source::Firehose], &[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("ran_in_the_api.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -10,14 +10,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "ran-twice",
     keeps_from: &[],
     owner: &[Owner::ApiCode, Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Firehose, Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("ran_twice.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

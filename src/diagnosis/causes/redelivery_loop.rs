@@ -11,14 +11,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "redelivery-loop",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::Broker, Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("redelivery_loop.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

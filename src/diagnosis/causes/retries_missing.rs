@@ -9,14 +9,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "retries-missing",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog]],
-    general: false,
     fails_attempt: true,
     applies_to: framework::WITH_MIDDLEWARE,
     page: include_str!("retries_missing.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -12,11 +12,10 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["actor-raised", "time-limit-exceeded", "raised-before-entry"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Firehose], &[Source::WorkerLog]],
-    general: false,
     fails_attempt: true,
-    applies_to: &[],
     page: include_str!("retry_lost.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// A case of its remedies.

@@ -10,13 +10,10 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::ApiCode, Owner::WorkerCode],
     explains: &["actor-raised"],
-    scenario: None,
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("row_deleted.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// An actor that deletes the row does so as the last thing that it does.

@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "row-invisible",
     keeps_from: &[Stage::Recorded, Stage::Finished],
     owner: &[Owner::DatabaseHost],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("row_invisible.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

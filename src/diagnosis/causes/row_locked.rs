@@ -15,13 +15,10 @@ pub(super) const CAUSE: Cause = Cause {
         "backlog",
         "actor-still-running",
     ],
-    scenario: None,
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("row_locked.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

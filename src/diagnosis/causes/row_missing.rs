@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{broker, row};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
 use crate::timeline::Source;
 use crate::units;
@@ -11,14 +11,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "row-missing",
     keeps_from: &[Stage::Recorded, Stage::Finished],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::NoRow],
     page: include_str!("row_missing.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// A look of ours or of the API's found it.

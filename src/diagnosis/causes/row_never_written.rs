@@ -1,7 +1,7 @@
 //! The actor completed and wrote no final status.
 
 use crate::diagnosis::evidence::{Fact, broker, row};
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source, Xmax};
 
@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "row-never-written",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::NotFinal],
     page: include_str!("row_never_written.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// The last attempt did not come to its end: it raised without an ERROR line, was told to stop, or

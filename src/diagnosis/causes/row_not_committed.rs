@@ -8,14 +8,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "row-not-committed",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("row_not_committed.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

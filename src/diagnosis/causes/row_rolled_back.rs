@@ -1,6 +1,6 @@
 //! The actor's update of the row was rolled back.
 
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
 use crate::framework::contains_token;
 use crate::text;
 use crate::timeline::Source;
@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "row-rolled-back",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Database]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::NotFinal],
     page: include_str!("row_rolled_back.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

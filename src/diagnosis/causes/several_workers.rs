@@ -12,14 +12,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "several-workers",
     keeps_from: &[],
     owner: &[Owner::Deployment],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Management]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("several_workers.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

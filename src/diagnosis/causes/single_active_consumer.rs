@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "single-active-consumer",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Management]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("single_active_consumer.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

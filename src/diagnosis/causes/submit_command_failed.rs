@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "submit-command-failed",
     keeps_from: &[Stage::Submitted, Stage::Published],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("submit_command_failed.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -8,14 +8,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "succeeded",
     keeps_from: &[],
     owner: &[],
-    explains: &[],
-    scenario: None,
     needs: &[],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("succeeded.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

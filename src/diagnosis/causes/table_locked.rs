@@ -18,13 +18,10 @@ pub(super) const CAUSE: Cause = Cause {
         "actor-still-running",
         "blocked-before-entry",
     ],
-    scenario: None,
     needs: &[],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("table_locked.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

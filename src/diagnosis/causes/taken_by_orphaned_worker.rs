@@ -12,11 +12,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: others::OF_ITS_RUN,
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Management], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("taken_by_orphaned_worker.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// What the page's remedies tell apart.

@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-client",
     keeps_from: &[Stage::Received],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("taken_by_other_client.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

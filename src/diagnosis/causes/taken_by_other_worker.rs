@@ -13,11 +13,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: others::OF_ITS_RUN,
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::Management]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("taken_by_other_worker.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn is_the_api(story: &Story<'_>, pid: i32) -> bool {

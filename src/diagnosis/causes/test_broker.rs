@@ -2,21 +2,19 @@
 
 use crate::diagnosis::evidence::{connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "test-broker",
     keeps_from: &[Stage::Published],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::NothingSent],
     page: include_str!("test_broker.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

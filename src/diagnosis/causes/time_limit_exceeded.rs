@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "time-limit-exceeded",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog, Source::Firehose]],
-    general: false,
     fails_attempt: true,
-    applies_to: &[],
     page: include_str!("time_limit_exceeded.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// So soon the thread raises, unless it stands inside one C call.

@@ -10,13 +10,10 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
     explains: &["actor-still-running"],
-    scenario: None,
     needs: &[&[Source::Process], &[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("timeout_error_lost.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

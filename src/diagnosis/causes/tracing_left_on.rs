@@ -8,14 +8,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "tracing-left-on",
     keeps_from: &[],
     owner: &[Owner::Diagnosis],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Management]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("tracing_left_on.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

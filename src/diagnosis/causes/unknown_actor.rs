@@ -9,14 +9,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "unknown-actor",
     keeps_from: &[Stage::Received],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("unknown_actor.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -8,14 +8,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "unroutable",
     keeps_from: &[Stage::Published],
     owner: &[Owner::ApiCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose], &[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("unroutable.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// More than two events of different sources can be out of order.

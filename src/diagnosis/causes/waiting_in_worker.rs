@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::busy::{self, Busy};
 use crate::diagnosis::evidence::{Fact, WorkerLine, broker, control, holding, holdups, threads, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
 use crate::timeline::Source;
@@ -13,14 +13,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "waiting-in-worker",
     keeps_from: &[Stage::Received],
     owner: &[Owner::Wait],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog, Source::Process, Source::Control]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Waits,
     page: include_str!("waiting_in_worker.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -12,13 +12,10 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
     explains: &["row-locked", "actor-still-running"],
-    scenario: None,
     needs: &[&[Source::Database], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("waits_for_itself.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::DatabaseHost, Owner::WorkerCode],
     explains: &["actor-still-running", "worker-blocked"],
-    scenario: None,
     // The list of sessions needs no row.
     needs: &[&[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("waits_for_lock.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Fact, broker, workers};
 use crate::diagnosis::premises::EventId;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
@@ -10,14 +10,14 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-blocked",
     keeps_from: &[Stage::Received],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::WorkerLog]],
     general: true,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Hangs,
+    claims: &[Claim::LogsNothing, Claim::IsAlive],
     page: include_str!("worker_blocked.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

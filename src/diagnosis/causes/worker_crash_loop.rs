@@ -15,11 +15,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["no-consumer", "worker-not-started", "worker-still-booting"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_crash_loop.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

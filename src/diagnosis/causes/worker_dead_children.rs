@@ -13,11 +13,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["no-consumer", "worker-still-booting", "worker-on-test-broker"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_dead_children.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

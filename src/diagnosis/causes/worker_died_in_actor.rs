@@ -14,13 +14,12 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::DatabaseHost],
     explains: &["delivery-limit-reached"],
-    scenario: None,
     needs: &[&[Source::WorkerLog, Source::Process]],
-    general: false,
     fails_attempt: true,
-    applies_to: &[],
+    ends_a_run: true,
     page: include_str!("worker_died_in_actor.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

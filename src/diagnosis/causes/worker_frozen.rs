@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Fact, Transfer, containers, control, retries, stacks, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::{Container, EventKind, PlaceState, Process, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -20,11 +20,10 @@ pub(super) const CAUSE: Cause = Cause {
     ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process, Source::Containers]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::IsAlive],
     page: include_str!("worker_frozen.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -10,14 +10,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-has-no-actors",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: WITH_MIDDLEWARE,
     page: include_str!("worker_has_no_actors.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -20,11 +20,9 @@ pub(super) const CAUSE: Cause = Cause {
     ],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_killed_by_other_message.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// One end of a worker process, and what it had in its hands: message, actor, the line that says so.

@@ -21,11 +21,9 @@ pub(super) const CAUSE: Cause = Cause {
     ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_log_pipe_full.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// A thread of the process, or of a child that writes to it, did not move while it logged.

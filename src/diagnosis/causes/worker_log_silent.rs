@@ -1,21 +1,18 @@
 //! The worker's log does not show what it does.
 
 use crate::diagnosis::evidence::Fact;
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-log-silent",
     keeps_from: &[],
     owner: &[Owner::Diagnosis],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::LogsNothing],
     page: include_str!("worker_log_silent.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -13,11 +13,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["no-consumer"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_not_started.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -10,13 +10,10 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Received, Stage::Entered, Stage::Finished],
     owner: &[Owner::Deployment],
     explains: &["row-never-written", "row-missing", "actor-raised"],
-    scenario: None,
     needs: &[&[Source::Database], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_on_other_database.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -13,11 +13,9 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["no-consumer"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_on_other_queue.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

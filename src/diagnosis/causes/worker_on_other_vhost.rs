@@ -16,11 +16,9 @@ pub(super) const CAUSE: Cause = Cause {
         &[Source::Queue],
         &[Source::Process, Source::WorkerLog, Source::Containers],
     ],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_on_other_vhost.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

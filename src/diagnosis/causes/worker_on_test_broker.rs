@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Fact, broker, connections, stacks, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{Process, Source};
 
@@ -13,11 +13,10 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["no-consumer"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::IsAlive],
     page: include_str!("worker_on_test_broker.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

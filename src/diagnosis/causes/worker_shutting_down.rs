@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-shutting-down",
     keeps_from: &[Stage::Received, Stage::Delivered, Stage::Finished],
     owner: &[Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_shutting_down.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -10,14 +10,11 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-still-booting",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Wait],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue], &[Source::WorkerLog, Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("worker_still_booting.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

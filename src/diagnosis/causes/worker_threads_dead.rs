@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::diagnosis::evidence::{WorkerLine, threads, workers};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, exception_in};
 use crate::timeline::Source;
 
@@ -14,11 +14,10 @@ pub(super) const CAUSE: Cause = Cause {
     explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog, Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    claims: &[Claim::IsAlive],
     page: include_str!("worker_threads_dead.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

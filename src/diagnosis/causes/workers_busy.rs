@@ -1,7 +1,7 @@
 //! All consumers are full.
 
 use crate::diagnosis::evidence::{broker, busy, connections, control, holding, retries, stacks, workers};
-use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::Delays;
 use crate::timeline::Source;
 
@@ -9,14 +9,12 @@ pub(super) const CAUSE: Cause = Cause {
     id: "workers-busy",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Wait],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Queue]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
+    stand: Stand::Waits,
     page: include_str!("workers_busy.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

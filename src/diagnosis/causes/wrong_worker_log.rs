@@ -9,14 +9,10 @@ pub(super) const CAUSE: Cause = Cause {
     id: "wrong-worker-log",
     keeps_from: &[],
     owner: &[Owner::Diagnosis],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::WorkerLog], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
-    applies_to: &[],
     page: include_str!("wrong_worker_log.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

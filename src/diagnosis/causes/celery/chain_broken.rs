@@ -12,14 +12,12 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     // A result has no row before its task has ended.
     keeps_from: &[Stage::Published, Stage::Recorded],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Firehose], &[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("chain_broken.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -1,7 +1,7 @@
 //! The task comes after others of a chord, and not all of them have ended.
 
 use super::{APPLIES_TO, waits_for_others};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
@@ -9,14 +9,13 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     // A result has no row before its task has ended.
     keeps_from: &[Stage::Published, Stage::Recorded],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
+    stand: Stand::Waits,
     page: include_str!("chord_waiting.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

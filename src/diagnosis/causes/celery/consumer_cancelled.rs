@@ -13,11 +13,10 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     explains: &["no-consumer"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Control], &[Source::Queue]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("consumer_cancelled.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -12,14 +12,11 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "deadlock-on-subtask",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Firehose], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("deadlock_on_subtask.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// Where `get()` of a result waits, whatever the backend.

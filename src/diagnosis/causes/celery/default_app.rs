@@ -14,11 +14,10 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     explains: &["published-to-other-broker", "published-to-other-vhost"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Process, Source::ApiLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("default_app.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// Whatever application is used, it takes its broker from here first.

@@ -2,7 +2,7 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::control;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::HeldTask;
 use crate::timeline::Source;
 
@@ -13,11 +13,11 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     explains: &["workers-busy"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Control], &[Source::Queue]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
+    stand: Stand::Waits,
     page: include_str!("eta_blocks_worker.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

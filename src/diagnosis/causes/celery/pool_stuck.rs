@@ -2,7 +2,7 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{Fact, control, stacks};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::{FrameMatch, Inspection};
 use crate::timeline::Source;
 
@@ -10,14 +10,13 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "pool-stuck",
     keeps_from: &[Stage::Received, Stage::Entered],
     owner: &[Owner::WorkerCode, Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Control]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
+    stand: Stand::Waits,
     page: include_str!("pool_stuck.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

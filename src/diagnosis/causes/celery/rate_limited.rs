@@ -3,7 +3,7 @@
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{WorkerLine, control};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
@@ -11,14 +11,13 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "rate-limited",
     keeps_from: &[Stage::Received, Stage::Entered],
     owner: &[Owner::WorkerCode],
-    explains: &[],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Control], &[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
+    stand: Stand::Waits,
     page: include_str!("rate_limited.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// In a worker's hands, and in none of its lists: a limit of the rate keeps it.

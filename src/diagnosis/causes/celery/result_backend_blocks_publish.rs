@@ -10,14 +10,12 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "result-backend-blocks-publish",
     keeps_from: &[Stage::Submitted, Stage::Published],
     owner: &[Owner::Deployment, Owner::DatabaseHost],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::ApiLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("result_backend_blocks_publish.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -12,13 +12,11 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Finished],
     owner: &[Owner::Deployment],
     explains: &["row-missing"],
-    scenario: None,
     needs: &[&[Source::WorkerLog], &[Source::Database]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("result_elsewhere.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

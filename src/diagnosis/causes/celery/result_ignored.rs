@@ -10,14 +10,11 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "result-ignored",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &[],
-    scenario: None,
     needs: &[&[Source::Firehose], &[Source::WorkerLog], &[Source::Database]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("result_ignored.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -11,14 +11,12 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "result-not-stored",
     keeps_from: &[Stage::Entered, Stage::Received, Stage::Finished],
     owner: &[Owner::DatabaseHost],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("result_not_stored.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

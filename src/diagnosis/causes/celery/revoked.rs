@@ -19,14 +19,12 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
         Stage::Finished,
     ],
     owner: &[Owner::ApiCode, Owner::Deployment],
-    explains: &[],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("revoked.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

@@ -3,7 +3,7 @@
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{Fact, stacks, workers};
 use crate::diagnosis::premises::{EventId, Premise};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
@@ -14,11 +14,11 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     explains: &["worker-blocked"],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
+    stand: Stand::Waits,
     page: include_str!("solo_blocked.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {

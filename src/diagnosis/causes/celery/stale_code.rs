@@ -15,11 +15,10 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     explains: &["unknown-actor", "bad-arguments"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog], &[Source::Process]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("stale_code.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 /// What the worker complained of.

@@ -11,11 +11,10 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     explains: &["no-consumer"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::WorkerLog]],
-    general: false,
-    fails_attempt: false,
     applies_to: APPLIES_TO,
     page: include_str!("worker_unrecoverable.md"),
     check,
+    ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {
