@@ -13,6 +13,13 @@ pub const MIB: u64 = 1 << 20;
 /// A configuration, a certificate, a file with a body.
 pub const SETTINGS: u64 = MIB;
 
+/// A file's place is its path below the root, as messages name it.
+#[derive(Debug, Clone)]
+pub struct TextFile {
+    pub place: String,
+    pub text: String,
+}
+
 /// Opens a regular file; a link to one, too.
 pub fn open(path: &Path) -> Result<File> {
     // Without this flag a FIFO is waited for until somebody writes.

@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
-use crate::diagnosis::Verdict;
 use crate::diagnosis::isolation::{self, Ending, Goal, Sent, Step, StepResult};
+use crate::diagnosis::{Story, Verdict, Visibility};
 use crate::error::Result;
 use crate::framework::{Call, Copy, CopyOrder, unseen_id, with_task_id};
-use crate::report::{SourceState, sources};
 use crate::run::{Direct, Plan, observe};
 use crate::timeline::isolation::Isolated;
 use crate::timeline::{Ended, EventKind, Source, Timeline, recording};
@@ -375,18 +374,12 @@ fn was_interrupted(timeline: &Timeline) -> bool {
 
 /// Why the original's message cannot be copied.
 fn unseen(timeline: &Timeline) -> String {
-    let firehose: Option<SourceState> = sources(timeline)
-        .into_iter()
-        .find(|source| source.name == Source::Firehose);
-    match firehose {
-        Some(source) if source.state == "watching" => {
-            "the original brought no message that carries its id".into()
+    match Story::new(timeline).visibility(Source::Firehose) {
+        Visibility::Watching(_) => "the original brought no message that carries its id".into(),
+        Visibility::Partial(reason) | Visibility::Blind(reason) => {
+            format!("the original's message was not seen (firehose: {reason})")
         }
-        Some(source) => format!(
-            "the original's message was not seen (firehose: {})",
-            source.reason
-        ),
-        None => "the original's message was not seen".into(),
+        Visibility::Absent => "the original's message was not seen".into(),
     }
 }
 

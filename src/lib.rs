@@ -39,10 +39,12 @@ pub mod limits;
 #[doc(hidden)]
 pub mod links;
 mod procfs;
+mod python;
 pub mod rabbitmq;
 pub mod report;
 pub mod run;
 pub mod scrubber;
+mod servers;
 pub mod submit;
 pub mod supervise;
 pub mod text;

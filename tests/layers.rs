@@ -187,8 +187,31 @@ fn vantage_points_observe_and_do_not_judge() {
             "crate::diagnosis",
             "crate::supervise",
             "crate::run",
+            "crate::init",
         ],
     );
+}
+
+/// What a project's Python says is asked by the draft and by the watcher of changed files: it is below both.
+#[test]
+fn reading_python_is_below_who_asks_for_it() {
+    must_not_use(
+        &["python", "servers"],
+        &[],
+        &[
+            "crate::init",
+            "crate::vantage",
+            "crate::config",
+            "crate::commands",
+            "crate::diagnosis",
+        ],
+    );
+}
+
+/// What a step showed is evidence; how it is laid out is none of its business.
+#[test]
+fn repeating_a_run_knows_no_report() {
+    must_not_use(&["isolate", "run"], &[], &["crate::report", "crate::commands"]);
 }
 
 /// It undoes what a run did, and needs no eyes for that.

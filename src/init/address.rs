@@ -11,9 +11,9 @@ use url::Url;
 
 use super::EnvVar;
 use super::compose::Service;
-use super::python::{Databases, SettingValue};
-use super::server::{BROKER, PASSWORDS, ServerKind};
 use crate::config::SecretUrl;
+use crate::python::{Databases, SettingValue};
+use crate::servers::{BROKER, PASSWORDS, ServerKind};
 use candidates::{Candidate, candidates};
 use open::OpenVariables;
 
@@ -190,7 +190,7 @@ fn reach(
     known: &AddressSources,
 ) -> Result<(bool, Option<String>), (String, String)> {
     // A host that nothing sets is the server of the Compose file, which has one.
-    let server = known.services.iter().find(|service| (kind.is_server)(service));
+    let server = known.services.iter().find(|service| service.is(kind.server));
     let host = url.host_str().unwrap_or_default();
     let host = match server.filter(|_| open.holds(host)) {
         Some(server) => server.name.clone(),
@@ -322,7 +322,7 @@ fn password(
 mod tests {
     use super::*;
     use crate::init::compose::{Port, Setting};
-    use crate::init::server::DATABASE;
+    use crate::servers::DATABASE;
 
     fn variable(name: &str, value: &str) -> EnvVar {
         EnvVar {

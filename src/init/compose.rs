@@ -13,7 +13,8 @@ use self::files::{below, folder, rank};
 use self::interpolate::{closed, interpolate, mark, open};
 use self::merge::{MOST_EXTENDS, Sources, over};
 use super::launch;
-use super::walk::TextFile;
+use crate::bounded::TextFile;
+use crate::servers::Server;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Service {
@@ -116,6 +117,13 @@ impl Service {
     /// It keeps messages or rows.
     pub fn is_store(&self) -> bool {
         self.is_rabbitmq() || self.is_postgres()
+    }
+
+    pub fn is(&self, server: Server) -> bool {
+        match server {
+            Server::RabbitMq => self.is_rabbitmq(),
+            Server::Postgres => self.is_postgres(),
+        }
     }
 
     pub fn is_rabbitmq(&self) -> bool {

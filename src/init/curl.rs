@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::launch;
-use super::walk::TextFile;
+use crate::bounded::TextFile;
 
 /// A request that posts JSON.
 #[derive(Debug, PartialEq)]

@@ -2,11 +2,11 @@
 
 use super::address::Address;
 use super::postgres::{self, StatusTable};
-use super::server::DATABASE;
 use super::write::Draft;
 use super::{InitResult, Survey, owner, statuses};
 use crate::config::SecretUrl;
 use crate::framework::Framework;
+use crate::servers::DATABASE;
 
 pub async fn fill(survey: &Survey, address: Option<&Address>, result: &mut InitResult) {
     let mut tables = Vec::new();

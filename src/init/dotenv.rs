@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::EnvVar;
-use super::walk::TextFile;
+use crate::bounded::TextFile;
 use crate::expand::{Choice, Reference, Syntax, expand};
 
 /// Names that a shell sets itself, or that change what it does next.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::address::Address;
-use super::server::BROKER;
 use super::{InitResult, Survey, is_here, owner, running};
 use crate::config::{SecretUrl, Tls};
 use crate::rabbitmq::management::Management;
+use crate::servers::BROKER;
 use crate::vantage::containers;
 
 pub async fn fill(survey: &Survey, broker: Option<&Address>, result: &mut InitResult) {

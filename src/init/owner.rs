@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::address::Address;
 use super::running::{self, RunningProcess};
-use super::server::ServerKind;
 use super::{Draft, Survey, is_here};
+use crate::servers::ServerKind;
 use crate::timeline::Container;
 use crate::vantage::containers;
 
@@ -142,7 +142,7 @@ impl RunningProcess {
 }
 
 fn was_told(variables: Vec<super::EnvVar>, kind: &ServerKind, host: &str, port: u16) -> bool {
-    use super::server::{HOSTS, PORTS};
+    use crate::servers::{HOSTS, PORTS};
     let same = |other: &str| other == host || (is_here(other) && is_here(host));
     let value = |ends| {
         kind.names(ends)
@@ -164,7 +164,7 @@ fn was_told(variables: Vec<super::EnvVar>, kind: &ServerKind, host: &str, port: 
 mod tests {
     use super::*;
     use crate::init::EnvVar;
-    use crate::init::server::DATABASE;
+    use crate::servers::DATABASE;
     use crate::timeline::PublishedAt;
 
     fn variables(all: &[(&str, &str)]) -> Vec<EnvVar> {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::python::{Actor, QueueName};
 use super::write::{Draft, literal};
 use super::{InitResult, Survey};
+use crate::python::{Actor, QueueName};
 
 /// `ordered` are all actors, the likeliest first; `chosen` is the one that is meant, if that is clear.
 pub fn fill(survey: &Survey, chosen: Option<&Actor>, ordered: &[&Actor], result: &mut InitResult) {

@@ -1,7 +1,7 @@
 //! Fills `[submit]`: where no API takes tasks, the program that sends them.
 
-use super::python::SendingProgram;
 use super::{InitResult, Survey};
+use crate::python::SendingProgram;
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     let draft = &mut result.draft;

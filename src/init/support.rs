@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Survey;
 use super::compose::Service;
-use super::python::SettingValue;
-use super::server::BROKER;
 use crate::framework;
+use crate::python::SettingValue;
+use crate::servers::BROKER;
 use crate::timeline::scrub::printable;
 
 /// Which broker the framework uses, as far as the project says.

@@ -6,12 +6,12 @@ use std::path::Path;
 use super::compose::{self, Service};
 use super::curl::{self, CurlPost};
 use super::launch::{self, StartCommand};
-use super::python::{self, Databases, SourceFacts};
 use super::running::{self, RunningProcess};
-use super::server::{BROKER, DATABASE};
 use super::walk::{self, ProjectFiles};
 use super::{Draft, EnvVar, dotenv};
 use crate::framework::{self, Framework};
+use crate::python::{self, Databases, SourceFacts};
+use crate::servers::{BROKER, DATABASE};
 
 /// Everything that was seen, before anything is concluded from it.
 pub(super) struct Survey {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ignore::WalkBuilder;
 
-use crate::bounded;
+use crate::bounded::{self, TextFile};
 
 const MOST_ENTRIES: usize = 50_000;
 const MOST_FILES: usize = 4_000;
@@ -46,13 +46,6 @@ const SYSTEM: &[&str] = &["/proc", "/sys", "/dev"];
 
 /// Folders in which a worker's or an API's log is looked for.
 const LOG_FOLDERS: &[&str] = &["", "log", "logs", "var/log", "tmp"];
-
-/// A file's place is its path below the root, as messages name it.
-#[derive(Debug, Clone)]
-pub struct TextFile {
-    pub place: String,
-    pub text: String,
-}
 
 #[derive(Debug, Default)]
 pub struct ProjectFiles {

@@ -3,9 +3,9 @@
 use serde_json::{Value as Json, json};
 
 use super::program::WORKER;
-use super::python::{self, Actor, Parameter};
 use super::write::literal;
 use super::{InitResult, Survey};
+use crate::python::{self, Actor, Parameter};
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     running(survey, result);

@@ -5,10 +5,10 @@ use url::Url;
 
 use super::super::EnvVar;
 use super::super::compose::Service;
-use super::super::python::{Databases, SettingValue};
-use super::super::server::{BROKER, HOSTS, PASSWORDS, PORTS, ServerKind, USERS};
 use super::AddressSources;
 use super::open::OpenVariables;
+use crate::python::{Databases, SettingValue};
+use crate::servers::{BROKER, HOSTS, PASSWORDS, PORTS, ServerKind, USERS};
 
 pub struct Candidate {
     pub url: Url,
@@ -21,7 +21,7 @@ pub struct Candidate {
 
 /// All that is known, best first.
 pub fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
-    let server = known.services.iter().find(|service| (kind.is_server)(service));
+    let server = known.services.iter().find(|service| service.is(kind.server));
     let mut found = Vec::new();
     let variables = known.variables.iter().map(|variable| {
         let place = format!("{} ({})", variable.place, variable.name);
@@ -34,7 +34,7 @@ pub fn candidates(kind: &ServerKind, known: &AddressSources) -> Vec<Candidate> {
     });
     found.extend(whole(kind, known.named, variables));
     // The application's own services name user, database and vhost as the application uses them.
-    for service in known.services.iter().filter(|service| !(kind.is_server)(service)) {
+    for service in known.services.iter().filter(|service| !service.is(kind.server)) {
         let settings = service.environment.iter().map(|setting| {
             let place = format!("{} ({})", service.place(), setting.name);
             let value = setting.open.as_deref().unwrap_or(&setting.value);

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::super::server::ServerKind;
+use crate::servers::ServerKind;
 
 /// The variables, in the order of the words that stand for them while the address is taken apart.
 #[derive(Debug, Default)]

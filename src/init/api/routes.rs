@@ -1,7 +1,7 @@
 //! What the code says of where tasks are submitted, if no document of the API does: its routes, and what they send.
 
-use super::super::python::SendingSite;
 use super::super::{InitResult, Survey};
+use crate::python::SendingSite;
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     let code = &survey.code;

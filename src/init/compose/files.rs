@@ -1,7 +1,7 @@
 //! Which Compose files a project has, and what `docker compose` must be told of them.
 
 use super::Service;
-use crate::init::walk::TextFile;
+use crate::bounded::TextFile;
 
 /// What Compose takes by itself in the folder it runs in, and what over that; the first of each.
 const BY_ITSELF: &[&str] = &[

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::files::{below, folder};
 use super::interpolate::interpolate;
 use super::{Definition, Variables, parse, plain, services};
-use crate::init::walk::TextFile;
+use crate::bounded::TextFile;
 
 /// How many services may extend one another in a row.
 pub(super) const MOST_EXTENDS: usize = 4;

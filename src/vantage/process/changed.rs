@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::reads::is_others;
 use super::view::View;
-use crate::init::python::{self, Actor};
-use crate::init::walk::TextFile;
+use crate::bounded::TextFile;
+use crate::python::{self, Actor};
 use crate::timeline::environment::{ChangedFile, Code, DeclaredTask};
 use crate::timeline::scrub::printable;
 

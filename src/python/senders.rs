@@ -2,7 +2,7 @@
 
 use super::names::{Packages, module_of};
 use super::{Actor, Mentions, sites};
-use crate::init::walk::TextFile;
+use crate::bounded::TextFile;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct SendingProgram {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::syntax::Node;
 use super::{Mentions, SourceFacts};
+use crate::bounded::TextFile;
 use crate::framework;
-use crate::init::walk::TextFile;
 
 /// Where the project's modules are imported from.
 pub(super) struct Packages<'a> {
@@ -182,8 +182,8 @@ pub(super) fn module_of(place: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::init::python::scan;
-    use crate::init::walk::TextFile;
+    use crate::bounded::TextFile;
+    use crate::python::scan;
 
     fn named(files: &[(&str, &str)]) -> (String, bool) {
         let files: Vec<TextFile> = files

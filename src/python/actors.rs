@@ -7,8 +7,8 @@ use regex::Regex;
 
 use super::syntax::Node;
 use super::{Actor, Parameter, QueueName};
+use crate::bounded::TextFile;
 use crate::framework::{self, Framework};
-use crate::init::walk::TextFile;
 
 /// What stands for another text each time in a format, and escapes, which are another character in
 /// the log than in the source.

@@ -2,7 +2,7 @@
 
 use tree_sitter::{Parser, Point, Range, Tree};
 
-use crate::init::walk::TextFile;
+use crate::bounded::TextFile;
 
 /// A file as one tree, or as a tree for each block where it has errors: a parenthesis that nothing
 /// closes must not swallow the rest of the file.

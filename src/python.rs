@@ -18,7 +18,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::walk::TextFile;
+use crate::bounded::TextFile;
 use crate::framework::{self, Framework};
 pub use actors::only;
 use addresses::{address_of, is_address, variable};

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::TableDefinition;
 use super::syntax::Node;
-use crate::init::walk::TextFile;
+use crate::bounded::TextFile;
 
 static CREATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?is)CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?((?:"?\w+"?\.)?"?\w+"?)\s*\("#).ok()

@@ -1,7 +1,7 @@
 //! Addresses that the code holds, and the variables that it reads.
 
 use super::syntax::Node;
-use crate::init::server::{BROKER, DATABASE, ServerKind};
+use crate::servers::{BROKER, DATABASE, ServerKind};
 
 /// `RabbitmqBroker(host="mq", port=5672)`: without a user it is the library's own.
 pub(super) fn address_of(call: Node) -> Option<String> {

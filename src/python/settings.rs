@@ -336,8 +336,8 @@ fn pairs(dictionary: Node<'_>) -> Vec<(String, Node<'_>)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::init::python::scan;
-    use crate::init::walk::TextFile;
+    use crate::bounded::TextFile;
+    use crate::python::scan;
 
     /// The scheme of the first broker that the code names, where these variables are set.
     fn scheme(code: &str, set: &[(&str, &str)]) -> Option<String> {

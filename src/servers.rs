@@ -2,8 +2,14 @@
 
 use url::Url;
 
-use super::compose::Service;
 use crate::framework;
+
+/// The program that answers there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    RabbitMq,
+    Postgres,
+}
 
 /// What is looked for: the broker or the database.
 pub struct ServerKind {
@@ -25,7 +31,7 @@ pub struct ServerKind {
     pub default_password: Option<&'static str>,
     /// The variables that its image takes user, password and vhost or database from.
     pub of_image: [&'static str; 3],
-    pub is_server: fn(&Service) -> bool,
+    pub server: Server,
 }
 
 /// What the names of other variables end with.
@@ -63,7 +69,7 @@ pub const BROKER: ServerKind = ServerKind {
         "RABBITMQ_DEFAULT_PASS",
         "RABBITMQ_DEFAULT_VHOST",
     ],
-    is_server: Service::is_rabbitmq,
+    server: Server::RabbitMq,
 };
 
 pub const DATABASE: ServerKind = ServerKind {
@@ -87,7 +93,7 @@ pub const DATABASE: ServerKind = ServerKind {
     default_user: "postgres",
     default_password: None,
     of_image: ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"],
-    is_server: Service::is_postgres,
+    server: Server::Postgres,
 };
 
 impl ServerKind {
