@@ -91,9 +91,8 @@ impl Config {
     }
 
     fn from_layers(layers: &Layers) -> Result<Self> {
-        let name = layers.text("framework")?;
-        let Some(framework) = name.as_deref().map_or(Some(Framework::usual()), Framework::named) else {
-            let name = name.unwrap_or_default();
+        let name = layers.with_default("framework", Layers::text)?;
+        let Some(framework) = Framework::named(&name) else {
             return Err(layers.bad(
                 "framework",
                 format!("\"{name}\" is not a framework"),
@@ -101,12 +100,8 @@ impl Config {
             ));
         };
         let timing = Timing {
-            silence: layers
-                .duration("timing.silence")?
-                .unwrap_or(Duration::from_secs(10)),
-            timeout: layers
-                .duration("timing.timeout")?
-                .unwrap_or(Duration::from_secs(60)),
+            silence: layers.with_default("timing.silence", Layers::duration)?,
+            timeout: layers.with_default("timing.timeout", Layers::duration)?,
         };
         let config = Self {
             framework,
@@ -120,7 +115,7 @@ impl Config {
             api_program: program::program(layers, "api")?,
             worker_program: program::program(layers, "worker")?,
             services: program::services(layers)?,
-            engine: layers.text("containers.engine")?.unwrap_or_else(|| "auto".into()),
+            engine: layers.with_default("containers.engine", Layers::text)?,
             smallest_body: layers.json("isolate.body"),
             timing,
             origins: layers.origins(),

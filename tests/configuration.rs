@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use taskdiag::config::Config;
-use taskdiag::config::keys::{self, Key, Kind, SECTIONS, Section};
+use taskdiag::config::keys::{self, Key, Kind, SECTIONS, Section, Unset};
 
 const FILE: &str = "docs/configuration.md";
 
@@ -68,10 +68,10 @@ fn table(section: &Section) -> String {
 
 /// A value is set as code, a description is not.
 fn default(key: &Key) -> String {
-    match key.default {
-        "" => String::new(),
-        words if words.starts_with("the ") => words.into(),
-        value => format!("`{value}`"),
+    match key.unset {
+        Unset::Nothing => String::new(),
+        Unset::Words(words) => words.into(),
+        Unset::Value(value) => format!("`{value}`"),
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn api(layers: &Layers) -> Result<Option<Api>> {
     }
     let names = layers.table("api.path")?.unwrap_or_default();
     let mut used = Vec::new();
-    let submit_path = layers.text("api.submit_path")?.unwrap_or_else(|| "/".into());
+    let submit_path = layers.with_default("api.submit_path", Layers::text)?;
     let submit_path = filled(layers, "api.submit_path", &submit_path, &names, &mut used)?;
     let status_path = match layers.text("api.status_path")? {
         Some(path) => Some(filled(layers, "api.status_path", &path, &names, &mut used)?),
@@ -110,17 +110,15 @@ pub(super) fn api(layers: &Layers) -> Result<Option<Api>> {
         headers,
         task_id_pointer: layers.pointer("api.task_id_pointer")?,
         status_path,
-        status_pointer: layers
-            .pointer("api.status_pointer")?
-            .unwrap_or_else(|| "/status".into()),
-        timeout: layers.duration("api.timeout")?.unwrap_or(Duration::from_secs(10)),
+        status_pointer: layers.with_default("api.status_pointer", Layers::pointer)?,
+        timeout: layers.with_default("api.timeout", Layers::duration)?,
         tls: tls(layers)?,
     }))
 }
 
 /// What is posted, and whether as a form.
 fn body(layers: &Layers) -> Result<(Json, bool)> {
-    let (body, file) = (layers.json("api.body"), layers.path("api.body_file")?);
+    let file = layers.path("api.body_file")?;
     if let Some(form) = layers.table("api.form")? {
         for key in ["api.body", "api.body_file"] {
             if layers.value(key).is_some() {
@@ -129,16 +127,15 @@ fn body(layers: &Layers) -> Result<(Json, bool)> {
         }
         return Ok((Json::Object(form), true));
     }
-    let body = match (body, file) {
-        (Some(_), Some(_)) => {
+    let body = match file {
+        Some(_) if layers.value("api.body").is_some() => {
             return Err(layers.bad(
                 "api.body_file",
                 "both `api.body` and `api.body_file` are set",
                 "keep one of the two",
             ));
         }
-        (Some(body), None) => body,
-        (None, Some(path)) => {
+        Some(path) => {
             let text = crate::bounded::text(&path, crate::bounded::SETTINGS).map_err(|source| {
                 layers.bad(
                     "api.body_file",
@@ -154,7 +151,7 @@ fn body(layers: &Layers) -> Result<(Json, bool)> {
                 )
             })?
         }
-        (None, None) => Json::Object(serde_json::Map::new()),
+        None => layers.json("api.body").unwrap_or_default(),
     };
     Ok((body, false))
 }

@@ -56,10 +56,7 @@ pub enum Control {
 }
 
 pub(super) fn broker(layers: &Layers) -> Result<Broker> {
-    let amqp = match layers.url("broker.amqp_url")? {
-        Some(url) => SecretUrl::new(&url),
-        None => SecretUrl::from_text("amqp://guest:guest@localhost:5672/%2F"),
-    };
+    let amqp = SecretUrl::new(&layers.with_default("broker.amqp_url", Layers::url)?);
     let management = match layers.url("broker.management_url")? {
         Some(mut url) => {
             if url.username().is_empty() {
@@ -70,9 +67,7 @@ pub(super) fn broker(layers: &Layers) -> Result<Broker> {
         }
         None => default_management(&amqp),
     };
-    let args = layers
-        .json("broker.args")
-        .unwrap_or_else(|| Json::Array(Vec::new()));
+    let args = layers.json("broker.args").unwrap_or_default();
     let kwargs = layers
         .json("broker.kwargs")
         .unwrap_or_else(|| serde_json::json!({ "task_id": "{task_id}" }));
@@ -80,12 +75,12 @@ pub(super) fn broker(layers: &Layers) -> Result<Broker> {
         vhost: amqp.vhost(),
         amqp,
         management,
-        queue: layers.text("broker.queue")?.unwrap_or_else(|| "default".into()),
+        queue: layers.with_default("broker.queue", Layers::text)?,
         actor: layers.text("broker.actor")?.filter(|name| !name.is_empty()),
         args,
         kwargs,
-        trace: layers.choice("broker.trace")?.unwrap_or(Trace::Auto),
-        control: layers.choice("broker.control")?.unwrap_or(Control::Auto),
+        trace: layers.with_default("broker.trace", Layers::choice)?,
+        control: layers.with_default("broker.control", Layers::choice)?,
         tls: tls(layers)?,
     })
 }

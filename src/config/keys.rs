@@ -6,6 +6,11 @@
 mod api;
 mod table;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde_json::Value as Json;
+
 pub use table::SECTIONS;
 
 /// How a value is written.
@@ -66,6 +71,16 @@ pub enum InDraft {
     Absent,
 }
 
+/// What holds where a key is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unset {
+    Nothing,
+    /// This value: it is read as if it had been set.
+    Value(&'static str),
+    /// What the code finds out, in words.
+    Words(&'static str),
+}
+
 #[derive(Debug)]
 pub struct Key {
     /// With its section: `api.url`. Free tables (`body`, `headers` …) are one key.
@@ -74,8 +89,7 @@ pub struct Key {
     pub about: &'static str,
     /// A value, in TOML.
     pub example: &'static str,
-    /// What holds without it, for readers. Values are set where the key is read.
-    pub default: &'static str,
+    pub unset: Unset,
     pub in_draft: InDraft,
 }
 
@@ -86,13 +100,18 @@ impl Key {
             kind,
             about,
             example,
-            default: "",
+            unset: Unset::Nothing,
             in_draft: InDraft::Optional,
         }
     }
 
-    const fn default(mut self, default: &'static str) -> Self {
-        self.default = default;
+    const fn default(mut self, value: &'static str) -> Self {
+        self.unset = Unset::Value(value);
+        self
+    }
+
+    const fn otherwise(mut self, words: &'static str) -> Self {
+        self.unset = Unset::Words(words);
         self
     }
 
@@ -108,10 +127,12 @@ impl Key {
 
     /// What it is for, and what holds without it where the example does not show that.
     pub fn about_with_default(&self) -> String {
-        if self.default.is_empty() || self.default == self.example.trim_matches('"') {
-            return self.about.to_owned();
+        match self.unset {
+            Unset::Value(text) | Unset::Words(text) if text != self.example.trim_matches('"') => {
+                format!("{}; default: {text}", self.about)
+            }
+            _ => self.about.to_owned(),
         }
-        format!("{}; default: {}", self.about, self.default)
     }
 
     /// Without its section.
@@ -148,6 +169,20 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
 
 pub fn find(name: &str) -> Option<&'static Key> {
     all().find(|key| key.name == name)
+}
+
+/// The values of keys that are not set.
+static DEFAULTS: LazyLock<BTreeMap<&str, Json>> = LazyLock::new(|| {
+    let defaults = all().filter_map(|key| match (key.unset, key.kind) {
+        (Unset::Value(value), Kind::Json) => Some((key.name, serde_json::from_str(value).ok()?)),
+        (Unset::Value(value), _) => Some((key.name, value.into())),
+        _ => None,
+    });
+    defaults.collect()
+});
+
+pub(super) fn default_of(name: &str) -> Option<&'static Json> {
+    DEFAULTS.get(name)
 }
 
 /// What `--set` says of itself.

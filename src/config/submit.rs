@@ -32,7 +32,7 @@ pub(super) fn submit_command(layers: &Layers) -> Result<Option<SubmitCommand>> {
         }
         return Ok(None);
     };
-    if layers.text("api.submit_path")?.is_some() {
+    if layers.value("api.submit_path").is_some() {
         return Err(layers.bad(
             "submit.command",
             "both `submit.command` and `api.submit_path` are set",

@@ -10,13 +10,28 @@ use url::Url;
 
 use super::Layers;
 use super::keys::{self, Kind, last};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Layers {
-    /// What a key is set to. Its row in the table of keys says how it is read.
+    /// What a key is set to, or its default. Its row in the table of keys says how it is read.
     fn of_kind(&self, key: &str, fits: impl Fn(Kind) -> bool) -> Option<&Json> {
         debug_assert!(keys::find(key).is_some_and(|row| fits(row.kind)), "{key}");
-        self.value(key)
+        self.value(key).or_else(|| keys::default_of(key))
+    }
+
+    /// Of a key that has a default.
+    pub fn with_default<T>(
+        &self,
+        key: &'static str,
+        read: impl Fn(&Self, &str) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let value = read(self, key)?;
+        debug_assert!(value.is_some(), "{key} has no default in its row");
+        value.ok_or(Error::MissingKey {
+            key,
+            needed_for: "a run",
+            example: "",
+        })
     }
 
     pub fn json(&self, key: &str) -> Option<Json> {

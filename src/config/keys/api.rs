@@ -116,7 +116,7 @@ pub(super) const API: Section = Section {
         ),
         Key::new("api.python", Path, "its Python environment", r#"".venv""#),
         env("api.env", r#"{ DEBUG = "" }"#).absent(),
-        Key::new("api.cwd", Path, "where it is started", r#"".""#).default("the file's folder"),
+        Key::new("api.cwd", Path, "where it is started", r#"".""#).otherwise("the file's folder"),
         exec("api.exec", r#"["docker", "compose", "exec", "-T", "api"]"#),
     ],
 };

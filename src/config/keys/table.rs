@@ -52,7 +52,7 @@ pub const SECTIONS: &[Section] = &[
                 "its management API",
                 r#""http://localhost:15672""#,
             )
-            .default("the broker's host, port 15672 (15671 with TLS), the same user"),
+            .otherwise("the broker's host, port 15672 (15671 with TLS), the same user"),
             Key::new(
                 "broker.queue",
                 Text,
@@ -216,7 +216,7 @@ pub const SECTIONS: &[Section] = &[
             .wanted(),
             Key::new("worker.python", Path, "its Python environment", r#"".venv""#),
             env("worker.env", r#"{ PYTHONPATH = "src" }"#),
-            Key::new("worker.cwd", Path, "where it is started", r#"".""#).default("the file's folder"),
+            Key::new("worker.cwd", Path, "where it is started", r#"".""#).otherwise("the file's folder"),
             exec("worker.exec", r#"["docker", "compose", "exec", "-T", "worker"]"#),
         ],
     },
@@ -238,12 +238,12 @@ pub const SECTIONS: &[Section] = &[
                 "finds the task's id in what the command prints: its first group",
                 r#""queued ([0-9a-f-]{36})""#,
             )
-            .default("the only message that is sent meanwhile names the task")
+            .otherwise("the only message that is sent meanwhile names the task")
             .absent(),
             Key::new("submit.python", Path, "its Python environment", r#"".venv""#).absent(),
             env("submit.env", r#"{ DEBUG = "" }"#).absent(),
             Key::new("submit.cwd", Path, "where it is started", r#"".""#)
-                .default("the file's folder")
+                .otherwise("the file's folder")
                 .absent(),
         ],
     },
@@ -273,10 +273,10 @@ pub const SECTIONS: &[Section] = &[
         keys: &[Key::new(
             "containers.engine",
             Text,
-            "`auto`, `off`, or the address of its socket",
+            "`auto` (the socket that the `docker` command would use, if there is one), `off`, or the address of its socket",
             r#""auto""#,
         )
-        .default("auto: the socket that the `docker` command would use, if there is one")],
+        .default("auto")],
     },
     Section {
         name: "isolate",
