@@ -75,6 +75,12 @@ impl Config {
         Self::from_layers(&Layers::collect(file, flags)?)
     }
 
+    /// A file alone, as tests read it: what else the user has set is no part of them.
+    #[doc(hidden)]
+    pub fn of_file(file: &Path) -> Result<Self> {
+        Self::from_layers(&Layers::of_file(file)?)
+    }
+
     /// From what was drafted, with values for the variables that it refers to.
     pub fn drafted(
         text: &str,

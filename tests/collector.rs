@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use alone::taskdiag;
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
@@ -53,7 +57,7 @@ fn a_collector_receives_the_trace() {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
-    let sent = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+    let sent = taskdiag()
         .arg("report")
         .arg("fixtures/runs/no-consumer/timeline.jsonl")
         .current_dir(env!("CARGO_MANIFEST_DIR"))

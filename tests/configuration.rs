@@ -119,7 +119,7 @@ fn every_example_is_accepted() {
                 let _ = writeln!(text, "{name} = {}", example.replace("${", "$${"));
             }
             fs::write(&file, &text).unwrap();
-            Config::load(Some(&file), &[])
+            Config::of_file(&file)
                 .unwrap_or_else(|error| panic!("{}: {error}; {}\n{text}", key.name, error.hint()));
         }
     }

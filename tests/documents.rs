@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use alone::taskdiag;
 use clap::Parser;
 use regex::Regex;
 use taskdiag::cli::Cli;
@@ -57,7 +60,7 @@ fn the_complete_configuration_is_accepted() {
         .replace("body_file = \"task.json\"", "");
     for text in [plain.as_str(), all.as_str()] {
         fs::write(&file, text).unwrap();
-        taskdiag::config::Config::load(Some(&file), &[])
+        taskdiag::config::Config::of_file(&file)
             .unwrap_or_else(|error| panic!("{error}; {}\n{text}", error.hint()));
     }
     fs::remove_dir_all(&folder).unwrap();
@@ -82,10 +85,7 @@ fn every_key_is_in_the_example() {
 
 #[test]
 fn every_subcommand_is_in_the_guide() {
-    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
-        .arg("--help")
-        .output()
-        .unwrap();
+    let output = taskdiag().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let commands: Vec<&str> = help
         .lines()

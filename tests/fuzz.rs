@@ -167,7 +167,7 @@ proptest! {
         fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join("taskdiag.toml");
         fs::write(&path, broken(text, at, length, &with)).expect("written");
-        if let Err(error) = Config::load(Some(&path), &[]) {
+        if let Err(error) = Config::of_file(&path) {
             prop_assert!(!error.to_string().contains("hunter2hunter2"), "{error}");
             prop_assert!(!error.hint().to_string().contains("hunter2hunter2"));
         }

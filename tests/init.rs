@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use alone::alone;
+use alone::{alone, taskdiag, without_environment};
 
 mod alone;
 
@@ -25,11 +25,11 @@ impl Project {
     }
 
     fn run(&self, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-        alone(env!("CARGO_BIN_EXE_taskdiag"))
+        let mut command = alone(env!("CARGO_BIN_EXE_taskdiag"));
+        without_environment(&mut command);
+        command
             .args(arguments)
             .current_dir(&self.0)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(env.iter().copied())
             .output()
             .unwrap()
@@ -622,7 +622,7 @@ fn a_stranger_at_the_port_is_not_asked() {
         ],
     );
     listener.set_nonblocking(true).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+    let output = taskdiag()
         .args(["init"])
         .current_dir(&project.0)
         .output()
@@ -647,7 +647,7 @@ fn a_stranger_at_the_port_gets_no_task() {
         ],
     );
     listener.set_nonblocking(true).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+    let output = taskdiag()
         .args(["diagnose", "--yes"])
         .current_dir(&project.0)
         .output()
@@ -681,7 +681,7 @@ fn a_stranger_at_the_brokers_port_gets_no_password() {
         ],
     );
     listener.set_nonblocking(true).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+    let output = taskdiag()
         .args(["diagnose", "--yes"])
         .current_dir(&project.0)
         .output()
@@ -722,7 +722,7 @@ fn a_process_of_the_folder_is_no_stranger() {
         assert!(started.elapsed().as_secs() < 30, "the server has not started");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+    let output = taskdiag()
         .args(["diagnose", "--yes", "--forget"])
         .current_dir(&project.0)
         .output()
@@ -965,7 +965,7 @@ fn nobody_is_logged_in_to_unknown() {
     let code = "import dramatiq\n@dramatiq.actor\ndef run(): ...\n";
     let project = Project::new("unknown", &[(".env", &dotenv), ("jobs.py", code)]);
     listener.set_nonblocking(true).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_taskdiag"))
+    let output = taskdiag()
         .args(["init"])
         .current_dir(&project.0)
         .output()

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
 mod runs;
 
 use std::net::TcpListener;
-use std::process::Command;
 
+use alone::taskdiag;
 use runs::{HOSTILE, folder, hostile, read, render, report};
 use serde_json::Value as Json;
 use taskdiag::report::Style;
@@ -17,10 +18,6 @@ fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
-}
-
-fn taskdiag() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_taskdiag"))
 }
 
 #[test]

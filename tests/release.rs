@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use alone::taskdiag;
 use serde_json::Value as Json;
 
 /// A folder of this test's own.
@@ -155,7 +158,6 @@ fn a_release_is_packed_checked_and_installed_into_an_empty_root() {
 #[test]
 fn the_binary_says_what_the_script_asks_it_for() {
     let folder = Folder::new("asks");
-    let taskdiag = || Command::new(env!("CARGO_BIN_EXE_taskdiag"));
     let version = must_succeed(taskdiag().arg("--version"));
     let words = String::from_utf8_lossy(&version.stdout).into_owned();
     assert_eq!(

@@ -2,15 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
+
 use std::path::Path;
 use std::process::Command;
 
+use alone::{taskdiag, without_environment};
+
 fn run(args: &[&str], no_color: Option<&str>) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_taskdiag"));
+    let mut command = taskdiag();
     command
         .args(args)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .env_remove("NO_COLOR");
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
     if let Some(value) = no_color {
         command.env("NO_COLOR", value);
     }
@@ -27,10 +30,11 @@ fn run(args: &[&str], no_color: Option<&str>) -> String {
 fn run_on_terminal(args: &[&str], no_color: Option<&str>) -> String {
     let command: Vec<&str> = [&[env!("CARGO_BIN_EXE_taskdiag")], args].concat();
     let mut script = Command::new("script");
+    without_environment(&mut script);
     script
         .args(["-qec", &command.join(" "), "/dev/null"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .env_remove("NO_COLOR");
+        .env("TERM", "xterm-256color");
     if let Some(value) = no_color {
         script.env("NO_COLOR", value);
     }

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn each_is_a_run_whose_cause_or_effect_is_its_name() {
         for run in RUNS {
-            let cause = report(run).expect("a recording").cause.expect("a cause");
+            let cause = report(run).expect("a recording").verdict.cause.expect("a cause");
             let is_effect = cause.explains.iter().any(|effect| effect.id == run.name);
             assert!(cause.id == run.name || is_effect, "{}: {}", run.name, cause.id);
         }

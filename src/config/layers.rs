@@ -44,6 +44,13 @@ impl Layers {
         Ok(layers)
     }
 
+    /// A file, with nothing above it.
+    pub fn of_file(file: &Path) -> Result<Self> {
+        let mut layers = Self::default();
+        layers.add_file(file)?;
+        Ok(layers)
+    }
+
     /// The file that is named, or else `taskdiag.toml` of this folder or one above.
     pub fn locate(file: Option<&Path>) -> Result<Option<PathBuf>> {
         if let Some(path) = file {

@@ -444,11 +444,8 @@ mod tests {
     #[tokio::test]
     async fn no_statistics_are_not_nobody() {
         let server = without_statistics().await;
-        let flags = [
-            ("broker.management_url".to_owned(), server.uri()),
-            ("api.url".to_owned(), "http://localhost:1".to_owned()),
-        ];
-        let config = Config::load(None, &flags).expect("a configuration");
+        let text = format!("[broker]\nmanagement_url = \"{}\"\n", server.uri());
+        let config = Config::from_text(&text).expect("a configuration");
         let (_keep, phases) = phase_channel::channel(Phase {
             last_look: true,
             ..Phase::default()

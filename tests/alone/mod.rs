@@ -1,4 +1,7 @@
-//! A program that does not see the services of the machine the tests run on.
+//! A program that sees neither the services of the machine the tests run on nor the environment of its user.
+
+// Each test takes what it needs.
+#![allow(dead_code)]
 
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -27,4 +30,17 @@ pub fn alone(program: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(way).arg("--").arg(program);
     command
+}
+
+/// taskdiag without the user's environment: what he has set for himself is no part of a test.
+pub fn taskdiag() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taskdiag"));
+    without_environment(&mut command);
+    command
+}
+
+pub fn without_environment(command: &mut Command) {
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
 }

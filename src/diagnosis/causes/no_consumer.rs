@@ -106,7 +106,11 @@ fn check(story: &Story<'_>) -> Answer {
     {
         // A log that says nothing of an end leaves only its pids to tell that it has ended: in a
         // container they are others.
-        let lives = story.worker_lines().iter().rev().find_map(WorkerLine::worker_life);
+        let lives = story
+            .worker_lines()
+            .iter()
+            .rev()
+            .find_map(WorkerLine::worker_life);
         let by_pid = lives
             .filter(|life| *life != WorkerLife::Ending)
             .map(|_| Premise::SamePidSpace);
