@@ -34,7 +34,7 @@ pub use place::PlaceState;
 pub use process::{Frame, Process, Stack, exit_words};
 pub use row::{Blocker, DatabaseSession, LockWait, Row, Sessions, Xmax};
 pub use setup::Setup;
-pub use source::Source;
+pub use source::{Source, Tier};
 
 /// The broker may tell of a message so much later than the API answers, which waited for it.
 pub const TOLD_LATER_MS: u64 = 150;

@@ -8,6 +8,7 @@ mod workers;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use strum::VariantArray;
 
 use super::{load, print_text, print_words, style};
 use crate::cli::{Check, Global, Plain};
@@ -22,7 +23,7 @@ use crate::rabbitmq::tracing::Tracing;
 use crate::report::{SourceState, Style, hanging, sources};
 use crate::run::{Observed, Plan, observe};
 use crate::text::counted;
-use crate::timeline::{Ended, EventKind, Source, Timeline};
+use crate::timeline::{Ended, EventKind, Source, Tier, Timeline};
 use crate::vantage::exec;
 use findings::{Finding, findings};
 
@@ -135,39 +136,10 @@ fn is_wanted(source: Source, config: &Config) -> bool {
         Source::ApiLog => config.api_log.is_configured(),
         Source::Database => config.database.is_some(),
         Source::WorkerLog => config.worker.log.is_configured(),
-        Source::Firehose
-        | Source::DeadLetters
-        | Source::Process
-        | Source::Containers
-        | Source::Control
-        | Source::Run => false,
         Source::Management | Source::Queue => true,
+        _ => false,
     }
 }
-
-/// Whose it is, as people look for it.
-const GROUPS: &[(&str, &[Source])] = &[
-    ("API", &[Source::Api, Source::ApiLog]),
-    (
-        "RabbitMQ",
-        &[
-            Source::Queue,
-            Source::Management,
-            Source::Firehose,
-            Source::DeadLetters,
-        ],
-    ),
-    ("PostgreSQL", &[Source::Database]),
-    (
-        "Worker",
-        &[
-            Source::WorkerLog,
-            Source::Process,
-            Source::Containers,
-            Source::Control,
-        ],
-    ),
-];
 
 impl CheckResult {
     fn is_fine(&self) -> bool {
@@ -185,16 +157,16 @@ impl CheckResult {
 
     fn words(&self, config: &Config, style: Style) -> String {
         let mut lines = Vec::new();
-        for (title, members) in GROUPS {
+        for tier in Tier::VARIANTS {
             let sources: Vec<&SourceState> = self
                 .sources
                 .iter()
-                .filter(|source| members.contains(&source.name))
+                .filter(|source| source.name.tier() == *tier)
                 .collect();
             if sources.is_empty() {
                 continue;
             }
-            lines.push((*title).to_owned());
+            lines.push(<&str>::from(tier).to_owned());
             for source in sources {
                 let is_wanted = is_wanted(source.name, config);
                 let (text, hint) = words_of(source);

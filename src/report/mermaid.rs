@@ -7,7 +7,7 @@ use super::{Format, Report, Style};
 use crate::diagnosis::{Certainty, Stage};
 use crate::framework::Message;
 use crate::text::{cut, flat};
-use crate::timeline::{Event, EventKind as Kind, Source};
+use crate::timeline::{Event, EventKind as Kind, Tier};
 use crate::units::moment;
 
 pub(super) const FORMAT: Format = Format {
@@ -219,12 +219,12 @@ impl Steps<'_> {
             })
             .collect();
         for event in lines {
-            let place = match event.source {
-                Source::Api | Source::ApiLog => API,
-                Source::Database => DATABASE,
-                Source::Management | Source::Firehose | Source::Queue | Source::DeadLetters => BROKER,
-                Source::WorkerLog | Source::Process | Source::Containers | Source::Control => WORKER,
-                Source::Run => USER,
+            let place = match event.source.tier() {
+                Tier::Api => API,
+                Tier::PostgreSql => DATABASE,
+                Tier::RabbitMq => BROKER,
+                Tier::Worker => WORKER,
+                Tier::Taskdiag => USER,
             };
             self.push(event.at_ms, &format!("Note over {place}"), &describe(event));
         }

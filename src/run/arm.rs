@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::GuardianSlot;
-use super::follow::{ARMED, Run};
+use super::follow::Run;
 use super::plan::Plan;
 use crate::config::{Config, Control};
 use crate::error::Unavailable;
@@ -26,6 +26,7 @@ struct Watchers<'a> {
     tap: &'a Tap,
     phases: &'a Phases,
     running: JoinSet<()>,
+    armed: Vec<Source>,
 }
 
 impl Watchers<'_> {
@@ -33,6 +34,7 @@ impl Watchers<'_> {
     where
         F: Future<Output = Watched> + Send + 'static,
     {
+        self.armed.push(source);
         let tap = self.tap.of(source);
         let watcher: BoxFuture<'static, Watched> = watcher(tap.clone(), self.phases.clone()).boxed();
         self.running.spawn(async move {
@@ -52,10 +54,12 @@ impl Watchers<'_> {
 
 impl Watchers<'_> {
     /// Listens to workers, where they talk over the broker.
-    fn listen(&mut self, shared: &Arc<Config>) -> Option<Source> {
-        let shape = shared.framework.control.as_ref()?;
+    fn listen(&mut self, shared: &Arc<Config>) {
+        let Some(shape) = shared.framework.control.as_ref() else {
+            return;
+        };
         if shared.broker.control == Control::Off {
-            return None;
+            return;
         }
         let config = shared.clone();
         self.start(Source::Control, move |tap, phases| {
@@ -64,7 +68,6 @@ impl Watchers<'_> {
                 async move { control::watch(&config, shape, tap, phases).await }.boxed()
             })
         });
-        Some(Source::Control)
     }
 }
 
@@ -107,11 +110,11 @@ pub(super) fn start(
 ) -> (JoinSet<()>, Queries) {
     let (processes, queried) = mpsc::unbounded_channel();
     let (addresses, wanted) = mpsc::unbounded_channel();
-    let mut armed = ARMED.to_vec();
     let mut watchers = Watchers {
         tap,
         phases,
         running: JoinSet::new(),
+        armed: Vec::new(),
     };
     let shared = Arc::new(config.clone());
     let config = shared.clone();
@@ -169,20 +172,20 @@ pub(super) fn start(
     watchers.look_at_processes(&shared, plan, queried);
     if let Some(socket) = containers::find(&shared.engine) {
         let config = shared.clone();
-        armed.push(Source::Containers);
         watchers.start(Source::Containers, move |tap, phases| async move {
             containers::watch(&config, socket, wanted, tap, phases).await
         });
     }
-    armed.extend(watchers.listen(&shared));
+    watchers.listen(&shared);
     let (look_only, post_mortem) = (plan.look_only, plan.post_mortem.is_some());
     watchers.start(Source::Api, move |tap, phases| async move {
         api::watch(&shared, look_only, post_mortem, tap, phases).await
     });
+    watchers.armed.sort();
     let queries = Queries {
         processes,
         containers: addresses,
-        armed,
+        armed: watchers.armed,
     };
     (watchers.running, queries)
 }

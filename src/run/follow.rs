@@ -16,19 +16,6 @@ use crate::vantage::containers::ContainerQuery;
 use crate::vantage::process::ProcessQuery;
 use crate::vantage::{Phase, Report};
 
-/// The sources that are watched in every run.
-pub(super) const ARMED: [Source; 9] = [
-    Source::Api,
-    Source::ApiLog,
-    Source::Database,
-    Source::Management,
-    Source::Firehose,
-    Source::Queue,
-    Source::DeadLetters,
-    Source::WorkerLog,
-    Source::Process,
-];
-
 /// A source's last look may take this long: longer than any of them waits for an answer, so that one that
 /// no longer answers can still say so.
 const LAST_LOOK: Duration = Duration::from_millis(2800);

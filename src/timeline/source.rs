@@ -39,6 +39,20 @@ pub enum Source {
     Run,
 }
 
+/// The parts of an application that sources tell of, in the order in which people look for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+pub enum Tier {
+    #[strum(serialize = "API")]
+    Api,
+    #[strum(serialize = "RabbitMQ")]
+    RabbitMq,
+    #[strum(serialize = "PostgreSQL")]
+    PostgreSql,
+    Worker,
+    #[strum(serialize = "taskdiag")]
+    Taskdiag,
+}
+
 impl Source {
     /// The sources that look at the world, in the order reports list them.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> {
@@ -46,6 +60,17 @@ impl Source {
             .iter()
             .copied()
             .filter(|source| *source != Self::Run)
+    }
+
+    /// What it tells of.
+    pub fn tier(self) -> Tier {
+        match self {
+            Self::Api | Self::ApiLog => Tier::Api,
+            Self::Management | Self::Firehose | Self::Queue | Self::DeadLetters => Tier::RabbitMq,
+            Self::Database => Tier::PostgreSql,
+            Self::WorkerLog | Self::Process | Self::Containers | Self::Control => Tier::Worker,
+            Self::Run => Tier::Taskdiag,
+        }
     }
 
     /// The word for it in every output.
