@@ -13,44 +13,42 @@
 //! asking each cause of the catalogue; [`compare`] says what differs between two runs, or between the
 //! API and the worker of one; [`report`] arranges it all for its readers.
 //! [`trace`] writes the events of the firehose as they pass.
-//! [`framework`] is what is known of Dramatiq and of Celery; [`rabbitmq`] speaks to the broker; [`run`] is one diagnosis
-//! from submission to end; [`supervise`] starts the system for `--start`,
+//! [`framework`] is what is known of Dramatiq and of Celery; `rabbitmq` speaks to the broker; `run` is one diagnosis
+//! from submission to end; `supervise` starts the system for `--start`,
 //! and [`guardian`] undoes what was done.
-//! [`init`] drafts a configuration from a project; [`isolate`] repeats a failed run with less and less.
+//! `init` drafts a configuration from a project; `isolate` repeats a failed run with less and less.
 
-pub mod bounded;
+mod bounded;
 pub mod cli;
 pub mod commands;
 pub mod compare;
 pub mod config;
 pub mod diagnosis;
-pub mod disk;
+mod disk;
 pub mod error;
 mod expand;
 pub mod framework;
 pub mod guardian;
-#[doc(hidden)]
-pub mod hooks;
-pub mod http;
-pub mod init;
-pub mod interrupt;
-pub mod isolate;
-pub mod limits;
-#[doc(hidden)]
-pub mod links;
+mod hooks;
+mod http;
+mod init;
+mod interrupt;
+mod isolate;
+mod limits;
+mod links;
 mod procfs;
 mod python;
-pub mod rabbitmq;
+mod rabbitmq;
 pub mod report;
-pub mod run;
-pub mod scrubber;
+mod run;
+mod scrubber;
 mod servers;
-pub mod submit;
-pub mod supervise;
-pub mod text;
+mod submit;
+mod supervise;
+mod text;
 pub mod timeline;
 pub mod tls;
 pub mod trace;
-pub mod units;
+mod units;
 pub mod vantage;
 pub mod watch;
