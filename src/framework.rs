@@ -84,6 +84,13 @@ pub fn is_worker_program(name: &str) -> bool {
     ALL.iter().any(|framework| framework.worker.is_program(name))
 }
 
+/// A word that names a program which runs Python: the interpreter, a server of APIs, some framework's worker.
+pub fn is_python_program(word: &str) -> bool {
+    const KNOWN: &[&str] = &["python", "pypy", "uvicorn", "gunicorn", "hypercorn"];
+    let name = word.rsplit('/').next().unwrap_or(word);
+    KNOWN.iter().any(|known| name.starts_with(known)) || is_worker_program(name)
+}
+
 /// Some framework's worker calls itself so.
 pub fn is_worker_title(word: &str) -> bool {
     let mut titles = ALL.iter().filter_map(|framework| framework.worker.title);

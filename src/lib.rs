@@ -19,6 +19,7 @@
 //! `init` drafts a configuration from a project; `isolate` repeats a failed run with less and less.
 
 mod bounded;
+mod child;
 pub mod cli;
 pub mod commands;
 pub mod compare;

@@ -52,6 +52,13 @@ pub enum Verbosity {
 /// What a line means whose text fits a pattern.
 pub type LineMeaning = fn(&Captures<'_>) -> LogEvent;
 
+/// The text of a group; none where the line has none.
+pub(in crate::framework) fn group(captures: &Captures<'_>, index: usize) -> String {
+    captures
+        .get(index)
+        .map_or_else(String::new, |found| found.as_str().to_owned())
+}
+
 /// Many patterns, searched at once.
 #[derive(Debug)]
 pub struct LogReader {

@@ -5,10 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
+use crate::child::signal_group;
 use crate::config::{Config, SubmitCommand};
 use crate::error::Result;
 use crate::supervise::{self, Prepared};
@@ -101,11 +103,7 @@ struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // (It has no pid any more once it has ended: what it left behind is meant to stay.)
-        if let Some(group) = self.0.id() {
-            let group = nix::unistd::Pid::from_raw(group as i32);
-            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        }
+        signal_group(&self.0, Signal::SIGKILL);
     }
 }
 

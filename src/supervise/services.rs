@@ -4,11 +4,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use url::Url;
 
 use super::{System, environment};
+use crate::child::{end_with_us, signal_group};
 use crate::config::{Config, Services};
 use crate::error::{Error, Result};
 use crate::guardian::Start;
@@ -53,7 +55,8 @@ pub(super) async fn up(system: &System, config: &Config, tell: &(dyn Fn(&str) + 
         .stdout(stdout)
         .stderr(stderr)
         .process_group(0);
-    end_with_us(&mut command);
+    // If we are killed, it ends too, and the guardian runs `down`.
+    end_with_us(&mut command, Signal::SIGTERM);
     let mut child = command
         .spawn()
         .map_err(|error| failed(&text, error.to_string()))?;
@@ -62,7 +65,7 @@ pub(super) async fn up(system: &System, config: &Config, tell: &(dyn Fn(&str) + 
     let ended = tokio::select! {
         ended = tokio::time::timeout(UP_WITHIN, child.wait()) => ended,
         () = crate::interrupt::interrupt() => {
-            end_group(&child);
+            signal_group(&child, Signal::SIGTERM);
             let _ = child.wait().await;
             return Err(Error::Start {
                 what: format!("the services with `{text}`"),
@@ -80,7 +83,7 @@ pub(super) async fn up(system: &System, config: &Config, tell: &(dyn Fn(&str) + 
         )),
         Ok(Err(error)) => Err(failed(&text, error.to_string())),
         Err(_) => {
-            end_group(&child);
+            signal_group(&child, Signal::SIGTERM);
             Err(failed(
                 &text,
                 format!("it did not end within {} minutes", UP_WITHIN.as_secs() / 60),
@@ -128,26 +131,6 @@ fn last_words(log: &Path) -> String {
     match crate::guardian::last_words(log, 5) {
         empty if empty.is_empty() => "it printed nothing".into(),
         words => words,
-    }
-}
-
-fn end_group(child: &tokio::process::Child) {
-    if let Some(pid) = child.id() {
-        let group = nix::unistd::Pid::from_raw(pid as i32);
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);
-    }
-}
-
-/// If we are killed, it ends too, and the guardian runs `down`.
-#[allow(unsafe_code)]
-fn end_with_us(command: &mut Command) {
-    // SAFETY: prctl is async-signal-safe and touches only the new process.
-    unsafe {
-        command.pre_exec(|| {
-            #[cfg(target_os = "linux")]
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0);
-            Ok(())
-        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Transfer, broker};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, exception_in};
+use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -36,12 +36,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("what could not be read is not the task's message", [n]);
     }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::DecodeFailed)) {
-        let reason = told
-            .line
-            .traceback
-            .as_deref()
-            .and_then(exception_in)
-            .filter(|text| !text.is_empty());
+        let reason = told.exception().filter(|text| !text.is_empty());
         return Answer::shown(
             format!(
                 "the worker could not decode the message: {}",

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::WorkerLine;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Story};
-use crate::framework::{LogEvent, exception_in};
+use crate::framework::LogEvent;
 use crate::text;
 use crate::timeline::Level;
 use crate::timeline::Source;
@@ -41,12 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
     });
     match error {
         Some(told) => {
-            let exception = told
-                .line
-                .traceback
-                .as_deref()
-                .and_then(exception_in)
-                .unwrap_or_default();
+            let exception = told.exception().unwrap_or_default();
             // By the process that has the message: another program that writes to this log may know the id as well.
             let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
             let is_its = took.is_some_and(|took| took.pid.is_some() && took.pid == told.pid);

@@ -5,7 +5,7 @@ use crate::diagnosis::evidence::replaced::Remainder;
 use crate::diagnosis::evidence::{WorkerLine, broker, holdups, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::{LogEvent, exception_in};
+use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -107,12 +107,7 @@ fn in_the_log(story: &Story<'_>, over: u32) -> Option<Answer> {
             return None;
         }
         if let Some(failed) = is(|mark| matches!(mark, LogEvent::Failed { .. })) {
-            let exception = failed
-                .line
-                .traceback
-                .as_deref()
-                .and_then(exception_in)
-                .unwrap_or_default();
+            let exception = failed.exception().unwrap_or_default();
             let text = format!("{text}, which raised {}", crate::text::excerpt(&exception));
             return Some(Answer::likely(text, [over, took.n, failed.n]).only_case(TAKEN, CASES));
         }

@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::{WorkerLine, broker, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, WorkerLife, exception_in};
+use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::{PlaceState, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -167,12 +167,7 @@ pub(super) fn died_at_start(told: &WorkerLine<'_>) -> bool {
 
 /// The reason in one line.
 pub(super) fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
-    let exception = told
-        .line
-        .traceback
-        .as_deref()
-        .and_then(exception_in)
-        .filter(|text| !text.is_empty());
+    let exception = told.exception().filter(|text| !text.is_empty());
     let text = exception.unwrap_or_else(|| told.line.text.trim().to_owned());
     let command = &story.timeline.setup.worker_command;
     let usage_error = matches!(told.mark, Some(LogEvent::UsageError));

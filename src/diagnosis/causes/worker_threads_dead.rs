@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::diagnosis::evidence::{WorkerLine, threads, workers};
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, exception_in};
+use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -99,12 +99,7 @@ fn why(deaths: &[(&str, WorkerLine<'_>)]) -> String {
     };
     let names: BTreeSet<&str> = deaths.iter().map(|(name, _)| *name).collect();
     let names: Vec<&str> = names.into_iter().take(4).collect();
-    let exception = last
-        .line
-        .traceback
-        .as_deref()
-        .and_then(exception_in)
-        .unwrap_or_default();
+    let exception = last.exception().unwrap_or_default();
     format!(": {} ended with {exception}", names.join(", "))
 }
 

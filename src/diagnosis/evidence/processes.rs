@@ -378,14 +378,10 @@ impl<'a> Story<'a> {
         marked || self.lines().iter().any(|told| told.is_by_the_task())
     }
 
-    /// Its children write files of their own: `%I` in its command stands for the number of one.
+    /// The children of a worker write files of their own.
     pub(in crate::diagnosis) fn children_write_elsewhere(&self) -> bool {
-        let is_shared_out = |process: &Process| {
-            let mut words = process.command.iter();
-            words.any(|word| word.contains("%I") || word.contains("%i"))
-        };
         let mut all = self.all_processes();
-        self.master_takes() && all.any(|process| workers::is_worker(&process) && is_shared_out(&process))
+        self.master_takes() && all.any(|process| workers::is_worker(&process) && shares_out_its_log(&process))
     }
 
     /// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a
@@ -397,4 +393,10 @@ impl<'a> Story<'a> {
             .iter()
             .any(|word| worker.is_named_in(word) || word.contains("python"))
     }
+}
+
+/// Its children write files of their own: `%I` in its command stands for the number of one.
+pub(in crate::diagnosis) fn shares_out_its_log(process: &Process) -> bool {
+    let mut words = process.command.iter();
+    words.any(|word| word.contains("%I") || word.contains("%i"))
 }

@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 
 pub(super) use requests::RequestLog;
 
+use super::processes::shares_out_its_log;
 use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, stacks, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::{EventId, Premise, State, is_common};
 use crate::framework::LogEvent;
-use crate::timeline::{Event, EventKind, Process, Row, Source};
+use crate::timeline::{Event, EventKind, Row, Source};
 
 fn proved(events: impl IntoIterator<Item = EventId>) -> State {
     State::Proved(events.into_iter().collect())
@@ -160,15 +161,8 @@ impl Story<'_> {
         let writes = self
             .all_processes()
             .find(|process| process.holds_log && workers::is_worker(process));
-        // Its children write files of their own: `%I` stands for the number of one.
-        let is_shared_out = |process: &Process| {
-            process
-                .command
-                .iter()
-                .any(|word| word.contains("%I") || word.contains("%i"))
-        };
         match (read, writes) {
-            (Some(_), Some(process)) if self.master_takes() && is_shared_out(&process) => State::Assumed,
+            (Some(_), Some(process)) if self.master_takes() && shares_out_its_log(&process) => State::Assumed,
             (Some(read), Some(process)) => proved([process.n, read]),
             _ => State::Assumed,
         }

@@ -1,6 +1,6 @@
 //! One line of the watched worker's log, with what the framework's lines mean.
 
-use crate::framework::{LineSubject, LogEvent, WorkerLife};
+use crate::framework::{LineSubject, LogEvent, WorkerLife, exception_in};
 use crate::timeline::LogLine;
 
 /// A line of the watched worker's log.
@@ -45,6 +45,11 @@ impl<'a> WorkerLine<'a> {
     /// The application says it, in the course of the task.
     pub fn is_by_the_task(&self) -> bool {
         self.mark.is_none() && self.subject.is_some_and(|subject| subject.by_the_task)
+    }
+
+    /// What was raised, by the traceback below it: the last of a chain, in one line.
+    pub fn exception(&self) -> Option<String> {
+        self.line.traceback.as_deref().and_then(exception_in)
     }
 
     /// The broker is told what became of the message.

@@ -6,8 +6,9 @@
 
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
+use crate::framework::log::group;
 use crate::framework::{
     LineMeaning, LineSubject, LogEvent, LogReader, LogShape, Verbosity, exception_in, function_of,
 };
@@ -198,12 +199,6 @@ const LINES: &[(&str, LineMeaning)] = &[
 
 fn connection_error(error: String) -> LogEvent {
     LogEvent::ConnectionError { queue: None, error }
-}
-
-fn group(captures: &Captures<'_>, index: usize) -> String {
-    captures
-        .get(index)
-        .map_or_else(String::new, |found| found.as_str().to_owned())
 }
 
 /// The patterns are constants: a test compiles them all.

@@ -5,8 +5,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Captures;
-
+use crate::framework::log::group;
 use crate::framework::{LineMeaning, LogEvent, LogReader, LogShape, Verbosity};
 
 pub(super) const LOG: LogShape = LogShape {
@@ -168,12 +167,6 @@ const LINES: &[(&str, LineMeaning)] = &[
         LogEvent::ShutDown
     }),
 ];
-
-fn group(captures: &Captures<'_>, index: usize) -> String {
-    captures
-        .get(index)
-        .map_or_else(String::new, |found| found.as_str().to_owned())
-}
 
 /// The patterns are constants: a test compiles them all.
 static READER: LazyLock<Option<LogReader>> = LazyLock::new(|| LogReader::new(LINES).ok());

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::answer::{self, Machine};
 use super::place::Place;
 use super::unreachable::{Trouble, Unreachable};
+use crate::child::{end_with_us, signal_group};
 
 pub(super) const SCRIPT: &str = include_str!("eyes.py");
 const SHELL: &str = include_str!("eyes.sh");
@@ -103,7 +105,8 @@ impl Channel {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        end_with_us(&mut command);
+        // The end of its input ends what runs there; this ends a prefix that does not pass that on.
+        end_with_us(&mut command, Signal::SIGKILL);
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let Some(output) = output else {
@@ -230,24 +233,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // It has no pid any more once it has ended.
-        if let Some(group) = self.child.id() {
-            let group = nix::unistd::Pid::from_raw(group as i32);
-            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        }
-    }
-}
-
-/// Where we are killed, the end of its input ends what runs there. This ends a prefix that does not pass that on.
-#[allow(unsafe_code)]
-fn end_with_us(command: &mut Command) {
-    // SAFETY: prctl is async-signal-safe and touches only the new process.
-    unsafe {
-        command.pre_exec(|| {
-            #[cfg(target_os = "linux")]
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-            Ok(())
-        });
+        signal_group(&self.child, Signal::SIGKILL);
     }
 }
 

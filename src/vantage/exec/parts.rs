@@ -16,11 +16,7 @@ pub(super) fn workers(view: &View) -> impl Iterator<Item = i32> {
 
 pub(super) fn is_python(process: &Process) -> bool {
     let mut words = process.command.iter().take(2);
-    words.any(|word| {
-        let name = word.rsplit('/').next().unwrap_or(word);
-        let known = ["python", "pypy", "uvicorn", "gunicorn", "hypercorn"];
-        known.iter().any(|known| name.starts_with(known)) || framework::is_worker_program(name)
-    })
+    words.any(|word| framework::is_python_program(word))
 }
 
 /// Whether it says more than what was told last: a process that waits and one that runs are alike. Connections come

@@ -162,18 +162,15 @@ fn raw(pid: i32) -> Option<Raw> {
 
 /// By its program, or by what was started where that cannot be seen.
 fn is_python(raw: &Raw) -> bool {
-    let names = |word: &str| {
-        let name = word.rsplit('/').next().unwrap_or(word);
-        ["python", "pypy", "uvicorn", "gunicorn", "hypercorn"]
-            .iter()
-            .any(|known| name.starts_with(known))
-            || framework::is_worker_program(name)
-    };
     raw.executable
         .as_ref()
         .and_then(|program| program.file_name()?.to_str())
-        .is_some_and(names)
-        || raw.command.iter().take(2).any(|word| names(word))
+        .is_some_and(framework::is_python_program)
+        || raw
+            .command
+            .iter()
+            .take(2)
+            .any(|word| framework::is_python_program(word))
 }
 
 /// Two with the same number were started in the same way: a server's children, for example.

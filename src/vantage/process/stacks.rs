@@ -55,14 +55,11 @@ pub(super) async fn see(
     deadline: Instant,
 ) -> usize {
     let python = |process: &&Process| {
-        process.command.iter().take(2).any(|word| {
-            let name = word.rsplit('/').next().unwrap_or(word);
-            ["python", "uvicorn", "gunicorn", "hypercorn"]
-                .iter()
-                .any(|known| name.starts_with(known))
-                || framework::is_worker_program(name)
-                || framework::is_worker_title(word)
-        })
+        process
+            .command
+            .iter()
+            .take(2)
+            .any(|word| framework::is_python_program(word) || framework::is_worker_title(word))
     };
     let mut dumps = tokio::task::JoinSet::new();
     let mut unread = BTreeSet::new();
