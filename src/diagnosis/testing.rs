@@ -1042,6 +1042,22 @@ impl Scene {
 }
 
 /// A value of the timeline with everything optional left out.
+/// The master has lost this child.
+pub fn died(scene: Scene, pid: i32) -> Scene {
+    scene.line(&format!(
+        "[PID 100] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID {pid} exited unexpectedly (code -9). Shutting down..."
+    ))
+}
+
+/// Sent with a delay of so many milliseconds.
+pub fn delayed(ms: i64) -> Scene {
+    let mut message = Scene::message("m-1");
+    message.eta_ms = message.timestamp_ms.map(|at| at + ms);
+    Scene::accepted()
+        .row("PENDING")
+        .publish_as("default.DQ", API, message)
+}
+
 fn value<T: DeserializeOwned>(fields: Json) -> T {
     serde_json::from_value(fields).expect("the fields that are needed")
 }

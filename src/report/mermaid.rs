@@ -187,7 +187,12 @@ impl Steps<'_> {
             (Stage::Settled, format!("{WORKER}->>{BROKER}")),
         ] {
             if let Some(at_ms) = at(self.report, stage) {
-                let reached = self.report.stages.iter().find(|reached| reached.stage == stage);
+                let reached = self
+                    .report
+                    .verdict
+                    .stages
+                    .iter()
+                    .find(|reached| reached.stage == stage);
                 let observed = reached.and_then(|reached| reached.observed.as_deref());
                 let text = format!("{}: {}", stage.name(), observed.unwrap_or(stage.meaning()));
                 self.push(at_ms, &arrow, &text);
@@ -197,7 +202,7 @@ impl Steps<'_> {
 
     /// The lines that prove the cause.
     fn evidence(&mut self) {
-        let Some(cause) = &self.report.cause else {
+        let Some(cause) = &self.report.verdict.cause else {
             return;
         };
         let lines: Vec<&Event> = cause

@@ -105,6 +105,7 @@ impl<'a> Trace<'a> {
         let blamed = words::blamed(self.report);
         let mut reached: Vec<(&Reached, f64)> = self
             .report
+            .verdict
             .stages
             .iter()
             .filter(|reached| reached.reached == Some(true))
@@ -122,6 +123,7 @@ impl<'a> Trace<'a> {
         }
         let missing = self
             .report
+            .verdict
             .stages
             .iter()
             .find(|stage| Some(stage.stage) == blamed);
@@ -129,7 +131,7 @@ impl<'a> Trace<'a> {
             let until = missing.at_ms.unwrap_or(self.end_ms);
             let mut span = self.stage(missing, (before.min(until), until));
             span["status"] = self.status();
-            if let Some(cause) = &self.report.cause {
+            if let Some(cause) = &self.report.verdict.cause {
                 if let Some(list) = span["attributes"].as_array_mut() {
                     list.extend(attributes(&[("error.type", json!(cause.id))]));
                 }
@@ -272,7 +274,7 @@ impl<'a> Trace<'a> {
         if words::is_good(self.report) {
             return json!({ "code": OK });
         }
-        let message = match &self.report.cause {
+        let message = match &self.report.verdict.cause {
             Some(cause) => format!("{} ({}): {}", cause.id, cause.certainty.name(), cause.summary),
             None => "no cause could be proved".into(),
         };

@@ -58,6 +58,7 @@ impl Screen<'_> {
         let style = self.style;
         let certainty = self
             .report
+            .verdict
             .cause
             .as_ref()
             .map_or("", |cause| cause.certainty.name());
@@ -74,7 +75,7 @@ impl Screen<'_> {
         let below = format!(
             "Scenario {} · {}",
             words::scenario(self.report),
-            self.report.outcome.name()
+            self.report.verdict.outcome.name()
         );
         let below = wrapped(&below, style.width().saturating_sub(2));
         lines.extend(below.iter().map(|line| style.dim(&format!("  {line}"))));
@@ -90,7 +91,7 @@ impl Screen<'_> {
     /// What was raised, and the application's own frames, a line each: the last one is the place to look at, and
     /// is never cut.
     fn exception(&self) -> Vec<String> {
-        let Some(raised) = &self.report.traceback else {
+        let Some(raised) = &self.report.verdict.traceback else {
             return Vec::new();
         };
         let text = format!("{} [#{}]", excerpt(&raised.exception), raised.evidence);
@@ -126,7 +127,7 @@ impl Screen<'_> {
     }
 
     fn sign(&self) -> &'static str {
-        let good = match self.report.scenario {
+        let good = match self.report.verdict.scenario {
             _ if words::is_good(self.report) => Some(true),
             Some(_) => Some(false),
             None => None,
@@ -135,7 +136,7 @@ impl Screen<'_> {
     }
 
     fn color(&self) -> &'static str {
-        match (self.report.scenario, self.report.outcome) {
+        match (self.report.verdict.scenario, self.report.verdict.outcome) {
             (Some(Scenario::A), Outcome::Succeeded) => "1;32",
             (Some(Scenario::A), _) => "1;33",
             (Some(Scenario::B) | None, _) => "1;31",
@@ -145,7 +146,7 @@ impl Screen<'_> {
 
     /// All on one line or two; the first that was missed with what was seen instead.
     fn stages(&self) -> String {
-        let stages = &self.report.stages;
+        let stages = &self.report.verdict.stages;
         let last = stages.iter().rposition(|stage| stage.reached == Some(true));
         let missed = words::blamed(self.report);
         let report = self.report;
@@ -198,7 +199,7 @@ impl Screen<'_> {
     }
 
     fn because(&self) -> String {
-        let Some(cause) = &self.report.cause else {
+        let Some(cause) = &self.report.verdict.cause else {
             return self.clipped(
                 &format!("{} ", self.style.bold("Because")),
                 &words::no_cause(self.report),
@@ -306,7 +307,7 @@ impl Screen<'_> {
 
     /// What is read last stays on the screen: the verdict, and what to do.
     fn last_line(&self) -> String {
-        let verdict = match &self.report.cause {
+        let verdict = match &self.report.verdict.cause {
             Some(cause) => format!("{} {} ({})", self.sign(), cause.id, cause.certainty.name()),
             None if words::was_stopped(self.report) => {
                 format!("{} stopped by you, no cause yet", self.sign())

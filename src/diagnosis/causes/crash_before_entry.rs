@@ -85,13 +85,7 @@ const BEGINS_MS: f64 = 100.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
-
-    fn died(scene: Scene, pid: i32) -> Scene {
-        scene.line(&format!(
-            "[PID 100] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID {pid} exited unexpectedly (code -9). Shutting down..."
-        ))
-    }
+    use crate::diagnosis::testing::{Scene, died};
 
     #[test]
     fn it_died_with_the_message_in_its_hands() {

@@ -93,16 +93,7 @@ fn check(story: &Story<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::{API, Scene};
-
-    /// Sent with a delay of so many milliseconds.
-    fn delayed(ms: i64) -> Scene {
-        let mut message = Scene::message("m-1");
-        message.eta_ms = message.timestamp_ms.map(|at| at + ms);
-        Scene::accepted()
-            .row("PENDING")
-            .publish_as("default.DQ", API, message)
-    }
+    use crate::diagnosis::testing::{API, Scene, delayed};
 
     #[test]
     fn nobody_moves_it_on() {

@@ -154,17 +154,8 @@ fn check(story: &Story<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::{API, Scene};
+    use crate::diagnosis::testing::{API, Scene, delayed};
     use serde_json::json;
-
-    /// Sent with a delay of so many milliseconds.
-    fn delayed(ms: i64) -> Scene {
-        let mut message = Scene::message("m-1");
-        message.eta_ms = message.timestamp_ms.map(|at| at + ms);
-        Scene::accepted()
-            .row("PENDING")
-            .publish_as("default.DQ", API, message)
-    }
 
     #[test]
     fn it_waits_for_its_time() {

@@ -52,13 +52,10 @@ fn by_an_unread_policy(story: &Story<'_>, passage: &Transfer<'_>, last: &Info<'_
 }
 
 fn check(story: &Story<'_>) -> Answer {
-    // The dead letter itself proves the publish.
     if let Some(from) = broker::dead_lettered(story, "maxlen") {
-        let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
-        evidence.push(from.n);
         return Answer::shown(
             format!("the message is on the dead-letter queue: dropped from `{from}` by its length limit"),
-            evidence,
+            broker::with_its_publish(story, from),
         );
     }
     let Some(passage) = story.published() else {

@@ -30,13 +30,10 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = own.and_then(|passage| by_its_ttl(story, passage)) {
         return answer;
     }
-    // The dead letter itself proves the publish.
     if let Some(from) = broker::dead_lettered(story, "expired") {
-        let mut evidence: Vec<u32> = story.published().map(|passage| passage.n).into_iter().collect();
-        evidence.push(from.n);
         return Answer::shown(
             format!("the message expired on `{from}` before anybody took it"),
-            evidence,
+            broker::with_its_publish(story, from),
         )
         .lasting_if(true);
     }

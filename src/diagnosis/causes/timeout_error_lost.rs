@@ -63,39 +63,19 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
-    use crate::timeline::{EventKind, Frame, Stack};
 
     fn dump(innermost: (&str, &str), of_loop: (&str, &str)) -> Scene {
-        let thread = |name: &str, stable: bool, frames: &[(&str, &str)]| Stack {
-            thread: name.into(),
-            stable,
-            frames: frames
-                .iter()
-                .map(|(function, file)| Frame {
-                    function: (*function).into(),
-                    file: (*file).into(),
-                    line: 1,
-                })
-                .collect(),
-        };
         let worker = [
             innermost,
             ("run_coroutine", "/v/site-packages/dramatiq/asyncio.py"),
             ("__call__", "/v/site-packages/dramatiq/actor.py"),
             ("process_message", "/v/site-packages/dramatiq/worker.py"),
         ];
-        let threads = vec![
-            thread("Thread-4", true, &worker),
-            thread(
-                "Thread-1",
-                true,
-                &[
-                    of_loop,
-                    ("run_forever", "/usr/lib/python3.11/asyncio/base_events.py"),
-                ],
-            ),
+        let waits = [
+            of_loop,
+            ("run_forever", "/usr/lib/python3.11/asyncio/base_events.py"),
         ];
-        Scene::entered().see(Source::Process, EventKind::Stacks { pid: 101, threads })
+        Scene::entered().stacks(101, &[("Thread-4", &worker), ("Thread-1", &waits)])
     }
 
     const ASKS: (&str, &str) = ("result", "/usr/lib/python3.11/concurrent/futures/_base.py");

@@ -345,13 +345,7 @@ fn for_memory(story: &Story<'_>, container: &Container, died_at: f64) -> Option<
 mod tests {
     use super::*;
     use crate::diagnosis::Certainty;
-    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
-
-    fn died(scene: Scene, pid: i32) -> Scene {
-        scene.line(&format!(
-            "[PID 100] [MainThread] [dramatiq.MainProcess] [CRITICAL] Worker with PID {pid} exited unexpectedly (code -9). Shutting down..."
-        ))
-    }
+    use crate::diagnosis::testing::{OTHER, Scene, WORKER, died};
 
     #[test]
     fn the_master_says_so() {

@@ -107,7 +107,6 @@ fn why(deaths: &[(&str, WorkerLine<'_>)]) -> String {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER};
-    use crate::timeline::{EventKind, Frame, Stack};
 
     const FETCHES: &[(&str, &str)] = &[
         ("consume", "/v/site-packages/pika/adapters/blocking_connection.py"),
@@ -120,37 +119,21 @@ mod tests {
     ];
     const DEATH: &str = "Exception in thread Thread-6:\nTraceback (most recent call last):\n  File \"/usr/lib/python3.11/threading.py\", line 1045, in _bootstrap_inner\n    self.run()\n  File \"/v/site-packages/dramatiq/worker.py\", line 536, in run\n    self.process_message(message)\n  File \"/v/site-packages/dramatiq/worker.py\", line 607, in process_message\n    self.consumers[message.queue_name]\nKeyError: 'emails'";
 
-    fn dump(scene: Scene, threads: &[(&str, &[(&str, &str)])]) -> Scene {
-        let threads = threads
-            .iter()
-            .map(|(thread, frames)| Stack {
-                thread: (*thread).into(),
-                stable: true,
-                frames: frames
-                    .iter()
-                    .map(|(function, file)| Frame {
-                        function: (*function).into(),
-                        file: (*file).into(),
-                        line: 1,
-                    })
-                    .collect(),
-            })
-            .collect();
-        scene.see(Source::Process, EventKind::Stacks { pid: 101, threads })
-    }
-
     const NONE_LEFT: &[(&str, &[(&str, &str)])] = &[("Thread-2", FETCHES), ("Thread-3", FETCHES)];
 
     #[test]
     fn only_those_that_fetch_are_left() {
-        let scene = dump(Scene::delivered().plain(None, DEATH), NONE_LEFT).silence();
+        let scene = Scene::delivered()
+            .plain(None, DEATH)
+            .stacks(101, NONE_LEFT)
+            .silence();
         assert_eq!(scene.cause(), "certain worker-threads-dead");
         assert!(
             scene.summary().contains("KeyError: 'emails'"),
             "{}",
             scene.summary()
         );
-        let quiet = dump(Scene::delivered(), NONE_LEFT).silence();
+        let quiet = Scene::delivered().stacks(101, NONE_LEFT).silence();
         assert_eq!(quiet.cause(), "likely worker-threads-dead");
         let unread = Scene::delivered()
             .plain(None, DEATH)
@@ -165,7 +148,10 @@ mod tests {
     fn one_that_waits_for_work_is_a_near_miss() {
         let one_left: &[(&str, &[(&str, &str)])] =
             &[("Thread-2", FETCHES), ("Thread-3", FETCHES), ("Thread-7", WAITS)];
-        let scene = dump(Scene::delivered().plain(None, DEATH), one_left).silence();
+        let scene = Scene::delivered()
+            .plain(None, DEATH)
+            .stacks(101, one_left)
+            .silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
@@ -181,14 +167,19 @@ mod tests {
             ("Thread-3", FETCHES),
             ("Thread-7", publishes),
         ];
-        let scene = dump(Scene::delivered().plain(None, DEATH), one_left).silence();
+        let scene = Scene::delivered()
+            .plain(None, DEATH)
+            .stacks(101, one_left)
+            .silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
     /// Greenlets: the one that runs is the only one to be seen.
     #[test]
     fn one_thread_for_all_greenlets_is_a_near_miss() {
-        let scene = dump(Scene::delivered(), &[("MainThread", FETCHES)]).silence();
+        let scene = Scene::delivered()
+            .stacks(101, &[("MainThread", FETCHES)])
+            .silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
@@ -205,13 +196,16 @@ mod tests {
     #[test]
     fn a_worker_that_stops_is_a_near_miss() {
         let stopped = "[PID 101] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Stopping worker process...";
-        let scene = dump(Scene::delivered().line(stopped), NONE_LEFT).silence();
+        let scene = Scene::delivered().line(stopped).stacks(101, NONE_LEFT).silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
     }
 
     #[test]
     fn another_consumer_that_lives_is_a_near_miss() {
-        let two = dump(Scene::published().peer(WORKER, 101).other_worker(), NONE_LEFT)
+        let two = Scene::published()
+            .peer(WORKER, 101)
+            .other_worker()
+            .stacks(101, NONE_LEFT)
             .consumers(&[("default", WORKER, 2), ("default", OTHER, 2)])
             .depth("default", 1, 2)
             .silence();

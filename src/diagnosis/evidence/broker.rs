@@ -1,6 +1,7 @@
 //! What the broker said of queues, consumers and connections.
 
 use super::{Depth, Fact, Info, Story, Transfer, connections, holding, limits};
+use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, Scenario, Stage};
 use crate::text::counted;
 use crate::timeline::{Connection, Consumer, EventKind, Source};
@@ -291,6 +292,12 @@ pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -
         _ => None,
     });
     letters.next()
+}
+
+/// A dead letter proves that the message was sent, whether that was seen or not.
+pub(in crate::diagnosis) fn with_its_publish(story: &Story<'_>, letter: Fact<&str>) -> Vec<EventId> {
+    let publish = story.published().map(|publish| publish.n);
+    publish.into_iter().chain([letter.n]).collect()
 }
 
 /// The queue has a length limit or a time to live, or nobody can say: it may not hold every message
