@@ -39,7 +39,8 @@ pub fn main() -> u8 {
     exit::OK
 }
 
-/// Whoever started it may be killed, or gone already.
+/// This process ends with its parent, and by an alarm whatever happens. Whether the parent is still there: it may
+/// have ended before the kernel was told.
 #[allow(unsafe_code)]
 fn ends_with(parent: i32) -> bool {
     // SAFETY: no memory is involved.

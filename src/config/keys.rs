@@ -1,7 +1,7 @@
 //! Every key of a configuration, in one table: how its value is read, what `init` writes of it, and
 //! docs/configuration.md all come from here.
 //!
-//! To add a key: a row in keys/table.rs, and a field of `Config` that is read from it.
+//! To add a key: a row in keys/table.rs (of [api] in keys/api.rs), and a field of `Config` that is read from it.
 
 mod api;
 mod table;

@@ -33,9 +33,9 @@ const PAGE: &str = include_str!("report.html");
 const CSS: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 
-/// Units of the drawing, before anybody zooms. `report.js` knows them from the drawing itself.
 /// Of a traceback the innermost frames are what is looked for.
 const FRAMES: usize = 6;
+/// Units of the drawing, before anybody zooms. `report.js` knows them from the drawing itself.
 const WIDTH: f64 = 1000.0;
 const GUTTER: f64 = 96.0;
 const MARGIN: f64 = 40.0;

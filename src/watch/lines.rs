@@ -257,7 +257,7 @@ pub fn event(what: &QueueEvent) -> Event {
 
 // -- for people
 
-/// One line of text. `local` tells the time of day from the line's own.
+/// One line of text, with the time of the day before it.
 pub fn text(line: &Line, clock: &str) -> String {
     one_line(&match &line.what {
         What::Queue(row) => format!("{clock}  {}", row_text(row)),

@@ -126,9 +126,9 @@ fn bad_arguments_are_reproduced_without_the_api() {
         .diagnose(&["--isolate"])
         .expect("B", "bad-arguments", 10)
         .proves("again", "it happens again")
-        .proves("direct", "how the API publishes is out of the question")
+        .proves("direct", "the way the API publishes is ruled out")
         .skips("minimal", "`isolate.body` is not configured")
-        .concludes("Reproducible; out of the question: how the API publishes");
+        .concludes("Reproducible; ruled out: how the API publishes");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn different_refusals_are_different_reasons() {
     let conclusion = verdict.json["isolation"]["conclusion"]
         .as_str()
         .unwrap_or_default();
-    assert!(!conclusion.contains("out of the question"), "{conclusion}");
+    assert!(!conclusion.contains("ruled out"), "{conclusion}");
 }
 
 /// The actor runs in every third attempt, whatever the task.
@@ -189,7 +189,7 @@ fn a_fault_that_comes_and_goes_is_not_isolated() {
         .expect("B", "message-skipped", 10)
         .proves("again", "it happens again")
         .proves("direct", "it worked, but not when it was repeated")
-        .concludes("it comes and goes");
+        .concludes("the fault is intermittent");
     assert_eq!(
         verdict.steps(),
         ["again", "direct", "control", "direct", "original"],
@@ -315,8 +315,8 @@ fn a_fresh_worker_that_works_accuses_the_running_one() {
     assert_eq!(verdict.scenario(), "C", "{}", verdict.explain());
     let verdict = verdict
         .proves("again", "it happens again")
-        .proves("direct", "how the API publishes is out of the question")
-        .proves("minimal", "beyond it is out of the question")
+        .proves("direct", "the way the API publishes is ruled out")
+        .proves("minimal", "beyond it is ruled out")
         .proves(
             "clean-vhost",
             "entered it: this code, its configuration and this message can work",

@@ -30,7 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
             let mut evidence = vec![n, end.n];
             let last = workers::last_words(story, Source::ApiLog);
             evidence.extend(last.as_ref().map(|said| said.n));
-            let said = last.map_or(String::new(), |said| format!("; the last that it said: {said}"));
+            let said = last.map_or(String::new(), |said| format!("; its last line: {said}"));
             return Answer::shown(format!("{text}; it {words}{said}"), evidence).terminal_after(150);
         }
         return match api::api_traceback(story, |_| true) {

@@ -123,7 +123,7 @@ fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
     };
     if let Some(said) = workers::last_words(story, Source::ApiLog) {
         evidence.push(said.n);
-        text.push_str(&format!("; the last that it said: {said}"));
+        text.push_str(&format!("; its last line: {said}"));
     }
     Some((text, evidence))
 }

@@ -90,7 +90,7 @@ fn check(story: &Story<'_>) -> Answer {
             evidence.push(end.n);
             let last = workers::last_words(story, Source::WorkerLog);
             evidence.extend(last.as_ref().map(|said| said.n));
-            let said = last.map_or(String::new(), |said| format!("; the last that it said: {said}"));
+            let said = last.map_or(String::new(), |said| format!("; its last line: {said}"));
             (
                 format!("{text}: the worker that was started {words}{said}"),
                 Scenario::B,

@@ -130,7 +130,7 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
         None => match workers::last_words(story, Source::WorkerLog) {
             Some(said) => {
                 evidence.push(said.n);
-                format!("the last that it said: {said}")
+                format!("its last line: {said}")
             }
             None => "it said nothing".into(),
         },

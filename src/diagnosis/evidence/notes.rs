@@ -58,7 +58,7 @@ impl Story<'_> {
             .map(|(_, name)| name)
             .collect();
         let doing = match (self.was_sent() || self.post_mortem(), waiting.as_slice()) {
-            (true, _) => ": what had not happened by then may have come later".to_owned(),
+            (true, _) => ": later stages may still have happened".to_owned(),
             (false, []) => ": no task was sent".to_owned(),
             (false, parts) => format!(
                 ", while waiting for {} to be ready: no task was sent",

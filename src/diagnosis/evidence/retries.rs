@@ -152,7 +152,7 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
         ),
         (Some(wait), None) => format!("; it said that it would retry in {}", units::span(wait)),
         (None, Some(done)) if retry_was_delivered(story) => {
-            format!("; retry {done} was delivered since, and what became of it was not seen")
+            format!("; retry {done} has been delivered since; its result was not seen")
         }
         (None, Some(done)) => format!("; retry {done} is waiting"),
         (None, None) => String::new(),

@@ -313,8 +313,8 @@ impl Story<'_> {
         self.raised().is_empty() && !self.lines().iter().any(called) && self.says_not_entered()
     }
 
-    /// The framework called the actor, the call came back, and its message was acknowledged without a word of an
-    /// error: its function was entered. Where a line of the function's own is looked for, that decides. The line
+    /// The framework called the actor, the call came back with nothing returned, and its message was acknowledged
+    /// without a word of an error: its function was entered. Where a line of the function's own is looked for, that decides. The line
     /// of its return, and when it was called.
     pub(super) fn came_back(&self) -> Option<Fact<f64>> {
         if self.timeline.setup.entry_pattern.is_some() || !self.raised().is_empty() || self.says_not_entered()

@@ -122,7 +122,8 @@ pub(in crate::diagnosis) fn end_of(launch: &Launch) -> Option<(End, String)> {
     Some((end, text))
 }
 
-/// What the watched worker's log says of it: a worker that is dead by now is not what keeps the task.
+/// An answer that blames the watched worker: sure where something shows that it lives, and likely otherwise, as a worker
+/// that is dead by now is not what keeps the task.
 pub(in crate::diagnosis) fn alive_or_likely(
     story: &Story<'_>,
     text: String,

@@ -28,13 +28,13 @@ pub(super) fn proved(
                 .into()
         }
         Standing::WorkedOnce => {
-            "it worked, but not when it was repeated: nothing but that it comes and goes".into()
+            "it worked, but not when it was repeated: nothing but that the fault is intermittent".into()
         }
         Standing::Unconfirmed => format!(
             "{proved}. No control failed after it and again after its repetition: it may just work by now, or by chance"
         ),
         Standing::WorksAgain => "it works again".into(),
-        Standing::FailsThisTime => "it does not work this time: it comes and goes".into(),
+        Standing::FailsThisTime => "it does not work this time: the fault is intermittent".into(),
     }
 }
 
@@ -66,7 +66,7 @@ fn alone(proof: &Proof, goal: Goal, original: &Ending, ending: &Ending) -> Strin
             "it did not work again, but for another reason ({against}): there is more than one obstacle, or it varies"
         ),
         Proof::WorksByNow => {
-            format!("the same task {was} now: what kept the original from it has passed, or comes and goes")
+            format!("the same task {was} now: the fault has gone away, or is intermittent")
         }
         Proof::StillFails => format!(
             "still fails the same way ({cause}): the success before it was not just luck of timing"
@@ -90,7 +90,7 @@ fn alone(proof: &Proof, goal: Goal, original: &Ending, ending: &Ending) -> Strin
             "the same message {was} when taskdiag published it: queue, worker and this message are in order. It breaks in the API, in how or where it publishes"
         ),
         Proof::FailsWithoutApi => format!(
-            "it stops for the same reason without the API ({cause}): how the API publishes is out of the question"
+            "it stops for the same reason without the API ({cause}): the way the API publishes is ruled out"
         ),
         Proof::FailsDifferentlyWithoutApi => format!(
             "without the API it stops for another reason ({against}): an obstacle of its own, which says nothing of the API"
@@ -102,7 +102,7 @@ fn alone(proof: &Proof, goal: Goal, original: &Ending, ending: &Ending) -> Strin
             "nothing: the API refuses the smallest payload ({against}), and may refuse two for two reasons. Make `isolate.body` one that it accepts"
         ),
         Proof::SmallestFails => format!(
-            "the smallest payload stops for the same reason ({cause}): what the configured body holds beyond it is out of the question"
+            "the smallest payload stops for the same reason ({cause}): what the configured body holds beyond it is ruled out"
         ),
         Proof::SmallestFailsDifferently => format!(
             "the smallest payload stops for another reason ({against}): the two cannot be compared"
@@ -130,9 +130,9 @@ pub(super) fn conclusion(finding: &Finding) -> String {
             "Not reproducible: the same task ran now, with another consumer. Compare the consumers of the queue".into()
         }
         Finding::AnotherConsumer { works_again: false } => "Not isolated: another consumer took the message this time, and who takes it may be what decides. Compare the consumers of the queue".into(),
-        Finding::WorksByNow => "Not isolated: the same task runs by now, so what kept the original has passed, or comes and goes. Look at what has changed in between".into(),
+        Finding::WorksByNow => "Not isolated: the same task runs now, so the fault has gone away or is intermittent. Look at what has changed in between".into(),
         Finding::ComesAndGoes(step) => format!(
-            "Not isolated: it comes and goes. What worked once ({}) did not when it was repeated. Look at what differs from one time to the next",
+            "Not isolated: the fault is intermittent. What worked once ({}) did not when it was repeated. Look at what differs from one time to the next",
             step.title()
         ),
         Finding::Isolated { culprit, chance } => {
@@ -150,7 +150,7 @@ pub(super) fn conclusion(finding: &Finding) -> String {
             };
             let chance = match chance {
                 Some(times) => format!(
-                    "Fail, work, fail, work, fail: a fault that comes and goes would look like this at most 1 time in {times}"
+                    "Fail, work, fail, work, fail: an intermittent fault would look like this at most 1 time in {times}"
                 ),
                 None => "Chance is not excluded: that would take the step to work twice, with the same task stopping for the same reason before, between and after".into(),
             };
@@ -183,7 +183,7 @@ fn open(reproducible: bool, excluded: &[Step], unanswered: &[Step]) -> String {
         })
         .collect();
     if !excluded.is_empty() {
-        text.push_str(&format!("; out of the question: {}", excluded.join(", ")));
+        text.push_str(&format!("; ruled out: {}", excluded.join(", ")));
     }
     if !unanswered.is_empty() && unanswered.len() < Step::ALL.len() {
         let unanswered: Vec<&str> = unanswered.iter().map(|step| step.title()).collect();

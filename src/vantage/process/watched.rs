@@ -43,7 +43,8 @@ impl Configured {
         }
     }
 
-    /// A folder that cannot be seen excludes nothing: the worker may be another user's.
+    /// It runs the configured command, in its folder and with its Python. What cannot be seen excludes nothing: the
+    /// worker may be another user's.
     pub fn is_it(&self, command: &[String], cwd: Option<&str>) -> bool {
         let same_folder = match (&self.cwd, cwd) {
             (Some(wanted), Some(cwd)) => wanted == Path::new(cwd),
