@@ -120,7 +120,7 @@ pub(super) fn queue_info(
 }
 
 /// The name of its policy, what that says, and whether it is unknown. What is said of the queue alone knows of a policy only
-/// some seconds after it was set (4.3.6: 4.8 s for a quorum queue, 6.4 s for a classic one [V]); the list names it at once.
+/// some seconds after it was set (4.3.6: 4.8 s for a quorum queue, 6.4 s for a classic one); the list names it at once.
 fn policy(single: &Json, listed: &Json, without_policies: bool) -> (Option<String>, Map<String, Json>, bool) {
     let name = |of: &Json, key: &str| Some(text(of, key)).filter(|name| !name.is_empty());
     let names = |of: &Json| ["policy", "operator_policy"].map(|key| name(of, key));
