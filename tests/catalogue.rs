@@ -45,11 +45,16 @@ fn files(extension: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Files that hold several causes, each a line of a log and nothing else.
+const TABLES: &[&str] = &["gave-up"];
+
 #[test]
 fn every_file_is_a_registered_cause() {
     let ids: BTreeSet<String> = causes::ALL.iter().map(|cause| cause.id.to_owned()).collect();
     assert_eq!(ids.len(), causes::ALL.len(), "ids are unique");
-    assert_eq!(files("rs"), ids);
+    let with_rows: BTreeSet<String> = TABLES.iter().map(|file| (*file).to_owned()).collect();
+    let of_one: BTreeSet<String> = files("rs").difference(&with_rows).cloned().collect();
+    assert!(of_one.is_subset(&ids), "{:?}", of_one.difference(&ids));
     assert_eq!(files("md"), ids, "each has its page beside it");
 }
 

@@ -3,7 +3,8 @@
 //! To add a cause: write `causes/ITS_NAME.rs` with its data on top and a plain function under it,
 //! and `causes/ITS_NAME.md` with its page; add `mod its_name;` and `its_name::CAUSE,` below, at the
 //! place that its rank deserves: the order breaks ties. Forgetting the second is a dead-code
-//! warning, forgetting the first fails the test that counts the files.
+//! warning, forgetting the first fails the test that counts the files. Causes that are one line of a log and nothing
+//! else are rows of one file: `causes/celery/gave_up.rs`.
 //!
 //! A remedy that is for one case only begins with it, "If CASE, do …"; the check answers for the cases that it knows
 //! (`Answer::case`), and a report leaves out the others. The first remedy ends or deletes nothing, and holds without an
@@ -149,9 +150,9 @@ pub const ALL: &[Cause] = &[
     worker_not_started::CAUSE,
     worker_cannot_connect::CAUSE,
     queue_declaration_conflict::CAUSE,
-    celery::consumer_timeout_killed_worker::CAUSE,
-    celery::node_name_taken::CAUSE,
-    celery::worker_unrecoverable::CAUSE,
+    celery::gave_up::CONSUMER_TIMEOUT,
+    celery::gave_up::NODE_NAME_TAKEN,
+    celery::gave_up::UNRECOVERABLE,
     consumer_refused::CAUSE,
     queue_deleted::CAUSE,
     worker_still_booting::CAUSE,

@@ -4,11 +4,10 @@ pub(super) mod chain_broken;
 pub(super) mod chain_waiting;
 pub(super) mod chord_waiting;
 pub(super) mod consumer_cancelled;
-pub(super) mod consumer_timeout_killed_worker;
 pub(super) mod deadlock_on_subtask;
 pub(super) mod default_app;
 pub(super) mod eta_blocks_worker;
-pub(super) mod node_name_taken;
+pub(super) mod gave_up;
 pub(super) mod pool_stuck;
 pub(super) mod rate_limited;
 pub(super) mod result_backend_blocks_publish;
@@ -18,85 +17,12 @@ pub(super) mod result_not_stored;
 pub(super) mod revoked;
 pub(super) mod solo_blocked;
 pub(super) mod stale_code;
-pub(super) mod worker_unrecoverable;
 
 use crate::diagnosis::evidence::later::PredecessorState;
-use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
-use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Story};
-use crate::framework::LogEvent;
-use crate::text::counted;
-use crate::timeline::{Level, Source};
+use crate::timeline::Source;
 
 const APPLIES_TO: &[&str] = &["celery"];
-
-/// The worker's log ends in an error on which it gave up, no consumer is left, and `is_it` knows the error.
-fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, say: impl Fn(&str) -> String) -> Answer {
-    if let Some(depth) = story
-        .depths_since(story.queue())
-        .last()
-        .filter(|depth| depth.consumers > 0)
-    {
-        return Answer::ruled_out(
-            format!(
-                "{} on `{}`",
-                counted(depth.consumers, "consumer", "consumers"),
-                story.queue()
-            ),
-            [depth.n],
-        );
-    }
-    if !story.sees(Source::WorkerLog) {
-        return Answer::cannot_tell(&[Source::WorkerLog]);
-    }
-    let lines = story.worker_lines();
-    let error_of = |told: &WorkerLine<'_>| match told.mark {
-        Some(LogEvent::GaveUp { error }) if told.line.level.is_none_or(|level| level >= Level::Error) => {
-            Some(error.clone())
-        }
-        _ => None,
-    };
-    // Workers of other services may write to the same log.
-    let is_another = |at: usize| lives::is_anothers(story, at);
-    let mut errors = (0..lines.len())
-        .rev()
-        .filter(|at| error_of(&lines[*at]).is_some());
-    let Some(at) = errors.find(|at| !is_another(*at)) else {
-        return Answer::NotApplicable;
-    };
-    let after = |is_it: fn(&LogEvent) -> bool| {
-        let mut later = (at + 1..lines.len()).filter(|later| lines[*later].mark.is_some_and(is_it));
-        later.find(|later| !is_another(*later)).map(|later| &lines[later])
-    };
-    if let Some(again) = after(|mark| matches!(mark, LogEvent::Ready | LogEvent::BootingUp)) {
-        return Answer::ruled_out("a worker started after that", [again.n]);
-    }
-    if let Some(told) = after(|mark| matches!(mark, LogEvent::Stopping)) {
-        return Answer::ruled_out("it went on until it was told to stop", [told.n]);
-    }
-    let Some(error) = error_of(&lines[at]).filter(|error| is_it(error)) else {
-        return Answer::NotApplicable;
-    };
-    if !story.closed() {
-        return Answer::NotApplicable;
-    }
-    let mut evidence = vec![lines[at].n];
-    evidence.extend(story.depths_since(story.queue()).last().map(|depth| depth.n));
-    // A queue that was not looked at may have a consumer of another worker.
-    let answer = match broker::has_consumer(story) {
-        None => Answer::shown(say(&error), evidence).lasting_if(workers::stays_dead(story)),
-        Some(_) => Answer::likely(say(&error), evidence).would_decide(&[Source::Queue]),
-    };
-    answer.given([Premise::WriterIsTheWorker])
-}
-
-fn is_consumer_timeout(error: &str) -> bool {
-    error.contains("PRECONDITION_FAILED") && error.contains("delivery acknowledgement")
-}
-
-fn is_taken_name(error: &str) -> bool {
-    error.contains("RESOURCE_LOCKED") && error.contains(".pidbox")
-}
 
 /// Ours is to be sent after others of this kind, and some of them have not ended.
 fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
