@@ -95,17 +95,12 @@ fn against(story: &Story<'_>, claim: Claim, evidence: &[u32]) -> Option<Contradi
                     .chain(&setup.failed)
                     .any(|word| word.eq_ignore_ascii_case(value))
             };
-            let api = story
-                .timeline
-                .events
-                .iter()
-                .rev()
-                .find_map(|event| match &event.kind {
-                    EventKind::ApiStatus {
-                        value: Some(value), ..
-                    } if event.source == Source::Api => Some((event.n, value)),
-                    _ => None,
-                });
+            let api = story.find_last(|event| match &event.kind {
+                EventKind::ApiStatus {
+                    value: Some(value), ..
+                } if event.source == Source::Api => Some((event.n, value)),
+                _ => None,
+            });
             let (n, value) = api?;
             match is_final(value) {
                 true => found(n, format!("the API itself says {value}")),

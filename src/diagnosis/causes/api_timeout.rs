@@ -16,11 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    story
-        .timeline
-        .events
-        .iter()
-        .find_map(|event| match &event.kind {
+    story.find(|event| match &event.kind {
             EventKind::NotAnswered {
                 why: NoAnswer::Timeout,
                 latency_ms,

@@ -55,7 +55,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     // One that was sent later and came first: ours is not in the line, or has a lower priority.
-    let overtaken = story.timeline.events.iter().find_map(|event| match &event.kind {
+    let overtaken = story.find(|event| match &event.kind {
         EventKind::Publish { message, .. } if event.kind.is_put_on(queue) && event.at_ms > passage.at_ms => {
             others
                 .iter()

@@ -23,7 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(connections) = story.connections() else {
         return Answer::cannot_tell(&[Source::Management]);
     };
-    let alarm = story.timeline.events.iter().find_map(|event| match &event.kind {
+    let alarm = story.find(|event| match &event.kind {
         EventKind::Alarm { node, alarm } => Some((event.n, node, alarm)),
         _ => None,
     });

@@ -21,7 +21,7 @@ fn check(story: &Story<'_>) -> Answer {
     if story.rows().iter().any(|row| row.present) || !story.closed() {
         return Answer::NotApplicable;
     }
-    let elsewhere = story.timeline.events.iter().find_map(|event| match &event.kind {
+    let elsewhere = story.find(|event| match &event.kind {
         EventKind::RowElsewhere { place, status } => Some((event.n, place, status)),
         _ => None,
     });

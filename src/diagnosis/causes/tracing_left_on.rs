@@ -15,11 +15,7 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    story
-        .timeline
-        .events
-        .iter()
-        .find_map(|event| match &event.kind {
+    story.find(|event| match &event.kind {
             EventKind::TracingOn { readers: 0 } => Some(Answer::shown(
                 format!("vhost \"{}\" traces every message, and nobody reads it: `taskdiag check --restore-tracing` switches it off", story.timeline.setup.vhost),
                 [event.n],

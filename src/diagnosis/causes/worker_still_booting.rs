@@ -79,24 +79,19 @@ fn check(story: &Story<'_>) -> Answer {
         };
     }
     // Known by its command only: somebody else may run the same one.
-    let by_command = story
-        .timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Process(process)
-                if process.is_configured
-                    && lines.is_empty()
-                    && process.sockets_seen
-                    && connections::amqp_socket(story, process).is_none()
-                    && story.gone(process.pid).is_none() =>
-            {
-                let frame = stacks::boot_frame(story, process.pid)?;
-                Some((Fact::of(event, process.pid), frame))
-            }
-            _ => None,
-        });
+    let by_command = story.find_last(|event| match &event.kind {
+        EventKind::Process(process)
+            if process.is_configured
+                && lines.is_empty()
+                && process.sockets_seen
+                && connections::amqp_socket(story, process).is_none()
+                && story.gone(process.pid).is_none() =>
+        {
+            let frame = stacks::boot_frame(story, process.pid)?;
+            Some((Fact::of(event, process.pid), frame))
+        }
+        _ => None,
+    });
     if let Some((process, frame)) = by_command {
         evidence.extend([process.n, frame.n]);
         return Answer::likely(

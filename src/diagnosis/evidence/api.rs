@@ -120,7 +120,7 @@ pub(in crate::diagnosis) fn unless_it_sent(
 /// A refusal in the API's own words, or where a redirect points.
 pub(in crate::diagnosis) fn rejection(story: &Story<'_>, response: Response<'_>) -> String {
     let Response { status, body } = response;
-    let location = story.timeline.events.iter().find_map(|event| match &event.kind {
+    let location = story.find(|event| match &event.kind {
         EventKind::Answered {
             location: Some(location),
             ..

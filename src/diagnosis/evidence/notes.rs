@@ -187,7 +187,7 @@ impl Story<'_> {
         notes.extend(self.refused_looks());
         // Only where a hanging thread could be the answer does a refused stack matter.
         if self.closed() && self.outcome() != Outcome::Succeeded {
-            let refused = self.timeline.events.iter().find_map(|event| match &event.kind {
+            let refused = self.find(|event| match &event.kind {
                 EventKind::StacksRefused { reason, .. } => Some(reason.clone()),
                 _ => None,
             });

@@ -278,7 +278,7 @@ pub(in crate::diagnosis) fn worker_may_not_publish<'a>(
 pub(in crate::diagnosis) fn refused_publish<'a>(story: &Story<'a>) -> Option<Refused<'a>> {
     let since = story.submitted_at()?;
     // The client reads it when it publishes again: the line is of this run, and so is the attempt.
-    let line = story.timeline.events.iter().find_map(|event| match &event.kind {
+    let line = story.find(|event| match &event.kind {
         EventKind::Line(line) if event.source == Source::ApiLog && !line.before && event.at_ms >= since => {
             closed_by_the_broker(&line.text).map(|said| (event.n, said))
         }

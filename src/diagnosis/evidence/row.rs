@@ -227,15 +227,10 @@ impl<'a> Story<'a> {
         if self.rows.iter().any(|row| row.present) {
             return None;
         }
-        let last = self
-            .timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::ApiStatus { http_status, .. } => Some((event, *http_status)),
-                _ => None,
-            });
+        let last = self.find_last(|event| match &event.kind {
+            EventKind::ApiStatus { http_status, .. } => Some((event, *http_status)),
+            _ => None,
+        });
         let (gone, _) = last.filter(|(_, status)| *status == 404)?;
         let said = self.api_status().filter(|said| said.at_ms < gone.at_ms)?;
         // Of a result that is not there yet the API says so in a word of its own.

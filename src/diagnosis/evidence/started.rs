@@ -130,7 +130,7 @@ impl<'a> Story<'a> {
     }
 
     fn root(&self, part: &str) -> Option<i32> {
-        self.timeline.events.iter().find_map(|event| match &event.kind {
+        self.find(|event| match &event.kind {
             EventKind::Started { part: name, pid, .. } if name == part => Some(*pid),
             _ => None,
         })
@@ -192,18 +192,13 @@ impl<'a> Story<'a> {
             exit_words(end.exit),
             end.after_ms / 1000.0
         );
-        let said = self
-            .timeline
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match &event.kind {
-                EventKind::Line(line) if event.source == log && !line.before && event.n <= end.n + 20 => {
-                    let last = line.traceback.as_deref().and_then(|text| text.lines().last());
-                    Some(excerpt(last.unwrap_or(&line.text)))
-                }
-                _ => None,
-            });
+        let said = self.find_last(|event| match &event.kind {
+            EventKind::Line(line) if event.source == log && !line.before && event.n <= end.n + 20 => {
+                let last = line.traceback.as_deref().and_then(|text| text.lines().last());
+                Some(excerpt(last.unwrap_or(&line.text)))
+            }
+            _ => None,
+        });
         if let Some(said) = said.filter(|said| !said.trim().is_empty()) {
             text.push_str(&format!(" (its log by then: {said})"));
         }

@@ -32,19 +32,14 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || story.attempt_over().is_some() {
         return Answer::NotApplicable;
     }
-    let subtask = story
-        .timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Publish { message, .. }
-                if own.message_id.is_some() && message.parent_id == own.message_id =>
-            {
-                Some((event, message))
-            }
-            _ => None,
-        });
+    let subtask = story.find_last(|event| match &event.kind {
+        EventKind::Publish { message, .. }
+            if own.message_id.is_some() && message.parent_id == own.message_id =>
+        {
+            Some((event, message))
+        }
+        _ => None,
+    });
     let Some((event, subtask)) = subtask else {
         return Answer::NotApplicable;
     };
@@ -73,7 +68,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = runs_elsewhere(story, event, subtask) {
         return answer;
     }
-    let delivered = story.timeline.events.iter().find_map(|event| match &event.kind {
+    let delivered = story.find(|event| match &event.kind {
         EventKind::Deliver { message, .. } if message.message_id.as_deref() == id => Some(event.n),
         _ => None,
     });
