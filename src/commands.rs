@@ -3,6 +3,7 @@
 mod bundle;
 mod causes;
 mod check;
+mod child_output;
 mod compare;
 mod demo;
 mod diagnose;
@@ -11,7 +12,6 @@ mod explain;
 mod export;
 mod history;
 mod init;
-mod live;
 mod man;
 mod printer;
 mod progress;

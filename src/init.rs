@@ -21,8 +21,8 @@ mod running;
 mod secrets;
 mod statuses;
 mod submit;
-mod support;
 mod survey;
+mod unsupported;
 mod walk;
 mod work;
 mod worker;
@@ -37,8 +37,8 @@ use crate::servers::{BROKER, DATABASE};
 use address::{Address, AddressSources};
 use launch::StartCommand;
 pub use owner::Stranger;
-use support::BrokerInUse;
 use survey::Survey;
+use unsupported::BrokerInUse;
 pub use write::Draft;
 
 /// What is wrong with a command that starts a worker, as far as its words say.
@@ -95,12 +95,12 @@ pub async fn inspect(root: &Path) -> InitResult {
         variables: &survey.variables,
         services: &survey.services,
         literals: &survey.code.urls,
-        named: &support::broker_variables(&survey),
-        brokers: &support::brokers(&survey),
+        named: &unsupported::broker_variables(&survey),
+        brokers: &unsupported::brokers(&survey),
         databases: survey.databases(),
         examples: &survey.examples,
     };
-    result.unsupported = support::unsupported(&survey);
+    result.unsupported = unsupported::unsupported(&survey);
     if result.unsupported.is_some() {
         return result;
     }
@@ -109,7 +109,7 @@ pub async fn inspect(root: &Path) -> InitResult {
     if broker.is_none() {
         result.complaints.extend(unusable);
     }
-    let other_database = support::other_database(&survey);
+    let other_database = unsupported::other_database(&survey);
     let (database, unusable) = match &other_database {
         // A server that is there for something else is not asked for rows.
         Some(_) if survey.databases().is_some() => (None, Vec::new()),
@@ -217,7 +217,7 @@ fn needed(survey: &Survey, key: &'static str, result: &mut InitResult) {
 /// Why the broker that was found may not be the one that is used.
 fn doubts(survey: &Survey, broker: Option<&Address>, result: &mut InitResult) {
     let title = survey.framework.title;
-    let doubt = match support::broker(survey) {
+    let doubt = match unsupported::broker(survey) {
         BrokerInUse::RabbitMq {
             beside: Some((other, place)),
         } => Some(format!(

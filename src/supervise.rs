@@ -156,8 +156,6 @@ pub struct Started {
     pub part: &'static str,
     /// Also its process group and its session.
     pub pid: i32,
-    /// All that it prints.
-    pub log: PathBuf,
     guardian: Guardian,
 }
 
@@ -180,7 +178,6 @@ pub async fn start(guardian: &Guardian, prepared: &Prepared, log: &Path, may_sta
     Ok(Started {
         part: prepared.part,
         pid,
-        log: log.to_owned(),
         guardian: guardian.clone(),
     })
 }

@@ -333,7 +333,7 @@ fn every_read_is_bounded() {
         "bounded.rs",
         // `take` before it, on a file that `bounded` has opened.
         "commands/bundle.rs",
-        "commands/live.rs",
+        "commands/child_output.rs",
         "guardian/main_loop.rs",
         "timeline/recording.rs",
         "vantage/log/reader.rs",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::live::Live;
+use super::child_output::ChildOutput;
 use super::progress::Progress;
 use crate::cli::Global;
 use crate::config::Config;
@@ -26,7 +26,7 @@ pub fn show(
     verbose: bool,
     global: &Global,
     progress: &Progress,
-) -> Option<Live> {
+) -> Option<ChildOutput> {
     let color = super::is_colored(global, &std::io::stderr());
     let logs = system
         .programs
@@ -34,7 +34,7 @@ pub fn show(
         .map(|prepared| (prepared.part, system.log(prepared.part)));
     verbose.then(|| {
         let scrubber = crate::scrubber::scrubber(config, show_args);
-        Live::show(logs.collect(), scrubber, color, progress.printer())
+        ChildOutput::show(logs.collect(), scrubber, color, progress.printer())
     })
 }
 

@@ -6,7 +6,6 @@
 mod actors;
 mod again;
 pub(in crate::diagnosis) mod api;
-mod attribution;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod busy;
 mod callers;
@@ -17,6 +16,7 @@ pub(in crate::diagnosis) mod control;
 pub(in crate::diagnosis) mod deaths;
 pub(in crate::diagnosis) mod discard;
 mod early;
+mod event_premises;
 pub(in crate::diagnosis) mod expiry;
 mod fact;
 mod filling;

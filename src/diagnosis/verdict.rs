@@ -285,7 +285,7 @@ pub struct ExceptionFrame {
     pub application: bool,
 }
 
-/// What is said of a run: the report's own part of its JSON.
+// No doc comment: what a report flattens into itself gives its schema none.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Verdict {
     pub scenario: Option<Scenario>,

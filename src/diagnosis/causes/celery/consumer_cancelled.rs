@@ -1,7 +1,7 @@
 //! The worker lives and is connected, and was told not to consume the queue any more.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::control;
+use crate::diagnosis::evidence::{WorkerLine, control};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -38,11 +38,11 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     // Started again it may consume others.
-    let booted = |told: &super::WorkerLine<'_>| told.n > added.n && told.mark == Some(&LogEvent::BootingUp);
+    let booted = |told: &WorkerLine<'_>| told.n > added.n && told.mark == Some(&LogEvent::BootingUp);
     if lines.iter().any(booted) {
         return Answer::NotApplicable;
     }
-    let leaves = |told: &&super::WorkerLine<'_>| {
+    let leaves = |told: &&WorkerLine<'_>| {
         told.n > added.n
             && matches!(
                 told.mark,

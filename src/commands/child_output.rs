@@ -27,12 +27,12 @@ struct Tail {
 }
 
 /// Shows them until it is told to stop.
-pub struct Live {
+pub struct ChildOutput {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Live {
+impl ChildOutput {
     pub fn show(
         logs: Vec<(&'static str, PathBuf)>,
         scrubber: Scrubber,
