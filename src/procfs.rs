@@ -6,6 +6,11 @@ pub use ::procfs::{boot_time_secs, net, process, ticks_per_second};
 #[cfg(not(all(target_os = "linux", not(taskdiag_elsewhere))))]
 pub use elsewhere::{boot_time_secs, net, process, ticks_per_second};
 
+/// Those that can be seen now; one that ends meanwhile is left out.
+pub fn all_processes() -> impl Iterator<Item = process::Process> {
+    process::all_processes().into_iter().flatten().flatten()
+}
+
 /// The same names where there is no /proc. (`--cfg taskdiag_elsewhere` builds it on Linux: a check that it still fits.)
 #[cfg(not(all(target_os = "linux", not(taskdiag_elsewhere))))]
 mod elsewhere {

@@ -2,7 +2,19 @@
 
 use std::borrow::Cow;
 
+use comfy_table::{ContentArrangement, Row, Table, presets};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Columns without lines, in so many cells.
+pub fn table(width: u16, header: impl Into<Row>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(header);
+    table
+}
 
 /// On one line, with single spaces.
 pub fn flat(text: &str) -> String {

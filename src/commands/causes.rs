@@ -1,7 +1,5 @@
 //! `taskdiag causes`: the catalogue at a glance.
 
-use comfy_table::{ContentArrangement, Table, presets};
-
 use super::{print_text, print_words, style};
 use crate::cli::{Causes, Global, Plain};
 use crate::diagnosis::{Cause, causes};
@@ -19,12 +17,8 @@ pub fn run(args: &Causes, global: &Global) -> Result<u8> {
             print_text(&text)?;
         }
         Plain::Terminal => {
-            let mut table = Table::new();
-            table
-                .load_style(presets::NOTHING)
-                .set_content_arrangement(ContentArrangement::Dynamic)
-                .set_width(style(global, false).width);
-            table.set_header(["cause", "stops at", "what it is"]);
+            let mut table =
+                crate::text::table(style(global, false).width, ["cause", "stops at", "what it is"]);
             for cause in causes::ALL {
                 table.add_row([cause.id.to_owned(), keeps_from(cause), cause.title().to_owned()]);
             }

@@ -1,8 +1,6 @@
 //! A comparison for people: the verdicts, then a table whose first row is the most telling
 //! difference, then how far and how fast both came.
 
-use comfy_table::{ContentArrangement, Table, presets};
-
 use super::facts::INCOMPLETE;
 use super::{ComparedRun, Comparison, Difference, Pair, Side, Subject, rank};
 use crate::diagnosis::Outcome;
@@ -113,12 +111,7 @@ const MOST_ROWS: usize = 25;
 const FEW_PACKAGES: usize = 5;
 
 fn differences(comparison: &Comparison, width: u16, all: bool) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width);
-    table.set_header(["what differs", "of", "first", "second"]);
+    let mut table = crate::text::table(width, ["what differs", "of", "first", "second"]);
     let shown = if all { usize::MAX } else { MOST_ROWS };
     // Of the many packages of two environments those that may explain something are worth a row.
     let is_plain = |difference: &Difference| {
@@ -210,12 +203,7 @@ fn indented(text: &str, width: u16, indent: &str) -> String {
 }
 
 fn stages(pairs: &[Pair], width: u16) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width);
-    table.set_header(["stage", "first", "second", ""]);
+    let mut table = crate::text::table(width, ["stage", "first", "second", ""]);
     for pair in pairs {
         let times = [0, 1].map(|index| match (pair.reached[index], pair.at_ms[index]) {
             (Some(true), Some(at)) => moment(at),

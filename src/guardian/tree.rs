@@ -50,11 +50,7 @@ fn look(pid: i32) -> Option<(ProcessStat, bool)> {
 /// no process any more.
 pub(super) fn below(roots: &HashSet<i32>) -> Vec<ProcessStat> {
     let mut children: HashMap<i32, Vec<(ProcessStat, bool)>> = HashMap::new();
-    for process in crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for process in crate::procfs::all_processes() {
         if let Some((seen, ended)) = look(process.pid) {
             children.entry(seen.ppid).or_default().push((seen, ended));
         }

@@ -31,11 +31,7 @@ pub fn look(root: &Path) -> Vec<RunningProcess> {
     let listening = listening();
     let mut parents = BTreeMap::new();
     let mut found = Vec::new();
-    for process in crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for process in crate::procfs::all_processes() {
         let Ok(stat) = process.stat() else { continue };
         parents.insert(process.pid, stat.ppid);
         let Ok(folder) = process.cwd() else { continue };
@@ -223,11 +219,7 @@ pub fn is_connected(running: &[RunningProcess], to: &[IpAddr], port: u16) -> boo
     if leading.is_empty() || running.is_empty() {
         return false;
     }
-    let all: Vec<Process> = crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect();
+    let all: Vec<Process> = crate::procfs::all_processes().collect();
     let mut family: HashSet<i32> = running.iter().map(|running| running.pid).collect();
     let parents: Vec<(i32, i32)> = all
         .iter()

@@ -138,10 +138,7 @@ fn one_server(inodes: &[u64]) -> Vec<i32> {
 fn relays(address: SocketAddr) -> Vec<Relay> {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let own = namespace("self");
-    let processes = crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten();
+    let processes = crate::procfs::all_processes();
     processes
         .filter_map(|process| {
             let relay = relay(process.pid, &process.cmdline().ok()?, address.port())?;

@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::bounded;
-use crate::procfs;
 
 /// An engine's id in full, in hexadecimal digits.
 const ID: usize = 64;
@@ -47,7 +46,7 @@ pub fn processes(ids: &HashSet<String>) -> Vec<i32> {
         return Vec::new();
     }
     let mut found: HashMap<String, Vec<(u64, i32)>> = HashMap::new();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+    for process in crate::procfs::all_processes() {
         if let Some(id) = id(process.pid).filter(|id| ids.contains(id))
             && let Ok(stat) = process.stat()
         {

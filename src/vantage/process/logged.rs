@@ -37,10 +37,7 @@ fn called(pid: i32) -> Vec<i32> {
     if is_python(pid) && container::nspids(pid) == [pid] && container::id(pid).is_none() && is_worker(pid) {
         return vec![pid];
     }
-    let processes = crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten();
+    let processes = crate::procfs::all_processes();
     let mut namesakes: Vec<i32> = processes
         .map(|process| process.pid)
         .filter(|&other| container::nspids(other).last() == Some(&pid) && is_python(other))

@@ -136,10 +136,7 @@ pub fn held_below(ancestor: i32, connections: &[String]) -> Vec<String> {
         of_session || super::descends_from(process.pid, ancestor)
     };
     let tables = Tables::default();
-    let held: Vec<SocketAddr> = crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
+    let held: Vec<SocketAddr> = crate::procfs::all_processes()
         .filter(is_below)
         .flat_map(|process| own_sockets(&process, &tables))
         .filter_map(|socket| client_end(&socket))
@@ -155,11 +152,7 @@ pub(super) fn owners_of(inodes: &HashSet<u64>) -> Vec<(u64, i32)> {
     if inodes.is_empty() {
         return found;
     }
-    for process in crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for process in crate::procfs::all_processes() {
         let Ok(fds) = process.fd() else { continue };
         for fd in fds.flatten() {
             if let FDTarget::Socket(inode) = fd.target

@@ -90,11 +90,7 @@ impl Tables {
         self.others.get_or_init(|| {
             let mut seen: HashSet<Key> = Key::of(std::process::id() as i32).into_iter().collect();
             let mut others = Vec::new();
-            for process in crate::procfs::process::all_processes()
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
+            for process in crate::procfs::all_processes() {
                 if let Some(key) = Key::of(process.pid)
                     && seen.insert(key.clone())
                 {

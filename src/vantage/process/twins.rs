@@ -58,10 +58,7 @@ impl Twins {
 fn twin(process: &Process) -> Option<i32> {
     let own = process.own_pid()?;
     let began = process.started_at_ms?;
-    let all = crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten();
+    let all = crate::procfs::all_processes();
     let mut same = all.filter(|other| {
         container::nspids(other.pid).last() == Some(&own)
             && other

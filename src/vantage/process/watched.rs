@@ -73,10 +73,7 @@ impl Configured {
         if self.command.is_empty() {
             return Vec::new();
         }
-        crate::procfs::process::all_processes()
-            .into_iter()
-            .flatten()
-            .flatten()
+        crate::procfs::all_processes()
             .filter(|process| {
                 process.cmdline().is_ok_and(|command| {
                     runs(&command, &self.command)
@@ -114,11 +111,7 @@ pub fn writers(files: &LogFiles) -> Vec<i32> {
     }
     let mut parents: HashMap<i32, i32> = HashMap::new();
     let mut found: HashSet<i32> = HashSet::new();
-    for process in crate::procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for process in crate::procfs::all_processes() {
         if let Ok(stat) = process.stat() {
             parents.insert(process.pid, stat.ppid);
         }
