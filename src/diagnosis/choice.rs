@@ -117,12 +117,13 @@ impl Answers {
         // Nothing shows whether it was sent, and why nobody would take it is known: that is so of whatever is sent.
         let unseen = !story.sees(Source::Firehose) && !story.sees(Source::Queue) && story.closed();
         if competing.is_empty() && unseen && story.reached(Stage::Published).is_none() {
-            let keeps_all = |(_, cause, matched): &mut Candidate| {
-                cause.explains.contains(&"no-consumer") && matched.certainty >= Certainty::Likely
+            let keeps_all = |candidate: &mut Candidate| {
+                candidate.cause.explains.contains(&"no-consumer")
+                    && candidate.matched.certainty >= Certainty::Likely
             };
-            for (order, cause, mut matched) in self.elsewhere.extract_if(.., keeps_all) {
-                matched.certainty = matched.certainty.min(Certainty::Likely);
-                competing.push((order, cause, matched));
+            for mut candidate in self.elsewhere.extract_if(.., keeps_all) {
+                candidate.at_most(Certainty::Likely);
+                competing.push(candidate);
             }
         }
         let specific = competing

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stacks::{self, Dump, Thread};
-use super::{Fact, Story, Transfer, control, relays, workers};
+use super::{Fact, Story, Transfer, control, programs, relays, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
 use crate::timeline::environment::Found;
@@ -381,7 +381,8 @@ impl<'a> Story<'a> {
     /// The children of a worker write files of their own.
     pub(in crate::diagnosis) fn children_write_elsewhere(&self) -> bool {
         let mut all = self.all_processes();
-        self.master_takes() && all.any(|process| workers::is_worker(&process) && shares_out_its_log(&process))
+        self.master_takes()
+            && all.any(|process| workers::is_worker(&process) && programs::shares_out_its_log(&process))
     }
 
     /// Not a relay like `tee`, which writes the log in the worker's stead, and nothing else that has a
@@ -393,10 +394,4 @@ impl<'a> Story<'a> {
             .iter()
             .any(|word| worker.is_named_in(word) || word.contains("python"))
     }
-}
-
-/// Its children write files of their own: `%I` in its command stands for the number of one.
-pub(in crate::diagnosis) fn shares_out_its_log(process: &Process) -> bool {
-    let mut words = process.command.iter();
-    words.any(|word| word.contains("%I") || word.contains("%i"))
 }

@@ -78,3 +78,9 @@ fn is_another_program(command: &[String]) -> bool {
     words.any(|word| framework::is_worker_program(word.rsplit('/').next().unwrap_or(word)))
         && !is_worker_command(command)
 }
+
+/// Its children write files of their own: `%I` in its command stands for the number of one.
+pub(in crate::diagnosis) fn shares_out_its_log(process: &Process) -> bool {
+    let mut words = process.command.iter();
+    words.any(|word| word.contains("%I") || word.contains("%i"))
+}

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 pub(super) use requests::RequestLog;
 
-use super::processes::shares_out_its_log;
-use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, stacks, workers};
+use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, programs, stacks, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::{EventId, Premise, State, is_common};
 use crate::framework::LogEvent;
@@ -162,7 +161,9 @@ impl Story<'_> {
             .all_processes()
             .find(|process| process.holds_log && workers::is_worker(process));
         match (read, writes) {
-            (Some(_), Some(process)) if self.master_takes() && shares_out_its_log(&process) => State::Assumed,
+            (Some(_), Some(process)) if self.master_takes() && programs::shares_out_its_log(&process) => {
+                State::Assumed
+            }
             (Some(read), Some(process)) => proved([process.n, read]),
             _ => State::Assumed,
         }
