@@ -112,8 +112,8 @@ fn timeout_of(story: &Story<'_>, queue: &str) -> Option<Option<f64>> {
     let is_quorum = looks.peek()?.queue_type == Some("quorum");
     is_quorum.then(|| {
         looks
-            .filter_map(|info| info.setting("consumer-timeout")?.as_f64())
-            .last()
+            .rev()
+            .find_map(|info| info.setting("consumer-timeout")?.as_f64())
     })
 }
 
