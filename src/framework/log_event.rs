@@ -120,6 +120,11 @@ pub enum LogEvent {
     ResultStore {
         url: String,
     },
+    /// A member of this group of tasks has failed, so that the task that comes after the group is not sent.
+    ChordFailed {
+        group: String,
+        error: String,
+    },
     /// The run is over, and what comes after it failed: no result is stored.
     NotStored {
         error: String,

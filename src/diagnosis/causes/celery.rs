@@ -45,6 +45,9 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
     }) {
         return Answer::ruled_out(format!("`{}` failed", task.name()), [task.passage.n, why.n]);
     }
+    if let Some(failed) = before.iter().find_map(|task| task.group_failed(story)) {
+        return Answer::ruled_out("one of them failed", [failed.n]);
+    }
     let open: Vec<_> = states
         .iter()
         .filter(|(_, state)| !matches!(state, PredecessorState::Succeeded))

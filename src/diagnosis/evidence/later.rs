@@ -28,6 +28,18 @@ impl<'a> Predecessor<'a> {
         self.passage.message.actor.as_deref().unwrap_or("a task")
     }
 
+    /// A line says of its group as a whole that a member has failed: one that was lost with its process is named
+    /// by no line of its own.
+    pub fn group_failed(&self, story: &Story<'a>) -> Option<Fact<String>> {
+        let group = self.passage.message.group.as_deref()?;
+        story.worker_lines().iter().find_map(|told| match told.mark {
+            Some(LogEvent::ChordFailed { group: failed, error }) if failed == group => {
+                Some(Fact::new(told.n, told.at_ms, crate::text::excerpt(error)))
+            }
+            _ => None,
+        })
+    }
+
     pub fn state(&self, story: &Story<'a>) -> PredecessorState {
         let Some(id) = self.passage.message.message_id.as_deref() else {
             return PredecessorState::Unknown;

@@ -87,6 +87,10 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"(?s)^(?:.*\b(?:CRITICAL|critical|celery)\b.*?)?Unrecoverable error: (.*)$",
         |c| LogEvent::GaveUp { error: group(c, 1) },
     ),
+    (
+        r"(?s)(Retrying to establish a connection to the message broker .*has been disabled.*)$",
+        |c| LogEvent::GaveUp { error: group(c, 1) },
+    ),
     (task!("Discarding revoked task: ", ""), |c| LogEvent::Discarded {
         id: group(c, 2),
     }),
@@ -189,6 +193,12 @@ const LINES: &[(&str, LineMeaning)] = &[
     ),
     (r"(?s)^Pool callback raised exception: (.*)$", |c| {
         LogEvent::NotStored { error: group(c, 1) }
+    }),
+    (r"(?s)\bChord '([^']+)' raised: (.*)$", |c| {
+        LogEvent::ChordFailed {
+            group: group(c, 1),
+            error: group(c, 2),
+        }
     }),
     (r"WorkerLostError\(.*Job: (\d+)\.", |c| LogEvent::JobLost {
         job: group(c, 1).parse().unwrap_or(usize::MAX),
@@ -297,6 +307,19 @@ mod tests {
         };
         for (text, mark) in [
             (" -------------- celery@vm v5.7.0 (collider)", LogEvent::BootingUp),
+            (
+                "Retrying to establish a connection to the message broker after a connection loss has been disabled (app.conf.broker_connection_retry=False). Shutting down...",
+                LogEvent::GaveUp {
+                    error: "Retrying to establish a connection to the message broker after a connection loss has been disabled (app.conf.broker_connection_retry=False). Shutting down...".into(),
+                },
+            ),
+            (
+                "Chord '3f0c' raised: WorkerLostError('signal 9')",
+                LogEvent::ChordFailed {
+                    group: "3f0c".into(),
+                    error: "WorkerLostError('signal 9')".into(),
+                },
+            ),
             (
                 "                .> celery           exchange=celery(direct) key=celery",
                 LogEvent::AddingConsumer {

@@ -159,13 +159,23 @@ fn parse_json(map: &serde_json::Map<String, Json>) -> Option<Parsed> {
         })
     };
     let message = text(&["message", "msg", "event", "text", "body"])?;
+    // Formatters name the field as they like.
+    let is_a_traceback = |text: &str| {
+        text.trim_start()
+            .starts_with("Traceback (most recent call last):")
+    };
+    let of_any_name = || {
+        let mut texts = map.values().filter_map(Json::as_str);
+        texts.find(|text| is_a_traceback(text)).map(str::to_owned)
+    };
     let mut line = LogLine {
         level: text(&["level", "levelname", "severity", "log_level", "lvl"]).and_then(|word| level(&word)),
         logger: text(&["logger", "name", "logger_name", "channel"]),
         pid: text(&["pid", "process", "process_id"]).and_then(|pid| pid.parse().ok()),
         thread: text(&["thread", "threadName", "thread_name"]),
         text: message,
-        traceback: text(&["exc_info", "exception", "traceback", "stack_trace", "exc_text"]),
+        traceback: text(&["exc_info", "exception", "traceback", "stack_trace", "exc_text"])
+            .or_else(of_any_name),
         ..LogLine::default()
     };
     // Fields beside the message may carry the id: keep them readable and searchable.
@@ -204,7 +214,7 @@ fn parse_json(map: &serde_json::Map<String, Json>) -> Option<Parsed> {
     ];
     for (key, value) in map
         .iter()
-        .filter(|(key, _)| !known.contains(&key.as_str()))
+        .filter(|(key, value)| !known.contains(&key.as_str()) && !value.as_str().is_some_and(is_a_traceback))
         .take(12)
     {
         let value = match value {
@@ -255,6 +265,28 @@ mod tests {
             line.traceback
                 .as_deref()
                 .is_some_and(|text| text.ends_with("[SQL: SELECT 1]"))
+        );
+    }
+
+    #[test]
+    fn a_traceback_in_a_field_of_any_name() {
+        let below = r#"Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: no"#;
+        for field in ["exc", "error.stack", "exc_info"] {
+            let lines = read(&format!(
+                "{{\"msg\":\"Task x raised\",\"{field}\":\"{below}\",\"id\":\"7\"}}\n"
+            ));
+            let (line, _) = &lines[0];
+            assert_eq!(line.text, "Task x raised id=7", "{field}");
+            assert!(
+                line.traceback
+                    .as_deref()
+                    .is_some_and(|text| text.ends_with("ValueError: no"))
+            );
+        }
+        let (line, _) = &read("{\"msg\":\"x\",\"exc\":\"ValueError: no\"}\n")[0];
+        assert_eq!(
+            (line.text.as_str(), &line.traceback),
+            ("x exc=ValueError: no", &None)
         );
     }
 

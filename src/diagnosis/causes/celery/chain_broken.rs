@@ -29,12 +29,22 @@ fn check(story: &Story<'_>) -> Answer {
         PredecessorState::Failed(why) => Some((task, why)),
         _ => None,
     });
-    let Some((task, why)) = failed else {
+    let by_itself = failed.is_some();
+    let of_its_group = || {
+        before
+            .iter()
+            .find_map(|task| Some((task, task.group_failed(story)?)))
+    };
+    let Some((task, why)) = failed.or_else(of_its_group) else {
         return Answer::NotApplicable;
     };
     let ours = &task.ours;
+    let which = match by_itself {
+        true => "that one",
+        false => "one of these",
+    };
     let text = format!(
-        "`{}` is to be sent after `{}` in a {}, and that one failed: {why}; so it is never sent",
+        "`{}` is to be sent after `{}` in a {}, and {which} failed: {why}; so it is never sent",
         ours.actor,
         task.name(),
         ours.after
@@ -170,6 +180,26 @@ mod tests {
         assert_eq!(scene.cause(), "certain chain-broken", "{}", scene.summary());
         assert!(scene.summary().contains("no such pen"), "{}", scene.summary());
         assert_eq!(scene.without(Source::Firehose).answer(&CAUSE), "cannot tell");
+    }
+
+    /// Which of its members was lost with its process is said by no line.
+    #[test]
+    fn a_chord_of_which_a_member_was_lost() {
+        let chord = |group: &str| {
+            let mut scene = queue_is_known(CeleryScene::after("chord"));
+            for event in &mut scene.timeline.events {
+                if let EventKind::Publish { message, .. } = &mut event.kind {
+                    message.group = Some("g-1".into());
+                }
+            }
+            let lost = "WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 1.')";
+            scene.error(&format!("Chord '{group}' raised: {lost}")).silence()
+        };
+        let failed = chord("g-1");
+        assert_eq!(failed.cause(), "certain chain-broken", "{}", failed.summary());
+        assert!(failed.summary().contains("one of these failed: WorkerLostError"));
+        assert_eq!(chord("g-2").answer(&CAUSE), "not applicable");
+        assert_eq!(chord("g-2").cause(), "likely chord-waiting");
     }
 
     /// A queue with a route for dead letters may bring the failed one back.
