@@ -172,6 +172,7 @@ fn outcome(story: &Story<'_>, winner: Option<&Candidate>) -> Outcome {
         Some(winner)
             if outcome != Outcome::Succeeded
                 && winner.cause.fails_attempt
+                && !winner.matched.goes_on
                 && winner.matched.certainty >= Certainty::Likely =>
         {
             Outcome::Failed
@@ -183,6 +184,9 @@ fn outcome(story: &Story<'_>, winner: Option<&Candidate>) -> Outcome {
 fn scenario(story: &Story<'_>, winner: Option<&Candidate>, chain: &[Candidate]) -> Option<Scenario> {
     if story.reached(Stage::Entered).is_some() {
         return Some(Scenario::A);
+    }
+    if winner.is_some_and(|winner| winner.matched.may_have_begun) {
+        return None;
     }
     // What was sent may be running, and what died may have taken its last lines with it.
     if evidence::api::sent_all_the_same(story).is_some() && story.task_id().is_none()

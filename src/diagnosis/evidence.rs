@@ -15,6 +15,7 @@ pub(in crate::diagnosis) mod containers;
 pub(in crate::diagnosis) mod control;
 pub(in crate::diagnosis) mod deaths;
 pub(in crate::diagnosis) mod discard;
+pub(in crate::diagnosis) mod eager;
 mod early;
 mod event_premises;
 pub(in crate::diagnosis) mod expiry;

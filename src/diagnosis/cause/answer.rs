@@ -48,6 +48,10 @@ pub struct Match {
     pub lasting: bool,
     /// Where what happened decides the scenario, not the catalogue.
     pub scenario: Option<Scenario>,
+    /// It is the same for a task that had begun and for one that had not: neither B nor C.
+    pub may_have_begun: bool,
+    /// The attempt is not over, whatever this cause does to one elsewhere.
+    pub goes_on: bool,
     /// Sources that would make it more certain.
     pub would_decide: Vec<Source>,
     /// It is about another task, which holds the worker up.
@@ -95,6 +99,8 @@ impl Answer {
             linger_ms: 0,
             lasting: false,
             scenario: None,
+            may_have_begun: false,
+            goes_on: false,
             would_decide: Vec::new(),
             of: None,
             owner: None,
@@ -160,6 +166,14 @@ impl Answer {
 
     pub fn scenario(self, scenario: Scenario) -> Self {
         self.with(|matched| matched.scenario = Some(scenario))
+    }
+
+    pub fn may_have_begun(self) -> Self {
+        self.with(|matched| matched.may_have_begun = true)
+    }
+
+    pub fn goes_on(self) -> Self {
+        self.with(|matched| matched.goes_on = true)
     }
 
     pub fn owned_by(self, owner: Option<&'static [Owner]>) -> Self {

@@ -125,6 +125,21 @@ mod tests {
     use crate::diagnosis::Scenario;
     use crate::diagnosis::testing::{API, CALL, Scene, WORKER};
 
+    /// A body that logs nothing: the worker's own line is all that tells of its run.
+    #[test]
+    fn a_quiet_task_that_is_tried_again() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, FIRST, OURS};
+        let retries = |id: &str| {
+            let text =
+                format!("Task shop.tasks.fulfil[{id}] retry: Retry in 120s: ConnectionError('archive busy')");
+            CeleryScene::received().info(&text).silence()
+        };
+        let scene = retries(OURS);
+        assert_eq!(scene.cause(), "likely actor-raised", "{}", scene.summary());
+        assert!(scene.summary().contains("archive busy"), "{}", scene.summary());
+        assert_eq!(retries(FIRST).answer(&CAUSE), "not applicable");
+    }
+
     #[test]
     fn with_a_frame_of_its_own() {
         let scene = Scene::entered().raised("ValueError: no").retrying();

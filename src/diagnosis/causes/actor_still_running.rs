@@ -186,6 +186,12 @@ fn its_process_has_ended(story: &Story<'_>, pid: Option<i32>) -> Option<Answer> 
     if let Some(gone) = pid.and_then(|pid| story.gone(pid)).or(story.taker_is_gone()) {
         return Some(Answer::ruled_out("the process that had it has ended", [gone]));
     }
+    if let Some(ended) = story.ended_in_its_run() {
+        return Some(Answer::ruled_out(
+            "nobody consumes its queue, and no worker of it runs here",
+            ended,
+        ));
+    }
     let replaced = story.replaced_in_its_run()?;
     Some(Answer::ruled_out(
         "a worker has started after its last line, and no other consumes the queue",
@@ -241,6 +247,9 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     let pid = holder(story);
     if let Some(answer) = its_process_has_ended(story, pid) {
         return answer;
+    }
+    if let Some(counted) = entered_at.and_then(|since| story.is_counted_by_none(since)) {
+        return Answer::ruled_out("its worker counts no task that it runs", [counted]);
     }
     let thread = its_thread(story, pid);
     if let Some(answer) = runs_nothing_of_it(story, pid, thread.as_deref(), *entered_at) {
@@ -367,6 +376,32 @@ mod tests {
     use crate::diagnosis::Scenario;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER};
     use serde_json::json;
+
+    /// By its worker's heartbeat nothing runs any more, whatever its log leaves out.
+    #[test]
+    fn one_that_its_worker_does_not_count() {
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        use crate::framework::Heartbeat;
+        let beat = |pid: i32, active: u64, at: f64| {
+            let beat = Heartbeat {
+                node: "celery@vm".into(),
+                pid: Some(pid),
+                active: Some(active),
+                beats: 3,
+                ..Heartbeat::default()
+            };
+            let scene = CeleryScene::in_pool("prefork").deliver().and(|scene| {
+                let scene = scene.at(500.0).row("RUNNING").at(at);
+                scene.see(Source::Control, EventKind::Heartbeat(beat))
+            });
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(beat(100, 0, 4_000.0), "ruled out");
+        assert_ne!(beat(100, 1, 4_000.0), "ruled out");
+        // Another worker's, and one from before it can have been counted.
+        assert_ne!(beat(999, 0, 4_000.0), "ruled out");
+        assert_ne!(beat(100, 0, 900.0), "ruled out");
+    }
 
     /// Celery: threads, and a solo worker, go on behind the limit.
     #[test]

@@ -50,8 +50,19 @@ fn check(story: &Story<'_>) -> Answer {
             match api::api_traceback(story, |_| true) {
                 Some(exception) => {
                     evidence.push(exception.n);
-                    let text = api::unless_it_sent(story, format!("{text}: {exception}"), &mut evidence);
+                    let ran = api::goes_through_a_task(story, exception.n);
+                    let text = match ran {
+                        true => format!(
+                            "{text}: {exception}; the task itself ran in the request and raised that: it was called, not sent"
+                        ),
+                        false => format!("{text}: {exception}"),
+                    };
+                    let text = api::unless_it_sent(story, text, &mut evidence);
                     let answer = api::by_traceback(story, Answer::shown(text, evidence), exception.n);
+                    let answer = match ran {
+                        true => answer.scenario(Scenario::A),
+                        false => answer,
+                    };
                     api::unless_its_message_comes(story, answer)
                 }
                 // Servers answer first and log the traceback after that.
@@ -72,6 +83,25 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+
+    /// `task_always_eager`, and what the task raises is passed on.
+    #[test]
+    fn a_task_that_ran_in_the_request() {
+        let raised = |file: &str| {
+            let below = format!(
+                "Traceback (most recent call last):\n  File \"/app/desk.py\", line 20, in send\n  File \"/v/site-packages/{file}\", line 564, in trace_task\n  File \"/app/tickets.py\", line 28, in issue\nLookupError: no berth"
+            );
+            let scene = Scene::refused(500, "").setup(|setup| setup.framework = "celery".into());
+            let scene = scene
+                .api_served("POST /tasks", 500)
+                .api_log("Exception on /tasks", &below);
+            scene.verdict()
+        };
+        let ran = raised("celery/app/trace.py");
+        assert_eq!(ran.scenario, Some(Scenario::A));
+        assert!(ran.cause.expect("a cause").summary.contains("called, not sent"));
+        assert_eq!(raised("flask/app.py").scenario, Some(Scenario::B));
+    }
 
     #[test]
     fn a_traceback_makes_it_certain() {

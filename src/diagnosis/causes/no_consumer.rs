@@ -141,8 +141,14 @@ fn what_lives(story: &Story<'_>, n: u32) -> String {
         return format!("its {} is running", containers::words(&container));
     }
     // A line is older than the end of what wrote it may be.
-    match story.timeline.event(n).map(|event| event.source) {
-        Some(Source::WorkerLog) => "the watched worker has written to its log since".into(),
+    let since = story.published().map_or(f64::MIN, |passage| passage.at_ms);
+    match story.timeline.event(n) {
+        Some(said) if said.source == Source::WorkerLog && said.at_ms < since => {
+            "the watched worker wrote to its log shortly before, and nothing of an end".into()
+        }
+        Some(said) if said.source == Source::WorkerLog => {
+            "the watched worker has written to its log since".into()
+        }
         _ => "the watched worker is alive".into(),
     }
 }

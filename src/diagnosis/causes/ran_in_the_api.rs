@@ -1,6 +1,7 @@
 //! The API called the actor itself instead of sending it a message.
 
 use crate::diagnosis::evidence::Fact;
+use crate::diagnosis::evidence::eager::EagerEnd;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Stage, Story};
 use crate::text;
@@ -8,10 +9,10 @@ use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "ran-in-the-api",
-    keeps_from: &[],
+    keeps_from: &[Stage::Finished],
     owner: &[Owner::ApiCode],
     explains: &["succeeded", "row-marked-failed"],
-    needs: &[&[Source::Firehose], &[Source::Database]],
+    needs: &[&[Source::Firehose], &[Source::Database, Source::ApiLog]],
     page: include_str!("ran_in_the_api.md"),
     check,
     ..Cause::DEFAULT
@@ -20,6 +21,19 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     if let Some(passage) = story.publishes().first() {
         return Answer::ruled_out("a message with this task id was published", [passage.n]);
+    }
+    if let Some(ran) = story.ran_in_the_api() {
+        let ended = match &ran.value {
+            EagerEnd::Succeeded => "succeeded".to_owned(),
+            EagerEnd::Raised(exception) => format!("raised {}", text::excerpt(exception)),
+        };
+        let row = story.row_succeeded().or(story.row_failed());
+        let evidence: Vec<u32> = [ran.n].into_iter().chain(row.map(|row| row.n)).collect();
+        return Answer::likely(
+            format!("the API's own log says that it ran the task itself, which {ended}; {SAID}: it was called, not sent"),
+            evidence,
+        )
+        .terminal_after(STILL_COMING_MS);
     }
     let final_row = story.row_succeeded().or(story.row_failed());
     let Some((row, status)) = final_row.and_then(|row| Some((row.n, row.value.status.as_deref()?))) else {
@@ -44,11 +58,10 @@ fn check(story: &Story<'_>) -> Answer {
         true => answer.terminal_after(STILL_COMING_MS),
         false => answer,
     };
-    let said = "no message of the task passed the broker";
     if let Some(entry) = entered_in_the_api(story) {
         let pid = entry.map_or(String::new(), |pid| format!(" (pid {pid})"));
         let text = format!(
-            "the actor ran inside the API{pid}, whose own log has its entry; {said}: it was called, not sent"
+            "the actor ran inside the API{pid}, whose own log has its entry; {SAID}: it was called, not sent"
         );
         // One log may be the application's, in the API and in its workers, who may use another broker.
         return settle(
@@ -73,20 +86,22 @@ fn check(story: &Story<'_>) -> Answer {
         // Where nothing of the work itself was seen, it may have been done for an older request.
         true => settle(Answer::possible(
             format!(
-                "the row said {status}{error} at the first look after the API's answer, and {said}: the API {did}, or answered with an older task that it only touched"
+                "the row said {status}{error} at the first look after the API's answer, and {SAID}: the API {did}, or answered with an older task that it only touched"
             ),
             [row],
         )
         .given([Premise::StatusIsOfThisRun])),
         false => settle(Answer::possible(
             format!(
-                "the row says {status}, and {said}: something else than a worker of `{}` did it",
+                "the row says {status}, and {SAID}: something else than a worker of `{}` did it",
                 story.queue()
             ),
             [row],
         )),
     }
 }
+
+const SAID: &str = "no message of the task passed the broker";
 
 /// The line itself has a pid, and it is one of the API's.
 fn is_by_the_api(story: &Story<'_>, n: u32) -> bool {
@@ -164,6 +179,45 @@ mod tests {
             let reached = verdict.stages.iter().find(|reached| reached.stage == stage);
             assert_eq!(reached.expect("a stage").reached, None, "{stage:?}");
         }
+    }
+
+    /// `Task NAME[ID] …` in the API's log is a run there; a worker's would have had a message.
+    #[test]
+    fn the_frameworks_own_words_in_the_apis_log() {
+        let of = |actor: &str, end: &str| {
+            let scene = Scene::accepted().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.actor = Some("shop.tasks.fulfil".into());
+            });
+            let line =
+                format!("INFO celery.app.trace: Task {actor}[5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11] {end}");
+            scene.row("PENDING").api_log(&line, "ValueError: no such pen")
+        };
+        let raised = of(
+            "shop.tasks.fulfil",
+            "raised unexpected: ValueError('no such pen')",
+        )
+        .silence();
+        assert_eq!(named(&raised), "likely ran-in-the-api");
+        assert_eq!(raised.verdict().scenario, Some(crate::diagnosis::Scenario::A));
+        assert_eq!(raised.verdict().outcome, Outcome::Failed);
+        assert!(raised.summary().contains("no such pen"), "{}", raised.summary());
+        let succeeded = of("shop.tasks.fulfil", "succeeded in 0.2s: None");
+        assert_eq!(named(&succeeded.clone().silence()), "likely ran-in-the-api");
+        assert_eq!(succeeded.row("COMPLETED").verdict().exit_code, 30);
+        // Another task, and one of before the request.
+        let other = of("shop.tasks.audit", "succeeded in 0.2s: None").silence();
+        assert_eq!(other.answer(&CAUSE), "not applicable");
+        let mut before = of("shop.tasks.fulfil", "succeeded in 0.2s: None").silence();
+        before.timeline.events.iter_mut().for_each(|event| {
+            if event.source == Source::ApiLog {
+                event.at_ms = -50.0;
+            }
+        });
+        assert_eq!(before.answer(&CAUSE), "not applicable");
+        // With a message it ran in a worker, whatever else the API called.
+        let sent = of("shop.tasks.fulfil", "succeeded in 0.2s: None").publish("default");
+        assert_eq!(sent.silence().answer(&CAUSE), "ruled out");
     }
 
     #[test]

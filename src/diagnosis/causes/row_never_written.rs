@@ -25,8 +25,10 @@ fn did_not_complete(story: &Story<'_>) -> bool {
     story.publishes().iter().any(|passage| passage.message.is_retry())
         || over.is_some_and(|told| matches!(told.mark, Some(LogEvent::Rejecting { .. } | LogEvent::Ignored)))
         || story.lines().iter().any(|told| {
-            let at_its_limit = matches!(told.mark, Some(LogEvent::TimeLimit)) && !returned;
-            at_its_limit
+            // What it raised need not stand below the line.
+            let failed =
+                matches!(told.mark, Some(LogEvent::TimeLimit | LogEvent::Failed { .. })) && !returned;
+            failed
                 || matches!(
                     told.mark,
                     Some(

@@ -78,14 +78,16 @@ fn check(story: &Story<'_>) -> Answer {
                 );
                 return Answer::possible(text, [told.n]).would_decide(&[Source::Process]);
             }
-            let text = format!("{line}. Nothing followed: a thread inside one C call cannot be interrupted");
+            let text = format!(
+                "{line}. Nothing followed, and it goes on: it caught the exception, or stands in one C call, which cannot be interrupted"
+            );
             // The line does not say which message it is about.
             let alone = !story.others_were_delivered() || stacks::is_in_its_function(story);
-            if workers::running_others(story).is_empty() && alone {
-                Answer::likely(text, [told.n]).would_decide(&[Source::Process])
-            } else {
-                Answer::possible(text, [told.n]).would_decide(&[Source::Process])
-            }
+            let answer = match workers::running_others(story).is_empty() && alone {
+                true => Answer::likely(text, [told.n]),
+                false => Answer::possible(text, [told.n]),
+            };
+            answer.goes_on().would_decide(&[Source::Process])
         }
         _ => Answer::NotApplicable,
     }
@@ -136,6 +138,11 @@ mod tests {
     fn nothing_followed_the_warning() {
         let scene = Scene::entered().warning("dramatiq.middleware.time_limit.TimeLimit", LIMIT);
         assert_eq!(scene.clone().timeout().answer(&CAUSE), "likely");
+        // What goes on has not failed; what has raised it has.
+        assert_eq!(
+            scene.clone().timeout().verdict().outcome,
+            crate::diagnosis::Outcome::Unfinished
+        );
         let crowded = scene
             .line("[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'other'.")
             .timeout();

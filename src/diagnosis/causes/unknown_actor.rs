@@ -77,6 +77,7 @@ fn afterwards(story: &Story<'_>) -> Answer {
     let Some((last, last_actor)) = refused.peek().copied() else {
         return Answer::NotApplicable;
     };
+    let quotes_ours = refused.clone().find(|(told, _)| told.line.carries_task_id);
     let rejected =
         |held: &&QueuedCopy<'_>| held.reason == Some("rejected") && !held.passage.message.is_retry();
     if let Some(letter) = story.held().iter().find(rejected) {
@@ -87,6 +88,18 @@ fn afterwards(story: &Story<'_>) -> Answer {
         // A worker that still knew the actor may have rejected this one: no line names the message.
         let text = format!("the worker knows no actor `{actor}`, and a worker rejected the message");
         return Answer::likely(text, [letter.passage.n, told.n]).naming("{actor}", actor);
+    }
+    // The refusal quotes the message.
+    if let Some((told, actor)) = quotes_ours {
+        let text = format!("the worker knows no actor `{actor}`, and refused a message with this task's id");
+        // Another message of the task may have gone the right way.
+        let answer = match story.timeline.setup.actor.as_deref() {
+            Some(wanted) if wanted != actor => {
+                Answer::possible(format!("{text}; `{wanted}` is configured"), [told.n])
+            }
+            _ => Answer::likely(text, [told.n]),
+        };
+        return answer.naming("{actor}", actor);
     }
     let Some(dead) = story
         .dead_letter_queue()
@@ -273,6 +286,31 @@ mod tests {
         assert!(remedies[0].contains("declares `act`"), "{remedies:?}");
         let none = unseen.depth("default.XQ", 0, 0).end(Ended::Looked);
         assert_eq!(none.answer(&CAUSE), "not applicable");
+    }
+
+    /// Celery's refusal quotes the whole message.
+    #[test]
+    fn afterwards_the_refusal_may_quote_the_message() {
+        let quoted = |is_ours: bool, wanted: &str| {
+            let mut scene = Scene::new().worker_booted().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.actor = Some(wanted.into());
+            });
+            let text = "Received unregistered task of type 'shop.tasks.fulfil'.";
+            scene = scene.plain(Some(crate::timeline::Level::Error), text);
+            let line = scene.timeline.events.last_mut().expect("the line");
+            if let EventKind::Line(line) = &mut line.kind {
+                line.carries_task_id = is_ours;
+            }
+            let scene = scene.given().row("PENDING").depth("default", 0, 1);
+            scene.end(Ended::Looked)
+        };
+        assert_eq!(quoted(true, "shop.tasks.fulfil").answer(&CAUSE), "certain");
+        assert_eq!(quoted(true, "shop.tasks.other").answer(&CAUSE), "possible");
+        assert_eq!(
+            quoted(false, "shop.tasks.fulfil").answer(&CAUSE),
+            "not applicable"
+        );
     }
 
     /// An API that sends before it answers has sent all that it sends.

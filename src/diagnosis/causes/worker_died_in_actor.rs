@@ -23,6 +23,22 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    let answer = died(story);
+    // Celery's own count of what it acknowledged, or a message that is there again.
+    if holding::came_back(story).is_some() {
+        return answer.only_case(CAME_BACK, &[CAME_BACK, LOST]);
+    }
+    match story.acknowledged_early() {
+        Some(_) => answer.only_case(LOST, &[CAME_BACK, LOST]),
+        None => answer,
+    }
+}
+
+/// Cases of its remedies.
+const CAME_BACK: &str = "its message came back";
+const LOST: &str = "its message did not come back";
+
+fn died(story: &Story<'_>) -> Answer {
     if let Some(told) = story.died_in_actor() {
         let again = story.deliveries().filter(|passage| passage.redelivered).count();
         let text = match again {
@@ -96,8 +112,15 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// Another worker has taken the place of the one that ran it, which no line says to have died.
+/// The worker that ran it is not there any more, or another has taken its place; no line says that it died.
 fn replaced(story: &Story<'_>) -> Option<Answer> {
+    let ended = story.ended_in_its_run().filter(|_| story.closed());
+    if let Some(ended) = ended.filter(|_| story.reached(Stage::Entered).is_some()) {
+        return Some(Answer::likely(
+            "the task had begun, and no line tells of its end; nobody consumes its queue, and no worker of it runs here, so the one that ran it has ended, unless it is elsewhere and has lost its connection",
+            ended,
+        ));
+    }
     let evidence = story.replaced_in_its_run().filter(|_| story.closed())?;
     story.reached(Stage::Entered)?;
     Some(Answer::likely(
@@ -564,5 +587,54 @@ mod tests {
         assert_eq!(lost.scenario, None);
         // The broker still has it: it will be given back.
         assert_ne!(gone(1).answer(&CAUSE), "likely");
+    }
+
+    /// Looked at afterwards, when nothing of the worker is left.
+    #[test]
+    fn one_whose_worker_is_not_there_any_more() {
+        use crate::timeline::{Ended, Level};
+        let looked = |consumers: u64, ends: &str| {
+            let scene = Scene::new().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.queue = "celery".into();
+            });
+            let info = |scene: Scene, text: &str| scene.plain(Some(Level::Info), text);
+            let scene = info(
+                scene.from_before(60),
+                " -------------- celery@vm v5.7.0 (collider)",
+            );
+            let scene = info(scene, ends);
+            let scene = info(
+                scene,
+                "shop.tasks.fulfil[5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11]: ACTOR ENTRY task_id=task_1",
+            );
+            let scene = scene.from_now_on().given().row("RUNNING");
+            scene.depth("celery", 1, consumers).end(Ended::Looked)
+        };
+        let other = "Task shop.tasks.tidy[11111111-7a09-4a1f-9d2c-0d5e3c0b7f11] succeeded in 0.1s: None";
+        let dead = looked(0, other);
+        assert_eq!(dead.answer(&CAUSE), "likely", "{}", dead.summary());
+        assert_eq!(dead.cause(), "likely worker-died-in-actor");
+        assert_eq!(looked(1, other).answer(&CAUSE), "not applicable");
+        // A log that tells of no end does not tell of this one's either.
+        assert_eq!(looked(0, "celery@vm ready.").answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn what_to_do_depends_on_whether_the_message_came_back() {
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        let remedies = |ready: u64| {
+            let scene = CeleryScene::received().unacked_of(ready, 0);
+            let scene = scene.and(|scene| scene.gone(100).depth("celery", ready, 0));
+            scene
+                .silence()
+                .verdict()
+                .cause
+                .expect("a cause")
+                .remedies
+                .join(" ")
+        };
+        assert!(remedies(0).contains("send the task again"), "{}", remedies(0));
+        assert!(!remedies(0).contains("it runs again from"), "{}", remedies(0));
     }
 }

@@ -230,9 +230,13 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     evidence.extend(own.iter().map(|process| process.n));
     let waits = waiting(story);
     evidence.extend(waits);
-    match delivered.is_some() || waits.is_some() {
+    let answer = match delivered.is_some() || waits.is_some() {
         true => Answer::likely(text, evidence),
         false => Answer::possible(text, evidence),
+    };
+    match own.first() {
+        Some(first) => answer.naming("{worker_pid}", first.pid),
+        None => answer,
     }
 }
 

@@ -146,8 +146,8 @@ fn by_command(story: &Story<'_>) -> Option<Answer> {
             name.replace(',', " ")
         ),
         None => format!(
-            "the worker was started with `-Q {}`, and leaves `{queue}` out",
-            queues.join(" ")
+            "the worker was started for `{}` (`-Q`), and leaves `{queue}` out",
+            queues.join("`, `")
         ),
     };
     let depth = story.depths_since(queue).last().map(|depth| depth.n);

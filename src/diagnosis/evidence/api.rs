@@ -6,7 +6,7 @@ use super::proofs::RequestLog;
 use super::{Fact, Story, broker};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{EventId, Premise, State};
-use crate::framework::exception_in;
+use crate::framework::{FrameMatch, exception_in};
 use crate::text;
 use crate::timeline::{CommandEnd, EventKind, NoAnswer, Source, TOLD_LATER_MS};
 
@@ -190,6 +190,23 @@ pub(in crate::diagnosis) fn api_traceback(
         .filter(|text| !text.is_empty())
         .unwrap_or_else(|| line.text.clone());
     Some(best.with(text::excerpt(&exception)))
+}
+
+/// The traceback goes through the framework's own call of a task: the API ran it in its request.
+pub(in crate::diagnosis) fn goes_through_a_task(story: &Story<'_>, n: EventId) -> bool {
+    let event = story.timeline.event(n);
+    let traceback = event.and_then(|event| match &event.kind {
+        EventKind::Line(line) => story.framework().traceback(line.traceback.as_deref()?),
+        _ => None,
+    });
+    let shape = &story.framework().stack;
+    traceback.is_some_and(|trace| {
+        let mut frames = trace.frames.iter();
+        frames.any(|frame| {
+            let is = |wanted: FrameMatch| wanted.fits(&frame.file, &frame.function);
+            is(shape.worker_loop) || is(shape.call)
+        })
+    })
 }
 
 /// Decides, if the traceback is this request's: some servers log the request after it, which shows that.

@@ -105,3 +105,12 @@ impl<'a> Story<'a> {
         control::holder(self).is_some_and(|(answer, state)| waits_in_pool(state, answer.pool.as_deref()))
     }
 }
+impl Story<'_> {
+    /// The task rejected its message: the broker dead-lettered it, if it had not been acknowledged before.
+    pub(super) fn may_be_rejected(&self, queue: &str) -> bool {
+        let rejects = |mark: &LogEvent| matches!(mark, LogEvent::ExpectedException { declared: None });
+        let mut read = self.infos(queue);
+        self.line(rejects).is_some()
+            && read.any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown)
+    }
+}

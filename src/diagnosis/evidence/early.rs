@@ -1,8 +1,12 @@
 //! Where a message is acknowledged as its run begins: what the broker's count says of the run.
 
-use super::{Story, WorkerLine, control, holding};
+use super::{Fact, Story, WorkerLine, control, holding, workers};
 use crate::diagnosis::premises::EventId;
-use crate::framework::{LogEvent, WorkerLife};
+use crate::framework::{Heartbeat, LogEvent, WorkerLife};
+use crate::timeline::Source;
+
+/// So soon a task that has begun is among those that a heartbeat counts.
+const TO_BE_COUNTED_MS: f64 = 1_000.0;
 
 impl Story<'_> {
     /// The broker holds it no more, after it was handed out: it was begun, or thrown away. Of a run that breaks off
@@ -40,6 +44,42 @@ impl Story<'_> {
         let is_early = self.master_takes() && !self.acknowledges_after_the_run();
         let is_open = self.attempt_over().is_none() && self.raised().is_empty();
         (is_early && is_open && !self.is_held_again()).then_some([started.n, alone.n])
+    }
+
+    /// Nobody consumes its queue and no worker of it runs here, while its log, which tells of ends, has none of this
+    /// task: the worker that ran it has ended, or has lost its connection somewhere else.
+    pub(in crate::diagnosis) fn ended_in_its_run(&self) -> Option<[EventId; 2]> {
+        let last = self.lines().last()?;
+        let nobody = self
+            .depths(self.queue())
+            .last()
+            .filter(|depth| depth.exists && depth.consumers == 0)?;
+        let is_open = self.attempt_over().is_none() && self.raised().is_empty();
+        let is_seen = self.sees(Source::Process);
+        let none_lives = workers::live_workers(self).is_empty() && self.log_holders().is_empty();
+        (is_open && self.tells_of_ends() && is_seen && none_lives).then_some([last.n, nobody.n])
+    }
+
+    /// The worker that took it counts no task that it runs, in a heartbeat since then: what has begun is counted until
+    /// it ends. Where it is not known which one took it, each that consumes the queue counts none.
+    pub(in crate::diagnosis) fn is_counted_by_none(&self, since: f64) -> Option<EventId> {
+        let taker = self.deliveries().last();
+        let taker = taker.and_then(|passage| self.peer(passage.connection));
+        let mut beats = control::living(self);
+        let all = match taker {
+            Some(taker) => {
+                beats.retain(|beat| beat.pid == Some(taker.value));
+                !beats.is_empty()
+            }
+            None => {
+                let consumers = self.depths(self.queue()).last()?.consumers;
+                consumers > 0 && beats.len() as u64 == consumers
+            }
+        };
+        let sent = |beat: &Fact<&Heartbeat>| beat.at_ms - beat.silent_ms.unwrap_or(0) as f64;
+        let counts_none =
+            |beat: &Fact<&Heartbeat>| beat.active == Some(0) && sent(beat) > since + TO_BE_COUNTED_MS;
+        (all && beats.iter().all(counts_none)).then(|| beats.last().map(|beat| beat.n))?
     }
 
     /// The new one may have been handed it again.

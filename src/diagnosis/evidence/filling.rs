@@ -44,8 +44,9 @@ impl Story<'_> {
             ("{queue}", Some(setup.queue.clone())),
             ("{vhost}", Some(setup.vhost.clone())),
             ("{actor}", task.actor.or_else(|| setup.actor.clone())),
-            ("{task_id}", task.id),
-            ("{message_id}", task.message_id),
+            ("{task_id}", task.id.clone()),
+            // The application's own lines have the task's id.
+            ("{message_id}", task.message_id.or(task.id)),
             ("{api_log}", setup.api_log.clone()),
             ("{worker_log}", setup.worker_log.clone()),
             ("{table}", setup.table.clone()),
@@ -57,6 +58,12 @@ impl Story<'_> {
             // A code span ends with its backquote.
             !command.is_empty() && !command.contains(|c: char| c == '`' || c.is_control())
         });
+        // Started so it would leave the queue out again.
+        let worker = &self.framework().worker;
+        let named = (worker.queues)(&setup.worker_command);
+        let consumes = named.is_none_or(|queues| queues.contains(&setup.queue));
+        let works = consumes && (worker.mistakes)(&setup.worker_command).is_empty();
+        let command = command.filter(|_| works);
         let by_command = command.map_or_else(String::new, |command| format!(" (`{command}`)"));
         let mut out = text.replace("{by_command}", &by_command);
         let app = app_of(&setup.worker_command).filter(|app| may_stand(app));
@@ -152,6 +159,14 @@ mod tests {
             Story::new(&timeline).fill(remedy),
             "Start it (`celery -A shop worker`): `celery -A shop control`."
         );
+        // One for other queues would not help.
+        let of = |queues: &str| format!("celery -A shop worker -Q {queues}");
+        timeline.setup.framework = "celery".into();
+        for (queues, is_named) in [("mail,default", true), ("mail", false), ("default, mail", false)] {
+            timeline.setup.worker_command = of(queues).split(' ').map(str::to_owned).collect();
+            let filled = Story::new(&timeline).fill(remedy);
+            assert_eq!(filled.contains(&of(queues)), is_named, "{filled}");
+        }
     }
 
     #[test]

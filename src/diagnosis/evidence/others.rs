@@ -5,7 +5,7 @@
 
 use super::{Fact, Story, Transfer, workers};
 use crate::diagnosis::{Answer, Stage};
-use crate::framework::{LogEvent, contains_token};
+use crate::framework::{LogEvent, Verbosity, contains_token};
 use crate::timeline::environment::{Environment, Found};
 use crate::timeline::{EventKind, Process, Source};
 
@@ -176,7 +176,11 @@ fn afterwards(story: &Story<'_>, is_it: impl Fn(&Other<'_>) -> bool) -> Answer {
     let Some(other) = others.iter().find(|other| is_it(other)) else {
         return Answer::NotApplicable;
     };
-    let tells = story.sees(Source::WorkerLog) && story.debug_log();
+    // Lines that name messages only say nothing of a task whose message is not known.
+    let names_it = !story.message_ids.is_empty()
+        || story.keeps_results()
+        || story.framework().log.tells_at == Verbosity::Debug;
+    let tells = story.sees(Source::WorkerLog) && story.debug_log() && names_it;
     // Where the watched worker consumes as well, its silence is what speaks for the other.
     if !own.is_empty() && !tells {
         return Answer::NotApplicable;

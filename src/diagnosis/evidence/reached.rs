@@ -215,6 +215,9 @@ impl Story<'_> {
                 told.mark,
                 Some(LogEvent::Succeeded { .. } | LogEvent::KilledAtTimeLimit | LogEvent::TimeLimit)
             );
+            // What raises it elsewhere may be a middleware.
+            let is_of_a_run =
+                is_of_a_run || self.master_takes() && matches!(told.mark, Some(LogEvent::Retrying { .. }));
             if is_of_a_run && told.message_id().is_some() {
                 reached.put(Stage::Entered, at, told.n);
             }
@@ -253,6 +256,9 @@ impl Story<'_> {
             .flatten()
         {
             put(seen.at_ms, seen.n);
+        }
+        if let Some(ran) = self.ran_in_the_api() {
+            put(ran.at_ms, ran.n);
         }
         if let Some(back) = self.came_back() {
             put(back.value, back.n);

@@ -56,13 +56,11 @@ impl Story<'_> {
     }
 
     /// A line says that the attempt failed, and none that it went on to a good end. That its time was over fails
-    /// nothing by itself: a task may swallow the exception, and a quiet log tells of no return.
+    /// nothing by itself: a task may swallow the exception, and go on.
     pub(super) fn is_said_to_have_failed(&self) -> bool {
         let is_good = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Succeeded { .. }));
         let returned = self.lines.iter().rfind(is_good).map(|told| told.n);
-        let fails = |mark: &LogEvent| {
-            mark.fails_attempt() && (self.debug_log() || !matches!(mark, LogEvent::TimeLimit))
-        };
+        let fails = |mark: &LogEvent| mark.fails_attempt() && !matches!(mark, LogEvent::TimeLimit);
         self.lines
             .iter()
             .any(|told| returned.is_none_or(|returned| told.n > returned) && told.mark.is_some_and(fails))

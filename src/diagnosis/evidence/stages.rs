@@ -71,6 +71,7 @@ impl Story<'_> {
         let failed_attempt = self.reached.has(Stage::Entered)
             && (self.raised.last().is_some()
                 || self.is_said_to_have_failed()
+                || self.failed_in_the_api()
                 || self.died_in_actor().is_some());
         if self.row_failed().is_some() || failed_attempt {
             return Outcome::Failed;

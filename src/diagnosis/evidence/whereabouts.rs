@@ -323,7 +323,7 @@ impl<'a> Story<'a> {
             .last()
             .is_some_and(|info| info.counted_ms > passage.at_ms && info.unacked == Some(0));
         let acknowledged = self.said_of_the_acknowledgement(passage) == Some(true) || nothing_held;
-        if self.acknowledges_after_the_run() || !acknowledged {
+        if self.acknowledges_after_the_run() || !acknowledged || self.may_be_rejected(passage.queue) {
             return None;
         }
         // A copy for a retry is on its way, or was given back: what was acknowledged is not all there is.

@@ -64,14 +64,16 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(beat) = watched else {
         return Answer::NotApplicable;
     };
-    // It has begun since, and has not come to its queues yet: the list is an earlier worker's.
+    // It has begun since, and has not come to its queues yet: the list is an earlier worker's. Printed, it has no
+    // time; what was logged first after it has.
     let began = beat.pid.and_then(|pid| story.process(pid)?.started_at_ms);
-    let said = lines.iter().rev().find(|told| told.stated.is_some());
+    let mut logged = lines.iter().filter(|told| told.stated.is_some());
+    let said = logged.find(|told| told.n > added.n);
     if let (Some(began), Some(said)) = (began, said)
         && began as f64 > story.timeline.zero_ms() + said.at_ms
     {
         return Answer::ruled_out(
-            "the worker that lives began after the last line of its log",
+            "the worker that lives began after the log's list of queues",
             [beat.n, said.n],
         );
     }
@@ -106,6 +108,8 @@ fn check(story: &Story<'_>) -> Answer {
 mod tests {
     use super::super::scenes::CeleryScene;
     use super::*;
+    use crate::diagnosis::testing::Scene;
+    use crate::timeline::Level;
 
     fn without_consumer() -> CeleryScene {
         CeleryScene::waiting(0)
@@ -144,19 +148,24 @@ mod tests {
             .silence();
         assert_eq!(again.answer(&CAUSE), "not applicable");
         // A new one boots, and its log ends with the old one's words.
-        let boots = without_consumer()
-            .and(|mut scene| {
-                scene = scene.plain(Some(crate::timeline::Level::Info), "celery@vm ready.");
-                scene.timeline.events.last_mut().expect("the line").stated = Some("08:00".into());
-                scene
-                    .at(2_000.0)
-                    .process(100, 1, "python celery -A shop worker", |process| {
-                        process.started_at_ms = Some(1_001_500);
-                    })
-            })
-            .beats(true)
-            .silence();
-        assert_eq!(boots.answer(&CAUSE), "ruled out");
+        let logged = |scene: Scene, text: &str| {
+            let mut scene = scene.plain(Some(Level::Info), text);
+            scene.timeline.events.last_mut().expect("the line").stated = Some("08:00".into());
+            scene
+        };
+        let boots = |last_words_at: f64| {
+            let scene = without_consumer().and(|scene| {
+                let scene = logged(scene, "celery@vm ready.").at(last_words_at);
+                let scene = logged(scene, "Task shop.tasks.fulfil[x] received").at(2_000.0);
+                scene.process(100, 1, "python celery -A shop worker", |process| {
+                    process.started_at_ms = Some(1_001_500);
+                })
+            });
+            scene.beats(true).silence()
+        };
+        assert_eq!(boots(1_400.0).answer(&CAUSE), "ruled out");
+        // The old one still wrote something when the new one had begun.
+        assert_eq!(boots(1_600.0).answer(&CAUSE), "ruled out");
         let consumed = CeleryScene::waiting(1).beats(true).silence();
         assert_eq!(consumed.answer(&CAUSE), "ruled out");
     }

@@ -77,6 +77,7 @@ fn by_a_line(story: &Story<'_>, flagged: u32) -> Answer {
             "the task was revoked after the worker had taken it: unless it had begun by then, it is discarded when its turn comes",
             [flagged, taken],
         )
+        .may_have_begun()
         .would_decide(&[Source::Control]),
         _ => Answer::likely(text, [flagged]),
     }
@@ -128,7 +129,8 @@ fn with_a_signal(story: &Story<'_>) -> Answer {
         _ => Answer::shown(
             "the task was revoked, and the process that ran it, if it had begun, was sent a signal to end it; one that waits is discarded when its turn comes",
             [told.n],
-        ),
+        )
+        .may_have_begun(),
     }
 }
 
@@ -184,6 +186,7 @@ mod tests {
         let survives = told(OURS).answers(|answer| answer.active(OURS));
         assert_eq!(survives.silence().answer(&CAUSE), "likely");
         assert!(told(OURS).silence().summary().contains("if it had begun"));
+        assert_eq!(told(OURS).silence().verdict().scenario, None);
         let waits = told(OURS).answers(|answer| Inspection {
             revoked: Some(true),
             ..answer.reserved(OURS).active("a").active("b")
@@ -191,6 +194,7 @@ mod tests {
         let waits = waits.silence();
         assert_eq!(waits.cause(), "certain revoked", "{}", waits.summary());
         assert!(waits.summary().contains("discards it"), "{}", waits.summary());
+        assert_eq!(waits.verdict().scenario, Some(Scenario::B));
         let listed = |revoked| {
             let scene = CeleryScene::received().answers(|answer| Inspection {
                 revoked,
@@ -225,7 +229,9 @@ mod tests {
     #[test]
     fn one_that_was_taken_before_may_run() {
         let flagged = CeleryScene::received().info(&format!("Tasks flagged as revoked: {OURS}"));
-        assert_eq!(flagged.silence().answer(&CAUSE), "possible");
+        let flagged = flagged.silence();
+        assert_eq!(flagged.answer(&CAUSE), "possible");
+        assert_eq!(flagged.verdict().scenario, None);
         let runs = CeleryScene::received()
             .info(&format!("Tasks flagged as revoked: {OURS}"))
             .answers(|answer| answer.active(OURS));
