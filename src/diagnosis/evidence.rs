@@ -6,6 +6,7 @@
 mod actors;
 mod again;
 pub(in crate::diagnosis) mod api;
+mod attempts;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod busy;
 mod callers;
@@ -101,6 +102,7 @@ pub struct Story<'a> {
     recognised: Option<EventId>,
     worker_lines: Vec<WorkerLine<'a>>,
     lines: Vec<WorkerLine<'a>>,
+    earlier: Option<attempts::Earlier<'a>>,
     /// The processes that a stream of the log calls by a pid.
     pids: BTreeMap<(Option<&'a str>, i32), Vec<identity::Life>>,
     /// Several places have processes with the log's pids, and nothing says which of them wrote it.
@@ -142,6 +144,7 @@ impl<'a> Story<'a> {
             recognised: None,
             worker_lines: Vec::new(),
             lines: Vec::new(),
+            earlier: None,
             pids: BTreeMap::new(),
             ambiguous: false,
             shared: BTreeSet::new(),
@@ -161,6 +164,7 @@ impl<'a> Story<'a> {
         story.find_pids();
         story.find_shared_threads();
         story.find_lines();
+        story.set_earlier_attempts_aside();
         story.find_raised();
         story.find_premises();
         story.find_stages();

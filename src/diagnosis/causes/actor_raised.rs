@@ -1,7 +1,7 @@
 //! The actor raised.
 
 use crate::diagnosis::evidence::{retries, stacks};
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Stage, Story};
 use crate::framework::{LogEvent, class_of, is_one_of};
 use crate::text;
 use crate::timeline::Source;
@@ -22,7 +22,16 @@ const COPY_MS: u64 = 500;
 
 fn check(story: &Story<'_>) -> Answer {
     let state = retries::retry_state(story);
-    let answer = raised(story);
+    let answer = match story.may_have_succeeded_since() {
+        Some(status) => raised(story)
+            .at_most(Certainty::Possible)
+            .followed_by(&format!(
+                "; the row says {} since, as after a retry elsewhere",
+                status.value
+            ))
+            .resting_on([status.n]),
+        None => raised(story),
+    };
     // What else it says leaves both open.
     match (state.contains("comes"), state.contains("exhausted")) {
         (true, _) => answer.case(PENDING, true).case(NONE_LEFT, false),

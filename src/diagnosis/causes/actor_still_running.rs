@@ -172,7 +172,12 @@ fn words(story: &Story<'_>, entered_at: Option<f64>, shown_by: Option<u32>, plac
     let waited = seconds(Duration::from_millis(
         silent.map_or(story.timeline.setup.timeout_ms, |ms| ms as u64),
     ));
-    if story.post_mortem() {
+    if let Some(earlier) = story.raised_earlier() {
+        let raised = crate::text::excerpt(&earlier.value);
+        format!(
+            "the actor was entered once more after an attempt that raised {raised}, and nothing says that it returned{place}"
+        )
+    } else if story.post_mortem() {
         format!("the actor was entered, and nothing says that it returned{place}")
     } else if by_a_look {
         format!("the actor was entered and has not returned{place}")

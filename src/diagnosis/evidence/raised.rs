@@ -110,6 +110,7 @@ impl Story<'_> {
                 });
             }
         }
+        raised.retain(|raised| !self.is_of_an_earlier_attempt(raised.at_ms));
         raised.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
         let not_entered =
             self.timeline.setup.entry_pattern.is_some() && self.entries.is_empty() && self.could_see_entry();

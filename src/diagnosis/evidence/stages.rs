@@ -74,7 +74,10 @@ impl Story<'_> {
                 || self.failed_in_the_api()
                 || self.died_in_actor().is_some());
         if self.row_failed().is_some() || failed_attempt {
-            return Outcome::Failed;
+            return match self.may_have_succeeded_since() {
+                Some(_) => Outcome::Unknown,
+                None => Outcome::Failed,
+            };
         }
         if self.sees(Source::Database) && self.rows.iter().any(|row| row.present) {
             Outcome::Unfinished

@@ -173,6 +173,12 @@ static READER: LazyLock<Option<LogReader>> = LazyLock::new(|| LogReader::new(LIN
 
 fn read(text: &str, logger: Option<&str>, traceback: Option<&str>) -> Option<LogEvent> {
     Some(match READER.as_ref()?.read(text)? {
+        // Its time has come, and it is put onto the work queue: no word on the run.
+        LogEvent::Acknowledging { .. }
+            if consumer_queue(logger).is_some_and(|queue| queue.ends_with(".DQ")) =>
+        {
+            return None;
+        }
         LogEvent::ConnectionError { error, .. } => LogEvent::ConnectionError {
             queue: consumer_queue(logger),
             error: if error.is_empty() {
@@ -204,6 +210,16 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert!(READER.is_some());
+    }
+
+    #[test]
+    fn the_delay_queues_acknowledgement_settles_no_run() {
+        let acked = |queue: &str| {
+            let logger = format!("dramatiq.worker.ConsumerThread({queue})");
+            read("Acknowledging message '1-2'.", Some(&logger), None)
+        };
+        assert!(acked("default").is_some());
+        assert_eq!(acked("default.DQ"), None);
     }
 
     #[test]
