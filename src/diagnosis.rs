@@ -68,7 +68,7 @@ fn decide(story: Story<'_>) -> Verdict {
     let mut answers = Answers::new(&story, next);
     let choice = answers.choose(&story);
     let mut winner = choice.winner;
-    let outcome = outcome(&story, winner.as_ref());
+    let outcome = outcome(&story, winner.iter().chain(&choice.chain));
     let scenario = scenario(&story, winner.as_ref(), &choice.chain);
     let disk_full = story.disk_full() && outcome != Outcome::Succeeded;
     if disk_full && let Some(winner) = &mut winner {
@@ -166,18 +166,18 @@ fn next_stage(story: &Story<'_>) -> Option<Stage> {
     next.or(Some(Stage::Finished))
 }
 
-fn outcome(story: &Story<'_>, winner: Option<&Candidate>) -> Outcome {
-    let outcome = story.outcome();
-    match winner {
-        Some(winner)
-            if outcome != Outcome::Succeeded
-                && winner.cause.fails_attempt
-                && !winner.matched.goes_on
-                && winner.matched.certainty >= Certainty::Likely =>
-        {
-            Outcome::Failed
-        }
-        _ => outcome,
+fn outcome<'c>(story: &Story<'_>, named: impl Iterator<Item = &'c Candidate>) -> Outcome {
+    let fails = |named: &Candidate| {
+        let matched = &named.matched;
+        named.cause.fails_attempt && !matched.goes_on && matched.certainty >= Certainty::Likely
+    };
+    let named: Vec<&Candidate> = named.collect();
+    let goes_on = named.iter().any(|named| named.matched.goes_on);
+    match story.outcome() {
+        Outcome::Succeeded => Outcome::Succeeded,
+        _ if named.iter().any(|candidate| fails(candidate)) => Outcome::Failed,
+        Outcome::Failed if goes_on && story.row_failed().is_none() => Outcome::Unfinished,
+        other => other,
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Framework {
     pub takes: Takes,
     /// Exceptions that it raises in a task that runs too long.
     pub time_limits: &'static [&'static str],
+    /// Exceptions by which a task asks to be run again later.
+    pub asks_again: &'static [&'static str],
     /// A message may have a time to live of its own, after which its queue drops it.
     pub messages_expire: bool,
     /// Where it keeps a row of results for each task by itself, under the message's id: its word for a task of

@@ -184,7 +184,7 @@ impl Answers {
         let of_effect = subjects(story, &effect.matched.evidence);
         let explains = |reason: &Candidate| {
             reason.cause.explains.contains(&effect.cause.id)
-                && reason.matched.certainty >= Certainty::Likely
+                && is_likely_given(&reason.matched, &effect.matched)
                 && !subjects(story, &reason.matched.evidence).is_disjoint(&of_effect)
         };
         for candidates in [rest, &mut self.elsewhere, contributing] {
@@ -194,6 +194,16 @@ impl Answers {
         }
         None
     }
+}
+
+/// At least likely, if what the effect rests on holds: both rest on that.
+fn is_likely_given(reason: &Match, effect: &Match) -> bool {
+    let mut own = reason
+        .assumed
+        .iter()
+        .filter(|premise| !effect.assumed.contains(premise));
+    let is_close = own.next().is_none() || own.next().is_none();
+    reason.certainty >= Certainty::Likely || (reason.most >= Certainty::Likely && is_close)
 }
 
 /// What an event is about: two causes are linked only by something that both were seen at.

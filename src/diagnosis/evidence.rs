@@ -31,6 +31,7 @@ mod lines;
 pub(in crate::diagnosis) mod lives;
 pub(in crate::diagnosis) mod locks;
 mod log_sight;
+pub(in crate::diagnosis) mod logged_errors;
 mod messages;
 mod missing;
 pub(in crate::diagnosis) mod moved;
@@ -100,6 +101,8 @@ pub struct Story<'a> {
     submitted_at: Option<f64>,
     answered_at: Option<f64>,
     recognised: Option<EventId>,
+    /// No message carries the id that the answer names: the only one that the API sent for the request is followed.
+    is_by_time: bool,
     worker_lines: Vec<WorkerLine<'a>>,
     lines: Vec<WorkerLine<'a>>,
     earlier: Option<attempts::Earlier<'a>>,
@@ -142,6 +145,7 @@ impl<'a> Story<'a> {
             submitted_at: None,
             answered_at: None,
             recognised: None,
+            is_by_time: false,
             worker_lines: Vec::new(),
             lines: Vec::new(),
             earlier: None,
@@ -330,6 +334,11 @@ impl<'a> Story<'a> {
     /// The answer names no task: its message was recognised by when it was sent.
     pub fn recognised(&self) -> Option<EventId> {
         self.recognised
+    }
+
+    /// Its message is known by nothing but when it was sent.
+    pub fn is_known_by_time(&self) -> bool {
+        self.recognised.is_some() || self.is_by_time
     }
 
     pub fn is_my_message(&self, id: &str) -> bool {

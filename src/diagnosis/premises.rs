@@ -97,7 +97,7 @@ impl Premise {
             }
             Premise::SentForTheRequest(id) => {
                 format!(
-                    "if message {id}, sent between the request and its answer, is this task's: the answer names none"
+                    "if message {id}, sent between the request and its answer, is this task's: nothing else ties it to the task"
                 )
             }
             Premise::TracebackIsOurs(_) => {

@@ -34,8 +34,8 @@ pub(super) fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
             .iter()
             .any(|stage| matches!(stage, Stage::Received | Stage::Entered | Stage::Finished));
         if story.is_ambiguous() && by_message && !story.rests_on_the_row(&answer) {
-            answer.with(|matched| {
-                matched.certainty = Certainty::Possible;
+            answer.at_most(Certainty::Possible).with(|matched| {
+                matched.most = Certainty::Possible;
                 matched.terminal = false;
             })
         } else if weak {
@@ -48,6 +48,7 @@ pub(super) fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
             answer
                 .with(|matched| {
                     matched.certainty = matched.certainty.min(most);
+                    matched.most = matched.certainty;
                     matched.terminal = false;
                 })
                 .would_decide(&[Source::Firehose])
@@ -104,11 +105,13 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
         1 => Certainty::Likely,
         _ => Certainty::Possible,
     };
+    matched.most = matched.certainty;
     matched.certainty = matched.certainty.min(most);
     matched.evidence = evidence;
     matched.assumed = assumed;
     if let Some(against) = consistency::contradiction(story, cause, &matched.evidence) {
         matched.certainty = Certainty::Possible;
+        matched.most = Certainty::Possible;
         matched.terminal = false;
         matched.summary.push_str(&format!("; but {}", against.text));
         matched.evidence.push(against.n);

@@ -159,6 +159,7 @@ pub static FRAMEWORK: Framework = Framework {
         "celery.exceptions.TimeLimitExceeded",
         "celery.exceptions.SoftTimeLimitExceeded",
     ],
+    asks_again: &["celery.exceptions.Retry"],
     messages_expire: true,
     unknown_result: Some("PENDING"),
     result_tables: &["celery_taskmeta", "django_celery_results_taskresult"],

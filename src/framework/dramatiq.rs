@@ -145,6 +145,7 @@ pub static FRAMEWORK: Framework = Framework {
     },
     takes: Takes::Child,
     time_limits: &["dramatiq.middleware.time_limit.TimeLimitExceeded"],
+    asks_again: &["dramatiq.errors.Retry", "dramatiq.errors.RateLimitExceeded"],
     messages_expire: false,
     unknown_result: None,
     result_tables: &[],

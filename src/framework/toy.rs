@@ -101,6 +101,7 @@ pub static FRAMEWORK: Framework = Framework {
     },
     takes: Takes::Child,
     time_limits: &[],
+    asks_again: &[],
     messages_expire: false,
     unknown_result: None,
     result_tables: &[],

@@ -38,6 +38,8 @@ pub struct Match {
     pub evidence: Vec<EventId>,
     /// Each shows it alone; the best counts.
     pub proofs: Vec<Proof>,
+    /// What it was at most, before its premises were weighed.
+    pub most: Certainty,
     /// What could not be proved of the premises of the best proof.
     pub assumed: Vec<Premise>,
     /// This evidence ends the run at once.
@@ -88,6 +90,7 @@ impl Answer {
         let evidence = evidence.into();
         Self::Matched(Match {
             certainty: most,
+            most,
             summary: summary.into(),
             proofs: vec![Proof {
                 evidence: evidence.clone(),

@@ -22,15 +22,21 @@ const COPY_MS: u64 = 500;
 
 fn check(story: &Story<'_>) -> Answer {
     let state = retries::retry_state(story);
+    let asked = asked_to_run_again(story) && state.contains("comes");
+    let answer = raised(story, asked).case(FAILED, !asked);
+    if asked {
+        let answer = answer.goes_on().owned_by(Some(&[Owner::Wait]));
+        return answer.case(PENDING, false).case(NONE_LEFT, false);
+    }
     let answer = match story.may_have_succeeded_since() {
-        Some(status) => raised(story)
+        Some(status) => answer
             .at_most(Certainty::Possible)
             .followed_by(&format!(
                 "; the row says {} since, as after a retry elsewhere",
                 status.value
             ))
             .resting_on([status.n]),
-        None => raised(story),
+        None => answer,
     };
     // What else it says leaves both open.
     match (state.contains("comes"), state.contains("exhausted")) {
@@ -41,10 +47,20 @@ fn check(story: &Story<'_>) -> Answer {
 }
 
 /// The cases of its remedies.
+const FAILED: &str = "its code failed";
 const PENDING: &str = "a retry is pending";
 const NONE_LEFT: &str = "no retry is left";
 
-fn raised(story: &Story<'_>) -> Answer {
+/// The last that it raised is the framework's own way of saying "later".
+fn asked_to_run_again(story: &Story<'_>) -> bool {
+    let asks = |exception: &str| is_one_of(class_of(exception), story.framework().asks_again);
+    match story.raised().last() {
+        Some(raised) => asks(&raised.exception()),
+        None => story.line(|mark| matches!(mark, LogEvent::RateLimited)).is_some(),
+    }
+}
+
+fn raised(story: &Story<'_>, asked: bool) -> Answer {
     let limits = story.framework().time_limits;
     let limited = |text: &str| is_one_of(class_of(text), limits);
     if let Some(raised) = story.raised().iter().rfind(|raised| {
@@ -55,7 +71,8 @@ fn raised(story: &Story<'_>) -> Answer {
             false => "",
         };
         let text = format!(
-            "the actor raised {}{}{whose}{}",
+            "the actor {} {}{}{whose}{}",
+            if asked { "asked to be run again:" } else { "raised" },
             raised.exception(),
             stacks::own_place(raised),
             retries::retry_state(story)
@@ -86,7 +103,8 @@ fn raised(story: &Story<'_>) -> Answer {
         Some(told) if story.raised().is_empty() => {
             let answer = Answer::likely(
                 format!(
-                    "the actor raised without an error line (Retry or a rate limit){}: {}",
+                    "the actor {} without an error line (Retry or a rate limit){}: {}",
+                    if asked { "asked to be run again" } else { "raised" },
                     retries::retry_state(story),
                     text::excerpt(&told.line.text)
                 ),
@@ -316,5 +334,25 @@ mod tests {
         let several = |scene: Scene| scene.verdict().notes.join("; ").contains("`act`, `audit`");
         assert!(several(taken(false)));
         assert!(!several(taken(true)), "sent on, perhaps by the actor");
+    }
+
+    /// The framework's own way to say "later".
+    #[test]
+    fn what_asks_to_be_run_again_has_not_failed() {
+        let asks =
+            |exception: &str, scene: fn(Scene) -> Scene| scene(Scene::entered().raised(exception)).verdict();
+        let later = asks("dramatiq.errors.Retry: not ready", Scene::retried);
+        let cause = later.cause.expect("a cause");
+        assert_eq!(cause.id, "actor-raised");
+        assert_eq!(cause.owner, [Owner::Wait]);
+        assert_eq!(later.outcome, crate::diagnosis::Outcome::Unfinished);
+        assert!(
+            cause.remedies.iter().all(|remedy| !remedy.starts_with("Fix ")),
+            "{:?}",
+            cause.remedies
+        );
+        let failed = asks("ValueError: no", Scene::retried);
+        assert_eq!(failed.outcome, crate::diagnosis::Outcome::Failed);
+        assert_eq!(failed.cause.expect("a cause").owner, [Owner::WorkerCode]);
     }
 }

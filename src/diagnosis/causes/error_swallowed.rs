@@ -1,10 +1,8 @@
 //! An error was logged, and success was reported.
 
-use crate::diagnosis::evidence::WorkerLine;
+use crate::diagnosis::evidence::logged_errors;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Story};
-use crate::framework::LogEvent;
 use crate::text;
-use crate::timeline::Level;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -21,31 +19,11 @@ fn check(story: &Story<'_>) -> Answer {
     if story.row_succeeded().is_none() && story.api_succeeded().is_none() {
         return Answer::NotApplicable;
     }
-    // What an earlier attempt logged, and raised, was not swallowed.
-    let begins = |mark: &LogEvent| {
-        matches!(
-            mark,
-            LogEvent::Received { .. } | LogEvent::Failed { .. } | LogEvent::Retrying { .. }
-        )
-    };
-    let earlier = story
-        .lines()
-        .iter()
-        .rposition(|told| told.mark.is_some_and(begins))
-        .map_or(0, |at| at + 1);
-    let error = story.lines()[earlier..].iter().find(|told| {
-        told.line.level >= Some(Level::Error)
-            && told.mark.is_none()
-            && told.line.traceback.is_some()
-            && may_be_its(story, told)
-    });
+    let error = logged_errors::with_a_traceback(story);
     match error {
         Some(told) => {
             let exception = told.exception().unwrap_or_default();
-            // By the process that has the message: another program that writes to this log may know the id as well.
-            let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
-            let is_its = took.is_some_and(|took| took.pid.is_some() && took.pid == told.pid);
-            let most = match is_its || told.is_by_the_task() {
+            let most = match logged_errors::is_by_its_process(story, told) {
                 true => Certainty::Certain,
                 false => Certainty::Likely,
             };
@@ -62,23 +40,11 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// It names the task, or is written as the process writes that has the message. Another program that writes to the same
-/// log, a web server for one, names no pid, or another one.
-fn may_be_its(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
-    let mut lines = story.lines().iter();
-    let of_the_process = lines.find(|line| {
-        let takes = matches!(line.mark, Some(LogEvent::Received { .. }));
-        line.n < told.n && (takes || line.line.entry)
-    });
-    told.line.carries_task_id
-        || told.is_by_the_task()
-        || of_the_process.is_none_or(|line| line.pid.is_none() || line.pid == told.pid)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::timeline::Level;
 
     const OH_NO: &str =
         "oh no\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in act\nValueError: no";

@@ -30,11 +30,19 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Skipped { .. })) {
-        return Answer::shown(format!("a middleware skipped it: {}", told.line.text), [told.n])
-            .case(BY_SKIPPING, true)
-            .case(BY_FAILING, false)
-            .gone()
-            .terminal();
+        let text = format!("a middleware skipped it: {}", told.line.text);
+        let answer = match story.sent_on() {
+            // It comes again: nothing is lost, and nothing decided.
+            Some(copy) => Answer::shown(
+                format!(
+                    "{text}; it was sent on to `{}` before, and comes again",
+                    copy.queue
+                ),
+                [told.n, copy.n],
+            ),
+            None => Answer::shown(text, [told.n]).gone().terminal(),
+        };
+        return answer.case(BY_SKIPPING, true).case(BY_FAILING, false);
     }
     // A hook that calls `message.fail()` keeps the actor from running without a word: only the
     // rejection shows, between a reception and no call.
@@ -96,5 +104,39 @@ mod tests {
             )
             .warning("dramatiq.worker.WorkerThread", SKIPPED);
         assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    /// A hook that waits for more of the same sends the message to itself, later.
+    #[test]
+    fn what_was_put_off_is_not_lost() {
+        let skipped = |later: bool| {
+            let mut copy = Scene::message("m-1");
+            copy.eta_ms = Some(1_006_000);
+            let scene = Scene::received();
+            let scene = match later {
+                true => scene
+                    .publish_as("default.DQ", crate::diagnosis::testing::WORKER, copy)
+                    .depth("default.DQ", 1, 1),
+                false => scene,
+            };
+            scene
+                .warning(
+                    "dramatiq.worker.WorkerThread",
+                    "Message act('task_1') was skipped.",
+                )
+                .acked("m-1")
+        };
+        let put_off = skipped(true);
+        assert!(!put_off.verdict().terminal);
+        assert_ne!(
+            put_off.verdict().message.and_then(|message| message.lost),
+            Some(true)
+        );
+        let lost = skipped(false);
+        assert!(lost.verdict().terminal);
+        assert_eq!(
+            lost.verdict().message.and_then(|message| message.lost),
+            Some(true)
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The message went to a queue that is not the configured one.
 
+use crate::diagnosis::evidence::Transfer;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -46,7 +47,15 @@ fn check(story: &Story<'_>) -> Answer {
     let wanted = story.timeline.setup.actor.as_deref();
     let is_the_one = wanted.is_some() && passage.message.actor.as_deref() == wanted;
     let by_key = format!("published to exchange `{exchange}` with routing key `{routing_key}`");
-    let seen = is_the_one && taken.is_none() && story.closed() && story.sees_all(Source::Firehose);
+    // Deliveries from other queues are not watched: only where nobody consumes it is nobody handed it.
+    let is_consumed = story
+        .consumers()
+        .map(|all| all.iter().any(|consumer| consumer.queue == passage.queue));
+    let seen = is_the_one
+        && taken.is_none()
+        && is_consumed == Some(false)
+        && story.closed()
+        && story.sees_all(Source::Firehose);
     // Only on the default exchange is the routing key the queue's name; of others the broker says where they lead.
     let (text, certain) = match (exchange.as_str(), routed) {
         ("", _) => (
@@ -84,11 +93,39 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let answer = match certain {
         true => Answer::shown(text, [passage.n]),
-        false => Answer::likely(text, [passage.n]),
+        false => on_that_queue(story, passage, text, is_consumed),
     };
     match exchange.is_empty() {
         true => answer.naming("{other_queue}", passage.queue),
         false => answer,
+    }
+}
+
+/// It is at another queue than the one that is watched: it may be at work there.
+fn on_that_queue(
+    story: &Story<'_>,
+    passage: &Transfer<'_>,
+    text: String,
+    is_consumed: Option<bool>,
+) -> Answer {
+    let mut lines = story.worker_lines().iter();
+    let said =
+        lines.find(|told| told.line.carries_task_id && !told.line.before && told.at_ms >= passage.at_ms);
+    match (said, is_consumed) {
+        // What is not as it should be is the configuration.
+        (Some(told), _) => Answer::likely(
+            format!("{text}; the worker's log names the task since: set `broker.queue` to follow it"),
+            [passage.n, told.n],
+        )
+        .owned_by(Some(&[Owner::Diagnosis]))
+        .may_have_begun(),
+        (None, Some(true)) => Answer::likely(
+            format!("{text}; that queue is consumed, and what becomes of it there is not watched"),
+            [passage.n],
+        )
+        .owned_by(Some(&[Owner::ApiCode, Owner::Diagnosis]))
+        .may_have_begun(),
+        _ => Answer::likely(text, [passage.n]),
     }
 }
 
@@ -105,6 +142,7 @@ mod tests {
             "likely published-to-other-queue",
             "another may follow"
         );
+        let scene = scene.consumers(&[("default", crate::diagnosis::testing::WORKER, 4)]);
         let scene = scene.silence().setup(|setup| setup.actor = Some("act".into()));
         assert_eq!(scene.cause(), "certain published-to-other-queue");
     }
@@ -148,6 +186,33 @@ mod tests {
         };
         assert_eq!(taken(101).answer(&CAUSE), "ruled out");
         assert_eq!(taken(900).answer(&CAUSE), "likely", "somebody else took it there");
-        assert_eq!(sent.clone().silence().answer(&CAUSE), "certain");
+        assert_eq!(sent.clone().silence().answer(&CAUSE), "likely");
+        let untaken = sent.clone().consumers(&[("default", WORKER, 4)]);
+        assert_eq!(untaken.silence().answer(&CAUSE), "certain");
+    }
+
+    /// The configuration names last month's queue: whoever consumes the other one may be at work on it.
+    #[test]
+    fn a_queue_that_is_consumed_may_be_the_right_one() {
+        let sent = |consumed: bool, said: bool| {
+            let mut scene = Scene::new()
+                .setup(|setup| setup.actor = Some("act".into()))
+                .worker_booted()
+                .submitted()
+                .row("PENDING")
+                .publish("elsewhere");
+            let of = if consumed { "elsewhere" } else { "other" };
+            scene = scene.consumers(&[(of, crate::diagnosis::testing::WORKER, 4)]);
+            if said {
+                scene = scene.info("app", "reducing task_1");
+            }
+            scene.silence()
+        };
+        assert_eq!(sent(false, false).answer(&CAUSE), "certain");
+        assert_eq!(sent(false, false).verdict().scenario, Some(Scenario::C));
+        for consumed in [sent(true, false), sent(true, true)] {
+            assert_ne!(consumed.answer(&CAUSE), "certain");
+            assert_ne!(consumed.verdict().scenario, Some(Scenario::C));
+        }
     }
 }

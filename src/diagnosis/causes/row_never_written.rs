@@ -1,6 +1,6 @@
 //! The actor completed and wrote no final status.
 
-use crate::diagnosis::evidence::{Fact, broker, row};
+use crate::diagnosis::evidence::{Fact, broker, logged_errors, row};
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source, Xmax};
@@ -100,7 +100,7 @@ fn words(story: &Story<'_>, row: &Row, written: bool) -> String {
     if story.post_mortem() {
         return match is_untouched(row) {
             true => format!(
-                "the actor is done, the row says {status}, and its header shows no attempt to change this version of it (xmax {xmax})"
+                "the actor is done, the row says {status}, and its header shows no attempt to change this version of it (xmax {xmax}); something may have written over it since"
             ),
             false => format!(
                 "the actor is done, the row says {status}, and its header shows no newer version, only a lock (xmax {xmax})"
@@ -195,7 +195,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => {}
     }
-    if !story.closed() {
+    if !story.closed() || story.is_in_other_case(&row) {
         return Answer::NotApplicable;
     }
     // Something did write it since it was first seen, and not just the status of a running task.
@@ -238,16 +238,48 @@ fn check(story: &Story<'_>) -> Answer {
             "; its time limit was reached before, and it went on to its end: it swallows the exception",
         );
     }
-    match story.attempt_over() {
-        Some(over) if is_unknown_afterwards(story, &row) => Answer::possible(text, [over.n, row.n]),
-        // Another may be meant to write it: a callback, a batch, a service that listens. Nothing shows that there is none.
-        Some(over) => Answer::likely(text, [over.n, row.n]),
+    without_a_final_status(story, row, text)
+}
+
+/// The actor is done, by the log or by the broker's count: what its run logged, and what nobody named, go with it.
+fn without_a_final_status(story: &Story<'_>, row: Fact<&Row>, mut text: String) -> Answer {
+    let mut evidence = vec![row.n];
+    let error = logged_errors::of_its_run(story);
+    if let Some(told) = error {
+        evidence.push(told.n);
+        text.push_str(&logged_errors::words(told));
+    }
+    let unlisted = is_unknown_afterwards(story, &row);
+    if unlisted && error.is_none() {
+        text.push_str(&format!(
+            "; no list of taskdiag.toml has `{}`: if the task is over with that, add it to database.succeeded or database.failed",
+            row.status.as_deref().unwrap_or_default()
+        ));
+    }
+    let answer = match story.attempt_over() {
+        Some(over) => {
+            evidence.insert(0, over.n);
+            match unlisted {
+                true => Answer::possible(text, evidence),
+                // Another may be meant to write it: a callback, a batch, a service that listens. Nothing shows that
+                // there is none.
+                false => Answer::likely(text, evidence),
+            }
+        }
         None => match broker::drained(story) {
-            Some(evidence) => Answer::likely(text, [evidence, row.n]).would_decide(&[Source::WorkerLog]),
+            Some(n) => {
+                evidence.insert(0, n);
+                Answer::likely(text, evidence).would_decide(&[Source::WorkerLog])
+            }
             None => Answer::NotApplicable,
         },
-    }
+    };
+    let owner: Option<&'static [Owner]> = unlisted.then_some(&[Owner::WorkerCode, Owner::Diagnosis]);
+    answer.case(LOGGED_ERROR, error.is_some()).owned_by(owner)
 }
+
+/// A case of its remedies.
+const LOGGED_ERROR: &str = "its run logged an error";
 
 #[cfg(test)]
 mod tests {
@@ -402,5 +434,61 @@ mod tests {
             over(Xmax::None).without(Source::Database).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// The application caught it, logged it, and went on.
+    #[test]
+    fn what_its_run_logged_is_the_answer() {
+        let with = |scene: Scene| scene.completed().acked("m-1").row("PENDING").silence().verdict();
+        let error = "carrier is down\nTraceback (most recent call last):\n  File \"/app/tasks.py\", line 3, in act\nValueError: no";
+        let logged = with(Scene::entered().error("app", error));
+        let cause = logged.cause.expect("a cause");
+        assert_eq!(cause.id, "row-never-written");
+        assert!(cause.summary.contains("carrier is down"), "{}", cause.summary);
+        assert_eq!(
+            logged.traceback.map(|raised| raised.exception),
+            Some("ValueError: no".into())
+        );
+        assert!(
+            cause
+                .remedies
+                .iter()
+                .any(|remedy| remedy.starts_with("Repair `act`")),
+            "{:?}",
+            cause.remedies
+        );
+        let bare = with(Scene::entered().error("app", "database said no"))
+            .cause
+            .expect("a cause");
+        assert!(bare.summary.contains("database said no"), "{}", bare.summary);
+        let quiet = with(Scene::entered()).cause.expect("a cause");
+        assert!(!quiet.summary.contains("logged"), "{}", quiet.summary);
+        assert!(
+            quiet.remedies.iter().all(|remedy| !remedy.contains("logged")),
+            "{:?}",
+            quiet.remedies
+        );
+    }
+
+    /// Statuses are compared letter by letter: the word is the configuration's to know.
+    #[test]
+    fn a_status_in_other_letters_accuses_nobody() {
+        let afterwards = |status: &str| {
+            Scene::new()
+                .given()
+                .from_before(5)
+                .line("[PID 101] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] Received message act('task_1') with id 'm-1'.")
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .completed()
+                .acked("m-1")
+                .row(status)
+                .end(crate::timeline::Ended::Looked)
+        };
+        assert_eq!(afterwards("Completed").answer(&CAUSE), "not applicable");
+        let unlisted = afterwards("shipped");
+        assert_eq!(unlisted.answer(&CAUSE), "possible");
+        let cause = unlisted.verdict().cause.expect("a cause");
+        assert_eq!(cause.owner, [Owner::WorkerCode, Owner::Diagnosis]);
+        assert!(cause.summary.contains("database.succeeded"), "{}", cause.summary);
     }
 }

@@ -1,5 +1,6 @@
 //! The actor's update of the row was rolled back.
 
+use crate::diagnosis::evidence::logged_errors;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
 use crate::framework::contains_token;
 use crate::text;
@@ -106,6 +107,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
         (None, []) => Answer::likely(text, [row.n]),
     };
+    let answer = logged_errors::added_to(story, answer);
     // Nobody holds the message any more, and nobody the row.
     answer.lasting_if(story.attempt_over().is_some() && story.raised().is_empty())
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{QueuedCopy, Story, Transfer, WorkerLine};
+use super::{QueuedCopy, Story, Transfer, WorkerLine, connections};
 use crate::diagnosis::premises::is_common;
 use crate::framework::{Message, is_same_id};
-use crate::timeline::EventKind;
+use crate::timeline::{EventKind, Source};
 
 /// A message enqueued so long before the run is not this task's: more than clocks differ.
 const EARLIER_BY_MS: i64 = 60_000;
@@ -44,10 +44,38 @@ impl<'a> Story<'a> {
         if self.firehose_in_part().is_some() && self.message_ids.is_empty() {
             self.find_by_delivery();
         }
+        if mine.is_empty() && strays.is_empty() && self.message_ids.is_empty() {
+            mine.extend(self.find_by_time());
+        }
         mine.retain(|passage| passage.id().is_none_or(|id| self.message_ids.contains(id)));
         self.publishes = mine;
         self.stray_publishes = strays;
         self.find_deliveries();
+    }
+
+    /// The application may send a number of its own where it answers with another id: of the messages for the queue and
+    /// the actor one only was sent between the request and the answer, and by the API.
+    fn find_by_time(&mut self) -> Option<Transfer<'a>> {
+        let is_asked = self.closed() && !self.post_mortem() && !self.is_trace() && self.recognised.is_none();
+        self.task_id
+            .filter(|_| is_asked && self.sees_all(Source::Firehose))?;
+        let timeline = self.timeline;
+        let [id] = timeline.sent_meanwhile()[..] else {
+            return None;
+        };
+        let queue = self.queue();
+        let publishes = timeline.events.iter();
+        let mut publishes = publishes.filter_map(|event| Transfer::of_publish(event, queue));
+        let sent = publishes.find(|publish| publish.id() == Some(id))?;
+        let api = self.api_processes();
+        let is_the_apis = self.is_the_apis(sent.connection).is_some()
+            || api
+                .iter()
+                .any(|api| connections::is_socket_of(api, sent.connection));
+        is_the_apis.then_some(())?;
+        self.message_ids.insert(id);
+        self.is_by_time = true;
+        Some(sent)
     }
 
     /// Copies on the delay and dead-letter queues that carry the id.
@@ -282,7 +310,7 @@ impl<'a> Story<'a> {
 #[cfg(test)]
 mod tests {
     use crate::diagnosis::Stage;
-    use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::diagnosis::testing::{API, Scene, TASK, WORKER};
     use crate::timeline::Source;
 
     fn reached(scene: &Scene, stage: Stage) -> Option<bool> {
@@ -339,5 +367,41 @@ mod tests {
             .depth("default", 1, 0)
             .silence();
         assert_eq!(reached(&another, Stage::Published), None);
+    }
+
+    /// The application sends a number of its own, and answers with another id.
+    #[test]
+    fn the_only_message_of_the_request_is_followed_where_none_carries_the_id() {
+        let asked = |sent: &[&str], by: i32| {
+            let mut scene = Scene::new()
+                .worker_booted()
+                .api_process(&[])
+                .peer(API, by)
+                .depth("default", 0, 1)
+                .at(-50.0)
+                .submitting();
+            for id in sent {
+                scene = scene.publish_as("default", API, Scene::message(id));
+            }
+            let scene = scene
+                .answered(202, Some(TASK), "{\"task_id\":\"task_1\"}")
+                .row("PENDING");
+            match sent.first() {
+                Some(id) => scene.deliver_as(id, WORKER, false).silence(),
+                None => scene.silence(),
+            }
+        };
+        let followed = asked(&["x-1"], 50);
+        assert_eq!(followed.verdict().task.message_id.as_deref(), Some("x-1"));
+        assert_eq!(reached(&followed, Stage::Delivered), Some(true));
+        let notes = followed.verdict().notes;
+        assert!(
+            notes.iter().any(|note| note.contains("task_id_pointer")),
+            "{notes:?}"
+        );
+        // Two, somebody else's, or none.
+        for near in [asked(&["x-1", "x-2"], 50), asked(&["x-1"], 999), asked(&[], 50)] {
+            assert_eq!(near.verdict().task.message_id, None, "{}", near.cause());
+        }
     }
 }

@@ -11,9 +11,9 @@ impl Story<'_> {
     /// known by a number, the process at the end of a connection.
     pub(super) fn find_premises(&mut self) {
         let mut premises: BTreeMap<EventId, Vec<Premise>> = BTreeMap::new();
-        let is = match self.recognised() {
-            Some(_) => Premise::SentForTheRequest,
-            None => Premise::MessageIsOurs,
+        let is = match self.is_known_by_time() {
+            true => Premise::SentForTheRequest,
+            false => Premise::MessageIsOurs,
         };
         let ours = |id: Option<&str>| id.map(|id| is(id.to_owned()));
         // Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
@@ -35,7 +35,7 @@ impl Story<'_> {
                 None if self.by_thread.contains(&line.n) => {
                     found.push(Premise::OneProcessPerLogThread { pid: line.pid });
                     // The thread has it because it took the message.
-                    if self.recognised().is_some() {
+                    if self.is_known_by_time() {
                         found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
                     }
                 }
@@ -56,7 +56,7 @@ impl Story<'_> {
                 .extend(ours(transfer.message.message_id.as_deref()));
         }
         let taken = || {
-            let last = self.deliveries.last().filter(|_| self.recognised().is_none());
+            let last = self.deliveries.last().filter(|_| !self.is_known_by_time());
             last.and_then(|passage| ours(passage.message.message_id.as_deref()))
                 .into_iter()
         };

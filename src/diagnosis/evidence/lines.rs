@@ -85,6 +85,32 @@ impl<'a> Story<'a> {
         self.weak = weak;
         self.by_thread = by_thread;
         self.entries = entries;
+        self.candidates = self.candidates.max(self.taken_together().len());
+    }
+
+    /// Afterwards: the messages that carry the task's id and were taken before the first of them was settled, with their
+    /// actors: of any where none is configured. They are parts of one work, or stand side by side, and what became of one
+    /// says nothing of the others.
+    pub(super) fn taken_together(&self) -> Vec<(&'a str, &'a str)> {
+        let mut taken: Vec<(&'a str, &'a str)> = Vec::new();
+        if !self.post_mortem() || !self.publishes.is_empty() || !self.held.is_empty() {
+            return taken;
+        }
+        let any = self.timeline.setup.actor.is_none();
+        for told in &self.worker_lines {
+            match (told.mark, taken.first()) {
+                (Some(LogEvent::Received { id, actor }), first) if told.line.carries_task_id => {
+                    let is_first = first.is_none() && self.message_ids.contains(id.as_str());
+                    let is_beside = first.is_some_and(|(_, of)| any || of == actor);
+                    let is_new = taken.iter().all(|(other, _)| other != id);
+                    taken
+                        .extend(((is_first || is_beside) && is_new).then_some((id.as_str(), actor.as_str())));
+                }
+                (_, Some((first, _))) if told.settles() && told.message_id() == Some(first) => break,
+                _ => {}
+            }
+        }
+        taken
     }
 
     /// A thread has one message in hand: a second one before the first is over is another process's, whose
@@ -336,3 +362,31 @@ fn is_about_a_message(told: &WorkerLine<'_>) -> bool {
 
 /// How far a log line may reach us before the delivery it follows.
 const LOG_AHEAD_MS: f64 = 500.0;
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::Scene;
+
+    /// A group's messages carry one id: one is done, and another is retried.
+    #[test]
+    fn messages_that_were_taken_together_are_told_apart_by_nothing() {
+        let looked = |actor: Option<&str>, second: &str| {
+            Scene::new()
+                .setup(|setup| setup.actor = actor.map(str::to_owned))
+                .given()
+                .from_before(5)
+                .line("[PID 101] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] Received message act('task_1') with id 'm-1'.")
+                .line(&format!("[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message {second}('task_1') with id 'm-2'."))
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .completed()
+                .acked("m-1")
+                .row("PENDING")
+                .end(crate::timeline::Ended::Looked)
+                .verdict()
+        };
+        assert!(looked(Some("act"), "act").message.is_none());
+        assert!(looked(None, "announce").message.is_none());
+        // Another actor's is another step.
+        assert!(looked(Some("act"), "announce").message.is_some());
+    }
+}

@@ -30,6 +30,13 @@ impl<'a> Story<'a> {
             .find(|passage| self.is_of_my_queue(passage.queue))
     }
 
+    /// The same message was sent once more after it was handed out: a hook that puts it off, say.
+    pub fn sent_on(&self) -> Option<&Transfer<'a>> {
+        let taken = self.deliveries().last()?;
+        let mut later = self.publishes.iter().skip(1);
+        later.rfind(|passage| passage.at_ms > taken.at_ms)
+    }
+
     /// Messages on a queue that were looked at and could be read, whosever they are.
     pub(super) fn looked_at_on(&self, name: &str) -> u64 {
         let is_read = |message: &Message| message.message_id.is_some() && message.undecodable.is_none();

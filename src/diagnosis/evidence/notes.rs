@@ -14,6 +14,7 @@ impl Story<'_> {
             .publishes
             .iter()
             .filter_map(|passage| passage.message.actor.as_deref())
+            .chain(self.taken_together().into_iter().map(|(_, actor)| actor))
             .collect();
         let count = self.candidates;
         match actors.len() {
@@ -106,8 +107,21 @@ impl Story<'_> {
 
     /// The row has a status that is configured, but for the case of its letters.
     fn status_in_other_case(&self) -> Option<String> {
-        let setup = &self.timeline.setup;
         let row = self.last_row()?;
+        let (status, key, word) = self.listed_in_other_case(&row)?;
+        Some(format!(
+            "the row says `{status}`, and `database.{key}` has `{word}`: statuses are compared letter by letter; if it is meant, write `{status}` there"
+        ))
+    }
+
+    /// Its status is a configured one but for the case of its letters.
+    pub(in crate::diagnosis) fn is_in_other_case(&self, row: &Row) -> bool {
+        self.listed_in_other_case(row).is_some()
+    }
+
+    /// The status, and the list that has the word.
+    fn listed_in_other_case<'r>(&'r self, row: &'r Row) -> Option<(&'r str, &'static str, &'r str)> {
+        let setup = &self.timeline.setup;
         let status = row.status.as_deref()?;
         let lists = [
             ("succeeded", &setup.succeeded),
@@ -122,9 +136,7 @@ impl Story<'_> {
         }
         lists.iter().find_map(|(key, words)| {
             let word = words.iter().find(|word| word.eq_ignore_ascii_case(status))?;
-            Some(format!(
-                "the row says `{status}`, and `database.{key}` has `{word}`: statuses are compared letter by letter; if it is meant, write `{status}` there"
-            ))
+            Some((status, *key, word.as_str()))
         })
     }
 
@@ -157,6 +169,10 @@ impl Story<'_> {
         if self.recognised().is_some() {
             notes.push("the answer names no task: the only message that was sent between the request and the answer was followed; set api.task_id_pointer if the answer does hold the id".into());
         }
+        if self.is_by_time {
+            let id = self.task_id.unwrap_or_default();
+            notes.push(format!("no message carries the task id `{id}`: the only one that the API sent for this request was followed; if `{id}` is not the id of the row, set api.task_id_pointer to the one that is"));
+        }
         if self.is_ambiguous() {
             notes.push(self.which_is_meant());
         }
@@ -187,11 +203,7 @@ impl Story<'_> {
         notes.extend(self.refused_looks());
         // Only where a hanging thread could be the answer does a refused stack matter.
         if self.closed() && self.outcome() != Outcome::Succeeded {
-            let refused = self.find(|event| match &event.kind {
-                EventKind::StacksRefused { reason, .. } => Some(reason.clone()),
-                _ => None,
-            });
-            notes.extend(refused);
+            notes.extend(self.refused_stacks());
         }
         if self.is_trace() {
             notes.push("this is a recording of `taskdiag trace`: it shows what passed the broker between its start and its end, and nothing else was looked at".into());
@@ -228,6 +240,25 @@ impl Story<'_> {
         notes
     }
 
+    /// Why no stack was read: of whoever has the message, or else of a worker. How the API stands explains nothing.
+    fn refused_stacks(&self) -> Option<String> {
+        let taker = self.deliveries().last();
+        let taker = taker.and_then(|passage| self.peer(passage.connection));
+        let apis = self.api_processes();
+        let refused = self.facts(|kind| match kind {
+            EventKind::StacksRefused { pid, reason } => Some((*pid, reason)),
+            _ => None,
+        });
+        let mut refused: Vec<(i32, &String)> = refused.map(|refused| refused.value).collect();
+        refused.retain(|(pid, _)| apis.iter().all(|api| api.pid != *pid));
+        let of_the_taker = refused
+            .iter()
+            .find(|(pid, _)| taker.as_ref().is_some_and(|taker| taker.value == *pid));
+        of_the_taker
+            .or(refused.first())
+            .map(|(_, reason)| (*reason).clone())
+    }
+
     /// What `--peek` would search, with the counts that are known.
     fn peek_hint(&self) -> String {
         let queues = &self.framework().queues;
@@ -237,9 +268,15 @@ impl Story<'_> {
             .flatten()
             .filter_map(|name| {
                 let depth = self.depths(&name).last()?;
+                let held = self.infos(&name).last().and_then(|info| info.unacked);
+                let held = held.filter(|held| *held > 0).map(|held| {
+                    let many = counted(held, "message is", "messages are");
+                    format!("; {many} in the hands of a worker until its time comes, where no look finds it")
+                });
                 Some(format!(
-                    "`{name}` ({})",
-                    counted(depth.ready, "message", "messages")
+                    "`{name}` ({}{})",
+                    counted(depth.ready, "message", "messages"),
+                    held.unwrap_or_default()
                 ))
             })
             .collect();

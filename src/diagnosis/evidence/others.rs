@@ -219,7 +219,9 @@ fn afterwards(story: &Story<'_>, is_it: impl Fn(&Other<'_>) -> bool) -> Answer {
     match story.depths(queue).last() {
         Some(depth) if depth.ready == 0 => {
             evidence.push(depth.n);
+            // It may be at work on it, or be done.
             Answer::possible(format!("nothing waits on `{queue}`; {who}"), evidence)
+                .may_have_begun()
                 .would_decide(&[Source::DeadLetters])
         }
         _ => Answer::NotApplicable,

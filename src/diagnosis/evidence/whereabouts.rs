@@ -121,7 +121,7 @@ impl<'a> Story<'a> {
         // A copy that is on its way to us may be seen after the line.
         let copied = |passage: &Transfer<'_>| passage.message.is_retry();
         let again = |passage: &Transfer<'_>| passage.at_ms > at_ms;
-        if self.publishes().iter().any(copied) || self.deliveries().any(again) {
+        if self.publishes().iter().any(copied) || self.deliveries().any(again) || self.sent_on().is_some() {
             return None;
         }
         if self.dead_letters_grew() {
