@@ -150,6 +150,7 @@ fn only_what_can_be_entered_lacks_a_scenario() {
             "api-unreachable"
                 | "api-timeout"
                 | "api-answer-unrecognised"
+                | "crash-before-entry"
                 | "table-locked"
                 | "worker-on-other-database"
         );

@@ -319,7 +319,9 @@ impl Watcher {
         self.show_contained(&tables);
         let mut order: Vec<i32> = self.shown.keys().copied().collect();
         order.sort_by_key(|pid| {
+            // How the API stands explains no silence of a worker's.
             (
+                self.apis.contains(pid),
                 !self.shown.get(pid).is_some_and(|process| process.holds_log),
                 *pid,
             )

@@ -17,7 +17,18 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
+/// Cases of its remedies.
+const HAS_TRACEBACK: &str = "its log has a traceback of this request";
+const LOG_UNSEEN: &str = "the API's log was not seen";
+
 fn check(story: &Story<'_>) -> Answer {
+    let raised = api::api_traceback(story, |_| true).is_some();
+    failed(story)
+        .case(HAS_TRACEBACK, raised)
+        .case(LOG_UNSEEN, !story.sees(Source::ApiLog))
+}
+
+fn failed(story: &Story<'_>) -> Answer {
     if let Some(Fact { n, value: error, .. }) = api::broken_off(story) {
         if let Some(look) = api::nothing_behind_the_port(story) {
             let evidence = [n, look.n];

@@ -30,6 +30,8 @@ fn check(story: &Story<'_>) -> Answer {
         // A form's answer, perhaps.
         300..400 => api::unless_its_message_comes(story, refused()),
         401 | 403 => Answer::NotApplicable,
+        // A quota or a rate limit of its own: nothing is wrong with how it is asked.
+        429 => api::unless_its_message_comes(story, refused().owned_by(Some(&[Owner::Wait]))),
         400..500 => api::unless_its_message_comes(story, refused()),
         _ => Answer::NotApplicable,
     }

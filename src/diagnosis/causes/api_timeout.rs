@@ -1,14 +1,14 @@
 //! Connected, but no answer in time.
 
-use crate::diagnosis::evidence::{Fact, connections, workers};
+use crate::diagnosis::evidence::{Fact, api, connections, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
-use crate::timeline::{Event, EventKind, NoAnswer};
+use crate::timeline::{EventKind, NoAnswer};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-timeout",
     keeps_from: &[Stage::Submitted],
-    owner: &[Owner::DatabaseHost],
+    owner: &[Owner::ApiCode, Owner::DatabaseHost],
     needs: &[&[Source::Api]],
     page: include_str!("api_timeout.md"),
     check,
@@ -34,20 +34,8 @@ fn check(story: &Story<'_>) -> Answer {
                     ));
                 }
                 // It may answer only when the task is done.
-                let asked = story.find(|event| match event.kind {
-                    EventKind::Submitting { .. } => Some(event.n),
-                    _ => None,
-                });
-                let is_its = |sent: &&Event| match &sent.kind {
-                    EventKind::Publish { connection, .. } => {
-                        asked.is_some_and(|asked| sent.n > asked)
-                            && sent.at_ms <= event.at_ms
-                            && story.is_the_apis(connection).is_some()
-                    }
-                    _ => false,
-                };
-                if let Some(sent) = story.timeline.events.iter().find(is_its) {
-                    evidence.push(sent.n);
+                if let Some(sent) = api::sent_all_the_same(story) {
+                    evidence.push(sent);
                     text.push_str(
                         "; it had sent a message by then: it may answer only when the task is done (raise `api.timeout`, and what the task does decides)",
                     );

@@ -8,7 +8,7 @@ use crate::timeline::{EventKind, NoAnswer};
 pub(super) const CAUSE: Cause = Cause {
     id: "api-unreachable",
     keeps_from: &[Stage::Submitted],
-    owner: &[Owner::DatabaseHost],
+    owner: &[Owner::Deployment],
     needs: &[&[Source::Api]],
     page: include_str!("api_unreachable.md"),
     check,
@@ -117,7 +117,10 @@ fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
                 Some((_, places)) => {
                     format!("the API that was started runs, and listens on {places} instead")
                 }
-                None => "the API that was started runs, and does not listen there".to_owned(),
+                None => {
+                    "the API that was started runs, and does not listen there yet: it may still be starting"
+                        .to_owned()
+                }
             }
         }
     };
@@ -194,7 +197,7 @@ mod tests {
         assert_eq!(owner, [Owner::Deployment]);
         assert!(remedy.starts_with("Repair what its last lines say"), "{remedy}");
         let (owner, remedy) = first(&Scene::not_answered(NoAnswer::Connect));
-        assert_eq!(owner, [Owner::DatabaseHost]);
+        assert_eq!(owner, [Owner::Deployment]);
         assert!(remedy.starts_with("Start the API"), "{remedy}");
         let (_, remedy) = first(&Scene::not_answered(NoAnswer::Dns));
         assert!(remedy.starts_with("Correct `api.url`"), "{remedy}");

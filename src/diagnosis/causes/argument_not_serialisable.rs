@@ -6,7 +6,7 @@ use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "argument-not-serialisable",
-    keeps_from: &[Stage::Submitted],
+    keeps_from: &[Stage::Submitted, Stage::Published],
     owner: &[Owner::ApiCode],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Api]],
@@ -16,7 +16,18 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(answer) = story.answer().filter(|answer| answer.status >= 500) else {
+    // What is sent after the answer, by a background task, fails without a word to whoever asked.
+    let is_sent_later = |status: u16| {
+        (200..300).contains(&status)
+            && story.closed()
+            && story.sees(Source::ApiLog)
+            && story.publishes().is_empty()
+            && story.stray_publishes().is_empty()
+    };
+    let Some(answer) = story
+        .answer()
+        .filter(|answer| answer.status >= 500 || is_sent_later(answer.status))
+    else {
         return Answer::NotApplicable;
     };
     if !story.sees(Source::ApiLog) {
@@ -72,5 +83,31 @@ mod tests {
             .without(Source::ApiLog);
         assert_eq!(scene.answer(&CAUSE), "cannot tell");
         assert_eq!(scene.cause(), "likely api-failed");
+    }
+
+    /// FastAPI runs a background task after the answer.
+    #[test]
+    fn what_is_sent_after_the_answer_fails_unseen() {
+        let accepted = || {
+            Scene::accepted()
+                .row("PENDING")
+                .api_served("POST /tasks", 202)
+                .api_log("Exception in ASGI application", BELOW)
+        };
+        let later = accepted().silence();
+        assert!(
+            later.cause().ends_with(" argument-not-serialisable"),
+            "{}",
+            later.cause()
+        );
+        assert_ne!(later.answer(&CAUSE), "possible");
+        assert_eq!(
+            accepted().answer(&CAUSE),
+            "not applicable",
+            "it may still be sent"
+        );
+        // Another request's.
+        let sent = accepted().publish("default").silence();
+        assert_eq!(sent.answer(&CAUSE), "not applicable");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::workers;
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
@@ -11,7 +11,8 @@ pub(super) const CAUSE: Cause = Cause {
     keeps_from: &[Stage::Entered, Stage::Received],
     owner: &[Owner::DatabaseHost],
     explains: &["delivery-limit-reached"],
-    scenario: Some(Scenario::B),
+    // What died may have taken its last lines with it: it may have entered the actor.
+    scenario: None,
     needs: &[&[Source::WorkerLog]],
     page: include_str!("crash_before_entry.md"),
     check,
@@ -149,5 +150,18 @@ mod tests {
         assert_eq!(late.scenario, None, "it may have run");
         assert_eq!(died(2_500.0).answer(&CAUSE), "not applicable");
         assert_eq!(died(20.0).answer(&CAUSE), "likely");
+    }
+
+    /// Its last lines may have died with it.
+    #[test]
+    fn that_the_actor_was_not_entered_is_not_said() {
+        let verdict = died(Scene::received(), 101).verdict();
+        assert_eq!(verdict.scenario, None);
+        let entered = verdict.stages.iter().find(|stage| stage.stage == Stage::Entered);
+        assert_eq!(entered.and_then(|stage| stage.reached), None);
+        // Where the process lives, what its log does not say did not happen.
+        let alive = died(Scene::received(), 102).silence().verdict();
+        let entered = alive.stages.iter().find(|stage| stage.stage == Stage::Entered);
+        assert_eq!(entered.and_then(|stage| stage.reached), Some(false));
     }
 }

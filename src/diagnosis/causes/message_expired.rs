@@ -3,7 +3,7 @@
 use super::waits_in_a_worker;
 use crate::diagnosis::evidence::discard::Discard;
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{Info, Transfer, broker, control, expiry};
+use crate::diagnosis::evidence::{Depth, Info, Transfer, broker, control, expiry};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -24,12 +24,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = in_the_worker(story).or_else(|| in_its_hands(story)) {
         return answer;
     }
-    let own = story
-        .published()
-        .filter(|passage| passage.message.expiration_ms.is_some());
-    if let Some(answer) = own.and_then(|passage| by_its_ttl(story, passage)) {
-        return answer;
-    }
+    // The dead letter itself proves the publish.
     if let Some(from) = broker::dead_lettered(story, "expired") {
         return Answer::shown(
             format!("the message expired on `{from}` before anybody took it"),
@@ -37,10 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .lasting_if(true);
     }
-    if let Some(answer) = story
-        .published()
-        .and_then(|passage| by_its_queues_ttl(story, passage))
-    {
+    if let Some(answer) = story.published().and_then(|passage| by_ttl(story, passage)) {
         return answer;
     }
     let published = story
@@ -70,11 +62,6 @@ fn check(story: &Story<'_>) -> Answer {
         }
         return Answer::ruled_out(format!("`{queue}` has no message TTL"), [info.n]);
     };
-    if let Some(passage) = published
-        && let Some(answer) = by_the_queues_ttl(story, passage, &info, ttl)
-    {
-        return answer;
-    }
     let Some(dead) = story
         .dead_letter_queue()
         .filter(|_| story.closed() && story.reached(Stage::Delivered).is_none())
@@ -192,68 +179,66 @@ fn in_its_hands(story: &Story<'_>) -> Option<Answer> {
     Some(Answer::shown(text, [discard.n, taken.n, answer.n]))
 }
 
-/// The message has an expiration of its own: where it is at the head of the queue, the broker drops it
-/// when its time has come, without a word.
-fn by_its_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
+/// A message lives so long by its own word or its queue's, and nothing was seen to take this one in time: at the head of
+/// the queue it is gone then, without a word, and behind older ones, which may live longer, it is thrown away when it comes
+/// there.
+fn by_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
+    let queue = passage.queue;
     let due = expiry::thrown_away_at(story, passage)?;
-    let ttl = due - passage.at_ms;
-    let last = story.depths(story.queue()).last()?;
+    let last = story.depths(queue).last()?;
     let was_taken = story.reached(Stage::Delivered).is_some() || !story.sees_all(Source::Firehose);
-    if !story.closed() || was_taken || passage.queue != story.queue() || last.at_ms < due {
+    let is_early = last.at_ms < due || waits_at_the_head(story, passage);
+    if !story.closed() || was_taken || queue != story.queue() || is_early {
         return None;
     }
-    // Others wait before it: it is thrown away when it comes to the head, and nobody gets it.
+    let told = story
+        .infos(queue)
+        .rfind(|info| info.setting("message-ttl").is_some());
+    let evidence: Vec<u32> = std::iter::once(passage.n)
+        .chain(told.map(|info| info.n))
+        .chain([last.n])
+        .collect();
+    let lives = format!(
+        "the message was to expire {} after its publish",
+        units::span(due - passage.at_ms)
+    );
     if last.ready > 0 {
         let text = format!(
-            "the message was to expire {} after its publish, and was not delivered by then: the broker gives it to nobody, and throws it away at the head of `{}`",
-            units::span(ttl),
-            story.queue()
+            "{lives}, and was not delivered by then: no worker gets it any more, and where it still lies it is thrown away at the head of `{queue}`"
         );
-        return Some(Answer::likely(text, [passage.n, last.n]));
+        return Some(Answer::likely(text, evidence));
     }
-    let text = format!(
-        "the message was to expire {} after its publish; it was never delivered, and `{}` is empty since",
-        units::span(ttl),
-        story.queue()
-    );
-    // It lay there until its time had come, and was gone then.
-    let there = story
-        .depths_since(story.queue())
-        .into_iter()
-        .any(|depth| depth.ready > 0 && depth.at_ms >= passage.at_ms && depth.at_ms <= due);
-    let gone_early = story
-        .depths_since(story.queue())
-        .into_iter()
-        .any(|depth| depth.ready == 0 && depth.at_ms > passage.at_ms + LOOK_MS && depth.at_ms < due);
+    let since = || story.depths(queue).filter(|depth| depth.at_ms > passage.at_ms);
+    let is_sure = |depth: &Depth| depth.samples > 1 || depth.at_ms > passage.at_ms + LOOK_MS;
+    let there = since().any(|depth| depth.ready > 0 && depth.at_ms <= due);
     // Whatever took it away, it was not its age.
-    let emptied = story.depths_since(story.queue()).into_iter().find(|depth| {
-        let is_sure = depth.samples > 1 || depth.at_ms > passage.at_ms + LOOK_MS;
-        there && is_sure && depth.ready == 0 && depth.at_ms > passage.at_ms && depth.at_ms + LOOK_MS < due
-    });
-    if let Some(emptied) = emptied {
-        return Some(Answer::ruled_out(
-            format!(
-                "it was gone {} before it was to expire",
-                units::span(due - emptied.at_ms)
-            ),
-            [passage.n, emptied.n],
-        ));
+    let emptied = since().find(|depth| is_sure(depth) && depth.ready == 0 && depth.at_ms + LOOK_MS < due);
+    if let Some(emptied) = emptied.filter(|_| there) {
+        let text = format!(
+            "it was gone {} before it was to expire",
+            units::span(due - emptied.at_ms)
+        );
+        return Some(Answer::ruled_out(text, [passage.n, emptied.n]));
     }
-    let evidence = [passage.n, last.n];
-    Some(match there && !gone_early {
+    let by_its_own = passage.message.expiration_ms.is_some();
+    let info = story.infos(queue).last();
+    let has_route = told
+        .or(info)
+        .is_some_and(|info| info.setting("dead-letter-exchange").is_some());
+    // What expires by its queue's word goes to where dead letters go, if it has such a place.
+    if !by_its_own && (!there || emptied.is_some() || has_route && !broker::dead_letters_rose(story)) {
+        return None;
+    }
+    let gone_early =
+        since().any(|depth| depth.ready == 0 && depth.at_ms > passage.at_ms + LOOK_MS && depth.at_ms < due);
+    let grew = story.dead_letter_queue().filter(|dead| broker::grew(story, dead));
+    let is_settled =
+        by_its_own || info.is_some_and(|info| !info.policy_unknown) && !has_route && grew.is_none();
+    let text = format!("{lives}; it was never delivered, and `{queue}` is empty since");
+    Some(match there && !gone_early && is_settled {
         true => Answer::shown(text, evidence),
         false => Answer::likely(text, evidence),
     })
-}
-
-/// Where the queue has a route for dead letters, they tell of it.
-fn by_its_queues_ttl(story: &Story<'_>, passage: &Transfer<'_>) -> Option<Answer> {
-    let info = story.infos(passage.queue).last()?;
-    let is_known = info.setting("dead-letter-exchange").is_none() && !info.policy_unknown;
-    let dead = story.dead_letter_queue().filter(|dead| broker::grew(story, dead));
-    (is_known && dead.is_none() && !waits_at_the_head(story, passage))
-        .then(|| by_its_ttl(story, passage))
-        .flatten()
 }
 
 /// The queue was empty before it, and more waits than came behind it: it is at the head, and its time does not count.
@@ -265,53 +250,6 @@ fn waits_at_the_head(story: &Story<'_>, passage: &Transfer<'_>) -> bool {
     let behind = holding::sent_behind(story, passage).len() as u64;
     let last = story.depths(passage.queue).last();
     was_empty && last.is_some_and(|last| last.ready > behind)
-}
-
-/// The queue gives each of its messages so long. Nothing was seen to take this one, whose time is over: where it is at the
-/// head it is gone, and where older ones are before it, which may live longer, it is thrown away when it comes there.
-fn by_the_queues_ttl(
-    story: &Story<'_>,
-    passage: &Transfer<'_>,
-    info: &Info<'_>,
-    ttl_ms: u64,
-) -> Option<Answer> {
-    let queue = passage.queue;
-    let due = passage.at_ms + ttl_ms as f64;
-    let last = story.depths(queue).last()?;
-    let was_taken = story.reached(Stage::Delivered).is_some() || !story.sees_all(Source::Firehose);
-    if !story.closed() || was_taken || queue != story.queue() || last.at_ms < due + LOOK_MS {
-        return None;
-    }
-    let lives = format!("messages on `{queue}` live {}", units::span(ttl_ms as f64));
-    let before = story.depths(queue).rfind(|depth| depth.at_ms <= passage.at_ms)?;
-    let evidence = [passage.n, info.n, last.n];
-    if last.ready == 0 {
-        let since = || story.depths(queue).filter(|depth| depth.at_ms > passage.at_ms);
-        let there = since().any(|depth| depth.ready > 0 && depth.at_ms <= due);
-        let gone_early = since().any(|depth| {
-            let is_sure = depth.samples > 1 || depth.at_ms > passage.at_ms + LOOK_MS;
-            is_sure && depth.ready == 0 && depth.at_ms + LOOK_MS < due
-        });
-        // What expires goes to where dead letters go.
-        let is_elsewhere =
-            info.setting("dead-letter-exchange").is_some() && !broker::dead_letters_rose(story);
-        if !there || gone_early || is_elsewhere {
-            return None;
-        }
-        let text =
-            format!("{lives}; this one was never delivered, and `{queue}` is empty since its time was over");
-        return Some(Answer::likely(text, evidence));
-    }
-    if waits_at_the_head(story, passage) {
-        return None;
-    }
-    let text = match before.ready {
-        0 => format!("{lives}; this one was not delivered in that time, and only others wait"),
-        _ => format!(
-            "{lives}; this one was not delivered in that time: a worker does not get it, since the broker throws it away when it comes to the head of `{queue}`"
-        ),
-    };
-    Some(Answer::likely(text, evidence))
 }
 
 /// A look that was under way at the publish may not count it yet.

@@ -42,6 +42,8 @@ fn check(story: &Story<'_>) -> Answer {
                     format!("{text}; a message {what} was published, which may be the task's all the same"),
                     evidence,
                 )
+                // That one may have run.
+                .may_have_begun()
             }
             // A window cannot exclude a later publish, by an outbox relay say.
             None => {
@@ -92,7 +94,9 @@ fn check(story: &Story<'_>) -> Answer {
                     Some(_) => Answer::possible(text, evidence),
                     None => Answer::likely(text, evidence),
                 };
-                answer.given([Premise::NothingRefused])
+                answer
+                    .given([Premise::NothingRefused])
+                    .case(API_UNSEEN, api.is_empty())
             }
         };
     }
@@ -115,6 +119,9 @@ fn check(story: &Story<'_>) -> Answer {
     }
     Answer::cannot_tell(&[Source::Firehose])
 }
+
+/// A case of its remedies.
+const API_UNSEEN: &str = "the API's process was not seen";
 
 /// The API of this run ended after its answer.
 fn api_died(story: &Story<'_>) -> Option<(End, String)> {

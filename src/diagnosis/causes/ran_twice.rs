@@ -1,5 +1,7 @@
 //! The task was run more than once, or was sent more than once.
 
+use std::collections::BTreeSet;
+
 use crate::diagnosis::evidence::{Fact, Transfer, connections};
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Story};
 use crate::framework::{LogEvent, Message};
@@ -26,15 +28,29 @@ fn check(story: &Story<'_>) -> Answer {
             _ => format!("from {} and from {}", first.connection, second.connection),
         };
         let id = |sent: &Sent<'_>| sent.message.message_id.clone().unwrap_or_default();
+        let unless = match story.framework().control.is_some() {
+            true => "each is run, unless it is revoked",
+            false => "each is run",
+        };
+        let evidence = [first.n, second.n];
         // Each may be for another part of the work: arguments are not kept.
-        return Answer::likely(
-            format!(
-                "two messages for the same actor were sent for this task, {apart} apart, {by}: {} and {}; each is run, unless it is revoked",
-                id(&first),
-                id(&second)
+        let count = sent_alike(story, &first);
+        return match count {
+            0..=2 => Answer::likely(
+                format!(
+                    "two messages for the same actor were sent for this task, {apart} apart, {by}: {} and {}; {unless}: as it should be if each is for a part of the work",
+                    id(&first),
+                    id(&second)
+                ),
+                evidence,
             ),
-            [first.n, second.n],
-        );
+            _ => Answer::possible(
+                format!(
+                    "{count} messages for the same actor were sent for this task, the first two {apart} apart, {by}; {unless}: as it should be if each is for a part of the work"
+                ),
+                evidence,
+            ),
+        };
     }
     if story.outcome() != Outcome::Succeeded {
         return Answer::NotApplicable;
@@ -143,6 +159,26 @@ fn sent_twice<'a>(story: &Story<'a>) -> Option<(Sent<'a>, Sent<'a>)> {
             && !is_discarded(story, second.message)
     })?;
     Some((first, second))
+}
+
+/// How many messages for that actor were sent for the task from that connection, each counted once.
+fn sent_alike(story: &Story<'_>, first: &Sent<'_>) -> usize {
+    let events = story.timeline.events.iter();
+    let ids: BTreeSet<&str> = events
+        .filter_map(|event| match &event.kind {
+            EventKind::Publish {
+                connection, message, ..
+            } if connection == first.connection
+                && message.carries_task_id
+                && !message.is_retry()
+                && message.actor == first.message.actor =>
+            {
+                message.message_id.as_deref()
+            }
+            _ => None,
+        })
+        .collect();
+    ids.len()
 }
 
 /// A worker has discarded it: it was revoked, for the other one to take its place.
@@ -361,5 +397,19 @@ mod tests {
         // The next one reached the broker.
         let repeated = again.at(9000.0).acked("m-1");
         assert!(!contributes(&repeated) && settled(&repeated));
+    }
+
+    /// Parts of one work are sent so.
+    #[test]
+    fn three_messages_are_perhaps_parts() {
+        let sent = |more: &[&str]| {
+            let mut scene = Scene::accepted().row("PENDING").publish("default");
+            for id in more {
+                scene = scene.publish_as("default", API, Scene::message(id));
+            }
+            scene.deliver(WORKER).row("COMPLETED").silence()
+        };
+        assert_eq!(sent(&["m-2"]).answer(&CAUSE), "likely");
+        assert_eq!(sent(&["m-2", "m-3"]).answer(&CAUSE), "possible");
     }
 }

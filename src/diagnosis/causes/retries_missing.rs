@@ -21,11 +21,13 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(raised) = story.raised().iter().rfind(|raised| raised.entered()) else {
         return Answer::NotApplicable;
     };
-    let Some(acked) = story
-        .lines()
-        .iter()
-        .find(|told| told.at_ms >= raised.at_ms && matches!(told.mark, Some(LogEvent::Acknowledging { .. })))
-    else {
+    // Of several messages of the task another may be the one that is done: in another thread.
+    let failed = story.lines().iter().find(|told| told.n == raised.n);
+    let Some(acked) = story.lines().iter().find(|told| {
+        told.at_ms >= raised.at_ms
+            && matches!(told.mark, Some(LogEvent::Acknowledging { .. }))
+            && failed.is_none_or(|failed| told.thread() == failed.thread())
+    }) else {
         return Answer::NotApplicable;
     };
     if let Some(told) = story.line(|mark| {

@@ -12,7 +12,7 @@ use crate::units;
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-died-in-actor",
     keeps_from: &[Stage::Finished],
-    owner: &[Owner::DatabaseHost],
+    owner: &[Owner::DatabaseHost, Owner::Deployment],
     explains: &["delivery-limit-reached"],
     needs: &[&[Source::WorkerLog, Source::Process]],
     fails_attempt: true,
@@ -99,7 +99,12 @@ fn died(story: &Story<'_>) -> Answer {
         let answer = answer
             .given([Premise::OneProcessPerLogThread { pid }])
             .owned_by(by_itself.then_some(&[Owner::WorkerCode]))
-            .case("the program ended itself", by_itself);
+            .case("the program ended itself", by_itself)
+            .case("the message comes back again and again", again > 1);
+        let answer = match nobody_is_left(story, &told) {
+            Some(nobody) => answer.case("no worker is left", nobody),
+            None => answer,
+        };
         return match (again > 0 || would_show) && !pending {
             true => answer.terminal_after(linger_ms),
             false => answer,
@@ -317,6 +322,15 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
     }
 }
 
+/// Nobody consumes the queue since the death; unknown before that is looked at.
+fn nobody_is_left(story: &Story<'_>, died: &WorkerLine<'_>) -> Option<bool> {
+    let last = story.depths(story.queue()).last()?;
+    (last.at_ms > died.at_ms).then_some(last.consumers == 0)
+}
+
+/// So long a look at the queue takes, which says whether the message is back and who is left.
+const LOOK_MS: u64 = 400;
+
 /// The log is quicker: an engine tells of a kill for memory up to a second or so later. A pool says which of its
 /// jobs was lost a moment later, too.
 fn until_it_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
@@ -325,7 +339,7 @@ fn until_it_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
     match killed && in_container && story.sees(Source::Containers) {
         true => 1500,
         false if !story.acknowledges_after_the_run() && story.job_lost(told).is_none() => 1000,
-        false => 0,
+        false => LOOK_MS,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The worker died while it started.
 
-use crate::diagnosis::evidence::{WorkerLine, broker, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
@@ -47,6 +47,9 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("a worker started after that", [alive.n]);
     }
     let told = lines[at];
+    if let Some(child) = lives::later_child(story, &told) {
+        return Answer::ruled_out("a worker that was started after that lives", [child]);
+    }
     // It was started again and says nothing of it.
     if told.line.before
         && let Some((container, listed)) = story.connected_worker_container()

@@ -1,6 +1,6 @@
 //! The worker is alive, but has not come to consuming yet.
 
-use crate::diagnosis::evidence::{Fact, broker, connections, stacks, workers};
+use crate::diagnosis::evidence::{Fact, broker, connections, lives, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
@@ -31,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::ruled_out("the worker has come past its imports", [ready.n]);
     }
-    let dead = lines.iter().any(|told| {
+    let dead = lines.iter().rfind(|told| {
         // The main process says nothing that grave and goes on.
         let gave_up = told.line.level == Some(Level::Critical)
             && told
@@ -43,16 +43,17 @@ fn check(story: &Story<'_>) -> Answer {
             || told.worker_life() == Some(WorkerLife::Ending)
             || matches!(told.mark, Some(LogEvent::ImportFailed | LogEvent::UsageError))
     });
-    if dead {
+    let later = dead.and_then(|told| lives::later_child(story, told));
+    if dead.is_some() && later.is_none() {
         return Answer::NotApplicable;
     }
-    let booting = lines.iter().find(|told| {
+    let booting = lines.iter().filter(|_| dead.is_none()).find(|told| {
         told.line
             .logger
             .as_deref()
             .is_some_and(|name| name.contains("WorkerProcess") || name.contains("MainProcess"))
     });
-    let mut evidence: Vec<u32> = booting.map(|told| told.n).into_iter().collect();
+    let mut evidence: Vec<u32> = booting.map(|told| told.n).into_iter().chain(later).collect();
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     // Alive, nothing that says "ready", and no connection to the broker.
     let alive = workers::live_workers(story)
@@ -181,5 +182,26 @@ mod tests {
         };
         assert_eq!(gave_up("CRITICAL"), "not applicable");
         assert_eq!(gave_up("INFO"), "likely");
+    }
+
+    /// A supervisor's earlier starts died; the one that lives has not come to its first line.
+    #[test]
+    fn an_earlier_starts_end_is_not_its_own() {
+        let failed = || {
+            nobody()
+                .from_before(4)
+                .line("[PID 91] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] Failed to import module.")
+                .from_now_on()
+        };
+        let command = "/v/bin/dramatiq -v app";
+        let lives = failed()
+            .process(100, 1, command, |process| process.holds_log = true)
+            .process(101, 100, command, |process| {
+                process.holds_log = true;
+                process.sockets_seen = true;
+            })
+            .silence();
+        assert_eq!(lives.cause(), "likely worker-still-booting");
+        assert_eq!(failed().silence().answer(&CAUSE), "not applicable");
     }
 }

@@ -1,6 +1,8 @@
 //! All consumers are full.
 
-use crate::diagnosis::evidence::{broker, busy, connections, control, holding, retries, stacks, workers};
+use crate::diagnosis::evidence::{
+    Fact, broker, busy, connections, control, holding, holdups, retries, stacks, workers,
+};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::Delays;
 use crate::timeline::Source;
@@ -47,19 +49,12 @@ fn check(story: &Story<'_>) -> Answer {
     let slots = broker::slots(story);
     // A queue that drops or expires messages may not hold this one any more.
     let kept = broker::saw_every_publish(story) && !broker::may_lose_messages(story);
-    // What a master has in hand beyond the number of its children waits inside the worker.
-    let at_once = busy::slots(story, None)
-        .filter(|_| depth.consumers == 1 && story.master_takes())
-        .map_or(running.len(), |(_, slots)| slots.min(running.len()));
-    let names: Vec<&str> = running.iter().map(|actor| actor.value).collect();
-    let what = match names.split_at(at_once) {
-        ([], _) => String::new(),
-        (run, []) => format!("; running: {}", run.join(", ")),
-        (run, held) => format!("; running: {}, and {} in hand", run.join(", "), held.len()),
-    };
+    let what = what_runs(story, &running, depth.consumers);
     // What a worker has received may as well wait for its time.
     let unseen = may_wait_for_their_time(story) && !runs_something(story);
-    let what = match unseen {
+    // A thread that has received a message may hang before its actor: only its stack shows that it is at work.
+    let (were_seen, at_work) = threads_of_the_consumers(story);
+    let what = match unseen || !at_work {
         true => what.replace("; running: ", "; received, and not ended: "),
         false => what,
     };
@@ -81,6 +76,7 @@ fn check(story: &Story<'_>) -> Answer {
             let certainty = if slots.counted
                 && kept
                 && by_workers
+                && were_seen
                 && !broker::shrank(story)
                 && !may_wait_for_their_time(story)
             {
@@ -90,14 +86,19 @@ fn check(story: &Story<'_>) -> Answer {
             } else {
                 Certainty::Likely
             };
-            Answer::matched(
-                certainty,
-                format!(
-                    "every prefetch slot is taken: {} unacknowledged of {}, {} ready behind them{what}",
-                    slots.unacked, slots.prefetch, depth.ready
-                ),
-                evidence,
-            )
+            let text = format!(
+                "every prefetch slot is taken: {} unacknowledged of {}, {} ready behind them{what}",
+                slots.unacked, slots.prefetch, depth.ready
+            );
+            match were_seen || unseen {
+                true => Answer::matched(certainty, text, evidence),
+                false => {
+                    let text = format!("{text}; where their threads stand was not seen: they may hang");
+                    Answer::matched(certainty, text, evidence)
+                        .owned_by(Some(&[Owner::Wait, Owner::WorkerCode]))
+                        .would_decide(&[Source::Process])
+                }
+            }
         }
         Some(slots) if slots.counted => Answer::ruled_out(
             format!(
@@ -117,6 +118,20 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// What the workers run, for the end of a sentence. What a master has in hand beyond the number of its children waits
+/// inside the worker.
+fn what_runs(story: &Story<'_>, running: &[Fact<&str>], consumers: u64) -> String {
+    let at_once = busy::slots(story, None)
+        .filter(|_| consumers == 1 && story.master_takes())
+        .map_or(running.len(), |(_, slots)| slots.min(running.len()));
+    let names: Vec<&str> = running.iter().map(|actor| actor.value).collect();
+    match names.split_at(at_once) {
+        ([], _) => String::new(),
+        (run, []) => format!("; running: {}", run.join(", ")),
+        (run, held) => format!("; running: {}, and {} in hand", run.join(", "), held.len()),
+    }
+}
+
 fn nothing_more(consumers: u64, what: &str) -> String {
     match consumers {
         1 => format!("1 consumer, which has taken no other message{what}"),
@@ -131,8 +146,27 @@ fn may_wait_for_their_time(story: &Story<'_>) -> bool {
 
 /// A worker says that it runs something, or stands in the application's code.
 fn runs_something(story: &Story<'_>) -> bool {
-    let says = control::answers(story).any(|answer| answer.active.iter().flatten().next().is_some());
-    says || stacks::any_own_frame(story)
+    says_that_it_runs(story) || stacks::any_own_frame(story)
+}
+
+fn says_that_it_runs(story: &Story<'_>) -> bool {
+    control::answers(story).any(|answer| answer.active.iter().flatten().next().is_some())
+}
+
+/// Whether threads of the workers that consume the queue were seen, and one of them in an actor's call, whoever's it is.
+fn threads_of_the_consumers(story: &Story<'_>) -> (bool, bool) {
+    if says_that_it_runs(story) {
+        return (true, true);
+    }
+    let shape = &story.framework().stack;
+    let consumers = holdups::consumers(story).into_iter();
+    let pids = consumers.flat_map(|(_, pid)| stacks::pids_of(story, pid));
+    let mut threads = pids
+        .flat_map(|pid| stacks::last_dump(story, pid))
+        .filter(|thread| thread.has(shape.worker_loop))
+        .peekable();
+    let were_seen = threads.peek().is_some();
+    (were_seen, threads.any(|thread| thread.call(shape).is_some()))
 }
 
 #[cfg(test)]
@@ -186,10 +220,35 @@ mod tests {
         );
     }
 
+    /// Of eight threads one is at work: the others are free, as far as that shows.
+    fn at_work() -> Scene {
+        held_up("8", 1)
+    }
+
     #[test]
     fn every_slot_is_taken() {
-        assert_eq!(full().silence().cause(), "certain workers-busy");
+        assert_eq!(at_work().cause(), "certain workers-busy");
+        assert!(
+            at_work().summary().contains("; running: "),
+            "{}",
+            at_work().summary()
+        );
         assert_eq!(full().answer(&CAUSE), "not applicable");
+    }
+
+    /// They may hang in a hook: nobody is told only to wait.
+    #[test]
+    fn where_their_threads_stand_decides_whether_they_are_at_work() {
+        let unseen = full().silence().verdict().cause.expect("a cause");
+        assert_eq!(
+            (unseen.id.as_str(), unseen.certainty),
+            ("workers-busy", Certainty::Likely)
+        );
+        assert_eq!(unseen.owner, [Owner::Wait, Owner::WorkerCode]);
+        assert!(unseen.summary.contains("they may hang"), "{}", unseen.summary);
+        assert!(!unseen.summary.contains("running"), "{}", unseen.summary);
+        let seen = at_work().verdict().cause.expect("a cause");
+        assert_eq!(seen.owner, [Owner::Wait]);
     }
 
     const IN_A_CALL: &[(&str, &str)] = &[

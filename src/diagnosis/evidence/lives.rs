@@ -1,6 +1,6 @@
 //! The lives of the workers that write to one log, from banner to banner.
 
-use super::{Story, WorkerLine};
+use super::{Story, WorkerLine, workers};
 use crate::framework::LogEvent;
 
 /// The line, by its place in the log, lies behind the banner of a worker that names its queues, and not this task's.
@@ -23,4 +23,19 @@ pub(in crate::diagnosis) fn is_anothers(story: &Story<'_>, at: usize) -> bool {
         Some(_) => !named.any(|is_ours| is_ours),
         None => named_ahead.peek().is_some() && !named_ahead.any(|is_ours| is_ours),
     }
+}
+
+/// A worker's child lives, with its master, that has written nothing to the log yet, and this line stood there before the
+/// run: whatever ended with it was an earlier one. A supervisor tries again and again.
+pub(in crate::diagnosis) fn later_child(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<u32> {
+    let live = workers::live_workers(story);
+    let is_quiet = |pid: i32| {
+        let mut lines = story.worker_lines().iter();
+        lines.all(|line| line.pid != Some(pid))
+    };
+    let child = live.iter().find(|child| {
+        let is_a_child = live.iter().any(|master| master.pid == child.ppid);
+        is_a_child && child.at_ms > told.at_ms && is_quiet(child.pid) && is_quiet(child.ppid)
+    });
+    child.filter(|_| told.line.before).map(|child| child.n)
 }

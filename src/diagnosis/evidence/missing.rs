@@ -1,6 +1,6 @@
 //! A stage without evidence: whether that proves that it was not reached, and what was observed instead.
 
-use super::{Story, Visibility, api};
+use super::{Story, Visibility, api, retries};
 use crate::diagnosis::Stage;
 use crate::framework::Verbosity;
 use crate::text::counted;
@@ -41,6 +41,9 @@ impl Story<'_> {
             Stage::Published => self.missing_published(),
             Stage::Delivered => self.missing_delivered(),
             Stage::Received => self.missing_received(),
+            Stage::Entered if self.died_in_actor().is_some() => {
+                unknown("cannot tell: the process that had it died, and its last lines may be lost")
+            }
             Stage::Entered if !self.could_see_entry() => unknown(self.why_entry_is_invisible()),
             Stage::Entered => {
                 absent("no entry line, no status change, no traceback from the actor's own code")
@@ -224,6 +227,13 @@ impl Story<'_> {
             Some(_) if self.sees_all(Source::Firehose) && self.publishes.is_empty() => {
                 absent("there was no message to deliver")
             }
+            Some(_) if self.waits_for_its_time().is_some() => {
+                let (place, due) = self.waits_for_its_time().unwrap_or_default();
+                (
+                    self.sees(Source::Firehose).then_some(false),
+                    format!("it waits on `{place}` until {due}"),
+                )
+            }
             Some(depth) => (
                 self.sees(Source::Firehose).then_some(false),
                 format!(
@@ -233,6 +243,15 @@ impl Story<'_> {
                 ),
             ),
         }
+    }
+
+    /// Where it is kept until its time comes, and when that is.
+    fn waits_for_its_time(&self) -> Option<(String, String)> {
+        let passage = retries::waiting_message(self)?;
+        let is_kept = passage.queue != self.queue() && !retries::moved_on(self);
+        let is_early = retries::eta_left_ms(self, passage).is_some_and(|left| left > 0.0);
+        (is_kept && is_early).then_some(())?;
+        Some((passage.queue.to_owned(), self.due(passage.message.eta_ms?)))
     }
 
     fn missing_received(&self) -> Missing {

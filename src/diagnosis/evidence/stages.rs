@@ -1,6 +1,6 @@
 //! What the stages that were reached say: how far the task came, and what became of it.
 
-use super::Story;
+use super::{Story, retries};
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
@@ -122,6 +122,24 @@ impl Story<'_> {
             }
             before = Some(row.value);
         }
-        last
+        // What becomes of a message whose time comes soon is seen then: silence begins with that.
+        let due = self
+            .due_ms()
+            .filter(|due| *due <= last + 2.0 * self.timeline.setup.silence_ms as f64);
+        due.map_or(last, |due| last.max(due))
+    }
+
+    /// When its time comes, on our clock, while it waits for that where nobody is handed it.
+    fn due_ms(&self) -> Option<f64> {
+        let passage = retries::waiting_message(self)?;
+        let waits = !self.post_mortem()
+            && !self.has_ended()
+            && passage.queue != self.queue()
+            && passage.message.is_delayed()
+            && !retries::moved_on(self)
+            && !self.reached.has(Stage::Entered);
+        let now = self.timeline.events.last()?.at_ms;
+        let left = retries::eta_left_ms(self, passage)?;
+        waits.then_some(now + left)
     }
 }
