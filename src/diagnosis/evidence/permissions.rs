@@ -210,8 +210,8 @@ impl<'a> Story<'a> {
 const TOLD_BY_THEN_MS: f64 = 10_000.0;
 
 /// A connection of the API's, made since the submission and as it seems for it, on which nothing arrived, and the
-/// broker would not have told yet that it refused what was sent: a body that is too large, and where messages go to
-/// exchanges by name one that does not exist. (What the permissions allow is known.)
+/// broker would not have told yet that it refused what was sent. To the default exchange everybody may send what
+/// the permissions allow: only where messages go to exchanges by name may there be none.
 pub(in crate::diagnosis) fn may_be_refused_yet(story: &Story<'_>) -> Option<EventId> {
     let last = story.timeline.events.last()?;
     let answered = story
@@ -219,7 +219,7 @@ pub(in crate::diagnosis) fn may_be_refused_yet(story: &Story<'_>) -> Option<Even
         .events
         .iter()
         .find(|event| Some(event.n) == story.accepted())?;
-    if last.at_ms - answered.at_ms >= TOLD_BY_THEN_MS {
+    if !story.framework().queues.is_bound || last.at_ms - answered.at_ms >= TOLD_BY_THEN_MS {
         return None;
     }
     let own = story.api_connections();
@@ -227,16 +227,7 @@ pub(in crate::diagnosis) fn may_be_refused_yet(story: &Story<'_>) -> Option<Even
         let name = &own.connection.name;
         story.is_made_since(name) && !story.consumes(name) && !story.has_published(name)
     });
-    // The list of connections is seconds late.
-    let unlisted = || {
-        let api = story.api_processes();
-        api.into_iter().find(|process| {
-            connections::amqp_socket(story, process)
-                .is_some_and(|socket| story.is_made_since(socket) && !story.has_published(socket))
-        })
-    };
     new.map(|own| own.by)
-        .or_else(|| unlisted().map(|process| process.n))
 }
 
 /// The user of one of these connections may not publish to queues: the list of permissions, who holds the
