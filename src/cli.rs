@@ -324,7 +324,7 @@ pub struct Export {
 #[command(after_help = examples::EXPLAIN_EXAMPLES)]
 pub struct Explain {
     /// Id of a cause, as reports name it [default, with --run: the cause that its verdict names]
-    #[arg(required_unless_present_any = ["run", "eyes"], value_parser = filled)]
+    #[arg(value_parser = filled)]
     pub cause: Option<String>,
     /// Fill in the names of this run: a recording, or `last`
     #[arg(long, value_name = "RUN")]

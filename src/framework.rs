@@ -93,6 +93,12 @@ pub fn is_python_program(word: &str) -> bool {
     KNOWN.iter().any(|known| name.starts_with(known)) || is_worker_program(name)
 }
 
+/// Workers of some framework talk among themselves by this exchange, or through this queue.
+pub fn is_bookkeeping(exchange: &str, queue: &str) -> bool {
+    let mut all = ALL.iter();
+    all.any(|framework| (framework.queues.is_bookkeeping)(exchange, queue))
+}
+
 /// Some framework's worker calls itself so.
 pub fn is_worker_title(word: &str) -> bool {
     let mut titles = ALL.iter().filter_map(|framework| framework.worker.title);

@@ -93,7 +93,7 @@ pub fn tls_hint(error: &str, speaks_tls: bool) -> Option<String> {
             "incomplete message",
         ])
         .then(|| {
-            "whoever listens there hung up: does that port expect TLS (amqps:// on 5671, https:// on 15671)?"
+            "whoever listens there hung up: is it the right port (AMQP 5672, management API 15672), or does it expect TLS (amqps:// on 5671, https:// on 15671)?"
                 .into()
         });
     }

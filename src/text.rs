@@ -29,12 +29,41 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// The start of a text, on one line.
+/// The start of a text, on one line; of a page of HTML what a reader would see of it.
 pub fn excerpt(text: &str) -> String {
-    match flat(text) {
+    match flat(&page(text)) {
         flat if flat.is_empty() => "(empty)".into(),
         flat => cut(&flat, 200),
     }
+}
+
+/// A page of HTML without its tags, each piece once: proxies answer with one. Any other text as it is.
+pub fn page(text: &str) -> Cow<'_, str> {
+    let start = text.trim_start();
+    let begins = |word: &str| {
+        start
+            .get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word))
+    };
+    if !begins("<!doctype html") && !begins("<html") {
+        return text.into();
+    }
+    let mut pieces: Vec<String> = Vec::new();
+    let mut hidden = false;
+    for part in start.split('<') {
+        let (tag, seen) = part.split_once('>').unwrap_or((part, ""));
+        let name = tag.split_whitespace().next().unwrap_or_default().to_lowercase();
+        match name.as_str() {
+            "script" | "style" => hidden = true,
+            "/script" | "/style" => hidden = false,
+            _ => {}
+        }
+        let seen = flat(seen);
+        if !hidden && !seen.is_empty() && !pieces.contains(&seen) {
+            pieces.push(seen);
+        }
+    }
+    pieces.join(", ").into()
 }
 
 /// With an ellipsis where it does not fit into so many cells of a terminal.
@@ -142,6 +171,17 @@ pub fn version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_read_as_a_browser_shows_it() {
+        let nginx = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx/1.26.3</center>\r\n</body>\r\n</html>";
+        assert_eq!(excerpt(nginx), "502 Bad Gateway, nginx/1.26.3");
+        let debug = "<!DOCTYPE html><html><style>p { a: b }</style><title>KeyError at /tasks</title><script>x<y</script></html>";
+        assert_eq!(excerpt(debug), "KeyError at /tasks");
+        for text in ["a < b > c", "{\"detail\": \"<html>\"}", "<xml>no</xml>"] {
+            assert_eq!(excerpt(text), text);
+        }
+    }
 
     #[test]
     fn a_text_is_cut_at_a_character() {

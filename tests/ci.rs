@@ -71,6 +71,22 @@ fn the_gitlab_job_is_valid() {
     must_be_valid("GitLab CI", "gitlab-ci");
 }
 
+/// A template is valid as a part of what includes it.
+#[test]
+fn the_gitlab_template_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let template = fs::read_to_string(root.join("gitlab.yml")).unwrap();
+    let name = format!("taskdiag-gitlab-template-{}.yml", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    fs::write(
+        &file,
+        format!("{template}\ntask:\n  extends: .taskdiag\n  image: python:3.12\n"),
+    )
+    .unwrap();
+    must_fit(&file, "gitlab-ci");
+    fs::remove_file(&file).unwrap();
+}
+
 #[test]
 fn the_compose_job_is_valid() {
     must_be_valid("With docker compose", "github-workflows");

@@ -1,5 +1,7 @@
 //! `taskdiag check`: tests every connection and permission, and lists problems that are visible now.
 
+mod containers;
+mod finding;
 mod findings;
 mod places;
 mod queues;
@@ -25,7 +27,8 @@ use crate::run::{Observed, Plan, observe};
 use crate::text::counted;
 use crate::timeline::{Ended, EventKind, Source, Tier, Timeline};
 use crate::vantage::exec;
-use findings::{Finding, findings};
+use finding::Finding;
+use findings::findings;
 
 /// Between two looks of `--wait`.
 const AGAIN: Duration = Duration::from_millis(500);

@@ -110,10 +110,14 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         discovered.offer_to_save(args);
     }
     // A success that leaves the broker tracing is none.
-    Ok(match exit_code {
-        exit::OK if !is_clean => exit::COULD_NOT,
-        code => code,
-    })
+    if exit_code == exit::OK && !is_clean {
+        super::warn(
+            "the task succeeded, and the exit code is 30: the broker may still trace every message (see above)",
+            "taskdiag check --restore-tracing switches it off, once the broker answers",
+        );
+        return Ok(exit::COULD_NOT);
+    }
+    Ok(exit_code)
 }
 
 /// What whoever asked for it may not expect.

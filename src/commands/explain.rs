@@ -21,6 +21,12 @@ pub fn run(args: &Explain, global: &Global) -> Result<u8> {
     let id = match (&args.cause, &of_run) {
         (Some(id), _) => id.to_ascii_lowercase(),
         (None, Some(cause)) => cause.id.clone(),
+        (None, None) if timeline.is_none() => {
+            return Err(Error::Usage {
+                message: "no cause is named".into(),
+                hint: "taskdiag explain CAUSE, as a report names it (`taskdiag causes` lists them), or taskdiag explain --run last".into(),
+            });
+        }
         (None, None) => {
             return Err(Error::Usage {
                 message: "this run's verdict names no cause".into(),

@@ -293,8 +293,13 @@ fn unknown_section(name: String, origin: String) -> Error {
 }
 
 fn unknown(key: String, origin: String) -> Error {
-    let nearest = nearest(&key, keys::all().map(|key| key.name.to_owned()));
-    let known = keys::known(&key);
+    // A section has no value of its own.
+    let is_section = SECTIONS.iter().any(|section| section.name == key);
+    let known = match is_section {
+        true => format!("[{key}] is a section: name one of its keys, like {key}.KEY"),
+        false => keys::known(&key),
+    };
+    let nearest = nearest(&key, keys::all().map(|key| key.name.to_owned())).filter(|_| !is_section);
     Error::UnknownKey {
         key,
         origin,
@@ -433,6 +438,15 @@ mod tests {
                 Some(value)
             );
         }
+    }
+
+    #[test]
+    fn a_section_is_no_key() {
+        let Error::UnknownKey { nearest, known, .. } = unknown("broker".into(), "command line".into()) else {
+            panic!("another error");
+        };
+        assert_eq!(nearest, None);
+        assert!(known.contains("[broker] is a section"), "{known}");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl StackShape {
 
     /// Neither the framework's nor what lies in a Python library folder: the application's own.
     pub fn is_application(&self, file: &str) -> bool {
-        !self.is_library(file) && !file.contains("/lib/python") && !is_launcher(file)
+        !self.is_library(file) && !file.contains("/lib/python") && !is_launcher(file) && !is_generated(file)
     }
 }
 
@@ -99,9 +99,25 @@ fn is_launcher(file: &str) -> bool {
     parts.next().is_some_and(|name| !name.contains('.')) && parts.next() == Some("bin")
 }
 
+/// What a library has made at run time, like `<sqlalchemy generated …>` or `<frozen importlib._bootstrap>`. What was
+/// typed is the application's.
+fn is_generated(file: &str) -> bool {
+    let typed = ["<stdin>", "<string>", "<console>"];
+    file.starts_with('<') && !typed.contains(&file)
+}
+
 #[cfg(test)]
 mod launcher_tests {
-    use super::is_launcher;
+    use super::{is_generated, is_launcher};
+
+    #[test]
+    fn what_a_library_made_is_no_application() {
+        assert!(is_generated(
+            "<sqlalchemy generated _go() wrapper for Connection>"
+        ));
+        assert!(is_generated("<frozen importlib._bootstrap>"));
+        assert!(!is_generated("<string>") && !is_generated("/srv/app/tasks.py"));
+    }
 
     #[test]
     fn an_installers_program_is_no_application() {

@@ -3,8 +3,10 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::events::describe;
+use super::paths;
 use super::{Report, Style};
 use crate::text::{fitted_to_words, flat, wrapped};
+use crate::timeline::place::pid_words;
 use crate::timeline::{Event, EventKind as Kind};
 
 pub(super) struct Table<'r> {
@@ -41,18 +43,76 @@ impl<'r> Table<'r> {
         let room = self.style.width().saturating_sub(head.width());
         let mut text = flat(&describe(event));
         if text.width() > room {
-            text = with_short_ids(&flat(&brief(event)));
+            text = with_short_ids(&flat(&self.brief(event)));
+            text = paths::shortened(&text, self.report, self.style);
         }
-        let mut lines = wrapped(&text, room);
-        if lines.len() > most {
-            let rest = lines.split_off(most - 1).join(" ");
-            lines.push(fitted_to_words(&rest, room));
-        }
+        let lines = with_both_ends(&text, room, most);
         format!("{head}{}", lines.join(&format!("\n{}", " ".repeat(head.width()))))
     }
 }
 
-/// An event in fewer words than elsewhere: without what only tells connections and messages apart.
+/// In so many lines. Where they do not hold all of it, the middle goes: what it is stands at the beginning of a text, and
+/// why at its end.
+fn with_both_ends(text: &str, room: usize, most: usize) -> Vec<String> {
+    let lines = wrapped(text, room);
+    if lines.len() <= most {
+        return lines;
+    }
+    let words: Vec<&str> = text.split(' ').collect();
+    let (mut first, mut last) = (1, words.len());
+    let joined = |first: usize, last: usize| {
+        let ends = [&words[..first], ["…"].as_slice(), &words[last..]].concat();
+        wrapped(&ends.join(" "), room)
+    };
+    let fits = |first: usize, last: usize| joined(first, last).len() <= most;
+    // A third of the words for the beginning, the rest for the end.
+    let share = |first: usize, last: usize| first * 2 <= words.len() - last + 1;
+    loop {
+        let (longer, earlier) = (first + 1, last - 1);
+        if earlier <= longer {
+            break;
+        }
+        match (fits(longer, last), fits(first, earlier)) {
+            (true, true) if share(first, last) => first = longer,
+            (_, true) => last = earlier,
+            (true, false) => first = longer,
+            (false, false) => break,
+        }
+    }
+    let mut lines = joined(first, last);
+    // Words that are longer than a line.
+    if lines.len() > most {
+        let rest = lines.split_off(most - 1).join(" ");
+        lines.push(fitted_to_words(&rest, room));
+    }
+    lines
+}
+
+impl Table<'_> {
+    /// An event in fewer words than elsewhere: without what only tells connections and messages apart, and of stacks
+    /// those threads that stand in the application's code.
+    fn brief(&self, event: &Event) -> String {
+        let Kind::Stacks { pid, threads } = &event.kind else {
+            return brief(event);
+        };
+        let shape = &self.report.setup.framework().stack;
+        let own = threads.iter().filter_map(|thread| {
+            let mut frames = thread.frames.iter();
+            let frame = frames.find(|frame| shape.is_application(&frame.file))?;
+            let file = frame.file.rsplit('/').next().unwrap_or(&frame.file);
+            Some(format!(
+                "{} in {} ({file}:{})",
+                thread.thread, frame.function, frame.line
+            ))
+        });
+        let own: Vec<String> = own.collect();
+        match own.is_empty() {
+            true => brief(event),
+            false => format!("stacks of pid {}: {}", pid_words(*pid), own.join("; ")),
+        }
+    }
+}
+
 fn brief(event: &Event) -> String {
     match &event.kind {
         Kind::Publish {
@@ -71,13 +131,49 @@ fn brief(event: &Event) -> String {
             message.actor.as_deref().unwrap_or("undecodable"),
             if *redelivered { " (redelivered)" } else { "" },
         ),
+        Kind::Process(process) => {
+            let mut command = process.command.iter();
+            // Where its programs lie is no news.
+            let programs = command.by_ref().take(2);
+            let programs: Vec<&str> = programs
+                .map(|word| word.rsplit('/').next().unwrap_or(word))
+                .collect();
+            let rest: Vec<&str> = command.map(String::as_str).collect();
+            format!(
+                "pid {} (state {}): {}",
+                pid_words(process.pid),
+                process.state,
+                [programs, rest].concat().join(" ")
+            )
+        }
         // The exception stands beside it, or in the log.
         Kind::Line(line) => match line.level {
-            Some(level) => format!("{} {}", format!("{level:?}").to_uppercase(), line.text),
+            Some(level) => {
+                let level = format!("{level:?}").to_uppercase();
+                format!("{level} {}", without_head(&line.text, &level))
+            }
             None => line.text.clone(),
         },
         _ => describe(event),
     }
+}
+
+/// A line without the time and the level at its beginning, which stand beside it.
+fn without_head<'t>(text: &'t str, level: &str) -> &'t str {
+    let is_time = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_digit())
+            && word.chars().all(|c| c.is_ascii_digit() || "-:.,TZ+".contains(c))
+            && word.len() > 7
+    };
+    let mut rest = text;
+    while let Some((word, after)) = rest.split_once(' ') {
+        let bare = word.trim_matches(['[', ']', ':']);
+        if !is_time(bare) && bare != level && !word.is_empty() {
+            break;
+        }
+        rest = after;
+    }
+    rest
 }
 
 /// Ids are for searching, which `-v` and the other formats are for: here their beginning tells them apart.
@@ -104,6 +200,41 @@ fn with_short_ids(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What it is and why it is stay; what is between goes.
+    #[test]
+    fn a_text_without_room_keeps_both_ends() {
+        let text = "CRITICAL Worker with PID 4870 of the pool that serves queue default exited unexpectedly (code -9).";
+        assert_eq!(with_both_ends(text, 200, 1), [text]);
+        let one = with_both_ends(text, 60, 1);
+        assert_eq!(one.len(), 1);
+        assert!(
+            one[0].starts_with("CRITICAL Worker") && one[0].ends_with("(code -9)."),
+            "{one:?}"
+        );
+        assert!(one[0].contains(" … "), "{one:?}");
+        let two = with_both_ends(text, 40, 2);
+        assert!(two.len() == 2 && two[1].ends_with("(code -9)."), "{two:?}");
+        assert!(two.iter().all(|line| line.chars().count() <= 40));
+        // A word without end.
+        let long = "x".repeat(200);
+        assert_eq!(with_both_ends(&long, 40, 2).len(), 2);
+        assert_eq!(with_both_ends("a b", 1, 1).len(), 1);
+    }
+
+    #[test]
+    fn a_line_does_not_say_its_time_and_level_again() {
+        assert_eq!(
+            without_head("2026-11-28 06:41:24,193 ERROR [9763] uvicorn: no", "ERROR"),
+            "[9763] uvicorn: no"
+        );
+        assert_eq!(
+            without_head("ERROR: Exception in ASGI", "ERROR"),
+            "Exception in ASGI"
+        );
+        assert_eq!(without_head("404 was answered", "ERROR"), "404 was answered");
+        assert_eq!(without_head("ERROR", "ERROR"), "ERROR");
+    }
 
     #[test]
     fn an_id_is_cut_and_a_word_is_not() {

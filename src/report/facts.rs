@@ -67,6 +67,21 @@ pub(super) fn without_place(report: &Report, text: &str) -> String {
     }
 }
 
+/// The text with no more than the name of an exception that is shown whole beside it.
+pub(super) fn without_message(report: &Report, text: &str) -> String {
+    let Some(raised) = &report.verdict.traceback else {
+        return text.to_owned();
+    };
+    let exception = text::excerpt(&raised.exception);
+    match exception.split_once(": ") {
+        Some((name, _)) if text.contains(exception.as_str()) => {
+            let short = name.rsplit('.').next().unwrap_or(name);
+            text.replace(exception.as_str(), &format!("{short}, above"))
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// A remedy without the exception at its end, where that is shown beside it.
 pub(super) fn without_exception<'t>(report: &Report, remedy: &'t str) -> &'t str {
     let exception = report

@@ -259,7 +259,7 @@ fn drawing(report: &Report) -> Json {
         .filter(|reached| reached.reached == Some(true))
         .filter_map(|reached| Some((reached.at_ms?, reached.stage.name().to_owned())))
         .collect();
-    let times: Vec<(f64, String)> = scale.times.iter().map(|at| (*at, moment(*at))).collect();
+    let times: Vec<(f64, String)> = scale.round().map(|at| (at, round_label(at))).collect();
     let bottom = TOP + LANE * sources.len() as f64;
     json!({
         "width": WIDTH,
@@ -274,6 +274,16 @@ fn drawing(report: &Report) -> Json {
         "stages": ticks(&scale, marks, 62.0),
         "times": ticks(&scale, times, 78.0),
     })
+}
+
+/// `-5 s`, `200 ms`, `1 min`
+fn round_label(at_ms: f64) -> String {
+    match at_ms.abs() {
+        0.0 => "0".into(),
+        size if size < 1000.0 => format!("{at_ms:.0} ms"),
+        size if size < 60_000.0 => format!("{:.0} s", at_ms / 1000.0),
+        _ => format!("{:.0} min", at_ms / 60_000.0),
+    }
 }
 
 /// Labels; those too near to the one before are left to a reader who zooms in.
@@ -320,10 +330,30 @@ impl Scale {
         Self { times, steps }
     }
 
+    /// Round times between the first and the last moment: a reader counts by them.
+    fn round(&self) -> impl Iterator<Item = f64> {
+        const STEPS: [f64; 12] = [
+            100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0, 30_000.0, 60_000.0, 120_000.0,
+            300_000.0,
+        ];
+        let first = self.times.first().copied().unwrap_or(0.0);
+        let last = self.times.last().copied().unwrap_or(0.0);
+        let before = STEPS.iter().rev().map(|step| -step);
+        let all = before.chain([0.0]).chain(STEPS);
+        all.filter(move |at| (first..=last).contains(at))
+    }
+
+    /// Between two moments as after the first of them.
     fn x(&self, at_ms: f64) -> f64 {
         let index = self.times.partition_point(|at| *at < at_ms);
         let all = self.steps.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
-        let part = self.steps.get(index).copied().unwrap_or(all) / all;
+        let after = |index: usize| self.steps[index] + (1.0 + at_ms - self.times[index]).ln();
+        let step = match (self.times.get(index), index.checked_sub(1)) {
+            (Some(at), Some(before)) if *at > at_ms => after(before),
+            (Some(_), _) => self.steps[index],
+            (None, _) => all,
+        };
+        let part = step / all;
         let x = GUTTER + MARGIN + part * (WIDTH - GUTTER - 2.0 * MARGIN);
         (x * 100.0).round() / 100.0
     }
@@ -332,6 +362,27 @@ impl Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_stand_at_round_times_in_their_order() {
+        let times: Vec<f64> = vec![-825.4, 0.0, 162.9, 4300.0];
+        let mut steps: Vec<f64> = vec![0.0];
+        for two in times.windows(2) {
+            let last = steps[steps.len() - 1];
+            steps.push(last + (1.0 + two[1] - two[0]).ln());
+        }
+        let scale = Scale { times, steps };
+        let labels: Vec<String> = scale.round().map(round_label).collect();
+        assert_eq!(
+            labels,
+            [
+                "-500 ms", "-200 ms", "-100 ms", "0", "100 ms", "200 ms", "500 ms", "1 s", "2 s"
+            ]
+        );
+        let places: Vec<f64> = scale.round().map(|at| scale.x(at)).collect();
+        assert!(places.windows(2).all(|two| two[0] < two[1]), "{places:?}");
+        assert!(scale.x(4300.0) > scale.x(2000.0) && scale.x(0.0) < scale.x(100.0));
+    }
 
     #[test]
     fn a_digest_is_what_a_policy_names() {

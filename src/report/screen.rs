@@ -120,6 +120,11 @@ impl Screen<'_> {
             true => {
                 let kept: Vec<&str> = text.lines().take(most).collect();
                 let kept = kept.join("\n");
+                // A sentence that is whole needs no sign that another one is missing.
+                let last = kept.len() - kept.rsplit('\n').next().map_or(0, str::len);
+                if let Some(end) = kept.rfind(". ").filter(|end| *end > last) {
+                    return kept[..=end].to_owned();
+                }
                 let whole = kept.rsplit_once(' ').map_or(kept.as_str(), |(whole, _)| whole);
                 format!("{whole} …")
             }
@@ -127,12 +132,7 @@ impl Screen<'_> {
     }
 
     fn sign(&self) -> &'static str {
-        let good = match self.report.verdict.scenario {
-            _ if words::is_good(self.report) => Some(true),
-            Some(_) => Some(false),
-            None => None,
-        };
-        sign(good, self.style.ascii).0
+        sign(words::good(self.report), self.style.ascii).0
     }
 
     fn color(&self) -> &'static str {
@@ -207,6 +207,11 @@ impl Screen<'_> {
             );
         };
         let summary = words::without_place(self.report, &cause.summary);
+        // Where there is no room for it twice.
+        let summary = match self.budget.lines > 3 {
+            true => summary,
+            false => words::without_message(self.report, &summary),
+        };
         let mut lines = vec![self.clipped(&format!("{} ", self.style.bold("Because")), &summary, 8)];
         // The first of them prove the most; people read them in the order in which they happened.
         let most = cause.evidence.len().min(self.budget.evidence);

@@ -36,6 +36,7 @@ pub(super) fn sentence(report: &Report) -> String {
         (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
         (Some(Scenario::A), Outcome::Unknown) => "The task ran, and nothing shows whether it has finished",
         (Some(Scenario::A), _) => "The task ran and has not finished",
+        (Some(_), _) if is_over_by_the_api(report) => "The API says that the task is over",
         (Some(_), _) => "The task did not run",
         (None, _) if report.verdict.stage.is_none() && report.setup.post_mortem => {
             "Nothing is known of this task"
@@ -58,6 +59,24 @@ pub(super) fn sentence(report: &Report) -> String {
         },
         _ => what.into(),
     }
+}
+
+/// The status that it gave last is a configured final one.
+fn is_over_by_the_api(report: &Report) -> bool {
+    let mut events = report.timeline.iter().rev();
+    let last = events.find_map(|event| match &event.kind {
+        Kind::ApiStatus { value, .. } => Some(value.as_deref()),
+        _ => None,
+    });
+    let setup = &report.setup;
+    let is_final = |value: &str| {
+        setup
+            .succeeded
+            .iter()
+            .chain(&setup.failed)
+            .any(|word| word == value)
+    };
+    last.flatten().is_some_and(is_final)
 }
 
 /// The cause's title with the name of the queue or the actor that it speaks of, and of what was raised.

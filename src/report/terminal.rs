@@ -160,7 +160,18 @@ fn headline(report: &Report, style: Style) -> String {
         (Some(Scenario::B) | None, _) => "1;31",
         (Some(Scenario::C), _) => "1;35",
     };
-    let sentence: Vec<String> = wrapped(&words::sentence(report), style.width())
+    let certainty = report
+        .verdict
+        .cause
+        .as_ref()
+        .map(|cause| format!(" ({})", cause.certainty.name()));
+    let sentence = format!(
+        "{} {}{}",
+        sign(words::good(report), style.ascii).0,
+        words::sentence(report),
+        certainty.unwrap_or_default()
+    );
+    let sentence: Vec<String> = wrapped(&sentence, style.width())
         .iter()
         .map(|line| style.paint(code, line))
         .collect();

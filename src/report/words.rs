@@ -1,7 +1,8 @@
 //! What several formats say, worded once.
 
 pub(super) use super::facts::{
-    EXCEPTION, IMPACT, effect, facts, in_short, owner, place, reasoning, without_exception, without_place,
+    EXCEPTION, IMPACT, effect, facts, in_short, owner, place, reasoning, without_exception, without_message,
+    without_place,
 };
 pub(super) use super::sentence::sentence;
 use super::{Report, SourceState};
@@ -117,6 +118,15 @@ pub(super) fn subject(report: &Report) -> Vec<(&'static str, &str)> {
     .into_iter()
     .filter_map(|(name, value)| Some((name, value.as_deref()?)))
     .collect()
+}
+
+/// For the sign before the verdict: well, ill, or nobody knows.
+pub(super) fn good(report: &Report) -> Option<bool> {
+    match report.verdict.scenario {
+        _ if is_good(report) => Some(true),
+        Some(_) => Some(false),
+        None => None,
+    }
 }
 
 /// Whether what was expected came true, as the exit code says.

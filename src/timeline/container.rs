@@ -49,6 +49,13 @@ pub struct Container {
     /// In bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<u64>,
+    /// In thousandths of a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<u64>,
+    /// For how long that limit has held its threads back since it started, all of them together: looked at
+    /// when the run begins and when it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back_ms: Option<u64>,
     /// Of its main process, on the engine's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,

@@ -29,6 +29,14 @@ pub fn place_of(number: i32) -> Option<(&'static str, i32)> {
     Some((part, number - first))
 }
 
+/// What taskdiag's own script in a place says first; it stands in its command line as well.
+pub const GREETING: &str = "taskdiag boot";
+
+/// taskdiag's own script, which it has put into the worker's or the API's place.
+pub fn is_our_own(command: &[String]) -> bool {
+    command.iter().any(|word| word.contains(GREETING))
+}
+
 /// What was last seen of the way to this part: it led there, or it did not.
 pub fn last_seen<'a>(events: &'a [Event], wanted: &str) -> Option<&'a Event> {
     events.iter().rev().find(|event| match &event.kind {

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::{Phases, Tap, Watched};
 use crate::config::Config;
-use crate::timeline::{Container, EventKind};
+use crate::error::Unavailable;
+use crate::timeline::{Container, EventKind, Role};
 use engine::Engine;
 use roles::Roles;
 pub use socket::{Socket, find};
@@ -24,6 +25,9 @@ pub use socket::{Socket, find};
 const EVERY: Duration = Duration::from_millis(1000);
 /// More containers than these take no part in one task.
 const MOST: usize = 64;
+
+/// For the description of one container.
+const ONE_WITHIN: Duration = Duration::from_millis(2500);
 
 /// While the reason of a kill is waited for.
 const SOON: Duration = Duration::from_millis(150);
@@ -45,6 +49,8 @@ struct Watcher {
     tap: Tap,
     /// What was told last of each container.
     told: HashMap<String, Container>,
+    /// Those that the engine has not described in time, and how they were then.
+    hanging: HashMap<String, String>,
     /// Addresses at the ends of connections.
     wanted: HashSet<String>,
     /// A worker's process was killed, as its log says.
@@ -78,13 +84,14 @@ pub async fn watch(
         roles: Roles::new(config),
         tap: tap.clone(),
         told: HashMap::new(),
+        hanging: HashMap::new(),
         wanted: HashSet::new(),
         killed: None,
         out_of_memory: false,
         until: engine::now(),
         engine,
     };
-    watcher.look().await?;
+    watcher.look(true).await?;
     tap.watching(format!("{}, {}", watcher.engine.name, socket.path.display()));
     let mut next = Instant::now() + EVERY;
     loop {
@@ -108,7 +115,7 @@ pub async fn watch(
             return Ok(());
         }
         // An engine that does not answer once may do so again.
-        if let Err(blindness) = watcher.look().await {
+        if let Err(blindness) = watcher.look(phase.last_look).await {
             tap.partial(blindness.reason);
         }
         if phase.last_look {
@@ -121,7 +128,7 @@ pub async fn watch(
 
 impl Watcher {
     /// The containers that take part, told where something has changed, and what became of them meanwhile.
-    async fn look(&mut self) -> Watched {
+    async fn look(&mut self, with_statistics: bool) -> Watched {
         let list = self.engine.list().await?;
         let projects = self.roles.projects(&list);
         let known: HashSet<String> = list.iter().map(|container| container.id.clone()).collect();
@@ -141,7 +148,10 @@ impl Watcher {
                 continue;
             }
             parts += 1;
-            if let Some(whole) = self.engine.inspect(&container).await? {
+            if let Some(mut whole) = self.describe(&container).await? {
+                // Of one that does not run only now the ports are known.
+                whole.roles = self.roles.of(&whole);
+                self.measure(&mut whole, with_statistics).await;
                 self.tell(whole);
             }
         }
@@ -158,6 +168,38 @@ impl Watcher {
             }
         }
         self.events().await
+    }
+
+    /// An engine may hang over one of them, as over a paused one whose health check hangs, and answer for the others:
+    /// then the list is what is known of that one.
+    async fn describe(&mut self, listed: &Container) -> Result<Option<Container>, Unavailable> {
+        let hung_so = self.hanging.get(&listed.id) == Some(&listed.state);
+        let inspected = self.engine.inspect(listed);
+        match (!hung_so).then(|| tokio::time::timeout(ONE_WITHIN, inspected)) {
+            Some(answer) => match answer.await {
+                Ok(answer) => return answer,
+                Err(_) => self.hanging.insert(listed.id.clone(), listed.state.clone()),
+            },
+            None => None,
+        };
+        let known = self.told.get(&listed.id).cloned();
+        Ok(Some(Container {
+            state: listed.state.clone(),
+            ..known.unwrap_or_else(|| listed.clone())
+        }))
+    }
+
+    /// Of the watched worker, where its CPU is limited: each look would be news.
+    async fn measure(&self, container: &mut Container, now: bool) {
+        let is_limited = container.cpu_limit.is_some() && container.roles.contains(&Role::WorkerLog);
+        if !is_limited || container.state != "running" {
+            return;
+        }
+        let before = self.told.get(&container.id).and_then(|told| told.held_back_ms);
+        container.held_back_ms = match now {
+            true => self.engine.held_back_ms(&container.id).await.or(before),
+            false => before,
+        };
     }
 
     fn tell(&mut self, container: Container) {

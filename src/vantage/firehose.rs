@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use super::{Phases, Tap, Watched};
 use crate::config::{Config, Trace};
 use crate::error::Unavailable;
-use crate::framework::Framework;
+use crate::framework::{self, Framework};
 use crate::guardian::Guardian;
 use crate::rabbitmq::amqp::{STALLED, stalled};
 use crate::rabbitmq::management::Management;
@@ -60,7 +60,11 @@ pub async fn watch(
 ) -> Watched {
     let broker = &config.broker;
     let see = |traced: &TraceEvent<'_>| {
-        if traced.kind.is_bookkeeping(config.framework) {
+        // Another framework's workers may share the vhost.
+        if framework::ALL
+            .iter()
+            .any(|framework| traced.kind.is_bookkeeping(framework))
+        {
             return;
         }
         let kind = event(config.framework, traced, show_args);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use super::containers;
+use super::finding::{Finding, finding};
 use super::queues::{self, Queue};
 use super::workers;
 use crate::config::{Config, Timing, Trace};
@@ -12,23 +12,9 @@ use crate::diagnosis::Story;
 use crate::framework::{self, LogEvent};
 use crate::init;
 use crate::rabbitmq::rights;
-use crate::text::counted;
+use crate::text::{self, counted};
 use crate::timeline::{EventKind, Process, Timeline};
 use crate::units;
-
-#[derive(Debug, Serialize)]
-pub struct Finding {
-    pub text: String,
-    /// What to do, or where to look next.
-    pub fix: String,
-}
-
-pub(super) fn finding(text: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding {
-        text: text.into(),
-        fix: fix.into(),
-    }
-}
 
 fn of_timing(timing: &Timing) -> Option<Finding> {
     let span = |duration: Duration| units::span(duration.as_secs_f64() * 1000.0);
@@ -54,6 +40,7 @@ pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Que
     found.extend(workers::findings(&story));
     found.extend(of_broker(timeline, config));
     found.extend(of_processes(timeline));
+    found.extend(containers::findings(&story));
     found.extend(story.table_lock().map(|holder| {
         let table = timeline.setup.table.as_deref().unwrap_or("the table");
         finding(
@@ -89,13 +76,29 @@ pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Que
     });
     let told = told.or_else(|| story.connection_refused());
     if let Some(told) = told {
+        // What ends a child stands before its master's word of it.
+        let raised = story
+            .worker_lines()
+            .iter()
+            .rev()
+            .filter(|other| other.n <= told.n);
+        let raised = raised
+            .take(LINES_BEFORE)
+            .find_map(|other| framework::exception_in(other.line.traceback.as_deref()?))
+            .filter(|raised| !told.line.text.contains(raised.as_str()) && !raised.is_empty());
+        let raised = raised.map_or(String::new(), |raised| {
+            format!(" (before it: {})", text::excerpt(&raised))
+        });
         found.push(finding(
-            format!("the worker's log: {}", told.line.text),
+            format!("the worker's log: {}{raised}", told.line.text),
             "read the lines around it; `taskdiag diagnose` explains what it does to a task",
         ));
     }
     found
 }
+
+/// A traceback and its master's line are no further apart.
+const LINES_BEFORE: usize = 20;
 
 /// The queue, its messages and its dead letters.
 fn of_queue(story: &Story) -> Vec<Finding> {
@@ -323,6 +326,15 @@ fn of_processes(timeline: &Timeline) -> Vec<Finding> {
                     process.pid
                 ),
                 "read what it prints (its supervisor, `docker logs`), or let it write to a file",
+            ));
+        }
+        if process.frozen {
+            found.push(finding(
+                format!(
+                    "pid {} (`{name}`) is frozen by its control group, as by `docker pause`",
+                    process.pid
+                ),
+                "`docker unpause` lets its container go on; find out who paused it",
             ));
         }
         if matches!(process.state, 'T' | 't') {

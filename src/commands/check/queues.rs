@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::findings::{Finding, finding};
+use super::finding::{Finding, finding};
 use crate::config::Config;
 use crate::diagnosis::Story;
 use crate::framework::{Queues, Role};

@@ -3,7 +3,7 @@
 //! Nobody is asked: heartbeats, the broker's list of consumers and the processes of this machine are all there is.
 //! So of a worker elsewhere whose heartbeats stay away nothing is said: it may be a solo one at work.
 
-use super::findings::{Finding, finding};
+use super::finding::{Finding, finding};
 use crate::diagnosis::Story;
 use crate::text::counted;
 

@@ -92,6 +92,8 @@ const NAMED: &[&str] = &[
     "{other_queue}",
     "{other_message}",
     "{other_actor}",
+    "{container_command}",
+    "{container}",
 ];
 
 /// With the values that the check has given. A pid of another place is another process here: a command must not name

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{WorkerLine, control, holdups, results, stacks, workers};
+use crate::diagnosis::evidence::{WorkerLine, containers, control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Stand, Story};
 use crate::framework::{Inspection, LogEvent};
@@ -221,19 +221,48 @@ fn by_its_word_alone(story: &Story<'_>) -> Answer {
 
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = holdups::by_others(story, "the application's code", holdups::in_the_actor) {
-        return answer.case(UNSEEN, false);
+        return answer
+            .case(UNSEEN, false)
+            .case(BROKEN_OFF, false)
+            .case(HELD_BACK, false);
     }
     let answer = of_its_own(story);
     let place = stacks::own_frame(story, holder(story));
     let answer = answer.case(UNSEEN, place.is_none());
+    let answer = match story.broken_off_before() {
+        Some(end) => answer
+            .followed_by(&format!("; it was begun again, since {end} (#{})", end.n))
+            .owned_by(Some(&[Owner::Deployment, Owner::WorkerCode]))
+            .case(BROKEN_OFF, true),
+        None => answer.case(BROKEN_OFF, false),
+    };
+    let answer = match containers::held_back(story) {
+        Some((words, container)) => answer
+            .followed_by(&words)
+            .case(HELD_BACK, true)
+            .naming("{container}", container),
+        None => answer.case(HELD_BACK, false),
+    };
     match place {
         Some(place) => answer.naming("{place}", place),
         None => answer,
     }
 }
 
-/// A case of its remedies.
+/// Cases of its remedies.
+const BROKEN_OFF: &str = "its first run was broken off";
+const HELD_BACK: &str = "its container is held back by its CPU limit";
 const UNSEEN: &str = "its place was not seen";
+
+/// A message that came again was begun again: what counts is its last run.
+fn last_entry(story: &Story<'_>, entered_at: Option<f64>) -> Option<f64> {
+    let entries: Vec<&WorkerLine<'_>> = story.lines().iter().filter(|told| told.line.entry).collect();
+    let came_again = story.deliveries().any(|passage| passage.redelivered);
+    match (entries.as_slice(), entered_at) {
+        ([_, .., last], Some(entered)) if came_again => Some(last.at_ms.max(entered)),
+        _ => entered_at,
+    }
+}
 
 fn of_its_own(story: &Story<'_>) -> Answer {
     if !story.closed()
@@ -249,6 +278,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
         return by_its_word_alone(story);
     };
     let mut evidence = evidence.clone();
+    let entered_at = &last_entry(story, *entered_at);
     let pid = holder(story);
     if let Some(answer) = its_process_has_ended(story, pid) {
         return answer;
@@ -406,6 +436,62 @@ mod tests {
         // Another worker's, and one from before it can have been counted.
         assert_ne!(beat(999, 0, 4_000.0), "ruled out");
         assert_ne!(beat(100, 0, 900.0), "ruled out");
+    }
+
+    /// A CPU limit makes a short task a long one: what its engine counts before and after says so.
+    #[test]
+    fn a_container_that_is_held_back_by_its_cpu_limit() {
+        let limited = |first: u64, last: u64| {
+            let look = |scene: Scene, held: u64| {
+                scene.worker_container("c1", "running", |container| {
+                    container.cpu_limit = Some(50);
+                    container.held_back_ms = Some(held);
+                })
+            };
+            let scene = look(Scene::entered(), first).at(10_000.0);
+            look(scene, last).silence().summary()
+        };
+        let said = limited(100, 9_100);
+        assert!(
+            said.contains("may use 0.05 CPUs") && said.contains("9.0 s together"),
+            "{said}"
+        );
+        assert!(!limited(100, 200).contains("CPUs"));
+        assert!(!limited(9_000, 9_000).contains("CPUs"));
+    }
+
+    /// A health check, or a restart, ended the worker in the middle of the first run.
+    #[test]
+    fn a_run_that_was_broken_off_is_told_of() {
+        use crate::diagnosis::testing::WORKER;
+        use crate::timeline::EventKind;
+        let die = || EventKind::ContainerEvent {
+            container: "shop-worker-1".into(),
+            action: "die".into(),
+            exit: Some(1),
+        };
+        let received = "Received message act('task_1') with id 'm-1'.";
+        let logger = "dramatiq.worker.WorkerThread";
+        let begun_again = |with_an_end: bool| {
+            let scene = Scene::entered().worker_container("c1", "running", |_| {});
+            let scene = match with_an_end {
+                true => scene.see(Source::Containers, die()),
+                false => scene,
+            };
+            let scene = scene.deliver_as("m-1", WORKER, true).debug(logger, received);
+            scene.silence()
+        };
+        let story_of = |scene: &Scene| {
+            let story = Story::new(&scene.timeline);
+            story.broken_off_before().map(|end| end.value)
+        };
+        let end = story_of(&begun_again(true)).expect("an end");
+        assert!(
+            end.contains("shop-worker-1") && end.contains("ended with exit code 1"),
+            "{end}"
+        );
+        assert_eq!(story_of(&begun_again(false)), None);
+        assert_eq!(story_of(&Scene::entered()), None);
     }
 
     /// Celery: threads, and a solo worker, go on behind the limit.

@@ -1,9 +1,10 @@
 //! The API failed, and nothing more specific is known.
 
+use crate::diagnosis::evidence::standing::{self, Standing};
 use crate::diagnosis::evidence::{Fact, api, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
-use crate::timeline::Source;
+use crate::timeline::{Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-failed",
@@ -69,7 +70,15 @@ fn failed(story: &Story<'_>) -> Answer {
                         false => format!("{text}: {exception}"),
                     };
                     let text = api::unless_it_sent(story, text, &mut evidence);
-                    let answer = api::by_traceback(story, Answer::shown(text, evidence), exception.n);
+                    let answer = match stopped_dependency(story, &exception) {
+                        Some(stop) => {
+                            evidence.push(stop.n);
+                            Answer::shown(format!("{text}; {stop}"), evidence)
+                                .owned_by(Some(&[Owner::DatabaseHost]))
+                        }
+                        None => Answer::shown(text, evidence),
+                    };
+                    let answer = api::by_traceback(story, answer, exception.n);
                     let answer = match ran {
                         true => answer.scenario(Scenario::A),
                         false => answer,
@@ -80,14 +89,52 @@ fn failed(story: &Story<'_>) -> Answer {
                 None => {
                     let text = format!("{text}: {}", text::excerpt(answer.body));
                     let text = api::unless_it_sent(story, text, &mut evidence);
-                    Answer::likely(text, evidence)
-                        .would_decide(&[Source::ApiLog])
-                        .terminal_after(if story.sees(Source::ApiLog) { 400 } else { 0 })
+                    let linger = if story.sees(Source::ApiLog) { 400 } else { 0 };
+                    match behind(story, answer.status) {
+                        Some(standing) => {
+                            evidence.push(standing.container.n);
+                            Answer::likely(format!("{text}; {}", standing.words), evidence)
+                                .owned_by(Some(&[Owner::Deployment]))
+                                .naming("{container_command}", standing.command)
+                                .case("502/503/504", false)
+                        }
+                        None => {
+                            let likely = Answer::likely(text, evidence);
+                            likely.would_decide(&[Source::ApiLog])
+                        }
+                    }
+                    .terminal_after(linger)
                 }
             }
         }
         _ => Answer::NotApplicable,
     }
+}
+
+/// What a proxy found nobody in: the API's container, or another one that the API waits for.
+fn behind<'a>(story: &Story<'a>, status: u16) -> Option<Standing<'a>> {
+    let is_a_proxys = matches!(status, 502..=504);
+    let api: &[Role] = if is_a_proxys {
+        &[Role::ApiLog, Role::Api]
+    } else {
+        &[]
+    };
+    story
+        .standing_of(api)
+        .or_else(|| story.standing_of(&[Role::Database, Role::Broker]))
+}
+
+/// The exception is about a connection, and the broker or the database was stopped.
+fn stopped_dependency(story: &Story<'_>, exception: &str) -> Option<Fact<String>> {
+    let roles = [Role::Database, Role::Broker];
+    let stopped = || {
+        roles.iter().find_map(|role| {
+            let standing = story.standing(*role);
+            let standing = standing.map(|standing| standing.container.with(standing.words));
+            standing.or_else(|| story.was_stopped(*role))
+        })
+    };
+    standing::is_of_a_connection(exception).then(stopped).flatten()
 }
 
 #[cfg(test)]
@@ -137,6 +184,75 @@ mod tests {
         let summary = scene.verdict().cause.expect("a cause").summary;
         assert!(summary.contains("signal 11"), "{summary}");
         assert_ne!(scene.without(Source::Process).cause(), "certain api-failed");
+    }
+
+    fn standing(role: Role, state: &str) -> Scene {
+        Scene::new().worker_container("a1", state, |container| {
+            container.name = "shop-x-1".into();
+            container.roles = vec![role];
+        })
+    }
+
+    /// A proxy answers for an API whose container does not run.
+    #[test]
+    fn the_apis_container_that_stands_behind_a_proxy_is_named() {
+        let answered = |scene: Scene, status| {
+            let page = "<html><title>502 Bad Gateway</title><hr>nginx</html>";
+            let verdict = scene.submitting().answered(status, None, page).verdict();
+            let cause = verdict.cause.expect("a cause");
+            (cause.summary.clone(), cause.remedies.clone(), cause.owner)
+        };
+        let (said, remedies, owner) = answered(standing(Role::ApiLog, "paused"), 504);
+        assert!(
+            said.contains("shop-x-1") && said.contains("is paused") && !said.contains("<"),
+            "{said}"
+        );
+        assert!(
+            remedies
+                .first()
+                .is_some_and(|first| first.contains("docker unpause shop-x-1")),
+            "{remedies:?}"
+        );
+        assert_eq!(owner.first(), Some(&Owner::Deployment));
+        // It runs; or it was the API itself that failed.
+        assert!(
+            !answered(standing(Role::ApiLog, "running"), 502)
+                .0
+                .contains("shop-x-1")
+        );
+        assert!(
+            !answered(standing(Role::ApiLog, "exited"), 500)
+                .0
+                .contains("shop-x-1")
+        );
+        assert!(
+            answered(standing(Role::Database, "exited"), 500)
+                .0
+                .contains("shop-x-1")
+        );
+    }
+
+    /// The API's exception is about the database, which was stopped.
+    #[test]
+    fn a_database_that_was_stopped_is_whose_turn_it_is() {
+        let raised = |exception: &str| {
+            let traceback = format!(
+                "Traceback (most recent call last):\n  File \"/app/main.py\", line 1, in create\n{exception}"
+            );
+            let scene = standing(Role::Database, "exited").submitting();
+            let scene = scene.answered(500, None, "Internal Server Error");
+            let scene = scene
+                .api_served("POST /tasks", 500)
+                .api_log("Exception in ASGI application", &traceback);
+            let cause = scene.verdict().cause.expect("a cause");
+            (cause.summary.contains("shop-x-1"), cause.owner)
+        };
+        let (named, owner) = raised("psycopg.OperationalError: connection refused");
+        assert!(named);
+        assert_eq!(owner.first(), Some(&Owner::DatabaseHost));
+        let (named, owner) = raised("ZeroDivisionError: no");
+        assert!(!named);
+        assert_eq!(owner.first(), Some(&Owner::ApiCode));
     }
 
     #[test]

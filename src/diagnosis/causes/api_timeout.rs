@@ -2,8 +2,7 @@
 
 use crate::diagnosis::evidence::{Fact, api, connections, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::timeline::Source;
-use crate::timeline::{EventKind, NoAnswer};
+use crate::timeline::{EventKind, NoAnswer, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-timeout",
@@ -48,6 +47,24 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.extend([n, said.n]);
                     text.push_str(&format!("; it never became ready, and its log ends in: {said}"));
                 }
+                let roles = [Role::Api, Role::ApiLog, Role::Broker, Role::Database];
+                if let Some(standing) = story.standing_of(&roles) {
+                    evidence.push(standing.container.n);
+                    let is_the_apis = |role| standing.container.roles.contains(role);
+                    let owner: &[Owner] = match [Role::Api, Role::ApiLog].iter().any(is_the_apis) {
+                        true => &[Owner::Deployment],
+                        false => &[Owner::DatabaseHost],
+                    };
+                    let answer = Answer::shown(format!("{text}; {}", standing.words), evidence);
+                    return Some(
+                        answer
+                            .owned_by(Some(owner))
+                            .naming("{container_command}", standing.command)
+                            .case("it is connecting to a broker", false)
+                            .case("it waits on the database", false)
+                            .terminal(),
+                    );
+                }
                 let answer = Answer::shown(text, evidence).terminal();
                 Some(match connections::connecting_to_a_broker(story) {
                     Some(_) => answer
@@ -72,6 +89,31 @@ mod tests {
         assert_eq!(scene.cause(), "certain api-timeout");
         assert!(scene.verdict().terminal);
         assert_eq!(scene.verdict().scenario, None);
+    }
+
+    #[test]
+    fn a_container_that_is_paused_is_named() {
+        let late = |role: Role, state: &str| {
+            let scene = Scene::new().worker_container("a1", state, |container| {
+                container.name = "shop-x-1".into();
+                container.roles = vec![role];
+            });
+            let cause = scene
+                .no_answer(NoAnswer::Timeout)
+                .verdict()
+                .cause
+                .expect("a cause");
+            (
+                cause
+                    .summary
+                    .contains("shop-x-1 (project shop, image shop) is paused"),
+                cause.owner[0],
+            )
+        };
+        assert_eq!(late(Role::Api, "paused"), (true, Owner::Deployment));
+        assert_eq!(late(Role::Broker, "paused"), (true, Owner::DatabaseHost));
+        assert!(!late(Role::Api, "running").0);
+        assert!(!late(Role::WorkerLog, "paused").0);
     }
 
     /// It answers when the task is done.

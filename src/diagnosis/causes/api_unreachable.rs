@@ -2,8 +2,7 @@
 
 use crate::diagnosis::evidence::{api, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::timeline::Source;
-use crate::timeline::{EventKind, NoAnswer};
+use crate::timeline::{EventKind, NoAnswer, Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-unreachable",
@@ -33,7 +32,13 @@ fn check(story: &Story<'_>) -> Answer {
                     NoAnswer::Broken => {
                         if let Some(look) = api::nothing_behind_the_port(story) {
                             let evidence = [event.n, look.n];
+                            if let Some(answer) =
+                                of_its_container(story, event.n, "nothing answers behind the published port")
+                            {
+                                return answer;
+                            }
                             return Answer::shown(look.value, evidence)
+                                .owned_by(Some(&[Owner::Deployment]))
                                 .only_case(NOTHING_LISTENS, CASES)
                                 .terminal_after(LAST_LOOK_MS);
                         }
@@ -51,6 +56,11 @@ fn check(story: &Story<'_>) -> Answer {
                 if let Some((text, mut evidence)) = why_it_does_not_listen(story) {
                     evidence.push(event.n);
                     return of_a_started_api(story, format!("{what}: {text}"), evidence);
+                }
+                if matches!(why, NoAnswer::Connect)
+                    && let Some(answer) = of_its_container(story, event.n, what)
+                {
+                    return answer;
                 }
                 // What is there is well: how it is asked is not.
                 let is_plain = matches!(why, NoAnswer::Tls) && error.contains("corrupt message");
@@ -97,6 +107,26 @@ fn of_a_started_api(story: &Story<'_>, text: String, evidence: Vec<u32>) -> Answ
         .terminal()
 }
 
+/// The API's container does not run, or its engine starts it again and again; with the last exception in its log.
+fn of_its_container(story: &Story<'_>, asked: u32, what: &str) -> Option<Answer> {
+    let roles = [Role::Api, Role::ApiLog];
+    let standing = story.standing_of(&roles).or_else(|| story.falling_of(&roles))?;
+    let mut evidence = vec![asked, standing.container.n];
+    let said = api::last_exception(story);
+    evidence.extend(said.as_ref().map(|said| said.n));
+    let said = said.map_or(String::new(), |said| {
+        format!("; its log's last exception: {said}")
+    });
+    let text = format!("{what}: {}{said}", standing.words);
+    Some(
+        Answer::shown(text, evidence)
+            .owned_by(Some(&[Owner::Deployment]))
+            .naming("{container_command}", standing.command)
+            .only_case("", CASES)
+            .terminal(),
+    )
+}
+
 /// What became of an API that was started in this run.
 fn why_it_does_not_listen(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
     let launch = story.started("api")?;
@@ -138,6 +168,19 @@ mod tests {
     use crate::timeline::Ended;
 
     /// It says nothing about the API that we could not ask it.
+    #[test]
+    fn the_container_that_stands_is_named() {
+        let refused = |state: &str| {
+            let scene = Scene::new().worker_container("a1", state, |container| {
+                container.name = "shop-api-1".into();
+                container.roles = vec![Role::Api];
+            });
+            scene.no_answer(NoAnswer::Connect).summary()
+        };
+        assert!(refused("exited").contains("container shop-api-1 (project shop, image shop) is exited"));
+        assert!(!refused("running").contains("shop-api-1"));
+    }
+
     #[test]
     fn our_own_limit_accuses_nobody() {
         let scene = Scene::not_answered(NoAnswer::OwnLimit).silence();

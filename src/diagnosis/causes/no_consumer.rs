@@ -2,12 +2,12 @@
 
 use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::{Depth, WorkerLine, broker, containers, retries, workers};
-use crate::diagnosis::premises::Premise;
+use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::framework::WorkerLife;
 use crate::text::{self, counted};
-use crate::timeline::{PlaceState, Source};
+use crate::timeline::{Event, EventKind, PlaceState, Process, Role, Source};
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -83,6 +83,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = ended_containers(story, &text, &evidence) {
         return answer;
     }
+    if let Some(answer) = by_command(story, &text, &evidence) {
+        return answer;
+    }
     let ended = story.started("worker").as_ref().and_then(workers::end_of);
     let (text, scenario) = match ended {
         // A process that ends says something by that.
@@ -143,6 +146,7 @@ fn what_lives(story: &Story<'_>, n: u32) -> String {
     // A line is older than the end of what wrote it may be.
     let since = story.published().map_or(f64::MIN, |passage| passage.at_ms);
     match story.timeline.event(n) {
+        Some(said) if let_unknown(story, said).is_some() => let_unknown(story, said).unwrap_or_default(),
         Some(said) if said.source == Source::WorkerLog && said.at_ms < since => {
             "the watched worker wrote to its log shortly before, and nothing of an end".into()
         }
@@ -151,6 +155,30 @@ fn what_lives(story: &Story<'_>, n: u32) -> String {
         }
         _ => "the watched worker is alive".into(),
     }
+}
+
+/// In words, where nothing shows that the process is the watched worker's.
+fn let_unknown(story: &Story<'_>, event: &Event) -> Option<String> {
+    let EventKind::Process(process) = &event.kind else {
+        return None;
+    };
+    let at = process.container.as_deref();
+    let at = at.map_or(String::new(), |id| format!(" in container {id}"));
+    (!is_known(story, process)).then(|| {
+        format!(
+            "pid {}{at} lives, which may be the watched worker: the pids in its log are a container's",
+            process.pid
+        )
+    })
+}
+
+/// That the log's pids mean this process is no mere likeness of numbers.
+fn is_known(story: &Story<'_>, process: &Process) -> bool {
+    let own = story.worker_containers();
+    let is_own = |id: &String| own.iter().any(|container| container.id == *id);
+    process.container.as_ref().is_none_or(is_own)
+        || process.holds_log
+        || matches!(story.state(&Premise::SamePidSpace), State::Proved(_))
 }
 
 /// It was not seen to wait here: then it needs more than a worker.
@@ -212,6 +240,22 @@ fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> Str
             None => format!("{text}: no worker was seen to run"),
         },
     }
+}
+
+/// A process with the configured command lives. Another system of this machine may run the same one.
+fn by_command(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<Answer> {
+    if story.started("worker").is_some() {
+        return None;
+    }
+    let mut all = story.all_processes();
+    let process =
+        all.find(|process| process.is_configured && process.lives() && story.gone(process.pid).is_none())?;
+    let text = format!(
+        "{text}, although pid {} runs the worker's command (state {})",
+        process.pid, process.state
+    );
+    let evidence: Vec<u32> = evidence.iter().copied().chain([process.n]).collect();
+    Some(Answer::likely(text, evidence))
 }
 
 /// By its log the worker was stopped last.
@@ -283,9 +327,14 @@ fn ended_containers(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<A
         .copied()
         .chain(ended.iter().map(|container| container.n))
         .collect();
-    Some(match retries::is_on_the_queue(story) {
+    let answer = match retries::is_on_the_queue(story) {
         true => Answer::shown(text, evidence),
         false => Answer::likely(text, evidence),
+    };
+    let command = story.standing(Role::WorkerLog).map(|standing| standing.command);
+    Some(match command {
+        Some(command) => answer.naming("{container_command}", command),
+        None => answer,
     })
 }
 
@@ -403,6 +452,17 @@ mod tests {
         // What it was started with may have ended, and left the shell.
         let left = inside(container(nobody(), "/entry.sh dramatiq app"), "sh /start").silence();
         assert!(left.summary().contains("no worker in it"), "{}", left.summary());
+        // taskdiag's own script, by `[worker] exec`.
+        let eyes = inside(container(nobody(), "/entry.sh"), "/bin/sleep infinity");
+        let eyes = eyes.process(77, 1, "python3 -I -S -c x", |process| {
+            process.command.push("print(\"taskdiag boot\")".into());
+            process.container = Some(id.into());
+        });
+        let said = eyes.silence().summary();
+        assert!(
+            said.contains("no worker in it, but") && !said.contains("taskdiag"),
+            "{said}"
+        );
         let alive = inside(container(nobody(), "/entry.sh"), "python dramatiq app").silence();
         assert_eq!(alive.answer(&CAUSE), "likely");
         // Nothing of it was seen.

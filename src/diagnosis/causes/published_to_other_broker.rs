@@ -38,6 +38,39 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "cannot tell");
     }
 
+    /// The broker is in a container, and the API beside it in the same network.
+    #[test]
+    fn the_brokers_own_address_in_its_network_is_no_other_broker() {
+        use crate::timeline::{EventKind, PublishedAt};
+        let beside = || {
+            Scene::accepted()
+                .setup(|setup| setup.broker = "127.0.0.1:15682".into())
+                .row("PENDING")
+                .api_process(&["172.18.0.7:40050 -> 172.18.0.4:5672"])
+        };
+        assert_eq!(beside().silence().answer(&CAUSE), "likely");
+        let relay = |port: u16, to: &str| EventKind::PublishedPort {
+            port,
+            to: to.into(),
+            relay: 99,
+            listens: None,
+            container: None,
+        };
+        let told = |port, to| beside().see(Source::Process, relay(port, to)).silence();
+        assert_eq!(told(15682, "172.18.0.4:5672").answer(&CAUSE), "not applicable");
+        assert_eq!(told(15682, "172.18.0.9:5672").answer(&CAUSE), "likely");
+        assert_eq!(told(8000, "172.18.0.4:5672").answer(&CAUSE), "likely");
+        let by_engine = beside().worker_container("b1", "paused", |container| {
+            container.addresses = vec!["172.18.0.4".into()];
+            container.ports = vec![PublishedAt {
+                host_ip: None,
+                host_port: 15682,
+                port: 5672,
+            }];
+        });
+        assert_eq!(by_engine.silence().answer(&CAUSE), "not applicable");
+    }
+
     #[test]
     fn connected_here_as_well() {
         let scene = Scene::accepted()

@@ -4,20 +4,32 @@ use crate::diagnosis::evidence::connections;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text;
-use crate::timeline::Source;
+use crate::timeline::{Role, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "queue-unavailable",
     keeps_from: &[Stage::Published, Stage::Delivered],
     owner: &[Owner::Broker],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Queue, Source::Management, Source::WorkerLog]],
+    needs: &[&[
+        Source::Queue,
+        Source::Management,
+        Source::WorkerLog,
+        Source::Containers,
+    ]],
     page: include_str!("queue_unavailable.md"),
     check,
     ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = broker_stands(story) {
+        return answer;
+    }
+    let who_says = [Source::Queue, Source::Management, Source::WorkerLog];
+    if !who_says.iter().any(|source| story.sees(*source)) {
+        return Answer::cannot_tell(&who_says);
+    }
     let queue = story.queue();
     let down = story.down(queue).last();
     let up = story.depths(queue).rfind(|depth| depth.exists);
@@ -71,6 +83,21 @@ fn check(story: &Story<'_>) -> Answer {
         certainty.min(Certainty::Likely)
     };
     Answer::matched(certainty, text, evidence).would_decide(&[Source::Firehose])
+}
+
+/// The engine says that the broker's container does not run.
+fn broker_stands(story: &Story<'_>) -> Option<Answer> {
+    let standing = story.standing(Role::Broker).filter(|_| story.closed())?;
+    // What has begun goes on without it.
+    if story.reached(Stage::Entered).is_some() {
+        return None;
+    }
+    let text = format!("the broker's {}", standing.words);
+    Some(
+        Answer::likely(text, [standing.container.n])
+            .naming("{container_command}", standing.command)
+            .scenario(Scenario::C),
+    )
 }
 
 /// The last that was said of the queue is that it is down.
@@ -157,6 +184,35 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
     use serde_json::json;
+
+    /// The broker's container is paused: nothing of it answers.
+    #[test]
+    fn a_broker_whose_container_stands() {
+        let of = |state: &str| {
+            let scene = Scene::accepted()
+                .row("PENDING")
+                .worker_container("b1", state, |container| {
+                    container.name = "shop-mq-1".into();
+                    container.roles = vec![Role::Broker];
+                });
+            scene
+                .blind(Source::Queue)
+                .blind(Source::Firehose)
+                .blind(Source::Management)
+                .silence()
+        };
+        assert_eq!(of("paused").cause(), "likely queue-unavailable");
+        assert!(
+            of("paused")
+                .summary()
+                .contains("shop-mq-1 (project shop, image shop) is paused")
+        );
+        assert_ne!(of("running").cause(), "likely queue-unavailable");
+        let entered = Scene::entered().worker_container("b1", "paused", |container| {
+            container.roles = vec![Role::Broker];
+        });
+        assert_ne!(entered.silence().answer(&CAUSE), "likely");
+    }
 
     fn state(state: &str) -> Scene {
         Scene::accepted()

@@ -52,10 +52,13 @@ fn check(story: &Story<'_>) -> Answer {
             ),
         };
     }
-    if story.outcome() != Outcome::Succeeded {
+    let succeeded = story.outcome() == Outcome::Succeeded;
+    // What the verdict itself is about needs no word beside it.
+    let is_the_cause = story.died_in_actor().is_some() || story.runs_again().is_some();
+    if !succeeded && (!story.closed() || is_the_cause) {
         return Answer::NotApplicable;
     }
-    if let Some(answer) = comes_again(story) {
+    if let Some(answer) = comes_again(story).filter(|_| succeeded) {
         return answer;
     }
     // One that was retried was meant to run again; one that comes again was not known to be done.
@@ -71,13 +74,24 @@ fn check(story: &Story<'_>) -> Answer {
     let retried = story.publishes().iter().any(|passage| passage.message.is_retry());
     match (received.as_slice(), again) {
         ([first, .., second], Some(again)) if first.value == second.value && !retried => {
-            let text = format!(
-                "message {first} was taken twice: the broker delivered it again, since the first time was not acknowledged before the connection or its worker ended"
-            );
+            let mut evidence = vec![first.n, again.n, second.n];
+            let why = match story.ended_between(first.at_ms, second.at_ms) {
+                Some(end) => {
+                    evidence.push(end.n);
+                    end.value
+                }
+                // What the broker takes back while its worker lives is another cause's.
+                None if !succeeded => return Answer::NotApplicable,
+                None => {
+                    "the first time was not acknowledged before the connection or its worker ended".into()
+                }
+            };
+            evidence.sort_unstable();
+            let text = format!("message {first} was taken twice: the broker delivered it again, since {why}");
             let entries = story.lines().iter().filter(|told| told.line.entry).count();
             match entries > 1 {
-                true => Answer::shown(text, [first.n, again.n, second.n]),
-                false => Answer::likely(text, [first.n, again.n, second.n]),
+                true => Answer::shown(text, evidence),
+                false => Answer::likely(text, evidence),
             }
         }
         _ => Answer::NotApplicable,
@@ -348,6 +362,35 @@ mod tests {
         assert!(contributes(&again));
         let once = Scene::received().row("COMPLETED").silence();
         assert!(!contributes(&once));
+    }
+
+    /// Its container was stopped and started again while the actor was at work.
+    #[test]
+    fn a_run_that_was_broken_off_by_a_restart() {
+        let line = "[PID 7] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] Received message act('task_1') with id 'm-1'.";
+        let worker = |scene: Scene| scene.worker_container("c1", "running", |_| {});
+        let die = || EventKind::ContainerEvent {
+            container: "shop-worker-1".into(),
+            action: "die".into(),
+            exit: Some(137),
+        };
+        let first = || worker(Scene::delivered().line(line)).row("RUNNING");
+        let again = |scene: Scene| {
+            let scene = scene.deliver_as("m-1", WORKER, true);
+            scene.line(&line.replace("PID 7", "PID 9"))
+        };
+        let restarted = again(first().see(Source::Containers, die())).silence();
+        let story = crate::diagnosis::Story::new(&restarted.timeline);
+        let crate::diagnosis::Answer::Matched(matched) = (CAUSE.check)(&story) else {
+            panic!("it ran twice");
+        };
+        assert!(
+            matched.summary.contains("shop-worker-1") && matched.summary.contains("137"),
+            "{}",
+            matched.summary
+        );
+        // Where the run goes on it is not decided yet, and once is once.
+        assert_eq!(first().silence().answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
+/// Cases of its remedies.
+const ANOTHER_SYSTEM: &str = "the API is another system's";
+const ONE_SYSTEM: &str = "the API is this system's";
+
 fn check(story: &Story<'_>) -> Answer {
     if story.rows().iter().any(|row| row.present) || !story.closed() {
         return Answer::NotApplicable;
@@ -33,11 +37,11 @@ fn check(story: &Story<'_>) -> Answer {
         );
         // Every schema may have a row of its own with this number: that of another tenant's task.
         let unique = story.task_id().is_some_and(|id| id.parse::<u64>().is_err());
-        return if unique {
-            Answer::shown(text, [n]).given([Premise::IsPrimary])
-        } else {
-            Answer::possible(text, [n])
+        let answer = match unique {
+            true => Answer::shown(text, [n]).given([Premise::IsPrimary]),
+            false => Answer::possible(text, [n]),
         };
+        return answer.case(ANOTHER_SYSTEM, false).case(ONE_SYSTEM, true);
     }
     // Of a result that is not there yet the API says so, too.
     let unknown = story
@@ -49,14 +53,22 @@ fn check(story: &Story<'_>) -> Answer {
     }
     match story.api_status() {
         Some(said) if unknown == Some(said.value) => Answer::NotApplicable,
-        Some(said) => Answer::likely(
-            format!(
+        Some(said) => {
+            let text = format!(
                 "the API reads this task (status {said}), but no row is visible in {}",
                 row::table(story)
-            ),
-            [said.n],
-        )
-        .given([Premise::IsPrimary]),
+            );
+            match story.api_of_another_project() {
+                Some(project) => Answer::likely(format!("{text}: {project}"), [said.n, project.n])
+                    .owned_by(Some(&[Owner::Diagnosis]))
+                    .case(ANOTHER_SYSTEM, true)
+                    .case(ONE_SYSTEM, false),
+                None => Answer::likely(text, [said.n])
+                    .case(ANOTHER_SYSTEM, false)
+                    .case(ONE_SYSTEM, true),
+            }
+            .given([Premise::IsPrimary])
+        }
         None => Answer::NotApplicable,
     }
 }
@@ -96,6 +108,39 @@ mod tests {
             )
             .silence();
         assert_eq!(scene.answer(&CAUSE), "possible");
+    }
+
+    #[test]
+    fn an_api_of_another_project_is_told_of() {
+        use crate::timeline::Role;
+        let of = |project: &str| {
+            let scene = Scene::accepted()
+                .worker_container("c1", "running", |_| {})
+                .worker_container("c2", "running", |container| {
+                    container.name = "eu-api-1".into();
+                    container.project = Some(project.into());
+                    container.roles = vec![Role::Api];
+                });
+            let verdict = scene.no_row().api_says("COMPLETED").silence().verdict();
+            verdict.cause.expect("a cause")
+        };
+        let other = of("shop-eu");
+        assert!(
+            other.summary.contains("container eu-api-1 of project shop-eu"),
+            "{}",
+            other.summary
+        );
+        assert!(
+            other.remedies[0].starts_with("Correct `api.url`"),
+            "{:?}",
+            other.remedies
+        );
+        let same = of("shop");
+        assert!(
+            same.remedies[0].starts_with("Set `database.url`"),
+            "{:?}",
+            same.remedies
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The worker tries to connect to the broker, and fails.
 
-use crate::diagnosis::evidence::connections;
+use crate::diagnosis::evidence::{connections, containers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text;
@@ -36,7 +36,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = nobody_can(story) {
         return answer;
     }
-    connections::connection_error(
+    let error = connections::connection_error(
         story,
         |error| {
             !connections::is_conflict(error)
@@ -50,7 +50,39 @@ fn check(story: &Story<'_>) -> Answer {
             format!("0 consumers: the worker cannot connect ({count} in its log): {error}{default}")
         },
     )
-    .lasting_if_certain(connections::is_refused_for_good(story))
+    .lasting_if_certain(connections::is_refused_for_good(story));
+    match error {
+        Answer::Matched(_) => error,
+        other => in_no_network(story).unwrap_or(other),
+    }
+}
+
+/// Nothing was said of an error yet, but its container is in no network that its engine knows: no broker is reached from
+/// there, unless it is the machine's own network.
+fn in_no_network(story: &Story<'_>) -> Option<Answer> {
+    let last = story.depths(story.queue()).last()?;
+    if !story.closed() || last.consumers > 0 || story.published().is_none() {
+        return None;
+    }
+    let own = story.worker_containers();
+    let mut apart = own
+        .iter()
+        .filter(|container| containers::has_no_address(story, container));
+    let container = apart.next().filter(|_| own.len() == 1)?;
+    // What is connected is in a network.
+    let mut processes = story.processes_in(container).into_iter();
+    if processes.any(|process| connections::amqp_socket(story, &process).is_some()) {
+        return None;
+    }
+    let text = format!(
+        "0 consumers, and {} is in no network with an address: it reaches no broker",
+        containers::words(container)
+    );
+    Some(
+        Answer::likely(text, [last.n, container.n])
+            .scenario(Scenario::C)
+            .naming("{container}", &container.name),
+    )
 }
 
 /// Nobody listens where the broker should be: neither the worker gets in, nor taskdiag, so that no look at the queue is
@@ -133,6 +165,34 @@ mod tests {
             scene.silence().without(Source::WorkerLog).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// It was taken out of its network, and has not noticed yet.
+    #[test]
+    fn a_container_in_no_network() {
+        let of = |addresses: &[&str], sockets: &[&str]| {
+            let addresses: Vec<String> = addresses.iter().map(|one| (*one).to_owned()).collect();
+            let sockets: Vec<String> = sockets.iter().map(|one| (*one).to_owned()).collect();
+            nobody()
+                .worker_container("c1", "running", |container| container.addresses = addresses)
+                .worker_container("c2", "running", |container| {
+                    container.name = "shop-mq-1".into();
+                    container.roles.clear();
+                    container.addresses = vec!["172.18.0.3".into()];
+                })
+                .process(300, 299, "python dramatiq app", |process| {
+                    process.container = Some("c1".into());
+                    process.sockets = sockets;
+                    process.sockets_seen = true;
+                })
+                .depth("default", 1, 0)
+                .silence()
+        };
+        assert_eq!(of(&[], &[]).cause(), "likely worker-cannot-connect");
+        assert_ne!(of(&["172.18.0.5"], &[]).cause(), "likely worker-cannot-connect");
+        // In the machine's own network.
+        let connected = of(&[], &["127.0.0.1:40100 -> 127.0.0.1:5672"]);
+        assert_ne!(connected.cause(), "likely worker-cannot-connect");
     }
 
     /// The connection broke once, and stood again; that nobody consumes has another reason.

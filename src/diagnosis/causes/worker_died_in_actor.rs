@@ -105,6 +105,10 @@ fn died(story: &Story<'_>) -> Answer {
             Some(nobody) => answer.case("no worker is left", nobody),
             None => answer,
         };
+        let answer = match ended_by_somebody(story, told.at_ms) {
+            Some(words) if !by_itself => by_order(answer, &words),
+            _ => answer,
+        };
         return match (again > 0 || would_show) && !pending {
             true => answer.terminal_after(linger_ms),
             false => answer,
@@ -113,8 +117,43 @@ fn died(story: &Story<'_>) -> Answer {
     let answer = a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story));
     match answer {
         Answer::NotApplicable => replaced(story).unwrap_or(Answer::NotApplicable),
+        Answer::Matched(ref matched) => {
+            let gone = matched.evidence.iter().filter_map(|n| story.timeline.event(*n));
+            let gone = gone.filter(|event| matches!(event.kind, EventKind::Gone { .. }));
+            match gone.last().and_then(|gone| ended_by_somebody(story, gone.at_ms)) {
+                Some(words) => by_order(answer, &words),
+                // The engine, which knows who ended it, is asked each second.
+                None if matched.terminal && !story.worker_containers().is_empty() => {
+                    answer.terminal_after(WORD_OF_A_KILL_MS as u64)
+                }
+                None => answer,
+            }
+        }
         answer => answer,
     }
+}
+
+fn by_order(answer: Answer, order: &Fact<String>) -> Answer {
+    answer
+        .followed_by(&format!("; {order} (#{})", order.n))
+        .owned_by(Some(&[Owner::Deployment]))
+}
+
+/// The engine was told to end the worker's container at about that time: by a person, an orchestrator or a health check.
+/// What the kernel kills is none of its commands.
+fn ended_by_somebody(story: &Story<'_>, died_at: f64) -> Option<Fact<String>> {
+    story.worker_containers().into_iter().find_map(|container| {
+        let mut news = story.container_news(&container).into_iter();
+        let order = news.find(|news| {
+            matches!(news.action, "kill" | "stop" | "destroy" | "restart")
+                && (news.at_ms - died_at).abs() < WORD_OF_A_KILL_MS
+        })?;
+        let words = format!(
+            "container {} was ended by its engine's order ({})",
+            container.name, order.action
+        );
+        Some(Fact::new(order.n, order.at_ms, words))
+    })
 }
 
 /// The worker that ran it is not there any more, or another has taken its place; no line says that it died.
@@ -383,6 +422,37 @@ mod tests {
     use super::*;
     use crate::diagnosis::Certainty;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER, died};
+
+    /// `docker rm -f`, or a restart, in the middle of a task.
+    #[test]
+    fn a_container_that_somebody_ended() {
+        let news = |action: &str| EventKind::ContainerEvent {
+            container: "shop-worker-1".into(),
+            action: action.into(),
+            exit: None,
+        };
+        let ended = |action: &str| {
+            Scene::entered()
+                .worker_container("c1", "running", |_| {})
+                .worker_process(&[WORKER])
+                .peer(WORKER, 101)
+                .gone(101)
+                .see(Source::Containers, news(action))
+                .silence()
+                .verdict()
+                .cause
+                .expect("a cause")
+        };
+        let by_order = ended("kill");
+        assert_eq!(by_order.id, "worker-died-in-actor");
+        assert!(
+            by_order.summary.contains("engine's order (kill)"),
+            "{}",
+            by_order.summary
+        );
+        assert_eq!(by_order.owner.first(), Some(&Owner::Deployment));
+        assert!(!ended("die").summary.contains("order"));
+    }
 
     #[test]
     fn the_master_says_so() {

@@ -16,6 +16,7 @@ pub(super) const CAUSE: Cause = Cause {
         "backlog",
         "no-consumer",
         "worker-on-test-broker",
+        "worker-still-booting",
         "actor-still-running",
     ],
     scenario: Some(Scenario::C),
@@ -47,10 +48,11 @@ fn check(story: &Story<'_>) -> Answer {
             container.name
         );
         let is_worker = containers::runs_a_worker(&container) || container.roles.contains(&Role::WorkerLog);
-        return match is_worker {
+        let answer = match is_worker {
             true => Answer::shown(text, [passage.n, container.n]),
             false => Answer::likely(text, [passage.n, container.n]),
         };
+        return by_somebody(answer, &container.name);
     }
     let peer = story.peer(passage.connection);
 
@@ -67,7 +69,9 @@ fn check(story: &Story<'_>) -> Answer {
             evidence,
         )
         .given([Premise::PeerIsProcess(passage.connection.to_owned())])
-        .naming("{worker_pid}", process.pid);
+        .naming("{worker_pid}", process.pid)
+        .naming("{container_command}", "docker unpause NAME")
+        .only_case(PAUSED, CASES);
     }
     let is_stopped = matches!(process.state, 'T' | 't');
     if let Some(answer) = of_a_child(story, passage, process.pid, is_stopped) {
@@ -210,16 +214,23 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
             .depths(story.queue())
             .last()
             .is_none_or(|depth| depth.consumers <= 1);
-        return match (delivered.is_some() && alone) || (delivered.is_none() && waits.is_some()) {
+        let answer = match (delivered.is_some() && alone) || (delivered.is_none() && waits.is_some()) {
             true => Answer::likely(text, evidence),
             false => Answer::possible(text, evidence),
         };
+        return by_somebody(answer, "NAME");
+    }
+    // One that has written nothing yet is known by its command only.
+    if own.is_empty() {
+        let by_command = story.all_processes().filter(|process| process.is_configured);
+        own.extend(by_command.filter(|process| process.lives() && story.gone(process.pid).is_none()));
     }
     if own.is_empty() || !own.iter().all(|process| stands(process)) {
         return Answer::NotApplicable;
     }
     let pids: Vec<String> = own.iter().map(|process| process.pid.to_string()).collect();
-    let how = match own.iter().all(|process| process.frozen) {
+    let frozen = own.iter().all(|process| process.frozen);
+    let how = match frozen {
         true => "the watched worker's control group is frozen, as by `docker pause`",
         false => {
             "every process of the watched worker is stopped (state T): it was sent SIGSTOP, or a debugger holds it"
@@ -233,6 +244,10 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     let answer = match delivered.is_some() || waits.is_some() {
         true => Answer::likely(text, evidence),
         false => Answer::possible(text, evidence),
+    };
+    let answer = match frozen {
+        true => by_somebody(answer, "NAME"),
+        false => answer,
     };
     match own.first() {
         Some(first) => answer.naming("{worker_pid}", first.pid),
@@ -260,14 +275,27 @@ fn paused(story: &Story<'_>, delivered: Option<u32>) -> Option<Answer> {
         && retries::is_on_the_queue(story)
         && containers::runs_a_worker(&container)
         && !workers::consumes_others_only(story);
-    Some(match (is_why_nobody_consumes, delivered.is_some(), consumers) {
+    let answer = match (is_why_nobody_consumes, delivered.is_some(), consumers) {
         (true, ..) => Answer::shown(text, evidence),
         // Another consumer may have taken it, or be the one that is to.
         (_, _, Some(2..)) => Answer::possible(text, evidence),
         (_, true, _) => Answer::likely(text, evidence),
         (_, false, _) if waits.is_some() => Answer::likely(text, evidence),
         _ => Answer::possible(text, evidence),
-    })
+    };
+    Some(by_somebody(answer, &container.name))
+}
+
+/// Cases of its remedies.
+const PAUSED: &str = "a paused container";
+const CASES: &[&str] = &[PAUSED, "state `T`", "state `D`", "a tracer (`TracerPid` not 0)"];
+
+/// Who deploys containers pauses them.
+fn by_somebody(answer: Answer, container: &str) -> Answer {
+    answer
+        .owned_by(Some(&[Owner::Deployment]))
+        .naming("{container_command}", format!("docker unpause {container}"))
+        .only_case(PAUSED, CASES)
 }
 
 /// Without a message at its queue this one may be anywhere.
@@ -292,6 +320,32 @@ mod tests {
             .peer(WORKER, 101)
             .process(101, 100, "python dramatiq app", |process| process.state = state)
             .silence()
+    }
+
+    /// Paused before it has written anything: known by its command, or by its engine.
+    #[test]
+    fn a_container_that_is_paused_while_its_worker_boots() {
+        let booting = |frozen: bool| {
+            Scene::new()
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .totals("default", 1, 0, serde_json::json!({}))
+                .depth("default", 1, 0)
+                .process(14602, 14575, "python dramatiq app", |process| {
+                    process.is_configured = true;
+                    process.frozen = frozen;
+                })
+        };
+        assert_eq!(booting(true).silence().cause(), "likely worker-frozen");
+        assert_ne!(booting(false).silence().cause(), "likely worker-frozen");
+        let paused = booting(false).worker_container("c1", "paused", |_| {}).silence();
+        assert_eq!(paused.cause(), "certain worker-frozen");
+        let cause = paused.verdict().cause.expect("a cause");
+        assert_eq!(cause.owner.first(), Some(&Owner::Deployment));
+        let first = cause.remedies.first().expect("a remedy");
+        assert!(first.contains("docker unpause shop-worker-1"), "{first}");
     }
 
     #[test]

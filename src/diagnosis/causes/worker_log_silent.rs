@@ -1,5 +1,6 @@
 //! The worker's log does not show what it does.
 
+use super::wrong_worker_log;
 use crate::diagnosis::evidence::Fact;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
 use crate::timeline::{EventKind, Source};
@@ -22,6 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
         || story.done_by_another() == Some("worker")
         || story.is_without_message()
         || story.waits_untaken()
+        || wrong_worker_log::by_container(story).is_some()
         // Some time ago, perhaps before the log begins, or by somebody else.
         || (story.post_mortem() && story.is_told_by_status_alone())
     {

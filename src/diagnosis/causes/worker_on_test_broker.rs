@@ -1,10 +1,10 @@
 //! The worker consumes from a stub broker.
 
-use crate::diagnosis::evidence::{Fact, broker, connections, stacks, workers};
+use crate::diagnosis::evidence::{broker, connections, containers, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{Process, Source};
+use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-test-broker",
@@ -72,7 +72,7 @@ fn check(story: &Story<'_>) -> Answer {
                 process.pid,
                 story.queue()
             );
-            match (switch, in_no_network(story, &process)) {
+            match (switch, containers::in_no_network(story, &process)) {
                 (Some((name, value)), _) => Answer::likely(
                     format!("{text}; its environment has {name}={value}"),
                     [adding.n, process.n],
@@ -97,16 +97,6 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => Answer::NotApplicable,
     }
-}
-
-/// The engine knows no address of the container that it runs in.
-fn in_no_network<'a>(story: &Story<'a>, process: &Process) -> Option<Fact<&'a str>> {
-    let mut all = story.containers();
-    let container = all.find(|container| process.container.as_ref() == Some(&container.id))?;
-    // One of the machine's own network has no address either.
-    let has_others = story.containers().any(|other| !other.addresses.is_empty());
-    let is_apart = container.addresses.is_empty() && has_others;
-    is_apart.then_some(container.with(container.value.name.as_str()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The worker was told to stop.
 
-use crate::diagnosis::evidence::{WorkerLine, broker, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, programs, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::{PlaceState, Source};
@@ -83,10 +83,19 @@ fn check(story: &Story<'_>) -> Answer {
                 true => "the worker was shut down, and nothing shows that it was started again",
                 false => "the worker was shutting down before the message came",
             };
-            Answer::likely(format!("{when}: {}", told.line.text), [told.n])
+            let text = format!("{when}: {}", told.line.text);
+            // Long ago, and none of its processes was found: it may as well have been killed then.
+            let is_old = told.line.before && told.at_ms < -OLD_MS;
+            match is_old && story.sees(Source::Process) && workers::live_workers(story).is_empty() {
+                true => Answer::possible(text, [told.n]),
+                false => Answer::likely(text, [told.n]),
+            }
         }
     }
 }
+
+/// Engines and supervisors wait no longer than this before they kill, as a rule.
+const OLD_MS: f64 = 10_000.0;
 
 /// It was told to stop while it ran the task, and has ended before that was done.
 fn broken_off(story: &Story<'_>, told: &WorkerLine<'_>, in_its_hands: bool) -> Answer {
@@ -133,15 +142,60 @@ fn has_stopped(story: &Story<'_>) -> Option<Answer> {
         .depths(story.queue())
         .last()
         .filter(|depth| depth.consumers == 0)?;
-    let could_see = story.sees(Source::Process) && !story.log_pids().is_empty();
+    let could_see = story.sees(Source::Process) && (!story.log_pids().is_empty() || only_twins(story));
     (could_see && workers::watched_is_alive(story).is_none() && workers::live_workers(story).is_empty())
         .then(|| Answer::ruled_out("its worker has ended", [last.n]))
+}
+
+/// Processes with the log's pids were seen in other places, and none of them can be a worker: it would have been among
+/// them, if it lived on this machine.
+fn only_twins(story: &Story<'_>) -> bool {
+    let lines = story.worker_lines().iter();
+    let pids: Vec<i32> = lines.filter_map(|told| told.line.pid).collect();
+    let twins = story.all_processes().filter(|process| {
+        let own = process.own_pid().is_some_and(|own| pids.contains(&own));
+        own && process.lives() && story.gone(process.pid).is_none()
+    });
+    let twins: Vec<_> = twins.collect();
+    !twins.is_empty()
+        && !twins
+            .iter()
+            .any(|process| programs::may_be_a_worker(story, process))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+
+    /// It ended some time ago; other containers' programs have the pids of its log by chance.
+    #[test]
+    fn a_container_that_is_over_is_not_shutting_down() {
+        let scene = |command: &str| {
+            Scene::new()
+                .from_before(20)
+                .line("[PID 1] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+                .line("[PID 8] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.")
+                .line("[PID 8] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Stopping worker process...")
+                .from_now_on()
+                .process(9382, 9340, "/sbin/docker-init -- start", |process| {
+                    process.nspids = vec![9382, 1];
+                    process.container = Some("a1".repeat(6));
+                })
+                .process(19_149, 9340, command, |process| {
+                    process.nspids = vec![19_149, 8];
+                    process.container = Some("b2".repeat(6));
+                })
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .silence()
+        };
+        assert_eq!(scene("python gunicorn shop:app").answer(&CAUSE), "ruled out");
+        assert_eq!(scene("python dramatiq app").answer(&CAUSE), "likely");
+    }
 
     const STOPPING: &str = "Stopping worker process...";
 

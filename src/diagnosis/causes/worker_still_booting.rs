@@ -17,12 +17,28 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
+/// What stands still is not on its way.
+fn is_frozen(story: &Story<'_>) -> Option<Answer> {
+    if let Some(container) = story.paused_worker_container() {
+        return Some(Answer::ruled_out("its container is paused", [container.n]));
+    }
+    let mut all = story.all_processes();
+    let frozen = all.find(|process| {
+        let is_its = process.is_configured || story.is_watched(process.pid) == Some(true);
+        process.frozen && is_its
+    })?;
+    Some(Answer::ruled_out("its process is frozen", [frozen.n]))
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
     if !story.closed() {
         return Answer::NotApplicable;
+    }
+    if let Some(frozen) = is_frozen(story) {
+        return frozen;
     }
     let lines = story.worker_lines();
     if let Some(ready) = lines

@@ -1,21 +1,28 @@
 //! The configured log is not that of the worker that consumes.
 
-use crate::diagnosis::evidence::{connections, workers};
+use crate::diagnosis::evidence::{Fact, connections, containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
-use crate::timeline::Source;
+use crate::timeline::{Container, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "wrong-worker-log",
     keeps_from: &[],
     owner: &[Owner::Diagnosis],
-    needs: &[&[Source::WorkerLog], &[Source::Process]],
+    explains: &["worker-log-silent"],
+    needs: &[&[Source::WorkerLog], &[Source::Process, Source::Containers]],
     page: include_str!("wrong_worker_log.md"),
     check,
     ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    if let Some(answer) = by_container(story) {
+        return answer;
+    }
+    if !story.sees(Source::Process) {
+        return Answer::cannot_tell(&[Source::Process]);
+    }
     let logged = story.log_pids();
     if logged.is_empty() {
         return Answer::NotApplicable;
@@ -110,6 +117,44 @@ fn check(story: &Story<'_>) -> Answer {
     .given([Premise::SamePidSpace])
 }
 
+/// The log is another container's than the worker's that was handed the message, or that consumes the queue: the
+/// engine knows whose addresses these are.
+pub(super) fn by_container(story: &Story<'_>) -> Option<Answer> {
+    let logged = story.worker_containers();
+    let first = logged.first()?;
+    let consumers = story.consumers();
+    let listed = consumers.iter().flat_map(|consumers| {
+        let of_the_queue = consumers.value.iter().filter(|one| one.queue == story.queue());
+        of_the_queue.map(|consumer| (consumers.n, consumer.connection.as_str()))
+    });
+    let delivered = story.deliveries().map(|passage| (passage.n, passage.connection));
+    let mut evidence = vec![first.n];
+    let mut takers: Vec<Fact<&Container>> = Vec::new();
+    for (n, connection) in listed.chain(delivered) {
+        let taker = story.container_at(connection)?;
+        // What only passes messages on has no log of a worker's.
+        let is_logged = logged.iter().any(|container| container.id == taker.id);
+        if is_logged || !containers::runs_a_worker(&taker) {
+            return None;
+        }
+        evidence.push(n);
+        if !takers.iter().any(|other| other.id == taker.id) {
+            takers.push(taker);
+        }
+    }
+    evidence.extend(takers.iter().map(|taker| taker.n));
+    evidence.sort_unstable();
+    evidence.dedup();
+    let names: Vec<&str> = takers.iter().map(|taker| taker.name.as_str()).collect();
+    let text = format!(
+        "the log is that of container {}, and `{}` is consumed by container {}",
+        first.name,
+        story.queue(),
+        names.join(", ")
+    );
+    (!takers.is_empty()).then(|| Answer::shown(text, evidence))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +168,43 @@ mod tests {
             .info("dramatiq.worker.Worker", "Worker has been shut down.")
             .depth("default", 0, 1)
             .other_worker()
+    }
+
+    /// The engine knows whose addresses these are: the log's command names another container.
+    #[test]
+    fn the_log_of_another_container() {
+        let at = |address: &str, command: &str| {
+            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            let taker = "172.18.0.5:40100 -> 172.18.0.3:5672";
+            Scene::accepted()
+                .worker_container("c1", "running", |container| {
+                    container.name = "shop-mailer-1".into();
+                    container.addresses = vec!["172.18.0.7".into()];
+                })
+                .worker_container("c2", "running", |container| {
+                    container.name = "shop-press-1".into();
+                    container.service = Some("press".into());
+                    container.roles.clear();
+                    container.command = words;
+                    container.addresses = vec![address.into()];
+                })
+                .row("PENDING")
+                .publish("default")
+                .deliver(taker)
+                .consumers(&[("default", taker, 4)])
+                .row("COMPLETED")
+                .silence()
+        };
+        let wrong = at("172.18.0.5", "dramatiq app");
+        assert_eq!(wrong.answer(&CAUSE), "certain");
+        let silent = super::super::worker_log_silent::CAUSE;
+        assert_eq!(wrong.answer(&silent), "not applicable");
+        // A relay in a container, or whose address it is unknown.
+        assert_eq!(
+            at("172.18.0.5", "socat TCP-LISTEN:5672 TCP:mq:5672").answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(at("172.18.0.9", "dramatiq app").answer(&CAUSE), "not applicable");
     }
 
     /// The consumer's connection ends at a proxy.

@@ -2,6 +2,7 @@
 
 use super::{Fact, Story, WorkerLine};
 use crate::framework::LogEvent;
+use crate::timeline::exit_words;
 
 impl<'a> Story<'a> {
     /// One process has begun with the message more often than it has ended with it, and last: a run of it is under
@@ -21,4 +22,41 @@ impl<'a> Story<'a> {
         let goes_on = began.len() > ended.len() && is_one && lives && !is_retried && !self.is_ambiguous();
         goes_on.then(|| Fact::new(over.n, over.at_ms, ended.len()))
     }
+
+    /// The broker delivered it again, and it was begun again, because whoever had it first was ended: how.
+    pub fn broken_off_before(&self) -> Option<Fact<String>> {
+        if !self.deliveries().any(|passage| passage.redelivered) {
+            return None;
+        }
+        let begins = |told: &&WorkerLine<'a>| {
+            told.line.entry || matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called))
+        };
+        let mut began = self.lines().iter().filter(begins);
+        let (first, last) = (began.next()?, began.next_back()?);
+        self.ended_between(first.at_ms, last.at_ms)
+    }
+
+    /// The worker's container ended between the two, as its engine says, or the process that had the message first.
+    pub(in crate::diagnosis) fn ended_between(&self, first: f64, second: f64) -> Option<Fact<String>> {
+        let between = |at_ms: f64| at_ms >= first && at_ms <= second + ENGINE_MS;
+        let of_containers = self.worker_containers().into_iter().find_map(|container| {
+            let mut news = self.container_news(&container).into_iter();
+            let end = news.find(|news| news.action == "die" && between(news.at_ms))?;
+            let code = end
+                .exit
+                .map_or(String::new(), |code| format!(" with {}", exit_words(code)));
+            let words = format!("container {} ended{code} meanwhile", container.name);
+            Some(Fact::new(end.n, end.at_ms, words))
+        });
+        of_containers.or_else(|| {
+            let begins = |told: &&WorkerLine<'a>| matches!(told.mark, Some(LogEvent::Received { .. }));
+            let pid = self.lines().iter().find(begins)?.pid?;
+            let gone = self.timeline.event(self.gone(pid)?)?;
+            between(gone.at_ms)
+                .then(|| Fact::of(gone, format!("pid {pid}, which had it first, ended meanwhile")))
+        })
+    }
 }
+
+/// The engine is asked each second.
+const ENGINE_MS: f64 = 1500.0;

@@ -3,7 +3,7 @@
 use std::cell::LazyCell;
 
 use super::proofs::RequestLog;
-use super::{Fact, Story, broker};
+use super::{Fact, Story, broker, connections};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::framework::{FrameMatch, exception_in};
@@ -296,10 +296,24 @@ fn not_answered<'a>(story: &Story<'a>, for_this: NoAnswer) -> Option<Fact<&'a st
     errors.next()
 }
 
+/// What the API's log ends in, from before the request as well: an API that does not come up says why.
+pub(in crate::diagnosis) fn last_exception(story: &Story<'_>) -> Option<Fact<String>> {
+    let mut events = story.timeline.events.iter().rev();
+    events.find_map(|event| match &event.kind {
+        EventKind::Line(line) if event.source == Source::ApiLog => {
+            let raised = exception_in(line.traceback.as_deref()?).filter(|raised| !raised.is_empty())?;
+            Some(Fact::of(event, text::excerpt(&raised)))
+        }
+        _ => None,
+    })
+}
+
 /// The API's port is published by an engine, and nothing listened behind it all the time: the engine's relay
 /// accepts each connection, and drops it.
 pub(in crate::diagnosis) fn nothing_behind_the_port(story: &Story<'_>) -> Option<Fact<String>> {
+    // The broker's port may be published as well.
     let mut looks = story.facts(|kind| match kind {
+        EventKind::PublishedPort { port, .. } if connections::is_brokers_port(story, *port) => None,
         EventKind::PublishedPort { to, listens, .. } => Some((to, *listens)),
         _ => None,
     });

@@ -84,6 +84,30 @@ pub(in crate::diagnosis) fn elsewhere<'a>(story: &Story<'_>, process: &'a Proces
         })
 }
 
+/// The configured broker's port.
+pub(in crate::diagnosis) fn is_brokers_port(story: &Story<'_>, port: u16) -> bool {
+    let configured = story.timeline.setup.broker.rsplit(':').next();
+    configured.and_then(|configured| configured.parse().ok()) == Some(port)
+}
+
+/// It is what the configured broker's port leads to: the broker's container, as others in its network know it.
+fn is_behind_our_port(story: &Story<'_>, remote: &str) -> bool {
+    let by_relay = story.timeline.events.iter().any(|event| match &event.kind {
+        EventKind::PublishedPort { port, to, .. } => is_brokers_port(story, *port) && to == remote,
+        _ => false,
+    });
+    let Some((address, port)) = remote.rsplit_once(':') else {
+        return false;
+    };
+    let address = address.trim_matches(['[', ']']);
+    let by_engine = story.containers().any(|container| {
+        let mut ports = container.ports.iter();
+        let is_its = ports.any(|at| is_brokers_port(story, at.host_port) && at.port.to_string() == port);
+        is_its && container.addresses.iter().any(|own| own == address)
+    });
+    by_relay || by_engine
+}
+
 /// The process is connected to a broker, but not to the configured one.
 pub(in crate::diagnosis) fn other_broker(
     story: &Story<'_>,
@@ -101,6 +125,7 @@ pub(in crate::diagnosis) fn other_broker(
             .iter()
             .filter(|socket| is_amqp_port(story, socket.trim_end_matches(" (connecting)")))
             .filter_map(|socket| socket.split(" -> ").nth(1))
+            .filter(|remote| !is_behind_our_port(story, remote))
             .collect();
         // The configured broker's connections as it lists them itself: one of them is decisive.
         let is_its = |connection: &Connection| is_socket_of(process, &connection.name);

@@ -6,7 +6,8 @@ use super::workers::is_worker_command;
 use super::{Fact, Story};
 use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
-use crate::timeline::{Container, EventKind, Process, Role, Source};
+use crate::timeline::{Container, EventKind, Process, Role, Source, place};
+use crate::units;
 
 /// Something that became of a container during the run.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +141,9 @@ impl<'a> Story<'a> {
 
     /// What was seen to run in a container, and is still there.
     pub fn processes_in(&self, container: &Container) -> Vec<Fact<&'a Process>> {
-        let inside = |process: &Process| process.container.as_ref() == Some(&container.id);
+        let inside = |process: &Process| {
+            process.container.as_ref() == Some(&container.id) && !place::is_our_own(&process.command)
+        };
         self.all_processes()
             .filter(|process| inside(process) && process.lives() && self.gone(process.pid).is_none())
             .collect()
@@ -156,6 +159,14 @@ impl<'a> Story<'a> {
         match (all.next(), all.next()) {
             (Some(one), None) => Some(one),
             _ => None,
+        }
+    }
+
+    /// Whoever is at the client's end: its container, or its address.
+    pub(super) fn client_name(&self, connection: &str) -> String {
+        match self.container_at(connection) {
+            Some(container) => format!("container {}", container.name),
+            None => connection.to_owned(),
         }
     }
 
@@ -210,6 +221,20 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// For how long its CPU limit has held the container's threads back during the run, all together, and the look that
+    /// says so. A tenth of the time is little.
+    pub fn held_back(&self, container: &Container) -> Option<Fact<u64>> {
+        let looks: Vec<Fact<u64>> = self
+            .looks_at_containers()
+            .filter(|told| told.id == container.id)
+            .filter_map(|told| Some(told.with(told.held_back_ms?)))
+            .collect();
+        let (first, last) = (looks.first()?, looks.last()?);
+        let held = last.value.checked_sub(first.value)?;
+        let is_much = held as f64 * 10.0 > last.at_ms - first.at_ms;
+        (held > 0 && is_much).then(|| last.with(held))
+    }
+
     /// The container whose lines have this name before them, or, without a name, the only one whose log
     /// is watched.
     pub fn container_of_stream(&self, stream: Option<&str>) -> Option<Fact<&'a Container>> {
@@ -234,6 +259,37 @@ fn is_called(container: &Container, stream: &str) -> bool {
     container.name == stream || numbered.as_deref() == Some(stream)
 }
 
+/// The worker's container may use so much CPU only, and is held back by that: in words, and its name.
+pub(in crate::diagnosis) fn held_back(story: &Story<'_>) -> Option<(String, String)> {
+    let limited = story.worker_containers().into_iter();
+    let mut held = limited.filter_map(|container| {
+        let limit = container.cpu_limit?;
+        Some((container, limit, story.held_back(&container)?))
+    });
+    let (container, limit, held) = held.next()?;
+    let words = format!(
+        "; container {} may use {} CPUs, and its threads were held back by that for {} together (#{})",
+        container.name,
+        limit as f64 / 1000.0,
+        units::span(held.value as f64),
+        held.n
+    );
+    Some((words, container.name.clone()))
+}
+
+/// The engine knows no address of the container that it runs in.
+pub(in crate::diagnosis) fn in_no_network<'a>(story: &Story<'a>, process: &Process) -> Option<Fact<&'a str>> {
+    let mut all = story.containers();
+    let container = all.find(|container| process.container.as_ref() == Some(&container.id))?;
+    has_no_address(story, &container).then_some(container.with(container.value.name.as_str()))
+}
+
+/// One of the machine's own network has no address either; what runs has one, where others have.
+pub(in crate::diagnosis) fn has_no_address(story: &Story<'_>, container: &Container) -> bool {
+    let has_others = story.containers().any(|other| !other.addresses.is_empty());
+    container.addresses.is_empty() && has_others && container.state == "running"
+}
+
 /// Its own command is a worker's: no relay, and nothing else that consumes.
 pub(in crate::diagnosis) fn runs_a_worker(container: &Container) -> bool {
     container
@@ -251,7 +307,7 @@ pub(in crate::diagnosis) fn is_replica(a: &Container, b: &Container) -> bool {
 }
 
 /// `container shop-worker-1 (project shop, image shop-worker)`
-pub(in crate::diagnosis) fn words(container: &Container) -> String {
+pub fn words(container: &Container) -> String {
     match &container.project {
         Some(project) => format!(
             "container {} (project {project}, image {})",

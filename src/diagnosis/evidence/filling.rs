@@ -91,7 +91,9 @@ fn app_of(command: &[String]) -> Option<&str> {
 
 /// What no run can fill in stands as a word to replace: `{queue}` becomes `QUEUE`.
 pub fn plain_placeholders(text: &str) -> String {
-    let mut out = text.replace("{by_command}", "");
+    let mut out = text
+        .replace("{by_command}", "")
+        .replace("{container_command}", "docker start NAME");
     for name in [
         "queue",
         "vhost_encoded",
@@ -111,6 +113,7 @@ pub fn plain_placeholders(text: &str) -> String {
         "other_queue",
         "other_message",
         "other_actor",
+        "container",
         "app",
         "worker_pid",
         "pid",

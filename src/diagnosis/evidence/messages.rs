@@ -2,7 +2,7 @@
 
 use super::{QueuedCopy, Story, Transfer};
 use crate::diagnosis::Answer;
-use crate::framework::Message;
+use crate::framework::{self, Message};
 use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -128,7 +128,16 @@ impl<'a> Story<'a> {
     /// Publishes after the submission that do not carry the id, with their connection.
     pub fn other_publishes(&self) -> impl Iterator<Item = Transfer<'a>> {
         let since = self.submitted_at().unwrap_or(f64::MIN);
+        let is_bookkeeping = |kind: &EventKind| match kind {
+            EventKind::Publish {
+                exchange,
+                routing_key,
+                ..
+            } => framework::is_bookkeeping(exchange, routing_key),
+            _ => false,
+        };
         let publishes = self.timeline.events.iter();
+        let publishes = publishes.filter(move |event| !is_bookkeeping(&event.kind));
         let publishes = publishes.filter_map(|event| Transfer::of_publish(event, self.queue()));
         publishes.filter(move |publish| !publish.message.carries_task_id && publish.at_ms >= since)
     }

@@ -342,6 +342,10 @@ impl Story<'_> {
                     row.status.as_deref().unwrap_or("NULL")
                 ))
             }
+            Some(row) if row.present && self.timeline.setup.succeeded.is_empty() => unknown(format!(
+                "the row's status is {}, and `database.succeeded` names none that would be a success",
+                row.status.as_deref().unwrap_or("NULL")
+            )),
             Some(row) if row.present => absent(format!(
                 "the row's status is {}; {} is needed",
                 row.status.as_deref().unwrap_or("NULL"),
@@ -389,6 +393,28 @@ mod tests {
     use crate::diagnosis::testing::Scene;
     use crate::diagnosis::{Scenario, Stage};
     use crate::timeline::{EventKind, Source};
+
+    /// A drafted file may name no status that is a success: then nothing is called unfinished.
+    #[test]
+    fn without_a_status_of_success_none_can_be_told() {
+        use crate::diagnosis::Outcome;
+        let done = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let scene = Scene::entered().setup(|setup| setup.succeeded = names);
+            scene.completed().acked("m-1").row("BOUND").silence().verdict()
+        };
+        let unknown = done(&[]);
+        assert_eq!(unknown.outcome, Outcome::Unknown);
+        let said = |stage: &crate::diagnosis::Reached| stage.observed.clone().unwrap_or_default();
+        let all: Vec<String> = unknown.stages.iter().map(said).collect();
+        assert!(
+            all.iter()
+                .any(|text| text.contains("`database.succeeded` names none")),
+            "{all:?}"
+        );
+        assert_eq!(done(&["DONE"]).outcome, Outcome::Unfinished);
+        assert_eq!(done(&["BOUND"]).outcome, Outcome::Succeeded);
+    }
 
     /// What was read of each stage.
     fn stages(scene: &Scene) -> Vec<Option<bool>> {

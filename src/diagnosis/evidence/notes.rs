@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::visibility::Visibility;
-use super::{Fact, Story, relays, row};
+use super::{Fact, Story, relays, row, standing};
 use crate::diagnosis::{Outcome, Stage};
 use crate::text::{self, counted};
-use crate::timeline::{Ended, Event, EventKind, Row, Source};
+use crate::timeline::{Ended, Event, EventKind, Role, Row, Source};
 
 impl Story<'_> {
     fn which_is_meant(&self) -> String {
@@ -93,6 +93,29 @@ impl Story<'_> {
         ))
     }
 
+    /// A container that the task needs, and that does not run, unless the verdict says so.
+    fn stands(&self, told: &[u32]) -> Vec<String> {
+        if self.outcome() == Outcome::Succeeded || self.post_mortem() {
+            return Vec::new();
+        }
+        let roles = [Role::Api, Role::ApiLog, Role::Broker, Role::Database];
+        let standing = roles
+            .iter()
+            .filter_map(|role| Some((role, self.standing(*role)?)));
+        let (mut notes, mut named) = (Vec::new(), Vec::new());
+        for (role, standing) in standing {
+            let n = standing.container.n;
+            if told.contains(&n) || named.contains(&n) {
+                continue;
+            }
+            named.push(n);
+            let purpose = standing::purpose(*role);
+            notes.push(format!("{}, {purpose}: `{}`", standing.words, standing.command));
+        }
+        notes.extend(self.api_of_another_project().map(|told| told.value));
+        notes
+    }
+
     /// What `--peek` and `--peek-main` were not let, beside what they could see.
     fn refused_looks(&self) -> Option<String> {
         let Visibility::Partial(reason) = self.visibility(Source::DeadLetters) else {
@@ -165,6 +188,7 @@ impl Story<'_> {
         if let Some(error) = self.unsent() {
             notes.push(format!("no task was submitted: {error}"));
         }
+        notes.extend(self.stands(told));
         notes.extend(self.taker(told));
         if self.recognised().is_some() {
             notes.push("the answer names no task: the only message that was sent between the request and the answer was followed; set api.task_id_pointer if the answer does hold the id".into());

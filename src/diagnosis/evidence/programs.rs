@@ -2,7 +2,7 @@
 
 use super::{Story, workers};
 use crate::framework;
-use crate::timeline::Process;
+use crate::timeline::{Process, place};
 
 /// A worker by its command line: a framework's own start script or module, be it another framework's.
 pub(in crate::diagnosis) fn is_worker_command(command: &[String]) -> bool {
@@ -49,6 +49,7 @@ pub(in crate::diagnosis) fn may_be_a_worker(story: &Story<'_>, process: &Process
     is_its_worker(story, process)
         || workers::acts_as_worker(story, process)
         || !is_worker(process)
+            && !place::is_our_own(&process.command)
             && (is_python(process) && !is_server(story, process) && !is_another_program(&process.command))
 }
 

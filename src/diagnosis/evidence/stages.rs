@@ -79,6 +79,10 @@ impl Story<'_> {
                 None => Outcome::Failed,
             };
         }
+        // Where no status is called a success, the row's cannot tell one.
+        if self.timeline.setup.succeeded.is_empty() && self.attempt_over().is_some() {
+            return Outcome::Unknown;
+        }
         if self.sees(Source::Database) && self.rows.iter().any(|row| row.present) {
             Outcome::Unfinished
         } else {

@@ -393,7 +393,7 @@ impl<'a> Story<'a> {
         match self.peer(passage.connection) {
             Some(peer) if !is_relay(peer.value) => format!("pid {peer}"),
             Some(_) => format!("whoever is behind {}", passage.connection),
-            None => passage.connection.to_owned(),
+            None => self.client_name(passage.connection),
         }
     }
 }

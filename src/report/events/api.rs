@@ -1,5 +1,6 @@
 //! The submission, and what the API says of the task.
 
+use crate::text;
 use crate::timeline::{EventKind as Kind, exit_words};
 
 /// Of the request or the command, its answer, and the status that the API gives.
@@ -14,7 +15,7 @@ pub(super) fn describe(kind: &Kind) -> Option<String> {
             ..
         } => match task_id {
             Some(id) => format!("HTTP {status} in {latency_ms:.1} ms, task {id}"),
-            None => format!("HTTP {status} in {latency_ms:.1} ms: {body}"),
+            None => format!("HTTP {status} in {latency_ms:.1} ms: {}", text::page(body)),
         },
         Kind::CommandEnded(end) => {
             let how = end

@@ -1,4 +1,4 @@
-//! The engine's API: four GETs.
+//! The engine's API: five GETs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -71,6 +71,13 @@ impl Engine {
             Err(blindness) if blindness.reason.contains("HTTP 404") => Ok(None),
             Err(blindness) => Err(blindness),
         }
+    }
+
+    /// For how long its CPU limit has held it back, if the engine says so.
+    pub async fn held_back_ms(&self, id: &str) -> Option<u64> {
+        let query = [("stream", "false".to_owned()), ("one-shot", "true".to_owned())];
+        let stats = self.get(&format!("/containers/{id}/stats"), &query).await.ok()?;
+        parse::held_back_ms(&stats)
     }
 
     /// What became of containers between two moments, in Unix seconds.

@@ -87,6 +87,11 @@ pub(super) fn inspected(mut container: Container, of: &Json) -> Container {
     let host = &of["HostConfig"];
     container.restart_policy = text(&host["RestartPolicy"]["Name"]);
     container.memory_limit = host["Memory"].as_u64().filter(|bytes| *bytes > 0);
+    container.cpu_limit = cpu_limit(host);
+    // The list has no ports of one that does not run.
+    if container.ports.is_empty() {
+        container.ports = bound(&host["PortBindings"]);
+    }
     let words =
         |words: &Json| -> Vec<String> { words.as_array().into_iter().flatten().filter_map(text).collect() };
     let mut command = words(&of["Config"]["Entrypoint"]);
@@ -97,6 +102,40 @@ pub(super) fn inspected(mut container: Container, of: &Json) -> Container {
         container.addresses = found;
     }
     container
+}
+
+/// `--cpus`, or a quota of each period as Compose's `cpu_quota` has it.
+fn cpu_limit(host: &Json) -> Option<u64> {
+    let number = |name: &str| host[name].as_u64().filter(|number| *number > 0);
+    let nano = number("NanoCpus").map(|nano| nano / 1_000_000);
+    let of_quota = || Some(number("CpuQuota")? * 1000 / number("CpuPeriod").unwrap_or(100_000));
+    nano.or_else(of_quota)
+}
+
+/// `{"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}`
+fn bound(bindings: &Json) -> Vec<PublishedAt> {
+    let mut ports = Vec::new();
+    for (port, at) in bindings.as_object().into_iter().flatten() {
+        let port = port.split('/').next().and_then(|port| port.parse().ok());
+        for at in at.as_array().into_iter().flatten() {
+            let host_port = at["HostPort"].as_str().and_then(|port| port.parse().ok());
+            if let (Some(port), Some(host_port)) = (port, host_port) {
+                ports.push(PublishedAt {
+                    host_ip: text(&at["HostIp"]),
+                    host_port,
+                    port,
+                });
+            }
+        }
+    }
+    ports.sort();
+    ports
+}
+
+/// Of `/containers/ID/stats`: for how long the CPU limit has held its threads back, in milliseconds.
+pub(super) fn held_back_ms(stats: &Json) -> Option<u64> {
+    let nanos = stats["cpu_stats"]["throttling_data"]["throttled_time"].as_u64()?;
+    Some(nanos / 1_000_000)
 }
 
 fn text(value: &Json) -> Option<String> {
@@ -171,6 +210,33 @@ mod tests {
         );
         assert_eq!((container.ports.len(), container.finished_at), (1, None));
         assert_eq!(container.command.last().map(String::as_str), Some("***"));
+    }
+
+    #[test]
+    fn limits_and_ports_of_one_that_does_not_run() {
+        let list =
+            json!({ "Id": "ab", "Names": ["/shop-api-1"], "Image": "shop", "State": "exited", "Ports": [] });
+        let of = |host: Json| {
+            inspected(
+                listed(&list).expect("a container"),
+                &json!({ "HostConfig": host }),
+            )
+        };
+        let cpus = of(
+            json!({ "NanoCpus": 50_000_000, "PortBindings": { "80/tcp": [{ "HostIp": "", "HostPort": "8000" }], "81/tcp": null } }),
+        );
+        assert_eq!((cpus.cpu_limit, cpus.ports.len()), (Some(50), 1));
+        assert_eq!((cpus.ports[0].host_port, cpus.ports[0].port), (8000, 80));
+        assert_eq!(
+            of(json!({ "CpuQuota": 20_000, "CpuPeriod": 50_000 })).cpu_limit,
+            Some(400)
+        );
+        assert_eq!(of(json!({ "CpuQuota": -1, "NanoCpus": 0 })).cpu_limit, None);
+        let stats = json!({ "cpu_stats": { "throttling_data": { "throttled_time": 1_500_000_000_u64 } } });
+        assert_eq!(
+            (held_back_ms(&stats), held_back_ms(&json!({}))),
+            (Some(1500), None)
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ const SHELL: &str = include_str!("eyes.sh");
 
 /// Reads a length and the script. No single quote is in it: a shell has it between two.
 const BOOT: &str = "import sys;f=sys.stdin.buffer;print(\"taskdiag boot\",flush=True);n=f.readline();n and exec(compile(f.read(int(n)),\"taskdiag\",\"exec\"))";
-pub(super) const GREETING: &str = "taskdiag boot";
+pub(super) const GREETING: &str = crate::timeline::place::GREETING;
 
 /// What a login shell or a banner may print before.
 const MOST_BEFORE: usize = 64 << 10;

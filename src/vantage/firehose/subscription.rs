@@ -334,11 +334,21 @@ async fn switch_on(broker: &Broker, management: &Management, here: &str) -> Resu
     Tracing::set(management, &broker.vhost, here, true)
         .await
         .map_err(|blindness| {
-            Unavailable::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(format!(
-                "{}; or switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
-                rights::lacks_tag(&broker.management.username(), "administrator"),
+            let by_hand = format!(
+                "switch it on by hand: rabbitmqctl -n {here} trace_on -p {}",
                 broker.vhost
-            ))
+            );
+            // A user's tags are no matter where nothing answers.
+            let is_refused = blindness.reason.contains("401 not_authorised");
+            let hint = match (is_refused, blindness.hint) {
+                (true, _) => {
+                    let tag = rights::lacks_tag(&broker.management.username(), "administrator");
+                    format!("{tag}; or {by_hand}")
+                }
+                (false, Some(hint)) => format!("{hint}; or {by_hand}"),
+                (false, None) => by_hand,
+            };
+            Unavailable::new(format!("tracing cannot be switched on: {}", blindness.reason)).hint(hint)
         })
 }
 

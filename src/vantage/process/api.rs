@@ -69,6 +69,20 @@ pub(super) fn listeners(addresses: &[SocketAddr], tables: &Tables) -> Listeners 
     Listeners::default()
 }
 
+/// What the engine's relay at this address leads to, without a look at what listens there.
+pub(super) fn leads_to(address: SocketAddr) -> Option<EventKind> {
+    let relays = relays(address);
+    let relay = relays.first()?;
+    let is_one = relays.iter().all(|other| other.to == relay.to);
+    is_one.then(|| EventKind::PublishedPort {
+        port: address.port(),
+        to: relay.to.to_string(),
+        relay: relay.pid,
+        listens: None,
+        container: None,
+    })
+}
+
 fn behind(port: u16, relay: &Relay, tables: &Tables) -> Listeners {
     let inhabitant = tables.inhabitant(relay.to.ip());
     let inodes: Vec<u64> = tables

@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::bounded;
+use crate::procfs;
+use crate::timeline::place;
 
 /// An engine's id in full, in hexadecimal digits.
 const ID: usize = 64;
@@ -49,6 +51,7 @@ pub fn processes(ids: &HashSet<String>) -> Vec<i32> {
     for process in crate::procfs::all_processes() {
         if let Some(id) = id(process.pid).filter(|id| ids.contains(id))
             && let Ok(stat) = process.stat()
+            && !is_our_own(&process)
         {
             found.entry(id).or_default().push((stat.starttime, process.pid));
         }
@@ -59,6 +62,15 @@ pub fn processes(ids: &HashSet<String>) -> Vec<i32> {
         of_one
     });
     oldest.map(|(_, pid)| pid).collect()
+}
+
+/// What `[worker] exec` and `[api] exec` have put there: the script, or the program that reads stacks.
+fn is_our_own(process: &procfs::process::Process) -> bool {
+    let from_memory = || {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", process.pid));
+        exe.is_ok_and(|exe| exe.to_string_lossy().starts_with("/memfd:taskdiag"))
+    };
+    process.cmdline().is_ok_and(|command| place::is_our_own(&command)) || from_memory()
 }
 
 /// The same from the text of that file.

@@ -3,6 +3,8 @@
 //! The kernel walks its whole hash table for each: 5 to 25 ms, whatever the namespace holds. Beside many
 //! containers that is the cost of a look.
 
+#[cfg(test)]
+use std::cell::Cell;
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -26,6 +28,9 @@ struct Namespace {
     pid: i32,
     addresses: OnceCell<HashSet<IpAddr>>,
     entries: OnceCell<Vec<TcpNetEntry>>,
+    /// How often its table was read.
+    #[cfg(test)]
+    reads: Cell<usize>,
 }
 
 /// Another user's namespaces have no number for us, but a container has one of its own as a rule.
@@ -99,6 +104,8 @@ impl Tables {
                         pid: process.pid,
                         addresses: OnceCell::new(),
                         entries: OnceCell::new(),
+                        #[cfg(test)]
+                        reads: Cell::new(0),
                     });
                 }
             }
@@ -110,6 +117,8 @@ impl Tables {
 impl Namespace {
     fn entries(&self) -> &[TcpNetEntry] {
         self.entries.get_or_init(|| {
+            #[cfg(test)]
+            self.reads.set(self.reads.get() + 1);
             let Ok(process) = Proc::new(self.pid) else {
                 return Vec::new();
             };
@@ -174,5 +183,80 @@ mod tests {
                 .iter()
                 .any(|entry| entry.local_address.port() == port)
         );
+    }
+
+    /// Processes in network namespaces of their own, as foreign containers are. Without root each needs a user
+    /// namespace as well.
+    struct Foreign(Vec<std::process::Child>);
+
+    impl Foreign {
+        fn start(count: usize) -> Self {
+            let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+            let flags: &[&str] = match is_root {
+                true => &["--net"],
+                false => &["--map-root-user", "--net"],
+            };
+            let started = (0..count).map(|_| {
+                let mut command = std::process::Command::new("unshare");
+                command
+                    .args(flags)
+                    .args(["sleep", "60"])
+                    .spawn()
+                    .expect("unshare")
+            });
+            let foreign = Self(started.collect());
+            let own = Key::of(std::process::id() as i32);
+            let is_apart = |pid: i32| Key::of(pid).is_some_and(|key| Some(&key) != own.as_ref());
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while !foreign.pids().into_iter().all(is_apart) {
+                assert!(std::time::Instant::now() < until, "no network namespaces");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            foreign
+        }
+
+        fn pids(&self) -> Vec<i32> {
+            self.0.iter().map(|child| child.id() as i32).collect()
+        }
+    }
+
+    impl Drop for Foreign {
+        fn drop(&mut self) {
+            for child in &mut self.0 {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+
+    /// Thirty foreign containers must cost a look next to nothing: a table is a walk through the whole kernel's.
+    #[test]
+    fn foreign_namespaces_are_not_read_and_none_is_read_twice() {
+        let foreign = Foreign::start(30);
+        let tables = Tables::default();
+        let reads = |pid: i32| {
+            let key = Key::of(pid);
+            let namespace = tables
+                .others()
+                .iter()
+                .find(|other| Some(&other.key) == key.as_ref());
+            namespace.map(|namespace| namespace.reads.get())
+        };
+        // Who is at an address that none of them has, and who is in our own namespace: none of theirs is read.
+        let elsewhere: IpAddr = "203.0.113.7".parse().expect("an address");
+        assert_eq!(tables.others_with(elsewhere).count(), 0);
+        assert_eq!(tables.inhabitant(elsewhere), None);
+        tables.of(std::process::id() as i32);
+        for pid in foreign.pids() {
+            assert_eq!(reads(pid), Some(0), "pid {pid}");
+        }
+        // One of them is asked for by many processes and connections: its table is read once, the others' not at all.
+        let asked = foreign.pids()[0];
+        for _ in 0..30 {
+            assert!(tables.of(asked).is_empty());
+        }
+        for pid in foreign.pids() {
+            assert_eq!(reads(pid), Some(usize::from(pid == asked)), "pid {pid}");
+        }
     }
 }
