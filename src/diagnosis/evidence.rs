@@ -32,6 +32,7 @@ pub(in crate::diagnosis) mod lives;
 pub(in crate::diagnosis) mod locks;
 mod log_sight;
 pub(in crate::diagnosis) mod logged_errors;
+pub(in crate::diagnosis) mod memory;
 mod messages;
 mod missing;
 pub(in crate::diagnosis) mod moved;

@@ -25,20 +25,6 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
-/// The last call has returned; only its acknowledgement is missing.
-pub(super) fn has_returned(story: &Story<'_>) -> bool {
-    story
-        .lines()
-        .iter()
-        .rev()
-        .find_map(|told| match told.mark {
-            Some(mark) if mark.ends_call() => Some(true),
-            Some(LogEvent::Received { .. } | LogEvent::Called) => Some(false),
-            _ => None,
-        })
-        .unwrap_or(false)
-}
-
 /// What the log may not say, the stack does: its thread is past the call. Where it is not known which
 /// that is, none is in a call.
 fn stands_after_it(story: &Story<'_>, pid: i32, thread: Option<&str>) -> Option<u32> {
@@ -269,7 +255,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
         || story.attempt_over().is_some()
         || story.row_failed().is_some()
         || story.died_in_actor().is_some()
-        || has_returned(story)
+        || story.call_has_returned()
         || results::not_stored(story).is_some()
     {
         return Answer::NotApplicable;

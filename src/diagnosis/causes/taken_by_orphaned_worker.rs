@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{broker, others, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -57,31 +57,28 @@ fn check(story: &Story<'_>) -> Answer {
         process.pid, process.ppid
     );
     let client = Premise::PeerIsProcess(passage.connection.to_owned());
+    let has_run_it = story.reached(Stage::Entered).is_some();
     let answer = match story.is_watched(process.pid) {
         Some(true) => Answer::NotApplicable,
-        // Without the parent's command line it may be the container's healthy master.
-        Some(false) if process.ppid == 1 && !parent.is_empty() => broker::taken(
+        // Without the parent's command line it may be the container's healthy master. And where it has run the task,
+        // the code of today may have the fault of its own, too.
+        Some(false) if process.ppid == 1 && !parent.is_empty() && !has_run_it => broker::taken(
             story,
             Answer::shown(text, [passage.n, process.n]).given([client, Premise::SamePidSpace]),
         ),
         _ => broker::taken(story, Answer::likely(text, [passage.n, process.n]))
             .would_decide(&[Source::WorkerLog]),
     };
-    let has_run_it = story.reached(Stage::Entered).is_some();
-    let answer = answer
+    answer
         .naming("{pid}", process.pid)
         .case(HAS_RUN_IT, has_run_it)
-        .case(HAS_NOT, !has_run_it);
-    // The code that it lives on with may have this fault today, too.
-    match has_run_it {
-        true => answer.at_most(Certainty::Likely),
-        false => answer,
-    }
+        .case(HAS_NOT, !has_run_it)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnosis::Certainty;
     use crate::diagnosis::testing::{OTHER, Scene};
 
     fn orphan() -> Scene {

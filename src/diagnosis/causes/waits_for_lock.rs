@@ -1,6 +1,5 @@
 //! The worker's session waits for a lock that is not the task's row: an advisory lock, or a row of another table.
 
-use super::actor_still_running::has_returned;
 use crate::diagnosis::evidence::{locks, sessions};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
@@ -21,7 +20,7 @@ fn check(story: &Story<'_>) -> Answer {
     let entered = story
         .reached(Stage::Entered)
         .map(|(_, evidence)| evidence.clone());
-    let at_work = story.attempt_over().is_none() && !has_returned(story);
+    let at_work = story.attempt_over().is_none() && !story.call_has_returned();
     let Some(entered) = entered.filter(|_| story.closed() && at_work) else {
         return Answer::NotApplicable;
     };

@@ -1,13 +1,12 @@
 //! The process died inside the actor.
 
 use crate::diagnosis::evidence::deaths::JobOwner;
-use crate::diagnosis::evidence::{Fact, WorkerLine, holding, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, holding, memory, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
-use crate::timeline::{Container, EventKind, Source, place};
-use crate::units;
+use crate::timeline::{EventKind, Source, place};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-died-in-actor",
@@ -55,7 +54,7 @@ fn died(story: &Story<'_>) -> Answer {
             }
         };
         let text = format!("the worker process died {doing}: {text}");
-        let (text, evidence, linger_ms) = match killed_for_memory(story, &told) {
+        let (text, evidence, linger_ms) = match memory::killed_with(story, &told) {
             Some(why) => (format!("{text}; {why}"), vec![told.n, why.n], 0),
             None => (text, vec![told.n], until_it_says_why(story, &told)),
         };
@@ -124,7 +123,7 @@ fn died(story: &Story<'_>) -> Answer {
                 Some(words) => by_order(answer, &words),
                 // The engine, which knows who ended it, is asked each second.
                 None if matched.terminal && !story.worker_containers().is_empty() => {
-                    answer.terminal_after(WORD_OF_A_KILL_MS as u64)
+                    answer.terminal_after(memory::WORD_OF_A_KILL_MS as u64)
                 }
                 None => answer,
             }
@@ -146,7 +145,7 @@ fn ended_by_somebody(story: &Story<'_>, died_at: f64) -> Option<Fact<String>> {
         let mut news = story.container_news(&container).into_iter();
         let order = news.find(|news| {
             matches!(news.action, "kill" | "stop" | "destroy" | "restart")
-                && (news.at_ms - died_at).abs() < WORD_OF_A_KILL_MS
+                && (news.at_ms - died_at).abs() < memory::WORD_OF_A_KILL_MS
         })?;
         let words = format!(
             "container {} was ended by its engine's order ({})",
@@ -317,11 +316,10 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
         {
             let text = format!("pid {pid} had the message and is gone; nothing acknowledged it");
             let died_at = story.timeline.event(n).map_or(f64::MIN, |gone| gone.at_ms);
-            let (text, evidence) =
-                match its_container(story, pid).and_then(|its| for_memory(story, its, died_at)) {
-                    Some(why) => (format!("{text}; {why}"), vec![passage.n, n, why.n]),
-                    None => (text, vec![passage.n, n]),
-                };
+            let (text, evidence) = match memory::killed_in_its_container(story, pid, died_at) {
+                Some(why) => (format!("{text}; {why}"), vec![passage.n, n, why.n]),
+                None => (text, vec![passage.n, n]),
+            };
             // A place's log comes another way than the news of its processes, and may be the later one.
             match (place::place_of(pid).is_some(), story.closed()) {
                 (false, _) => Answer::shown(text, evidence).terminal(),
@@ -382,46 +380,12 @@ fn until_it_says_why(story: &Story<'_>, told: &WorkerLine<'_>) -> u64 {
     }
 }
 
-/// The engine saw the kernel kill something of the container for memory.
-fn its_container<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Container> {
-    let process = story.process(pid)?;
-    let id = process.container.as_ref()?;
-    let mut all = story.containers();
-    all.find(|container| container.id == *id)
-        .map(|container| container.value)
-}
-
-fn killed_for_memory(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<Fact<String>> {
-    let container = story.container_of_stream(told.line.stream.as_deref())?;
-    for_memory(story, &container, told.at_ms)
-}
-
-/// Both are told late, the engine's word by a look each second.
-const WORD_OF_A_KILL_MS: f64 = 1500.0;
-
-fn for_memory(story: &Story<'_>, container: &Container, died_at: f64) -> Option<Fact<String>> {
-    let killed = story.killed_for_memory(container, died_at + WORD_OF_A_KILL_MS)?;
-    let limit = container
-        .memory_limit
-        .map_or(String::new(), |limit| format!(" (limit {})", units::bytes(limit)));
-    let name = &container.name;
-    // A helper that was killed earlier is another process.
-    let apart = died_at - killed.at_ms;
-    let text = match apart > WORD_OF_A_KILL_MS {
-        true => format!(
-            "the kernel killed some process of container {name} for memory{limit}, {} before that was said",
-            units::span(apart)
-        ),
-        false => format!("the kernel killed a process of container {name} for memory{limit}"),
-    };
-    Some(killed.with(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::Certainty;
     use crate::diagnosis::testing::{OTHER, Scene, WORKER, died};
+    use crate::timeline::Ended;
 
     /// `docker rm -f`, or a restart, in the middle of a task.
     #[test]
@@ -720,5 +684,27 @@ mod tests {
         };
         assert!(remedies(0).contains("send the task again"), "{}", remedies(0));
         assert!(!remedies(0).contains("it runs again from"), "{}", remedies(0));
+    }
+
+    /// Its second delivery is at work, or has died as well.
+    #[test]
+    fn afterwards_a_message_that_was_taken_again_is_no_dead_process_any_more() {
+        let received = "Received message act('task_1') with id 'm-1'.";
+        let dead = Scene::new()
+            .given()
+            .from_before(5)
+            .debug("dramatiq.worker.WorkerThread", received)
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .critical(
+                "dramatiq.MainProcess",
+                "Worker with PID 101 exited unexpectedly (code -9). Shutting down...",
+            );
+        let looked = |scene: Scene| {
+            let scene = scene.from_now_on().row("PENDING").end(Ended::Looked);
+            scene.verdict().cause.map(|cause| cause.id)
+        };
+        let again = || dead.clone().debug("dramatiq.worker.WorkerThread", received);
+        assert_eq!(looked(dead.clone()).as_deref(), Some("worker-died-in-actor"));
+        assert_eq!(looked(again()).as_deref(), Some("actor-still-running"));
     }
 }

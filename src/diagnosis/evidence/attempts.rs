@@ -67,6 +67,17 @@ impl<'a> Story<'a> {
         found
     }
 
+    /// The last call has returned; only its acknowledgement is missing.
+    pub(in crate::diagnosis) fn call_has_returned(&self) -> bool {
+        let mut lines = self.lines.iter().rev();
+        let last = lines.find_map(|told| match told.mark {
+            Some(mark) if mark.ends_call() => Some(true),
+            Some(LogEvent::Received { .. } | LogEvent::Called) => Some(false),
+            _ => None,
+        });
+        last.unwrap_or(false)
+    }
+
     /// What an earlier attempt raised: the first line of its failure.
     pub(in crate::diagnosis) fn raised_earlier(&self) -> Option<Fact<String>> {
         let lines = &self.earlier.as_ref()?.lines;

@@ -256,7 +256,7 @@ impl<'a> Story<'a> {
 
     /// Workers that were found because they, or an ancestor, have the watched log open: a run may end before the list of
     /// processes has them.
-    pub(super) fn holders_of_the_log(&self) -> impl Iterator<Item = Fact<i32>> {
+    fn holders_of_the_log(&self) -> impl Iterator<Item = Fact<i32>> {
         let holds = |kind: &'a EventKind| match kind {
             EventKind::Environment(environment)
                 if environment.found.contains(&Found::WorkerLog)
