@@ -39,8 +39,8 @@ use crate::units::moment;
 
 pub use environment::Environments;
 pub use layout::ascii;
+pub(crate) use layout::hanging;
 pub use page::page;
-pub(crate) use terminal::hanging;
 
 /// One way to arrange a report.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! A page of the catalogue for a terminal: paragraphs and lists wrapped, headings bold, commands as they are.
 
 use super::Style;
-use super::terminal::hanging;
+use super::layout::hanging;
 
 /// Of what Markdown has: headings, paragraphs, lists of one level and fenced code.
 pub fn page(text: &str, style: Style) -> String {

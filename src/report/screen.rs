@@ -5,8 +5,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::budget::{BUDGETS, Budget};
 use super::evidence::Table;
+use super::layout::hanging;
 use super::paths::{Place, only_names};
-use super::terminal::{hanging, sign};
+use super::terminal::sign;
 use super::unseen;
 use super::words;
 use super::{Report, Style};

@@ -4,7 +4,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::events::describe;
-use super::layout::ascii;
+use super::layout::{ascii, bullet, hanging};
 use super::screen;
 use super::unseen;
 use super::words::{self, references};
@@ -389,16 +389,4 @@ pub(super) fn event_line(report: &Report, event: &Event, style: Style) -> String
     );
     let room = style.width().saturating_sub(head.width());
     format!("{head}{}", fitted(&flat(&describe(event)), room))
-}
-
-fn bullet(text: &str, style: Style) -> String {
-    let sign = if style.ascii { "-" } else { "•" };
-    hanging(&format!("  {sign} "), text, 4, style)
-}
-
-/// A head, then the text wrapped at an indent that equals the head's width.
-pub(crate) fn hanging(head: &str, text: &str, indent: usize, style: Style) -> String {
-    let lines = wrapped(text, style.width().saturating_sub(indent).max(20));
-    let pad = format!("\n{}", " ".repeat(indent));
-    format!("{head}{}", lines.join(&pad))
 }

@@ -118,8 +118,11 @@ fn died(story: &Story<'_>) -> Answer {
         Answer::NotApplicable => replaced(story).unwrap_or(Answer::NotApplicable),
         Answer::Matched(ref matched) => {
             let gone = matched.evidence.iter().filter_map(|n| story.timeline.event(*n));
-            let gone = gone.filter(|event| matches!(event.kind, EventKind::Gone { .. }));
-            match gone.last().and_then(|gone| ended_by_somebody(story, gone.at_ms)) {
+            let mut gone = gone.filter(|event| matches!(event.kind, EventKind::Gone { .. }));
+            match gone
+                .next_back()
+                .and_then(|gone| ended_by_somebody(story, gone.at_ms))
+            {
                 Some(words) => by_order(answer, &words),
                 // The engine, which knows who ended it, is asked each second.
                 None if matched.terminal && !story.worker_containers().is_empty() => {
