@@ -132,10 +132,8 @@ pub async fn watch(
     };
     let tables = Tables::default();
     watcher.api(&tables);
-    if local {
-        // Whoever is beside the broker in its network knows it by another address.
-        let broker = SocketAddr::from(([127, 0, 0, 1], config.broker.amqp.port()));
-        api::leads_to(broker).into_iter().for_each(|kind| tap.see(kind));
+    if local && let Some(relay) = api::leads_on_from(config.broker.amqp.port()) {
+        tap.see(relay);
     }
     watcher.fingerprint_workers(&tables);
     watcher.fingerprints.settle(FINGERPRINTS_WITHIN).await;

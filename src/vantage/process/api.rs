@@ -69,8 +69,10 @@ pub(super) fn listeners(addresses: &[SocketAddr], tables: &Tables) -> Listeners 
     Listeners::default()
 }
 
-/// What the engine's relay at this address leads to, without a look at what listens there.
-pub(super) fn leads_to(address: SocketAddr) -> Option<EventKind> {
+/// What the engine's relay at this port leads to, without a look at what listens there: whoever is beside it in its
+/// network knows it by that address.
+pub(super) fn leads_on_from(port: u16) -> Option<EventKind> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
     let relays = relays(address);
     let relay = relays.first()?;
     let is_one = relays.iter().all(|other| other.to == relay.to);
