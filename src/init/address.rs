@@ -518,7 +518,11 @@ mod tests {
         // Nothing is open: the image's own defaults are right.
         let mq = service("mq", "rabbitmq:4", &[], &[(5672, 5672)]);
         let found = look(&BROKER, &[], &[mq]).expect("found");
-        assert!(found.full.is_some() && found.text.contains("guest:guest"));
+        assert!(found.full.is_some() && found.text.contains("guest:guest") && !found.is_guess);
+        // Its own configuration may name others.
+        let mut mq = service("mq", "rabbitmq:4", &[], &[(5672, 5672)]);
+        mq.is_configured = true;
+        assert!(look(&BROKER, &[], &[mq]).expect("found").is_guess);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Service {
     pub is_built: bool,
     /// It is given plugins, or runs what enables them.
     pub has_plugins: bool,
+    /// It is given a configuration of its server, which may name other users than its image does.
+    pub is_configured: bool,
     /// What it extends and could not be read.
     pub unread: Option<String>,
 }
@@ -287,6 +289,8 @@ fn service(definition: &Definition, variables: &Variables) -> Service {
             target: port,
         }));
     }
+    let whole = Json::from(definition.clone()).to_string();
+    let speaks_of = |words: &[&str]| words.iter().any(|word| whole.contains(word));
     Service {
         image: definition.get("image").map(text),
         command: [words("entrypoint"), words("command")].concat(),
@@ -295,7 +299,8 @@ fn service(definition: &Definition, variables: &Variables) -> Service {
         ports,
         aliases: aliases(definition),
         is_built: definition.contains_key("build"),
-        has_plugins: Json::from(definition.clone()).to_string().contains("plugins"),
+        has_plugins: speaks_of(&["plugins"]),
+        is_configured: speaks_of(&["rabbitmq.conf", "/etc/rabbitmq/conf", "definitions"]),
         ..Service::default()
     }
 }

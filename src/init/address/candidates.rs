@@ -272,7 +272,10 @@ fn of_image(kind: &ServerKind, server: &Service) -> Option<Candidate> {
         };
         Some(open.put(&text)).filter(|text| !text.is_empty())
     };
-    let user = value(USERS, user_variable).unwrap_or_else(|| kind.default_user.into());
+    let named = value(USERS, user_variable);
+    // A file that it is given, or what its image is built with, may name other users.
+    let may_have_others = named.is_none() && (server.is_configured || server.is_built);
+    let user = named.unwrap_or_else(|| kind.default_user.into());
     let path = match kind.default_password {
         // The postgres image names the database after its user.
         None => value(kind.paths, path_variable).unwrap_or_else(|| user.clone()),
@@ -284,8 +287,8 @@ fn of_image(kind: &ServerKind, server: &Service) -> Option<Candidate> {
         }
     };
     // The image makes a database, and the application may use another.
-    let is_guess =
-        kind.default_password.is_none() && kind.names(kind.paths).all(|name| server.get(&name).is_none());
+    let is_guess = may_have_others
+        || kind.default_password.is_none() && kind.names(kind.paths).all(|name| server.get(&name).is_none());
     let password = value(PASSWORDS, password_variable).or(kind.default_password.map(str::to_owned));
     let path = open.put(&path);
     let parts = Parts {
