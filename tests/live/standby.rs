@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::lab::{Lab, repository, run};
+use crate::lab::{Lab, repository, run, until};
 use crate::stack::Stack;
 use crate::system::with_worker;
 use crate::verdict::Verdict;
@@ -51,6 +51,15 @@ impl Standby {
     /// What taskdiag says of a task of this stack when it reads the row here.
     fn diagnose(&self, stack: &mut Stack) -> Verdict {
         let url = format!("postgres://lab:lab@127.0.0.1:{}/{}", self.port, stack.id);
+        // The stack's table has just been made, and comes here a moment later.
+        until("the standby has the stack's table", || {
+            run(async {
+                let Ok(mut standby) = PgConnection::connect(&url).await else {
+                    return false;
+                };
+                standby.execute("SELECT FROM task LIMIT 1").await.is_ok()
+            })
+        });
         stack.set("database.url", url);
         stack.diagnose(&[])
     }
