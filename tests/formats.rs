@@ -15,7 +15,7 @@ use runs::{HOSTILE, hostile, read, render, report};
 use taskdiag::compare;
 use taskdiag::diagnosis::{causes, diagnose};
 use taskdiag::framework;
-use taskdiag::report::{FORMATS, Style};
+use taskdiag::report::{FORMATS, Report, Style};
 use taskdiag::timeline::{EventKind, Timeline, recording};
 
 /// One recording per scenario: succeeded, A, B, C, none.
@@ -390,21 +390,25 @@ const UNFILLED: [&str; 16] = [
     "DUE",
 ];
 
+/// What went wrong in the recordings: its name, the report, and the first screen at 80 columns.
+fn failures() -> impl Iterator<Item = (String, Report, String)> {
+    let style = Style {
+        width: 80,
+        ..Style::PLAIN
+    };
+    all().into_iter().filter_map(move |(name, timeline)| {
+        let report = report(&timeline);
+        let out = (report.verdict.exit_code != 0).then(|| render(&report, "terminal", style))?;
+        Some((name, report, out))
+    })
+}
+
 /// On the first screen of whatever went wrong stand who has to act and what to do first, with this run's own names.
 #[test]
 fn every_report_says_who_acts_and_what_to_do_first() {
     let unfilled = Regex::new(&format!(r"\b({})\b", UNFILLED.join("|"))).unwrap();
     let mut found = Vec::new();
-    for (name, timeline) in all() {
-        let report = report(&timeline);
-        if report.verdict.exit_code == 0 {
-            continue;
-        }
-        let style = Style {
-            width: 80,
-            ..Style::PLAIN
-        };
-        let out = render(&report, "terminal", style);
+    for (name, report, out) in failures() {
         if !out.contains("\n  Who acts ") {
             found.push(format!("{name}: nobody has to act"));
         }
@@ -431,16 +435,7 @@ fn on_one_line(text: &str) -> String {
 fn the_first_screen_keeps_what_matters_most() {
     let does_harm = Regex::new(r"(?i)\b(kill|pg_terminate_backend|terminate|purge|purge_queue)\b").unwrap();
     let mut found = Vec::new();
-    for (name, timeline) in all() {
-        let report = report(&timeline);
-        if report.verdict.exit_code == 0 {
-            continue;
-        }
-        let style = Style {
-            width: 80,
-            ..Style::PLAIN
-        };
-        let out = render(&report, "terminal", style);
+    for (name, report, out) in failures() {
         let flat = on_one_line(&out);
         let mut frames = report.verdict.traceback.iter().flat_map(|raised| &raised.frames);
         if let Some(frame) = frames.rfind(|frame| frame.application) {

@@ -147,14 +147,15 @@ impl<'a> Trace<'a> {
         spans
     }
 
+    fn queue(&self) -> &str {
+        let report = self.report;
+        let queue = report.verdict.task.queue.as_deref();
+        queue.unwrap_or(&report.setup.queue)
+    }
+
     fn stage(&self, reached: &Reached, times: (f64, f64)) -> Json {
         let report = self.report;
-        let queue = report
-            .verdict
-            .task
-            .queue
-            .as_deref()
-            .unwrap_or(&report.setup.queue);
+        let queue = self.queue();
         let operation = |name: &'static str, kind: &'static str| {
             vec![
                 ("messaging.operation.name", json!(name)),
@@ -200,12 +201,7 @@ impl<'a> Trace<'a> {
 
     fn messaging(&self) -> Vec<(&'static str, Json)> {
         let report = self.report;
-        let queue = report
-            .verdict
-            .task
-            .queue
-            .as_deref()
-            .unwrap_or(&report.setup.queue);
+        let queue = self.queue();
         let mut facts = vec![
             ("messaging.system", json!("rabbitmq")),
             ("messaging.destination.name", json!(queue)),

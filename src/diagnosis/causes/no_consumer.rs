@@ -1,14 +1,13 @@
 //! Nobody is subscribed to the queue.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{Depth, WorkerLine, broker, containers, retries, workers};
+use crate::diagnosis::evidence::{Depth, WorkerLine, broker, containers, retries, standing, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::framework::WorkerLife;
 use crate::text::{self, counted};
 use crate::timeline::{Event, EventKind, PlaceState, Process, Role, Source};
-use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "no-consumer",
@@ -310,16 +309,7 @@ fn ended_containers(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<A
     let ended = story.ended_worker_containers()?;
     let ends: Vec<String> = ended
         .iter()
-        .map(|container| {
-            let code = container.exit_code;
-            let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
-            let memory = match (container.oom_killed, container.memory_limit) {
-                (false, _) => String::new(),
-                (true, None) => ", killed for memory".into(),
-                (true, Some(limit)) => format!(", killed for memory (limit {})", units::bytes(limit)),
-            };
-            format!("{} is {}{code}{memory}", container.name, container.state)
-        })
+        .map(|container| format!("{} {}", container.name, standing::state(container)))
         .collect();
     let text = format!("{text}: the worker's container {}", ends.join("; "));
     let evidence: Vec<u32> = evidence

@@ -231,7 +231,10 @@ impl<'a> Story<'a> {
         if process.is_some_and(|process| relays::passes_on(self, process)) {
             return None;
         }
-        let holders: Vec<i32> = self.holders_of_the_log().map(|holder| holder.value).collect();
+        let holders: Vec<i32> = self
+            .workers_found_by_the_log()
+            .map(|holder| holder.value)
+            .collect();
         if process.is_some_and(|process| holders.contains(&process.ppid)) {
             return Some(true);
         }
@@ -256,7 +259,7 @@ impl<'a> Story<'a> {
 
     /// Workers that were found because they, or an ancestor, have the watched log open: a run may end before the list of
     /// processes has them.
-    fn holders_of_the_log(&self) -> impl Iterator<Item = Fact<i32>> {
+    fn workers_found_by_the_log(&self) -> impl Iterator<Item = Fact<i32>> {
         let holds = |kind: &'a EventKind| match kind {
             EventKind::Environment(environment)
                 if environment.found.contains(&Found::WorkerLog)

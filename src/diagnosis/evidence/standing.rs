@@ -128,7 +128,7 @@ fn runs(container: &Container) -> bool {
 }
 
 /// `is exited, exit code 137, killed for memory (limit 64 MiB)`
-fn state(container: &Container) -> String {
+pub(in crate::diagnosis) fn state(container: &Container) -> String {
     let code = container.exit_code;
     let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
     let memory = match (container.oom_killed, container.memory_limit) {
