@@ -1,7 +1,9 @@
 //! Nobody is subscribed to the queue.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{Depth, WorkerLine, broker, containers, retries, standing, workers};
+use crate::diagnosis::evidence::{
+    Depth, WorkerLine, broker, connections, containers, retries, standing, workers,
+};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
@@ -247,8 +249,12 @@ fn by_command(story: &Story<'_>, text: &str, evidence: &[u32]) -> Option<Answer>
         return None;
     }
     let mut all = story.all_processes();
-    let process =
-        all.find(|process| process.is_configured && process.lives() && story.gone(process.pid).is_none())?;
+    let process = all.find(|process| {
+        process.is_configured
+            && process.lives()
+            && story.gone(process.pid).is_none()
+            && !connections::serves_another_vhost(story, process.pid)
+    })?;
     let text = format!(
         "{text}, although pid {} runs the worker's command (state {})",
         process.pid, process.state

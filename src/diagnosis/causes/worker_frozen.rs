@@ -1,6 +1,8 @@
 //! The worker process is stopped.
 
-use crate::diagnosis::evidence::{Fact, Transfer, containers, control, retries, stacks, workers};
+use crate::diagnosis::evidence::{
+    Fact, Transfer, connections, containers, control, retries, stacks, workers,
+};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::{Container, EventKind, PlaceState, Process, Role, Source};
@@ -225,6 +227,8 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
         let by_command = story.all_processes().filter(|process| process.is_configured);
         own.extend(by_command.filter(|process| process.lives() && story.gone(process.pid).is_none()));
     }
+    // The same command in another project's folder.
+    own.retain(|process| !connections::serves_another_vhost(story, process.pid));
     if own.is_empty() || !own.iter().all(|process| stands(process)) {
         return Answer::NotApplicable;
     }
@@ -346,6 +350,28 @@ mod tests {
         assert_eq!(cause.owner.first(), Some(&Owner::Deployment));
         let first = cause.remedies.first().expect("a remedy");
         assert!(first.contains("docker unpause shop-worker-1"), "{first}");
+    }
+
+    #[test]
+    fn another_projects_worker_is_stopped() {
+        let stopped = |vhost: &str| {
+            Scene::new()
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .totals("default", 1, 0, serde_json::json!({}))
+                .depth("default", 1, 0)
+                .process(14602, 14575, "python dramatiq app", |process| {
+                    process.is_configured = true;
+                    process.state = 'T';
+                    process.sockets = vec![WORKER.into()];
+                })
+                .connections(&[(WORKER, vhost, "running")])
+                .silence()
+        };
+        assert_eq!(stopped("/").cause(), "likely worker-frozen");
+        assert_eq!(stopped("other").cause(), "likely no-consumer");
     }
 
     #[test]
