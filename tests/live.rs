@@ -21,6 +21,8 @@ mod celery_causes;
 mod celery_code;
 #[path = "live/celery_commands.rs"]
 mod celery_commands;
+#[path = "live/celery_common.rs"]
+mod celery_common;
 #[path = "live/celery_control.rs"]
 mod celery_control;
 #[path = "live/celery_healthy.rs"]

@@ -1,7 +1,7 @@
 //! What holds the queue's workers up while the task waits: where the threads that run others stand.
 
 use super::stacks::{self, Thread};
-use super::{Fact, Story, broker, workers};
+use super::{Fact, Story, broker, busy, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
@@ -13,6 +13,7 @@ struct BusyProcess {
     /// Threads that stand there, and how many it has.
     threads: usize,
     of: usize,
+    who: &'static str,
     place: String,
     message: Option<String>,
 }
@@ -69,9 +70,10 @@ pub(in crate::diagnosis) fn by_others(
     what: &str,
     stands: fn(&StackShape, Thread<'_>) -> Option<String>,
 ) -> Option<Answer> {
-    // Where a message is acknowledged as it is begun, one of these threads may have ours.
+    // Where a message is acknowledged as it is begun, one of these threads may have ours once it was handed out.
     let early = !story.acknowledges_after_the_run();
-    if early || !story.closed() || story.reached(Stage::Received).is_some() {
+    let may_be_ours = early && story.reached(Stage::Delivered).is_some();
+    if may_be_ours || !story.closed() || story.reached(Stage::Received).is_some() {
         return None;
     }
     let consumers = consumers(story);
@@ -83,8 +85,8 @@ pub(in crate::diagnosis) fn by_others(
         .iter()
         .max_by_key(|held| (held.threads >= held.of, held.threads))?;
     let text = format!(
-        "{} of {} worker threads of pid {} stand in {what}: {}",
-        worst.threads, worst.of, worst.pid, worst.place
+        "{} of {} {} of pid {} stand in {what}: {}",
+        worst.threads, worst.of, worst.who, worst.pid, worst.place
     );
     let is_full = |held: &&BusyProcess| held.threads >= held.of;
     let full = held.iter().filter(is_full).count();
@@ -141,19 +143,33 @@ fn of_process(
     stands: fn(&StackShape, Thread<'_>) -> Option<String>,
 ) -> Option<BusyProcess> {
     let shape = &story.framework().stack;
-    let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
-    let places: Vec<String> = dump
-        .threads()
-        .filter(|thread| thread.is_still())
-        .filter_map(|thread| stands(shape, thread))
+    // What a master takes its children run.
+    let pids = stacks::pids_of(story, pid);
+    let threads = pids.iter().flat_map(|pid| stacks::last_dump(story, *pid));
+    let standing: Vec<Thread<'_>> = threads
+        .filter(|thread| thread.is_still() && stands(shape, *thread).is_some())
         .collect();
-    let place = places.first()?.clone();
-    let of = workers::threads_of(story, pid).map_or(places.len() + 1, |threads| threads.value);
+    let place = stands(shape, *standing.first()?)?;
+    let slots = match story.master_takes() {
+        true => busy::slots(story, Some(pid)).map(|(_, slots)| slots),
+        false => workers::threads_of(story, pid).map(|threads| threads.value),
+    };
+    let of = slots.unwrap_or(standing.len() + 1);
+    // What waits behind them waits on the queue.
+    let waits = story.depths_since(story.queue()).last().map(|depth| depth.n);
+    let mut dumps: Vec<EventId> = standing.iter().map(|thread| thread.n).collect();
+    dumps.dedup();
+    let waits = waits.filter(|_| story.master_takes());
     Some(BusyProcess {
-        evidence: peer.into_iter().chain([dump.n]).collect(),
+        evidence: peer.into_iter().chain(dumps).chain(waits).collect(),
         pid,
-        threads: places.len(),
+        threads: standing.len(),
         of,
+        who: if pids.len() > 1 {
+            "children"
+        } else {
+            "worker threads"
+        },
         place,
         message: message_of(story, pid),
     })

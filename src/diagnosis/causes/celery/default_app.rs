@@ -75,13 +75,17 @@ fn connected(story: &Story<'_>, process: Fact<&Process>) -> Option<Answer> {
             vec![process.n],
         ),
     };
-    Some(Answer::likely(
-        format!(
-            "{text}: that is where Celery sends when it is told of no broker{}",
-            unused(story)
+    let text = format!(
+        "{text}: that is where Celery sends when it is told of no broker{}",
+        unused(story)
+    );
+    Some(match told_otherwise(story) {
+        Some(name) => Answer::possible(
+            format!("{text}; but its {name} is another than the worker's, and may name that broker"),
+            evidence,
         ),
-        evidence,
-    ))
+        None => Answer::likely(text, evidence),
+    })
 }
 
 /// Nobody listens where it sends, and the configured broker is there.
@@ -115,6 +119,21 @@ fn leads_to_the_default(socket: &str) -> bool {
 
 /// A broker's address that the API has been given, and the worker as well.
 fn unused(story: &Story<'_>) -> String {
+    let shared = addresses(story).into_iter().find(|(_, is_shared)| *is_shared);
+    shared.map_or_else(String::new, |(name, _)| {
+        format!("; it has {name} in its environment, as the worker has, and does not use it")
+    })
+}
+
+/// A broker's address that the API has been given, and the worker another one.
+fn told_otherwise<'a>(story: &Story<'a>) -> Option<&'a str> {
+    let addresses = addresses(story);
+    let mut others = addresses.iter().filter(|(_, is_shared)| !is_shared);
+    others.next().map(|(name, _)| *name)
+}
+
+/// The addresses of brokers in the API's environment that the worker's has as well, and whether they are the same.
+fn addresses<'a>(story: &Story<'a>) -> Vec<(&'a str, bool)> {
     let of = |processes: &[Fact<&Process>]| {
         let found = processes
             .iter()
@@ -122,7 +141,7 @@ fn unused(story: &Story<'_>) -> String {
         found.and_then(|environment| environment.variables.as_ref())
     };
     let (Some(api), Some(worker)) = (of(&story.api_processes()), of(&workers::live_workers(story))) else {
-        return String::new();
+        return Vec::new();
     };
     let is_address = |name: &str, value: &Variable| {
         let name = name.to_ascii_uppercase();
@@ -131,12 +150,10 @@ fn unused(story: &Story<'_>) -> String {
             .any(|word| name.contains(word));
         about_it && matches!(value, Variable::Masked(masked) if masked.parts.contains_key("host"))
     };
-    let shared = api
-        .iter()
-        .find(|(name, value)| is_address(name, value) && worker.get(*name) == Some(value));
-    shared.map_or_else(String::new, |(name, _)| {
-        format!("; it has {name} in its environment, as the worker has, and does not use it")
-    })
+    let found = api.iter().filter(|(name, value)| is_address(name, value));
+    found
+        .filter_map(|(name, value)| Some((name.as_str(), worker.get(name)? == value)))
+        .collect()
 }
 
 fn environment<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Environment> {
@@ -202,6 +219,37 @@ mod tests {
         // The configured broker is there: the connection is the right one.
         let local = sent_by(DEFAULT, |_| {}).setup(|setup| setup.broker = "localhost:5672".into());
         assert_eq!(local.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// What the API was told is another broker than the worker's, and may be this one.
+    #[test]
+    fn an_address_of_its_own_is_a_near_miss() {
+        use crate::timeline::environment::Masked;
+        let told = |pid: i32, value: &str| {
+            let masked = Masked {
+                value: value.into(),
+                parts: [("host".to_owned(), "a".to_owned())].into(),
+            };
+            let environment = Environment {
+                pid,
+                variables: Some([("RABBITMQ_URL".to_owned(), Variable::Masked(masked))].into()),
+                ..Environment::default()
+            };
+            EventKind::Environment(Box::new(environment))
+        };
+        let with = |worker: &str| {
+            sent_by(DEFAULT, |_| {})
+                .setup(|setup| setup.broker = "rabbit:5679".into())
+                .process(100, 1, "python celery -A shop worker", |process| {
+                    process.holds_log = true
+                })
+                .see(Source::Process, told(300, "one"))
+                .see(Source::Process, told(100, worker))
+                .silence()
+        };
+        assert_eq!(with("one").answer(&CAUSE), "likely");
+        assert_eq!(with("another").answer(&CAUSE), "possible");
+        assert_eq!(with("another").cause(), "likely published-to-other-broker");
     }
 
     #[test]
