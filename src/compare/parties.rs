@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::difference::Side;
 use crate::diagnosis::Story;
 use crate::timeline::EventKind;
-use crate::timeline::environment::{Environment, Found};
+use crate::timeline::environment::{Code, Environment, Found};
 
 /// The parties of a run, each with its processes, the representative first.
 pub(super) fn parties(story: &Story<'_>) -> [(Side, Vec<i32>); 2] {
@@ -67,6 +67,16 @@ fn is_on_the_same_side(story: &Story<'_>, pid: i32, api: &BTreeSet<i32>) -> bool
     own.is_none() || theirs.peek().is_none() || theirs.any(|api| Some(api) == own)
 }
 
+/// It imports the API's package from another folder: a second checkout, or another installation of it.
+fn is_another_checkout(story: &Story<'_>, pid: i32, api: &BTreeSet<i32>) -> bool {
+    let code = |pid: i32| environment(story, pid)?.code.as_ref();
+    let root = |code: &Code| code.module.split(['.', ':']).next().map(str::to_owned);
+    code(pid).is_some_and(|own| {
+        let mut theirs = api.iter().filter_map(|pid| code(*pid)).peekable();
+        theirs.peek().is_some() && theirs.all(|api| root(api) == root(own) && api.directory != own.directory)
+    })
+}
+
 /// The watched worker's processes; where nothing says which those are, whoever took the task, else
 /// whoever runs the configured command, else whoever consumes the queue.
 fn worker(story: &Story<'_>) -> Vec<i32> {
@@ -86,7 +96,8 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
             .collect(),
     );
     let mut configured = found(story, &[Found::WorkerCommand]);
-    configured.retain(|pid| is_on_the_same_side(story, *pid, &api));
+    configured
+        .retain(|pid| is_on_the_same_side(story, *pid, &api) && !is_another_checkout(story, *pid, &api));
     let mut watched = found(story, &[Found::WorkerLog]);
     watched.extend(started(story, "worker"));
     // The pids in a container's log count from 1, and are other processes here.

@@ -438,6 +438,36 @@ fn a_container_with_the_same_command_is_not_the_worker_of_an_api_outside() {
     assert_eq!(run(None), 1);
 }
 
+#[test]
+fn another_checkout_of_the_same_package_is_not_the_worker() {
+    use crate::timeline::environment::Code;
+    let run = |folder: &str| {
+        let code = |module: &str, directory: &str| {
+            Some(Code {
+                module: module.into(),
+                directory: directory.into(),
+                ..Code::default()
+            })
+        };
+        let mut worker = process(101, Found::WorkerCommand);
+        set(&mut worker, "RABBITMQ_URL", "elsewhere");
+        worker.code = code("ferry.worker", folder);
+        let mut api = process(50, Found::ApiPort);
+        set(&mut api, "RABBITMQ_URL", "here");
+        api.code = code("ferry.desk", "/srv/ferry");
+        let scene = Scene::published()
+            .api_process(&[])
+            .process(101, 1, "python dramatiq app", |process| process.holds_log = false)
+            .see(Source::Process, EventKind::Environment(Box::new(api)))
+            .see(Source::Process, EventKind::Environment(Box::new(worker)))
+            .end(Ended::Silence);
+        let verdict = diagnose(&scene.timeline);
+        differences(&crate::diagnosis::Story::new(&scene.timeline), &verdict).len()
+    };
+    assert_eq!(run("/home/other/ferry"), 0);
+    assert_eq!(run("/srv/ferry"), 1);
+}
+
 /// Of what workers said of themselves the settings that are kept are compared, and nothing that one was not asked.
 #[test]
 fn what_workers_said_of_themselves() {

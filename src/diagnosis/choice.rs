@@ -256,6 +256,16 @@ fn subjects<'a>(story: &Story<'a>, evidence: &[u32]) -> BTreeSet<Subject<'a>> {
                 let api = story.api_processes();
                 found.extend(api.iter().map(|process| Subject::Process(process.pid)));
             }
+            // A worker names the process that runs the task.
+            EventKind::Inspected(answer) => {
+                let ours = answer
+                    .active
+                    .iter()
+                    .flatten()
+                    .find(|task| story.is_my_message(&task.id));
+                found.extend(ours.map(|_| Subject::Task));
+                found.extend(ours.and_then(|task| task.pid).map(Subject::Process));
+            }
             EventKind::Line(_) if event.source == Source::WorkerLog => {
                 let told = story.worker_lines().iter().find(|told| told.n == event.n);
                 found.extend(told.and_then(|told| told.pid).map(Subject::Process));

@@ -2,7 +2,7 @@
 //! that cannot be told it says where to look first, since a second run may do harm.
 
 use super::choice::Candidate;
-use super::evidence::api;
+use super::evidence::{api, later};
 use super::{Certainty, Impact, Match, Outcome, Resubmit, Stage, Story, Whereabouts};
 use crate::timeline::{EventKind as Kind, NoAnswer, Source};
 
@@ -119,7 +119,8 @@ fn may_be_taken() -> (Resubmit, String) {
 
 /// Recorded, and in no queue.
 fn unpublished(story: &Story<'_>) -> (Resubmit, String) {
-    let sent = !story.publishes().is_empty() || !story.stray_publishes().is_empty();
+    let of_a_group = !later::members(story).is_empty();
+    let sent = !story.publishes().is_empty() || !story.stray_publishes().is_empty() || of_a_group;
     if sent {
         return look(&format!(
             "A message of it was sent, and is not known to wait in {}: look where it went before you submit the task again.",

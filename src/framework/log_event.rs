@@ -37,6 +37,8 @@ pub enum LogEvent {
         actor: String,
     },
     DecodeFailed,
+    /// It was thrown away: no message of the framework's.
+    ForeignMessage,
     Received {
         id: String,
         actor: String,
@@ -206,6 +208,7 @@ impl LogEvent {
                 | Self::Skipped { .. }
                 | Self::UndefinedActor { .. }
                 | Self::DecodeFailed
+                | Self::ForeignMessage
                 | Self::ExpectedException { .. }
                 | Self::Ignored
                 | Self::Requeued
@@ -224,6 +227,7 @@ impl LogEvent {
             Self::Pushed { delay: false, .. }
             | Self::UndefinedActor { .. }
             | Self::DecodeFailed
+            | Self::ForeignMessage
             | Self::Terminating { .. }
             | Self::Discarded { .. } => Some(Handling::Delivered),
             Self::Received { .. }
@@ -279,6 +283,7 @@ impl LogEvent {
             self,
             Self::UndefinedActor { .. }
                 | Self::DecodeFailed
+                | Self::ForeignMessage
                 | Self::Skipped { .. }
                 | Self::TooOld { .. }
                 | Self::Discarded { .. }

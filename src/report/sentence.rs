@@ -34,7 +34,7 @@ pub(super) fn sentence(report: &Report) -> String {
     }
     let what = match (report.verdict.scenario, report.verdict.outcome) {
         (Some(Scenario::A), Outcome::Failed) => "The task ran and failed",
-        (Some(Scenario::A), Outcome::Unknown) => "The task ran, and nothing shows whether it has finished",
+        (Some(Scenario::A), Outcome::Unknown) => "The task ran, and no status shows how it ended",
         (Some(Scenario::A), _) => "The task ran and has not finished",
         (Some(_), _) if is_over_by_the_api(report) => "The API says that the task is over",
         (Some(_), _) => "The task did not run",

@@ -177,7 +177,7 @@ fn its_process_has_ended(story: &Story<'_>, pid: Option<i32>) -> Option<Answer> 
     if let Some(gone) = pid.and_then(|pid| story.gone(pid)).or(story.taker_is_gone()) {
         return Some(Answer::ruled_out("the process that had it has ended", [gone]));
     }
-    if let Some(ended) = story.ended_in_its_run() {
+    if let Some(ended) = story.is_run_by_nobody_here() {
         return Some(Answer::ruled_out(
             "nobody consumes its queue, and no worker of it runs here",
             ended,

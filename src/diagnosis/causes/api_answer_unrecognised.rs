@@ -1,13 +1,13 @@
 //! A success without a task id where one is expected.
 
-use crate::diagnosis::evidence::api;
+use crate::diagnosis::evidence::{api, later};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::text;
+use crate::text::{self, counted};
 use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-answer-unrecognised",
-    keeps_from: &[Stage::Submitted],
+    keeps_from: &[Stage::Submitted, Stage::Published],
     owner: &[Owner::Diagnosis],
     needs: &[&[Source::Api]],
     page: include_str!("api_answer_unrecognised.md"),
@@ -29,6 +29,9 @@ fn check(story: &Story<'_>) -> Answer {
         } if (200..300).contains(status) => Some((event.n, *status, body, candidates)),
         _ => None,
     });
+    if let Some(answer) = of_a_group(story) {
+        return answer.case(GROUP, true);
+    }
     let Some((n, status, body, candidates)) = unnamed.filter(|_| story.recognised().is_none()) else {
         return Answer::NotApplicable;
     };
@@ -47,7 +50,26 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n],
     );
-    api::unless_its_message_comes(story, answer)
+    api::unless_its_message_comes(story, answer.case(GROUP, false))
+}
+
+/// The case of its remedies.
+const GROUP: &str = "it is a group's id";
+
+/// It answered with an id, which is no task's.
+fn of_a_group(story: &Story<'_>) -> Option<Answer> {
+    let members = later::members(story);
+    let first = members.first().filter(|_| story.publishes().is_empty())?;
+    let sent = counted(members.len() as u64, "message", "messages");
+    let text = format!(
+        "the id that the API answered is that of a group, of which {sent} {} sent: each task has an id of its own (`{}`: {})",
+        if members.len() == 1 { "was" } else { "were" },
+        first.message.actor.as_deref().unwrap_or("a task"),
+        first.message.message_id.as_deref().unwrap_or("?"),
+    );
+    let evidence: Vec<u32> = members.iter().map(|member| member.n).take(4).collect();
+    let answer = Answer::shown(text, evidence).owned_by(Some(&[Owner::ApiCode]));
+    Some(answer.may_have_begun())
 }
 
 /// A command that ended well, and named no task. One that sent nothing has nothing to name.
@@ -116,6 +138,44 @@ mod tests {
                 .any(|premise| premise.contains("nothing else ties it")),
             "{premises:?}"
         );
+    }
+
+    /// `GroupResult.id`: its tasks were sent, each by an id of its own.
+    #[test]
+    fn an_id_that_is_a_groups() {
+        use crate::diagnosis::causes::not_dispatched;
+        use crate::diagnosis::testing::TASK;
+        let sent = |group: Option<&str>| {
+            let member = |id: &str| Message {
+                message_id: Some(id.into()),
+                actor: Some("shop.tasks.fulfil".into()),
+                group: group.map(str::to_owned),
+                json: true,
+                ..Message::default()
+            };
+            Scene::new()
+                .setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.table = Some("celery_taskmeta".into());
+                })
+                .at(-10.0)
+                .submitting()
+                .publish_as("default", API, member("11111111-7a09-4a1f-9d2c-0d5e3c0b7f11"))
+                .publish_as("default", API, member("22222222-7a09-4a1f-9d2c-0d5e3c0b7f11"))
+                .answered(202, Some(TASK), "{}")
+                .silence()
+        };
+        let group = sent(Some(TASK));
+        assert_eq!(
+            group.cause(),
+            "certain api-answer-unrecognised",
+            "{}",
+            group.summary()
+        );
+        assert!(group.summary().contains("2 messages"), "{}", group.summary());
+        assert_eq!(group.answer(&not_dispatched::CAUSE), "ruled out");
+        assert_eq!(sent(Some("another")).answer(&CAUSE), "not applicable");
+        assert_eq!(sent(None).answer(&CAUSE), "not applicable");
     }
 
     #[test]

@@ -275,6 +275,18 @@ pub(in crate::diagnosis) mod scenes {
             Self(self.0.see(Source::Control, EventKind::Heartbeat(beat)))
         }
 
+        /// It counts so many tasks that it runs.
+        pub fn counts(self, active: u64, at_ms: f64) -> Self {
+            let beat = Heartbeat {
+                node: "celery@vm".into(),
+                pid: Some(100),
+                active: Some(active),
+                beats: 3,
+                ..Heartbeat::default()
+            };
+            Self(self.0.at(at_ms).see(Source::Control, EventKind::Heartbeat(beat)))
+        }
+
         pub fn held(self, state: &str) -> Self {
             self.answers(|answer| match state {
                 "active" => answer.active(FIRST),
@@ -307,7 +319,10 @@ pub(in crate::diagnosis) mod scenes {
 
         pub fn silence(self) -> Scene {
             let path = "worker.log".into();
+            // At the end.
+            let last = self.0.timeline.events.last().map_or(0.0, |event| event.at_ms);
             self.0
+                .at(last.max(9_980.0))
                 .see(Source::WorkerLog, EventKind::ReadWhole { path })
                 .silence()
         }

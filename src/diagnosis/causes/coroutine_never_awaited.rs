@@ -28,10 +28,9 @@ fn check(story: &Story<'_>) -> Answer {
             .is_some_and(|name| name.rsplit('.').next() == Some(function_of(actor)))
     };
     // It names the message, and what the call returned.
-    if let Some(told) = warning.filter(|told| told.message_id().is_some_and(|id| story.is_my_message(id)))
-        && let Some((_, value)) = told.line.text.split_once(": <")
-    {
-        let what = match value.starts_with("coroutine") {
+    if let Some(told) = warning.filter(|told| told.message_id().is_some_and(|id| story.is_my_message(id))) {
+        let generator = ["generator object", "async_generator object"];
+        let what = match generator.iter().all(|value| !told.line.text.contains(value)) {
             true => "a coroutine that nobody awaited",
             false => "a generator that nobody goes through: there is a `yield` in its function",
         };
@@ -119,6 +118,25 @@ mod tests {
         assert_eq!(other.answer(&CAUSE), "not applicable");
         let anothers = returned(OTHERS, "<generator object fulfil at 0x7f>");
         assert_eq!(anothers.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// A result backend cannot store it.
+    #[test]
+    fn what_it_returned_cannot_be_stored() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OTHERS, OURS};
+        let stored = |id: &str| {
+            let text = format!(
+                "Task shop.tasks.fulfil[{id}] raised unexpected: EncodeError(TypeError('Object of type coroutine is not JSON serializable'))"
+            );
+            CeleryScene::received().error(&text).silence()
+        };
+        assert_eq!(stored(OURS).cause(), "certain coroutine-never-awaited");
+        assert!(
+            stored(OURS).summary().contains("a coroutine"),
+            "{}",
+            stored(OURS).summary()
+        );
+        assert_eq!(stored(OTHERS).answer(&CAUSE), "not applicable");
     }
 
     #[test]

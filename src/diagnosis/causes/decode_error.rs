@@ -35,6 +35,26 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(n) = beside_a_message(story) {
         return Answer::ruled_out("what could not be read is not the task's message", [n]);
     }
+    if let Some(told) = story.line(|mark| matches!(mark, LogEvent::ForeignMessage)) {
+        let text = format!(
+            "the message is none of {}'s, and the worker threw it away: {}",
+            story.framework().title,
+            told.line.text
+        );
+        return Answer::shown(text, [told.n])
+            .owned_by(Some(&[Owner::ApiCode]))
+            .case(FOREIGN, true)
+            .case(REFUSED, false)
+            .terminal_after(PUBLISH_MS);
+    }
+    read(story).case(FOREIGN, false).case(REFUSED, true)
+}
+
+/// The cases of its remedies.
+const FOREIGN: &str = "it is no task's message";
+const REFUSED: &str = "the worker cannot read it";
+
+fn read(story: &Story<'_>) -> Answer {
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::DecodeFailed)) {
         let reason = told.exception().filter(|text| !text.is_empty());
         return Answer::shown(
@@ -78,6 +98,31 @@ fn check(story: &Story<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// JSON that anybody could read, and no task in it.
+    #[test]
+    fn a_message_that_is_none_of_the_frameworks() {
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        let thrown = |text: &str| {
+            let body = crate::diagnosis::testing::TASK;
+            let below = &format!(
+                "The full contents of the message body was: {body} (28b)\n{{content_type:'application/json' content_encoding:'utf-8'\n  headers={{}}}}"
+            );
+            CeleryScene::in_pool("prefork")
+                .deliver()
+                .refusal(text, below)
+                .silence()
+        };
+        let foreign = thrown("Received and deleted unknown message.  Wrong destination?!?");
+        assert_eq!(foreign.cause(), "certain decode-error");
+        let cause = foreign.verdict().cause.expect("a cause");
+        assert!(cause.summary.contains("none of Celery's"), "{}", cause.summary);
+        let remedies = cause.remedies.join("\n");
+        assert!(
+            remedies.contains("`send_task()`") && !remedies.contains("accept_content"),
+            "{remedies}"
+        );
+    }
     use crate::diagnosis::testing::{API, Scene, WORKER};
 
     fn unreadable() -> Scene {

@@ -242,6 +242,29 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "certain");
     }
 
+    /// Afterwards: last week's log, in which another worker's channel was closed.
+    #[test]
+    fn a_line_that_is_dated_days_before_the_task_is_a_near_miss() {
+        let looked = |dated: &str| {
+            let stated = |mut scene: Scene, at: &str| {
+                scene.timeline.events.last_mut().expect("a line").stated = Some(at.into());
+                scene
+            };
+            let scene = Scene::new().given().from_before(5);
+            let scene = stated(
+                scene.critical("dramatiq.worker.ConsumerThread(default)", TIMED_OUT),
+                dated,
+            );
+            let scene = stated(
+                scene.info("app", "ACTOR ENTRY task_id=task_1"),
+                "2026-11-30 10:52:57,100",
+            );
+            scene.end(crate::timeline::Ended::Looked).answer(&CAUSE)
+        };
+        assert_eq!(looked("2026-11-22 04:00:00,000"), "not applicable");
+        assert_eq!(looked("2026-11-30 04:00:00,000"), "likely");
+    }
+
     #[test]
     fn another_messages_timeout_is_a_near_miss() {
         let scene = Scene::entered().critical("dramatiq.worker.ConsumerThread(default)", TIMED_OUT);

@@ -217,6 +217,33 @@ mod tests {
         assert_eq!(own.silence().answer(&CAUSE), "certain");
     }
 
+    /// A busy database answers late: the look before the mark was begun while the actor ran.
+    #[test]
+    fn a_look_that_waited_for_its_answer_says_nothing_of_later() {
+        use crate::timeline::EventKind;
+        let looked = |asked: f64| {
+            let mut scene = Scene::entered()
+                .row("PENDING")
+                .info("app.store", "task_id=task_1 status COMPLETED")
+                .completed()
+                .acked("m-1");
+            let over = scene.timeline.events.last().expect("an event").at_ms;
+            scene = scene.at(over + 50.0).row("RUNNING");
+            scene = scene.at(over + 400.0).row_with("RUNNING", Xmax::UpdateAborted);
+            let rows = scene.timeline.events.iter_mut().rev();
+            let rows = rows.filter_map(|event| match &mut event.kind {
+                EventKind::Row(row) => Some(row),
+                _ => None,
+            });
+            for (row, asked) in rows.zip([over + 60.0, over + asked]) {
+                row.asked_at_ms = Some(asked);
+            }
+            scene.silence()
+        };
+        assert_eq!(looked(-100.0).answer(&CAUSE), "certain");
+        assert_eq!(looked(10.0).answer(&CAUSE), "ruled out");
+    }
+
     #[test]
     fn while_the_actor_runs_it_may_be_a_savepoint() {
         assert_eq!(

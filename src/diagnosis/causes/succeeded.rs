@@ -33,6 +33,13 @@ fn check(story: &Story<'_>) -> Answer {
             );
             return Answer::possible(text, [row.n]).given([Premise::StatusIsOfThisRun]);
         }
+        if story.may_wait_again() {
+            let text = format!(
+                "{text}, but a message waits on `{}` and nobody takes it: it may be this task's, sent again under the id that the application gave it",
+                story.queue()
+            );
+            return Answer::possible(text, [row.n]).given([Premise::StatusIsOfThisRun]);
+        }
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])
             .given([Premise::StatusIsOfThisRun])
@@ -89,6 +96,28 @@ mod tests {
         };
         assert_ne!(asked(0).verdict().exit_code, 0);
         assert_eq!(asked(1).verdict().exit_code, 0);
+    }
+
+    /// An id that the application chose may have been sent once more.
+    #[test]
+    fn beside_a_message_that_nobody_takes_a_chosen_id_may_have_come_again() {
+        use crate::diagnosis::testing::TASK;
+        let asked = |table: &str, consumers| {
+            Scene::new()
+                .setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.table = Some(table.into());
+                })
+                .given()
+                .info("x", &format!("Task shop.tasks.fulfil[{TASK}] received"))
+                .depth("default", 1, consumers)
+                .row("COMPLETED")
+                .end(crate::timeline::Ended::Looked)
+                .answer(&CAUSE)
+        };
+        assert_eq!(asked("celery_taskmeta", 0), "possible");
+        assert_ne!(asked("celery_taskmeta", 1), "possible");
+        assert_ne!(asked("orders", 0), "possible");
     }
 
     #[test]

@@ -60,6 +60,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(n) = taker.and_then(|taker| threads::free_child(story, taker.value, pushed.at_ms)) {
         return Answer::ruled_out("a child of its pool is free", [pushed.n, n]);
     }
+    if let Some(n) = story.is_counted_by_none(pushed.at_ms) {
+        return Answer::ruled_out("its worker counts no task that it runs", [n]);
+    }
     // Behind threads of the same process: another one's have nothing to do with it.
     let mut running = workers::running_others(story);
     running.retain(|other| {
@@ -256,6 +259,25 @@ fn afterwards(story: &Story<'_>) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What it got before waits as well: for its time, or for the limit of its rate.
+    #[test]
+    fn a_worker_that_runs_nothing_is_a_near_miss() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OTHERS};
+        let other = format!("Task shop.tasks.slow[{OTHERS}] received");
+        let counts = |active: u64| {
+            let scene = CeleryScene::in_pool("prefork")
+                .info(&other)
+                .info(&other.replace('1', "3"));
+            let ours = format!(
+                "Task shop.tasks.fulfil[{}] received",
+                crate::diagnosis::causes::celery::scenes::OURS
+            );
+            scene.deliver().info(&ours).counts(active, 4_000.0).silence()
+        };
+        assert_eq!(counts(0).answer(&CAUSE), "ruled out");
+        assert_ne!(counts(2).answer(&CAUSE), "ruled out");
+    }
     use crate::diagnosis::testing::{Scene, WORKER};
 
     /// Prefetched by the watched worker, which has two threads; so many of them are busy.

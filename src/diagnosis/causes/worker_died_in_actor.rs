@@ -501,6 +501,23 @@ mod tests {
         assert_eq!(died(taken(0)).silence().answer(&CAUSE), "likely");
         // Another one's was in hand before.
         assert_eq!(died(taken(1)).silence().answer(&CAUSE), "not applicable");
+        // The log was read for the last time before the second line can have been written.
+        let read = |after_ms: f64| {
+            let scene = taken(0).and(|scene| scene.process(112, 100, "python celery -A shop worker", |_| {}));
+            scene
+                .and(|scene| scene.at(5_000.0))
+                .error(death)
+                .and(|scene| {
+                    let path = "worker.log".into();
+                    let scene = scene.at(5_000.0 + after_ms);
+                    scene
+                        .see(Source::WorkerLog, EventKind::ReadWhole { path })
+                        .silence()
+                })
+                .answer(&CAUSE)
+        };
+        assert_eq!(read(400.0), "likely");
+        assert_eq!(read(4_000.0), "not applicable");
     }
 
     /// Entered by what the row says; the log is quiet.

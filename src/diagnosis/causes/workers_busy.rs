@@ -27,25 +27,16 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || !waits || depth.consumers == 0 || depth.ready == 0 {
         return Answer::NotApplicable;
     }
-    if let Some(refused) = connections::refused_for_an_exclusive(story) {
-        return Answer::ruled_out(
-            "the queue is held exclusively: whoever is added is refused",
-            [refused.n],
-        );
-    }
     // Full before the publish and not a message more after it: it is not among those that wait.
     if broker::did_not_grow(story) {
         return Answer::NotApplicable;
     }
-    if let Some(n) = holding::still_moves(story) {
-        return Answer::ruled_out("others go on being delivered", [n]);
-    }
-    if let Some(n) = control::run_nothing(story) {
-        return Answer::ruled_out("no worker runs anything, by its own word", [n]);
+    let running = workers::running_others(story);
+    if let Some(answer) = are_free(story, &running) {
+        return answer;
     }
     // A slot may be taken by what does not run: then nobody waits for those that do.
     let room = control::have_room(story);
-    let running = workers::running_others(story);
     let slots = broker::slots(story);
     // A queue that drops or expires messages may not hold this one any more.
     let kept = broker::saw_every_publish(story) && !broker::may_lose_messages(story);
@@ -116,6 +107,28 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => Answer::cannot_tell(&[Source::Management]),
     }
+}
+
+/// What refutes that they are at work, each on a task of its own.
+fn are_free(story: &Story<'_>, running: &[Fact<&str>]) -> Option<Answer> {
+    if let Some(refused) = connections::refused_for_an_exclusive(story) {
+        return Some(Answer::ruled_out(
+            "the queue is held exclusively: whoever is added is refused",
+            [refused.n],
+        ));
+    }
+    if let Some(n) = holding::still_moves(story) {
+        return Some(Answer::ruled_out("others go on being delivered", [n]));
+    }
+    if let Some(n) = control::run_nothing(story) {
+        return Some(Answer::ruled_out("no worker runs anything, by its own word", [n]));
+    }
+    let began = running.iter().map(|other| other.at_ms).reduce(f64::max)?;
+    let n = story.is_counted_by_none(began)?;
+    Some(Answer::ruled_out(
+        "no worker that consumes the queue counts a task that it runs",
+        [n],
+    ))
 }
 
 /// What the workers run, for the end of a sentence. What a master has in hand beyond the number of its children waits

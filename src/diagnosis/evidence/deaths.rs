@@ -2,7 +2,7 @@
 
 use super::{Story, Transfer, WorkerLine, control, workers};
 use crate::framework::{HeldTask, LogEvent, contains_token};
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
     /// The log says that a process died which had this task in its hands: it had said something of
@@ -61,7 +61,10 @@ impl<'a> Story<'a> {
                 && told.line.stream == died.line.stream
                 && (told.at_ms - died.at_ms).abs() < JOB_MS
         };
-        let last = self.timeline.events.last();
+        // What it wrote after its log was read for the last time is not known.
+        let read = |event: &&Event| event.source == Source::WorkerLog && event.n > died.n;
+        let last = self.timeline.events.iter().rfind(read);
+        let last = last.or(self.timeline.events.last());
         let now = last.map_or(died.at_ms, |event| event.at_ms);
         match self.worker_lines.iter().any(says_so) {
             true => Some(true),

@@ -46,9 +46,14 @@ impl Story<'_> {
         (is_early && is_open && !self.is_held_again()).then_some([started.n, alone.n])
     }
 
-    /// Nobody consumes its queue and no worker of it runs here, while its log, which tells of ends, has none of this
-    /// task: the worker that ran it has ended, or has lost its connection somewhere else.
+    /// Nobody runs it here any more, while its log, which tells of ends, has none of this task: the worker that ran it
+    /// has ended, or has lost its connection somewhere else.
     pub(in crate::diagnosis) fn ended_in_its_run(&self) -> Option<[EventId; 2]> {
+        self.is_run_by_nobody_here().filter(|_| self.tells_of_ends())
+    }
+
+    /// Nobody consumes its queue and no worker of it runs here, and no line tells of its end.
+    pub(in crate::diagnosis) fn is_run_by_nobody_here(&self) -> Option<[EventId; 2]> {
         let last = self.lines().last()?;
         let nobody = self
             .depths(self.queue())
@@ -57,7 +62,7 @@ impl Story<'_> {
         let is_open = self.attempt_over().is_none() && self.raised().is_empty();
         let is_seen = self.sees(Source::Process);
         let none_lives = workers::live_workers(self).is_empty() && self.log_holders().is_empty();
-        (is_open && self.tells_of_ends() && is_seen && none_lives).then_some([last.n, nobody.n])
+        (is_open && is_seen && none_lives).then_some([last.n, nobody.n])
     }
 
     /// The worker that took it counts no task that it runs, in a heartbeat since then: what has begun is counted until

@@ -3,7 +3,7 @@
 use super::{Fact, Story, Transfer, broker};
 use crate::diagnosis::Answer;
 use crate::diagnosis::evidence::control;
-use crate::framework::{Later, LogEvent};
+use crate::framework::{Later, LogEvent, is_same_id};
 
 /// A message that carries ours, to be sent when its own task is done.
 #[derive(Debug, Clone, Copy)]
@@ -85,12 +85,31 @@ impl<'a> Predecessor<'a> {
     }
 }
 
+/// The messages of a group whose id the API has answered with: each has an id of its own.
+pub(in crate::diagnosis) fn members<'a>(story: &Story<'a>) -> Vec<Transfer<'a>> {
+    let id = story.task_id();
+    let is_its = |sent: &Transfer<'_>| {
+        sent.message
+            .group
+            .as_deref()
+            .zip(id)
+            .is_some_and(|(group, id)| is_same_id(group, id))
+    };
+    story.other_publishes().filter(is_its).collect()
+}
+
 /// Nothing is missing at the broker: its message was published, or comes after another one.
 pub(in crate::diagnosis) fn sent_or_to_be_sent(story: &Story<'_>) -> Option<Answer> {
     if let Some(passage) = story.publishes().first() {
         return Some(Answer::ruled_out(
             "a message with this task id was published",
             [passage.n],
+        ));
+    }
+    if let [member, ..] = members(story).as_slice() {
+        return Some(Answer::ruled_out(
+            "the id is that of a group, whose messages were published",
+            [member.n],
         ));
     }
     let before = *story.predecessors().first()?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Story, ThreadKey, WorkerLine};
 use crate::framework::{LogEvent, Verbosity};
-use crate::timeline::{Level, Source};
+use crate::timeline::{EventKind, Level, Source};
 
 impl<'a> Story<'a> {
     /// The log lines that are this task's: by id, or between "Received message" and its settling in
@@ -277,7 +277,21 @@ impl<'a> Story<'a> {
 
     /// A line that may be about this task: in a live run only what was written during it.
     pub fn counts(&self, told: &WorkerLine<'_>) -> bool {
-        !told.line.before || self.post_mortem()
+        !told.line.before || self.post_mortem() && !self.is_from_earlier(told)
+    }
+
+    /// By its own date it was written days before anything that names the task, in whatever zone.
+    fn is_from_earlier(&self, told: &WorkerLine<'_>) -> bool {
+        let Some(own) = day(told.stated).filter(|_| !told.line.carries_task_id) else {
+            return false;
+        };
+        let of_the_task = self.timeline.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Line(line) if line.carries_task_id => day(event.stated.as_deref()),
+            _ => None,
+        });
+        of_the_task
+            .min()
+            .is_some_and(|first| first.duration_since(own).as_hours() >= 48)
     }
 
     /// This task's lines.
@@ -358,6 +372,11 @@ impl<'a> Story<'a> {
 /// A line that is about some message without saying which.
 fn is_about_a_message(told: &WorkerLine<'_>) -> bool {
     told.line.entry || told.mark.is_some_and(LogEvent::leaves_the_message_open)
+}
+
+/// `2026-11-28 03:00:05,239`, or with slashes: its day.
+fn day(stated: Option<&str>) -> Option<jiff::civil::Date> {
+    stated?.get(..10)?.replace('/', "-").parse().ok()
 }
 
 /// How far a log line may reach us before the delivery it follows.

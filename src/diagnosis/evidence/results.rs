@@ -53,8 +53,11 @@ pub(in crate::diagnosis) fn not_stored<'s, 'a>(story: &'s Story<'a>) -> Option<&
         .find(is_ours)
 }
 
-/// The message that its process speaks of before such a line, or at once behind it.
+/// The message that it names itself, or that its process speaks of before such a line, or at once behind it.
 pub(in crate::diagnosis) fn names_beside<'a>(story: &Story<'a>, told: &WorkerLine<'a>) -> Option<&'a str> {
+    if let Some(id) = told.message_id() {
+        return Some(id);
+    }
     let lines = story.worker_lines();
     // A process that takes messages in and runs them, too, speaks of both.
     let takes = |other: &WorkerLine<'a>| other.mark.and_then(LogEvent::handling) == Some(Handling::Delivered);

@@ -10,6 +10,17 @@ use crate::timeline::{EventKind, Row, Source, Xmax};
 /// The row is looked at often enough for its header to show a transaction's id within so long.
 const UNSEEN_MARK_MS: f64 = 300.0;
 
+/// A look that was begun after that moment had not shown this mark. Of looks that show the same only the first is
+/// kept, and a busy database lets one wait for its answer.
+fn came_after(before: &Fact<&Row>, look: &Fact<&Row>, moment: f64) -> bool {
+    let asked = |look: &Fact<&Row>| look.asked_at_ms.unwrap_or(look.at_ms);
+    let last_before = asked(look) - UNSEEN_MARK_MS;
+    match before.at_ms >= last_before {
+        true => asked(before) > moment,
+        false => last_before > moment,
+    }
+}
+
 /// What a row says before the work began, in many systems. A final status that is not configured is none
 /// of these; `ready` may be one.
 const BEFORE_THE_WORK: &[&str] = &[
@@ -190,10 +201,10 @@ impl<'a> Story<'a> {
     /// began, or after it had returned. The line and the look that show it.
     pub fn mark_of_another(&self) -> Option<[EventId; 2]> {
         let last = self.last_row()?;
-        let before = self.rows.iter().rposition(|row| row.xmax != last.xmax);
+        let at = self.rows.iter().rposition(|row| row.xmax != last.xmax);
         let returned = self.returned()?;
-        match before.and_then(|before| self.rows.get(before + 1)) {
-            Some(look) if look.at_ms > returned.value + UNSEEN_MARK_MS => Some([returned.n, look.n]),
+        match at.and_then(|at| Some((self.rows[at], self.rows.get(at + 1)?))) {
+            Some((before, look)) if came_after(&before, look, returned.value) => Some([returned.n, look.n]),
             Some(_) => None,
             // It was there from the first look on.
             None => {

@@ -173,10 +173,12 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"Received unregistered task of type '([^']*)'", |c| {
         LogEvent::UndefinedActor { actor: group(c, 1) }
     }),
-    (
-        r"Received invalid task message|Can't decode message body|Received and deleted unknown message",
-        |_| LogEvent::DecodeFailed,
-    ),
+    (r"Received invalid task message|Can't decode message body", |_| {
+        LogEvent::DecodeFailed
+    }),
+    (r"Received and deleted unknown message", |_| {
+        LogEvent::ForeignMessage
+    }),
     (
         r"Process '[^']*' pid:(\d+) exited with '(signal|exitcode) (\d+)",
         |c| {
@@ -228,8 +230,21 @@ fn read(text: &str, _: Option<&str>, traceback: Option<&str>) -> Option<LogEvent
         LogEvent::ConnectionError { error, .. } if error.is_empty() => {
             connection_error(traceback.and_then(exception_in).unwrap_or_default())
         }
+        // What the function returned cannot be stored: it has run.
+        LogEvent::Failed { .. } if traceback.is_some_and(is_after_the_call) => LogEvent::NotStored {
+            error: text
+                .split_once(" raised unexpected: ")
+                .map_or(text, |(_, error)| error)
+                .to_owned(),
+        },
         other => other,
     })
+}
+
+/// Raised while the end of a run was stored, and not below the call of its function.
+fn is_after_the_call(traceback: &str) -> bool {
+    let last = traceback.rsplit("Traceback (most recent call last)").next();
+    last.is_some_and(|last| last.contains("in mark_as_done\n") && !last.contains("in __protected_call__\n"))
 }
 
 /// The value is the task's own function, called and not run: a generator expression is called otherwise.
@@ -403,6 +418,10 @@ mod tests {
                 },
             ),
             ("worker: Warm shutdown (MainProcess)", LogEvent::Stopping),
+            (
+                "Received and deleted unknown message.  Wrong destination?!?",
+                LogEvent::ForeignMessage,
+            ),
             ("ERROR: Pidfile (w.pid) already exists.", LogEvent::UsageError),
             (
                 "Running a worker with superuser privileges when the",

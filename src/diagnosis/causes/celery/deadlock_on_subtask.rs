@@ -54,10 +54,10 @@ fn check(story: &Story<'_>) -> Answer {
                     .any(|frame| Some(frame.function.as_str()) == function)
             })
     };
-    let Some(thread) = story.stacks().threads(None).find(waits) else {
-        return Answer::NotApplicable;
-    };
     let id = subtask.message_id.as_deref();
+    let Some(thread) = story.stacks().threads(None).find(waits) else {
+        return by_its_word(story, sent, subtask);
+    };
     let begun = story
         .worker_lines()
         .iter()
@@ -98,6 +98,26 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .would_decide(&[Source::Control]),
         (None, _) => Answer::likely(format!("{text}: no worker has taken it"), [sent, thread.n]),
+    }
+}
+
+/// Whether the task waits for its subtask was not seen: that the subtask waits for a child, the worker says.
+fn by_its_word(story: &Story<'_>, sent: u32, subtask: &Message) -> Answer {
+    let waits = |held: &HeldTask| Some(held.id.as_str()) == subtask.message_id.as_deref();
+    match control::holder(story) {
+        Some((answer, "active"))
+            if control::is_full(&answer) == Some(true) && answer.reserved.iter().flatten().any(waits) =>
+        {
+            Answer::possible(
+                format!(
+                    "the task sent `{}` itself, which waits in the same worker for a free child: if the task waits for its result, neither ends",
+                    subtask.actor.as_deref().unwrap_or("a task")
+                ),
+                [sent, answer.n],
+            )
+            .would_decide(&[Source::Process])
+        }
+        _ => Answer::NotApplicable,
     }
 }
 
@@ -209,6 +229,25 @@ mod tests {
         assert_eq!(answer(waits("celery")), "likely");
         let third = "Task shop.tasks.slow[33333333-7a09-4a1f-9d2c-0d5e3c0b7f11] received";
         assert_ne!(answer(taken(waits("celery").info(third), WORKER)), "ruled out");
+    }
+
+    /// No stack was read: the worker says that both are its, and that it is full.
+    #[test]
+    fn its_worker_says_that_the_subtask_waits_behind_it() {
+        let sent = || CeleryScene::received().and(|scene| scene.publish_as("celery", WORKER, subtask()));
+        let held = |slots| {
+            sent().answers(|mut answer| {
+                answer.concurrency = Some(slots);
+                answer.reserved(OTHERS).active(OURS)
+            })
+        };
+        assert_eq!(answer(held(1)), "possible");
+        assert_eq!(answer(held(2)), "not applicable");
+        let elsewhere = sent().answers(|mut answer| {
+            answer.concurrency = Some(1);
+            answer.active(OURS)
+        });
+        assert_eq!(answer(elsewhere), "not applicable");
     }
 
     #[test]

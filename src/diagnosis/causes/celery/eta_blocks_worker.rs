@@ -1,7 +1,7 @@
 //! Tasks that wait for their time fill the worker's hands: it takes nothing more, and runs nothing.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::control;
+use crate::diagnosis::evidence::{Depth, broker, control, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::HeldTask;
 use crate::timeline::Source;
@@ -26,12 +26,13 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(last) = depths.last().filter(|_| story.closed()) else {
         return Answer::NotApplicable;
     };
-    if last.ready == 0 || last.consumers == 0 || story.published().is_none() {
+    let waits = story.published().is_some() || story.waits_by_assumption;
+    if last.ready == 0 || last.consumers == 0 || !waits {
         return Answer::NotApplicable;
     }
     let mut answers = control::answers(story).peekable();
     if answers.peek().is_none() {
-        return Answer::cannot_tell(&[Source::Control]);
+        return by_heartbeats(story, last);
     }
     // Where others consume as well, they would have taken it.
     let mut planned = 0;
@@ -116,6 +117,25 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// Nobody was asked. Workers whose hands are full, and that count no task that they run, hold what waits.
+fn by_heartbeats(story: &Story<'_>, last: &Depth) -> Answer {
+    let received = workers::running_others(story).into_iter();
+    let received = received.map(|other| other.at_ms).reduce(f64::max);
+    let idle = received.and_then(|at| story.is_counted_by_none(at));
+    let full = broker::slots(story).filter(|slots| slots.counted && slots.are_taken());
+    match idle.zip(full) {
+        Some((idle, slots)) => Answer::possible(
+            format!(
+                "every prefetch slot is taken ({} unacknowledged of {}), and no worker counts a task that it runs: what they hold waits for its time (`countdown`, `eta`, a retry), or for the limit of its rate",
+                slots.unacked, slots.prefetch
+            ),
+            [last.n, slots.evidence[1], idle],
+        )
+        .would_decide(&[Source::Control]),
+        None => Answer::cannot_tell(&[Source::Control]),
+    }
+}
+
 fn unacknowledged(held: &Option<Vec<HeldTask>>) -> Option<usize> {
     let held = held.as_ref()?.iter();
     Some(held.filter(|task| task.acknowledged != Some(true)).count())
@@ -125,6 +145,8 @@ fn unacknowledged(held: &Option<Vec<HeldTask>>) -> Option<usize> {
 mod tests {
     use super::super::scenes::{CeleryScene, OTHERS};
     use super::*;
+    use crate::diagnosis::causes::workers_busy;
+    use crate::diagnosis::testing::WORKER;
 
     fn full(unacked: u64) -> CeleryScene {
         CeleryScene::waiting(1).unacked_of(1, unacked)
@@ -173,6 +195,22 @@ mod tests {
             })
             .silence();
         assert_eq!(late.answer(&CAUSE), "likely");
+    }
+
+    /// Afterwards nobody is asked: the worker's hands are full, and it counts no task that it runs.
+    #[test]
+    fn what_is_held_and_not_run_waits_by_heartbeats_too() {
+        let other = format!("Task shop.tasks.slow[{OTHERS}] received");
+        let counts = |active: u64| {
+            let scene = full(4)
+                .info(&other)
+                .and(|scene| scene.consumers(&[("celery", WORKER, 4)]));
+            scene.counts(active, 4_000.0).silence()
+        };
+        assert_eq!(counts(0).answer(&CAUSE), "possible");
+        assert_eq!(counts(0).answer(&workers_busy::CAUSE), "ruled out");
+        assert_eq!(counts(1).answer(&CAUSE), "cannot tell");
+        assert_ne!(counts(1).answer(&workers_busy::CAUSE), "ruled out");
     }
 
     #[test]

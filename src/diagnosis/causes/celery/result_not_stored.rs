@@ -39,6 +39,14 @@ fn check(story: &Story<'_>) -> Answer {
         )
         .given([Premise::OneProcessPerLogThread { pid: told.line.pid }, Premise::LogIsWhole]);
     }
+    // A line that names the message needs no other to say whose it is.
+    let premises = match told.message_id() {
+        Some(_) => Vec::new(),
+        None => vec![
+            Premise::OneProcessPerLogThread { pid: told.line.pid },
+            Premise::LogIsWhole,
+        ],
+    };
     // The run itself had failed, and that is what matters.
     let by_the_body = |raised: &&Raised| raised.entered() || raised.n == told.n;
     if let Some(raised) = story.raised().iter().rfind(by_the_body) {
@@ -52,16 +60,24 @@ fn check(story: &Story<'_>) -> Answer {
         format!(
             "the task was called, and the generator that it returned cannot be stored: {error}. Of a task's function with a `yield` in it not a line runs"
         )
+    } else if error.starts_with("EncodeError") {
+        let text = format!("the task has run, and what it returned cannot be stored: {error}");
+        return Answer::matched(most, text, [told.n])
+            .owned_by(Some(&[Owner::WorkerCode]))
+            .case(UNENCODED, true)
+            .given(premises);
     } else {
         format!(
             "the task has run, and what Celery does after it failed, so that its result is not stored: {error}"
         )
     };
-    Answer::matched(most, text, [told.n]).given([
-        Premise::OneProcessPerLogThread { pid: told.line.pid },
-        Premise::LogIsWhole,
-    ])
+    Answer::matched(most, text, [told.n])
+        .case(UNENCODED, false)
+        .given(premises)
 }
+
+/// A case of its remedies.
+const UNENCODED: &str = "its value cannot be encoded";
 
 /// A handler or a hook of the application raised, and no store of results.
 fn in_the_application(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<String> {
@@ -131,6 +147,29 @@ mod tests {
             cause.summary
         );
         assert!(!cause.summary.contains("not stored"), "{}", cause.summary);
+    }
+
+    /// The row says FAILURE of a task that has run: what it returned is no JSON.
+    #[test]
+    fn a_value_that_cannot_be_encoded() {
+        let raised = |frames: &str| {
+            let text = format!(
+                "Task shop.tasks.fulfil[{OURS}] raised unexpected: EncodeError(TypeError('Object of type Order is not JSON serializable'))"
+            );
+            let below = format!(
+                "Traceback (most recent call last):\n{frames}kombu.exceptions.EncodeError: Object of type Order is not JSON serializable"
+            );
+            CeleryScene::received().refusal(&text, &below).silence()
+        };
+        let stored = "  File \"/v/site-packages/celery/app/trace.py\", line 606, in trace_task\n    task.backend.mark_as_done(\n  File \"/v/site-packages/celery/backends/base.py\", line 294, in mark_as_done\n    self.store_result(\n";
+        let seen = raised(stored);
+        assert_eq!(seen.cause(), "certain result-not-stored", "{}", seen.summary());
+        assert_eq!(seen.verdict().cause.expect("a cause").owner, [Owner::WorkerCode]);
+        // The task itself sends something that is no JSON.
+        let sent =
+            format!("{CALL}  File \"/app/shop/tasks.py\", line 6, in fulfil\n    other.delay(order)\n");
+        let sent = raised(sent.split_once('\n').expect("frames").1);
+        assert_eq!(sent.answer(&CAUSE), "not applicable");
     }
 
     /// The process had said nothing of any task before; at once it says of which that was the end.

@@ -4,7 +4,7 @@ use super::APPLIES_TO;
 use crate::diagnosis::evidence::{control, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::environment::{ChangedFile, DeclaredTask, Environment};
+use crate::timeline::environment::{ChangedFile, DeclaredTask, Environment, Found};
 use crate::timeline::{EventKind, Process, Source};
 use crate::units;
 
@@ -60,9 +60,10 @@ fn check(story: &Story<'_>) -> Answer {
 /// What the watched worker has loaded, and what has changed since.
 struct Loaded<'a> {
     pid: i32,
-    evidence: [u32; 2],
+    evidence: Vec<u32>,
     environment: &'a Environment,
-    started_at_ms: i64,
+    /// A run that is over soon may not have seen it.
+    started_at_ms: Option<i64>,
 }
 
 impl<'a> Loaded<'a> {
@@ -79,7 +80,9 @@ impl<'a> Loaded<'a> {
         let is_child = |process: &Process| live.iter().any(|other| other.pid == process.ppid);
         let mut masters = live.iter().filter(|process| !is_child(process));
         let only = masters.next().filter(|_| masters.next().is_none());
-        let process = took.or(only.copied())?;
+        let Some(process) = took.or(only.copied()) else {
+            return Self::by_its_log(story);
+        };
         let events = &story.timeline.events;
         let like = events.iter().find_map(|event| match &event.kind {
             EventKind::SameEnvironment { pid, like, .. } if *pid == process.pid => Some(*like),
@@ -93,9 +96,25 @@ impl<'a> Loaded<'a> {
         })?;
         Some(Self {
             pid: process.pid,
-            evidence: [process.n, n],
+            evidence: vec![process.n, n],
             environment,
-            started_at_ms: process.started_at_ms?,
+            started_at_ms: Some(process.started_at_ms?),
+        })
+    }
+
+    /// The one worker that has the log open: what it runs in is read before it is looked at again.
+    fn by_its_log(story: &Story<'a>) -> Option<Self> {
+        let mut found = story.facts(|kind| match kind {
+            EventKind::Environment(found) if found.found.contains(&Found::WorkerLog) => Some(&**found),
+            _ => None,
+        });
+        let only = found.next().filter(|_| found.next().is_none())?;
+        let is_worker = workers::is_worker_command(&only.command);
+        is_worker.then(|| Self {
+            pid: only.pid,
+            evidence: vec![only.n],
+            environment: only.value,
+            started_at_ms: None,
         })
     }
 
@@ -103,7 +122,7 @@ impl<'a> Loaded<'a> {
     fn changed(&self, is_it: impl Fn(&DeclaredTask) -> bool) -> Option<(&'a ChangedFile, &'a DeclaredTask)> {
         let changed = self.environment.code.iter().flat_map(|code| &code.changed);
         changed
-            .filter(|file| file.at_ms > self.started_at_ms)
+            .filter(|file| self.started_at_ms.is_none_or(|started| file.at_ms > started))
             .find_map(|file| Some((file, file.tasks.iter().find(|task| is_it(task))?)))
     }
 
@@ -113,15 +132,20 @@ impl<'a> Loaded<'a> {
         code.is_none_or(|code| !code.also_in.is_empty())
     }
 
+    /// The event itself, and what shows what the worker has loaded.
+    fn beside(&self, n: u32) -> Vec<u32> {
+        std::iter::once(n).chain(self.evidence.iter().copied()).collect()
+    }
+
     fn says(&self, file: &ChangedFile, certainty_is_low: bool, text: &str, n: u32) -> Answer {
-        let after = file.at_ms - self.started_at_ms;
+        let after = self.started_at_ms.map_or(String::new(), |started| {
+            format!("{} ", units::span((file.at_ms - started) as f64))
+        });
         let text = format!(
-            "{text}; {} was changed {} after the worker (pid {}) had started",
-            file.path,
-            units::span(after as f64),
-            self.pid
+            "{text}; {} was changed {after}after the worker (pid {}) had started",
+            file.path, self.pid
         );
-        let evidence = [n, self.evidence[0], self.evidence[1]];
+        let evidence = self.beside(n);
         match certainty_is_low || self.may_be_elsewhere() {
             true => Answer::possible(text, evidence),
             false => Answer::likely(text, evidence),
@@ -174,7 +198,7 @@ fn bad_arguments(n: u32, (name, function): (&str, &str), error: &str, worker: &L
         }
         Some(false) => Answer::ruled_out(
             format!("{} has changed, and still takes the same", file.path),
-            [n, worker.evidence[1]],
+            worker.beside(n),
         ),
         None => Answer::NotApplicable,
     }
@@ -285,6 +309,36 @@ mod tests {
             scene.without(Source::Process).cause(),
             "certain unknown-actor",
             "that remains"
+        );
+    }
+
+    /// The run was over before the worker's process was looked at again.
+    #[test]
+    fn what_the_holder_of_the_log_runs_in_is_enough() {
+        let seen = |found: Found| {
+            lists(worker(60, &[]), "  . shop.tasks.weigh").and(|mut scene| {
+                for event in &mut scene.timeline.events {
+                    match &mut event.kind {
+                        // Another one's.
+                        EventKind::Process(process) => (process.pid, process.holds_log) = (999, false),
+                        EventKind::Environment(environment) => {
+                            environment.found = vec![found];
+                            environment.command = ["python", "celery", "-A", "shop", "worker"]
+                                .map(str::to_owned)
+                                .to_vec();
+                        }
+                        _ => {}
+                    }
+                }
+                scene
+            })
+        };
+        let scene = refused(seen(Found::WorkerLog));
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        assert_eq!(scene.cause(), "likely stale-code", "{}", scene.summary());
+        assert_eq!(
+            refused(seen(Found::WorkerCommand)).answer(&CAUSE),
+            "not applicable"
         );
     }
 
