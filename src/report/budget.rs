@@ -54,22 +54,33 @@ pub(super) const BUDGETS: &[Budget] = &{
         proof: 2,
         ..TWO_PROOFS
     };
-    const SHORT: Budget = Budget {
-        also: 1,
-        lines: 3,
-        frames: 1,
+    const NO_AIR: Budget = Budget {
         air: false,
+        also: 1,
         ..ENDS
     };
-    const SHORTER: Budget = Budget {
+    const NOTHING_ELSE: Budget = Budget {
         also: 0,
-        lines: 2,
-        proof: 1,
-        ..SHORT
+        frames: 1,
+        ..NO_AIR
+    };
+    const SHORT: Budget = Budget {
+        lines: 4,
+        ..NOTHING_ELSE
+    };
+    // One that is whole says more than two that are cut.
+    const ONE_REMEDY: Budget = Budget { remedies: 1, ..SHORT };
+    const ONE_PROOF: Budget = Budget {
+        evidence: 1,
+        ..ONE_REMEDY
+    };
+    const SHORTER: Budget = Budget {
+        lines: 3,
+        ..ONE_PROOF
     };
     const LEAST: Budget = Budget {
-        remedies: 1,
-        evidence: 1,
+        lines: 2,
+        proof: 1,
         ..SHORTER
     };
     const NO_STAGE: Budget = Budget {
@@ -83,7 +94,11 @@ pub(super) const BUDGETS: &[Budget] = &{
         TWO_REMEDIES,
         TWO_PROOFS,
         ENDS,
+        NO_AIR,
+        NOTHING_ELSE,
         SHORT,
+        ONE_REMEDY,
+        ONE_PROOF,
         SHORTER,
         LEAST,
         NO_STAGE,

@@ -6,7 +6,7 @@ mod database;
 mod process;
 mod worker;
 
-use crate::timeline::{Event, EventKind as Kind};
+use crate::timeline::{Ended, Event, EventKind as Kind};
 
 /// One event in a few words.
 pub(super) fn describe(event: &Event) -> String {
@@ -31,6 +31,14 @@ fn of_our_own(kind: &Kind) -> Option<String> {
             }
         }
         Kind::Blind { reason, .. } => format!("blind: {reason}"),
+        Kind::Ended { why } => match why {
+            Ended::Decided => "ended: what was seen decides",
+            Ended::Silence => "ended: nothing more happened to the task",
+            Ended::Timeout => "ended: the run's time was over",
+            Ended::Interrupted => "ended: stopped by you",
+            Ended::Looked => "ended: everything was looked at",
+        }
+        .into(),
         Kind::Partial { reason } => format!("sees in part: {reason}"),
         Kind::Watching { detail } => format!("watching {detail}"),
         _ => return None,

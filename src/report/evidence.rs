@@ -31,6 +31,14 @@ impl<'r> Table<'r> {
 
     /// Wrapped; what has no room goes at the end of a word.
     pub fn line(&self, event: &Event, most: usize) -> String {
+        let (head, text) = self.text(event);
+        let room = self.style.width().saturating_sub(head.width());
+        let lines = with_both_ends(&text, room, most);
+        format!("{head}{}", lines.join(&format!("\n{}", " ".repeat(head.width()))))
+    }
+
+    /// What stands before it, and as few words as it takes.
+    fn text(&self, event: &Event) -> (String, String) {
         let head = format!(
             "  #{:<number$} {:>moment$}  {:<source$}  ",
             event.n,
@@ -46,8 +54,7 @@ impl<'r> Table<'r> {
             text = with_short_ids(&flat(&self.brief(event)));
             text = paths::shortened(&text, self.report, self.style);
         }
-        let lines = with_both_ends(&text, room, most);
-        format!("{head}{}", lines.join(&format!("\n{}", " ".repeat(head.width()))))
+        (head, text)
     }
 }
 

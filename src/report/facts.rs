@@ -94,25 +94,66 @@ pub(super) fn without_exception<'t>(report: &Report, remedy: &'t str) -> &'t str
         .unwrap_or(remedy)
 }
 
-/// As much of a remedy as has room and still says something: to the end of a sentence's part, else of a clause, else
-/// of a word.
-pub(super) fn in_short(remedy: &str, room: usize) -> String {
+/// The longest beginning of a remedy that fits and is a sentence by itself: to the end of one, else of a clause.
+pub(super) fn clause(remedy: &str, fits: impl Fn(&str) -> bool) -> Option<&str> {
     let whole = remedy.trim_end_matches('.');
-    let is_in_code = |at: usize| whole[..at].matches('`').count() % 2 == 1;
-    let fits = |at: &usize| text::width(&whole[..*at]) <= room && !is_in_code(*at);
-    let longest = |ends: &[&str]| {
-        let ends = ends.iter();
-        let ends = ends.flat_map(|end| whole.match_indices(end).map(|(at, _)| at));
-        ends.filter(fits).max()
+    let ends: [&[&str]; 2] = [&[". ", ": ", "; "], &[", ", " ("]];
+    if fits(whole) {
+        return Some(whole);
+    }
+    ends.iter().find_map(|ends| longest(whole, ends, &fits))
+}
+
+/// Words before which an order is one already: "correct the broker's host and port", as seen from somewhere.
+const BEFORE: &[&str] = &[
+    " as ",
+    " at ",
+    " before ",
+    " by ",
+    " for ",
+    " from ",
+    " if ",
+    " in ",
+    " into ",
+    " of ",
+    " on ",
+    " so that ",
+    " that ",
+    " to ",
+    " until ",
+    " which ",
+    " while ",
+    " whose ",
+    " with ",
+    " without ",
+];
+
+/// The longest beginning that ends before one of these, and neither in a parenthesis nor in code.
+fn longest<'t>(text: &'t str, ends: &[&str], fits: impl Fn(&str) -> bool) -> Option<&'t str> {
+    let is_inside = |start: &str| {
+        let opened = start.matches('(').count() > start.matches(')').count();
+        opened || start.matches('`').count() % 2 == 1
     };
-    let end = Some(whole.len())
-        .filter(fits)
-        .or_else(|| longest(&[". ", ": ", "; "]))
-        .or_else(|| longest(&[", ", " ("]));
-    let short = match end {
-        Some(at) => whole[..at].to_owned(),
-        None => text::fitted_to_words(whole, room),
+    let starts = ends.iter().flat_map(|end| text.match_indices(end));
+    let starts = starts.map(|(at, _)| &text[..at]);
+    starts
+        .filter(|start| fits(start) && !is_inside(start))
+        .max_by_key(|start| start.len())
+}
+
+/// As much of a remedy as has room and still says something: to the end of a clause, else of what is an order by
+/// itself, else of a word.
+pub(super) fn in_short(remedy: &str, room: usize) -> String {
+    let fits = |start: &str| text::width(start) <= room;
+    let order = || {
+        longest(remedy, BEFORE, |start| {
+            fits(start) && text::width(start) * 3 > room
+        })
     };
+    let short = clause(remedy, fits).or_else(order).map_or_else(
+        || text::fitted_to_words(remedy.trim_end_matches('.'), room),
+        str::to_owned,
+    );
     // An abbreviation and a name stay as they are written.
     let mut letters = short.chars();
     match (letters.next(), letters.clone().next()) {

@@ -1,6 +1,8 @@
 //! The first screen of a terminal: what is wrong, who acts, where the message is, what proves it and
 //! what to do, on 22 lines of 80 columns, the verdict last. `-v` shows everything else.
 
+use std::cell::Cell;
+
 use unicode_width::UnicodeWidthStr;
 
 use super::budget::{BUDGETS, Budget};
@@ -23,19 +25,22 @@ const INDENT: usize = 13;
 pub(super) fn draw(report: &Report, style: Style) -> String {
     let mut text = String::new();
     for budget in BUDGETS {
-        text = drawn(report, style, *budget);
-        if text.lines().count() <= LINES {
-            break;
+        text = drawn(report, style, *budget, 0);
+        let lines = text.lines().count();
+        if lines <= LINES {
+            // What is left makes texts whole that are cut.
+            return drawn(report, style, *budget, LINES - lines);
         }
     }
     text
 }
 
-fn drawn(report: &Report, style: Style, budget: Budget) -> String {
+fn drawn(report: &Report, style: Style, budget: Budget, spare: usize) -> String {
     let screen = Screen {
         report,
         style,
         budget,
+        spare: Cell::new(spare),
     };
     let mut parts = vec![screen.head()];
     parts.push(screen.stages());
@@ -51,6 +56,8 @@ struct Screen<'r> {
     report: &'r Report,
     style: Style,
     budget: Budget,
+    /// Lines beyond the budget that nobody has taken yet.
+    spare: Cell<usize>,
 }
 
 impl Screen<'_> {
@@ -111,25 +118,52 @@ impl Screen<'_> {
         self.clipped(&head, text, INDENT)
     }
 
+    /// A text as it stands within the budget, or whole if what is spare makes it so.
+    fn whole_or(&self, whole: String, budget: usize, cut: impl FnOnce() -> String) -> String {
+        if whole.lines().count() <= budget {
+            return whole;
+        }
+        let cut = cut();
+        let more = whole.lines().count().saturating_sub(cut.lines().count());
+        match self.spare.get().checked_sub(more) {
+            Some(left) => {
+                self.spare.set(left);
+                whole
+            }
+            None => cut,
+        }
+    }
+
+    /// A remedy; what has no room goes with the clause that it stands in, so that a whole sentence is left.
+    fn remedy(&self, head: &str, text: &str, indent: usize) -> String {
+        let text = super::paths::shortened(text, self.report, self.style);
+        let drawn = |text: &str| hanging(head, text, indent, self.style);
+        self.whole_or(drawn(&text), self.budget.lines, || {
+            let fits = |clause: &str| drawn(clause).lines().count() <= self.budget.lines;
+            match words::clause(&text, fits) {
+                Some(clause) => drawn(clause),
+                None => self.cut(&drawn(&text)),
+            }
+        })
+    }
+
     /// Wrapped at an indent, and cut where the screen has no room for all of it.
     fn clipped(&self, head: &str, text: &str, indent: usize) -> String {
-        let most = self.budget.lines;
         let text = super::paths::shortened(text, self.report, self.style);
-        let text = hanging(head, &text, indent, self.style);
-        match text.lines().count() > most {
-            false => text,
-            true => {
-                let kept: Vec<&str> = text.lines().take(most).collect();
-                let kept = kept.join("\n");
-                // A sentence that is whole needs no sign that another one is missing.
-                let last = kept.len() - kept.rsplit('\n').next().map_or(0, str::len);
-                if let Some(end) = kept.rfind(". ").filter(|end| *end > last) {
-                    return kept[..=end].to_owned();
-                }
-                let whole = kept.rsplit_once(' ').map_or(kept.as_str(), |(whole, _)| whole);
-                format!("{whole} …")
-            }
+        let whole = hanging(head, &text, indent, self.style);
+        self.whole_or(whole.clone(), self.budget.lines, || self.cut(&whole))
+    }
+
+    fn cut(&self, whole: &str) -> String {
+        let kept: Vec<&str> = whole.lines().take(self.budget.lines).collect();
+        let kept = kept.join("\n");
+        // A sentence that is whole needs no sign that another one is missing.
+        let last = kept.len() - kept.rsplit('\n').next().map_or(0, str::len);
+        if let Some(end) = kept.rfind(". ").filter(|end| *end > last) {
+            return kept[..=end].to_owned();
         }
+        let whole = kept.rsplit_once(' ').map_or(kept.as_str(), |(whole, _)| whole);
+        format!("{whole} …")
     }
 
     fn sign(&self) -> &'static str {
@@ -209,7 +243,7 @@ impl Screen<'_> {
         };
         let summary = words::without_place(self.report, &cause.summary);
         // Where there is no room for it twice.
-        let summary = match self.budget.lines > 3 {
+        let summary = match self.budget.lines > 4 {
             true => summary,
             false => words::without_message(self.report, &summary),
         };
@@ -218,7 +252,10 @@ impl Screen<'_> {
         let most = cause.evidence.len().min(self.budget.evidence);
         let evidence = self.report.in_time(&cause.evidence[..most]);
         let table = Table::of(self.report, &evidence, self.style);
-        lines.extend(evidence.iter().map(|event| table.line(event, self.budget.proof)));
+        lines.extend(evidence.iter().map(|event| {
+            let proof = self.budget.proof;
+            self.whole_or(table.line(event, LINES), proof, || table.line(event, proof))
+        }));
         let effects = &cause.explains;
         for (at, effect) in effects.iter().enumerate() {
             if self.budget.between || at + 1 == effects.len() {
@@ -236,7 +273,7 @@ impl Screen<'_> {
         let mut lines = vec![self.style.bold("Do now")];
         for (at, remedy) in remedies.iter().take(self.budget.remedies).enumerate() {
             let remedy = words::without_exception(self.report, remedy);
-            lines.push(self.clipped(&format!("  {}. ", at + 1), remedy, 5));
+            lines.push(self.remedy(&format!("  {}. ", at + 1), remedy, 5));
         }
         (!remedies.is_empty()).then(|| lines.join("\n"))
     }

@@ -1,8 +1,8 @@
 //! What several formats say, worded once.
 
 pub(super) use super::facts::{
-    EXCEPTION, IMPACT, effect, facts, in_short, owner, place, reasoning, without_exception, without_message,
-    without_place,
+    EXCEPTION, IMPACT, clause, effect, facts, in_short, owner, place, reasoning, without_exception,
+    without_message, without_place,
 };
 pub(super) use super::sentence::sentence;
 use super::{Report, SourceState};

@@ -10,6 +10,24 @@ pub(super) fn describe(kind: &Kind) -> Option<String> {
 /// On its way, or at rest.
 fn message(kind: &Kind) -> Option<String> {
     Some(match kind {
+        Kind::Broker {
+            product,
+            version,
+            user,
+            tags,
+            statistics,
+        } => {
+            let tags = match tags.is_empty() {
+                true => "no tag".to_owned(),
+                false => tags.join(", "),
+            };
+            let off = if *statistics {
+                ""
+            } else {
+                "; statistics are switched off"
+            };
+            format!("{product} {version}, asked as {user} ({tags}){off}")
+        }
         Kind::Publish {
             routing_key,
             connection,

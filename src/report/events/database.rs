@@ -22,6 +22,31 @@ pub(super) fn describe(kind: &Kind) -> Option<String> {
                 .unwrap_or_default()
         ),
         Kind::Row(_) => "no such row".into(),
+        Kind::RowElsewhere { place, status } => match status {
+            Some(status) => format!("the row is in {place}: status {status}"),
+            None => format!("the row is in {place}"),
+        },
+        Kind::DatabaseServer {
+            version,
+            referencing,
+            reads_all_stats,
+            in_recovery,
+        } => {
+            let mut text = format!("PostgreSQL {version}");
+            if *in_recovery == Some(true) {
+                text.push_str(", a standby");
+            }
+            if !referencing.is_empty() {
+                text.push_str(&format!(
+                    "; its rows are referenced by {}",
+                    referencing.join(", ")
+                ));
+            }
+            if !reads_all_stats {
+                text.push_str("; what other users' sessions do is hidden from this user");
+            }
+            text
+        }
         Kind::RowCommitted {
             invisible_at_ms,
             visible_at_ms,

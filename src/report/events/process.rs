@@ -12,6 +12,8 @@ pub(super) fn describe(kind: &Kind) -> Option<String> {
 /// One that runs, is gone, or was started by taskdiag.
 fn process(kind: &Kind) -> Option<String> {
     Some(match kind {
+        Kind::ApiProcess { pid } => format!("the API is pid {}", pid_words(*pid)),
+        Kind::StacksRefused { reason, .. } => reason.clone(),
         Kind::Process(process) => format!(
             "pid {} (parent {}, state {}): {}",
             pid_words(process.pid),
