@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::links;
+
 /// Exit codes, a public contract.
 pub mod exit {
     /// Scenario A and the outcome that was expected.
@@ -149,9 +151,9 @@ impl Error {
         match self {
             Error::NoConfig { .. } => "`taskdiag init` drafts one from your project, `taskdiag diagnose` in a terminal asks what to do (--yes in scripts); or name one with --config FILE".into(),
             Error::ReadConfig { .. } => "check the path and its permissions".into(),
-            Error::Syntax { .. } => "correct the line; docs/configuration.md explains every key".into(),
+            Error::Syntax { .. } => format!("correct the line; {}", links::every_key()),
             Error::UnknownKey { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
-            Error::UnknownKey { known, .. } => format!("{known}; docs/configuration.md explains every key"),
+            Error::UnknownKey { known, .. } => format!("{known}; {}", links::every_key()),
             Error::BadValue { hint, .. }
             | Error::Usage { hint, .. }
             | Error::Start { hint, .. }
@@ -164,8 +166,8 @@ impl Error {
                 format!("did you mean `{near}`? `taskdiag causes` lists them all")
             }
             Error::UnknownCause { .. } => "`taskdiag causes` lists them all".into(),
-            Error::NotEnough { .. } => "start the API and the worker and try again, or let `taskdiag init` draft a file and fill it in".into(),
-            Error::Unsupported { .. } => "if that is not so, write taskdiag.toml by hand: docs/configuration.md explains every key".into(),
+            Error::NotEnough { .. } => "start the API and the worker and try again, give it yourself (`--set api.submit_path=/jobs`), or let `taskdiag init` draft a file and fill it in".into(),
+            Error::Unsupported { .. } => format!("if that is not so, write taskdiag.toml by hand: {}", links::every_key()),
             Error::NoRun { .. } => {
                 "`taskdiag diagnose` keeps each run; `taskdiag demo` shows recorded ones, and a file can be named as well".into()
             }
