@@ -144,8 +144,13 @@ fn of_queue(story: &Story) -> Vec<Finding> {
         && depth.ready > 0
     {
         let ready = counted(depth.ready, "message waits", "messages wait");
+        let places = story.places_of_work();
+        let stand = match places.is_empty() {
+            true => String::new(),
+            false => format!("; worker threads stand in {}", places.join(", ")),
+        };
         found.push(finding(
-            format!("every slot of the workers on `{queue}` is taken ({unacked} of {slots} unacked), and {ready} behind them"),
+            format!("every slot of the workers on `{queue}` is taken ({unacked} of {slots} unacked), and {ready} behind them{stand}"),
             "`taskdiag watch --until stuck` says whether anything is acknowledged, `taskdiag diagnose --task ID` what the workers do",
         ));
     }

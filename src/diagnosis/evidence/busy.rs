@@ -60,6 +60,21 @@ pub(in crate::diagnosis) fn busy(story: &Story<'_>, pid: i32, since: f64) -> Opt
     })
 }
 
+impl Story<'_> {
+    /// Where threads that have a message in their hands stand still, each place once.
+    pub fn places_of_work(&self) -> Vec<String> {
+        let shape = &self.framework().stack;
+        let threads = self.stacks().dumps().flat_map(|dump| dump.threads());
+        let mut places: Vec<String> = threads
+            .filter(|thread| thread.is_still() && thread.has(shape.worker_loop))
+            .map(|thread| stacks::place(shape, thread))
+            .collect();
+        places.sort();
+        places.dedup();
+        places
+    }
+}
+
 /// How many tasks it runs at once: by its log, its children or its command line.
 pub(in crate::diagnosis) fn slots(story: &Story<'_>, pid: Option<i32>) -> Option<(Option<EventId>, usize)> {
     let mut lines = story.worker_lines().iter().rev();
