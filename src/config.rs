@@ -26,7 +26,7 @@ use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
 use crate::framework::{self, Framework};
-pub use api::{Api, Login};
+pub use api::{Api, FormFile, Login};
 pub use broker::{Broker, Control, Tls, Trace};
 pub use database::Database;
 pub use layers::{Layers, nearest};
@@ -35,6 +35,19 @@ pub use secret_url::SecretUrl;
 pub use submit::SubmitCommand;
 pub use values::parse_duration;
 pub use worker::{LogSource, Worker};
+
+/// What flags and taskdiag's own variables say, by key.
+pub type Given = BTreeMap<&'static str, Json>;
+
+/// Reads them alone; what is wrong with one is said before anything else is looked at.
+pub fn given(flags: &[(String, String)]) -> Result<Given> {
+    let mut layers = Layers::default();
+    layers.add_the_rest(flags)?;
+    let keys = keys::all();
+    Ok(keys
+        .filter_map(|key| Some((key.name, layers.value(key.name)?.clone())))
+        .collect())
+}
 
 /// Everything one run needs to know.
 #[derive(Debug, Clone)]

@@ -22,6 +22,7 @@ mod secrets;
 mod statuses;
 mod submit;
 mod survey;
+mod toml;
 mod unsupported;
 mod walk;
 mod work;
@@ -32,7 +33,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use secrecy::SecretString;
+use serde_json::Value as Json;
 
+use crate::config::Given;
 use crate::servers::{BROKER, DATABASE};
 use address::{Address, AddressSources};
 use launch::StartCommand;
@@ -86,6 +89,44 @@ pub struct InitResult {
     pub strangers: Vec<Stranger>,
     /// Values of the variables that the draft refers to, as the project has them. Secrets: never shown.
     pub values: BTreeMap<String, SecretString>,
+}
+
+/// What says how a request is made to the path that was found.
+const OF_THE_PATH: &[&str] = &[
+    "api.path",
+    "api.body",
+    "api.form",
+    "api.files",
+    "api.status_path",
+    "api.status_pointer",
+    "api.task_id_pointer",
+    "isolate.body",
+];
+
+impl InitResult {
+    /// What whoever runs it says himself stands instead of what was found.
+    pub fn give(&mut self, given: &Given) {
+        let mut gone: Vec<&'static str> = Vec::new();
+        let path = given.get("api.submit_path").and_then(Json::as_str);
+        if path.is_some_and(|path| self.draft.text("api.submit_path") != Some(path)) {
+            gone.extend(OF_THE_PATH);
+        }
+        let bodies = ["api.body", "api.body_file", "api.form"];
+        if bodies.iter().any(|key| given.contains_key(key)) {
+            gone.extend(bodies);
+        }
+        if given.contains_key("api.files") {
+            gone.extend(["api.body", "api.body_file"]);
+        }
+        for key in gone.iter().chain(given.keys()).copied() {
+            self.draft.drop(key);
+            self.guesses.retain(|guess| *guess != key);
+            self.strangers.retain(|stranger| stranger.key != key);
+        }
+        for (key, value) in given {
+            self.draft.give(key, value);
+        }
+    }
 }
 
 pub async fn inspect(root: &Path) -> InitResult {

@@ -5,6 +5,8 @@
 
 mod actors;
 mod addresses;
+mod body;
+mod functions;
 mod models;
 mod names;
 mod routes;
@@ -13,6 +15,7 @@ mod settings;
 mod sites;
 mod startable;
 mod syntax;
+mod uses;
 mod value;
 
 use std::collections::BTreeMap;
@@ -22,8 +25,11 @@ use crate::bounded::TextFile;
 use crate::framework::{self, Framework};
 pub use actors::only;
 use addresses::{address_of, is_address, variable};
+pub use body::{BodyKind, RequestField, example, of_type};
+pub use functions::Function;
 use names::{ImportedNames, Packages, module_of};
-use routes::{Prefixes, posted_to, prefixed};
+pub use routes::Route;
+use routes::{Prefixes, prefixed};
 pub use senders::SendingProgram;
 pub use settings::{Databases, Settings};
 pub use sites::SendingSite;
@@ -107,8 +113,8 @@ pub struct SourceFacts {
     pub urls: Vec<(String, String)>,
     /// Variables that the code reads, each with the place where it first does.
     pub reads: BTreeMap<String, String>,
-    /// `POST` routes as written, without the prefix of a router.
-    pub routes: Vec<(String, String)>,
+    /// Where it answers, with the prefixes of routers.
+    pub routes: Vec<Route>,
     /// Programs that send tasks and end, those with a name of their own first.
     pub senders: Vec<SendingProgram>,
     /// Modules that may be the worker's, best first, each with the reason.
@@ -138,42 +144,6 @@ pub struct SourceFacts {
     pub uses: BTreeMap<&'static str, String>,
 }
 
-/// Imports, classes and engines that init has to tell apart, besides the frameworks' own.
-const TELLING: &[&str] = &["RabbitmqBroker", "mysql", "sqlite3", "pymongo", "motor"];
-
-/// Other task frameworks, by the module that is imported and the name that people call it.
-const OTHER_FRAMEWORKS: &[(&str, &str)] = &[
-    ("rq", "RQ"),
-    ("django_rq", "RQ"),
-    ("arq", "arq"),
-    ("huey", "Huey"),
-    ("taskiq", "Taskiq"),
-    ("taskiq_aio_pika", "Taskiq"),
-    ("procrastinate", "Procrastinate"),
-    ("django_q", "Django Q"),
-];
-
-/// Whoever imports one of these may take tasks over HTTP.
-const WEB_FRAMEWORKS: &[&str] = &[
-    "fastapi",
-    "flask",
-    "django",
-    "pyramid",
-    "starlette",
-    "aiohttp",
-    "tornado",
-    "bottle",
-    "falcon",
-    "sanic",
-    "quart",
-    "litestar",
-    "webob",
-    "cherrypy",
-    "gradio",
-    "streamlit",
-    "chalice",
-];
-
 /// What one file says that means something only together with the others.
 struct Mentions<'a> {
     file: &'a TextFile,
@@ -190,6 +160,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     let mut constants = BTreeMap::new();
     let mut mentions = Vec::new();
     let mut prefixes = Prefixes::default();
+    let mut functions = Vec::new();
     let files: Vec<&TextFile> = python.iter().filter(|file| !is_test(&file.place)).collect();
     let began = Instant::now();
     let Some(mut parser) = syntax::parser() else {
@@ -216,6 +187,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
             mentioned.names.read(node);
             prefixes.read(node);
             code.sites.extend(sites::site(node));
+            functions.extend(Function::of(node));
             if let Some((left, right)) = node.sides()
                 && node.kind() == "assignment"
                 && left.kind() == "identifier"
@@ -249,6 +221,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     let packages = Packages::new(python, &mentions);
     code.modules = startable::modules(&mentions, &code.actors, &packages);
     code.sites = sites::of_actors(code.sites, &code.actors);
+    routes::lead(&mut code.sites, &code.routes, &functions);
     sites::prefer_what_is_sent(&mentions, &code.sites, &mut code.actors);
     let senders = senders::find(&mentions, &code.actors, python, &packages);
     (code.senders, code.schedulers) = senders;
@@ -258,35 +231,6 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
 }
 
 impl SourceFacts {
-    /// What an import, a call or a string of settings says of the framework and what it runs on.
-    fn use_of(&mut self, node: Node) {
-        let text = match node.kind() {
-            "import_statement" | "import_from_statement" => {
-                let module = node.text().split_whitespace().nth(1).unwrap_or_default();
-                let top = module.split(['.', ',']).next().unwrap_or_default();
-                if let Some((_, title)) = OTHER_FRAMEWORKS.iter().find(|(name, _)| *name == top) {
-                    self.other_frameworks.entry(title).or_insert_with(|| node.place());
-                }
-                self.is_web |= WEB_FRAMEWORKS.contains(&top);
-                node.text().to_owned()
-            }
-            "call" => node.last_name().to_owned(),
-            "string" => match node.string() {
-                Some(text) if text.len() < 80 && !text.contains(' ') => text,
-                _ => return,
-            },
-            _ => return,
-        };
-        for part in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
-            let own = framework::ALL
-                .iter()
-                .flat_map(|framework| framework.source.words());
-            if let Some(word) = TELLING.iter().copied().chain(own).find(|word| *word == part) {
-                self.uses.entry(word).or_insert_with(|| node.place());
-            }
-        }
-    }
-
     /// `app = Celery("shop")`.
     fn application(&mut self, node: Node) {
         let made = node.field("right").filter(|value| value.kind() == "call");
@@ -325,6 +269,7 @@ impl SourceFacts {
         self.enums.extend(models::enum_of(node));
         self.application(node);
         self.settings.read(node);
+        self.routes.extend(routes::routes_of(node));
         match node.kind() {
             "class_definition" => self
                 .tables
@@ -336,10 +281,7 @@ impl SourceFacts {
             }
             "decorator" => {
                 let called = node.children().first().copied();
-                if let Some(path) = called.and_then(posted_to) {
-                    self.routes.push((path, node.place()));
-                }
-                self.is_web |= called.and_then(sites::route).is_some();
+                self.is_web |= called.and_then(routes::of_decorator).is_some();
             }
             "assignment" if self.fastapi.is_none() => {
                 let value = node.field("right").filter(|value| value.kind() == "call");
@@ -521,6 +463,18 @@ job.status = "RUNNING"
         assert_eq!(runs.columns, ["id", "state"]);
     }
 
+    /// Without an ORM the words stand in statements, or beside them.
+    #[test]
+    fn statuses_in_sql() {
+        let text = r#"
+db.execute("UPDATE jobs SET state = 'running', note = 'x' WHERE id = %s", (id,))
+db.execute("UPDATE jobs SET note = %s, state=%s WHERE id = %s", ("a", "done", id))
+db.execute("SELECT * FROM jobs WHERE kind = %s", ("report",))
+"#;
+        let code = scan(&[file("m.py", text)], &[]);
+        assert_eq!(code.statuses, ["done", "running"]);
+    }
+
     #[test]
     fn a_broker_that_is_named_by_its_host() {
         for (call, url) in [
@@ -543,7 +497,7 @@ job.status = "RUNNING"
         let text = "url = os.getenv('MQ', 'amqp://a:b@h/v')\nx = environ['DB_URL']\n@router.post('/run')\ndef f(): pass\napp = FastAPI()\n";
         let code = scan(&[file("m.py", text)], &[]);
         assert_eq!(code.urls[0].1, "m.py line 1");
-        assert_eq!(code.routes[0].0, "/run");
+        assert_eq!(code.routes[0].path, "/run");
         assert!(code.reads.contains_key("MQ") && code.reads.contains_key("DB_URL"));
         assert_eq!(code.fastapi.as_deref(), Some("m.py line 5"));
     }

@@ -94,7 +94,9 @@ fn the_document_is_current() {
 fn every_example_is_accepted() {
     let folder = std::env::temp_dir().join(format!("taskdiag-configuration-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("task.json"), "{}").unwrap();
+    for named in ["task.json", "sample.pdf"] {
+        fs::write(folder.join(named), "{}").unwrap();
+    }
     let file = folder.join("taskdiag.toml");
     for section in SECTIONS {
         for key in section.keys {

@@ -4,6 +4,7 @@
 
 mod alone;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -134,6 +135,59 @@ fn every_command_in_the_documents_is_understood() {
         }
     }
     assert!(commands >= 20, "{commands}");
+}
+
+/// What needs no service is run as it stands, with recordings of those names.
+#[test]
+fn commands_that_need_no_service_are_run() {
+    let folder = std::env::temp_dir().join(format!("taskdiag-commands-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    for (name, run) in [
+        ("run.jsonl", "row-rolled-back"),
+        ("good.jsonl", "succeeded"),
+        ("bad.jsonl", "no-consumer"),
+    ] {
+        fs::copy(
+            path(&format!("fixtures/runs/{run}/timeline.jsonl")),
+            folder.join(name),
+        )
+        .unwrap();
+    }
+    let offline = [
+        "demo",
+        "replay",
+        "report",
+        "compare",
+        "explain",
+        "causes",
+        "completions",
+    ];
+    let mut run = BTreeSet::new();
+    for document in documents() {
+        for command in commands_of(&read(&document)) {
+            let words = shell_words::split(&command).unwrap();
+            let what = offline
+                .iter()
+                .find(|what| words.get(1).is_some_and(|word| word == *what));
+            let Some(what) = what else { continue };
+            let mut taskdiag = alone::taskdiag();
+            let output = taskdiag
+                .args(&words[1..])
+                .env("HOME", &folder)
+                .current_dir(&folder)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let code = output.status.code();
+            assert!(
+                matches!(code, Some(0 | 10 | 20)) && !said.contains("error:"),
+                "{document}: {command}: {code:?}\n{said}"
+            );
+            run.insert(*what);
+        }
+    }
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(run.len() >= 4, "{run:?}");
 }
 
 #[test]

@@ -331,7 +331,14 @@ fn an_api_behind_a_proxy_of_the_same_compose_file() {
     };
     let hidden = "compose.yml, service web listens on 8300 in its container";
     let text = drafted("behind-a-proxy", &format!("{web}{gate}{store}"));
-    has(&text, &["url = \"http://localhost:1\""]);
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:1\"",
+            "log_command = [\"docker\", \"compose\", \"logs\", \"-f\", \"web\"]",
+            "exec = [\"docker\", \"compose\", \"exec\", \"-T\", \"web\"]",
+        ],
+    );
     assert!(
         text.contains(hidden) && text.contains("may pass on to service web"),
         "{text}"
@@ -815,6 +822,167 @@ fn an_api_behind_a_login_is_drafted() {
     );
     assert!(!said.contains("api.body"), "{said}");
     project.loads(&[("RABBITMQ_URL", "amqp://127.0.0.1:1")]);
+}
+
+/// Flask has no document of its API: the code says where a task is posted, and what is read of it.
+const SHOP: &[(&str, &str)] = &[
+    (
+        "Procfile",
+        "web: flask --app shop.web run --port 5\nworker: dramatiq shop.jobs\n",
+    ),
+    (".env", "RABBITMQ_URL=amqp://127.0.0.1:1\n"),
+    ("shop/__init__.py", ""),
+    (
+        "shop/web.py",
+        "from flask import Flask, request\nfrom shop import views\napp = Flask(__name__)\napp.register_blueprint(views.bp, url_prefix='/api')\n",
+    ),
+    (
+        "shop/views.py",
+        r#"
+from flask import Blueprint, jsonify, request
+from shop.orders import start
+bp = Blueprint('orders', __name__)
+
+@bp.route('/orders', methods=['GET', 'POST'])
+def orders():
+    data = request.get_json()
+    if data['kind'] not in ('bill', 'offer'):
+        return jsonify(error='kind'), 400
+    job = start(data['customer'], copies=data.get('copies', 1))
+    return jsonify(task_id=job), 202
+
+@bp.get('/orders/<job>')
+def order(job):
+    return jsonify(state=look(job))
+"#,
+    ),
+    (
+        "shop/orders.py",
+        "from shop.jobs import bill\ndef start(customer, copies):\n    return bill.send(customer, copies).message_id\n",
+    ),
+    (
+        "shop/jobs.py",
+        "import dramatiq\n@dramatiq.actor(queue_name='bills')\ndef bill(customer: int, copies: int): ...\n",
+    ),
+];
+
+#[test]
+fn a_flask_project() {
+    let project = Project::new("flask", SHOP);
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:5\"",
+            "submit_path = \"/api/orders\"",
+            "body = { kind = \"bill\", customer = 1 }",
+            "status_path = \"/api/orders/{task_id}\"",
+            "status_pointer = \"/state\"",
+            "queue = \"bills\"",
+            "actor = \"bill\"",
+        ],
+    );
+    assert!(
+        text.contains("made up, so check that it starts the right work: customer"),
+        "{text}"
+    );
+    let (_, guessed) = said.split_once("Guessed: look at these first").expect("guesses");
+    for key in ["api.submit_path", "api.body"] {
+        assert!(guessed.contains(key), "{said}");
+    }
+    project.loads(&[("RABBITMQ_URL", "amqp://127.0.0.1:1")]);
+}
+
+/// Django's views, a form, a file: what cannot be made up is asked for.
+#[test]
+fn a_form_with_a_file_behind_django() {
+    let project = Project::new(
+        "django-form",
+        &[
+            ("manage.py", ""),
+            (
+                "site/settings.py",
+                "MIDDLEWARE = ['django.middleware.csrf.CsrfViewMiddleware']\nINSTALLED_APPS = ['shop']\n",
+            ),
+            (
+                "site/urls.py",
+                "urlpatterns = [path('shop/', include('shop.urls'))]\n",
+            ),
+            (
+                "shop/urls.py",
+                "urlpatterns = [path('import/<int:table>/', views.load)]\n",
+            ),
+            (
+                "shop/views.py",
+                "from shop.jobs import fill\ndef load(request, table):\n    rows = request.FILES['rows']\n    fill.send(table, request.POST['title'])\n",
+            ),
+            (
+                "shop/jobs.py",
+                "import dramatiq\n@dramatiq.actor\ndef fill(table, title): ...\n",
+            ),
+            ("Procfile", "web: python manage.py runserver 127.0.0.1:5\n"),
+            (".env", "RABBITMQ_URL=amqp://127.0.0.1:1\n"),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "submit_path = \"/shop/import/{table}/\"",
+            "path = { table = \"1\" }",
+            "form = { title = \"taskdiag\" }",
+        ],
+    );
+    assert!(text.contains("# files = { rows = \"sample.bin\" }"), "{text}");
+    assert!(text.contains("`csrf_path`"), "{text}");
+    assert!(
+        said.contains("Still needed (1)") && said.contains("api.files"),
+        "{said}"
+    );
+    let refused = project.run(&["diagnose", "--yes", "--config", "none.toml"], &[]);
+    assert_ne!(refused.status.code(), Some(0));
+}
+
+/// What is given by hand is no guess, and stands instead of what was found.
+#[test]
+fn what_is_given_by_hand_is_no_guess() {
+    let project = Project::new("given", SHOP);
+    let said = |arguments: &[&str]| {
+        let output = project.run(&[&["diagnose", "--yes", "--forget"], arguments].concat(), &[]);
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, text) = said(&[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("api.submit_path, api.body is an example or a guess"),
+        "{text}"
+    );
+    let body = "api.body={customer = 7}";
+    let (code, text) = said(&["--set", body]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("nobody has looked at: api.submit_path is"),
+        "{text}"
+    );
+    // The body belonged to the path that was found.
+    let (code, text) = said(&["--set", "api.submit_path=/api/bills"]);
+    assert!(!text.contains("is an example or a guess"), "{text}");
+    assert!(text.contains("the body   {}"), "{text}");
+    // Nobody answers at that port, which is a verdict.
+    assert_ne!(code, Some(2), "{text}");
+    let (code, text) = said(&["--set", "api.submit_path=/api/orders", "--set", body]);
+    assert_ne!(code, Some(2), "{text}");
+    assert!(
+        text.contains("POST to    http://localhost:5/api/orders"),
+        "{text}"
+    );
+    let (code, text) = said(&["--set", "api.submit_path=/x", "--set", "api.bod={}"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("did you mean"), "{text}");
+    assert!(!project.0.join("taskdiag.toml").exists());
 }
 
 /// Without a file and without a terminal nothing is sent; with --yes nothing that is missing or guessed.

@@ -1,6 +1,6 @@
 //! `taskdiag diagnose`: the whole thing.
 
-use super::discover::discover;
+use super::discover::{Discovered, discover, is_wanted};
 use super::{export, history, load, print_text, progress::Progress, start, style};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,12 +28,8 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         ("timing.silence", args.silence.as_ref()),
         ("timing.timeout", args.timeout.as_ref()),
     ];
-    let (config, discovered) = match load(global, &shortcuts) {
-        Err(Error::NoConfig { .. }) => match discover(args, global, &shortcuts).await? {
-            Some(discovered) => (discovered.config.clone(), Some(discovered)),
-            None => return Ok(exit::STOPPED),
-        },
-        config => (config?, None),
+    let Some((config, discovered)) = configured(args, global, &shortcuts).await? else {
+        return Ok(exit::STOPPED);
     };
     if args.task.is_none() {
         config.need_submission()?;
@@ -118,6 +114,22 @@ pub async fn run(args: &Diagnose, global: &Global) -> Result<u8> {
         return Ok(exit::COULD_NOT);
     }
     Ok(exit_code)
+}
+
+/// From a file, or from what the folder shows, which whoever runs it has agreed to; `None`: he has not.
+async fn configured(
+    args: &Diagnose,
+    global: &Global,
+    shortcuts: &[(&str, Option<&String>)],
+) -> Result<Option<(Config, Option<Discovered>)>> {
+    if !is_wanted(args, global, shortcuts)? {
+        match load(global, shortcuts) {
+            Err(Error::NoConfig { .. }) => {}
+            config => return Ok(Some((config?, None))),
+        }
+    }
+    let discovered = discover(args, global, shortcuts).await?;
+    Ok(discovered.map(|discovered| (discovered.config.clone(), Some(discovered))))
 }
 
 /// What whoever asked for it may not expect.

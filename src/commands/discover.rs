@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 
 use super::{flags, say};
 use crate::cli::{Diagnose, Global};
-use crate::config::{Config, Trace};
+use crate::config::{self, Api, Config, Given, Layers, Trace};
 use crate::error::{Error, Result};
 use crate::init::{InitResult, Stranger, inspect};
 use crate::scrubber::scrubber;
@@ -34,22 +34,28 @@ pub async fn discover(
         path: PathBuf::from("."),
         source,
     })?;
-    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !can_ask && !args.yes {
+    if !can_ask() && !args.yes {
         return Err(Error::NoConfig { from: here });
     }
-    let found = inspect(&here).await;
+    let flags = flags(global, shortcuts)?;
+    let given = config::given(&flags)?;
+    let mut found = inspect(&here).await;
     if let Some(why) = found.unsupported {
         return Err(Error::Unsupported { why });
     }
+    found.give(&given);
     let needed: &[&str] = match args.task {
         Some(_) => &["broker.amqp_url"],
         None if found.draft.has("submit.command") => &["broker.amqp_url"],
         None => &["api.url", "api.submit_path", "broker.amqp_url"],
     };
+    let files = ["api.files"]
+        .into_iter()
+        .filter(|key| args.task.is_none() && found.draft.is_needed(key));
     let missing: Vec<&str> = needed
         .iter()
         .copied()
+        .chain(files)
         .filter(|key| !found.draft.has(key))
         .collect();
     if !missing.is_empty() {
@@ -58,21 +64,42 @@ pub async fn discover(
         });
     }
     let text = found.draft.render(&[]);
-    let config = Config::drafted(&text, found.values.clone(), &flags(global, shortcuts)?)?;
+    let saved = found.draft.public().render(&[]);
+    let config = Config::drafted(&text, found.values.clone(), &flags)?;
     say(&printable(&plan(&config, &found, args)));
     if args.yes {
-        refuse_guesses(&config, &found, args)?;
+        refuse_guesses(&config, &found, args, &given)?;
     } else if !asked("Go on?") {
         return Ok(None);
     }
-    Ok(Some(Discovered { config, text }))
+    Ok(Some(Discovered { config, text: saved }))
+}
+
+fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// There is no file, and what flags and variables say is not all that is needed: the folder shows the rest.
+pub fn is_wanted(args: &Diagnose, global: &Global, shortcuts: &[(&str, Option<&String>)]) -> Result<bool> {
+    let has_file = Layers::locate(global.config.as_deref())?.is_some();
+    if has_file || !(args.yes || can_ask()) {
+        return Ok(false);
+    }
+    let given = config::given(&flags(global, shortcuts)?)?;
+    let api = ["api.url", "api.submit_path"]
+        .iter()
+        .all(|key| given.contains_key(key));
+    let sends = args.task.is_some() || api || given.contains_key("submit.command");
+    Ok(!(sends && given.contains_key("broker.amqp_url")))
 }
 
 /// What nobody has looked at must be sure, and stay on this machine.
-fn refuse_guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Result<()> {
-    let refused = |what: String| Error::Usage {
+fn refuse_guesses(config: &Config, found: &InitResult, args: &Diagnose, given: &Given) -> Result<()> {
+    let refused = |what: String| {
+        Error::Usage {
         message: format!("--yes sends nothing that nobody has looked at: {what}"),
-        hint: "run it once without --yes, or let `taskdiag init` write a file and read it through".into(),
+        hint: "run it once without --yes, give it yourself (`--set KEY=VALUE`), or let `taskdiag init` write a file and read it through".into(),
+    }
     };
     let guesses = guesses(config, found, args);
     if !guesses.is_empty() {
@@ -96,14 +123,22 @@ fn refuse_guesses(config: &Config, found: &InitResult, args: &Diagnose) -> Resul
         .and_then(|api| api.url.host_str())
         .map(str::to_owned);
     let database = config.database.as_ref().map(|database| database.url.host());
+    let broker = Some(config.broker.amqp.host());
     let hosts = [
-        Some(config.broker.amqp.host()),
-        Some(config.broker.management.host()),
-        api,
-        database,
+        ("broker.amqp_url", broker.clone()),
+        (
+            "broker.management_url",
+            Some(config.broker.management.host()).filter(|host| Some(host) != broker.as_ref()),
+        ),
+        ("api.url", api),
+        ("database.url", database),
     ];
-    // What Compose publishes is written as localhost.
-    match hosts.into_iter().flatten().find(|host| !is_loopback(host)) {
+    // What Compose publishes is written as localhost; who names another machine himself means it.
+    let mut hosts = hosts
+        .into_iter()
+        .filter(|(key, _)| !given.contains_key(key))
+        .filter_map(|(_, host)| host);
+    match hosts.find(|host| !is_loopback(host)) {
         Some(host) => Err(refused(format!("{host} is another machine"))),
         None => Ok(()),
     }
@@ -133,7 +168,6 @@ fn strangers<'f>(config: &Config, found: &'f InitResult) -> Vec<&'f Stranger> {
     });
     let broker = &config.broker;
     let database = config.database.as_ref().map(|database| database.url.port());
-    // What was told otherwise, by a flag or a variable, was looked at.
     let is_used = |stranger: &&Stranger| match stranger.key {
         "api.url" => api.is_some_and(|(host, port)| is_loopback(host) && port == Some(stranger.port)),
         "broker.amqp_url" => broker.amqp.port() == stranger.port,
@@ -158,24 +192,13 @@ fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
         let (_, _, from) = values.iter().find(|(other, ..)| *other == key)?;
         Some(format!("   ({from})"))
     };
-    let from = |key| from(key).unwrap_or_default();
+    let from = |key: &str| from(key).unwrap_or_default();
     let mut lines =
         vec!["There is no taskdiag.toml here. By what this folder shows, taskdiag would".to_owned()];
     let mut line = |name: &str, what: String| lines.push(format!("  {name:<10} {what}"));
     if let (Some(api), None) = (&config.api, &args.task) {
-        let mut url = api.url.clone();
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        let path = api.submit_path.trim_start_matches('/');
-        let url = url.as_str().trim_end_matches('/');
-        line("POST to", format!("{url}/{path}{}", from("api.submit_path")));
-        let body = scrubber(config, true).text(&api.body.to_string());
-        match api.is_form {
-            true => line("the form", format!("{body}{}", from("api.form"))),
-            false => line("the body", format!("{body}{}", from("api.body"))),
-        }
-        if let Some(login) = &api.login {
-            line("log in at", format!("{}{}", login.path, from("api.login")));
+        for (name, what) in request(config, api, &from) {
+            line(name, what);
         }
     }
     if let (Some(submit), None) = (&config.submit, &args.task) {
@@ -247,6 +270,31 @@ fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
         );
     }
     format!("{}\n", lines.join("\n"))
+}
+
+/// The request that sends the task.
+fn request(config: &Config, api: &Api, from: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
+    let mut url = api.url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let path = api.submit_path.trim_start_matches('/');
+    let url = url.as_str().trim_end_matches('/');
+    let body = scrubber(config, true).text(&api.body.to_string());
+    let body = match api.is_form {
+        true => ("the form", format!("{body}{}", from("api.form"))),
+        false => ("the body", format!("{body}{}", from("api.body"))),
+    };
+    let mut lines = vec![
+        ("POST to", format!("{url}/{path}{}", from("api.submit_path"))),
+        body,
+    ];
+    lines.extend(api.files.iter().map(|file| {
+        let what = format!("{} as {}{}", file.name, file.field, from("api.files"));
+        ("the file", what)
+    }));
+    let login = api.login.as_ref();
+    lines.extend(login.map(|login| ("log in at", format!("{}{}", login.path, from("api.login")))));
+    lines
 }
 
 fn asked(question: &str) -> bool {

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::broker::tls;
 use super::{Layers, Tls};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Api {
     /// Where it is a form, names with texts.
     pub body: Json,
     pub is_form: bool,
+    /// What is sent with the form.
+    pub files: Vec<FormFile>,
     /// The page whose form holds the token that the form is sent with.
     pub csrf_path: Option<String>,
     pub login: Option<Login>,
@@ -28,6 +31,17 @@ pub struct Api {
     pub timeout: Duration,
     pub tls: Tls,
 }
+
+/// A file that a form sends.
+#[derive(Debug, Clone)]
+pub struct FormFile {
+    pub field: String,
+    pub name: String,
+    pub content: Vec<u8>,
+}
+
+/// A file to try with is small.
+const LARGEST: u64 = 32 * bounded::MIB;
 
 /// The request that says who we are.
 #[derive(Debug, Clone)]
@@ -57,6 +71,7 @@ pub(super) fn api(layers: &Layers) -> Result<Option<Api>> {
         return Ok(None);
     };
     let (body, is_form) = body(layers)?;
+    let files = files(layers)?;
     let login = login(layers)?;
     let mut headers = Vec::new();
     for (name, value) in layers.table("api.headers")?.into_iter().flatten() {
@@ -104,7 +119,8 @@ pub(super) fn api(layers: &Layers) -> Result<Option<Api>> {
         url,
         submit_path,
         body,
-        is_form,
+        is_form: is_form || !files.is_empty(),
+        files,
         csrf_path: layers.text("api.csrf_path")?,
         login,
         headers,
@@ -119,12 +135,18 @@ pub(super) fn api(layers: &Layers) -> Result<Option<Api>> {
 /// What is posted, and whether as a form.
 fn body(layers: &Layers) -> Result<(Json, bool)> {
     let file = layers.path("api.body_file")?;
-    if let Some(form) = layers.table("api.form")? {
+    for form in ["api.form", "api.files"] {
         for key in ["api.body", "api.body_file"] {
-            if layers.value(key).is_some() {
-                return Err(layers.bad(key, "both it and `api.form` are set", "keep one of the two"));
+            if layers.value(form).is_some() && layers.value(key).is_some() {
+                return Err(layers.bad(
+                    key,
+                    format!("both it and `{form}` are set"),
+                    "keep one of the two",
+                ));
             }
         }
+    }
+    if let Some(form) = layers.table("api.form")? {
         return Ok((Json::Object(form), true));
     }
     let body = match file {
@@ -136,7 +158,7 @@ fn body(layers: &Layers) -> Result<(Json, bool)> {
             ));
         }
         Some(path) => {
-            let text = crate::bounded::text(&path, crate::bounded::SETTINGS).map_err(|source| {
+            let text = bounded::text(&path, bounded::SETTINGS).map_err(|source| {
                 layers.bad(
                     "api.body_file",
                     format!("cannot read {}: {source}", path.display()),
@@ -154,6 +176,36 @@ fn body(layers: &Layers) -> Result<(Json, bool)> {
         None => layers.json("api.body").unwrap_or_default(),
     };
     Ok((body, false))
+}
+
+/// `{ document = "sample.pdf" }`: fields with paths.
+fn files(layers: &Layers) -> Result<Vec<FormFile>> {
+    const KEY: &str = "api.files";
+    let mut files = Vec::new();
+    for (field, path) in layers.table(KEY)?.into_iter().flatten() {
+        let Json::String(path) = path else {
+            return Err(layers.bad(
+                KEY,
+                format!("the file of {field} is not a path"),
+                "write files = { document = \"sample.pdf\" }",
+            ));
+        };
+        let path = layers.base().join(path);
+        let content = bounded::file(&path, LARGEST).map_err(|source| {
+            layers.bad(
+                KEY,
+                format!("cannot read {}: {source}", path.display()),
+                "name a readable file to send",
+            )
+        })?;
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        files.push(FormFile { field, name, content });
+    }
+    Ok(files)
 }
 
 /// `{name}` is what `api.path` says; `{task_id}` of the status is known later.
@@ -302,6 +354,14 @@ mod tests {
             .expect_err("both")
             .to_string();
         assert!(error.contains("api.form"), "{error}");
+        let error = read("files = { document = \"no-such-file\" }")
+            .expect_err("no file")
+            .to_string();
+        assert!(error.contains("no-such-file"), "{error}");
+        let error = read("files = { document = \"x\" }\nbody = { }")
+            .expect_err("both")
+            .to_string();
+        assert!(error.contains("api.files"), "{error}");
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Layers {
     }
 
     /// Environment and flags. Says whether the environment set anything.
-    fn add_the_rest(&mut self, flags: &[(String, String)]) -> Result<bool> {
+    pub fn add_the_rest(&mut self, flags: &[(String, String)]) -> Result<bool> {
         let from_environment = self.add_environment(std::env::vars_os())?;
         for (key, value) in flags {
             self.add_text(key, value, "command line")?;

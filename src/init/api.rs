@@ -132,8 +132,8 @@ async fn own(survey: &Survey, candidate: &Candidate, result: &mut InitResult) ->
         return asked;
     };
     let known = |path: &String| {
-        survey.code.routes.iter().any(|(route, _)| {
-            let route = route.trim_end_matches('/');
+        survey.code.routes.iter().any(|route| {
+            let route = route.path.trim_end_matches('/');
             !route.is_empty() && path.trim_end_matches('/').ends_with(route)
         })
     };
@@ -223,7 +223,7 @@ fn candidates(survey: &Survey) -> Vec<Candidate> {
     if let Some((server, _)) = hidden {
         let is_other = |service: &&Service| service.name != server.name && !service.is_store();
         for other in survey.services.iter().filter(is_other) {
-            let place = format!("{}, which may pass on to service {}", other.place(), server.name);
+            let place = format!("{}{}", other.place(), passes_on(server));
             other
                 .ports
                 .iter()
@@ -306,6 +306,10 @@ async fn ask(port: u16) -> ApiAnswer {
     answer
 }
 
+fn passes_on(server: &Service) -> String {
+    format!(", which may pass on to service {}", server.name)
+}
+
 /// How the API that was chosen is started.
 fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
     let draft = &mut result.draft;
@@ -315,6 +319,13 @@ fn started(survey: &Survey, result: &mut InitResult, best: &Candidate) {
         .find(|running| running.is_server() && running.ports.contains(&best.port))
     {
         API.set_from(running, survey, draft);
+        return;
+    }
+    // What a proxy passes on is answered, and logged, behind it.
+    if let Some((server, _)) = hidden(&survey.launches, &survey.services)
+        && best.place.ends_with(&passes_on(server))
+    {
+        API.set_service(server, survey, draft);
         return;
     }
     // The place may say more, such as who publishes its port.

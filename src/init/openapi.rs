@@ -18,6 +18,8 @@ pub struct SubmitOperation {
     pub body: Option<Json>,
     /// The body is an HTML form's.
     pub is_form: bool,
+    /// Fields of the form that are files.
+    pub files: Vec<String>,
     /// Values for the names in the path, made up from the document.
     pub path: Map<String, Json>,
     /// Where a user and a password are changed for a token.
@@ -134,13 +136,16 @@ fn operation(
             .get("content")
             .and_then(|content| content.get("application/json"));
         let form = body.pointer("/content/application~1x-www-form-urlencoded");
+        let form = form.or_else(|| body.pointer("/content/multipart~1form-data"));
         api.is_form = content.is_none() && form.is_some();
         match content.or(form) {
             Some(content) => {
                 api.score += 1;
                 example_body(document, content, &mut api);
+                // Which file it is nobody can make up.
+                api.score -= 2 * i32::from(!api.files.is_empty());
             }
-            // A file is not what taskdiag posts.
+            // What is neither JSON nor a form is not what taskdiag posts.
             None => api.score -= 3,
         }
     }
@@ -190,7 +195,7 @@ fn status<'a>(paths: &'a Map<String, Json>, path: &str) -> Option<(String, &'a J
     Some((format!("{before}{{task_id}}{after}"), get))
 }
 
-fn is_task_id(name: &str) -> bool {
+pub fn is_task_id(name: &str) -> bool {
     matches!(
         name,
         "task_id" | "taskId" | "job_id" | "jobId" | "id" | "uuid" | "run_id" | "message_id"
@@ -469,6 +474,20 @@ mod tests {
         assert_eq!(api.body, Some(json!({ "topic": "taskdiag" })));
         assert_eq!(api.task_id_pointer.as_deref(), Some("/job/id"));
         assert_eq!(api.token_path.as_deref(), Some("/api/token"));
+    }
+
+    /// A file is named, and not made up.
+    #[test]
+    fn a_form_with_a_file() {
+        let document = json!({"paths": {"/imports": {"post": {
+            "requestBody": {"content": {"multipart/form-data": {"schema": {"required": ["table", "title"], "properties": {
+                "title": {"type": "string"}, "table": {"type": "string", "format": "binary"}}}}}},
+            "responses": {"202": {}}}}}});
+        let api = read(&document).expect("a submission");
+        assert!(api.is_form);
+        assert_eq!(api.body, Some(json!({ "title": "taskdiag" })));
+        assert_eq!(api.files, ["table"]);
+        assert_eq!(api.made_up, ["title"]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::write::{Draft, literal};
+use super::toml::literal;
+use super::write::Draft;
 use super::{InitResult, Survey};
 use crate::python::{Actor, QueueName};
 

@@ -1,13 +1,14 @@
 //! Fills `[submit]`: where no API takes tasks, the program that sends them.
 
 use super::{InitResult, Survey};
-use crate::python::SendingProgram;
+use crate::python::{Route, SendingProgram, SendingSite};
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     let draft = &mut result.draft;
     // Somebody who has an API is asked there.
     let has_api = ["api.url", "api.submit_path"].iter().any(|key| draft.has(key))
-        || !survey.code.routes.is_empty()
+        || survey.code.routes.iter().any(Route::is_post)
+        || survey.code.sites.iter().any(SendingSite::is_posted)
         || survey.code.fastapi.is_some();
     let mut programs = survey.code.senders.iter();
     if has_api {

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::program::WORKER;
-use super::write::literal;
+use super::toml::literal;
 use super::{InitResult, Survey};
 use crate::python::{self, Actor, Parameter};
 

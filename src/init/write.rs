@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+use super::toml::{escaped, toml};
 use crate::config::keys::{self, InDraft, Key, SECTIONS, Section};
 use crate::framework::Framework;
 use crate::timeline::scrub::is_secret_name;
 
 /// What is to be written, by key.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Draft {
     values: BTreeMap<&'static str, DraftValue>,
     notes: BTreeMap<&'static str, Vec<String>>,
@@ -23,6 +24,8 @@ pub struct Draft {
     unneeded: BTreeSet<&'static str>,
     /// Keys whose suggestions stand in the file as values: without them a default would be used that is a stranger's.
     demanded: BTreeSet<&'static str>,
+    /// Keys that whoever runs it gave himself, with what may be a secret.
+    private: BTreeSet<&'static str>,
     /// Texts that must not get into the file.
     pub secrets: Vec<String>,
 }
@@ -61,6 +64,34 @@ impl Draft {
                 is_guess,
             },
         );
+    }
+
+    /// What whoever runs it says himself stands instead of what was found.
+    pub fn give(&mut self, key: &'static str, value: &Json) {
+        let may_be_secret = key.ends_with(".env") || matches!(key, "api.headers" | "api.login");
+        let url = value.as_str().and_then(|text| url::Url::parse(text).ok());
+        if may_be_secret || url.is_some_and(|url| url.password().is_some()) {
+            self.private.insert(key);
+        }
+        let found = DraftValue {
+            value: escaped(value),
+            from: "as it was given to this run".into(),
+            is_guess: false,
+        };
+        self.values.insert(key, found);
+    }
+
+    /// What was found does not hold any more.
+    pub fn drop(&mut self, key: &'static str) {
+        self.values.remove(key);
+        self.needed.remove(key);
+    }
+
+    /// The same without what nobody wants in a file.
+    pub fn public(&self) -> Self {
+        let mut draft = self.clone();
+        draft.values.retain(|key, _| !self.private.contains(key));
+        draft
     }
 
     pub fn is_guess(&self, key: &str) -> bool {
@@ -289,38 +320,6 @@ fn comment(text: &str) -> String {
     format!("# {text}\n")
 }
 
-/// A value on one line of TOML. (The `toml` crate breaks texts and tables into several.)
-fn toml(value: &Json) -> String {
-    match value {
-        Json::Null => "\"\"".into(),
-        Json::Bool(flag) => flag.to_string(),
-        Json::Number(number) if number.is_u64() && number.as_i64().is_none() => quoted(&number.to_string()),
-        Json::Number(number) => number.to_string(),
-        Json::String(text) => quoted(text),
-        Json::Array(items) => {
-            let items: Vec<String> = items.iter().map(toml).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Json::Object(map) if map.is_empty() => "{ }".into(),
-        Json::Object(map) => {
-            let plain = |name: &str| {
-                !name.is_empty()
-                    && name
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-            };
-            let pairs: Vec<String> = map
-                .iter()
-                .map(|(name, value)| {
-                    let name = if plain(name) { name.clone() } else { quoted(name) };
-                    format!("{name} = {}", toml(value))
-                })
-                .collect();
-            format!("{{ {} }}", pairs.join(", "))
-        }
-    }
-}
-
 /// In a command: what stands behind a flag like `--password` is read from a variable, whose name is returned.
 fn variables_for_secrets(value: &mut Json) -> Vec<String> {
     let mut variables = Vec::new();
@@ -351,29 +350,11 @@ fn variables_for_secrets(value: &mut Json) -> Vec<String> {
     variables
 }
 
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// A `${` that is to stay one.
-pub fn literal(text: &str) -> String {
-    text.replace("${", "$${")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::init::toml::literal;
 
     fn loads(text: &str) -> Config {
         match Config::from_text(text) {

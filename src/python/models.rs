@@ -12,6 +12,9 @@ static CREATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?is)CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?((?:"?\w+"?\.)?"?\w+"?)\s*\("#).ok()
 });
 
+/// A column, and the word or the parameter that it is set to or compared with.
+static SET: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(\w+)\s*=\s*(?:'(\w+)'|%s)").ok());
+
 /// What begins a line of `CREATE TABLE` that declares no column.
 const CONSTRAINTS: &[&str] = &[
     "constraint",
@@ -240,6 +243,8 @@ pub fn statuses(node: Node, found: &mut Vec<String>) {
                 }
             }
         }
+    } else if matches!(node.kind(), "call" | "string") {
+        in_sql(node, found);
     } else if let Some((left, right)) = node.sides()
         && is_status(left.last_name())
         && let Some(word) = right.string()
@@ -247,6 +252,37 @@ pub fn statuses(node: Node, found: &mut Vec<String>) {
         && word.chars().all(|c| c.is_alphanumeric() || c == '_')
     {
         found.push(word);
+    }
+}
+
+/// `UPDATE jobs SET state = 'done'`, and `execute("UPDATE jobs SET state = %s", ("done",))`.
+fn in_sql(node: Node, found: &mut Vec<String>) {
+    let Some(set) = SET.as_ref() else { return };
+    if node.kind() == "string" {
+        if node.text().contains('=') {
+            let set = set.captures_iter(node.text());
+            let set = set.filter(|set| is_status(&set[1]));
+            found.extend(set.filter_map(|set| Some(set.get(2)?.as_str().to_owned())));
+        }
+        return;
+    }
+    let arguments = node.field("arguments").map(Node::children).unwrap_or_default();
+    let (Some(statement), Some(values)) = (
+        arguments.first().and_then(|first| first.string()),
+        arguments.get(1),
+    ) else {
+        return;
+    };
+    if !matches!(values.kind(), "tuple" | "list") {
+        return;
+    }
+    let values = values.children();
+    for set in set.captures_iter(&statement).filter(|set| is_status(&set[1])) {
+        let (Some(whole), None) = (set.get(0), set.get(2)) else {
+            continue;
+        };
+        let before = statement[..whole.start()].matches("%s").count();
+        found.extend(values.get(before).and_then(|value| value.string()));
     }
 }
 

@@ -1,7 +1,8 @@
-//! Where the code sends tasks: the function, and the route that leads to it if it has one.
+//! Where the code sends tasks: the functions that do.
 
 use std::collections::BTreeSet;
 
+use super::functions::Function;
 use super::names::module_of;
 use super::syntax::Node;
 use super::{Actor, Mentions};
@@ -10,13 +11,23 @@ use super::{Actor, Mentions};
 #[derive(Debug, Clone, PartialEq)]
 pub struct SendingSite {
     pub function: String,
+    pub class: Option<String>,
     pub place: String,
     /// The actor's function.
     pub sends: String,
-    /// Of the route: `GET`, and its path as written.
+    /// Of the route that leads to it: `GET`, and its whole path.
     pub route: Option<(&'static str, String)>,
-    /// Names of its parameters that may be fields of a body.
-    pub fields: Vec<String>,
+    /// The function that answers there.
+    pub handler: Option<Function>,
+    /// The path that tells of a task, and where its status stands in what it answers.
+    pub status: Option<(String, Option<String>)>,
+}
+
+impl SendingSite {
+    /// A `POST` leads to it.
+    pub fn is_posted(&self) -> bool {
+        matches!(&self.route, Some(("POST", _)))
+    }
 }
 
 /// What is called to send, by the last part of its name.
@@ -50,75 +61,20 @@ pub(super) fn is_it(actor: &Actor, sent: &str) -> bool {
         || sent.rsplit('.').next() == Some(actor.function.as_str()) && sent.contains('.')
 }
 
-/// The function that a call stands in, with its route; kept if it sends to an actor.
+/// The function that a call stands in; kept if it sends to an actor.
 pub(super) fn site(call: Node) -> Option<SendingSite> {
     let sends = sent_by(call)?;
     let function = call.enclosing("function_definition")?;
-    let decorated = function.enclosing("decorated_definition").filter(|decorated| {
-        let own = decorated.field("definition");
-        own.is_some_and(|own| own.place() == function.place())
-    });
-    let decorators = decorated.map(Node::children).unwrap_or_default();
-    let route = decorators
-        .iter()
-        .filter(|child| child.kind() == "decorator")
-        .find_map(|decorator| route(*decorator.children().first()?));
-    let in_path = |name: &str| route.as_ref().is_some_and(|(_, path)| path.contains(name));
-    let parameters = function
-        .field("parameters")
-        .map(Node::children)
-        .unwrap_or_default();
-    let fields = parameters.into_iter().filter_map(|parameter| {
-        let name = match parameter.kind() {
-            "identifier" => parameter,
-            "typed_parameter" => *parameter.children().first()?,
-            "typed_default_parameter" | "default_parameter" => parameter.field("name")?,
-            _ => return None,
-        };
-        let text = parameter.text();
-        let is_given = [
-            "Depends(",
-            "Request",
-            "Response",
-            "Session",
-            "BackgroundTasks",
-            "Query(",
-        ]
-        .iter()
-        .any(|known| text.contains(known));
-        let plain = parameter
-            .field("type")
-            .is_some_and(|kind| matches!(kind.text(), "str" | "int" | "float" | "bool"));
-        (!is_given && !plain && name.text() != "self" && !in_path(name.text()))
-            .then(|| name.text().to_owned())
-    });
+    let class = function.enclosing("class_definition");
     Some(SendingSite {
         function: function.field("name")?.text().to_owned(),
+        class: class.and_then(|class| Some(class.field("name")?.text().to_owned())),
         place: call.place(),
         sends,
-        fields: fields.collect(),
-        route,
+        route: None,
+        handler: None,
+        status: None,
     })
-}
-
-/// `@router.get("/path")`, `@app.route("/path", methods=["PUT"])`.
-pub(super) fn route(decorator: Node) -> Option<(&'static str, String)> {
-    let method = match decorator.last_name() {
-        "get" => "GET",
-        "post" => "POST",
-        "put" => "PUT",
-        "patch" => "PATCH",
-        "delete" => "DELETE",
-        "route" => match decorator.argument("methods").map(Node::text) {
-            None => "GET",
-            Some(methods) => *["POST", "PUT", "PATCH", "DELETE", "GET"]
-                .iter()
-                .find(|method| methods.contains(**method))?,
-        },
-        _ => return None,
-    };
-    let path = decorator.first_argument()?.string()?;
-    path.starts_with('/').then_some((method, path))
 }
 
 /// Only what sends to an actor of this project, from outside of its module: an actor that sends itself again is none.

@@ -123,9 +123,14 @@ impl<'a> Node<'a> {
 
     /// The nearest node of a kind that it stands in.
     pub fn enclosing(self, kind: &str) -> Option<Self> {
+        self.enclosing_any(&[kind])
+    }
+
+    /// The nearest node of any of these kinds that it stands in.
+    pub fn enclosing_any(self, kinds: &[&str]) -> Option<Self> {
         let mut node = self.node;
         while let Some(parent) = node.parent() {
-            if parent.kind() == kind {
+            if kinds.contains(&parent.kind()) {
                 return Some(self.with(parent));
             }
             node = parent;

@@ -1,6 +1,7 @@
 //! The application's HTTP API: the submission, and what it says of the task afterwards.
 
 mod answers;
+mod form;
 mod session;
 
 use std::time::{Duration, Instant};

@@ -49,6 +49,13 @@ pub(super) const API: Section = Section {
         )
         .absent(),
         Key::new(
+            "api.files",
+            Table,
+            "files that are sent with the form (`multipart/form-data`): fields with paths",
+            r#"{ document = "sample.pdf" }"#,
+        )
+        .absent(),
+        Key::new(
             "api.csrf_path",
             Text,
             "the page that shows the form: its CSRF token and cookie are sent along",

@@ -1,31 +1,40 @@
-//! What the code says of where tasks are submitted, if no document of the API does: its routes, and what they send.
+//! What the code says of where tasks are submitted, if no document of the API does: its routes, what is read of their
+//! requests, and what they send.
 
-use super::super::{InitResult, Survey};
-use crate::python::SendingSite;
+use serde_json::{Map, Value as Json, json};
+
+use super::super::toml::escaped;
+use super::super::{InitResult, Survey, openapi, work};
+use super::submission;
+use crate::python::{Actor, BodyKind, Function, RequestField, SendingSite, example};
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     let code = &survey.code;
     let chosen = code.actors.first().filter(|actor| actor.sent);
-    let posts: Vec<&SendingSite> = code
-        .sites
-        .iter()
-        .filter(|site| matches!(&site.route, Some(("POST", _))))
-        .collect();
-    if let ([site], false) = (posts.as_slice(), result.draft.has("api.submit_path")) {
+    let (mut posts, others): (Vec<_>, Vec<_>) = code.sites.iter().partition(|site| site.is_posted());
+    let is_told = result.draft.has("api.submit_path");
+    // That sends the actor which is followed, at a path that sounds like it.
+    posts.sort_by_key(|site| {
+        let sends_it = chosen.is_some_and(|actor| actor.function == site.sends);
+        let sounds = site.route.as_ref().is_some_and(|(_, path)| work::is_work(path));
+        (!sends_it, !sounds)
+    });
+    if let (Some(site), false) = (posts.first(), is_told) {
         posted(survey, result, site);
     }
-    for (route, place) in code.routes.iter().take(6) {
-        let text = format!(
-            "seen: a POST route \"{route}\" in {place}; a router may have a prefix that was not seen"
-        );
+    let drafted = result.draft.text("api.submit_path").map(str::to_owned);
+    let routes = code.routes.iter().filter(|route| route.is_post());
+    for route in routes
+        .filter(|route| drafted.as_ref() != Some(&route.path))
+        .take(6)
+    {
+        let (path, place) = (&route.path, &route.place);
+        let text =
+            format!("seen: a POST route \"{path}\" in {place}; a router may have a prefix that was not seen");
         result.draft.note("api.submit_path", text);
     }
-    let others = code
-        .sites
-        .iter()
-        .filter(|site| !matches!(&site.route, Some(("POST", _))));
     let mut said = 0;
-    for site in others.take(6) {
+    for site in others.iter().take(6) {
         let what = match &site.route {
             Some((method, path)) => format!("{method} {path} ({})", site.place),
             None => format!("`{}` ({})", site.function, site.place),
@@ -40,36 +49,121 @@ pub fn fill(survey: &Survey, result: &mut InitResult) {
         }
         result.draft.note("api.submit_path", format!("seen: {text}"));
     }
-    if survey.code.fastapi.is_some() && !code.routes.is_empty() {
+    if code.fastapi.is_some() && code.routes.iter().any(|route| route.is_post()) {
         let text = "start the API and run `taskdiag init --print`: its openapi.json tells the rest";
         result.draft.note("api.submit_path", text);
     }
 }
 
-/// The only route that sends a task by POST.
+/// A route that sends a task by POST.
 fn posted(survey: &Survey, result: &mut InitResult, site: &SendingSite) {
-    // Other frameworks' prefixes are not read.
-    let (Some((_, path)), Some(_)) = (&site.route, &survey.code.fastapi) else {
+    let (Some((_, path)), Some(handler)) = (&site.route, &site.handler) else {
         return;
     };
-    let file = site.place.split(" line ").next().unwrap_or_default();
-    // As it is asked for: with the prefixes of its routers.
-    let mut routes = survey.code.routes.iter();
-    let whole = routes
-        .find(|(whole, place)| whole.ends_with(path.as_str()) && place.split(" line ").next() == Some(file));
-    let Some((whole, place)) = whole.filter(|(whole, _)| !whole.contains(['{', '<'])) else {
-        return;
-    };
+    let place = &site.place;
     result.guesses.push("api.submit_path");
     let from = format!(
         "{place}, which sends `{}`; a router may have a prefix that was not seen",
         site.sends
     );
-    result.draft.guess("api.submit_path", whole.clone(), from);
-    if survey.code.fastapi.is_some() && site.fields.is_empty() {
-        result
-            .draft
-            .note("api.body", format!("{place}: the route takes none"));
-        result.draft.spare("api.body");
+    let draft = &mut result.draft;
+    draft.guess("api.submit_path", path.clone(), from.clone());
+    if let Some((path, pointer)) = &site.status {
+        draft.guess("api.status_path", path.clone(), "the code's route beside it");
+        if let Some(pointer) = pointer {
+            draft.guess(
+                "api.status_pointer",
+                pointer.clone(),
+                "the field that this route answers",
+            );
+        }
     }
+    // At the top the usual names are tried.
+    let is_id = |pointer: &&String| {
+        let name = pointer.rsplit('/').next().unwrap_or_default();
+        pointer.matches('/').count() > 1 && openapi::is_task_id(name)
+    };
+    if let Some(pointer) = handler.answers.iter().find(is_id) {
+        draft.guess(
+            "api.task_id_pointer",
+            pointer.clone(),
+            format!("{place}: the field that it answers"),
+        );
+    }
+    let names: Map<String, Json> = path
+        .split('{')
+        .skip(1)
+        .filter_map(|part| Some((part.split_once('}')?.0.to_owned(), json!("1"))))
+        .collect();
+    if !names.is_empty() {
+        draft.note(
+            "api.path",
+            "made up: what stands there has to exist, so look it up",
+        );
+        draft.guess("api.path", Json::Object(names), from);
+        result.guesses.push("api.path");
+    }
+    if survey.code.is_behind_csrf() && !handler.is_csrf_exempt {
+        result.draft.note(
+            "api.submit_path",
+            "Django answers 403 to a form without its token: name the page that shows the form in `csrf_path`, or mark the view `csrf_exempt`",
+        );
+    }
+    let mut actors = survey.code.actors.iter();
+    let actor = actors.find(|actor| actor.function == site.sends);
+    body(survey, result, handler, actor, path);
+}
+
+/// The body as the handler reads it.
+fn body(survey: &Survey, result: &mut InitResult, handler: &Function, actor: Option<&Actor>, path: &str) {
+    let draft = &mut result.draft;
+    if ["api.body", "api.form"].iter().any(|key| draft.has(key)) {
+        return;
+    }
+    let place = format!("{}, `{}`", handler.file, handler.name);
+    let in_path = |name: &&String| !path.contains(&format!("{{{name}}}"));
+    let is_given = survey.code.fastapi.is_some() && handler.fields.iter().filter(in_path).count() > 0;
+    let needed: Vec<&RequestField> = handler.body.iter().filter(|field| !field.has_default).collect();
+    let (files, fields): (Vec<_>, Vec<_>) =
+        needed.into_iter().partition(|field| field.kind == BodyKind::File);
+    let names: Vec<String> = files.iter().map(|field| field.path.join(".")).collect();
+    submission::files(result, &names, &format!("needed: {place} reads"));
+    let draft = &mut result.draft;
+    if handler.reads_more || is_given {
+        draft.note(
+            "api.body",
+            format!("{place} takes the body as a whole: what it has to hold was not followed"),
+        );
+    }
+    if fields.is_empty() {
+        if !handler.reads_more && !is_given {
+            draft.note("api.body", format!("{place}: the route takes none"));
+            draft.spare("api.body");
+        }
+        return;
+    }
+    let is_form = !files.is_empty() || fields.iter().all(|field| field.kind == BodyKind::Form);
+    let key = if is_form { "api.form" } else { "api.body" };
+    // Named as the actor's parameter it is what that takes.
+    let typed = |name: &str| {
+        let mut parameters = actor?.parameters.iter();
+        let parameter = parameters.find(|parameter| parameter.name == name)?;
+        crate::python::of_type(&parameter.annotation)
+    };
+    let (mut body, made_up) = example(&fields, typed);
+    if is_form && let Some(fields) = body.as_object_mut() {
+        // Of a form each value is a text.
+        for value in fields.values_mut().filter(|value| !value.is_string()) {
+            *value = json!(value.to_string());
+        }
+    }
+    if !made_up.is_empty() {
+        let text = format!(
+            "made up, so check that it starts the right work: {}",
+            made_up.join(", ")
+        );
+        draft.note(key, text);
+    }
+    draft.guess(key, escaped(&body), format!("{place}, which reads it"));
+    result.guesses.push(key);
 }

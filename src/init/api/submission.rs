@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::super::curl::CurlPost;
 use super::super::openapi::SubmitOperation;
-use super::super::{InitResult, Survey, work, write};
+use super::super::toml::escaped;
+use super::super::{InitResult, Survey, work};
 
 /// What people post by hand is what starts the right work: it goes before an example of the schema, where the two
 /// agree on the path or nothing else is known.
@@ -70,6 +71,7 @@ pub fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
         );
     }
     body(result, api.is_form, api.body, &api.made_up, place);
+    files(result, &api.files, &format!("needed: {place} asks for"));
     let draft = &mut result.draft;
     if let Some(smallest) = api.smallest {
         draft.set(
@@ -135,15 +137,14 @@ fn body(result: &mut InitResult, is_form: bool, body: Option<Json>, made_up: &[S
     }
 }
 
-/// A `${` in an example is text, not a variable.
-fn escaped(value: &Json) -> Json {
-    match value {
-        Json::String(text) => json!(write::literal(text)),
-        Json::Array(items) => items.iter().map(escaped).collect(),
-        Json::Object(map) => map
-            .iter()
-            .map(|(name, value)| (name.clone(), escaped(value)))
-            .collect(),
-        other => other.clone(),
+/// Files that a form sends: which ones somebody has to say.
+pub(super) fn files(result: &mut InitResult, names: &[String], why: &str) {
+    if names.is_empty() {
+        return;
     }
+    let draft = &mut result.draft;
+    let files = names.iter().map(|name| (name.clone(), json!("sample.bin")));
+    draft.suggest("api.files", Json::Object(files.collect()));
+    draft.need("api.files", format!("{why} a file as {}", names.join(", ")));
+    draft.spare("api.body");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Document, SubmitOperation, example, resolve};
+use super::{Document, SubmitOperation, example, properties, required, resolve};
 
 /// What the document shows as an example, or what its schema requires.
 pub(super) fn example_body(document: &Document, content: &Json, api: &mut SubmitOperation) {
@@ -10,7 +10,14 @@ pub(super) fn example_body(document: &Document, content: &Json, api: &mut Submit
         return;
     };
     let mut made_up = Vec::new();
-    let smallest = example(document, schema, "", &mut made_up, 0);
+    let mut smallest = example(document, schema, "", &mut made_up, 0);
+    if api.is_form {
+        api.files = files(document, schema);
+        made_up.retain(|name| !api.files.contains(name));
+        if let Some(fields) = smallest.as_object_mut() {
+            fields.retain(|name, _| !api.files.contains(name));
+        }
+    }
     let whole = content
         .get("example")
         .or_else(|| {
@@ -34,6 +41,23 @@ pub(super) fn example_body(document: &Document, content: &Json, api: &mut Submit
             api.body = Some(smallest);
         }
     }
+}
+
+/// Required fields that are files.
+fn files(document: &Document, schema: &Json) -> Vec<String> {
+    let required = required(document, schema, 0);
+    let is_file = |schema: &Json| {
+        let schema = resolve(document, schema);
+        schema.get("format").and_then(Json::as_str) == Some("binary")
+            || schema.get("contentMediaType").is_some()
+    };
+    properties(document, schema, 0)
+        .into_iter()
+        .filter(|(name, inner)| {
+            required.contains(name) && (is_file(inner) || inner.get("items").is_some_and(is_file))
+        })
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// The parameters of a path, each with its example or one of its kind.

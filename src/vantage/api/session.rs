@@ -11,7 +11,7 @@ use reqwest::{RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
-use super::{as_text, join, with_headers};
+use super::{as_text, form, join, with_headers};
 use crate::config::{Api, Login};
 use crate::error::{Error, Result, Unavailable};
 use crate::http;
@@ -129,13 +129,13 @@ impl Session {
         if !api.is_form {
             return request.json(&api.body);
         }
-        let mut fields = form_fields(&api.body);
+        let mut fields = form::fields(&api.body);
         if let Some((name, token)) = self.token_field()
             && fields.iter().all(|(known, _)| *known != name)
         {
             fields.push((name, token));
         }
-        send_form(request, &fields)
+        form::send(request, &fields, &api.files)
     }
 
     fn token_field(&self) -> Option<(String, String)> {
@@ -171,21 +171,6 @@ impl Session {
     }
 }
 
-/// Names and texts of a form.
-fn form_fields(form: &Json) -> Vec<(String, String)> {
-    let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let fields = form.as_object().into_iter().flatten();
-    fields.map(|(name, value)| (name.clone(), text(value))).collect()
-}
-
-fn send_form(request: RequestBuilder, fields: &[(String, String)]) -> RequestBuilder {
-    let mut text = url::form_urlencoded::Serializer::new(String::new());
-    text.extend_pairs(fields);
-    request
-        .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(text.finish())
-}
-
 struct Steps<'a> {
     client: reqwest::Client,
     api: &'a Api,
@@ -207,9 +192,9 @@ impl Steps<'_> {
         let body: Json = serde_json::from_str(login.body.expose_secret()).unwrap_or_default();
         let request = match login.is_form {
             true => {
-                let mut fields = form_fields(&body);
+                let mut fields = form::fields(&body);
                 fields.extend(self.session.token_field());
-                send_form(request, &fields)
+                form::send(request, &fields, &[])
             }
             false => request.json(&body),
         };
@@ -383,7 +368,7 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use wiremock::matchers::{body_string, header, method, path};
+    use wiremock::matchers::{body_string, body_string_contains, header, method, path};
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     use super::super::{Submission, submit_once};
@@ -509,6 +494,24 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[tokio::test]
+    async fn a_file_goes_with_the_form() {
+        let server = MockServer::start().await;
+        Mock::given(method("POST"))
+            .and(path("/upload"))
+            .and(body_string_contains("name=\"title\"\r\n\r\nx\r\n"))
+            .and(body_string_contains("name=\"document\"; filename=\"Cargo.toml\""))
+            .and(body_string_contains("name = \"taskdiag\""))
+            .respond_with(ResponseTemplate::new(202).set_body_json(json!({ "id": 5 })))
+            .mount(&server)
+            .await;
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let keys = format!(
+            "submit_path = \"/upload\"\nform = {{ title = \"x\" }}\nfiles = {{ document = \"{file}\" }}"
+        );
+        assert_eq!(answered(&api(&server, &keys)).await.1.as_deref(), Some("5"));
     }
 
     /// As Django wants it: the page's token, its cookie, and the session of a login by form.
