@@ -70,6 +70,11 @@ impl Process {
         !matches!(self.state, 'Z' | 'X' | Self::OUT_OF_SIGHT)
     }
 
+    /// Nobody has asked for its exit code yet.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+
     /// The same place and container: one network, and pids that are counted together.
     pub fn is_beside(&self, other: &Self) -> bool {
         self.at == other.at && self.container == other.container

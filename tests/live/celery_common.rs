@@ -126,9 +126,13 @@ fn a_child_that_dies_before_the_task() {
     let mut stack = shop("prerun-dies");
     worker(&mut stack, "prerun-dies");
     api(&mut stack, "");
-    of_celery(stack.diagnose(&[]))
-        .expect("none", "crash-before-entry", 10)
-        .at_least_likely();
+    let verdict = of_celery(stack.diagnose(&[])).at_least_likely();
+    // Its worker may miss it, and say so, after the run.
+    assert!(
+        ["crash-before-entry", "worker-died-in-actor"].contains(&verdict.cause()),
+        "{}",
+        verdict.explain()
+    );
 }
 
 #[test]

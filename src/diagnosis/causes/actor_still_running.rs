@@ -212,7 +212,11 @@ fn check(story: &Story<'_>) -> Answer {
             .case(BROKEN_OFF, false)
             .case(HELD_BACK, false);
     }
-    let answer = of_its_own(story);
+    let answer = match control::ended_child(story) {
+        // Its worker counts it, and has not missed the child that ran it.
+        Some(child) => Answer::ruled_out("the child that had it has ended", [child.n]),
+        None => of_its_own(story),
+    };
     let place = stacks::own_frame(story, holder(story));
     let answer = answer.case(UNSEEN, place.is_none());
     let answer = match story.broken_off_before() {

@@ -1,7 +1,7 @@
 //! The process died inside the actor.
 
 use crate::diagnosis::evidence::deaths::JobOwner;
-use crate::diagnosis::evidence::{Fact, WorkerLine, holding, memory, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, control, holding, memory, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -113,6 +113,9 @@ fn died(story: &Story<'_>) -> Answer {
             false => answer,
         };
     }
+    if let Some(answer) = its_child_has_ended(story) {
+        return answer;
+    }
     let answer = a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story));
     match answer {
         Answer::NotApplicable => replaced(story).unwrap_or(Answer::NotApplicable),
@@ -133,6 +136,17 @@ fn died(story: &Story<'_>) -> Answer {
         }
         answer => answer,
     }
+}
+
+/// No line says so yet: a master may miss its child seconds later.
+fn its_child_has_ended(story: &Story<'_>) -> Option<Answer> {
+    let (answer, _) = control::holder(story).filter(|_| story.closed())?;
+    let child = control::ended_child(story)?;
+    let text = format!(
+        "the child that has the task, by its worker's word, is dead: pid {} is in state {}",
+        child.pid, child.state
+    );
+    Some(Answer::likely(text, [answer.n, child.n]))
 }
 
 fn by_order(answer: Answer, order: &Fact<String>) -> Answer {
@@ -473,6 +487,32 @@ mod tests {
             .error(lost)
             .answers(|answer| answer.active(OURS));
         assert_eq!(goes_on.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// Its worker answers before it has missed its child.
+    #[test]
+    fn a_child_that_is_dead_and_still_counted() {
+        use crate::diagnosis::causes::actor_still_running;
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let counted = |state: char| {
+            let child = "python celery -A shop worker";
+            let scene = CeleryScene::received()
+                .and(|scene| scene.process(427, 100, child, |process| process.state = state));
+            let scene = scene.answers(|answer| {
+                let mut answer = answer.active(OURS);
+                answer
+                    .active
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|task| task.pid = Some(427));
+                answer
+            });
+            scene.silence()
+        };
+        let dead = counted('Z');
+        assert_eq!(dead.cause(), "likely worker-died-in-actor", "{}", dead.summary());
+        assert_eq!(dead.answer(&actor_still_running::CAUSE), "ruled out");
+        assert_eq!(counted('S').cause(), "likely actor-still-running");
     }
 
     /// At WARNING no line tells of the task; the only message that the worker got is what died with its child.

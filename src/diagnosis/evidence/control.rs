@@ -2,7 +2,7 @@
 
 use super::{Fact, Story, WorkerLine};
 use crate::framework::{Heartbeat, HeldTask, Inquiry, Inspection, LogEvent, NONE_HEARD_YET};
-use crate::timeline::{Event, EventKind, Source};
+use crate::timeline::{Event, EventKind, Process, Source};
 
 /// More than so many take too long.
 const MOST: usize = 3;
@@ -169,6 +169,14 @@ pub(in crate::diagnosis) fn answers<'a>(story: &Story<'a>) -> impl Iterator<Item
 /// The answer of the worker that has this task's message in its hands, and in which state.
 pub(in crate::diagnosis) fn holder<'a>(story: &Story<'a>) -> Option<(Fact<&'a Inspection>, &'a str)> {
     answers(story).find_map(|answer| Some((answer, state(story, answer.value)?)))
+}
+
+/// The process that runs the task by its worker's word, which has ended: its worker has not missed it yet.
+pub(in crate::diagnosis) fn ended_child<'a>(story: &Story<'a>) -> Option<Fact<&'a Process>> {
+    let (answer, _) = holder(story).filter(|(_, state)| *state == "active")?;
+    let mut running = answer.value.active.iter().flatten();
+    let pid = running.find(|task| story.is_my_message(&task.id))?.pid?;
+    story.process(pid).filter(|process| process.has_ended())
 }
 
 /// It waits in the hands of a worker that has its id in its list of revoked tasks: in its turn it is discarded.
