@@ -1,6 +1,7 @@
 //! The actor raised.
 
-use crate::diagnosis::evidence::{retries, stacks};
+use crate::diagnosis::evidence::retries::{self, RetryState};
+use crate::diagnosis::evidence::stacks;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Stage, Story};
 use crate::framework::{LogEvent, class_of, is_one_of};
 use crate::text;
@@ -22,7 +23,7 @@ const COPY_MS: u64 = 500;
 
 fn check(story: &Story<'_>) -> Answer {
     let state = retries::retry_state(story);
-    let asked = asked_to_run_again(story) && state.contains("comes");
+    let asked = asked_to_run_again(story) && state.is_pending();
     let answer = raised(story, asked).case(FAILED, !asked);
     if asked {
         let answer = answer.goes_on().owned_by(Some(&[Owner::Wait]));
@@ -39,9 +40,9 @@ fn check(story: &Story<'_>) -> Answer {
         None => answer,
     };
     // What else it says leaves both open.
-    match (state.contains("comes"), state.contains("exhausted")) {
-        (true, _) => answer.case(PENDING, true).case(NONE_LEFT, false),
-        (_, true) => answer.case(PENDING, false).case(NONE_LEFT, true),
+    match state {
+        RetryState::Exhausted => answer.case(PENDING, false).case(NONE_LEFT, true),
+        state if state.is_pending() => answer.case(PENDING, true).case(NONE_LEFT, false),
         _ => answer,
     }
 }

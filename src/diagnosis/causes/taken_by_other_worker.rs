@@ -273,6 +273,7 @@ mod tests {
             let environment = |pid: i32, found: Found, directory: &str| {
                 EventKind::Environment(Box::new(Environment {
                     pid,
+                    command: vec!["python".into(), "dramatiq".into(), "app".into()],
                     found: vec![found],
                     code: Some(Code {
                         module: "app".into(),

@@ -45,7 +45,8 @@ fn died(story: &Story<'_>) -> Answer {
             count => format!("{} The message came back {count} times", told.line.text),
         };
         let doing = match story.was_surely_entered() {
-            true => "while it ran the actor",
+            true if would_show_a_return(story) => "while it ran the actor",
+            true => "while it ran the actor, or what comes after it",
             false if story.reached(Stage::Entered).is_none() => {
                 "with the task in its hands, and no line says how far it had come"
             }
@@ -90,7 +91,9 @@ fn died(story: &Story<'_>) -> Answer {
                 );
                 Answer::likely(text, evidence)
             }
-            None if begun && (again > 0 || would_show) && !pending => Answer::shown(text, evidence),
+            None if begun && (again > 0 || would_show) && !pending && would_show_a_return(story) => {
+                Answer::shown(text, evidence)
+            }
             None => Answer::likely(text, evidence),
         };
         // A code that is no signal is the program's own: `sys.exit`, `os._exit`.
@@ -147,6 +150,12 @@ fn its_child_has_ended(story: &Story<'_>) -> Option<Answer> {
         child.pid, child.state
     );
     Some(Answer::likely(text, [answer.n, child.n]))
+}
+
+/// That the actor returned is said by the application's logger, which may be quieter than the framework's: only one that
+/// tells of a call tells of its end.
+fn would_show_a_return(story: &Story<'_>) -> bool {
+    !story.acknowledges_after_the_run() || workers::shows_calls(story)
 }
 
 fn by_order(answer: Answer, order: &Fact<String>) -> Answer {
@@ -763,8 +772,10 @@ mod tests {
             let scene = scene.from_now_on().row("PENDING").end(Ended::Looked);
             scene.verdict().cause.map(|cause| cause.id)
         };
-        let again = || dead.clone().debug("dramatiq.worker.WorkerThread", received);
-        assert_eq!(looked(dead.clone()).as_deref(), Some("worker-died-in-actor"));
-        assert_eq!(looked(again()).as_deref(), Some("actor-still-running"));
+        let again = dead.clone().debug("dramatiq.worker.WorkerThread", received);
+        let entered = again.clone().info("app", "ACTOR ENTRY task_id=task_1");
+        assert_eq!(looked(dead).as_deref(), Some("worker-died-in-actor"));
+        assert_eq!(looked(again).as_deref(), Some("blocked-before-entry"));
+        assert_eq!(looked(entered).as_deref(), Some("actor-still-running"));
     }
 }

@@ -1,4 +1,4 @@
-//! Attempts: after a failed one the same message is run again, and what counts is the last.
+//! Attempts: after one that failed, or whose process died, the same message is run again, and what counts is the last.
 
 use super::{Fact, Story, WorkerLine};
 use crate::framework::LogEvent;
@@ -6,9 +6,9 @@ use crate::framework::LogEvent;
 /// Lines of attempts that a later one has replaced.
 #[derive(Debug, Clone)]
 pub struct Earlier<'a> {
-    pub(super) lines: Vec<WorkerLine<'a>>,
-    /// When the last attempt began.
-    pub(super) until: f64,
+    lines: Vec<WorkerLine<'a>>,
+    /// The first line of the last attempt.
+    until: WorkerLine<'a>,
 }
 
 impl<'a> Story<'a> {
@@ -25,15 +25,15 @@ impl<'a> Story<'a> {
         };
         let last = self.lines.split_off(at);
         let earlier = std::mem::replace(&mut self.lines, last);
-        let begun = &self.lines[0];
-        self.entries.retain(|told| told.n >= begun.n);
+        let until = self.lines[0];
+        self.entries.retain(|told| told.n >= until.n);
         self.earlier = Some(Earlier {
-            until: begun.at_ms,
+            until,
             lines: earlier,
         });
     }
 
-    /// The first line of the last attempt, where the one before it failed, or was put off.
+    /// The first line of the last attempt, where the one before it failed, was put off, or died with its process.
     fn last_attempt_begins(&self) -> Option<usize> {
         let failed = |told: &WorkerLine<'_>| {
             told.mark.is_some_and(|mark| {
@@ -42,8 +42,12 @@ impl<'a> Story<'a> {
                     || mark.denies_entry()
             })
         };
-        let first_failure = self.lines.iter().position(failed)?;
-        let first_word = self.lines[..first_failure]
+        let first_failure = self.lines.iter().position(failed);
+        let deaths: Vec<Fact<i32>> = self.worker_lines.iter().filter_map(died).collect();
+        if first_failure.is_none() && deaths.is_empty() {
+            return None;
+        }
+        let first_word = self.lines[..first_failure.unwrap_or(self.lines.len())]
             .iter()
             .find(|told| told.mark.is_none() && told.line.carries_task_id);
         let begins = |told: &WorkerLine<'_>| match told.mark {
@@ -54,14 +58,23 @@ impl<'a> Story<'a> {
             // A quiet log tells of a run by its first word alone.
             None => told.line.entry || first_word.is_some_and(|first| first.line.text == told.line.text),
         };
+        let died_between = |begun: &WorkerLine<'_>, told: &WorkerLine<'_>| {
+            let is_its = |pid: i32| begun.line.pid.is_none_or(|own| own == pid);
+            let mut deaths = deaths.iter();
+            deaths.any(|died| died.n > begun.n && died.n < told.n && is_its(died.value))
+        };
+        let mut begun: Option<&WorkerLine<'_>> = None;
         let mut after_a_failure = false;
         let mut found = None;
         for (at, told) in self.lines.iter().enumerate() {
             if failed(told) {
                 after_a_failure = true;
-            } else if after_a_failure && begins(told) {
-                found = Some(at);
-                after_a_failure = false;
+            } else if begins(told) {
+                if after_a_failure || begun.is_some_and(|begun| died_between(begun, told)) {
+                    found = Some(at);
+                    after_a_failure = false;
+                }
+                begun = Some(told);
             }
         }
         found
@@ -102,14 +115,29 @@ impl<'a> Story<'a> {
 
     /// Of an attempt that another one has replaced.
     pub(super) fn is_of_an_earlier_attempt(&self, at_ms: f64) -> bool {
-        self.earlier.as_ref().is_some_and(|earlier| at_ms < earlier.until)
+        let until = self.earlier.as_ref().map(|earlier| earlier.until);
+        until.is_some_and(|until| at_ms < until.at_ms)
+    }
+
+    /// Written before the last attempt began, where an earlier one has ended.
+    pub(super) fn stands_before_the_last_attempt(&self, told: &WorkerLine<'_>) -> bool {
+        let until = self.earlier.as_ref().map(|earlier| earlier.until);
+        until.is_some_and(|until| told.n < until.n)
+    }
+}
+
+/// The line says that a process died, which has this pid there.
+fn died(told: &WorkerLine<'_>) -> Option<Fact<i32>> {
+    match told.mark {
+        Some(LogEvent::ChildDied { pid, .. }) => Some(Fact::new(told.n, told.at_ms, *pid)),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::diagnosis::testing::Scene;
-    use crate::diagnosis::{Certainty, Outcome};
+    use crate::diagnosis::{Certainty, Outcome, Story};
     use crate::timeline::{Ended, Source};
 
     const RECEIVED: &str = "Received message act('task_1') with id 'm-1'.";
@@ -156,6 +184,27 @@ mod tests {
         assert_eq!((id.as_str(), outcome), ("row-never-written", Outcome::Unfinished));
         let failed_again = entered(raised_once()).raised("ValueError: no");
         assert_eq!(looked(failed_again, "PENDING").0, "actor-raised");
+    }
+
+    /// Given back as its process died, and taken again: by the same log, or by none.
+    #[test]
+    fn one_that_died_with_its_process_is_replaced_as_well() {
+        let taken = |scene: Scene| {
+            scene
+                .debug("dramatiq.worker.WorkerThread", RECEIVED)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+        };
+        let dies = |scene: Scene, pid: u32| {
+            let text = format!("Worker with PID {pid} exited unexpectedly (code -9). Shutting down...");
+            scene.critical("dramatiq.MainProcess", &text)
+        };
+        let first = || taken(Scene::new().given().from_before(5));
+        let again = taken(dies(first(), 101));
+        assert_eq!(looked(again.clone(), "PENDING").0, "actor-still-running");
+        assert_eq!(looked(dies(again, 101), "PENDING").0, "worker-died-in-actor");
+        // Another process's death ends none of this one's runs.
+        let anothers = taken(dies(first(), 102));
+        assert!(Story::new(&anothers.timeline).earlier.is_none());
     }
 
     /// The delay queue's consumer takes it as well.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{QueuedCopy, Story, Transfer, WorkerLine, connections};
 use crate::diagnosis::premises::is_common;
-use crate::framework::{Message, is_same_id};
+use crate::framework::{LogEvent, Message, is_same_id};
 use crate::timeline::{EventKind, Source};
 
 /// A message enqueued so long before the run is not this task's: more than clocks differ.
@@ -292,9 +292,35 @@ impl<'a> Story<'a> {
         let named = match is_common(task) {
             // A number comes again: the last one that had it is meant.
             true => told.filter_map(says_so).next_back(),
-            false => told.find_map(says_so),
+            false => told.find_map(says_so).or_else(|| self.named_after_its_failure()),
         };
         self.message_ids.extend(named);
+    }
+
+    /// A quiet worker names the message only as it puts it off, right after the failure, which it tells of by the
+    /// arguments.
+    fn named_after_its_failure(&self) -> Option<&'a str> {
+        let since = self.submitted_at();
+        let lines = &self.worker_lines;
+        lines.iter().enumerate().find_map(|(at, told)| {
+            let (key, failed) = (told.thread(), matches!(told.mark, Some(LogEvent::Failed { .. })));
+            let is_ours = told.line.carries_task_id
+                && self.counts(told)
+                && !self.names_another_actor(told)
+                && since.is_none_or(|since| told.at_ms >= since);
+            let is_known = key.1.is_some() && key.2.is_some();
+            let next = || lines[at + 1..].iter().find(|next| next.thread() == key);
+            let puts_off = |next: &&WorkerLine<'_>| {
+                matches!(
+                    next.mark,
+                    Some(LogEvent::Retrying { .. } | LogEvent::RetriesExceeded { .. })
+                )
+            };
+            (failed && is_ours && is_known)
+                .then(next)?
+                .filter(puts_off)?
+                .message_id()
+        })
     }
 
     /// A task of the framework's own, such as one that waits for a group: ours is in its arguments.
@@ -322,6 +348,23 @@ mod tests {
     /// A cluster in which the API's connection is to a node that is not traced.
     fn publisher_out_of_sight() -> Scene {
         Scene::accepted().partial(Source::Firehose).row("PENDING")
+    }
+
+    /// Below DEBUG nothing else of the framework's has its id.
+    #[test]
+    fn a_message_that_a_quiet_worker_puts_off() {
+        let failed = || Scene::new().given().from_before(5).raised("ValueError: no");
+        let known = |scene: Scene| {
+            let looked = scene
+                .from_now_on()
+                .row("PENDING")
+                .end(crate::timeline::Ended::Looked);
+            looked.without(Source::Firehose).verdict().task.message_id
+        };
+        assert_eq!(known(failed().retrying()).as_deref(), Some("m-1"));
+        let by_another = "[PID 101] [Thread-5] [dramatiq.middleware.retries.Retries] [INFO] Retrying message 'm-1' in 15000 milliseconds.";
+        assert_eq!(known(failed().line(by_another)), None);
+        assert_eq!(known(failed().info("app", "cleaning up").retrying()), None);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl<'a> Story<'a> {
                 && !settled
                 && self.lost_a_job(died) != Some(false)
                 && !self.runs_after(died)
-                && !self.was_taken_again(died)
+                && !self.stands_before_the_last_attempt(died)
                 && self.may_have_had_it(died)
                 && (last.is_some() || delivered())
         })
@@ -79,21 +79,6 @@ impl<'a> Story<'a> {
         let is_ours = |held: &HeldTask| self.is_my_message(&held.id);
         let mut answers = control::answers(self).filter(|answer| answer.at_ms > died.at_ms);
         !came_again && answers.any(|answer| answer.active.iter().flatten().any(is_ours))
-    }
-
-    /// Afterwards: it has come again since, and the log has no other death after that.
-    fn was_taken_again(&self, died: &WorkerLine<'a>) -> bool {
-        let is_later = |told: &&WorkerLine<'a>| told.n > died.n && told.at_ms >= died.at_ms;
-        let mut later = self.worker_lines.iter().filter(is_later);
-        let again = later.rfind(|told| match told.mark {
-            Some(LogEvent::Received { id, .. }) => self.is_my_message(id),
-            _ => false,
-        });
-        let died_since = |again: &WorkerLine<'a>| {
-            let mut lines = self.worker_lines.iter();
-            lines.any(|told| told.n > again.n && matches!(told.mark, Some(LogEvent::ChildDied { .. })))
-        };
-        self.post_mortem() && again.is_some_and(|again| !died_since(again))
     }
 
     /// The peer is the master of the child that died, and no other message was handed to it.

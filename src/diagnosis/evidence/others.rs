@@ -6,7 +6,7 @@
 use super::{Fact, Story, Transfer, workers};
 use crate::diagnosis::{Answer, Stage};
 use crate::framework::{LogEvent, Verbosity, contains_token};
-use crate::timeline::environment::{Environment, Found};
+use crate::timeline::environment::Environment;
 use crate::timeline::{EventKind, Process, Source};
 
 /// A worker process that consumes the queue and is not the watched one.
@@ -84,19 +84,15 @@ pub(in crate::diagnosis) const OF_ITS_RUN: &[&str] = &[
 
 /// Its code is not the watched worker's: by the folder from which it imports, or in which it was started.
 pub(in crate::diagnosis) fn has_other_code(story: &Story<'_>, pid: i32) -> Option<Fact<String>> {
-    let environment = |of: &dyn Fn(&Environment) -> bool| {
-        let mut all = story.facts(|kind| match kind {
-            EventKind::Environment(environment) if of(environment) => Some(&**environment),
+    let taker = story
+        .facts(|kind| match kind {
+            EventKind::Environment(environment) if environment.pid == pid => Some(&**environment),
             _ => None,
-        });
-        all.next()
-    };
-    let taker = environment(&|environment| environment.pid == pid);
-    let watched = environment(&|environment| {
-        environment.found.contains(&Found::WorkerLog)
-            && environment.pid != pid
-            && story.is_watched(environment.pid) != Some(false)
-    })?;
+        })
+        .next();
+    let watched = story
+        .workers_found_by_the_log()
+        .find(|worker| worker.pid != pid && story.is_watched(worker.pid) != Some(false))?;
     let imports = |environment: &Environment| Some(environment.code.as_ref()?.directory.clone());
     let folders = taker.and_then(|taker| Some((imports(&taker)?, imports(&watched)?)));
     if let Some((its, ours)) = folders {

@@ -6,7 +6,7 @@ use super::stacks::{self, Dump, Thread};
 use super::{Fact, Story, Transfer, control, programs, relays, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
-use crate::timeline::environment::Found;
+use crate::timeline::environment::{Environment, Found};
 use crate::timeline::{EventKind, Process, Role, Source};
 
 /// A part of the system that was started in this run.
@@ -231,10 +231,7 @@ impl<'a> Story<'a> {
         if process.is_some_and(|process| relays::passes_on(self, process)) {
             return None;
         }
-        let holders: Vec<i32> = self
-            .workers_found_by_the_log()
-            .map(|holder| holder.value)
-            .collect();
+        let holders: Vec<i32> = self.workers_found_by_the_log().map(|holder| holder.pid).collect();
         if process.is_some_and(|process| holders.contains(&process.ppid)) {
             return Some(true);
         }
@@ -259,17 +256,16 @@ impl<'a> Story<'a> {
 
     /// Workers that were found because they, or an ancestor, have the watched log open: a run may end before the list of
     /// processes has them.
-    fn workers_found_by_the_log(&self) -> impl Iterator<Item = Fact<i32>> {
-        let holds = |kind: &'a EventKind| match kind {
+    pub(super) fn workers_found_by_the_log(&self) -> impl Iterator<Item = Fact<&'a Environment>> {
+        self.facts(|kind| match kind {
             EventKind::Environment(environment)
                 if environment.found.contains(&Found::WorkerLog)
                     && workers::is_worker_command(&environment.command) =>
             {
-                Some(environment.pid)
+                Some(&**environment)
             }
             _ => None,
-        };
-        self.facts(holds)
+        })
     }
 
     /// Processes of this machine that write the watched log: by its pids, and only what looks like

@@ -1,8 +1,11 @@
 //! What comes after a failed attempt, and what waits for its time.
 
+use std::fmt::{self, Display, Formatter};
+
 use super::{Story, Transfer, WorkerLine, broker};
 use crate::diagnosis::Outcome;
 use crate::framework::{Delays, LogEvent};
+use crate::text::counted;
 use crate::timeline::{EventKind, Source};
 use crate::units;
 
@@ -98,22 +101,128 @@ pub(in crate::diagnosis) fn final_attempt(story: &Story<'_>) -> bool {
     !story.timeline.setup.wait_retries || story.line(is_last).is_some()
 }
 
-/// What comes next after a failed attempt, from the log or from the copy on the delay queue.
-pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
+/// What comes next after a failed attempt. It prints as the end of a sentence.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::diagnosis) enum RetryState {
+    /// Nothing says.
+    Unknown,
+    Exhausted,
+    /// The row said that it had succeeded, and then an attempt failed.
+    SucceededBefore,
+    SucceededSince,
+    FailedAgain,
+    /// The copy was seen, and its time is to come: how many were seen before, of how many.
+    Comes {
+        retry: u64,
+        most: Option<u64>,
+        in_ms: f64,
+    },
+    /// The copy was seen, and nothing says for how long it waits.
+    Waits {
+        retry: u64,
+    },
+    /// By its word, and afterwards nobody sees what came of it: the delay queue, and how many wait there by now.
+    WasToCome {
+        in_ms: f64,
+        waiting: Option<(String, u64)>,
+    },
+    /// By its word alone; whether every publish was seen, and none was its copy.
+    Announced {
+        in_ms: f64,
+        copy_is_missing: bool,
+    },
+    /// Its time has passed, and nothing shows it; where it was sent instead of to its own queue.
+    Overdue {
+        retry: u64,
+        by_ms: f64,
+        sent_to: String,
+    },
+    Delivered {
+        retry: u64,
+    },
+}
+
+impl RetryState {
+    /// A copy of the message waits for its turn.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Comes { .. } | Self::Waits { .. })
+    }
+}
+
+impl Display for RetryState {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => Ok(()),
+            Self::Exhausted => f.write_str("; retries are exhausted"),
+            Self::SucceededBefore => {
+                f.write_str("; the row said that it succeeded before that, and a retry runs it again")
+            }
+            Self::SucceededSince => f.write_str("; the task has succeeded since"),
+            Self::FailedAgain => f.write_str("; it was retried, and failed again"),
+            Self::Comes { retry, most, in_ms } => {
+                let most = most.map_or(String::new(), |most| format!(" of at most {most}"));
+                match *in_ms > 0.0 {
+                    true => write!(f, "; retry {retry}{most} comes in {}", units::span(*in_ms)),
+                    false => write!(f, "; retry {retry}{most} comes at once"),
+                }
+            }
+            Self::Waits { retry } => write!(f, "; retry {retry} is waiting"),
+            Self::WasToCome { in_ms, waiting } => {
+                let waiting = waiting.as_ref().map(|(queue, count)| {
+                    let many = counted(*count, "message", "messages");
+                    format!(", and `{queue}` holds {many}")
+                });
+                let waiting = waiting.unwrap_or_default();
+                write!(f, "; it was to be retried {} later{waiting}", units::span(*in_ms))
+            }
+            Self::Announced {
+                in_ms,
+                copy_is_missing,
+            } => {
+                let missing = if *copy_is_missing {
+                    ", and no copy was seen"
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "; it said that it would retry in {}{missing}",
+                    units::span(*in_ms)
+                )
+            }
+            Self::Overdue {
+                retry,
+                by_ms,
+                sent_to,
+            } => {
+                write!(f, "; retry {retry} was due {} ago{sent_to}", units::span(*by_ms))
+            }
+            Self::Delivered { retry } => {
+                write!(
+                    f,
+                    "; retry {retry} has been delivered since; its result was not seen"
+                )
+            }
+        }
+    }
+}
+
+/// From the log, or from the copy on the delay queue.
+pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> RetryState {
     if story
         .line(|mark| matches!(mark, LogEvent::RetriesExceeded { .. }))
         .is_some()
     {
-        return "; retries are exhausted".into();
+        return RetryState::Exhausted;
     }
     if story.outcome() == Outcome::Succeeded {
         let raised = story.raised().last().map_or(f64::MIN, |raised| raised.at_ms);
         let mut rows = story.rows().iter();
         let first = rows.find(|row| row.present && story.says_it_is_over(row));
-        match first.is_some_and(|row| row.at_ms < raised) {
-            true => return "; the row said that it succeeded before that, and a retry runs it again".into(),
-            false => return "; the task has succeeded since".into(),
-        }
+        return match first.is_some_and(|row| row.at_ms < raised) {
+            true => RetryState::SucceededBefore,
+            false => RetryState::SucceededSince,
+        };
     }
     let copy = story
         .publishes()
@@ -133,30 +242,33 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> String {
             .filter(|left| *left > 0.0)
     });
     match (wait, copy.and_then(|passage| passage.message.retries)) {
-        (Some(wait), Some(done)) => {
-            let left = copy
-                .and_then(|passage| passage.message.max_retries)
-                .map(|most| format!(" of at most {most}"))
-                .unwrap_or_default();
-            match wait > 0.0 {
-                true => format!("; retry {done}{left} comes in {}", units::span(wait)),
-                false => format!("; retry {done}{left} comes at once"),
-            }
-        }
-        (Some(wait), None) if story.post_mortem() => {
-            format!("; it was to be retried {} later", units::span(wait))
-        }
-        (Some(wait), None) if broker::saw_every_publish(story) => format!(
-            "; it said that it would retry in {}, and no copy was seen",
-            units::span(wait)
-        ),
-        (Some(wait), None) => format!("; it said that it would retry in {}", units::span(wait)),
-        (None, Some(done)) if retry_was_delivered(story) => {
-            format!("; retry {done} has been delivered since; its result was not seen")
-        }
-        (None, Some(done)) => format!("; retry {done} is waiting"),
-        (None, None) => String::new(),
+        (Some(in_ms), Some(retry)) => RetryState::Comes {
+            retry,
+            most: copy.and_then(|passage| passage.message.max_retries),
+            in_ms,
+        },
+        (Some(in_ms), None) if story.post_mortem() => RetryState::WasToCome {
+            in_ms,
+            waiting: on_the_delay_queue(story),
+        },
+        (Some(in_ms), None) => RetryState::Announced {
+            in_ms,
+            copy_is_missing: broker::saw_every_publish(story),
+        },
+        (None, Some(retry)) if retry_was_delivered(story) => RetryState::Delivered { retry },
+        (None, Some(retry)) => RetryState::Waits { retry },
+        (None, None) => RetryState::Unknown,
     }
+}
+
+/// Whosever they are: ready, and held by the workers that wait for their time.
+fn on_the_delay_queue(story: &Story<'_>) -> Option<(String, u64)> {
+    let queue = story.delay_queue()?;
+    let ready = story.depths(&queue).last()?.ready;
+    let held = story.infos(&queue).last().and_then(|info| info.unacked);
+    let count = ready + held.unwrap_or(0);
+    // What is held is counted seconds late.
+    (count > 0).then_some((queue, count))
 }
 
 /// The retry that this line announced has failed as well, or its time has passed and nothing shows it.
@@ -165,7 +277,7 @@ fn what_came_of_it(
     told: &WorkerLine<'_>,
     in_ms: f64,
     copy: Option<&Transfer<'_>>,
-) -> Option<String> {
+) -> Option<RetryState> {
     let failed = |line: &&WorkerLine<'_>| {
         line.n > told.n
             && matches!(
@@ -174,23 +286,22 @@ fn what_came_of_it(
             )
     };
     if story.lines().iter().any(|line| failed(&line)) {
-        return Some("; it was retried, and failed again".into());
+        return Some(RetryState::FailedAgain);
     }
     let now = story.timeline.events.last()?.at_ms;
-    let late = now - (told.at_ms + in_ms);
+    let by_ms = now - (told.at_ms + in_ms);
     // A worker may take a moment to begin.
-    if late < BETWEEN_SOURCES_MS || story.post_mortem() {
+    if by_ms < BETWEEN_SOURCES_MS || story.post_mortem() {
         return None;
     }
     let copy = copy?;
-    let done = copy.message.retries.unwrap_or(1);
     let nobody = || {
         let consumers = story.consumers()?;
         let is_known = story.sees_all(Source::Management) && consumers.at_ms > copy.at_ms;
         let is_consumed = consumers.iter().any(|consumer| consumer.queue == copy.queue);
         (is_known && !is_consumed).then_some(", which has no consumer")
     };
-    let place = match story.is_of_my_queue(copy.queue) {
+    let sent_to = match story.is_of_my_queue(copy.queue) {
         true => String::new(),
         false => format!(
             ": it was sent to `{}`{}",
@@ -198,7 +309,11 @@ fn what_came_of_it(
             nobody().unwrap_or_default()
         ),
     };
-    Some(format!("; retry {done} was due {} ago{place}", units::span(late)))
+    Some(RetryState::Overdue {
+        retry: copy.message.retries.unwrap_or(1),
+        by_ms,
+        sent_to,
+    })
 }
 
 /// The last attempt said that it is retried.
@@ -254,7 +369,7 @@ mod tests {
         let scene = again.and(|scene| scene.setup(|setup| setup.wait_retries = true));
         let timeline = scene.timeline.clone();
         let story = Story::new(&timeline);
-        assert_eq!(retry_state(&story), "; it was retried, and failed again");
+        assert_eq!(retry_state(&story), RetryState::FailedAgain);
         assert!(final_attempt(&story));
         // Its copy went elsewhere long ago.
         let copy = Message {
@@ -268,21 +383,21 @@ mod tests {
         let late = sent("again")
             .and(|scene| scene.consumers(&[("celery", WORKER, 4)]))
             .silence();
-        let said = retry_state(&Story::new(&late.timeline));
+        let said = retry_state(&Story::new(&late.timeline)).to_string();
         assert!(
             said.starts_with("; retry 1 was due ")
                 && said.ends_with(" ago: it was sent to `again`, which has no consumer"),
             "{said}"
         );
         let here = sent("celery").silence();
-        let said = retry_state(&Story::new(&here.timeline));
+        let said = retry_state(&Story::new(&here.timeline)).to_string();
         assert!(
             said.starts_with("; retry 1 was due ") && said.ends_with(" ago"),
             "{said}"
         );
         let soon = sent("celery");
         assert_eq!(
-            retry_state(&Story::new(&soon.timeline)),
+            retry_state(&Story::new(&soon.timeline)).to_string(),
             "; retry 1 comes at once"
         );
         // It did better since.
@@ -291,7 +406,7 @@ mod tests {
             .and(|scene| scene.row("COMPLETED"));
         assert_eq!(
             retry_state(&Story::new(&better.timeline)),
-            "; the task has succeeded since"
+            RetryState::SucceededSince
         );
         // And one that is on its way does.
         let waits = retried().and(|scene| scene.setup(|setup| setup.wait_retries = true));
