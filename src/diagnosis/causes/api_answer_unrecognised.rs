@@ -1,5 +1,7 @@
 //! A success without a task id where one is expected.
 
+use serde_json::Value;
+
 use crate::diagnosis::evidence::{api, later};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text::{self, counted};
@@ -50,11 +52,15 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n],
     );
-    api::unless_its_message_comes(story, answer.case(GROUP, false))
+    let answer = answer
+        .case(GROUP, false)
+        .case(ERROR, tells_of_an_error(body));
+    api::unless_its_message_comes(story, answer)
 }
 
-/// The case of its remedies.
+/// The cases of its remedies.
 const GROUP: &str = "it is a group's id";
+const ERROR: &str = "the body tells of an error";
 
 /// It answered with an id, which is no task's.
 fn of_a_group(story: &Story<'_>) -> Option<Answer> {
@@ -69,7 +75,25 @@ fn of_a_group(story: &Story<'_>) -> Option<Answer> {
     );
     let evidence: Vec<u32> = members.iter().map(|member| member.n).take(4).collect();
     let answer = Answer::shown(text, evidence).owned_by(Some(&[Owner::ApiCode]));
-    Some(answer.may_have_begun())
+    Some(answer.may_have_begun().case(ERROR, false))
+}
+
+/// `{"ok": false}`, or an `error` that is not empty.
+fn tells_of_an_error(body: &str) -> bool {
+    let Ok(Value::Object(body)) = serde_json::from_str(body) else {
+        return false;
+    };
+    let is_given = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        _ => true,
+    };
+    let denies = |key: &str| body.get(key).and_then(Value::as_bool) == Some(false);
+    ["error", "errors"]
+        .iter()
+        .any(|key| body.get(*key).is_some_and(is_given))
+        || ["ok", "success"].iter().any(|key| denies(key))
 }
 
 /// A command that ended well, and named no task. One that sent nothing has nothing to name.
@@ -107,9 +131,29 @@ fn by_its_message(story: &Story<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::CAUSE;
+    use super::{CAUSE, tells_of_an_error};
     use crate::diagnosis::testing::{API, Scene, WORKER};
     use crate::framework::{ArgumentValues, Message};
+
+    #[test]
+    fn a_body_that_tells_of_an_error() {
+        for body in [
+            r#"{"ok":false}"#,
+            r#"{"error":"no such lane"}"#,
+            r#"{"errors":["a"]}"#,
+        ] {
+            assert!(tells_of_an_error(body), "{body}");
+        }
+        for body in [
+            r#"{"ok":true,"errors":[]}"#,
+            r#"{"error":null}"#,
+            r#"{"error":""}"#,
+            "<html>",
+            "[1]",
+        ] {
+            assert!(!tells_of_an_error(body), "{body}");
+        }
+    }
 
     #[test]
     fn a_success_without_an_id() {

@@ -1,14 +1,23 @@
 //! The worker's session waits for a lock that is not the task's row: an advisory lock, or a row of another table.
 
-use crate::diagnosis::evidence::{locks, sessions};
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::evidence::stacks::{self, Thread};
+use crate::diagnosis::evidence::{broker, locks, sessions, workers};
+use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::framework::{LogEvent, is_database_library};
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "waits-for-lock",
-    keeps_from: &[Stage::Finished],
+    // Inside the actor, or in a hook before it.
+    keeps_from: &[Stage::Finished, Stage::Entered, Stage::Received],
     owner: &[Owner::DatabaseHost, Owner::WorkerCode],
-    explains: &["actor-still-running", "worker-blocked"],
+    explains: &[
+        "actor-still-running",
+        "worker-blocked",
+        "blocked-before-entry",
+        "worker-still-booting",
+    ],
+    scenario: Some(Scenario::C),
     // The list of sessions needs no row.
     needs: &[&[Source::Process]],
     page: include_str!("waits_for_lock.md"),
@@ -17,11 +26,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let entered = story
-        .reached(Stage::Entered)
-        .map(|(_, evidence)| evidence.clone());
     let at_work = story.attempt_over().is_none() && !story.call_has_returned();
-    let Some(entered) = entered.filter(|_| story.closed() && at_work) else {
+    let Some(stands) = stands(story).filter(|_| story.closed() && at_work) else {
         return Answer::NotApplicable;
     };
     // What is waited for is the row, or its table: their own causes say more.
@@ -42,15 +48,88 @@ fn check(story: &Story<'_>) -> Answer {
         "tuple" | "transactionid" => "a lock on a row",
         _ => "a lock",
     };
+    let is_elsewhere = match story.reached(Stage::Entered) {
+        Some(_) => is_beside_it(story, one.pid),
+        None => stands_elsewhere(story, one.pid),
+    };
+    if is_elsewhere {
+        return Answer::NotApplicable;
+    }
     let text = format!(
         "the worker (pid {}) waits in {} for {what}, held by {}",
         one.pid,
         waiting.database,
         locks::head(&waiting.blockers)
     );
-    let evidence: Vec<u32> = one.evidence.into_iter().chain(entered).collect();
-    let answer = Answer::likely(text, evidence);
+    let mut evidence: Vec<u32> = one.evidence.into_iter().chain(stands.evidence).collect();
+    // Its master is what is seen of a worker that boots.
+    let master = story
+        .process(one.pid)
+        .and_then(|process| story.process(process.ppid));
+    let master = master.filter(|master| story.deliveries().next().is_none() && workers::is_worker(master));
+    evidence.extend(master.map(|master| master.n));
+    let answer = match stands.is_shown {
+        true => Answer::likely(text, evidence),
+        false => Answer::possible(text, evidence).would_decide(&[Source::WorkerLog]),
+    };
     locks::at_work_or_idle(locks::naming_holder(answer, &waiting.blockers), &waiting.blockers)
+}
+
+/// Where the worker stands with the task.
+struct Stands {
+    evidence: Vec<u32>,
+    /// Something says that it is inside the actor, or before it. Otherwise the session that waits may be one that has
+    /// nothing to do with any task, as of a thread that waits to become a leader.
+    is_shown: bool,
+}
+
+fn stands(story: &Story<'_>) -> Option<Stands> {
+    if let Some((_, entered)) = story.reached(Stage::Entered) {
+        return Some(Stands {
+            evidence: entered.clone(),
+            is_shown: true,
+        });
+    }
+    if let Some(received) = story.line(|mark| matches!(mark, LogEvent::Received { .. })) {
+        return Some(Stands {
+            evidence: vec![received.n],
+            is_shown: true,
+        });
+    }
+    match story.deliveries().last() {
+        Some(passage) => Some(Stands {
+            evidence: vec![passage.n],
+            is_shown: false,
+        }),
+        // One that boots has been handed none.
+        None => Some(Stands {
+            evidence: Vec::new(),
+            is_shown: broker::has_consumer(story).is_none(),
+        }),
+    }
+}
+
+/// The task's own thread stands outside of the database: another one of the process waits, maybe for what ours holds. A
+/// coroutine is on no thread's stack.
+fn is_beside_it(story: &Story<'_>, pid: i32) -> bool {
+    let bridge = story.framework().stack.async_bridge;
+    let is_async = stacks::last_dump(story, pid).any(|thread| thread.has(bridge));
+    !is_async && locks::waits_for_the_database(story, pid).is_some_and(|waits| !waits.value)
+}
+
+/// Its threads were looked at, and none that runs tasks is in a database's library. A coroutine is on no thread's stack,
+/// but no hook before the actor is one.
+fn stands_elsewhere(story: &Story<'_>, pid: i32) -> bool {
+    let loops = story.framework().stack.worker_loop;
+    let asks = |thread: &Thread<'_>| {
+        let frames = thread.frames().iter();
+        let mut library = frames.take_while(|frame| stacks::is_library(&frame.file));
+        library.any(|frame| is_database_library(&frame.file))
+    };
+    let threads: Vec<Thread<'_>> = stacks::last_dump(story, pid)
+        .filter(|thread| thread.has(loops))
+        .collect();
+    !threads.is_empty() && !threads.iter().any(asks)
 }
 
 #[cfg(test)]
@@ -95,6 +174,65 @@ mod tests {
         for part in ["an advisory lock", "backend 77", "report", "idle in transaction"] {
             assert!(summary.contains(part), "{part}: {summary}");
         }
+    }
+
+    /// Ours may be the one that holds the lock.
+    #[test]
+    fn another_thread_of_the_process_waits() {
+        let stands = |file: &'static str| {
+            let frames = [
+                ("wait", file),
+                ("act", "/app/tasks.py"),
+                ("Actor.__call__", "/v/site-packages/dramatiq/actor.py"),
+                (
+                    "WorkerThread.process_message",
+                    "/v/site-packages/dramatiq/worker.py",
+                ),
+            ];
+            let scene = entered().stack(101, "Thread-4", &frames);
+            scene
+                .see(Source::Database, session(Some("transactionid")))
+                .timeout()
+        };
+        assert_eq!(
+            stands("/v/site-packages/psycopg/waiting.py").answer(&CAUSE),
+            "likely"
+        );
+        assert_eq!(
+            stands("/v/site-packages/httpx/_client.py").answer(&CAUSE),
+            "not applicable"
+        );
+    }
+
+    /// In a hook before the actor, or while it imports its code.
+    #[test]
+    fn before_the_actor() {
+        let connected = |scene: Scene| {
+            let scene = scene.process(101, 100, "python dramatiq app.worker", |process| {
+                process.sockets_seen = true;
+                process.sockets.push(format!("{CLIENT} -> {SERVER}"));
+            });
+            scene.see(Source::Database, session(Some("advisory"))).timeout()
+        };
+        let received = connected(Scene::received());
+        assert_eq!(received.cause(), "likely waits-for-lock");
+        assert_eq!(received.verdict().scenario, Some(Scenario::C));
+        // Its thread waits for something else, and another one of the process for the lock.
+        let hangs = Scene::received().stack(
+            101,
+            "Thread-4",
+            &[
+                ("recv", "/app/hooks.py"),
+                (
+                    "WorkerThread.process_message",
+                    "/v/site-packages/dramatiq/worker.py",
+                ),
+            ],
+        );
+        assert_eq!(connected(hangs).answer(&CAUSE), "not applicable");
+        // Nothing says where the task stands: another thread of the worker may wait for something else.
+        let quiet = connected(Scene::delivered().peer(crate::diagnosis::testing::WORKER, 101));
+        assert_eq!(quiet.answer(&CAUSE), "possible", "{}", quiet.summary());
     }
 
     #[test]
