@@ -145,6 +145,7 @@ pub static FRAMEWORK: Framework = Framework {
     client: ClientShape {
         library: &["/kombu/", "/amqp/"],
         raises_through: &["-packages/celery/", "/kombu/"],
+        names_exchanges: true,
         // py-amqp has an exception for each code of the broker's; kombu wraps what the socket says.
         errors: &[
             "\namqp.exceptions.",

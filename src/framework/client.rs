@@ -8,6 +8,8 @@ pub struct ClientShape {
     /// Parts of paths through which an error leaves for the application. Below others the library may have
     /// logged an attempt that a later one made good.
     pub raises_through: &'static [&'static str],
+    /// It publishes to exchanges that have a name, and not only to the default one: that one is missing may be about a task.
+    pub names_exchanges: bool,
     /// What it raises when it cannot connect, or when the broker refuses what it asks.
     pub errors: &'static [&'static str],
 }

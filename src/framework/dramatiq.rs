@@ -134,6 +134,7 @@ pub static FRAMEWORK: Framework = Framework {
     client: ClientShape {
         library: &["/pika/"],
         raises_through: &["/dramatiq/"],
+        names_exchanges: false,
         errors: &[
             "ConnectionClosed",
             "ChannelClosed",

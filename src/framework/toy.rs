@@ -97,6 +97,7 @@ pub static FRAMEWORK: Framework = Framework {
     client: ClientShape {
         library: &["/toynet/"],
         raises_through: &["/toy/"],
+        names_exchanges: false,
         errors: &["toy.NotSent"],
     },
     takes: Takes::Child,

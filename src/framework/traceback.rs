@@ -48,7 +48,9 @@ pub fn class_of(exception: &str) -> &str {
 /// names the module unless a program is its own.
 pub fn raises_one_of(text: &str, classes: &[&str]) -> bool {
     let mut below_a_frame = false;
-    text.lines().any(|line| {
+    // Some loggers leave a line between them.
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    lines.any(|line| {
         let is_indented = line.starts_with([' ', '\t']);
         let is_exception = std::mem::replace(&mut below_a_frame, is_indented) && !is_indented;
         is_exception && is_one_of(class_of(line), classes)
@@ -65,7 +67,8 @@ pub fn is_one_of(class: &str, classes: &[&str]) -> bool {
 const CHAINED: &str = "\nThe above exception was the direct cause of the following exception:";
 
 static FRAME: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"^\s*(?:\|\s*)*File "([^"]+)", line (\d+), in (.+)$"#).ok());
+    // Loguru points at the frame that caught it.
+    LazyLock::new(|| Regex::new(r#"^\s*(?:\|\s*)*(?:>\s+)?File "([^"]+)", line (\d+), in (.+)$"#).ok());
 
 impl Traceback {
     /// The last traceback of a chain: the one that was finally raised.

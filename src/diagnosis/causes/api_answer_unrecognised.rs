@@ -52,9 +52,7 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n],
     );
-    let answer = answer
-        .case(GROUP, false)
-        .case(ERROR, tells_of_an_error(body));
+    let answer = answer.case(GROUP, false).case(ERROR, tells_of_an_error(body));
     api::unless_its_message_comes(story, answer)
 }
 

@@ -1,9 +1,9 @@
 //! The API's publish failed.
 
-use crate::diagnosis::evidence::{api, broker};
+use crate::diagnosis::evidence::{Fact, api, broker, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-cannot-enqueue",
@@ -38,6 +38,9 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(error) = found else {
         return Answer::NotApplicable;
     };
+    if let Some(answer) = by_its_own_hand(story, &error, raised) {
+        return answer;
+    }
     let (exception, evidence) = (&*error, [answered.n, error.n]);
     if let Some(passage) = story.published().filter(|_| *swallowed) {
         return Answer::ruled_out("the task's message was published", [passage.n]);
@@ -58,6 +61,23 @@ fn check(story: &Story<'_>) -> Answer {
         None => Answer::likely(text, evidence).terminal(),
         Some(_) => api::by_traceback(story, Answer::shown(text, evidence), error.n),
     }
+}
+
+/// The application's own code calls the broker's client, and not through the framework: what it could not send may be
+/// anything.
+fn by_its_own_hand(story: &Story<'_>, error: &Fact<String>, raised: impl Fn(&str) -> bool) -> Option<Answer> {
+    let event = story.timeline.event(error.n)?;
+    let EventKind::Line(line) = &event.kind else {
+        return None;
+    };
+    let text = line.traceback.as_deref().filter(|text| !raised(text))?;
+    let trace = story.framework().traceback(text)?;
+    let is_called = trace.frames.iter().any(|frame| !stacks::is_library(&frame.file));
+    let text = format!(
+        "the API could not reach a broker ({error}), by a call of its own and not through {}: it need not be what would have sent this task",
+        story.framework().title
+    );
+    is_called.then(|| Answer::possible(text, [error.n]))
 }
 
 #[cfg(test)]
@@ -101,6 +121,19 @@ mod tests {
             scene.verdict().cause.map(|cause| cause.id).as_deref(),
             Some("api-cannot-enqueue")
         );
+    }
+
+    /// It tells something else, at another broker.
+    #[test]
+    fn what_the_application_sends_by_its_own_hand_need_not_be_the_task() {
+        let display = PIKA_ONLY.replacen(
+            "  File",
+            "> File \"/app/desk.py\", line 9, in tell\n    │    └ <module 'pika'>\n\n  File",
+            1,
+        );
+        let scene = Scene::accepted().row("PENDING").api_served("POST /tasks", 202);
+        let scene = scene.api_log("no display was told", &display).silence();
+        assert_eq!(scene.answer(&CAUSE), "possible");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The worker cannot read the message.
 
-use crate::diagnosis::evidence::{Transfer, broker};
+use crate::diagnosis::evidence::{Transfer, WorkerLine, broker};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
@@ -66,16 +66,20 @@ fn read(story: &Story<'_>) -> Answer {
         )
         .terminal_after(PUBLISH_MS);
     }
-    let Some((passage, why)) = story
-        .publishes()
+    let unreadable = |passage: &Transfer<'_>| passage.message.undecodable.clone();
+    let mut sent = story.publishes().iter();
+    if let Some((letter, why)) = story
+        .held()
         .iter()
-        .find_map(|passage| passage.message.undecodable.as_deref().map(|why| (passage, why)))
-    else {
+        .filter(|held| held.reason == Some("rejected"))
+        .find_map(|held| Some((&held.passage, unreadable(&held.passage)?)))
+    {
+        return rejected(story, letter, &why);
+    }
+    let Some((passage, why)) = sent.find_map(|passage| Some((passage, unreadable(passage)?))) else {
         return Answer::NotApplicable;
     };
-    let logged = story.worker_lines().iter().find(|told| {
-        story.counts(told) && told.at_ms >= passage.at_ms && matches!(told.mark, Some(LogEvent::DecodeFailed))
-    });
+    let logged = decoding_failed(story).filter(|told| told.at_ms >= passage.at_ms);
     match logged {
         Some(told) => Answer::shown(
             format!("the body holds {why}; the worker's log: {}", told.line.text),
@@ -92,6 +96,24 @@ fn read(story: &Story<'_>) -> Answer {
             }
         }
         None => Answer::NotApplicable,
+    }
+}
+
+/// The last line of the log by which the worker could not read a message, whose it does not say.
+fn decoding_failed<'s, 'a>(story: &'s Story<'a>) -> Option<&'s WorkerLine<'a>> {
+    let mut lines = story.worker_lines().iter();
+    lines.rfind(|told| story.counts(told) && matches!(told.mark, Some(LogEvent::DecodeFailed)))
+}
+
+/// Afterwards it lies where a worker puts what it cannot read, and what else it rejects.
+fn rejected(story: &Story<'_>, letter: &Transfer<'_>, why: &str) -> Answer {
+    let text = format!("it was rejected, and its body holds {why}");
+    match decoding_failed(story) {
+        Some(told) => Answer::likely(
+            format!("{text}; the worker's log: {}", told.line.text),
+            [letter.n, told.n],
+        ),
+        None => Answer::possible(text, [letter.n]).would_decide(&[Source::WorkerLog]),
     }
 }
 
@@ -124,6 +146,42 @@ mod tests {
         );
     }
     use crate::diagnosis::testing::{API, Scene, WORKER};
+
+    /// Afterwards, by a look at the dead letters.
+    #[test]
+    fn a_letter_that_cannot_be_read() {
+        let looked = |reason: &str, why: Option<&str>, logged: bool| {
+            let mut letter = Scene::message("m-1");
+            letter.undecodable = why.map(str::to_owned);
+            let scene = Scene::new().given().worker_booted().from_before(5);
+            let scene = match logged {
+                true => scene.error(
+                    "dramatiq.brokers.rabbitmq._RabbitmqConsumer",
+                    "Failed to decode message using encoder <JSONEncoder>.",
+                ),
+                false => scene,
+            };
+            let letter = EventKind::DeadLetter {
+                queue: "default.XQ".into(),
+                reason: Some(reason.into()),
+                from_queue: Some("default".into()),
+                message: letter,
+            };
+            let scene = scene
+                .from_now_on()
+                .row("PENDING")
+                .see(Source::DeadLetters, letter);
+            scene
+                .end(crate::timeline::Ended::Looked)
+                .without(Source::Firehose)
+                .answer(&CAUSE)
+        };
+        let why = Some("12 bytes that are not JSON");
+        assert_eq!(looked("rejected", why, true), "likely");
+        assert_eq!(looked("rejected", why, false), "possible");
+        assert_eq!(looked("rejected", None, true), "not applicable");
+        assert_eq!(looked("expired", why, true), "not applicable");
+    }
 
     fn unreadable() -> Scene {
         let mut message = Scene::message("m-1");

@@ -70,6 +70,13 @@ fn waits_for_the_loop(story: &Story<'_>, n: u32, thread: Option<&str>) -> bool {
         .any(|stack| stack.is_still() && thread.is_none_or(|name| name == stack.name()) && stack.has(bridge))
 }
 
+/// A thread of the process waits for what a coroutine gives, whosever that is.
+fn stands_at_the_bridge(story: &Story<'_>, pid: Option<i32>) -> Option<u32> {
+    let bridge = story.framework().stack.async_bridge;
+    let mut threads = stacks::last_dump(story, pid?);
+    threads.find(|thread| thread.has(bridge)).map(|thread| thread.n)
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some(called) = story.line(|mark| matches!(mark, LogEvent::Called)) else {
         return Answer::NotApplicable;
@@ -83,8 +90,8 @@ fn check(story: &Story<'_>) -> Answer {
     match stacks::blocked_loop(story, called.pid) {
         Some(Fact { n, value: frame, .. }) => {
             let text = format!(
-                "the event loop of pid {} sits in a blocking call: {frame}",
-                called.pid.unwrap_or(0)
+                "the event loop of {} sits in a blocking call: {frame}",
+                called.pid.map_or("the worker".into(), |pid| format!("pid {pid}"))
             );
             // The coroutine in the way may be this very actor's, or a task that it made, and it has then been
             // entered. And a plain function does not care for the loop.
@@ -107,11 +114,14 @@ fn check(story: &Story<'_>) -> Answer {
         None if has_no_loop(story, called.pid) => Answer::NotApplicable,
         None => match stacks::idle_loop(story, called.pid) {
             Some(n) => Answer::ruled_out("the event loop waits for events, and nothing blocks it", [n]),
-            None => Answer::possible(
-                "the actor was called and nothing more happened: if it is async, its event loop is blocked",
-                [called.n],
-            )
-            .would_decide(&[Source::Process]),
+            // Without a stack nothing says that it is async at all.
+            None => match stands_at_the_bridge(story, called.pid) {
+                Some(n) => Answer::possible(
+                    "the thread that called the actor waits for its event loop, which was not seen to be free",
+                    [called.n, n],
+                ),
+                None => Answer::cannot_tell(&[Source::Process]),
+            },
         },
     }
 }
@@ -175,7 +185,19 @@ mod tests {
         let others = "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'm-2'.";
         let scene = stuck_in("slow").line(others).silence();
         assert_eq!(scene.cause(), "certain event-loop-blocked");
-        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "possible");
+        // Without its stack nothing says that there is a loop.
+        assert_eq!(scene.without(Source::Process).answer(&CAUSE), "cannot tell");
+    }
+
+    /// The framework called it: its own code may have run since, without a word.
+    #[test]
+    fn a_plain_actor_that_says_nothing() {
+        let unmarked = Scene::called().setup(|setup| setup.entry_pattern = None);
+        let verdict = unmarked.silence().verdict();
+        assert_eq!(verdict.cause.map(|cause| cause.id), None);
+        assert_eq!(verdict.scenario, None);
+        let entered = verdict.stages.iter().find(|stage| stage.stage == Stage::Entered);
+        assert_eq!(entered.and_then(|entered| entered.reached), None);
     }
 
     /// A helper of the actor's own, or a task that it made: nothing else was in the process's hands.

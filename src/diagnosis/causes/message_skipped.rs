@@ -40,7 +40,17 @@ fn check(story: &Story<'_>) -> Answer {
                 ),
                 [told.n, copy.n],
             ),
-            None => Answer::shown(text, [told.n]).gone().terminal(),
+            None => match may_be_of_another(story) {
+                None => Answer::shown(text, [told.n]).gone().terminal(),
+                Some(held) => Answer::possible(
+                    format!(
+                        "{text}; a message of `{}` is not acknowledged: this task may have two, and the other one be at work",
+                        story.queue()
+                    ),
+                    [told.n, held],
+                )
+                .may_have_begun(),
+            },
         };
         return answer.case(BY_SKIPPING, true).case(BY_FAILING, false);
     }
@@ -72,10 +82,36 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// Afterwards, of a message that the line does not name: one of the queue is still in a worker's hands.
+fn may_be_of_another(story: &Story<'_>) -> Option<u32> {
+    let is_named = story.line(|mark| mark.message_id().is_some()).is_some();
+    let last = story.infos(story.queue()).last();
+    let held = last.filter(|info| info.unacked.is_some_and(|unacked| unacked > 0));
+    held.filter(|_| story.post_mortem() && !is_named)
+        .map(|info| info.n)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+
+    /// A quiet worker's line names no message, and one is at work.
+    #[test]
+    fn afterwards_the_one_that_was_skipped_need_not_be_the_only_one() {
+        let looked = |unacked: u64| {
+            let scene = Scene::new().given().from_before(5);
+            let scene = scene.warning("dramatiq.worker.WorkerThread", SKIPPED);
+            let scene = scene.from_now_on().row("PENDING");
+            let scene = scene.totals("default", 0, unacked, serde_json::json!({}));
+            scene
+                .end(crate::timeline::Ended::Looked)
+                .without(Source::Firehose)
+        };
+        assert_eq!(looked(0).answer(&CAUSE), "certain");
+        assert_eq!(looked(1).answer(&CAUSE), "possible");
+        assert_eq!(looked(1).verdict().scenario, None);
+    }
 
     const SKIPPED: &str = "Message act('task_1') was skipped.";
 

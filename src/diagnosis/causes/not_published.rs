@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{End, api, broker, connections, later, permissio
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Stand, Story};
 use crate::text;
-use crate::timeline::{Process, Source};
+use crate::timeline::{Level, Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "not-published",
@@ -81,7 +81,7 @@ fn check(story: &Story<'_>) -> Answer {
                         row.status.as_deref().unwrap_or("a failed status")
                     )
                 });
-                let said = api::own_words(story);
+                let said = said_by_the_api(story);
                 // What the API itself says of it leads further than where it connects.
                 let hint = failed.or(hint.filter(|_| said.is_none()));
                 let said = said.map(|(said, lines)| {
@@ -118,6 +118,15 @@ fn check(story: &Story<'_>) -> Answer {
             .would_decide(&[Source::Firehose]);
     }
     Answer::cannot_tell(&[Source::Firehose])
+}
+
+/// Of the task, or else while it had the request: to stand at the end of a sentence, with the lines.
+fn said_by_the_api(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
+    api::own_words(story).or_else(|| {
+        let said = api::said_meanwhile(story, Level::Info)?;
+        let text = format!("; meanwhile it logged \"{}\"", text::excerpt(&said.text));
+        Some((text, vec![said.n]))
+    })
 }
 
 /// A case of its remedies.

@@ -1,7 +1,7 @@
 //! The broker refused the message after `send()` had returned.
 
 use crate::diagnosis::evidence::permissions;
-use crate::diagnosis::premises::EventId;
+use crate::diagnosis::premises::{EventId, Premise};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{ClosedChannel, Source};
 
@@ -57,7 +57,8 @@ fn check(story: &Story<'_>) -> Answer {
             None => Answer::likely(
                 format!("{text}: RabbitMQ refuses what it publishes, and {send} does not learn of it"),
                 evidence,
-            ),
+            )
+            .given([Premise::WasSent]),
         };
         return answer
             .only_case(MAY_NOT_WRITE, CASES)

@@ -98,9 +98,14 @@ fn words(story: &Story<'_>, row: &Row, written: bool) -> String {
     let xmax = row.xmax.unwrap_or(0);
     // What it was before, one look does not tell.
     if story.post_mortem() {
+        // What the message names to go on with is seen in the message only.
+        let elsewhere = match story.publishes().is_empty() && story.held().is_empty() {
+            true => ", or another message may go on with the work",
+            false => "",
+        };
         return match is_untouched(row) {
             true => format!(
-                "the actor is done, the row says {status}, and its header shows no attempt to change this version of it (xmax {xmax}); something may have written over it since"
+                "the actor is done, the row says {status}, and its header shows no attempt to change this version of it (xmax {xmax}); something may have written over it since{elsewhere}"
             ),
             false => format!(
                 "the actor is done, the row says {status}, and its header shows no newer version, only a lock (xmax {xmax})"

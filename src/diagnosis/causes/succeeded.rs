@@ -200,6 +200,24 @@ mod tests {
         assert_eq!(unsettled.silence().answer(&CAUSE), "not applicable");
     }
 
+    /// No status is configured as a good one: a word that came after the return says no less than none.
+    #[test]
+    fn without_a_database_a_new_word_of_the_apis_denies_nothing() {
+        let said = |before: &str, after: &str| {
+            let scene = Scene::entered().api_says(before).completed().acked("m-1");
+            let scene = scene.api_says(after).without_a_database();
+            let scene = scene.setup(|setup| {
+                setup.succeeded.clear();
+                setup.failed.clear();
+            });
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(said("integrating", "reduced"), "likely");
+        assert_eq!(said("integrating", "integrating"), "not applicable");
+        assert_eq!(said("integrating", "Failed"), "not applicable");
+        assert_eq!(said("integrating", "queued"), "not applicable");
+    }
+
     #[test]
     fn without_a_database_a_retry_or_an_unseen_publish_is_a_near_miss() {
         let mut copy = Scene::message("m-1");

@@ -44,17 +44,7 @@ fn died(story: &Story<'_>) -> Answer {
             0 => told.line.text.clone(),
             count => format!("{} The message came back {count} times", told.line.text),
         };
-        let doing = match story.was_surely_entered() {
-            true if would_show_a_return(story) => "while it ran the actor",
-            true => "while it ran the actor, or what comes after it",
-            false if story.reached(Stage::Entered).is_none() => {
-                "with the task in its hands, and no line says how far it had come"
-            }
-            false => {
-                "while it had the task, which may not have begun: a handler of a signal may log in its name"
-            }
-        };
-        let text = format!("the worker process died {doing}: {text}");
+        let text = format!("the worker process died {}: {text}", story.died_doing());
         let (text, evidence, linger_ms) = match memory::killed_with(story, &told) {
             Some(why) => (format!("{text}; {why}"), vec![told.n, why.n], 0),
             None => (text, vec![told.n], until_it_says_why(story, &told)),
@@ -91,7 +81,7 @@ fn died(story: &Story<'_>) -> Answer {
                 );
                 Answer::likely(text, evidence)
             }
-            None if begun && (again > 0 || would_show) && !pending && would_show_a_return(story) => {
+            None if begun && (again > 0 || would_show) && !pending && story.would_show_a_return() => {
                 Answer::shown(text, evidence)
             }
             None => Answer::likely(text, evidence),
@@ -150,12 +140,6 @@ fn its_child_has_ended(story: &Story<'_>) -> Option<Answer> {
         child.pid, child.state
     );
     Some(Answer::likely(text, [answer.n, child.n]))
-}
-
-/// That the actor returned is said by the application's logger, which may be quieter than the framework's: only one that
-/// tells of a call tells of its end.
-fn would_show_a_return(story: &Story<'_>) -> bool {
-    !story.acknowledges_after_the_run() || workers::shows_calls(story)
 }
 
 fn by_order(answer: Answer, order: &Fact<String>) -> Answer {

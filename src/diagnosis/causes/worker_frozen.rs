@@ -203,6 +203,11 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
         is_its && process.lives() && story.gone(process.pid).is_none()
     });
     own.extend(children);
+    // A master that consumes nothing takes no message, and need not be stopped.
+    let consuming = story.queue_consumers().map_or(Vec::new(), |all| all.own);
+    if !story.master_takes() && own.iter().any(|process| consuming.contains(&process.pid)) {
+        own.retain(|process| consuming.contains(&process.pid));
+    }
     let stands = |process: &Process| process.frozen || matches!(process.state, 'T' | 't');
     if own.is_empty()
         && let Some(said) = story.place_says("worker", PlaceState::Paused)
@@ -324,6 +329,26 @@ mod tests {
             .peer(WORKER, 101)
             .process(101, 100, "python dramatiq app", |process| process.state = state)
             .silence()
+    }
+
+    /// Afterwards: those who consume are stopped, and their master is not.
+    #[test]
+    fn a_master_that_consumes_nothing_need_not_be_stopped() {
+        let looked = |state: char| {
+            let scene = Scene::new().given().worker_booted().row("PENDING");
+            let scene = scene
+                .process(100, 1, "python dramatiq app", |process| process.holds_log = true)
+                .process(101, 100, "python dramatiq app", |process| process.state = state)
+                .peer(WORKER, 101)
+                .consumers(&[("default", WORKER, 4)])
+                .totals("default", 0, 1, serde_json::json!({}));
+            scene
+                .end(crate::timeline::Ended::Looked)
+                .without(Source::Firehose)
+                .answer(&CAUSE)
+        };
+        assert_eq!(looked('T'), "likely");
+        assert_eq!(looked('S'), "not applicable");
     }
 
     /// Paused before it has written anything: known by its command, or by its engine.

@@ -1,6 +1,6 @@
 //! The worker talks to another vhost or another broker.
 
-use crate::diagnosis::evidence::{Fact, broker, connections, containers, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, containers, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{DefaultBroker, LogEvent};
@@ -29,6 +29,10 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     let vhost = &story.timeline.setup.vhost;
+    // What else its process is connected to is not what consumes.
+    if let Some(named) = tries_this_one(story) {
+        return Answer::ruled_out("the broker refuses it something in this very vhost", [named]);
+    }
     let workers = workers::live_workers(story);
     if let Some(connections) = story.connections() {
         for process in &workers {
@@ -68,6 +72,18 @@ fn check(story: &Story<'_>) -> Answer {
     connections::other_broker(story, &workers, "the worker")
         .followed_by(&words(story, default))
         .given([Premise::SamePidSpace, Premise::WriterIsTheWorker])
+}
+
+/// A refusal in its log names our vhost, in RabbitMQ's words: `… in vhost 'shop' refused`.
+fn tries_this_one(story: &Story<'_>) -> Option<u32> {
+    let named = format!("vhost '{}'", story.timeline.setup.vhost);
+    let since = story.worker_lines().iter().rev();
+    let mut lines = since.take_while(|told| !matches!(told.mark, Some(LogEvent::BootingUp)));
+    let names_it = |told: &&WorkerLine<'_>| {
+        let traceback = told.line.traceback.as_deref().unwrap_or_default();
+        told.line.text.contains(&named) || traceback.contains(&named)
+    };
+    lines.find(names_it).map(|told| told.n)
 }
 
 /// The worker itself says where it is connected, and has said nothing else since.

@@ -1,8 +1,8 @@
 //! The worker was told to stop.
 
-use crate::diagnosis::evidence::{WorkerLine, broker, programs, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, lives, programs, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
-use crate::framework::{LogEvent, WorkerLife};
+use crate::framework::LogEvent;
 use crate::timeline::{PlaceState, Source};
 use crate::units;
 
@@ -21,20 +21,11 @@ fn check(story: &Story<'_>) -> Answer {
     if story.row_succeeded().is_some() || story.api_succeeded().is_some() {
         return Answer::NotApplicable;
     }
-    let lines = story.worker_lines();
-    let Some(at) = lines
-        .iter()
-        .rposition(|told| matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown)))
-    else {
-        return Answer::NotApplicable;
+    let told = match lives::last_stop(story) {
+        None => return Answer::NotApplicable,
+        Some((told, true)) => return Answer::ruled_out("it started again after that", [told.n]),
+        Some((told, false)) => told,
     };
-    let told = lines[at];
-    if lines[at..]
-        .iter()
-        .any(|later| matches!(later.worker_life(), Some(WorkerLife::Up | WorkerLife::Booting)))
-    {
-        return Answer::ruled_out("it started again after that", [told.n]);
-    }
     let passage = story.deliveries().last();
     // A stopped worker explains nothing of a message that another process was handed.
     let elsewhere = passage

@@ -1,14 +1,15 @@
 //! What the API answered, and what its log says of it.
 
 use std::cell::LazyCell;
+use std::cmp::Reverse;
 
 use super::proofs::RequestLog;
-use super::{Fact, Story, broker, connections};
+use super::{Fact, Story, broker, connections, lines};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::framework::{FrameMatch, exception_in};
 use crate::text;
-use crate::timeline::{CommandEnd, EventKind, NoAnswer, Source, TOLD_LATER_MS};
+use crate::timeline::{CommandEnd, Event, EventKind, Level, LogLine, NoAnswer, Source, TOLD_LATER_MS};
 
 /// A request's line comes so long after its traceback.
 const REQUEST_LOGGED_MS: u64 = 150;
@@ -231,7 +232,7 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
         let printed = text::excerpt(end.printed.trim());
         return (!printed.is_empty()).then(|| (format!("; it printed \"{printed}\""), vec![end.n]));
     }
-    let lines: Vec<Fact<String>> = story
+    let mut lines: Vec<Fact<String>> = story
         .timeline
         .events
         .iter()
@@ -256,18 +257,50 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
             }
             _ => None,
         })
-        .take(MOST_QUOTED)
+        .take(MOST_QUOTED + 1)
         .collect();
     if lines.is_empty() {
         return None;
     }
+    let only = if lines.len() > MOST_QUOTED { "" } else { " only" };
+    lines.truncate(MOST_QUOTED);
     let said: Vec<String> = lines.iter().map(|said| said.value.clone()).collect();
     let lines = lines.iter().map(|said| said.n).collect();
-    Some((format!("; its log says {}", said.join(" and ")), lines))
+    Some((
+        format!("; of this task its log says{only} {}", said.join(" and ")),
+        lines,
+    ))
 }
 
 /// More are not read.
 const MOST_QUOTED: usize = 2;
+
+/// What it logged while it answered, the gravest line first of all: of this request or of another at the same time. Lines
+/// that tell of a request, those of libraries, and tracebacks are none.
+pub(in crate::diagnosis) fn said_meanwhile<'a>(story: &Story<'a>, least: Level) -> Option<Fact<&'a LogLine>> {
+    let given_up = |event: &Event| matches!(event.kind, EventKind::NotAnswered { .. }).then_some(event.at_ms);
+    let since = story.submitted_at()?;
+    let until = story.answered_at().or_else(|| story.find(given_up))? + REQUEST_LOGGED_MS as f64;
+    let lines = story
+        .timeline
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Line(line)
+                if event.source == Source::ApiLog
+                    && !line.before
+                    && (since..=until).contains(&event.at_ms)
+                    && line.level >= Some(least)
+                    && line.traceback.is_none()
+                    && !is_access(&line.text)
+                    && !lines::is_a_librarys(story, line) =>
+            {
+                Some(Fact::of(event, line))
+            }
+            _ => None,
+        });
+    lines.min_by_key(|line| (Reverse(line.level), line.n))
+}
 
 /// The task's id in the path of a request: `"GET /tasks/7 HTTP/1.1" 200`.
 fn is_access(text: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Processes that died, and what they had in hand.
 
 use super::{Story, Transfer, WorkerLine, control, workers};
+use crate::diagnosis::Stage;
 use crate::framework::{HeldTask, LogEvent, contains_token};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -47,6 +48,26 @@ impl<'a> Story<'a> {
                 && self.may_have_had_it(died)
                 && (last.is_some() || delivered())
         })
+    }
+
+    /// That the actor returned is said by the application's logger, which may be quieter than the framework's: only one
+    /// that tells of a call tells of its end.
+    pub(in crate::diagnosis) fn would_show_a_return(&self) -> bool {
+        !self.acknowledges_after_the_run() || workers::shows_calls(self)
+    }
+
+    /// What a process that died with the task did, as far as that is known: to stand in a sentence.
+    pub(in crate::diagnosis) fn died_doing(&self) -> &'static str {
+        match self.was_surely_entered() {
+            true if self.would_show_a_return() => "while it ran the actor",
+            true => "while it ran the actor, or what comes after it",
+            false if self.reached(Stage::Entered).is_none() => {
+                "with the task in its hands, and no line says how far it had come"
+            }
+            false => {
+                "while it had the task, which may not have begun: a handler of a signal may log in its name"
+            }
+        }
     }
 
     /// A master that hands messages to its children says of each that dies with one that its job is lost: an idle

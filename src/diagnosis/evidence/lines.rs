@@ -4,7 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Story, ThreadKey, WorkerLine};
 use crate::framework::{LogEvent, Verbosity};
-use crate::timeline::{EventKind, Level, Source};
+use crate::timeline::{EventKind, Level, LogLine, Source};
+
+/// Its logger is the framework's, or a library's, and not the application's own.
+pub(super) fn is_a_librarys(story: &Story<'_>, line: &LogLine) -> bool {
+    let logger = line.logger.as_deref().unwrap_or_default();
+    let framework = story.framework().log.logger;
+    [framework, "pika", "asyncio", "py.warnings", "concurrent"]
+        .iter()
+        .any(|name| logger == *name || logger.starts_with(&format!("{name}.")))
+}
 
 impl<'a> Story<'a> {
     /// The log lines that are this task's: by id, or between "Received message" and its settling in
@@ -255,12 +264,7 @@ impl<'a> Story<'a> {
                     called.insert(key, false);
                 }
                 None if called.get(&key) == Some(&true) => {
-                    let logger = told.line.logger.as_deref().unwrap_or_default();
-                    let framework = self.framework().log.logger;
-                    let library = [framework, "pika", "asyncio", "py.warnings", "concurrent"]
-                        .iter()
-                        .any(|name| logger == *name || logger.starts_with(&format!("{name}.")));
-                    if !logger.is_empty() && !library {
+                    if told.line.logger.is_some() && !is_a_librarys(self, told.line) {
                         own.push((told.at_ms, told.n));
                     }
                 }

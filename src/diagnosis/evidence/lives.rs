@@ -1,7 +1,7 @@
 //! The lives of the workers that write to one log, from banner to banner.
 
 use super::{Story, WorkerLine, workers};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, WorkerLife};
 
 /// The line, by its place in the log, lies behind the banner of a worker that names its queues, and not this task's.
 pub(in crate::diagnosis) fn is_anothers(story: &Story<'_>, at: usize) -> bool {
@@ -23,6 +23,16 @@ pub(in crate::diagnosis) fn is_anothers(story: &Story<'_>, at: usize) -> bool {
         Some(_) => !named.any(|is_ours| is_ours),
         None => named_ahead.peek().is_some() && !named_ahead.any(|is_ours| is_ours),
     }
+}
+
+/// The last word of the worker's own life is that it stops: that line, and what came of it where it was started again.
+pub(in crate::diagnosis) fn last_stop<'a>(story: &Story<'a>) -> Option<(WorkerLine<'a>, bool)> {
+    let lines = story.worker_lines();
+    let stops = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown));
+    let at = lines.iter().rposition(stops)?;
+    let is_up =
+        |told: &WorkerLine<'_>| matches!(told.worker_life(), Some(WorkerLife::Up | WorkerLife::Booting));
+    Some((lines[at], lines[at..].iter().any(is_up)))
 }
 
 /// A worker's child lives, with its master, that has written nothing to the log yet, and this line stood there before the

@@ -12,7 +12,8 @@ impl Story<'_> {
         // Afterwards a line may have been written to a log that is gone, or by a worker that is.
         let log = !self.post_mortem()
             && self.sees(Source::WorkerLog)
-            && (self.timeline.setup.entry_pattern.is_some() || self.tells_when_it_begins())
+            && (self.timeline.setup.entry_pattern.is_some()
+                || (self.tells_when_it_begins() && !self.may_have_been_silent()))
             && !self.log_was_cut()
             && !self.children_write_elsewhere()
             && !self.entries_of_somebody()
@@ -53,6 +54,11 @@ impl Story<'_> {
             |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called));
         let says = self.framework().log.tells_at == Verbosity::Debug || self.worker_lines.iter().any(begins);
         self.debug_log() && (says || !has_it)
+    }
+
+    /// It was called, and nothing says that the call did not get into it: its own code need not write a line.
+    fn may_have_been_silent(&self) -> bool {
+        self.line(|mark| matches!(mark, LogEvent::Called)).is_some() && !self.says_not_entered()
     }
 
     /// The worker's log was truncated in this run, or replaced and read from its new start alone.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::visibility::Visibility;
-use super::{Fact, Story, relays, row, standing};
+use super::{Fact, Story, WorkerLine, api, lives, relays, row, standing};
 use crate::diagnosis::{Outcome, Stage};
+use crate::framework::LogEvent;
 use crate::text::{self, counted};
-use crate::timeline::{Ended, Event, EventKind, Role, Row, Source};
+use crate::timeline::{Ended, Event, EventKind, Level, LogLine, Role, Row, Source};
 
 impl Story<'_> {
     fn which_is_meant(&self) -> String {
@@ -116,6 +117,48 @@ impl Story<'_> {
         notes
     }
 
+    /// Nothing was sent, and the API's log may say why in a line that no cause reads: the gravest, where it is graver than
+    /// those that the verdict rests on.
+    fn said_by_the_api(&self, told: &[u32]) -> Option<String> {
+        let is_sent = self.furthest() >= Some(Stage::Published)
+            || !self.publishes().is_empty()
+            || self.outcome() == Outcome::Succeeded;
+        let of_the_apis = |n: &u32| match self.timeline.event(*n)? {
+            Event {
+                source: Source::ApiLog,
+                kind: EventKind::Line(line),
+                ..
+            } => line.level,
+            _ => None,
+        };
+        let known = told.iter().filter_map(of_the_apis).max();
+        let is_news = |said: &Fact<&LogLine>| known.is_none_or(|known| said.level > Some(known));
+        let said = api::said_meanwhile(self, Level::Info).filter(|said| !is_sent && is_news(said))?;
+        let text = text::excerpt(&said.text);
+        Some(format!("while it had the request, the API logged \"{text}\""))
+    }
+
+    /// The task is at work in a worker that stops, unless the verdict says so: whatever waits behind it has nobody then.
+    fn goes_down(&self, told: &[u32]) -> Option<String> {
+        let (stops, is_up_again) = lives::last_stop(self)?;
+        let at_work = self.reached(Stage::Entered).is_some() && self.attempt_over().is_none();
+        // One process that died takes the others with it.
+        let died = |line: &&WorkerLine<'_>| matches!(line.mark, Some(LogEvent::ChildDied { .. }));
+        let died = self
+            .worker_lines()
+            .iter()
+            .rfind(died)
+            .filter(|died| died.n < stops.n);
+        let says = died.unwrap_or(&stops);
+        let is_news = self.counts(&stops) && !told.contains(&stops.n) && !told.contains(&says.n);
+        (at_work && !is_up_again && is_news && self.outcome() != Outcome::Succeeded).then(|| {
+            format!(
+                "the worker stops (\"{}\"): after this task it takes no other until it is started again",
+                text::excerpt(&says.line.text)
+            )
+        })
+    }
+
     /// What `--peek` and `--peek-main` were not let, beside what they could see.
     fn refused_looks(&self) -> Option<String> {
         let Visibility::Partial(reason) = self.visibility(Source::DeadLetters) else {
@@ -190,6 +233,8 @@ impl Story<'_> {
         }
         notes.extend(self.stands(told));
         notes.extend(self.taker(told));
+        notes.extend(self.goes_down(told));
+        notes.extend(self.said_by_the_api(told));
         if self.recognised().is_some() {
             notes.push("the answer names no task: the only message that was sent between the request and the answer was followed; set api.task_id_pointer if the answer does hold the id".into());
         }
@@ -314,6 +359,52 @@ impl Story<'_> {
 #[cfg(test)]
 mod tests {
     use crate::diagnosis::testing::{Scene, WORKER};
+    use crate::timeline::{EventKind, Level, LogLine, Source};
+
+    /// One child of it died, and the others are told to stop.
+    #[test]
+    fn a_task_at_work_in_a_worker_that_goes_down() {
+        let stopping = Scene::entered()
+            .critical(
+                "dramatiq.MainProcess",
+                "Worker with PID 102 exited unexpectedly (code -9). Shutting down...",
+            )
+            .info("dramatiq.WorkerProcess(0)", "Stopping worker process...");
+        let says_so = |scene: Scene| {
+            let notes = scene.timeout().verdict().notes;
+            notes
+                .iter()
+                .any(|note| note.starts_with("the worker stops (\"Worker with PID 102"))
+        };
+        assert!(says_so(stopping.clone()));
+        let again = stopping.info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.");
+        assert!(!says_so(again));
+        assert!(!says_so(Scene::entered()));
+    }
+
+    /// No line names the task, and one that was written meanwhile says why.
+    #[test]
+    fn what_the_api_logged_while_it_answered() {
+        let said = |text: &str, level: Level, sent: bool| {
+            let line = LogLine {
+                level: Some(level),
+                text: text.into(),
+                ..LogLine::default()
+            };
+            let scene = Scene::accepted().see(Source::ApiLog, EventKind::Line(line));
+            let scene = scene.row("PENDING");
+            let scene = if sent { scene.publish("default") } else { scene };
+            let verdict = scene.silence().verdict();
+            let summary = verdict.cause.map_or(String::new(), |cause| cause.summary);
+            let mut told = verdict.notes.iter().chain([&summary]);
+            told.any(|told| told.contains("logged \""))
+        };
+        let text = "T4 is in maintenance, kept for later";
+        let warns = Level::Warning;
+        assert!(said(text, warns, false) && !said(text, warns, true));
+        assert!(!said(text, Level::Debug, false));
+        assert!(!said("\"POST /tasks HTTP/1.1\" 202", Level::Info, false));
+    }
 
     #[test]
     fn a_success_that_nobody_can_have_worked_for_is_said() {

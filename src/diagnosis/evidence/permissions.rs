@@ -271,7 +271,9 @@ pub(in crate::diagnosis) fn refused_publish<'a>(story: &Story<'a>) -> Option<Ref
     // The client reads it when it publishes again: the line is of this run, and so is the attempt.
     let line = story.find(|event| match &event.kind {
         EventKind::Line(line) if event.source == Source::ApiLog && !line.before && event.at_ms >= since => {
-            closed_by_the_broker(&line.text).map(|said| (event.n, said))
+            let said = closed_by_the_broker(&line.text)?;
+            let may_be_a_task = story.framework().client.names_exchanges || !said.contains("no exchange");
+            may_be_a_task.then_some((event.n, said))
         }
         _ => None,
     });

@@ -1,15 +1,16 @@
 //! A task whose end nothing but the log and the broker shows.
 
-use super::{Story, WorkerLine, broker};
+use super::{Fact, Story, WorkerLine, broker, row};
 use crate::framework::LogEvent;
-use crate::timeline::{Level, Source};
+use crate::timeline::{EventKind, Level, Source};
 
 impl Story<'_> {
     /// Where neither a row nor the API says what became of it: the actor returned, the broker was told so,
     /// and nothing came back. Below DEBUG a line of the application's own shows the entry, and the
     /// broker's count that it is acknowledged; a failure would have been logged.
     pub fn returned_for_good(&self) -> Option<Vec<u32>> {
-        let is_told = self.timeline.setup.table.is_some() || self.api_status().is_some();
+        let says = self.api_status().filter(|said| !self.is_a_new_word(said));
+        let is_told = self.timeline.setup.table.is_some() || says.is_some();
         if is_told || self.post_mortem() || !self.sees_all(Source::Firehose) || !self.sees(Source::WorkerLog)
         {
             return None;
@@ -53,6 +54,31 @@ impl Story<'_> {
         let (_, entered) = self.own_words().into_iter().next()?;
         let drained = broker::drained(self).filter(|_| self.closed())?;
         Some(vec![entered, drained])
+    }
+
+    /// Without a database no status is configured as a good or a bad one. The API had not said this word before the actor
+    /// returned, and it speaks of no failure: it says no less than an API that says nothing.
+    fn is_a_new_word(&self, said: &Fact<&str>) -> bool {
+        const OF_A_FAILURE: &[&str] = &[
+            "fail", "err", "abort", "cancel", "reject", "dead", "timeout", "crash",
+        ];
+        let setup = &self.timeline.setup;
+        let Some(returned) = self.last_return().map(|told| told.at_ms) else {
+            return false;
+        };
+        let word = said.value.to_lowercase();
+        let was_said = self.find(|event| match &event.kind {
+            EventKind::ApiStatus { value, .. } if event.at_ms <= returned => {
+                (value.as_deref() == Some(said.value)).then_some(event.n)
+            }
+            _ => None,
+        });
+        setup.succeeded.is_empty()
+            && setup.failed.is_empty()
+            && said.at_ms > returned
+            && was_said.is_none()
+            && !row::is_before_the_work(&word)
+            && !OF_A_FAILURE.iter().any(|part| word.contains(part))
     }
 
     /// A line says that the attempt failed, and none that it went on to a good end. That its time was over fails

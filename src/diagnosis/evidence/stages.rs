@@ -74,9 +74,11 @@ impl Story<'_> {
                 || self.failed_in_the_api()
                 || self.died_in_actor().is_some());
         if self.row_failed().is_some() || failed_attempt {
+            // One of several messages failed, and nothing says that it is the task's.
+            let is_of_another = self.is_ambiguous() && self.row_failed().is_none();
             return match self.may_have_succeeded_since() {
-                Some(_) => Outcome::Unknown,
-                None => Outcome::Failed,
+                None if !is_of_another => Outcome::Failed,
+                _ => Outcome::Unknown,
             };
         }
         // Where no status is called a success, the row's cannot tell one.
