@@ -258,6 +258,33 @@ fn terminal_width() -> u16 {
     columns.ok().filter(|columns| *columns > 0).unwrap_or(100)
 }
 
+/// Each line of a terminal wrapped at words, below where its second column begins; a pipe gets it as it is.
+fn folded(text: &str, is_terminal: bool) -> String {
+    if !is_terminal {
+        return text.to_owned();
+    }
+    let width = usize::from(terminal_width());
+    text.lines().map(|line| fold(line, width) + "\n").collect()
+}
+
+fn fold(line: &str, width: usize) -> String {
+    let start = line.len() - line.trim_start().len();
+    let second = line[start..].find("  ").map(|at| {
+        let rest = &line[start + at..];
+        start + at + rest.len() - rest.trim_start().len()
+    });
+    let indent = second.filter(|at| *at < width / 2).unwrap_or(start);
+    if crate::text::width(line) <= width {
+        return line.to_owned();
+    }
+    let lines = crate::text::wrapped(&line[indent..], width - indent);
+    format!(
+        "{}{}",
+        &line[..indent],
+        lines.join(&format!("\n{}", " ".repeat(indent)))
+    )
+}
+
 /// Prints what is for people, as they asked for it.
 fn print_words(text: &str, global: &Global) -> Result<()> {
     if global.ascii {
@@ -278,5 +305,21 @@ fn print_text(text: &str) -> Result<()> {
             source,
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn a_row_is_folded_below_its_second_column() {
+        let row = "  api.url       \"http://localhost\"  (the code)";
+        assert_eq!(fold(row, 80), row);
+        assert_eq!(
+            fold(row, 36),
+            "  api.url       \"http://localhost\"\n                (the code)"
+        );
+        assert_eq!(fold("  words that go on", 12), "  words that\n  go on");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{flags, say};
+use super::{flags, folded, say};
 use crate::cli::{Diagnose, Global};
 use crate::config::{self, Api, Config, Given, Layers, Trace};
 use crate::error::{Error, Result};
@@ -66,7 +66,8 @@ pub async fn discover(
     let text = found.draft.render(&[]);
     let saved = found.draft.public().render(&[]);
     let config = Config::drafted(&text, found.values.clone(), &flags)?;
-    say(&printable(&plan(&config, &found, args)));
+    let plan = printable(&plan(&config, &found, args));
+    say(&folded(&plan, std::io::stderr().is_terminal()));
     if args.yes {
         refuse_guesses(&config, &found, args, &given)?;
     } else if !asked("Go on?") {
@@ -233,7 +234,7 @@ fn plan(config: &Config, found: &InitResult, args: &Diagnose) -> String {
             format!("table `{}` on {place}{}", database.table, from("database.url")),
         );
     }
-    for (name, log) in [("api", &config.api_log), ("worker", &config.worker.log)] {
+    for (name, log) in [("API", &config.api_log), ("worker", &config.worker.log)] {
         for file in &log.files {
             line("read", format!("the {name}'s log {}", file.display()));
         }

@@ -1,9 +1,9 @@
 //! `taskdiag init`: drafts a taskdiag.toml from what the project shows.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{print_text, print_words};
+use super::{folded, print_text, print_words};
 use crate::cli::{Global, Init};
 use crate::error::{Error, Result, exit};
 use crate::init::{InitResult, inspect};
@@ -147,6 +147,8 @@ fn summary(result: &InitResult, written: Option<&Path>) -> String {
             }
         }
     }
+    // Commands stay as they are to be pasted.
+    let mut text = folded(&text, std::io::stdout().is_terminal());
     text.push('\n');
     for line in next(result) {
         text.push_str(&format!("{line}\n"));

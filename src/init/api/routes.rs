@@ -87,7 +87,7 @@ fn posted(survey: &Survey, result: &mut InitResult, site: &SendingSite) {
         draft.guess(
             "api.task_id_pointer",
             pointer.clone(),
-            format!("{place}: the field that it answers"),
+            format!("{}, `{}`: the field that it answers", handler.file, handler.name),
         );
     }
     let names: Map<String, Json> = path
