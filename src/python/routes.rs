@@ -1,7 +1,7 @@
 //! Where an application answers: its paths, with the prefixes of their routers, and the functions behind them.
 
 use super::functions::Function;
-use super::names::module_of;
+use super::prefixes::{Prefixes, joined};
 use super::sites::SendingSite;
 use super::syntax::Node;
 
@@ -19,16 +19,12 @@ pub struct Route {
     router: String,
     /// The handler stands below it, in the same file.
     is_decorator: bool,
+    /// Its prefix was seen, or it hangs on the application itself.
+    is_whole: bool,
 }
 
 /// A view that looks at the method itself, if at all.
 const ANY: &str = "ANY";
-
-/// How many routers stand one in another.
-const DEEPEST: usize = 4;
-
-/// Classes of whole applications: what hangs on one has no prefix.
-const APPLICATIONS: &[&str] = &["FastAPI", "Flask", "Quart", "Starlette", "Sanic", "Bottle"];
 
 /// Methods of classes that answer a `POST`.
 const POSTS: &[&str] = &["post", "create", "perform_create", "form_valid"];
@@ -59,6 +55,7 @@ fn decorated(node: Node) -> Vec<Route> {
                 handler: handler.text().to_owned(),
                 router: router.map_or("", Node::last_name).to_owned(),
                 is_decorator: true,
+                is_whole: false,
             })
         })
         .collect()
@@ -138,6 +135,7 @@ fn registered(call: Node) -> Option<Route> {
         handler: handler.to_owned(),
         router: object.map_or("", Node::last_name).to_owned(),
         is_decorator: false,
+        is_whole: false,
     })
 }
 
@@ -162,168 +160,12 @@ fn in_braces(path: &str) -> String {
     out
 }
 
-/// Prefixes of routers: their own, and those with which they are included.
-#[derive(Default)]
-pub struct Prefixes {
-    /// `APIRouter(prefix="/x")`, `Blueprint("jobs", __name__, url_prefix="/x")`.
-    own: Vec<Router>,
-    included: Vec<Included>,
-    applications: Vec<Router>,
-}
-
-struct Router {
-    file: String,
-    name: String,
-    prefix: String,
-}
-
-/// `include_router(tasks.router, prefix="/x")`, `register_blueprint(bp, url_prefix="/x")`, `path("x/", include("a.urls"))`.
-struct Included {
-    file: String,
-    /// What it is included into.
-    into: String,
-    /// The words of what is included.
-    words: Vec<String>,
-    /// Of Django's: the module.
-    module: Option<String>,
-    prefix: String,
-    /// Flask: the prefix stands instead of the blueprint's own.
-    replaces: bool,
-}
-
-impl Prefixes {
-    pub fn read(&mut self, node: Node) {
-        match node.kind() {
-            "assignment" => self.made(node),
-            "call" => self.included.extend(included(node)),
-            _ => {}
-        }
-    }
-
-    fn made(&mut self, node: Node) {
-        let Some((left, right)) = node.sides().filter(|(_, right)| right.kind() == "call") else {
-            return;
-        };
-        let prefix = |key: &str| right.argument(key).and_then(Node::string);
-        let router = |prefix: String| Router {
-            file: node.file().place.clone(),
-            name: left.last_name().to_owned(),
-            prefix,
-        };
-        match right.last_name() {
-            "APIRouter" => self.own.extend(prefix("prefix").map(router)),
-            "Blueprint" | "APIBlueprint" => self.own.extend(prefix("url_prefix").map(router)),
-            name if APPLICATIONS.contains(&name) => self.applications.push(router(String::new())),
-            _ => {}
-        }
-    }
-
-    /// What stands before the paths of a router.
-    fn before(&self, file: &str, router: &str, deep: usize) -> String {
-        let is_it = |known: &&Router| known.file == file && known.name == router;
-        if deep > DEEPEST || self.applications.iter().any(|known| is_it(&known)) {
-            return String::new();
-        }
-        let own = self.own.iter().find(is_it);
-        let own = own.map_or("", |own| own.prefix.as_str());
-        // What is included into it says nothing of what stands before it.
-        let others = || {
-            let all = self.included.iter();
-            all.filter(move |included| included.file != file || included.into != router)
-        };
-        let named = others().find(|included| included.is_of(file, router));
-        let mut with_prefix = others().filter(|included| !included.prefix.is_empty());
-        // One prefix for all is that of all.
-        let only = match (with_prefix.next(), with_prefix.next()) {
-            (Some(one), None) => Some(one).filter(|one| one.module.is_none() && !one.replaces),
-            _ => None,
-        };
-        let Some(included) = named.or(only) else {
-            return own.to_owned();
-        };
-        let above = self.before(&included.file, &included.into, deep + 1);
-        match (included.replaces, included.prefix.is_empty()) {
-            (true, false) => joined(&above, &included.prefix),
-            _ => joined(&joined(&above, &included.prefix), own),
-        }
-    }
-}
-
-fn included(call: Node) -> Option<Included> {
-    let text = |key: &str| call.argument(key).and_then(Node::string).unwrap_or_default();
-    let words = |node: Node| -> Vec<String> { node.text().split('.').map(str::to_owned).collect() };
-    let object = call.field("function")?.field("object");
-    let included = Included {
-        file: call.file().place.clone(),
-        into: object.map_or("", Node::last_name).to_owned(),
-        words: Vec::new(),
-        module: None,
-        prefix: String::new(),
-        replaces: false,
-    };
-    match call.last_name() {
-        "include_router" => Some(Included {
-            words: words(call.first_argument()?),
-            prefix: text("prefix"),
-            ..included
-        }),
-        "register_blueprint" => Some(Included {
-            words: words(call.first_argument()?),
-            prefix: text("url_prefix"),
-            replaces: true,
-            ..included
-        }),
-        "path" | "re_path" if object.is_none() => {
-            let arguments = call.field("arguments")?.children();
-            let inner = arguments.get(1).filter(|view| view.last_name() == "include")?;
-            let what = inner.first_argument()?;
-            let module = what.all().find_map(Node::string);
-            Some(Included {
-                words: match module {
-                    Some(_) => Vec::new(),
-                    // `router.urls`
-                    None => words(what.field("object")?),
-                },
-                module,
-                prefix: arguments.first()?.string()?.trim_start_matches('^').to_owned(),
-                ..included
-            })
-        }
-        _ => None,
-    }
-}
-
-impl Included {
-    fn is_of(&self, file: &str, router: &str) -> bool {
-        let module = module_of(file);
-        if let Some(included) = &self.module {
-            return module == *included || module.ends_with(&format!(".{included}"));
-        }
-        let stem = module.rsplit('.').next().unwrap_or_default();
-        // `router` and `bp` are what every file calls it.
-        let is_same_file = self.file == file;
-        let is_telling = is_same_file || !["router", "bp", "blueprint", "api", "app", ""].contains(&router);
-        self.words.iter().any(|word| {
-            let bare = ["_router", "_bp", "_blueprint"]
-                .iter()
-                .find_map(|end| word.strip_suffix(end));
-            word == stem || bare == Some(stem) || (is_telling && word == router)
-        })
-    }
-}
-
-fn joined(before: &str, path: &str) -> String {
-    match (before.trim_end_matches('/'), path) {
-        (_, "") => before.to_owned(),
-        ("", path) => path.to_owned(),
-        (before, path) => format!("{before}/{}", path.trim_start_matches('/')),
-    }
-}
-
 /// The routes as they are asked for: with the prefixes of their routers.
 pub fn prefixed(mut routes: Vec<Route>, prefixes: &Prefixes) -> Vec<Route> {
     for route in &mut routes {
-        let before = prefixes.before(file_of(&route.place), &route.router, 0);
+        let file = file_of(&route.place);
+        let before = prefixes.before(file, &route.router, 0);
+        route.is_whole = !before.is_empty() || prefixes.is_application(file, &route.router);
         let path = joined(&before, &route.path);
         route.path = format!("/{}", path.trim_start_matches('/'));
     }
@@ -338,6 +180,14 @@ impl Route {
     /// It may be asked by `POST`.
     pub fn is_post(&self) -> bool {
         self.method == "POST"
+    }
+
+    /// Where it stands, and whether that is all of its path.
+    pub fn said(&self) -> String {
+        match self.is_whole {
+            true => self.place.clone(),
+            false => format!("{}; a router may have a prefix that was not seen", self.place),
+        }
     }
 
     fn answers(&self, function: &Function) -> bool {
@@ -374,6 +224,7 @@ pub(super) fn lead(sites: &mut [SendingSite], routes: &[Route], functions: &[Fun
         let Some((handler, route)) = found else { continue };
         let method = if route.method == ANY { "POST" } else { route.method };
         site.route = Some((method, route.path.clone()));
+        site.route_place = route.said();
         site.handler = Some(handler.clone());
         site.status = status(&route.path, routes, functions);
     }

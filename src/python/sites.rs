@@ -17,6 +17,8 @@ pub struct SendingSite {
     pub sends: String,
     /// Of the route that leads to it: `GET`, and its whole path.
     pub route: Option<(&'static str, String)>,
+    /// Where that route is declared.
+    pub route_place: String,
     /// The function that answers there.
     pub handler: Option<Function>,
     /// The path that tells of a task, and where its status stands in what it answers.
@@ -72,6 +74,7 @@ pub(super) fn site(call: Node) -> Option<SendingSite> {
         place: call.place(),
         sends,
         route: None,
+        route_place: String::new(),
         handler: None,
         status: None,
     })

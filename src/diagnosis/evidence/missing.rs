@@ -55,8 +55,11 @@ impl Story<'_> {
 
     /// The source saw nothing at all.
     fn blind(&self, source: Source) -> Missing {
+        if source == Source::Firehose && self.timeline.setup.post_mortem {
+            return unknown("unknown: RabbitMQ keeps no history, so only a run that watches it sees that");
+        }
         unknown(match self.visibility(source) {
-            Visibility::Blind(reason) => format!("cannot tell: {source} is blind ({reason})"),
+            Visibility::Blind(reason) => format!("cannot tell: {source} cannot see ({reason})"),
             _ => format!("cannot tell: {source} was not watched"),
         })
     }

@@ -28,9 +28,7 @@ pub fn fill(survey: &Survey, result: &mut InitResult) {
         .filter(|route| drafted.as_ref() != Some(&route.path))
         .take(6)
     {
-        let (path, place) = (&route.path, &route.place);
-        let text =
-            format!("seen: a POST route \"{path}\" in {place}; a router may have a prefix that was not seen");
+        let text = format!("seen: a POST route \"{}\" in {}", route.path, route.said());
         result.draft.note("api.submit_path", text);
     }
     let mut said = 0;
@@ -60,12 +58,8 @@ fn posted(survey: &Survey, result: &mut InitResult, site: &SendingSite) {
     let (Some((_, path)), Some(handler)) = (&site.route, &site.handler) else {
         return;
     };
-    let place = &site.place;
     result.guesses.push("api.submit_path");
-    let from = format!(
-        "{place}, which sends `{}`; a router may have a prefix that was not seen",
-        site.sends
-    );
+    let from = format!("{}, which leads to `{}`", site.route_place, site.sends);
     let draft = &mut result.draft;
     draft.guess("api.submit_path", path.clone(), from.clone());
     if let Some((path, pointer)) = &site.status {
