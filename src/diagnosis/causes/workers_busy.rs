@@ -233,6 +233,43 @@ mod tests {
         );
     }
 
+    /// Celery: what its children stand in is the reason, where the message is still on its queue. Whose consumer that
+    /// is, the name of its node says.
+    #[test]
+    fn children_that_stand_in_other_tasks_are_the_reason() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OTHERS};
+        const TRACE: &str = "/v/site-packages/celery/app/trace.py";
+        let stand = |children: &[i32]| {
+            let other = format!("Task shop.tasks.slow[{OTHERS}] received");
+            let mut scene = CeleryScene::waiting(1)
+                .info(&other)
+                .info(&other.replace('1', "3"))
+                .and(|scene| scene.consumers(&[("celery", "c-1", 2), ("celery@vm.celery.pidbox", "c-1", 0)]))
+                .beats_as(100);
+            for child in children {
+                scene = scene.and(|scene| {
+                    let frames = [
+                        ("charge", "/app/billing.py"),
+                        ("__protected_call__", TRACE),
+                        ("trace_task", TRACE),
+                    ];
+                    let command = "python celery -A shop worker -l INFO";
+                    let scene = scene.process(*child, 100, command, |_| {});
+                    scene.stack(*child, "MainThread", &frames)
+                });
+            }
+            scene.silence()
+        };
+        let both = stand(&[101, 102]);
+        assert_eq!(both.cause(), "likely actor-still-running", "{}", both.summary());
+        assert!(both.summary().contains("2 of 2 children"), "{}", both.summary());
+        assert!(
+            stand(&[]).cause().ends_with(" workers-busy"),
+            "{}",
+            stand(&[]).cause()
+        );
+    }
+
     /// Of eight threads one is at work: the others are free, as far as that shows.
     fn at_work() -> Scene {
         held_up("8", 1)

@@ -1,7 +1,7 @@
 //! What holds the queue's workers up while the task waits: where the threads that run others stand.
 
 use super::stacks::{self, Thread};
-use super::{Fact, Story, broker, busy, workers};
+use super::{Fact, Story, broker, busy, control, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
@@ -127,13 +127,23 @@ pub(in crate::diagnosis) fn consumers(story: &Story<'_>) -> Vec<(Option<EventId>
     let mut found: Vec<(Option<EventId>, i32)> = connections
         .into_iter()
         .map(|connection| {
-            let peer = story.peer(connection);
+            let peer = story.peer(connection).or_else(|| by_its_node(story, connection));
             peer.map_or((None, 0), |peer| (Some(peer.n), peer.value))
         })
         .collect();
     found.sort_by_key(|(_, pid)| *pid);
     found.dedup_by_key(|(_, pid)| *pid);
     found
+}
+
+/// A worker that takes questions at this connection, and names its process in its heartbeats.
+fn by_its_node(story: &Story<'_>, connection: &str) -> Option<Fact<i32>> {
+    let workers = story.workers_at_the_broker();
+    let worker = workers.iter().find(|worker| worker.connection == connection)?;
+    let living = control::living(story);
+    let mut beats = living.iter().filter(|beat| beat.node == worker.node);
+    let beat = beats.next().filter(|_| beats.next().is_none())?;
+    Some(beat.with(beat.pid?))
 }
 
 fn of_process(
