@@ -1,6 +1,6 @@
 //! The API's publish failed.
 
-use crate::diagnosis::evidence::{Fact, api, broker, stacks};
+use crate::diagnosis::evidence::{Fact, api, broker, permissions, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
@@ -47,7 +47,9 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if *swallowed {
         let text = format!("the API could not publish ({exception}), and answered {status} all the same");
-        return if story.closed() && broker::saw_every_publish(story) {
+        // One that is connected has tried another broker, or for another message.
+        let is_connected = permissions::api_is_connected(story);
+        return if story.closed() && broker::saw_every_publish(story) && !is_connected {
             Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)])
         } else {
             Answer::likely(text, evidence).would_decide(&[Source::Firehose])

@@ -44,7 +44,15 @@ fn check(story: &Story<'_>) -> Answer {
                 "HTTP {}: {exception} while the message was encoded",
                 answer.status
             );
-            api::by_traceback(story, Answer::shown(text, [answer.n, exception.n]), exception.n)
+            let shown = match answer.status < 500 {
+                // The request went on: it may have been another message of it.
+                true => Answer::likely(
+                    format!("{text}, if that was this task's: the API went on"),
+                    [answer.n, exception.n],
+                ),
+                false => Answer::shown(text, [answer.n, exception.n]),
+            };
+            api::by_traceback(story, shown, exception.n)
         }
         None => Answer::NotApplicable,
     }
