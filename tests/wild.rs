@@ -263,7 +263,7 @@ fn look_at(run: &Run, trusted: Option<PremiseKind>, results: &mut Results) {
                     complain(format!("also:{}", named.id), named.summary.clone());
                 }
             }
-            if transformation.takes_nothing && in_short(&verdict) != in_short(&untouched) {
+            if transformation.takes_nothing && !is_the_same(&verdict, &untouched) {
                 complain(
                     "changed".into(),
                     format!("{} → {}", in_short(&untouched), in_short(&verdict)),
@@ -279,7 +279,15 @@ fn is_a_claim_of_its_own(id: &str) -> bool {
         || (id != "succeeded" && causes::find(id).is_some_and(|cause| cause.keeps_from.is_empty()))
 }
 
-/// What must stay the same where nothing was taken away.
+/// What must stay the same where nothing was taken away; what is known better may be surer.
+fn is_the_same(verdict: &Verdict, untouched: &Verdict) -> bool {
+    let mut as_sure = verdict.clone();
+    if let (Some(cause), Some(before)) = (&mut as_sure.cause, &untouched.cause) {
+        cause.certainty = cause.certainty.min(before.certainty);
+    }
+    in_short(&as_sure) == in_short(untouched)
+}
+
 fn in_short(verdict: &Verdict) -> String {
     let mut text = format!(
         "{:?} {} {} exit {}",

@@ -505,7 +505,7 @@ mod tests {
                 entered().fails(1, "ValueError: no", OWN).silence(),
                 "certain actor-raised",
             ),
-            (refused.silence(), "certain unknown-actor"),
+            (refused.silence(), "likely unknown-actor"),
             (
                 entered()
                     .log(

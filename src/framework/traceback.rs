@@ -135,16 +135,23 @@ impl Traceback {
                 .any(|frame| self.stack.before_call.fits(&frame.file, &frame.function))
     }
 
-    /// Below the framework's call there are installed libraries only, and nothing that is named as
+    /// Below the framework's call there are installed libraries and decorators only, and nothing that is named as
     /// the actor: what is wrapped around it (validation, a transaction) may have raised.
-    pub fn only_libraries(&self, actor: &str) -> bool {
+    pub fn only_wrappers(&self, actor: &str) -> bool {
         let own = self.own_frames();
+        !own.is_empty() && !self.names(actor) && own.iter().all(|frame| self.wraps(frame))
+    }
+
+    /// A function below the framework's call is named as the actor.
+    pub fn names(&self, actor: &str) -> bool {
         let function = function_of(actor);
-        !own.is_empty()
-            && own.iter().all(|frame| {
-                let installed = ["/site-packages/", "/dist-packages/"];
-                installed.iter().any(|folder| frame.file.contains(folder)) && frame.function != function
-            })
+        self.own_frames().iter().any(|frame| frame.function == function)
+    }
+
+    /// What a decorator puts around a function is a function of its own, with such a name.
+    fn wraps(&self, frame: &TracebackFrame) -> bool {
+        let wrapper = ["wrap", "inner", "decorat", "__call__", "lambda"];
+        !self.is_application(frame) || wrapper.iter().any(|word| frame.function.contains(word))
     }
 
     /// The framework's call of the actor is on the stack.
@@ -181,11 +188,7 @@ impl Traceback {
                 let of_a_class = name
                     .rsplit_once('.')
                     .is_some_and(|(of, _)| !of.ends_with("<locals>"));
-                let wraps = |frame: &TracebackFrame| {
-                    let wrapper = ["wrap", "inner", "decorat", "__call__", "lambda"];
-                    !self.is_application(frame) || wrapper.iter().any(|word| frame.function.contains(word))
-                };
-                !of_a_class && function == function_of(actor) && own.iter().all(wraps)
+                !of_a_class && function == function_of(actor) && own.iter().all(|frame| self.wraps(frame))
             }
         }
     }
@@ -267,6 +270,25 @@ mod tests {
         .expect("trace");
         assert!(trace.is_bad_call("act"));
         assert!(trace.own_frames().is_empty());
+    }
+
+    /// As loguru prints it: with the values below each line, and a mark at the frame that caught it.
+    #[test]
+    fn a_traceback_with_values() {
+        let text = "Traceback (most recent call last):\n\n> File \"/v/site-packages/dramatiq/worker.py\", line 5, in process_message\n    res = actor(*message.args)\n          │      └ Message(…)\n          └ Actor(…)\n  File \"/v/site-packages/dramatiq/actor.py\", line 9, in __call__\n    return self.fn(*args, **kwargs)\n           └ {}\n\n  File \"/app/tasks.py\", line 3, in act\n    raise LookupError(\"no\")\n\nLookupError: no";
+        let trace = parse(text).expect("trace");
+        assert_eq!(trace.exception, "LookupError: no");
+        assert!(trace.names("app.act") && !trace.only_wrappers("act"));
+        assert!(
+            parse(&text.replace("in act", "in wrapper"))
+                .expect("trace")
+                .only_wrappers("act")
+        );
+        assert!(
+            !parse(&text.replace("in act", "in light"))
+                .expect("trace")
+                .only_wrappers("act")
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ fn unknown_actor_on(dramatiq: Dramatiq) -> Verdict {
     with_api_fault_on("unknown-actor", dramatiq)
         .diagnose(&[])
         .expect("B", "unknown-actor", 10)
-        .certain()
+        .at_least_likely()
         .sums_up("execute_agent_task_v2")
 }
 

@@ -34,8 +34,9 @@ fn check(story: &Story<'_>) -> Answer {
     let from_publish = |text: &str| client.cannot_publish(text);
     // A library may log a traceback of its own for each attempt, also for one that a later attempt made good.
     let raised = |text: &str| client.raises(text);
-    let found = api::api_traceback(story, raised).or_else(|| api::api_traceback(story, from_publish));
-    let Some(error) = found else {
+    let told = api::api_traceback(story, raised);
+    let through_the_framework = told.is_some();
+    let Some(error) = told.or_else(|| api::api_traceback(story, from_publish)) else {
         return Answer::NotApplicable;
     };
     if let Some(answer) = by_its_own_hand(story, &error, raised) {
@@ -47,21 +48,22 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if *swallowed {
         let text = format!("the API could not publish ({exception}), and answered {status} all the same");
-        // One that is connected has tried another broker, or for another message.
-        let is_connected = permissions::api_is_connected(story);
-        return if story.closed() && broker::saw_every_publish(story) && !is_connected {
-            Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)])
-        } else {
-            Answer::likely(text, evidence).would_decide(&[Source::Firehose])
+        // What the library alone raised may have been sent past the framework, to another broker.
+        return match story.closed() && broker::saw_every_publish(story) {
+            true if through_the_framework => {
+                Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)])
+            }
+            true => Answer::likely(text, evidence),
+            false => Answer::likely(text, evidence).would_decide(&[Source::Firehose]),
         };
     }
     let mut evidence = evidence.to_vec();
     let text = format!("{status}: the API could not publish: {exception}");
     // One of several messages of the request, perhaps.
     let text = api::unless_it_sent(story, text, &mut evidence);
-    match api::api_traceback(story, raised) {
-        None => Answer::likely(text, evidence).terminal(),
-        Some(_) => api::by_traceback(story, Answer::shown(text, evidence), error.n),
+    match through_the_framework {
+        false => Answer::likely(text, evidence).terminal(),
+        true => api::by_traceback(story, Answer::shown(text, evidence), error.n),
     }
 }
 
@@ -111,6 +113,17 @@ mod tests {
             scene.without(Source::Firehose).cause(),
             "likely api-cannot-enqueue"
         );
+    }
+
+    /// To a display's broker, say, by the library alone.
+    #[test]
+    fn something_else_could_not_be_sent() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .api_served("POST /tasks", 202)
+            .api_log("the display does not answer", PIKA_ONLY)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
     }
 
     #[test]

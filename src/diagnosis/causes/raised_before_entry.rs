@@ -98,6 +98,17 @@ mod tests {
         assert_eq!(scene.verdict().scenario, Some(Scenario::B));
     }
 
+    /// The application's own decorator, by its function's name; one with another name may be either.
+    #[test]
+    fn a_decorator_of_the_application_raised() {
+        let below = |function: &str| format!("  File \"/app/tasks.py\", line 3, in {function}\n");
+        let cause = |scene: Scene, function: &str| failed(scene, &below_the_call(&below(function))).cause();
+        assert_eq!(cause(Scene::called(), "wrapper"), "likely raised-before-entry");
+        assert_eq!(cause(Scene::called(), "checked"), "likely actor-raised");
+        assert_eq!(cause(Scene::called(), "act"), "certain actor-raised");
+        assert_eq!(cause(Scene::entered(), "wrapper"), "certain actor-raised");
+    }
+
     #[test]
     fn an_actor_that_was_called_by_the_library_is_a_near_miss() {
         let below = format!("{VALIDATES}  File \"/app/tasks.py\", line 3, in act\n");

@@ -75,6 +75,10 @@ fn check(story: &Story<'_>) -> Answer {
             // Until the end it may be one of the waits that every system has.
             let unanswered = |event: &Event| matches!(event.kind, EventKind::NotAnswered { .. });
             match story.closed() || story.timeline.events.iter().any(unanswered) {
+                // The task is in a worker's hands: what the API waits for now is not what it waits for.
+                _ if !is_worker(&ours) && story.reached(Stage::Delivered).is_some() => {
+                    Answer::possible(text, [n, ours.n])
+                }
                 // Another of the worker's threads may be the one that waits.
                 true if is_worker(&ours) => {
                     Answer::shown(text, [n, ours.n]).given([Premise::WaitIsTheTasks(ours.value)])
@@ -170,6 +174,18 @@ mod tests {
         );
         assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
         assert_eq!(scene.without(Source::Process).answer(&CAUSE), "likely");
+    }
+
+    /// The actor itself holds the lock, and hangs elsewhere.
+    #[test]
+    fn the_api_waits_in_the_line_while_the_actor_runs() {
+        let scene = Scene::entered()
+            .see(Source::Process, EventKind::ApiProcess { pid: 50 })
+            .process(50, 1, "python uvicorn main:app", |_| {});
+        let scene = waits(scene, true, "127.0.0.1:50002", &["127.0.0.1:50001"])
+            .peer("127.0.0.1:50001 -> database", 50)
+            .timeout();
+        assert_eq!(scene.answer(&CAUSE), "possible");
     }
 
     /// Another statement in the line is the application's own work.

@@ -1,6 +1,6 @@
 //! Something that is not a worker took the message.
 
-use crate::diagnosis::evidence::{Transfer, moved, workers};
+use crate::diagnosis::evidence::{Transfer, WorkerLine, moved, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
 use crate::timeline::Source;
@@ -29,7 +29,18 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// Two sources with different delays.
+const LINES_MS: f64 = 500.0;
+
 fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
+    // Whatever is at our end of the connection, a worker had it in hand: that may be a proxy before it.
+    let is_of_it = |told: &&WorkerLine<'_>| {
+        let ours = told.message_id().is_some_and(|id| story.is_my_message(id));
+        ours && told.mark.is_some() && told.at_ms + LINES_MS >= passage.at_ms
+    };
+    if let Some(told) = story.lines().iter().find(is_of_it) {
+        return Answer::ruled_out("the worker's log tells of the message", [told.n]);
+    }
     let peer = story.peer(passage.connection);
 
     // The management API gets messages through no client connection: an Erlang pid stands there.
@@ -144,6 +155,20 @@ mod tests {
             by("python debug_consumer.py").cause(),
             "possible taken-by-other-client"
         );
+    }
+
+    /// It stands before the worker, whose log has the message.
+    #[test]
+    fn a_proxy_that_nothing_tells_from_a_client() {
+        let scene = Scene::sent_to_another()
+            .process(900, 1, "./relay", |_| {})
+            .peer(OTHER, 900)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "ruled out");
     }
 
     #[test]

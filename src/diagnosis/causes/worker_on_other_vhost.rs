@@ -46,17 +46,25 @@ fn check(story: &Story<'_>) -> Answer {
                 let remote = other.name.split(" -> ").nth(1).unwrap_or_default();
                 let default = default_broker(story, remote);
                 let default = default.filter(|default| other.user == default.user);
-                return Answer::shown(
-                    format!(
-                        "the worker (pid {}) is connected to vhost \"{}\", not to \"{vhost}\"{}",
-                        process.pid,
-                        other.vhost,
-                        words(story, default)
-                    ),
-                    [process.n, connections.n],
-                )
-                .given([Premise::SamePidSpace, Premise::WriterIsTheWorker])
-                .lasting_if(workers::is_the_one_we_started(story));
+                let text = format!(
+                    "the worker (pid {}) is connected to vhost \"{}\", not to \"{vhost}\"{}",
+                    process.pid,
+                    other.vhost,
+                    words(story, default)
+                );
+                let evidence = [process.n, connections.n];
+                // Its consumer's own is missing: this one is for something else, as metrics are.
+                let is_refused =
+                    |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::ConnectionError { .. }));
+                if story.worker_lines().iter().any(is_refused) {
+                    return Answer::NotApplicable;
+                }
+                return match story.sees(Source::WorkerLog) {
+                    true => Answer::shown(text, evidence)
+                        .given([Premise::SamePidSpace, Premise::WriterIsTheWorker])
+                        .lasting_if(workers::is_the_one_we_started(story)),
+                    false => Answer::likely(text, evidence).would_decide(&[Source::WorkerLog]),
+                };
             }
         }
     }
@@ -179,6 +187,18 @@ mod tests {
         let knows = elsewhere().debug("dramatiq.worker._WorkerMiddleware", adds);
         assert_eq!(knows.silence().cause(), "certain worker-on-other-vhost");
         assert_eq!(elsewhere().answer(&CAUSE), "not applicable");
+    }
+
+    /// Metrics go there, say, and what consumes is let in nowhere.
+    #[test]
+    fn a_connection_for_something_else_is_a_near_miss() {
+        let refused = elsewhere().critical(
+            "dramatiq.worker.ConsumerThread(default)",
+            "Consumer encountered a connection error: (403, 'ACCESS_REFUSED')",
+        );
+        assert_eq!(refused.silence().answer(&CAUSE), "not applicable");
+        let unheard = elsewhere().silence().without(Source::WorkerLog);
+        assert_ne!(unheard.answer(&CAUSE), "certain");
     }
 
     #[test]

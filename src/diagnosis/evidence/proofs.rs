@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 
 pub(super) use requests::RequestLog;
 
-use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, programs, stacks, workers};
+use super::{Fact, Story, Transfer, locks, permissions, programs, stacks, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::{EventId, Premise, State, is_common};
-use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
 
 fn proved(events: impl IntoIterator<Item = EventId>) -> State {
@@ -61,17 +60,17 @@ impl Story<'_> {
         };
         let has_id = |passage: &&Transfer<'_>| passage.message.message_id.as_deref() == Some(id);
         let all = || self.publishes().iter().chain(self.deliveries());
-        let other = all()
+        // A step beside it, or one that comes before it.
+        let of_another_step = all()
             .filter(has_id)
-            .find(|passage| !self.is_for_the_actor(passage.message));
-        if let Some(other) = other {
-            // One that no worker knows is no other step of the application: it has another name there.
-            let actor = other.message.actor.as_deref().unwrap_or_default();
-            let is_unknown = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::UndefinedActor { actor: unknown }) if unknown == actor);
-            let unknown = self.worker_lines().iter().find(is_unknown);
-            return unknown.map_or(State::Assumed, |told| proved([told.n]));
+            .any(|passage| !self.is_for_the_actor(passage.message));
+        if crate::framework::is_same_id(task, id) {
+            return proved([]);
         }
-        if crate::framework::is_same_id(task, id) || !is_common(task) {
+        if of_another_step {
+            return State::Assumed;
+        }
+        if !is_common(task) {
             return proved([]);
         }
         let answered = self.reached(Stage::Submitted).and_then(|(at, _)| *at);

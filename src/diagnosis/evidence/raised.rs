@@ -12,8 +12,10 @@ pub struct Raised {
     pub actor: String,
     /// The whole traceback, chain included.
     text: String,
-    /// No entry was seen although it would have been, and only libraries are on the stack.
+    /// No entry was seen although it would have been, and only what may be wrapped around the actor is on the stack.
     wrapper: bool,
+    /// No entry was seen although it would have been, and nothing on the stack is named as the actor.
+    unnamed: bool,
 }
 
 impl Raised {
@@ -35,6 +37,11 @@ impl Raised {
     /// Something that is wrapped around the actor raised, as far as can be seen.
     pub fn in_a_wrapper(&self) -> bool {
         self.wrapper
+    }
+
+    /// Whether what raised is the actor, or something around it, cannot be told.
+    pub fn is_doubtful(&self) -> bool {
+        self.unnamed && !self.wrapper
     }
 
     /// It, or another exception of its chain, is of one of these classes.
@@ -80,6 +87,7 @@ impl Story<'_> {
                     actor: actor.clone(),
                     text: told.line.traceback.clone().unwrap_or_default(),
                     wrapper: false,
+                    unnamed: false,
                 }),
                 _ => None,
             })
@@ -92,6 +100,7 @@ impl Story<'_> {
                 actor: self.actors().into_iter().next().unwrap_or_default().to_owned(),
                 text: text.to_owned(),
                 wrapper: false,
+                unnamed: false,
             });
         }
         for passage in self
@@ -107,6 +116,7 @@ impl Story<'_> {
                     actor: actor.clone(),
                     text: text.clone(),
                     wrapper: false,
+                    unnamed: false,
                 });
             }
         }
@@ -115,8 +125,9 @@ impl Story<'_> {
         let not_entered =
             self.timeline.setup.entry_pattern.is_some() && self.entries.is_empty() && self.could_see_entry();
         for raised in raised.iter_mut().filter(|_| not_entered) {
-            let trace = raised.trace.as_ref();
-            raised.wrapper = trace.is_some_and(|trace| trace.only_libraries(&raised.actor));
+            let Some(trace) = &raised.trace else { continue };
+            raised.wrapper = trace.only_wrappers(&raised.actor);
+            raised.unnamed = !trace.names(&raised.actor);
         }
         self.raised = raised;
     }

@@ -24,7 +24,7 @@ impl Story<'_> {
     }
 
     /// In whichever spelling: an API may answer with one that has no dashes.
-    fn is_my_messages_id(&self, task: &str) -> bool {
+    pub(in crate::diagnosis) fn is_my_messages_id(&self, task: &str) -> bool {
         self.message_ids.iter().any(|id| is_same_id(id, task))
     }
 

@@ -98,11 +98,7 @@ impl Story<'_> {
         if self.post_mortem() {
             let last = self.rows().iter().rfind(|row| row.present);
             let is_other = last.is_some_and(|row| self.went_another_way(row));
-            let is_left = self
-                .infos(self.queue())
-                .last()
-                .is_none_or(|info| info.unacked != Some(0) || info.ready != Some(0));
-            let may_wait = self.waits_by_assumption || !self.held.is_empty() || is_left;
+            let may_wait = self.waits_by_assumption || !self.held.is_empty() || !self.queue_is_empty();
             return (!may_wait && !is_other).then(Vec::new);
         }
         let before = self
@@ -136,6 +132,14 @@ impl Story<'_> {
             .or_else(is_new)
             .map(|n| vec![n])
             .or_else(|| self.row_of_a_new_task())
+    }
+
+    /// By the last look nothing waits on the task's queue, and nobody holds a message of it.
+    pub(in crate::diagnosis) fn queue_is_empty(&self) -> bool {
+        let mut infos = self.infos(self.queue());
+        infos
+            .next_back()
+            .is_some_and(|info| info.ready == Some(0) && info.unacked == Some(0))
     }
 
     /// The row is its message's result, by an id that was made at random for this run: none was sent with it before.
