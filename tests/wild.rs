@@ -109,6 +109,7 @@ const ALL: &[Transformation] = &[
     }),
     less("blind_publish", sources::blind_publish),
     less("others_wait", sources::others_wait),
+    less("sent_again", sources::sent_again),
     less("pairs", pairs::pairs),
 ];
 

@@ -1,5 +1,6 @@
 //! Sources that stop, come late, or miss what they should have seen.
 
+use taskdiag::framework::LogEvent;
 use taskdiag::timeline::{Ended, Event, EventKind, Row, Source};
 
 use super::run::{Run, Wild, event, until_silence, wild};
@@ -251,6 +252,38 @@ pub fn others_wait(run: &Run) -> Vec<Wild> {
     let late = afterwards(run).filter(|_| waits == Some(true) && nobody_had_it);
     let truth = run.truth.instead("publish-refused");
     late.map(|late| wild("", late.told(truth))).into_iter().collect()
+}
+
+/// `--task ID` of what has failed, or was left out; it was sent again since, and that message waits for a worker.
+pub fn sent_again(run: &Run) -> Vec<Wild> {
+    let is_over = run.events().iter().any(|event| {
+        let mark = run.timeline.mark(event.n);
+        mark.is_some_and(|mark| {
+            mark.fails_attempt() || mark.denies_entry() || matches!(mark, LogEvent::Failed { .. })
+        })
+    });
+    let Some(mut late) = afterwards(run).filter(|_| is_over) else {
+        return Vec::new();
+    };
+    for one in &mut late.timeline.events {
+        match &mut one.kind {
+            EventKind::QueueInfo { queue, ready, .. } if queue == run.queue() => {
+                *ready = Some(ready.unwrap_or(0) + 1);
+            }
+            EventKind::Depth {
+                queue,
+                ready,
+                consumers,
+                ..
+            } if queue == run.queue() => {
+                *ready += 1;
+                *consumers = 0;
+            }
+            _ => {}
+        }
+    }
+    let truth = run.truth.instead("no-consumer");
+    vec![wild("", late.told(truth))]
 }
 
 fn refused(run: &Run) -> Option<Run> {

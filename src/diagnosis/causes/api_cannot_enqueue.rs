@@ -1,6 +1,6 @@
 //! The API's publish failed.
 
-use crate::diagnosis::evidence::{Fact, api, broker, permissions, stacks};
+use crate::diagnosis::evidence::{Fact, api, broker, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
@@ -48,9 +48,10 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if *swallowed {
         let text = format!("the API could not publish ({exception}), and answered {status} all the same");
-        // What the library alone raised may have been sent past the framework, to another broker.
+        // What the library alone raised may have been sent past the framework, and what the framework sent may have been
+        // another message of the request.
         return match story.closed() && broker::saw_every_publish(story) {
-            true if through_the_framework => {
+            true if through_the_framework && api::is_of_the_actor(story, error.n) => {
                 Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)])
             }
             true => Answer::likely(text, evidence),
@@ -92,6 +93,11 @@ mod tests {
     const CLOSED: &str = "Traceback (most recent call last):\n  File \"/v/pika/adapters/blocking_connection.py\", line 4, in _create_connection\npika.exceptions.AMQPConnectionError\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"/v/dramatiq/brokers/rabbitmq.py\", line 4, in enqueue\ndramatiq.errors.ConnectionClosed";
     const PIKA_ONLY: &str = "Traceback (most recent call last):\n  File \"/v/pika/adapters/blocking_connection.py\", line 4, in _create_connection\npika.exceptions.AMQPConnectionError";
 
+    fn of_the_actor(actor: &str) -> String {
+        let sends = format!("  File \"/app/web.py\", line 9, in create\n    {actor}.send(task_id)\n");
+        CLOSED.replacen("  File \"/v/dramatiq", &format!("{sends}  File \"/v/dramatiq"), 1)
+    }
+
     #[test]
     fn a_failed_publish_behind_a_500() {
         let scene = Scene::refused(500, "")
@@ -105,7 +111,8 @@ mod tests {
         let scene = Scene::accepted()
             .row("PENDING")
             .api_served("POST /tasks", 202)
-            .api_log("could not send", CLOSED);
+            .setup(|setup| setup.actor = Some("app.act".into()))
+            .api_log("could not send", &of_the_actor("act"));
         assert_eq!(scene.cause(), "likely api-cannot-enqueue", "it may still be sent");
         let scene = scene.silence();
         assert_eq!(scene.cause(), "certain api-cannot-enqueue");
@@ -115,15 +122,19 @@ mod tests {
         );
     }
 
-    /// To a display's broker, say, by the library alone.
+    /// Another message of the request.
     #[test]
     fn something_else_could_not_be_sent() {
         let scene = Scene::accepted()
             .row("PENDING")
             .api_served("POST /tasks", 202)
-            .api_log("the display does not answer", PIKA_ONLY)
-            .silence();
-        assert_eq!(scene.answer(&CAUSE), "likely");
+            .setup(|setup| setup.actor = Some("act".into()));
+        let answer = |traceback: &str| {
+            let scene = scene.clone().api_log("the display does not answer", traceback);
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(answer(&of_the_actor("mail")), "likely");
+        assert_eq!(answer(&of_the_actor("act")), "certain");
     }
 
     #[test]

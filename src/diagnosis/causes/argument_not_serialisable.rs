@@ -44,13 +44,14 @@ fn check(story: &Story<'_>) -> Answer {
                 "HTTP {}: {exception} while the message was encoded",
                 answer.status
             );
-            let shown = match answer.status < 500 {
+            let evidence = [answer.n, exception.n];
+            let shown = match answer.status >= 500 || api::is_of_the_actor(story, exception.n) {
+                true => Answer::shown(text, evidence),
                 // The request went on: it may have been another message of it.
-                true => Answer::likely(
+                false => Answer::likely(
                     format!("{text}, if that was this task's: the API went on"),
-                    [answer.n, exception.n],
+                    evidence,
                 ),
-                false => Answer::shown(text, [answer.n, exception.n]),
             };
             api::by_traceback(story, shown, exception.n)
         }

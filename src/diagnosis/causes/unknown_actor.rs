@@ -319,6 +319,7 @@ mod tests {
                 line.carries_task_id = is_ours;
             }
             let scene = scene.given().row("PENDING").depth("default", 0, 1);
+            let scene = scene.totals("default", 0, 0, serde_json::json!({}));
             scene.end(Ended::Looked)
         };
         assert_eq!(quoted(true, "shop.tasks.fulfil").answer(&CAUSE), "certain");

@@ -23,6 +23,14 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
+    let adding = story
+        .worker_lines()
+        .iter()
+        .find(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue()));
+    let error = story
+        .worker_lines()
+        .iter()
+        .any(|told| matches!(told.mark, Some(LogEvent::ConnectionError { .. })));
     let pids: Vec<i32> = story.log_pids().into_iter().collect();
     if let Some(thread) = stacks::in_the_stub(story, &pids) {
         let text = format!(
@@ -34,25 +42,23 @@ fn check(story: &Story<'_>) -> Answer {
         let connected = workers::live_workers(story).into_iter().find(|process| {
             pids.contains(&process.pid) && connections::amqp_socket(story, process).is_some()
         });
-        return match connected {
-            Some(process) => Answer::possible(
+        return match (connected, adding) {
+            (Some(process), _) => Answer::possible(
                 format!("{text}; pid {} has an AMQP connection as well", process.pid),
                 [thread.n, process.n],
             ),
-            None => Answer::shown(text, [thread.n]).given([Premise::SamePidSpace]),
+            (None, _) if error => Answer::possible(
+                format!("{text}; but it tries to connect to a broker as well"),
+                [thread.n],
+            ),
+            // Which queue it takes from it, a stack does not show.
+            (None, None) => Answer::likely(text, [thread.n]),
+            (None, Some(adding)) => Answer::shown(text, [thread.n, adding.n]).given([Premise::SamePidSpace]),
         };
     }
     if !story.closed() {
         return Answer::NotApplicable;
     }
-    let adding = story
-        .worker_lines()
-        .iter()
-        .find(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue()));
-    let error = story
-        .worker_lines()
-        .iter()
-        .any(|told| matches!(told.mark, Some(LogEvent::ConnectionError { .. })));
     // It consumes nothing of ours, and need not connect for it.
     let dropped = story.worker_lines().iter().any(|told| {
         matches!(told.mark, Some(LogEvent::DroppingConsumer { queue }) if queue == story.queue())

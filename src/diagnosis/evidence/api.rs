@@ -7,7 +7,7 @@ use super::proofs::RequestLog;
 use super::{Fact, Story, broker, connections, lines};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{EventId, Premise, State};
-use crate::framework::{FrameMatch, exception_in};
+use crate::framework::{FrameMatch, contains_token, exception_in, function_of};
 use crate::text;
 use crate::timeline::{CommandEnd, Event, EventKind, Level, LogLine, NoAnswer, Source, TOLD_LATER_MS};
 
@@ -191,6 +191,23 @@ pub(in crate::diagnosis) fn api_traceback(
         .filter(|text| !text.is_empty())
         .unwrap_or_else(|| line.text.clone());
     Some(best.with(text::excerpt(&exception)))
+}
+
+/// The lines of source that the traceback quotes name the task's actor: it is its message that could not be sent, and
+/// no other one of the request.
+pub(in crate::diagnosis) fn is_of_the_actor(story: &Story<'_>, n: EventId) -> bool {
+    let event = story.timeline.event(n);
+    let traceback = event.and_then(|event| match &event.kind {
+        EventKind::Line(line) => line.traceback.as_deref(),
+        _ => None,
+    });
+    let actor = story.timeline.setup.actor.as_deref().map(function_of);
+    actor.zip(traceback).is_some_and(|(actor, traceback)| {
+        let mut quoted = traceback
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("File \""));
+        quoted.any(|line| line.starts_with(' ') && contains_token(line, actor))
+    })
 }
 
 /// The traceback goes through the framework's own call of a task: the API ran it in its request.

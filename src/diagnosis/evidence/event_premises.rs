@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Story, locks, results};
 use crate::diagnosis::premises::{EventId, Premise};
+use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 
 impl Story<'_> {
@@ -24,10 +25,19 @@ impl Story<'_> {
                 .filter_map(|held| held.passage.message.message_id.as_deref());
             id.is_some_and(|id| ids.into_iter().any(|held| held == id))
         };
+        // What is over by the log may have been sent again.
+        let is_over = self.post_mortem()
+            && self.lines.iter().any(|told| {
+                let fails = |mark: &LogEvent| {
+                    mark.fails_attempt() || mark.denies_entry() || matches!(mark, LogEvent::Failed { .. })
+                };
+                self.ends_attempt(told) || told.mark.is_some_and(fails)
+            });
         for line in &self.lines {
             let found = premises.entry(line.n).or_default();
             if self.post_mortem() && !at_rest(line.message_id()) {
                 found.push(Premise::IdIsNew);
+                found.extend(is_over.then_some(Premise::OnlyMessage));
             }
             match line.message_id() {
                 Some(id) => found.extend(ours(Some(id))),

@@ -265,11 +265,6 @@ pub(in crate::diagnosis) fn worker_may_not_publish<'a>(
     may_not_publish(story, story.consuming_connections())
 }
 
-/// The broker lists a connection of the API's.
-pub(in crate::diagnosis) fn api_is_connected(story: &Story<'_>) -> bool {
-    !story.api_connections().is_empty()
-}
-
 /// Something that the API sent since the submission was refused.
 pub(in crate::diagnosis) fn refused_publish<'a>(story: &Story<'a>) -> Option<Refused<'a>> {
     let since = story.submitted_at()?;

@@ -45,6 +45,7 @@ impl Story<'_> {
             Premise::WorkIsRunning(pid) => self.work_is_running(*pid),
             Premise::StillAnswers(source, since) => self.still_answers(*source, *since as f64),
             Premise::IdIsNew => self.id_is_new(),
+            Premise::OnlyMessage => self.only_message(),
             Premise::IsPrimary => self.is_primary(),
             Premise::WriterIsTheWorker => self.writer_is_the_worker(),
             Premise::LogIsWhole => self.log_is_whole(),
@@ -100,6 +101,14 @@ impl Story<'_> {
             (Some(other), _) => State::Refuted(vec![other]),
             (_, Some(peer)) if !api.is_empty() && !api.contains(&peer) => State::Refuted(vec![peer.n]),
             _ => State::Assumed,
+        }
+    }
+
+    /// What is sent again for a task waits on its queue, or is held by who took it.
+    fn only_message(&self) -> State {
+        match self.empty_queue() {
+            Some(n) => proved([n]),
+            None => State::Assumed,
         }
     }
 

@@ -98,7 +98,7 @@ impl Story<'_> {
         if self.post_mortem() {
             let last = self.rows().iter().rfind(|row| row.present);
             let is_other = last.is_some_and(|row| self.went_another_way(row));
-            let may_wait = self.waits_by_assumption || !self.held.is_empty() || !self.queue_is_empty();
+            let may_wait = self.waits_by_assumption || !self.held.is_empty() || self.empty_queue().is_none();
             return (!may_wait && !is_other).then(Vec::new);
         }
         let before = self
@@ -135,11 +135,9 @@ impl Story<'_> {
     }
 
     /// By the last look nothing waits on the task's queue, and nobody holds a message of it.
-    pub(in crate::diagnosis) fn queue_is_empty(&self) -> bool {
-        let mut infos = self.infos(self.queue());
-        infos
-            .next_back()
-            .is_some_and(|info| info.ready == Some(0) && info.unacked == Some(0))
+    pub(in crate::diagnosis) fn empty_queue(&self) -> Option<EventId> {
+        let last = self.infos(self.queue()).next_back()?;
+        (last.ready == Some(0) && last.unacked == Some(0)).then_some(last.n)
     }
 
     /// The row is its message's result, by an id that was made at random for this run: none was sent with it before.
