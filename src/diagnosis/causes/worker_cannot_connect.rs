@@ -167,6 +167,17 @@ mod tests {
         );
     }
 
+    /// Two services of one project write to one log, and the other one has the wrong password.
+    #[test]
+    fn another_service_cannot_connect() {
+        let dropped = "Dropping consumer for queue 'default': not whitelisted.";
+        let scene = nobody()
+            .debug("dramatiq.worker.Worker", dropped)
+            .critical("dramatiq.worker.ConsumerThread(mail)", REFUSED)
+            .critical("dramatiq.worker.Consumer", REFUSED);
+        assert_ne!(scene.silence().answer(&CAUSE), "certain");
+    }
+
     /// It was taken out of its network, and has not noticed yet.
     #[test]
     fn a_container_in_no_network() {

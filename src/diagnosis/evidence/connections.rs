@@ -338,7 +338,7 @@ pub(in crate::diagnosis) fn connection_error(
     // The worker tries again every few seconds: an error during this run is today's. One from before
     // it may be a dead worker's.
     let current = !last.line.before || last.line.age_s.is_some_and(|age| age < 10);
-    let certainty = match current && !consumed {
+    let certainty = match current && !consumed && !story.one_leaves_us_out() {
         true => most,
         false => Certainty::Likely,
     };

@@ -263,10 +263,11 @@ impl<'a> Story<'a> {
                 Some(LogEvent::Completed) => {
                     called.insert(key, false);
                 }
-                None if called.get(&key) == Some(&true) => {
-                    if told.line.logger.is_some() && !is_a_librarys(self, told.line) {
-                        own.push((told.at_ms, told.n));
-                    }
+                None if called.get(&key) == Some(&true)
+                    && told.line.logger.is_some()
+                    && !is_a_librarys(self, told.line) =>
+                {
+                    own.push((told.at_ms, told.n));
                 }
                 _ => {}
             }

@@ -85,3 +85,14 @@ pub(in crate::diagnosis) fn shares_out_its_log(process: &Process) -> bool {
     let mut words = process.command.iter();
     words.any(|word| word.contains("%I") || word.contains("%i"))
 }
+
+/// The queues for which its command starts it, where it names any.
+pub(in crate::diagnosis) fn queues_of(story: &Story<'_>, process: &Process) -> Option<Vec<String>> {
+    let own = Some(&process.command).filter(|command| is_worker_command(command));
+    (story.framework().worker.queues)(own.or(process.parent_command.as_ref())?)
+}
+
+/// Its command starts it for other queues only.
+pub(in crate::diagnosis) fn leaves_out_our_queue(story: &Story<'_>, process: &Process) -> bool {
+    queues_of(story, process).is_some_and(|queues| !queues.iter().any(|queue| story.is_of_my_queue(queue)))
+}

@@ -14,7 +14,7 @@ pub struct Raised {
     text: String,
     /// No entry was seen although it would have been, and only what may be wrapped around the actor is on the stack.
     wrapper: bool,
-    /// No entry was seen although it would have been, and nothing on the stack is named as the actor.
+    /// No entry was seen, and nothing on the stack is named as the actor.
     unnamed: bool,
 }
 
@@ -122,11 +122,11 @@ impl Story<'_> {
         }
         raised.retain(|raised| !self.is_of_an_earlier_attempt(raised.at_ms));
         raised.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-        let not_entered =
-            self.timeline.setup.entry_pattern.is_some() && self.entries.is_empty() && self.could_see_entry();
-        for raised in raised.iter_mut().filter(|_| not_entered) {
+        let unseen = self.timeline.setup.entry_pattern.is_some() && self.entries.is_empty();
+        let not_entered = unseen && self.could_see_entry();
+        for raised in raised.iter_mut().filter(|_| unseen) {
             let Some(trace) = &raised.trace else { continue };
-            raised.wrapper = trace.only_wrappers(&raised.actor);
+            raised.wrapper = not_entered && trace.only_wrappers(&raised.actor);
             raised.unnamed = !trace.names(&raised.actor);
         }
         self.raised = raised;

@@ -1,5 +1,6 @@
 //! One line of the watched worker's log, with what the framework's lines mean.
 
+use super::Story;
 use crate::framework::{LineSubject, LogEvent, WorkerLife, exception_in};
 use crate::timeline::LogLine;
 
@@ -60,5 +61,14 @@ impl<'a> WorkerLine<'a> {
     /// What it says of the worker's own life.
     pub fn worker_life(&self) -> Option<WorkerLife> {
         self.mark.and_then(LogEvent::worker_life)
+    }
+}
+
+impl Story<'_> {
+    /// By the log one of those that write to it was started for other queues: another service of the project, which
+    /// says nothing of ours.
+    pub(in crate::diagnosis) fn one_leaves_us_out(&self) -> bool {
+        let leaves_out = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::DroppingConsumer { queue }) if self.is_of_my_queue(queue));
+        self.worker_lines().iter().any(leaves_out)
     }
 }

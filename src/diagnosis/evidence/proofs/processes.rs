@@ -2,7 +2,7 @@
 
 use super::proved;
 use crate::diagnosis::evidence::relays::passes_on;
-use crate::diagnosis::evidence::{Fact, Story, WorkerLine, workers};
+use crate::diagnosis::evidence::{Fact, Story, WorkerLine, lives, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
@@ -199,23 +199,37 @@ impl Story<'_> {
         if let Some(launch) = launched.flatten() {
             return proved([launch.n]);
         }
+        // Services of one project run the same command, each for some of its queues, and may share a log.
         let mut writers = workers::live_workers(self).into_iter();
-        if let Some(Fact { n, .. }) = writers.find(|process| process.is_configured) {
+        let is_its = |process: &Fact<&Process>| {
+            process.is_configured && !programs::leaves_out_our_queue(self, process)
+        };
+        if let Some(Fact { n, .. }) = writers.find(is_its) {
             return proved([n]);
         }
+        let all = self.worker_lines();
+        let lines = || all.iter();
+        // Of those that do not say that they are for other queues.
+        let boots = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::BootingUp));
+        let last_boot = (0..all.len())
+            .rev()
+            .find(|at| boots(&all[*at]) && !lives::is_anothers(self, *at));
+        let since_then = |told: &&WorkerLine<'_>| last_boot.is_none_or(|at| told.n > all[at].n);
         let actor = self.timeline.setup.actor.as_deref();
-        let knows = self.worker_lines().iter().find(|told| match told.mark {
-            Some(LogEvent::DroppingConsumer { queue } | LogEvent::AddingConsumer { queue }) => {
-                self.is_of_my_queue(queue)
-            }
+        let knows = lines().filter(since_then).find(|told| match told.mark {
+            Some(LogEvent::AddingConsumer { queue }) => self.is_of_my_queue(queue),
             Some(LogEvent::Received { actor: named, .. }) => actor == Some(named.as_str()),
             _ => false,
         });
-        let knows = knows.or_else(|| {
-            let lines = self.worker_lines().iter();
-            lines
+        let is_one_of_several = self
+            .all_processes()
+            .any(|process| programs::leaves_out_our_queue(self, &process));
+        let consumes = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::AddingConsumer { .. }));
+        let knows = knows.filter(|_| !self.one_leaves_us_out()).or_else(|| {
+            lines()
                 .rev()
                 .find(|told| imports_the_configured_modules(self, told))
+                .filter(|_| !lines().any(consumes) && !is_one_of_several)
         });
         knows.map_or(State::Assumed, |told| proved([told.n]))
     }
