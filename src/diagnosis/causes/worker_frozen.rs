@@ -387,7 +387,12 @@ mod tests {
                 .publish("default")
                 .totals("default", 1, 0, serde_json::json!({}))
                 .depth("default", 1, 0)
-                .process(14602, 14575, "python dramatiq app", |process| {
+                .process(14601, 14575, "python dramatiq app", |process| {
+                    process.is_configured = true;
+                    process.state = 'T';
+                })
+                // The child of a master has the connection.
+                .process(14602, 14601, "python dramatiq app", |process| {
                     process.is_configured = true;
                     process.state = 'T';
                     process.sockets = vec![WORKER.into()];

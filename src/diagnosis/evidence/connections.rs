@@ -21,8 +21,8 @@ pub(in crate::diagnosis) fn is_socket_of(process: &Process, connection: &str) ->
     process.sockets.iter().any(|socket| socket == connection)
 }
 
-/// Every connection of its that the broker lists is to another vhost: another system's, of the same code perhaps.
-/// A child that takes its master's messages has the master's.
+/// Every connection of its, and of its children, that the broker lists is to another vhost: another system's, of the same
+/// code perhaps. A child that takes its master's messages has the master's.
 pub(in crate::diagnosis) fn serves_another_vhost(story: &Story<'_>, pid: i32) -> bool {
     let Some(listed) = story.connections() else {
         return false;
@@ -39,6 +39,8 @@ pub(in crate::diagnosis) fn serves_another_vhost(story: &Story<'_>, pid: i32) ->
     if let Some(process) = story.process(pid).filter(|_| story.master_takes()) {
         vhosts.extend(vhosts_of(process.ppid));
     }
+    let children = story.all_processes().filter(|process| process.ppid == pid);
+    vhosts.extend(children.flat_map(|child| vhosts_of(child.pid)));
     !vhosts.is_empty() && vhosts.iter().all(|vhost| *vhost != story.timeline.setup.vhost)
 }
 

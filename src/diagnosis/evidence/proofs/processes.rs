@@ -2,7 +2,7 @@
 
 use super::proved;
 use crate::diagnosis::evidence::relays::passes_on;
-use crate::diagnosis::evidence::{Fact, Story, WorkerLine, lives, programs, workers};
+use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, lives, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
@@ -195,8 +195,13 @@ impl Story<'_> {
 
     /// It was started by us, runs the configured command, or knows the task's queue or its actor.
     pub(super) fn writer_is_the_worker(&self) -> State {
+        let all = self.worker_lines();
+        let lines = || all.iter();
+        let boots = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::BootingUp));
+        // What we started may start several services.
         let launched = workers::is_the_one_we_started(self).then(|| self.started("worker"));
-        if let Some(launch) = launched.flatten() {
+        let is_one = |launch: &Launch| lines().filter(|told| told.n > launch.n && boots(told)).count() <= 1;
+        if let Some(launch) = launched.flatten().filter(is_one) {
             return proved([launch.n]);
         }
         // Services of one project run the same command, each for some of its queues, and may share a log.
@@ -207,10 +212,7 @@ impl Story<'_> {
         if let Some(Fact { n, .. }) = writers.find(is_its) {
             return proved([n]);
         }
-        let all = self.worker_lines();
-        let lines = || all.iter();
         // Of those that do not say that they are for other queues.
-        let boots = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::BootingUp));
         let last_boot = (0..all.len())
             .rev()
             .find(|at| boots(&all[*at]) && !lives::is_anothers(self, *at));
