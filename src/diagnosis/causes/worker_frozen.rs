@@ -228,6 +228,7 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
         return by_somebody(answer, "NAME");
     }
     // One that has written nothing yet is known by its command only.
+    let by_its_command = own.is_empty();
     if own.is_empty() {
         let by_command = story.all_processes().filter(|process| process.is_configured);
         own.extend(by_command.filter(|process| process.lives() && story.gone(process.pid).is_none()));
@@ -250,7 +251,9 @@ fn all_frozen(story: &Story<'_>, delivered: Option<u32>) -> Answer {
     evidence.extend(own.iter().map(|process| process.n));
     let waits = waiting(story);
     evidence.extend(waits);
-    let answer = match delivered.is_some() || waits.is_some() {
+    // One that is connected to nothing may be any project's.
+    let is_anybodys = by_its_command && !frozen && own.iter().all(|process| process.sockets.is_empty());
+    let answer = match (delivered.is_some() || waits.is_some()) && !is_anybodys {
         true => Answer::likely(text, evidence),
         false => Answer::possible(text, evidence),
     };
