@@ -226,12 +226,12 @@ impl Story<'_> {
         let is_one_of_several = self
             .all_processes()
             .any(|process| programs::leaves_out_our_queue(self, &process));
-        let consumes = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::AddingConsumer { .. }));
-        let knows = knows.filter(|_| !self.one_leaves_us_out()).or_else(|| {
+        let is_one_of_several = is_one_of_several || self.one_leaves_us_out();
+        let knows = knows.filter(|_| !is_one_of_several).or_else(|| {
             lines()
                 .rev()
                 .find(|told| imports_the_configured_modules(self, told))
-                .filter(|_| !lines().any(consumes) && !is_one_of_several)
+                .filter(|_| !is_one_of_several)
         });
         knows.map_or(State::Assumed, |told| proved([told.n]))
     }
