@@ -2,7 +2,7 @@
 
 use super::proved;
 use crate::diagnosis::evidence::relays::passes_on;
-use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, lives, programs, workers};
+use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
 use crate::timeline::Process;
@@ -212,13 +212,8 @@ impl Story<'_> {
         if let Some(Fact { n, .. }) = writers.find(is_its) {
             return proved([n]);
         }
-        // Of those that do not say that they are for other queues.
-        let last_boot = (0..all.len())
-            .rev()
-            .find(|at| boots(&all[*at]) && !lives::is_anothers(self, *at));
-        let since_then = |told: &&WorkerLine<'_>| last_boot.is_none_or(|at| told.n > all[at].n);
         let actor = self.timeline.setup.actor.as_deref();
-        let knows = lines().filter(since_then).find(|told| match told.mark {
+        let knows = lines().find(|told| match told.mark {
             Some(LogEvent::AddingConsumer { queue }) => self.is_of_my_queue(queue),
             Some(LogEvent::Received { actor: named, .. }) => actor == Some(named.as_str()),
             _ => false,
