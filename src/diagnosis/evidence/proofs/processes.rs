@@ -212,22 +212,23 @@ impl Story<'_> {
         if let Some(Fact { n, .. }) = writers.find(is_its) {
             return proved([n]);
         }
+        let mut processes = self.all_processes();
+        if self.one_leaves_us_out() || processes.any(|process| programs::leaves_out_our_queue(self, &process))
+        {
+            return State::Assumed;
+        }
         let actor = self.timeline.setup.actor.as_deref();
         let knows = lines().find(|told| match told.mark {
             Some(LogEvent::AddingConsumer { queue }) => self.is_of_my_queue(queue),
             Some(LogEvent::Received { actor: named, .. }) => actor == Some(named.as_str()),
             _ => false,
         });
-        let is_one_of_several = self
-            .all_processes()
-            .any(|process| programs::leaves_out_our_queue(self, &process));
-        let is_one_of_several = is_one_of_several || self.one_leaves_us_out();
-        let knows = knows.filter(|_| !is_one_of_several).or_else(|| {
+        let imports = || {
             lines()
                 .rev()
                 .find(|told| imports_the_configured_modules(self, told))
-                .filter(|_| !is_one_of_several)
-        });
+        };
+        let knows = knows.or_else(imports);
         knows.map_or(State::Assumed, |told| proved([told.n]))
     }
 
