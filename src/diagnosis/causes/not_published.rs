@@ -66,7 +66,7 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence.extend(api.iter().map(|process| process.n));
                     let pids: Vec<String> = api.iter().map(|process| process.pid.to_string()).collect();
                     format!(
-                        "; the API (pid {}) has no connection to the broker's port: if it connects through a proxy, or another process publishes for it (an outbox relay), look there; a broker for tests, in its memory, needs none either",
+                        "; the API (pid {}) has no connection to the broker's port",
                         pids.join(", ")
                     )
                 });
@@ -82,8 +82,12 @@ fn check(story: &Story<'_>) -> Answer {
                     )
                 });
                 let said = said_by_the_api(story);
-                // What the API itself says of it leads further than where it connects.
-                let hint = failed.or(hint.filter(|_| said.is_none()));
+                let elsewhere = ": if it connects through a proxy, or another process publishes for it (an outbox relay), look there; a broker for tests, in its memory, needs none either";
+                // What the API itself says of it leads further than where else to look.
+                let hint = failed.or(hint.map(|hint| match said {
+                    Some(_) => hint,
+                    None => hint + elsewhere,
+                }));
                 let said = said.map(|(said, lines)| {
                     evidence.extend(lines);
                     said

@@ -231,6 +231,31 @@ mod tests {
         assert!(!nobody().error("dramatiq.WorkerProcess(0)", IMPORT).lasts());
     }
 
+    /// A container's log is its own: what the engine started there is what speaks in it.
+    #[test]
+    fn whose_log_it_is_says_the_container() {
+        let elsewhere = "Failed to import module.\nTraceback (most recent call last):\n  File \"/srv/faults.py\", line 3, in early\nImportError: no";
+        let scene = |command: &str| {
+            nobody()
+                .error("dramatiq.WorkerProcess(0)", elsewhere)
+                .worker_container("c1", "exited", |container| {
+                    container.command = command.split(' ').map(str::to_owned).collect();
+                })
+        };
+        let certainty = |scene: Scene| scene.silence().answer(&CAUSE);
+        assert_eq!(certainty(scene("/entry.sh dramatiq app")), "certain");
+        assert_eq!(certainty(scene("dramatiq app -Q default mail")), "certain");
+        // One for other queues, something that starts several, and two services in one log.
+        for another in ["dramatiq app -Q mail", "honcho start"] {
+            assert_eq!(certainty(scene(another)), "likely", "{another}");
+        }
+        let two = scene("dramatiq app").worker_container("c2", "running", |container| {
+            container.name = "shop-mail-1".into();
+            container.service = Some("mail".into());
+        });
+        assert_eq!(certainty(two), "likely");
+    }
+
     #[test]
     fn one_that_was_started_is_known_by_its_exit_code() {
         let started = || Scene::new().depth("default", 0, 0).started("worker", 100);

@@ -94,5 +94,17 @@ pub(in crate::diagnosis) fn queues_of(story: &Story<'_>, process: &Process) -> O
 
 /// Its command starts it for other queues only.
 pub(in crate::diagnosis) fn leaves_out_our_queue(story: &Story<'_>, process: &Process) -> bool {
-    queues_of(story, process).is_some_and(|queues| !queues.iter().any(|queue| story.is_of_my_queue(queue)))
+    queues_of(story, process).is_some_and(|queues| !names_ours(story, &queues))
+}
+
+/// This command starts a worker: for the task's queue, or for others only.
+pub(in crate::diagnosis) fn starts_ours(story: &Story<'_>, command: &[String]) -> Option<bool> {
+    let mut from = (0..command.len()).map(|at| &command[at..]);
+    let worker = from.find(|words| is_worker_command(words))?;
+    let queues = (story.framework().worker.queues)(worker);
+    Some(queues.is_none_or(|queues| names_ours(story, &queues)))
+}
+
+fn names_ours(story: &Story<'_>, queues: &[String]) -> bool {
+    queues.iter().any(|queue| story.is_of_my_queue(queue))
 }

@@ -1,11 +1,12 @@
 //! Premises about processes: whose pids a log has, who is at a connection's end, who is a replica.
 
 use super::proved;
+use crate::diagnosis::evidence::containers::is_replica;
 use crate::diagnosis::evidence::relays::passes_on;
 use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
-use crate::timeline::Process;
+use crate::timeline::{Container, Process};
 
 impl Story<'_> {
     /// A pid of the log is a worker of this machine that the log or the broker knows by something
@@ -212,10 +213,23 @@ impl Story<'_> {
         if let Some(Fact { n, .. }) = writers.find(is_its) {
             return proved([n]);
         }
+        // Its engine says what runs in the container that writes it.
+        let containers = self.worker_containers();
+        let starts_ours = |container: &Fact<&Container>| programs::starts_ours(self, &container.command);
         let mut processes = self.all_processes();
-        if self.one_leaves_us_out() || processes.any(|process| programs::leaves_out_our_queue(self, &process))
+        if self.one_leaves_us_out()
+            || processes.any(|process| programs::leaves_out_our_queue(self, &process))
+            || containers
+                .iter()
+                .any(|container| starts_ours(container) == Some(false))
         {
             return State::Assumed;
+        }
+        if let Some((first, rest)) = containers.split_first()
+            && starts_ours(first) == Some(true)
+            && rest.iter().all(|other| is_replica(first, other))
+        {
+            return proved([first.n]);
         }
         let actor = self.timeline.setup.actor.as_deref();
         let knows = lines().find(|told| match told.mark {
