@@ -56,20 +56,7 @@ fn check(story: &Story<'_>) -> Answer {
                         evidence,
                     );
                 }
-                // The master of a prefork server never has one: its children publish.
                 let api = story.api_processes();
-                let silent = |process: &Process| {
-                    process.sockets_seen && connections::amqp_socket(story, process).is_none()
-                };
-                let all_silent = !api.is_empty() && api.iter().all(|process| silent(process));
-                let hint = all_silent.then(|| {
-                    evidence.extend(api.iter().map(|process| process.n));
-                    let pids: Vec<String> = api.iter().map(|process| process.pid.to_string()).collect();
-                    format!(
-                        "; the API (pid {}) has no connection to the broker's port",
-                        pids.join(", ")
-                    )
-                });
                 // Whoever set that need not have sent anything.
                 let failed = story.row_failed().map(|row| {
                     evidence.push(row.n);
@@ -82,12 +69,11 @@ fn check(story: &Story<'_>) -> Answer {
                     )
                 });
                 let said = said_by_the_api(story);
-                let elsewhere = ": if it connects through a proxy, or another process publishes for it (an outbox relay), look there; a broker for tests, in its memory, needs none either";
-                // What the API itself says of it leads further than where else to look.
-                let hint = failed.or(hint.map(|hint| match said {
-                    Some(_) => hint,
-                    None => hint + elsewhere,
-                }));
+                let hint = failed.or_else(|| {
+                    let (hint, seen) = unconnected(story, said.is_none())?;
+                    evidence.extend(seen);
+                    Some(hint)
+                });
                 let said = said.map(|(said, lines)| {
                     evidence.extend(lines);
                     said
@@ -122,6 +108,29 @@ fn check(story: &Story<'_>) -> Answer {
             .would_decide(&[Source::Firehose]);
     }
     Answer::cannot_tell(&[Source::Firehose])
+}
+
+/// No process of the API is connected to the broker's port: to stand in a sentence, with the processes.
+fn unconnected(story: &Story<'_>, nothing_else_leads_further: bool) -> Option<(String, Vec<u32>)> {
+    // The master of a prefork server never is: its children publish.
+    let api = story.api_processes();
+    let silent =
+        |process: &Process| process.sockets_seen && connections::amqp_socket(story, process).is_none();
+    if api.is_empty() || !api.iter().all(|process| silent(process)) {
+        return None;
+    }
+    let pids: Vec<String> = api.iter().map(|process| process.pid.to_string()).collect();
+    let elsewhere = match nothing_else_leads_further {
+        true => {
+            ": if it connects through a proxy, or another process publishes for it (an outbox relay), look there; a broker for tests, in its memory, needs none either"
+        }
+        false => "",
+    };
+    let text = format!(
+        "; the API (pid {}) has no connection to the broker's port{elsewhere}",
+        pids.join(", ")
+    );
+    Some((text, api.iter().map(|process| process.n).collect()))
 }
 
 /// Of the task, or else while it had the request: to stand at the end of a sentence, with the lines.
