@@ -6,6 +6,7 @@ pub mod amqp;
 pub mod declare;
 pub mod management;
 pub mod nodes;
+pub mod protocol;
 pub mod rights;
 pub mod tracing;
 pub mod wire;

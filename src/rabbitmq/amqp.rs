@@ -12,6 +12,7 @@ use rustls::ClientConfig;
 use crate::config::Broker;
 use crate::error::Unavailable;
 use crate::http::tls_hint;
+use crate::rabbitmq::protocol::{Protocol, spoken_at};
 use crate::rabbitmq::wire;
 
 /// A connection that answers nothing for so long is dead, whatever TCP thinks: heartbeats miss it for minutes.
@@ -52,21 +53,7 @@ fn is_hung_up(error: &lapin::Error) -> bool {
 
 /// Whoever hung up on AMQP answers a request of HTTP.
 async fn speaks_http(broker: &Broker) -> bool {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    if !broker.amqp.expose().starts_with("amqp:") {
-        return false;
-    }
-    let asking = async {
-        let host = broker.amqp.host();
-        let address = (host.trim_matches(['[', ']']), broker.amqp.port());
-        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
-        stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n").await.ok()?;
-        let mut start = [0; 5];
-        stream.read_exact(&mut start).await.ok()?;
-        Some(start == *b"HTTP/")
-    };
-    let answer = tokio::time::timeout(Duration::from_secs(1), asking).await;
-    answer.ok().flatten().unwrap_or(false)
+    broker.amqp.expose().starts_with("amqp:") && spoken_at(&broker.amqp).await == Protocol::Http
 }
 
 /// What every connection of ours is made from.

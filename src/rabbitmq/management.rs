@@ -11,6 +11,7 @@ use crate::config::{Broker, SecretUrl, Tls};
 use crate::error::Unavailable;
 use crate::http::{LIST, OBJECT, body, build, builder, no_answer, tls_hint};
 
+use super::protocol::{Protocol, spoken_at};
 use super::rights;
 
 /// What a list of many thousand queues may take.
@@ -159,19 +160,10 @@ impl Management {
         response: reqwest::Result<reqwest::Response>,
     ) -> Result<Json, Unavailable> {
         let target = self.url.redacted();
-        let response = response.map_err(|error| {
-            let (_, chain) = no_answer(error);
-            let speaks_tls = self.url.expose().starts_with("https");
-            // What a TLS port answers to plain HTTP is no HTTP.
-            let is_tls_port = !speaks_tls && chain.contains("invalid HTTP version");
-            let of_the_port = is_tls_port.then(|| {
-                "that port does not speak plain HTTP: if it is a TLS port (15671), write https:// in `broker.management_url`".to_owned()
-            });
-            let hint = of_the_port.or_else(|| tls_hint(&chain, speaks_tls)).unwrap_or_else(|| {
-                "check `broker.management_url`; is the plugin on? rabbitmq-plugins enable rabbitmq_management".into()
-            });
-            Unavailable::new(format!("no answer from the management API at {target}: {chain}")).hint(hint)
-        })?;
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => return Err(self.unanswered(&target, error).await),
+        };
         let status = response.status();
         let location = response
             .headers()
@@ -233,6 +225,30 @@ impl Management {
             ),
             (code, _) => Unavailable::new(format!("HTTP {code} for /api/{path} at {target} {error}")),
         })
+    }
+
+    /// Why there was no answer.
+    async fn unanswered(&self, target: &str, error: reqwest::Error) -> Unavailable {
+        let (_, chain) = no_answer(error);
+        let speaks_tls = self.url.expose().starts_with("https");
+        // What a TLS port answers to plain HTTP is no HTTP, and neither is what a port for AMQP does.
+        let is_other_port = !speaks_tls && chain.contains("invalid HTTP version");
+        if is_other_port && spoken_at(&self.url).await == Protocol::Amqp {
+            return Unavailable::new(format!(
+                "{target} is a port for AMQP, and no management API answers there"
+            ))
+            .hint("`broker.management_url` needs the port of the management API, usually 15672");
+        }
+        let of_the_port = is_other_port.then(|| {
+            "that port does not speak plain HTTP: if it is a TLS port (15671), write https:// in `broker.management_url`".to_owned()
+        });
+        let hint = of_the_port
+            .or_else(|| tls_hint(&chain, speaks_tls))
+            .unwrap_or_else(|| {
+                "check `broker.management_url`; is the plugin on? rabbitmq-plugins enable rabbitmq_management"
+                    .into()
+            });
+        Unavailable::new(format!("no answer from the management API at {target}: {chain}")).hint(hint)
     }
 
     /// The names of the connections to a vhost, as far as they are shown.

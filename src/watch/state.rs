@@ -309,7 +309,7 @@ mod tests {
         assert!(
             scene
                 .why()
-                .contains("3 done since the watch began or just before, by statistics up to 10 s old"),
+                .contains("3 acknowledged since the watch began or just before (statistics up to 10 s old)"),
             "{}",
             scene.why()
         );

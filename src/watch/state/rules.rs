@@ -101,7 +101,7 @@ fn work(group: &QueueGroup, now: Now) -> Option<String> {
 
 fn done_by_statistics(group: &QueueGroup) -> String {
     format!(
-        "{} done since the watch began or just before, by statistics up to {} old",
+        "{} acknowledged since the watch began or just before (statistics up to {} old)",
         group.ledger.done(),
         seconds(STATISTICS_LAG)
     )
