@@ -55,9 +55,10 @@ fn json_text(submission: &Submission, scrubber: &Scrubber, code: u8) -> String {
             body,
             location,
             candidates,
+            routes,
         } => lines(&json!({
             "schema": "taskdiag.submit.v1", "task_id": task_id, "http_status": status, "latency_ms": latency_ms,
-            "body": if task_id.is_some() { None } else { Some(scrubber.answer(body)) }, "location": location, "candidates": candidates, "exit_code": code,
+            "body": if task_id.is_some() { None } else { Some(scrubber.answer(body)) }, "location": location, "candidates": candidates, "routes": routes, "exit_code": code,
         })),
         Submission::NotAnswered {
             why,
@@ -83,6 +84,7 @@ fn terminal_text(submission: &Submission, scrubber: &Scrubber) -> String {
             body,
             location,
             candidates,
+            routes,
             ..
         } => {
             let mut text = format!(
@@ -93,6 +95,12 @@ fn terminal_text(submission: &Submission, scrubber: &Scrubber) -> String {
                 text.push_str(&format!(
                     "it redirects to {}: set api.submit_path to that path\n",
                     scrubber.text(location)
+                ));
+            }
+            if !routes.is_empty() {
+                text.push_str(&format!(
+                    "its document has these POST routes: {}: set api.submit_path to the right one\n",
+                    printable(&routes.join(", "))
                 ));
             }
             if let Some(pointer) = candidates.first() {

@@ -255,6 +255,7 @@ impl Scene {
                 body: body.into(),
                 location: None,
                 candidates: Vec::new(),
+                routes: Vec::new(),
             },
         )
     }

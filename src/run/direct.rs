@@ -76,6 +76,7 @@ impl Direct {
             body: "published by taskdiag and confirmed by the broker".into(),
             location: None,
             candidates: Vec::new(),
+            routes: Vec::new(),
         });
     }
 }

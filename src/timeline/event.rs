@@ -65,6 +65,9 @@ pub enum EventKind {
         /// For a 2xx without a task id: pointers in the body that might be it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         candidates: Vec<String>,
+        /// After a 404 or 405: the paths that take a POST, as the API's own document has them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        routes: Vec<String>,
     },
     /// No HTTP answer at all.
     NotAnswered {

@@ -210,6 +210,7 @@ impl Scrubber {
                 body,
                 location,
                 candidates,
+                routes,
             } => EventKind::Answered {
                 status,
                 latency_ms,
@@ -218,6 +219,7 @@ impl Scrubber {
                 body: self.outside_start(&body, KEPT),
                 location: location.map(|place| self.text(&place)),
                 candidates,
+                routes: routes.iter().map(|path| self.text(path)).collect(),
             },
             EventKind::CommandEnded(mut end) => {
                 end.task_id = end.task_id.map(|id| printable(&id));

@@ -2,6 +2,7 @@
 
 mod answers;
 mod form;
+mod routes;
 mod session;
 
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub enum Submission {
         body: String,
         location: Option<String>,
         candidates: Vec<String>,
+        /// After a 404 or 405: the paths that take a POST, as the API's own document has them.
+        routes: Vec<String>,
     },
     NotAnswered {
         why: NoAnswer,
@@ -215,6 +218,7 @@ pub async fn submit(api: &Api, opened: Opened, tap: &Tap) {
             body,
             location,
             candidates,
+            routes,
         } => EventKind::Answered {
             status,
             latency_ms,
@@ -223,6 +227,7 @@ pub async fn submit(api: &Api, opened: Opened, tap: &Tap) {
             body,
             location,
             candidates,
+            routes,
         },
         Submission::NotAnswered {
             why,
@@ -312,9 +317,15 @@ async fn post(api: &Api, opened: Opened) -> Submission {
         } else {
             None
         };
+        let latency_ms = latency_ms();
+        let routes = match status {
+            404 | 405 => routes::posts(&client, api).await,
+            _ => Vec::new(),
+        };
         return Submission::Answered {
             status,
-            latency_ms: latency_ms(),
+            latency_ms,
+            routes,
             candidates: if ok && task_id.is_none() {
                 candidates(&parsed)
             } else {
@@ -342,14 +353,8 @@ fn find_task_id(body: &Json, pointer: Option<&str>) -> Option<String> {
         Some(pointer) => body.pointer(pointer).and_then(as_text),
         None => USUAL
             .iter()
-            .filter(|pointer| !is_of_the_call(body, pointer))
             .find_map(|pointer| body.pointer(pointer).and_then(as_text)),
     }
-}
-
-/// JSON-RPC's own id is the number of the call, which the client has chosen.
-fn is_of_the_call(body: &Json, pointer: &str) -> bool {
-    pointer == "/id" && body.get("jsonrpc").is_some()
 }
 
 /// Pointers to what might be the id: a leaf whose name ends in `id`.
@@ -375,7 +380,6 @@ fn candidates(body: &Json) -> Vec<String> {
     }
     let mut found = Vec::new();
     walk(body, "", &mut found);
-    found.retain(|pointer| !is_of_the_call(body, pointer));
     found.truncate(5);
     found
 }
@@ -393,11 +397,6 @@ mod tests {
         );
         assert_eq!(find_task_id(&json!({"task_id": "a"}), Some("/job")), None);
         assert_eq!(find_task_id(&json!({"status": "ok"}), None), None);
-        let called = json!({"jsonrpc": "2.0", "id": 1, "result": {"ticket": "a", "requestId": 3}});
-        assert_eq!(find_task_id(&called, None), None);
-        assert_eq!(candidates(&called), ["/result/requestId"]);
-        let named = json!({"jsonrpc": "2.0", "id": 1, "result": {"id": "a"}});
-        assert_eq!(find_task_id(&named, None).as_deref(), Some("a"));
     }
 
     #[test]

@@ -22,7 +22,10 @@ fn check(story: &Story<'_>) -> Answer {
     let refused = || {
         let mut evidence = vec![response.n];
         let text = api::unless_it_sent(story, api::rejection(story, *response), &mut evidence);
+        let routes = api::routes(story);
         Answer::shown(text, evidence)
+            .case("the API's document names its POST routes", !routes.is_empty())
+            .naming("{routes}", routes.join(", "))
     };
     match response.status {
         // A form is answered by a redirect to the next page.
@@ -55,6 +58,26 @@ mod tests {
     fn the_callers_own_refusal_and_a_5xx_are_not_it() {
         assert_eq!(Scene::refused(401, "").answer(&CAUSE), "not applicable");
         assert_eq!(Scene::refused(500, "").answer(&CAUSE), "not applicable");
+    }
+
+    #[test]
+    fn the_routes_that_the_api_has_are_named() {
+        let refused = |paths: &[&str]| {
+            let mut scene = Scene::refused(404, "{\"detail\":\"Not Found\"}");
+            for event in &mut scene.timeline.events {
+                if let crate::timeline::EventKind::Answered { routes, .. } = &mut event.kind {
+                    *routes = paths.iter().map(|path| (*path).to_owned()).collect();
+                }
+            }
+            let cause = scene.verdict().cause;
+            cause.map_or_else(String::new, |cause| cause.remedies.join(" "))
+        };
+        let named = refused(&["/api/v1/tasks/", "/login"]);
+        assert!(
+            named.contains("Set `api.submit_path` to the one that takes tasks: /api/v1/tasks/, /login"),
+            "{named}"
+        );
+        assert!(!refused(&[]).contains("that takes tasks"));
     }
 
     #[test]

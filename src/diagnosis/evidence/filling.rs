@@ -100,6 +100,7 @@ pub fn plain_placeholders(text: &str) -> String {
         "vhost",
         "actor",
         "task_id",
+        "routes",
         "message_id",
         "table",
         "id_column",

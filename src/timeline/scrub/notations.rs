@@ -183,6 +183,7 @@ fn what_is_cut_is_masked_before() {
             body: format!("{}{secret}", "x".repeat(at)),
             location: None,
             candidates: Vec::new(),
+            routes: Vec::new(),
         };
         let EventKind::Answered { body, .. } = scrubber.event(kind) else {
             panic!("another event");
