@@ -228,6 +228,10 @@ pub struct Check {
     /// Exit 10 if a problem is visible
     #[arg(long)]
     pub strict: bool,
+    /// Read the dead letters, too: for which actors, and why. This gets and requeues them, which marks them as
+    /// redelivered; refused where a message could be lost
+    #[arg(long)]
+    pub peek: bool,
     /// Switch off tracing that was left on and that nobody reads
     #[arg(long)]
     pub restore_tracing: bool,

@@ -130,6 +130,13 @@ fn warn(seen: &str, hint: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
+fn warn_of_peek() {
+    warn(
+        "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
+        "without --peek nothing is touched",
+    );
+}
+
 /// A recording, or one of the last runs; what is missing of it is said.
 fn read_recording(path: &std::path::Path) -> Result<crate::timeline::Timeline> {
     let path = &history::find(path)?;

@@ -46,6 +46,7 @@ Exit codes:
 pub const CHECK_EXAMPLES: &str = "\
 Examples:
   taskdiag check                       what can be seen, and what looks wrong now
+  taskdiag check --peek                dead letters by actor and reason, too
   taskdiag check --wait 60s --strict   in a script: until all is well, or an exit code
 
 Exit codes:

@@ -1,6 +1,7 @@
 //! `taskdiag check`: tests every connection and permission, and lists problems that are visible now.
 
 mod containers;
+mod dead_letters;
 mod finding;
 mod findings;
 mod places;
@@ -26,6 +27,7 @@ use crate::report::{SourceState, Style, hanging, sources};
 use crate::run::{Observed, Plan, observe};
 use crate::text::counted;
 use crate::timeline::{Ended, EventKind, Source, Tier, Timeline};
+use crate::vantage::dead_letters::Peek;
 use crate::vantage::exec;
 use finding::Finding;
 use findings::findings;
@@ -51,13 +53,16 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
         .map(|text| super::duration("--wait", text))
         .transpose()?;
     let until = wait.map(|wait| Instant::now() + wait);
-    let mut look = look(&config).await?;
+    if args.peek {
+        super::warn_of_peek();
+    }
+    let mut look = look(&config, args.peek).await?;
     let mut is_stopped = look.is_stopped();
     let is_whole = !is_stopped;
     while until.is_some_and(|until| Instant::now() < until) && !look.is_fine() && !is_stopped {
         look.observed.restore().await;
         tokio::time::sleep(AGAIN).await;
-        let next = self::look(&config).await?;
+        let next = self::look(&config, args.peek).await?;
         is_stopped = next.is_stopped();
         look = match is_stopped {
             // A look that was broken off has seen less than the one before.
@@ -102,9 +107,13 @@ pub async fn run(args: &Check, global: &Global) -> Result<u8> {
     Ok(code)
 }
 
-async fn look(config: &Config) -> Result<CheckResult> {
+async fn look(config: &Config, peek: bool) -> Result<CheckResult> {
     let plan = Plan {
         look_only: true,
+        peek: Peek {
+            companions: peek,
+            main: false,
+        },
         ..Plan::default()
     };
     let places = tokio::spawn(places::look(exec::places(config)));
@@ -288,7 +297,7 @@ fn words_of(source: &SourceState) -> (String, Option<String>) {
         }
         Source::DeadLetters if source.reason.starts_with("counted only") => {
             let text = "counted only (reading them marks them as redelivered)";
-            let hint = "`taskdiag diagnose --task ID --peek` reads them";
+            let hint = "`taskdiag check --peek` says for which actors, and why";
             (text.into(), Some(hint.into()))
         }
         _ => (source.reason.clone(), source.hint.clone()),

@@ -141,10 +141,7 @@ fn warn_of(args: &Diagnose, config: &Config) {
         );
     }
     if args.peek {
-        super::warn(
-            "--peek gets and requeues the messages of the delay and dead-letter queues: they will be marked redelivered",
-            "without --peek nothing is touched",
-        );
+        super::warn_of_peek();
     }
     if args.peek_main {
         super::warn(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::containers;
+use super::dead_letters::of_dead_letters;
 use super::finding::{Finding, finding};
 use super::queues::{self, Queue};
 use super::workers;
@@ -154,16 +155,7 @@ fn of_queue(story: &Story) -> Vec<Finding> {
             "`taskdiag watch --until stuck` says whether anything is acknowledged, `taskdiag diagnose --task ID` what the workers do",
         ));
     }
-    let dead = story.dead_letter_queue().unwrap_or_default();
-    if let Some(depth) = story.depths(&dead).last().filter(|depth| depth.ready > 0) {
-        found.push(finding(
-            format!(
-                "{} on `{dead}`",
-                counted(depth.ready, "dead letter", "dead letters")
-            ),
-            "`taskdiag diagnose --task ID --peek` says whether a task is among them, and why",
-        ));
-    }
+    found.extend(of_dead_letters(story));
     found
 }
 
