@@ -29,11 +29,28 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
+/// … and not within a word, unless that is a long one.
+fn cut_at_a_word(text: &str, most: usize) -> String {
+    let Some((at, _)) = text.char_indices().nth(most) else {
+        return text.to_owned();
+    };
+    let start = &text[..at];
+    let end = start
+        .rfind(' ')
+        .filter(|end| at - end < 30 && !text[at..].starts_with(' '));
+    format!("{}…", start[..end.unwrap_or(at)].trim_end())
+}
+
 /// The start of a text, on one line; of a page of HTML what a reader would see of it.
 pub fn excerpt(text: &str) -> String {
+    excerpt_of(text, 200)
+}
+
+/// … of so many characters.
+pub fn excerpt_of(text: &str, most: usize) -> String {
     match flat(&page(text)) {
         flat if flat.is_empty() => "(empty)".into(),
-        flat => cut(&flat, 200),
+        flat => cut_at_a_word(&flat, most),
     }
 }
 

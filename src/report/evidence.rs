@@ -30,9 +30,13 @@ impl<'r> Table<'r> {
     }
 
     /// Wrapped; what has no room goes at the end of a word.
-    pub fn line(&self, event: &Event, most: usize) -> String {
+    pub fn line(&self, event: &Event, summary: &str, most: usize) -> String {
         let (head, text) = self.text(event);
         let room = self.style.width().saturating_sub(head.width());
+        let text = match wrapped(&text, room).len() > most {
+            true => without_what_is_said(&text, &flat(summary)),
+            false => text,
+        };
         let lines = with_both_ends(&text, room, most);
         format!("{head}{}", lines.join(&format!("\n{}", " ".repeat(head.width()))))
     }
@@ -53,8 +57,33 @@ impl<'r> Table<'r> {
         if text.width() > room {
             text = with_short_ids(&flat(&self.brief(event)));
             text = paths::shortened(&text, self.report, self.style);
+            // What is shown whole above.
+            let raised = self.report.verdict.traceback.as_ref();
+            if raised.is_some_and(|raised| raised.evidence == event.n) && text.width() > room {
+                text = super::words::without_message(self.report, &text);
+            }
         }
         (head, text)
+    }
+}
+
+/// Shorter than that it is quicker read again than looked up.
+const WORTH_LOOKING_UP: usize = 30;
+
+/// The text without its end, if that stands in the summary above it.
+fn without_what_is_said(text: &str, summary: &str) -> String {
+    let whole = text.trim_end_matches('.');
+    // Behind the level, or behind what introduces it: the end of a sentence may be that of others, too.
+    let level = whole.find(' ').map(|at| at + 1);
+    let starts = whole.match_indices(": ").map(|(at, _)| at + 2);
+    let said = level
+        .into_iter()
+        .chain(starts)
+        .filter(|at| whole.len() - at >= WORTH_LOOKING_UP)
+        .find(|at| summary.contains(&whole[*at..]));
+    match said {
+        Some(at) => format!("{} as above", whole[..at].trim_end()),
+        None => text.to_owned(),
     }
 }
 
@@ -227,6 +256,24 @@ mod tests {
         let long = "x".repeat(200);
         assert_eq!(with_both_ends(&long, 40, 2).len(), 2);
         assert_eq!(with_both_ends("a b", 1, 1).len(), 1);
+    }
+
+    #[test]
+    fn what_the_summary_says_is_not_said_again() {
+        let summary = "the worker cannot connect (4 in its log): (404, \"NOT_FOUND - no queue 'default' in vhost 'shop'\")";
+        let line = |queue: &str| {
+            let text = format!(
+                "CRITICAL Consumer encountered an error: (404, \"NOT_FOUND - no queue '{queue}' in vhost 'shop'\")"
+            );
+            without_what_is_said(&text, summary)
+        };
+        assert_eq!(
+            line("default"),
+            "CRITICAL Consumer encountered an error: as above"
+        );
+        // The end of it is the same, and it is another queue.
+        assert!(line("default.DQ").ends_with("'default.DQ' in vhost 'shop'\")"));
+        assert_eq!(without_what_is_said("INFO a: short", "short"), "INFO a: short");
     }
 
     #[test]

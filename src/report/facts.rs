@@ -73,13 +73,24 @@ pub(super) fn without_message(report: &Report, text: &str) -> String {
         return text.to_owned();
     };
     let exception = text::excerpt(&raised.exception);
-    match exception.split_once(": ") {
-        Some((name, _)) if text.contains(exception.as_str()) => {
-            let short = name.rsplit('.').next().unwrap_or(name);
-            text.replace(exception.as_str(), &format!("{short}, above"))
-        }
+    let Some((name, _)) = exception.split_once(": ") else {
+        return text.to_owned();
+    };
+    let short = name.rsplit('.').next().unwrap_or(name);
+    if text.contains(exception.as_str()) {
+        return text.replace(exception.as_str(), &format!("{short}, above"));
+    }
+    match text.find(&format!("{short}(")) {
+        Some(at) if is_its_end(&text[at + short.len()..]) => format!("{}{short}, above", &text[..at]),
         _ => text.to_owned(),
     }
+}
+
+/// Arguments in parentheses, as `repr()` writes an exception, and nothing behind them; they may be cut.
+fn is_its_end(arguments: &str) -> bool {
+    let end = arguments.trim_end_matches(['.', '…', ' ', '\'', '"']);
+    let is_cut = arguments.matches('(').count() > arguments.matches(')').count();
+    end.ends_with(')') || is_cut
 }
 
 /// A remedy without the exception at its end, where that is shown beside it.
@@ -132,7 +143,10 @@ const BEFORE: &[&str] = &[
 fn longest<'t>(text: &'t str, ends: &[&str], fits: impl Fn(&str) -> bool) -> Option<&'t str> {
     let is_inside = |start: &str| {
         let opened = start.matches('(').count() > start.matches(')').count();
-        opened || start.matches('`').count() % 2 == 1
+        opened
+            || ['`', '"']
+                .iter()
+                .any(|quote| start.matches(*quote).count() % 2 == 1)
     };
     let starts = ends.iter().flat_map(|end| text.match_indices(end));
     let starts = starts.map(|(at, _)| &text[..at]);
@@ -212,5 +226,28 @@ fn acts(owner: Owner) -> &'static str {
         Owner::DatabaseHost => "whoever runs the database or the host",
         Owner::Wait => "nobody yet (wait, or add capacity)",
         Owner::Diagnosis => "whoever configured taskdiag",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{clause, is_its_end};
+
+    #[test]
+    fn arguments_at_the_end_are_told_from_what_goes_on() {
+        assert!(is_its_end("('no such pen')"));
+        assert!(is_its_end("(405, \"RESOURCE_LOCKED - cannot obtain …"));
+        assert!(!is_its_end("('no such pen'), and `default.XQ` holds 1"));
+    }
+
+    #[test]
+    fn a_clause_ends_neither_in_a_quotation_nor_in_code() {
+        let within = |most: usize| move |start: &str| start.len() <= most;
+        let text = "the log has \"INFO service: none\" and `a, b`, which says why";
+        assert_eq!(
+            clause(text, within(48)),
+            Some("the log has \"INFO service: none\" and `a, b`")
+        );
+        assert_eq!(clause(text, within(30)), None);
     }
 }

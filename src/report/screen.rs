@@ -14,10 +14,13 @@ use super::unseen;
 use super::words;
 use super::{Report, Style};
 use crate::diagnosis::{Outcome, Scenario};
-use crate::text::{excerpt, flat, packed, wrapped};
+use crate::text::{excerpt_of, flat, packed, wrapped};
 
 /// A terminal of 24 lines keeps room for the command and the prompt.
 const LINES: usize = 22;
+
+/// Characters of an exception: its last words often say who and what.
+const EXCEPTION: usize = 320;
 
 /// Where the text of a field begins.
 const INDENT: usize = 13;
@@ -102,7 +105,8 @@ impl Screen<'_> {
         let Some(raised) = &self.report.verdict.traceback else {
             return Vec::new();
         };
-        let text = format!("{} [#{}]", excerpt(&raised.exception), raised.evidence);
+        let said = excerpt_of(&raised.exception, EXCEPTION);
+        let text = format!("{said} [#{}]", raised.evidence);
         let mut lines = vec![self.field(words::EXCEPTION, &text)];
         let own: Vec<_> = raised.frames.iter().filter(|frame| frame.application).collect();
         let room = self.style.width().saturating_sub(INDENT);
@@ -147,11 +151,22 @@ impl Screen<'_> {
         })
     }
 
-    /// Wrapped at an indent, and cut where the screen has no room for all of it.
+    /// Wrapped at an indent, and cut where the screen has no room for all of it: at the end of a clause where most of
+    /// what has room stands before one.
     fn clipped(&self, head: &str, text: &str, indent: usize) -> String {
         let text = super::paths::shortened(text, self.report, self.style);
-        let whole = hanging(head, &text, indent, self.style);
-        self.whole_or(whole.clone(), self.budget.lines, || self.cut(&whole))
+        let drawn = |text: &str| hanging(head, text, indent, self.style);
+        let whole = drawn(&text);
+        self.whole_or(whole.clone(), self.budget.lines, || {
+            let lines = |clause: &str| drawn(clause).lines().count();
+            let clause = words::clause(&text, |clause| lines(clause) <= self.budget.lines);
+            match clause.filter(|clause| lines(clause) == self.budget.lines) {
+                // The end of a sentence keeps its full stop.
+                Some(clause) if text[clause.len()..].starts_with('.') => drawn(&text[..=clause.len()]),
+                Some(clause) => drawn(clause),
+                None => self.cut(&whole),
+            }
+        })
     }
 
     fn cut(&self, whole: &str) -> String {
@@ -254,7 +269,8 @@ impl Screen<'_> {
         let table = Table::of(self.report, &evidence, self.style);
         lines.extend(evidence.iter().map(|event| {
             let proof = self.budget.proof;
-            self.whole_or(table.line(event, LINES), proof, || table.line(event, proof))
+            let line = |most| table.line(event, &summary, most);
+            self.whole_or(line(LINES), proof, || line(proof))
         }));
         let effects = &cause.explains;
         for (at, effect) in effects.iter().enumerate() {
@@ -293,7 +309,16 @@ impl Screen<'_> {
         let also = seen
             .chain(differences)
             .chain(report.verdict.notes.iter().cloned());
-        lines.extend(also.take(self.budget.also).map(|text| self.field("Also", &text)));
+        // The one look that would tell more comes before what is only good to know.
+        let (next, also): (Vec<String>, Vec<String>) = also.partition(|text| text.starts_with(words::NEXT));
+        let next = next
+            .iter()
+            .map(|text| ("Next", text.trim_start_matches(words::NEXT)));
+        let also = next.chain(also.iter().map(|text| ("Also", text.as_str())));
+        let also = also
+            .take(self.budget.also)
+            .map(|(name, text)| self.field(name, text));
+        lines.extend(also);
         let unseen = unseen::blind(report);
         if !self.budget.unseen && self.budget.air && !unseen.is_empty() {
             let names: Vec<&str> = unseen.iter().map(|source| source.name.name()).collect();

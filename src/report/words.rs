@@ -97,6 +97,9 @@ fn unknown_to(report: &Report) -> Option<&str> {
         .then_some(report.setup.table.as_deref())?
 }
 
+/// What begins a note on where to look next.
+pub(super) const NEXT: &str = "next: ";
+
 /// What stands below it.
 pub(super) fn scenario_and_outcome(report: &Report) -> String {
     format!(

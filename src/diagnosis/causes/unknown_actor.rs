@@ -299,7 +299,7 @@ mod tests {
         let unseen = afterwards().without(Source::DeadLetters).end(Ended::Looked);
         assert_eq!(unseen.cause(), "likely unknown-actor");
         let remedies = unseen.verdict().cause.expect("a cause").remedies;
-        assert!(remedies[0].contains("declares `act`"), "{remedies:?}");
+        assert!(remedies[0].contains("module of `act`"), "{remedies:?}");
         let none = unseen.depth("default.XQ", 0, 0).end(Ended::Looked);
         assert_eq!(none.answer(&CAUSE), "not applicable");
     }
