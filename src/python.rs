@@ -5,12 +5,15 @@
 
 mod actors;
 mod addresses;
+mod annotations;
 mod body;
 mod functions;
+mod handlers;
 mod models;
 mod names;
 mod prefixes;
 mod routes;
+mod schemas;
 mod senders;
 mod settings;
 mod sites;
@@ -28,10 +31,12 @@ pub use actors::only;
 use addresses::{address_of, is_address, variable};
 pub use body::{BodyKind, RequestField, example, of_type};
 pub use functions::Function;
+pub use handlers::query;
 use names::{ImportedNames, Packages, module_of};
 use prefixes::Prefixes;
 pub use routes::Route;
 use routes::prefixed;
+use schemas::Schemas;
 pub use senders::SendingProgram;
 pub use settings::{Databases, Settings};
 pub use sites::SendingSite;
@@ -56,6 +61,8 @@ pub struct Actor {
     /// Its first parameter is `self`, which is no argument.
     pub takes_self: bool,
     pub queue: QueueName,
+    /// Options that stand elsewhere, and may name a queue: `**options`.
+    pub spread: Option<String>,
     pub place: String,
     /// Dotted name of the module that defines it.
     pub module: String,
@@ -105,6 +112,15 @@ pub struct TableDefinition {
     pub words: Vec<String>,
 }
 
+/// A port that the code serves on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerPort {
+    /// Or the expression that says it.
+    pub port: Result<u16, String>,
+    pub value: SettingValue,
+    pub place: String,
+}
+
 #[derive(Debug, Default)]
 pub struct SourceFacts {
     pub actors: Vec<Actor>,
@@ -127,8 +143,8 @@ pub struct SourceFacts {
     pub is_web: bool,
     /// Functions that send tasks.
     pub sites: Vec<SendingSite>,
-    /// What is read from `uvicorn.run(…, port=…)`: the port, or the expression that says it, with the place.
-    pub server_ports: Vec<(Result<u16, String>, String)>,
+    /// What is read from `uvicorn.run(…, port=…)`.
+    pub server_ports: Vec<ServerPort>,
     /// Programs that send tasks again and again, by place.
     pub schedulers: Vec<String>,
     /// Enums of statuses, by name.
@@ -155,6 +171,8 @@ struct Mentions<'a> {
     /// Names that it sends messages with: `NAME.send()`.
     sends: Vec<String>,
     sets_broker: bool,
+    /// What it calls in loops that do not end by themselves; those that send at once hold `send`.
+    loops: Vec<String>,
 }
 
 pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
@@ -163,6 +181,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     let mut mentions = Vec::new();
     let mut prefixes = Prefixes::default();
     let mut functions = Vec::new();
+    let mut schemas = Schemas::default();
     let files: Vec<&TextFile> = python.iter().filter(|file| !is_test(&file.place)).collect();
     let began = Instant::now();
     let Some(mut parser) = syntax::parser() else {
@@ -180,6 +199,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
             names: ImportedNames::default(),
             sends: Vec::new(),
             sets_broker: false,
+            loops: Vec::new(),
         };
         let nodes: Vec<Node> = source.nodes().collect();
         for node in nodes.iter().copied() {
@@ -188,6 +208,7 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
             mentioned.read(node);
             mentioned.names.read(node);
             prefixes.read(node);
+            schemas.read(node);
             code.sites.extend(sites::site(node));
             functions.extend(Function::of(node));
             if let Some((left, right)) = node.sides()
@@ -224,8 +245,13 @@ pub fn scan(python: &[TextFile], others: &[TextFile]) -> SourceFacts {
     code.modules = startable::modules(&mentions, &code.actors, &packages);
     code.sites = sites::of_actors(code.sites, &code.actors);
     routes::lead(&mut code.sites, &code.routes, &functions);
+    for site in &mut code.sites {
+        if let (Some(handler), Some((_, path))) = (&mut site.handler, &site.route) {
+            handlers::complete(handler, path, &schemas, code.fastapi.is_some());
+        }
+    }
     sites::prefer_what_is_sent(&mentions, &code.sites, &mut code.actors);
-    let senders = senders::find(&mentions, &code.actors, python, &packages);
+    let senders = senders::find(&mentions, &code.actors, &code.sites, python, &packages);
     (code.senders, code.schedulers) = senders;
     startable::rank_applications(&mentions, &code.actors, &mut code.applications);
     names::complete(&mut code, &packages);
@@ -259,8 +285,11 @@ impl SourceFacts {
             .is_some_and(|function| function.text() == "uvicorn.run");
         if let (true, Some(port)) = (is_uvicorn, call.argument("port")) {
             let text = port.string().unwrap_or_else(|| port.text().to_owned());
-            let number = text.parse().map_err(|_| text);
-            self.server_ports.push((number, call.place()));
+            self.server_ports.push(ServerPort {
+                port: text.parse().map_err(|_| text),
+                value: SettingValue::of(port),
+                place: call.place(),
+            });
         }
     }
 
@@ -311,6 +340,13 @@ impl Mentions<'_> {
             "import_statement" | "import_from_statement" => {
                 let words = node.all().filter(|inner| inner.kind() == "identifier");
                 self.imports.extend(words.map(|word| word.text().to_owned()));
+            }
+            "while_statement" => {
+                let condition = node.field("condition").map_or("", Node::text);
+                if matches!(condition, "True" | "1") {
+                    let calls = node.all().filter(|inner| inner.kind() == "call");
+                    self.loops.extend(calls.map(|call| call.last_name().to_owned()));
+                }
             }
             "call" => match node.last_name() {
                 "set_broker" | "RabbitmqBroker" => self.sets_broker = true,

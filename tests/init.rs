@@ -1302,3 +1302,196 @@ fn what_has_no_way_in_is_said() {
     );
     assert!(none.contains("no Python in this folder"), "{none}");
 }
+
+/// FastAPI without its openapi.json: models, a query, settings that say the port, an actor among several.
+#[test]
+fn bodies_of_pydantic_and_a_query() {
+    let project = Project::new(
+        "pydantic",
+        &[
+            (
+                "shop/schemas.py",
+                "from pydantic import BaseModel, Field\nclass ReportIn(BaseModel):\n    seconds: int = Field(title='How long', ge=5, le=300)\n    format: Literal['pdf', 'html']\n    note: str | None = None\n",
+            ),
+            (
+                "shop/settings.py",
+                "class Settings(BaseSettings):\n    api_port: int = Field(validation_alias='API_PORT', default=3001)\n",
+            ),
+            (
+                "shop/main.py",
+                "from fastapi import FastAPI\napp = FastAPI()\n@app.post('/reports')\ndef create(report: schemas.ReportIn, dry: bool):\n    make_report.send(report.seconds)\nif __name__ == '__main__':\n    uvicorn.run(app, port=settings.api_port)\n",
+            ),
+            (
+                "shop/tasks.py",
+                "import dramatiq\nfrom dramatiq.brokers.rabbitmq import RabbitmqBroker\n@dramatiq.actor(queue_name='reports')\ndef make_report(seconds: int): ...\n@dramatiq.actor(queue_name='mails')\ndef send_mail(to: str): ...\n",
+            ),
+            (
+                "shop/clean.py",
+                "from shop.tasks import send_mail\ndef clean():\n    send_mail.send('a')\n",
+            ),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:3001\"",
+            "submit_path = \"/reports?dry=true\"",
+            "body = { seconds = 5, format = \"pdf\" }",
+            "# made up, so check that it starts the right work: seconds",
+            "actor = \"make_report\"",
+            "queue = \"reports\"",
+        ],
+    );
+    let guessed = said.split("Guessed: look at these first:").nth(1).unwrap();
+    let guessed = guessed.split("\n\n").next().unwrap();
+    for key in [
+        "api.url",
+        "api.submit_path",
+        "api.body",
+        "broker.actor",
+        "broker.queue",
+    ] {
+        assert!(guessed.contains(key), "{key} is no guess in\n{said}");
+    }
+}
+
+/// Django REST framework: what a router registers, and the actions below it; the one that starts work before the one
+/// that stops it.
+#[test]
+fn actions_of_a_viewset() {
+    let project = Project::new(
+        "viewset",
+        &[
+            ("manage.py", "import django\n"),
+            (
+                "site/settings.py",
+                "ROOT_URLCONF = 'site.urls'\nINSTALLED_APPS = ['builds']\n",
+            ),
+            (
+                "site/urls.py",
+                "urlpatterns = [path('', include('builds.urls'))]\n",
+            ),
+            (
+                "builds/urls.py",
+                "router = DefaultRouter()\nrouter.register(r'builds', BuildViewSet)\nurlpatterns = [path('api/', include(router.urls))]\n",
+            ),
+            (
+                "builds/views.py",
+                "class BuildViewSet(viewsets.ModelViewSet):\n    @action(detail=True, methods=['post'])\n    def stop(self, request, pk=None):\n        stop_build.send(pk)\n    @action(detail=False, methods=['post'])\n    def start(self, request):\n        name = request.data.get('job_name')\n        if not name:\n            return Response(status=400)\n        run_build.send(name)\n",
+            ),
+            (
+                "builds/tasks.py",
+                "import dramatiq\nfrom dramatiq.brokers.rabbitmq import RabbitmqBroker\n@dramatiq.actor\ndef stop_build(pk): ...\n@dramatiq.actor\ndef run_build(name): ...\n",
+            ),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "url = \"http://localhost:8000\"",
+            "submit_path = \"/api/builds/start/\"",
+            "body = { job_name = \"taskdiag\" }",
+            "actor = \"run_build\"",
+        ],
+    );
+    assert!(!said.contains("was not seen"), "{said}");
+}
+
+/// A broker that no port leads to: its management API is published, and its vhost is known.
+#[test]
+fn only_the_management_port_is_published() {
+    let project = Project::new(
+        "hidden-broker",
+        &[
+            (
+                "docker-compose.yml",
+                "services:\n  rabbitmq:\n    image: rabbitmq:4-management\n    ports: [\"15999:15672\"]\n    environment: { RABBITMQ_DEFAULT_VHOST: demo }\n  web:\n    build: .\n    ports: [\"8031:8000\"]\n    environment: { RABBITMQ_URL: \"amqp://guest:guest@rabbitmq:5672/demo\" }\n",
+            ),
+            (
+                "app.py",
+                "import dramatiq\nfrom fastapi import FastAPI\nfrom dramatiq.brokers.rabbitmq import RabbitmqBroker\n@dramatiq.actor\ndef run(n: int): ...\napp = FastAPI()\n@app.post('/runs')\ndef create():\n    run.send(1)\n",
+            ),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "management_url = \"http://localhost:15999\"",
+            "url = \"http://localhost:8031\"",
+        ],
+    );
+    assert!(
+        said.contains("or run taskdiag in that network; its vhost is `demo`"),
+        "{said}"
+    );
+}
+
+/// Programs that send: one that waits for the broker in a loop ends, and an actor is called as it is assigned.
+#[test]
+fn a_program_that_waits_and_sends() {
+    let project = Project::new(
+        "producer",
+        &[
+            (
+                "shop/tasks.py",
+                "import dramatiq\nfrom dramatiq.brokers.rabbitmq import RabbitmqBroker\ndef _bill(order): ...\nbill = dramatiq.actor(_bill)\n",
+            ),
+            ("shop/__init__.py", ""),
+            (
+                "producer.py",
+                "from shop import tasks\ndef wait():\n    while True:\n        if connect():\n            return\ndef produce():\n    tasks.bill.send(1)\nif __name__ == '__main__':\n    wait()\n    produce()\n",
+            ),
+        ],
+    );
+    let (text, said) = project.init();
+    has(
+        &text,
+        &[
+            "command = [\"python\", \"-m\", \"producer\"]",
+            "actor = \"_bill\"",
+        ],
+    );
+    assert!(!said.contains("again and again"), "{said}");
+    let endless = Project::new(
+        "endless",
+        &[
+            (
+                "tasks.py",
+                "import dramatiq\nfrom dramatiq.brokers.rabbitmq import RabbitmqBroker\n@dramatiq.actor\ndef bill(order): ...\n",
+            ),
+            (
+                "clock.py",
+                "from tasks import bill\ndef tick():\n    bill.send(1)\nif __name__ == '__main__':\n    while True:\n        tick()\n",
+            ),
+        ],
+    );
+    assert!(endless.init().1.contains("clock.py sends tasks again and again"));
+}
+
+/// A file that has the actor and sends is a program where something starts it.
+#[test]
+fn a_program_that_compose_starts() {
+    let app = (
+        "app/app.py",
+        "import dramatiq\nfrom dramatiq.brokers.rabbitmq import RabbitmqBroker\n@dramatiq.actor\ndef count(url): ...\nif __name__ == '__main__':\n    count.send('x')\n",
+    );
+    let started = Project::new(
+        "started",
+        &[
+            app,
+            (
+                "docker-compose.yml",
+                "services:\n  app:\n    build: .\n    command: [\"./wait.sh\", \"--\", \"python\", \"app.py\"]\n",
+            ),
+        ],
+    );
+    has(
+        &started.init().0,
+        &["command = [\"python\", \"-m\", \"app\"]", "cwd = \"app\""],
+    );
+    let example = Project::new("not-started", &[app]);
+    assert!(!example.init().0.contains("\"-m\", \"app\"]"));
+}

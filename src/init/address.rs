@@ -210,10 +210,15 @@ fn reach(
                     true => String::new(),
                     false => format!(" ({place} names it)"),
                 };
+                let path = url.path().trim_start_matches('/');
+                let vhost = match kind.server == BROKER.server && !matches!(path, "" | "%2F" | "/") {
+                    true => format!("; its vhost is `{path}`"),
+                    false => String::new(),
+                };
                 return Err((
                     format!("{service} {target}"),
                     format!(
-                        "{service} runs without a published port {target}{by}: add `ports: [\"{target}:{target}\"]` to it, or run taskdiag in that network"
+                        "{service} runs without a published port {target}{by}: add `ports: [\"{target}:{target}\"]` to it, or run taskdiag in that network{vhost}"
                     ),
                 ));
             };

@@ -1,21 +1,21 @@
 //! Fills `[api]`: where the API answers, and how a task is submitted to it.
 
+mod candidates;
 mod routes;
 mod submission;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::compose::Service;
-use super::launch::{StartCommand, hidden};
+use super::launch::hidden;
 use super::openapi::{self, SubmitOperation};
 use super::owner::Stranger;
 use super::program::API;
 use super::{InitResult, Survey, running};
 use crate::config::Tls;
 use crate::http;
+use candidates::{Candidate, candidates, configured, passes_on, ports};
 use submission::{by_hand, submission};
 
 const WITHIN: Duration = Duration::from_secs(2);
@@ -23,21 +23,14 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// Where FastAPI and others serve their document.
 const DOCUMENTS: &[&str] = &["/openapi.json", "/api/openapi.json", "/api/v1/openapi.json"];
 
-/// A port on which the API may answer.
-struct Candidate {
-    port: u16,
-    place: String,
-    /// A process of this project listens there.
-    is_own: bool,
-    /// Nothing says the port: it is a default, or one of several.
-    is_guess: bool,
-}
-
 pub async fn fill(survey: &Survey, result: &mut InitResult) {
     let candidates = candidates(survey);
-    for (port, place) in &survey.code.server_ports {
-        if let Err(expression) = port {
-            let text = format!("{place} takes the port from {expression}, which was not followed");
+    for served in &survey.code.server_ports {
+        if let (Err(expression), None) = (&served.port, configured(survey, served)) {
+            let text = format!(
+                "{} takes the port from {expression}, which was not followed",
+                served.place
+            );
             result.draft.note("api.url", text);
         }
     }
@@ -159,120 +152,6 @@ impl InitResult {
     }
 }
 
-fn candidates(survey: &Survey) -> Vec<Candidate> {
-    let mut found: Vec<Candidate> = Vec::new();
-    let mut add = |port: u16, place: String, is_own: bool, is_guess: bool| {
-        if found.iter().all(|known| known.port != port) {
-            found.push(Candidate {
-                port,
-                place,
-                is_own,
-                is_guess,
-            });
-        }
-    };
-    let mut servers: Vec<_> = survey
-        .running
-        .iter()
-        .filter(|running| running.is_server())
-        .collect();
-    servers.sort_by_key(|running| !running.launch.is_server());
-    for running in servers {
-        for port in &running.ports {
-            add(
-                *port,
-                format!("{}, which listens there", running.launch.place),
-                true,
-                false,
-            );
-        }
-    }
-    let launches = || survey.launches.iter().filter(|launch| launch.is_server());
-    // Of servers on several ports any may be the one that takes tasks.
-    let several = ports(survey).len() > 1;
-    for launch in launches() {
-        let Some(port) = launch.port() else { continue };
-        let is_guess = several || launch.told_port().is_none();
-        match survey
-            .services
-            .iter()
-            .find(|service| service.place() == launch.place)
-        {
-            Some(service) => {
-                if let Some(port) = service.published(port) {
-                    add(port, launch.place.clone(), false, is_guess);
-                }
-            }
-            None => match published(survey, launch, port) {
-                Some((port, place)) => add(port, place, false, is_guess),
-                None => add(port, launch.place.clone(), false, is_guess),
-            },
-        }
-    }
-    for (port, place) in &survey.code.server_ports {
-        if let Ok(port) = port {
-            add(*port, place.clone(), false, several);
-        }
-    }
-    for post in &survey.posts {
-        if let Some(port) = post.port {
-            add(port, format!("{}, a curl command", post.place), false, false);
-        }
-    }
-    let hidden = hidden(&survey.launches, &survey.services);
-    if let Some((server, _)) = hidden {
-        let is_other = |service: &&Service| service.name != server.name && !service.is_store();
-        for other in survey.services.iter().filter(is_other) {
-            let place = format!("{}{}", other.place(), passes_on(server));
-            other
-                .ports
-                .iter()
-                .for_each(|port| add(port.published, place.clone(), false, true));
-        }
-    }
-    // Where a port is told that was not read, the default is not the one.
-    if found.is_empty()
-        && hidden.is_none()
-        && survey.code.server_ports.is_empty()
-        && launches().next().is_none()
-        && let Some(place) = &survey.code.fastapi
-    {
-        found.push(Candidate {
-            port: 8000,
-            place: format!("{place} (FastAPI), uvicorn's default port"),
-            is_own: false,
-            is_guess: true,
-        });
-    }
-    found.truncate(6);
-    found
-}
-
-/// The ports of all servers that some command starts.
-fn ports(survey: &Survey) -> BTreeSet<u16> {
-    let servers = survey.launches.iter().filter(|launch| launch.is_server());
-    servers.filter_map(StartCommand::port).collect()
-}
-
-/// A script or a Dockerfile names the port in the container: where the Compose file publishes it, that is the one of
-/// this machine.
-fn published(survey: &Survey, launch: &StartCommand, port: u16) -> Option<(u16, String)> {
-    let file = launch.place.split(" line ").next().unwrap_or_default();
-    let name = file.rsplit('/').next().unwrap_or_default().to_lowercase();
-    let of_this_machine = ["procfile", "makefile", "justfile"].contains(&name.as_str());
-    let is_script = name.ends_with(".sh") || !name.contains('.');
-    if of_this_machine || !(name.starts_with("dockerfile") || is_script) {
-        return None;
-    }
-    let built = survey.services.iter().filter(|service| service.is_built);
-    let mut published = built.filter_map(|service| Some((service.published(port)?, service)));
-    let (at, service) = published.next()?;
-    Some((
-        at,
-        format!("{}, which publishes {port} of {}", service.place(), launch.place),
-    ))
-}
-
 enum ApiAnswer {
     Document(Box<SubmitOperation>, String),
     /// It answers, and tells nothing of tasks.
@@ -304,10 +183,6 @@ async fn ask(port: u16) -> ApiAnswer {
         answer = ApiAnswer::Unrelated;
     }
     answer
-}
-
-fn passes_on(server: &Service) -> String {
-    format!(", which may pass on to service {}", server.name)
 }
 
 /// How the API that was chosen is started.

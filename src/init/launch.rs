@@ -210,7 +210,7 @@ fn program(words: &[String]) -> Option<(usize, String)> {
 }
 
 /// What follows the program makes it a command: not a dependency (`fastapi = "0.1"`) and not prose.
-fn is_command(name: &str, rest: &[String]) -> bool {
+fn is_command(name: &str, is_of_django: bool, rest: &[String]) -> bool {
     let first = rest.first().map_or("", String::as_str);
     let has_app = || {
         rest.iter()
@@ -220,6 +220,7 @@ fn is_command(name: &str, rest: &[String]) -> bool {
         _ if first == "=" || first.starts_with("==") || first.starts_with(">=") => false,
         "flask" => rest.iter().any(|word| word == "run"),
         "fastapi" => matches!(first, "run" | "dev"),
+        "runserver" => is_of_django,
         "uvicorn" | "gunicorn" | "hypercorn" | "granian" | "daphne" => has_app(),
         _ => true,
     }
@@ -259,7 +260,8 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
             let Some((at, name)) = program(&words) else {
                 continue;
             };
-            if !is_command(&name, &words[at + 1..]) {
+            let is_of_django = at > 0 && words[at - 1].ends_with("manage.py");
+            if !is_command(&name, is_of_django, &words[at + 1..]) {
                 continue;
             }
             // `dramatiq` in prose is followed by no module, and preceded by other words.
@@ -304,7 +306,8 @@ pub fn find(text: &str, place: &str) -> Vec<StartCommand> {
                         || word.starts_with("ExecStart")
                         || word.starts_with('/')
                 });
-            if runs && (words.len() > at + 1 || framework::is_django_worker(&name)) {
+            let needs_nothing = framework::is_django_worker(&name) || name == "runserver";
+            if runs && (words.len() > at + 1 || needs_nothing) {
                 let as_module = before
                     .iter()
                     .any(|word| word == "-m" || word.ends_with("manage.py"));

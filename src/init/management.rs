@@ -13,7 +13,10 @@ use crate::servers::BROKER;
 use crate::vantage::containers;
 
 pub async fn fill(survey: &Survey, broker: Option<&Address>, result: &mut InitResult) {
-    let Some(broker) = broker else { return };
+    let Some(broker) = broker else {
+        published_alone(survey, result);
+        return;
+    };
     let server = survey.services.iter().find(|service| {
         let port = broker.full.as_ref().map(SecretUrl::port);
         service.is_rabbitmq()
@@ -87,6 +90,20 @@ pub async fn fill(survey: &Survey, broker: Option<&Address>, result: &mut InitRe
             );
         }
         return;
+    }
+}
+
+/// The only RabbitMQ of the Compose files publishes its management API, and no port for AMQP.
+fn published_alone(survey: &Survey, result: &mut InitResult) {
+    let mut servers = survey.services.iter().filter(|service| service.is_rabbitmq());
+    let (Some(server), None) = (servers.next(), servers.next()) else {
+        return;
+    };
+    if let Some(port) = server.published(15672).filter(|_| !server.lacks_management()) {
+        let from = format!("{}; the user is that of amqp_url", server.place());
+        result
+            .draft
+            .set("broker.management_url", format!("http://localhost:{port}"), from);
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use serde_json::{Map, Value as Json, json};
 
 use super::work::{OTHER, is_work};
-use request::{example_body, path_values, token_path};
+use request::{example_body, path_values, query_values, token_path};
 
 /// What a document says.
 #[derive(Debug, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub struct SubmitOperation {
     pub path: Map<String, Json>,
     /// Where a user and a password are changed for a token.
     pub token_path: Option<String>,
+    /// What stands behind its `?`, made up from the document: parameters that it requires.
+    pub query: Vec<(String, String)>,
     /// Required fields only.
     pub smallest: Option<Json>,
     /// Fields whose values were made up from the schema.
@@ -106,6 +108,7 @@ fn operation(
         api.score -= 2;
         api.path = path_values(document, path, paths.get(path), post);
     }
+    api.query = query_values(document, paths.get(path), post);
     let responses = post.get("responses").and_then(Json::as_object);
     if responses.is_some_and(|responses| responses.contains_key("202")) {
         api.score += 3;

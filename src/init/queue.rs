@@ -7,8 +7,14 @@ use super::write::Draft;
 use super::{InitResult, Survey};
 use crate::python::{Actor, QueueName};
 
-/// `ordered` are all actors, the likeliest first; `chosen` is the one that is meant, if that is clear.
-pub fn fill(survey: &Survey, chosen: Option<&Actor>, ordered: &[&Actor], result: &mut InitResult) {
+/// `ordered` are all actors, the likeliest first; `chosen` is the one that is meant, `is_sure` if that is clear.
+pub fn fill(
+    survey: &Survey,
+    chosen: Option<&Actor>,
+    is_sure: bool,
+    ordered: &[&Actor],
+    result: &mut InitResult,
+) {
     let draft = &mut result.draft;
     let mut queues: Vec<(&QueueName, &Actor)> = Vec::new();
     for actor in chosen.into_iter().chain(ordered.iter().copied()) {
@@ -17,14 +23,18 @@ pub fn fill(survey: &Survey, chosen: Option<&Actor>, ordered: &[&Actor], result:
         }
     }
     let source = &survey.framework.source;
+    let is_one_of_several = !is_sure && queues.len() > 1;
     for (number, (queue, actor)) in queues.into_iter().enumerate() {
         let place = format!("{} (actor {})", actor.place, actor.name);
         match queue {
+            QueueName::Named(name) if !draft.has("broker.queue") && is_one_of_several => {
+                draft.guess("broker.queue", literal(name), place);
+            }
             QueueName::Named(name) if !draft.has("broker.queue") => {
                 draft.set("broker.queue", literal(name), place);
             }
             QueueName::Named(name) => draft.note("broker.queue", format!("also seen: {name} in {place}")),
-            QueueName::Default if number == 0 => default(survey, draft, &place),
+            QueueName::Default if number == 0 => default(survey, draft, actor, &place),
             QueueName::Default => draft.note(
                 "broker.queue",
                 format!("also seen: no {} in {place}", source.queue_option),
@@ -49,7 +59,7 @@ pub fn fill(survey: &Survey, chosen: Option<&Actor>, ordered: &[&Actor], result:
 }
 
 /// Of an actor that names no queue.
-fn default(survey: &Survey, draft: &mut Draft, place: &str) {
+fn default(survey: &Survey, draft: &mut Draft, actor: &Actor, place: &str) {
     let source = &survey.framework.source;
     let title = survey.framework.title;
     let settings = &survey.code.settings;
@@ -96,7 +106,11 @@ fn default(survey: &Survey, draft: &mut Draft, place: &str) {
         }
         _ => {
             let from = format!("{place}: no {}, so {title}'s default", source.queue_option);
-            match survey.code.complaint {
+            if let Some(spread) = &actor.spread {
+                let text = format!("{} may name another one: {spread}", actor.place);
+                draft.note("broker.queue", text);
+            }
+            match survey.code.complaint.as_ref().or(actor.spread.as_ref()) {
                 None => draft.set("broker.queue", source.default_queue, from),
                 Some(_) => draft.guess("broker.queue", source.default_queue, from),
             }

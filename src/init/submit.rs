@@ -10,7 +10,8 @@ pub fn fill(survey: &Survey, result: &mut InitResult) {
         || survey.code.routes.iter().any(Route::is_post)
         || survey.code.sites.iter().any(SendingSite::is_posted)
         || survey.code.fastapi.is_some();
-    let mut programs = survey.code.senders.iter();
+    let is_program = |program: &&SendingProgram| !program.defines || is_started(survey, program);
+    let mut programs = survey.code.senders.iter().filter(is_program);
     if has_api {
         return;
     }
@@ -64,6 +65,27 @@ fn by_clock(survey: &Survey, result: &mut InitResult) {
     );
     draft.note("submit.command", text.clone());
     result.complaints.push(text);
+}
+
+/// Something here starts that very file.
+fn is_started(survey: &Survey, program: &SendingProgram) -> bool {
+    let name = program.place.rsplit('/').next().unwrap_or_default();
+    let runs = |words: &[String]| {
+        words
+            .windows(2)
+            .any(|pair| pair[0].starts_with("python") && pair[1].rsplit('/').next() == Some(name))
+    };
+    let services = survey.services.iter();
+    let mut documents = survey.project.others.iter().flat_map(|file| file.text.lines());
+    services.into_iter().any(|service| runs(&service.command))
+        || documents.any(|line| {
+            let words: Vec<String> = line
+                .split(['`', ' ', '"', ',', '[', ']'])
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned)
+                .collect();
+            runs(&words)
+        })
 }
 
 fn command(program: &SendingProgram) -> Vec<String> {

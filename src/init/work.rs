@@ -15,3 +15,13 @@ pub fn is_work(path: &str) -> bool {
     let lower = path.to_lowercase();
     WORK.iter().any(|word| lower.contains(word))
 }
+
+/// The path sounds as if it ended what another one began.
+pub fn ends_work(path: &str) -> bool {
+    const ENDS: &[&str] = &[
+        "cancel", "stop", "abort", "revoke", "kill", "delete", "remove", "pause",
+    ];
+    path.to_lowercase()
+        .split(['/', '-', '_'])
+        .any(|word| ENDS.contains(&word))
+}

@@ -4,8 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::program::WORKER;
 use super::toml::literal;
-use super::{InitResult, Survey};
-use crate::python::{self, Actor, Parameter};
+use super::{Draft, InitResult, Survey};
+use crate::python::{self, Actor, Parameter, SendingSite};
 
 pub fn fill(survey: &Survey, result: &mut InitResult) {
     running(survey, result);
@@ -194,7 +194,16 @@ fn actor(survey: &Survey, result: &mut InitResult) {
         let of_worker = python::only(&ordered);
         of_worker.filter(|actor| actor.sent || !any_sent)
     });
+    // Where the code does not say which one is meant, it is the one that the drafted route sends.
+    let by_route = match chosen {
+        Some(_) => None,
+        None => sent_by_the_route(survey, draft.text("api.submit_path")),
+    };
     ordered.extend(actors.iter().filter(|actor| !own(actor)));
+    ordered.sort_by_key(|actor| Some(*actor) != by_route);
+    let is_sure = chosen.is_some();
+    let is_guess = by_route.is_some() || survey.code.complaint.is_some();
+    let chosen = chosen.or(by_route);
     for actor in ordered.iter().copied().take(12) {
         if chosen != Some(actor) {
             draft.note(
@@ -203,7 +212,7 @@ fn actor(survey: &Survey, result: &mut InitResult) {
             );
         }
     }
-    super::queue::fill(survey, chosen, &ordered, result);
+    super::queue::fill(survey, chosen, is_sure, &ordered, result);
     let draft = &mut result.draft;
     let Some(actor) = chosen else {
         return;
@@ -224,10 +233,10 @@ fn actor(survey: &Survey, result: &mut InitResult) {
     let is_there = path.is_some_and(|path| actor.place.starts_with(&format!("{path} line ")));
     if actor.is_sure || (is_started && is_there) {
         let name = literal(&actor.name);
-        match survey.code.complaint {
-            None => draft.set("broker.actor", name, actor.place.clone()),
-            // Another one may stand in what was not read.
-            Some(_) => draft.guess("broker.actor", name, actor.place.clone()),
+        match is_guess {
+            false => draft.set("broker.actor", name, actor.place.clone()),
+            // Another one is sent elsewhere, or may stand in what was not read.
+            true => draft.guess("broker.actor", name, actor.place.clone()),
         }
     } else {
         draft.suggest("broker.actor", literal(&actor.name));
@@ -239,6 +248,11 @@ fn actor(survey: &Survey, result: &mut InitResult) {
             ),
         );
     }
+    told_by(actor, draft);
+}
+
+/// What the actor itself says: its arguments, and what it logs first.
+fn told_by(actor: &Actor, draft: &mut Draft) {
     match arguments(&actor.parameters) {
         Some((kwargs, true)) => draft.set(
             "broker.kwargs",
@@ -261,6 +275,21 @@ fn actor(survey: &Survey, result: &mut InitResult) {
             format!("{place}, the first thing that the actor logs"),
         );
     }
+}
+
+/// The only actor that the route at this path sends.
+fn sent_by_the_route<'a>(survey: &'a Survey, path: Option<&str>) -> Option<&'a Actor> {
+    let path = path?.split('?').next()?;
+    let leads = |site: &&SendingSite| site.route.as_ref().is_some_and(|(_, route)| route == path);
+    let mut sites = survey.code.sites.iter().filter(leads);
+    let first = sites.next()?;
+    let mut actors = survey
+        .code
+        .actors
+        .iter()
+        .filter(|actor| actor.function == first.sends);
+    let actor = actors.next().filter(|_| actors.next().is_none())?;
+    sites.all(|site| site.sends == first.sends).then_some(actor)
 }
 
 /// Arguments that fit the parameters, and whether the types of ids are known; `None` where a fresh id cannot stand for

@@ -63,6 +63,7 @@ pub fn read(node: Node) -> Option<Actor> {
         function: called,
         takes_self: takes_self(function),
         queue: queue_of(option(shape.queue_option)),
+        spread: spread(decorator),
         parameters: function.field("parameters").map(parameters).unwrap_or_default(),
         entry: function.field("body").and_then(entry),
         ..actor(decorator, name)
@@ -82,6 +83,8 @@ pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
                 .field("name")
                 .is_some_and(|name| name.text() == function.text())
     })?;
+    // `bill = dramatiq.actor(_bill)` is sent as `bill`.
+    let assigned = node.assigned_to();
     let option_of_name = node.argument(shape.name_option);
     let name = option_of_name.and_then(Node::string);
     let computed = option_of_name.filter(|_| name.is_none());
@@ -89,9 +92,10 @@ pub fn registered(node: Node, file: &[Node]) -> Option<Actor> {
         framework,
         is_named: name.is_some(),
         computed: computed.map(|value| value.text().to_owned()),
-        function: function.text().to_owned(),
+        function: assigned.unwrap_or(function.text()).to_owned(),
         takes_self: takes_self(*defined),
         queue: queue_of(node.argument(shape.queue_option)),
+        spread: spread(node),
         parameters: defined.field("parameters").map(parameters).unwrap_or_default(),
         entry: defined.field("body").and_then(entry),
         ..actor(node, name.unwrap_or_else(|| function.text().to_owned()))
@@ -108,6 +112,7 @@ fn actor(node: Node, name: String) -> Actor {
         takes_self: false,
         name,
         queue: QueueName::Default,
+        spread: None,
         place: node.place(),
         module: super::module_of(&node.file().place),
         parameters: Vec::new(),
@@ -139,6 +144,15 @@ fn declares(decorator: &Node) -> Option<&'static Framework> {
         }
     };
     framework::ALL.iter().find(fits).copied()
+}
+
+/// `**options` of `actor(**options)`.
+fn spread(call: Node) -> Option<String> {
+    let arguments = call.field("arguments").map(Node::children).unwrap_or_default();
+    let mut spread = arguments
+        .into_iter()
+        .filter(|argument| argument.kind() == "dictionary_splat");
+    spread.next().map(|spread| spread.text().to_owned())
 }
 
 fn queue_of(value: Option<Node>) -> QueueName {

@@ -24,8 +24,23 @@ pub struct RequestField {
     pub path: Vec<String>,
     /// What the code compares it with, or what it makes of it: a word, a number.
     pub value: Option<Json>,
+    /// A value of its type, which is made up.
+    pub typed: Option<Json>,
     /// Something else stands for it where it is missing.
     pub has_default: bool,
+}
+
+impl RequestField {
+    /// What the code itself shows of it.
+    pub(super) fn shown(kind: BodyKind, path: Vec<String>, value: Json) -> Self {
+        Self {
+            kind,
+            path,
+            value: Some(value),
+            typed: None,
+            has_default: false,
+        }
+    }
 }
 
 /// A part of the request's body.
@@ -35,17 +50,17 @@ struct Part {
     path: Vec<String>,
 }
 
-/// The fields, and whether more is read that is not followed.
-pub(super) fn read(function: Node) -> (Vec<RequestField>, bool) {
+/// The fields, and the names of what the whole body is handed to.
+pub(super) fn read(function: Node) -> (Vec<RequestField>, Vec<String>) {
     // Most functions answer no request.
     if !function.text().contains("request") {
-        return (Vec::new(), false);
+        return (Vec::new(), Vec::new());
     }
     let mut reader = Reader::default();
     for node in function.field("body").into_iter().flat_map(Node::all) {
         reader.read(node);
     }
-    (reader.fields, reader.is_handed_on)
+    (reader.fields, reader.handed_to)
 }
 
 #[derive(Default)]
@@ -53,7 +68,7 @@ struct Reader {
     /// `data` of `data = request.get_json()`.
     names: BTreeMap<String, Part>,
     fields: Vec<RequestField>,
-    is_handed_on: bool,
+    handed_to: Vec<String>,
 }
 
 impl Reader {
@@ -96,6 +111,7 @@ impl Reader {
                 kind: part.kind,
                 path: part.path.clone(),
                 value: None,
+                typed: None,
                 has_default: true,
             });
             self.fields.len() - 1
@@ -128,9 +144,10 @@ impl Reader {
             let spread = arguments
                 .iter()
                 .filter(|argument| argument.kind() == "dictionary_splat");
-            self.is_handed_on |= spread
+            let is_whole = spread
                 .filter_map(|splat| self.part(*splat.children().first()?))
                 .any(|part| part.path.is_empty());
+            self.handed_to.extend(is_whole.then(|| name.to_owned()));
             return;
         };
         if part.path.is_empty() {
@@ -146,7 +163,14 @@ impl Reader {
                 "jsonify",
                 "bool",
             ];
-            self.is_handed_on |= !looks.contains(&name);
+            // `Order.model_validate(data)`
+            let object = call.field("function").and_then(|called| called.field("object"));
+            let to = match (name, object) {
+                ("model_validate" | "parse_obj" | "validate" | "load", Some(object)) => object.last_name(),
+                _ => name,
+            };
+            self.handed_to
+                .extend((!looks.contains(&name)).then(|| to.to_owned()));
         } else if let Some(value) = of_type(name) {
             self.note(&part).value.get_or_insert(value);
         }
@@ -312,7 +336,8 @@ pub fn example(fields: &[&RequestField], typed: impl Fn(&str) -> Option<Json>) -
         if at.get(name).is_some() {
             continue;
         }
-        let value = field.value.clone().or_else(|| typed(name));
+        let value = field.value.clone().or_else(|| field.typed.clone());
+        let value = value.or_else(|| typed(name));
         if field.value.is_none() {
             made_up.push(field.path.join("."));
         }
@@ -321,7 +346,7 @@ pub fn example(fields: &[&RequestField], typed: impl Fn(&str) -> Option<Json>) -
     (body, made_up)
 }
 
-fn text_for(name: &str) -> &'static str {
+pub(super) fn text_for(name: &str) -> &'static str {
     let name = name.to_lowercase();
     match name {
         name if name.contains("email") => "taskdiag@example.com",

@@ -16,14 +16,28 @@ pub struct Function {
     pub body: Vec<RequestField>,
     /// It hands the body on, or looks at it in a way that is not followed.
     pub reads_more: bool,
+    /// What its whole body is handed to, as long as nobody has looked what that is.
+    pub(super) handed_to: Vec<String>,
+    /// What stands behind the `?` of its path, and has no default.
+    pub query: Vec<RequestField>,
+    /// Parameters that take the body, whose types were not followed.
+    pub unread: Vec<String>,
     /// Pointers to the fields of the JSON that it answers.
     pub answers: BTreeSet<String>,
-    /// Its parameters that may be fields of a body.
-    pub fields: Vec<String>,
+    /// As long as nobody has looked what they are.
+    pub(super) parameters: Vec<HandlerParameter>,
     /// It refuses everything but `GET`.
     pub only_gets: bool,
     /// Django asks it for no token of a form.
     pub is_csrf_exempt: bool,
+}
+
+/// A parameter of a function that may answer a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct HandlerParameter {
+    pub name: String,
+    pub annotation: String,
+    pub default: Option<String>,
 }
 
 impl Function {
@@ -44,16 +58,19 @@ impl Function {
                 .iter()
                 .any(|child| child.kind() == "decorator" && child.text().contains(word))
         };
-        let (body, reads_more) = body::read(node);
+        let (body, handed_to) = body::read(node);
         Some(Self {
             name: node.field("name")?.text().to_owned(),
             class: class.and_then(|class| Some(class.field("name")?.text().to_owned())),
             file: node.file().place.clone(),
             calls: calls.map(|call| call.last_name().to_owned()).collect(),
             body,
-            reads_more,
+            reads_more: false,
+            handed_to,
+            query: Vec::new(),
+            unread: Vec::new(),
             answers: answers(node),
-            fields: fields(node),
+            parameters: parameters(node),
             only_gets: [
                 "require_GET",
                 "require_safe",
@@ -122,33 +139,23 @@ fn field(name: &str, value: Node, at: &str, found: &mut BTreeSet<String>) {
     found.insert(here);
 }
 
-/// Names of parameters that are neither given by the web framework nor parts of the query.
-fn fields(function: Node) -> Vec<String> {
+fn parameters(function: Node) -> Vec<HandlerParameter> {
     let parameters = function
         .field("parameters")
         .map(Node::children)
         .unwrap_or_default();
-    let fields = parameters.into_iter().filter_map(|parameter| {
+    let read = parameters.into_iter().filter_map(|parameter| {
         let name = match parameter.kind() {
             "identifier" => parameter,
             "typed_parameter" => *parameter.children().first()?,
             "typed_default_parameter" | "default_parameter" => parameter.field("name")?,
             _ => return None,
         };
-        let text = parameter.text();
-        let given = [
-            "Depends(",
-            "Request",
-            "Response",
-            "Session",
-            "BackgroundTasks",
-            "Query(",
-        ];
-        let is_given = given.iter().any(|known| text.contains(known));
-        let plain = parameter
-            .field("type")
-            .is_some_and(|kind| matches!(kind.text(), "str" | "int" | "float" | "bool"));
-        (!is_given && !plain && name.text() != "self").then(|| name.text().to_owned())
+        (name.kind() == "identifier").then(|| HandlerParameter {
+            name: name.text().to_owned(),
+            annotation: parameter.field("type").map_or("", Node::text).to_owned(),
+            default: parameter.field("value").map(|value| value.text().to_owned()),
+        })
     });
-    fields.collect()
+    read.collect()
 }

@@ -16,6 +16,15 @@ pub struct Prefixes {
     own: Vec<Router>,
     included: Vec<Included>,
     applications: Vec<Router>,
+    /// `ROOT_URLCONF = "site.urls"`.
+    roots: Vec<String>,
+}
+
+/// What stands before the paths of a router.
+pub(super) struct Before {
+    pub prefix: String,
+    /// It was followed up to the application.
+    pub is_whole: bool,
 }
 
 struct Router {
@@ -48,9 +57,13 @@ impl Prefixes {
     }
 
     fn made(&mut self, node: Node) {
-        let Some((left, right)) = node.sides().filter(|(_, right)| right.kind() == "call") else {
+        let Some((left, right)) = node.sides() else { return };
+        if left.text() == "ROOT_URLCONF" {
+            self.roots.extend(right.string());
+        }
+        if right.kind() != "call" {
             return;
-        };
+        }
         let prefix = |key: &str| right.argument(key).and_then(Node::string);
         let router = |prefix: String| Router {
             file: node.file().place.clone(),
@@ -65,15 +78,22 @@ impl Prefixes {
         }
     }
 
-    pub fn is_application(&self, file: &str, name: &str) -> bool {
+    fn is_application(&self, file: &str, name: &str) -> bool {
+        let module = module_of(file);
+        let is_root = |root: &String| module == *root || module.ends_with(&format!(".{root}"));
         let mut known = self.applications.iter();
         known.any(|known| known.file == file && known.name == name)
+            || (name.is_empty() && self.roots.iter().any(is_root))
     }
 
     /// What stands before the paths of a router.
-    pub fn before(&self, file: &str, router: &str, deep: usize) -> String {
-        if deep > DEEPEST || self.is_application(file, router) {
-            return String::new();
+    pub fn before(&self, file: &str, router: &str, deep: usize) -> Before {
+        let is_application = self.is_application(file, router);
+        if deep > DEEPEST || is_application {
+            return Before {
+                prefix: String::new(),
+                is_whole: is_application,
+            };
         }
         let mut own = self.own.iter();
         let own = own.find(|known| known.file == file && known.name == router);
@@ -91,12 +111,21 @@ impl Prefixes {
             _ => None,
         };
         let Some(included) = named.or(only) else {
-            return own.to_owned();
+            return Before {
+                prefix: own.to_owned(),
+                is_whole: !own.is_empty(),
+            };
         };
         let above = self.before(&included.file, &included.into, deep + 1);
-        match (included.replaces, included.prefix.is_empty()) {
-            (true, false) => joined(&above, &included.prefix),
-            _ => joined(&joined(&above, &included.prefix), own),
+        let prefix = match (included.replaces, included.prefix.is_empty()) {
+            (true, false) => joined(&above.prefix, &included.prefix),
+            _ => joined(&joined(&above.prefix, &included.prefix), own),
+        };
+        // What a function is given under this name is the application.
+        let is_app = matches!(included.into.as_str(), "app" | "application");
+        Before {
+            is_whole: above.is_whole || is_app || !prefix.is_empty(),
+            prefix,
         }
     }
 }

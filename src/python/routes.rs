@@ -21,6 +21,8 @@ pub struct Route {
     is_decorator: bool,
     /// Its prefix was seen, or it hangs on the application itself.
     is_whole: bool,
+    /// `@action` of a class that a router registers: below the paths of that.
+    of_class: Option<String>,
 }
 
 /// A view that looks at the method itself, if at all.
@@ -32,7 +34,10 @@ const POSTS: &[&str] = &["post", "create", "perform_create", "form_valid"];
 /// The routes that a node declares.
 pub fn routes_of(node: Node) -> Vec<Route> {
     match node.kind() {
-        "decorated_definition" => decorated(node),
+        "decorated_definition" => match action(node) {
+            Some(action) => vec![action],
+            None => decorated(node),
+        },
         "call" => registered(node).into_iter().collect(),
         _ => Vec::new(),
     }
@@ -56,9 +61,42 @@ fn decorated(node: Node) -> Vec<Route> {
                 router: router.map_or("", Node::last_name).to_owned(),
                 is_decorator: true,
                 is_whole: false,
+                of_class: None,
             })
         })
         .collect()
+}
+
+/// `@action(detail=True, methods=["post"])` of Django REST framework.
+fn action(node: Node) -> Option<Route> {
+    let class = node.enclosing("class_definition")?.field("name")?;
+    let name = node.field("definition")?.field("name")?;
+    let decorators = node.children().into_iter();
+    let calls = decorators.filter_map(|decorator| decorator.children().first().copied());
+    let call = calls
+        .into_iter()
+        .find(|call| call.kind() == "call" && call.last_name() == "action")?;
+    let methods = call.argument("methods").map_or("", Node::text).to_uppercase();
+    let known = ["POST", "PUT", "PATCH", "DELETE", "GET"];
+    let method = known.into_iter().find(|method| methods.contains(method));
+    let path = call.argument("url_path").and_then(Node::string);
+    let is_of_one = call
+        .argument("detail")
+        .is_some_and(|detail| detail.kind() == "true");
+    Some(Route {
+        method: method.unwrap_or("GET"),
+        path: format!(
+            "{}{}/",
+            if is_of_one { "{pk}/" } else { "" },
+            path.unwrap_or_else(|| name.text().to_owned())
+        ),
+        place: call.place(),
+        handler: name.text().to_owned(),
+        router: String::new(),
+        is_decorator: false,
+        is_whole: false,
+        of_class: Some(class.text().to_owned()),
+    })
 }
 
 /// `@router.post("/path")`, `@app.route("/path", methods=["PUT"])`.
@@ -136,6 +174,7 @@ fn registered(call: Node) -> Option<Route> {
         router: object.map_or("", Node::last_name).to_owned(),
         is_decorator: false,
         is_whole: false,
+        of_class: None,
     })
 }
 
@@ -161,13 +200,26 @@ fn in_braces(path: &str) -> String {
 }
 
 /// The routes as they are asked for: with the prefixes of their routers.
-pub fn prefixed(mut routes: Vec<Route>, prefixes: &Prefixes) -> Vec<Route> {
+pub fn prefixed(routes: Vec<Route>, prefixes: &Prefixes) -> Vec<Route> {
+    let (actions, mut routes): (Vec<_>, Vec<_>) =
+        routes.into_iter().partition(|route| route.of_class.is_some());
     for route in &mut routes {
         let file = file_of(&route.place);
         let before = prefixes.before(file, &route.router, 0);
-        route.is_whole = !before.is_empty() || prefixes.is_application(file, &route.router);
-        let path = joined(&before, &route.path);
+        route.is_whole = before.is_whole;
+        let path = joined(&before.prefix, &route.path);
         route.path = format!("/{}", path.trim_start_matches('/'));
+    }
+    for action in actions {
+        let class = action.of_class.as_deref();
+        let registered = |route: &&Route| !route.is_decorator && Some(route.handler.as_str()) == class;
+        let below = |route: &Route| Route {
+            path: joined(&route.path, &action.path),
+            is_whole: route.is_whole,
+            ..action.clone()
+        };
+        let found: Vec<Route> = routes.iter().filter(registered).map(below).collect();
+        routes.extend(found);
     }
     routes
 }
@@ -192,6 +244,11 @@ impl Route {
 
     fn answers(&self, function: &Function) -> bool {
         match &function.class {
+            class if self.of_class.is_some() => {
+                *class == self.of_class
+                    && self.handler == function.name
+                    && file_of(&self.place) == function.file
+            }
             _ if self.is_decorator => self.handler == function.name && file_of(&self.place) == function.file,
             Some(class) => self.handler == *class && POSTS.contains(&function.name.as_str()),
             None => self.handler == function.name && !(self.method == ANY && function.only_gets),
@@ -338,6 +395,48 @@ mod tests {
             route(&[("shop/views.py", set), ("shop/urls.py", router)]).1,
             "/v2/bills/"
         );
+    }
+
+    #[test]
+    fn actions_stand_below_their_class() {
+        let set = "class Bills(ModelViewSet):\n    @action(detail=False, methods=['post'])\n    def start(self, request):\n        bill.send(1)\n    @action(detail=True)\n    def log(self, request, pk=None): ...\n";
+        let router = (
+            "shop/urls.py",
+            "router = DefaultRouter()\nrouter.register(r'bills', Bills)\nurlpatterns = [path('api/', include(router.urls))]\n",
+        );
+        let view = ("shop/views.py", set);
+        assert_eq!(route(&[view, router]), ("POST", "/api/bills/start/".to_owned()));
+        let of_one = set.replace("detail=False", "detail=True, url_path='run'");
+        assert_eq!(
+            route(&[("shop/views.py", &of_one), router]).1,
+            "/api/bills/{pk}/run/"
+        );
+        let gets = set.replace(", methods=['post']", "");
+        assert_eq!(route(&[("shop/views.py", &gets), router]).0, "GET");
+        // Nobody registers it.
+        assert_eq!(route(&[view]).0, "");
+    }
+
+    #[test]
+    fn a_prefix_of_nothing_was_seen_too() {
+        let urls = ("shop/urls.py", "urlpatterns = [path('bill/', views.create)]\n");
+        let view = ("shop/views.py", "def create(request):\n    bill.send(1)\n");
+        let above = ("site/urls.py", "urlpatterns = [path('', include('shop.urls'))]\n");
+        let settings = ("site/settings.py", "ROOT_URLCONF = 'site.urls'\n");
+        let said = |files: &[(&str, &str)]| sites(files)[0].route_place.clone();
+        assert_eq!(said(&[urls, view, above, settings]), "shop/urls.py line 1");
+        // Whoever includes that may have a prefix.
+        assert!(said(&[urls, view, above]).contains("was not seen"));
+        let given = (
+            "shop/main.py",
+            "def add(app):\n    app.include_router(orders.router)\n",
+        );
+        let orders = (
+            "shop/orders.py",
+            "router = APIRouter()\n@router.post('/orders')\ndef create():\n    bill.send(1)\n",
+        );
+        assert_eq!(said(&[given, orders]), "shop/orders.py line 2");
+        assert!(said(&[orders]).contains("was not seen"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Programs that send tasks past every API: management commands, and modules that are run.
 
 use super::names::{Packages, module_of};
-use super::{Actor, Mentions, sites};
+use super::{Actor, Mentions, SendingSite, sites};
 use crate::bounded::TextFile;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +15,15 @@ pub struct SendingProgram {
     pub place: String,
     /// The actor that it sends to.
     pub sends: String,
+    /// It defines the actor, too: an example more often than a program, unless something starts it.
+    pub defines: bool,
 }
 
 /// Programs that send and end; and the places of those that send for ever, by the clock.
 pub(super) fn find(
     mentions: &[Mentions],
     actors: &[Actor],
+    sites: &[SendingSite],
     python: &[TextFile],
     packages: &Packages,
 ) -> (Vec<SendingProgram>, Vec<String>) {
@@ -32,15 +35,16 @@ pub(super) fn find(
     let programs = mentions
         .iter()
         .filter_map(|mention| Some((mention, program(mention, actors, packages, manage)?)));
-    let (endless, mut found): (Vec<_>, Vec<_>) = programs.partition(|(mention, _)| is_endless(mention));
-    found.sort_by_key(|(_, program)| program.manage_command.is_none());
+    let (endless, mut found): (Vec<_>, Vec<_>) =
+        programs.partition(|(mention, _)| is_endless(mention, sites));
+    found.sort_by_key(|(_, program)| (program.defines, program.manage_command.is_none()));
     let places = endless.into_iter().map(|(_, program)| program.place).collect();
     (found.into_iter().map(|(_, program)| program).collect(), places)
 }
 
-/// It runs a scheduler, or in a loop of its own: started as a program that sends a task, it would send many and never
-/// end.
-fn is_endless(mention: &Mentions) -> bool {
+/// It runs a scheduler, or sends in a loop of its own: started as a program that sends a task, it would send many and
+/// never end.
+fn is_endless(mention: &Mentions, sites: &[SendingSite]) -> bool {
     let schedulers = [
         "apscheduler",
         "schedule",
@@ -49,7 +53,14 @@ fn is_endless(mention: &Mentions) -> bool {
         "aiocron",
     ];
     let has = |word: &str| mention.imports.iter().any(|import| import == word);
-    schedulers.iter().any(|word| has(word)) || mention.file.text.contains("while True")
+    let place = &mention.file.place;
+    let sends = |called: &String| {
+        let is_it = |site: &SendingSite| {
+            site.function == *called && site.place.split(" line ").next() == Some(place.as_str())
+        };
+        sites::SENDS.contains(&called.as_str()) || called == "send_task" || sites.iter().any(is_it)
+    };
+    schedulers.iter().any(|word| has(word)) || mention.loops.iter().any(sends)
 }
 
 fn program(
@@ -70,15 +81,15 @@ fn program(
             folder: folder.trim_end_matches('/').to_owned(),
             place: place.clone(),
             sends,
+            defines: false,
         });
     }
     let text = &mention.file.text;
     let is_run = ["__name__ == \"__main__\"", "__name__ == '__main__'"]
         .iter()
         .any(|words| text.contains(words));
-    // What defines the actor and runs is an example more often than a program.
     let defines = actors.iter().any(|actor| actor.module == module_of(place));
-    if !is_run || defines {
+    if !is_run {
         return None;
     }
     let module = packages.name(place).0;
@@ -90,5 +101,6 @@ fn program(
         folder: folder.trim_end_matches('/').to_owned(),
         place: place.clone(),
         sends,
+        defines,
     })
 }

@@ -70,6 +70,7 @@ const OF_ADDRESSES: &[&str] = &[
     "scheme",
     "protocol",
     "transport",
+    "port",
 ];
 
 impl Settings {

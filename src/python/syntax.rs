@@ -138,6 +138,13 @@ impl<'a> Node<'a> {
         None
     }
 
+    /// The name that it is the whole value of: `bill` of `bill = actor(run)`.
+    pub fn assigned_to(self) -> Option<&'a str> {
+        let parent = self.with(self.node.parent()?);
+        let (left, right) = parent.sides().filter(|_| parent.kind() == "assignment")?;
+        (left.kind() == "identifier" && right.node.id() == self.node.id()).then(|| left.text())
+    }
+
     /// Itself and everything below it, in the order of the text.
     pub fn all(self) -> impl Iterator<Item = Self> {
         let mut cursor = self.node.walk();

@@ -16,8 +16,13 @@ pub fn fill(survey: &Survey, result: &mut InitResult) {
     // That sends the actor which is followed, at a path that sounds like it.
     posts.sort_by_key(|site| {
         let sends_it = chosen.is_some_and(|actor| actor.function == site.sends);
-        let sounds = site.route.as_ref().is_some_and(|(_, path)| work::is_work(path));
-        (!sends_it, !sounds)
+        let path = site.route.as_ref().map_or("", |(_, path)| path.as_str());
+        (
+            work::ends_work(path),
+            !sends_it,
+            path.contains('{'),
+            !work::is_work(path),
+        )
     });
     if let (Some(site), false) = (posts.first(), is_told) {
         posted(survey, result, site);
@@ -25,7 +30,10 @@ pub fn fill(survey: &Survey, result: &mut InitResult) {
     let drafted = result.draft.text("api.submit_path").map(str::to_owned);
     let routes = code.routes.iter().filter(|route| route.is_post());
     for route in routes
-        .filter(|route| drafted.as_ref() != Some(&route.path))
+        .filter(|route| {
+            let asked = drafted.as_deref().unwrap_or_default();
+            asked.split('?').next() != Some(route.path.as_str())
+        })
         .take(6)
     {
         let text = format!("seen: a POST route \"{}\" in {}", route.path, route.said());
@@ -61,7 +69,19 @@ fn posted(survey: &Survey, result: &mut InitResult, site: &SendingSite) {
     result.guesses.push("api.submit_path");
     let from = format!("{}, which leads to `{}`", site.route_place, site.sends);
     let draft = &mut result.draft;
-    draft.guess("api.submit_path", path.clone(), from.clone());
+    if handler.query.is_empty() {
+        draft.guess("api.submit_path", path.clone(), from.clone());
+    } else {
+        let names: Vec<String> = handler.query.iter().map(|field| field.path.join(".")).collect();
+        let text = format!(
+            "made up, so check that it starts the right work: {} behind the `?`, which `{}` takes",
+            names.join(", "),
+            handler.name
+        );
+        draft.note("api.submit_path", text);
+        let whole = format!("{path}?{}", crate::python::query(&handler.query));
+        draft.guess("api.submit_path", whole, from.clone());
+    }
     if let Some((path, pointer)) = &site.status {
         draft.guess("api.status_path", path.clone(), "the code's route beside it");
         if let Some(pointer) = pointer {
@@ -105,18 +125,17 @@ fn posted(survey: &Survey, result: &mut InitResult, site: &SendingSite) {
     }
     let mut actors = survey.code.actors.iter();
     let actor = actors.find(|actor| actor.function == site.sends);
-    body(survey, result, handler, actor, path);
+    body(survey, result, handler, actor);
 }
 
 /// The body as the handler reads it.
-fn body(survey: &Survey, result: &mut InitResult, handler: &Function, actor: Option<&Actor>, path: &str) {
+fn body(survey: &Survey, result: &mut InitResult, handler: &Function, actor: Option<&Actor>) {
     let draft = &mut result.draft;
     if ["api.body", "api.form"].iter().any(|key| draft.has(key)) {
         return;
     }
     let place = format!("{}, `{}`", handler.file, handler.name);
-    let in_path = |name: &&String| !path.contains(&format!("{{{name}}}"));
-    let is_given = survey.code.fastapi.is_some() && handler.fields.iter().filter(in_path).count() > 0;
+    let is_given = survey.code.fastapi.is_some() && !handler.unread.is_empty();
     let needed: Vec<&RequestField> = handler.body.iter().filter(|field| !field.has_default).collect();
     let (files, fields): (Vec<_>, Vec<_>) =
         needed.into_iter().partition(|field| field.kind == BodyKind::File);

@@ -31,14 +31,28 @@ pub fn by_hand(survey: &Survey, api: Option<&SubmitOperation>, result: &mut Init
 /// What the API's document says, which stands at this place.
 pub fn submission(result: &mut InitResult, api: SubmitOperation, place: &str) {
     let draft = &mut result.draft;
-    match api.also.is_empty() {
-        true => draft.set("api.submit_path", api.submit_path.clone(), place),
+    let mut submit_path = api.submit_path.clone();
+    if !api.query.is_empty() && !draft.has("api.submit_path") {
+        let names: Vec<&str> = api.query.iter().map(|(name, _)| name.as_str()).collect();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&api.query)
+            .finish();
+        submit_path = format!("{submit_path}?{query}");
+        result.guesses.push("api.submit_path");
+        let text = format!(
+            "made up from the schema, so check that it starts the right work: {} behind the `?`",
+            names.join(", ")
+        );
+        draft.note("api.submit_path", text);
+    }
+    match api.also.is_empty() && api.query.is_empty() {
+        true => draft.set("api.submit_path", submit_path, place),
         // It looks like the one, and others do as well.
         false => {
             if !draft.has("api.submit_path") {
                 result.guesses.push("api.submit_path");
             }
-            draft.guess("api.submit_path", api.submit_path.clone(), place);
+            draft.guess("api.submit_path", submit_path, place);
         }
     }
     for other in &api.also {

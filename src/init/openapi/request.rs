@@ -67,12 +67,7 @@ pub(super) fn path_values(
     item: Option<&Json>,
     post: &Json,
 ) -> Map<String, Json> {
-    let all = [Some(post), item].into_iter().flatten();
-    let parameters: Vec<&Json> = all
-        .filter_map(|part| part.get("parameters")?.as_array())
-        .flatten()
-        .map(|parameter| resolve(document, parameter))
-        .collect();
+    let parameters = parameters(document, item, post);
     let mut values = Map::new();
     for part in path.split('{').skip(1) {
         let Some((name, _)) = part.split_once('}') else {
@@ -81,26 +76,50 @@ pub(super) fn path_values(
         let parameter = parameters
             .iter()
             .find(|parameter| parameter.get("name").and_then(Json::as_str) == Some(name));
-        let value = parameter.and_then(|parameter| {
-            let shown = parameter.get("example").cloned();
-            shown.or_else(|| {
-                Some(example(
-                    document,
-                    parameter.get("schema")?,
-                    name,
-                    &mut Vec::new(),
-                    0,
-                ))
-            })
-        });
-        let text = match value {
-            Some(Json::String(text)) => text,
-            Some(other) if !other.is_null() => other.to_string(),
-            _ => "1".into(),
-        };
+        let text = parameter.and_then(|parameter| value(document, parameter, name));
+        let text = text.unwrap_or_else(|| "1".into());
         values.insert(name.to_owned(), Json::String(text));
     }
     values
+}
+
+/// Those of an operation, and of its path.
+fn parameters<'a>(document: &Document<'a>, item: Option<&'a Json>, post: &'a Json) -> Vec<&'a Json> {
+    let all = [Some(post), item].into_iter().flatten();
+    all.filter_map(|part| part.get("parameters")?.as_array())
+        .flatten()
+        .map(|parameter| resolve(document, parameter))
+        .collect()
+}
+
+/// The example of a parameter, or a value of its kind, as a text.
+fn value(document: &Document, parameter: &Json, name: &str) -> Option<String> {
+    let shown = parameter.get("example").cloned();
+    let made = || {
+        let schema = parameter.get("schema")?;
+        Some(example(document, schema, name, &mut Vec::new(), 0))
+    };
+    match shown.or_else(made)? {
+        Json::String(text) => Some(text),
+        Json::Null => None,
+        other => Some(other.to_string()),
+    }
+}
+
+/// The parameters of the query that a request cannot be without.
+pub(super) fn query_values(document: &Document, item: Option<&Json>, post: &Json) -> Vec<(String, String)> {
+    let is_needed = |parameter: &&Json| {
+        parameter.get("in").and_then(Json::as_str) == Some("query")
+            && parameter.get("required").and_then(Json::as_bool) == Some(true)
+    };
+    let all = parameters(document, item, post).into_iter();
+    all.filter(is_needed)
+        .filter_map(|parameter| {
+            let name = parameter.get("name")?.as_str()?;
+            let text = value(document, parameter, name).unwrap_or_else(|| "taskdiag".into());
+            Some((name.to_owned(), text))
+        })
+        .collect()
 }
 
 /// Of OAuth2 with a password: where the token is fetched.
