@@ -99,6 +99,10 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
     configured
         .retain(|pid| is_on_the_same_side(story, *pid, &api) && !is_another_checkout(story, *pid, &api));
     let mut watched = found(story, &[Found::WorkerLog]);
+    watched.retain(|pid| {
+        let process = story.process(*pid);
+        process.is_none_or(|process| !story.is_another_services(&process))
+    });
     watched.extend(started(story, "worker"));
     // The pids in a container's log count from 1, and are other processes here.
     watched.extend(found(story, &[Found::LogLine]).into_iter().filter(|pid| {

@@ -47,6 +47,19 @@ pub fn spellings(id: &str) -> Vec<String> {
     all
 }
 
+/// The text names an id that was made as this one was, a moment before or after it: as long, and it begins alike. Random
+/// ids do not.
+pub fn names_another_of_its_series(text: &str, id: &str) -> bool {
+    const LONG: usize = 12;
+    const ALIKE: usize = 5;
+    let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let Some(start) = id.get(..ALIKE).filter(|_| id.len() >= LONG) else {
+        return false;
+    };
+    text.split(|c: char| !part(c))
+        .any(|token| token != id && token.len() == id.len() && token.starts_with(start))
+}
+
 /// Whether `word` stands in `text` with no letter, digit or underscore touching it.
 pub fn contains_token(text: &str, word: &str) -> bool {
     if word.is_empty() {
@@ -65,4 +78,39 @@ pub fn contains_token(text: &str, word: &str) -> bool {
         from = start + text[start..].chars().next().map_or(1, char::len_utf8);
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_another_of_its_series;
+
+    #[test]
+    fn ids_of_one_series_begin_alike() {
+        let ours = "3766590965681628910";
+        assert!(names_another_of_its_series(
+            "could not hand over 3766590965462684227",
+            ours
+        ));
+        assert!(names_another_of_its_series(
+            "01HZX4QK2M3N4P5Q6R7S8T9V0W failed",
+            "01HZX4QK1A2B3C4D5E6F7G8H9J"
+        ));
+        for near in [
+            "could not hand over 3766590965681628910",
+            "took 1234567890123456789 ns",
+            "request 6f1e2c3a-0d4b-4c5d-8e6f-7a8b9c0d1e2f",
+            "3766590",
+        ] {
+            assert!(!names_another_of_its_series(near, ours), "{near}");
+        }
+        assert!(
+            !names_another_of_its_series("order 1234", "1235"),
+            "a short number is many things"
+        );
+        let random = [
+            "6f1e2c3a-0d4b-4c5d-8e6f-7a8b9c0d1e2f",
+            "9b2c4d6e-1f3a-4b5c-9d7e-8f0a1b2c3d4e",
+        ];
+        assert!(!names_another_of_its_series(random[0], random[1]));
+    }
 }

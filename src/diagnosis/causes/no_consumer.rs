@@ -163,6 +163,13 @@ fn let_unknown(story: &Story<'_>, event: &Event) -> Option<String> {
     let EventKind::Process(process) = &event.kind else {
         return None;
     };
+    if story.is_another_services(process) {
+        return Some(format!(
+            "pid {} lives and writes to the watched log: `{}`, which is not the configured command",
+            process.pid,
+            text::excerpt(&process.command.join(" "))
+        ));
+    }
     let at = process.container.as_deref();
     let at = at.map_or(String::new(), |id| format!(" in container {id}"));
     (!is_known(story, process)).then(|| {
@@ -588,6 +595,32 @@ mod tests {
         assert_eq!(
             nobody().silence().without(Source::Queue).answer(&CAUSE),
             "cannot tell"
+        );
+    }
+
+    /// A Procfile's services share a log.
+    #[test]
+    fn another_services_worker_is_not_the_watched_one() {
+        let lives = |command: &str| {
+            nobody()
+                .setup(|setup| {
+                    setup.worker_command = ["dramatiq", "-v", "kiln.worker"].map(str::to_owned).into();
+                })
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+                .process(101, 100, command, |process| process.holds_log = true)
+                .silence()
+        };
+        let other = lives("/v/bin/python /v/bin/dramatiq -p 1 newsletter");
+        assert!(
+            other.summary().contains("not the configured command"),
+            "{}",
+            other.summary()
+        );
+        let own = lives("/v/bin/python /v/bin/dramatiq -p 1 kiln.worker");
+        assert!(
+            own.summary().contains("the watched worker is alive"),
+            "{}",
+            own.summary()
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The message went to a queue that is not the configured one.
 
 use crate::diagnosis::evidence::Transfer;
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -93,7 +94,9 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let answer = match certain {
         true => Answer::shown(text, [passage.n]),
-        false => on_that_queue(story, passage, text, is_consumed),
+        false => on_that_queue(story, passage, text, is_consumed)
+            // A mail or a count that carries the id is no message for it.
+            .given(wanted.is_none().then_some(Premise::WasSent)),
     };
     match exchange.is_empty() {
         true => answer.naming("{other_queue}", passage.queue),

@@ -10,7 +10,8 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-not-started",
     keeps_from: &[Stage::Delivered],
     owner: &[Owner::Deployment],
-    explains: &["no-consumer"],
+    // Its child is dead by then, and the master sees it within a second or two.
+    explains: &["no-consumer", "worker-dead-children"],
     scenario: Some(Scenario::B),
     needs: &[&[Source::Queue]],
     page: include_str!("worker_not_started.md"),
@@ -33,18 +34,8 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(at) = lines.iter().rposition(|told| died_at_start(told)) else {
         return Answer::NotApplicable;
     };
-    if let Some(alive) = lines[at + 1..].iter().find(|told| {
-        matches!(
-            told.mark,
-            Some(
-                LogEvent::Ready
-                    | LogEvent::AddingConsumer { .. }
-                    | LogEvent::Received { .. }
-                    | LogEvent::ConnectionError { .. }
-            )
-        )
-    }) {
-        return Answer::ruled_out("a worker started after that", [alive.n]);
+    if let Some(alive) = later_life(story, at) {
+        return Answer::ruled_out("a worker started after that", [alive]);
     }
     let told = lines[at];
     if let Some(child) = lives::later_child(story, &told) {
@@ -91,6 +82,20 @@ fn check(story: &Story<'_>) -> Answer {
         Some(said) => format!("{text} ({said})"),
         None => text,
     };
+    // Whoever runs by now may write elsewhere.
+    if let Some(days) = told
+        .line
+        .age_s
+        .map(|age| age / 86_400)
+        .filter(|days| old && *days > 1)
+    {
+        let days = crate::text::counted(days, "day", "days");
+        return Answer::possible(
+            format!("{text}; nothing has been written to it for {days}"),
+            evidence,
+        )
+        .would_decide(&[Source::Process]);
+    }
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
@@ -98,6 +103,30 @@ fn check(story: &Story<'_>) -> Answer {
             .given([Premise::WriterIsTheWorker])
             .lasting_if(workers::stays_dead(story))
     }
+}
+
+/// A line behind that one which tells of a worker that came up. Another service's life is none of this one's.
+fn later_life(story: &Story<'_>, at: usize) -> Option<u32> {
+    let lines = story.worker_lines();
+    let stream = &lines[at].line.stream;
+    let is_anothers = |told: &WorkerLine<'_>| {
+        told.line.stream != *stream && lives::leaves_us_out(story, told.line.stream.as_deref())
+    };
+    let lives = |told: &WorkerLine<'_>| {
+        matches!(
+            told.mark,
+            Some(
+                LogEvent::Ready
+                    | LogEvent::AddingConsumer { .. }
+                    | LogEvent::Received { .. }
+                    | LogEvent::ConnectionError { .. }
+            )
+        )
+    };
+    let mut later = lines[at + 1..].iter();
+    later
+        .find(|told| lives(told) && !is_anothers(told))
+        .map(|told| told.n)
 }
 
 /// A worker that was started in this run: its exit code decides, and its log says why.
@@ -382,5 +411,59 @@ mod tests {
         };
         assert_eq!(connected("172.18.0.7"), "ruled out");
         assert_eq!(connected("172.18.0.8"), "certain");
+    }
+
+    /// Of two services in one log the one for this queue failed to start, and the other one goes on.
+    #[test]
+    fn another_services_life_excludes_nothing() {
+        let failed = |last: &str| {
+            let mut scene = nobody()
+                .from_before(3)
+                .line("[PID 101] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] Failed to import module.\nTraceback (most recent call last):\n  File \"/app/worker.py\", line 12, in <module>\nModuleNotFoundError: No module named 'pyrometer_driver'")
+                .line(last)
+                .line("[PID 201] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.")
+                .from_now_on()
+                .silence();
+            for event in &mut scene.timeline.events {
+                if let EventKind::Line(line) = &mut event.kind {
+                    let service = if line.pid == Some(101) {
+                        "furnace-1"
+                    } else {
+                        "mail-1"
+                    };
+                    line.stream = Some(service.to_owned());
+                }
+            }
+            scene
+        };
+        let queues = |words: &str| {
+            failed(&format!(
+                "mail-1 | [PID 201] [MainThread] [dramatiq.worker.Worker] [DEBUG] {words}"
+            ))
+        };
+        let mail = queues("Dropping consumer for queue 'default': not whitelisted.");
+        assert!(mail.cause().ends_with(" worker-not-started"), "{}", mail.cause());
+        let other = crate::diagnosis::causes::worker_on_other_queue::CAUSE;
+        assert_eq!(mail.answer(&other), "possible");
+        let replica = queues("Adding consumer for queue 'emails'.");
+        assert_eq!(replica.answer(&CAUSE), "ruled out");
+    }
+
+    /// What a log of last week ends in says little of who runs today.
+    #[test]
+    fn a_log_that_nobody_has_written_to_for_days() {
+        let ends = |age_s: u64| {
+            nobody()
+                .from_before(age_s)
+                .line("[PID 101] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] Failed to import module.\nTraceback (most recent call last):\n  File \"/app/worker.py\", line 12, in <module>\nModuleNotFoundError: No module named 'x'")
+                .from_now_on()
+                .silence()
+        };
+        assert_eq!(ends(7_200).answer(&CAUSE), "likely");
+        assert_eq!(ends(7 * 86_400).answer(&CAUSE), "possible");
+        let Answer::Matched(matched) = check(&Story::new(&ends(7 * 86_400).timeline)) else {
+            panic!("no match");
+        };
+        assert!(matched.summary.ends_with("for 7 days"), "{}", matched.summary);
     }
 }

@@ -1,5 +1,6 @@
 //! The worker consumes other queues only.
 
+use crate::diagnosis::causes::worker_not_started::died_at_start;
 use crate::diagnosis::evidence::{Fact, broker, connections, programs, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
@@ -30,11 +31,17 @@ fn check(story: &Story<'_>) -> Answer {
         if !story.closed() {
             return Answer::NotApplicable;
         }
-        return workers::alive_or_likely(
-            story,
-            format!("the worker was started with -Q and leaves `{queue}` out"),
-            vec![told.n],
-        );
+        let text = format!("the worker was started with -Q and leaves `{queue}` out");
+        // Another one that writes to the same log failed to start: it may be the one for this queue.
+        let failed = lines.iter().find(|other| {
+            let is_another = other.line.stream != told.line.stream
+                || other.pid.is_some() && told.pid.is_some() && other.pid != told.pid;
+            is_another && died_at_start(other)
+        });
+        return match failed {
+            Some(failed) => Answer::possible(text, [told.n, failed.n]),
+            None => workers::alive_or_likely(story, text, vec![told.n]),
+        };
     }
     if !story.closed() {
         return Answer::NotApplicable;

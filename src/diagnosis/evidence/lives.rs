@@ -25,6 +25,12 @@ pub(in crate::diagnosis) fn is_anothers(story: &Story<'_>, at: usize) -> bool {
     }
 }
 
+/// What writes to this stream of the log was started for other queues.
+pub(in crate::diagnosis) fn leaves_us_out(story: &Story<'_>, stream: Option<&str>) -> bool {
+    let mut lines = story.worker_lines().iter();
+    lines.any(|told| told.line.stream.as_deref() == stream && told.leaves_out(story))
+}
+
 /// The last word of the worker's own life is that it stops: that line, and what came of it where it was started again.
 pub(in crate::diagnosis) fn last_stop<'a>(story: &Story<'a>) -> Option<(WorkerLine<'a>, bool)> {
     let lines = story.worker_lines();

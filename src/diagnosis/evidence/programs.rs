@@ -108,3 +108,19 @@ pub(in crate::diagnosis) fn starts_ours(story: &Story<'_>, command: &[String]) -
 fn names_ours(story: &Story<'_>, queues: &[String]) -> bool {
     queues.iter().any(|queue| story.is_of_my_queue(queue))
 }
+
+impl Story<'_> {
+    /// The configured command starts a worker of some modules, and this one's names none of them: another service's.
+    pub fn is_another_services(&self, process: &Process) -> bool {
+        let configured = &self.timeline.setup.worker_command;
+        let shape = &self.framework().worker;
+        let is_a_name = |word: &&String| {
+            !word.starts_with('-') && word.contains(char::is_alphabetic) && !shape.is_named_in(word)
+        };
+        let mut names = configured.iter().filter(is_a_name).peekable();
+        names.peek().is_some()
+            && shape.is_started_by(configured)
+            && shape.is_started_by(&process.command)
+            && !names.any(|name| process.command.contains(name))
+    }
+}

@@ -58,6 +58,11 @@ impl<'a> WorkerLine<'a> {
         self.mark.is_some_and(LogEvent::settles)
     }
 
+    /// Its worker was started for other queues.
+    pub(in crate::diagnosis) fn leaves_out(&self, story: &Story<'_>) -> bool {
+        matches!(self.mark, Some(LogEvent::DroppingConsumer { queue }) if story.is_of_my_queue(queue))
+    }
+
     /// What it says of the worker's own life.
     pub fn worker_life(&self) -> Option<WorkerLife> {
         self.mark.and_then(LogEvent::worker_life)
@@ -68,7 +73,6 @@ impl Story<'_> {
     /// By the log one of those that write to it was started for other queues: another service of the project, which
     /// says nothing of ours.
     pub(in crate::diagnosis) fn one_leaves_us_out(&self) -> bool {
-        let leaves_out = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::DroppingConsumer { queue }) if self.is_of_my_queue(queue));
-        self.worker_lines().iter().any(leaves_out)
+        self.worker_lines().iter().any(|told| told.leaves_out(self))
     }
 }

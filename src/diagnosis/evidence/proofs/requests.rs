@@ -7,6 +7,7 @@ use regex::Regex;
 use super::proved;
 use crate::diagnosis::evidence::Story;
 use crate::diagnosis::premises::{EventId, State, is_common};
+use crate::framework::names_another_of_its_series;
 use crate::timeline::{EventKind, LogLine, Source};
 
 /// Lines are read a moment after they were written, and a request that began before ours may fail beside it.
@@ -147,6 +148,11 @@ impl<'a> RequestLog<'a> {
         if self.names_the_task(traceback) {
             return proved([n]);
         }
+        if let Some(id) = self.story.task_id()
+            && names_another_of_its_series(&traceback.text, id)
+        {
+            return State::Refuted(vec![n]);
+        }
         match failed(&traceback.text) {
             Some(named) if named == path => {
                 return match self.failed_at_our_path == 1 && self.ours.len() <= 1 {
@@ -212,6 +218,7 @@ impl Story<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::{State, Story};
     use crate::diagnosis::testing::Scene;
 
     const RAISED: &str = "Traceback (most recent call last):\n  File \"/app/main.py\", line 1, in create\nZeroDivisionError: no";
@@ -315,5 +322,22 @@ mod tests {
         };
         assert_eq!(scene(OTHER), "certain api-failed");
         assert_eq!(scene(RAISED), "likely api-failed");
+    }
+
+    /// Other clients' requests fail all the time, and each line says whose.
+    #[test]
+    fn a_line_that_names_another_task_is_anothers() {
+        const OURS: &str = "3766590965681628910";
+        let fails = |id: &str| {
+            let scene = Scene::new()
+                .submitting()
+                .answered(200, Some(OURS), "")
+                .api_log(&format!("could not hand over {id}"), RAISED);
+            let n = scene.timeline.events.last().map_or(0, |event| event.n);
+            Story::new(&scene.timeline).traceback_is_ours(n)
+        };
+        assert!(matches!(fails("3766590965462684227"), State::Refuted(_)));
+        assert!(matches!(fails(OURS), State::Proved(_)));
+        assert_eq!(fails("7"), State::Assumed);
     }
 }
